@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTEST_ARGS ?=
+RUN_ARGS ?=
+
+.PHONY: help
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Run the server with its embedded databases (RUN_ARGS="--port 8080")
+	@scripts/bootstrap run
+	@exec .venv/bin/iredapi serve $(RUN_ARGS)
+
+.PHONY: test
+test: check ## The whole gate: checks, servers, tests (PYTEST_ARGS="-k domain")
+	@scripts/install-test-servers
+	.venv/bin/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+.PHONY: check
+check: ## Linter, formatting, types, import layers
+	@scripts/bootstrap dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.PHONY: openapi
+openapi: ## Print the OpenAPI description to openapi.json
+	@scripts/bootstrap run
+	.venv/bin/iredapi openapi > openapi.json.new
+	@mv openapi.json.new openapi.json
+
+.PHONY: clean
+clean: ## Remove what can be made again
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf build dist src/*.egg-info openapi.json.new
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,138 @@
+"""Who may call: one table, and a few pure rules over the actor and the target in the path.
+
+What depends on contents (limits, disabled profiles, "only a global admin may grant …") is a rule
+of the domain. A missing target and a foreign one look alike to those without rights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from iredapi.domain.actors import Actor
+from iredapi.errors import LoginRequired, PermissionDenied
+
+
+class Action(StrEnum):
+    """Everything that can be done; each route names one."""
+
+    ADMIN_CREATE = "admin.create"
+    ADMIN_DELETE = "admin.delete"
+    ADMIN_READ = "admin.read"
+    ADMIN_UPDATE = "admin.update"
+    ADMIN_VERIFY_PASSWORD = "admin.verify_password"  # noqa: S105
+    ALIASES_LIST = "aliases.list"
+    ALIAS_CREATE = "alias.create"
+    ALIAS_DELETE = "alias.delete"
+    ALIAS_READ = "alias.read"
+    ALIAS_RENAME = "alias.rename"
+    ALIAS_UPDATE = "alias.update"
+    DOMAINS_LIST = "domains.list"
+    DOMAIN_ADMINS = "domain.admins"
+    DOMAIN_CREATE = "domain.create"
+    DOMAIN_DELETE = "domain.delete"
+    DOMAIN_READ = "domain.read"
+    DOMAIN_UPDATE = "domain.update"
+    LOGIN = "login"
+    LOGOUT = "logout"
+    USERS_LIST = "users.list"
+    USERS_UPDATE = "users.update"
+    USER_CREATE = "user.create"
+    USER_DELETE = "user.delete"
+    USER_READ = "user.read"
+    USER_RENAME = "user.rename"
+    USER_UPDATE = "user.update"
+    USER_VERIFY_PASSWORD = "user.verify_password"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the path names; empty strings where it names nothing."""
+
+    domain: str = ""
+    mail: str = ""
+    new_mail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A named, pure test; rules combine with ``|`` and ``&``."""
+
+    name: str
+    test: Callable[[Actor, Target], bool]
+
+    def __or__(self, other: Rule) -> Rule:
+        """Either is enough."""
+        return Rule(
+            f"({self.name} or {other.name})", lambda a, t: self.test(a, t) or other.test(a, t)
+        )
+
+    def __and__(self, other: Rule) -> Rule:
+        """Both are needed."""
+        return Rule(
+            f"({self.name} and {other.name})", lambda a, t: self.test(a, t) and other.test(a, t)
+        )
+
+
+ANY_ADMIN: Final = Rule("any admin", lambda _actor, _target: True)
+GLOBAL: Final = Rule("global admin", lambda actor, _target: actor.is_global)
+CREATOR: Final = Rule("may create domains", lambda actor, _target: actor.may_create_domains)
+DOMAIN: Final = Rule("manages the domain", lambda actor, target: actor.manages(target.domain))
+ACCOUNT: Final = Rule(
+    "manages the account's domain", lambda actor, target: actor.manages_account(target.mail)
+)
+NEW_ACCOUNT: Final = Rule(
+    "manages the new address's domain",
+    lambda actor, target: actor.manages_account(target.new_mail),
+)
+
+PUBLIC: Final = frozenset({Action.LOGIN, Action.LOGOUT})
+"""Needs no session."""
+
+RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
+    {
+        Action.ADMIN_CREATE: GLOBAL,
+        Action.ADMIN_DELETE: GLOBAL,
+        Action.ADMIN_READ: GLOBAL,
+        Action.ADMIN_UPDATE: GLOBAL,
+        Action.ADMIN_VERIFY_PASSWORD: GLOBAL,
+        Action.ALIASES_LIST: DOMAIN,
+        Action.ALIAS_CREATE: ACCOUNT,
+        Action.ALIAS_DELETE: ACCOUNT,
+        Action.ALIAS_READ: ACCOUNT,
+        Action.ALIAS_RENAME: ACCOUNT & NEW_ACCOUNT,
+        Action.ALIAS_UPDATE: ACCOUNT,
+        Action.DOMAINS_LIST: ANY_ADMIN,
+        Action.DOMAIN_ADMINS: DOMAIN,
+        Action.DOMAIN_CREATE: CREATOR,
+        Action.DOMAIN_DELETE: DOMAIN & CREATOR,
+        Action.DOMAIN_READ: DOMAIN,
+        Action.DOMAIN_UPDATE: DOMAIN,
+        Action.LOGIN: ANY_ADMIN,
+        Action.LOGOUT: ANY_ADMIN,
+        Action.USERS_LIST: DOMAIN,
+        Action.USERS_UPDATE: DOMAIN,
+        Action.USER_CREATE: ACCOUNT,
+        Action.USER_DELETE: ACCOUNT,
+        Action.USER_READ: ACCOUNT,
+        Action.USER_RENAME: ACCOUNT & NEW_ACCOUNT,
+        Action.USER_UPDATE: ACCOUNT,
+        Action.USER_VERIFY_PASSWORD: GLOBAL,
+    }
+)
+
+if missing := set(Action) - RULES.keys():
+    raise ImportError(f"actions without a rule: {sorted(missing)}")
+
+
+def check(actor: Actor | None, action: Action, target: Target) -> None:
+    """Let the call pass, or raise LoginRequired or PermissionDenied."""
+    if action in PUBLIC:
+        return
+    if actor is None:
+        raise LoginRequired
+    if not RULES[action].test(actor, target):
+        raise PermissionDenied

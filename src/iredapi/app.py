@@ -1,0 +1,107 @@
+"""Where everything meets: routes, middleware, errors, documentation. Never a rule."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from iredapi import __version__
+from iredapi.errors import ApiError, LoginRequired
+from iredapi.logs import configure
+from iredapi.office import Office
+from iredapi.routers import admins, aliases, domains, logins, users
+from iredapi.settings import Settings, load
+from iredapi.web import clients, docs, envelope
+from iredapi.web.middleware import API, Door, PathNormaliser, RequestContext
+
+_DESCRIPTION = """\
+Provision mail domains, admins, users and aliases on an iRedMail server.
+
+Log in first: the session cookie of `POST /api/login` goes with all other requests. Parameters may
+be sent as a form, as multipart, as a JSON object or in the query. An absent parameter is left
+alone; an empty one clears what can be cleared. Failures carry a stable code in `_msg`.
+"""
+_TAGS = ["Login", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
+
+
+def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
+    """Build the application. It opens its own office unless one is given; opens nothing yet."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if office is not None:
+            app.state.office = office
+            yield
+            return
+        configure(settings.log_level)
+        async with Office.open(settings) as own:
+            app.state.office = own
+            yield
+
+    app = FastAPI(
+        title="iredapi",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_tags=[{"name": name} for name in _TAGS],
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        swagger_ui_oauth2_redirect_url=None,
+        middleware=[
+            Middleware(RequestContext, always_200=settings.always_200),
+            Middleware(PathNormaliser, prefixes=settings.prefixes),
+            Middleware(
+                Door,
+                always_200=settings.always_200,
+                proxies=clients.networks(settings.trusted_proxies),
+            ),
+        ],
+    )
+    if office is not None:
+        app.state.office = office
+    for module in (logins, domains, admins, users, aliases):
+        app.include_router(module.router, prefix=API)
+    _handle_errors(app, always_200=settings.always_200)
+    docs.mount(app)
+    return app
+
+
+def _handle_errors(app: FastAPI, *, always_200: bool) -> None:
+    def answer(request: Request, error: ApiError) -> Response:
+        request_id = request.scope.get("iredapi.request_id", "")
+        return envelope.failure(error, request_id, always_200=always_200)
+
+    @app.exception_handler(ApiError)
+    async def _refused(request: Request, error: ApiError) -> Response:
+        return answer(request, error)
+
+    @app.exception_handler(HTTPException)
+    async def _routing(request: Request, error: HTTPException) -> Response:
+        in_api = request.scope["path"].startswith(API)
+        if in_api and request.scope.get("iredapi.actor") is None and error.status_code != 405:
+            return answer(request, LoginRequired())
+        code = {404: "NO_SUCH_OPERATION", 405: "METHOD_NOT_ALLOWED"}.get(
+            error.status_code, "INVALID_REQUEST"
+        )
+        found = answer(request, ApiError(code))
+        if error.headers and "Allow" in error.headers:
+            found.headers["Allow"] = error.headers["Allow"]
+        return found
+
+
+def from_environment() -> FastAPI:
+    """Build the application from ``IREDAPI_*``: what uvicorn's workers call."""
+    return create_app(load())
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    return app.openapi()

@@ -1,0 +1,64 @@
+"""What the audit log says: one event per change, in the words of iRedAdmin's ``log`` table.
+
+An event names who and what, never values: no password, hash or token can get in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from iredapi.domain.addresses import domain_of
+
+
+class Kind(StrEnum):
+    """Values of the column ``event`` that the panel knows."""
+
+    LOGIN = "login"
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    ACTIVE = "active"
+    DISABLE = "disable"
+    GRANT = "grant"
+    REVOKE = "revoke"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the log, without who and when."""
+
+    kind: Kind
+    message: str
+    domain: str = ""
+    username: str = ""
+    level: str = "info"
+
+
+def account_event(kind: Kind, what: str, mail: str, detail: str = "") -> Event:
+    """Say what happened to an account. ``what`` is user, alias or admin."""
+    verbs = {
+        Kind.CREATE: "Create",
+        Kind.UPDATE: "Update",
+        Kind.DELETE: "Delete",
+        Kind.ACTIVE: "Active",
+        Kind.DISABLE: "Disable",
+        Kind.GRANT: "Grant",
+        Kind.REVOKE: "Revoke",
+    }
+    subject = f"{what} ({detail})" if detail else what
+    return Event(kind, f"{verbs[kind]} {subject}: {mail}.", domain_of(mail), mail)
+
+
+def domain_event(kind: Kind, domain: str, detail: str = "") -> Event:
+    """Say what happened to a domain."""
+    messages = {
+        Kind.CREATE: f"New domain: {domain}.",
+        Kind.UPDATE: f"Update domain profile: {domain} ({detail}).",
+        Kind.DELETE: f"Delete domain: {domain}.",
+        Kind.ACTIVE: f"Active domain: {domain}.",
+        Kind.DISABLE: f"Disable domain: {domain}.",
+        Kind.GRANT: f"Grant admins of domain {domain}: {detail}.",
+        Kind.REVOKE: f"Revoke admins of domain {domain}: {detail}.",
+    }
+    return Event(kind, messages[kind], domain)

@@ -1,0 +1,57 @@
+"""From settings to a backend: the only place that asks "sql or ldap?"."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData, Table
+
+from iredapi.backends.policies import tables as policies
+from iredapi.backends.policies.satellites import SqlSatellites
+from iredapi.backends.sql import tables
+from iredapi.backends.sql.admins import SqlAdmins
+from iredapi.backends.sql.aliases import SqlAddresses, SqlAliases
+from iredapi.backends.sql.domains import SqlDomains
+from iredapi.backends.sql.engine import Connections, Database, Databases, PoolOptions
+from iredapi.backends.sql.users import SqlUsers
+from iredapi.domain.actors import Actor
+from iredapi.settings import Backend, ConfigurationError, Settings
+from iredapi.unit import Rules, Unit
+
+_METADATA = {
+    "vmail": tables.metadata,
+    "amavisd": policies.amavisd_metadata,
+    "iredapd": policies.iredapd_metadata,
+    "iredadmin": policies.iredadmin_metadata,
+}
+
+
+def make_databases(settings: Settings) -> tuple[Databases, Table]:
+    """Return the SQL databases of a configuration and its real-time quota table; opens nothing."""
+    if settings.backend is not Backend.SQL:
+        raise ConfigurationError("IREDAPI_BACKEND: this release knows sql only")
+    pool = PoolOptions(settings.pool_size, settings.pool_timeout, settings.connect_timeout)
+    urls = {name: url for name, url in settings.urls().items() if name in _METADATA}
+    databases = Databases(
+        {name: Database(name, url, _METADATA[name], pool) for name, url in urls.items()}
+    )
+    quota = tables.used_quota
+    if settings.used_quota_table != quota.name:
+        quota = quota.to_metadata(MetaData(), name=settings.used_quota_table)
+    return databases, quota
+
+
+async def make_unit(
+    connections: Connections, quota_table: Table, actor: Actor, rules: Rules
+) -> Unit:
+    """Return all roles for one request."""
+    schema = await connections.databases["vmail"].schema()
+    store = (connections, schema, quota_table)
+    return Unit(
+        actor=actor,
+        rules=rules,
+        domains=SqlDomains(*store),
+        users=SqlUsers(*store),
+        admins=SqlAdmins(*store),
+        aliases=SqlAliases(*store),
+        addresses=SqlAddresses(*store),
+        satellites=SqlSatellites(connections),
+    )

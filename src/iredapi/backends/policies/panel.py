@@ -1,0 +1,116 @@
+"""The panel's own database, ``iredadmin``: its log and its settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+import structlog
+from sqlalchemy import insert, select
+
+from iredapi.audit import Event
+from iredapi.backends.policies import tables as t
+from iredapi.backends.sql.engine import Connections
+from iredapi.backends.sql.store import now
+from iredapi.domain.actors import Actor
+
+_log = structlog.get_logger(__name__)
+_LISTS = ("restful_api_clients", "admin_login_ip_list", "global_admin_ip_list")
+_SWITCHES = (
+    "password_has_letter",
+    "password_has_uppercase",
+    "password_has_number",
+    "password_has_special_char",
+)
+_NUMBERS = ("min_passwd_length", "max_passwd_length")
+_MARK = "[API] "
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkList:
+    """Networks of the panel's settings; a malformed element closes the list for everybody."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PanelSettings:
+    """What the panel's settings page decides; None and missing: the configuration decides."""
+
+    lists: dict[str, NetworkList] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    switches: dict[str, bool] = field(default_factory=dict)
+
+
+def read_settings(rows: Sequence[tuple[str, str]]) -> PanelSettings:
+    """Read rows (key, JSON) of ``iredadmin.settings``."""
+    found = PanelSettings()
+    for key, text in rows:
+        try:
+            value = json.loads(text)["value"]
+        except (ValueError, TypeError, KeyError):
+            value = None
+        if key in _LISTS:
+            found.lists[key] = _networks(key, value)
+        elif key in _SWITCHES and isinstance(value, bool):
+            found.switches[key] = value
+        elif key in _NUMBERS and isinstance(value, int) and value >= 0:
+            found.numbers[key] = value
+    return found
+
+
+def _networks(key: str, value: object) -> NetworkList:
+    try:
+        if not isinstance(value, list):
+            raise ValueError
+        return NetworkList(tuple(ip_network(str(item).strip()) for item in value))
+    except ValueError:
+        _log.error("panel_setting_malformed", key=key, effect="nobody is admitted")
+        return NetworkList(broken=True)
+
+
+class SqlPanel:
+    """The panel's settings, and ``protocols.AuditLog``."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def settings(self) -> PanelSettings:
+        """Read the global settings. One round trip; nothing without the database or its table."""
+        databases = self._connections.databases
+        if not databases.has("iredadmin"):
+            return PanelSettings()
+        if not (await databases["iredadmin"].schema()).has(t.settings):
+            return PanelSettings()
+        connection = await self._connections.get("iredadmin")
+        s = t.settings.c
+        keys = (*_LISTS, *_SWITCHES, *_NUMBERS)
+        rows = await connection.execute(
+            select(s.k, s.v).where(s.account == "global", s.k.in_(keys))
+        )
+        return read_settings([(str(row.k), str(row.v)) for row in rows])
+
+    async def write(self, actor: Actor, events: Sequence[Event]) -> None:
+        """Append events to the log, marked as the API's."""
+        if not events or not self._connections.databases.has("iredadmin"):
+            return
+        connection = await self._connections.get("iredadmin")
+        await connection.execute(
+            insert(t.log),
+            [
+                {
+                    "timestamp": now(),
+                    "admin": actor.username[:255],
+                    "ip": actor.client[:40],
+                    "domain": event.domain[:255],
+                    "username": event.username[:255],
+                    "event": event.kind.value,
+                    "loglevel": event.level,
+                    "msg": _MARK + event.message,
+                }
+                for event in events
+            ],
+        )

@@ -1,0 +1,256 @@
+"""The roles of a backend: what a storage promises, never how.
+
+A *claim* is the read that announces a write: nobody else changes the account until the unit ends.
+``save`` gets two complete records and writes their difference, set-valued fields as added and
+removed values, and touches nothing that the record does not hold. Records and addresses are lower
+case. Lists come in pages of at most ``limit`` items, ordered by name, each in a constant number of
+round trips whatever the size of the storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from iredapi.audit import Event
+from iredapi.domain.actors import Actor, Principal
+from iredapi.domain.admins import Admin
+from iredapi.domain.aliases import Alias
+from iredapi.domain.domains import Domain
+from iredapi.domain.limits import Totals
+from iredapi.domain.users import User
+
+Profile = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a domain holds: numbers of accounts, and the users' quotas summed up in MB."""
+
+    users: int
+    aliases: int
+    lists: int
+    allocated_quota: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """How an account goes: who removed it, and from which day its mailbox may be deleted.
+
+    ``delete_after`` None keeps the mailbox for ever.
+    """
+
+    by: str
+    delete_after: date | None
+
+
+class Domains(Protocol):
+    """Mail domains."""
+
+    async def get(self, name: str) -> Domain | None:
+        """Return a domain without claiming it. At most two round trips."""
+
+    async def claim(self, name: str) -> Domain | None:
+        """Return a domain and hold it: also the lock of all addresses in it and its limits."""
+
+    async def profile(self, name: str) -> Profile | None:
+        """Return what GET shows, with counters. At most three round trips."""
+
+    async def page(
+        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
+    ) -> list[Profile]:
+        """Return profiles without counters, after a name; ``only`` limits them to these."""
+
+    async def names(
+        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
+    ) -> list[str]:
+        """Return names."""
+
+    async def taken(self, names: Collection[str]) -> frozenset[str]:
+        """Return which names are domains or alias domains."""
+
+    async def usage(self, name: str) -> Usage:
+        """Count a domain's accounts. One round trip."""
+
+    async def totals(self, names: Collection[str]) -> Totals:
+        """Sum up what these domains were given."""
+
+    async def reserve(self, names: Collection[str]) -> frozenset[str]:
+        """Hold names against everybody who wants one as a domain or alias domain meanwhile.
+
+        Returns those that are in use.
+        """
+
+    async def add(self, domain: Domain, owner: str) -> None:
+        """Add a domain; ``owner`` (may be empty) becomes its admin."""
+
+    async def save(self, before: Domain, after: Domain, *, verified: bool = True) -> None:
+        """Write the difference; new alias domains are inactive unless ``verified``."""
+
+    async def remove(self, name: str, removal: Removal) -> None:
+        """Remove a domain, its accounts, and everything that points to them."""
+
+    async def admins(self, name: str) -> frozenset[str]:
+        """Return the admins of a domain (not the global ones)."""
+
+    async def add_admins(self, name: str, mails: Collection[str]) -> None:
+        """Make admins of existing accounts."""
+
+    async def remove_admins(self, name: str, mails: Collection[str]) -> None:
+        """Take the domain from these admins; a mail user with none left is no admin any more."""
+
+
+class Users(Protocol):
+    """Mail users."""
+
+    async def get(self, mail: str) -> User | None:
+        """Return a user without claiming it."""
+
+    async def claim(self, mail: str) -> User | None:
+        """Return a user and hold it."""
+
+    async def profile(self, mail: str) -> Profile | None:
+        """Return what GET shows; hidden fields are included. At most two round trips."""
+
+    async def page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[Profile]:
+        """Return profiles. One round trip."""
+
+    async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
+        """Return addresses. One round trip."""
+
+    async def allocated(self, domain: str, *, but: str = "") -> int:
+        """Sum up the quotas of a domain's users in MB, one of them left out."""
+
+    async def paths_near(self, path: str, *, but: str = "") -> list[str]:
+        """Return the mailbox paths that could be, hold or lie in this directory."""
+
+    async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
+        """Add a user, member of existing alias accounts ``groups``.
+
+        ``changed`` is written as the date of the password; None means never changed.
+        """
+
+    async def save(self, before: User, after: User) -> None:
+        """Write the difference."""
+
+    async def save_all(
+        self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
+    ) -> None:
+        """Change all users of a domain but some. A constant number of statements."""
+
+    async def globals_in(self, domain: str) -> frozenset[str]:
+        """Return the users of a domain who are global admins."""
+
+    async def admins_beyond(self, domain: str, managed: Collection[str]) -> frozenset[str]:
+        """Return the users of a domain who manage a domain that is not among ``managed``."""
+
+    async def rename(self, old: str, new: str) -> None:
+        """Give a user another address; the mailbox stays where it is."""
+
+    async def remove(self, mail: str, removal: Removal) -> None:
+        """Remove a user and everything that points to it."""
+
+
+class Aliases(Protocol):
+    """Mail alias accounts."""
+
+    async def claim(self, address: str) -> Alias | None:
+        """Return an alias and hold it."""
+
+    async def profile(self, address: str) -> Profile | None:
+        """Return what GET shows. At most two round trips."""
+
+    async def page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[Profile]:
+        """Return profiles. Two round trips."""
+
+    async def addresses(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[str]:
+        """Return addresses."""
+
+    async def add(self, alias: Alias) -> None:
+        """Add an alias."""
+
+    async def save(self, before: Alias, after: Alias) -> None:
+        """Write the difference."""
+
+    async def rename(self, old: str, new: str) -> None:
+        """Give an alias another address."""
+
+    async def remove(self, address: str) -> None:
+        """Remove an alias and everything that points to it."""
+
+
+class Admins(Protocol):
+    """Standalone admins, and who may log in."""
+
+    async def principal(self, username: str) -> Principal | None:
+        """Return an active admin of either kind, the standalone one first. One round trip."""
+
+    async def exists(self, mails: Collection[str]) -> frozenset[str]:
+        """Return which of these are standalone admins or mail users."""
+
+    async def claim(self, mail: str) -> Admin | None:
+        """Return a standalone admin and hold it."""
+
+    async def profile(self, mail: str) -> Profile | None:
+        """Return what GET shows; hidden fields are included."""
+
+    async def password(self, mail: str) -> str | None:
+        """Return the hash of a standalone admin, or else of a mail user with admin rights."""
+
+    async def add(self, admin: Admin) -> None:
+        """Add a standalone admin."""
+
+    async def save(self, before: Admin, after: Admin) -> None:
+        """Write the difference."""
+
+    async def remove(self, mail: str) -> None:
+        """Remove a standalone admin and its rights."""
+
+    async def globals_without(self, mails: Collection[str], *, domain: str = "") -> int:
+        """Count the active global admins but these (and but all of a domain).
+
+        Holds the list of global admins, so that two parallel removals do not both see the other.
+        """
+
+
+class Addresses(Protocol):
+    """The one namespace of all accounts."""
+
+    async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
+        """Return which addresses are users, aliases, lists or per-user alias addresses."""
+
+
+class Satellites(Protocol):
+    """What other databases (policies, the panel) know of accounts."""
+
+    async def forget_account(self, mail: str) -> None:
+        """Remove what is stored for an address."""
+
+    async def forget_domain(self, domain: str) -> None:
+        """Remove what is stored for a domain and the addresses in it."""
+
+    async def rename_account(self, old: str, new: str) -> None:
+        """Carry what is stored for an address over to another."""
+
+    async def forget_admin(self, mail: str) -> None:
+        """Remove a standalone admin's panel data."""
+
+    async def pending_ownership(
+        self, actor: Actor, domain: str, alias_domains: Collection[str], code: str
+    ) -> None:
+        """Note that a normal admin must prove to own a domain or alias domains."""
+
+
+class AuditLog(Protocol):
+    """The panel's log."""
+
+    async def write(self, actor: Actor, events: Sequence[Event]) -> None:
+        """Append events. Called after the change was committed."""

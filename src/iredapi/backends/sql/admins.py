@@ -1,0 +1,196 @@
+"""Standalone admins, and who may log in, in ``vmail``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, String, and_, cast, literal, or_, select
+
+from iredapi.backends.protocols import Profile
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.store import Store, chunks, now, shown
+from iredapi.domain import settings_text
+from iredapi.domain.actors import Principal
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.admins import Admin
+
+
+class SqlAdmins(Store):
+    """See ``protocols.Admins``."""
+
+    async def principal(self, username: str) -> Principal | None:
+        m, d = t.mailbox.c, t.domain_admins.c
+
+        def branch(
+            standalone: int, table: Any, mark: ColumnElement[Any], *where: ColumnElement[bool]
+        ) -> Any:
+            c = table.c
+            return (
+                select(
+                    literal(standalone).label("standalone"),
+                    c.username,
+                    c.password,
+                    c.settings,
+                    c.expired,
+                    mark.label("mark"),
+                    cast(d.domain, String(255)).label("domain"),
+                )
+                .select_from(
+                    table.outerjoin(t.domain_admins, and_(d.username == c.username, d.active == 1))
+                )
+                .where(c.username == username, c.active == 1, *where)
+            )
+
+        rows = await self.rows(
+            branch(1, t.admin, literal(0)).union_all(
+                branch(0, t.mailbox, m.isglobaladmin, or_(m.isadmin == 1, m.isglobaladmin == 1))
+            )
+        )
+        kinds = {row["standalone"] for row in rows if row["username"].lower() == username}
+        if not kinds:
+            return None
+        chosen = [row for row in rows if row["standalone"] == max(kinds)]
+        first = chosen[0]
+        expired: datetime | None = first["expired"]
+        if expired is not None and expired.year > 1970 and expired < now():
+            return None
+        domains = frozenset(row["domain"] for row in chosen if row["domain"])
+        settings = settings_text.parse(first["settings"])
+        return Principal(
+            username=username,
+            password=first["password"] or "",
+            standalone=bool(first["standalone"]),
+            is_global="ALL" in domains or bool(first["mark"]),
+            domains=domains - {"ALL"},
+            settings=settings,
+        )
+
+    async def exists(self, mails: Collection[str]) -> frozenset[str]:
+        found: set[str] = set()
+        for some in chunks(mails):
+            found.update(
+                await self.column(
+                    select(t.admin.c.username)
+                    .where(t.admin.c.username.in_(some))
+                    .union(select(t.mailbox.c.username).where(t.mailbox.c.username.in_(some)))
+                )
+            )
+        return frozenset(mail.lower() for mail in found)
+
+    async def claim(self, mail: str) -> Admin | None:
+        rows = await self.rows(
+            select(*self.schema.columns(t.admin))
+            .where(t.admin.c.username == mail)
+            .with_for_update()
+        )
+        if not rows or rows[0]["username"].lower() != mail:
+            return None
+        row, d = rows[0], t.domain_admins.c
+        marks = await self.column(
+            select(d.domain).where(d.username == mail, d.domain == "ALL", d.active == 1)
+        )
+        return Admin(
+            mail,
+            password=row["password"],
+            name=row["name"],
+            language=row["language"],
+            active=bool(row["active"]),
+            is_global=bool(marks),
+            settings=settings_text.parse(row["settings"]),
+        )
+
+    async def profile(self, mail: str) -> Profile | None:
+        rows = await self.rows(
+            select(*self.schema.columns(t.admin)).where(t.admin.c.username == mail)
+        )
+        if not rows or rows[0]["username"].lower() != mail:
+            return None
+        row, d = rows[0], t.domain_admins.c
+        managed = await self.column(
+            select(d.domain).where(d.username == mail, d.active == 1).order_by(d.domain)
+        )
+        return shown(row) | {
+            "settings": settings_text.shown(settings_text.parse(row["settings"])),
+            "accountStatus": "active" if row["active"] else "disabled",
+            "isglobaladmin": int("ALL" in managed),
+            "managed_domains": [domain for domain in managed if domain != "ALL"],
+        }
+
+    async def password(self, mail: str) -> str | None:
+        a, m = t.admin.c, t.mailbox.c
+        found = await self.column(select(a.password).where(a.username == mail))
+        if not found:
+            found = await self.column(
+                select(m.password).where(
+                    m.username == mail, or_(m.isadmin == 1, m.isglobaladmin == 1)
+                )
+            )
+        return found[0] if found else None
+
+    async def add(self, admin: Admin) -> None:
+        moment = now()
+        await self.insert(
+            t.admin,
+            {
+                "username": admin.mail,
+                "password": admin.password,
+                "name": admin.name,
+                "language": admin.language,
+                "settings": settings_text.render(admin.settings),
+                "created": moment,
+                "modified": moment,
+                "passwordlastchange": moment,
+                "active": int(admin.active),
+            },
+        )
+        if admin.is_global:
+            await self.set_global(admin.mail, is_global=True)
+
+    async def save(self, before: Admin, after: Admin) -> None:
+        if before == after:
+            return
+        values: dict[str, Any] = {
+            name: getattr(after, name)
+            for name in ("password", "name", "language")
+            if getattr(before, name) != getattr(after, name)
+        }
+        if before.active != after.active:
+            values["active"] = int(after.active)
+        if before.settings != after.settings:
+            values["settings"] = settings_text.render(after.settings)
+        if "password" in values:
+            values["passwordlastchange"] = now()
+        values["modified"] = now()
+        await self.update(t.admin, values, t.admin.c.username == before.mail)
+        if before.is_global != after.is_global:
+            await self.set_global(after.mail, is_global=after.is_global)
+
+    async def remove(self, mail: str) -> None:
+        await self.delete(t.domain_admins, t.domain_admins.c.username == mail)
+        await self.delete(t.admin, t.admin.c.username == mail)
+
+    async def globals_without(self, mails: Collection[str], *, domain: str = "") -> int:
+        a, m, d = t.admin.c, t.mailbox.c, t.domain_admins.c
+        marked = select(d.username).where(d.domain == "ALL", d.active == 1)
+        # Both marks are locked, in one order, before anything is counted: whoever comes second
+        # waits here and then sees what the first one committed.
+        await self.column(marked.order_by(d.username).with_for_update())
+        await self.column(
+            select(m.username).where(m.isglobaladmin == 1).order_by(m.username).with_for_update()
+        )
+        names = await self.column(
+            select(a.username)
+            .where(a.active == 1, a.username.in_(marked))
+            .union(
+                select(m.username).where(
+                    m.active == 1, or_(m.isglobaladmin == 1, m.username.in_(marked))
+                )
+            )
+        )
+        gone = set(mails)
+        return sum(
+            name not in gone and not (domain and domain_of(name) == domain)
+            for name in {name.lower() for name in names}
+        )

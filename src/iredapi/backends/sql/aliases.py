@@ -1,0 +1,182 @@
+"""Mail alias accounts in ``vmail``, and the namespace of all addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.sql.elements import ColumnElement
+
+from iredapi.backends.protocols import Profile
+from iredapi.backends.sql import removal as removals
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.store import Sides, Store, chunks, now, shown, side
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.aliases import Alias
+
+
+class SqlAliases(Store):
+    """See ``protocols.Aliases``."""
+
+    async def claim(self, address: str) -> Alias | None:
+        rows = await self.rows(
+            select(*self.schema.columns(t.alias))
+            .where(t.alias.c.address == address)
+            .with_for_update()
+        )
+        if not rows or rows[0]["address"].lower() != address:
+            return None
+        row, f = rows[0], t.forwardings.c
+        members = await self.column(
+            select(f.forwarding).where(f.address == address, f.is_list == 1)
+        )
+        return Alias(
+            address,
+            name=row["name"],
+            access_policy=row["accesspolicy"].lower(),
+            active=bool(row["active"]),
+            members=frozenset(members),
+        )
+
+    async def profile(self, address: str) -> Profile | None:
+        rows = await self.rows(
+            select(*self.schema.columns(t.alias)).where(t.alias.c.address == address)
+        )
+        if not rows or rows[0]["address"].lower() != address:
+            return None
+        return _shown(rows[0], await self._sides([address], moderators=True), moderators=True)
+
+    async def _sides(self, addresses: Sequence[str], *, moderators: bool) -> Sides:
+        f, m = t.forwardings.c, t.moderators.c
+        branches = [
+            side("member", f.address, f.forwarding, f.address.in_(addresses), f.is_list == 1)
+        ]
+        if moderators and self.schema.has(t.moderators):
+            branches.append(side("moderator", m.address, m.moderator, m.address.in_(addresses)))
+        return await self.sides(*branches)
+
+    async def page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[Profile]:
+        rows = await self.rows(
+            select(*self.schema.columns(t.alias))
+            .where(*_of_domain(domain, after, disabled_only=disabled_only))
+            .order_by(t.alias.c.address)
+            .limit(limit)
+        )
+        if not rows:
+            return []
+        sides = await self._sides([row["address"] for row in rows], moderators=False)
+        return [_shown(row, sides, moderators=False) for row in rows]
+
+    async def addresses(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[str]:
+        return await self.column(
+            select(t.alias.c.address)
+            .where(*_of_domain(domain, after, disabled_only=disabled_only))
+            .order_by(t.alias.c.address)
+            .limit(limit)
+        )
+
+    async def add(self, alias: Alias) -> None:
+        moment = now()
+        await self.insert(
+            t.alias,
+            {
+                "address": alias.address,
+                "domain": domain_of(alias.address),
+                "name": alias.name,
+                "accesspolicy": alias.access_policy,
+                "created": moment,
+                "modified": moment,
+                "active": int(alias.active),
+            },
+        )
+        await self._save_members(Alias(alias.address), alias)
+
+    async def save(self, before: Alias, after: Alias) -> None:
+        if before == after:
+            return
+        values: dict[str, Any] = {"modified": now()}
+        if before.name != after.name:
+            values["name"] = after.name
+        if before.access_policy != after.access_policy:
+            values["accesspolicy"] = after.access_policy
+        if before.active != after.active:
+            values["active"] = int(after.active)
+        await self.update(t.alias, values, t.alias.c.address == before.address)
+        await self._save_members(before, after)
+        if before.active != after.active:
+            # Postfix never reads the alias table: these rows are what counts. Switching on leaves
+            # the rows of disabled users off.
+            await self._switch(after)
+
+    async def _switch(self, alias: Alias) -> None:
+        f, m = t.forwardings.c, t.mailbox.c
+        where = [f.address == alias.address, f.is_list == 1]
+        if alias.active:
+            where.append(f.forwarding.not_in(select(m.username).where(m.active == 0)))
+        await self.update(t.forwardings, {"active": int(alias.active)}, *where)
+
+    async def _save_members(self, before: Alias, after: Alias) -> None:
+        f = t.forwardings.c
+        for some in chunks(before.members - after.members):
+            await self.delete(
+                t.forwardings,
+                f.address == before.address,
+                f.forwarding.in_(some),
+                f.is_list == 1,
+            )
+        await self.insert_missing(
+            t.forwardings,
+            [
+                {
+                    "address": after.address,
+                    "forwarding": member,
+                    "domain": domain_of(after.address),
+                    "dest_domain": domain_of(member),
+                    "is_list": 1,
+                    "active": int(after.active),
+                }
+                for member in sorted(after.members - before.members)
+            ],
+        )
+
+    async def rename(self, old: str, new: str) -> None:
+        await removals.rename_alias(self, old, new)
+
+    async def remove(self, address: str) -> None:
+        await removals.remove_alias(self, address)
+
+
+class SqlAddresses(Store):
+    """See ``protocols.Addresses``."""
+
+    async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
+        columns = [t.mailbox.c.username, t.alias.c.address, t.forwardings.c.address]
+        if self.schema.has(t.maillists):
+            columns.append(t.maillists.c.address)
+        found: set[str] = set()
+        for some in chunks(addresses):
+            first, *others = (select(column).where(column.in_(some)) for column in columns)
+            found.update(await self.column(first.union(*others)))
+        return frozenset(address.lower() for address in found)
+
+
+def _of_domain(domain: str, after: str, *, disabled_only: bool) -> list[ColumnElement[bool]]:
+    a = t.alias.c
+    where = [a.domain == domain, a.address > after]
+    return [*where, a.active == 0] if disabled_only else where
+
+
+def _shown(row: Any, sides: Sides, *, moderators: bool) -> Profile:
+    address = row["address"]
+    answer = shown(row) | {
+        "accountStatus": "active" if row["active"] else "disabled",
+        "members": sides.texts(address, "member"),
+    }
+    if moderators:
+        answer["moderators"] = sides.texts(address, "moderator")
+    return answer

@@ -1,0 +1,352 @@
+"""Mail domains in ``vmail``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import case, false, func, select, true
+from sqlalchemy.sql.elements import ColumnElement
+
+from iredapi.backends.protocols import Profile, Removal, Usage
+from iredapi.backends.sql import removal as removals
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.dialect import domain_of
+from iredapi.backends.sql.store import Sides, Store, chunks, demotable, now, shown, side
+from iredapi.domain import settings_text
+from iredapi.domain.addresses import domain_of as domain_part
+from iredapi.domain.domains import Domain, primary_mx
+from iredapi.domain.limits import Allocation, Totals
+
+_COLUMNS = {
+    "description": "description",
+    "quota": "maxquota",
+    "users": "mailboxes",
+    "aliases": "aliases",
+    "lists": "maillists",
+    "transport": "transport",
+}
+
+
+class SqlDomains(Store):
+    """See ``protocols.Domains``."""
+
+    async def get(self, name: str) -> Domain | None:
+        return await self._read(name, lock=False)
+
+    async def claim(self, name: str) -> Domain | None:
+        return await self._read(name, lock=True)
+
+    async def _read(self, name: str, *, lock: bool) -> Domain | None:
+        statement = select(*self.schema.columns(t.domain)).where(t.domain.c.domain == name)
+        rows = await self.rows(statement.with_for_update() if lock else statement)
+        if not rows or rows[0]["domain"].lower() != name:
+            return None
+        row, sides = rows[0], await self._sides([name], admins=False)
+        return Domain(
+            name=name,
+            description=row["description"] or "",
+            active=bool(row["active"]),
+            quota=int(row["maxquota"]),
+            users=int(row["mailboxes"]),
+            aliases=int(row["aliases"]),
+            lists=int(row["maillists"]),
+            transport=row["transport"],
+            backupmx=bool(row["backupmx"]),
+            settings=settings_text.parse(row["settings"]),
+            sender_bcc=sides.text(name, "sender_bcc"),
+            recipient_bcc=sides.text(name, "recipient_bcc"),
+            outbound_relay=sides.text("@" + name, "relay"),
+            catchall=frozenset(sides.texts(name, "catchall")),
+            alias_domains=frozenset(sides.texts(name, "alias_domain")),
+        )
+
+    async def _sides(self, names: Sequence[str], *, admins: bool) -> Sides:
+        accounts = ["@" + name for name in names]
+        a, f, r = t.alias_domain.c, t.forwardings.c, t.sender_relayhost.c
+        sender, recipient, d = t.sender_bcc_domain.c, t.recipient_bcc_domain.c, t.domain_admins.c
+        branches = [
+            side("catchall", f.address, f.forwarding, f.address.in_(names)),
+            side("alias_domain", a.target_domain, a.alias_domain, a.target_domain.in_(names)),
+            side("sender_bcc", sender.domain, sender.bcc_address, sender.domain.in_(names)),
+            side("recipient_bcc", recipient.domain, recipient.bcc_address,
+                 recipient.domain.in_(names)),
+            side("relay", r.account, r.relayhost, r.account.in_(accounts)),
+        ]  # fmt: skip
+        if admins:
+            branches.append(side("admin", d.domain, d.username, d.domain.in_(names), d.active == 1))
+        return await self.sides(*branches)
+
+    async def profile(self, name: str) -> Profile | None:
+        rows = await self.rows(
+            select(*self.schema.columns(t.domain)).where(t.domain.c.domain == name)
+        )
+        if not rows or rows[0]["domain"].lower() != name:
+            return None
+        answer = self._shown(rows[0], await self._sides([name], admins=True))
+        usage, q = await self.usage(name), self.quota_table.c
+        used = (
+            await self.rows(
+                select(
+                    func.coalesce(func.sum(q.bytes), 0).label("bytes"),
+                    func.coalesce(func.sum(q.messages), 0).label("messages"),
+                ).where(q.domain == name)
+            )
+        )[0]
+        return answer | {
+            "num_existing_users": usage.users,
+            "num_existing_aliases": usage.aliases,
+            "num_existing_maillists": usage.lists,
+            "allocated_quota": usage.allocated_quota,
+            "used_quota": {"bytes": int(used["bytes"]), "messages": int(used["messages"])},
+        }
+
+    def _shown(self, row: Any, sides: Sides) -> Profile:
+        name = row["domain"].lower()
+        backupmx = bool(row["backupmx"])
+        return shown(row) | {
+            "settings": settings_text.shown(settings_text.parse(row["settings"])),
+            "accountStatus": "active" if row["active"] else "disabled",
+            "catchall": sides.texts(name, "catchall"),
+            "alias_domains": sides.texts(name, "alias_domain"),
+            "sender_bcc": sides.text(name, "sender_bcc"),
+            "recipient_bcc": sides.text(name, "recipient_bcc"),
+            "outbound_relay": sides.text("@" + name, "relay"),
+            "primarymx": primary_mx(row["transport"]) if backupmx else "",
+            "admins": sides.texts(name, "admin"),
+        }
+
+    async def page(
+        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
+    ) -> list[Profile]:
+        rows = await self.rows(
+            select(*self.schema.columns(t.domain))
+            .where(t.domain.c.domain > after, *_filter(only, disabled_only=disabled_only))
+            .order_by(t.domain.c.domain)
+            .limit(limit)
+        )
+        if not rows:
+            return []
+        sides = await self._sides([row["domain"] for row in rows], admins=True)
+        return [self._shown(row, sides) for row in rows]
+
+    async def names(
+        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
+    ) -> list[str]:
+        return await self.column(
+            select(t.domain.c.domain)
+            .where(t.domain.c.domain > after, *_filter(only, disabled_only=disabled_only))
+            .order_by(t.domain.c.domain)
+            .limit(limit)
+        )
+
+    async def taken(self, names: Collection[str]) -> frozenset[str]:
+        found: set[str] = set()
+        for some in chunks(names):
+            found.update(
+                await self.column(
+                    select(t.domain.c.domain)
+                    .where(t.domain.c.domain.in_(some))
+                    .union_all(
+                        select(t.alias_domain.c.alias_domain).where(
+                            t.alias_domain.c.alias_domain.in_(some)
+                        )
+                    )
+                )
+            )
+        return frozenset(name.lower() for name in found)
+
+    async def usage(self, name: str) -> Usage:
+        def count(column: ColumnElement[Any]) -> Any:
+            return select(func.count()).where(column == name).scalar_subquery()
+
+        lists = self.schema.has(t.maillists)
+        row = (
+            await self.rows(
+                select(
+                    count(t.mailbox.c.domain).label("users"),
+                    count(t.alias.c.domain).label("aliases"),
+                    (count(t.maillists.c.domain) if lists else func.abs(0)).label("lists"),
+                    select(func.coalesce(func.sum(t.mailbox.c.quota), 0))
+                    .where(t.mailbox.c.domain == name)
+                    .scalar_subquery()
+                    .label("allocated"),
+                )
+            )
+        )[0]
+        return Usage(
+            int(row["users"]), int(row["aliases"]), int(row["lists"]), int(row["allocated"])
+        )
+
+    async def totals(self, names: Collection[str]) -> Totals:
+        d = t.domain.c
+
+        def positive(column: ColumnElement[Any]) -> ColumnElement[Any]:
+            return func.coalesce(func.sum(case((column > 0, column), else_=0)), 0)
+
+        row = (
+            await self.rows(
+                select(
+                    func.count().label("domains"),
+                    positive(d.maxquota).label("quota"),
+                    positive(d.mailboxes).label("users"),
+                    positive(d.aliases).label("aliases"),
+                    positive(d.maillists).label("lists"),
+                ).where(d.domain.in_(names))
+            )
+        )[0]
+        return Totals(
+            int(row["domains"]),
+            Allocation(
+                int(row["quota"]), int(row["users"]), int(row["aliases"]), int(row["lists"])
+            ),
+        )
+
+    async def reserve(self, names: Collection[str]) -> frozenset[str]:
+        # No row exists yet that could be locked, and two tables share one namespace. So everybody
+        # who wants a name first inserts it into alias_domain: the unique key makes the second one
+        # wait for the first one's end, and what it reads then is committed.
+        moment = now()
+        await self.insert_missing(
+            t.alias_domain,
+            [
+                {"alias_domain": name, "target_domain": "", "created": moment, "active": 0}
+                for name in sorted(names)
+            ],
+        )
+        await self.delete(
+            t.alias_domain,
+            t.alias_domain.c.alias_domain.in_(sorted(names)),
+            t.alias_domain.c.target_domain == "",
+        )
+        return await self.taken(names)
+
+    async def add(self, domain: Domain, owner: str) -> None:
+        moment = now()
+        await self.insert(
+            t.domain,
+            {
+                "domain": domain.name,
+                **{column: getattr(domain, name) for name, column in _COLUMNS.items()},
+                "disclaimer": "",
+                "settings": settings_text.render(domain.settings),
+                "backupmx": int(domain.backupmx),
+                "created": moment,
+                "modified": moment,
+                "active": int(domain.active),
+            },
+        )
+        await self._save_sides(Domain(domain.name), domain, verified=True)
+        if owner:
+            await self.insert(
+                t.domain_admins,
+                {"username": owner, "domain": domain.name, "created": moment, "active": 1},
+            )
+
+    async def save(self, before: Domain, after: Domain, *, verified: bool = True) -> None:
+        values: dict[str, Any] = {
+            column: getattr(after, name)
+            for name, column in _COLUMNS.items()
+            if getattr(before, name) != getattr(after, name)
+        }
+        if before.active != after.active:
+            values["active"] = int(after.active)
+        if before.backupmx != after.backupmx:
+            values["backupmx"] = int(after.backupmx)
+        if before.settings != after.settings:
+            values["settings"] = settings_text.render(after.settings)
+        if before != after:
+            values["modified"] = now()
+        await self.update(t.domain, values, t.domain.c.domain == before.name)
+        await self._save_sides(before, after, verified=verified)
+
+    async def _save_sides(self, before: Domain, after: Domain, *, verified: bool) -> None:
+        name, moment = before.name, now()
+        if before.sender_bcc != after.sender_bcc:
+            await self.set_bcc(t.sender_bcc_domain, {"domain": name}, after.sender_bcc)
+        if before.recipient_bcc != after.recipient_bcc:
+            await self.set_bcc(t.recipient_bcc_domain, {"domain": name}, after.recipient_bcc)
+        if before.outbound_relay != after.outbound_relay:
+            relay = {"relayhost": after.outbound_relay} if after.outbound_relay else {}
+            await self.set_one(t.sender_relayhost, {"account": "@" + name}, relay)
+        f = t.forwardings.c
+        # No filter on flags: catch-all rows of servers before 0.9.7 have is_forwarding=1.
+        for some in chunks(before.catchall - after.catchall):
+            await self.delete(t.forwardings, f.address == name, f.forwarding.in_(some))
+        await self.insert_missing(
+            t.forwardings,
+            [
+                {
+                    "address": name,
+                    "forwarding": mail,
+                    "domain": name,
+                    "dest_domain": domain_part(mail),
+                    "active": 1,
+                }
+                for mail in sorted(after.catchall - before.catchall)
+            ],
+        )
+        for some in chunks(before.alias_domains - after.alias_domains):
+            await self.delete(
+                t.alias_domain,
+                t.alias_domain.c.alias_domain.in_(some),
+                t.alias_domain.c.target_domain == name,
+            )
+            # Per-user alias addresses in them are out of reach now.
+            await self.delete(t.forwardings, f.is_alias == 1, domain_of(f.address).in_(some))
+        for alias in sorted(after.alias_domains - before.alias_domains):
+            await self.insert(
+                t.alias_domain,
+                {
+                    "alias_domain": alias,
+                    "target_domain": name,
+                    "created": moment,
+                    "modified": moment,
+                    "active": int(verified),
+                },
+            )
+
+    async def remove(self, name: str, removal: Removal) -> None:
+        await removals.remove_domain(self, name, removal)
+
+    async def admins(self, name: str) -> frozenset[str]:
+        d = t.domain_admins.c
+        return frozenset(await self.column(select(d.username).where(d.domain == name)))
+
+    async def add_admins(self, name: str, mails: Collection[str]) -> None:
+        moment = now()
+        await self.insert_missing(
+            t.domain_admins,
+            [
+                {"username": mail, "domain": name, "created": moment, "active": 1}
+                for mail in sorted(mails)
+            ],
+        )
+        d, m = t.domain_admins.c, t.mailbox.c
+        for some in chunks(mails):
+            # A row that was switched off by hand is switched on by granting it anew.
+            await self.update(
+                t.domain_admins,
+                {"active": 1},
+                d.domain == name,
+                d.username.in_(some),
+                d.active == 0,
+            )
+            await self.update(t.mailbox, {"isadmin": 1}, m.username.in_(some), m.isadmin == 0)
+
+    async def remove_admins(self, name: str, mails: Collection[str]) -> None:
+        d = t.domain_admins.c
+        for some in chunks(mails):
+            await self.delete(t.domain_admins, d.domain == name, d.username.in_(some))
+            await self.update(
+                t.mailbox, {"isadmin": 0}, t.mailbox.c.username.in_(some), *demotable()
+            )
+
+
+def _filter(only: Collection[str] | None, *, disabled_only: bool) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if only is not None:
+        found.append(t.domain.c.domain.in_(sorted(only)) if only else false())
+    if disabled_only:
+        found.append(t.domain.c.active == 0)
+    return found or [true()]

@@ -1,0 +1,199 @@
+"""Engines, connections and transactions of the SQL databases.
+
+Reads run in autocommit on an engine of their own (no BEGIN, no ROLLBACK on the wire), writes in
+READ COMMITTED transactions. SQLite has one writer at a time: writers of this process wait in one
+fair queue and take the file with BEGIN IMMEDIATE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import MetaData, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from iredapi.backends.sql.dialect import is_unavailable
+from iredapi.backends.sql.schema import Schema
+from iredapi.errors import NotSupported, ServerDown
+
+ORDER: Final = ("vmail", "amavisd", "iredapd", "iredadmin")
+"""The order in which databases are locked, and the reverse of that of commits."""
+SQLITE_BUSY_MS: Final = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """Connection pool of one database; times in seconds."""
+
+    size: int = 10
+    timeout: float = 10.0
+    connect_timeout: float = 5.0
+
+
+def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "pool_size": pool.size,
+        "max_overflow": 0,
+        "pool_timeout": pool.timeout,
+        "pool_recycle": 1800,
+    }
+    if url.startswith("postgresql"):
+        options["connect_args"] = {
+            "timeout": pool.connect_timeout,
+            "command_timeout": 300,
+            "server_settings": {"application_name": "iredapi"},
+        }
+    elif url.startswith("mysql"):
+        options["connect_args"] = {"connect_timeout": pool.connect_timeout}
+    return options
+
+
+def _prepare_sqlite(engine: AsyncEngine, *, writing: bool) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", f"busy_timeout={SQLITE_BUSY_MS}", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    if writing:
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def _begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+class Database:
+    """One SQL database: its two engines and what tables it really has."""
+
+    def __init__(
+        self, name: str, url: str, metadata: MetaData, pool: PoolOptions = PoolOptions()
+    ) -> None:
+        self.name = name
+        self.metadata = metadata
+        options = _options(url, pool)
+        self.sqlite = url.startswith("sqlite")
+        if self.sqlite:
+            self._reader = create_async_engine(url, **options)
+            self._writer = create_async_engine(url, **(options | {"pool_size": 2}))
+            _prepare_sqlite(self._reader, writing=False)
+            _prepare_sqlite(self._writer, writing=True)
+        else:
+            self._reader = create_async_engine(
+                url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **options
+            )
+            self._writer = create_async_engine(url, isolation_level="READ COMMITTED", **options)
+        self.dialect = self._writer.dialect.name
+        self._schema: Schema | None = None
+        self._detecting = asyncio.Lock()
+
+    async def schema(self) -> Schema:
+        """Return what the live database has; read once. Raises ServerDown when it is away."""
+        if self._schema is None:
+            async with self._detecting:
+                if self._schema is None:
+                    connection = await self.connect(writing=False)
+                    try:
+                        self._schema = await Schema.detect(connection, self.metadata)
+                    finally:
+                        await connection.close()
+        return self._schema
+
+    async def connect(self, *, writing: bool) -> AsyncConnection:
+        """Return a connection; a writing one is in a transaction. Raises ServerDown."""
+        engine = self._writer if writing else self._reader
+        try:
+            connection = await engine.connect()
+            if writing:
+                await connection.begin()
+        except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
+            if is_unavailable(error) or isinstance(error, TimeoutError):
+                raise ServerDown(detail=f"The database {self.name} is away.") from error
+            raise
+        return connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._reader.dispose()
+        await self._writer.dispose()
+
+    @property
+    def engines(self) -> tuple[AsyncEngine, AsyncEngine]:
+        """The engines of reads and of writes (for tests that count statements)."""
+        return self._reader, self._writer
+
+
+@dataclass(slots=True)
+class Databases:
+    """All SQL databases of a configuration, and the queue of SQLite's writers."""
+
+    by_name: Mapping[str, Database]
+    _sqlite_writer: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def has(self, name: str) -> bool:
+        """Tell whether a database is configured."""
+        return name in self.by_name
+
+    def __getitem__(self, name: str) -> Database:
+        """Return a database. Raises NotSupported when it is not configured."""
+        try:
+            return self.by_name[name]
+        except KeyError:
+            raise NotSupported(detail=f"The database {name} is not configured.") from None
+
+    async def open(self, *, writing: bool) -> Connections:
+        """Return the connections of one request: none is opened before it is used."""
+        queue = None
+        if writing and any(database.sqlite for database in self.by_name.values()):
+            queue = self._sqlite_writer
+            await queue.acquire()
+        return Connections(self, writing=writing, queue=queue)
+
+    async def close(self) -> None:
+        """Close all databases."""
+        for database in self.by_name.values():
+            await database.close()
+
+
+class Connections:
+    """One request's connections, at most one to each database."""
+
+    def __init__(self, databases: Databases, *, writing: bool, queue: asyncio.Lock | None) -> None:
+        self.databases = databases
+        self.writing = writing
+        self._queue = queue
+        self._open: dict[str, AsyncConnection] = {}
+
+    async def get(self, name: str) -> AsyncConnection:
+        """Return the connection to a database, opened now if it was not."""
+        connection = self._open.get(name)
+        if connection is None:
+            connection = await self.databases[name].connect(writing=self.writing)
+            self._open[name] = connection
+        return connection
+
+    async def commit(self) -> None:
+        """Commit satellites first, accounts last: a broken request can be sent again."""
+        for name in reversed(ORDER):
+            if name in self._open:
+                await self._open[name].commit()
+
+    async def close(self) -> None:
+        """Roll back what was not committed and give the connections back."""
+        try:
+            for connection in self._open.values():
+                # A connection that broke cannot be rolled back; closing it discards it.
+                with suppress(SQLAlchemyError, OSError):
+                    await connection.close()
+        finally:
+            self._open.clear()
+            if self._queue is not None:
+                self._queue.release()
+                self._queue = None

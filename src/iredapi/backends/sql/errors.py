@@ -1,0 +1,26 @@
+"""What a database error means to a client: the only translation, and no driver's text leaves it."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from iredapi.backends.sql.dialect import is_retryable, is_unavailable, is_unique_violation
+from iredapi.errors import ApiError, Conflict, ServerDown
+
+
+def is_transient(error: DBAPIError) -> bool:
+    """Tell whether the same unit may well succeed when it is run again."""
+    return is_retryable(error)
+
+
+def translated(error: DBAPIError) -> Exception:
+    """Return our error for a driver's; one that nobody foresaw comes back as it is."""
+    if isinstance(error, IntegrityError) and is_unique_violation(error):
+        return Conflict("ALREADY_EXISTS")
+    if is_unavailable(error):
+        return ServerDown(detail="A database went away; nothing was changed.")
+    if is_retryable(error):
+        return Conflict("CHANGED_MEANWHILE")
+    if isinstance(error, DataError):
+        return ApiError("INVALID_VALUE", "A value does not fit into the database.")
+    return error

@@ -1,0 +1,126 @@
+"""What a live database has: older iRedMail releases lack some columns and tables.
+
+A column or table that may be missing has a `since` in its `info`, all others are required.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from sqlalchemy import Column, Connection, MetaData, Table, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from iredapi.backends.sql.dialect import MYSQL
+
+__all__ = ["OLDEST_IREDMAIL", "Schema", "create_all", "is_optional"]
+
+OLDEST_IREDMAIL = "0.9.8"
+"""The oldest iRedMail release whose `vmail` database has all that we need."""
+
+_INFORMATION_SCHEMA = (
+    "SELECT CAST(table_name AS {text}), CAST(column_name AS {text})"
+    " FROM information_schema.columns WHERE {place}"
+)
+
+_QUERIES = {
+    "postgresql": _INFORMATION_SCHEMA.format(
+        text="text",
+        place="CAST(table_schema AS text) = ANY (CAST(current_schemas(false) AS text[]))",
+    ),
+    "sqlite": (
+        "SELECT t.name, c.name FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c"
+        " WHERE t.type IN ('table', 'view')"
+    ),
+    **dict.fromkeys(
+        MYSQL, _INFORMATION_SCHEMA.format(text="char", place="table_schema = DATABASE()")
+    ),
+}
+
+
+def is_optional(item: Table | Column[Any]) -> bool:
+    """Say whether a live database may lack this table or column."""
+    return "since" in item.info
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables and columns that one live database really has."""
+
+    metadata: MetaData
+    found: Mapping[str, frozenset[str]]
+    """The names of the columns by the name of their table."""
+
+    @classmethod
+    async def detect(cls, connection: AsyncConnection, metadata: MetaData) -> Self:
+        """Read the names of all columns of the connection's database, with one query."""
+        rows = await connection.execute(text(_QUERIES[connection.dialect.name]))
+        found: dict[str, set[str]] = {}
+        for table, column in rows:
+            found.setdefault(str(table), set()).add(str(column))
+        return cls(metadata, {table: frozenset(columns) for table, columns in found.items()})
+
+    def has(self, table: Table | str, column: str | None = None) -> bool:
+        """Say whether the database has this table, or this column of it."""
+        columns = self.found.get(_name(table))
+        return columns is not None and (column is None or column in columns)
+
+    def columns(self, table: Table | str) -> list[Column[Any]]:
+        """Return those columns of a table that the database has, to select them."""
+        return [c for c in self._table(table).columns if self.has(table, c.name)]
+
+    def values(self, table: Table | str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values to write, without those of optional columns that the database lacks.
+
+        A name that is no column at all raises KeyError. A required column stays, so that its
+        absence is an error rather than silently lost data.
+        """
+        columns = self._table(table).columns
+        return {
+            name: value
+            for name, value in values.items()
+            if not is_optional(columns[name]) or self.has(table, name)
+        }
+
+    def missing(self) -> list[str]:
+        """Return all that the database lacks, as `table` or `table.column`, sorted."""
+        return sorted(self._lacking(optional_too=True))
+
+    def lacking_required(self) -> list[str]:
+        """Return what the database lacks and we cannot do without; it must be empty."""
+        return sorted(self._lacking(optional_too=False))
+
+    def _table(self, table: Table | str) -> Table:
+        return self.metadata.tables[_name(table)]
+
+    def _lacking(self, *, optional_too: bool) -> list[str]:
+        lacking = []
+        for table in self.metadata.tables.values():
+            if not self.has(table):
+                if optional_too or not is_optional(table):
+                    lacking.append(table.name)
+                continue
+            lacking += [
+                f"{table.name}.{column.name}"
+                for column in table.columns
+                if not self.has(table, column.name) and (optional_too or not is_optional(column))
+            ]
+        return lacking
+
+
+async def create_all(connection: AsyncConnection, metadata: MetaData) -> list[str]:
+    """Create the tables that do not exist, and return their names.
+
+    For the embedded default and for tests only: on a live server iRedMail owns the schema.
+    """
+    return await connection.run_sync(_create_all, metadata)
+
+
+def _create_all(connection: Connection, metadata: MetaData) -> list[str]:
+    existing = set(inspect(connection).get_table_names())
+    new = [table for table in metadata.sorted_tables if table.name not in existing]
+    metadata.create_all(connection, tables=new)
+    return [table.name for table in new]
+
+
+def _name(table: Table | str) -> str:
+    return table if isinstance(table, str) else table.name

@@ -1,0 +1,198 @@
+"""What the stores of one request share: the connection to ``vmail``, time, rows as answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Executable,
+    Integer,
+    Select,
+    String,
+    Table,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from iredapi.backends.sql import tables
+from iredapi.backends.sql.dialect import MYSQL, insert_ignore
+from iredapi.backends.sql.engine import Connections
+from iredapi.backends.sql.schema import Schema
+
+_NULLABLE = frozenset({"allow_nets"})
+CHUNK = 500
+"""Most values in one IN list."""
+
+
+def now() -> datetime:
+    """Return the time as iRedAdmin stores it: UTC, no fraction, no zone."""
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as answers show it: times as text without fractions, NULL text as empty."""
+    answer: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, datetime):
+            answer[key] = value.strftime("%Y-%m-%d %H:%M:%S")
+        elif isinstance(value, date):
+            answer[key] = value.isoformat()
+        elif value is None and key not in _NULLABLE:
+            answer[key] = ""
+        else:
+            answer[key] = value
+    return answer
+
+
+def chunks(values: Iterable[str]) -> Iterable[list[str]]:
+    """Cut values into lists that fit into an IN."""
+    every = sorted(values)
+    for start in range(0, len(every), CHUNK):
+        yield every[start : start + CHUNK]
+
+
+def side(
+    kind: str,
+    owner: ColumnElement[Any],
+    text: ColumnElement[Any],
+    *where: ColumnElement[bool],
+    number: ColumnElement[Any] | None = None,
+) -> Select[Any]:
+    """Select one kind of side value, to be one branch of a UNION: kind, owner, text, number."""
+    return select(
+        literal_column(f"'{kind}'").label("kind"),
+        cast(owner, String(255)).label("owner"),
+        cast(text, String(255)).label("text"),
+        (literal(0, Integer) if number is None else number).label("number"),
+    ).where(*where)
+
+
+def demotable() -> tuple[ColumnElement[bool], ...]:
+    """Select mail users with the admin mark who manage nothing any more and are not global."""
+    m, d = tables.mailbox.c, tables.domain_admins.c
+    return (
+        m.isadmin == 1,
+        m.isglobaladmin == 0,
+        ~exists(select(d.username).where(d.username == m.username)),
+    )
+
+
+class Sides:
+    """Side values read with one UNION: by owner and kind."""
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self._values: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        for kind, owner, text, number in rows:
+            self._values.setdefault((owner, kind), []).append((text or "", int(number or 0)))
+
+    def texts(self, owner: str, kind: str) -> list[str]:
+        """Return the texts of a kind, sorted."""
+        return sorted(text for text, _ in self._values.get((owner, kind), []))
+
+    def text(self, owner: str, kind: str) -> str:
+        """Return the only text of a kind, or an empty one."""
+        return next((text for text, _ in self._values.get((owner, kind), [])), "")
+
+    def number(self, owner: str, kind: str) -> int:
+        """Return the only number of a kind, or 0."""
+        return next((number for _, number in self._values.get((owner, kind), [])), 0)
+
+
+class Store:
+    """Base of the SQL stores."""
+
+    def __init__(self, connections: Connections, schema: Schema, quota_table: Table) -> None:
+        self._connections = connections
+        self.schema = schema
+        self.quota_table = quota_table
+
+    @property
+    def dialect(self) -> str:
+        """The dialect of the account database."""
+        return self._connections.databases["vmail"].dialect
+
+    def mailbox_path(self) -> ColumnElement[str]:
+        """Make SQL for the absolute path of a mailbox, as Dovecot puts it together."""
+        m = tables.mailbox.c
+        if self.dialect in MYSQL:
+            return func.concat_ws("/", m.storagebasedirectory, m.storagenode, m.maildir)
+        return m.storagebasedirectory + "/" + m.storagenode + "/" + m.maildir
+
+    async def connection(self) -> AsyncConnection:
+        """Return the connection to ``vmail``."""
+        return await self._connections.get("vmail")
+
+    async def run(self, statement: Executable, values: Any = None) -> int:
+        """Run a write and return the number of rows."""
+        result = await (await self.connection()).execute(statement, values)
+        return int(getattr(result, "rowcount", 0))
+
+    async def rows(
+        self, statement: Select[Any] | CompoundSelect[Any]
+    ) -> Sequence[Mapping[str, Any]]:
+        """Run a read and return its rows by column name."""
+        result = await (await self.connection()).execute(statement)
+        return [{str(key): row[key] for key in row} for row in result.mappings()]
+
+    async def column(self, statement: Select[Any] | CompoundSelect[Any]) -> list[str]:
+        """Run a read and return its first column."""
+        return list((await (await self.connection()).execute(statement)).scalars())
+
+    async def sides(self, *branches: Select[Any]) -> Sides:
+        """Run side branches as one UNION ALL."""
+        statement = branches[0].union_all(*branches[1:])
+        return Sides((await (await self.connection()).execute(statement)).all())
+
+    async def insert(self, table: Table, values: Mapping[str, Any]) -> None:
+        """Insert a row, without the optional columns that this server lacks."""
+        await self.run(insert(table).values(self.schema.values(table, values)))
+
+    async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows whose unique keys are free."""
+        if rows:
+            await self.run(insert_ignore(table, self.dialect), [dict(row) for row in rows])
+
+    async def update(
+        self, table: Table, values: Mapping[str, Any], *where: ColumnElement[bool]
+    ) -> None:
+        """Update rows, without the optional columns that this server lacks."""
+        there = self.schema.values(table, values)
+        if there:
+            await self.run(update(table).where(*where).values(there))
+
+    async def delete(self, table: Table, *where: ColumnElement[bool]) -> None:
+        """Delete rows of a table, if this server has it."""
+        if self.schema.has(table):
+            await self.run(delete(table).where(*where))
+
+    async def set_one(
+        self, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> None:
+        """Replace the row with a key by another one; no values: only remove it."""
+        await self.delete(table, *(table.c[name] == value for name, value in key.items()))
+        if values:
+            await self.insert(table, {**key, **values})
+
+    async def set_bcc(self, table: Table, key: Mapping[str, Any], address: str) -> None:
+        """Set or (empty address) remove a BCC row; ``active`` is not what switches it off."""
+        values = {"bcc_address": address, "created": now(), "active": 1} if address else {}
+        await self.set_one(table, key, values)
+
+    async def set_global(self, username: str, *, is_global: bool) -> None:
+        """Add or remove the ``ALL`` row, one of the two marks of a global admin."""
+        key = {"username": username, "domain": "ALL"}
+        await self.set_one(
+            tables.domain_admins, key, {"created": now(), "active": 1} if is_global else {}
+        )

@@ -1,0 +1,371 @@
+"""Mail users in ``vmail``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from iredapi.backends.protocols import Profile, Removal
+from iredapi.backends.sql import activity
+from iredapi.backends.sql import removal as removals
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.store import Sides, Store, chunks, now, shown, side
+from iredapi.domain import services, settings_text
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.maildirs import Location, overlap
+from iredapi.domain.users import User
+
+NEVER = datetime(1970, 1, 1, 1, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
+"""The sentinel of ``passwordlastchange`` that makes iRedAPD ask for a new password."""
+
+_COLUMNS = {
+    "password": "password",
+    "name": "name",
+    "given_name": "first_name",
+    "surname": "last_name",
+    "mobile": "mobile",
+    "telephone": "telephone",
+    "language": "language",
+    "quota": "quota",
+    "employee_id": "employeeid",
+    "transport": "transport",
+    "mailbox_format": "mailboxformat",
+    "mailbox_folder": "mailboxfolder",
+}
+_FLAGS = {"active": "active", "is_admin": "isadmin", "is_global": "isglobaladmin"}
+
+
+def _service_value(column: str, *, on: bool) -> int | str:
+    if column in services.YES_NO_COLUMNS:
+        return "y" if on else "n"
+    return int(on)
+
+
+class SqlUsers(Store):
+    """See ``protocols.Users``."""
+
+    async def get(self, mail: str) -> User | None:
+        return await self._read(mail, lock=False)
+
+    async def claim(self, mail: str) -> User | None:
+        return await self._read(mail, lock=True)
+
+    async def _row(self, mail: str, *, lock: bool = False) -> Mapping[str, Any] | None:
+        statement = select(*self.schema.columns(t.mailbox)).where(t.mailbox.c.username == mail)
+        rows = await self.rows(statement.with_for_update() if lock else statement)
+        # MariaDB compares without regard to case, accents and trailing blanks.
+        return rows[0] if rows and rows[0]["username"].lower() == mail else None
+
+    async def _read(self, mail: str, *, lock: bool) -> User | None:
+        row = await self._row(mail, lock=lock)
+        if row is None:
+            return None
+        sides = await self._sides(mail)
+        managed = frozenset(sides.texts(mail, "managed"))
+        return User(
+            mail=mail,
+            **{name: row.get(column) or "" for name, column in _COLUMNS.items() if name != "quota"},
+            quota=int(row["quota"]),
+            active=bool(row["active"]),
+            is_admin=bool(row["isadmin"]),
+            is_global=bool(row["isglobaladmin"]) or "ALL" in managed,
+            location=Location(row["storagebasedirectory"], row["storagenode"], row["maildir"]),
+            services=self._enabled(row),
+            forwardings=frozenset(sides.texts(mail, "forwarding")),
+            aliases=frozenset(sides.texts(mail, "alias")),
+            sender_bcc=sides.text(mail, "sender_bcc"),
+            recipient_bcc=sides.text(mail, "recipient_bcc"),
+            managed_domains=managed - {"ALL"},
+        )
+
+    def _enabled(self, row: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset(
+            name for name in services.MANAGED if row.get(f"enable{name}") in (1, "y", "Y", True)
+        )
+
+    async def _sides(self, mail: str, *, of_profile: bool = False) -> Sides:
+        f, d = t.forwardings.c, t.domain_admins.c
+        sender, recipient = t.sender_bcc_user.c, t.recipient_bcc_user.c
+        branches = [
+            side("forwarding", f.address, f.forwarding, f.address == mail, f.is_forwarding == 1),
+            side("alias", f.forwarding, f.address, f.forwarding == mail, f.is_alias == 1),
+            side("sender_bcc", sender.username, sender.bcc_address, sender.username == mail),
+            side("recipient_bcc", recipient.username, recipient.bcc_address,
+                 recipient.username == mail),
+            side("managed", d.username, d.domain, d.username == mail, d.active == 1),
+        ]  # fmt: skip
+        if of_profile:
+            r, q, seen = t.sender_relayhost.c, self.quota_table.c, t.last_login.c
+            branches += [
+                side("relay", r.account, r.relayhost, r.account == mail),
+                side("bytes", q.username, q.username, q.username == mail, number=q.bytes),
+                side("messages", q.username, q.username, q.username == mail, number=q.messages),
+            ]
+            if self.schema.has(t.last_login):
+                branches += [
+                    side(name, seen.username, seen.username, seen.username == mail,
+                         number=func.coalesce(seen[name], 0))
+                    for name in ("imap", "pop3", "lda")
+                ]  # fmt: skip
+        return await self.sides(*branches)
+
+    async def profile(self, mail: str) -> Profile | None:
+        row = await self._row(mail)
+        if row is None:
+            return None
+        sides = await self._sides(mail, of_profile=True)
+        answer = self._shown(row) | {
+            "forwardings": sides.texts(mail, "forwarding"),
+            "aliases": sides.texts(mail, "alias"),
+            "sender_bcc": sides.text(mail, "sender_bcc"),
+            "recipient_bcc": sides.text(mail, "recipient_bcc"),
+            "outbound_relay": sides.text(mail, "relay"),
+            "stored_bytes": sides.number(mail, "bytes"),
+            "stored_messages": sides.number(mail, "messages"),
+        }
+        times = {name: sides.number(mail, name) for name in ("imap", "pop3", "lda")}
+        answer["last_login"] = _moment(max(times["imap"], times["pop3"]))
+        answer["last_login_by_service"] = {name: _moment(at) for name, at in times.items()}
+        managed = sides.texts(mail, "managed")
+        answer["isglobaladmin"] = int(bool(row["isglobaladmin"]) or "ALL" in managed)
+        answer["managed_domains"] = [domain for domain in managed if domain != "ALL"]
+        return answer
+
+    def _shown(self, row: Mapping[str, Any]) -> Profile:
+        present = {name for name in services.MANAGED if f"enable{name}" in row}
+        return shown(row) | {
+            "settings": settings_text.shown(settings_text.parse(row["settings"])),
+            "accountStatus": "active" if row["active"] else "disabled",
+            "enabled_services": services.shown(self._enabled(row), present),
+        }
+
+    async def page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[Profile]:
+        rows = await self.rows(
+            select(*self.schema.columns(t.mailbox))
+            .where(*_of_domain(domain, after, disabled_only=disabled_only))
+            .order_by(t.mailbox.c.username)
+            .limit(limit)
+        )
+        return [self._shown(row) for row in rows]
+
+    async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
+        return await self.column(
+            select(t.mailbox.c.username)
+            .where(*_of_domain(domain, after, disabled_only=disabled_only))
+            .order_by(t.mailbox.c.username)
+            .limit(limit)
+        )
+
+    async def allocated(self, domain: str, *, but: str = "") -> int:
+        m = t.mailbox.c
+        rows = await self.rows(
+            select(func.coalesce(func.sum(m.quota), 0).label("sum")).where(
+                m.domain == domain, m.username != but
+            )
+        )
+        return int(rows[0]["sum"])
+
+    async def paths_near(self, path: str, *, but: str = "") -> list[str]:
+        m = t.mailbox.c
+        place = func.lower(func.replace(self.mailbox_path(), "//", "/"))
+        parts = path.strip("/").split("/")
+        above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        found = await self.column(
+            select(place).where(
+                m.username != but,
+                or_(
+                    place.in_(above),
+                    place.in_([f"{directory}/" for directory in above]),
+                    place.startswith(f"{path}/", autoescape=True),
+                ),
+            )
+        )
+        return [other for other in found if overlap(other.rstrip("/"), path)]
+
+    async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
+        moment = now()
+        values: dict[str, Any] = {
+            "username": user.mail,
+            "domain": domain_of(user.mail),
+            **{column: getattr(user, name) for name, column in _COLUMNS.items()},
+            **{column: int(getattr(user, name)) for name, column in _FLAGS.items()},
+            "storagebasedirectory": user.location.base,
+            "storagenode": user.location.node,
+            "maildir": user.location.maildir,
+            "settings": "",
+            "disclaimer": "",
+            "created": moment,
+            "modified": moment,
+            "passwordlastchange": changed or NEVER,
+        }
+        values |= {
+            f"enable{name}": _service_value(name, on=name in user.services)
+            for name in services.MANAGED
+        }
+        await self.insert(t.mailbox, values)
+        blank = User(user.mail, active=user.active)
+        await self._save_sides(blank, user)
+        lists = await self.column(
+            select(t.alias.c.address).where(t.alias.c.address.in_(sorted(groups)))
+        )
+        await self.insert_missing(
+            t.forwardings,
+            [
+                {
+                    "address": address,
+                    "forwarding": user.mail,
+                    "domain": domain_of(address),
+                    "dest_domain": domain_of(user.mail),
+                    "is_list": 1,
+                    "active": 1,
+                }
+                for address in lists
+            ],
+        )
+
+    async def save(self, before: User, after: User) -> None:
+        if before == after:
+            return
+        values: dict[str, Any] = {
+            column: getattr(after, name)
+            for name, column in _COLUMNS.items()
+            if getattr(before, name) != getattr(after, name)
+        }
+        values |= {
+            column: int(getattr(after, name))
+            for name, column in _FLAGS.items()
+            if getattr(before, name) != getattr(after, name)
+        }
+        if before.location != after.location:
+            values |= {
+                "storagebasedirectory": after.location.base,
+                "storagenode": after.location.node,
+                "maildir": after.location.maildir,
+            }
+        values |= {
+            f"enable{name}": _service_value(name, on=name in after.services)
+            for name in before.services ^ after.services
+        }
+        if "password" in values:
+            values["passwordlastchange"] = now()
+        values["modified"] = now()
+        await self.update(t.mailbox, values, t.mailbox.c.username == before.mail)
+        await self._save_sides(before, after)
+        if before.active != after.active:
+            await activity.follow(self, t.mailbox.c.username == after.mail, active=after.active)
+
+    async def _save_sides(self, before: User, after: User) -> None:
+        mail, f = before.mail, t.forwardings.c
+        domain = domain_of(mail)
+        for some in chunks(before.forwardings - after.forwardings):
+            await self.delete(
+                t.forwardings, f.address == mail, f.forwarding.in_(some), f.is_forwarding == 1
+            )
+        rows: list[dict[str, Any]] = [
+            {
+                "address": mail,
+                "forwarding": destination,
+                "domain": domain,
+                "dest_domain": domain_of(destination),
+                "is_forwarding": 1,
+                "is_alias": 0,
+                "active": int(after.active),
+            }
+            for destination in sorted(after.forwardings - before.forwardings)
+        ]
+        for some in chunks(before.aliases - after.aliases):
+            await self.delete(
+                t.forwardings, f.address.in_(some), f.forwarding == mail, f.is_alias == 1
+            )
+        rows += [
+            {
+                "address": address,
+                "forwarding": mail,
+                # Postfix joins on a primary domain: an alias domain here is a dead address.
+                "domain": domain,
+                "dest_domain": domain,
+                "is_forwarding": 0,
+                "is_alias": 1,
+                "active": int(after.active),
+            }
+            for address in sorted(after.aliases - before.aliases)
+        ]
+        await self.insert_missing(t.forwardings, rows)
+        key = {"username": mail, "domain": domain}
+        if before.sender_bcc != after.sender_bcc:
+            await self.set_bcc(t.sender_bcc_user, key, after.sender_bcc)
+        if before.recipient_bcc != after.recipient_bcc:
+            await self.set_bcc(t.recipient_bcc_user, key, after.recipient_bcc)
+        if before.is_global != after.is_global:
+            await self.set_global(mail, is_global=after.is_global)
+
+    async def save_all(
+        self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
+    ) -> None:
+        m = t.mailbox.c
+        names = {"language": "language", "transport": "transport", "password": "password"}
+        values: dict[str, Any] = {names[name]: changes[name] for name in changes if name in names}
+        if "account_status" in changes:
+            values["active"] = int(changes["account_status"])
+        if not values:
+            return
+        values["modified"] = now()
+        if "password" in values:
+            values["passwordlastchange"] = now()
+        chosen: list[ColumnElement[bool]] = [m.domain == domain]
+        if but:
+            chosen.append(m.username.not_in(sorted(but)))
+        await self.update(t.mailbox, values, *chosen)
+        if "active" in values:
+            await activity.follow(self, *chosen, active=bool(values["active"]))
+
+    async def globals_in(self, domain: str) -> frozenset[str]:
+        m, d = t.mailbox.c, t.domain_admins.c
+        return frozenset(
+            await self.column(
+                select(m.username).where(
+                    m.domain == domain,
+                    or_(
+                        m.isglobaladmin == 1,
+                        m.username.in_(select(d.username).where(d.domain == "ALL")),
+                    ),
+                )
+            )
+        )
+
+    async def admins_beyond(self, domain: str, managed: Collection[str]) -> frozenset[str]:
+        m, d = t.mailbox.c, t.domain_admins.c
+        return frozenset(
+            await self.column(
+                select(m.username).where(
+                    m.domain == domain,
+                    m.username.in_(
+                        select(d.username).where(d.domain.not_in([*sorted(managed), ""]))
+                    ),
+                )
+            )
+        )
+
+    async def rename(self, old: str, new: str) -> None:
+        await removals.rename_user(self, old, new)
+
+    async def remove(self, mail: str, removal: Removal) -> None:
+        await removals.remove_user(self, mail, removal)
+
+
+def _of_domain(domain: str, after: str, *, disabled_only: bool) -> list[ColumnElement[bool]]:
+    m = t.mailbox.c
+    where = [m.domain == domain, m.username > after]
+    return [*where, m.active == 0] if disabled_only else where
+
+
+def _moment(epoch: int) -> str | None:
+    if not epoch:
+        return None
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S")

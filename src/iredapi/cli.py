@@ -1,0 +1,416 @@
+"""The command line: ``serve``, ``init``, ``openapi``, ``admin``, ``docs``.
+
+Never work of its own: accounts are the business of ``iredapi.office``, the env file that of
+``iredapi.init``. A wrong configuration ends with one sentence and exit status 2, a refusal of the
+office with its code and exit status 1; neither shows a traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import SecretStr, ValidationError
+from typer.core import TyperGroup
+
+from iredapi import __version__, errors, init, settings
+from iredapi.settings import ConfigurationError, Settings
+
+if TYPE_CHECKING:
+    from iredapi.office import Office
+
+DEFAULT_OUTPUT = settings.ENV_FILE
+
+
+class _Commands(TyperGroup):
+    """Turns our errors into a sentence on stderr and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            typer.echo(f"iredapi: {error}", err=True)
+            raise typer.Exit(2) from None
+        except errors.ApiError as error:
+            # The same code and sentence that the API gives.
+            details = [error.detail] if error.detail else []
+            details += [f"{item.param}: {item.detail or item.code}" for item in error.errors]
+            typer.echo(f"{error.code}: {'; '.join(details)}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="iredapi",
+    help="The open, async HTTP API for iRedMail servers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+admins = typer.Typer(help="Standalone admins.", no_args_is_help=True)
+app.add_typer(admins, name="admin")
+
+EnvFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--env-file",
+        help=f"Read the settings from this file instead of {settings.ENV_FILE}.",
+        show_default=False,
+    ),
+]
+Password = Annotated[
+    str | None,
+    typer.Option(
+        "--password",
+        help="Other users of this machine can see it while the command runs: leave it out to be "
+        "asked for it, or write it to standard input.",
+        show_default=False,
+    ),
+]
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"iredapi {__version__}")
+        raise typer.Exit
+
+
+# serve -----------------------------------------------------------------------------------------
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="IREDAPI_HOST", show_default=False)] = None,
+    port: Annotated[
+        int | None, typer.Option(help="IREDAPI_PORT; 0: any free one.", show_default=False)
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="IREDAPI_WORKERS", show_default=False)] = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Run the API server. Without any configuration: with SQLite databases of its own."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    given = {"host": host, "port": port, "workers": workers}
+    chosen = settings.load(env_file, **{k: v for k, v in given.items() if v is not None})
+    _make_data_dir(chosen)
+    with _listen(chosen.host, chosen.port) as listener:
+        if chosen.embedded:
+            asyncio.run(_announce_first_admin(chosen))
+        address = _address(chosen.host, listener)
+        typer.echo(f"iredapi {__version__} listens on {address}")
+        typer.echo(f"API documentation: {address}/docs")
+        sys.stdout.flush()
+        _export(chosen)
+        config = uvicorn.Config(
+            "iredapi.app:from_environment",
+            factory=True,
+            workers=chosen.workers,
+            lifespan="on",
+            ws="none",
+            log_level=chosen.log_level.lower(),
+            # uvicorn's access log shows query strings, which may hold a login; and it would believe
+            # X-Forwarded-For of any local client, where IREDAPI_TRUSTED_PROXIES is to decide.
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=30,
+        )
+        if chosen.workers > 1:
+            Multiprocess(config, sockets=[listener]).run()
+            return
+        server = uvicorn.Server(config)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+        if not server.started:
+            raise typer.Exit(3)
+
+
+def _make_data_dir(chosen: Settings) -> None:
+    """SQLite makes its files, but not their directory."""
+    if not chosen.uses_sqlite:
+        return
+    try:
+        chosen.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"IREDAPI_DATA_DIR: {chosen.data_dir} cannot be made: {error.strerror}"
+        ) from None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything else is done, so that a second server changes nothing."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
+        both = host == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server(
+            address[:2],
+            family=family,
+            backlog=2048,
+            dualstack_ipv6=both,
+        )
+    except socket.gaierror:
+        raise ConfigurationError(
+            f"IREDAPI_HOST: {host} is not an address of this machine"
+        ) from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                f"port {port} on {host} is in use by another program: stop that one, or choose "
+                "another port with IREDAPI_PORT or --port (0: any free one)"
+            ) from None
+        if error.errno == errno.EACCES:
+            raise ConfigurationError(
+                f"IREDAPI_PORT: no permission to listen on port {port}; ports from 1024 upwards "
+                "need none"
+            ) from None
+        raise ConfigurationError(
+            f"IREDAPI_HOST, IREDAPI_PORT: cannot listen on {host}, port {port}: {error.strerror}"
+        ) from None
+    # Connections inherit it; asyncio sets it only on sockets that were made in another way.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.set_inheritable(True)
+    return listener
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    """Return the URL of the server, with the port that it really has."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+async def _announce_first_admin(chosen: Settings) -> None:
+    from iredapi.office import Office
+
+    async with Office.open(chosen) as office:
+        first = await office.ensure_first_admin()
+    if first.password is None:
+        typer.echo(f"First admin: {first.mail} (exists already)")
+    elif chosen.admin_password.get_secret_value():
+        typer.echo(f"First admin: {first.mail} (with the password of IREDAPI_ADMIN_PASSWORD)")
+    else:
+        typer.echo(f"First admin: {first.mail}")
+        typer.echo(f"Its password, shown only this once: {first.password}")
+    sys.stdout.flush()
+
+
+def _export(chosen: Settings) -> None:
+    """Hand every setting on to the app, which reads its own, also in worker processes."""
+    for name in type(chosen).model_fields:
+        value = getattr(chosen, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        os.environ[f"IREDAPI_{name.upper()}"] = (
+            json.dumps(value) if isinstance(value, list) else str(value)
+        )
+
+
+# init ------------------------------------------------------------------------------------------
+
+
+def _url_option(name: str) -> Any:
+    return typer.Option(f"--{name}-url", help=f"IREDAPI_{name.upper()}_URL", show_default=False)
+
+
+@app.command("init")
+def init_command(
+    from_iredadmin: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-iredadmin",
+            help="iRedAdmin's settings.py, for example /opt/www/iredadmin/settings.py.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", help="The env file to write.")
+    ] = DEFAULT_OUTPUT,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
+    vmail_url: Annotated[str | None, _url_option("vmail")] = None,
+    amavisd_url: Annotated[str | None, _url_option("amavisd")] = None,
+    iredapd_url: Annotated[str | None, _url_option("iredapd")] = None,
+    iredadmin_url: Annotated[str | None, _url_option("iredadmin")] = None,
+    state_url: Annotated[str | None, _url_option("state")] = None,
+) -> None:
+    """Write the configuration: from an existing iRedAdmin, from options, or by asking."""
+    options = {
+        "IREDAPI_VMAIL_URL": vmail_url,
+        "IREDAPI_AMAVISD_URL": amavisd_url,
+        "IREDAPI_IREDAPD_URL": iredapd_url,
+        "IREDAPI_IREDADMIN_URL": iredadmin_url,
+        "IREDAPI_STATE_URL": state_url,
+    }
+    given = {name: url for name, url in options.items() if url is not None}
+    if os.path.lexists(output) and not force:
+        raise ConfigurationError(f"{output}: exists already; --force writes over it")
+    values: dict[str, str] = {}
+    warnings: list[str] = []
+    heading = f"Written by iredapi {__version__} init"
+    if from_iredadmin is not None:
+        values, warnings = init.configuration(init.read_iredadmin(from_iredadmin))
+        heading += f" from {from_iredadmin}"
+    elif "IREDAPI_VMAIL_URL" in given:
+        values = {"IREDAPI_DATA_DIR": init.DATA_DIR}
+    elif sys.stdin.isatty():
+        values = _ask(given)
+        given = {}
+    else:
+        raise ConfigurationError(
+            "nothing to write: give --from-iredadmin or --vmail-url, or run this in a terminal"
+        )
+    values |= given
+    heading += "\nEvery setting: iredapi docs configuration"
+    init.write(output, values, heading=heading, force=force)
+    for warning in warnings:
+        typer.echo(f"Note: {warning}", err=True)
+    typer.echo(f"Wrote {output} (readable by its owner only).")
+
+
+def _ask(given: dict[str, str]) -> dict[str, str]:
+    """Ask for what the options did not say."""
+    found = next((str(path) for path in init.USUAL_PLACES if path.is_file()), None)
+    if found is not None:
+        typer.echo(f"There is an iRedAdmin: --from-iredadmin {found} would answer all of this.")
+    typer.echo("A database URL looks like postgresql://user:password@127.0.0.1/vmail or mysql://…")
+    typer.echo("(special characters of a password as %XX). Empty: not used.")
+    questions = {
+        "IREDAPI_VMAIL_URL": "Accounts, database vmail (empty: SQLite databases of our own)",
+        "IREDAPI_AMAVISD_URL": "Database amavisd",
+        "IREDAPI_IREDAPD_URL": "Database iredapd",
+        "IREDAPI_IREDADMIN_URL": "Database iredadmin",
+        "IREDAPI_STATE_URL": "Our own database (empty: a SQLite file in the data directory)",
+    }
+    values = {
+        "IREDAPI_DATA_DIR": typer.prompt("Directory for our own files", default=init.DATA_DIR)
+    }
+    for name, question in questions.items():
+        answer = given.get(name)
+        if answer is None:
+            answer = typer.prompt(question, default="", show_default=False)
+        if answer.strip():
+            values[name] = answer.strip()
+        elif name == "IREDAPI_VMAIL_URL":
+            break  # the embedded default brings all five
+    return values
+
+
+# openapi, docs ---------------------------------------------------------------------------------
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document as JSON; needs neither a server nor a database."""
+    from iredapi.app import create_app
+
+    try:
+        chosen = Settings()  # the environment only: the env file is not everybody's to read
+    except ValidationError as error:
+        raise ConfigurationError(settings.explain(error)) from None
+    document = create_app(chosen).openapi()
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+class Document(StrEnum):
+    """What ``docs`` can print."""
+
+    CONFIGURATION = "configuration"
+    ERRORS = "errors"
+
+
+@app.command()
+def docs(document: Annotated[Document, typer.Argument(help="Which one.")]) -> None:
+    """Print a generated page of the documentation, in Markdown."""
+    pages = {Document.CONFIGURATION: settings.document, Document.ERRORS: errors.document}
+    typer.echo(pages[document](), nl=False)
+
+
+# admin -----------------------------------------------------------------------------------------
+
+
+@admins.command("create")
+def admin_create(
+    mail: Annotated[str, typer.Argument(help="The admin's address; not in a hosted domain.")],
+    password: Password = None,
+    is_global: Annotated[
+        bool, typer.Option("--global/--no-global", help="Manages every domain.")
+    ] = True,
+    name: Annotated[str, typer.Option(help="Display name.", show_default=False)] = "",
+    env_file: EnvFile = None,
+) -> None:
+    """Create a standalone admin."""
+    chosen = settings.load(env_file)
+    secret = _password(password)
+
+    async def work(office: Office) -> None:
+        await office.create_admin(mail, secret, name=name, is_global=is_global)
+
+    _in_office(chosen, work)
+    typer.echo(f"Created {mail}.")
+
+
+@admins.command("password")
+def admin_password(
+    mail: Annotated[str, typer.Argument(help="The admin's address.")],
+    password: Password = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Set a new password; the admin's sessions end."""
+    chosen = settings.load(env_file)
+    secret = _password(password)
+
+    async def work(office: Office) -> None:
+        await office.set_admin_password(mail, secret)
+
+    _in_office(chosen, work)
+    typer.echo(f"Changed the password of {mail}.")
+
+
+def _in_office(chosen: Settings, work: Callable[[Office], Awaitable[None]]) -> None:
+    from iredapi.office import Office
+
+    async def run() -> None:
+        async with Office.open(chosen) as office:
+            await work(office)
+
+    _make_data_dir(chosen)
+    asyncio.run(run())
+
+
+def _password(given: str | None) -> str:
+    """Return the password: as given, asked for twice, or a line of standard input."""
+    if given is not None:
+        return given
+    if sys.stdin.isatty():
+        answer: str = typer.prompt(
+            "Password", hide_input=True, confirmation_prompt="The same again"
+        )
+        return answer
+    line = sys.stdin.readline()
+    if not line:
+        raise ConfigurationError("no password: standard input is empty and no terminal")
+    return line.rstrip("\r\n")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

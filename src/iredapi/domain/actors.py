@@ -1,0 +1,54 @@
+"""Who asks: an admin as it is at the time of the request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from iredapi.domain import settings_text
+from iredapi.domain.addresses import domain_of
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """What the account storage says of somebody who may be an admin.
+
+    ``password`` is the stored hash; it never leaves the process.
+    """
+
+    username: str
+    password: str = field(repr=False)
+    standalone: bool
+    is_global: bool
+    domains: frozenset[str]
+    settings: settings_text.Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The admin behind a request."""
+
+    username: str
+    is_global: bool
+    domains: frozenset[str]
+    """Managed domains; of no meaning for a global admin."""
+    settings: settings_text.Settings = field(default_factory=dict)
+    """Limits of a normal admin (``create_max_…``)."""
+    client: str = ""
+    """The client's IP address, for the audit log."""
+
+    @property
+    def may_create_domains(self) -> bool:
+        """Global admins may; normal ones when the key is there, whatever its value."""
+        return self.is_global or "create_new_domains" in self.settings
+
+    def manages(self, domain: str) -> bool:
+        """Tell whether the domain is this admin's; an empty name never is."""
+        return bool(domain) and (self.is_global or domain in self.domains)
+
+    def manages_account(self, mail: str) -> bool:
+        """Tell whether the account's domain, the part after its last ``@``, is this admin's."""
+        return "@" in mail and self.manages(domain_of(mail))
+
+
+SYSTEM = Actor("iredapi", is_global=True, domains=frozenset())
+"""The command line, run by whoever may read the configuration."""

@@ -1,0 +1,114 @@
+"""Mail addresses and domain names: the strict grammar for new ones, the lenient for what is there.
+
+ASCII only: Postfix runs with ``smtputf8_enable = no`` on iRedMail, MariaDB keeps some address
+columns in ASCII and compares accents away. Unicode domain names become punycode (IDNA 2008).
+Everything is lower case. Every function raises ``InvalidAddress`` for text that does not fit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import idna
+
+MAX_ADDRESS = 254
+MAX_LOCAL = 64
+MAX_DOMAIN = 253
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_TOP_LABEL = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])")
+# Domains that are there already may have underscores: older tools accepted them.
+_LENIENT_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+# A local account's name: the characters that iRedMail's tools allow; Postfix bounces a leading "-".
+_ACCOUNT = re.compile(r"[a-z0-9_#][a-z0-9_.&#-]*")
+# Anybody's address may also have an extension or a VERP form, and the rest of RFC 5322's atoms.
+_ANYBODY = re.compile(r"[a-z0-9_#!$%&'*/=?^`{|}~+][a-z0-9_.#!$%&'*/=?^`{|}~+-]*")
+_PRINTABLE = re.compile(r"[!-~]+")
+
+
+class InvalidAddress(ValueError):
+    """The text is no address or domain name of the kind that is asked for."""
+
+
+def domain_of(mail: str) -> str:
+    """Return the part after the last ``@``: the domain whose admins are responsible."""
+    return mail.rpartition("@")[2]
+
+
+def local_part_of(mail: str) -> str:
+    """Return the part before the last ``@``."""
+    return mail.rpartition("@")[0]
+
+
+def domain_name(text: str) -> str:
+    """Return the lower-case, ASCII form of a new domain's name: at least two labels."""
+    return _domain(text, _LABEL)
+
+
+def existing_domain(text: str) -> str:
+    """Return the form of a domain name that may be there already, or be part of an address."""
+    return _domain(text, _LENIENT_LABEL)
+
+
+def _domain(text: str, label_pattern: re.Pattern[str]) -> str:
+    name = text.strip().lower()
+    if not name.isascii():
+        try:
+            name = idna.encode(name, uts46=True, std3_rules=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError):
+            raise InvalidAddress("not a domain name") from None
+    labels = name.split(".")
+    if (
+        len(name) > MAX_DOMAIN
+        or len(labels) < 2
+        or not all(label_pattern.fullmatch(label) for label in labels[:-1])
+        or not _TOP_LABEL.fullmatch(labels[-1])
+    ):
+        raise InvalidAddress("not a domain name such as example.com")
+    return name
+
+
+def _split(text: str, local_pattern: re.Pattern[str]) -> str:
+    local, at, domain = text.strip().rpartition("@")
+    local = local.lower()
+    if not at or not local_pattern.fullmatch(local) or len(local) > MAX_LOCAL:
+        raise InvalidAddress("not an e-mail address such as user@example.com")
+    mail = f"{local}@{existing_domain(domain)}"
+    if len(mail) > MAX_ADDRESS:
+        raise InvalidAddress(f"longer than {MAX_ADDRESS} characters")
+    return mail
+
+
+def _dots_are_between(mail: str) -> str:
+    local = local_part_of(mail)
+    if local.startswith(".") or local.endswith(".") or ".." in local:
+        raise InvalidAddress("a dot stands at an end, or twice in a row")
+    return mail
+
+
+def new_account(text: str) -> str:
+    """Return the address of an account that is to be made here (user, alias, list, admin)."""
+    return _dots_are_between(_split(text, _ACCOUNT))
+
+
+def any_mail(text: str) -> str:
+    """Return anybody's address: a forwarding destination, a member, a BCC address."""
+    return _dots_are_between(_split(text, _ANYBODY))
+
+
+def existing_mail(text: str) -> str:
+    """Return an address that may already be in a database: lenient in its local part.
+
+    What older tools stored must be readable and removable, so only what could not be an address
+    at all is refused. ``@`` inside the local part is: who owns ``a@b@c``?
+    """
+    mail = _split(text, _PRINTABLE)
+    if "@" in local_part_of(mail):
+        raise InvalidAddress("more than one @")
+    return mail
+
+
+def unique(values: Iterable[str]) -> tuple[str, ...]:
+    """Return the values without repetition, in their order."""
+    return tuple(dict.fromkeys(values))

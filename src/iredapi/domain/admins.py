@@ -1,0 +1,83 @@
+"""Standalone admins: the record and its rules; and what makes a mail user an admin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from iredapi.domain import settings_text
+from iredapi.errors import Conflict
+
+_LIMITS: Final[Mapping[str, str]] = {
+    "max_domains": "create_max_domains",
+    "max_quota": "create_max_quota",
+    "quota_unit": "create_quota_unit",
+    "max_users": "create_max_users",
+    "max_aliases": "create_max_aliases",
+    "max_lists": "create_max_lists",
+}
+_SWITCHES: Final[Mapping[str, str]] = {
+    "disable_viewing_mail_log": "disable_viewing_mail_log",
+    "disable_managing_quarantined_mails": "disable_managing_quarantined_mails",
+}
+_NORMAL_ONLY: Final = frozenset({*_LIMITS.values(), *_SWITCHES.values(), "create_new_domains"})
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """A standalone admin: it logs in here, but has no mailbox."""
+
+    mail: str
+    password: str = field(default="", repr=False)
+    name: str = ""
+    language: str = ""
+    active: bool = True
+    is_global: bool = False
+    settings: settings_text.Settings = field(default_factory=dict)
+
+
+def draft(mail: str, changes: Mapping[str, Any], password: str) -> Admin:
+    """Return a new admin; ``password`` is the hash."""
+    return revise(Admin(mail), changes, password)
+
+
+def revise(before: Admin, changes: Mapping[str, Any], password: str = "") -> Admin:
+    """Return the admin as it is to be; limits mean nothing for a global admin and are dropped."""
+    is_global = changes.get("is_global_admin", before.is_global)
+    settings = before.settings
+    if is_global:
+        settings = {key: value for key, value in settings.items() if key not in _NORMAL_ONLY}
+    else:
+        settings = _limits(settings, changes)
+    return replace(
+        before,
+        password=password or before.password,
+        name=changes.get("name", before.name),
+        language=changes.get("language", before.language),
+        active=changes.get("account_status", before.active),
+        is_global=is_global,
+        settings=settings,
+    )
+
+
+def _limits(settings: settings_text.Settings, changes: Mapping[str, Any]) -> settings_text.Settings:
+    for name, key in _LIMITS.items():
+        if name in changes:
+            settings = settings_text.with_value(settings, key, changes[name])
+    for name, key in _SWITCHES.items():
+        if name in changes:
+            settings = settings_text.with_value(settings, key, "yes" if changes[name] else "")
+    if "max_domains" in changes:
+        # The panel tests the presence of the key, and 0 would mean "unlimited" to it.
+        granted = changes["max_domains"] > 0
+        settings = settings_text.with_value(
+            settings, "create_new_domains", "yes" if granted else ""
+        )
+    return settings
+
+
+def keep_one_global(remaining: int) -> None:
+    """Refuse to lose the last active global admin; ``remaining`` is how many would be left."""
+    if remaining < 1:
+        raise Conflict("LAST_GLOBAL_ADMIN")

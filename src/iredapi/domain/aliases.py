@@ -1,0 +1,48 @@
+"""Mail alias accounts: the record and its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from iredapi.domain.sets import resettable
+
+POLICIES: Final = (
+    "public",
+    "domain",
+    "subdomain",
+    "membersonly",
+    "moderatorsonly",
+    "membersandmoderatorsonly",
+)
+"""Who may send to an alias, in the words that iRedAPD reads (lower case)."""
+LEGACY_POLICIES: Final[Mapping[str, str]] = {"allowedonly": "moderatorsonly"}
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A mail alias account. Postfix sees only its members."""
+
+    address: str
+    name: str = ""
+    access_policy: str = "public"
+    active: bool = True
+    members: frozenset[str] = frozenset()
+
+
+def revise(before: Alias, changes: Mapping[str, Any]) -> Alias:
+    """Return the alias as it is to be; it is never its own member (Postfix would loop)."""
+    members = resettable(before.members, changes, "members", "add_member", "remove_member")
+    return replace(
+        before,
+        name=changes.get("name", before.name),
+        access_policy=changes.get("access_policy", before.access_policy) or "public",
+        active=changes.get("account_status", before.active),
+        members=members - {before.address},
+    )
+
+
+def draft(address: str, changes: Mapping[str, Any]) -> Alias:
+    """Return a new alias from what was sent."""
+    return revise(Alias(address), changes)

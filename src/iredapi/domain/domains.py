@@ -1,0 +1,246 @@
+"""Mail domains: the record and its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from iredapi.domain import limits, settings_text, transports
+from iredapi.domain.actors import Actor
+from iredapi.domain.sets import resettable
+from iredapi.errors import PermissionDenied, Problem, problem
+
+PROFILES: Final = frozenset(
+    "bcc relay catchall aliases throttle greylisting wblist spampolicy backupmx "
+    "password_policies advanced".split()
+)
+USER_PROFILES: Final = frozenset(
+    "bcc forwarding relay aliases throttle greylisting wblist spampolicy".split()
+)
+USER_PREFERENCES: Final = frozenset(
+    "personal_info forwarding wblist quarantine rcvd_mails spampolicy".split()
+)
+SERVICES: Final = frozenset({"self-service"})
+"""What ``enabled_services`` may hold on SQL; other names are LDAP's and silently ignored."""
+
+_PROFILE_OF: Final[Mapping[str, str]] = {
+    "sender_bcc": "bcc",
+    "recipient_bcc": "bcc",
+    "transport": "relay",
+    "outbound_relay": "relay",
+    "catchall": "catchall",
+    "alias_domains": "aliases",
+    "add_alias_domain": "aliases",
+    "remove_alias_domain": "aliases",
+    "is_backupmx": "backupmx",
+    "primarymx": "backupmx",
+    "min_password_length": "password_policies",
+    "max_password_length": "password_policies",
+    "language": "advanced",
+    "default_quota": "advanced",
+    "max_user_quota": "advanced",
+    "services": "advanced",
+    "add_service": "advanced",
+    "remove_service": "advanced",
+}
+# Limits, and what decides where the domain's mail goes: only who may create domains.
+_NEEDS_CREATOR: Final = frozenset(
+    {"quota", "number_of_users", "number_of_aliases", "number_of_lists", "transport"}
+    | {"account_status", "is_backupmx", "primarymx", "alias_domains", "add_alias_domain"}
+)
+_GLOBAL_ONLY: Final = frozenset(
+    {"disable_domain_profile", "enable_domain_profile", "disable_user_profile"}
+    | {"enable_user_profile", "disable_user_preference", "enable_user_preference"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A mail domain. Quota in MB; limits: 0 unlimited, -1 none."""
+
+    name: str
+    description: str = ""
+    active: bool = True
+    quota: int = 0
+    users: int = 0
+    aliases: int = 0
+    lists: int = 0
+    transport: str = "dovecot"
+    backupmx: bool = False
+    settings: settings_text.Settings = field(default_factory=dict)
+    sender_bcc: str = ""
+    recipient_bcc: str = ""
+    outbound_relay: str = ""
+    catchall: frozenset[str] = frozenset()
+    alias_domains: frozenset[str] = frozenset()
+
+    @property
+    def allocation(self) -> limits.Allocation:
+        """The limits that count against an admin's."""
+        return limits.Allocation(self.quota, self.users, self.aliases, self.lists)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The domain and its alias domains: where its accounts' addresses may be."""
+        return self.alias_domains | {self.name}
+
+    def hides(self, profile: str, *, of_user: bool = False) -> bool:
+        """Tell whether a profile is disabled for normal admins."""
+        key = "disabled_user_profiles" if of_user else "disabled_domain_profiles"
+        return profile in settings_text.words(self.settings, key)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the server's settings say about domains."""
+
+    default_transport: str = "dovecot"
+    hostname: str = ""
+    min_password_length: int = 8
+    max_password_length: int = 0
+    keep_relay_prefix: bool = False
+    verify_ownership: bool = False
+
+
+def draft(name: str, changes: Mapping[str, Any], actor: Actor, rules: Rules) -> Domain:
+    """Return a new domain from what was sent."""
+    if transports.is_server(name, rules.hostname):
+        raise problem("domain", "INVALID_DOMAIN_NAME", "The server's own name is no mail domain.")
+    fresh = Domain(name, transport=rules.default_transport)
+    _check_transport(changes, actor)
+    domain = _apply(fresh, changes, rules)
+    if not actor.is_global and rules.verify_ownership:
+        domain = replace(domain, active=False)
+    return domain
+
+
+def permit(actor: Actor, before: Domain, changes: Mapping[str, Any], rules: Rules) -> None:
+    """Refuse parameters that this admin may not change on this domain.
+
+    Raises PermissionDenied that names them all.
+    """
+    if actor.is_global:
+        return
+    refused = [name for name in changes if name in _GLOBAL_ONLY]
+    if not actor.may_create_domains:
+        refused += [name for name in changes if name in _NEEDS_CREATOR]
+    refused += [
+        name for name in changes if name not in refused and before.hides(_PROFILE_OF.get(name, ""))
+    ]
+    if refused:
+        raise refusal(refused)
+    _check_transport(changes, actor)
+    lowest = changes.get("min_password_length", 0)
+    if 0 < lowest < rules.min_password_length:
+        raise problem(
+            "min_password_length",
+            "INVALID_NUMBER",
+            f"Not below the server's {rules.min_password_length}.",
+        )
+    highest = changes.get("max_password_length", 0)
+    if rules.max_password_length and highest > rules.max_password_length:
+        raise problem(
+            "max_password_length",
+            "INVALID_NUMBER",
+            f"Not above the server's {rules.max_password_length}.",
+        )
+
+
+def refusal(names: list[str]) -> PermissionDenied:
+    """Return the refusal of parameters, named."""
+    code = "PERMISSION_DENIED"
+    return PermissionDenied(
+        errors=[Problem(name, code, "This admin may not change it.") for name in sorted(names)]
+    )
+
+
+def _check_transport(changes: Mapping[str, Any], actor: Actor) -> None:
+    value = changes.get("transport", "")
+    if value and not actor.is_global and not transports.is_ordinary(value):
+        raise refusal(["transport"])
+
+
+def revise(before: Domain, changes: Mapping[str, Any], rules: Rules) -> Domain:
+    """Return the domain as it is to be. ``changes`` holds what was sent, parsed."""
+    return _apply(before, changes, rules)
+
+
+def _apply(before: Domain, changes: Mapping[str, Any], rules: Rules) -> Domain:
+    fields = {
+        "name": "description",
+        "account_status": "active",
+        "quota": "quota",
+        "number_of_users": "users",
+        "number_of_aliases": "aliases",
+        "number_of_lists": "lists",
+        "sender_bcc": "sender_bcc",
+        "recipient_bcc": "recipient_bcc",
+    }
+    new: dict[str, Any] = {fields[name]: changes[name] for name in changes if name in fields}
+    if "transport" in changes:
+        new["transport"] = changes["transport"] or rules.default_transport
+    if "catchall" in changes:
+        new["catchall"] = frozenset(changes["catchall"])
+    if "outbound_relay" in changes:
+        relay = changes["outbound_relay"]
+        new["outbound_relay"] = relay and transports.outbound_relay(
+            relay, keep_prefix=rules.keep_relay_prefix
+        )
+    new |= _backup_mx(before, changes, rules)
+    new["alias_domains"] = resettable(
+        before.alias_domains, changes, "alias_domains", "add_alias_domain", "remove_alias_domain"
+    )
+    if before.name in new["alias_domains"]:
+        raise problem("add_alias_domain", "INVALID_DOMAIN_NAME", "A domain is no alias of itself.")
+    new["settings"] = _settings(before.settings, changes)
+    return replace(before, **new)
+
+
+def _backup_mx(before: Domain, changes: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+    if "is_backupmx" not in changes:
+        return {}
+    if changes["is_backupmx"]:
+        return {"backupmx": True, "transport": transports.backup_mx(changes.get("primarymx", ""))}
+    relayed = before.transport.startswith("relay:")
+    return {
+        "backupmx": False,
+        "transport": rules.default_transport if relayed else before.transport,
+    }
+
+
+def _settings(
+    settings: settings_text.Settings, changes: Mapping[str, Any]
+) -> settings_text.Settings:
+    values = {
+        "default_quota": "default_user_quota",
+        "max_user_quota": "max_user_quota",
+        "min_password_length": "min_passwd_length",
+        "max_password_length": "max_passwd_length",
+        "language": "default_language",
+    }
+    for name, key in values.items():
+        if name in changes:
+            settings = settings_text.with_value(settings, key, changes[name])
+    if changes.keys() & {"services", "add_service", "remove_service"}:
+        kept = resettable(
+            settings_text.words(settings, "enabled_services"),
+            changes,
+            "services",
+            "add_service",
+            "remove_service",
+            only=SERVICES,
+        )
+        settings = settings_text.with_value(settings, "enabled_services", kept)
+    for what in ("domain_profile", "user_profile", "user_preference"):
+        off, on = changes.get(f"disable_{what}", ()), changes.get(f"enable_{what}", ())
+        if off or on:
+            key = f"disabled_{what}s"
+            words = (settings_text.words(settings, key) - set(on)) | set(off)
+            settings = settings_text.with_value(settings, key, words)
+    return settings
+
+
+def primary_mx(transport: str) -> str:
+    """Return the primary MX of a backup MX domain from its transport; empty: by DNS."""
+    return transport.partition(":")[2] if transport.startswith("relay:") else ""

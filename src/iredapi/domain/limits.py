@@ -1,0 +1,149 @@
+"""Limits of domains and of normal admins.
+
+Everywhere in iRedMail 0 means unlimited and -1 none at all. Quotas are megabytes (1048576 bytes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from iredapi.domain import settings_text
+from iredapi.domain.actors import Actor
+from iredapi.errors import Conflict, PermissionDenied
+
+UNLIMITED: Final = 0
+NONE: Final = -1
+MAX_QUOTA: Final = 2**43 - 1
+"""MB; Dovecot multiplies by 1048576 in 64 bits."""
+_UNITS: Final[Mapping[str, int]] = {"MB": 1, "GB": 1024, "TB": 1024 * 1024}
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What domains may hold: limits given to one domain, or their sums over several."""
+
+    quota: int = 0
+    users: int = 0
+    aliases: int = 0
+    lists: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What an admin's domains were given so far, and how many they are."""
+
+    domains: int
+    allocated: Allocation
+
+
+def room_for_account(limit: int, existing: int) -> None:
+    """Refuse one more account of a kind when the domain has no room.
+
+    Raises PermissionDenied ``NOT_ALLOWED`` (limit -1) or Conflict
+    ``EXCEEDED_DOMAIN_ACCOUNT_LIMIT``.
+    """
+    if limit < 0:
+        raise PermissionDenied("NOT_ALLOWED")
+    if limit and existing >= limit:
+        raise Conflict("EXCEEDED_DOMAIN_ACCOUNT_LIMIT", f"The limit is {limit}.")
+
+
+def is_limited(actor: Actor) -> bool:
+    """Tell whether the admin has a limit that creating or enlarging a domain could break."""
+    return not actor.is_global and any(
+        settings_text.number(actor.settings, key)
+        for key in (
+            "create_max_domains",
+            "create_max_quota",
+            "create_max_users",
+            "create_max_aliases",
+            "create_max_lists",
+        )
+    )
+
+
+def quota_limit(settings: settings_text.Settings) -> int:
+    """Return an admin's ``create_max_quota`` in MB; a missing unit is MB."""
+    unit = (settings.get("create_quota_unit") or "MB").strip().upper()
+    amount = settings_text.number(settings, "create_max_quota")
+    return amount * _UNITS.get(unit, 1) if amount > 0 else amount
+
+
+def _within(limit: int, used: int, wanted: int, code: str) -> None:
+    if limit == UNLIMITED:
+        return
+    if wanted == UNLIMITED or max(used, 0) + max(wanted, 0) > max(limit, 0):
+        shown = "none" if limit < 0 else str(limit)
+        raise Conflict(code, f"The limit over all your domains is {shown}; {used} is given away.")
+
+
+def room_for_domain(
+    actor: Actor, others: Totals, wanted: Allocation, before: Allocation | None = None
+) -> None:
+    """Refuse what would break a normal admin's limits.
+
+    ``others`` are the admin's other domains; ``before`` is None for a new domain, else only what
+    is raised is checked. Raises Conflict ``EXCEED_LIMIT_…``.
+    """
+    if actor.is_global:
+        return
+    number = settings_text.number
+    if before is None:
+        most = number(actor.settings, "create_max_domains")
+        if most < 0 or (most and others.domains >= most):
+            raise Conflict("EXCEED_LIMIT_DOMAIN", f"The limit is {max(most, 0)}.")
+    allocated = others.allocated
+    checks = (
+        ("quota", quota_limit(actor.settings), "EXCEED_LIMIT_QUOTA"),
+        ("users", number(actor.settings, "create_max_users"), "EXCEED_LIMIT_USERS"),
+        ("aliases", number(actor.settings, "create_max_aliases"), "EXCEED_LIMIT_ALIASES"),
+        ("lists", number(actor.settings, "create_max_lists"), "EXCEED_LIMIT_LISTS"),
+    )
+    for name, limit, code in checks:
+        new = getattr(wanted, name)
+        if before is None or is_raised(getattr(before, name), new):
+            _within(limit, getattr(allocated, name), new, code)
+
+
+def is_raised(before: int, after: int) -> bool:
+    """Tell whether a limit became wider; 0 is the widest."""
+    return after != before and (after == UNLIMITED or (before != UNLIMITED and after > before))
+
+
+def quota_of_new_user(
+    wanted: int | None, default: int, most_per_user: int, domain_quota: int, allocated: int
+) -> int:
+    """Return the quota of a new user in MB.
+
+    ``wanted`` is None when none was asked for: then the domain's default, cut to what the domain
+    has left. A wish beyond the domain's quota raises Conflict ``EXCEEDED_DOMAIN_QUOTA_SIZE``.
+    """
+    quota = default if wanted is None else wanted
+    quota = _capped(quota, most_per_user)
+    if domain_quota > 0:
+        left = domain_quota - allocated
+        if left <= 0:
+            raise Conflict("EXCEEDED_DOMAIN_QUOTA_SIZE", "The domain's quota is used up.")
+        if wanted is None and (quota == UNLIMITED or quota > left):
+            return left
+        _within_domain(quota, left)
+    return quota
+
+
+def quota_of_user(wanted: int, most_per_user: int, domain_quota: int, others: int) -> int:
+    """Return the quota that an existing user gets, in MB; ``others`` is what the rest has."""
+    quota = _capped(wanted, most_per_user)
+    if domain_quota > 0:
+        _within_domain(quota, domain_quota - others)
+    return quota
+
+
+def _capped(quota: int, most: int) -> int:
+    return most if most > 0 and (quota == UNLIMITED or quota > most) else quota
+
+
+def _within_domain(quota: int, left: int) -> None:
+    if quota == UNLIMITED or quota > left:
+        raise Conflict("EXCEEDED_DOMAIN_QUOTA_SIZE", f"The domain has {max(left, 0)} MB left.")

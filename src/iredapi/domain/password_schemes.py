@@ -1,0 +1,349 @@
+"""How stored password hashes are read: one table of Dovecot's schemes.
+
+A stored value is ``{SCHEME}payload`` or ``{SCHEME.ENCODING}payload``. Reading it gives a
+``StoredHash`` that can check a secret, or None: a value that is not wholly understood is no hash,
+so nobody can log in with it.
+
+* The scheme's name is read in any case, as Dovecot does.
+* A bare ``$1$``, ``$5$``, ``$6$`` or ``$2?$`` is ``{CRYPT}`` (iRedMail's default scheme). Any
+  other value without prefix is refused; hex digits could be MD5 as well as NTLM.
+* Hashes that are dearer than the ``MAX_*`` below are refused: one account with a billion rounds
+  must not stop the whole pool.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+import bcrypt
+from argon2.low_level import Type as Argon2Type
+from argon2.low_level import hash_secret_raw
+from passlib.hash import md5_crypt, nthash, sha256_crypt, sha512_crypt
+
+from iredapi.domain import cram_md5
+
+MAX_STORED_LENGTH: Final = 1024
+MAX_BCRYPT_COST: Final = 15
+MAX_CRYPT_ROUNDS: Final = 1_000_000
+MAX_PBKDF2_ROUNDS: Final = 2_000_000
+MAX_ARGON2_MEMORY: Final = 256 * 1024  # KiB
+MAX_ARGON2_TIME: Final = 16
+MAX_ARGON2_LANES: Final = 16
+
+BCRYPT_BYTES: Final = 72
+"""Of a longer password bcrypt sees only so many bytes. Dovecot cuts silently. We refuse: to make
+such a hash, and to verify one (a password of 73 bytes and its first 72 must not be equal; the
+owner of a hash that Dovecot cut can still give its first 72 bytes)."""
+
+Check: TypeAlias = Callable[[bytes], bool]
+Reader: TypeAlias = Callable[[bytes], Check | None]
+"""From a decoded payload to the check of a secret; None when the payload is malformed."""
+
+
+class Encoding(Enum):
+    TEXT = auto()
+    HEX = auto()
+    BASE64 = auto()
+
+
+_SUFFIXES: Final = {"B64": Encoding.BASE64, "BASE64": Encoding.BASE64, "HEX": Encoding.HEX}
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the payload of a scheme is written and read."""
+
+    read: Reader
+    encoding: Encoding = Encoding.TEXT
+    size: int = 0
+    """Bytes of the digest."""
+    salted: bool = False
+    """A salt of any length follows the digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHash:
+    """A stored value that was understood."""
+
+    check: Check
+    salt_length: int | None
+    """Bytes of a salt that follows a digest; None for schemes that are written otherwise."""
+
+
+# ---- readers ----------------------------------------------------------------------------------
+
+
+def _read_plain(payload: bytes) -> Check | None:
+    if not payload or b"\0" in payload:
+        return None
+    return lambda secret: hmac.compare_digest(secret, payload)
+
+
+def _read_digest(digest: Callable[[bytes], bytes]) -> Reader:
+    """Digests without salt; their length was checked while decoding."""
+
+    def read(payload: bytes) -> Check:
+        return lambda secret: hmac.compare_digest(digest(secret), payload)
+
+    return read
+
+
+def _read_salted(algorithm: str) -> Reader:
+    size = hashlib.new(algorithm, usedforsecurity=False).digest_size
+
+    def read(payload: bytes) -> Check | None:
+        digest, salt = payload[:size], payload[size:]
+        if not salt:
+            return None
+        return lambda secret: hmac.compare_digest(_digest(algorithm)(secret + salt), digest)
+
+    return read
+
+
+def _digest(algorithm: str) -> Callable[[bytes], bytes]:
+    return lambda secret: hashlib.new(algorithm, secret, usedforsecurity=False).digest()
+
+
+def _ntlm(secret: bytes) -> bytes:
+    return bytes.fromhex(nthash.hash(secret.decode()))
+
+
+def _read_crypt(*kinds: str) -> Reader:
+    """Formats of crypt(3): the kinds that the scheme may hold."""
+
+    def read(payload: bytes) -> Check | None:
+        text = payload.decode("ascii")
+        for kind in kinds:
+            if match := _CRYPT_FORMATS[kind].fullmatch(text):
+                return _CRYPT_CHECKS[kind](match)
+        return None
+
+    return read
+
+
+def _md5_crypt(match: re.Match[str]) -> Check:
+    return lambda secret: bool(md5_crypt.verify(secret, match.group()))
+
+
+def _sha_crypt(match: re.Match[str]) -> Check | None:
+    if match["rounds"] and not 1000 <= int(match["rounds"]) <= MAX_CRYPT_ROUNDS:
+        return None
+    scheme = sha512_crypt if match["kind"] == "6" else sha256_crypt
+    return lambda secret: bool(scheme.verify(secret, match.group()))
+
+
+def _bcrypt(match: re.Match[str]) -> Check | None:
+    if not 4 <= int(match["cost"]) <= MAX_BCRYPT_COST:
+        return None
+    stored = match.group().encode()
+    return lambda secret: len(secret) <= BCRYPT_BYTES and bcrypt.checkpw(secret, stored)
+
+
+_CRYPT_FORMATS: Final = {
+    "md5": re.compile(r"\$1\$[./0-9A-Za-z]{0,8}\$[./0-9A-Za-z]{22}"),
+    "sha256": re.compile(
+        r"\$(?P<kind>5)\$(rounds=(?P<rounds>[1-9][0-9]{0,8})\$)?[./0-9A-Za-z]{0,16}"
+        r"\$[./0-9A-Za-z]{43}"
+    ),
+    "sha512": re.compile(
+        r"\$(?P<kind>6)\$(rounds=(?P<rounds>[1-9][0-9]{0,8})\$)?[./0-9A-Za-z]{0,16}"
+        r"\$[./0-9A-Za-z]{86}"
+    ),
+    "bcrypt": re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./0-9A-Za-z]{21}[.Oeu][./0-9A-Za-z]{31}"),
+}
+_CRYPT_CHECKS: Final[Mapping[str, Callable[[re.Match[str]], Check | None]]] = {
+    "md5": _md5_crypt,
+    "sha256": _sha_crypt,
+    "sha512": _sha_crypt,
+    "bcrypt": _bcrypt,
+}
+
+
+def _read_md5(payload: bytes) -> Check | None:
+    """``{MD5}`` holds md5-crypt, or the plain digest in hex or base64."""
+    if payload.startswith(b"$1$"):
+        return _read_crypt("md5")(payload)
+    digest = _decode(payload.decode("ascii"), Encoding.HEX, size=16, guess=True)
+    return None if digest is None else _read_digest(_digest("md5"))(digest)
+
+
+_PBKDF2 = re.compile(
+    r"\$1\$(?P<salt>[!-#%-~]{1,64})\$(?P<rounds>[1-9][0-9]{0,8})\$(?P<digest>[0-9a-fA-F]{40})"
+)
+
+
+def _read_pbkdf2(payload: bytes) -> Check | None:
+    match = _PBKDF2.fullmatch(payload.decode("ascii"))
+    if match is None or int(match["rounds"]) > MAX_PBKDF2_ROUNDS:
+        return None
+    salt, rounds = match["salt"].encode(), int(match["rounds"])
+    digest = bytes.fromhex(match["digest"])
+    return lambda secret: hmac.compare_digest(
+        hashlib.pbkdf2_hmac("sha1", secret, salt, rounds), digest
+    )
+
+
+_ARGON2 = re.compile(
+    r"\$argon2(?P<kind>i|id)\$v=19\$m=(?P<memory>[1-9][0-9]{0,6}),t=(?P<time>[1-9][0-9]?)"
+    r",p=(?P<lanes>[1-9][0-9]?)\$(?P<salt>[+/0-9A-Za-z]{11,86})\$(?P<digest>[+/0-9A-Za-z]{43})"
+)
+_ARGON2_DIGEST: Final = 32  # what libsodium, argon2(1) and PHP make
+
+
+def _read_argon2(kind: str) -> Reader:
+    argon2_type = Argon2Type.ID if kind == "id" else Argon2Type.I
+
+    def read(payload: bytes) -> Check | None:
+        match = _ARGON2.fullmatch(payload.decode("ascii"))
+        if match is None or match["kind"] != kind:
+            return None
+        memory, time, lanes = int(match["memory"]), int(match["time"]), int(match["lanes"])
+        if not 8 * lanes <= memory <= MAX_ARGON2_MEMORY:
+            return None
+        if time > MAX_ARGON2_TIME or lanes > MAX_ARGON2_LANES:
+            return None
+        salt, digest = _unpadded(match["salt"]), _unpadded(match["digest"])
+        if len(salt) < 8 or len(digest) != _ARGON2_DIGEST:
+            return None
+        return lambda secret: hmac.compare_digest(
+            hash_secret_raw(secret, salt, time, memory, lanes, len(digest), argon2_type), digest
+        )
+
+    return read
+
+
+def _unpadded(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+
+
+# ---- the table --------------------------------------------------------------------------------
+
+
+def _unsalted(algorithm: str, encoding: Encoding = Encoding.BASE64) -> _Form:
+    digest = _digest(algorithm)
+    return _Form(_read_digest(digest), encoding, len(digest(b"")))
+
+
+def _salted(algorithm: str) -> _Form:
+    size = len(_digest(algorithm)(b""))
+    return _Form(_read_salted(algorithm), Encoding.BASE64, size, salted=True)
+
+
+_PLAIN = _Form(_read_plain)
+_SHA_CRYPT = _Form(_read_crypt("sha256", "sha512"))  # Dovecot takes either under both names
+
+SCHEMES: Final[Mapping[str, _Form]] = MappingProxyType(
+    {
+        "PLAIN": _PLAIN,
+        "CLEAR": _PLAIN,
+        "CLEARTEXT": _PLAIN,
+        "SHA": _unsalted("sha1"),
+        "SHA1": _unsalted("sha1"),
+        "SHA256": _unsalted("sha256"),
+        "SHA512": _unsalted("sha512"),
+        "SSHA": _salted("sha1"),
+        "SSHA256": _salted("sha256"),
+        "SSHA512": _salted("sha512"),
+        "SMD5": _salted("md5"),
+        "MD5": _Form(_read_md5),
+        "PLAIN-MD5": _unsalted("md5", Encoding.HEX),
+        "LDAP-MD5": _unsalted("md5"),
+        "CRAM-MD5": _Form(_read_digest(cram_md5.context), Encoding.HEX, 32),
+        "NTLM": _Form(_read_digest(_ntlm), Encoding.HEX, 16),
+        "CRYPT": _Form(_read_crypt("md5", "sha256", "sha512", "bcrypt")),
+        "BLF-CRYPT": _Form(_read_crypt("bcrypt")),
+        "SHA512-CRYPT": _SHA_CRYPT,
+        "SHA256-CRYPT": _SHA_CRYPT,
+        "MD5-CRYPT": _Form(_read_crypt("md5")),
+        "PBKDF2": _Form(_read_pbkdf2),
+        "ARGON2I": _Form(_read_argon2("i")),
+        "ARGON2ID": _Form(_read_argon2("id")),
+    }
+)
+"""What is verified."""
+
+KNOWN_NAMES: Final = frozenset(SCHEMES) | {
+    # Recognised, so that they are not taken for the beginning of a password; never verified.
+    "BCRYPT",
+    "DES-CRYPT",
+    "DIGEST-MD5",
+    "HMAC-MD5",
+    "LANMAN",
+    "OTP",
+    "PLAIN-MD4",
+    "PLAIN-TRUNC",
+    "RPA",
+    "SASL",
+    "SCRAM-SHA-1",
+    "SCRAM-SHA-256",
+    "SKEY",
+}
+
+_PREFIX = re.compile(r"\{(?P<name>[A-Za-z0-9-]{1,20})(\.(?P<suffix>[A-Za-z0-9]{1,6}))?\}")
+_BARE = re.compile(r"\$(1|2[aby]|5|6)\$")
+
+
+# ---- reading ----------------------------------------------------------------------------------
+
+
+def split_prefix(stored: str) -> tuple[str, str, str] | None:
+    """Scheme and encoding in upper case (encoding maybe empty), payload; None without prefix."""
+    match = _PREFIX.match(stored)
+    if match is None:
+        return None
+    return match["name"].upper(), (match["suffix"] or "").upper(), stored[match.end() :]
+
+
+def read_hash(stored: str) -> StoredHash | None:
+    """What is stored, ready to check secrets; None if it is not a well-formed known hash."""
+    if not stored or len(stored) > MAX_STORED_LENGTH:
+        return None
+    parts = split_prefix(stored)
+    if parts is None:
+        if not _BARE.match(stored):
+            return None
+        parts = ("CRYPT", "", stored)
+    name, suffix, text = parts
+    form = SCHEMES.get(name)
+    if form is None or (suffix and suffix not in _SUFFIXES):
+        return None
+    encoding = _SUFFIXES[suffix] if suffix else form.encoding
+    size = 0 if form.salted else form.size
+    payload = _decode(text, encoding, size=size, guess=not suffix)
+    if payload is None:
+        return None
+    try:
+        check = form.read(payload)
+    except ValueError:  # not ASCII where it must be, broken base64 inside argon2
+        return None
+    if check is None:
+        return None
+    return StoredHash(check, len(payload) - form.size if form.salted else None)
+
+
+def _decode(text: str, encoding: Encoding, *, size: int, guess: bool) -> bytes | None:
+    """The payload as bytes; ``size`` is what a digest without salt must have (0: any).
+
+    Without a suffix Dovecot guesses between hex and base64 by the length of such digests.
+    """
+    if guess and size:
+        encoding = Encoding.HEX if len(text) == 2 * size else Encoding.BASE64
+    try:
+        if encoding is Encoding.TEXT:
+            payload = text.encode()
+        elif encoding is Encoding.HEX:
+            payload = binascii.unhexlify(text)
+        else:
+            payload = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return None if size and len(payload) != size else payload

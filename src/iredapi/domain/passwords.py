@@ -1,0 +1,218 @@
+"""Passwords: making hashes, verifying them, and the policy for new ones.
+
+Everything here is pure and may take long: call it through ``iredapi.hashing.PasswordHasher``.
+Passwords are taken as they are; stripping blanks is the business of the form.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import string
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import bcrypt
+from argon2.low_level import Type as Argon2Type
+from argon2.low_level import hash_secret
+from passlib.hash import sha512_crypt
+
+from iredapi.domain.password_schemes import (
+    BCRYPT_BYTES,
+    KNOWN_NAMES,
+    MAX_BCRYPT_COST,
+    read_hash,
+    split_prefix,
+)
+
+MAX_PASSWORD_BYTES: Final = 1024
+"""Nobody's password is longer, and the time of sha-crypt grows with the length."""
+MAX_HASH_LENGTH: Final = 255
+"""Width of iRedMail's columns."""
+SPECIAL_CHARACTERS: Final = frozenset("#$%&*+-,.:;!=<>'\"?@[]/(){}_`~")
+
+DEFAULT_BCRYPT_COST: Final = 12
+_MIN_BCRYPT_COST: Final = 4
+_SALT_BYTES: Final = 8
+# Dovecot may check these in its one auth process: dear enough, but well below a second.
+_CRYPT_ROUNDS: Final = 50_000
+_SHA512_CRYPT: Any = sha512_crypt.using(rounds=_CRYPT_ROUNDS)  # type: ignore[no-untyped-call]
+_PBKDF2_ROUNDS: Final = 100_000
+_ARGON2_TIME: Final = 3  # the numbers of doveadm
+_ARGON2_MEMORY: Final = 64 * 1024
+
+
+class Scheme(StrEnum):
+    """Schemes that hashes are made of."""
+
+    SSHA512 = "SSHA512"
+    SSHA = "SSHA"
+    SHA512 = "SHA512"
+    SHA512_CRYPT = "SHA512-CRYPT"
+    BCRYPT = "BCRYPT"
+    PBKDF2 = "PBKDF2"
+    ARGON2ID = "ARGON2ID"
+
+
+def hash_password(
+    plain: str, scheme: Scheme = Scheme.SSHA512, *, bcrypt_cost: int = DEFAULT_BCRYPT_COST
+) -> str:
+    """A new hash with the prefix that Dovecot knows.
+
+    Raises ``ValueError`` with the code of the policy for what cannot be hashed: nothing, NUL or
+    half a surrogate pair, too many bytes. Nothing is ever cut.
+    """
+    secret = _secret(plain)
+    match scheme:
+        case Scheme.SSHA512:
+            return "{SSHA512}" + _salted("sha512", secret)
+        case Scheme.SSHA:
+            return "{SSHA}" + _salted("sha1", secret)
+        case Scheme.SHA512:
+            return "{SHA512}" + base64.b64encode(hashlib.sha512(secret).digest()).decode()
+        case Scheme.SHA512_CRYPT:
+            return "{SHA512-CRYPT}" + str(_SHA512_CRYPT.hash(secret))
+        case Scheme.BCRYPT:
+            if len(secret) > BCRYPT_BYTES:
+                raise ValueError("PW_GREATER_THAN_MAX_LENGTH")
+            salt = bcrypt.gensalt(_checked_cost(bcrypt_cost))
+            return "{CRYPT}" + bcrypt.hashpw(secret, salt).decode()
+        case Scheme.PBKDF2:
+            text = secrets.token_urlsafe(12)
+            digest = hashlib.pbkdf2_hmac("sha1", secret, text.encode(), _PBKDF2_ROUNDS)
+            return f"{{PBKDF2}}$1${text}${_PBKDF2_ROUNDS}${digest.hex()}"
+        case Scheme.ARGON2ID:
+            salt = secrets.token_bytes(16)
+            made = hash_secret(secret, salt, _ARGON2_TIME, _ARGON2_MEMORY, 1, 32, Argon2Type.ID)
+            return "{ARGON2ID}" + made.decode()
+
+
+def verify_password(plain: str, stored: str) -> bool:
+    """Whether the password belongs to the stored hash. Never raises; in doubt, no."""
+    try:
+        secret = _secret(plain)
+        known = read_hash(stored)
+        return known is not None and known.check(secret)
+    except Exception:  # fail closed, whatever a library says about a strange hash
+        return False
+
+
+def equalise(plain: str, scheme: Scheme, *, bcrypt_cost: int = DEFAULT_BCRYPT_COST) -> bool:
+    """Take the time of a wrong password, for an account that does not exist. Always False."""
+    verify_password(plain, _dummy_hash(scheme, bcrypt_cost))
+    return False
+
+
+def looks_hashed(plain: str) -> bool:
+    """Whether a "password" begins with a known ``{SCHEME}``: a hash in the wrong parameter."""
+    parts = split_prefix(plain.lstrip())
+    return parts is not None and parts[0] in KNOWN_NAMES
+
+
+def check_hash(value: str) -> str:
+    """The parameter ``password_hash`` as it is stored.
+
+    Raises ``ValueError('INVALID_PASSWORD_SCHEME')`` for anything that ``verify_password`` could
+    never accept. Stricter than reading in one point: a salt behind a digest must have 4, 8, 12 …
+    bytes, as all known tools make them, so that a hash that was cut in copying is noticed.
+    """
+    parts = split_prefix(value)
+    if parts is None or len(value) > MAX_HASH_LENGTH or any(map(_is_control, value)):
+        raise ValueError("INVALID_PASSWORD_SCHEME")
+    name, suffix, payload = parts
+    if name == "BCRYPT":  # the name of iRedMail, unknown to Dovecot
+        name = "BLF-CRYPT"
+    prefix = f"{name}.{suffix}" if suffix else name
+    stored = f"{{{prefix}}}{payload}"
+    known = read_hash(stored)
+    if known is None or len(stored) > MAX_HASH_LENGTH:
+        raise ValueError("INVALID_PASSWORD_SCHEME")
+    if known.salt_length is not None and known.salt_length % 4:
+        raise ValueError("INVALID_PASSWORD_SCHEME")
+    return stored
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordPolicy:
+    """What a new password must have; the defaults are iRedMail's."""
+
+    min_length: int = 8
+    max_length: int = 0
+    """0: no limit."""
+    letter: bool = True
+    uppercase: bool = True
+    digit: bool = True
+    special: bool = True
+    ascii_only: bool = True
+    """Printable ASCII only; else any text without control characters, and its letters count."""
+
+
+def violations(plain: str, policy: PasswordPolicy) -> list[str]:
+    """The codes of all rules that the password breaks, in the order of iRedMail."""
+    if not plain:
+        return ["PW_EMPTY"]
+    counted = [char for char in plain if char.isascii() or not policy.ascii_only]
+    broken = {
+        "PW_NON_ASCII": any(map(_is_control, plain)) or (policy.ascii_only and not plain.isascii()),
+        "PW_SHORTER_THAN_MIN_LENGTH": len(plain) < policy.min_length,
+        "PW_GREATER_THAN_MAX_LENGTH": 0 < policy.max_length < len(plain),
+        "PW_NO_LETTER": policy.letter and not any(map(str.isalpha, counted)),
+        "PW_NO_UPPERCASE": policy.uppercase and not any(map(str.isupper, counted)),
+        "PW_NO_DIGIT_NUMBER": policy.digit and not any(c in string.digits for c in counted),
+        "PW_NO_SPECIAL_CHAR": policy.special and SPECIAL_CHARACTERS.isdisjoint(counted),
+    }
+    return [code for code, is_broken in broken.items() if is_broken]
+
+
+def _secret(plain: str) -> bytes:
+    if not plain:
+        raise ValueError("PW_EMPTY")
+    if "\0" in plain:
+        raise ValueError("PW_NON_ASCII")
+    try:
+        secret = plain.encode()
+    except UnicodeEncodeError:
+        raise ValueError("PW_NON_ASCII") from None
+    if len(secret) > MAX_PASSWORD_BYTES:
+        raise ValueError("PW_GREATER_THAN_MAX_LENGTH")
+    return secret
+
+
+def _salted(algorithm: str, secret: bytes) -> str:
+    salt = secrets.token_bytes(_SALT_BYTES)
+    digest = hashlib.new(algorithm, secret + salt, usedforsecurity=False).digest()
+    return base64.b64encode(digest + salt).decode()
+
+
+def _checked_cost(cost: int) -> int:
+    if not _MIN_BCRYPT_COST <= cost <= MAX_BCRYPT_COST:
+        raise ValueError(f"bcrypt cost must be {_MIN_BCRYPT_COST} to {MAX_BCRYPT_COST}")
+    return cost
+
+
+def _dummy_hash(scheme: Scheme, bcrypt_cost: int) -> str:
+    """A well-formed hash of nothing, as dear as those that ``hash_password`` makes."""
+    match scheme:
+        case Scheme.SSHA512:
+            return "{SSHA512}" + base64.b64encode(bytes(64 + _SALT_BYTES)).decode()
+        case Scheme.SSHA:
+            return "{SSHA}" + base64.b64encode(bytes(20 + _SALT_BYTES)).decode()
+        case Scheme.SHA512:
+            return "{SHA512}" + base64.b64encode(bytes(64)).decode()
+        case Scheme.SHA512_CRYPT:
+            return f"{{SHA512-CRYPT}}$6$rounds={_CRYPT_ROUNDS}${'.' * 16}${'.' * 86}"
+        case Scheme.BCRYPT:
+            return f"{{CRYPT}}$2b${_checked_cost(bcrypt_cost):02}${'.' * 53}"
+        case Scheme.PBKDF2:
+            return f"{{PBKDF2}}$1${'.' * 16}${_PBKDF2_ROUNDS}${'0' * 40}"
+        case Scheme.ARGON2ID:
+            costs = f"m={_ARGON2_MEMORY},t={_ARGON2_TIME},p=1"
+            return f"{{ARGON2ID}}$argon2id$v=19${costs}${'A' * 22}${'A' * 43}"
+
+
+def _is_control(char: str) -> bool:
+    """Control characters, line and paragraph separators, halves of surrogate pairs."""
+    return unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}

@@ -1,0 +1,69 @@
+"""Mail services of a user: the API's names and the ``enable…`` columns behind them.
+
+Dovecot asks ``enable<protocol><security>`` with its own protocol names, so some API names stand for
+several columns: ManageSieve is ``sieve`` to Dovecot, and ``deliver`` has to stop LDA and LMTP too.
+There is no ``enablesmtptls``: submission over TLS is ``smtpsecured``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "smtp": ("smtp",),
+    "smtpsecured": ("smtpsecured",),
+    "pop3": ("pop3",),
+    "pop3secured": ("pop3secured",),
+    "pop3tls": ("pop3tls",),
+    "imap": ("imap",),
+    "imapsecured": ("imapsecured",),
+    "imaptls": ("imaptls",),
+    "managesieve": ("managesieve", "sieve"),
+    "managesievesecured": ("managesievesecured", "sievesecured"),
+    "managesievetls": ("sievetls",),
+    "deliver": ("deliver", "lda", "lmtp"),
+    "sogo": ("sogo",),
+    "sogowebmail": ("sogowebmail",),
+    "sogocalendar": ("sogocalendar",),
+    "sogoactivesync": ("sogoactivesync",),
+}
+"""API service → columns (without ``enable``). Internal ones (doveadm, quota-status, …) never."""
+
+YES_NO_COLUMNS: Final = frozenset({"sogowebmail", "sogocalendar", "sogoactivesync"})
+"""Columns that hold ``y``/``n``, as SOGo wants them; all others hold 1/0."""
+
+MANAGED: Final = frozenset(column for columns in COLUMNS.values() for column in columns)
+
+# What the panel's per-domain "disabled mail services" must also switch off for new users: it knows
+# neither the TLS columns nor Dovecot's sieve names, and disabling only what it names stops nobody.
+_ALSO_DISABLED: Final[dict[str, tuple[str, ...]]] = {
+    "imapsecured": ("imaptls",),
+    "pop3secured": ("pop3tls",),
+    "managesieve": ("sieve",),
+    "managesievesecured": ("sievesecured", "sievetls"),
+}
+
+
+def columns(services: Iterable[str]) -> frozenset[str]:
+    """Return the columns behind API service names; unknown names have none (as specified)."""
+    return frozenset(column for name in services for column in COLUMNS.get(name, ()))
+
+
+def disabled_at_creation(services: Iterable[str]) -> frozenset[str]:
+    """Return the columns that are off for a new user whose domain disables these services."""
+    return frozenset(
+        column
+        for name in services
+        for column in (*COLUMNS.get(name, ()), *_ALSO_DISABLED.get(name, ()))
+    )
+
+
+def shown(enabled: Iterable[str], present: Iterable[str]) -> list[str]:
+    """Return the API names that are on: all of a service's columns that exist are on."""
+    on, there = set(enabled), set(present)
+    return [
+        name
+        for name, needed in COLUMNS.items()
+        if there.intersection(needed) and there.intersection(needed) <= on
+    ]

@@ -1,0 +1,28 @@
+"""The reset / add / remove triple of parameters, once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+
+def resettable(
+    present: Set[str],
+    changes: Mapping[str, Any],
+    reset: str,
+    add: str,
+    remove: str,
+    *,
+    only: Set[str] | None = None,
+) -> frozenset[str]:
+    """Return a set after the triple was applied: removals first, then additions.
+
+    ``only`` limits what is added to known words; what is there already stays.
+    """
+
+    def allowed(words: Iterable[str]) -> set[str]:
+        return set(words) if only is None else set(words) & only
+
+    if reset in changes:
+        return frozenset(allowed(changes[reset]))
+    return frozenset((present - set(changes.get(remove, ()))) | allowed(changes.get(add, ())))

@@ -1,0 +1,101 @@
+"""The ``settings`` text columns of ``domain``, ``mailbox`` and ``admin``.
+
+The format is iRedAdmin's: ``key:value;key:value;``, lists with commas, sorted, no blanks; a key
+whose value would be 0 or empty is left out. The panel crashes on a value with ``:`` or ``;``, so
+none is ever written. Reading is tolerant, and keys that we do not know survive an update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+LISTS: Final = frozenset(
+    {
+        "enabled_services",
+        "disabled_domain_profiles",
+        "disabled_user_profiles",
+        "disabled_user_preferences",
+        "disabled_mail_services",
+        "default_groups",
+        "default_mailing_lists",
+    }
+)
+NUMBERS: Final = frozenset(
+    {
+        "default_user_quota",
+        "max_user_quota",
+        "min_passwd_length",
+        "max_passwd_length",
+        "create_max_domains",
+        "create_max_quota",
+        "create_max_users",
+        "create_max_aliases",
+        "create_max_lists",
+    }
+)
+
+Settings = Mapping[str, str | None]
+"""Keys in their stored order; None stands for an item without a colon, kept as it is."""
+
+
+def parse(text: str | None) -> Settings:
+    """Read a column. NULL is empty; only the first colon of an item divides it."""
+    found: dict[str, str | None] = {}
+    for item in (text or "").split(";"):
+        key, colon, value = item.partition(":")
+        if key.strip():
+            found[key.strip()] = value.strip() if colon else None
+    return found
+
+
+def render(settings: Settings) -> str:
+    """Write a column."""
+    return "".join(
+        f"{key};" if value is None else f"{key}:{value};" for key, value in settings.items()
+    )
+
+
+def number(settings: Settings, key: str) -> int:
+    """Return a whole number; 0 when the key is missing or holds something else."""
+    value = (settings.get(key) or "").strip()
+    digits = value.removeprefix("-")
+    return int(value) if digits.isascii() and digits.isdigit() and len(digits) < 19 else 0
+
+
+def words(settings: Settings, key: str) -> frozenset[str]:
+    """Return the items of a list, lower case."""
+    value = settings.get(key) or ""
+    return frozenset(item.strip().lower() for item in value.split(",") if item.strip())
+
+
+def with_value(settings: Settings, key: str, value: int | str | Iterable[str]) -> Settings:
+    """Return the settings with one key changed; 0 and empty remove it, -1 stays."""
+    if isinstance(value, int):
+        text = str(value) if value else ""
+    elif isinstance(value, str):
+        text = value
+    else:
+        text = ",".join(sorted(value))
+    if any(mark in text for mark in ":;\r\n\0"):
+        raise ValueError(f"{key}: a value in a settings column cannot hold colons or semicolons")
+    changed = dict(settings)
+    if text:
+        changed[key] = text
+    else:
+        changed.pop(key, None)
+    return changed
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Return the settings as answers show them: lists as lists, numbers as numbers."""
+    return {
+        key: (
+            sorted(words(settings, key))
+            if key in LISTS
+            else number(settings, key)
+            if key in NUMBERS
+            else value or ""
+        )
+        for key, value in settings.items()
+    }

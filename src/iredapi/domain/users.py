@@ -1,0 +1,213 @@
+"""Mail users: the record and its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from iredapi.domain import limits, maildirs, services, settings_text, transports
+from iredapi.domain.actors import Actor
+from iredapi.domain.domains import Domain, refusal
+from iredapi.domain.sets import resettable
+from iredapi.errors import PermissionDenied, problem
+
+_PROFILE_OF: Final[Mapping[str, str]] = {
+    "sender_bcc": "bcc",
+    "recipient_bcc": "bcc",
+    "forwarding": "forwarding",
+    "add_forwarding": "forwarding",
+    "remove_forwarding": "forwarding",
+    "transport": "relay",
+    "aliases": "aliases",
+    "add_alias": "aliases",
+    "remove_alias": "aliases",
+}
+_GLOBAL_ONLY: Final = frozenset({"is_global_admin", "maildir"})
+_CREDENTIALS: Final = frozenset({"password", "password_hash"})
+_PLAIN: Final[Mapping[str, str]] = {
+    "name": "name",
+    "gn": "given_name",
+    "sn": "surname",
+    "mobile": "mobile",
+    "telephone_number": "telephone",
+    "account_status": "active",
+    "language": "language",
+    "employeeid": "employee_id",
+    "transport": "transport",
+    "sender_bcc": "sender_bcc",
+    "recipient_bcc": "recipient_bcc",
+    "mailbox_format": "mailbox_format",
+    "mailbox_folder": "mailbox_folder",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A mail user. Quota in MB, 0 is unlimited.
+
+    ``forwardings`` holds the address itself when a copy is kept in the mailbox; an empty set does
+    not exist, because mail would have no destination. ``services`` are column names.
+    """
+
+    mail: str
+    password: str = field(default="", repr=False)
+    name: str = ""
+    given_name: str = ""
+    surname: str = ""
+    mobile: str = ""
+    telephone: str = ""
+    language: str = ""
+    quota: int = 0
+    employee_id: str = ""
+    transport: str = ""
+    active: bool = True
+    mailbox_format: str = "maildir"
+    mailbox_folder: str = "Maildir"
+    location: maildirs.Location = maildirs.NOWHERE
+    is_admin: bool = False
+    is_global: bool = False
+    services: frozenset[str] = services.MANAGED
+    forwardings: frozenset[str] = frozenset()
+    aliases: frozenset[str] = frozenset()
+    sender_bcc: str = ""
+    recipient_bcc: str = ""
+    managed_domains: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the server's settings say about new users."""
+
+    layout: maildirs.Layout = maildirs.DEFAULT
+    mailbox_format: str = "maildir"
+    mailbox_folder: str = "Maildir"
+    disabled_services: frozenset[str] = frozenset()
+    enabled_services: frozenset[str] = frozenset()
+
+
+def permit_new(actor: Actor, changes: Mapping[str, Any]) -> None:
+    """Refuse what only a global admin may say of a new user."""
+    refused = [name for name in changes if name in _GLOBAL_ONLY]
+    if refused and not actor.is_global:
+        raise refusal(refused)
+
+
+def permit(actor: Actor, domain: Domain, target: User, changes: Mapping[str, Any]) -> None:
+    """Refuse parameters that this admin may not change on this user.
+
+    Raises PermissionDenied that names them, or ``PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE``.
+    """
+    if actor.is_global:
+        return
+    spare_global(actor, target)
+    refused = [name for name in changes if name in _GLOBAL_ONLY]
+    refused += [
+        name
+        for name in changes
+        if name not in refused and domain.hides(_PROFILE_OF.get(name, ""), of_user=True)
+    ]
+    if target.managed_domains - actor.domains:
+        # Who sets this user's password could log in and manage domains of somebody else.
+        refused += [name for name in changes if name in _CREDENTIALS]
+    if "transport" in changes and not transports.is_ordinary(changes["transport"] or "dovecot"):
+        refused.append("transport")
+    if refused:
+        raise refusal(sorted(set(refused)))
+
+
+def spare_global(actor: Actor, target: User) -> None:
+    """Refuse any change of a global admin by a normal one, inside its own domain too."""
+    if target.is_global and not actor.is_global:
+        raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
+
+
+def draft(
+    mail: str,
+    changes: Mapping[str, Any],
+    password: str,
+    domain: Domain,
+    allocated: int,
+    location: maildirs.Location,
+    rules: Rules,
+) -> User:
+    """Return a new user; ``allocated`` is what the domain's users have, in MB."""
+    number = settings_text.number
+    quota = limits.quota_of_new_user(
+        changes.get("quota"),
+        number(domain.settings, "default_user_quota"),
+        number(domain.settings, "max_user_quota"),
+        domain.quota,
+        allocated,
+    )
+    language = changes.get("language") or domain.settings.get("default_language") or ""
+    off = services.disabled_at_creation(
+        settings_text.words(domain.settings, "disabled_mail_services") | rules.disabled_services
+    ) - services.columns(rules.enabled_services)
+    fresh = User(
+        mail,
+        password=password,
+        quota=quota,
+        location=location,
+        mailbox_format=rules.mailbox_format,
+        mailbox_folder=rules.mailbox_folder,
+        services=services.MANAGED - off,
+        forwardings=frozenset({mail}),
+    )
+    plain = {_PLAIN[name]: changes[name] for name in changes if name in _PLAIN}
+    is_global = changes.get("is_global_admin", False)
+    return replace(fresh, **(plain | {"language": language}), is_global=is_global)
+
+
+def revise(
+    before: User,
+    changes: Mapping[str, Any],
+    domain: Domain,
+    *,
+    password: str = "",
+    others_quota: int = 0,
+    location: maildirs.Location | None = None,
+) -> User:
+    """Return the user as it is to be.
+
+    ``password`` is the new hash, ``others_quota`` what the domain's other users have in MB (needed
+    when ``quota`` was sent).
+    """
+    new: dict[str, Any] = {_PLAIN[name]: changes[name] for name in changes if name in _PLAIN}
+    if password:
+        new["password"] = password
+    if location is not None:
+        new["location"] = location
+    if "quota" in changes:
+        most = settings_text.number(domain.settings, "max_user_quota")
+        new["quota"] = limits.quota_of_user(changes["quota"], most, domain.quota, others_quota)
+    if "is_global_admin" in changes:
+        new["is_global"] = changes["is_global_admin"]
+        new["is_admin"] = changes["is_global_admin"] or bool(before.managed_domains)
+    forwardings = resettable(
+        before.forwardings, changes, "forwarding", "add_forwarding", "remove_forwarding"
+    )
+    new["forwardings"] = forwardings or frozenset({before.mail})
+    new["aliases"] = resettable(before.aliases, changes, "aliases", "add_alias", "remove_alias")
+    new["services"] = _services(before.services, changes)
+    return replace(before, **new)
+
+
+def _services(present: frozenset[str], changes: Mapping[str, Any]) -> frozenset[str]:
+    if "services" in changes:
+        return services.columns(changes["services"])
+    removed = services.columns(changes.get("remove_service", ()))
+    return (present - removed) | services.columns(changes.get("add_service", ()))
+
+
+def check_alias_domains(wanted: frozenset[str], domain: Domain, param: str) -> None:
+    """Refuse per-user alias addresses outside the user's domain and its alias domains."""
+    foreign = sorted(
+        address for address in wanted if address.rpartition("@")[2] not in domain.names
+    )
+    if foreign:
+        raise problem(
+            param,
+            "INVALID_DOMAIN_NAME",
+            f"{foreign[0]} is not in {domain.name} or one of its alias domains.",
+        )

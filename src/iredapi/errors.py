@@ -1,0 +1,250 @@
+"""The tree of our errors.
+
+ApiError                            every failure that a client is told of
+├── InvalidRequest             400  the request could not be read
+│   ├── InvalidParameters      400  one or more parameters are wrong (``errors`` names each)
+│   └── Refused…               400  a rule of the mail domain says no (codes of iRedMail)
+├── LoginRequired              401  no session
+├── InvalidCredentials         401  (403 for verify_password)
+├── PermissionDenied           403
+├── NotFound                   404  NO_SUCH_ACCOUNT, NO_SUCH_DOMAIN, …
+├── MethodNotAllowed           405
+├── Conflict                   409  ALREADY_EXISTS, limits, …
+├── TooLarge                   413
+├── TooManyAttempts            429
+├── ServerError                500  unforeseen; shows its request id and nothing else
+├── NotSupported               501  NOT_SUPPORTED_BY_BACKEND
+├── ServerDown                 503  a server behind us is away
+└── Overloaded                 503  the queue in front of a bounded resource is full
+
+``CODES`` is the whole vocabulary of ``_msg``: the code, its status, and the sentence that
+``docs/errors.md`` prints. An error with a code that is not listed cannot be raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One value of ``_msg``: its HTTP status and what it tells a client."""
+
+    status: int
+    meaning: str
+
+
+CODES: Final[Mapping[str, Code]] = MappingProxyType(
+    {
+        # The request itself.
+        "INVALID_REQUEST": Code(400, "The body or the query could not be read."),
+        "INVALID_PARAMETERS": Code(400, "One or more parameters are wrong; see _errors."),
+        "NO_SUCH_OPERATION": Code(404, "There is no such path in this API."),
+        "METHOD_NOT_ALLOWED": Code(405, "The path exists, but not with this HTTP method."),
+        "REQUEST_TOO_LARGE": Code(413, "The body is larger than the limit."),
+        # One parameter (these stand in _errors, and in _msg when they are the only one).
+        "REQUIRED": Code(400, "The parameter is required here and was not sent."),
+        "CONFLICTING_PARAMETERS": Code(400, "Parameters that exclude each other were sent."),
+        "MISSING_COMPANION": Code(400, "The parameter must be sent together with another one."),
+        "EMPTY_NOT_ALLOWED": Code(400, "The parameter must not be empty."),
+        "INVALID_VALUE": Code(400, "The value is not one of the allowed ones."),
+        "INVALID_NUMBER": Code(400, "The value is not a whole number in the allowed range."),
+        "INVALID_TEXT": Code(400, "The text is too long or has characters that are not allowed."),
+        "INVALID_MAIL": Code(400, "Not a valid e-mail address."),
+        "INVALID_DOMAIN_NAME": Code(400, "Not a valid (or not a hosted) mail domain name."),
+        "INVALID_LANGUAGE": Code(400, "Not a known language code."),
+        "INVALID_TRANSPORT": Code(400, "Not a valid Postfix transport."),
+        "INVALID_RELAY": Code(400, "Not a valid relay host."),
+        "INVALID_MAILDIR": Code(400, "The mailbox path is not acceptable."),
+        "INVALID_USERNAME": Code(400, "The login name is not an e-mail address."),
+        "EMPTY_PASSWORD": Code(400, "No password was given."),
+        "INVALID_PASSWORD_SCHEME": Code(400, "Not a hash that the mail server can verify."),
+        "PASSWORD_IS_A_HASH": Code(
+            400, "The plain password looks like a hash; use the parameter password_hash."
+        ),
+        "PW_EMPTY": Code(400, "The password is empty."),
+        "PW_NON_ASCII": Code(400, "The password has characters other than printable ASCII."),
+        "PW_SHORTER_THAN_MIN_LENGTH": Code(400, "The password is too short."),
+        "PW_GREATER_THAN_MAX_LENGTH": Code(400, "The password is too long."),
+        "PW_NO_LETTER": Code(400, "The password has no letter."),
+        "PW_NO_UPPERCASE": Code(400, "The password has no upper-case letter."),
+        "PW_NO_DIGIT_NUMBER": Code(400, "The password has no digit."),
+        "PW_NO_SPECIAL_CHAR": Code(400, "The password has no special character."),
+        "CROSS_DOMAIN_NOT_ALLOWED": Code(400, "An address cannot move to another domain."),
+        "CAN_NOT_BE_LOCAL_DOMAIN": Code(
+            400, "A standalone admin's address must not be in a hosted domain."
+        ),
+        # Who calls.
+        "LOGIN_REQUIRED": Code(401, "No session, or it has ended: log in."),
+        "INVALID_CREDENTIALS": Code(
+            401, "Wrong name or password (403 where a password is verified for somebody else)."
+        ),
+        "PERMISSION_DENIED": Code(403, "The admin may not do this."),
+        "PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE": Code(
+            403, "Only a global admin may change a global admin."
+        ),
+        "NOT_ALLOWED_IP": Code(403, "This admin may not log in from this address."),
+        "NOT_AUTHORIZED": Code(403, "The API is not open to this client address."),
+        "TOO_MANY_ATTEMPTS": Code(429, "Too many failed logins; see Retry-After."),
+        # What is there.
+        "NO_SUCH_ACCOUNT": Code(404, "There is no such account."),
+        "NO_SUCH_DOMAIN": Code(404, "There is no such mail domain."),
+        "ALREADY_EXISTS": Code(409, "The name is in use."),
+        "CHANGED_MEANWHILE": Code(409, "Somebody changed the account at the same time: try again."),
+        "NOT_ALLOWED": Code(403, "The domain may have no accounts of this kind."),
+        "EXCEEDED_DOMAIN_ACCOUNT_LIMIT": Code(409, "The domain has as many accounts as it may."),
+        "EXCEEDED_DOMAIN_QUOTA_SIZE": Code(409, "The domain has not that much quota left."),
+        "EXCEED_LIMIT_DOMAIN": Code(409, "The admin manages as many domains as allowed."),
+        "EXCEED_LIMIT_QUOTA": Code(409, "The admin's total quota would be exceeded."),
+        "EXCEED_LIMIT_USERS": Code(409, "The admin's total number of users would be exceeded."),
+        "EXCEED_LIMIT_ALIASES": Code(409, "The admin's total number of aliases would be exceeded."),
+        "EXCEED_LIMIT_LISTS": Code(409, "The admin's total number of lists would be exceeded."),
+        "LAST_GLOBAL_ADMIN": Code(409, "The last active global admin cannot be removed."),
+        "CANNOT_REMOVE_YOURSELF": Code(409, "An admin cannot remove the account that is in use."),
+        # The house.
+        "SERVER_ERROR": Code(500, "Something unforeseen; the log has it under the request id."),
+        "NOT_SUPPORTED_BY_BACKEND": Code(501, "The storage of this server cannot do this."),
+        "SERVER_DOWN": Code(503, "A server behind the API is away."),
+        "OVERLOADED": Code(503, "Too much work is waiting; see Retry-After."),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one parameter: an item of ``_errors``."""
+
+    param: str
+    code: str
+    detail: str = ""
+
+
+class ApiError(Exception):
+    """A failure that is told to the client.
+
+    ``code`` becomes ``_msg``, ``detail`` ``_detail``, ``errors`` ``_errors``. Never put secrets or
+    texts of a database driver into them.
+    """
+
+    code = "SERVER_ERROR"
+
+    def __init__(
+        self,
+        code: str = "",
+        detail: str = "",
+        *,
+        errors: Sequence[Problem] = (),
+        status: int = 0,
+        retry_after: int = 0,
+    ) -> None:
+        self.code = code or type(self).code
+        first = CODES[self.code.split(",", 1)[0]]
+        self.detail = detail or ("" if errors else first.meaning)
+        self.errors = tuple(errors)
+        self.status = status or first.status
+        self.retry_after = retry_after
+        """Seconds after which a client may try again; 0: not said."""
+        super().__init__(f"{self.code}: {self.detail}")
+
+
+class InvalidRequest(ApiError):
+    """The request could not be read."""
+
+    code = "INVALID_REQUEST"
+
+
+class InvalidParameters(ApiError):
+    """Parameters are wrong. With one problem ``_msg`` is its code, otherwise a general one."""
+
+    code = "INVALID_PARAMETERS"
+
+    def __init__(self, *errors: Problem) -> None:
+        single = errors[0].code if len({error.code for error in errors}) == 1 else self.code
+        super().__init__(single, errors=errors, status=400)
+
+
+class LoginRequired(ApiError):
+    """There is no session."""
+
+    code = "LOGIN_REQUIRED"
+
+
+class InvalidCredentials(ApiError):
+    """Wrong name or password: the same for every reason."""
+
+    code = "INVALID_CREDENTIALS"
+
+
+class PermissionDenied(ApiError):
+    """The admin may not do this; a missing account looks the same to those without rights."""
+
+    code = "PERMISSION_DENIED"
+
+
+class NotFound(ApiError):
+    """No such account, domain or path."""
+
+    code = "NO_SUCH_ACCOUNT"
+
+
+class Conflict(ApiError):
+    """What is there does not allow it."""
+
+    code = "ALREADY_EXISTS"
+
+
+class TooLarge(ApiError):
+    """The body is over the limit."""
+
+    code = "REQUEST_TOO_LARGE"
+
+
+class TooManyAttempts(ApiError):
+    """The login throttle refuses."""
+
+    code = "TOO_MANY_ATTEMPTS"
+
+
+class NotSupported(ApiError):
+    """The backend, or a database that is not configured, cannot do this."""
+
+    code = "NOT_SUPPORTED_BY_BACKEND"
+
+
+class ServerDown(ApiError):
+    """A server behind us is away; nothing was changed."""
+
+    code = "SERVER_DOWN"
+
+
+class Overloaded(ApiError):
+    """The queue in front of a bounded resource is full."""
+
+    code = "OVERLOADED"
+
+    def __init__(self, detail: str = "", retry_after: int = 1) -> None:
+        super().__init__(detail=detail, retry_after=retry_after)
+
+
+def problem(param: str, code: str, detail: str = "") -> InvalidParameters:
+    """One wrong parameter, found by a rule after the form was read."""
+    return InvalidParameters(Problem(param, code, detail or CODES[code].meaning))
+
+
+def document() -> str:
+    """Return ``docs/errors.md``: every code, its status and its meaning."""
+    lines = [
+        "# Error codes",
+        "",
+        "Generated by `iredapi docs errors`; a test keeps it true. A failure is",
+        '`{"_success": false, "_msg": CODE, "_detail": …, "_errors": […], "_request_id": …}`.',
+        "Several violations of the password policy are joined with commas in `_msg`.",
+        "",
+        "| `_msg` | HTTP status | meaning |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{name}` | {code.status} | {code.meaning} |" for name, code in CODES.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,422 @@
+"""Where everything meets: databases, state, hashing, and the edge of each unit.
+
+A read runs in autocommit. A write runs all its statements first, in open transactions; then the
+satellites commit, then the accounts, and last the audit log is written. A deadlock, or a connection
+that broke before anything was committed, is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import structlog
+from sqlalchemy import Table
+from sqlalchemy.exc import DBAPIError
+
+from iredapi.audit import Event, Kind
+from iredapi.backends.loader import make_databases, make_unit
+from iredapi.backends.policies import tables as policies
+from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
+from iredapi.backends.sql.engine import Databases
+from iredapi.backends.sql.errors import is_transient, translated
+from iredapi.backends.sql.schema import create_all
+from iredapi.domain import addresses
+from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.domain.passwords import PasswordPolicy
+from iredapi.errors import (
+    ApiError,
+    InvalidCredentials,
+    PermissionDenied,
+    TooManyAttempts,
+    problem,
+)
+from iredapi.hashing import PasswordHasher
+from iredapi.operations import admins
+from iredapi.operations.passwords import Passwords
+from iredapi.rules import password_policy, rules
+from iredapi.settings import Settings
+from iredapi.state.database import State
+from iredapi.state.sessions import Role
+from iredapi.unit import Unit
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+Operation = Callable[Concatenate[Unit, Params], Awaitable[Result]]
+
+TRIES = 8
+PANEL_SECONDS = 1.0
+"""How long the panel's settings are believed before they are read again."""
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a write says besides "success"."""
+
+    skipped: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAdmin:
+    """The first admin of an embedded database; the password only when it was just made."""
+
+    mail: str
+    password: str | None
+
+
+class Office:
+    """One process's resources. Open it with ``async with Office.open(settings) as office``."""
+
+    def __init__(
+        self, settings: Settings, databases: Databases, quota_table: Table, state: State
+    ) -> None:
+        self.settings = settings
+        self.databases = databases
+        self.state = state
+        self._quota_table = quota_table
+        self._rules = rules(settings)
+        self.hasher = PasswordHasher(
+            settings.password_scheme, max_workers=settings.password_workers
+        )
+        self._panel: tuple[float, PanelSettings] | None = None
+        self._allowed = settings.networks("allowed_networks")
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator[Self]:
+        """Open databases and state; in the embedded default make what is missing."""
+        if settings.embedded:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        databases, quota_table = make_databases(settings)
+        try:
+            if settings.embedded:
+                await _create_tables(databases)
+            state = await State.open(
+                settings.urls()["state"],
+                session_idle=settings.session_idle,
+                session_absolute=settings.session_absolute,
+                throttle_limit=settings.login_failures,
+                throttle_window=settings.login_window,
+            )
+            office = cls(settings, databases, quota_table, state)
+            try:
+                yield office
+            finally:
+                office.hasher.close()
+                await state.close()
+        finally:
+            await databases.close()
+
+    # -- units -------------------------------------------------------------------------------------
+
+    async def read(
+        self,
+        actor: Actor,
+        operation: Operation[Params, Result],
+        *args: Params.args,
+        **kwargs: Params.kwargs,
+    ) -> Result:
+        """Run an operation that changes nothing."""
+        for attempt in range(TRIES):
+            connections = await self.databases.open(writing=False)
+            try:
+                unit = await make_unit(connections, self._quota_table, actor, self._rules)
+                return await operation(unit, *args, **kwargs)
+            except DBAPIError as error:
+                if not is_transient(error) or attempt == TRIES - 1:
+                    raise translated(error) from error
+            finally:
+                await _finish(connections.close())
+            await _pause(attempt)
+        raise AssertionError("unreachable")
+
+    async def write(
+        self,
+        actor: Actor,
+        operation: Operation[Params, Any],
+        *args: Params.args,
+        **kwargs: Params.kwargs,
+    ) -> Done:
+        """Run an operation, commit it, and write the audit log."""
+        for attempt in range(TRIES):
+            connections = await self.databases.open(writing=True)
+            committing = False
+            try:
+                unit = await make_unit(connections, self._quota_table, actor, self._rules)
+                await operation(unit, *args, **kwargs)
+                committing = True
+                await _finish(connections.commit())
+            except DBAPIError as error:
+                if committing or not is_transient(error) or attempt == TRIES - 1:
+                    raise translated(error) from error
+            else:
+                break
+            finally:
+                await _finish(connections.close())
+            await _pause(attempt)
+        await _finish(self.audit(actor, unit.events))
+        return Done(
+            tuple(
+                {"param": item.param, "value": item.value, "reason": item.reason}
+                for item in unit.skipped
+            )
+        )
+
+    async def audit(self, actor: Actor, events: list[Event]) -> None:
+        """Log events, in the panel's table and in our own log. Never fails a request."""
+        for event in events:
+            _log.info(
+                "audit",
+                actor=actor.username,
+                client=actor.client,
+                kind=event.kind.value,
+                domain=event.domain,
+                account=event.username,
+                message=event.message,
+            )
+        if not events or not self.databases.has("iredadmin"):
+            return
+        try:
+            connections = await self.databases.open(writing=True)
+            try:
+                await SqlPanel(connections).write(actor, events)
+                await connections.commit()
+            finally:
+                await connections.close()
+        except (ApiError, DBAPIError, OSError) as error:
+            _log.error("audit_failed", reason=type(error).__name__)
+
+    # -- the panel's settings ----------------------------------------------------------------------
+
+    async def panel(self) -> PanelSettings:
+        """Return the panel's settings, at most a second old."""
+        if self._panel is None or time.monotonic() - self._panel[0] > PANEL_SECONDS:
+            connections = await self.databases.open(writing=False)
+            try:
+                found = await SqlPanel(connections).settings()
+            except DBAPIError as error:
+                raise translated(error) from error
+            finally:
+                await _finish(connections.close())
+            self._panel = (time.monotonic(), found)
+        return self._panel[1]
+
+    async def admits(self, client: str) -> bool:
+        """Tell whether the API is open to a client address; both lists must admit it."""
+        ours = NetworkList(self._allowed)
+        theirs = (await self.panel()).lists.get("restful_api_clients", NetworkList())
+        return _admitted(client, ours) and _admitted(client, theirs)
+
+    async def passwords(self) -> Passwords:
+        """Return the policy for new passwords, as the panel's settings have it now."""
+        return Passwords(await self._policy(), self.hasher)
+
+    async def prepare_password(self, actor: Actor, domain: str, changes: Mapping[str, Any]) -> str:
+        """Return the hash for the password in a form, or an empty text; before any lock."""
+        if "password_hash" in changes or "password" in changes:
+            return await self.read(actor, _prepare, await self.passwords(), domain, changes)
+        return ""
+
+    async def _policy(self) -> PasswordPolicy:
+        return password_policy(self.settings, await self.panel())
+
+    # -- who calls ---------------------------------------------------------------------------------
+
+    async def login(self, username: str, password: str, client: str) -> str:
+        """Check an admin's password and return the id of a new session.
+
+        Unknown names cost the same time and get the same answer as wrong passwords.
+        """
+        if not password.strip():
+            raise problem("password", "EMPTY_PASSWORD")
+        try:
+            mail = addresses.existing_mail(username)
+        except addresses.InvalidAddress:
+            raise problem("username", "INVALID_USERNAME") from None
+        keys = [f"account:{mail}", f"address:{client}"]
+        await self.throttle(keys)
+        try:
+            principal = await self.read(SYSTEM, find_principal, mail)
+        except ApiError:
+            # Nobody's fault: ten of these must not lock anybody out.
+            await self.state.attempts.withdraw(keys)
+            raise
+        plain = password.strip()
+        if principal is None:
+            await self.hasher.equalise(plain)
+            raise InvalidCredentials
+        if not await self.hasher.verify(plain, principal.password):
+            raise InvalidCredentials
+        await self.state.attempts.succeeded(keys)
+        panel = await self.panel()
+        names = ["admin_login_ip_list", *(["global_admin_ip_list"] if principal.is_global else [])]
+        for name in names:
+            if not _admitted(client, panel.lists.get(name, NetworkList())):
+                raise PermissionDenied("NOT_ALLOWED_IP")
+        session = await self.state.sessions.create(
+            mail, _role(principal), _fingerprint(principal), client
+        )
+        actor = _actor(principal, client)
+        await self.audit(actor, [Event(Kind.LOGIN, "Admin login success", username=mail)])
+        return session
+
+    async def throttle(self, keys: list[str]) -> None:
+        """Count an attempt to guess a password. Raises TooManyAttempts."""
+        wait = await self.state.attempts.begin(keys)
+        if wait:
+            raise TooManyAttempts(retry_after=wait)
+
+    async def actor(self, session_id: str, client: str) -> Actor | None:
+        """Return who a session belongs to, as the account is now.
+
+        A session ends with a changed password, with disabling, and with demotion: whoever did it,
+        through whatever program, the account itself is read again.
+        """
+        session = await self.state.sessions.load(session_id)
+        if session is None:
+            return None
+        principal = await self.read(SYSTEM, find_principal, session.username)
+        if (
+            principal is None
+            or not hmac.compare_digest(_fingerprint(principal), session.credential)
+            or (session.role == "global" and not principal.is_global)
+        ):
+            await self.state.sessions.end(session_id)
+            return None
+        return _actor(principal, client)
+
+    async def logout(self, session_id: str) -> None:
+        """End a session."""
+        await self.state.sessions.end(session_id)
+
+    async def verify(self, actor: Actor, mail: str, plain: str, *, of_admin: bool) -> None:
+        """Check somebody's password. Raises InvalidCredentials (403) or NotFound."""
+        # The throttle counts the account that is asked about, whoever asks from wherever.
+        keys = [f"account:{mail}"]
+        await self.throttle(keys)
+        stored = await self.read(actor, find_password, mail, of_admin=of_admin)
+        if stored is None:
+            raise ApiError("NO_SUCH_ACCOUNT")
+        if not await self.hasher.verify(plain.strip(), stored):
+            raise InvalidCredentials(status=403)
+        await self.state.attempts.succeeded(keys)
+
+    # -- the command line --------------------------------------------------------------------------
+
+    async def create_admin(
+        self, mail: str, password: str, *, name: str = "", is_global: bool = True
+    ) -> None:
+        """Make a standalone admin. Raises ApiError."""
+        address = _account(mail)
+        changes = {"password": password.strip(), "name": name, "is_global_admin": is_global}
+        hashed = await (await self.passwords()).prepare(changes)
+        await self.write(SYSTEM, admins.create, address, changes, hashed)
+
+    async def set_admin_password(self, mail: str, password: str) -> None:
+        """Give a standalone admin a new password; all its sessions end. Raises ApiError."""
+        changes = {"password": password.strip()}
+        hashed = await (await self.passwords()).prepare(changes)
+        await self.write(SYSTEM, admins.update, _account(mail), changes, hashed)
+
+    async def ensure_first_admin(self) -> FirstAdmin:
+        """Make the first global admin of an embedded database, unless there is one already."""
+        mail = _account(self.settings.admin)
+        if await self.read(SYSTEM, count_globals):
+            return FirstAdmin(mail, None)
+        given = self.settings.admin_password.get_secret_value()
+        password = given or f"{secrets.token_urlsafe(18)}-Aa1"
+        await self.create_admin(mail, password)
+        return FirstAdmin(mail, password)
+
+
+async def find_principal(unit: Unit, mail: str) -> Principal | None:
+    """Read who may log in under a name."""
+    return await unit.admins.principal(mail)
+
+
+async def count_globals(unit: Unit) -> int:
+    """Count the active global admins."""
+    return await unit.admins.globals_without(())
+
+
+async def _prepare(
+    unit: Unit, passwords: Passwords, domain: str, changes: Mapping[str, Any]
+) -> str:
+    return await passwords.prepare(changes, unit.domains, domain)
+
+
+async def find_password(unit: Unit, mail: str, *, of_admin: bool) -> str | None:
+    """Read the stored hash of an admin or a mail user."""
+    if of_admin:
+        return await unit.admins.password(mail)
+    user = await unit.users.get(mail)
+    return None if user is None else user.password
+
+
+def _account(mail: str) -> str:
+    try:
+        return addresses.new_account(mail)
+    except addresses.InvalidAddress as error:
+        raise problem("mail", "INVALID_MAIL", str(error)) from None
+
+
+def _role(principal: Principal) -> Role:
+    return "global" if principal.is_global else "normal"
+
+
+def _fingerprint(principal: Principal) -> str:
+    text = f"{principal.standalone}\0{principal.username}\0{principal.password}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _actor(principal: Principal, client: str) -> Actor:
+    return Actor(
+        principal.username, principal.is_global, principal.domains, principal.settings, client
+    )
+
+
+def _admitted(client: str, allowed: NetworkList) -> bool:
+    if allowed.broken:
+        return False
+    if not allowed.networks:
+        return True
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return False
+    return any(address in network for network in allowed.networks)
+
+
+async def _pause(attempt: int) -> None:
+    await asyncio.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311 (not a secret)
+
+
+async def _finish(work: Any) -> None:
+    """Run to its end what must not be cut in the middle, even when the request is cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+async def _create_tables(databases: Databases) -> None:
+    for database in databases.by_name.values():
+        connection = await database.connect(writing=True)
+        try:
+            created = await create_all(connection, database.metadata)
+            await policies.seed(connection, database.metadata, created)
+            await connection.commit()
+        finally:
+            await connection.close()

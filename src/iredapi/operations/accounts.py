@@ -1,0 +1,80 @@
+"""What the operations of several nouns share: paths, removals, targets that should exist."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from iredapi.backends.protocols import Removal
+from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.domains import Domain
+from iredapi.errors import Conflict, NotFound, problem
+from iredapi.unit import Unit
+
+
+async def hosted(unit: Unit, name: str, *, lock: bool = False) -> Domain:
+    """Return a domain, held or not. Raises NotFound ``NO_SUCH_DOMAIN``; so for alias domains."""
+    domain = await (unit.domains.claim(name) if lock else unit.domains.get(name))
+    if domain is None:
+        raise NotFound("NO_SUCH_DOMAIN")
+    return domain
+
+
+def removal(unit: Unit, days: int) -> Removal:
+    """Say how long mailboxes are kept; 0 days is for ever, and normal admins have a longest."""
+    if not unit.actor.is_global:
+        days = min(days, unit.rules.max_keep_days)
+    after = (datetime.now(UTC) + timedelta(days=days)).date() if days else None
+    return Removal(unit.actor.username, after)
+
+
+async def free(unit: Unit, address: str) -> None:
+    """Refuse an address that is in use. The domain must be held."""
+    if await unit.addresses.taken([address]):
+        raise Conflict("ALREADY_EXISTS", f"{address} is in use.")
+
+
+def _lookups(address: str, domain: Domain) -> set[str]:
+    """Return under which addresses a destination in an own domain may be stored."""
+    local = local_part_of(address).partition("+")[0]
+    return {f"{local}@{domain_of(address)}", f"{local}@{domain.name}"}
+
+
+async def only_existing(
+    unit: Unit, domain: Domain, changes: Mapping[str, Any], params: Collection[str]
+) -> dict[str, Any]:
+    """Drop well-formed targets in the own domain (or its alias domains) that do not exist.
+
+    Mail to them would bounce. Other domains are not looked into: it would tell who exists there.
+    """
+    kept = dict(changes)
+    inside = {
+        address
+        for param in params
+        for address in changes.get(param, ())
+        if domain_of(address) in domain.names
+    }
+    if not inside:
+        return kept
+    asked = {address: _lookups(address, domain) for address in inside}
+    found = await unit.addresses.taken(sorted({name for names in asked.values() for name in names}))
+    missing = {address for address, names in asked.items() if not names & found}
+    for param in params:
+        for address in changes.get(param, ()):
+            if address in missing:
+                unit.skip(param, address, "NO_SUCH_ACCOUNT")
+        if param in changes:
+            kept[param] = tuple(item for item in changes[param] if item not in missing)
+    return kept
+
+
+def same_domain(old: str, new: str) -> None:
+    """Refuse to move an address to another domain."""
+    if domain_of(old) != domain_of(new):
+        raise problem("new_mail", "CROSS_DOMAIN_NOT_ALLOWED")
+
+
+def described(changes: Mapping[str, Any]) -> str:
+    """Name the parameters of an update for the audit log: names, never values."""
+    return ", ".join(sorted(changes)) or "nothing"

@@ -1,0 +1,68 @@
+"""Standalone admins: read, decide, write, note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from iredapi.audit import Kind, account_event
+from iredapi.backends.protocols import Profile
+from iredapi.domain import admins
+from iredapi.domain.actors import Actor
+from iredapi.domain.addresses import domain_of
+from iredapi.errors import Conflict, NotFound, problem
+from iredapi.operations import accounts
+from iredapi.unit import Unit
+
+
+def visible(profile: Profile, hidden: frozenset[str], actor: Actor) -> Profile:
+    """Leave hidden fields out; hashes are never shown to a normal admin, whatever the setting."""
+    if not actor.is_global:
+        hidden |= {"password", "userPassword"}
+    return {key: value for key, value in profile.items() if key not in hidden}
+
+
+async def profile(unit: Unit, mail: str) -> Profile:
+    """Return a standalone admin's profile."""
+    found = await unit.admins.profile(mail)
+    if found is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    return visible(found, unit.rules.hidden_admin_fields, unit.actor)
+
+
+async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
+    """Create a standalone admin; ``password`` is the hash."""
+    if not password:
+        raise problem("password", "REQUIRED")
+    if await unit.domains.reserve([domain_of(mail)]):
+        raise problem("mail", "CAN_NOT_BE_LOCAL_DOMAIN")
+    if await unit.admins.claim(mail) is not None:
+        raise Conflict("ALREADY_EXISTS", f"{mail} is an admin already.")
+    await unit.admins.add(admins.draft(mail, changes, password))
+    unit.note(account_event(Kind.CREATE, "admin", mail))
+
+
+async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
+    """Change what was sent."""
+    before = await unit.admins.claim(mail)
+    if before is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    after = admins.revise(before, changes, password)
+    if before.is_global and before.active and not (after.is_global and after.active):
+        admins.keep_one_global(await unit.admins.globals_without([mail]))
+    await unit.admins.save(before, after)
+    unit.note(account_event(Kind.UPDATE, "admin", mail, accounts.described(changes)))
+
+
+async def remove(unit: Unit, mail: str) -> None:
+    """Remove a standalone admin."""
+    if mail == unit.actor.username:
+        raise Conflict("CANNOT_REMOVE_YOURSELF")
+    before = await unit.admins.claim(mail)
+    if before is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    if before.is_global:
+        admins.keep_one_global(await unit.admins.globals_without([mail]))
+    await unit.admins.remove(mail)
+    await unit.satellites.forget_admin(mail)
+    unit.note(account_event(Kind.DELETE, "admin", mail))

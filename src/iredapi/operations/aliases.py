@@ -1,0 +1,86 @@
+"""Mail alias accounts: read, decide, write, note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from iredapi.audit import Kind, account_event
+from iredapi.backends.protocols import Profile
+from iredapi.domain import aliases, limits
+from iredapi.domain.addresses import domain_of
+from iredapi.errors import NotFound
+from iredapi.operations import accounts
+from iredapi.unit import Unit
+
+_TARGETS = ("members", "add_member")
+
+
+async def profile(unit: Unit, address: str) -> Profile:
+    """Return an alias account's profile."""
+    found = await unit.aliases.profile(address)
+    if found is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    return found
+
+
+async def page(
+    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+) -> list[Profile]:
+    """Return the next profiles of a domain."""
+    return await unit.aliases.page(domain, after, limit, disabled_only=disabled_only)
+
+
+async def addresses(
+    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+) -> list[str]:
+    """Return the next addresses of a domain."""
+    return await unit.aliases.addresses(domain, after, limit, disabled_only=disabled_only)
+
+
+async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
+    """Create an alias account."""
+    domain = await accounts.hosted(unit, domain_of(address), lock=True)
+    await accounts.free(unit, address)
+    if domain.aliases:
+        usage = await unit.domains.usage(domain.name)
+        limits.room_for_account(domain.aliases, usage.aliases)
+    changes = await accounts.only_existing(unit, domain, changes, _TARGETS)
+    await unit.aliases.add(aliases.draft(address, changes))
+    unit.note(account_event(Kind.CREATE, "mail alias", address))
+
+
+async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
+    """Change what was sent."""
+    domain = await accounts.hosted(unit, domain_of(address))
+    before = await unit.aliases.claim(address)
+    if before is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    changes = await accounts.only_existing(unit, domain, changes, _TARGETS)
+    after = aliases.revise(before, changes)
+    await unit.aliases.save(before, after)
+    if before.active != after.active:
+        kind = Kind.ACTIVE if after.active else Kind.DISABLE
+        unit.note(account_event(kind, "mail alias", address))
+    unit.note(account_event(Kind.UPDATE, "mail alias", address, accounts.described(changes)))
+
+
+async def rename(unit: Unit, old: str, new: str) -> None:
+    """Give an alias another address of its domain."""
+    accounts.same_domain(old, new)
+    await accounts.hosted(unit, domain_of(old), lock=True)
+    if await unit.aliases.claim(old) is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    await accounts.free(unit, new)
+    await unit.aliases.rename(old, new)
+    await unit.satellites.rename_account(old, new)
+    unit.note(account_event(Kind.UPDATE, "mail alias", new, f"change_email from {old}"))
+
+
+async def remove(unit: Unit, address: str) -> None:
+    """Remove an alias account."""
+    if await unit.aliases.claim(address) is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    await unit.aliases.remove(address)
+    await unit.satellites.forget_account(address)
+    unit.note(account_event(Kind.DELETE, "mail alias", address))

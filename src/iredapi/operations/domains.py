@@ -1,0 +1,141 @@
+"""Mail domains: read, decide, write, note."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from iredapi.audit import Kind, domain_event
+from iredapi.backends.protocols import Profile
+from iredapi.domain import domains, limits
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.admins import keep_one_global
+from iredapi.domain.domains import Domain
+from iredapi.errors import Conflict, NotFound, PermissionDenied
+from iredapi.operations import accounts
+from iredapi.unit import Unit
+
+_LIMITS = frozenset({"quota", "number_of_users", "number_of_aliases", "number_of_lists"})
+_CODE_PREFIX = "iredmail-domain-verification-"
+
+
+async def profile(unit: Unit, name: str) -> Profile:
+    """Return a domain's profile."""
+    found = await unit.domains.profile(name)
+    if found is None:
+        raise NotFound("NO_SUCH_DOMAIN")
+    return found
+
+
+async def page(unit: Unit, after: str, limit: int, *, disabled_only: bool) -> list[Profile]:
+    """Return the next profiles of the actor's domains."""
+    only = None if unit.actor.is_global else unit.actor.domains
+    return await unit.domains.page(after, limit, only=only, disabled_only=disabled_only)
+
+
+async def names(unit: Unit, after: str, limit: int, *, disabled_only: bool) -> list[str]:
+    """Return the next names of the actor's domains."""
+    only = None if unit.actor.is_global else unit.actor.domains
+    return await unit.domains.names(after, limit, only=only, disabled_only=disabled_only)
+
+
+async def create(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
+    """Create a domain; a normal admin becomes its admin."""
+    actor = unit.actor
+    domain = domains.draft(name, changes, actor, unit.rules.domains)
+    if limits.is_limited(actor):
+        await _hold_managed(unit)
+        totals = await unit.domains.totals(actor.domains)
+        limits.room_for_domain(actor, totals, domain.allocation)
+    if await unit.domains.reserve([name]):
+        raise Conflict("ALREADY_EXISTS", f"{name} is a domain or an alias domain already.")
+    await unit.domains.add(domain, "" if actor.is_global else actor.username)
+    if not actor.is_global and unit.rules.domains.verify_ownership:
+        await unit.satellites.pending_ownership(actor, name, (), _verify_code())
+    unit.note(domain_event(Kind.CREATE, name))
+
+
+async def _hold_managed(unit: Unit) -> None:
+    """Serialise what counts against one admin's limits: its account is the lock."""
+    username = unit.actor.username
+    if await unit.admins.claim(username) is None:
+        await unit.users.claim(username)
+
+
+def _verify_code() -> str:
+    return _CODE_PREFIX + secrets.token_urlsafe(15)
+
+
+async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
+    """Change what was sent."""
+    actor, rules = unit.actor, unit.rules.domains
+    limited = bool(_LIMITS & changes.keys()) and limits.is_limited(actor)
+    if limited:
+        await _hold_managed(unit)
+    before = await accounts.hosted(unit, name, lock=True)
+    domains.permit(actor, before, changes, rules)
+    changes = await accounts.only_existing(unit, before, changes, ["catchall"])
+    after = domains.revise(before, changes, rules)
+    if limited:
+        others = await unit.domains.totals(actor.domains - {name})
+        limits.room_for_domain(actor, others, after.allocation, before.allocation)
+    new = after.alias_domains - before.alias_domains
+    if new and (used := await unit.domains.reserve(new)):
+        raise Conflict("ALREADY_EXISTS", f"{min(used)} is a domain or an alias domain already.")
+    verified = actor.is_global or not rules.verify_ownership
+    await unit.domains.save(before, after, verified=verified)
+    if new and not verified:
+        await unit.satellites.pending_ownership(actor, name, new, _verify_code())
+    _note_update(unit, before, after, changes)
+
+
+def _note_update(unit: Unit, before: Domain, after: Domain, changes: Mapping[str, Any]) -> None:
+    if before.active != after.active:
+        kind = Kind.ACTIVE if after.active else Kind.DISABLE
+        unit.note(domain_event(kind, after.name))
+    rest = {name: None for name in changes if name != "account_status"}
+    if rest:
+        unit.note(domain_event(Kind.UPDATE, after.name, accounts.described(rest)))
+
+
+async def remove(unit: Unit, name: str, days: int) -> None:
+    """Remove a domain with all its accounts; mailboxes stay on disk for some days, or for ever."""
+    actor = unit.actor
+    if domain_of(actor.username) == name:
+        raise Conflict("CANNOT_REMOVE_YOURSELF", "Your own account is in this domain.")
+    await accounts.hosted(unit, name, lock=True)
+    globals_inside = await unit.users.globals_in(name)
+    if globals_inside and not actor.is_global:
+        raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
+    if globals_inside:
+        keep_one_global(await unit.admins.globals_without((), domain=name))
+    await unit.domains.remove(name, accounts.removal(unit, days))
+    await unit.satellites.forget_domain(name)
+    unit.note(domain_event(Kind.DELETE, name))
+
+
+async def change_admins(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
+    """Give a domain to admins, or take it from them. Removals come first."""
+    actor = unit.actor
+    wanted = tuple(changes.get("add_admin", ()))
+    foreign = [mail for mail in wanted if not actor.manages_account(mail)]
+    if foreign and not actor.is_global:
+        raise domains.refusal(["add_admin"])
+    await accounts.hosted(unit, name, lock=True)
+    present = await unit.domains.admins(name)
+    gone = set(changes.get("remove_admin", ()))
+    if changes.get("remove_all_admins"):
+        gone |= present
+    gone &= present
+    existing = await unit.admins.exists(wanted) if wanted else frozenset()
+    for mail in wanted:
+        if mail not in existing:
+            unit.skip("add_admin", mail, "NO_SUCH_ACCOUNT")
+    granted = frozenset(mail for mail in wanted if mail in existing)
+    if gone:
+        await unit.domains.remove_admins(name, gone)
+        unit.note(domain_event(Kind.REVOKE, name, ", ".join(sorted(gone))))
+    if granted:
+        await unit.domains.add_admins(name, granted)
+        unit.note(domain_event(Kind.GRANT, name, ", ".join(sorted(granted))))

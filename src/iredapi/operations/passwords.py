@@ -1,0 +1,56 @@
+"""New passwords: checked against the policy, then hashed, before any lock is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from iredapi.backends.protocols import Domains
+from iredapi.domain import settings_text
+from iredapi.domain.passwords import PasswordPolicy, looks_hashed, violations
+from iredapi.errors import ApiError, Problem, problem
+from iredapi.hashing import PasswordHasher
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """The server's policy, and who hashes."""
+
+    policy: PasswordPolicy
+    hasher: PasswordHasher
+
+    async def prepare(
+        self, changes: Mapping[str, Any], domains: Domains | None = None, domain: str = ""
+    ) -> str:
+        """Return the hash to store for ``password`` or ``password_hash``; empty: neither was sent.
+
+        The domain's own lengths replace the server's. Raises ApiError with the violated rules
+        joined by commas, as iRedMail does.
+        """
+        if "password_hash" in changes:
+            return str(changes["password_hash"])
+        if "password" not in changes:
+            return ""
+        plain = changes["password"]
+        if looks_hashed(plain):
+            raise problem("password", "PASSWORD_IS_A_HASH")
+        policy = self.policy
+        if domains is not None and (found := await domains.get(domain)) is not None:
+            lowest = settings_text.number(found.settings, "min_passwd_length")
+            highest = settings_text.number(found.settings, "max_passwd_length")
+            policy = replace(
+                policy,
+                min_length=lowest if lowest > 0 else policy.min_length,
+                max_length=highest if highest > 0 else policy.max_length,
+            )
+        if codes := violations(plain, policy):
+            raise _refused(codes)
+        try:
+            return await self.hasher.hash(plain)
+        except ValueError as error:
+            raise _refused([str(error)]) from None
+
+
+def _refused(codes: list[str]) -> ApiError:
+    return ApiError(",".join(codes), errors=[Problem("password", code) for code in codes])

@@ -1,0 +1,203 @@
+"""Mail users: read, decide, write, note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from iredapi.audit import Kind, account_event, domain_event
+from iredapi.backends.protocols import Profile
+from iredapi.domain import limits, maildirs, settings_text, users
+from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.admins import keep_one_global
+from iredapi.domain.domains import Domain, refusal
+from iredapi.domain.transports import is_ordinary
+from iredapi.domain.users import User
+from iredapi.errors import Conflict, NotFound, problem
+from iredapi.operations import accounts
+from iredapi.operations.admins import visible
+from iredapi.unit import Unit
+
+_NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
+_TARGETS = ("forwarding", "add_forwarding")
+_NEW_ALIASES = ("aliases", "add_alias")
+
+
+async def profile(unit: Unit, mail: str) -> Profile:
+    """Return a user's profile."""
+    found = await unit.users.profile(mail)
+    if found is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    return visible(found, unit.rules.hidden_user_fields, unit.actor)
+
+
+async def page(
+    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+) -> list[Profile]:
+    """Return the next profiles of a domain."""
+    found = await unit.users.page(domain, after, limit, disabled_only=disabled_only)
+    return [visible(item, unit.rules.hidden_user_fields, unit.actor) for item in found]
+
+
+async def mails(
+    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+) -> list[str]:
+    """Return the next addresses of a domain."""
+    return await unit.users.mails(domain, after, limit, disabled_only=disabled_only)
+
+
+async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
+    """Create a user; ``password`` is the hash."""
+    if not password:
+        raise problem("password", "REQUIRED", "Send password or password_hash.")
+    users.permit_new(unit.actor, changes)
+    domain = await accounts.hosted(unit, domain_of(mail), lock=True)
+    await accounts.free(unit, mail)
+    usage = await unit.domains.usage(domain.name) if domain.users or domain.quota else None
+    limits.room_for_account(domain.users, usage.users if usage else 0)
+    allocated = usage.allocated_quota if usage else 0
+    location = await _location(unit, mail, changes, new=True)
+    user = users.draft(mail, changes, password, domain, allocated, location, unit.rules.users)
+    changed = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    await unit.users.add(
+        user,
+        groups=settings_text.words(domain.settings, "default_groups"),
+        changed=changed if unit.rules.set_password_date else None,
+    )
+    unit.note(account_event(Kind.CREATE, "user", mail))
+
+
+async def _location(
+    unit: Unit, mail: str, changes: Mapping[str, Any], *, new: bool
+) -> maildirs.Location:
+    layout = unit.rules.users.layout
+    if "maildir" not in changes:
+        # Server local time, as iRedMail's own tools write it into paths.
+        return maildirs.generate(mail, layout, datetime.now().astimezone())
+    try:
+        location = maildirs.given(changes["maildir"], layout)
+    except maildirs.InvalidMaildir as error:
+        raise problem("maildir", "INVALID_MAILDIR", str(error)) from None
+    if await unit.users.paths_near(location.path, but="" if new else mail):
+        raise problem("maildir", "INVALID_MAILDIR", "Another account's mailbox lies there.")
+    return location
+
+
+async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
+    """Change what was sent; ``password`` is the new hash, or empty."""
+    lock = bool(_NEEDS_DOMAIN & changes.keys())
+    domain = await accounts.hosted(unit, domain_of(mail), lock=lock)
+    before = await unit.users.claim(mail)
+    if before is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    users.permit(unit.actor, domain, before, changes)
+    changes = await accounts.only_existing(unit, domain, changes, _TARGETS)
+    changes = await _free_aliases(unit, before, domain, changes)
+    counted = "quota" in changes and domain.quota > 0
+    after = users.revise(
+        before,
+        changes,
+        domain,
+        password=password,
+        others_quota=await unit.users.allocated(domain.name, but=mail) if counted else 0,
+        location=await _location(unit, mail, changes, new=False) if "maildir" in changes else None,
+    )
+    if before.is_global and before.active and not (after.is_global and after.active):
+        keep_one_global(await unit.admins.globals_without([mail]))
+    await unit.users.save(before, after)
+    if before.active != after.active:
+        unit.note(account_event(Kind.ACTIVE if after.active else Kind.DISABLE, "user", mail))
+    unit.note(account_event(Kind.UPDATE, "user profile", mail, accounts.described(changes)))
+
+
+async def _free_aliases(
+    unit: Unit, before: User, domain: Domain, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Drop alias addresses that somebody has already; refuse those outside the own domains."""
+    kept = dict(changes)
+    for param in _NEW_ALIASES:
+        wanted = frozenset(changes.get(param, ())) - before.aliases
+        if not wanted:
+            continue
+        if unit.rules.alias_anywhere:
+            await _hosted_aliases(unit, wanted, param)
+        else:
+            users.check_alias_domains(wanted, domain, param)
+        # In an alias domain an alias address would also shadow its twin in the primary domain.
+        twins = {
+            address: f"{local_part_of(address)}@{domain.name}"
+            for address in wanted
+            if domain_of(address) in domain.alias_domains
+        }
+        own = before.aliases | wanted | {before.mail}
+        taken = await unit.addresses.taken(sorted({*wanted, *twins.values()}))
+        used = {
+            address
+            for address in wanted
+            if address in taken or (twins.get(address, address) in taken - own)
+        }
+        for address in sorted(used):
+            unit.skip(param, address, "ALREADY_EXISTS")
+        kept[param] = tuple(item for item in changes[param] if item not in used)
+    return kept
+
+
+async def _hosted_aliases(unit: Unit, wanted: frozenset[str], param: str) -> None:
+    hosted = {domain_of(address) for address in wanted}
+    foreign = {name for name in hosted if not unit.actor.manages(name)}
+    if foreign or hosted - await unit.domains.taken(hosted):
+        raise problem(param, "INVALID_DOMAIN_NAME", "Not a domain of yours.")
+
+
+async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password: str) -> None:
+    """Change all users of a domain; what a normal admin may not change is left out and told."""
+    actor = unit.actor
+    if "transport" in changes and not actor.is_global:
+        value = changes["transport"]
+        domain = await accounts.hosted(unit, name)
+        if (value and not is_ordinary(value)) or domain.hides("relay", of_user=True):
+            raise refusal(["transport"])
+    await accounts.hosted(unit, name, lock=True)
+    spared: frozenset[str] = frozenset()
+    globals_inside = await unit.users.globals_in(name)
+    if not actor.is_global:
+        spared = globals_inside
+        if password:
+            spared |= await unit.users.admins_beyond(name, actor.domains)
+    elif globals_inside and changes.get("account_status") is False:
+        keep_one_global(await unit.admins.globals_without((), domain=name))
+    for mail in sorted(spared):
+        unit.skip("mail", mail, "PERMISSION_DENIED")
+    values = dict(changes) | ({"password": password} if password else {})
+    await unit.users.save_all(name, values, but=spared)
+    unit.note(domain_event(Kind.UPDATE, name, f"all users: {accounts.described(changes)}"))
+
+
+async def rename(unit: Unit, old: str, new: str) -> None:
+    """Give a user another address of its domain; mail, rights and policies stay with it."""
+    accounts.same_domain(old, new)
+    await accounts.hosted(unit, domain_of(old), lock=True)
+    before = await unit.users.claim(old)
+    if before is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    users.spare_global(unit.actor, before)
+    await accounts.free(unit, new)
+    await unit.users.rename(old, new)
+    await unit.satellites.rename_account(old, new)
+    unit.note(account_event(Kind.UPDATE, "user", new, f"change_email from {old}"))
+
+
+async def remove(unit: Unit, mail: str, days: int) -> None:
+    """Remove a user; the mailbox stays on disk for some days, or for ever."""
+    if mail == unit.actor.username:
+        raise Conflict("CANNOT_REMOVE_YOURSELF")
+    before = await unit.users.claim(mail)
+    if before is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    users.spare_global(unit.actor, before)
+    if before.is_global:
+        keep_one_global(await unit.admins.globals_without([mail]))
+    await unit.users.remove(mail, accounts.removal(unit, days))
+    await unit.satellites.forget_account(mail)
+    unit.note(account_event(Kind.DELETE, "user", mail))

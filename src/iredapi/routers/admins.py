@@ -1,0 +1,82 @@
+"""Standalone admins, and the verification of their passwords."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from iredapi.access import Action
+from iredapi.operations import admins
+from iredapi.schemas.admins import AdminEdit
+from iredapi.schemas.logins import Verification
+from iredapi.schemas.params import NoParams
+from iredapi.schemas.profiles import AdminProfile
+from iredapi.web import envelope
+from iredapi.web.calls import Call, Router
+
+router = Router(tags=["Domain Admin"])
+
+
+@router.operation(
+    "GET",
+    "/admin/{mail}",
+    Action.ADMIN_READ,
+    NoParams,
+    answer=AdminProfile,
+    errors=["NO_SUCH_ACCOUNT"],
+)
+async def get_admin(call: Call[NoParams]) -> Response:
+    """Show a standalone admin."""
+    return envelope.success(await call.read(admins.profile, call.target.mail))
+
+
+@router.operation(
+    "POST",
+    "/admin/{mail}",
+    Action.ADMIN_CREATE,
+    AdminEdit,
+    errors=["ALREADY_EXISTS", "CAN_NOT_BE_LOCAL_DOMAIN", "PW_SHORTER_THAN_MIN_LENGTH"],
+)
+async def create_admin(call: Call[AdminEdit]) -> Response:
+    """Create a standalone admin, whose address is in no hosted domain."""
+    changes = call.form.changes()
+    hashed = await (await call.office.passwords()).prepare(changes)
+    return await call.write(admins.create, call.target.mail, changes, hashed)
+
+
+@router.operation(
+    "PUT",
+    "/admin/{mail}",
+    Action.ADMIN_UPDATE,
+    AdminEdit,
+    errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN", "PW_SHORTER_THAN_MIN_LENGTH"],
+)
+async def update_admin(call: Call[AdminEdit]) -> Response:
+    """Change a standalone admin: what is not sent stays as it is."""
+    changes = call.form.changes()
+    hashed = await (await call.office.passwords()).prepare(changes)
+    return await call.write(admins.update, call.target.mail, changes, hashed)
+
+
+@router.operation(
+    "DELETE",
+    "/admin/{mail}",
+    Action.ADMIN_DELETE,
+    NoParams,
+    errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN"],
+)
+async def delete_admin(call: Call[NoParams]) -> Response:
+    """Delete a standalone admin; the domains stay."""
+    return await call.write(admins.remove, call.target.mail)
+
+
+@router.operation(
+    "POST",
+    "/verify_password/admin/{mail}",
+    Action.ADMIN_VERIFY_PASSWORD,
+    Verification,
+    errors=["NO_SUCH_ACCOUNT", "TOO_MANY_ATTEMPTS"],
+)
+async def verify_admin_password(call: Call[Verification]) -> Response:
+    """Compare a plain password with an admin's; a wrong one is 403 `INVALID_CREDENTIALS`."""
+    await call.office.verify(call.actor, call.target.mail, call.form.password, of_admin=True)
+    return envelope.success()

@@ -1,0 +1,98 @@
+"""Mail alias accounts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from iredapi.access import Action
+from iredapi.operations import accounts, aliases
+from iredapi.schemas.aliases import AliasDraft, AliasEdit, AliasFilter
+from iredapi.schemas.params import NoParams
+from iredapi.schemas.profiles import AliasProfile
+from iredapi.web import envelope
+from iredapi.web.calls import Call, Router
+
+router = Router(tags=["Mail Alias"])
+
+
+@router.operation(
+    "GET",
+    "/alias/{mail}",
+    Action.ALIAS_READ,
+    NoParams,
+    answer=AliasProfile,
+    errors=["NO_SUCH_ACCOUNT"],
+)
+async def get_alias(call: Call[NoParams]) -> Response:
+    """Show a mail alias account."""
+    return envelope.success(await call.read(aliases.profile, call.target.mail))
+
+
+@router.operation(
+    "POST",
+    "/alias/{mail}",
+    Action.ALIAS_CREATE,
+    AliasDraft,
+    errors=["ALREADY_EXISTS", "NO_SUCH_DOMAIN", "EXCEEDED_DOMAIN_ACCOUNT_LIMIT"],
+)
+async def create_alias(call: Call[AliasDraft]) -> Response:
+    """Create a mail alias account. Without members it receives no mail."""
+    return await call.write(aliases.create, call.target.mail, call.form.changes())
+
+
+@router.operation(
+    "PUT", "/alias/{mail}", Action.ALIAS_UPDATE, AliasEdit, errors=["NO_SUCH_ACCOUNT"]
+)
+async def update_alias(call: Call[AliasEdit]) -> Response:
+    """Change a mail alias account: what is not sent stays as it is."""
+    return await call.write(aliases.update, call.target.mail, call.form.changes())
+
+
+@router.operation(
+    "DELETE", "/alias/{mail}", Action.ALIAS_DELETE, NoParams, errors=["NO_SUCH_ACCOUNT"]
+)
+async def delete_alias(call: Call[NoParams]) -> Response:
+    """Delete a mail alias account."""
+    return await call.write(aliases.remove, call.target.mail)
+
+
+@router.operation(
+    ["POST", "PUT"],
+    "/alias/{mail}/change_email/{new_mail}",
+    Action.ALIAS_RENAME,
+    NoParams,
+    errors=["NO_SUCH_ACCOUNT", "ALREADY_EXISTS", "CROSS_DOMAIN_NOT_ALLOWED"],
+)
+async def rename_alias(call: Call[NoParams]) -> Response:
+    """Change an alias account's address within its domain."""
+    return await call.write(aliases.rename, call.target.mail, call.target.new_mail)
+
+
+@router.operation(
+    "GET",
+    "/aliases/{domain}",
+    Action.ALIASES_LIST,
+    AliasFilter,
+    answer=list[AliasProfile | str],
+    errors=["NO_SUCH_DOMAIN"],
+)
+async def list_aliases(call: Call[AliasFilter]) -> Response:
+    """List the alias accounts of a domain with their members, sorted by address."""
+    domain = call.target.domain
+    await call.read(accounts.hosted, domain)
+    mails_only = bool(call.form.email_only)
+    operation: Any = aliases.addresses if mails_only else aliases.page
+
+    async def fetch(after: str, limit: int) -> list[Any]:
+        found: list[Any] = await call.read(
+            operation, domain, after, limit, disabled_only=bool(call.form.disabled_only)
+        )
+        return found
+
+    return await envelope.listing(fetch, str if mails_only else _address, call.request_id)
+
+
+def _address(profile: Any) -> str:
+    return str(profile["address"])

@@ -1,0 +1,117 @@
+"""Mail domains and their admins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from iredapi.access import Action
+from iredapi.operations import domains
+from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, DomainFilter, Keep
+from iredapi.schemas.params import NoParams
+from iredapi.schemas.profiles import DomainProfile
+from iredapi.web import envelope
+from iredapi.web.calls import Call, Router
+
+router = Router(tags=["Domain"])
+
+
+@router.operation(
+    "GET", "/domains", Action.DOMAINS_LIST, DomainFilter, answer=list[DomainProfile | str]
+)
+async def list_domains(call: Call[DomainFilter]) -> Response:
+    """List the domains that the admin manages.
+
+    Profiles without counters, sorted by name; or plain names with `name_only=yes`.
+    """
+    names_only = bool(call.form.name_only)
+    operation: Any = domains.names if names_only else domains.page
+
+    async def fetch(after: str, limit: int) -> list[Any]:
+        found: list[Any] = await call.read(
+            operation, after, limit, disabled_only=bool(call.form.disabled_only)
+        )
+        return found
+
+    key = str if names_only else _name
+    return await envelope.listing(fetch, key, call.request_id)
+
+
+def _name(profile: Any) -> str:
+    return str(profile["domain"])
+
+
+@router.operation(
+    "GET",
+    "/domain/{domain}",
+    Action.DOMAIN_READ,
+    NoParams,
+    answer=DomainProfile,
+    errors=["NO_SUCH_DOMAIN"],
+)
+async def get_domain(call: Call[NoParams]) -> Response:
+    """Show a domain, with the number of its accounts and its quota."""
+    return envelope.success(await call.read(domains.profile, call.target.domain))
+
+
+@router.operation(
+    "POST",
+    "/domain/{domain}",
+    Action.DOMAIN_CREATE,
+    DomainDraft,
+    errors=["ALREADY_EXISTS", "EXCEED_LIMIT_DOMAIN", "EXCEED_LIMIT_QUOTA"],
+)
+async def create_domain(call: Call[DomainDraft]) -> Response:
+    """Create a domain.
+
+    A normal admin becomes the domain's admin, and its own limits hold.
+    """
+    return await call.write(domains.create, call.target.domain, call.form.changes())
+
+
+@router.operation(
+    "PUT",
+    "/domain/{domain}",
+    Action.DOMAIN_UPDATE,
+    DomainEdit,
+    errors=["NO_SUCH_DOMAIN", "ALREADY_EXISTS", "EXCEED_LIMIT_QUOTA"],
+)
+async def update_domain(call: Call[DomainEdit]) -> Response:
+    """Change a domain: what is not sent stays as it is."""
+    return await call.write(domains.update, call.target.domain, call.form.changes())
+
+
+@router.operation(
+    "DELETE",
+    "/domain/{domain}/keep_mailbox_days/{number}",
+    Action.DOMAIN_DELETE,
+    Keep,
+    errors=["NO_SUCH_DOMAIN", "LAST_GLOBAL_ADMIN", "INVALID_NUMBER"],
+)
+@router.operation(
+    "DELETE",
+    "/domain/{domain}",
+    Action.DOMAIN_DELETE,
+    Keep,
+    errors=["NO_SUCH_DOMAIN", "LAST_GLOBAL_ADMIN"],
+)
+async def delete_domain(call: Call[Keep]) -> Response:
+    """Delete a domain with all its accounts.
+
+    Mailboxes stay on disk: for ever, or for a number of days, after which a cron job of the mail
+    server removes them.
+    """
+    return await call.write(domains.remove, call.target.domain, call.days)
+
+
+@router.operation(
+    "PUT",
+    "/domain/admins/{domain}",
+    Action.DOMAIN_ADMINS,
+    DomainAdmins,
+    errors=["NO_SUCH_DOMAIN"],
+)
+async def change_domain_admins(call: Call[DomainAdmins]) -> Response:
+    """Give a domain to admins, or take it from them."""
+    return await call.write(domains.change_admins, call.target.domain, call.form.changes())

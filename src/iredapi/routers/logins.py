@@ -1,0 +1,51 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from iredapi.access import Action
+from iredapi.schemas.logins import Login
+from iredapi.schemas.params import NoParams
+from iredapi.web import envelope
+from iredapi.web.calls import Call, Router
+
+router = Router(tags=["Login"])
+
+
+@router.operation(
+    "POST",
+    "/login",
+    Action.LOGIN,
+    Login,
+    errors=["INVALID_CREDENTIALS", "INVALID_USERNAME", "NOT_ALLOWED_IP", "TOO_MANY_ATTEMPTS"],
+)
+async def login(call: Call[Login]) -> Response:
+    """Log in with an admin's address and password.
+
+    The answer sets a session cookie that all further requests must carry. The session ends after
+    30 minutes without a request, after 12 hours, and when the password or the admin's rights
+    change.
+    """
+    session_id = await call.office.login(call.form.username, call.form.password, call.client)
+    answer = envelope.success()
+    answer.set_cookie(
+        call.office.settings.session_cookie,
+        session_id,
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=bool(call.request.scope["iredapi.https"]),
+    )
+    return answer
+
+
+@router.operation("POST", "/logout", Action.LOGOUT, NoParams)
+async def logout(call: Call[NoParams]) -> Response:
+    """End the session, on every replica at once."""
+    session_id = call.request.scope.get("iredapi.session")
+    if session_id:
+        await call.office.logout(session_id)
+    answer = envelope.success()
+    answer.delete_cookie(call.office.settings.session_cookie, path="/")
+    return answer

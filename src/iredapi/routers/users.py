@@ -1,0 +1,156 @@
+"""Mail users, and the verification of their passwords."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from iredapi.access import Action
+from iredapi.domain.addresses import domain_of
+from iredapi.operations import accounts, users
+from iredapi.schemas.domains import Keep
+from iredapi.schemas.logins import Verification
+from iredapi.schemas.params import NoParams
+from iredapi.schemas.profiles import UserProfile
+from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit
+from iredapi.web import envelope
+from iredapi.web.calls import Call, Router
+
+router = Router(tags=["Mail User"])
+
+
+async def _hashed(call: Call[Any], domain: str) -> str:
+    return await call.office.prepare_password(call.actor, domain, call.form.changes())
+
+
+@router.operation(
+    "GET",
+    "/user/{mail}",
+    Action.USER_READ,
+    NoParams,
+    answer=UserProfile,
+    errors=["NO_SUCH_ACCOUNT"],
+)
+async def get_user(call: Call[NoParams]) -> Response:
+    """Show a mail user."""
+    return envelope.success(await call.read(users.profile, call.target.mail))
+
+
+@router.operation(
+    "POST",
+    "/user/{mail}",
+    Action.USER_CREATE,
+    UserDraft,
+    errors=["ALREADY_EXISTS", "NO_SUCH_DOMAIN", "EXCEEDED_DOMAIN_ACCOUNT_LIMIT"],
+)
+async def create_user(call: Call[UserDraft]) -> Response:
+    """Create a mail user."""
+    hashed = await _hashed(call, domain_of(call.target.mail))
+    return await call.write(users.create, call.target.mail, call.form.changes(), hashed)
+
+
+@router.operation(
+    "PUT",
+    "/user/{mail}",
+    Action.USER_UPDATE,
+    UserEdit,
+    errors=["NO_SUCH_ACCOUNT", "EXCEEDED_DOMAIN_QUOTA_SIZE", "LAST_GLOBAL_ADMIN"],
+)
+async def update_user(call: Call[UserEdit]) -> Response:
+    """Change a mail user: what is not sent stays as it is."""
+    hashed = await _hashed(call, domain_of(call.target.mail))
+    return await call.write(users.update, call.target.mail, call.form.changes(), hashed)
+
+
+@router.operation(
+    "DELETE",
+    "/user/{mail}/keep_mailbox_days/{number}",
+    Action.USER_DELETE,
+    Keep,
+    errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN", "INVALID_NUMBER"],
+)
+@router.operation(
+    "DELETE",
+    "/user/{mail}",
+    Action.USER_DELETE,
+    Keep,
+    errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN"],
+)
+async def delete_user(call: Call[Keep]) -> Response:
+    """Delete a mail user.
+
+    The mailbox stays on disk: for ever, or for a number of days, after which a cron job of the
+    mail server removes it.
+    """
+    return await call.write(users.remove, call.target.mail, call.days)
+
+
+@router.operation(
+    ["POST", "PUT"],
+    "/user/{mail}/change_email/{new_mail}",
+    Action.USER_RENAME,
+    NoParams,
+    errors=["NO_SUCH_ACCOUNT", "ALREADY_EXISTS", "CROSS_DOMAIN_NOT_ALLOWED"],
+)
+async def rename_user(call: Call[NoParams]) -> Response:
+    """Change a user's address within its domain.
+
+    The mailbox, memberships, rights and policies stay with the user. What is outside the databases
+    (Dovecot's ACL files, SOGo, Roundcube, list subscriptions) keeps the old address.
+    """
+    return await call.write(users.rename, call.target.mail, call.target.new_mail)
+
+
+@router.operation(
+    "GET",
+    "/users/{domain}",
+    Action.USERS_LIST,
+    UserFilter,
+    answer=list[UserProfile | str],
+    errors=["NO_SUCH_DOMAIN"],
+)
+async def list_users(call: Call[UserFilter]) -> Response:
+    """List the users of a domain, sorted by address."""
+    domain = call.target.domain
+    await call.read(accounts.hosted, domain)
+    mails_only = bool(call.form.email_only)
+    operation: Any = users.mails if mails_only else users.page
+
+    async def fetch(after: str, limit: int) -> list[Any]:
+        found: list[Any] = await call.read(
+            operation, domain, after, limit, disabled_only=bool(call.form.disabled_only)
+        )
+        return found
+
+    return await envelope.listing(fetch, str if mails_only else _mail, call.request_id)
+
+
+def _mail(profile: Any) -> str:
+    return str(profile["username"])
+
+
+@router.operation(
+    "PUT", "/users/{domain}", Action.USERS_UPDATE, UsersEdit, errors=["NO_SUCH_DOMAIN"]
+)
+async def update_users(call: Call[UsersEdit]) -> Response:
+    """Change all users of a domain at once.
+
+    Users whom the admin may not change are left out and told in `_skipped`. The password is hashed
+    once for all.
+    """
+    hashed = await _hashed(call, call.target.domain)
+    return await call.write(users.update_all, call.target.domain, call.form.changes(), hashed)
+
+
+@router.operation(
+    "POST",
+    "/verify_password/user/{mail}",
+    Action.USER_VERIFY_PASSWORD,
+    Verification,
+    errors=["NO_SUCH_ACCOUNT", "TOO_MANY_ATTEMPTS"],
+)
+async def verify_user_password(call: Call[Verification]) -> Response:
+    """Compare a plain password with a user's; a wrong one is 403 `INVALID_CREDENTIALS`."""
+    await call.office.verify(call.actor, call.target.mail, call.form.password, of_admin=False)
+    return envelope.success()

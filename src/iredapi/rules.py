@@ -1,0 +1,57 @@
+"""From settings to the values that the rules of the domain take."""
+
+from __future__ import annotations
+
+from iredapi.backends.policies.panel import PanelSettings
+from iredapi.domain import domains, users
+from iredapi.domain.maildirs import Layout
+from iredapi.domain.passwords import PasswordPolicy
+from iredapi.settings import Settings
+from iredapi.unit import Rules
+
+
+def rules(settings: Settings) -> Rules:
+    """Return what the configuration says."""
+    return Rules(
+        domains=domains.Rules(
+            default_transport=settings.default_transport,
+            hostname=settings.server_hostname,
+            min_password_length=settings.min_password_length,
+            max_password_length=settings.max_password_length,
+            keep_relay_prefix=settings.relay_keep_prefix,
+            verify_ownership=settings.require_domain_ownership,
+        ),
+        users=users.Rules(
+            layout=Layout(
+                base=settings.storage_base_directory,
+                roots=tuple(settings.storage_roots),
+                hashed=settings.maildir_hashed,
+                prepend_domain=settings.maildir_prepend_domain,
+                domain_hashed=settings.maildir_domain_hashed,
+                append_timestamp=settings.maildir_append_timestamp,
+            ),
+            mailbox_format=settings.mailbox_format,
+            mailbox_folder=settings.mailbox_folder,
+            disabled_services=frozenset(settings.disabled_user_services),
+            enabled_services=frozenset(settings.enabled_user_services),
+        ),
+        hidden_user_fields=frozenset(settings.hidden_user_fields),
+        hidden_admin_fields=frozenset(settings.hidden_admin_fields),
+        max_keep_days=settings.max_keep_mailbox_days,
+        alias_anywhere=settings.user_alias_cross_all_domains,
+        set_password_date=settings.set_password_change_date,
+    )
+
+
+def password_policy(settings: Settings, panel: PanelSettings) -> PasswordPolicy:
+    """Return the policy for new passwords; the panel's settings page wins over ours."""
+    numbers, switches = panel.numbers, panel.switches
+    return PasswordPolicy(
+        min_length=numbers.get("min_passwd_length", settings.min_password_length),
+        max_length=numbers.get("max_passwd_length", settings.max_password_length),
+        letter=switches.get("password_has_letter", settings.password_has_letter),
+        uppercase=switches.get("password_has_uppercase", settings.password_has_uppercase),
+        digit=switches.get("password_has_number", settings.password_has_number),
+        special=switches.get("password_has_special_char", settings.password_has_special_char),
+        ascii_only=settings.password_ascii_only,
+    )

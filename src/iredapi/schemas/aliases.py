@@ -1,0 +1,36 @@
+"""Forms of mail alias accounts."""
+
+from __future__ import annotations
+
+from iredapi.schemas import fields
+from iredapi.schemas.params import Params, param
+
+
+class AliasFilter(Params):
+    """Which aliases, and how much of them."""
+
+    email_only: fields.YesNo = param("Only addresses, as a plain list.", "yes", alias="email_only")
+    disabled_only: fields.YesNo = param("Only disabled aliases.", "yes", alias="disabled_only")
+
+
+class AliasDraft(Params):
+    """A new alias account."""
+
+    legacy = {"cn": "name"}
+
+    name: fields.Name = param("Display name.", "Sales team")
+    account_status: fields.Status = param("`disabled` aliases receive no mail.", "active")
+    access_policy: fields.AccessPolicy = param("Who may send to the alias.", "public")
+    members: fields.Mails = param(
+        "All members. Those in the own domain must exist, others are told in `_skipped`.",
+        "alice@example.com,bob@example.net",
+    )
+
+
+class AliasEdit(AliasDraft):
+    """Changes of an alias account: what is not sent stays as it is."""
+
+    conflicts = (("members", "addMember"), ("members", "removeMember"))
+
+    add_member: fields.Mails = param("Members to add.", "alice@example.com")
+    remove_member: fields.Mails = param("Members to remove.", "bob@example.net")

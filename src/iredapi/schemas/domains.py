@@ -1,0 +1,167 @@
+"""Forms of mail domains."""
+
+from __future__ import annotations
+
+from iredapi.schemas import fields
+from iredapi.schemas.params import Params, param
+
+_LEGACY = {"cn": "name", "preferredLanguage": "language"}
+_RIVALS_OF_TRANSPORT = (("transport", "is_backupmx"), ("transport", "primarymx"))
+
+
+class DomainFilter(Params):
+    """Which domains, and how much of them."""
+
+    name_only: fields.YesNo = param("Only names, as a plain list.", "yes", alias="name_only")
+    disabled_only: fields.YesNo = param("Only disabled domains.", "yes", alias="disabled_only")
+
+
+class _Domain(Params):
+    """What can be said of a domain at its creation and later."""
+
+    name: fields.Name = param("Short description, such as the company's name.", "Example Inc.")
+    quota: fields.Megabytes = param(
+        "Sum of all mailbox quotas that the domain may give away, in MB; 0 is unlimited.", "2048"
+    )
+    language: fields.Language = param(
+        "Language of new users, such as `en_US`; empty removes it.", "en_US"
+    )
+    transport: fields.Transport = param(
+        "Postfix transport; empty is the server's default. Normal admins may use local delivery, "
+        "`smtp:`, `relay:` and `lmtp:`.",
+        "dovecot",
+    )
+    default_quota: fields.Megabytes = param(
+        "Quota of new users when none is given, in MB; 0 removes it.", "1024"
+    )
+    max_user_quota: fields.Megabytes = param(
+        "Largest quota of one user, in MB; 0 removes it.", "2048"
+    )
+    number_of_users: fields.Limit = param("Most mail users; 0 is unlimited, -1 none at all.", "20")
+    number_of_aliases: fields.Limit = param(
+        "Most mail alias accounts; 0 is unlimited, -1 none at all.", "30"
+    )
+    number_of_lists: fields.Limit = param(
+        "Most mailing lists; 0 is unlimited, -1 none at all.", "40"
+    )
+    sender_bcc: fields.OptionalMail = param(
+        "Gets a copy of what the domain's users send; empty removes it.", "archive@example.com"
+    )
+    recipient_bcc: fields.OptionalMail = param(
+        "Gets a copy of what the domain's users receive; empty removes it.", "archive@example.com"
+    )
+
+
+class DomainDraft(_Domain):
+    """A new domain."""
+
+    legacy = _LEGACY
+
+
+class DomainEdit(_Domain):
+    """Changes of a domain: what is not sent stays as it is."""
+
+    conflicts = (
+        *_RIVALS_OF_TRANSPORT,
+        ("aliasDomains", "addAliasDomain"),
+        ("aliasDomains", "removeAliasDomain"),
+        ("services", "addService"),
+        ("services", "removeService"),
+    )
+    needs = (("primarymx", "is_backupmx"),)
+    legacy = _LEGACY | {
+        "backupmx": "is_backupmx",
+        "enableService": "addService",
+        "disableService": "removeService",
+        "removeAllServices": "services",
+    }
+    only_empty = {
+        "removeAllServices": "It takes no value. Alias domains are removed with removeAliasDomain, "
+        "single services with removeService."
+    }
+
+    account_status: fields.Status = param(
+        "`disabled` stops mail and logins of the whole domain; its accounts keep their own status.",
+        "active",
+    )
+    min_password_length: fields.PasswordLength = param(
+        "Shortest password of its users, in characters; 0: the server's rule.", "8"
+    )
+    max_password_length: fields.PasswordLength = param(
+        "Longest password of its users, in characters; 0: the server's rule.", "64"
+    )
+    is_backupmx: fields.YesNo = param(
+        "`yes`: this server only relays the domain's mail; without `primarymx` Postfix asks the "
+        "DNS where to.",
+        "yes",
+        alias="is_backupmx",
+    )
+    primarymx: fields.NextHop = param(
+        "Host or IP address of the primary MX, with an optional port.",
+        "[192.0.2.10]:25",
+        alias="primarymx",
+    )
+    catchall: fields.Mails = param(
+        "Addresses that get mail for unknown recipients of the domain; empty removes them.",
+        "postmaster@example.com",
+    )
+    outbound_relay: fields.Relay = param(
+        "Host that mail sent from the domain goes through; a leading `smtp:` is dropped, because "
+        "Postfix would read it as a host name. Empty removes it.",
+        "[192.0.2.20]:25",
+    )
+    add_alias_domain: fields.Domains = param(
+        "New alias domains: mail to `user@alias` goes to `user@domain`.", "example.net"
+    )
+    remove_alias_domain: fields.ExistingDomains = param("Alias domains to remove.", "example.net")
+    alias_domains: fields.Domains = param(
+        "All alias domains; empty removes them.", "example.net,example.org"
+    )
+    add_service: fields.Services = param(
+        "Services to switch on. On SQL only `self-service` exists; others are ignored.",
+        "self-service",
+    )
+    remove_service: fields.Services = param("Services to switch off.", "self-service")
+    services: fields.Services = param("All services; empty switches all off.", "self-service")
+    disable_domain_profile: fields.DomainProfiles = param(
+        "Domain settings that normal admins may not change any more.", "bcc,relay"
+    )
+    enable_domain_profile: fields.DomainProfiles = param(
+        "Domain settings that normal admins may change again.", "bcc,relay"
+    )
+    disable_user_profile: fields.UserProfiles = param(
+        "User settings that normal admins may not change any more.", "forwarding"
+    )
+    enable_user_profile: fields.UserProfiles = param(
+        "User settings that normal admins may change again.", "forwarding"
+    )
+    disable_user_preference: fields.UserPreferences = param(
+        "Settings that users may not change themselves any more.", "wblist"
+    )
+    enable_user_preference: fields.UserPreferences = param(
+        "Settings that users may change themselves again.", "wblist"
+    )
+
+
+class DomainAdmins(Params):
+    """Changes of the list of a domain's admins; removals come first."""
+
+    add_admin: fields.ExistingMails = param(
+        "New admins: standalone admins or mail users. A normal admin may only name mail users of "
+        "domains it manages.",
+        "alice@example.com",
+    )
+    remove_admin: fields.ExistingMails = param("Admins to remove.", "bob@example.com")
+    remove_all_admins: fields.Present = param(
+        "Remove all admins of the domain; the value does not matter.", ""
+    )
+
+
+class Keep(Params):
+    """How long mailboxes stay on disk."""
+
+    keep_mailbox_days: fields.Days = param(
+        "Days after which the mailboxes may be removed from disk; 0 or absent: never.",
+        "30",
+        alias="keep_mailbox_days",
+    )

@@ -1,0 +1,295 @@
+"""The vocabulary of parameters: each meaning once, as an annotated type.
+
+A value arrives as text, or, from JSON, as a list of texts; ``web.params`` has turned booleans into
+yes/no, numbers into digits and null into the empty text. Absent is not empty: what was not sent is
+not in a form's ``changes()``. A validator raises ``PydanticCustomError`` whose type is one of our
+error codes.
+
+============================  ==========  ==================
+wire meaning                  empty       words
+============================  ==========  ==================
+yes / no                      error       YesNo, Status
+amount, never empty           error       Megabytes, Limit …
+one value, empty clears       removes     OptionalMail, …
+comma list, empty clears      removes all Mails, Domains, …
+present means yes             yes         Present
+============================  ==========  ==================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Final, NoReturn
+
+from pydantic import BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from iredapi.domain import addresses, aliases, domains, limits, passwords, transports
+from iredapi.errors import CODES
+
+MAX_ITEMS: Final = 10_000
+"""Most items in one comma list."""
+_YES: Final = frozenset({"yes", "true", "1", "on", "enable", "enabled", "active"})
+_NO: Final = frozenset({"no", "false", "0", "off", "disable", "disabled", "inactive"})
+_DIGITS = re.compile(r"-?[0-9]{1,19}")
+_LANGUAGE = re.compile(r"[a-z]{2}(?:_[A-Z]{2})?")
+_FOLDER = re.compile(r"[A-Za-z0-9]{1,20}")
+
+
+def fail(code: str, detail: str = "") -> NoReturn:
+    """Refuse a value with one of our codes."""
+    raise PydanticCustomError(code, "{detail}", {"detail": detail or CODES[code].meaning})
+
+
+def one(value: Any) -> str:
+    """Return a single text, without blanks at its ends."""
+    if not isinstance(value, str):
+        fail("INVALID_VALUE", "One value is expected, not a list.")
+    return value.strip()
+
+
+def filled(value: Any) -> str:
+    """Return a single text that is not empty."""
+    return one(value) or fail("EMPTY_NOT_ALLOWED")
+
+
+def items(value: Any) -> tuple[str, ...]:
+    """Return the items of a comma list or JSON list; blanks and empty items do not matter."""
+    parts = value.split(",") if isinstance(value, str) else value
+    found = addresses.unique(text for part in parts if (text := part.strip()))
+    if len(found) > MAX_ITEMS:
+        fail("INVALID_VALUE", f"More than {MAX_ITEMS} items.")
+    return found
+
+
+def _yes_no(value: Any) -> bool:
+    word = filled(value).lower()
+    if word not in _YES | _NO:
+        fail("INVALID_VALUE", "yes or no is expected.")
+    return word in _YES
+
+
+def _global_admin(value: Any) -> bool:
+    # An older client says "global".
+    return True if one(value).lower() == "global" else _yes_no(value)
+
+
+def _status(value: Any) -> bool:
+    word = filled(value).lower()
+    if word not in _YES | _NO:
+        fail("INVALID_VALUE", "active or disabled is expected.")
+    return word in _YES
+
+
+def _present(value: Any) -> bool:
+    del value
+    return True
+
+
+def _number(lowest: int, highest: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        text = filled(value)
+        if not _DIGITS.fullmatch(text) or not lowest <= int(text) <= highest:
+            fail("INVALID_NUMBER", f"A whole number from {lowest} to {highest} is expected.")
+        return int(text)
+
+    return parse
+
+
+def _text(longest: int) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        text = one(value)
+        if len(text) > longest or not text.isprintable():
+            fail("INVALID_TEXT", f"At most {longest} printable characters are expected.")
+        return text
+
+    return parse
+
+
+def _checked(check: Callable[[str], str], code: str, *, empty: bool = True) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        text = one(value) if empty else filled(value)
+        if not text:
+            return ""
+        try:
+            return check(text)
+        except ValueError as error:
+            fail(code, str(error))
+
+    return parse
+
+
+def _list(check: Callable[[str], str], code: str) -> Callable[[Any], tuple[str, ...]]:
+    def parse(value: Any) -> tuple[str, ...]:
+        found = []
+        for item in items(value):
+            try:
+                found.append(check(item))
+            except ValueError as error:
+                fail(code, f"{item[:80]!r}: {error}")
+        return addresses.unique(found)
+
+    return parse
+
+
+def _words(allowed: Iterable[str] | None) -> Callable[[Any], tuple[str, ...]]:
+    known = None if allowed is None else frozenset(allowed)
+
+    def parse(value: Any) -> tuple[str, ...]:
+        found = addresses.unique(item.lower() for item in items(value))
+        unknown = () if known is None else [item for item in found if item not in known]
+        if unknown and known is not None:
+            fail("INVALID_VALUE", f"{unknown[0][:80]!r} is not one of {', '.join(sorted(known))}.")
+        return found
+
+    return parse
+
+
+def _choice(
+    allowed: Iterable[str], synonyms: dict[str, str] | None = None, *, upper: bool = False
+) -> Callable[[Any], str]:
+    words = tuple(allowed)
+
+    def parse(value: Any) -> str:
+        text = filled(value)
+        text = text.upper() if upper else text.lower()
+        text = (synonyms or {}).get(text, text)
+        if text not in words:
+            fail("INVALID_VALUE", f"One of {', '.join(words)} is expected.")
+        return text
+
+    return parse
+
+
+def _language(value: Any) -> str:
+    text = one(value)
+    if text and not _LANGUAGE.fullmatch(text):
+        fail("INVALID_LANGUAGE", "A language code such as en_US is expected.")
+    return text
+
+
+def _password(value: Any) -> str:
+    # Blanks at the ends go here and when a password is verified, as iRedAdmin does it.
+    text = one(value)
+    if len(text.encode()) > passwords.MAX_PASSWORD_BYTES:
+        fail("PW_GREATER_THAN_MAX_LENGTH")
+    return text
+
+
+def _password_hash(value: Any) -> str:
+    try:
+        return passwords.check_hash(filled(value))
+    except ValueError:
+        fail("INVALID_PASSWORD_SCHEME")
+
+
+def _relay(text: str) -> str:
+    # Whether a prefix is kept is a setting, so a rule of the domain decides it.
+    return transports.outbound_relay(text, keep_prefix=True)
+
+
+def _folder(value: Any) -> str:
+    text = filled(value)
+    if not _FOLDER.fullmatch(text):
+        fail("INVALID_VALUE", "1 to 20 letters and digits are expected.")
+    return text
+
+
+def _schema(kind: str, **more: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": kind, **more})
+
+
+YesNo = Annotated[bool, BeforeValidator(_yes_no), _schema("string", enum=["yes", "no"])]
+GlobalAdmin = Annotated[bool, BeforeValidator(_global_admin), _schema("string", enum=["yes", "no"])]
+Status = Annotated[bool, BeforeValidator(_status), _schema("string", enum=["active", "disabled"])]
+Present = Annotated[bool, BeforeValidator(_present), _schema("string")]
+Megabytes = Annotated[
+    int,
+    BeforeValidator(_number(0, limits.MAX_QUOTA)),
+    _schema("integer", minimum=0, maximum=limits.MAX_QUOTA),
+]
+Limit = Annotated[
+    int,
+    BeforeValidator(_number(-1, 2**31 - 1)),
+    _schema("integer", minimum=-1, maximum=2**31 - 1),
+]
+PasswordLength = Annotated[
+    int, BeforeValidator(_number(0, 255)), _schema("integer", minimum=0, maximum=255)
+]
+Days = Annotated[
+    int, BeforeValidator(_number(0, 36500)), _schema("integer", minimum=0, maximum=36500)
+]
+Name = Annotated[str, BeforeValidator(_text(255)), _schema("string", maxLength=255)]
+Language = Annotated[str, BeforeValidator(_language), _schema("string", maxLength=5)]
+OptionalMail = Annotated[
+    str, BeforeValidator(_checked(addresses.any_mail, "INVALID_MAIL")), _schema("string")
+]
+Transport = Annotated[
+    str,
+    BeforeValidator(_checked(transports.transport, "INVALID_TRANSPORT")),
+    _schema("string", maxLength=255),
+]
+NextHop = Annotated[
+    str,
+    BeforeValidator(_checked(transports.next_hop, "INVALID_RELAY", empty=False)),
+    _schema("string"),
+]
+Relay = Annotated[str, BeforeValidator(_checked(_relay, "INVALID_RELAY")), _schema("string")]
+Mails = Annotated[
+    tuple[str, ...], BeforeValidator(_list(addresses.any_mail, "INVALID_MAIL")), _schema("string")
+]
+AccountMails = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_list(addresses.new_account, "INVALID_MAIL")),
+    _schema("string"),
+]
+ExistingMails = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_list(addresses.existing_mail, "INVALID_MAIL")),
+    _schema("string"),
+]
+Domains = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_list(addresses.domain_name, "INVALID_DOMAIN_NAME")),
+    _schema("string"),
+]
+ExistingDomains = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_list(addresses.existing_domain, "INVALID_DOMAIN_NAME")),
+    _schema("string"),
+]
+Services = Annotated[tuple[str, ...], BeforeValidator(_words(None)), _schema("string")]
+DomainProfiles = Annotated[
+    tuple[str, ...], BeforeValidator(_words(domains.PROFILES)), _schema("string")
+]
+UserProfiles = Annotated[
+    tuple[str, ...], BeforeValidator(_words(domains.USER_PROFILES)), _schema("string")
+]
+UserPreferences = Annotated[
+    tuple[str, ...], BeforeValidator(_words(domains.USER_PREFERENCES)), _schema("string")
+]
+Password = Annotated[str, BeforeValidator(_password), _schema("string", format="password")]
+PasswordHash = Annotated[str, BeforeValidator(_password_hash), _schema("string", maxLength=255)]
+QuotaUnit = Annotated[
+    str,
+    BeforeValidator(_choice(("MB", "GB", "TB"), upper=True)),
+    _schema("string", enum=["MB", "GB", "TB"]),
+]
+AccessPolicy = Annotated[
+    str,
+    BeforeValidator(_choice(aliases.POLICIES, dict(aliases.LEGACY_POLICIES))),
+    _schema("string", enum=list(aliases.POLICIES)),
+]
+MailboxFormat = Annotated[
+    str,
+    BeforeValidator(_choice(("maildir", "mdbox", "sdbox"))),
+    _schema("string", enum=["maildir", "mdbox", "sdbox"]),
+]
+MailboxFolder = Annotated[
+    str, BeforeValidator(_folder), _schema("string", pattern="^[A-Za-z0-9]{1,20}$")
+]
+Path = Annotated[
+    str, BeforeValidator(_checked(str, "INVALID_MAILDIR", empty=False)), _schema("string")
+]
+LoginName = Annotated[str, BeforeValidator(_text(255)), _schema("string")]

@@ -1,0 +1,130 @@
+"""The base of all forms: what excludes what, what needs what, and which older names are accepted.
+
+These are declarations: a misspelt name fails at import, the sentences are added to the parameters'
+descriptions in OpenAPI, and one validator enforces all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from iredapi.errors import CODES, InvalidParameters, Problem
+
+Raw = Mapping[str, str | list[str]]
+
+
+def param(description: str, example: str = "", *, alias: str = "", required: bool = False) -> Any:
+    """Declare a parameter: absent unless sent, or required.
+
+    ``example`` is a value as a client sends it; ``alias`` the wire name when it is not the field's
+    name in camel case.
+    """
+    more: dict[str, Any] = {"description": description}
+    if example:
+        more["examples"] = [example]
+    if alias:
+        more["alias"] = alias
+    return Field(..., **more) if required else Field(None, **more)
+
+
+class Params(BaseModel):
+    """Parameters of one operation; fields carry wire names as aliases (``senderBcc``)."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=False, extra="ignore", frozen=True
+    )
+
+    conflicts: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs of wire names that exclude each other."""
+    needs: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs of wire names: the first must be sent together with the second."""
+    legacy: ClassVar[Mapping[str, str]] = {}
+    """Older wire names and the ones that they stand for; the newer one wins when both are sent."""
+
+    only_empty: ClassVar[Mapping[str, str]] = {}
+    """Older names that may only be sent empty, and what to say otherwise."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        names = cls.wire_names().values()
+        used = [name for pair in (*cls.conflicts, *cls.needs) for name in pair]
+        for name in (*used, *cls.legacy.values()):
+            if name not in names:
+                raise TypeError(f"{cls.__name__} has no parameter {name}")
+
+    @classmethod
+    def wire_names(cls) -> dict[str, str]:
+        """Return the wire name of each field."""
+        return {name: field.alias or name for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def remark(cls, wire: str) -> str:
+        """Return the sentences about a parameter's company, for its description."""
+        rivals = [b if a == wire else a for a, b in cls.conflicts if wire in (a, b)]
+        friends = [b for a, b in cls.needs if a == wire]
+        older = [old for old, new in cls.legacy.items() if new == wire]
+        sentences = []
+        if rivals:
+            sentences.append(f"Conflicts with {_quoted(rivals)}.")
+        if friends:
+            sentences.append(f"Must be sent together with {_quoted(friends)}.")
+        if older:
+            sentences.append(f"Older name: {_quoted(older)}.")
+        return " ".join(sentences)
+
+    @classmethod
+    def read(cls, raw: Raw) -> Self:
+        """Make a form of what arrived. Raises InvalidParameters that names every wrong one."""
+        sent = dict(raw)
+        for old, new in cls.legacy.items():
+            if old in sent and new not in sent:
+                sent[new] = sent[old]
+        known = set(cls.wire_names().values())
+        sent = {name: value for name, value in sent.items() if name in known}
+        problems = [
+            Problem(name, "CONFLICTING_PARAMETERS", f"{a} and {b} exclude each other.")
+            for a, b in cls.conflicts
+            if a in sent and b in sent
+            for name in (a, b)
+        ]
+        problems += [
+            Problem(name, "INVALID_VALUE", advice)
+            for name, advice in cls.only_empty.items()
+            if raw.get(name)
+        ]
+        problems += [
+            Problem(a, "MISSING_COMPANION", f"{a} must be sent together with {b}.")
+            for a, b in cls.needs
+            if a in sent and b not in sent
+        ]
+        if problems:
+            raise InvalidParameters(*dict.fromkeys(problems))
+        try:
+            return cls.model_validate(sent)
+        except ValidationError as error:
+            raise InvalidParameters(*(_problem(item) for item in error.errors())) from None
+
+    def changes(self) -> dict[str, Any]:
+        """Return what was sent, by field name, parsed; what was not sent is not in it."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class NoParams(Params):
+    """An operation without parameters."""
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+
+
+def _problem(item: Any) -> Problem:
+    name = str(item["loc"][0]) if item["loc"] else ""
+    if item["type"] in CODES:
+        return Problem(name, item["type"], item["msg"])
+    code = "REQUIRED" if item["type"] == "missing" else "INVALID_VALUE"
+    return Problem(name, code, CODES[code].meaning)

@@ -1,0 +1,127 @@
+"""Forms of mail users."""
+
+from __future__ import annotations
+
+from iredapi.schemas import fields
+from iredapi.schemas.params import Params, param
+
+_LEGACY = {
+    "cn": "name",
+    "mailQuota": "quota",
+    "preferredLanguage": "language",
+    "mailbox_format": "mailboxFormat",
+    "mailbox_folder": "mailboxFolder",
+    "domainGlobalAdmin": "isGlobalAdmin",
+}
+_PASSWORDS = (("password", "password_hash"),)
+
+
+class UserFilter(Params):
+    """Which users, and how much of them."""
+
+    email_only: fields.YesNo = param("Only addresses, as a plain list.", "yes", alias="email_only")
+    disabled_only: fields.YesNo = param("Only disabled users.", "yes", alias="disabled_only")
+
+
+class _User(Params):
+    """What can be said of a user at its creation and later."""
+
+    name: fields.Name = param("Display name.", "Alice Example")
+    password: fields.Password = param("Plain password.", "Corr3ct-Horse")
+    password_hash: fields.PasswordHash = param(
+        "A password that is hashed already, with its `{SCHEME}`; no policy can check it.",
+        "{SSHA512}FmTBgw1hmcq8eh0tX0tGJ9Z7zWPLrPuiNM+Rb2Z1FdTAv3RXb0cMTtRqb9uX8Kzi9O6Fy8eQ3oJ6ogb1bz"
+        "H/eJ1sYzYxMjM0NTY=",
+        alias="password_hash",
+    )
+    language: fields.Language = param("Language of the panel.", "en_US")
+    quota: fields.Megabytes = param("Mailbox quota in MB; 0 is unlimited.", "1024")
+    account_status: fields.Status = param(
+        "`disabled` users neither receive mail nor log in.", "active"
+    )
+    is_global_admin: fields.GlobalAdmin = param("Global admins only may send it.", "no")
+    mailbox_format: fields.MailboxFormat = param(
+        "Format of the mailbox; mail that is there already is not converted.", "maildir"
+    )
+    mailbox_folder: fields.MailboxFolder = param(
+        "Folder in the user's home; mail that is there already is not moved.", "Maildir"
+    )
+    maildir: fields.Path = param(
+        "Absolute path of the mailbox under a storage root, lower-cased; global admins only.",
+        "/var/vmail/vmail1/example.com/alice",
+    )
+
+
+class UserDraft(_User):
+    """A new user: `password` or `password_hash` is required."""
+
+    conflicts = _PASSWORDS
+    legacy = _LEGACY
+
+
+class UserEdit(_User):
+    """Changes of a user: what is not sent stays as it is."""
+
+    conflicts = (
+        *_PASSWORDS,
+        ("forwarding", "addForwarding"),
+        ("forwarding", "removeForwarding"),
+        ("aliases", "addAlias"),
+        ("aliases", "removeAlias"),
+        ("services", "addService"),
+        ("services", "removeService"),
+    )
+    legacy = _LEGACY | {
+        "givenName": "gn",
+        "employeeNumber": "employeeid",
+        "employee_id": "employeeid",
+    }
+
+    gn: fields.Name = param("Given name.", "Alice")
+    sn: fields.Name = param("Surname.", "Example")
+    employeeid: fields.Name = param("Number or name in the organisation.", "4711")
+    transport: fields.Transport = param(
+        "Postfix transport of this user; empty: the domain's.", "dovecot"
+    )
+    forwarding: fields.Mails = param(
+        "All destinations of the user's mail; name the user itself to keep a copy. Empty ends "
+        "forwarding.",
+        "alice@example.com,bob@example.net",
+    )
+    add_forwarding: fields.Mails = param("Destinations to add.", "bob@example.net")
+    remove_forwarding: fields.Mails = param("Destinations to remove.", "bob@example.net")
+    sender_bcc: fields.OptionalMail = param(
+        "Gets a copy of what the user sends; empty removes it.", "archive@example.com"
+    )
+    recipient_bcc: fields.OptionalMail = param(
+        "Gets a copy of what the user receives; empty removes it.", "archive@example.com"
+    )
+    aliases: fields.AccountMails = param(
+        "All further addresses of the user, in its domain or its alias domains; empty removes "
+        "them. Addresses in use are left out and told in `_skipped`.",
+        "sales@example.com",
+    )
+    add_alias: fields.AccountMails = param("Addresses to add.", "sales@example.com")
+    remove_alias: fields.Mails = param("Addresses to remove.", "sales@example.com")
+    services: fields.Services = param(
+        "All services of the user. Unknown ones are ignored. Logins over TLS need `imaptls`, "
+        "`pop3tls` and `smtpsecured`.",
+        "smtpsecured,imaptls,deliver",
+    )
+    add_service: fields.Services = param("Services to switch on.", "imaptls")
+    remove_service: fields.Services = param("Services to switch off.", "pop3,pop3tls")
+    telephone_number: fields.Name = param("Telephone number.", "+49 30 1234567")
+    mobile: fields.Name = param("Mobile phone number.", "+49 170 1234567")
+
+
+class UsersEdit(Params):
+    """Changes of all users of a domain."""
+
+    legacy = {"preferredLanguage": "language"}
+
+    account_status: fields.Status = param("Status of all users.", "active")
+    password: fields.Password = param("Plain password of all users.", "Corr3ct-Horse")
+    language: fields.Language = param("Language of the panel.", "en_US")
+    transport: fields.Transport = param(
+        "Postfix transport of all users; empty: the domain's.", "dovecot"
+    )

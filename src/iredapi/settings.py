@@ -1,0 +1,414 @@
+"""Every setting, typed and described: ``IREDAPI_*`` in the environment or in an env file.
+
+The descriptions are what ``docs/configuration.md`` prints (``iredapi docs configuration``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from iredapi.domain.passwords import Scheme
+
+Network = IPv4Network | IPv6Network
+ENV_FILE = Path("/etc/iredapi/iredapi.env")
+
+
+class Backend(StrEnum):
+    """Where accounts are stored."""
+
+    SQL = "sql"
+    LDAP = "ldap"
+
+
+class ConfigurationError(Exception):
+    """A setting is wrong; the message names it and says what is wrong with it."""
+
+
+def _split(value: Any) -> Any:
+    """Lists are written with commas (or as JSON) in the environment."""
+    if isinstance(value, str):
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
+
+
+Words = Annotated[list[str], NoDecode]
+
+
+class _EnvFile(DotEnvSettingsSource):
+    """The env file as systemd reads it: ``${NAME}`` in a value is text, nothing is expanded."""
+
+    def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
+        values = dotenv_values(file_path, interpolate=False, encoding="utf-8")
+        return {name.lower(): value for name, value in values.items()}
+
+
+class Settings(BaseSettings):
+    """The configuration of one process."""
+
+    model_config = SettingsConfigDict(env_prefix="IREDAPI_", extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic passes it)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the env file."""
+        env_file = getattr(dotenv_settings, "env_file", None)
+        return init_settings, env_settings, _EnvFile(settings_cls, env_file)
+
+    # The server.
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on.")
+    workers: int = Field(
+        1, ge=1, le=64, description="Worker processes. SQLite allows one; more need PostgreSQL."
+    )
+    data_dir: Path = Field(
+        Path("data"),
+        description="Directory of the embedded SQLite databases; made when it does not exist.",
+    )
+    prefixes: Words = Field(
+        ["/api", "/iredadmin/api"],
+        description="Path prefixes under which the API answers, separated by commas.",
+    )
+    always_200: bool = Field(
+        False,
+        description="Answer every handled result with HTTP 200, for old clients that look only "
+        "at `_success`; `LOGIN_REQUIRED` is then spelt `LOGIN REQUIRED`.",
+    )
+    body_limit: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body, in bytes.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    # Where accounts live.
+    backend: Backend = Field(Backend.SQL, description="Account storage: `sql` (or `ldap`, later).")
+    vmail_url: SecretStr = Field(
+        SecretStr(""),
+        description="Database `vmail`, with the login `vmailadmin`: "
+        "`postgresql://user:password@host/vmail`, `mysql://…` or `sqlite:///path`. "
+        "Empty: the embedded SQLite default, all five databases.",
+    )
+    amavisd_url: SecretStr = Field(
+        SecretStr(""),
+        description="Database `amavisd`. Empty: nothing is cleaned up there when accounts are "
+        "deleted or renamed.",
+    )
+    iredapd_url: SecretStr = Field(
+        SecretStr(""),
+        description="Database `iredapd`. Empty: nothing is cleaned up there when accounts are "
+        "deleted or renamed.",
+    )
+    iredadmin_url: SecretStr = Field(
+        SecretStr(""),
+        description="Database `iredadmin` (the panel's log and settings). Empty: not used.",
+    )
+    state_url: SecretStr = Field(
+        SecretStr(""),
+        description="Our own database (sessions, login throttle, locks). Empty: a SQLite file in "
+        "the data directory; several replicas need PostgreSQL or MariaDB.",
+    )
+    pool_size: int = Field(10, ge=1, le=500, description="Connections kept per database.")
+    pool_timeout: float = Field(
+        10.0, gt=0, description="Seconds to wait for a free connection before 503."
+    )
+    connect_timeout: float = Field(5.0, gt=0, description="Seconds to wait for a connection.")
+    used_quota_table: str = Field(
+        "used_quota",
+        pattern=r"^[A-Za-z0-9_]{1,64}$",
+        description="Name of the real-time quota table (`SQL_TBL_USED_QUOTA` of iRedAdmin).",
+    )
+
+    # The first admin of the embedded default.
+    admin: str = Field(
+        "postmaster@iredapi.invalid",
+        description="First global admin of a new embedded database.",
+    )
+    admin_password: SecretStr = Field(
+        SecretStr(""),
+        description="Its password; empty: a random one, printed once.",
+    )
+
+    # Who may call.
+    allowed_networks: Words = Field(
+        [],
+        description="Client addresses and networks that may use the API, separated by commas; "
+        "empty: everybody. `restful_api_clients` of iRedAdmin's settings must admit the client "
+        "too.",
+    )
+    trusted_proxies: Words = Field(
+        [],
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+    )
+    session_idle: int = Field(1800, ge=60, description="Seconds of idleness that end a session.")
+    session_absolute: int = Field(43200, ge=60, description="Longest life of a session, seconds.")
+    session_cookie: str = Field(
+        "iredapi_session", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the session cookie."
+    )
+    login_failures: int = Field(
+        10, ge=1, description="Failed logins per account and per address before 429."
+    )
+    login_window: int = Field(900, ge=1, description="Seconds over which failures are counted.")
+    query_login: bool = Field(
+        True, description="Accept login credentials in the query string too (never logged)."
+    )
+
+    # Passwords.
+    password_scheme: Scheme = Field(Scheme.SSHA512, description="Scheme of new password hashes.")
+    password_workers: int = Field(2, ge=1, le=64, description="Threads that hash passwords.")
+    password_ascii_only: bool = Field(True, description="New passwords are printable ASCII only.")
+    min_password_length: int = Field(8, ge=0, description="Shortest new password, characters.")
+    max_password_length: int = Field(0, ge=0, description="Longest new password; 0: no limit.")
+    password_has_letter: bool = Field(True, description="New passwords need a letter.")
+    password_has_uppercase: bool = Field(True, description="… an upper-case letter.")
+    password_has_number: bool = Field(True, description="… a digit.")
+    password_has_special_char: bool = Field(True, description="… a special character.")
+    hidden_user_fields: Words = Field(
+        ["password", "userPassword"],
+        description="Fields left out of user profiles (`API_HIDDEN_USER_PROFILES`); what is "
+        "unhidden is shown to global admins only.",
+    )
+    hidden_admin_fields: Words = Field(
+        ["password", "userPassword"],
+        description="Fields left out of admin profiles (`API_HIDDEN_ADMIN_PROFILES`).",
+    )
+    set_password_change_date: bool = Field(
+        True,
+        description="Write the time of creation as `passwordlastchange` of new users "
+        "(`SET_PASSWORD_CHANGE_DATE_FOR_NEW_USER`).",
+    )
+
+    # The mail server.
+    server_hostname: str = Field(
+        "", description="The mail server's host name; never accepted as a mail domain."
+    )
+    storage_base_directory: str = Field(
+        "/var/vmail/vmail1", pattern=r"^/[^\x00\n]+$", description="Root of new mailboxes."
+    )
+    storage_roots: Words = Field(
+        [],
+        description="Directories under which the parameter `maildir` may lie; empty: only "
+        "`IREDAPI_STORAGE_BASE_DIRECTORY`.",
+    )
+    maildir_hashed: bool = Field(True, description="Spread mailboxes over letter directories.")
+    maildir_prepend_domain: bool = Field(True, description="Start mailbox paths with the domain.")
+    maildir_domain_hashed: bool = Field(False, description="Spread domains over directories.")
+    maildir_append_timestamp: bool = Field(
+        True, description="End mailbox paths with the time of creation."
+    )
+    mailbox_format: str = Field(
+        "maildir", pattern="^(maildir|mdbox|sdbox)$", description="Format of new mailboxes."
+    )
+    mailbox_folder: str = Field(
+        "Maildir", pattern="^[A-Za-z0-9]{1,20}$", description="Folder of new mailboxes."
+    )
+    default_transport: str = Field(
+        "dovecot", description="Postfix transport of new domains (`default_mta_transport`)."
+    )
+    disabled_user_services: Words = Field(
+        [], description="Services switched off for new users (`ADDITIONAL_DISABLED_USER_SERVICES`)."
+    )
+    enabled_user_services: Words = Field(
+        [], description="Services switched on for new users (`ADDITIONAL_ENABLED_USER_SERVICES`)."
+    )
+    user_alias_cross_all_domains: bool = Field(
+        False, description="Per-user alias addresses may be in any hosted domain."
+    )
+    relay_keep_prefix: bool = Field(
+        False,
+        description="Store `outboundRelay` as sent, with a leading `smtp:` that Postfix would "
+        "read as a host name.",
+    )
+    require_domain_ownership: bool = Field(
+        False,
+        description="Domains made by normal admins stay disabled until their ownership is "
+        "verified (`REQUIRE_DOMAIN_OWNERSHIP_VERIFICATION`).",
+    )
+    max_keep_mailbox_days: int = Field(
+        365, ge=1, description="Longest time for which a normal admin may keep mailboxes, days."
+    )
+    mlmmjadmin_url: str = Field(
+        "", description="Base URL of mlmmjadmin's API, for subscribable lists (later)."
+    )
+    mlmmjadmin_token: SecretStr = Field(SecretStr(""), description="mlmmjadmin's API token.")
+
+    @field_validator(
+        "prefixes", "allowed_networks", "trusted_proxies", "storage_roots",
+        "hidden_user_fields", "hidden_admin_fields",
+        "disabled_user_services", "enabled_user_services",
+        mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("prefixes")
+    @classmethod
+    def _prefixes(cls, value: list[str]) -> list[str]:
+        if not value or any(not item.startswith("/") or item.endswith("/") for item in value):
+            raise ValueError("each prefix starts with / and does not end with it")
+        return value
+
+    @field_validator("allowed_networks", "trusted_proxies")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for item in value:
+            ip_network(item)
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise ValueError("DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @field_validator("vmail_url", "amavisd_url", "iredapd_url", "iredadmin_url", "state_url")
+    @classmethod
+    def _urls(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(async_url(value.get_secret_value()))
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        if self.uses_sqlite and self.workers > 1:
+            raise ValueError(
+                "IREDAPI_WORKERS: SQLite allows one worker process; use PostgreSQL or MariaDB for "
+                "IREDAPI_VMAIL_URL and IREDAPI_STATE_URL to run more"
+            )
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """No account database is configured: everything is in SQLite files of ours."""
+        return self.backend is Backend.SQL and not self.vmail_url.get_secret_value()
+
+    @property
+    def uses_sqlite(self) -> bool:
+        """A database of this configuration is a SQLite file, so one worker only."""
+        return any(url.startswith("sqlite") for url in self.urls().values())
+
+    def urls(self) -> dict[str, str]:
+        """Return the SQLAlchemy URL of each database in use, by its name, in locking order."""
+        names = ("vmail", "amavisd", "iredapd", "iredadmin", "state")
+        given = {
+            "vmail": self.vmail_url,
+            "amavisd": self.amavisd_url,
+            "iredapd": self.iredapd_url,
+            "iredadmin": self.iredadmin_url,
+            "state": self.state_url,
+        }
+        urls: dict[str, str] = {}
+        for name in names:
+            url = given[name].get_secret_value()
+            if not url and (self.embedded or name == "state"):
+                url = f"sqlite+aiosqlite:///{(self.data_dir / name).absolute()}.db"
+            if url:
+                urls[name] = url
+        return urls
+
+    def networks(self, name: str) -> tuple[Network, ...]:
+        """Return ``allowed_networks`` or ``trusted_proxies`` as networks."""
+        return tuple(ip_network(item) for item in getattr(self, name))
+
+
+def async_url(url: str) -> str:
+    """Complete a database URL with the asynchronous driver of its kind.
+
+    Raises ValueError when it is not a URL of PostgreSQL, MariaDB/MySQL or SQLite.
+    """
+    if not url:
+        return url
+    try:
+        parsed = make_url(url)
+        kind = parsed.get_backend_name()
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            "not a database URL such as postgresql://user:password@host/name"
+        ) from None
+    drivers = {
+        "postgresql": "postgresql+asyncpg",
+        "mysql": "mysql+aiomysql",
+        "mariadb": "mysql+aiomysql",
+        "sqlite": "sqlite+aiosqlite",
+    }
+    if kind not in drivers:
+        raise ValueError(f"{kind}: only postgresql, mysql (MariaDB) and sqlite are supported")
+    parsed = parsed.set(drivername=drivers[kind])
+    if kind in {"mysql", "mariadb"} and "charset" not in parsed.query:
+        parsed = parsed.update_query_dict({"charset": "utf8mb4"})
+    return parsed.render_as_string(hide_password=False)
+
+
+def load(env_file: Path | None = None, **given: Any) -> Settings:
+    """Read the settings; ``given`` (from the command line) wins over the environment.
+
+    The environment wins over ``env_file`` (default ``/etc/iredapi/iredapi.env``, when it can be
+    read). Raises ConfigurationError that names the setting and what is wrong with it.
+    """
+    path = env_file or ENV_FILE
+    try:
+        # A file that is not there is fine unless it was asked for by name.
+        if env_file is not None and not env_file.is_file():
+            raise ConfigurationError(f"{env_file}: no such file")
+        given["_env_file"] = path if path.is_file() else None
+        return Settings(**given)
+    except PermissionError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except ValidationError as error:
+        raise ConfigurationError(explain(error)) from None
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """Return a line for each wrong setting: its name and what is wrong, never its value."""
+    lines = []
+    for item in error.errors(include_input=False):
+        name = ".".join(str(part) for part in item["loc"][:1])
+        label = f"IREDAPI_{name.upper()}: " if name else ""
+        lines.append(f"{label}{item['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
+
+
+def document() -> str:
+    """Return ``docs/configuration.md``: every setting, its default and its meaning."""
+    lines = [
+        "# Configuration",
+        "",
+        "Generated by `iredapi docs configuration`; a test keeps it true. Settings are read from",
+        "the environment and from `/etc/iredapi/iredapi.env`; the environment wins.",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if isinstance(default, SecretStr):
+            default = default.get_secret_value()
+        if isinstance(default, list):
+            default = ",".join(default)
+        if isinstance(default, bool):
+            default = str(default).lower()
+        shown = f"`{default}`" if str(default) else "(empty)"
+        lines.append(f"| `IREDAPI_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,26 @@
+"""Our own small database: login sessions, throttle counters, locks.
+
+SQLite by default, PostgreSQL or MariaDB for several replicas.
+Never one of iRedMail's databases.
+"""
+
+from iredapi.state.attempts import LoginAttempts
+from iredapi.state.connections import StateUnavailable
+from iredapi.state.database import State
+from iredapi.state.locks import Lease, LockLost, Locks, LockTimeout
+from iredapi.state.migrate import WrongDatabase
+from iredapi.state.sessions import Role, Session, Sessions
+
+__all__ = [
+    "Lease",
+    "LockLost",
+    "LockTimeout",
+    "Locks",
+    "LoginAttempts",
+    "Role",
+    "Session",
+    "Sessions",
+    "State",
+    "StateUnavailable",
+    "WrongDatabase",
+]

@@ -1,0 +1,78 @@
+"""The state database: what iredapi itself has to remember, and all replicas share."""
+
+import time
+from collections.abc import Callable
+from typing import Self
+
+from sqlalchemy import select
+
+from iredapi.state.attempts import LoginAttempts
+from iredapi.state.connections import Connections
+from iredapi.state.locks import Locks
+from iredapi.state.migrate import migrate
+from iredapi.state.sessions import Sessions
+
+
+class State:
+    """One pool of connections and what is kept there. Use ``State.open``.
+
+    Every method of its parts raises ``StateUnavailable`` when the database is away.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        sessions: Sessions,
+        attempts: LoginAttempts,
+        locks: Locks,
+    ) -> None:
+        self.connections = connections
+        self.sessions = sessions
+        self.attempts = attempts
+        self.locks = locks
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        session_idle: float = 1800,
+        session_absolute: float = 43200,
+        throttle_limit: int = 10,
+        throttle_window: float = 900,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Connect to ``url`` and bring its tables up to date.
+
+        ``session_idle``, ``session_absolute`` and ``throttle_window`` are seconds,
+        ``throttle_limit`` is attempts per window; ``clock`` gives seconds since the
+        epoch. ``WrongDatabase`` when the database is not ours.
+        """
+        if min(session_idle, session_absolute, throttle_limit, throttle_window) <= 0:
+            raise ValueError("Time-outs and limits of the state database must be positive.")
+        connections = await Connections.open(url)
+        try:
+            await migrate(connections)
+        except BaseException:
+            await connections.close()
+            raise
+        return cls(
+            connections,
+            sessions=Sessions(
+                connections, idle=session_idle, absolute=session_absolute, clock=clock
+            ),
+            attempts=LoginAttempts(
+                connections, limit=throttle_limit, window=throttle_window, clock=clock
+            ),
+            locks=Locks(connections, clock=clock),
+        )
+
+    async def ping(self) -> None:
+        """One round trip; ``StateUnavailable`` when there is no answer."""
+        await self.connections.read(select(1))
+
+    async def close(self) -> None:
+        """Finish what runs in the background and close all connections."""
+        await self.locks.close()
+        await self.connections.close()

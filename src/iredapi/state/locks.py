@@ -1,0 +1,175 @@
+"""Leased locks: the only locks across replicas, for what database rows cannot guard.
+
+A lock is a row with a holder and an end. Who crashes loses it when the lease is over;
+who lives renews it. Replicas must agree on the time to much less than a lease (NTP).
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from weakref import WeakValueDictionary
+
+from sqlalchemy import case, delete, select, update
+
+from iredapi.state.connections import Connections, StateUnavailable
+from iredapi.state.tables import NAME_LENGTH, as_key, locks, upsert
+
+POLL = (0.01, 0.25)
+"""Seconds between two looks at a lock held elsewhere: at first, and at most."""
+
+_logger = logging.getLogger(__name__)
+
+
+class LockTimeout(Exception):
+    """The lock was held by somebody else all the time. Maps to 503, try again."""
+
+
+class LockLost(LockTimeout):
+    """The lease ran out while it was held, so somebody else may hold it now."""
+
+
+class Lease:
+    """A held lock. Call ``check`` before writing what the lock protects."""
+
+    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+        self.name = name
+        self.holder = secrets.token_hex(16)
+        self.expires = 0.0
+        """Seconds since the epoch; moves with every renewal."""
+        self.lost = False
+        self._clock = clock
+
+    def check(self) -> None:
+        """Raise ``LockLost`` unless the lock is still ours."""
+        if self.lost or self._clock() >= self.expires:
+            raise LockLost(f"The lock {self.name!r} was lost.")
+
+
+class Locks:
+    """Locks by name, shared by all replicas."""
+
+    def __init__(self, connections: Connections, *, clock: Callable[[], float]) -> None:
+        self._connections = connections
+        self._clock = clock
+        # Within this process waiters queue fairly, and only the first one polls.
+        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._releases: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def hold(
+        self, name: str, lease: float = 30.0, wait: float = 10.0
+    ) -> AsyncIterator[Lease]:
+        """Hold the lock ``name``; ``LockTimeout`` when it is not free within ``wait`` s.
+
+        The lease of ``lease`` seconds is renewed at every third of it, so the work may
+        take longer. Not reentrant.
+        """
+        stored = as_key(name, NAME_LENGTH)
+        queue = self._queues.setdefault(stored, asyncio.Lock())
+        held = Lease(stored, self._clock)
+        deadline = asyncio.get_running_loop().time() + wait
+        try:
+            async with asyncio.timeout_at(deadline):
+                await queue.acquire()
+        except TimeoutError:
+            raise LockTimeout(f"The lock {name!r} is busy.") from None
+        try:
+            try:
+                await self._acquire(held, lease, deadline)
+                async with _renewed(self, held, lease):
+                    yield held
+            finally:
+                # In a task of its own: a client that goes away must not leave it locked.
+                task = asyncio.create_task(self._release(held))
+                self._releases.add(task)
+                task.add_done_callback(self._releases.discard)
+                await asyncio.shield(task)
+        finally:
+            queue.release()
+
+    async def close(self) -> None:
+        """Wait for releases that were left to themselves."""
+        if self._releases:
+            await asyncio.wait(self._releases)
+
+    async def _acquire(self, held: Lease, lease: float, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        pause = POLL[0]
+        while not await self._try(held, lease):
+            while True:
+                if loop.time() >= deadline:
+                    raise LockTimeout(f"The lock {held.name!r} is busy.")
+                jitter = random.uniform(0.5, 1)  # noqa: S311 - guards nothing
+                await asyncio.sleep(min(pause * jitter, deadline - loop.time()))
+                pause = min(pause * 1.5, POLL[1])
+                # Looking is cheap, and trying is a write.
+                if await self._is_free(held.name):
+                    break
+
+    async def _try(self, held: Lease, lease: float) -> bool:
+        """Insert the row or take over an expired one, in one statement."""
+        now = self._clock()
+        table = locks.c
+        free = table.expires <= now
+        statement = upsert(
+            self._connections.dialect,
+            locks,
+            [{"name": held.name, "holder": held.holder, "expires": now + lease}],
+            [
+                ("holder", case((free, held.holder), else_=table.holder)),
+                ("expires", case((free, now + lease), else_=table.expires)),
+            ],
+        )
+        await self._connections.write(statement)
+        rows = await self._connections.read(select(table.holder).where(table.name == held.name))
+        held.expires = now + lease
+        return bool(rows) and rows[0].holder == held.holder
+
+    async def _is_free(self, name: str) -> bool:
+        rows = await self._connections.read(select(locks.c.expires).where(locks.c.name == name))
+        return not rows or rows[0].expires <= self._clock()
+
+    async def _renew(self, held: Lease, lease: float) -> None:
+        """Move the end of the lease, unless somebody took the lock over."""
+        until = self._clock() + lease
+        mine = (locks.c.name == held.name, locks.c.holder == held.holder)
+        if await self._connections.write(update(locks).where(*mine).values(expires=until)):
+            held.expires = until
+        else:
+            held.lost = True
+            _logger.error("The lock %r was lost: its lease was not renewed in time.", held.name)
+
+    async def _release(self, held: Lease) -> None:
+        mine = (locks.c.name == held.name, locks.c.holder == held.holder)
+        try:
+            await self._connections.write(delete(locks).where(*mine))
+        except StateUnavailable as error:
+            _logger.warning("The lock %r waits for its lease to end: %s", held.name, error)
+
+
+@asynccontextmanager
+async def _renewed(locks_: Locks, held: Lease, lease: float) -> AsyncIterator[None]:
+    """Renew in the background, at every third of ``lease`` seconds."""
+    done = asyncio.Event()
+
+    async def renew() -> None:
+        while not held.lost:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(lease / 3):
+                    await done.wait()
+                return
+            try:
+                await locks_._renew(held, lease)
+            except StateUnavailable as error:
+                _logger.warning("The lock %r was not renewed: %s", held.name, error)
+
+    task = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        # Asked, not cancelled: a cancelled statement costs the connection.
+        done.set()
+        await task

@@ -1,0 +1,113 @@
+"""The tables of the state database, and how a text becomes a key of one of them.
+
+Every point in time is seconds since the epoch (UTC), as a double: leases may be
+shorter than a second. A change here needs a new file in ``migrations/versions``;
+``tests/contract/test_state.py`` compares the two.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import CHAR, Column, Double, Index, Integer, MetaData, String, Table
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.elements import ColumnElement
+
+KEY_LENGTH = 320
+"""Characters in ``login_attempts.key``: 64 + ``@`` + 255, the longest mail address."""
+
+NAME_LENGTH = 255
+"""Characters in ``locks.name``."""
+
+CLIENT_LENGTH = 64
+"""Characters in ``sessions.client``: an IPv6 address with a zone."""
+
+# MariaDB's usual collations find "a" equal to "A" and to "ä".
+MARIADB_OPTIONS: dict[str, Any] = {
+    f"{dialect}_{option}": value
+    for dialect in ("mysql", "mariadb")
+    for option, value in (
+        ("engine", "InnoDB"),
+        ("charset", "utf8mb4"),
+        ("collate", "utf8mb4_bin"),
+        ("row_format", "DYNAMIC"),
+    )
+}
+
+metadata = MetaData()
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id_hash", CHAR(64), primary_key=True),
+    Column("username", String(255), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("credential", CHAR(64), nullable=False),
+    Column("client", String(CLIENT_LENGTH), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("seen", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Index("sessions_username", "username"),
+    **MARIADB_OPTIONS,
+)
+"""Login sessions. ``id_hash`` is the SHA-256 of the id, which only the client has;
+``seen`` the last use, ``expires`` the absolute end."""
+
+login_attempts = Table(
+    "login_attempts",
+    metadata,
+    Column("key", String(KEY_LENGTH), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("window_start", Double, nullable=False),
+    Index("login_attempts_window_start", "window_start"),
+    **MARIADB_OPTIONS,
+)
+"""Attempts to log in since ``window_start``, per account and per client address."""
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("name", String(NAME_LENGTH), primary_key=True),
+    Column("holder", CHAR(32), nullable=False),
+    Column("expires", Double, nullable=False),
+    **MARIADB_OPTIONS,
+)
+"""Leased locks; a row past ``expires`` may be taken by anybody."""
+
+
+def as_key(text: str, length: int) -> str:
+    """``text``, or its SHA-256 where a column of ``length`` characters cannot tell it apart.
+
+    Too long, NUL, lone surrogates, trailing blanks (MariaDB ignores them): hashed.
+    """
+    if len(text) <= length and text.isascii() and text.isprintable() and " " not in text:
+        return text
+    return "sha256 " + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def upsert(
+    dialect: str,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    changes: Sequence[tuple[str, ColumnElement[Any]]],
+) -> Insert:
+    """INSERT ``rows``; a row that exists gets ``changes`` instead, one atomic statement.
+
+    MariaDB assigns one column after the other, so a change must not read a column that
+    an earlier one in the list has set.
+    """
+    if dialect in ("mysql", "mariadb"):
+        return mysql.insert(table).values(rows).on_duplicate_key_update(list(changes))
+    key = list(table.primary_key)
+    if dialect == "postgresql":
+        return (
+            postgresql.insert(table)
+            .values(rows)
+            .on_conflict_do_update(index_elements=key, set_=dict(changes))
+        )
+    return (
+        sqlite.insert(table)
+        .values(rows)
+        .on_conflict_do_update(index_elements=key, set_=dict(changes))
+    )

@@ -1,0 +1,143 @@
+"""One reader for form, multipart, JSON and query: absent is not empty, the last duplicate wins.
+
+Frameworks' own form parameters report an empty field as not sent, and half of the update
+parameters mean "clear" by exactly that; so bodies are read here, once, for every route.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect, Request
+
+from iredapi.errors import InvalidRequest, TooLarge
+
+MAX_FIELDS: Final = 1000
+Raw = dict[str, str | list[str]]
+
+
+async def read(request: Request, limit: int, *, with_query: bool = True) -> Raw:
+    """Return what was sent; the body wins over the query. ``limit`` is in bytes.
+
+    Raises InvalidRequest or TooLarge.
+    """
+    raw = query(request) if with_query else {}
+    body = await _body(request, limit)
+    if not body.strip():
+        return raw
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json" or kind.endswith("+json"):
+        raw |= _json(body)
+    elif kind == "multipart/form-data":
+        raw |= await _multipart(request, body)
+    elif kind in {"", "application/x-www-form-urlencoded", "text/plain"}:
+        # A client that names no type may have sent either; an object can only be JSON.
+        raw |= _json(body) if body.lstrip().startswith(b"{") else _form(body)
+    else:
+        raise InvalidRequest(detail=f"Bodies are forms or JSON, not {kind[:80]}.")
+    return raw
+
+
+def query(request: Request) -> Raw:
+    """Return the parameters of the query string."""
+    return _form(request.scope.get("query_string", b""))
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared[:20]) > limit:
+        raise TooLarge(detail=f"The limit is {limit} bytes.")
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise TooLarge(detail=f"The limit is {limit} bytes.")
+            parts.append(part)
+    except ClientDisconnect:
+        raise InvalidRequest(detail="The body ended early.") from None
+    return b"".join(parts)
+
+
+def _form(body: bytes) -> Raw:
+    try:
+        text = body.decode("utf-8").strip("\r\n")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except UnicodeDecodeError:
+        raise InvalidRequest(detail="The parameters are not UTF-8.") from None
+    except ValueError:
+        raise InvalidRequest(detail=f"More than {MAX_FIELDS} parameters.") from None
+    return dict(pairs)
+
+
+async def _multipart(request: Request, body: bytes) -> Raw:
+    async def replay() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    again = Request(request.scope, replay)
+    found: Raw = {}
+    try:
+        async with again.form(
+            max_files=0, max_fields=MAX_FIELDS, max_part_size=len(body) + 1
+        ) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    raise InvalidRequest(detail="Files are not accepted.")
+                found[name] = value
+    except (MultiPartException, UnicodeError, AssertionError, KeyError, ValueError):
+        raise InvalidRequest(detail="The multipart body cannot be read.") from None
+    except Exception as error:
+        # Starlette turns a parser's refusal into an HTTPException of its own.
+        if type(error).__name__ != "HTTPException":
+            raise
+        raise InvalidRequest(detail="The multipart body cannot be read.") from None
+    return found
+
+
+def _json(body: bytes) -> Raw:
+    try:
+        document = json.loads(body, parse_float=str, parse_int=str)
+    except (ValueError, RecursionError):
+        raise InvalidRequest(detail="The body is not JSON.") from None
+    if not isinstance(document, dict):
+        raise InvalidRequest(detail="The JSON body is not an object.")
+    if len(document) > MAX_FIELDS:
+        raise InvalidRequest(detail=f"More than {MAX_FIELDS} parameters.")
+    found: Raw = {name: _value(name, value) for name, value in document.items()}
+    _refuse_surrogates(found)
+    return found
+
+
+def _value(name: str, value: Any) -> str | list[str]:
+    if isinstance(value, list):
+        return [_scalar(name, item) for item in value]
+    return _scalar(name, value)
+
+
+def _scalar(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    raise InvalidRequest(detail=f"{name[:80]!r} holds an object or a list of lists.")
+
+
+def _refuse_surrogates(found: Raw) -> None:
+    texts: Iterable[str] = (
+        text
+        for name, value in found.items()
+        for text in (name, *([value] if isinstance(value, str) else value))
+    )
+    try:
+        for text in texts:
+            text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidRequest(detail="The JSON body has half a surrogate pair.") from None

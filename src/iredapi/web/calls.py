@@ -1,0 +1,184 @@
+"""A call of the API: who asks, what the path names, what was sent. Routes are declared here.
+
+The order is fixed by construction: access is checked before a parameter is read, so an intruder
+learns nothing about parameters.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from iredapi import access
+from iredapi.access import Action, Target
+from iredapi.domain import addresses
+from iredapi.domain.actors import Actor
+from iredapi.errors import LoginRequired, ServerDown, problem
+from iredapi.office import Office
+from iredapi.schemas.params import Params
+from iredapi.state.connections import StateUnavailable
+from iredapi.unit import Unit
+from iredapi.web import bodies, envelope, openapi
+
+Form = TypeVar("Form", bound=Params)
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+_MAX_DAYS = 36500
+_STRICT = frozenset(
+    {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
+)
+"""What makes something new obeys the strict grammar; what is there already must be reachable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Form]):
+    """One request, ready to be carried out."""
+
+    office: Office
+    caller: Actor | None
+    target: Target
+    form: Form
+    request: Request
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks. Raises LoginRequired for nobody."""
+        if self.caller is None:
+            raise LoginRequired
+        return self.caller
+
+    @property
+    def client(self) -> str:
+        """The client's address."""
+        return str(self.request.scope["iredapi.client"])
+
+    @property
+    def request_id(self) -> str:
+        """The id that the answer and the log carry."""
+        return str(self.request.scope["iredapi.request_id"])
+
+    @property
+    def days(self) -> int:
+        """How long mailboxes are kept: from the path, or else as a parameter; 0: for ever."""
+        text = self.request.path_params.get("number")
+        if text is None:
+            return int(getattr(self.form, "keep_mailbox_days", None) or 0)
+        if not (text.isascii() and text.isdigit() and len(text) < 9 and int(text) <= _MAX_DAYS):
+            raise problem(
+                "number", "INVALID_NUMBER", f"A whole number from 0 to {_MAX_DAYS} is expected."
+            )
+        return int(text)
+
+    async def read(
+        self,
+        operation: Callable[Concatenate[Unit, Arguments], Awaitable[Result]],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """Run an operation that changes nothing."""
+        return await self.office.read(self.actor, operation, *args, **kwargs)
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[Unit, Arguments], Awaitable[Any]],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Response:
+        """Run an operation, commit it, and answer."""
+        done = await self.office.write(self.actor, operation, *args, **kwargs)
+        return envelope.success(skipped=self._wired(done.skipped))
+
+    def _wired(self, skipped: Sequence[Any]) -> list[dict[str, str]]:
+        names = type(self.form).wire_names()
+        return [{**item, "param": names.get(item["param"], item["param"])} for item in skipped]
+
+
+Handler = Callable[[Call[Form]], Awaitable[Response]]
+
+
+def _target(request: Request, *, strict: bool) -> Target:
+    path = request.path_params
+    found = {}
+    for name in ("domain", "mail", "new_mail"):
+        if name not in path:
+            continue
+        try:
+            if name == "domain":
+                read = addresses.domain_name if strict else addresses.existing_domain
+            else:
+                new = strict or name == "new_mail"
+                read = addresses.new_account if new else addresses.existing_mail
+            found[name] = read(path[name])
+        except addresses.InvalidAddress as error:
+            code = "INVALID_DOMAIN_NAME" if name == "domain" else "INVALID_MAIL"
+            raise problem(name, code, str(error)) from None
+    return Target(**found)
+
+
+class Router(APIRouter):
+    """Routes that each name an action and a form."""
+
+    def operation(
+        self,
+        methods: str | Sequence[str],
+        path: str,
+        action: Action,
+        form: type[Form],
+        *,
+        answer: Any = None,
+        errors: Sequence[str] = (),
+    ) -> Callable[[Handler[Form]], Handler[Form]]:
+        """Declare a route. The handler's docstring is its documentation.
+
+        ``answer`` describes ``_data``; ``errors`` are codes that are particular to this operation.
+        """
+
+        def declare(handler: Handler[Form]) -> Handler[Form]:
+            @wraps(handler)
+            async def endpoint(request: Request) -> Response:
+                office: Office = request.app.state.office
+                try:
+                    return await handler(await _call(request, office, action, form))
+                except StateUnavailable:
+                    raise ServerDown(detail="The state database is away.") from None
+
+            del endpoint.__wrapped__
+            endpoint.__signature__ = inspect.signature(_blank)  # type: ignore[attr-defined]
+            endpoint.iredapi_action = action  # type: ignore[attr-defined]
+            for method in [methods] if isinstance(methods, str) else methods:
+                self.add_api_route(
+                    path,
+                    endpoint,
+                    methods=[method],
+                    response_model=None,
+                    name=handler.__name__,
+                    **openapi.describe(handler, method, path, action, form, answer, errors),
+                )
+            return handler
+
+        return declare
+
+
+async def _blank(request: Request) -> Response:
+    raise NotImplementedError
+
+
+async def _call(request: Request, office: Office, action: Action, form: type[Form]) -> Call[Form]:
+    caller: Actor | None = request.scope.get("iredapi.actor")
+    if caller is None and action not in access.PUBLIC:
+        raise LoginRequired
+    target = _target(request, strict=action in _STRICT)
+    access.check(caller, action, target)
+    if request.method == "GET":
+        raw = bodies.query(request)
+    else:
+        with_query = action is not Action.LOGIN or office.settings.query_login
+        raw = await bodies.read(request, office.settings.body_limit, with_query=with_query)
+    return Call(office, caller, target, form.read(raw), request)

@@ -1,0 +1,74 @@
+"""Where a request comes from: one function for the allow list, the throttle and the logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from iredapi.settings import Network
+
+Address = IPv4Address | IPv6Address
+
+
+def parse(text: str) -> Address | None:
+    """Read an address; IPv4 in IPv6 clothes is IPv4, ports, brackets and zones are dropped."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _header(scope: Any, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def _trusted(address: Address | None, proxies: Sequence[Network]) -> bool:
+    return address is not None and any(address in network for network in proxies)
+
+
+def address_of(scope: Any, proxies: Sequence[Network]) -> str:
+    """Return the client's address as text.
+
+    It is the socket's; only when that is a trusted proxy, X-Forwarded-For is walked from the right
+    to the first hop that is not one. What cannot be read as an address ends the walk, and the
+    unreadable hop admits nobody.
+    """
+    peer = parse((scope.get("client") or ("", 0))[0])
+    if not _trusted(peer, proxies):
+        return str(peer or "")
+    hops = ",".join(_header(scope, b"x-forwarded-for")).split(",")
+    for hop in reversed([hop for hop in hops if hop.strip()]):
+        peer = parse(hop)
+        if not _trusted(peer, proxies):
+            break
+    return str(peer or "")
+
+
+def is_https(scope: Any, proxies: Sequence[Network]) -> bool:
+    """Tell whether the client speaks TLS, to us or to a trusted proxy."""
+    if scope.get("scheme") == "https":
+        return True
+    peer = parse((scope.get("client") or ("", 0))[0])
+    said = _header(scope, b"x-forwarded-proto")
+    return _trusted(peer, proxies) and bool(said) and said[-1].split(",")[-1].strip() == "https"
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Read networks; IPv4 in IPv6 clothes is IPv4 here too."""
+    found: list[Network] = []
+    for text in texts:
+        network = ip_network(text)
+        if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
+            mapped = network.network_address.ipv4_mapped
+            network = ip_network(f"{mapped}/{max(network.prefixlen - 96, 0)}")
+        found.append(network)
+    return tuple(found)

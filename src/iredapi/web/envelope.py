@@ -1,0 +1,80 @@
+"""The envelope of all answers: the only place that says ``_success``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+from starlette.responses import Response, StreamingResponse
+
+from iredapi.errors import ApiError
+
+JSON: Final = "application/json"
+PAGE: Final = 1000
+"""Items of a streamed list that are in memory at a time."""
+
+
+def success(data: Any = None, *, skipped: Sequence[Mapping[str, str]] = ()) -> Response:
+    """Answer that something was done, with data where the call returns any."""
+    body: dict[str, Any] = {"_success": True}
+    if data is not None:
+        body["_data"] = data
+    if skipped:
+        body["_skipped"] = list(skipped)
+    return Response(orjson.dumps(body), media_type=JSON)
+
+
+def failure(error: ApiError, request_id: str, *, always_200: bool = False) -> Response:
+    """Answer that something was refused or failed."""
+    code = error.code
+    if always_200 and code == "LOGIN_REQUIRED":
+        code = "LOGIN REQUIRED"  # the spelling that one old client compares with
+    body: dict[str, Any] = {"_success": False, "_msg": code}
+    if error.detail:
+        body["_detail"] = error.detail
+    if error.errors:
+        body["_errors"] = [
+            {"param": item.param, "code": item.code, "detail": item.detail} for item in error.errors
+        ]
+    body["_request_id"] = request_id
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+    # An unforeseen crash is no handled result: it keeps its status.
+    status = 200 if always_200 and error.code != "SERVER_ERROR" else error.status
+    return Response(orjson.dumps(body), status_code=status, headers=headers, media_type=JSON)
+
+
+Fetch = Callable[[str, int], Awaitable[list[Any]]]
+
+
+async def listing(fetch: Fetch, key: Callable[[Any], str], request_id: str) -> Response:
+    """Answer with a list, page by page: memory does not grow with the data.
+
+    The first page is fetched before the answer begins, so that most failures are ordinary ones. In
+    a longer list ``_success`` is the last key, so that a failure in the middle is told.
+    """
+    first = await fetch("", PAGE)
+    if len(first) < PAGE:
+        return success(first)
+    return StreamingResponse(_stream(first, fetch, key, request_id), media_type=JSON)
+
+
+async def _stream(
+    page: list[Any], fetch: Fetch, key: Callable[[Any], str], request_id: str
+) -> AsyncIterator[bytes]:
+    opening = b'{"_data":'
+    lead = b"["
+    yield opening
+    try:
+        while page:
+            yield lead + orjson.dumps(page)[1:-1]
+            lead = b","
+            page = await fetch(key(page[-1]), PAGE) if len(page) == PAGE else []
+    except Exception as error:
+        code = error.code if isinstance(error, ApiError) else "SERVER_ERROR"
+        yield b'],"_msg":' + orjson.dumps(code) + b',"_request_id":' + orjson.dumps(request_id)
+        yield b',"_success":false}'
+        if not isinstance(error, ApiError):
+            raise
+    else:
+        yield b'],"_success":true}'

@@ -1,0 +1,159 @@
+"""Pure ASGI middleware: request ids and the request log, paths, and who is at the door."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from starlette.requests import cookie_parser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from iredapi.errors import ApiError, ServerDown
+from iredapi.errors import PermissionDenied as Denied
+from iredapi.office import Office
+from iredapi.state.connections import StateUnavailable
+from iredapi.web import clients, envelope
+
+API = "/api"
+_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_SLASHES = re.compile(r"/{2,}")
+_log = structlog.get_logger("iredapi.request")
+
+
+class RequestContext:
+    """Gives every request an id, logs one line about it, and answers crashes in JSON."""
+
+    def __init__(self, app: ASGIApp, *, always_200: bool) -> None:
+        self.app = app
+        self._always_200 = always_200
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope["iredapi.request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started, status = time.perf_counter(), 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", request_id.encode()),
+                    (b"cache-control", b"no-store"),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception:
+            _log.exception("unforeseen")
+            if status:
+                raise
+            answer = envelope.failure(ApiError("SERVER_ERROR"), request_id)
+            await answer(scope, receive, watched)
+        finally:
+            actor = scope.get("iredapi.actor")
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],  # never the query: some clients put passwords there
+                status=status,
+                client=scope.get("iredapi.client", ""),
+                actor=actor.username if actor else "",
+                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+            )
+            structlog.contextvars.unbind_contextvars("request_id")
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            if _ID.fullmatch(text):
+                return str(text)
+    return secrets.token_hex(8)
+
+
+class PathNormaliser:
+    """Maps every mount to ``/api``; collapses slashes; accepts a trailing one without redirect."""
+
+    def __init__(self, app: ASGIApp, *, prefixes: Sequence[str]) -> None:
+        self.app = app
+        self._prefixes = sorted(prefixes, key=len, reverse=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Rewrite the path of one request."""
+        if scope["type"] == "http":
+            scope = dict(scope)
+            scope["path"] = self.normal(scope["path"])
+            scope["raw_path"] = scope["path"].encode()
+        await self.app(scope, receive, send)
+
+    def normal(self, path: str) -> str:
+        """Return the path that routes know."""
+        path = _SLASHES.sub("/", path).rstrip("/") or "/"
+        for prefix in self._prefixes:
+            if path == prefix or path.startswith(prefix + "/"):
+                return API + path[len(prefix) :]
+        # A path that only looks like ours, because /api is not among the prefixes.
+        return "/-" + path if path == API or path.startswith(API + "/") else path
+
+
+class Door:
+    """Lets a request in when its address may use the API, and finds out who is calling."""
+
+    def __init__(self, app: ASGIApp, *, always_200: bool, proxies: Sequence[Any]) -> None:
+        self.app = app
+        self._always_200 = always_200
+        self._proxies = tuple(proxies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        client = clients.address_of(scope, self._proxies)
+        scope["iredapi.client"] = client
+        scope["iredapi.https"] = clients.is_https(scope, self._proxies)
+        office: Office = scope["app"].state.office
+        try:
+            try:
+                if not await office.admits(client):
+                    raise Denied("NOT_AUTHORIZED")
+                if scope["path"].startswith(API + "/"):
+                    await self._who(scope, office, client)
+            except StateUnavailable:
+                raise ServerDown(detail="The state database is away.") from None
+        except ApiError as error:
+            answer = envelope.failure(
+                error, scope["iredapi.request_id"], always_200=self._always_200
+            )
+            await answer(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    async def _who(self, scope: Scope, office: Office, client: str) -> None:
+        session_id = session_of(scope, office.settings.session_cookie)
+        if session_id:
+            scope["iredapi.session"] = session_id
+            scope["iredapi.actor"] = await office.actor(session_id, client)
+
+
+def session_of(scope: Scope, name: str) -> str:
+    """Return the session cookie's value, or an empty text."""
+    for key, value in scope["headers"]:
+        if key == b"cookie":
+            found = cookie_parser(value.decode("latin-1")).get(name, "")
+            if found:
+                return found
+    return ""

@@ -1,0 +1,191 @@
+"""What a route says of itself in OpenAPI, made from its form, its action and its docstring."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel, Field, create_model
+
+from iredapi.access import PUBLIC, RULES, Action
+from iredapi.errors import CODES
+from iredapi.schemas.params import Params
+
+FORM: Final = "application/x-www-form-urlencoded"
+PATHS: Final = {
+    "domain": ("A mail domain.", "example.com"),
+    "mail": ("An e-mail address.", "alice@example.com"),
+    "new_mail": ("The new e-mail address, in the same domain.", "alice.new@example.com"),
+    "number": ("Days for which mailboxes are kept on disk; 0 is for ever.", "30"),
+}
+_EVERYWHERE: Final = ("NOT_AUTHORIZED", "SERVER_ERROR", "SERVER_DOWN", "OVERLOADED")
+_WITH_SESSION: Final = ("LOGIN_REQUIRED", "PERMISSION_DENIED")
+_WITH_PARAMS: Final = ("INVALID_REQUEST", "INVALID_PARAMETERS", "REQUEST_TOO_LARGE")
+
+
+class ParameterProblem(BaseModel):
+    """What is wrong with one parameter."""
+
+    param: str = Field(description="The parameter's name as it was sent.")
+    code: str
+    detail: str
+
+
+class Skipped(BaseModel):
+    """A well-formed value that was left out of a successful change."""
+
+    param: str
+    value: str
+    reason: str
+
+
+class Failure(BaseModel):
+    """Every answer to a request that was refused or failed."""
+
+    success: bool = Field(alias="_success", json_schema_extra={"const": False})
+    msg: str = Field(alias="_msg", description="A stable short code; see docs/errors.md.")
+    detail: str | None = Field(None, alias="_detail", description="A sentence for people.")
+    errors: list[ParameterProblem] | None = Field(None, alias="_errors")
+    request_id: str = Field(alias="_request_id", description="Find it in the server's log.")
+
+
+class Success(BaseModel):
+    """The answer to a change that was made."""
+
+    success: bool = Field(alias="_success", json_schema_extra={"const": True})
+    skipped: list[Skipped] | None = Field(
+        None, alias="_skipped", description="Values that were left out."
+    )
+
+
+def describe(
+    handler: Callable[..., Any],
+    method: str,
+    path: str,
+    action: Action,
+    form: type[Params],
+    answer: Any,
+    errors: Sequence[str],
+) -> dict[str, Any]:
+    """Return the arguments of ``add_api_route`` that make up the documentation."""
+    summary, _, rest = inspect.cleandoc(handler.__doc__ or "").partition("\n")
+    rest = rest.strip()
+    if action not in PUBLIC:
+        rest = f"{rest}\n\nWho may call: {RULES[action].name}.".strip()
+    named = re.findall(r"{(\w+)}", path)
+    extra: dict[str, Any] = {}
+    parameters = [_path_parameter(name) for name in named]
+    if method == "GET":
+        parameters += [_query_parameter(name, schema) for name, schema in _properties(form)]
+    elif form.model_fields:
+        extra["requestBody"] = _body(form)
+    if parameters:
+        extra["parameters"] = parameters
+    return {
+        "summary": summary.rstrip("."),
+        "description": rest,
+        "operation_id": action.value.replace(".", "_") + _variant(method, path),
+        "responses": _responses(action, form, named, answer, errors),
+        "openapi_extra": extra,
+    }
+
+
+def _variant(method: str, path: str) -> str:
+    """Tell apart the paths and verbs that lead to one action."""
+    if "keep_mailbox_days" in path:
+        return "_keeping_mailboxes"
+    return "_put" if method == "PUT" and "change_email" in path else ""
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    description, example = PATHS[name]
+    kind = {"type": "integer", "minimum": 0} if name == "number" else {"type": "string"}
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": kind,
+        "example": int(example) if name == "number" else example,
+    }
+
+
+def _properties(form: type[Params]) -> list[tuple[str, dict[str, Any]]]:
+    schema = form.model_json_schema(by_alias=True)
+    found = []
+    for name, properties in schema.get("properties", {}).items():
+        detail = {
+            key: value for key, value in properties.items() if key not in {"title", "default"}
+        }
+        remark = form.remark(name)
+        if remark:
+            detail["description"] = f"{detail.get('description', '')} {remark}".strip()
+        if detail["type"] == "integer":
+            detail["examples"] = [int(example) for example in detail.get("examples", [])]
+        found.append((name, detail))
+    return found
+
+
+def _query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    schema = dict(schema)
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": schema.pop("description", ""),
+        "schema": schema,
+    }
+
+
+def _body(form: type[Params]) -> dict[str, Any]:
+    required = form.model_json_schema(by_alias=True).get("required", [])
+    schema: dict[str, Any] = {"type": "object", "properties": dict(_properties(form))}
+    if required:
+        schema["required"] = required
+    content = {"schema": schema}
+    return {"required": bool(required), "content": {FORM: content, "application/json": content}}
+
+
+def _responses(
+    action: Action,
+    form: type[Params],
+    named: Sequence[str],
+    answer: Any,
+    errors: Sequence[str],
+) -> dict[int | str, dict[str, Any]]:
+    codes = [*_EVERYWHERE, *errors]
+    if action not in PUBLIC:
+        codes += _WITH_SESSION
+    if form.model_fields:
+        codes += _WITH_PARAMS
+    if "domain" in named:
+        codes.append("INVALID_DOMAIN_NAME")
+    if {"mail", "new_mail"} & set(named):
+        codes.append("INVALID_MAIL")
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(CODES[code].status, []).append(code)
+    responses: dict[int | str, dict[str, Any]] = {
+        200: {"model": _success(answer), "description": "Done."}
+    }
+    for status in sorted(by_status):
+        listed = ", ".join(f"`{code}`" for code in dict.fromkeys(by_status[status]))
+        responses[status] = {"model": Failure, "description": listed}
+    return responses
+
+
+def _success(answer: Any) -> type[BaseModel]:
+    if answer is None:
+        return Success
+    name = getattr(answer, "__name__", "") or re.sub(r"\W+", "", str(answer).split(".")[-1])
+    if str(answer).startswith("list"):
+        inner = answer.__args__[0]
+        name = f"{getattr(inner, '__name__', 'Item')}List".replace("str", "Name")
+    return create_model(
+        f"{name}Answer",
+        __doc__="A successful answer with data.",
+        success=(bool, Field(alias="_success", json_schema_extra={"const": True})),
+        data=(answer, Field(alias="_data")),
+    )

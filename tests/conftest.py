@@ -1,0 +1,203 @@
+"""Fixtures that every test may use: databases, and Postfix's and Dovecot's view of them.
+
+``store`` runs a test once on each kind of database (SQLite, PostgreSQL, MariaDB), emptied before
+the test; ``@pytest.mark.stores("postgresql")`` picks some. ``postfix`` and ``dovecot`` answer for
+the same ``store`` and exist for the two servers only. What is not installed is skipped, unless
+``--require`` names it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import pytest_asyncio
+
+from tests.servers import dovecot as dovecot_server
+from tests.servers import mariadb, postgresql
+from tests.servers import postfix as postfix_maps
+from tests.servers.dovecot import Dovecot
+from tests.servers.mariadb import MariadbServer
+from tests.servers.postfix import PostfixMaps
+from tests.servers.postgresql import PostgresqlServer
+from tests.servers.process import find_program, remove_directory, temporary_directory
+from tests.servers.store import STORES, Store, create_sqlite
+
+
+def _missing_chromium() -> str | None:
+    names = ("chromium", "chromedriver")
+    absent = [name for name in names if shutil.which(name) is None]
+    return f"{' and '.join(absent)} not installed" if absent else None
+
+
+def _missing_openldap() -> str | None:
+    return None if find_program("slapd") else "slapd (OpenLDAP) is not installed"
+
+
+# Why something is not available here, or None.
+MISSING: dict[str, Callable[[], str | None]] = {
+    "postgresql": postgresql.missing,
+    "mariadb": mariadb.missing,
+    "postmap": postfix_maps.missing,
+    "doveadm": dovecot_server.missing,
+    "chromium": _missing_chromium,
+    "openldap": _missing_openldap,
+}
+
+
+def need(name: str) -> None:
+    """Skip the test when a program of ``--require``'s list is not here."""
+    reason = MISSING[name]()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require",
+        default="",
+        metavar="LIST",
+        help=f"fail at once, instead of skipping, without: {','.join(MISSING)}",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "stores(*names): run on these kinds of database only")
+    config.addinivalue_line("markers", "needs(*names): skip without these programs (see --require)")
+    required = [name for name in config.getoption("--require").split(",") if name]
+    unknown = sorted(set(required) - set(MISSING))
+    if unknown:
+        raise pytest.UsageError(f"--require: {', '.join(unknown)}: not one of {', '.join(MISSING)}")
+    reasons = [f"{name}: {reason}" for name in required if (reason := MISSING[name]())]
+    if reasons:
+        raise pytest.UsageError(
+            "required for the tests but missing (scripts/install-test-servers installs it):\n  "
+            + "\n  ".join(reasons)
+        )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "selected_store" not in metafunc.fixturenames:
+        return
+    names: tuple[str, ...] = STORES
+    if {"postfix", "dovecot"} & set(metafunc.fixturenames):
+        names = tuple(name for name in names if name != "sqlite")
+    for marker in metafunc.definition.iter_markers("stores"):
+        unknown = set(marker.args) - set(STORES)
+        if unknown:
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: no such stores: {unknown}")
+        names = tuple(name for name in names if name in marker.args)
+    metafunc.parametrize("selected_store", names, ids=names, indirect=True)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            need(name)
+
+
+@pytest.fixture(scope="session")
+def store_suffix(worker_id: str) -> str:
+    """What makes the names of this worker's databases and logins unique."""
+    return f"{worker_id}_{os.getpid()}"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server for this test worker."""
+    need("postgresql")
+    server = PostgresqlServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariadbServer]:
+    """A MariaDB server for this test worker."""
+    need("mariadb")
+    server = MariadbServer()
+    yield server
+    server.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sqlite_store() -> AsyncIterator[Store]:
+    """The SQLite files of this test worker; not emptied by this fixture."""
+    directory = temporary_directory("sqlite")
+    store = await create_sqlite(directory)
+    yield store
+    await store.close()
+    remove_directory(directory)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgresql_store(
+    postgresql_server: PostgresqlServer, store_suffix: str
+) -> AsyncIterator[Store]:
+    """The PostgreSQL databases of this test worker; not emptied by this fixture."""
+    store = await postgresql_server.create_store(store_suffix)
+    yield store
+    await store.close()
+    await postgresql_server.drop_stores()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def mariadb_store(mariadb_server: MariadbServer, store_suffix: str) -> AsyncIterator[Store]:
+    """The MariaDB databases of this test worker; not emptied by this fixture."""
+    store = await mariadb_server.create_store(store_suffix)
+    yield store
+    await store.close()
+    await mariadb_server.drop_stores()
+
+
+@pytest.fixture
+def selected_store(request: pytest.FixtureRequest) -> Store:
+    """The store of this run of the test, as the test before has left it."""
+    name: str = request.param
+    if name != "sqlite":
+        need(name)
+    store: Store = request.getfixturevalue(f"{name}_store")
+    return store
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def store(selected_store: Store) -> Store:
+    """Each kind of database in turn, with nothing in it but what a fresh server has."""
+    await selected_store.reset()
+    return selected_store
+
+
+@pytest.fixture(scope="session")
+def _postfix_maps() -> Iterator[dict[str, PostfixMaps]]:
+    maps: dict[str, PostfixMaps] = {}
+    yield maps
+    for item in maps.values():
+        item.close()
+
+
+@pytest.fixture
+def postfix(store: Store, _postfix_maps: dict[str, PostfixMaps]) -> PostfixMaps:
+    """Postfix's lookups in ``store``."""
+    need("postmap")
+    if store.name not in _postfix_maps:
+        _postfix_maps[store.name] = PostfixMaps(store)
+    return _postfix_maps[store.name]
+
+
+@pytest.fixture(scope="session")
+def _dovecots() -> Iterator[dict[str, Dovecot]]:
+    dovecots: dict[str, Dovecot] = {}
+    yield dovecots
+    for item in dovecots.values():
+        item.close()
+
+
+@pytest.fixture
+def dovecot(store: Store, _dovecots: dict[str, Dovecot]) -> Dovecot:
+    """A running Dovecot that finds its users in ``store``."""
+    need("doveadm")
+    if store.name not in _dovecots:
+        _dovecots[store.name] = Dovecot(store)
+    return _dovecots[store.name]

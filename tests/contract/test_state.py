@@ -1,0 +1,620 @@
+"""The state database: sessions, login attempts, locks, migrations, on every kind of server."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import event, text
+
+from iredapi.state import (
+    LockLost,
+    LockTimeout,
+    Role,
+    State,
+    StateUnavailable,
+    WrongDatabase,
+    migrate,
+)
+from iredapi.state.connections import Connections
+from iredapi.state.sessions import hash_id
+from iredapi.state.tables import as_key, metadata
+from tests.servers.store import Store
+
+TABLES = ("sessions", "login_attempts", "locks", "alembic_version")
+ADMIN: tuple[str, Role, str, str] = ("postmaster@example.com", "global", "f" * 64, "192.0.2.1")
+
+
+class Clock:
+    """Seconds since the epoch, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.25
+
+    def __call__(self) -> float:
+        return self.now
+
+
+Open = Callable[..., Awaitable[State]]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest_asyncio.fixture
+async def opened(store: Store, clock: Clock) -> AsyncIterator[Open]:
+    """Opens a State with the test's clock; closes it, and checks that nothing is in use."""
+    states: list[State] = []
+
+    async def open_state(**options: Any) -> State:
+        state = await State.open(store.state, **{"clock": clock, **options})
+        states.append(state)
+        return state
+
+    yield open_state
+    for state in states:
+        await state.locks.close()
+        for engine in (state.connections._engine, state.connections._writer):
+            assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        await state.close()
+
+
+@pytest_asyncio.fixture
+async def state(opened: Open) -> State:
+    return await opened()
+
+
+async def drop_tables(store: Store) -> None:
+    async with store.connect("state") as connection:
+        for table in TABLES:
+            await connection.execute(text(f"DROP TABLE IF EXISTS {table}"))
+
+
+async def count(store: Store, table: str) -> int:
+    rows = await store.rows(f"SELECT count(*) AS n FROM {table}", "state")
+    return int(rows[0]["n"])
+
+
+@asynccontextmanager
+async def statements(state: State) -> AsyncIterator[list[str]]:
+    """The statements that are sent."""
+    sent: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        sent.append(statement)
+
+    engine = state.connections._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+# Migrations
+
+
+async def test_tables_are_what_the_migrations_make(store: Store, opened: Open) -> None:
+    await drop_tables(store)
+    state = await opened()
+
+    def differences(connection: Any) -> list[Any]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))
+
+    async with state.connections.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_parallel_migrations(store: Store) -> None:
+    await drop_tables(store)
+    states = await asyncio.gather(*(State.open(store.state) for _ in range(8)))
+    for state in states:
+        await state.ping()
+        await state.close()
+    assert await count(store, "alembic_version") == 1
+
+
+async def test_parallel_migrations_by_processes(store: Store) -> None:
+    await drop_tables(store)
+    program = (
+        "import asyncio, sys; from iredapi.state import State\n"
+        "async def main():\n"
+        "    state = await State.open(sys.argv[1]); await state.ping(); await state.close()\n"
+        "asyncio.run(main())\n"
+    )
+    replicas = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, store.state, stderr=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    for replica in replicas:
+        _, errors = await replica.communicate()
+        assert (replica.returncode, errors) == (0, b"")
+    assert await count(store, "alembic_version") == 1
+
+
+async def test_up_to_date_takes_no_lock(opened: Open) -> None:
+    state = await opened()
+    async with statements(state) as sent:
+        await migrate.migrate(state.connections)
+    assert not [one for one in sent if "lock" in one.lower() or "IMMEDIATE" in one]
+
+
+async def test_broken_migration_is_continued(store: Store, opened: Open) -> None:
+    await opened()
+    await store.execute("DROP TABLE locks", "state")
+    await store.execute("DELETE FROM alembic_version", "state")
+    state = await opened()
+    async with state.locks.hold("a"):
+        pass
+    assert await count(store, "alembic_version") == 1
+
+
+async def test_foreign_tables_are_left_alone(store: Store, opened: Open) -> None:
+    """iRedAdmin has a table of sessions, too."""
+    await drop_tables(store)
+    await store.execute("CREATE TABLE sessions (session_id CHAR(128) PRIMARY KEY)", "state")
+    try:
+        with pytest.raises(WrongDatabase, match="sessions"):
+            await opened()
+    finally:
+        await drop_tables(store)
+
+
+async def test_newer_database_is_refused(store: Store, opened: Open) -> None:
+    await opened()
+    await store.execute("UPDATE alembic_version SET version_num = '9999'", "state")
+    try:
+        with pytest.raises(WrongDatabase, match="9999"):
+            await opened()
+    finally:
+        await drop_tables(store)
+
+
+# Connections
+
+
+@pytest.mark.stores("postgresql", "mariadb")
+async def test_server_away(store: Store) -> None:
+    url = store.state.rpartition("@")[0] + "@127.0.0.1:1/iredapi"
+    with pytest.raises(StateUnavailable):
+        await State.open(url)
+
+
+@pytest.mark.stores("postgresql", "mariadb")
+async def test_wrong_password(store: Store) -> None:
+    head, _, tail = store.state.rpartition("@")
+    with pytest.raises(StateUnavailable):
+        await State.open(f"{head}wrong@{tail}")
+
+
+@pytest.mark.stores("postgresql", "mariadb")
+async def test_lost_connections_are_replaced(store: Store, state: State) -> None:
+    session_id = await state.sessions.create(*ADMIN)
+    kill = {
+        "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
+        "mariadb": "KILL CONNECTION_ID()",
+    }
+    with pytest.raises(Exception):  # noqa: B017, PT011
+        async with state.connections.connect() as connection:
+            await connection.execute(text(kill[store.name]))
+    assert await state.sessions.load(session_id)
+
+
+@pytest.mark.stores("sqlite")
+async def test_sqlite_file(store: Store, state: State, tmp_path: Any) -> None:
+    async with state.connections.connect() as connection:
+        mode = await connection.scalar(text("PRAGMA journal_mode"))
+        patience = await connection.scalar(text("PRAGMA busy_timeout"))
+    assert (mode, patience) == ("wal", 30000)
+    path = tmp_path / "new.db"
+    other = await State.open(f"sqlite:///{path}")
+    await other.close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(ValueError, match="path of a file"):
+        await State.open("sqlite://")
+
+
+async def test_transaction_rolls_back(store: Store, state: State) -> None:
+    async def work(connection: Any) -> None:
+        await connection.execute(text("INSERT INTO locks VALUES ('a', 'b', 1)"))
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await state.connections.transact(work)
+    assert await count(store, "locks") == 0
+
+
+async def test_cancelled_writers_leave_nothing_behind(state: State) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for pause in (0.0, 0.001, 0.004):
+            begin = state.attempts.begin
+            tasks = [asyncio.create_task(begin([f"k{n % 5}"])) for n in range(40)]
+            for task in tasks[1::2]:
+                await asyncio.sleep(pause)
+                task.cancel()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {type(answer) for answer in answers[::2]} == {int}
+        gc.collect()
+    assert await asyncio.wait_for(state.attempts.begin(["afterwards"]), 10) == 0
+
+
+# Sessions
+
+
+async def test_session(store: Store, state: State, clock: Clock) -> None:
+    session_id = await state.sessions.create(*ADMIN)
+    assert len(session_id) == 43
+    session = await state.sessions.load(session_id)
+    assert session is not None
+    assert (session.username, session.role, session.credential, session.client) == ADMIN
+    assert (session.created, session.seen) == (clock.now, clock.now)
+    assert session.expires == clock.now + 43200
+    assert session.id_hash == hash_id(session_id)
+    rows = await store.rows("SELECT * FROM sessions", "state")
+    assert session_id not in str(rows)
+
+
+async def test_load_is_one_select(state: State) -> None:
+    session_id = await state.sessions.create(*ADMIN)
+    async with statements(state) as sent:
+        await state.sessions.load(session_id)
+    assert len(sent) == 1
+
+
+async def test_session_idle(state: State, clock: Clock) -> None:
+    session_id = await state.sessions.create(*ADMIN)
+    clock.now += 1799
+    assert await state.sessions.load(session_id)
+    clock.now += 1799
+    assert await state.sessions.load(session_id)
+    clock.now += 1800
+    assert await state.sessions.load(session_id) is None
+
+
+async def test_session_absolute(state: State, clock: Clock) -> None:
+    session_id = await state.sessions.create(*ADMIN)
+    for _ in range(42):
+        clock.now += 1000
+        assert await state.sessions.load(session_id)
+    clock.now += 1200
+    assert await state.sessions.load(session_id) is None
+
+
+async def test_session_slides_once_a_minute(state: State, clock: Clock) -> None:
+    start = clock.now
+    session_id = await state.sessions.create(*ADMIN)
+    clock.now += 59
+    session = await state.sessions.load(session_id)
+    assert session is not None
+    assert session.seen == start
+    clock.now += 1
+    async with statements(state) as sent:
+        loaded = await asyncio.gather(*(state.sessions.load(session_id) for _ in range(10)))
+    assert all(session and session.seen == clock.now for session in loaded)
+    again = await state.sessions.load(session_id)
+    assert again is not None
+    assert again.seen == clock.now
+    assert sum("UPDATE" in one for one in sent) >= 1
+    async with statements(state) as sent:
+        await state.sessions.load(session_id)
+    assert not [one for one in sent if "UPDATE" in one]
+
+
+async def test_ended_elsewhere_at_once(opened: Open, clock: Clock) -> None:
+    here, there = await opened(), await opened()
+    session_id = await here.sessions.create(*ADMIN)
+    assert await there.sessions.load(session_id)
+    assert await there.sessions.end(session_id) is True
+    assert await here.sessions.load(session_id) is None
+    assert await here.sessions.end(session_id) is False
+
+
+async def test_sliding_does_not_resurrect(
+    store: Store, opened: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = await opened(), await opened()
+    session_id = await here.sessions.create(*ADMIN)
+    clock.now += 100
+    select = here.sessions._select
+
+    async def select_then_end(id_hash: str) -> Any:
+        session = await select(id_hash)
+        await there.sessions.end(session_id)
+        return session
+
+    monkeypatch.setattr(here.sessions, "_select", select_then_end)
+    assert await here.sessions.load(session_id) is None
+    assert await count(store, "sessions") == 0
+
+
+async def test_end_all(opened: Open) -> None:
+    here, there = await opened(), await opened()
+    mine = [await here.sessions.create(*ADMIN) for _ in range(3)]
+    other = await here.sessions.create("other@example.com", "normal", "e" * 64, "::1")
+    assert await there.sessions.end_all("postmaster@example.com") == 3
+    assert [await here.sessions.load(session_id) for session_id in mine] == [None] * 3
+    assert await here.sessions.load(other)
+    assert await here.sessions.end_all("OTHER@example.com") == 0
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        *("", "a", "a" * 43, "a" * 44, "a" * 43 + "\n", "x" * 1_000_000),
+        *("ä" * 43, "\0" * 43, "\ud800" * 43, "' OR 1=1 --" + "a" * 32),
+    ],
+    ids=lambda hostile: ascii(hostile)[:12],
+)
+async def test_hostile_ids(state: State, hostile: str) -> None:
+    assert await state.sessions.load(hostile) is None
+    assert await state.sessions.end(hostile) is False
+
+
+async def test_purge(store: Store, state: State, clock: Clock) -> None:
+    await state.sessions.create(*ADMIN)
+    clock.now += 1000
+    living = await state.sessions.create(*ADMIN)
+    clock.now += 1000
+    assert await count(store, "sessions") == 2
+    assert await state.sessions.purge() == 1
+    assert await state.sessions.load(living)
+    clock.now += 1800
+    await state.sessions.create(*ADMIN)
+    assert await count(store, "sessions") == 1
+
+
+# Login attempts
+
+
+async def test_parallel_attempts_are_exactly_the_limit(opened: Open) -> None:
+    states = [await opened(), await opened()]
+    keys = ["user:a@example.com", "addr:192.0.2.1"]
+    answers = await asyncio.gather(*(states[n % 2].attempts.begin(keys) for n in range(50)))
+    assert answers.count(0) == 10
+    assert {answer for answer in answers if answer} == {900}
+
+
+async def test_parallel_attempts_from_many_addresses(opened: Open) -> None:
+    """Keys in every order, shared and not: no deadlock, and none passes the limit."""
+    states = [await opened(throttle_limit=7), await opened(throttle_limit=7)]
+
+    def keys(n: int) -> list[str]:
+        account, address = "user:b@example.com", f"addr:{n % 25}"
+        return [account, address] if n % 3 else [address, account]
+
+    answers = await asyncio.gather(*(states[n % 2].attempts.begin(keys(n)) for n in range(50)))
+    assert answers.count(0) == 7
+
+
+async def test_one_key_at_its_limit_counts_nothing(store: Store, opened: Open) -> None:
+    state = await opened(throttle_limit=2)
+    for account in ("a", "b"):
+        assert await state.attempts.begin([account, "address"]) == 0
+    assert await state.attempts.begin(["c", "address"]) == 900
+    rows = await store.rows("SELECT * FROM login_attempts WHERE count = 2", "state")
+    assert len(rows) == 1
+    assert await count(store, "login_attempts") == 3
+    assert await state.attempts.begin(["a", "elsewhere"]) == 0
+
+
+async def test_window(opened: Open, clock: Clock) -> None:
+    state = await opened(throttle_limit=2, throttle_window=100)
+    assert await state.attempts.begin(["a"]) == 0
+    clock.now += 30
+    assert await state.attempts.begin(["a"]) == 0
+    for wait in (70, 60, 50):
+        assert await state.attempts.begin(["a"]) == wait
+        clock.now += 10
+    clock.now += 39.5
+    assert await state.attempts.begin(["a"]) == 1
+    clock.now += 0.5
+    assert await state.attempts.begin(["a"]) == 0
+    assert await state.attempts.begin(["a"]) == 0
+    assert await state.attempts.begin(["a"]) == 100
+
+
+async def test_window_of_a_replica_that_is_ahead(opened: Open, clock: Clock) -> None:
+    state = await opened(throttle_limit=1)
+    assert await state.attempts.begin(["a"]) == 0
+    clock.now -= 5
+    assert await state.attempts.begin(["a"]) == 900
+
+
+async def test_success_clears_the_account_only(opened: Open) -> None:
+    state = await opened(throttle_limit=3)
+    keys = ["account", "address"]
+    assert await state.attempts.begin(keys) == 0
+    assert await state.attempts.begin(keys) == 0
+    for _ in range(5):
+        assert await state.attempts.begin(keys) == 0
+        await state.attempts.succeeded(keys)
+    # Two failures are left for the address, none for the account.
+    assert await state.attempts.begin(["other", "address"]) == 0
+    assert await state.attempts.begin(["other", "address"]) > 0
+    for _ in range(3):
+        assert await state.attempts.begin(["account"]) == 0
+    assert await state.attempts.begin(["account"]) > 0
+
+
+async def test_withdrawn_attempts_do_not_count(opened: Open) -> None:
+    state = await opened(throttle_limit=1)
+    for _ in range(3):
+        assert await state.attempts.begin(["account", "address"]) == 0
+        await state.attempts.withdraw(["account", "address"])
+    await state.attempts.withdraw(["account"])
+    assert await state.attempts.begin(["account"]) == 0
+    assert await state.attempts.begin(["account"]) > 0
+
+
+async def test_parallel_logins(opened: Open) -> None:
+    """Right passwords, all at once from one address, with room for all of them."""
+    states = [await opened(throttle_limit=40), await opened(throttle_limit=40)]
+
+    async def login(number: int) -> int:
+        attempts = states[number % 2].attempts
+        keys = [f"user{number % 4}", "address"]
+        wait = await attempts.begin(keys)
+        if not wait:
+            await attempts.succeeded(keys)
+        return wait
+
+    assert await asyncio.gather(*(login(n) for n in range(40))) == [0] * 40
+    row = (await states[0].connections.read(text("SELECT count FROM login_attempts")))[0]
+    assert row[0] == 0
+
+
+@pytest.mark.parametrize("key", ["k" * 400, "\0", "\ud800", "ä", "a ", "", "%s :x ' \\"], ids=ascii)
+async def test_hostile_keys(opened: Open, key: str) -> None:
+    state = await opened(throttle_limit=1)
+    assert await state.attempts.begin(["a", "A"]) == 0
+    assert await state.attempts.begin([key, key]) == 0
+    assert await state.attempts.begin([key]) > 0
+    await state.attempts.succeeded([key])
+    assert await state.attempts.begin([key]) == 0
+
+
+async def test_no_keys(state: State) -> None:
+    assert await state.attempts.begin([]) == 0
+    await state.attempts.succeeded([])
+
+
+async def test_old_windows_are_removed(store: Store, state: State, clock: Clock) -> None:
+    await state.attempts.begin(["a", "b"])
+    clock.now += 1000
+    await state.attempts.begin(["c"])
+    assert await count(store, "login_attempts") == 1
+
+
+def test_stored_keys() -> None:
+    assert as_key("user:a@example.com", 320) == "user:a@example.com"
+    assert len(as_key("x" * 321, 320)) == 71
+    assert as_key("a", 320) != as_key("a ", 320)
+
+
+# Locks
+
+
+async def test_lock_excludes(opened: Open) -> None:
+    states = [await opened(), await opened()]
+    inside = most = 0
+
+    async def work(number: int) -> None:
+        nonlocal inside, most
+        async with states[number % 2].locks.hold("a", wait=30):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.002)
+            inside -= 1
+
+    await asyncio.gather(*(work(n) for n in range(50)))
+    assert most == 1
+
+
+async def test_lock_timeout(store: Store, opened: Open) -> None:
+    here, there = await opened(), await opened()
+    async with here.locks.hold("a") as lease:
+        lease.check()
+        for locks in (here.locks, there.locks):
+            with pytest.raises(LockTimeout):
+                async with locks.hold("a", wait=0.05):
+                    pass
+        async with there.locks.hold("b", wait=0):
+            pass
+        lease.check()
+    async with there.locks.hold("a", wait=0):
+        pass
+    assert await count(store, "locks") == 0
+
+
+async def test_expired_lease_is_taken_over(store: Store, opened: Open, clock: Clock) -> None:
+    crashed, living = await opened(), await opened()
+    async with crashed.locks.hold("a", lease=30) as old:
+        clock.now += 30
+        async with living.locks.hold("a", wait=0) as new:
+            with pytest.raises(LockLost):
+                old.check()
+            await crashed.locks._renew(old, 30)
+            assert old.lost
+            new.check()
+            await crashed.locks._release(old)
+            assert await count(store, "locks") == 1
+    assert await count(store, "locks") == 0
+
+
+async def test_lease_is_renewed(store: Store, opened: Open, clock: Clock) -> None:
+    here, there = await opened(), await opened()
+    async with here.locks.hold("a", lease=0.3) as lease:
+        first = lease.expires
+        clock.now += 0.2
+        await asyncio.sleep(0.5)
+        assert lease.expires > first
+        clock.now += 0.2
+        lease.check()
+        with pytest.raises(LockTimeout):
+            async with there.locks.hold("a", wait=0):
+                pass
+
+
+async def test_released_when_the_work_fails_or_is_cancelled(store: Store, state: State) -> None:
+    with pytest.raises(KeyError):
+        async with state.locks.hold("a"):
+            raise KeyError
+    started = asyncio.Event()
+
+    async def work() -> None:
+        async with state.locks.hold("a"):
+            started.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await started.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with state.locks.hold("a", wait=5):
+        pass
+    assert await count(store, "locks") == 0
+
+
+async def test_lock_with_a_long_name(state: State) -> None:
+    async with state.locks.hold("ä" * 1000), state.locks.hold("ä" * 1001, wait=0):
+        pass
+
+
+async def test_ping_and_close(store: Store) -> None:
+    state = await State.open(store.state)
+    await state.ping()
+    await state.close()
+    await state.close()
+
+
+async def test_limits_must_be_positive(store: Store) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        await State.open(store.state, throttle_limit=0)
+
+
+async def test_connections_normalise_urls(store: Store) -> None:
+    short = store.state
+    for driver in ("+aiosqlite", "+asyncpg", "+aiomysql"):
+        short = short.replace(driver, "", 1)
+    connections = await Connections.open(short.replace("?charset=utf8mb4", ""))
+    assert await connections.read(text("SELECT 1"))
+    await connections.close()

@@ -1,0 +1,244 @@
+"""A private MariaDB server (or one that runs elsewhere), and stores on it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.servers.process import (
+    Daemon,
+    ServerError,
+    find_program,
+    free_port,
+    is_root,
+    remove_directory,
+    run,
+    temporary_directory,
+)
+from tests.servers.store import (
+    DATABASES,
+    KEPT_TABLES,
+    Database,
+    Resetter,
+    Store,
+    create_tables,
+)
+
+ENVIRONMENT = "IREDAPI_TEST_MARIADB_URL"
+DRIVER = "mysql+aiomysql"
+QUERY = {"charset": "utf8mb4"}
+
+ROWS = "SELECT, INSERT, UPDATE, DELETE"
+# Login and rights for each database: no DDL, no temporary tables, no locks in most.
+OWNERS: dict[Database, tuple[str, str]] = {
+    "vmail": ("vmailadmin", ROWS),
+    "amavisd": ("amavisd", ROWS),
+    "iredapd": ("iredapd", "ALL PRIVILEGES"),
+    "iredadmin": ("iredadmin", ROWS),
+    "state": ("iredapi", "ALL PRIVILEGES"),
+}
+NAMES: dict[Database, str] = {name: name for name in DATABASES} | {"state": "iredapi_state"}
+
+# Nothing survives the tests, so nothing has to reach the disk.
+SETTINGS = [
+    "--bind-address=127.0.0.1",
+    "--skip-name-resolve",
+    "--skip-log-bin",
+    "--performance-schema=OFF",
+    "--character-set-server=utf8mb4",
+    "--collation-server=utf8mb4_general_ci",
+    "--innodb-buffer-pool-size=64M",
+    "--innodb-log-file-size=16M",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-flush-method=nosync",
+    "--innodb-doublewrite=OFF",
+    "--innodb-lock-wait-timeout=10",
+    "--key-buffer-size=1M",
+    "--aria-pagecache-buffer-size=8M",
+    "--max-connections=200",
+]
+
+
+def missing() -> str | None:
+    """Why there can be no MariaDB here, or None."""
+    if os.environ.get(ENVIRONMENT):
+        return None
+    if find_program("mariadbd") and find_program("mariadb-install-db"):
+        return None
+    return f"MariaDB is not installed and {ENVIRONMENT} is not set"
+
+
+def _says_ready(log: Path) -> bool:
+    return log.exists() and b"ready for connections" in log.read_bytes()
+
+
+class _MariadbResetter(Resetter):
+    # ALTER TABLE ... AUTO_INCREMENT = 1 takes ten milliseconds per table.
+    restarts_ids = False
+
+    async def empty(self, store: Store) -> None:
+        schemas = [make_url(url).database for url in store.admin.values()]
+        async with store.connect("vmail") as connection:
+            tables = await connection.execute(
+                text(
+                    "SELECT table_schema, table_name FROM information_schema.tables"
+                    " WHERE table_schema IN :schemas AND table_type = 'BASE TABLE'"
+                ).bindparams(bindparam("schemas", expanding=True)),
+                {"schemas": schemas},
+            )
+            found = [f"`{schema}`.`{name}`" for schema, name in tables if name not in KEPT_TABLES]
+            await connection.exec_driver_sql("SET foreign_key_checks = 0, lock_wait_timeout = 10")
+            for name in found:
+                await connection.exec_driver_sql(f"DELETE FROM {name}")
+            await connection.exec_driver_sql("SET foreign_key_checks = 1")
+
+
+class MariadbServer:
+    """Starts at construction; ``await create_store(suffix)`` gives a set of databases."""
+
+    def __init__(self) -> None:
+        self._daemon: Daemon | None = None
+        self._directory: Path | None = None
+        self._created: list[str] = []
+        self._users: list[str] = []
+        external = os.environ.get(ENVIRONMENT)
+        self.admin = (
+            make_url(external).set(drivername=DRIVER, query=QUERY) if external else self._start()
+        )
+
+    def _start(self) -> URL:
+        program = find_program("mariadbd")
+        installer = find_program("mariadb-install-db")
+        if program is None or installer is None:
+            raise ServerError(missing())
+        user = "mysql" if is_root() else None
+        directory = self._directory = temporary_directory("my", user)
+        data = directory / "data"
+        made = run(
+            [
+                installer,
+                "--no-defaults",
+                f"--datadir={data}",
+                "--skip-test-db",
+                "--skip-name-resolve",
+                "--auth-root-authentication-method=normal",
+                "--innodb-log-file-size=16M",
+                "--innodb-flush-log-at-trx-commit=0",
+            ],
+            user=user,
+        )
+        if made.returncode != 0:
+            raise ServerError(f"mariadb-install-db: {made.stdout}{made.stderr}")
+        password = secrets.token_hex(16)
+        accounts = directory / "accounts.sql"
+        accounts.write_text(
+            "DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';\n"
+            "FLUSH PRIVILEGES;\n"
+            f"CREATE USER admin@'%' IDENTIFIED BY '{password}';\n"
+            "GRANT ALL PRIVILEGES ON *.* TO admin@'%' WITH GRANT OPTION;\n",
+            encoding="ascii",
+        )
+        accounts.chmod(0o644)
+        for attempt in range(3):
+            port = free_port()
+            log = directory / f"log{attempt}"
+            try:
+                self._daemon = Daemon.start(
+                    [
+                        program,
+                        "--no-defaults",
+                        f"--datadir={data}",
+                        f"--socket={directory / 'socket'}",
+                        f"--pid-file={directory / 'pid'}",
+                        f"--port={port}",
+                        f"--init-file={accounts}",
+                        *SETTINGS,
+                    ],
+                    log=log,
+                    user=user,
+                    # The data is thrown away: no need for an orderly shutdown.
+                    stop_signal=signal.SIGKILL,
+                    # The port is open earlier, but the accounts are not there yet.
+                    ready=partial(_says_ready, log),
+                )
+            except ServerError:
+                # Somebody may have taken the port in between.
+                if attempt == 2:
+                    raise
+                continue
+            break
+        accounts.unlink()
+        return URL.create(DRIVER, "admin", password, "127.0.0.1", port, "mysql", QUERY)
+
+    async def _administer(self, *statements: str) -> None:
+        engine = create_async_engine(self.admin)
+        try:
+            async with engine.connect() as connection:
+                for statement in statements:
+                    # Percent signs are for the driver.
+                    await connection.exec_driver_sql(statement.replace("%", "%%"))
+        finally:
+            await engine.dispose()
+
+    async def create_store(self, suffix: str) -> Store:
+        """New databases ``vmail_<suffix>`` … with logins of the same kind of name."""
+        users = [*(user for user, _ in OWNERS.values()), "vmail"]
+        passwords = {user: secrets.token_hex(8) for user in users}
+        statements = [
+            f"CREATE USER {user}_{suffix}@'%' IDENTIFIED BY '{passwords[user]}'" for user in users
+        ]
+        for database, (user, rights) in OWNERS.items():
+            name = f"{NAMES[database]}_{suffix}"
+            statements += [
+                f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+                f"GRANT {rights} ON {name}.* TO {user}_{suffix}@'%'",
+            ]
+        statements.append(f"GRANT SELECT ON vmail_{suffix}.* TO vmail_{suffix}@'%'")
+        self._created += [f"{NAMES[database]}_{suffix}" for database in DATABASES]
+        self._users += [f"{user}_{suffix}" for user in users]
+        await self._administer(*statements)
+
+        def url(database: Database, user: str) -> str:
+            return self.admin.set(
+                username=f"{user}_{suffix}",
+                password=passwords[user],
+                database=f"{NAMES[database]}_{suffix}",
+            ).render_as_string(hide_password=False)
+
+        store = Store(
+            name="mariadb",
+            **{str(name): url(name, user) for name, (user, _) in OWNERS.items()},  # type: ignore[arg-type]
+            admin={
+                name: self.admin.set(database=f"{NAMES[name]}_{suffix}").render_as_string(
+                    hide_password=False
+                )
+                for name in DATABASES
+            },
+            vmail_reader=url("vmail", "vmail"),
+            resetter=_MariadbResetter(),
+        )
+        for database in DATABASES:
+            async with store.connect(database) as connection:
+                await create_tables(connection, database)
+        return store
+
+    async def drop_stores(self) -> None:
+        """Leave nothing behind on a server that runs elsewhere."""
+        if self._daemon is None:
+            await self._administer(
+                *(f"DROP DATABASE IF EXISTS {name}" for name in self._created),
+                *(f"DROP USER IF EXISTS {name}@'%'" for name in self._users),
+            )
+
+    def stop(self) -> None:
+        if self._daemon is not None:
+            self._daemon.stop()
+        if self._directory is not None:
+            remove_directory(self._directory)

@@ -1,0 +1,154 @@
+"""The files for operation: they parse, and name only settings and commands that exist."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+
+from iredapi.settings import Settings, load
+
+ROOT = Path(__file__).parents[2]
+FILES = [
+    "Dockerfile",
+    "docker-compose.yml",
+    "README.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "deploy").iterdir()),
+]
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    assert isinstance(document, dict)
+    return document
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_names_of_settings_exist(name: str) -> None:
+    known = {f"IREDAPI_{field.upper()}" for field in Settings.model_fields}
+    used = set(re.findall(r"IREDAPI_[A-Z0-9_]*[A-Z0-9]", (ROOT / name).read_text(encoding="utf-8")))
+    assert used <= known
+
+
+def test_compose_is_well_formed(compose: dict[str, Any]) -> None:
+    keys = {
+        "build", "image", "restart", "read_only", "tmpfs", "cap_drop", "security_opt", "ports",
+        "environment", "depends_on", "profiles", "volumes", "healthcheck",
+    }  # fmt: skip
+    services = compose["services"]
+    assert {key for key in compose if not key.startswith("x-")} == {"services", "volumes"}
+    assert {"api", "postgresql", "api-mariadb", "mariadb"} == services.keys()
+    for service in services.values():
+        assert service.keys() <= keys
+        assert "image" in service
+        for other in service.get("depends_on", {}):
+            # A service without a profile must not need one with a profile.
+            assert set(services[other].get("profiles", [])) <= set(service.get("profiles", []))
+            assert "healthcheck" in services[other]
+        for volume in service.get("volumes", []):
+            assert volume.split(":")[0] in compose["volumes"]
+        assert all(isinstance(value, str) for value in service.get("environment", {}).values())
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_compose_has_no_default_secrets(compose: dict[str, Any]) -> None:
+    for text in _texts(compose):
+        for name, rest in re.findall(r"\$\{([A-Z_]+)([^}]*)\}", text):
+            if "PASSWORD" in name or name == "IREDAPI_VMAIL_URL":
+                assert re.fullmatch(r":\?.{20,}", rest), text
+    for service in compose["services"].values():
+        for name, value in service.get("environment", {}).items():
+            if name.endswith("_PASSWORD") and name != "MARIADB_RANDOM_ROOT_PASSWORD":
+                assert value.startswith("${"), name
+
+
+def test_compose_settings_load(compose: dict[str, Any], tmp_path: Path) -> None:
+    given = {"IREDAPI_VMAIL_URL": "mysql://vmailadmin:x@mail/vmail", "STATE_PASSWORD": "x"}
+
+    def substitute(match: re.Match[str]) -> str:
+        name, default = match[1], match[2] or ""
+        return given.get(name, default.removeprefix(":-"))
+
+    variable = re.compile(r"\$\{([A-Z_]+)(:[-?][^}]*)?\}")
+    for service in ("api", "api-mariadb"):
+        environment = compose["services"][service]["environment"]
+        lines = [f'{n}="{variable.sub(substitute, value)}"' for n, value in environment.items()]
+        path = tmp_path / f"{service}.env"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        settings = load(path)
+        assert not settings.uses_sqlite
+        assert settings.workers == 2
+
+
+def test_env_example_loads() -> None:
+    path = ROOT / "deploy" / "iredapi.env.example"
+    settings = load(path)
+    assert not settings.embedded
+    assert None not in dotenv_values(path, interpolate=False).values()
+
+
+def test_unit_is_well_formed() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(ROOT / "deploy" / "iredapi.service", encoding="utf-8")
+    assert unit.sections() == ["Unit", "Service", "Install"]
+    service = unit["Service"]
+    assert service["EnvironmentFile"] == "/etc/iredapi/iredapi.env"
+    assert service["User"] == "iredapi"
+    assert service["StateDirectory"] == "iredapi"
+    assert service["ExecStart"].endswith("/iredapi serve")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_unit_is_accepted_by_systemd(tmp_path: Path) -> None:
+    text = (ROOT / "deploy" / "iredapi.service").read_text(encoding="utf-8")
+    # What is not on this machine: the program and the account.
+    text = text.replace("/opt/iredapi/bin/iredapi", shutil.which("true") or "/bin/true")
+    text = text.replace("User=iredapi", "User=root").replace("Group=iredapi", "Group=root")
+    (tmp_path / "iredapi.service").write_text(text, encoding="utf-8")
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / "iredapi.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in checked.stderr.splitlines() if "iredapi.service" in line]
+    assert (checked.returncode, ours) == (0, [])
+
+
+def test_dockerfile_runs_without_root_and_development_dependencies() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    final = text.split("\nFROM ")[-1]
+    assert re.search(r"^USER (?!root)\w+$", final, re.MULTILINE)
+    assert "HEALTHCHECK" in final
+    assert "[dev]" not in text
+    assert final.startswith("python:3.13-slim")
+
+
+def test_nginx_passes_both_prefixes() -> None:
+    text = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    assert re.findall(r"^location \^~ (\S+) \{$", text, re.MULTILINE) == [
+        f"{prefix}/" for prefix in Settings().prefixes
+    ]
+    assert text.count("{") - text.count("{ …") == text.count("}") - text.count("… }")
+    assert text.count("X-Forwarded-For $proxy_add_x_forwarded_for;") == 2
+    assert text.count("X-Forwarded-Proto $scheme;") == 2

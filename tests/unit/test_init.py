@@ -1,0 +1,408 @@
+"""The env file made from iRedAdmin's settings: what is read, mapped and written."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
+
+from iredapi import init
+from iredapi.settings import ConfigurationError, Settings, load
+
+# As the installer leaves it: names occur twice, the real values are appended.
+SAMPLE = '''
+"""Configuration of the panel."""
+from libs.default_settings import *
+
+############################
+# General settings.
+#
+webmaster = 'postmaster@example.com'
+default_language = 'en_US'
+storage_base_directory = '/var/vmail/vmail1/'
+default_mta_transport = 'dovecot'
+min_passwd_length = 10
+max_passwd_length = "0"
+
+backend = 'mysql'
+vmail_db_host = '127.0.0.1'
+vmail_db_port = "3307"
+vmail_db_name = 'vmail'
+vmail_db_user = 'vmailadmin'
+vmail_db_password = 'placeholder'
+
+iredadmin_db_host = 'localhost'
+iredadmin_db_port = 3306
+iredadmin_db_name = 'iredadmin'
+iredadmin_db_user = 'iredadmin'
+iredadmin_db_password = "it's"
+
+amavisd_enable_logging = True
+amavisd_db_host = ''
+amavisd_db_port = ''
+amavisd_db_name = ''
+amavisd_db_user = ''
+amavisd_db_password = 'pw'
+
+iredapd_enabled = True
+iredapd_db_host = '10.0.0.7'
+iredapd_db_port = '3306'
+iredapd_db_name = 'iredapd'
+iredapd_db_user = 'iredapd'
+iredapd_db_password = 'pw'
+
+mlmmjadmin_api_auth_token = ''
+if True:
+    vmail_db_password = 'not at the top level'
+
+vmail_db_password = "p@ss:/?#[]%+ $x${y}'\\"\\\\`é"
+mlmmjadmin_api_auth_token = 't#ok"en \\\\ ${HOME} $x'
+DEFAULT_PASSWORD_SCHEME = 'BCRYPT'
+print("never executed")
+raise SystemExit
+'''
+
+PASSWORD = "p@ss:/?#[]%+ $x${y}'\"\\`é"
+TOKEN = 't#ok"en \\ ${HOME} $x'
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Write:
+    def write(*lines: str, sample: str = SAMPLE) -> Path:
+        path = tmp_path / "settings.py"
+        path.write_text(sample + "\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+def mapped(path: Path) -> dict[str, str]:
+    return init.configuration(init.read_iredadmin(path)).values
+
+
+def warned(path: Path) -> str:
+    return "\n".join(init.configuration(init.read_iredadmin(path)).warnings)
+
+
+# Reading
+
+
+def test_the_last_literal_wins_and_nothing_is_executed(source: Write) -> None:
+    found = init.read_iredadmin(source())
+    assert found.values["vmail_db_password"] == PASSWORD
+    assert found.values["mlmmjadmin_api_auth_token"] == TOKEN
+
+
+def test_every_kind_of_literal_is_read(source: Write) -> None:
+    found = init.read_iredadmin(
+        source("a = b = 'x' 'y'", "c: int = 3", "d = ['x', 'y']", "e = -1", "f = open('x')")
+    )
+    assert {name: found.values.get(name) for name in "abcdef"} == {
+        "a": "xy", "b": "xy", "c": 3, "d": ["x", "y"], "e": -1, "f": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"server {\n  listen 443 'secret';\n}\n", b"\0\0", b"# coding: nonsense\n", b"(" * 5000],
+)
+def test_what_is_not_python_is_refused_without_showing_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "settings.py"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="not a Python file") as refused:
+        init.read_iredadmin(path)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        init.read_iredadmin(tmp_path / "settings.py")
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("x = 1", ["`backend`", "`vmail_db_password`"]),
+        ("backend = 'mysql'", ["`vmail_db_password`"]),
+        ("backend = 'pgsql'\nvmail_db_password = ''", ["`vmail_db_password`"]),
+        ("vmail_db_password = 'x'", ["`backend`"]),
+        ("backend = 'oracle'\nvmail_db_password = 'x'", ["`backend`", "oracle"]),
+        ("backend = 'ldap'\nldap_uri = 'ldap://127.0.0.1'", ["`backend`", "LDAP", "later"]),
+        ("backend = 'mysql'\nvmail_db_password = 'x'\nvmail_db_port = 'a'", ["`vmail_db_port`"]),
+        ("backend = 'mysql'\nvmail_db_password = 'x'\nvmail_db_port = 70000", ["`vmail_db_port`"]),
+        ("backend = 'mysql'\nvmail_db_password = ['x']", ["`vmail_db_password`"]),
+    ],
+)
+def test_a_refusal_names_the_setting(source: Write, text: str, names: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        mapped(source(sample=text))
+    for name in names:
+        assert name in str(refused.value)
+
+
+# Mapping
+
+
+def test_mysql(source: Write) -> None:
+    values = mapped(source())
+    vmail = make_url(values["IREDAPI_VMAIL_URL"])
+    assert (vmail.drivername, vmail.host, vmail.port) == ("mysql", "127.0.0.1", 3307)
+    assert (vmail.username, vmail.password, vmail.database) == ("vmailadmin", PASSWORD, "vmail")
+    assert make_url(values["IREDAPI_IREDADMIN_URL"]).password == "it's"
+    # What is empty gets the default.
+    assert values["IREDAPI_AMAVISD_URL"] == "mysql://amavisd:pw@127.0.0.1:3306/amavisd"
+    assert values["IREDAPI_IREDAPD_URL"] == "mysql://iredapd:pw@10.0.0.7:3306/iredapd"
+    assert values["IREDAPI_STORAGE_BASE_DIRECTORY"] == "/var/vmail/vmail1"
+    assert values["IREDAPI_DEFAULT_TRANSPORT"] == "dovecot"
+    assert values["IREDAPI_MIN_PASSWORD_LENGTH"] == "10"
+    assert values["IREDAPI_MAX_PASSWORD_LENGTH"] == "0"
+    assert values["IREDAPI_PASSWORD_SCHEME"] == "BCRYPT"
+    assert values["IREDAPI_MLMMJADMIN_TOKEN"] == TOKEN
+    assert values["IREDAPI_MLMMJADMIN_URL"] == "http://127.0.0.1:7790/api"
+
+
+def test_postgresql_with_nothing_but_the_password() -> None:
+    found = init.IredadminSettings(Path("x"), {"backend": "pgsql", "vmail_db_password": "x"})
+    values, warnings = init.configuration(found)
+    assert values == {
+        "IREDAPI_DATA_DIR": "/var/lib/iredapi",
+        "IREDAPI_BACKEND": "sql",
+        "IREDAPI_VMAIL_URL": "postgresql://vmailadmin:x@127.0.0.1:5432/vmail",
+    }
+    assert [line.split()[0] for line in warnings] == [
+        "`amavisd_db_password`", "`iredapd_db_password`", "`iredadmin_db_password`",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "backend, host, url",
+    [
+        ("pgsql", "::1", "postgresql://vmailadmin:x@[::1]:5432/vmail"),
+        ("pgsql", "/run/postgresql", "postgresql://vmailadmin:x@/vmail?host=%2Frun%2Fpostgresql"),
+        ("mysql", "/run/m.sock", "mysql://vmailadmin:x@/vmail?unix_socket=%2Frun%2Fm.sock"),
+    ],
+)
+def test_hosts(backend: str, host: str, url: str) -> None:
+    values = {"backend": backend, "vmail_db_password": "x", "vmail_db_host": host}
+    found = init.IredadminSettings(Path("x"), values)
+    assert init.configuration(found).values["IREDAPI_VMAIL_URL"] == url
+
+
+def test_a_server_without_iredapd_or_amavisd(source: Write) -> None:
+    values = mapped(
+        source(
+            "iredapd_enabled = False",
+            "iredapd_db_host = None",
+            "amavisd_enable_logging = False",
+            "amavisd_enable_quarantine = False",
+            "amavisd_enable_policy_lookup = False",
+        )
+    )
+    assert "IREDAPI_IREDAPD_URL" not in values
+    assert "IREDAPI_AMAVISD_URL" not in values
+
+
+def test_options_that_an_administrator_adds(source: Write) -> None:
+    values = mapped(
+        source(
+            "API_HIDDEN_USER_PROFILES = []",
+            "API_HIDDEN_ADMIN_PROFILES = ['password', 'settings']",
+            "SQL_TBL_USED_QUOTA = 'quota2'",
+            "SET_PASSWORD_CHANGE_DATE_FOR_NEW_USER = False",
+            "MAILDIR_HASHED = False",
+            "PASSWORD_HAS_NUMBER = False",
+            "password_has_letter = False",
+            "RESTFUL_API_CLIENTS = ['10.0.0.1', '172.16.0.0/12', 'fd00::/8', '192.168', "
+            "'10.1.1.4-7']",
+            "MLMMJADMIN_API_BASE_URL = 'http://127.0.0.1:7791/api'",
+        )
+    )
+    assert values["IREDAPI_HIDDEN_USER_FIELDS"] == ""
+    assert values["IREDAPI_HIDDEN_ADMIN_FIELDS"] == "password,settings"
+    assert values["IREDAPI_USED_QUOTA_TABLE"] == "quota2"
+    assert values["IREDAPI_SET_PASSWORD_CHANGE_DATE"] == "false"
+    assert values["IREDAPI_MAILDIR_HASHED"] == "false"
+    assert values["IREDAPI_PASSWORD_HAS_NUMBER"] == "false"
+    assert values["IREDAPI_PASSWORD_HAS_LETTER"] == "false"
+    assert values["IREDAPI_ALLOWED_NETWORKS"] == (
+        "10.0.0.1/32,172.16.0.0/12,fd00::/8,192.168.0.0/16,10.1.1.4/30"
+    )
+    assert values["IREDAPI_MLMMJADMIN_URL"] == "http://127.0.0.1:7791/api"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RESTFUL_API_CLIENTS = ['10.0.0.x']",
+        "RESTFUL_API_CLIENTS = ['10.0.0.1/24']",
+        "RESTFUL_API_CLIENTS = ['10.0.0.9-3']",
+        "RESTFUL_API_CLIENTS = ['-']",
+        "RESTFUL_API_CLIENTS = [1]",
+        "RESTFUL_API_CLIENTS = clients()",
+        "RESTFUL_API_CLIENTS = ['10.0.0.1']\nRESTFUL_API_CLIENTS += ['10.0.0.2']",
+    ],
+)
+def test_an_allow_list_that_is_not_understood_never_opens_the_api(source: Write, line: str) -> None:
+    with pytest.raises(ConfigurationError, match="RESTFUL_API_CLIENTS"):
+        mapped(source(line))
+
+
+def test_an_unknown_scheme_keeps_the_default_and_says_so(source: Write) -> None:
+    path = source("DEFAULT_PASSWORD_SCHEME = 'NTLM'")
+    assert "IREDAPI_PASSWORD_SCHEME" not in mapped(path)
+    assert "DEFAULT_PASSWORD_SCHEME" in warned(path)
+    assert "NTLM" in warned(path)
+
+
+def test_what_is_computed_is_told(source: Write) -> None:
+    assert "`vmail_db_host` in line" in warned(source("vmail_db_host = gethostname()"))
+    assert "webmaster" not in warned(source("webmaster = 'x' + y"))
+
+
+def test_messages_hold_no_passwords(source: Write) -> None:
+    path = source("DEFAULT_PASSWORD_SCHEME = 'NTLM'", "vmail_db_host = gethostname()")
+    assert PASSWORD not in warned(path)
+    assert TOKEN not in warned(path)
+
+
+# Writing
+
+
+def systemd(text: str) -> dict[str, str]:
+    """Read an EnvironmentFile as systemd does (``parse_env_file`` of its src/basic/env-file.c).
+
+    In double quotes a backslash is taken away before ``"``, ``\\``, `````` and ``$`` only, before a
+    newline both go; ``$`` is not expanded in an EnvironmentFile.
+    """
+    values: dict[str, str] = {}
+    position = 0
+    while position < len(text):
+        if text[position] in "#;":
+            position = text.index("\n", position) + 1
+            continue
+        if text[position] == "\n":
+            position += 1
+            continue
+        equals = text.index("=", position)
+        name, position = text[position:equals], equals + 1
+        assert text[position] == '"', "we write double quotes only"
+        position += 1
+        value = ""
+        while text[position] != '"':
+            if text[position] == "\\":
+                position += 1
+                if text[position] not in '"\\`$\n':
+                    value += "\\"
+                if text[position] == "\n":
+                    position += 1
+                    continue
+            value += text[position]
+            position += 1
+        assert text[position + 1] == "\n"
+        values[name] = value
+        position += 2
+    return values
+
+
+VALUE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30) | st.text(
+    "\"'\\`${}#; =aHOME%n", max_size=30
+)
+
+
+@given(st.dictionaries(st.sampled_from(["IREDAPI_A", "IREDAPI_B", "IREDAPI_C"]), VALUE))
+def test_systemd_and_dotenv_read_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, str]
+) -> None:
+    text = init.render(values, heading="Heading\nof \"two lines' $x")
+    assert systemd(text) == values
+    path = tmp_path_factory.mktemp("env") / "env"
+    path.write_text(text, encoding="utf-8", newline="")
+    assert dotenv_values(path, interpolate=False, encoding="utf-8") == values
+
+
+@given(VALUE)
+def test_the_settings_read_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, value: str
+) -> None:
+    path = tmp_path_factory.mktemp("env") / "env"
+    text = init.render({"IREDAPI_ADMIN_PASSWORD": value, "IREDAPI_PORT": "81"})
+    path.write_text(text, encoding="utf-8", newline="")
+    settings = load(path)
+    assert settings.admin_password.get_secret_value() == value
+    assert settings.port == 81
+
+
+@given(password=VALUE.filter(bool))
+def test_any_password_arrives_in_the_url(
+    tmp_path_factory: pytest.TempPathFactory, password: str
+) -> None:
+    directory = tmp_path_factory.mktemp("env")
+    (directory / "settings.py").write_text(
+        f"backend = 'pgsql'\nvmail_db_password = {password!r}\n", encoding="utf-8"
+    )
+    init.write(directory / "env", mapped(directory / "settings.py"))
+    assert make_url(load(directory / "env").urls()["vmail"]).password == password
+
+
+def test_control_characters_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="IREDAPI_A"):
+        init.render({"IREDAPI_A": "a\nb"})
+
+
+def test_the_whole_way(source: Write, tmp_path: Path) -> None:
+    values = mapped(source())
+    output = tmp_path / "new" / "iredapi.env"
+    init.write(output, values, heading="Written by a test")
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+    assert [path.name for path in output.parent.iterdir()] == ["iredapi.env"]
+    assert systemd(output.read_text(encoding="utf-8")) == values
+    settings = load(output)
+    vmail = make_url(settings.urls()["vmail"])
+    assert (vmail.drivername, vmail.password) == ("mysql+aiomysql", PASSWORD)
+    assert settings.mlmmjadmin_token.get_secret_value() == TOKEN
+    assert settings.password_scheme == "BCRYPT"
+    assert not settings.embedded
+    assert list(settings.urls()) == ["vmail", "amavisd", "iredapd", "iredadmin", "state"]
+
+
+def test_every_name_that_is_written_is_a_setting(source: Write) -> None:
+    names = {f"IREDAPI_{name.upper()}" for name in Settings.model_fields}
+    ours = {
+        *init._TEXTS.values(),
+        *init._NUMBERS.values(),
+        *init._SWITCHES.values(),
+        *init._LISTS.values(),
+    }
+    assert {f"IREDAPI_{name}" for name in ours} <= names
+    assert mapped(source("RESTFUL_API_CLIENTS = ['::1']")).keys() <= names
+
+
+def test_a_file_that_exists_stays_unless_forced(tmp_path: Path) -> None:
+    output = tmp_path / "iredapi.env"
+    output.write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="--force"):
+        init.write(output, {"IREDAPI_PORT": "1"})
+    assert output.read_text(encoding="utf-8") == "mine"
+    init.write(output, {"IREDAPI_PORT": "1"}, force=True)
+    assert load(output).port == 1
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+
+
+def test_a_configuration_that_the_server_refuses_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="IREDAPI_VMAIL_URL"):
+        init.write(tmp_path / "iredapi.env", {"IREDAPI_VMAIL_URL": "oracle://x@y/z"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        init.write(tmp_path / "file" / "iredapi.env", {"IREDAPI_PORT": "1"})
