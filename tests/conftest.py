@@ -11,10 +11,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
 
+from iredapi.logs import configure
+from tests.clients import Client, Service, serving
 from tests.servers import dovecot as dovecot_server
 from tests.servers import mariadb, postgresql
 from tests.servers import postfix as postfix_maps
@@ -64,6 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    configure("ERROR")
     config.addinivalue_line("markers", "stores(*names): run on these kinds of database only")
     config.addinivalue_line("markers", "needs(*names): skip without these programs (see --require)")
     required = [name for name in config.getoption("--require").split(",") if name]
@@ -201,3 +205,36 @@ def dovecot(store: Store, _dovecots: dict[str, Dovecot]) -> Dovecot:
     if store.name not in _dovecots:
         _dovecots[store.name] = Dovecot(store)
     return _dovecots[store.name]
+
+
+class _Services:
+    """One application per kind of store, opened when first asked for."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._open: dict[str, Service] = {}
+
+    async def on(self, store: Store) -> Service:
+        if store.name not in self._open:
+            self._open[store.name] = await self._stack.enter_async_context(serving(store))
+        return self._open[store.name]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _services() -> AsyncIterator[_Services]:
+    async with AsyncExitStack() as stack:
+        yield _Services(stack)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def service(store: Store, _services: _Services) -> Service:
+    """The application on ``store``, with the default settings."""
+    found = await _services.on(store)
+    found.office.forget_cached()
+    return found
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def root(service: Service) -> Client:
+    """A client of ``service`` that is logged in as a global admin."""
+    return await service.root()

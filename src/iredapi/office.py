@@ -211,6 +211,10 @@ class Office:
             self._panel = (time.monotonic(), found)
         return self._panel[1]
 
+    def forget_cached(self) -> None:
+        """Read the panel's settings anew at the next request."""
+        self._panel = None
+
     async def admits(self, client: str) -> bool:
         """Tell whether the API is open to a client address; both lists must admit it."""
         ours = NetworkList(self._allowed)

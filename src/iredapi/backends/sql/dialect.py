@@ -256,7 +256,10 @@ def _argument(element: _DomainOf, compiler: SQLCompiler, kw: dict[str, Any]) -> 
 
 @compiles(_DomainOf, "postgresql")
 def _domain_of_postgresql(element: _DomainOf, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"substring({_argument(element, compiler, kw)} from '[^@]*$')"
+    argument = _argument(element, compiler, kw)
+    if isinstance(next(iter(element.clauses)).type, ByteText):
+        argument = f"encode({argument}, 'escape')"  # bytea, which may hold any bytes
+    return f"substring({argument} from '[^@]*$')"
 
 
 @compiles(_DomainOf, "mysql", "mariadb")

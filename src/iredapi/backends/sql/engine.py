@@ -42,6 +42,7 @@ def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
         "max_overflow": 0,
         "pool_timeout": pool.timeout,
         "pool_recycle": 1800,
+        "hide_parameters": True,  # error texts must not carry password hashes
     }
     if url.startswith("postgresql"):
         options["connect_args"] = {
