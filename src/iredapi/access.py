@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from iredapi.domain.actors import Actor
+from iredapi.domain.scopes import Scope
 from iredapi.errors import LoginRequired, PermissionDenied
 
 
@@ -55,6 +56,8 @@ class Target:
     domain: str = ""
     mail: str = ""
     new_mail: str = ""
+    scope: Scope | None = None
+    """Whom a policy is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,14 @@ NEW_ACCOUNT: Final = Rule(
     "manages the new address's domain",
     lambda actor, target: actor.manages_account(target.new_mail),
 )
+
+
+def _manages_scope(actor: Actor, target: Target) -> bool:
+    # The global scope has no domain, so only a global admin passes.
+    return actor.is_global or (target.scope is not None and actor.manages(target.scope.domain))
+
+
+SCOPE: Final = Rule("manages the scope (global: a global admin)", _manages_scope)
 
 PUBLIC: Final = frozenset({Action.LOGIN, Action.LOGOUT})
 """Needs no session."""

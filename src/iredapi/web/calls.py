@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from iredapi import access
 from iredapi.access import Action, Target
-from iredapi.domain import addresses
+from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.errors import LoginRequired, ServerDown, problem
 from iredapi.office import Office
@@ -105,7 +105,13 @@ Handler = Callable[[Call[Form]], Awaitable[Response]]
 
 def _target(request: Request, *, strict: bool) -> Target:
     path = request.path_params
-    found = {}
+    found: dict[str, Any] = {}
+    if "account" in path:
+        try:
+            found["scope"] = scopes.scope(path["account"])
+        except addresses.InvalidAddress as error:
+            code = "INVALID_MAIL" if "@" in path["account"] else "INVALID_DOMAIN_NAME"
+            raise problem("account", code, str(error)) from None
     for name in ("domain", "mail", "new_mail"):
         if name not in path:
             continue

@@ -18,6 +18,7 @@ PATHS: Final = {
     "domain": ("A mail domain.", "example.com"),
     "mail": ("An e-mail address.", "alice@example.com"),
     "new_mail": ("The new e-mail address, in the same domain.", "alice.new@example.com"),
+    "account": ("`global`, a domain or an e-mail address.", "example.com"),
     "number": ("Days for which mailboxes are kept on disk; 0 is for ever.", "30"),
 }
 _EVERYWHERE: Final = ("NOT_AUTHORIZED", "SERVER_ERROR", "SERVER_DOWN", "OVERLOADED")

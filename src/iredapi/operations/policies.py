@@ -1,0 +1,26 @@
+"""What the policy operations share: whose policy it is, and whether the admin may see to it."""
+
+from __future__ import annotations
+
+from iredapi.domain.scopes import Kind, Scope
+from iredapi.errors import NotFound, PermissionDenied
+from iredapi.operations import accounts
+from iredapi.unit import Unit
+
+
+async def permitted(unit: Unit, scope: Scope, profile: str) -> None:
+    """Refuse a scope that does not exist, or whose profile is disabled for normal admins.
+
+    ``profile`` is spampolicy, throttle, wblist or greylisting. Raises NotFound
+    ``NO_SUCH_DOMAIN`` or ``NO_SUCH_ACCOUNT``, or PermissionDenied.
+    """
+    if scope.kind is Kind.GLOBAL:
+        return
+    domain = await accounts.hosted(unit, scope.domain)
+    of_user = scope.kind is Kind.USER
+    if not unit.actor.is_global and (
+        domain.hides(profile) or (of_user and domain.hides(profile, of_user=True))
+    ):
+        raise PermissionDenied(detail=f"The profile {profile} is disabled in this domain.")
+    if of_user and not await unit.addresses.taken([scope.name]):
+        raise NotFound("NO_SUCH_ACCOUNT")
