@@ -110,8 +110,7 @@ def serve(
     chosen = settings.load(env_file, **{k: v for k, v in given.items() if v is not None})
     _make_data_dir(chosen)
     with _listen(chosen.host, chosen.port) as listener:
-        if chosen.embedded:
-            asyncio.run(_announce_first_admin(chosen))
+        asyncio.run(_prepare(chosen))
         address = _address(chosen.host, listener)
         typer.echo(f"iredapi {__version__} listens on {address}")
         typer.echo(f"API documentation: {address}/docs")
@@ -195,10 +194,15 @@ def _address(host: str, listener: socket.socket) -> str:
     return f"http://{shown}:{listener.getsockname()[1]}"
 
 
-async def _announce_first_admin(chosen: Settings) -> None:
+async def _prepare(chosen: Settings) -> None:
+    """Open everything once, so that what is wrong is said here and not in a traceback."""
+    from iredapi.logs import configure
     from iredapi.office import Office
 
+    configure("WARNING")
     async with Office.open(chosen) as office:
+        if not chosen.embedded:
+            return
         first = await office.ensure_first_admin()
     if first.password is None:
         typer.echo(f"First admin: {first.mail} (exists already)")

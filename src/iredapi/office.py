@@ -8,8 +8,6 @@ that broke before anything was committed, is tried again.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import random
 import secrets
 import time
@@ -23,21 +21,17 @@ import structlog
 from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.audit import Event, Kind
+from iredapi import opening
+from iredapi.audit import Event
 from iredapi.backends.loader import make_databases, make_unit
-from iredapi.backends.policies import tables as policies
 from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
 from iredapi.backends.sql.engine import Databases
 from iredapi.backends.sql.errors import is_transient, translated
-from iredapi.backends.sql.schema import create_all
 from iredapi.domain import addresses
-from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.passwords import PasswordPolicy
 from iredapi.errors import (
     ApiError,
-    InvalidCredentials,
-    PermissionDenied,
-    TooManyAttempts,
     problem,
 )
 from iredapi.hashing import PasswordHasher
@@ -46,7 +40,6 @@ from iredapi.operations.passwords import Passwords
 from iredapi.rules import password_policy, rules
 from iredapi.settings import Settings
 from iredapi.state.database import State
-from iredapi.state.sessions import Role
 from iredapi.unit import Unit
 
 Params = ParamSpec("Params")
@@ -100,14 +93,9 @@ class Office:
         databases, quota_table = make_databases(settings)
         try:
             if settings.embedded:
-                await _create_tables(databases)
-            state = await State.open(
-                settings.urls()["state"],
-                session_idle=settings.session_idle,
-                session_absolute=settings.session_absolute,
-                throttle_limit=settings.login_failures,
-                throttle_window=settings.login_window,
-            )
+                await opening.create_tables(databases)
+            await opening.check(databases, settings)
+            state = await opening.open_state(settings)
             office = cls(settings, databases, quota_table, state)
             try:
                 yield office
@@ -219,7 +207,7 @@ class Office:
         """Tell whether the API is open to a client address; both lists must admit it."""
         ours = NetworkList(self._allowed)
         theirs = (await self.panel()).lists.get("restful_api_clients", NetworkList())
-        return _admitted(client, ours) and _admitted(client, theirs)
+        return admitted(client, ours) and admitted(client, theirs)
 
     async def passwords(self) -> Passwords:
         """Return the policy for new passwords, as the panel's settings have it now."""
@@ -233,87 +221,6 @@ class Office:
 
     async def _policy(self) -> PasswordPolicy:
         return password_policy(self.settings, await self.panel())
-
-    # -- who calls ---------------------------------------------------------------------------------
-
-    async def login(self, username: str, password: str, client: str) -> str:
-        """Check an admin's password and return the id of a new session.
-
-        Unknown names cost the same time and get the same answer as wrong passwords.
-        """
-        if not password.strip():
-            raise problem("password", "EMPTY_PASSWORD")
-        try:
-            mail = addresses.existing_mail(username)
-        except addresses.InvalidAddress:
-            raise problem("username", "INVALID_USERNAME") from None
-        keys = [f"account:{mail}", f"address:{client}"]
-        await self.throttle(keys)
-        try:
-            principal = await self.read(SYSTEM, find_principal, mail)
-        except ApiError:
-            # Nobody's fault: ten of these must not lock anybody out.
-            await self.state.attempts.withdraw(keys)
-            raise
-        plain = password.strip()
-        if principal is None:
-            await self.hasher.equalise(plain)
-            raise InvalidCredentials
-        if not await self.hasher.verify(plain, principal.password):
-            raise InvalidCredentials
-        await self.state.attempts.succeeded(keys)
-        panel = await self.panel()
-        names = ["admin_login_ip_list", *(["global_admin_ip_list"] if principal.is_global else [])]
-        for name in names:
-            if not _admitted(client, panel.lists.get(name, NetworkList())):
-                raise PermissionDenied("NOT_ALLOWED_IP")
-        session = await self.state.sessions.create(
-            mail, _role(principal), _fingerprint(principal), client
-        )
-        actor = _actor(principal, client)
-        await self.audit(actor, [Event(Kind.LOGIN, "Admin login success", username=mail)])
-        return session
-
-    async def throttle(self, keys: list[str]) -> None:
-        """Count an attempt to guess a password. Raises TooManyAttempts."""
-        wait = await self.state.attempts.begin(keys)
-        if wait:
-            raise TooManyAttempts(retry_after=wait)
-
-    async def actor(self, session_id: str, client: str) -> Actor | None:
-        """Return who a session belongs to, as the account is now.
-
-        A session ends with a changed password, with disabling, and with demotion: whoever did it,
-        through whatever program, the account itself is read again.
-        """
-        session = await self.state.sessions.load(session_id)
-        if session is None:
-            return None
-        principal = await self.read(SYSTEM, find_principal, session.username)
-        if (
-            principal is None
-            or not hmac.compare_digest(_fingerprint(principal), session.credential)
-            or (session.role == "global" and not principal.is_global)
-        ):
-            await self.state.sessions.end(session_id)
-            return None
-        return _actor(principal, client)
-
-    async def logout(self, session_id: str) -> None:
-        """End a session."""
-        await self.state.sessions.end(session_id)
-
-    async def verify(self, actor: Actor, mail: str, plain: str, *, of_admin: bool) -> None:
-        """Check somebody's password. Raises InvalidCredentials (403) or NotFound."""
-        # The throttle counts the account that is asked about, whoever asks from wherever.
-        keys = [f"account:{mail}"]
-        await self.throttle(keys)
-        stored = await self.read(actor, find_password, mail, of_admin=of_admin)
-        if stored is None:
-            raise ApiError("NO_SUCH_ACCOUNT")
-        if not await self.hasher.verify(plain.strip(), stored):
-            raise InvalidCredentials(status=403)
-        await self.state.attempts.succeeded(keys)
 
     # -- the command line --------------------------------------------------------------------------
 
@@ -343,11 +250,6 @@ class Office:
         return FirstAdmin(mail, password)
 
 
-async def find_principal(unit: Unit, mail: str) -> Principal | None:
-    """Read who may log in under a name."""
-    return await unit.admins.principal(mail)
-
-
 async def count_globals(unit: Unit) -> int:
     """Count the active global admins."""
     return await unit.admins.globals_without(())
@@ -359,14 +261,6 @@ async def _prepare(
     return await passwords.prepare(changes, unit.domains, domain)
 
 
-async def find_password(unit: Unit, mail: str, *, of_admin: bool) -> str | None:
-    """Read the stored hash of an admin or a mail user."""
-    if of_admin:
-        return await unit.admins.password(mail)
-    user = await unit.users.get(mail)
-    return None if user is None else user.password
-
-
 def _account(mail: str) -> str:
     try:
         return addresses.new_account(mail)
@@ -374,22 +268,7 @@ def _account(mail: str) -> str:
         raise problem("mail", "INVALID_MAIL", str(error)) from None
 
 
-def _role(principal: Principal) -> Role:
-    return "global" if principal.is_global else "normal"
-
-
-def _fingerprint(principal: Principal) -> str:
-    text = f"{principal.standalone}\0{principal.username}\0{principal.password}"
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _actor(principal: Principal, client: str) -> Actor:
-    return Actor(
-        principal.username, principal.is_global, principal.domains, principal.settings, client
-    )
-
-
-def _admitted(client: str, allowed: NetworkList) -> bool:
+def admitted(client: str, allowed: NetworkList) -> bool:
     if allowed.broken:
         return False
     if not allowed.networks:
@@ -413,14 +292,3 @@ async def _finish(work: Any) -> None:
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
-
-
-async def _create_tables(databases: Databases) -> None:
-    for database in databases.by_name.values():
-        connection = await database.connect(writing=True)
-        try:
-            created = await create_all(connection, database.metadata)
-            await policies.seed(connection, database.metadata, created)
-            await connection.commit()
-        finally:
-            await connection.close()

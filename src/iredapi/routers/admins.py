@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from iredapi import identity
 from iredapi.access import Action
 from iredapi.operations import admins
 from iredapi.schemas.admins import AdminEdit
@@ -78,5 +79,7 @@ async def delete_admin(call: Call[NoParams]) -> Response:
 )
 async def verify_admin_password(call: Call[Verification]) -> Response:
     """Compare a plain password with an admin's; a wrong one is 403 `INVALID_CREDENTIALS`."""
-    await call.office.verify(call.actor, call.target.mail, call.form.password, of_admin=True)
+    await identity.verify(
+        call.office, call.actor, call.target.mail, call.form.password, of_admin=True
+    )
     return envelope.success()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from iredapi import identity
 from iredapi.access import Action
 from iredapi.schemas.logins import Login
 from iredapi.schemas.params import NoParams
@@ -27,7 +28,9 @@ async def login(call: Call[Login]) -> Response:
     30 minutes without a request, after 12 hours, and when the password or the admin's rights
     change.
     """
-    session_id = await call.office.login(call.form.username, call.form.password, call.client)
+    session_id = await identity.login(
+        call.office, call.form.username, call.form.password, call.client
+    )
     answer = envelope.success()
     answer.set_cookie(
         call.office.settings.session_cookie,
@@ -45,7 +48,7 @@ async def logout(call: Call[NoParams]) -> Response:
     """End the session, on every replica at once."""
     session_id = call.request.scope.get("iredapi.session")
     if session_id:
-        await call.office.logout(session_id)
+        await identity.logout(call.office, session_id)
     answer = envelope.success()
     answer.delete_cookie(call.office.settings.session_cookie, path="/")
     return answer

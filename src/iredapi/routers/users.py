@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from iredapi import identity
 from iredapi.access import Action
 from iredapi.domain.addresses import domain_of
 from iredapi.operations import accounts, users
@@ -152,5 +153,7 @@ async def update_users(call: Call[UsersEdit]) -> Response:
 )
 async def verify_user_password(call: Call[Verification]) -> Response:
     """Compare a plain password with a user's; a wrong one is 403 `INVALID_CREDENTIALS`."""
-    await call.office.verify(call.actor, call.target.mail, call.form.password, of_admin=False)
+    await identity.verify(
+        call.office, call.actor, call.target.mail, call.form.password, of_admin=False
+    )
     return envelope.success()

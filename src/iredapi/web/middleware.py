@@ -12,6 +12,7 @@ import structlog
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from iredapi import identity
 from iredapi.errors import ApiError, ServerDown
 from iredapi.errors import PermissionDenied as Denied
 from iredapi.office import Office
@@ -146,7 +147,7 @@ class Door:
         session_id = session_of(scope, office.settings.session_cookie)
         if session_id:
             scope["iredapi.session"] = session_id
-            scope["iredapi.actor"] = await office.actor(session_id, client)
+            scope["iredapi.actor"] = await identity.session_actor(office, session_id, client)
 
 
 def session_of(scope: Scope, name: str) -> str:

@@ -1,0 +1,198 @@
+"""Remote addresses of white/blacklists and greylisting: forms, normal form, two scales of priority.
+
+What is stored is what the daemons ask for: lower case, punycode, IP addresses in their canonical
+text. The forms are anchored: nothing that only begins like an address is one.
+
+==============  =================  ================================================
+form            example            where it has an effect
+==============  =================  ================================================
+e-mail          ``user@d.com``     everywhere
+IP address      ``192.0.2.1``      iRedAPD (Amavisd never looks at the client)
+wildcard IPv4   ``192.0.2.*``      iRedAPD's wblist only; third or last octet
+network         ``192.0.2.0/24``   iRedAPD; IPv6 only in greylisting, ``…::/n``
+any domain      ``user@*``         iRedAPD's wblist only
+domain          ``@d.com``         everywhere, without sub-domains
+sub-domains     ``@.d.com``        everywhere, the domain itself too
+top level       ``@.com``          everywhere
+anybody         ``@.``             everywhere; the null sender is never looked up
+==============  =================  ================================================
+
+Higher priorities win. Scale M is that of ``users`` and ``mailaddr`` in ``amavisd``, scale A that of
+``greylisting`` and ``throttle`` in ``iredapd``; ties are broken by chance, so they are always
+written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum, auto
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from iredapi.domain import addresses
+from iredapi.domain.addresses import InvalidAddress
+
+EVERYBODY: Final = "@."
+MAX_STORED: Final = 255
+"""Most characters of an address in ``amavisd``; greylisting on MySQL has room for 100."""
+
+_PREFIX = re.compile(r"[0-9]{1,3}")
+_OCTET = re.compile(r"0|[1-9][0-9]{0,2}")
+_HINT = "not an e-mail address, @domain, @.domain, @., IP address or network"
+
+
+class _Form(Enum):
+    EMAIL = auto()
+    IP = auto()
+    WILDCARD_IP = auto()
+    NETWORK = auto()
+    ANY_DOMAIN = auto()
+    DOMAIN = auto()
+    SUBDOMAINS = auto()
+    TOP_LEVEL = auto()
+    AT_IP = auto()
+    EVERYBODY = auto()
+
+
+_SCALE_M: Final[Mapping[_Form, int]] = {
+    _Form.EMAIL: 10,
+    _Form.IP: 9,
+    _Form.WILDCARD_IP: 8,
+    _Form.NETWORK: 7,
+    _Form.ANY_DOMAIN: 7,
+    _Form.DOMAIN: 5,
+    _Form.SUBDOMAINS: 3,
+    _Form.TOP_LEVEL: 2,
+    _Form.AT_IP: 1,
+    _Form.EVERYBODY: 0,
+}
+_SCALE_A: Final[Mapping[_Form, int]] = {
+    _Form.EMAIL: 100,
+    _Form.ANY_DOMAIN: 90,
+    _Form.IP: 80,
+    _Form.WILDCARD_IP: 70,
+    _Form.NETWORK: 70,
+    _Form.DOMAIN: 60,
+    _Form.SUBDOMAINS: 50,
+    _Form.TOP_LEVEL: 40,
+    _Form.AT_IP: 0,
+    _Form.EVERYBODY: 0,
+}
+
+
+def wblist_address(text: str) -> str:
+    """Return the normal form of an address of a white/blacklist. Raises InvalidAddress."""
+    return _normal(text, MAX_STORED)[0]
+
+
+def greylisting_sender(text: str, longest: int = MAX_STORED) -> str:
+    """Return the normal form of a sender that greylisting knows. Raises InvalidAddress.
+
+    ``longest`` is how many characters the database has room for.
+    """
+    address, form = _normal(text, longest)
+    if form in {_Form.WILDCARD_IP, _Form.ANY_DOMAIN}:
+        raise InvalidAddress("wildcards have no effect in greylisting")
+    return address
+
+
+def priority_amavisd(address: str) -> int:
+    """Return an address's priority on scale M, 0 to 10. Raises InvalidAddress."""
+    return _SCALE_M[_form(address)]
+
+
+def priority_iredapd(address: str) -> int:
+    """Return an address's priority on scale A, 0 to 100. Raises InvalidAddress."""
+    return _SCALE_A[_form(address)]
+
+
+def _form(address: str) -> _Form:
+    if address.startswith("@"):
+        try:
+            ip_address(address[1:])
+        except ValueError:
+            return _normal(address, MAX_STORED)[1]
+        return _Form.AT_IP
+    return _normal(address, MAX_STORED)[1]
+
+
+def _normal(text: str, longest: int) -> tuple[str, _Form]:
+    word = text.strip().lower()
+    if "@" in word:
+        address, form = _with_at(word)
+    elif "/" in word:
+        address, form = _network(word)
+    elif "*" in word:
+        address, form = _wildcard(word), _Form.WILDCARD_IP
+    else:
+        address, form = _ip(word), _Form.IP
+    if len(address) > longest:
+        raise InvalidAddress(f"longer than {longest} characters")
+    return address, form
+
+
+def _with_at(word: str) -> tuple[str, _Form]:
+    if word == EVERYBODY:
+        return word, _Form.EVERYBODY
+    if word.startswith("@."):
+        if "." in word[2:]:
+            return f"@.{addresses.existing_domain(word[2:])}", _Form.SUBDOMAINS
+        # A top-level domain is what may stand last in a domain's name.
+        return f"@.{addresses.existing_domain(f'x.{word[2:]}')[2:]}", _Form.TOP_LEVEL
+    if word.startswith("@"):
+        return f"@{addresses.existing_domain(word[1:])}", _Form.DOMAIN
+    if word.endswith("@*"):
+        mail = addresses.any_mail(f"{word[:-1]}example.com")
+        return f"{addresses.local_part_of(mail)}@*", _Form.ANY_DOMAIN
+    return addresses.any_mail(word), _Form.EMAIL
+
+
+def _ip(word: str) -> str:
+    try:
+        found = ip_address(word)
+    except ValueError:
+        raise InvalidAddress(_HINT) from None
+    return _plain(found)
+
+
+def _plain(found: IPv4Address | IPv6Address) -> str:
+    if isinstance(found, IPv6Address):
+        if found.scope_id is not None:
+            raise InvalidAddress("an address with a zone has no meaning here")
+        if found.ipv4_mapped is not None:
+            # Postfix names such clients by their IPv4 address.
+            return str(found.ipv4_mapped)
+    return str(found)
+
+
+def _network(word: str) -> tuple[str, _Form]:
+    try:
+        if not _PREFIX.fullmatch(word.partition("/")[2]):
+            raise ValueError
+        found = ip_network(word)
+    except ValueError:
+        raise InvalidAddress("not a network, or bits are set behind its prefix") from None
+    if found.prefixlen == found.max_prefixlen:
+        # As a network the daemon would not find it.
+        return _plain(found.network_address), _Form.IP
+    if isinstance(found, IPv6Network):
+        if found.network_address.scope_id is not None:
+            raise InvalidAddress("a network with a zone has no meaning here")
+        if found.network_address.ipv4_mapped is not None:
+            raise InvalidAddress("an IPv4 network is written as such")
+    return str(found), _Form.NETWORK
+
+
+def _wildcard(word: str) -> str:
+    octets = word.split(".")
+    numbers = [octet for octet in octets if octet != "*"]
+    # The daemon replaces the last octet, or the third.
+    if (
+        len(octets) != 4
+        or len(numbers) != 3
+        or "*" not in octets[2:]
+        or not all(_OCTET.fullmatch(octet) and int(octet) < 256 for octet in numbers)
+    ):
+        raise InvalidAddress("a wildcard stands for the third or the last number of an IPv4")
+    return word

@@ -1,0 +1,133 @@
+"""Who calls: logins, sessions, and the verification of passwords."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from iredapi.audit import Event, Kind
+from iredapi.backends.policies.panel import NetworkList
+from iredapi.domain import addresses
+from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.errors import (
+    ApiError,
+    InvalidCredentials,
+    PermissionDenied,
+    TooManyAttempts,
+    problem,
+)
+from iredapi.office import Office, admitted
+from iredapi.state import Role
+from iredapi.unit import Unit
+
+
+async def login(office: Office, username: str, password: str, client: str) -> str:
+    """Check an admin's password and return the id of a new session.
+
+    Unknown names cost the same time and get the same answer as wrong passwords.
+    """
+    if not password.strip():
+        raise problem("password", "EMPTY_PASSWORD")
+    try:
+        mail = addresses.existing_mail(username)
+    except addresses.InvalidAddress:
+        raise problem("username", "INVALID_USERNAME") from None
+    keys = [f"account:{mail}", f"address:{client}"]
+    await throttle(office, keys)
+    try:
+        principal = await office.read(SYSTEM, find_principal, mail)
+    except ApiError:
+        # Nobody's fault: ten of these must not lock anybody out.
+        await office.state.attempts.withdraw(keys)
+        raise
+    plain = password.strip()
+    if principal is None:
+        await office.hasher.equalise(plain)
+        raise InvalidCredentials
+    if not await office.hasher.verify(plain, principal.password):
+        raise InvalidCredentials
+    await office.state.attempts.succeeded(keys)
+    panel = await office.panel()
+    names = ["admin_login_ip_list", *(["global_admin_ip_list"] if principal.is_global else [])]
+    for name in names:
+        if not admitted(client, panel.lists.get(name, NetworkList())):
+            raise PermissionDenied("NOT_ALLOWED_IP")
+    session = await office.state.sessions.create(
+        mail, _role(principal), _fingerprint(principal), client
+    )
+    actor = _actor(principal, client)
+    await office.audit(actor, [Event(Kind.LOGIN, "Admin login success", username=mail)])
+    return session
+
+
+async def throttle(office: Office, keys: list[str]) -> None:
+    """Count an attempt to guess a password. Raises TooManyAttempts."""
+    wait = await office.state.attempts.begin(keys)
+    if wait:
+        raise TooManyAttempts(retry_after=wait)
+
+
+async def session_actor(office: Office, session_id: str, client: str) -> Actor | None:
+    """Return who a session belongs to, as the account is now.
+
+    A session ends with a changed password, with disabling, and with demotion: whoever did it,
+    through whatever program, the account itself is read again.
+    """
+    session = await office.state.sessions.load(session_id)
+    if session is None:
+        return None
+    principal = await office.read(SYSTEM, find_principal, session.username)
+    if (
+        principal is None
+        or not hmac.compare_digest(_fingerprint(principal), session.credential)
+        or (session.role == "global" and not principal.is_global)
+    ):
+        await office.state.sessions.end(session_id)
+        return None
+    return _actor(principal, client)
+
+
+async def logout(office: Office, session_id: str) -> None:
+    """End a session."""
+    await office.state.sessions.end(session_id)
+
+
+async def verify(office: Office, actor: Actor, mail: str, plain: str, *, of_admin: bool) -> None:
+    """Check somebody's password. Raises InvalidCredentials (403) or NotFound."""
+    # The throttle counts the account that is asked about, whoever asks from wherever.
+    keys = [f"account:{mail}"]
+    await throttle(office, keys)
+    stored = await office.read(actor, find_password, mail, of_admin=of_admin)
+    if stored is None:
+        raise ApiError("NO_SUCH_ACCOUNT")
+    if not await office.hasher.verify(plain.strip(), stored):
+        raise InvalidCredentials(status=403)
+    await office.state.attempts.succeeded(keys)
+
+
+async def find_principal(unit: Unit, mail: str) -> Principal | None:
+    """Read who may log in under a name."""
+    return await unit.admins.principal(mail)
+
+
+async def find_password(unit: Unit, mail: str, *, of_admin: bool) -> str | None:
+    """Read the stored hash of an admin or a mail user."""
+    if of_admin:
+        return await unit.admins.password(mail)
+    user = await unit.users.get(mail)
+    return None if user is None else user.password
+
+
+def _role(principal: Principal) -> Role:
+    return "global" if principal.is_global else "normal"
+
+
+def _fingerprint(principal: Principal) -> str:
+    text = f"{principal.standalone}\0{principal.username}\0{principal.password}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _actor(principal: Principal, client: str) -> Actor:
+    return Actor(
+        principal.username, principal.is_global, principal.domains, principal.settings, client
+    )

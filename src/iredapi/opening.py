@@ -1,0 +1,60 @@
+"""Opening the databases: what the embedded default makes, and what a server must have."""
+
+from __future__ import annotations
+
+import structlog
+
+from iredapi.backends.policies import tables as policies
+from iredapi.backends.sql.engine import Databases
+from iredapi.backends.sql.schema import OLDEST_IREDMAIL, create_all
+from iredapi.errors import ServerDown
+from iredapi.settings import ConfigurationError, Settings
+from iredapi.state import State, StateUnavailable, WrongDatabase
+
+_log = structlog.get_logger(__name__)
+
+
+async def open_state(settings: Settings) -> State:
+    try:
+        return await State.open(
+            settings.urls()["state"],
+            session_idle=settings.session_idle,
+            session_absolute=settings.session_absolute,
+            throttle_limit=settings.login_failures,
+            throttle_window=settings.login_window,
+        )
+    except (StateUnavailable, WrongDatabase) as error:
+        raise ConfigurationError(f"IREDAPI_STATE_URL: {error}") from None
+
+
+async def check(databases: Databases, settings: Settings) -> None:
+    """Compare what the databases have with what we cannot do without."""
+    for name, database in databases.by_name.items():
+        try:
+            schema = await database.schema()
+        except ServerDown:
+            raise ConfigurationError(
+                f"IREDAPI_{name.upper()}_URL: the database cannot be opened: is the server "
+                "running, are host, name, user and password right?"
+            ) from None
+        lacking = schema.lacking_required()
+        if name == "vmail" and settings.used_quota_table != "used_quota":
+            lacking = [item for item in lacking if not item.startswith("used_quota")]
+        if lacking:
+            raise ConfigurationError(
+                f"IREDAPI_{name.upper()}_URL: this is not the {name} database of iRedMail "
+                f"{OLDEST_IREDMAIL} or later; it lacks {', '.join(lacking[:5])}"
+            )
+        if missing := schema.missing():
+            _log.info("older_schema", database=name, without=missing)
+
+
+async def create_tables(databases: Databases) -> None:
+    for database in databases.by_name.values():
+        connection = await database.connect(writing=True)
+        try:
+            created = await create_all(connection, database.metadata)
+            await policies.seed(connection, database.metadata, created)
+            await connection.commit()
+        finally:
+            await connection.close()
