@@ -3,6 +3,7 @@ SHELL := /bin/bash
 
 PYTEST_ARGS ?=
 RUN_ARGS ?=
+BENCH_ARGS ?=
 
 .PHONY: help
 help: ## Say what there is
@@ -25,6 +26,11 @@ check: ## Linter, formatting, types, import layers
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+.PHONY: bench
+bench: ## The service's speed as a share of a bare program's (BENCH_ARGS="--users 1000")
+	@scripts/bootstrap dev
+	.venv/bin/python -m bench $(BENCH_ARGS)
 
 .PHONY: openapi
 openapi: ## Print the OpenAPI description to openapi.json

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from iredapi import __version__
-from iredapi.errors import ApiError, LoginRequired
+from iredapi.errors import ApiError
 from iredapi.logs import configure
 from iredapi.office import Office
 from iredapi.routers import admins, aliases, domains, logins, users
@@ -85,9 +85,6 @@ def _handle_errors(app: FastAPI, *, always_200: bool) -> None:
 
     @app.exception_handler(HTTPException)
     async def _routing(request: Request, error: HTTPException) -> Response:
-        in_api = request.scope["path"].startswith(API)
-        if in_api and request.scope.get("iredapi.actor") is None and error.status_code != 405:
-            return answer(request, LoginRequired())
         code = {404: "NO_SUCH_OPERATION", 405: "METHOD_NOT_ALLOWED"}.get(
             error.status_code, "INVALID_REQUEST"
         )

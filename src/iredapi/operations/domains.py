@@ -12,7 +12,7 @@ from iredapi.domain import domains, limits
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.admins import keep_one_global
 from iredapi.domain.domains import Domain
-from iredapi.errors import Conflict, NotFound, PermissionDenied
+from iredapi.errors import Conflict, LoginRequired, NotFound, PermissionDenied
 from iredapi.operations import accounts
 from iredapi.unit import Unit
 
@@ -45,8 +45,7 @@ async def create(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     actor = unit.actor
     domain = domains.draft(name, changes, actor, unit.rules.domains)
     if limits.is_limited(actor):
-        await _hold_managed(unit)
-        totals = await unit.domains.totals(actor.domains)
+        totals = await unit.domains.totals(await _hold_managed(unit))
         limits.room_for_domain(actor, totals, domain.allocation)
     if await unit.domains.reserve([name]):
         raise Conflict("ALREADY_EXISTS", f"{name} is a domain or an alias domain already.")
@@ -56,11 +55,18 @@ async def create(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     unit.note(domain_event(Kind.CREATE, name))
 
 
-async def _hold_managed(unit: Unit) -> None:
-    """Serialise what counts against one admin's limits: its account is the lock."""
+async def _hold_managed(unit: Unit) -> frozenset[str]:
+    """Serialise what counts against one admin's limits, and return the admin's domains as they are.
+
+    Its account is the lock. What was read before it was held may have grown meanwhile.
+    """
     username = unit.actor.username
     if await unit.admins.claim(username) is None:
         await unit.users.claim(username)
+    principal = await unit.admins.principal(username)
+    if principal is None:
+        raise LoginRequired
+    return principal.domains
 
 
 def _verify_code() -> str:
@@ -71,14 +77,13 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
     actor, rules = unit.actor, unit.rules.domains
     limited = bool(_LIMITS & changes.keys()) and limits.is_limited(actor)
-    if limited:
-        await _hold_managed(unit)
+    managed = await _hold_managed(unit) if limited else frozenset()
     before = await accounts.hosted(unit, name, lock=True)
     domains.permit(actor, before, changes, rules)
     changes = await accounts.only_existing(unit, before, changes, ["catchall"])
     after = domains.revise(before, changes, rules)
     if limited:
-        others = await unit.domains.totals(actor.domains - {name})
+        others = await unit.domains.totals(managed - {name})
         limits.room_for_domain(actor, others, after.allocation, before.allocation)
     new = after.alias_domains - before.alias_domains
     if new and (used := await unit.domains.reserve(new)):

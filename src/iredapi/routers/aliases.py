@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.responses import Response
 
 from iredapi.access import Action
@@ -82,17 +80,7 @@ async def list_aliases(call: Call[AliasFilter]) -> Response:
     """List the alias accounts of a domain with their members, sorted by address."""
     domain = call.target.domain
     await call.read(accounts.hosted, domain)
-    mails_only = bool(call.form.email_only)
-    operation: Any = aliases.addresses if mails_only else aliases.page
-
-    async def fetch(after: str, limit: int) -> list[Any]:
-        found: list[Any] = await call.read(
-            operation, domain, after, limit, disabled_only=bool(call.form.disabled_only)
-        )
-        return found
-
-    return await envelope.listing(fetch, str if mails_only else _address, call.request_id)
-
-
-def _address(profile: Any) -> str:
-    return str(profile["address"])
+    chosen = aliases.addresses if call.form.email_only else aliases.page
+    return await call.listing(
+        chosen, "address", domain, disabled_only=bool(call.form.disabled_only)
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.responses import Response
 
 from iredapi.access import Action
@@ -25,21 +23,8 @@ async def list_domains(call: Call[DomainFilter]) -> Response:
 
     Profiles without counters, sorted by name; or plain names with `name_only=yes`.
     """
-    names_only = bool(call.form.name_only)
-    operation: Any = domains.names if names_only else domains.page
-
-    async def fetch(after: str, limit: int) -> list[Any]:
-        found: list[Any] = await call.read(
-            operation, after, limit, disabled_only=bool(call.form.disabled_only)
-        )
-        return found
-
-    key = str if names_only else _name
-    return await envelope.listing(fetch, key, call.request_id)
-
-
-def _name(profile: Any) -> str:
-    return str(profile["domain"])
+    chosen = domains.names if call.form.name_only else domains.page
+    return await call.listing(chosen, "domain", disabled_only=bool(call.form.disabled_only))
 
 
 @router.operation(

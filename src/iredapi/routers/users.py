@@ -115,20 +115,10 @@ async def list_users(call: Call[UserFilter]) -> Response:
     """List the users of a domain, sorted by address."""
     domain = call.target.domain
     await call.read(accounts.hosted, domain)
-    mails_only = bool(call.form.email_only)
-    operation: Any = users.mails if mails_only else users.page
-
-    async def fetch(after: str, limit: int) -> list[Any]:
-        found: list[Any] = await call.read(
-            operation, domain, after, limit, disabled_only=bool(call.form.disabled_only)
-        )
-        return found
-
-    return await envelope.listing(fetch, str if mails_only else _mail, call.request_id)
-
-
-def _mail(profile: Any) -> str:
-    return str(profile["username"])
+    chosen = users.mails if call.form.email_only else users.page
+    return await call.listing(
+        chosen, "username", domain, disabled_only=bool(call.form.disabled_only)
+    )
 
 
 @router.operation(

@@ -7,9 +7,11 @@ learns nothing about parameters.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fastapi import APIRouter
@@ -20,7 +22,7 @@ from iredapi import access
 from iredapi.access import Action, Target
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
-from iredapi.errors import LoginRequired, ServerDown, problem
+from iredapi.errors import ApiError, LoginRequired, ServerDown, problem
 from iredapi.office import Office
 from iredapi.schemas.params import Params
 from iredapi.state.connections import StateUnavailable
@@ -76,6 +78,10 @@ class Call(Generic[Form]):
             )
         return int(text)
 
+    def word(self, name: str) -> str:
+        """Return one of the words that the path has room for (``words`` of the route)."""
+        return str(self.request.path_params[name])
+
     async def read(
         self,
         operation: Callable[Concatenate[Unit, Arguments], Awaitable[Result]],
@@ -84,6 +90,23 @@ class Call(Generic[Form]):
     ) -> Result:
         """Run an operation that changes nothing."""
         return await self.office.read(self.actor, operation, *args, **kwargs)
+
+    async def listing(
+        self, operation: Callable[..., Awaitable[list[Any]]], key: str, *args: Any, **kwargs: Any
+    ) -> Response:
+        """Answer with a list, page by page.
+
+        The operation takes, after ``args``, the name after which a page begins and its length;
+        items are names, or profiles whose name stands under ``key``.
+        """
+
+        async def fetch(after: str, limit: int) -> list[Any]:
+            return await self.read(operation, *args, after, limit, **kwargs)
+
+        def name(item: Any) -> str:
+            return str(item if isinstance(item, str) else item[key])
+
+        return await envelope.listing(fetch, name, self.request_id)
 
     async def write(
         self,
@@ -100,6 +123,7 @@ class Call(Generic[Form]):
         return [{**item, "param": names.get(item["param"], item["param"])} for item in skipped]
 
 
+Words = Mapping[str, type[StrEnum]]
 Handler = Callable[[Call[Form]], Awaitable[Response]]
 
 
@@ -140,10 +164,12 @@ class Router(APIRouter):
         *,
         answer: Any = None,
         errors: Sequence[str] = (),
+        words: Words = MappingProxyType({}),
     ) -> Callable[[Handler[Form]], Handler[Form]]:
         """Declare a route. The handler's docstring is its documentation.
 
         ``answer`` describes ``_data``; ``errors`` are codes that are particular to this operation.
+        ``words`` are the enumerations of path parameters: with another word there is no such path.
         """
 
         def declare(handler: Handler[Form]) -> Handler[Form]:
@@ -151,7 +177,7 @@ class Router(APIRouter):
             async def endpoint(request: Request) -> Response:
                 office: Office = request.app.state.office
                 try:
-                    return await handler(await _call(request, office, action, form))
+                    return await handler(await _call(request, office, action, form, words))
                 except StateUnavailable:
                     raise ServerDown(detail="The state database is away.") from None
 
@@ -165,7 +191,7 @@ class Router(APIRouter):
                     methods=[method],
                     response_model=None,
                     name=handler.__name__,
-                    **openapi.describe(handler, method, path, action, form, answer, errors),
+                    **openapi.describe(handler, method, path, action, form, answer, errors, words),
                 )
             return handler
 
@@ -176,10 +202,15 @@ async def _blank(request: Request) -> Response:
     raise NotImplementedError
 
 
-async def _call(request: Request, office: Office, action: Action, form: type[Form]) -> Call[Form]:
+async def _call(
+    request: Request, office: Office, action: Action, form: type[Form], words: Words
+) -> Call[Form]:
     caller: Actor | None = request.scope.get("iredapi.actor")
     if caller is None and action not in access.PUBLIC:
         raise LoginRequired
+    for name, allowed in words.items():
+        if request.path_params[name] not in set(allowed):
+            raise ApiError("NO_SUCH_OPERATION")
     target = _target(request, strict=action in _STRICT)
     access.check(caller, action, target)
     if request.method == "GET":

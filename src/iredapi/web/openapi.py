@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Final
 
 from pydantic import BaseModel, Field, create_model
@@ -19,6 +20,10 @@ PATHS: Final = {
     "mail": ("An e-mail address.", "alice@example.com"),
     "new_mail": ("The new e-mail address, in the same domain.", "alice.new@example.com"),
     "account": ("`global`, a domain or an e-mail address.", "example.com"),
+    "direction": (
+        "`inbound` is mail to the account, `outbound` what it sends after logging in.",
+        "outbound",
+    ),
     "number": ("Days for which mailboxes are kept on disk; 0 is for ever.", "30"),
 }
 _EVERYWHERE: Final = ("NOT_AUTHORIZED", "SERVER_ERROR", "SERVER_DOWN", "OVERLOADED")
@@ -69,6 +74,7 @@ def describe(
     form: type[Params],
     answer: Any,
     errors: Sequence[str],
+    words: Mapping[str, type[StrEnum]],
 ) -> dict[str, Any]:
     """Return the arguments of ``add_api_route`` that make up the documentation."""
     summary, _, rest = inspect.cleandoc(handler.__doc__ or "").partition("\n")
@@ -77,7 +83,7 @@ def describe(
         rest = f"{rest}\n\nWho may call: {RULES[action].name}.".strip()
     named = re.findall(r"{(\w+)}", path)
     extra: dict[str, Any] = {}
-    parameters = [_path_parameter(name) for name in named]
+    parameters = [_path_parameter(name, words.get(name)) for name in named]
     if method == "GET":
         parameters += [_query_parameter(name, schema) for name, schema in _properties(form)]
     elif form.model_fields:
@@ -100,9 +106,13 @@ def _variant(method: str, path: str) -> str:
     return "_put" if method == "PUT" and "change_email" in path else ""
 
 
-def _path_parameter(name: str) -> dict[str, Any]:
+def _path_parameter(name: str, words: type[StrEnum] | None) -> dict[str, Any]:
     description, example = PATHS[name]
-    kind = {"type": "integer", "minimum": 0} if name == "number" else {"type": "string"}
+    kind: dict[str, Any] = {"type": "string"}
+    if name == "number":
+        kind = {"type": "integer", "minimum": 0}
+    elif words is not None:
+        kind["enum"] = [word.value for word in words]
     return {
         "name": name,
         "in": "path",
@@ -165,6 +175,8 @@ def _responses(
         codes.append("INVALID_DOMAIN_NAME")
     if {"mail", "new_mail"} & set(named):
         codes.append("INVALID_MAIL")
+    if "account" in named:
+        codes += ["INVALID_DOMAIN_NAME", "INVALID_MAIL", "NO_SUCH_DOMAIN", "NO_SUCH_ACCOUNT"]
     by_status: dict[int, list[str]] = {}
     for code in codes:
         by_status.setdefault(CODES[code].status, []).append(code)
