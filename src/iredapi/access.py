@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from iredapi.domain.actors import Actor
-from iredapi.domain.scopes import Scope
+from iredapi.domain.scopes import EVERYBODY, Kind, Scope
 from iredapi.errors import LoginRequired, PermissionDenied
 
 
@@ -39,6 +39,9 @@ class Action(StrEnum):
     DOMAIN_UPDATE = "domain.update"
     LOGIN = "login"
     LOGOUT = "logout"
+    SPAMPOLICY_DELETE = "spampolicy.delete"
+    SPAMPOLICY_READ = "spampolicy.read"
+    SPAMPOLICY_UPDATE = "spampolicy.update"
     USERS_LIST = "users.list"
     USERS_UPDATE = "users.update"
     USER_CREATE = "user.create"
@@ -47,6 +50,10 @@ class Action(StrEnum):
     USER_RENAME = "user.rename"
     USER_UPDATE = "user.update"
     USER_VERIFY_PASSWORD = "user.verify_password"  # noqa: S105
+    WBLIST_ADD = "wblist.add"
+    WBLIST_CLEAR = "wblist.clear"
+    WBLIST_READ = "wblist.read"
+    WBLIST_REMOVE = "wblist.remove"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,15 @@ class Target:
     new_mail: str = ""
     scope: Scope | None = None
     """Whom a policy is for."""
+
+    @property
+    def whom(self) -> Scope:
+        """Whom a policy is for, however the path says it; everybody when it names nobody."""
+        if self.scope is not None:
+            return self.scope
+        if self.mail:
+            return Scope(Kind.USER, self.mail)
+        return Scope(Kind.DOMAIN, self.domain) if self.domain else Scope(Kind.GLOBAL, EVERYBODY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +111,7 @@ NEW_ACCOUNT: Final = Rule(
 
 def _manages_scope(actor: Actor, target: Target) -> bool:
     # The global scope has no domain, so only a global admin passes.
-    return actor.is_global or (target.scope is not None and actor.manages(target.scope.domain))
+    return actor.is_global or actor.manages(target.whom.domain)
 
 
 SCOPE: Final = Rule("manages the scope (global: a global admin)", _manages_scope)
@@ -124,6 +140,9 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.DOMAIN_UPDATE: DOMAIN,
         Action.LOGIN: ANY_ADMIN,
         Action.LOGOUT: ANY_ADMIN,
+        Action.SPAMPOLICY_DELETE: SCOPE,
+        Action.SPAMPOLICY_READ: SCOPE,
+        Action.SPAMPOLICY_UPDATE: SCOPE,
         Action.USERS_LIST: DOMAIN,
         Action.USERS_UPDATE: DOMAIN,
         Action.USER_CREATE: ACCOUNT,
@@ -132,6 +151,10 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.USER_RENAME: ACCOUNT & NEW_ACCOUNT,
         Action.USER_UPDATE: ACCOUNT,
         Action.USER_VERIFY_PASSWORD: GLOBAL,
+        Action.WBLIST_ADD: SCOPE,
+        Action.WBLIST_CLEAR: SCOPE,
+        Action.WBLIST_READ: SCOPE,
+        Action.WBLIST_REMOVE: SCOPE,
     }
 )
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from iredapi.domain.addresses import domain_of
+from iredapi.domain.scopes import Kind as Width
+from iredapi.domain.scopes import Scope
 
 
 class Kind(StrEnum):
@@ -22,6 +24,7 @@ class Kind(StrEnum):
     DISABLE = "disable"
     GRANT = "grant"
     REVOKE = "revoke"
+    UPDATE_WBLIST = "update_wblist"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +65,11 @@ def domain_event(kind: Kind, domain: str, detail: str = "") -> Event:
         Kind.REVOKE: f"Revoke admins of domain {domain}: {detail}.",
     }
     return Event(kind, messages[kind], domain)
+
+
+def policy_event(kind: Kind, what: str, scope: Scope, detail: str = "") -> Event:
+    """Say what happened to a policy. ``what`` is spam policy, throttle and so on."""
+    verb = "Delete" if kind is Kind.DELETE else "Update"
+    subject = f"{what} ({detail})" if detail else what
+    username = scope.name if scope.kind is Width.USER else ""
+    return Event(kind, f"{verb} {subject}: {scope.account}.", scope.domain, username)

@@ -8,11 +8,8 @@ office with its code and exit status 1; neither shows a traceback.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import json
 import os
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -20,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from iredapi import __version__, errors, init, settings
+from iredapi import env_file as writing
 from iredapi.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
@@ -103,126 +101,13 @@ def serve(
     env_file: EnvFile = None,
 ) -> None:
     """Run the API server. Without any configuration: with SQLite databases of its own."""
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
-
     given = {"host": host, "port": port, "workers": workers}
     chosen = settings.load(env_file, **{k: v for k, v in given.items() if v is not None})
-    _make_data_dir(chosen)
-    with _listen(chosen.host, chosen.port) as listener:
-        asyncio.run(_prepare(chosen))
-        address = _address(chosen.host, listener)
-        typer.echo(f"iredapi {__version__} listens on {address}")
-        typer.echo(f"API documentation: {address}/docs")
-        sys.stdout.flush()
-        _export(chosen)
-        config = uvicorn.Config(
-            "iredapi.app:from_environment",
-            factory=True,
-            workers=chosen.workers,
-            lifespan="on",
-            ws="none",
-            log_level=chosen.log_level.lower(),
-            # uvicorn's access log shows query strings, which may hold a login; and it would believe
-            # X-Forwarded-For of any local client, where IREDAPI_TRUSTED_PROXIES is to decide.
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=30,
-        )
-        if chosen.workers > 1:
-            Multiprocess(config, sockets=[listener]).run()
-            return
-        server = uvicorn.Server(config)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
-        if not server.started:
-            raise typer.Exit(3)
+    from iredapi import serving
 
-
-def _make_data_dir(chosen: Settings) -> None:
-    """SQLite makes its files, but not their directory."""
-    if not chosen.uses_sqlite:
-        return
-    try:
-        chosen.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"IREDAPI_DATA_DIR: {chosen.data_dir} cannot be made: {error.strerror}"
-        ) from None
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything else is done, so that a second server changes nothing."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, address = found[0]
-        both = host == "::" and socket.has_dualstack_ipv6()
-        listener = socket.create_server(
-            address[:2],
-            family=family,
-            backlog=2048,
-            dualstack_ipv6=both,
-        )
-    except socket.gaierror:
-        raise ConfigurationError(
-            f"IREDAPI_HOST: {host} is not an address of this machine"
-        ) from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
-                f"port {port} on {host} is in use by another program: stop that one, or choose "
-                "another port with IREDAPI_PORT or --port (0: any free one)"
-            ) from None
-        if error.errno == errno.EACCES:
-            raise ConfigurationError(
-                f"IREDAPI_PORT: no permission to listen on port {port}; ports from 1024 upwards "
-                "need none"
-            ) from None
-        raise ConfigurationError(
-            f"IREDAPI_HOST, IREDAPI_PORT: cannot listen on {host}, port {port}: {error.strerror}"
-        ) from None
-    # Connections inherit it; asyncio sets it only on sockets that were made in another way.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.set_inheritable(True)
-    return listener
-
-
-def _address(host: str, listener: socket.socket) -> str:
-    """Return the URL of the server, with the port that it really has."""
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listener.getsockname()[1]}"
-
-
-async def _prepare(chosen: Settings) -> None:
-    """Open everything once, so that what is wrong is said here and not in a traceback."""
-    from iredapi.logs import configure
-    from iredapi.office import Office
-
-    configure("WARNING")
-    async with Office.open(chosen) as office:
-        if not chosen.embedded:
-            return
-        first = await office.ensure_first_admin()
-    if first.password is None:
-        typer.echo(f"First admin: {first.mail} (exists already)")
-    elif chosen.admin_password.get_secret_value():
-        typer.echo(f"First admin: {first.mail} (with the password of IREDAPI_ADMIN_PASSWORD)")
-    else:
-        typer.echo(f"First admin: {first.mail}")
-        typer.echo(f"Its password, shown only this once: {first.password}")
-    sys.stdout.flush()
-
-
-def _export(chosen: Settings) -> None:
-    """Hand every setting on to the app, which reads its own, also in worker processes."""
-    for name in type(chosen).model_fields:
-        value = getattr(chosen, name)
-        if isinstance(value, SecretStr):
-            value = value.get_secret_value()
-        os.environ[f"IREDAPI_{name.upper()}"] = (
-            json.dumps(value) if isinstance(value, list) else str(value)
-        )
+    status = serving.run(chosen)
+    if status:
+        raise typer.Exit(status)
 
 
 # init ------------------------------------------------------------------------------------------
@@ -280,7 +165,7 @@ def init_command(
         )
     values |= given
     heading += "\nEvery setting: iredapi docs configuration"
-    init.write(output, values, heading=heading, force=force)
+    writing.write(output, values, heading=heading, force=force)
     for warning in warnings:
         typer.echo(f"Note: {warning}", err=True)
     typer.echo(f"Wrote {output} (readable by its owner only).")
@@ -386,13 +271,15 @@ def admin_password(
 
 
 def _in_office(chosen: Settings, work: Callable[[Office], Awaitable[None]]) -> None:
+    from iredapi.logs import configure
     from iredapi.office import Office
+
+    configure("WARNING")
 
     async def run() -> None:
         async with Office.open(chosen) as office:
             await work(office)
 
-    _make_data_dir(chosen)
     asyncio.run(run())
 
 

@@ -88,8 +88,7 @@ class Office:
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncIterator[Self]:
         """Open databases and state; in the embedded default make what is missing."""
-        if settings.embedded:
-            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        opening.make_data_dir(settings)
         databases, quota_table = make_databases(settings)
         try:
             if settings.embedded:

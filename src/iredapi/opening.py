@@ -15,6 +15,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def open_state(settings: Settings) -> State:
+    """Open our own database. Raises ConfigurationError."""
     try:
         return await State.open(
             settings.urls()["state"],
@@ -51,6 +52,7 @@ async def check(databases: Databases, settings: Settings) -> None:
 
 async def create_tables(databases: Databases) -> None:
     for database in databases.by_name.values():
+        database.make_file()
         connection = await database.connect(writing=True)
         try:
             created = await create_all(connection, database.metadata)
@@ -58,3 +60,15 @@ async def create_tables(databases: Databases) -> None:
             await connection.commit()
         finally:
             await connection.close()
+
+
+def make_data_dir(settings: Settings) -> None:
+    """SQLite makes its files, but not their directory."""
+    if not settings.uses_sqlite:
+        return
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"IREDAPI_DATA_DIR: {settings.data_dir} cannot be made: {error.strerror}"
+        ) from None

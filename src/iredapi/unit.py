@@ -11,7 +11,9 @@ from iredapi.backends.protocols import (
     Aliases,
     Domains,
     Satellites,
+    SpamPolicies,
     Users,
+    Wblists,
 )
 from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
@@ -51,6 +53,8 @@ class Unit:
     aliases: Aliases
     addresses: Addresses
     satellites: Satellites
+    spam_policies: SpamPolicies
+    wblists: Wblists
     events: list[Event] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from iredapi import init
+from iredapi import env_file, init
 from iredapi.settings import ConfigurationError, Settings, load
 
 # As the installer leaves it: names occur twice, the real values are appended.
@@ -321,7 +321,7 @@ VALUE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30) | s
 def test_systemd_and_dotenv_read_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, str]
 ) -> None:
-    text = init.render(values, heading="Heading\nof \"two lines' $x")
+    text = env_file.render(values, heading="Heading\nof \"two lines' $x")
     assert systemd(text) == values
     path = tmp_path_factory.mktemp("env") / "env"
     path.write_text(text, encoding="utf-8", newline="")
@@ -333,7 +333,7 @@ def test_the_settings_read_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, value: str
 ) -> None:
     path = tmp_path_factory.mktemp("env") / "env"
-    text = init.render({"IREDAPI_ADMIN_PASSWORD": value, "IREDAPI_PORT": "81"})
+    text = env_file.render({"IREDAPI_ADMIN_PASSWORD": value, "IREDAPI_PORT": "81"})
     path.write_text(text, encoding="utf-8", newline="")
     settings = load(path)
     assert settings.admin_password.get_secret_value() == value
@@ -348,19 +348,19 @@ def test_any_password_arrives_in_the_url(
     (directory / "settings.py").write_text(
         f"backend = 'pgsql'\nvmail_db_password = {password!r}\n", encoding="utf-8"
     )
-    init.write(directory / "env", mapped(directory / "settings.py"))
+    env_file.write(directory / "env", mapped(directory / "settings.py"))
     assert make_url(load(directory / "env").urls()["vmail"]).password == password
 
 
 def test_control_characters_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="IREDAPI_A"):
-        init.render({"IREDAPI_A": "a\nb"})
+        env_file.render({"IREDAPI_A": "a\nb"})
 
 
 def test_the_whole_way(source: Write, tmp_path: Path) -> None:
     values = mapped(source())
     output = tmp_path / "new" / "iredapi.env"
-    init.write(output, values, heading="Written by a test")
+    env_file.write(output, values, heading="Written by a test")
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     assert [path.name for path in output.parent.iterdir()] == ["iredapi.env"]
     assert systemd(output.read_text(encoding="utf-8")) == values
@@ -389,20 +389,20 @@ def test_a_file_that_exists_stays_unless_forced(tmp_path: Path) -> None:
     output = tmp_path / "iredapi.env"
     output.write_text("mine", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="--force"):
-        init.write(output, {"IREDAPI_PORT": "1"})
+        env_file.write(output, {"IREDAPI_PORT": "1"})
     assert output.read_text(encoding="utf-8") == "mine"
-    init.write(output, {"IREDAPI_PORT": "1"}, force=True)
+    env_file.write(output, {"IREDAPI_PORT": "1"}, force=True)
     assert load(output).port == 1
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
 
 
 def test_a_configuration_that_the_server_refuses_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="IREDAPI_VMAIL_URL"):
-        init.write(tmp_path / "iredapi.env", {"IREDAPI_VMAIL_URL": "oracle://x@y/z"})
+        env_file.write(tmp_path / "iredapi.env", {"IREDAPI_VMAIL_URL": "oracle://x@y/z"})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="cannot be written"):
-        init.write(tmp_path / "file" / "iredapi.env", {"IREDAPI_PORT": "1"})
+        env_file.write(tmp_path / "file" / "iredapi.env", {"IREDAPI_PORT": "1"})

@@ -6,6 +6,8 @@ from sqlalchemy import MetaData, Table
 
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.policies.satellites import SqlSatellites
+from iredapi.backends.policies.spam import SqlSpamPolicies
+from iredapi.backends.policies.wblists import SqlWblists
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.backends.sql.aliases import SqlAddresses, SqlAliases
@@ -54,4 +56,6 @@ async def make_unit(
         aliases=SqlAliases(*store),
         addresses=SqlAddresses(*store),
         satellites=SqlSatellites(connections),
+        spam_policies=SqlSpamPolicies(connections),
+        wblists=SqlWblists(connections),
     )

@@ -20,7 +20,10 @@ from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Totals
+from iredapi.domain.scopes import Scope
+from iredapi.domain.spam import Policy
 from iredapi.domain.users import User
+from iredapi.domain.wblists import Direction, Kind
 
 Profile = dict[str, Any]
 
@@ -247,6 +250,58 @@ class Satellites(Protocol):
         self, actor: Actor, domain: str, alias_domains: Collection[str], code: str
     ) -> None:
         """Note that a normal admin must prove to own a domain or alias domains."""
+
+
+class SpamPolicies(Protocol):
+    """Amavisd's policies. An account has one of its own, or none."""
+
+    async def get(self, scope: Scope) -> Policy | None:
+        """Return the account's own policy with all its columns. One round trip."""
+
+    async def claim(self, scope: Scope) -> Policy | None:
+        """Return the account's own policy and hold the account: nobody else gives it one."""
+
+    async def add(self, policy: Policy) -> None:
+        """Give a held account without a policy its own."""
+
+    async def save(self, before: Policy, after: Policy) -> None:
+        """Write the difference of a held policy."""
+
+    async def remove(self, scope: Scope) -> None:
+        """Remove the account's own policy, if it has one; its lists stay."""
+
+    async def layers(self, accounts: Sequence[str]) -> list[Policy]:
+        """Return what Amavisd finds for these accounts, the highest priority first.
+
+        A policy is told under the account that leads to it, whoever it belongs to. One round trip.
+        """
+
+
+class Wblists(Protocol):
+    """White- and blacklists. Each call is a constant number of round trips."""
+
+    async def page(
+        self, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int
+    ) -> list[str]:
+        """Return the addresses of a list as they are stored, after an address. One round trip."""
+
+    async def stored(
+        self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
+    ) -> frozenset[str]:
+        """Return which addresses are on a list. One round trip."""
+
+    async def add(
+        self, scope: Scope, direction: Direction, kind: Kind, addresses: Mapping[str, int]
+    ) -> None:
+        """Put addresses, each with its priority, on a list and take them from the other one."""
+
+    async def remove(
+        self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
+    ) -> None:
+        """Take addresses from a list, if they are on it."""
+
+    async def clear(self, scope: Scope, direction: Direction, kind: Kind) -> None:
+        """Take all addresses from a list."""
 
 
 class AuditLog(Protocol):

@@ -46,6 +46,7 @@ from iredapi.backends.sql.dialect import (
     text_column,
     varchar_column,
 )
+from iredapi.domain.spam import SHIPPED
 
 __all__ = [
     "SEEDS",
@@ -350,23 +351,7 @@ deleted_mailboxes = _table(
 
 SEEDS: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType(
     {
-        "policy": (
-            {
-                "policy_name": "@.",
-                "spam_lover": "Y",
-                "spam_quarantine_to": "",
-                "virus_lover": "N",
-                "virus_quarantine_to": "virus-quarantine",
-                "banned_files_lover": "N",
-                "banned_quarantine_to": "banned-quarantine",
-                "bad_header_lover": "Y",
-                "bad_header_quarantine_to": "",
-                "bypass_spam_checks": "N",
-                "bypass_virus_checks": "N",
-                "bypass_banned_checks": "N",
-                "bypass_header_checks": "N",
-            },
-        ),
+        "policy": ({"policy_name": "@.", **SHIPPED},),
         "users": ({"email": "@.", "priority": 0, "policy_id": 1},),
         "greylisting": (
             {"account": "@.", "priority": 0, "sender": "@.", "sender_priority": 0, "active": 1},

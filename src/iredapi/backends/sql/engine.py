@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import MetaData, event
@@ -94,6 +95,13 @@ class Database:
         self.dialect = self._writer.dialect.name
         self._schema: Schema | None = None
         self._detecting = asyncio.Lock()
+
+    def make_file(self) -> None:
+        """Make an SQLite file that is not there yet readable by its owner only: it holds hashes."""
+        path = self._writer.url.database
+        if self.sqlite and path and not Path(path).exists():
+            # Never touch one that exists: closing it would drop SQLite's locks on it.
+            Path(path).touch(mode=0o600, exist_ok=False)
 
     async def schema(self) -> Schema:
         """Return what the live database has; read once. Raises ServerDown when it is away."""

@@ -1,0 +1,98 @@
+"""What the DNS says of sender domains: ``domain.spf`` asks, this answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Final
+
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.resolver
+from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.TXT import TXT
+
+from iredapi.domain import spf
+from iredapi.domain.spf import Answer, Question, Senders
+
+PORT: Final = 53
+_AT_ONCE: Final = 16
+_FAILURE: Final = "DNS_FAILURE"
+_TIMEOUT: Final = "DNS_TIMEOUT"
+
+
+class SenderDns:
+    """Finds the networks of sender domains with one resolver, within a time limit."""
+
+    def __init__(self, resolver: tuple[str, int] | None, timeout: float) -> None:
+        """``resolver`` is an address and a port, or None for the system's; time in seconds."""
+        self._address = resolver
+        self._timeout = timeout
+
+    async def senders(self, domains: Collection[str]) -> dict[str, Senders]:
+        """Return what was found for each domain. The time limit is for all of them together."""
+        if not domains:
+            return {}
+        try:
+            resolver = self._resolver()
+        except (dns.exception.DNSException, OSError):
+            return dict.fromkeys(domains, Senders(reason=_FAILURE))
+        free = asyncio.Semaphore(_AT_ONCE)
+        found = dict.fromkeys(domains, Senders(reason=_TIMEOUT))
+
+        async def find(domain: str) -> None:
+            async with free:
+                found[domain] = await _walk(resolver, domain)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout), asyncio.TaskGroup() as group:
+                for domain in found:
+                    group.create_task(find(domain))
+        return found
+
+    def _resolver(self) -> dns.asyncresolver.Resolver:
+        # Made anew for each call: the system's configuration may have changed.
+        resolver = dns.asyncresolver.Resolver(configure=self._address is None)
+        if self._address is not None:
+            resolver.nameservers = [self._address[0]]
+            resolver.port = self._address[1]
+        resolver.timeout = min(resolver.timeout, self._timeout)
+        resolver.lifetime = self._timeout
+        resolver.cache = dns.resolver.Cache()  # many domains include the same record
+        return resolver
+
+
+async def _walk(resolver: dns.asyncresolver.Resolver, domain: str) -> Senders:
+    walk = spf.senders(domain)
+    try:
+        questions = next(walk)
+        while True:
+            answers = await asyncio.gather(*(_ask(resolver, question) for question in questions))
+            questions = walk.send(tuple(answers))
+    except StopIteration as end:
+        found: Senders = end.value
+        return found
+    except dns.exception.DNSException:
+        # Half of an answer must not replace what is known from before.
+        return Senders(reason=_FAILURE)
+
+
+async def _ask(resolver: dns.asyncresolver.Resolver, question: Question) -> Answer:
+    try:
+        name = dns.name.from_text(question.name)
+        answer = await resolver.resolve(name, question.type, search=False)
+    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.resolver.YXDOMAIN):
+        return ()
+    except (dns.name.LabelTooLong, dns.name.EmptyLabel, dns.name.NameTooLong):
+        return ()  # a record names something that is no name
+    records = list(answer.rrset or ())
+    if question.type == "TXT":
+        texts = (b"".join(record.strings) for record in records if isinstance(record, TXT))
+        return tuple(text.decode("ascii", "replace") for text in texts)
+    if question.type == "MX":
+        exchangers = [record for record in records if isinstance(record, MX)]
+        exchangers.sort(key=lambda record: (record.preference, record.exchange))
+        return tuple(record.exchange.to_text() for record in exchangers)
+    return tuple(record.to_text() for record in records)

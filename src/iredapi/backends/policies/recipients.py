@@ -1,0 +1,78 @@
+"""Rows of ``amavisd.users``: the accounts that have a spam policy or white/blacklists.
+
+A row that is made here has ``policy_id`` 0, "no policy": the column's default of 1 would hang the
+global policy above the domain's. Rows are never deleted here: lists and policies share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Executable, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from iredapi.backends.policies import tables as t
+from iredapi.backends.sql.dialect import insert_ignore
+from iredapi.backends.sql.engine import Connections
+from iredapi.domain.scopes import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A row of ``users``, held until the unit ends."""
+
+    id: int
+    policy_id: int
+
+
+class AmavisdStore:
+    """Base of the stores in ``amavisd``. Raises NotSupported when it is not configured."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    @property
+    def dialect(self) -> str:
+        """The dialect of the database."""
+        return self._connections.databases["amavisd"].dialect
+
+    async def connection(self) -> AsyncConnection:
+        """Return the connection to ``amavisd``."""
+        return await self._connections.get("amavisd")
+
+    async def run(self, statement: Executable, values: Any = None) -> None:
+        """Run a write."""
+        await (await self.connection()).execute(statement, values)
+
+    async def rows(self, statement: Executable) -> Sequence[Any]:
+        """Run a read."""
+        return (await (await self.connection()).execute(statement)).all()
+
+    async def hold(self, scope: Scope, *, create: bool) -> Recipient | None:
+        """Return an account's row and hold it; make it, or put its priority right, if asked to.
+
+        At most three round trips, also while others make the same row.
+        """
+        found = await self._locked(scope)
+        if not create:
+            return None if found is None else Recipient(found.id, found.policy_id)
+        if found is None:
+            row = {"email": scope.account, "priority": scope.amavisd_priority, "policy_id": 0}
+            await self.run(insert_ignore(t.users, self.dialect), [row])
+            found = await self._locked(scope)
+        if found.priority != scope.amavisd_priority:
+            await self.run(
+                update(t.users)
+                .where(t.users.c.id == found.id)
+                .values(priority=scope.amavisd_priority)
+            )
+        return Recipient(found.id, found.policy_id)
+
+    async def _locked(self, scope: Scope) -> Any:
+        u = t.users.c
+        found = await self.rows(
+            select(u.id, u.policy_id, u.priority).where(u.email == scope.account).with_for_update()
+        )
+        return found[0] if found else None

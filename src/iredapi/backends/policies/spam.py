@@ -1,0 +1,113 @@
+"""Spam policies in ``amavisd.policy``, linked from ``users``.
+
+A policy is an account's own when its ``users`` row points to it *and* it carries the account's
+name: either alone may be somebody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Column, delete, insert, or_, select, update
+
+from iredapi.backends.policies import tables as t
+from iredapi.backends.policies.recipients import AmavisdStore
+from iredapi.domain.scopes import Scope
+from iredapi.domain.spam import SCORE_DIGITS, Policy
+
+_KEYS = frozenset({"id", "policy_name"})
+
+
+class SqlSpamPolicies(AmavisdStore):
+    """See ``protocols.SpamPolicies``."""
+
+    async def get(self, scope: Scope) -> Policy | None:
+        u, p = t.users.c, t.policy.c
+        found = await self.rows(
+            select(p.policy_name, *await self._columns())
+            .join_from(t.users, t.policy, p.id == u.policy_id)
+            .where(u.email == scope.account)
+        )
+        return _own(scope, found)
+
+    async def claim(self, scope: Scope) -> Policy | None:
+        recipient = await self.hold(scope, create=True)
+        if recipient is None or not recipient.policy_id:
+            return None
+        p = t.policy.c
+        found = await self.rows(
+            select(p.policy_name, *await self._columns())
+            .where(p.id == recipient.policy_id)
+            .with_for_update()
+        )
+        return _own(scope, found)
+
+    async def save(self, before: Policy, after: Policy) -> None:
+        new = {
+            name: value
+            for name, value in after.columns.items()
+            if before.columns.get(name) != value
+        }
+        if new:
+            await self.run(
+                update(t.policy).where(t.policy.c.policy_name == after.account).values(new)
+            )
+
+    async def add(self, policy: Policy) -> None:
+        p = t.policy.c
+        values: dict[str, Any] = dict.fromkeys((c.name for c in await self._columns()), None)
+        # A stray one of that name has no effect, so nothing of it comes back to life.
+        values |= {**policy.columns, "policy_name": policy.account}
+        named = select(p.id).where(p.policy_name == policy.account)
+        found = await self.rows(named)
+        if found:
+            await self.run(update(t.policy).where(p.id == found[0].id).values(values))
+        else:
+            await self.run(insert(t.policy).values(values))
+            found = await self.rows(named)
+        await self.run(
+            update(t.users).where(t.users.c.email == policy.account).values(policy_id=found[0].id)
+        )
+
+    async def remove(self, scope: Scope) -> None:
+        await self.hold(scope, create=False)
+        u, p = t.users.c, t.policy.c
+        named = select(p.id).where(p.policy_name == scope.account)
+        # Unlinked first: nobody may point to a policy that is gone.
+        await self.run(
+            update(t.users)
+            .where(or_(u.email == scope.account, u.policy_id.in_(named)))
+            .values(policy_id=0)
+        )
+        await self.run(delete(t.policy).where(p.policy_name == scope.account))
+
+    async def layers(self, accounts: Sequence[str]) -> list[Policy]:
+        u, p = t.users.c, t.policy.c
+        rows = await self.rows(
+            select(u.email, u.priority, *await self._columns())
+            .join_from(t.users, t.policy, p.id == u.policy_id)
+            .where(u.email.in_(accounts))
+        )
+        # Of two with the same priority the daemon takes either; here the more particular one.
+        ordered = sorted(rows, key=lambda row: (-row.priority, accounts.index(row.email)))
+        return [Policy(row.email, _values(row._mapping)) for row in ordered]
+
+    async def _columns(self) -> list[Column[Any]]:
+        schema = await self._connections.databases["amavisd"].schema()
+        return [column for column in schema.columns(t.policy) if column.name not in _KEYS]
+
+
+def _own(scope: Scope, rows: Sequence[Any]) -> Policy | None:
+    # Names are compared here: MySQL's comparison ignores case.
+    own = [row for row in rows if row.policy_name == scope.account]
+    return Policy(scope.account, _values(own[0]._mapping)) if own else None
+
+
+def _values(row: Mapping[str, Any]) -> dict[str, Any]:
+    hidden = {*_KEYS, "email", "priority"}
+    return {name: _value(value) for name, value in row.items() if name not in hidden}
+
+
+def _value(value: Any) -> Any:
+    return round(value, SCORE_DIGITS) if isinstance(value, float) else value

@@ -1,0 +1,132 @@
+"""White- and blacklists in ``amavisd``: pairs of an account and a remote address.
+
+Each call takes a constant number of statements. What goes into one IN is limited by the longest
+list that a form takes, 10,000 addresses in two spellings: below what any of the databases binds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Column, Table, delete, insert, select, update
+
+from iredapi.backends.policies import tables as t
+from iredapi.backends.policies.recipients import AmavisdStore, Recipient
+from iredapi.backends.sql.dialect import insert_ignore
+from iredapi.domain.scopes import Scope
+from iredapi.domain.wblists import Direction, Kind
+from iredapi.errors import Conflict
+
+
+class SqlWblists(AmavisdStore):
+    """See ``protocols.Wblists``."""
+
+    async def page(
+        self, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int
+    ) -> list[str]:
+        table, account, address = _table(direction)
+        u, m = t.users.c, t.mailaddr.c
+        rows = await self.rows(
+            select(m.email)
+            .join_from(table, t.mailaddr, m.id == address)
+            .join(t.users, u.id == account)
+            .where(u.email == scope.account, table.c.wb == kind.mark, m.email > after)
+            .order_by(m.email)
+            .limit(limit)
+        )
+        return [row.email for row in rows]
+
+    async def stored(
+        self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
+    ) -> frozenset[str]:
+        table, account, address = _table(direction)
+        u, m = t.users.c, t.mailaddr.c
+        rows = await self.rows(
+            select(m.email)
+            .join_from(table, t.mailaddr, m.id == address)
+            .join(t.users, u.id == account)
+            .where(u.email == scope.account, table.c.wb == kind.mark, m.email.in_(addresses))
+        )
+        return frozenset(row.email for row in rows)
+
+    async def add(
+        self, scope: Scope, direction: Direction, kind: Kind, addresses: Mapping[str, int]
+    ) -> None:
+        recipient = await self.hold(scope, create=True)
+        if recipient is None or not addresses:
+            return
+        ids = await self._addresses(addresses)
+        table, account, address = _table(direction)
+        await self.run(delete(table).where(account == recipient.id, address.in_(ids)))
+        pairs = [
+            {account.name: recipient.id, address.name: number, "wb": kind.mark} for number in ids
+        ]
+        await self.run(insert(table), pairs)
+
+    async def remove(
+        self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
+    ) -> None:
+        recipient = await self.hold(scope, create=False)
+        if recipient is None or not addresses:
+            return
+        m = t.mailaddr.c
+        ids = [row.id for row in await self.rows(select(m.id).where(m.email.in_(addresses)))]
+        await self._delete(recipient, direction, kind, ids)
+
+    async def clear(self, scope: Scope, direction: Direction, kind: Kind) -> None:
+        recipient = await self.hold(scope, create=False)
+        if recipient is not None:
+            await self._delete(recipient, direction, kind)
+
+    async def _delete(
+        self,
+        recipient: Recipient,
+        direction: Direction,
+        kind: Kind,
+        ids: Collection[int] | None = None,
+    ) -> None:
+        table, account, address = _table(direction)
+        chosen = delete(table).where(account == recipient.id, table.c.wb == kind.mark)
+        await self.run(chosen if ids is None else chosen.where(address.in_(ids)))
+
+    async def _addresses(self, wanted: Mapping[str, int]) -> list[int]:
+        """Return the ids of addresses, sorted; make those that are missing.
+
+        The clean-up at night removes addresses that no list has: what is found is held.
+        """
+        found = await self._find(wanted)
+        if missing := sorted(wanted.keys() - found.keys()):
+            rows = [{"email": email, "priority": wanted[email]} for email in missing]
+            await self.run(insert_ignore(t.mailaddr, self.dialect), rows)
+            found |= await self._find(missing)
+        if len(found) < len(wanted):
+            raise Conflict("CHANGED_MEANWHILE")
+        wrong: dict[int, list[int]] = defaultdict(list)
+        for email, (number, priority) in found.items():
+            if priority != wanted[email]:
+                wrong[wanted[email]].append(number)
+        m = t.mailaddr.c
+        for priority, numbers in sorted(wrong.items()):
+            await self.run(
+                update(t.mailaddr).where(m.id.in_(sorted(numbers))).values(priority=priority)
+            )
+        return sorted(number for number, _ in found.values())
+
+    async def _find(self, emails: Collection[str]) -> dict[str, tuple[int, int]]:
+        m = t.mailaddr.c
+        rows = await self.rows(
+            select(m.id, m.email, m.priority)
+            .where(m.email.in_(sorted(emails)))
+            .order_by(m.id)
+            .with_for_update(read=True, key_share=True)
+        )
+        return {row.email: (row.id, row.priority) for row in rows}
+
+
+def _table(direction: Direction) -> tuple[Table, Column[Any], Column[Any]]:
+    """Return the table of a direction, its column of the account and that of the address."""
+    if direction is Direction.INBOUND:
+        return t.wblist, t.wblist.c.rid, t.wblist.c.sid
+    return t.outbound_wblist, t.outbound_wblist.c.sid, t.outbound_wblist.c.rid

@@ -1,0 +1,52 @@
+"""Spam policies: read, decide, write, note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from iredapi.audit import Kind, policy_event
+from iredapi.backends.protocols import Profile
+from iredapi.domain import spam
+from iredapi.domain.scopes import Scope
+from iredapi.operations import accounts
+from iredapi.operations.policies import permitted
+from iredapi.unit import Unit
+
+_PROFILE = "spampolicy"
+
+
+async def profile(unit: Unit, scope: Scope) -> Profile:
+    """Return an account's own policy; nothing when it has none."""
+    await permitted(unit, scope, _PROFILE)
+    found = await unit.spam_policies.get(scope)
+    if found is None:
+        return {}
+    return {"account": found.account, **spam.described(found.columns), "columns": found.columns}
+
+
+async def effective(unit: Unit, scope: Scope) -> Profile:
+    """Return what applies to an account, and whose policy says so."""
+    await permitted(unit, scope, _PROFILE)
+    return spam.effective(scope, await unit.spam_policies.layers(spam.lookups(scope)))
+
+
+async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
+    """Change what was sent; an account without a policy gets its own."""
+    await permitted(unit, scope, _PROFILE)
+    if not changes:
+        return
+    before = await unit.spam_policies.claim(scope)
+    after = spam.revise(before or spam.draft(scope), changes)
+    if before is None:
+        await unit.spam_policies.add(after)
+    else:
+        await unit.spam_policies.save(before, after)
+    unit.note(policy_event(Kind.UPDATE, "spam policy", scope, accounts.described(changes)))
+
+
+async def remove(unit: Unit, scope: Scope) -> None:
+    """Remove an account's own policy: it inherits again. None is no error."""
+    await permitted(unit, scope, _PROFILE)
+    await unit.spam_policies.remove(scope)
+    unit.note(policy_event(Kind.DELETE, "spam policy", scope))

@@ -1,0 +1,68 @@
+"""White- and blacklists: read, decide, write, note."""
+
+from __future__ import annotations
+
+from iredapi.audit import Kind as Event
+from iredapi.audit import policy_event
+from iredapi.domain import remotes
+from iredapi.domain.scopes import Scope
+from iredapi.domain.wblists import Direction, Given, Kind
+from iredapi.operations.policies import permitted
+from iredapi.unit import Unit
+
+_PROFILE = "wblist"
+_PARAM = "addresses"
+
+
+async def page(
+    unit: Unit, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int
+) -> list[str]:
+    """Return the next addresses of a list, whatever is stored."""
+    await permitted(unit, scope, _PROFILE)
+    return await unit.wblists.page(scope, direction, kind, after, limit)
+
+
+async def add(
+    unit: Unit, scope: Scope, direction: Direction, kind: Kind, addresses: Given
+) -> None:
+    """Put addresses on a list, and take them from the opposite one."""
+    await permitted(unit, scope, _PROFILE)
+    for item in addresses.invalid:
+        unit.skip(_PARAM, item, "INVALID_VALUE")
+    if not addresses.valid:
+        return
+    priorities = {item: remotes.priority_amavisd(item) for item in addresses.valid}
+    await unit.wblists.add(scope, direction, kind, priorities)
+    _note(unit, scope, direction, kind, f"add {len(priorities)}")
+
+
+async def remove(
+    unit: Unit, scope: Scope, direction: Direction, kind: Kind, addresses: Given
+) -> None:
+    """Take addresses from a list; those that are not on it do not matter.
+
+    What other programs stored in a spelling of their own can be removed under that.
+    """
+    await permitted(unit, scope, _PROFILE)
+    known: frozenset[str] = frozenset()
+    if addresses.invalid:
+        known = await unit.wblists.stored(scope, direction, kind, addresses.invalid)
+    for item in addresses.invalid:
+        if item not in known:
+            unit.skip(_PARAM, item, "INVALID_VALUE")
+    if not addresses.valid and not known:
+        return
+    await unit.wblists.remove(scope, direction, kind, addresses.spellings)
+    _note(unit, scope, direction, kind, f"remove {len(addresses.valid) + len(known)}")
+
+
+async def clear(unit: Unit, scope: Scope, direction: Direction, kind: Kind) -> None:
+    """Take all addresses from a list; the other list and the other direction stay."""
+    await permitted(unit, scope, _PROFILE)
+    await unit.wblists.clear(scope, direction, kind)
+    _note(unit, scope, direction, kind, "remove all")
+
+
+def _note(unit: Unit, scope: Scope, direction: Direction, kind: Kind, what: str) -> None:
+    # Numbers, never the addresses: who writes to whom is nobody's business.
+    unit.note(policy_event(Event.UPDATE_WBLIST, f"{direction} {kind}", scope, what))

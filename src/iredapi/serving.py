@@ -1,0 +1,126 @@
+"""Running the server: the port first, then the databases, then uvicorn.
+
+Exit status 3: the application did not start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import socket
+import sys
+
+import typer
+import uvicorn
+from pydantic import SecretStr
+from uvicorn.supervisors import Multiprocess
+
+from iredapi import __version__
+from iredapi.logs import configure
+from iredapi.office import Office
+from iredapi.settings import ConfigurationError, Settings
+
+
+def run(chosen: Settings) -> int:
+    """Serve until a signal ends it; returns the exit status. Raises ConfigurationError."""
+    with _listen(chosen.host, chosen.port) as listener:
+        asyncio.run(_prepare(chosen))
+        address = _address(chosen.host, listener)
+        typer.echo(f"iredapi {__version__} listens on {address}")
+        typer.echo(f"API documentation: {address}/docs")
+        sys.stdout.flush()
+        _export(chosen)
+        config = uvicorn.Config(
+            "iredapi.app:from_environment",
+            factory=True,
+            workers=chosen.workers,
+            lifespan="on",
+            ws="none",
+            log_level=chosen.log_level.lower(),
+            # uvicorn's access log shows query strings, which may hold a login; and it would believe
+            # X-Forwarded-For of any local client, where IREDAPI_TRUSTED_PROXIES is to decide.
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=30,
+        )
+        if chosen.workers > 1:
+            Multiprocess(config, sockets=[listener]).run()
+            return 0
+        server = uvicorn.Server(config)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+        return 0 if server.started else 3
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything else is done, so that a second server changes nothing."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
+        both = host == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server(
+            address[:2],
+            family=family,
+            backlog=2048,
+            dualstack_ipv6=both,
+        )
+    except socket.gaierror:
+        raise ConfigurationError(
+            f"IREDAPI_HOST: {host} is not an address of this machine"
+        ) from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                f"port {port} on {host} is in use by another program: stop that one, or choose "
+                "another port with IREDAPI_PORT or --port (0: any free one)"
+            ) from None
+        if error.errno == errno.EACCES:
+            raise ConfigurationError(
+                f"IREDAPI_PORT: no permission to listen on port {port}; ports from 1024 upwards "
+                "need none"
+            ) from None
+        raise ConfigurationError(
+            f"IREDAPI_HOST, IREDAPI_PORT: cannot listen on {host}, port {port}: {error.strerror}"
+        ) from None
+    # Connections inherit it; asyncio sets it only on sockets that were made in another way.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.set_inheritable(True)
+    return listener
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    """Return the URL of the server, with the port that it really has."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+async def _prepare(chosen: Settings) -> None:
+    """Open everything once, so that what is wrong is said here and not in a traceback."""
+    configure("WARNING")
+    async with Office.open(chosen) as office:
+        if not chosen.embedded:
+            return
+        first = await office.ensure_first_admin()
+    if first.password is None:
+        typer.echo(f"First admin: {first.mail} (exists already)")
+    elif chosen.admin_password.get_secret_value():
+        typer.echo(f"First admin: {first.mail} (with the password of IREDAPI_ADMIN_PASSWORD)")
+    else:
+        typer.echo(f"First admin: {first.mail}")
+        typer.echo(f"Its password, shown only this once: {first.password}")
+    sys.stdout.flush()
+
+
+def _export(chosen: Settings) -> None:
+    """Hand every setting on to the app, which reads its own, also in worker processes."""
+    for name in type(chosen).model_fields:
+        value = getattr(chosen, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        os.environ[f"IREDAPI_{name.upper()}"] = (
+            json.dumps(value) if isinstance(value, list) else str(value)
+        )

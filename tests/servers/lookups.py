@@ -1,0 +1,171 @@
+"""What the mail server makes of the databases, asked in one way on all three kinds.
+
+On PostgreSQL and MariaDB the real ``postmap`` and the real Dovecot answer. On SQLite plain SQL of
+the same meaning does, written from the description of the lookups once more, so that it also
+checks the queries that the real ones are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from iredapi.domain.passwords import verify_password
+from tests.servers.dovecot import Dovecot, Secured
+from tests.servers.postfix import PostfixMaps
+from tests.servers.process import ServerError
+from tests.servers.store import Store
+
+
+class MailServer(Protocol):
+    """Postfix's maps and Dovecot's lookups."""
+
+    async def query(self, map_name: str, key: str) -> set[str]:
+        """Return the answers of a map; several rows are a set, because their order is open."""
+        ...
+
+    async def login(
+        self, user: str, password: str, service: str = "imap", secured: Secured = "tls"
+    ) -> bool:
+        """Tell whether a client may log in to a service."""
+        ...
+
+    async def user(self, user: str, service: str = "lmtp") -> dict[str, str] | None:
+        """Return home, mail and quota_rule of a user for a service, or None."""
+        ...
+
+
+class RealMailServer:
+    """``postmap`` and ``doveadm``."""
+
+    def __init__(self, postfix: PostfixMaps, dovecot: Dovecot) -> None:
+        self._postfix = postfix
+        self._dovecot = dovecot
+
+    async def query(self, map_name: str, key: str) -> set[str]:
+        return self._postfix.query(map_name, key)
+
+    async def login(
+        self, user: str, password: str, service: str = "imap", secured: Secured = "tls"
+    ) -> bool:
+        return self._dovecot.auth_test(user, password, service=service, secured=secured)
+
+    async def user(self, user: str, service: str = "lmtp") -> dict[str, str] | None:
+        return self._dovecot.user(user, service)
+
+
+_BCC_USER = """
+    SELECT c.bcc_address FROM {table} AS c, domain AS d
+    WHERE c.username = :key AND c.domain = :domain AND c.active = 1
+      AND d.domain = c.domain AND d.active = 1 AND d.backupmx = 0
+"""
+_BCC_DOMAIN = """
+    SELECT c.bcc_address FROM {table} AS c, domain AS d
+    WHERE c.domain = :domain AND d.domain = c.domain AND d.active = 1
+"""
+# ``:domain`` and ``:local`` are the parts of a key with an "@"; a map that uses them has no answer
+# for other keys.
+SQL: Final[Mapping[str, str]] = {
+    "virtual_mailbox_domains": """
+        SELECT :key WHERE EXISTS (
+            SELECT 1 FROM domain WHERE domain = :key AND active = 1 AND backupmx = 0
+        ) OR EXISTS (
+            SELECT 1 FROM alias_domain AS a JOIN domain AS d ON d.domain = a.target_domain
+            WHERE a.alias_domain = :key AND a.active = 1 AND d.active = 1 AND d.backupmx = 0
+        )
+    """,
+    "relay_domains": """
+        SELECT domain FROM domain WHERE domain = :key AND backupmx = 1 AND active = 1
+    """,
+    "virtual_mailbox_maps": """
+        SELECT m.storagenode || '/' || m.maildir || '/Maildir/' FROM mailbox AS m, domain AS d
+        WHERE m.username = :key AND m.active = 1 AND m.enabledeliver = 1
+          AND d.domain = m.domain AND d.active = 1
+    """,
+    "virtual_alias_maps": """
+        SELECT f.forwarding FROM forwardings AS f, domain AS d
+        WHERE f.address = :key AND f.active = 1
+          AND d.domain = f.domain AND d.active = 1 AND d.backupmx = 0
+    """,
+    "domain_alias_maps": """
+        SELECT f.forwarding FROM forwardings AS f, alias_domain AS a, domain AS d
+        WHERE a.alias_domain = :domain AND a.active = 1
+          AND f.address = :local || '@' || a.target_domain AND f.active = 1
+          AND d.domain = a.target_domain AND d.backupmx = 0
+    """,
+    "catchall_maps": """
+        SELECT f.forwarding FROM forwardings AS f, domain AS d
+        WHERE f.address = :domain AND f.active = 1 AND instr(:local, '+') = 0
+          AND d.domain = :domain AND d.active = 1 AND d.backupmx = 0
+    """,
+    "domain_alias_catchall_maps": """
+        SELECT f.forwarding FROM forwardings AS f, alias_domain AS a
+        WHERE a.alias_domain = :domain AND a.active = 1
+          AND f.address = a.target_domain AND f.active = 1
+    """,
+    "transport_user": """
+        SELECT m.transport FROM mailbox AS m, domain AS d
+        WHERE m.username = :key AND m.domain = :domain AND m.transport <> ''
+          AND m.active = 1 AND m.enabledeliver = 1
+          AND d.domain = m.domain AND d.active = 1 AND d.backupmx = 0
+    """,
+    "transport_maillist": """
+        SELECT l.transport FROM maillists AS l, domain AS d
+        WHERE l.address = :key AND l.active = 1 AND d.domain = l.domain AND d.active = 1
+    """,
+    "transport_domain": "SELECT transport FROM domain WHERE domain = :key AND active = 1",
+    "sender_relayhost": "SELECT relayhost FROM sender_relayhost WHERE account = :key",
+    "sender_login_maps": """
+        SELECT m.username FROM mailbox AS m, domain AS d
+        WHERE m.username = :key AND m.active = 1 AND m.enablesmtp = 1
+          AND d.domain = m.domain AND d.active = 1 AND d.backupmx = 0
+    """,
+    **{f"{side}_bcc_user": _BCC_USER.format(table=f"{side}_bcc_user")
+       for side in ("sender", "recipient")},
+    **{f"{side}_bcc_domain": _BCC_DOMAIN.format(table=f"{side}_bcc_domain")
+       for side in ("sender", "recipient")},
+}  # fmt: skip
+_DOVECOT = """
+    SELECT m.password, m.storagebasedirectory || '/' || m.storagenode || '/' || m.maildir AS home,
+      m.mailboxformat || ':~/' || m.mailboxfolder AS mail, m.quota * 1048576 AS bytes
+    FROM mailbox AS m, domain AS d
+    WHERE m.username = :user AND m.[enable{column}] = 1 AND m.active = 1
+      AND d.domain = m.domain AND d.active = 1 AND d.backupmx = 0
+"""
+
+
+class SqlMailServer:
+    """Plain SQL on the SQLite files."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def query(self, map_name: str, key: str) -> set[str]:
+        statement, key = SQL[map_name], key.lower()
+        local, _, domain = key.rpartition("@")
+        given = {"key": key, "local": local, "domain": domain}
+        needed = {name: value for name, value in given.items() if f":{name}" in statement}
+        if needed.keys() & {"local", "domain"} and not local:
+            return set()
+        rows = await self._store.rows(statement, **needed)
+        answers = {str(value) for row in rows for value in row.values()}
+        if "" in answers:
+            raise ServerError(f"{map_name}: Postfix warns of an empty answer for {key}")
+        return answers
+
+    async def login(
+        self, user: str, password: str, service: str = "imap", secured: Secured = "tls"
+    ) -> bool:
+        rows = await self._store.rows(_DOVECOT.format(column=service + secured), user=user.lower())
+        return any(verify_password(password, row["password"]) for row in rows)
+
+    async def user(self, user: str, service: str = "lmtp") -> dict[str, str] | None:
+        rows = await self._store.rows(_DOVECOT.format(column=service), user=user.lower())
+        if not rows:
+            return None
+        row = rows[0]
+        return {
+            "home": row["home"].lower(),
+            "mail": row["mail"],
+            "quota_rule": f"*:bytes={row['bytes']}",
+        }

@@ -1,0 +1,205 @@
+"""All rows of all databases: to compare before and after, and to go back to a known state.
+
+Everything but the log and the state database. Arranging rich data anew for each test is slow, so
+an :class:`Arrangement` is made once for each store; after a test only the tables that differ are
+written back, and whoever emptied the store meanwhile is noticed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Table, text
+
+from tests.clients import Client, Service
+from tests.servers.store import Database, Store, product_metadata
+
+LEFT_OUT: Final = frozenset({"log"})
+"""The audit log: every write adds to it."""
+KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "forwardings": ("address", "forwarding"),
+    "moderators": ("address", "moderator"),
+    "maillists": ("address",),
+    "maillist_owners": ("address", "owner"),
+    "sender_relayhost": ("account",),
+}
+"""Tables whose ``id`` nobody refers to: what their rows are recognised by."""
+MOMENTS: Final = frozenset({"created", "modified", "passwordlastchange", "timestamp"})
+
+Row = dict[str, Any]
+Where = tuple[Database, str]
+Dump = dict[Where, list[Row]]
+Difference = dict[str, dict[str, Any]]
+
+
+def all_tables() -> dict[Where, Table]:
+    """Return the product's tables, those that refer to others last."""
+    names: tuple[Database, ...] = ("vmail", "amavisd", "iredapd", "iredadmin")
+    return {
+        (database, table.name): table
+        for database in names
+        if (metadata := product_metadata(database)) is not None
+        for table in metadata.sorted_tables
+        if table.name not in LEFT_OUT
+    }
+
+
+TABLES: Final = all_tables()
+
+
+async def dump(store: Store) -> Dump:
+    """Read all rows of all tables."""
+    found: Dump = {}
+    for database in ("vmail", "amavisd", "iredapd", "iredadmin"):
+        async with store.connect(database) as connection:
+            for place in TABLES:
+                if place[0] == database:
+                    result = await connection.execute(text(f"SELECT * FROM {place[1]}"))
+                    found[place] = [dict(row) for row in result.mappings()]
+    return found
+
+
+async def restore(store: Store, wanted: Dump) -> None:
+    """Write back the tables that differ."""
+    present = await dump(store)
+    places = [place for place in TABLES if _plain(present[place]) != _plain(wanted[place])]
+    if ("iredapd", "throttle") in places and ("iredapd", "throttle_tracking") not in places:
+        places.append(("iredapd", "throttle_tracking"))
+    for place in reversed(places):
+        await store.execute(f"DELETE FROM {place[1]}", place[0])
+    for place in places:
+        await store.insert(place[1], *wanted[place], database=place[0])
+
+
+def _plain(rows: list[Row]) -> list[str]:
+    return sorted(str(sorted(row.items(), key=str)) for row in rows)
+
+
+def _key(place: Where) -> tuple[str, ...]:
+    return KEYS.get(place[1]) or tuple(c.name for c in TABLES[place].primary_key.columns)
+
+
+def _shown(value: Any) -> str:
+    return bytes(value).decode() if isinstance(value, (bytes, memoryview)) else str(value)
+
+
+def _indexed(place: Where, rows: list[Row]) -> dict[str, Row]:
+    table, key = place[1], _key(place)
+    dropped = {"id"} if table in KEYS else set()
+    return {
+        f"{table} {' '.join(_shown(row[name]) for name in key)}": {
+            column: value for column, value in row.items() if column not in dropped
+        }
+        for row in rows
+    }
+
+
+def difference(before: Dump, after: Dump) -> Difference:
+    """Say what changed.
+
+    ``~table key`` holds the new values of changed columns, ``+table key`` what is not 0, empty,
+    a time or part of the key in a new row, ``-table key`` is a row that went away.
+    """
+    found: Difference = {}
+    for place in TABLES:
+        old, new = _indexed(place, before[place]), _indexed(place, after[place])
+        not_told = MOMENTS | {"expired", *_key(place)}
+        for name in old.keys() - new.keys():
+            found[f"-{name}"] = {}
+        for name in new.keys() - old.keys():
+            found[f"+{name}"] = {
+                column: value
+                for column, value in new[name].items()
+                if value and column not in not_told
+            }
+        for name in old.keys() & new.keys():
+            changed = {
+                column: value for column, value in new[name].items() if value != old[name][column]
+            }
+            if changed:
+                found[f"~{name}"] = changed
+    return found
+
+
+def moment(value: Any) -> datetime:
+    """Return a date-time of a row: SQLite gives text."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def day(value: Any) -> date | None:
+    """Return a date of a row, or None."""
+    if value is None:
+        return None
+    return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+class Opened(Protocol):
+    """What gives the application on a store (``conftest._services``)."""
+
+    async def on(self, store: Store) -> Service: ...
+
+
+@dataclass
+class Arranged:
+    """A store with the rows of an arrangement, and a global admin's client."""
+
+    store: Store
+    service: Service
+    root: Client
+    before: Dump
+    mark: str = field(repr=False, default="")
+
+    async def changes(self) -> Difference:
+        """Say what is different from the arranged rows."""
+        return difference(self.before, await dump(self.store))
+
+    async def restore(self) -> None:
+        """Go back to the arranged rows."""
+        await restore(self.store, self.before)
+
+
+Build = Callable[[Store, Client], Awaitable[None]]
+
+
+class Arrangement:
+    """Rows that many tests start from. ``build`` gets an empty store and a global admin."""
+
+    def __init__(self, build: Build) -> None:
+        self._build = build
+        self._made: dict[str, Arranged] = {}
+
+    @asynccontextmanager
+    async def on(self, store: Store, services: Opened) -> AsyncIterator[Arranged]:
+        """Arrange a store, and put everything back at the end."""
+        service = await services.on(store)
+        service.office.forget_cached()
+        arranged = self._made.get(store.name)
+        if arranged is None or not await self._is_untouched(arranged):
+            arranged = await self._arrange(store, service)
+            self._made[store.name] = arranged
+        try:
+            yield arranged
+        finally:
+            await arranged.restore()
+
+    async def _is_untouched(self, arranged: Arranged) -> bool:
+        # Other tests empty the store, and with it this mark.
+        rows = await arranged.store.rows(
+            "SELECT domain FROM greylisting_whitelist_domains WHERE domain = :mark",
+            "iredapd",
+            mark=arranged.mark,
+        )
+        return rows != []
+
+    async def _arrange(self, store: Store, service: Service) -> Arranged:
+        await store.reset()
+        mark = f"{secrets.token_hex(8)}.invalid"
+        root = await service.root()
+        await self._build(store, root)
+        await store.insert("greylisting_whitelist_domains", {"domain": mark}, database="iredapd")
+        return Arranged(store, service, root, await dump(store), mark)
