@@ -37,11 +37,22 @@ class Action(StrEnum):
     DOMAIN_DELETE = "domain.delete"
     DOMAIN_READ = "domain.read"
     DOMAIN_UPDATE = "domain.update"
+    GREYLISTINGS_LIST = "greylistings.list"
+    GREYLISTING_DELETE = "greylisting.delete"
+    GREYLISTING_DOMAINS_READ = "greylisting_domains.read"
+    GREYLISTING_DOMAINS_UPDATE = "greylisting_domains.update"
+    GREYLISTING_READ = "greylisting.read"
+    GREYLISTING_SENDERS_READ = "greylisting_senders.read"
+    GREYLISTING_SENDERS_UPDATE = "greylisting_senders.update"
+    GREYLISTING_UPDATE = "greylisting.update"
     LOGIN = "login"
     LOGOUT = "logout"
     SPAMPOLICY_DELETE = "spampolicy.delete"
     SPAMPOLICY_READ = "spampolicy.read"
     SPAMPOLICY_UPDATE = "spampolicy.update"
+    THROTTLE_DELETE = "throttle.delete"
+    THROTTLE_READ = "throttle.read"
+    THROTTLE_UPDATE = "throttle.update"
     USERS_LIST = "users.list"
     USERS_UPDATE = "users.update"
     USER_CREATE = "user.create"
@@ -138,11 +149,22 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.DOMAIN_DELETE: DOMAIN & CREATOR,
         Action.DOMAIN_READ: DOMAIN,
         Action.DOMAIN_UPDATE: DOMAIN,
+        Action.GREYLISTINGS_LIST: GLOBAL,
+        Action.GREYLISTING_DELETE: SCOPE,
+        Action.GREYLISTING_DOMAINS_READ: GLOBAL,
+        Action.GREYLISTING_DOMAINS_UPDATE: GLOBAL,
+        Action.GREYLISTING_READ: SCOPE,
+        Action.GREYLISTING_SENDERS_READ: SCOPE,
+        Action.GREYLISTING_SENDERS_UPDATE: SCOPE,
+        Action.GREYLISTING_UPDATE: SCOPE,
         Action.LOGIN: ANY_ADMIN,
         Action.LOGOUT: ANY_ADMIN,
         Action.SPAMPOLICY_DELETE: SCOPE,
         Action.SPAMPOLICY_READ: SCOPE,
         Action.SPAMPOLICY_UPDATE: SCOPE,
+        Action.THROTTLE_DELETE: SCOPE,
+        Action.THROTTLE_READ: SCOPE,
+        Action.THROTTLE_UPDATE: SCOPE,
         Action.USERS_LIST: DOMAIN,
         Action.USERS_UPDATE: DOMAIN,
         Action.USER_CREATE: ACCOUNT,

@@ -16,7 +16,17 @@ from iredapi import __version__
 from iredapi.errors import ApiError
 from iredapi.logs import configure
 from iredapi.office import Office
-from iredapi.routers import admins, aliases, domains, logins, users
+from iredapi.routers import (
+    admins,
+    aliases,
+    domains,
+    greylists,
+    logins,
+    spam,
+    throttles,
+    users,
+    wblists,
+)
 from iredapi.settings import Settings, load
 from iredapi.web import clients, docs, envelope
 from iredapi.web.middleware import API, Door, PathNormaliser, RequestContext
@@ -29,6 +39,7 @@ be sent as a form, as multipart, as a JSON object or in the query. An absent par
 alone; an empty one clears what can be cleared. Failures carry a stable code in `_msg`.
 """
 _TAGS = ["Login", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
+_TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylisting"]
 
 
 def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
@@ -67,7 +78,8 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
     )
     if office is not None:
         app.state.office = office
-    for module in (logins, domains, admins, users, aliases):
+    policies = (spam, throttles, wblists, greylists)
+    for module in (logins, domains, admins, users, aliases, *policies):
         app.include_router(module.router, prefix=API)
     _handle_errors(app, always_200=settings.always_200)
     docs.mount(app)

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     DISABLE = "disable"
     GRANT = "grant"
     REVOKE = "revoke"
+    IREDAPD = "iredapd"
     UPDATE_WBLIST = "update_wblist"
 
 

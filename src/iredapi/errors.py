@@ -51,10 +51,13 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "MISSING_COMPANION": Code(400, "The parameter must be sent together with another one."),
         "EMPTY_NOT_ALLOWED": Code(400, "The parameter must not be empty."),
         "INVALID_VALUE": Code(400, "The value is not one of the allowed ones."),
-        "INVALID_NUMBER": Code(400, "The value is not a whole number in the allowed range."),
+        "INVALID_NUMBER": Code(400, "The value is not a number of the allowed kind and range."),
         "INVALID_TEXT": Code(400, "The text is too long or has characters that are not allowed."),
         "INVALID_MAIL": Code(400, "Not a valid e-mail address."),
         "INVALID_DOMAIN_NAME": Code(400, "Not a valid (or not a hosted) mail domain name."),
+        "INVALID_SENDER": Code(
+            400, "Not an e-mail address, @domain, @.domain, IP address or network."
+        ),
         "INVALID_LANGUAGE": Code(400, "Not a known language code."),
         "INVALID_TRANSPORT": Code(400, "Not a valid Postfix transport."),
         "INVALID_RELAY": Code(400, "Not a valid relay host."),

@@ -12,7 +12,9 @@ from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.errors import (
     ApiError,
     InvalidCredentials,
+    Overloaded,
     PermissionDenied,
+    ServerDown,
     TooManyAttempts,
     problem,
 )
@@ -33,20 +35,21 @@ async def login(office: Office, username: str, password: str, client: str) -> st
     except addresses.InvalidAddress:
         raise problem("username", "INVALID_USERNAME") from None
     keys = [f"account:{mail}", f"address:{client}"]
-    await throttle(office, keys)
-    try:
-        principal = await office.read(SYSTEM, find_principal, mail)
-    except ApiError:
-        # Nobody's fault: ten of these must not lock anybody out.
-        await office.state.attempts.withdraw(keys)
-        raise
-    plain = password.strip()
-    if principal is None:
-        await office.hasher.equalise(plain)
-        raise InvalidCredentials
-    if not await office.hasher.verify(plain, principal.password):
-        raise InvalidCredentials
-    await office.state.attempts.succeeded(keys)
+    async with office.gates.enter(*keys):
+        await throttle(office, keys)
+        plain = password.strip()
+        try:
+            principal = await office.read(SYSTEM, find_principal, mail)
+            if principal is None:
+                await office.hasher.equalise(plain)
+                raise InvalidCredentials
+            if not await office.hasher.verify(plain, principal.password):
+                raise InvalidCredentials
+        except (ServerDown, Overloaded):
+            # Nobody's fault: ten of these must not lock anybody out.
+            await office.state.attempts.withdraw(keys)
+            raise
+        await office.state.attempts.succeeded(keys)
     panel = await office.panel()
     names = ["admin_login_ip_list", *(["global_admin_ip_list"] if principal.is_global else [])]
     for name in names:
@@ -96,13 +99,14 @@ async def verify(office: Office, actor: Actor, mail: str, plain: str, *, of_admi
     """Check somebody's password. Raises InvalidCredentials (403) or NotFound."""
     # The throttle counts the account that is asked about, whoever asks from wherever.
     keys = [f"account:{mail}"]
-    await throttle(office, keys)
-    stored = await office.read(actor, find_password, mail, of_admin=of_admin)
-    if stored is None:
-        raise ApiError("NO_SUCH_ACCOUNT")
-    if not await office.hasher.verify(plain.strip(), stored):
-        raise InvalidCredentials(status=403)
-    await office.state.attempts.succeeded(keys)
+    async with office.gates.enter(*keys):
+        await throttle(office, keys)
+        stored = await office.read(actor, find_password, mail, of_admin=of_admin)
+        if stored is None:
+            raise ApiError("NO_SUCH_ACCOUNT")
+        if not await office.hasher.verify(plain.strip(), stored):
+            raise InvalidCredentials(status=403)
+        await office.state.attempts.succeeded(keys)
 
 
 async def find_principal(unit: Unit, mail: str) -> Principal | None:

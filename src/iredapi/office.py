@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi import opening
 from iredapi.audit import Event
+from iredapi.backends.dns import SenderDns
 from iredapi.backends.loader import make_databases, make_unit
 from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
 from iredapi.backends.sql.engine import Databases
@@ -34,6 +35,7 @@ from iredapi.errors import (
     ApiError,
     problem,
 )
+from iredapi.gates import Gates
 from iredapi.hashing import PasswordHasher
 from iredapi.operations import admins
 from iredapi.operations.passwords import Passwords
@@ -81,6 +83,8 @@ class Office:
         self.hasher = PasswordHasher(
             settings.password_scheme, max_workers=settings.password_workers
         )
+        self.dns = SenderDns(settings.resolver, settings.dns_timeout)
+        self.gates = Gates()
         self._panel: tuple[float, PanelSettings] | None = None
         self._allowed = settings.networks("allowed_networks")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -247,6 +247,14 @@ class Settings(BaseSettings):
     max_keep_mailbox_days: int = Field(
         365, ge=1, description="Longest time for which a normal admin may keep mailboxes, days."
     )
+    dns_resolver: str = Field(
+        "",
+        description="DNS resolver for `query_dns_immediately`: `address` or `address:port` "
+        "(`[address]:port` for IPv6). Empty: the system's.",
+    )
+    dns_timeout: float = Field(
+        10.0, gt=0, le=300, description="Seconds for all DNS questions of one request."
+    )
     mlmmjadmin_url: str = Field(
         "", description="Base URL of mlmmjadmin's API, for subscribable lists (later)."
     )
@@ -276,6 +284,12 @@ class Settings(BaseSettings):
             ip_network(item)
         return value
 
+    @field_validator("dns_resolver")
+    @classmethod
+    def _resolver(cls, value: str) -> str:
+        _address_and_port(value)
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _level(cls, value: str) -> str:
@@ -295,6 +309,12 @@ class Settings(BaseSettings):
                 "IREDAPI_WORKERS: SQLite allows one worker process; use PostgreSQL or MariaDB for "
                 "IREDAPI_VMAIL_URL and IREDAPI_STATE_URL to run more"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _own_tables(self) -> Settings:
+        if self.embedded and self.used_quota_table != "used_quota":
+            raise ValueError("IREDAPI_USED_QUOTA_TABLE: the embedded databases have used_quota")
         return self
 
     @property
@@ -326,9 +346,27 @@ class Settings(BaseSettings):
                 urls[name] = url
         return urls
 
+    @property
+    def resolver(self) -> tuple[str, int] | None:
+        """Address and port of the DNS resolver; None: the system's."""
+        return _address_and_port(self.dns_resolver)
+
     def networks(self, name: str) -> tuple[Network, ...]:
         """Return ``allowed_networks`` or ``trusted_proxies`` as networks."""
         return tuple(ip_network(item) for item in getattr(self, name))
+
+
+def _address_and_port(text: str) -> tuple[str, int] | None:
+    if not text:
+        return None
+    host, port = text, "53"
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]:")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError("an IP address, or an address and a port, is expected")
+    return str(ip_address(host)), int(port)
 
 
 def async_url(url: str) -> str:

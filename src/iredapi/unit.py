@@ -10,8 +10,10 @@ from iredapi.backends.protocols import (
     Admins,
     Aliases,
     Domains,
+    Greylists,
     Satellites,
     SpamPolicies,
+    Throttles,
     Users,
     Wblists,
 )
@@ -53,6 +55,8 @@ class Unit:
     aliases: Aliases
     addresses: Addresses
     satellites: Satellites
+    throttles: Throttles
+    greylists: Greylists
     spam_policies: SpamPolicies
     wblists: Wblists
     events: list[Event] = field(default_factory=list)

@@ -120,5 +120,3 @@ async def add_root(store: Store, mail: str = ROOT, password: str = PASSWORD) -> 
         "admin", {"username": mail, "name": "", "password": hash_password(password), "active": 1}
     )
     await store.insert("domain_admins", {"username": mail, "domain": "ALL", "active": 1})
-
-

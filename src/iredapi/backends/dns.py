@@ -82,11 +82,12 @@ async def _walk(resolver: dns.asyncresolver.Resolver, domain: str) -> Senders:
 async def _ask(resolver: dns.asyncresolver.Resolver, question: Question) -> Answer:
     try:
         name = dns.name.from_text(question.name)
+    except dns.exception.DNSException:
+        return ()  # a record names something that is no name
+    try:
         answer = await resolver.resolve(name, question.type, search=False)
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.resolver.YXDOMAIN):
         return ()
-    except (dns.name.LabelTooLong, dns.name.EmptyLabel, dns.name.NameTooLong):
-        return ()  # a record names something that is no name
     records = list(answer.rrset or ())
     if question.type == "TXT":
         texts = (b"".join(record.strings) for record in records if isinstance(record, TXT))

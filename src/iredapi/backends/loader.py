@@ -5,8 +5,10 @@ from __future__ import annotations
 from sqlalchemy import MetaData, Table
 
 from iredapi.backends.policies import tables as policies
+from iredapi.backends.policies.greylists import SqlGreylists
 from iredapi.backends.policies.satellites import SqlSatellites
 from iredapi.backends.policies.spam import SqlSpamPolicies
+from iredapi.backends.policies.throttles import SqlThrottles
 from iredapi.backends.policies.wblists import SqlWblists
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.admins import SqlAdmins
@@ -56,6 +58,8 @@ async def make_unit(
         aliases=SqlAliases(*store),
         addresses=SqlAddresses(*store),
         satellites=SqlSatellites(connections),
+        throttles=SqlThrottles(connections),
+        greylists=SqlGreylists(connections),
         spam_policies=SqlSpamPolicies(connections),
         wblists=SqlWblists(connections),
     )

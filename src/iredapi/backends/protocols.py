@@ -19,9 +19,11 @@ from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import Domain
+from iredapi.domain.greylists import Setting
 from iredapi.domain.limits import Totals
 from iredapi.domain.scopes import Scope
 from iredapi.domain.spam import Policy
+from iredapi.domain.throttles import Throttle
 from iredapi.domain.users import User
 from iredapi.domain.wblists import Direction, Kind
 
@@ -52,8 +54,12 @@ class Removal:
 class Domains(Protocol):
     """Mail domains."""
 
-    async def get(self, name: str) -> Domain | None:
-        """Return a domain without claiming it. At most two round trips."""
+    async def get(self, name: str, *, share: bool = False) -> Domain | None:
+        """Return a domain without claiming it. At most two round trips.
+
+        ``share`` holds it against removal and claims, together with others who share it: what is
+        written to its accounts meanwhile cannot outlive it.
+        """
 
     async def claim(self, name: str) -> Domain | None:
         """Return a domain and hold it: also the lock of all addresses in it and its limits."""
@@ -129,7 +135,13 @@ class Users(Protocol):
         """Sum up the quotas of a domain's users in MB, one of them left out."""
 
     async def paths_near(self, path: str, *, but: str = "") -> list[str]:
-        """Return the mailbox paths that could be, hold or lie in this directory."""
+        """Return the paths of living and deleted mailboxes that are, hold or lie in a directory."""
+
+    async def paths_queued(self, mail: str) -> list[str]:
+        """Return the paths of deleted mailboxes of an address that are not yet removed."""
+
+    async def unqueue(self, path: str) -> None:
+        """Keep the deleted mailbox in exactly this directory: a living one is to use it."""
 
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
         """Add a user, member of existing alias accounts ``groups``.
@@ -196,6 +208,9 @@ class Admins(Protocol):
     async def principal(self, username: str) -> Principal | None:
         """Return an active admin of either kind, the standalone one first. One round trip."""
 
+    async def any_in(self, domains: Collection[str]) -> bool:
+        """Tell whether a standalone admin's address is in one of these domains."""
+
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         """Return which of these are standalone admins or mail users."""
 
@@ -245,6 +260,9 @@ class Satellites(Protocol):
 
     async def forget_admin(self, mail: str) -> None:
         """Remove a standalone admin's panel data."""
+
+    async def is_pending(self, domain: str) -> bool:
+        """Tell whether a domain waits for the proof of its ownership."""
 
     async def pending_ownership(
         self, actor: Actor, domain: str, alias_domains: Collection[str], code: str
@@ -302,6 +320,90 @@ class Wblists(Protocol):
 
     async def clear(self, scope: Scope, direction: Direction, kind: Kind) -> None:
         """Take all addresses from a list."""
+
+
+class Throttles(Protocol):
+    """Limits of how much mail is sent and received. Accounts are in their stored form (``@.``).
+
+    All methods raise NotSupported when the database is not configured.
+    """
+
+    async def get(self, account: str, direction: str) -> Throttle | None:
+        """Return an account's own setting. One round trip."""
+
+    async def matching(self, accounts: Collection[str], direction: str) -> list[Throttle]:
+        """Return the settings of these accounts, the highest priority first. One round trip."""
+
+    async def claim(self, account: str, direction: str) -> Throttle:
+        """Return an account's setting and hold it; a missing one is made, and limits nothing.
+
+        Where the storage has several for the same account, the one that counts stays.
+        """
+
+    async def save(self, before: Throttle, after: Throttle) -> None:
+        """Write the difference; what the daemon has counted so far stays."""
+
+    async def remove(self, account: str, direction: str) -> bool:
+        """Remove an account's setting and what was counted for it; tell whether there was one."""
+
+
+class Greylists(Protocol):
+    """Greylisting. Accounts are in their stored form (``@.``).
+
+    All methods raise NotSupported when the database is not configured.
+    """
+
+    @property
+    def longest(self) -> int:
+        """Most characters of an account or a sender."""
+
+    async def get(self, account: str) -> Setting | None:
+        """Return an account's own setting for all senders."""
+
+    async def matching(self, accounts: Collection[str]) -> list[Setting]:
+        """Return all rows of these accounts in the order in which the daemon tries them."""
+
+    async def page(self, after: Setting | None, limit: int) -> list[Setting]:
+        """Return rows of all accounts, in the same order."""
+
+    async def save(self, account: str, priority: int, *, active: bool) -> None:
+        """Switch greylisting on or off for an account and all senders."""
+
+    async def remove(self, account: str) -> bool:
+        """Remove that setting; rows for single senders stay. Tell whether there was one."""
+
+    async def senders(self, account: str, after: str, limit: int) -> list[str]:
+        """Return whitelisted senders."""
+
+    async def stored_senders(self, account: str, texts: Collection[str]) -> frozenset[str]:
+        """Return which texts are whitelisted, letter by letter but for their case."""
+
+    async def add_senders(self, account: str, senders: Collection[str]) -> None:
+        """Whitelist senders that are not yet."""
+
+    async def remove_senders(self, account: str, texts: Collection[str]) -> None:
+        """Take entries off a whitelist, whatever the case of their letters."""
+
+    async def replace_senders(self, account: str, senders: Collection[str]) -> None:
+        """Make a whitelist of exactly these; of two at a time one is the last."""
+
+    async def domains(self, after: str, limit: int) -> list[str]:
+        """Return the domains whose senders' networks are whitelisted for everybody."""
+
+    async def stored_domains(self, texts: Collection[str]) -> frozenset[str]:
+        """Return which of these are among them, whatever the case of their letters."""
+
+    async def add_domains(self, domains: Collection[str]) -> None:
+        """Add such domains."""
+
+    async def remove_domains(self, texts: Collection[str]) -> None:
+        """Remove such domains, and the networks that were derived from them."""
+
+    async def replace_domains(self, domains: Collection[str]) -> None:
+        """Keep exactly these, and remove the others as above."""
+
+    async def save_derived(self, networks: Mapping[str, Collection[str]]) -> None:
+        """Store the networks of domains in place of those that they had before."""
 
 
 class AuditLog(Protocol):

@@ -74,6 +74,8 @@ class Domain:
     outbound_relay: str = ""
     catchall: frozenset[str] = frozenset()
     alias_domains: frozenset[str] = frozenset()
+    inactive_alias_domains: frozenset[str] = frozenset()
+    """Alias domains that get no mail, such as those whose ownership is not proved yet."""
 
     @property
     def allocation(self) -> limits.Allocation:

@@ -7,11 +7,11 @@ whitelist entry of any of the accounts is enough, and has no priority.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from iredapi.domain import remotes
+from iredapi.domain import addresses, remotes
 from iredapi.domain.addresses import InvalidAddress
 from iredapi.domain.remotes import EVERYBODY
 
@@ -67,12 +67,21 @@ class Named:
 
 def named(entries: Iterable[str]) -> Named:
     """Return how the entries to remove may be stored: older tools did not store normal forms."""
+    return _named(entries, remotes.greylisting_sender)
+
+
+def named_domains(entries: Iterable[str]) -> Named:
+    """Return how the domains to remove may be stored."""
+    return _named(entries, addresses.existing_domain)
+
+
+def _named(entries: Iterable[str], normal: Callable[[str], str]) -> Named:
     texts, malformed = set(), set()
     for entry in entries:
         text = entry.lower()
         texts.add(text)
         try:
-            texts.add(remotes.greylisting_sender(text))
+            texts.add(normal(text))
         except InvalidAddress:
             malformed.add(text)
     return Named(frozenset(texts), frozenset(malformed))

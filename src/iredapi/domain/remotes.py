@@ -14,7 +14,7 @@ any domain      ``user@*``         iRedAPD's wblist only
 domain          ``@d.com``         everywhere, without sub-domains
 sub-domains     ``@.d.com``        everywhere, the domain itself too
 top level       ``@.com``          everywhere
-anybody         ``@.``             everywhere; the null sender is never looked up
+anybody         ``@.``             everywhere, but not for the null sender
 ==============  =================  ================================================
 
 Higher priorities win. Scale M is that of ``users`` and ``mailaddr`` in ``amavisd``, scale A that of
@@ -142,6 +142,8 @@ def _with_at(word: str) -> tuple[str, _Form]:
         return f"@.{addresses.existing_domain(f'x.{word[2:]}')[2:]}", _Form.TOP_LEVEL
     if word.startswith("@"):
         return f"@{addresses.existing_domain(word[1:])}", _Form.DOMAIN
+    if "*" in addresses.local_part_of(word):
+        raise InvalidAddress("a wildcard stands for the whole domain, as in user@*")
     if word.endswith("@*"):
         mail = addresses.any_mail(f"{word[:-1]}example.com")
         return f"{addresses.local_part_of(mail)}@*", _Form.ANY_DOMAIN

@@ -42,6 +42,16 @@ class Scope:
         return "" if self.kind is Kind.GLOBAL else addresses.domain_of(self.name)
 
     @property
+    def asked(self) -> tuple[str, ...]:
+        """The accounts that iRedAPD asks for, the scope's own first, everybody last."""
+        if self.kind is Kind.GLOBAL:
+            return (self.account,)
+        labels = self.domain.split(".")
+        above = [f"@.{'.'.join(labels[place:])}" for place in range(len(labels))]
+        found = (self.account, f"@{self.domain}", *above, "@.")
+        return addresses.unique(found)
+
+    @property
     def amavisd_priority(self) -> int:
         """``amavisd.users.priority``: Amavisd's scale of 0 to 10."""
         return {Kind.GLOBAL: 0, Kind.DOMAIN: 5, Kind.USER: 10}[self.kind]

@@ -53,11 +53,13 @@ def revise(scope: Scope, before: Throttle, changes: Mapping[str, Any]) -> Thrott
 
     What is sent describes the whole setting, so that a limit which is absent is inherited; only
     ``max_rcpts``, which iRedMail's API does not know, stays as it is. Rows of other tools may have
-    a priority of another scale, with which they lose against a domain's: it is corrected.
+    a priority of another scale, with which they lose against a domain's, and on MariaDB letters in
+    upper case: both are corrected.
     """
     limits = {name: changes.get(name, INHERIT) for name in LIMITS if name != "max_rcpts"}
     return replace(
         before,
+        account=scope.account,
         priority=scope.iredapd_priority,
         period=changes["period"],
         max_rcpts=changes.get("max_rcpts", before.max_rcpts),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from iredapi.domain import limits, maildirs, services, settings_text, transports
 from iredapi.domain.actors import Actor
+from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.sets import resettable
 from iredapi.errors import PermissionDenied, problem
@@ -202,12 +203,11 @@ def _services(present: frozenset[str], changes: Mapping[str, Any]) -> frozenset[
 
 def check_alias_domains(wanted: frozenset[str], domain: Domain, param: str) -> None:
     """Refuse per-user alias addresses outside the user's domain and its alias domains."""
-    foreign = sorted(
-        address for address in wanted if address.rpartition("@")[2] not in domain.names
-    )
+    allowed = domain.names - domain.inactive_alias_domains
+    foreign = sorted(address for address in wanted if domain_of(address) not in allowed)
     if foreign:
         raise problem(
             param,
             "INVALID_DOMAIN_NAME",
-            f"{foreign[0]} is not in {domain.name} or one of its alias domains.",
+            f"{foreign[0]} is not in {domain.name} or one of its active alias domains.",
         )

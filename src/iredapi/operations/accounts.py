@@ -13,9 +13,13 @@ from iredapi.errors import Conflict, NotFound, problem
 from iredapi.unit import Unit
 
 
-async def hosted(unit: Unit, name: str, *, lock: bool = False) -> Domain:
-    """Return a domain, held or not. Raises NotFound ``NO_SUCH_DOMAIN``; so for alias domains."""
-    domain = await (unit.domains.claim(name) if lock else unit.domains.get(name))
+async def hosted(unit: Unit, name: str, *, lock: bool = False, share: bool = False) -> Domain:
+    """Return a domain, held or not. Raises NotFound ``NO_SUCH_DOMAIN``; so for alias domains.
+
+    Who writes to an account shares its domain at least, so that a removal of the domain waits.
+    """
+    found = unit.domains.claim(name) if lock else unit.domains.get(name, share=share)
+    domain = await found
     if domain is None:
         raise NotFound("NO_SUCH_DOMAIN")
     return domain
@@ -30,8 +34,8 @@ def removal(unit: Unit, days: int) -> Removal:
 
 
 async def free(unit: Unit, address: str) -> None:
-    """Refuse an address that is in use. The domain must be held."""
-    if await unit.addresses.taken([address]):
+    """Refuse an address that is in use, by a standalone admin too. The domain must be held."""
+    if await unit.addresses.taken([address]) or await unit.admins.exists([address]):
         raise Conflict("ALREADY_EXISTS", f"{address} is in use.")
 
 

@@ -52,7 +52,7 @@ async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
 
 async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
-    domain = await accounts.hosted(unit, domain_of(address))
+    domain = await accounts.hosted(unit, domain_of(address), share=True)
     before = await unit.aliases.claim(address)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
@@ -79,6 +79,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
 
 async def remove(unit: Unit, address: str) -> None:
     """Remove an alias account."""
+    await unit.domains.get(domain_of(address), share=True)
     if await unit.aliases.claim(address) is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     await unit.aliases.remove(address)

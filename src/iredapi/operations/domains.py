@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from iredapi.audit import Kind, domain_event
@@ -47,8 +47,7 @@ async def create(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     if limits.is_limited(actor):
         totals = await unit.domains.totals(await _hold_managed(unit))
         limits.room_for_domain(actor, totals, domain.allocation)
-    if await unit.domains.reserve([name]):
-        raise Conflict("ALREADY_EXISTS", f"{name} is a domain or an alias domain already.")
+    await _reserve(unit, [name])
     await unit.domains.add(domain, "" if actor.is_global else actor.username)
     if not actor.is_global and unit.rules.domains.verify_ownership:
         await unit.satellites.pending_ownership(actor, name, (), _verify_code())
@@ -73,6 +72,18 @@ def _verify_code() -> str:
     return _CODE_PREFIX + secrets.token_urlsafe(15)
 
 
+async def _reserve(unit: Unit, names: Collection[str]) -> None:
+    """Hold the names of new domains or alias domains.
+
+    Where a standalone admin lives, a normal admin cannot move in: mail users of that address would
+    stand for the admin.
+    """
+    if used := await unit.domains.reserve(names):
+        raise Conflict("ALREADY_EXISTS", f"{min(used)} is a domain or an alias domain already.")
+    if not unit.actor.is_global and await unit.admins.any_in(names):
+        raise PermissionDenied(detail="Only a global admin may host a domain of admins.")
+
+
 async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
     actor, rules = unit.actor, unit.rules.domains
@@ -80,19 +91,32 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     managed = await _hold_managed(unit) if limited else frozenset()
     before = await accounts.hosted(unit, name, lock=True)
     domains.permit(actor, before, changes, rules)
+    await _only_verified(unit, before, changes)
     changes = await accounts.only_existing(unit, before, changes, ["catchall"])
     after = domains.revise(before, changes, rules)
     if limited:
         others = await unit.domains.totals(managed - {name})
         limits.room_for_domain(actor, others, after.allocation, before.allocation)
     new = after.alias_domains - before.alias_domains
-    if new and (used := await unit.domains.reserve(new)):
-        raise Conflict("ALREADY_EXISTS", f"{min(used)} is a domain or an alias domain already.")
+    if new:
+        await _reserve(unit, new)
     verified = actor.is_global or not rules.verify_ownership
     await unit.domains.save(before, after, verified=verified)
     if new and not verified:
         await unit.satellites.pending_ownership(actor, name, new, _verify_code())
     _note_update(unit, before, after, changes)
+
+
+async def _only_verified(unit: Unit, before: Domain, changes: Mapping[str, Any]) -> None:
+    """Refuse to let the one who must prove the ownership switch the domain on without."""
+    if (
+        not unit.actor.is_global
+        and unit.rules.domains.verify_ownership
+        and changes.get("account_status")
+        and not before.active
+        and await unit.satellites.is_pending(before.name)
+    ):
+        raise domains.refusal(["account_status"])
 
 
 def _note_update(unit: Unit, before: Domain, after: Domain, changes: Mapping[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from iredapi.audit import Kind, account_event, domain_event
@@ -73,21 +74,49 @@ async def _location(
 ) -> maildirs.Location:
     layout = unit.rules.users.layout
     if "maildir" not in changes:
-        # Server local time, as iRedMail's own tools write it into paths.
-        return maildirs.generate(mail, layout, datetime.now().astimezone())
+        return await _free_location(unit, mail, layout)
     try:
         location = maildirs.given(changes["maildir"], layout)
     except maildirs.InvalidMaildir as error:
         raise problem("maildir", "INVALID_MAILDIR", str(error)) from None
+    await unit.users.unqueue(location.path)
     if await unit.users.paths_near(location.path, but="" if new else mail):
         raise problem("maildir", "INVALID_MAILDIR", "Another account's mailbox lies there.")
     return location
 
 
+async def _free_location(unit: Unit, mail: str, layout: maildirs.Layout) -> maildirs.Location:
+    """Return a generated path that nobody has: not one that waits to be removed either."""
+    # Server local time, as iRedMail's own tools write it into paths.
+    moment = datetime.now().astimezone()
+    queued = {path.rstrip("/") for path in await unit.users.paths_queued(mail)}
+    location = maildirs.generate(mail, layout, moment)
+    if layout.append_timestamp:
+        while location.path in queued:
+            moment += timedelta(seconds=1)
+            location = maildirs.generate(mail, layout, moment)
+    elif await unit.users.paths_near(location.path):
+        raise Conflict("ALREADY_EXISTS", f"A mailbox lies in {location.path} already.")
+    if len(location.path) > maildirs.MAX_PATH:
+        raise problem("mail", "INVALID_MAIL", "The address is too long for a mailbox path.")
+    return location
+
+
+async def _outlive_timestamp(location: maildirs.Location) -> None:
+    """Wait until a path that ends in this second cannot be generated again.
+
+    Only for a user that is renamed in the second of its creation: the old address is free then, and
+    a new user of it would get the same mailbox.
+    """
+    moment = datetime.now().astimezone()
+    if location.path.endswith(moment.strftime("-%Y.%m.%d.%H.%M.%S")):
+        await asyncio.sleep(1.0 - moment.microsecond / 1_000_000 + 0.01)
+
+
 async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
     """Change what was sent; ``password`` is the new hash, or empty."""
     lock = bool(_NEEDS_DOMAIN & changes.keys())
-    domain = await accounts.hosted(unit, domain_of(mail), lock=lock)
+    domain = await accounts.hosted(unit, domain_of(mail), lock=lock, share=True)
     before = await unit.users.claim(mail)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
@@ -121,7 +150,7 @@ async def _free_aliases(
         if not wanted:
             continue
         if unit.rules.alias_anywhere:
-            await _hosted_aliases(unit, wanted, param)
+            await _hosted_aliases(unit, wanted, domain, param)
         else:
             users.check_alias_domains(wanted, domain, param)
         # In an alias domain an alias address would also shadow its twin in the primary domain.
@@ -143,11 +172,12 @@ async def _free_aliases(
     return kept
 
 
-async def _hosted_aliases(unit: Unit, wanted: frozenset[str], param: str) -> None:
-    hosted = {domain_of(address) for address in wanted}
-    foreign = {name for name in hosted if not unit.actor.manages(name)}
-    if foreign or hosted - await unit.domains.taken(hosted):
-        raise problem(param, "INVALID_DOMAIN_NAME", "Not a domain of yours.")
+async def _hosted_aliases(unit: Unit, wanted: frozenset[str], domain: Domain, param: str) -> None:
+    """Refuse alias addresses outside the hosted domains that the admin manages; hold those."""
+    own = domain.names - domain.inactive_alias_domains
+    for name in sorted({domain_of(address) for address in wanted} - own):
+        if not unit.actor.manages(name) or await unit.domains.claim(name) is None:
+            raise problem(param, "INVALID_DOMAIN_NAME", f"{name} is not a domain of yours.")
 
 
 async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password: str) -> None:
@@ -183,6 +213,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
         raise NotFound("NO_SUCH_ACCOUNT")
     users.spare_global(unit.actor, before)
     await accounts.free(unit, new)
+    await _outlive_timestamp(before.location)
     await unit.users.rename(old, new)
     await unit.satellites.rename_account(old, new)
     unit.note(account_event(Kind.UPDATE, "user", new, f"change_email from {old}"))
@@ -192,6 +223,8 @@ async def remove(unit: Unit, mail: str, days: int) -> None:
     """Remove a user; the mailbox stays on disk for some days, or for ever."""
     if mail == unit.actor.username:
         raise Conflict("CANNOT_REMOVE_YOURSELF")
+    # An orphan without a domain can be removed too.
+    await unit.domains.get(domain_of(mail), share=True)
     before = await unit.users.claim(mail)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")

@@ -22,9 +22,7 @@ async def page(
     return await unit.wblists.page(scope, direction, kind, after, limit)
 
 
-async def add(
-    unit: Unit, scope: Scope, direction: Direction, kind: Kind, addresses: Given
-) -> None:
+async def add(unit: Unit, scope: Scope, direction: Direction, kind: Kind, addresses: Given) -> None:
     """Put addresses on a list, and take them from the opposite one."""
     await permitted(unit, scope, _PROFILE)
     for item in addresses.invalid:

@@ -12,6 +12,7 @@ yes / no                      error       YesNo, Status
 amount, never empty           error       Megabytes, Limit …
 one value, empty clears       removes     OptionalMail, …
 comma list, empty clears      removes all Mails, Domains, …
+comma list, bad ones dropped  nothing     RemoteAddresses
 present means yes             yes         Present
 ============================  ==========  ==================
 """
@@ -25,16 +26,31 @@ from typing import Annotated, Any, Final, NoReturn
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from iredapi.domain import addresses, aliases, domains, limits, passwords, transports
+from iredapi.domain import (
+    addresses,
+    aliases,
+    domains,
+    limits,
+    passwords,
+    remotes,
+    throttles,
+    transports,
+    wblists,
+)
 from iredapi.errors import CODES
 
 MAX_ITEMS: Final = 10_000
 """Most items in one comma list."""
+MIN_SCORE: Final = -99
+MAX_SCORE: Final = 999
+"""Spam scores; from -100 down a tag level means "always insert headers"."""
 _YES: Final = frozenset({"yes", "true", "1", "on", "enable", "enabled", "active"})
 _NO: Final = frozenset({"no", "false", "0", "off", "disable", "disabled", "inactive"})
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
 _LANGUAGE = re.compile(r"[a-z]{2}(?:_[A-Z]{2})?")
 _FOLDER = re.compile(r"[A-Za-z0-9]{1,20}")
+_SCORE = re.compile(r"-?[0-9]{1,3}(?:\.[0-9]{1,3})?")
+_RULE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def fail(code: str, detail: str = "") -> NoReturn:
@@ -80,6 +96,27 @@ def _status(value: Any) -> bool:
     if word not in _YES | _NO:
         fail("INVALID_VALUE", "active or disabled is expected.")
     return word in _YES
+
+
+def _switch(value: Any) -> bool:
+    word = filled(value).lower()
+    if word not in _YES | _NO:
+        fail("INVALID_VALUE", "enable or disable is expected.")
+    return word in _YES
+
+
+def _inheritable(value: Any) -> int:
+    # Empty clears the limit, as it clears other values.
+    return _number(throttles.INHERIT, throttles.MAX_LIMIT)(value) if one(value) else -1
+
+
+def _entries(value: Any) -> tuple[str, ...]:
+    # Whether it is well-formed does not matter when it is stored; the operation looks.
+    found = addresses.unique(item.lower() for item in items(value))
+    for item in found:
+        if len(item) > remotes.MAX_STORED or not item.isprintable():
+            fail("INVALID_TEXT")
+    return found
 
 
 def _present(value: Any) -> bool:
@@ -196,6 +233,26 @@ def _folder(value: Any) -> str:
     return text
 
 
+def _score(value: Any) -> float | None:
+    text = one(value)
+    if not text:
+        return None
+    if not _SCORE.fullmatch(text) or not MIN_SCORE <= float(text) <= MAX_SCORE:
+        fail("INVALID_NUMBER", f"A number from {MIN_SCORE} to {MAX_SCORE} is expected.")
+    return float(text)
+
+
+def _rule_names(value: Any) -> tuple[str, ...]:
+    found = items(value)
+    if not all(_RULE_NAME.fullmatch(name) for name in found) or len(",".join(found)) > 64:
+        fail("INVALID_TEXT", "Names of rules are expected, at most 64 characters together.")
+    return found
+
+
+def _remote_addresses(value: Any) -> wblists.Given:
+    return wblists.given(items(value))
+
+
 def _schema(kind: str, **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": kind, **more})
 
@@ -204,6 +261,7 @@ YesNo = Annotated[bool, BeforeValidator(_yes_no), _schema("string", enum=["yes",
 GlobalAdmin = Annotated[bool, BeforeValidator(_global_admin), _schema("string", enum=["yes", "no"])]
 Status = Annotated[bool, BeforeValidator(_status), _schema("string", enum=["active", "disabled"])]
 Present = Annotated[bool, BeforeValidator(_present), _schema("string")]
+Switch = Annotated[bool, BeforeValidator(_switch), _schema("string", enum=["enable", "disable"])]
 Megabytes = Annotated[
     int,
     BeforeValidator(_number(0, limits.MAX_QUOTA)),
@@ -219,6 +277,16 @@ PasswordLength = Annotated[
 ]
 Days = Annotated[
     int, BeforeValidator(_number(0, 36500)), _schema("integer", minimum=0, maximum=36500)
+]
+Period = Annotated[
+    int,
+    BeforeValidator(_number(1, throttles.MAX_PERIOD)),
+    _schema("integer", minimum=1, maximum=throttles.MAX_PERIOD),
+]
+ThrottleLimit = Annotated[
+    int,
+    BeforeValidator(_inheritable),
+    _schema("integer", minimum=throttles.INHERIT, maximum=throttles.MAX_LIMIT),
 ]
 Name = Annotated[str, BeforeValidator(_text(255)), _schema("string", maxLength=255)]
 Language = Annotated[str, BeforeValidator(_language), _schema("string", maxLength=5)]
@@ -259,6 +327,12 @@ ExistingDomains = Annotated[
     BeforeValidator(_list(addresses.existing_domain, "INVALID_DOMAIN_NAME")),
     _schema("string"),
 ]
+GreylistingSenders = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_list(remotes.greylisting_sender, "INVALID_SENDER")),
+    _schema("string"),
+]
+Entries = Annotated[tuple[str, ...], BeforeValidator(_entries), _schema("string")]
 Services = Annotated[tuple[str, ...], BeforeValidator(_words(None)), _schema("string")]
 DomainProfiles = Annotated[
     tuple[str, ...], BeforeValidator(_words(domains.PROFILES)), _schema("string")
@@ -293,3 +367,12 @@ Path = Annotated[
     str, BeforeValidator(_checked(str, "INVALID_MAILDIR", empty=False)), _schema("string")
 ]
 LoginName = Annotated[str, BeforeValidator(_text(255)), _schema("string")]
+SpamScore = Annotated[
+    float | None,
+    BeforeValidator(_score),
+    _schema("string", pattern=r"^(-?[0-9]{1,3}(\.[0-9]{1,3})?)?$"),
+]
+RuleNames = Annotated[
+    tuple[str, ...], BeforeValidator(_rule_names), _schema("string", maxLength=64)
+]
+RemoteAddresses = Annotated[wblists.Given, BeforeValidator(_remote_addresses), _schema("string")]

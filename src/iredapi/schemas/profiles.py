@@ -82,6 +82,61 @@ class UserProfile(_Profile):
     managed_domains: list[str] | None = None
 
 
+class DecidedLimit(BaseModel):
+    """What limits an account, and by whose setting."""
+
+    value: int = Field(description="0 is unlimited; -1: nobody limits.")
+    period: int | None = Field(description="Seconds.")
+    account: str | None = Field(description="`@.` for everybody, `@domain`, or an address.")
+
+
+class ThrottleProfile(BaseModel):
+    """Limits of one account in one direction; empty when it has none of its own."""
+
+    account: str | None = Field(None, description="`@.` for everybody, `@domain`, or an address.")
+    kind: str | None = Field(None, description="`inbound`, `outbound` or `external`.")
+    period: int | None = Field(None, description="Seconds.")
+    msg_size: int | None = Field(None, description="Bytes; 0 is unlimited, -1 inherited.")
+    max_msgs: int | None = None
+    max_quota: int | None = Field(None, description="Bytes.")
+    max_rcpts: int | None = None
+    priority: int | None = None
+    effective: dict[str, DecidedLimit] | None = Field(
+        None, description="With `effective=yes`, instead of the limits: by the limits' names."
+    )
+
+
+class GreylistingException(BaseModel):
+    """A setting for mail from some senders."""
+
+    account: str
+    sender: str
+    status: str
+
+
+class GreylistingRow(GreylistingException):
+    """One greylisting setting, as it is stored."""
+
+    priority: int
+    sender_priority: int
+    comment: str
+
+
+class GreylistingProfile(BaseModel):
+    """Greylisting of one account."""
+
+    account: str = Field(description="`@.` for everybody, `@domain`, or an address.")
+    status: str = Field(
+        description="`enable`, `disable`, or `inherit` when the account has no setting of its own."
+    )
+    decided_by: str | None = Field(
+        None, description="With `effective=yes`: whose setting it is; null: nobody has one."
+    )
+    exceptions: list[GreylistingException] | None = Field(
+        None, description="With `effective=yes`: settings for some senders that win over it."
+    )
+
+
 class AliasProfile(_Profile):
     """A mail alias account."""
 

@@ -24,6 +24,7 @@ PATHS: Final = {
         "`inbound` is mail to the account, `outbound` what it sends after logging in.",
         "outbound",
     ),
+    "kind": ("Which list.", "blacklist"),
     "number": ("Days for which mailboxes are kept on disk; 0 is for ever.", "30"),
 }
 _EVERYWHERE: Final = ("NOT_AUTHORIZED", "SERVER_ERROR", "SERVER_DOWN", "OVERLOADED")
@@ -103,6 +104,8 @@ def _variant(method: str, path: str) -> str:
     """Tell apart the paths and verbs that lead to one action."""
     if "keep_mailbox_days" in path:
         return "_keeping_mailboxes"
+    if path.startswith("/spampolicy/"):
+        return f"_{path.split('/')[2]}"
     return "_put" if method == "PUT" and "change_email" in path else ""
 
 

@@ -115,6 +115,18 @@ class SqlSatellites:
                     .values(admin=new)
                 )
 
+    async def is_pending(self, domain: str) -> bool:
+        iredadmin = await self._get("iredadmin")
+        if iredadmin is None or not await self._has("iredadmin", t.domain_ownership):
+            return True  # nowhere to look it up: nobody has proved anything
+        owned = t.domain_ownership.c
+        found = await iredadmin.execute(
+            select(owned.id).where(
+                owned.domain == domain, owned.alias_domain == "", owned.verified == 0
+            )
+        )
+        return found.first() is not None
+
     async def pending_ownership(
         self, actor: Actor, domain: str, alias_domains: Collection[str], code: str
     ) -> None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, cast, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    literal,
+    or_,
+    select,
+)
 
 from iredapi.backends.protocols import Profile
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.dialect import domain_of as domain_part
 from iredapi.backends.sql.store import Store, chunks, now, shown
 from iredapi.domain import settings_text
 from iredapi.domain.actors import Principal
@@ -21,51 +33,15 @@ class SqlAdmins(Store):
     """See ``protocols.Admins``."""
 
     async def principal(self, username: str) -> Principal | None:
-        m, d = t.mailbox.c, t.domain_admins.c
+        statement = self.schema.statement("admins.principal", _principal)
+        return _read_principal(username, await self.rows(statement, username=username))
 
-        def branch(
-            standalone: int, table: Any, mark: ColumnElement[Any], *where: ColumnElement[bool]
-        ) -> Any:
-            c = table.c
-            return (
-                select(
-                    literal(standalone).label("standalone"),
-                    c.username,
-                    c.password,
-                    c.settings,
-                    c.expired,
-                    mark.label("mark"),
-                    cast(d.domain, String(255)).label("domain"),
-                )
-                .select_from(
-                    table.outerjoin(t.domain_admins, and_(d.username == c.username, d.active == 1))
-                )
-                .where(c.username == username, c.active == 1, *where)
-            )
-
-        rows = await self.rows(
-            branch(1, t.admin, literal(0)).union_all(
-                branch(0, t.mailbox, m.isglobaladmin, or_(m.isadmin == 1, m.isglobaladmin == 1))
-            )
+    async def any_in(self, domains: Collection[str]) -> bool:
+        a = t.admin.c
+        found = await self.column(
+            select(a.username).where(domain_part(a.username).in_(sorted(domains))).limit(1)
         )
-        kinds = {row["standalone"] for row in rows if row["username"].lower() == username}
-        if not kinds:
-            return None
-        chosen = [row for row in rows if row["standalone"] == max(kinds)]
-        first = chosen[0]
-        expired: datetime | None = first["expired"]
-        if expired is not None and expired.year > 1970 and expired < now():
-            return None
-        domains = frozenset(row["domain"] for row in chosen if row["domain"])
-        settings = settings_text.parse(first["settings"])
-        return Principal(
-            username=username,
-            password=first["password"] or "",
-            standalone=bool(first["standalone"]),
-            is_global="ALL" in domains or bool(first["mark"]),
-            domains=domains - {"ALL"},
-            settings=settings,
-        )
+        return bool(found)
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         found: set[str] = set()
@@ -194,3 +170,59 @@ class SqlAdmins(Store):
             name not in gone and not (domain and domain_of(name) == domain)
             for name in {name.lower() for name in names}
         )
+
+
+def _principal() -> CompoundSelect[Any]:
+    """Select both kinds of admins of a name, a row for each domain that they manage."""
+    m, d = t.mailbox.c, t.domain_admins.c
+    username = bindparam("username", type_=String(255))
+
+    def branch(
+        standalone: int, table: Any, mark: ColumnElement[Any], *where: ColumnElement[bool]
+    ) -> Select[Any]:
+        c = table.c
+        return (
+            select(
+                literal(standalone).label("standalone"),
+                c.username,
+                c.password,
+                c.settings,
+                c.expired,
+                c.active,
+                mark.label("mark"),
+                cast(d.domain, String(255)).label("domain"),
+            )
+            .select_from(
+                table.outerjoin(t.domain_admins, and_(d.username == c.username, d.active == 1))
+            )
+            .where(c.username == username, *where)
+        )
+
+    return branch(1, t.admin, literal(0)).union_all(
+        branch(0, t.mailbox, m.isglobaladmin, or_(m.isadmin == 1, m.isglobaladmin == 1))
+    )
+
+
+def _read_principal(username: str, rows: Sequence[Mapping[str, Any]]) -> Principal | None:
+    kinds = {row["standalone"] for row in rows if row["username"].lower() == username}
+    if not kinds:
+        return None
+    chosen = [row for row in rows if row["standalone"] == max(kinds)]
+    # A standalone admin stands in front of a mail user of the same address, even a disabled one:
+    # their rights are in one table, under one name.
+    first = chosen[0]
+    if not first["active"]:
+        return None
+    expired: datetime | None = first["expired"]
+    if expired is not None and expired.year > 1970 and expired < now():
+        return None
+    domains = frozenset(row["domain"] for row in chosen if row["domain"])
+    settings = settings_text.parse(first["settings"])
+    return Principal(
+        username=username,
+        password=first["password"] or "",
+        standalone=bool(first["standalone"]),
+        is_global="ALL" in domains or bool(first["mark"]),
+        domains=domains - {"ALL"},
+        settings=settings,
+    )

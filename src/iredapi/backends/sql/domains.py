@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import case, false, func, select, true
+from sqlalchemy import Select, bindparam, case, false, func, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal, Usage
@@ -31,15 +31,19 @@ _COLUMNS = {
 class SqlDomains(Store):
     """See ``protocols.Domains``."""
 
-    async def get(self, name: str) -> Domain | None:
-        return await self._read(name, lock=False)
+    async def get(self, name: str, *, share: bool = False) -> Domain | None:
+        statement = self._row_by_name()
+        return await self._read(name, statement.with_for_update(read=True) if share else statement)
 
     async def claim(self, name: str) -> Domain | None:
-        return await self._read(name, lock=True)
+        return await self._read(name, self._row_by_name().with_for_update())
 
-    async def _read(self, name: str, *, lock: bool) -> Domain | None:
-        statement = select(*self.schema.columns(t.domain)).where(t.domain.c.domain == name)
-        rows = await self.rows(statement.with_for_update() if lock else statement)
+    def _row_by_name(self) -> Select[Any]:
+        columns = self.schema.columns(t.domain)
+        return select(*columns).where(t.domain.c.domain == bindparam("name"))
+
+    async def _read(self, name: str, statement: Select[Any]) -> Domain | None:
+        rows = await self.rows(statement, name=name)
         if not rows or rows[0]["domain"].lower() != name:
             return None
         row, sides = rows[0], await self._sides([name], admins=False)
@@ -59,6 +63,7 @@ class SqlDomains(Store):
             outbound_relay=sides.text("@" + name, "relay"),
             catchall=frozenset(sides.texts(name, "catchall")),
             alias_domains=frozenset(sides.texts(name, "alias_domain")),
+            inactive_alias_domains=frozenset(sides.texts(name, "inactive_alias_domain")),
         )
 
     async def _sides(self, names: Sequence[str], *, admins: bool) -> Sides:
@@ -68,6 +73,8 @@ class SqlDomains(Store):
         branches = [
             side("catchall", f.address, f.forwarding, f.address.in_(names)),
             side("alias_domain", a.target_domain, a.alias_domain, a.target_domain.in_(names)),
+            side("inactive_alias_domain", a.target_domain, a.alias_domain,
+                 a.target_domain.in_(names), a.active == 0),
             side("sender_bcc", sender.domain, sender.bcc_address, sender.domain.in_(names)),
             side("recipient_bcc", recipient.domain, recipient.bcc_address,
                  recipient.domain.in_(names)),

@@ -21,6 +21,8 @@ def translated(error: DBAPIError) -> Exception:
         return ServerDown(detail="A database went away; nothing was changed.")
     if is_retryable(error):
         return Conflict("CHANGED_MEANWHILE")
-    if isinstance(error, DataError):
+    # PostgreSQL's class 22, "data exception", does not arrive as a DataError from asyncpg.
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if isinstance(error, DataError) or state.startswith("22"):
         return ApiError("INVALID_VALUE", "A value does not fit into the database.")
     return error

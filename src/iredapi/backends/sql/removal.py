@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, Table, and_, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Table, and_, exists, or_, select
 
 from iredapi.backends.protocols import Removal
+from iredapi.backends.sql import mailboxes
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import domain_of
 from iredapi.backends.sql.store import Store, chunks, demotable, now
@@ -19,31 +20,9 @@ _BCC_USER = (t.sender_bcc_user, t.recipient_bcc_user)
 _BCC_DOMAIN = (t.sender_bcc_domain, t.recipient_bcc_domain)
 
 
-async def queue_mailboxes(store: Store, removal: Removal, *where: ColumnElement[bool]) -> None:
-    """Copy mailbox paths and sizes into ``deleted_mailboxes``: a cron job removes them later."""
-    m, q = t.mailbox.c, store.quota_table.c
-    columns: dict[str, Any] = {
-        "timestamp": literal(now(), t.deleted_mailboxes.c.timestamp.type),
-        "username": m.username,
-        "domain": m.domain,
-        "maildir": store.mailbox_path(),
-        "bytes": func.coalesce(q.bytes, 0),
-        "messages": func.coalesce(q.messages, 0),
-        "admin": literal(removal.by, String(255)),
-        "delete_date": literal(removal.delete_after, t.deleted_mailboxes.c.delete_date.type),
-    }
-    columns = store.schema.values(t.deleted_mailboxes, columns)
-    source = (
-        select(*(value.label(name) for name, value in columns.items()))
-        .select_from(t.mailbox.outerjoin(store.quota_table, q.username == m.username))
-        .where(*where)
-    )
-    await store.run(t.deleted_mailboxes.insert().from_select(list(columns), source))
-
-
 async def remove_user(store: Store, mail: str, removal: Removal) -> None:
     """Remove a mail user and everything that points to it."""
-    await queue_mailboxes(store, removal, t.mailbox.c.username == mail)
+    await mailboxes.queue(store, removal, t.mailbox.c.username == mail)
     await _forget_address(store, mail)
     for table in _BCC_USER:
         await store.delete(table, table.c.username == mail)
@@ -53,8 +32,16 @@ async def remove_user(store: Store, mail: str, removal: Removal) -> None:
     s, a = t.share_folder.c, t.anyone_shares.c
     await store.delete(t.share_folder, or_(s.from_user == mail, s.to_user == mail))
     await store.delete(t.anyone_shares, a.from_user == mail)
-    await store.delete(t.domain_admins, t.domain_admins.c.username == mail)
+    await store.delete(
+        t.domain_admins, t.domain_admins.c.username == mail, _not_standalone(t.domain_admins)
+    )
     await store.delete(t.mailbox, t.mailbox.c.username == mail)
+
+
+def _not_standalone(table: Table) -> ColumnElement[bool]:
+    """Spare the rights of a standalone admin that has the same address as a mail user."""
+    a = t.admin.c
+    return ~exists(select(a.username).where(a.username == table.c.username))
 
 
 async def remove_alias(store: Store, address: str) -> None:
@@ -113,7 +100,7 @@ async def remove_domain(store: Store, name: str, removal: Removal) -> None:
     def inside(column: ColumnElement[Any]) -> ColumnElement[bool]:
         return domain_of(column).in_(names)
 
-    await queue_mailboxes(store, removal, t.mailbox.c.domain == name)
+    await mailboxes.queue(store, removal, t.mailbox.c.domain == name)
     bereft = await store.column(
         select(f.address).where(
             f.domain != name,
@@ -123,7 +110,13 @@ async def remove_domain(store: Store, name: str, removal: Removal) -> None:
     )
     await store.delete(
         t.forwardings,
-        or_(f.domain == name, f.dest_domain.in_(names), f.address == name, inside(f.forwarding)),
+        or_(
+            f.domain == name,
+            f.dest_domain.in_(names),
+            f.address == name,
+            inside(f.address),
+            inside(f.forwarding),
+        ),
     )
     await _restore_self_rows(store, bereft)
     for table in (t.moderators, t.maillist_owners):
@@ -141,7 +134,9 @@ async def remove_domain(store: Store, name: str, removal: Removal) -> None:
     await store.delete(t.anyone_shares, inside(t.anyone_shares.c.from_user))
     d = t.domain_admins.c
     managers = await store.column(select(d.username).where(d.domain == name))
-    await store.delete(t.domain_admins, or_(d.domain == name, domain_of(d.username) == name))
+    users = select(t.mailbox.c.username).where(t.mailbox.c.domain == name)
+    await store.delete(t.domain_admins, d.domain == name)
+    await store.delete(t.domain_admins, d.username.in_(users), _not_standalone(t.domain_admins))
     await store.delete(t.mailbox, t.mailbox.c.domain == name)
     for some in chunks(managers):
         await store.update(t.mailbox, {"isadmin": 0}, t.mailbox.c.username.in_(some), *demotable())
@@ -160,7 +155,10 @@ async def rename_user(store: Store, old: str, new: str) -> None:
     for table in _BCC_USER:
         await _rename(store, table, "username", old, new, domain="domain")
     await _rename(store, t.sender_relayhost, "account", old, new)
-    await _rename(store, t.domain_admins, "username", old, new, other="domain")
+    await _rename(
+        store, t.domain_admins, "username", old, new, other="domain",
+        where=[_not_standalone(t.domain_admins)],
+    )  # fmt: skip
     # Dovecot's triggers do not act on UPDATE, so the domain is written too.
     for table in (store.quota_table, t.last_login):
         await _rename(store, table, "username", old, new, domain="domain")

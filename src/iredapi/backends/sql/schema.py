@@ -3,14 +3,16 @@
 A column or table that may be missing has a `since` in its `info`, all others are required.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Column, Connection, MetaData, Table, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.sql.dialect import MYSQL
+
+Built = TypeVar("Built")
 
 __all__ = ["OLDEST_IREDMAIL", "Schema", "create_all", "is_optional"]
 
@@ -49,6 +51,7 @@ class Schema:
     metadata: MetaData
     found: Mapping[str, frozenset[str]]
     """The names of the columns by the name of their table."""
+    _statements: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     async def detect(cls, connection: AsyncConnection, metadata: MetaData) -> Self:
@@ -81,6 +84,16 @@ class Schema:
             if not is_optional(columns[name]) or self.has(table, name)
         }
 
+    def statement(self, key: object, build: Callable[[], Built]) -> Built:
+        """Return a statement for this database, built once: building costs more than running.
+
+        Its values are bound parameters; ``key`` names it.
+        """
+        if key not in self._statements:
+            self._statements[key] = build()
+        found: Built = self._statements[key]
+        return found
+
     def missing(self) -> list[str]:
         """Return all that the database lacks, as `table` or `table.column`, sorted."""
         return sorted(self._lacking(optional_too=True))
@@ -90,7 +103,7 @@ class Schema:
         return sorted(self._lacking(optional_too=False))
 
     def _table(self, table: Table | str) -> Table:
-        return self.metadata.tables[_name(table)]
+        return table if isinstance(table, Table) else self.metadata.tables[table]
 
     def _lacking(self, *, optional_too: bool) -> list[str]:
         lacking = []

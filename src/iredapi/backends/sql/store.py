@@ -140,10 +140,10 @@ class Store:
         return int(getattr(result, "rowcount", 0))
 
     async def rows(
-        self, statement: Select[Any] | CompoundSelect[Any]
+        self, statement: Select[Any] | CompoundSelect[Any], **values: Any
     ) -> Sequence[Mapping[str, Any]]:
         """Run a read and return its rows by column name."""
-        result = await (await self.connection()).execute(statement)
+        result = await (await self.connection()).execute(statement, values)
         return [{str(key): row[key] for key in row} for row in result.mappings()]
 
     async def column(self, statement: Select[Any] | CompoundSelect[Any]) -> list[str]:
@@ -152,8 +152,11 @@ class Store:
 
     async def sides(self, *branches: Select[Any]) -> Sides:
         """Run side branches as one UNION ALL."""
-        statement = branches[0].union_all(*branches[1:])
-        return Sides((await (await self.connection()).execute(statement)).all())
+        return await self.read_sides(branches[0].union_all(*branches[1:]))
+
+    async def read_sides(self, statement: CompoundSelect[Any], **values: Any) -> Sides:
+        """Run a UNION of side branches."""
+        return Sides((await (await self.connection()).execute(statement, values)).all())
 
     async def insert(self, table: Table, values: Mapping[str, Any]) -> None:
         """Insert a row, without the optional columns that this server lacks."""

@@ -6,17 +6,17 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import CompoundSelect, Select, String, bindparam, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal
-from iredapi.backends.sql import activity
+from iredapi.backends.sql import activity, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.store import Sides, Store, chunks, now, shown, side
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
-from iredapi.domain.maildirs import Location, overlap
+from iredapi.domain.maildirs import Location
 from iredapi.domain.users import User
 
 NEVER = datetime(1970, 1, 1, 1, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
@@ -55,10 +55,15 @@ class SqlUsers(Store):
         return await self._read(mail, lock=True)
 
     async def _row(self, mail: str, *, lock: bool = False) -> Mapping[str, Any] | None:
-        statement = select(*self.schema.columns(t.mailbox)).where(t.mailbox.c.username == mail)
-        rows = await self.rows(statement.with_for_update() if lock else statement)
+        statement = self.schema.statement(("users.row", lock), lambda: self._row_by_mail(lock=lock))
+        rows = await self.rows(statement, mail=mail)
         # MariaDB compares without regard to case, accents and trailing blanks.
         return rows[0] if rows and rows[0]["username"].lower() == mail else None
+
+    def _row_by_mail(self, *, lock: bool) -> Select[Any]:
+        columns = self.schema.columns(t.mailbox)
+        statement = select(*columns).where(t.mailbox.c.username == bindparam("mail"))
+        return statement.with_for_update() if lock else statement
 
     async def _read(self, mail: str, *, lock: bool) -> User | None:
         row = await self._row(mail, lock=lock)
@@ -88,6 +93,14 @@ class SqlUsers(Store):
         )
 
     async def _sides(self, mail: str, *, of_profile: bool = False) -> Sides:
+        statement = self.schema.statement(
+            ("users.sides", of_profile, self.quota_table.name),
+            lambda: self._sides_of_mail(of_profile=of_profile),
+        )
+        return await self.read_sides(statement, mail=mail)
+
+    def _sides_of_mail(self, *, of_profile: bool) -> CompoundSelect[Any]:
+        mail = bindparam("mail", type_=String(255))
         f, d = t.forwardings.c, t.domain_admins.c
         sender, recipient = t.sender_bcc_user.c, t.recipient_bcc_user.c
         branches = [
@@ -111,7 +124,7 @@ class SqlUsers(Store):
                          number=func.coalesce(seen[name], 0))
                     for name in ("imap", "pop3", "lda")
                 ]  # fmt: skip
-        return await self.sides(*branches)
+        return branches[0].union_all(*branches[1:])
 
     async def profile(self, mail: str) -> Profile | None:
         row = await self._row(mail)
@@ -172,21 +185,13 @@ class SqlUsers(Store):
         return int(rows[0]["sum"])
 
     async def paths_near(self, path: str, *, but: str = "") -> list[str]:
-        m = t.mailbox.c
-        place = func.lower(func.replace(self.mailbox_path(), "//", "/"))
-        parts = path.strip("/").split("/")
-        above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        found = await self.column(
-            select(place).where(
-                m.username != but,
-                or_(
-                    place.in_(above),
-                    place.in_([f"{directory}/" for directory in above]),
-                    place.startswith(f"{path}/", autoescape=True),
-                ),
-            )
-        )
-        return [other for other in found if overlap(other.rstrip("/"), path)]
+        return await mailboxes.near(self, path, but=but)
+
+    async def paths_queued(self, mail: str) -> list[str]:
+        return await mailboxes.queued(self, mail)
+
+    async def unqueue(self, path: str) -> None:
+        await mailboxes.unqueue(self, path)
 
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
         moment = now()
@@ -209,23 +214,24 @@ class SqlUsers(Store):
             for name in services.MANAGED
         }
         await self.insert(t.mailbox, values)
+        # Rights that another tool left behind must not come to life.
+        await self.delete(t.domain_admins, t.domain_admins.c.username == user.mail)
         blank = User(user.mail, active=user.active)
         await self._save_sides(blank, user)
-        lists = await self.column(
-            select(t.alias.c.address).where(t.alias.c.address.in_(sorted(groups)))
-        )
+        a = t.alias.c
+        lists = await self.rows(select(a.address, a.active).where(a.address.in_(sorted(groups))))
         await self.insert_missing(
             t.forwardings,
             [
                 {
-                    "address": address,
+                    "address": row["address"],
                     "forwarding": user.mail,
-                    "domain": domain_of(address),
+                    "domain": domain_of(row["address"]),
                     "dest_domain": domain_of(user.mail),
                     "is_list": 1,
-                    "active": 1,
+                    "active": int(user.active and bool(row["active"])),
                 }
-                for address in lists
+                for row in lists
             ],
         )
 
@@ -283,18 +289,20 @@ class SqlUsers(Store):
             await self.delete(
                 t.forwardings, f.address.in_(some), f.forwarding == mail, f.is_alias == 1
             )
+        new = after.aliases - before.aliases
+        primaries = await self._primaries({domain_of(address) for address in new} - {domain})
         rows += [
             {
                 "address": address,
                 "forwarding": mail,
                 # Postfix joins on a primary domain: an alias domain here is a dead address.
-                "domain": domain,
+                "domain": primaries.get(domain_of(address), domain),
                 "dest_domain": domain,
                 "is_forwarding": 0,
                 "is_alias": 1,
                 "active": int(after.active),
             }
-            for address in sorted(after.aliases - before.aliases)
+            for address in sorted(new)
         ]
         await self.insert_missing(t.forwardings, rows)
         key = {"username": mail, "domain": domain}
@@ -304,6 +312,20 @@ class SqlUsers(Store):
             await self.set_bcc(t.recipient_bcc_user, key, after.recipient_bcc)
         if before.is_global != after.is_global:
             await self.set_global(mail, is_global=after.is_global)
+
+    async def _primaries(self, domains: Collection[str]) -> dict[str, str]:
+        """Return the primary domains behind domains and alias domains."""
+        if not domains:
+            return {}
+        d, a = t.domain.c, t.alias_domain.c
+        rows = await self.rows(
+            select(d.domain.label("name"), d.domain.label("target"))
+            .where(d.domain.in_(sorted(domains)))
+            .union_all(
+                select(a.alias_domain, a.target_domain).where(a.alias_domain.in_(sorted(domains)))
+            )
+        )
+        return {row["name"]: row["target"] for row in rows}
 
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]

@@ -1,0 +1,84 @@
+"""Throttle settings in ``iredapd``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, insert, select, update
+
+from iredapi.backends.policies import tables as t
+from iredapi.backends.policies.iredapd import IredapdStore
+from iredapi.domain.throttles import LIMITS, Throttle
+
+
+class SqlThrottles(IredapdStore):
+    """See ``protocols.Throttles``."""
+
+    async def get(self, account: str, direction: str) -> Throttle | None:
+        rows = await self.rows(_by_priority(*_key([account], direction)))
+        return _record(rows[0]) if rows else None
+
+    async def matching(self, accounts: Collection[str], direction: str) -> list[Throttle]:
+        return [_record(row) for row in await self.rows(_by_priority(*_key(accounts, direction)))]
+
+    async def claim(self, account: str, direction: str) -> Throttle:
+        await self.hold("throttle", account, direction)
+        chosen = _by_priority(*_key([account], direction)).with_for_update()
+        rows = await self.rows(chosen)
+        if not rows:
+            inert = {"account": account, "kind": direction}
+            if self.dialect == "postgresql":
+                await self.run(insert(t.throttle).values(inert))
+            else:
+                await self.insert_missing(t.throttle, [inert])
+            rows = await self.rows(chosen)
+        # PostgreSQL lets other tools store the same account twice.
+        await self._remove_rows([row["id"] for row in rows[1:]])
+        return _record(rows[0])
+
+    async def save(self, before: Throttle, after: Throttle) -> None:
+        old, new = _values(before), _values(after)
+        changed = {name: value for name, value in new.items() if old[name] != value}
+        if changed:
+            where = _key([before.account], before.direction)
+            await self.run(update(t.throttle).where(*where).values(changed))
+
+    async def remove(self, account: str, direction: str) -> bool:
+        await self.hold("throttle", account, direction)
+        where = _key([account], direction)
+        found = await self.column(select(t.throttle.c.id).where(*where).with_for_update())
+        await self._remove_rows(found)
+        return bool(found)
+
+    async def _remove_rows(self, ids: Collection[int]) -> None:
+        # The daemon's counters point to their setting, and the foreign key does not cascade. The
+        # setting is locked, so the daemon cannot begin to count meanwhile.
+        if ids:
+            await self.run(delete(t.throttle_tracking).where(t.throttle_tracking.c.tid.in_(ids)))
+            await self.run(delete(t.throttle).where(t.throttle.c.id.in_(ids)))
+
+
+def _key(accounts: Collection[str], direction: str) -> tuple[ColumnElement[bool], ...]:
+    return t.throttle.c.account.in_(accounts), t.throttle.c.kind == direction
+
+
+def _by_priority(*where: ColumnElement[bool]) -> Select[Any]:
+    return select(t.throttle).where(*where).order_by(t.throttle.c.priority.desc(), t.throttle.c.id)
+
+
+def _record(row: Mapping[str, Any]) -> Throttle:
+    return Throttle(
+        row["account"],
+        row["kind"],
+        row["priority"],
+        row["period"],
+        **{name: row[name] for name in LIMITS},
+    )
+
+
+def _values(record: Throttle) -> dict[str, Any]:
+    values = asdict(record)
+    values["kind"] = values.pop("direction")
+    return values

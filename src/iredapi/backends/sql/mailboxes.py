@@ -1,0 +1,75 @@
+"""Mailboxes on disk: where they lie, and the queue of those that a cron job will remove."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, String, func, literal, or_, select
+
+from iredapi.backends.protocols import Removal
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.store import Store, now
+from iredapi.domain.maildirs import MAX_PATH, overlap
+
+
+async def queue(store: Store, removal: Removal, *where: ColumnElement[bool]) -> None:
+    """Copy mailbox paths and sizes into ``deleted_mailboxes``: a cron job removes them later.
+
+    A path that does not fit into the queue's column stays on disk for ever.
+    """
+    m, q = t.mailbox.c, store.quota_table.c
+    columns: dict[str, Any] = {
+        "timestamp": literal(now(), t.deleted_mailboxes.c.timestamp.type),
+        "username": m.username,
+        "domain": m.domain,
+        "maildir": store.mailbox_path(),
+        "bytes": func.coalesce(q.bytes, 0),
+        "messages": func.coalesce(q.messages, 0),
+        "admin": literal(removal.by, String(255)),
+        "delete_date": literal(removal.delete_after, t.deleted_mailboxes.c.delete_date.type),
+    }
+    columns = store.schema.values(t.deleted_mailboxes, columns)
+    source = (
+        select(*(value.label(name) for name, value in columns.items()))
+        .select_from(t.mailbox.outerjoin(store.quota_table, q.username == m.username))
+        .where(*where, func.length(store.mailbox_path()) <= MAX_PATH)
+    )
+    await store.run(t.deleted_mailboxes.insert().from_select(list(columns), source))
+
+
+def _tidy(path: ColumnElement[Any]) -> ColumnElement[str]:
+    return func.lower(func.replace(path, "//", "/"))
+
+
+async def near(store: Store, path: str, *, but: str = "") -> list[str]:
+    """Return the paths of living and of queued mailboxes that are, hold or lie in a directory."""
+    parts = path.strip("/").split("/")
+    above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    found: list[str] = []
+    for place, others in (
+        (_tidy(store.mailbox_path()), t.mailbox.c.username != but),
+        (_tidy(t.deleted_mailboxes.c.maildir), t.deleted_mailboxes.c.maildir != ""),
+    ):
+        found += await store.column(
+            select(place).where(
+                others,
+                or_(
+                    place.in_(above),
+                    place.in_([f"{directory}/" for directory in above]),
+                    place.startswith(f"{path}/", autoescape=True),
+                ),
+            )
+        )
+    return [other for other in found if overlap(other.rstrip("/"), path)]
+
+
+async def unqueue(store: Store, path: str) -> None:
+    """Take exactly this directory out of the queue: a living mailbox is to use it again."""
+    place = _tidy(t.deleted_mailboxes.c.maildir)
+    await store.delete(t.deleted_mailboxes, place.in_([path, f"{path}/"]))
+
+
+async def queued(store: Store, mail: str) -> list[str]:
+    """Return the queued paths of an address."""
+    d = t.deleted_mailboxes.c
+    return await store.column(select(_tidy(d.maildir)).where(d.username == mail))

@@ -1,0 +1,170 @@
+"""Greylisting: read, decide, write, note."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from iredapi.audit import Kind, policy_event
+from iredapi.backends.protocols import Profile
+from iredapi.domain import greylists
+from iredapi.domain.greylists import Setting
+from iredapi.domain.scopes import Scope
+from iredapi.domain.spf import Senders
+from iredapi.errors import problem
+from iredapi.operations.policies import permitted
+from iredapi.unit import Unit
+
+_PROFILE = "greylisting"
+
+
+async def page(unit: Unit, after: Setting | None, limit: int) -> list[Setting]:
+    """Return the next settings of all accounts."""
+    return await unit.greylists.page(after, limit)
+
+
+def shown(setting: Setting) -> Profile:
+    """Return a row as answers show it."""
+    return _exception(setting) | {
+        "priority": setting.priority,
+        "sender_priority": setting.sender_priority,
+        "comment": setting.comment,
+    }
+
+
+def _exception(setting: Setting) -> Profile:
+    status = _status(active=setting.active)
+    return {"account": setting.account, "sender": setting.sender, "status": status}
+
+
+def _status(*, active: bool) -> str:
+    return "enable" if active else "disable"
+
+
+async def profile(unit: Unit, scope: Scope) -> Profile:
+    """Return whether a scope has a setting of its own, and which."""
+    await permitted(unit, scope, _PROFILE)
+    found = await unit.greylists.get(scope.account)
+    status = "inherit" if found is None else _status(active=found.active)
+    return {"account": scope.account, "status": status}
+
+
+async def effective(unit: Unit, scope: Scope) -> Profile:
+    """Return whether a scope's mail is greylisted in the end, and by whose setting."""
+    await permitted(unit, scope, _PROFILE)
+    verdict = greylists.verdict(await unit.greylists.matching(scope.asked))
+    return {
+        "account": scope.account,
+        "status": _status(active=verdict.active),
+        "decided_by": verdict.decisive.account if verdict.decisive else None,
+        "exceptions": [_exception(setting) for setting in verdict.exceptions],
+    }
+
+
+async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
+    """Switch greylisting on or off for a scope."""
+    await permitted(unit, scope, _PROFILE)
+    _check_account(unit, scope)
+    active = changes["status"]
+    await unit.greylists.save(scope.account, scope.iredapd_priority, active=active)
+    unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, _status(active=active)))
+
+
+def _check_account(unit: Unit, scope: Scope) -> None:
+    longest = unit.greylists.longest
+    if len(scope.account) > longest:
+        raise problem("account", "INVALID_TEXT", f"Greylisting has room for {longest} characters.")
+
+
+async def remove(unit: Unit, scope: Scope) -> None:
+    """Remove a scope's setting, so that it is inherited; a missing one does not matter."""
+    await permitted(unit, scope, _PROFILE)
+    if await unit.greylists.remove(scope.account):
+        unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, "remove"))
+
+
+async def senders(unit: Unit, scope: Scope, after: str, limit: int) -> list[str]:
+    """Return the next senders of a whitelist, whatever is stored."""
+    await permitted(unit, scope, _PROFILE)
+    return await unit.greylists.senders(scope.account, after, limit)
+
+
+async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
+    """Change a whitelist: all of it, or removals and then additions."""
+    await permitted(unit, scope, _PROFILE)
+    _check_account(unit, scope)
+    for param, name in (("senders", "senders"), ("addSenders", "add_senders")):
+        _check_length(param, changes.get(name, ()), unit.greylists.longest)
+    added = changes.get("add_senders", ())
+    gone = greylists.named(changes.get("remove_senders", ()))
+    if gone.malformed:
+        stored = await unit.greylists.stored_senders(scope.account, gone.malformed)
+        _refuse_unknown("removeSenders", "INVALID_SENDER", gone.malformed - stored)
+    if "senders" in changes:
+        await unit.greylists.replace_senders(scope.account, changes["senders"])
+    if gone.texts:
+        await unit.greylists.remove_senders(scope.account, gone.texts - set(added))
+    if added:
+        await unit.greylists.add_senders(scope.account, added)
+    if changes:
+        unit.note(policy_event(Kind.IREDAPD, "greylisting whitelist", scope, _counted(changes)))
+
+
+def _check_length(param: str, texts: Collection[str], longest: int) -> None:
+    if any(len(text) > longest for text in texts):
+        raise problem(param, "INVALID_SENDER", f"There is room for {longest} characters.")
+
+
+def _refuse_unknown(param: str, code: str, texts: Collection[str]) -> None:
+    """Refuse malformed entries, unless they are there and are to be removed."""
+    if texts:
+        raise problem(param, code, f"{min(texts)[:80]!r} is malformed and is not stored.")
+
+
+def _counted(changes: Mapping[str, Any]) -> str:
+    words = {"senders": "reset to", "domains": "reset to"}
+    return ", ".join(
+        f"{words.get(name, name.partition('_')[0])} {len(value)}"
+        for name, value in sorted(changes.items())
+        if isinstance(value, tuple)
+    )
+
+
+async def domains(unit: Unit, after: str, limit: int) -> list[str]:
+    """Return the next whitelisted sender domains."""
+    return await unit.greylists.domains(after, limit)
+
+
+async def change_domains(
+    unit: Unit, scope: Scope, changes: Mapping[str, Any], found: Mapping[str, Senders]
+) -> None:
+    """Change the whitelisted sender domains, and store what the DNS was ``found`` to say of some.
+
+    Without any networks a domain keeps those that it had.
+    """
+    given = [name for name in ("domains", "add_domains") if name in changes]
+    if changes.get("query_dns_immediately") and not given:
+        raise problem(
+            "query_dns_immediately",
+            "MISSING_COMPANION",
+            "query_dns_immediately must be sent together with domains or addDomains.",
+        )
+    added = changes.get("add_domains", ())
+    gone = greylists.named_domains(changes.get("remove_domains", ()))
+    if gone.malformed:
+        stored = await unit.greylists.stored_domains(gone.malformed)
+        _refuse_unknown("removeDomains", "INVALID_DOMAIN_NAME", gone.malformed - stored)
+    if "domains" in changes:
+        await unit.greylists.replace_domains(changes["domains"])
+    if gone.texts:
+        await unit.greylists.remove_domains(gone.texts - set(added))
+    if added:
+        await unit.greylists.add_domains(added)
+    networks = {domain: item.networks for domain, item in found.items() if item.networks}
+    if networks:
+        await unit.greylists.save_derived(networks)
+    for domain, item in found.items():
+        if item.reason:
+            unit.skip(given[0], domain, item.reason)
+    if counted := _counted(changes):
+        unit.note(policy_event(Kind.IREDAPD, "greylisting whitelist of domains", scope, counted))

@@ -1,0 +1,59 @@
+"""Throttle settings: read, decide, write, note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from iredapi.audit import Kind, policy_event
+from iredapi.backends.protocols import Profile
+from iredapi.domain import throttles
+from iredapi.domain.scopes import Scope
+from iredapi.domain.throttles import INHERIT, Throttle
+from iredapi.operations.policies import permitted
+from iredapi.unit import Unit
+
+_PROFILE = "throttle"
+
+
+async def profile(unit: Unit, scope: Scope, direction: str) -> Profile:
+    """Return a scope's own setting, or nothing."""
+    await permitted(unit, scope, _PROFILE)
+    found = await unit.throttles.get(scope.account, direction)
+    if found is None:
+        return {}
+    shown = asdict(found)
+    return {"account": scope.account, "kind": shown.pop("direction")} | shown
+
+
+async def effective(unit: Unit, scope: Scope, direction: str) -> Profile:
+    """Return the limits that hold for a scope in the end."""
+    await permitted(unit, scope, _PROFILE)
+    rows = await unit.throttles.matching(scope.asked, direction)
+    return {
+        "account": scope.account,
+        "kind": direction,
+        "effective": {name: _decided(name, row) for name, row in throttles.effective(rows).items()},
+    }
+
+
+def _decided(name: str, row: Throttle | None) -> dict[str, Any]:
+    if row is None:
+        return {"value": INHERIT, "period": None, "account": None}
+    return {"value": row.limit(name), "period": row.period, "account": row.account}
+
+
+async def update(unit: Unit, scope: Scope, direction: str, changes: Mapping[str, Any]) -> None:
+    """Make or change a scope's setting."""
+    await permitted(unit, scope, _PROFILE)
+    before = await unit.throttles.claim(scope.account, direction)
+    await unit.throttles.save(before, throttles.revise(scope, before, changes))
+    unit.note(policy_event(Kind.IREDAPD, "throttle", scope, direction))
+
+
+async def remove(unit: Unit, scope: Scope, direction: str) -> None:
+    """Remove a scope's setting; a missing one does not matter."""
+    await permitted(unit, scope, _PROFILE)
+    if await unit.throttles.remove(scope.account, direction):
+        unit.note(policy_event(Kind.IREDAPD, "throttle", scope, f"remove {direction}"))

@@ -1,0 +1,163 @@
+"""Greylisting. Paths with a word of their own come before those with an account."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from iredapi.access import Action
+from iredapi.domain.greylists import Setting
+from iredapi.operations import greylists
+from iredapi.schemas.greylists import (
+    GreylistingDomainsEdit,
+    GreylistingEdit,
+    GreylistingSendersEdit,
+)
+from iredapi.schemas.params import NoParams
+from iredapi.schemas.profiles import GreylistingProfile, GreylistingRow
+from iredapi.schemas.throttles import Effective
+from iredapi.web import envelope
+from iredapi.web.calls import Call, Router
+
+router = Router(tags=["Greylisting"])
+_DOMAINS: Final = "/greylisting/whitelist_spf_domains"
+_ACCOUNT: Final = "/greylisting/{account}"
+_SENDERS: Final = "/greylisting/{account}/whitelists"
+_ERRORS: Final = ("NOT_SUPPORTED_BY_BACKEND",)
+
+
+@router.operation(
+    "GET",
+    "/greylisting/all",
+    Action.GREYLISTINGS_LIST,
+    NoParams,
+    answer=list[GreylistingRow],
+    errors=_ERRORS,
+)
+async def list_greylistings(call: Call[NoParams]) -> Response:
+    """List the greylisting settings of all accounts, in the order in which the daemon tries them.
+
+    Among those of a recipient's accounts the first one whose sender matches decides.
+    """
+    last: list[Setting] = []
+
+    async def fetch(_after: str, limit: int) -> list[Any]:
+        found = await call.read(greylists.page, last[-1] if last else None, limit)
+        last[:] = found[-1:]
+        return [greylists.shown(setting) for setting in found]
+
+    return await envelope.listing(fetch, _account, call.request_id)
+
+
+def _account(row: Any) -> str:
+    return str(row["account"])
+
+
+@router.operation(
+    "GET",
+    _DOMAINS,
+    Action.GREYLISTING_DOMAINS_READ,
+    NoParams,
+    answer=list[str],
+    errors=_ERRORS,
+)
+async def get_greylisting_domains(call: Call[NoParams]) -> Response:
+    """List the sender domains whose networks are whitelisted for everybody, sorted."""
+    return await call.listing(greylists.domains, "")
+
+
+@router.operation(
+    "POST",
+    _DOMAINS,
+    Action.GREYLISTING_DOMAINS_UPDATE,
+    GreylistingDomainsEdit,
+    errors=[*_ERRORS, "INVALID_DOMAIN_NAME", "CONFLICTING_PARAMETERS", "MISSING_COMPANION"],
+)
+async def change_greylisting_domains(call: Call[GreylistingDomainsEdit]) -> Response:
+    """Whitelist the networks from which sender domains send, for everybody.
+
+    The domain names are not looked at when mail arrives: a cron job of the mail server asks the DNS
+    for their networks every hour (SPF, or else MX, or else the domain's own addresses) and
+    whitelists those. With `query_dns_immediately=yes` the API does the same at once. A domain for
+    which nothing was found keeps the networks that it had, and is told in `_skipped` with the
+    reason: `DNS_FAILURE`, `DNS_TIMEOUT`, `NO_DNS_RECORDS`, `SPF_INVALID`, or `SPF_LIMIT` when only
+    the part of its record that mail servers would look at was taken. The networks of a removed
+    domain are removed too.
+    """
+    changes = call.form.changes()
+    asked = changes.get("domains") or changes.get("add_domains") or ()
+    # Before anything is locked: the DNS may be slow.
+    found = await call.office.dns.senders(asked) if changes.get("query_dns_immediately") else {}
+    return await call.write(greylists.change_domains, call.target.whom, changes, found)
+
+
+@router.operation(
+    "GET",
+    _SENDERS,
+    Action.GREYLISTING_SENDERS_READ,
+    NoParams,
+    answer=list[str],
+    errors=_ERRORS,
+)
+async def get_greylisting_senders(call: Call[NoParams]) -> Response:
+    """List the senders whose mail to an account is not greylisted, sorted.
+
+    Only the account's own entries; those of its domain and the global ones count too.
+    """
+    return await call.listing(greylists.senders, "", call.target.whom)
+
+
+@router.operation(
+    "POST",
+    _SENDERS,
+    Action.GREYLISTING_SENDERS_UPDATE,
+    GreylistingSendersEdit,
+    errors=[*_ERRORS, "INVALID_SENDER", "CONFLICTING_PARAMETERS"],
+)
+async def change_greylisting_senders(call: Call[GreylistingSendersEdit]) -> Response:
+    """Whitelist senders whose mail to an account is not greylisted.
+
+    Has nothing to do with the whitelists of `/wblist`: those do not spare anybody greylisting. A
+    match on an entry of the user, of the domain or a global one is enough. IPv6 networks have an
+    effect only when they are written with `::/`, and IPv4 networks only from /8 on; a network of
+    one address is stored as that address.
+    """
+    return await call.write(greylists.change_senders, call.target.whom, call.form.changes())
+
+
+@router.operation(
+    "GET",
+    _ACCOUNT,
+    Action.GREYLISTING_READ,
+    Effective,
+    answer=GreylistingProfile,
+    errors=_ERRORS,
+)
+async def get_greylisting(call: Call[Effective]) -> Response:
+    """Show whether greylisting is enabled, disabled or inherited for an account.
+
+    With `effective=yes`: whether its mail is greylisted in the end, and by whose setting. Without
+    any setting at all greylisting is off.
+    """
+    chosen = greylists.effective if call.form.effective else greylists.profile
+    return envelope.success(await call.read(chosen, call.target.whom))
+
+
+@router.operation("POST", _ACCOUNT, Action.GREYLISTING_UPDATE, GreylistingEdit, errors=_ERRORS)
+async def set_greylisting(call: Call[GreylistingEdit]) -> Response:
+    """Enable or disable greylisting for an account.
+
+    The user's setting wins over the domain's, that over the global one.
+    """
+    return await call.write(greylists.update, call.target.whom, call.form.changes())
+
+
+@router.operation("DELETE", _ACCOUNT, Action.GREYLISTING_DELETE, NoParams, errors=_ERRORS)
+async def delete_greylisting(call: Call[NoParams]) -> Response:
+    """Remove an account's greylisting setting, so that it is inherited.
+
+    Without the global setting greylisting is off for everybody who has none of their own. Settings
+    for single senders, which other tools can make, stay.
+    """
+    return await call.write(greylists.remove, call.target.whom)

@@ -1,0 +1,71 @@
+"""Spam policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+from starlette.responses import Response
+
+from iredapi.access import Action
+from iredapi.operations import spam
+from iredapi.schemas.params import NoParams, Params
+from iredapi.schemas.spam import SpamPolicyEdit, SpamPolicyFilter, SpamPolicyProfile
+from iredapi.web import envelope
+from iredapi.web.calls import Call, Handler, Router
+
+router = Router(tags=["Spam Policy"])
+_PATHS: Final = MappingProxyType(
+    {
+        "/spampolicy/global": (),
+        "/spampolicy/domain/{domain}": ("NO_SUCH_DOMAIN",),
+        "/spampolicy/user/{mail}": ("NO_SUCH_DOMAIN", "NO_SUCH_ACCOUNT"),
+    }
+)
+Form = TypeVar("Form", bound=Params)
+
+
+def _of_each_scope(
+    method: str, action: Action, form: type[Form], *, answer: Any = None
+) -> Callable[[Handler[Form]], Handler[Form]]:
+    def declare(handler: Handler[Form]) -> Handler[Form]:
+        for path, errors in _PATHS.items():
+            codes = (*errors, "NOT_SUPPORTED_BY_BACKEND")
+            router.operation(method, path, action, form, answer=answer, errors=codes)(handler)
+        return handler
+
+    return declare
+
+
+@_of_each_scope("GET", Action.SPAMPOLICY_READ, SpamPolicyFilter, answer=SpamPolicyProfile)
+async def get_spam_policy(call: Call[SpamPolicyFilter]) -> Response:
+    """Show a spam policy of its own, or what applies in the end.
+
+    Without a policy of its own the answer is empty. `null` is inherited: the user's policy wins
+    over the domain's, that over the global one, each field for itself.
+    """
+    chosen = spam.effective if call.form.effective else spam.profile
+    return envelope.success(await call.read(chosen, call.target.whom))
+
+
+@_of_each_scope("PUT", Action.SPAMPOLICY_UPDATE, SpamPolicyEdit)
+async def update_spam_policy(call: Call[SpamPolicyEdit]) -> Response:
+    """Change a spam policy, or make one: what is not sent stays as it is, or inherited.
+
+    On a new policy only what was sent is set: defaults are not filled in, they would hide the
+    domain's and the global policy. Mail with an address extension (`user+x@example.com`) gets the
+    domain's policy on a stock server.
+    """
+    return await call.write(spam.update, call.target.whom, call.form.changes())
+
+
+@_of_each_scope("DELETE", Action.SPAMPOLICY_DELETE, NoParams)
+async def delete_spam_policy(call: Call[NoParams]) -> Response:
+    """Delete a spam policy: everything is inherited again. White- and blacklists stay.
+
+    Without a global policy Amavisd's configuration file decides, and iRedMail's keeps spam and bad
+    headers in quarantine instead of delivering them. Setting the global policy again begins with
+    the values of a fresh server.
+    """
+    return await call.write(spam.remove, call.target.whom)

@@ -1,0 +1,69 @@
+"""White- and blacklists."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from starlette.responses import Response
+
+from iredapi.access import Action
+from iredapi.domain.wblists import Direction, Given, Kind
+from iredapi.operations import wblists
+from iredapi.schemas.params import NoParams
+from iredapi.schemas.wblists import WblistEdit
+from iredapi.web.calls import Call, Router
+
+router = Router(tags=["Whitelisting and Blacklisting"])
+_PATH: Final = "/wblist/{direction}/{kind}/{account}"
+_WORDS: Final = MappingProxyType({"direction": Direction, "kind": Kind})
+_ERRORS: Final = ("NOT_SUPPORTED_BY_BACKEND",)
+
+
+@router.operation(
+    "GET",
+    _PATH,
+    Action.WBLIST_READ,
+    NoParams,
+    answer=list[str],
+    errors=_ERRORS,
+    words=_WORDS,
+)
+async def get_wblist(call: Call[NoParams]) -> Response:
+    """List the addresses of a white- or blacklist, sorted, as they are stored."""
+    return await call.listing(wblists.page, "", call.target.whom, *_list(call))
+
+
+@router.operation("POST", _PATH, Action.WBLIST_ADD, WblistEdit, errors=_ERRORS, words=_WORDS)
+async def add_to_wblist(call: Call[WblistEdit]) -> Response:
+    """Add addresses to a white- or blacklist, and take them from the opposite one.
+
+    The user's lists win over the domain's, those over the global ones; within them an e-mail
+    address over an IP address, that over a domain, and networks come last. **A whitelisted sender
+    is still greylisted**: greylisting has whitelists of its own. IPv6 networks, and IPv4 networks
+    larger than /8, are stored but have no effect; a network of one address is stored as that
+    address. The null sender is never looked up. Sub-domains are not in `@example.com` but in
+    `@.example.com`.
+    """
+    return await call.write(wblists.add, call.target.whom, *_list(call), _addresses(call))
+
+
+@router.operation("PUT", _PATH, Action.WBLIST_REMOVE, WblistEdit, errors=_ERRORS, words=_WORDS)
+async def remove_from_wblist(call: Call[WblistEdit]) -> Response:
+    """Remove addresses from a white- or blacklist. Those that are not on it do not matter."""
+    return await call.write(wblists.remove, call.target.whom, *_list(call), _addresses(call))
+
+
+@router.operation("DELETE", _PATH, Action.WBLIST_CLEAR, NoParams, errors=_ERRORS, words=_WORDS)
+async def clear_wblist(call: Call[NoParams]) -> Response:
+    """Remove all addresses of a white- or blacklist; the opposite one and other direction stay."""
+    return await call.write(wblists.clear, call.target.whom, *_list(call))
+
+
+def _list(call: Call[NoParams] | Call[WblistEdit]) -> tuple[Direction, Kind]:
+    return Direction(call.word("direction")), Kind(call.word("kind"))
+
+
+def _addresses(call: Call[WblistEdit]) -> Given:
+    found: Given = call.form.changes().get("addresses", Given())
+    return found

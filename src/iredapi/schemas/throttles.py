@@ -1,0 +1,45 @@
+"""Forms of throttle settings."""
+
+from __future__ import annotations
+
+from iredapi.schemas import fields
+from iredapi.schemas.params import Params, param
+
+
+class Effective(Params):
+    """What to show of a policy."""
+
+    effective: fields.YesNo = param(
+        "Show what holds for the account in the end, with whose setting decides.", "yes"
+    )
+
+
+class ThrottleEdit(Params):
+    """A whole throttle setting: what is not sent is inherited."""
+
+    period: fields.Period = param(
+        "Seconds over which messages and bytes are counted.", "3600", required=True
+    )
+    msg_size: fields.ThrottleLimit = param(
+        "Largest message, in bytes; 0 is unlimited, -1 (or empty) inherited.",
+        "10485760",
+        alias="msg_size",
+    )
+    max_msgs: fields.ThrottleLimit = param(
+        "Most messages in a period, where a message counts once for each recipient; 0 is "
+        "unlimited, -1 (or empty) inherited. On MariaDB the daemon cannot count beyond 16777215.",
+        "20",
+        alias="max_msgs",
+    )
+    max_quota: fields.ThrottleLimit = param(
+        "Bytes in a period, after which the next message is refused; 0 is unlimited, -1 (or empty) "
+        "inherited. On MariaDB the daemon cannot count beyond 4 GiB: larger limits never refuse.",
+        "1048576000",
+        alias="max_quota",
+    )
+    max_rcpts: fields.ThrottleLimit = param(
+        "Most recipients of one message; 0 is unlimited, -1 (or empty) inherited. Unlike the other "
+        "limits it stays as it is when it is not sent.",
+        "50",
+        alias="max_rcpts",
+    )
