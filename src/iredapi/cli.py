@@ -38,7 +38,7 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except ConfigurationError as error:
             typer.echo(f"iredapi: {error}", err=True)
-            raise typer.Exit(2) from None
+            raise typer.Exit(error.status) from None
         except errors.ApiError as error:
             # The same code and sentence that the API gives.
             details = [error.detail] if error.detail else []

@@ -12,9 +12,8 @@ from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.errors import (
     ApiError,
     InvalidCredentials,
-    Overloaded,
+    NotFound,
     PermissionDenied,
-    ServerDown,
     TooManyAttempts,
     problem,
 )
@@ -34,33 +33,43 @@ async def login(office: Office, username: str, password: str, client: str) -> st
         mail = addresses.existing_mail(username)
     except addresses.InvalidAddress:
         raise problem("username", "INVALID_USERNAME") from None
+    await _admit(office, client, "admin_login_ip_list")
     keys = [f"account:{mail}", f"address:{client}"]
     async with office.gates.enter(*keys):
         await throttle(office, keys)
-        plain = password.strip()
         try:
-            principal = await office.read(SYSTEM, find_principal, mail)
-            if principal is None:
-                await office.hasher.equalise(plain)
-                raise InvalidCredentials
-            if not await office.hasher.verify(plain, principal.password):
-                raise InvalidCredentials
-        except (ServerDown, Overloaded):
-            # Nobody's fault: ten of these must not lock anybody out.
-            await office.state.attempts.withdraw(keys)
+            principal = await _authenticated(office, mail, password.strip())
+            if principal.is_global:
+                # Before the attempt is given back: whoever guesses from elsewhere is still counted.
+                await _admit(office, client, "global_admin_ip_list")
+        except ApiError as error:
+            if not isinstance(error, InvalidCredentials | PermissionDenied):
+                # Nobody's fault: ten of these must not lock anybody out.
+                await office.state.attempts.withdraw(keys)
             raise
         await office.state.attempts.succeeded(keys)
-    panel = await office.panel()
-    names = ["admin_login_ip_list", *(["global_admin_ip_list"] if principal.is_global else [])]
-    for name in names:
-        if not admitted(client, panel.lists.get(name, NetworkList())):
-            raise PermissionDenied("NOT_ALLOWED_IP")
     session = await office.state.sessions.create(
         mail, _role(principal), _fingerprint(principal), client
     )
     actor = _actor(principal, client)
     await office.audit(actor, [Event(Kind.LOGIN, "Admin login success", username=mail)])
     return session
+
+
+async def _authenticated(office: Office, mail: str, plain: str) -> Principal:
+    principal = await office.read(SYSTEM, find_principal, mail)
+    if principal is None:
+        await office.hasher.equalise(plain)
+        raise InvalidCredentials
+    if not await office.hasher.verify(plain, principal.password):
+        raise InvalidCredentials
+    return principal
+
+
+async def _admit(office: Office, client: str, name: str) -> None:
+    """Refuse a client that a list of the panel's settings does not admit."""
+    if not admitted(client, (await office.panel()).lists.get(name, NetworkList())):
+        raise PermissionDenied("NOT_ALLOWED_IP")
 
 
 async def throttle(office: Office, keys: list[str]) -> None:
@@ -101,11 +110,16 @@ async def verify(office: Office, actor: Actor, mail: str, plain: str, *, of_admi
     keys = [f"account:{mail}"]
     async with office.gates.enter(*keys):
         await throttle(office, keys)
-        stored = await office.read(actor, find_password, mail, of_admin=of_admin)
-        if stored is None:
-            raise ApiError("NO_SUCH_ACCOUNT")
-        if not await office.hasher.verify(plain.strip(), stored):
-            raise InvalidCredentials(status=403)
+        try:
+            stored = await office.read(actor, find_password, mail, of_admin=of_admin)
+            if stored is None:
+                raise NotFound("NO_SUCH_ACCOUNT")
+            if not await office.hasher.verify(plain.strip(), stored):
+                raise InvalidCredentials(status=403)
+        except ApiError as error:
+            if not isinstance(error, InvalidCredentials):
+                await office.state.attempts.withdraw(keys)
+            raise
         await office.state.attempts.succeeded(keys)
 
 

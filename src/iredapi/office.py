@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -42,7 +42,7 @@ from iredapi.operations.passwords import Passwords
 from iredapi.rules import password_policy, rules
 from iredapi.settings import Settings
 from iredapi.state.database import State
-from iredapi.unit import Unit
+from iredapi.unit import Rules, Unit
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -139,11 +139,12 @@ class Office:
         **kwargs: Params.kwargs,
     ) -> Done:
         """Run an operation, commit it, and write the audit log."""
+        current = await self._current_rules()
         for attempt in range(TRIES):
             connections = await self.databases.open(writing=True)
             committing = False
             try:
-                unit = await make_unit(connections, self._quota_table, actor, self._rules)
+                unit = await make_unit(connections, self._quota_table, actor, current)
                 await operation(unit, *args, **kwargs)
                 committing = True
                 await _finish(connections.commit())
@@ -201,6 +202,15 @@ class Office:
                 await _finish(connections.close())
             self._panel = (time.monotonic(), found)
         return self._panel[1]
+
+    async def _current_rules(self) -> Rules:
+        policy = await self._policy()
+        domains = replace(
+            self._rules.domains,
+            min_password_length=policy.min_length,
+            max_password_length=policy.max_length,
+        )
+        return replace(self._rules, domains=domains)
 
     def forget_cached(self) -> None:
         """Read the panel's settings anew at the next request."""

@@ -8,7 +8,7 @@ from iredapi.backends.policies import tables as policies
 from iredapi.backends.sql.engine import Databases
 from iredapi.backends.sql.schema import OLDEST_IREDMAIL, create_all
 from iredapi.errors import ServerDown
-from iredapi.settings import ConfigurationError, Settings
+from iredapi.settings import ConfigurationError, NotReady, Settings
 from iredapi.state import State, StateUnavailable, WrongDatabase
 
 _log = structlog.get_logger(__name__)
@@ -24,7 +24,9 @@ async def open_state(settings: Settings) -> State:
             throttle_limit=settings.login_failures,
             throttle_window=settings.login_window,
         )
-    except (StateUnavailable, WrongDatabase) as error:
+    except StateUnavailable as error:
+        raise NotReady(f"IREDAPI_STATE_URL: {error}") from None
+    except WrongDatabase as error:
         raise ConfigurationError(f"IREDAPI_STATE_URL: {error}") from None
 
 
@@ -34,10 +36,15 @@ async def check(databases: Databases, settings: Settings) -> None:
         try:
             schema = await database.schema()
         except ServerDown:
-            raise ConfigurationError(
+            sentence = (
                 f"IREDAPI_{name.upper()}_URL: the database cannot be opened: is the server "
                 "running, are host, name, user and password right?"
-            ) from None
+            )
+            if name == "vmail":
+                raise NotReady(sentence) from None
+            # What needs it answers 503 until it is there; everything else goes on.
+            _log.warning("database_away", database=name, hint=sentence)
+            continue
         lacking = schema.lacking_required()
         if name == "vmail" and settings.used_quota_table != "used_quota":
             lacking = [item for item in lacking if not item.startswith("used_quota")]

@@ -40,6 +40,15 @@ class Backend(StrEnum):
 class ConfigurationError(Exception):
     """A setting is wrong; the message names it and says what is wrong with it."""
 
+    status = 2
+    """Exit status of the command line."""
+
+
+class NotReady(ConfigurationError):
+    """A database that nothing can be done without is away; trying again later may help."""
+
+    status = 3
+
 
 def _split(value: Any) -> Any:
     """Lists are written with commas (or as JSON) in the environment."""
@@ -128,7 +137,14 @@ class Settings(BaseSettings):
         description="Our own database (sessions, login throttle, locks). Empty: a SQLite file in "
         "the data directory; several replicas need PostgreSQL or MariaDB.",
     )
-    pool_size: int = Field(10, ge=1, le=500, description="Connections kept per database.")
+    pool_size: int = Field(
+        10,
+        ge=2,
+        le=500,
+        description="Most connections of one worker to the account database, half for reads and "
+        "half for writes; amavisd, iredapd and iredadmin get half as many each, and the state "
+        "database up to 8. With the default a worker has at most 33.",
+    )
     pool_timeout: float = Field(
         10.0, gt=0, description="Seconds to wait for a free connection before 503."
     )

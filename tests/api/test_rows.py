@@ -496,7 +496,9 @@ CASES = [
 @pytest.mark.parametrize("form,case", CASES)
 async def test_parameter(arranged: Arranged, form: type[Params], case: Case) -> None:
     path = case.path or FORMS[form][0]
-    for value in case.nonsense:
+    # Most are refused before any database is asked: all of them on one, some on all.
+    nonsense = case.nonsense if arranged.store.name == "sqlite" else case.nonsense[-2:]
+    for value in nonsense:
         sent = {**case.more, case.param: value}
         status, answer = await arranged.root.call("PUT", path, data=sent)
         assert (status, answer["_success"]) == (400, False), (value, answer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import MetaData, Table
 
 from iredapi.backends.policies import tables as policies
@@ -33,9 +35,14 @@ def make_databases(settings: Settings) -> tuple[Databases, Table]:
     if settings.backend is not Backend.SQL:
         raise ConfigurationError("IREDAPI_BACKEND: this release knows sql only")
     pool = PoolOptions(settings.pool_size, settings.pool_timeout, settings.connect_timeout)
+    # Postfix and Dovecot need connections of the same servers: satellites get few.
+    small = replace(pool, size=max(settings.pool_size // 2, 2))
     urls = {name: url for name, url in settings.urls().items() if name in _METADATA}
     databases = Databases(
-        {name: Database(name, url, _METADATA[name], pool) for name, url in urls.items()}
+        {
+            name: Database(name, url, _METADATA[name], pool if name == "vmail" else small)
+            for name, url in urls.items()
+        }
     )
     quota = tables.used_quota
     if settings.used_quota_table != quota.name:

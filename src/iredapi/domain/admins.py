@@ -46,9 +46,9 @@ def revise(before: Admin, changes: Mapping[str, Any], password: str = "") -> Adm
     """Return the admin as it is to be; limits mean nothing for a global admin and are dropped."""
     is_global = changes.get("is_global_admin", before.is_global)
     settings = before.settings
-    if is_global:
+    if is_global and "is_global_admin" in changes:
         settings = {key: value for key, value in settings.items() if key not in _NORMAL_ONLY}
-    else:
+    elif not is_global:
         settings = _limits(settings, changes)
     return replace(
         before,

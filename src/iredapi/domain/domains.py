@@ -194,7 +194,8 @@ def _apply(before: Domain, changes: Mapping[str, Any], rules: Rules) -> Domain:
         before.alias_domains, changes, "alias_domains", "add_alias_domain", "remove_alias_domain"
     )
     if before.name in new["alias_domains"]:
-        raise problem("add_alias_domain", "INVALID_DOMAIN_NAME", "A domain is no alias of itself.")
+        param = "alias_domains" if "alias_domains" in changes else "add_alias_domain"
+        raise problem(param, "INVALID_DOMAIN_NAME", "A domain is no alias of itself.")
     new["settings"] = _settings(before.settings, changes)
     return replace(before, **new)
 

@@ -35,6 +35,8 @@ NUMBERS: Final = frozenset(
     }
 )
 
+_MARKS: Final = frozenset(":;,\r\n\0")
+
 Settings = Mapping[str, str | None]
 """Keys in their stored order; None stands for an item without a colon, kept as it is."""
 
@@ -70,15 +72,17 @@ def words(settings: Settings, key: str) -> frozenset[str]:
 
 
 def with_value(settings: Settings, key: str, value: int | str | Iterable[str]) -> Settings:
-    """Return the settings with one key changed; 0 and empty remove it, -1 stays."""
+    """Return the settings with one key changed; 0 and empty remove it, -1 stays.
+
+    A text must have been checked: it cannot hold colons or semicolons.
+    """
     if isinstance(value, int):
         text = str(value) if value else ""
     elif isinstance(value, str):
         text = value
     else:
-        text = ",".join(sorted(value))
-    if any(mark in text for mark in ":;\r\n\0"):
-        raise ValueError(f"{key}: a value in a settings column cannot hold colons or semicolons")
+        # What could not be read back, such as an item with a colon that crashes the panel, goes.
+        text = ",".join(sorted(item for item in value if not _MARKS & set(item)))
     changed = dict(settings)
     if text:
         changed[key] = text

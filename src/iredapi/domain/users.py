@@ -74,6 +74,8 @@ class User:
     sender_bcc: str = ""
     recipient_bcc: str = ""
     managed_domains: frozenset[str] = frozenset()
+    marks_agree: bool = True
+    """Whether both marks of a global admin say the same; other tools write only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ def revise(
         new["quota"] = limits.quota_of_user(changes["quota"], most, domain.quota, others_quota)
     if "is_global_admin" in changes:
         new["is_global"] = changes["is_global_admin"]
+        new["marks_agree"] = True
         new["is_admin"] = changes["is_global_admin"] or bool(before.managed_domains)
     forwardings = resettable(
         before.forwardings, changes, "forwarding", "add_forwarding", "remove_forwarding"

@@ -30,8 +30,8 @@ class _User(Params):
     password: fields.Password = param("Plain password.", "Corr3ct-Horse")
     password_hash: fields.PasswordHash = param(
         "A password that is hashed already, with its `{SCHEME}`; no policy can check it.",
-        "{SSHA512}FmTBgw1hmcq8eh0tX0tGJ9Z7zWPLrPuiNM+Rb2Z1FdTAv3RXb0cMTtRqb9uX8Kzi9O6Fy8eQ3oJ6ogb1bz"
-        "H/eJ1sYzYxMjM0NTY=",
+        "{SSHA512}q+0R05jSyeEetqfhSwLRarIfsiOlYByGxXfT1DhSYYQ"
+        "AOVxCYtj8vjUCOPr8coR9K4m25vl/jq85oHB7JtUIswKzHUCh+DRv",
         alias="password_hash",
     )
     language: fields.Language = param("Language of the panel.", "en_US")

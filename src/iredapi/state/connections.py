@@ -172,10 +172,15 @@ class Connections:
         # trips on MariaDB, and a request cancelled meanwhile leaves a dead one in the pool.
         return cls(
             create_async_engine(
-                target, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True, **options
+                target,
+                isolation_level="AUTOCOMMIT",
+                skip_autocommit_rollback=True,
+                pool_size=4,
+                max_overflow=1,
+                **options,
             ),
             create_async_engine(
-                target, isolation_level="READ COMMITTED", pool_size=2, max_overflow=8, **options
+                target, isolation_level="READ COMMITTED", pool_size=2, max_overflow=1, **options
             ),
             None,
         )

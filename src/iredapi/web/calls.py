@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import wraps
 from types import MappingProxyType
@@ -33,6 +33,8 @@ Form = TypeVar("Form", bound=Params)
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 _MAX_DAYS = 36500
+_PUBLIC_LIMIT = 16 * 1024
+"""Bytes that somebody without a session may have us parse."""
 _STRICT = frozenset(
     {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
 )
@@ -180,6 +182,14 @@ class Router(APIRouter):
                     return await handler(await _call(request, office, action, form, words))
                 except StateUnavailable:
                     raise ServerDown(detail="The state database is away.") from None
+                except ApiError as error:
+                    # Rules speak of fields; a client knows the names that it sent.
+                    wire = form.wire_names()
+                    error.errors = tuple(
+                        replace(item, param=wire.get(item.param, item.param))
+                        for item in error.errors
+                    )
+                    raise
 
             del endpoint.__wrapped__
             endpoint.__signature__ = inspect.signature(_blank)  # type: ignore[attr-defined]
@@ -217,5 +227,8 @@ async def _call(
         raw = bodies.query(request)
     else:
         with_query = action is not Action.LOGIN or office.settings.query_login
-        raw = await bodies.read(request, office.settings.body_limit, with_query=with_query)
+        limit = office.settings.body_limit
+        if action in access.PUBLIC:
+            limit = min(limit, _PUBLIC_LIMIT)
+        raw = await bodies.read(request, limit, with_query=with_query)
     return Call(office, caller, target, form.read(raw), request)

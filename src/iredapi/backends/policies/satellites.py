@@ -109,6 +109,8 @@ class SqlSatellites:
                     update(t.settings).where(t.settings.c.account == old).values(account=new)
                 )
             if await self._has("iredadmin", t.domain_ownership):
+                owned = t.domain_ownership
+                await iredadmin.execute(delete(owned).where(owned.c.admin == new))
                 await iredadmin.execute(
                     update(t.domain_ownership)
                     .where(t.domain_ownership.c.admin == old)

@@ -106,7 +106,7 @@ def _own(scope: Scope, rows: Sequence[Any]) -> Policy | None:
 
 def _values(row: Mapping[str, Any]) -> dict[str, Any]:
     hidden = {*_KEYS, "email", "priority"}
-    return {name: _value(value) for name, value in row.items() if name not in hidden}
+    return {str(name): _value(value) for name, value in row.items() if name not in hidden}
 
 
 def _value(value: Any) -> Any:

@@ -28,6 +28,8 @@ from iredapi.domain.actors import Principal
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.admins import Admin
 
+_EPOCH_SENTINEL = datetime(1971, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
+
 
 class SqlAdmins(Store):
     """See ``protocols.Admins``."""
@@ -156,12 +158,15 @@ class SqlAdmins(Store):
         await self.column(
             select(m.username).where(m.isglobaladmin == 1).order_by(m.username).with_for_update()
         )
+        # Only who could log in counts, by the same conditions.
         names = await self.column(
             select(a.username)
-            .where(a.active == 1, a.username.in_(marked))
+            .where(a.active == 1, _lasts(a.expired), a.username.in_(marked))
             .union(
                 select(m.username).where(
-                    m.active == 1, or_(m.isglobaladmin == 1, m.username.in_(marked))
+                    m.active == 1,
+                    _lasts(m.expired),
+                    or_(m.isglobaladmin == 1, and_(m.isadmin == 1, m.username.in_(marked))),
                 )
             )
         )
@@ -170,6 +175,11 @@ class SqlAdmins(Store):
             name not in gone and not (domain and domain_of(name) == domain)
             for name in {name.lower() for name in names}
         )
+
+
+def _lasts(expired: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Select accounts that have not expired; sentinels of 1970 mean nothing."""
+    return or_(expired > now(), expired < _EPOCH_SENTINEL)
 
 
 def _principal() -> CompoundSelect[Any]:
@@ -214,7 +224,7 @@ def _read_principal(username: str, rows: Sequence[Mapping[str, Any]]) -> Princip
     if not first["active"]:
         return None
     expired: datetime | None = first["expired"]
-    if expired is not None and expired.year > 1970 and expired < now():
+    if expired is not None and _EPOCH_SENTINEL <= expired < now():
         return None
     domains = frozenset(row["domain"] for row in chosen if row["domain"])
     settings = settings_text.parse(first["settings"])

@@ -30,7 +30,7 @@ SQLITE_BUSY_MS: Final = 30_000
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """Connection pool of one database; times in seconds."""
+    """Connection pool of one database: half for reads, half for writes; times in seconds."""
 
     size: int = 10
     timeout: float = 10.0
@@ -89,9 +89,16 @@ class Database:
             _prepare_sqlite(self._writer, writing=True)
         else:
             self._reader = create_async_engine(
-                url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **options
+                url,
+                isolation_level="AUTOCOMMIT",
+                pool_reset_on_return=None,
+                **(options | {"pool_size": pool.size - pool.size // 2}),
             )
-            self._writer = create_async_engine(url, isolation_level="READ COMMITTED", **options)
+            self._writer = create_async_engine(
+                url,
+                isolation_level="READ COMMITTED",
+                **(options | {"pool_size": max(pool.size // 2, 1)}),
+            )
         self.dialect = self._writer.dialect.name
         self._schema: Schema | None = None
         self._detecting = asyncio.Lock()

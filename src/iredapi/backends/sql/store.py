@@ -95,19 +95,21 @@ class Sides:
     def __init__(self, rows: Sequence[Any]) -> None:
         self._values: dict[tuple[str, str], list[tuple[str, int]]] = {}
         for kind, owner, text, number in rows:
-            self._values.setdefault((owner, kind), []).append((text or "", int(number or 0)))
+            # MariaDB finds rows whose owner was stored with upper-case letters.
+            key = (owner.lower(), kind)
+            self._values.setdefault(key, []).append((text or "", int(number or 0)))
 
     def texts(self, owner: str, kind: str) -> list[str]:
         """Return the texts of a kind, sorted."""
-        return sorted(text for text, _ in self._values.get((owner, kind), []))
+        return sorted(text for text, _ in self._values.get((owner.lower(), kind), []))
 
     def text(self, owner: str, kind: str) -> str:
         """Return the only text of a kind, or an empty one."""
-        return next((text for text, _ in self._values.get((owner, kind), [])), "")
+        return next((text for text, _ in self._values.get((owner.lower(), kind), [])), "")
 
     def number(self, owner: str, kind: str) -> int:
         """Return the only number of a kind, or 0."""
-        return next((number for _, number in self._values.get((owner, kind), [])), 0)
+        return next((number for _, number in self._values.get((owner.lower(), kind), [])), 0)
 
 
 class Store:

@@ -78,6 +78,7 @@ class SqlUsers(Store):
             active=bool(row["active"]),
             is_admin=bool(row["isadmin"]),
             is_global=bool(row["isglobaladmin"]) or "ALL" in managed,
+            marks_agree=bool(row["isglobaladmin"]) == ("ALL" in managed),
             location=Location(row["storagebasedirectory"], row["storagenode"], row["maildir"]),
             services=self._enabled(row),
             forwardings=frozenset(sides.texts(mail, "forwarding")),
@@ -248,6 +249,8 @@ class SqlUsers(Store):
             for name, column in _FLAGS.items()
             if getattr(before, name) != getattr(after, name)
         }
+        if before.marks_agree != after.marks_agree:
+            values["isglobaladmin"] = int(after.is_global)
         if before.location != after.location:
             values |= {
                 "storagebasedirectory": after.location.base,
@@ -310,7 +313,7 @@ class SqlUsers(Store):
             await self.set_bcc(t.sender_bcc_user, key, after.sender_bcc)
         if before.recipient_bcc != after.recipient_bcc:
             await self.set_bcc(t.recipient_bcc_user, key, after.recipient_bcc)
-        if before.is_global != after.is_global:
+        if before.is_global != after.is_global or before.marks_agree != after.marks_agree:
             await self.set_global(mail, is_global=after.is_global)
 
     async def _primaries(self, domains: Collection[str]) -> dict[str, str]:
