@@ -238,7 +238,7 @@ def admin_create(
     password: Password = None,
     is_global: Annotated[
         bool, typer.Option("--global/--no-global", help="Manages every domain.")
-    ] = True,
+    ] = False,
     name: Annotated[str, typer.Option(help="Display name.", show_default=False)] = "",
     env_file: EnvFile = None,
 ) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from ipaddress import ip_address, ip_network
+
+import structlog
 
 from iredapi.audit import Event, Kind
 from iredapi.backends.policies.panel import NetworkList
@@ -21,6 +24,8 @@ from iredapi.office import Office, admitted
 from iredapi.state import Role
 from iredapi.unit import Unit
 
+_log = structlog.get_logger(__name__)
+
 
 async def login(office: Office, username: str, password: str, client: str) -> str:
     """Check an admin's password and return the id of a new session.
@@ -34,7 +39,7 @@ async def login(office: Office, username: str, password: str, client: str) -> st
     except addresses.InvalidAddress:
         raise problem("username", "INVALID_USERNAME") from None
     await _admit(office, client, "admin_login_ip_list")
-    keys = [f"account:{mail}", f"address:{client}"]
+    keys = [f"account:{mail}", f"address:{_neighbourhood(client)}"]
     async with office.gates.enter(*keys):
         await throttle(office, keys)
         try:
@@ -43,7 +48,9 @@ async def login(office: Office, username: str, password: str, client: str) -> st
                 # Before the attempt is given back: whoever guesses from elsewhere is still counted.
                 await _admit(office, client, "global_admin_ip_list")
         except ApiError as error:
-            if not isinstance(error, InvalidCredentials | PermissionDenied):
+            if isinstance(error, InvalidCredentials | PermissionDenied):
+                _log.warning("login_failed", account=mail, client=client, code=error.code)
+            else:
                 # Nobody's fault: ten of these must not lock anybody out.
                 await office.state.attempts.withdraw(keys)
             raise
@@ -54,6 +61,15 @@ async def login(office: Office, username: str, password: str, client: str) -> st
     actor = _actor(principal, client)
     await office.audit(actor, [Event(Kind.LOGIN, "Admin login success", username=mail)])
     return session
+
+
+def _neighbourhood(client: str) -> str:
+    """Return what one client can choose its address from: a /64 of IPv6, one address of IPv4."""
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return client
+    return str(ip_network((address, 64), strict=False)) if address.version == 6 else client
 
 
 async def _authenticated(office: Office, mail: str, plain: str) -> Principal:

@@ -26,15 +26,12 @@ from iredapi.audit import Event
 from iredapi.backends.dns import SenderDns
 from iredapi.backends.loader import make_databases, make_unit
 from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
-from iredapi.backends.sql.engine import Databases
+from iredapi.backends.sql.engine import Connections, Databases
 from iredapi.backends.sql.errors import is_transient, translated
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.passwords import PasswordPolicy
-from iredapi.errors import (
-    ApiError,
-    problem,
-)
+from iredapi.errors import ApiError, ServerDown, problem
 from iredapi.gates import Gates
 from iredapi.hashing import PasswordHasher
 from iredapi.operations import admins
@@ -63,7 +60,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class FirstAdmin:
-    """The first admin of an embedded database; the password only when it was just made."""
+    """The first admin of an embedded database, when it was just made; else both are empty."""
 
     mail: str
     password: str | None
@@ -147,22 +144,30 @@ class Office:
                 unit = await make_unit(connections, self._quota_table, actor, current)
                 await operation(unit, *args, **kwargs)
                 committing = True
-                await _finish(connections.commit())
+                # The log is written even when the client goes away between the two.
+                await _finish(self._commit(connections, actor, unit.events))
             except DBAPIError as error:
-                if committing or not is_transient(error) or attempt == TRIES - 1:
+                if committing:
+                    raise _unsure(error) from error
+                if not is_transient(error) or attempt == TRIES - 1:
                     raise translated(error) from error
             else:
                 break
             finally:
                 await _finish(connections.close())
             await _pause(attempt)
-        await _finish(self.audit(actor, unit.events))
         return Done(
             tuple(
                 {"param": item.param, "value": item.value, "reason": item.reason}
                 for item in unit.skipped
             )
         )
+
+    async def _commit(self, connections: Connections, actor: Actor, events: list[Event]) -> None:
+        await connections.commit()
+        # SQLite's next writer may be this very log.
+        await connections.close()
+        await self.audit(actor, events)
 
     async def audit(self, actor: Actor, events: list[Event]) -> None:
         """Log events, in the panel's table and in our own log. Never fails a request."""
@@ -256,7 +261,7 @@ class Office:
         """Make the first global admin of an embedded database, unless there is one already."""
         mail = _account(self.settings.admin)
         if await self.read(SYSTEM, count_globals):
-            return FirstAdmin(mail, None)
+            return FirstAdmin("", None)
         given = self.settings.admin_password.get_secret_value()
         password = given or f"{secrets.token_urlsafe(18)}-Aa1"
         await self.create_admin(mail, password)
@@ -291,6 +296,15 @@ def admitted(client: str, allowed: NetworkList) -> bool:
     except ValueError:
         return False
     return any(address in network for network in allowed.networks)
+
+
+def _unsure(error: DBAPIError) -> Exception:
+    found = translated(error)
+    if isinstance(found, ServerDown):
+        return ServerDown(
+            detail="A database went away while the change was committed: look before you repeat it."
+        )
+    return found
 
 
 async def _pause(attempt: int) -> None:

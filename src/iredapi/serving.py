@@ -106,7 +106,7 @@ async def _prepare(chosen: Settings) -> None:
             return
         first = await office.ensure_first_admin()
     if first.password is None:
-        typer.echo(f"First admin: {first.mail} (exists already)")
+        typer.echo("A global admin exists already; its password is not shown again.")
     elif chosen.admin_password.get_secret_value():
         typer.echo(f"First admin: {first.mail} (with the password of IREDAPI_ADMIN_PASSWORD)")
     else:

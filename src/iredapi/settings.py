@@ -5,26 +5,21 @@ The descriptions are what ``docs/configuration.md`` prints (``iredapi docs confi
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
-from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from iredapi.domain.passwords import Scheme
+from iredapi.notation import EnvFile, async_url, split
 
 Network = IPv4Network | IPv6Network
 ENV_FILE = Path("/etc/iredapi/iredapi.env")
@@ -50,24 +45,7 @@ class NotReady(ConfigurationError):
     status = 3
 
 
-def _split(value: Any) -> Any:
-    """Lists are written with commas (or as JSON) in the environment."""
-    if isinstance(value, str):
-        if value.lstrip().startswith("["):
-            return json.loads(value)
-        return [item.strip() for item in value.split(",") if item.strip()]
-    return value
-
-
 Words = Annotated[list[str], NoDecode]
-
-
-class _EnvFile(DotEnvSettingsSource):
-    """The env file as systemd reads it: ``${NAME}`` in a value is text, nothing is expanded."""
-
-    def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
-        values = dotenv_values(file_path, interpolate=False, encoding="utf-8")
-        return {name.lower(): value for name, value in values.items()}
 
 
 class Settings(BaseSettings):
@@ -86,7 +64,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the env file."""
         env_file = getattr(dotenv_settings, "env_file", None)
-        return init_settings, env_settings, _EnvFile(settings_cls, env_file)
+        return init_settings, env_settings, EnvFile(settings_cls, env_file)
 
     # The server.
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -284,7 +262,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     @classmethod
     def _lists(cls, value: Any) -> Any:
-        return _split(value)
+        return split(value)
 
     @field_validator("prefixes")
     @classmethod
@@ -325,6 +303,14 @@ class Settings(BaseSettings):
                 "IREDAPI_WORKERS: SQLite allows one worker process; use PostgreSQL or MariaDB for "
                 "IREDAPI_VMAIL_URL and IREDAPI_STATE_URL to run more"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _own_database(self) -> Settings:
+        urls = self.urls()
+        others = [url for name, url in urls.items() if name != "state"]
+        if urls["state"] in others:
+            raise ValueError("IREDAPI_STATE_URL: it must be a database of its own")
         return self
 
     @model_validator(mode="after")
@@ -383,34 +369,6 @@ def _address_and_port(text: str) -> tuple[str, int] | None:
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError("an IP address, or an address and a port, is expected")
     return str(ip_address(host)), int(port)
-
-
-def async_url(url: str) -> str:
-    """Complete a database URL with the asynchronous driver of its kind.
-
-    Raises ValueError when it is not a URL of PostgreSQL, MariaDB/MySQL or SQLite.
-    """
-    if not url:
-        return url
-    try:
-        parsed = make_url(url)
-        kind = parsed.get_backend_name()
-    except (ArgumentError, ValueError):
-        raise ValueError(
-            "not a database URL such as postgresql://user:password@host/name"
-        ) from None
-    drivers = {
-        "postgresql": "postgresql+asyncpg",
-        "mysql": "mysql+aiomysql",
-        "mariadb": "mysql+aiomysql",
-        "sqlite": "sqlite+aiosqlite",
-    }
-    if kind not in drivers:
-        raise ValueError(f"{kind}: only postgresql, mysql (MariaDB) and sqlite are supported")
-    parsed = parsed.set(drivername=drivers[kind])
-    if kind in {"mysql", "mariadb"} and "charset" not in parsed.query:
-        parsed = parsed.update_query_dict({"charset": "utf8mb4"})
-    return parsed.render_as_string(hide_password=False)
 
 
 def load(env_file: Path | None = None, **given: Any) -> Settings:

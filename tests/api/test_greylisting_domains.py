@@ -214,7 +214,7 @@ async def test_no_resolver(store: Store, root: Client) -> None:
         assert done["_skipped"][0]["reason"] in {"DNS_FAILURE", "DNS_TIMEOUT"}
 
 
-async def test_20_parallel_changes(service: Service, store: Store) -> None:
+async def test_20_parallel_changes(service: Service, store: Store, root: Client) -> None:
     clients = [await service.client().login() for _ in range(4)]
     calls: list[Any] = [
         clients[n % 4].ok("POST", PATH, addDomains=f"all.test,d{n}.test") for n in range(20)

@@ -406,6 +406,29 @@ async def test_aliases_have_lists_too(service: Service, root: Client) -> None:
     assert (await pairs(service.store))[0][:3] == ("sales@local.test", 10, 0)
 
 
+async def test_accounts_that_go_or_move(service: Service, root: Client) -> None:
+    """Section 3.7: lists and policies are carried along, and nothing is left behind."""
+    await local_test(root)
+    store = service.store
+    for scope in (GLOBAL, DOMAIN, USER):
+        for direction in ("inbound", "outbound"):
+            await root.ok("POST", f"wblist/{direction}/whitelist/{scope}", addresses="a@r.test")
+    for path in (f"spampolicy/user/{USER}", f"spampolicy/domain/{DOMAIN}"):
+        await root.ok("PUT", path, bypass_spam_checks="yes")
+    await root.ok("POST", f"user/{USER}/change_email/new@local.test")
+    assert await root.ok("GET", "wblist/inbound/whitelist/new@local.test") == ["a@r.test"]
+    shown = await root.ok("GET", "spampolicy/user/new@local.test")
+    assert (shown["account"], shown["bypass_spam_checks"]) == ("new@local.test", "yes")
+    await root.ok("DELETE", "user/new@local.test")
+    assert [row[0] for row in await pairs(store)] == ["@local.test", "@."]
+    await root.ok("DELETE", "domain/local.test")
+    for direction in ("inbound", "outbound"):
+        assert [row[0] for row in await pairs(store, direction)] == ["@."]
+    assert await users(store) == []
+    found = await rows(store, "SELECT policy_name FROM policy")
+    assert found == [{"policy_name": "@."}]
+
+
 async def test_twenty_at_once(service: Service, root: Client) -> None:
     """One row of ``users`` and of ``mailaddr``, no error. Pitfall 20: ids inside a transaction."""
     await local_test(root)

@@ -30,7 +30,7 @@ U, FAR = "u@ex.com", "x@gmail.com"
 MAILDIR = re.compile(r"vmail1/ex\.com/u/_/_/u-\d{4}(\.\d\d){5}//Maildir/")
 # What Dovecot asks for a user with all services: service and security of the connection.
 LOGINS: tuple[tuple[str, Any], ...] = (
-    *((name, security) for name in ("imap", "pop3", "sieve") for security in ("", "secured", "tls")),
+    *((name, how) for name in ("imap", "pop3", "sieve") for how in ("", "secured", "tls")),
     ("smtp", ""), ("smtp", "secured"), ("lda", ""), ("lmtp", ""), ("doveadm", ""),
 )  # fmt: skip
 
@@ -430,18 +430,18 @@ async def test_pitfall_03_per_user_alias_in_an_alias_domain(world: World) -> Non
 
 async def test_pitfall_03_per_user_alias_in_another_domain(world: World) -> None:
     await world.post("domain/other.com")
-    await world.put("domain/other.com", addAliasDomain="oal.com")
     async with serving(world.store, user_alias_cross_all_domains=True) as service:
         root = await service.root()
-        await root.ok("PUT", f"user/{U}", addAlias="bill@other.com,jill@oal.com")
-    for address in ("bill@other.com", "jill@oal.com"):
+        await root.ok("PUT", f"user/{U}", addAlias="bill@other.com,bill@al.com")
+    for address, domain in (("bill@other.com", "other.com"), ("bill@al.com", "ex.com")):
         assert await world.ask("virtual_alias_maps", address) == {U}
-        assert (await world.row("forwardings", f"address = '{address}'"))["domain"] == "other.com"
+        assert (await world.row("forwardings", f"address = '{address}'"))["domain"] == domain
     # So the address goes with its own domain.
     await world.put("domain/other.com", accountStatus="disabled")
     assert await world.ask("virtual_alias_maps", "bill@other.com") == set()
     await world.delete("domain/other.com")
-    assert await world.store.rows("SELECT * FROM forwardings WHERE address <> 'u@ex.com'") == []
+    rows = await world.store.rows("SELECT address FROM forwardings WHERE address <> 'u@ex.com'")
+    assert [row["address"] for row in rows] == ["bill@al.com"]
 
 
 async def test_pitfall_04_disabled_alias(world: World) -> None:

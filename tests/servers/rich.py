@@ -218,17 +218,23 @@ async def _routes(store: Store) -> None:
     await add_alias(store, "off@ex.com", "u@ex.com v@ex.com", active=0)
     await add_alias(store, "olist@other.com", "u@ex.com x@other.com list@ex.com")
     await add_route(store, "ml@ex.com", "ml@ex.com", is_maillist=1)
-    await store.insert(
-        "maillists",
-        {
-            "address": "ml@ex.com",
-            "domain": "ex.com",
-            "transport": "mlmmj:ex.com/ml",
-            "mlid": "0b5e8fb5-5d3b-4ba6-8f1f-4a3a1c6c9a11",
-        },
-    )
-    for table, column in (("moderators", "moderator"), ("maillist_owners", "owner")):
-        for address in ("ml@ex.com", "list@ex.com", "olist@other.com"):
+    await add_route(store, "oml@other.com", "oml@other.com", is_maillist=1)
+    for address in ("ml@ex.com", "oml@other.com"):
+        local, _, domain = address.partition("@")
+        await store.insert(
+            "maillists",
+            {
+                "address": address,
+                "domain": domain,
+                "transport": f"mlmmj:{domain}/{local}",
+                "mlid": f"0b5e8fb5-5d3b-4ba6-8f1f-4a3a1c6c9a{len(local)}1",
+            },
+        )
+    for table, column, addresses in (
+        ("moderators", "moderator", ("ml@ex.com", "list@ex.com", "olist@other.com")),
+        ("maillist_owners", "owner", ("ml@ex.com", "oml@other.com")),
+    ):
+        for address in addresses:
             for who in ("u@ex.com", "v@ex.com", "x@other.com"):
                 await store.insert(
                     table,

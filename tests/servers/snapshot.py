@@ -140,14 +140,16 @@ def _shown(value: Any) -> str:
     return bytes(value).decode() if isinstance(value, (bytes, memoryview)) else str(value)
 
 
+def names_of(place: Where, rows: Sequence[Row]) -> list[str]:
+    """Return what rows are called in a difference: their table and key."""
+    return [f"{place[1]} {' '.join(_shown(row[name]) for name in _key(place))}" for row in rows]
+
+
 def _indexed(place: Where, rows: list[Row]) -> dict[str, Row]:
-    table, key = place[1], _key(place)
-    dropped = {"id"} if table in KEYS else set()
+    dropped = {"id"} if place[1] in KEYS else set()
     return {
-        f"{table} {' '.join(_shown(row[name]) for name in key)}": {
-            column: value for column, value in row.items() if column not in dropped
-        }
-        for row in rows
+        name: {column: value for column, value in row.items() if column not in dropped}
+        for name, row in zip(names_of(place, rows), rows, strict=True)
     }
 
 

@@ -89,7 +89,13 @@ def test_several_workers_need_servers_for_accounts_and_state() -> None:
     url = "postgresql://u:p@h/d"
     with pytest.raises(ConfigurationError, match="IREDAPI_STATE_URL"):
         load(workers=2, vmail_url=url)
-    assert load(workers=2, vmail_url=url, state_url=url).workers == 2
+    assert load(workers=2, vmail_url=url, state_url=f"{url}2").workers == 2
+
+
+def test_the_state_database_is_our_own() -> None:
+    url = "postgresql://u:p@h/d"
+    with pytest.raises(ConfigurationError, match="IREDAPI_STATE_URL: it must be"):
+        load(vmail_url=url, state_url=url)
 
 
 def test_lists_are_written_with_commas_or_as_json(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ class Domains(Protocol):
         """Return a domain and hold it: also the lock of all addresses in it and its limits."""
 
     async def profile(self, name: str) -> Profile | None:
-        """Return what GET shows, with counters. At most three round trips."""
+        """Return what GET shows, with counters. At most four round trips."""
 
     async def page(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
@@ -213,6 +213,9 @@ class Admins(Protocol):
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         """Return which of these are standalone admins or mail users."""
+
+    async def hold(self, mails: Collection[str]) -> None:
+        """Hold accounts whose rights are about to change, in one order."""
 
     async def claim(self, mail: str) -> Admin | None:
         """Return a standalone admin and hold it."""

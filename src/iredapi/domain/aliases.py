@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from iredapi.domain.domains import Domain
 from iredapi.domain.sets import resettable
 
 POLICIES: Final = (
@@ -31,18 +32,23 @@ class Alias:
     members: frozenset[str] = frozenset()
 
 
-def revise(before: Alias, changes: Mapping[str, Any]) -> Alias:
-    """Return the alias as it is to be; it is never its own member (Postfix would loop)."""
+def revise(before: Alias, changes: Mapping[str, Any], domain: Domain) -> Alias:
+    """Return the alias as it is to be.
+
+    It is never its own member, not by the way of an alias domain or an extension either: Postfix
+    would go round in circles.
+    """
     members = resettable(before.members, changes, "members", "add_member", "remove_member")
+    own = {member for member in members if domain.canonical(member) == before.address}
     return replace(
         before,
         name=changes.get("name", before.name),
         access_policy=changes.get("access_policy", before.access_policy) or "public",
         active=changes.get("account_status", before.active),
-        members=members - {before.address},
+        members=members - own,
     )
 
 
-def draft(address: str, changes: Mapping[str, Any]) -> Alias:
+def draft(address: str, changes: Mapping[str, Any], domain: Domain) -> Alias:
     """Return a new alias from what was sent."""
-    return revise(Alias(address), changes)
+    return revise(Alias(address), changes, domain)

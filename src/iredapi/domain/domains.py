@@ -73,6 +73,8 @@ class Domain:
     recipient_bcc: str = ""
     outbound_relay: str = ""
     catchall: frozenset[str] = frozenset()
+    dead_catchall: frozenset[str] = frozenset()
+    """Catch-all destinations whose routes are switched off; setting the catch-all revives them."""
     alias_domains: frozenset[str] = frozenset()
     inactive_alias_domains: frozenset[str] = frozenset()
     """Alias domains that get no mail, such as those whose ownership is not proved yet."""
@@ -86,6 +88,16 @@ class Domain:
     def names(self) -> frozenset[str]:
         """The domain and its alias domains: where its accounts' addresses may be."""
         return self.alias_domains | {self.name}
+
+    def canonical(self, address: str) -> str:
+        """Return where mail to an address of this domain really goes.
+
+        That is the primary domain, and no extension. Other addresses stay as they are.
+        """
+        local, _, domain = address.rpartition("@")
+        if domain not in self.names:
+            return address
+        return f"{local.partition('+')[0]}@{self.name}"
 
     def hides(self, profile: str, *, of_user: bool = False) -> bool:
         """Tell whether a profile is disabled for normal admins."""
@@ -184,6 +196,7 @@ def _apply(before: Domain, changes: Mapping[str, Any], rules: Rules) -> Domain:
         new["transport"] = changes["transport"] or rules.default_transport
     if "catchall" in changes:
         new["catchall"] = frozenset(changes["catchall"])
+        new["dead_catchall"] = frozenset()
     if "outbound_relay" in changes:
         relay = changes["outbound_relay"]
         new["outbound_relay"] = relay and transports.outbound_relay(

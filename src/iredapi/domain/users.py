@@ -91,9 +91,17 @@ class Rules:
 
 def permit_new(actor: Actor, changes: Mapping[str, Any]) -> None:
     """Refuse what only a global admin may say of a new user."""
-    refused = [name for name in changes if name in _GLOBAL_ONLY]
+    refused = [
+        name for name in changes if name in _GLOBAL_ONLY and not _says_nothing(name, changes, None)
+    ]
     if refused and not actor.is_global:
         raise refusal(refused)
+
+
+def _says_nothing(name: str, changes: Mapping[str, Any], target: User | None) -> bool:
+    """Tell whether ``isGlobalAdmin=no`` is sent for one who is none: some clients always do."""
+    is_global = target is not None and target.is_global
+    return name == "is_global_admin" and not changes[name] and not is_global
 
 
 def permit(actor: Actor, domain: Domain, target: User, changes: Mapping[str, Any]) -> None:
@@ -104,7 +112,11 @@ def permit(actor: Actor, domain: Domain, target: User, changes: Mapping[str, Any
     if actor.is_global:
         return
     spare_global(actor, target)
-    refused = [name for name in changes if name in _GLOBAL_ONLY]
+    refused = [
+        name
+        for name in changes
+        if name in _GLOBAL_ONLY and not _says_nothing(name, changes, target)
+    ]
     refused += [
         name
         for name in changes
@@ -191,7 +203,12 @@ def revise(
     forwardings = resettable(
         before.forwardings, changes, "forwarding", "add_forwarding", "remove_forwarding"
     )
-    new["forwardings"] = forwardings or frozenset({before.mail})
+    # The user itself, named by an alias domain or with an extension, is its own mailbox; Postfix
+    # would go round in circles otherwise.
+    new["forwardings"] = frozenset(
+        before.mail if domain.canonical(address) == before.mail else address
+        for address in forwardings
+    ) or frozenset({before.mail})
     new["aliases"] = resettable(before.aliases, changes, "aliases", "add_alias", "remove_alias")
     new["services"] = _services(before.services, changes)
     return replace(before, **new)

@@ -33,9 +33,14 @@ def removal(unit: Unit, days: int) -> Removal:
     return Removal(unit.actor.username, after)
 
 
-async def free(unit: Unit, address: str) -> None:
-    """Refuse an address that is in use, by a standalone admin too. The domain must be held."""
-    if await unit.addresses.taken([address]) or await unit.admins.exists([address]):
+async def free(unit: Unit, address: str, domain: Domain) -> None:
+    """Refuse an address that is in use, by a standalone admin too. The domain must be held.
+
+    So is one whose twin in an alias domain is somebody's alias address: that one would keep getting
+    the mail.
+    """
+    twins = [f"{local_part_of(address)}@{alias}" for alias in sorted(domain.alias_domains)]
+    if await unit.addresses.taken([address, *twins]) or await unit.admins.exists([address]):
         raise Conflict("ALREADY_EXISTS", f"{address} is in use.")
 
 

@@ -41,12 +41,12 @@ async def addresses(
 async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     """Create an alias account."""
     domain = await accounts.hosted(unit, domain_of(address), lock=True)
-    await accounts.free(unit, address)
+    await accounts.free(unit, address, domain)
     if domain.aliases:
         usage = await unit.domains.usage(domain.name)
         limits.room_for_account(domain.aliases, usage.aliases)
     changes = await accounts.only_existing(unit, domain, changes, _TARGETS)
-    await unit.aliases.add(aliases.draft(address, changes))
+    await unit.aliases.add(aliases.draft(address, changes, domain))
     unit.note(account_event(Kind.CREATE, "mail alias", address))
 
 
@@ -57,7 +57,7 @@ async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     changes = await accounts.only_existing(unit, domain, changes, _TARGETS)
-    after = aliases.revise(before, changes)
+    after = aliases.revise(before, changes, domain)
     await unit.aliases.save(before, after)
     if before.active != after.active:
         kind = Kind.ACTIVE if after.active else Kind.DISABLE
@@ -68,10 +68,10 @@ async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
 async def rename(unit: Unit, old: str, new: str) -> None:
     """Give an alias another address of its domain."""
     accounts.same_domain(old, new)
-    await accounts.hosted(unit, domain_of(old), lock=True)
+    domain = await accounts.hosted(unit, domain_of(old), lock=True)
     if await unit.aliases.claim(old) is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    await accounts.free(unit, new)
+    await accounts.free(unit, new, domain)
     await unit.aliases.rename(old, new)
     await unit.satellites.rename_account(old, new)
     unit.note(account_event(Kind.UPDATE, "mail alias", new, f"change_email from {old}"))
@@ -79,7 +79,8 @@ async def rename(unit: Unit, old: str, new: str) -> None:
 
 async def remove(unit: Unit, address: str) -> None:
     """Remove an alias account."""
-    await unit.domains.get(domain_of(address), share=True)
+    # Held against everybody who is about to refer to the alias.
+    await unit.domains.claim(domain_of(address))
     if await unit.aliases.claim(address) is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     await unit.aliases.remove(address)

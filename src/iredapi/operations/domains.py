@@ -139,6 +139,7 @@ async def remove(unit: Unit, name: str, days: int) -> None:
         raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
     if globals_inside:
         keep_one_global(await unit.admins.globals_without((), domain=name))
+    await unit.admins.hold(await unit.domains.admins(name))
     await unit.domains.remove(name, accounts.removal(unit, days))
     await unit.satellites.forget_domain(name)
     unit.note(domain_event(Kind.DELETE, name))
@@ -157,6 +158,12 @@ async def change_admins(unit: Unit, name: str, changes: Mapping[str, Any]) -> No
     if changes.get("remove_all_admins"):
         gone |= present
     gone &= present
+    if actor.username in gone and limits.is_limited(actor):
+        # The domain counts against the limits of who made it: it cannot be handed to a mail user
+        # of one's own to make room for another one.
+        gone.remove(actor.username)
+        unit.skip("remove_admin", actor.username, "CANNOT_REMOVE_YOURSELF")
+    await unit.admins.hold(gone | set(wanted))
     existing = await unit.admins.exists(wanted) if wanted else frozenset()
     for mail in wanted:
         if mail not in existing:

@@ -54,7 +54,7 @@ async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
         raise problem("password", "REQUIRED", "Send password or password_hash.")
     users.permit_new(unit.actor, changes)
     domain = await accounts.hosted(unit, domain_of(mail), lock=True)
-    await accounts.free(unit, mail)
+    await accounts.free(unit, mail, domain)
     usage = await unit.domains.usage(domain.name) if domain.users or domain.quota else None
     limits.room_for_account(domain.users, usage.users if usage else 0)
     allocated = usage.allocated_quota if usage else 0
@@ -207,12 +207,12 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
 async def rename(unit: Unit, old: str, new: str) -> None:
     """Give a user another address of its domain; mail, rights and policies stay with it."""
     accounts.same_domain(old, new)
-    await accounts.hosted(unit, domain_of(old), lock=True)
+    domain = await accounts.hosted(unit, domain_of(old), lock=True)
     before = await unit.users.claim(old)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     users.spare_global(unit.actor, before)
-    await accounts.free(unit, new)
+    await accounts.free(unit, new, domain)
     await _outlive_timestamp(before.location)
     await unit.users.rename(old, new)
     await unit.satellites.rename_account(old, new)
@@ -223,8 +223,9 @@ async def remove(unit: Unit, mail: str, days: int) -> None:
     """Remove a user; the mailbox stays on disk for some days, or for ever."""
     if mail == unit.actor.username:
         raise Conflict("CANNOT_REMOVE_YOURSELF")
-    # An orphan without a domain can be removed too.
-    await unit.domains.get(domain_of(mail), share=True)
+    # Held against everybody who is about to refer to the user. An orphan without a domain can be
+    # removed too.
+    await unit.domains.claim(domain_of(mail))
     before = await unit.users.claim(mail)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")

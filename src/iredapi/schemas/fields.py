@@ -44,6 +44,8 @@ MAX_ITEMS: Final = 10_000
 MIN_SCORE: Final = -99
 MAX_SCORE: Final = 999
 """Spam scores; from -100 down a tag level means "always insert headers"."""
+MAX_DOMAINS: Final = 100
+"""Most new domains in one comma list."""
 _YES: Final = frozenset({"yes", "true", "1", "on", "enable", "enabled", "active"})
 _NO: Final = frozenset({"no", "false", "0", "off", "disable", "disabled", "inactive"})
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
@@ -158,10 +160,15 @@ def _checked(check: Callable[[str], str], code: str, *, empty: bool = True) -> C
     return parse
 
 
-def _list(check: Callable[[str], str], code: str) -> Callable[[Any], tuple[str, ...]]:
+def _list(
+    check: Callable[[str], str], code: str, *, most: int = MAX_ITEMS
+) -> Callable[[Any], tuple[str, ...]]:
     def parse(value: Any) -> tuple[str, ...]:
         found = []
-        for item in items(value):
+        sent = items(value)
+        if len(sent) > most:
+            fail("INVALID_VALUE", f"More than {most} items.")
+        for item in sent:
             try:
                 found.append(check(item))
             except ValueError as error:
@@ -321,7 +328,7 @@ ExistingMails = Annotated[
 ]
 Domains = Annotated[
     tuple[str, ...],
-    BeforeValidator(_list(addresses.domain_name, "INVALID_DOMAIN_NAME")),
+    BeforeValidator(_list(addresses.domain_name, "INVALID_DOMAIN_NAME", most=MAX_DOMAINS)),
     _schema("string"),
 ]
 ExistingDomains = Annotated[

@@ -150,7 +150,10 @@ class Connections:
         if backend == "sqlite":
             path = _sqlite_file(target)
             engine = create_async_engine(
-                target, connect_args={"timeout": BUSY_TIMEOUT}, pool_timeout=BUSY_TIMEOUT
+                target,
+                hide_parameters=True,
+                connect_args={"timeout": BUSY_TIMEOUT},
+                pool_timeout=BUSY_TIMEOUT,
             )
             _prepare_sqlite(engine)
             key = (asyncio.get_running_loop(), path)
@@ -167,6 +170,7 @@ class Connections:
             "connect_args": {timeout: CONNECT_TIMEOUT},
             "pool_timeout": BUSY_TIMEOUT,
             "pool_recycle": 1800,
+            "hide_parameters": True,
         }
         # Two pools: changing the isolation level of a connection for one use costs round
         # trips on MariaDB, and a request cancelled meanwhile leaves a dead one in the pool.

@@ -95,7 +95,7 @@ class PathNormaliser:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Rewrite the path of one request."""
         if scope["type"] == "http":
-            scope = dict(scope)
+            # In place: what is found out later must be there for the request log.
             scope["path"] = self.normal(scope["path"])
             scope["raw_path"] = scope["path"].encode()
         await self.app(scope, receive, send)

@@ -45,6 +45,16 @@ class SqlAdmins(Store):
         )
         return bool(found)
 
+    async def hold(self, mails: Collection[str]) -> None:
+        for table in (t.admin, t.mailbox):
+            for some in chunks(mails):
+                await self.column(
+                    select(table.c.username)
+                    .where(table.c.username.in_(some))
+                    .order_by(table.c.username)
+                    .with_for_update()
+                )
+
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         found: set[str] = set()
         for some in chunks(mails):

@@ -129,6 +129,8 @@ class SqlAliases(Store):
                 f.forwarding.in_(some),
                 f.is_list == 1,
             )
+        members = after.members - before.members
+        disabled = await self.disabled(members)
         await self.insert_missing(
             t.forwardings,
             [
@@ -138,9 +140,9 @@ class SqlAliases(Store):
                     "domain": domain_of(after.address),
                     "dest_domain": domain_of(member),
                     "is_list": 1,
-                    "active": int(after.active),
+                    "active": int(after.active and member not in disabled),
                 }
-                for member in sorted(after.members - before.members)
+                for member in sorted(members)
             ],
         )
 

@@ -62,6 +62,7 @@ class SqlDomains(Store):
             recipient_bcc=sides.text(name, "recipient_bcc"),
             outbound_relay=sides.text("@" + name, "relay"),
             catchall=frozenset(sides.texts(name, "catchall")),
+            dead_catchall=frozenset(sides.texts(name, "dead_catchall")),
             alias_domains=frozenset(sides.texts(name, "alias_domain")),
             inactive_alias_domains=frozenset(sides.texts(name, "inactive_alias_domain")),
         )
@@ -72,6 +73,7 @@ class SqlDomains(Store):
         sender, recipient, d = t.sender_bcc_domain.c, t.recipient_bcc_domain.c, t.domain_admins.c
         branches = [
             side("catchall", f.address, f.forwarding, f.address.in_(names)),
+            side("dead_catchall", f.address, f.forwarding, f.address.in_(names), f.active == 0),
             side("alias_domain", a.target_domain, a.alias_domain, a.target_domain.in_(names)),
             side("inactive_alias_domain", a.target_domain, a.alias_domain,
                  a.target_domain.in_(names), a.active == 0),
@@ -278,8 +280,11 @@ class SqlDomains(Store):
             await self.set_one(t.sender_relayhost, {"account": "@" + name}, relay)
         f = t.forwardings.c
         # No filter on flags: catch-all rows of servers before 0.9.7 have is_forwarding=1.
-        for some in chunks(before.catchall - after.catchall):
+        revived = before.dead_catchall - after.dead_catchall
+        for some in chunks((before.catchall - after.catchall) | revived):
             await self.delete(t.forwardings, f.address == name, f.forwarding.in_(some))
+        destinations = after.catchall - (before.catchall - revived)
+        disabled = await self.disabled(destinations)
         await self.insert_missing(
             t.forwardings,
             [
@@ -288,9 +293,9 @@ class SqlDomains(Store):
                     "forwarding": mail,
                     "domain": name,
                     "dest_domain": domain_part(mail),
-                    "active": 1,
+                    "active": int(mail not in disabled),
                 }
-                for mail in sorted(after.catchall - before.catchall)
+                for mail in sorted(destinations)
             ],
         )
         for some in chunks(before.alias_domains - after.alias_domains):
@@ -301,17 +306,19 @@ class SqlDomains(Store):
             )
             # Per-user alias addresses in them are out of reach now.
             await self.delete(t.forwardings, f.is_alias == 1, domain_of(f.address).in_(some))
-        for alias in sorted(after.alias_domains - before.alias_domains):
-            await self.insert(
-                t.alias_domain,
+        await self.insert_all(
+            t.alias_domain,
+            [
                 {
                     "alias_domain": alias,
                     "target_domain": name,
                     "created": moment,
                     "modified": moment,
                     "active": int(verified),
-                },
-            )
+                }
+                for alias in sorted(after.alias_domains - before.alias_domains)
+            ],
+        )
 
     async def remove(self, name: str, removal: Removal) -> None:
         await removals.remove_domain(self, name, removal)

@@ -155,6 +155,10 @@ async def rename_user(store: Store, old: str, new: str) -> None:
     for table in _BCC_USER:
         await _rename(store, table, "username", old, new, domain="domain")
     await _rename(store, t.sender_relayhost, "account", old, new)
+    # Rights that are left of the new address belong to nobody.
+    await store.delete(
+        t.domain_admins, t.domain_admins.c.username == new, _not_standalone(t.domain_admins)
+    )
     await _rename(
         store, t.domain_admins, "username", old, new, other="domain",
         where=[_not_standalone(t.domain_admins)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -163,6 +163,21 @@ class Store:
     async def insert(self, table: Table, values: Mapping[str, Any]) -> None:
         """Insert a row, without the optional columns that this server lacks."""
         await self.run(insert(table).values(self.schema.values(table, values)))
+
+    async def insert_all(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows at once."""
+        if rows:
+            await self.run(insert(table), [dict(row) for row in rows])
+
+    async def disabled(self, addresses: Collection[str]) -> set[str]:
+        """Return which addresses are disabled users: routes to them are made inactive."""
+        m = tables.mailbox.c
+        found: set[str] = set()
+        for some in chunks(addresses):
+            found.update(
+                await self.column(select(m.username).where(m.username.in_(some), m.active == 0))
+            )
+        return {address.lower() for address in found}
 
     async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows whose unique keys are free."""

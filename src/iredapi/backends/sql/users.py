@@ -13,6 +13,7 @@ from iredapi.backends.protocols import Profile, Removal
 from iredapi.backends.sql import activity, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.dialect import domain_of as domain_of_sql
 from iredapi.backends.sql.store import Sides, Store, chunks, now, shown, side
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
@@ -107,9 +108,8 @@ class SqlUsers(Store):
         branches = [
             side("forwarding", f.address, f.forwarding, f.address == mail, f.is_forwarding == 1),
             side("alias", f.forwarding, f.address, f.forwarding == mail, f.is_alias == 1),
-            side("sender_bcc", sender.username, sender.bcc_address, sender.username == mail),
-            side("recipient_bcc", recipient.username, recipient.bcc_address,
-                 recipient.username == mail),
+            side("sender_bcc", sender.username, sender.bcc_address, *_alive(sender, mail)),
+            side("recipient_bcc", recipient.username, recipient.bcc_address, *_alive(recipient, mail)),
             side("managed", d.username, d.domain, d.username == mail, d.active == 1),
         ]  # fmt: skip
         if of_profile:
@@ -276,6 +276,8 @@ class SqlUsers(Store):
             await self.delete(
                 t.forwardings, f.address == mail, f.forwarding.in_(some), f.is_forwarding == 1
             )
+        destinations = after.forwardings - before.forwardings
+        disabled = await self.disabled(destinations - {mail})
         rows: list[dict[str, Any]] = [
             {
                 "address": mail,
@@ -284,9 +286,9 @@ class SqlUsers(Store):
                 "dest_domain": domain_of(destination),
                 "is_forwarding": 1,
                 "is_alias": 0,
-                "active": int(after.active),
+                "active": int(after.active and destination not in disabled),
             }
-            for destination in sorted(after.forwardings - before.forwardings)
+            for destination in sorted(destinations)
         ]
         for some in chunks(before.aliases - after.aliases):
             await self.delete(
@@ -382,6 +384,15 @@ class SqlUsers(Store):
 
     async def remove(self, mail: str, removal: Removal) -> None:
         await removals.remove_user(self, mail, removal)
+
+
+def _alive(columns: Any, mail: ColumnElement[str]) -> tuple[ColumnElement[bool], ...]:
+    """Select a BCC row that Postfix would find: active, and with the user's domain."""
+    return (
+        columns.username == mail,
+        columns.active == 1,
+        columns.domain == domain_of_sql(columns.username),
+    )
 
 
 def _of_domain(domain: str, after: str, *, disabled_only: bool) -> list[ColumnElement[bool]]:
