@@ -6,15 +6,15 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Select, String, bindparam, func, or_, select
+from sqlalchemy import Select, bindparam, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal
 from iredapi.backends.sql import activity, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import domain_of as domain_of_sql
-from iredapi.backends.sql.store import Sides, Store, chunks, now, shown, side
+from iredapi.backends.sql.store import Sides, Store, chunks, now, shown
+from iredapi.backends.sql.user_sides import side_values
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.maildirs import Location
@@ -97,35 +97,9 @@ class SqlUsers(Store):
     async def _sides(self, mail: str, *, of_profile: bool = False) -> Sides:
         statement = self.schema.statement(
             ("users.sides", of_profile, self.quota_table.name),
-            lambda: self._sides_of_mail(of_profile=of_profile),
+            lambda: side_values(self.schema, self.quota_table, of_profile=of_profile),
         )
         return await self.read_sides(statement, mail=mail)
-
-    def _sides_of_mail(self, *, of_profile: bool) -> CompoundSelect[Any]:
-        mail = bindparam("mail", type_=String(255))
-        f, d = t.forwardings.c, t.domain_admins.c
-        sender, recipient = t.sender_bcc_user.c, t.recipient_bcc_user.c
-        branches = [
-            side("forwarding", f.address, f.forwarding, f.address == mail, f.is_forwarding == 1),
-            side("alias", f.forwarding, f.address, f.forwarding == mail, f.is_alias == 1),
-            side("sender_bcc", sender.username, sender.bcc_address, *_alive(sender, mail)),
-            side("recipient_bcc", recipient.username, recipient.bcc_address, *_alive(recipient, mail)),
-            side("managed", d.username, d.domain, d.username == mail, d.active == 1),
-        ]  # fmt: skip
-        if of_profile:
-            r, q, seen = t.sender_relayhost.c, self.quota_table.c, t.last_login.c
-            branches += [
-                side("relay", r.account, r.relayhost, r.account == mail),
-                side("bytes", q.username, q.username, q.username == mail, number=q.bytes),
-                side("messages", q.username, q.username, q.username == mail, number=q.messages),
-            ]
-            if self.schema.has(t.last_login):
-                branches += [
-                    side(name, seen.username, seen.username, seen.username == mail,
-                         number=func.coalesce(seen[name], 0))
-                    for name in ("imap", "pop3", "lda")
-                ]  # fmt: skip
-        return branches[0].union_all(*branches[1:])
 
     async def profile(self, mail: str) -> Profile | None:
         row = await self._row(mail)
@@ -384,15 +358,6 @@ class SqlUsers(Store):
 
     async def remove(self, mail: str, removal: Removal) -> None:
         await removals.remove_user(self, mail, removal)
-
-
-def _alive(columns: Any, mail: ColumnElement[str]) -> tuple[ColumnElement[bool], ...]:
-    """Select a BCC row that Postfix would find: active, and with the user's domain."""
-    return (
-        columns.username == mail,
-        columns.active == 1,
-        columns.domain == domain_of_sql(columns.username),
-    )
 
 
 def _of_domain(domain: str, after: str, *, disabled_only: bool) -> list[ColumnElement[bool]]:
