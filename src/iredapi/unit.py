@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from iredapi.audit import Event
+from iredapi.backends.policy_protocols import Greylists, SpamPolicies, Throttles, Wblists
 from iredapi.backends.protocols import (
     Addresses,
     Admins,
     Aliases,
     Domains,
-    Greylists,
     Satellites,
-    SpamPolicies,
-    Throttles,
     Users,
-    Wblists,
 )
 from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor

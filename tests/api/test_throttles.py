@@ -1,4 +1,4 @@
-"""Throttling, as iRedAPD reads it. "Pitfall n" and "recipe" are those of the policies fact sheet."""
+"""Throttling, as iRedAPD reads it. Pitfalls and recipes are those of the policies fact sheet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.store import Store
@@ -150,6 +151,25 @@ async def test_pitfall_4_counted_settings_change_in_place_and_go(
     assert await tracked(store) == ["counted-@.", "counted-@local.test"]
     assert await root.ok("GET", f"throttle/{USER}/outbound") == {}
     await root.ok("DELETE", f"throttle/{USER}/outbound")
+
+
+@pytest.mark.parametrize("path", [f"throttle/{USER}/outbound", f"user/{USER}", "domain/local.test"])
+async def test_pitfall_4_while_the_daemon_counts(store: Store, root: Client, path: str) -> None:
+    await root.ok("POST", f"throttle/{USER}/outbound", period="3600")
+    async with store.connect("iredapd") as daemon:
+        await daemon.execute(
+            text(
+                "INSERT INTO throttle_tracking (tid, account)"
+                " SELECT id, account FROM throttle WHERE account = :account"
+            ),
+            {"account": USER},
+        )
+        deleting = asyncio.ensure_future(root.ok("DELETE", path))
+        await asyncio.sleep(0.3)
+        assert not deleting.done()
+    await deleting
+    assert await rows(store) == []
+    assert await store.rows("SELECT * FROM throttle_tracking", "iredapd") == []
 
 
 @pytest.mark.stores("postgresql")

@@ -69,10 +69,7 @@ class Wblists(Protocol):
 
 
 class Throttles(Protocol):
-    """Limits of how much mail is sent and received. Accounts are in their stored form (``@.``).
-
-    All methods raise NotSupported when the database is not configured.
-    """
+    """Limits of how much mail is sent and received."""
 
     async def get(self, account: str, direction: str) -> Throttle | None:
         """Return an account's own setting. One round trip."""
@@ -94,10 +91,7 @@ class Throttles(Protocol):
 
 
 class Greylists(Protocol):
-    """Greylisting. Accounts are in their stored form (``@.``).
-
-    All methods raise NotSupported when the database is not configured.
-    """
+    """Greylisting."""
 
     @property
     def longest(self) -> int:

@@ -248,6 +248,7 @@ def _settings(
             only=SERVICES,
         )
         settings = settings_text.with_value(settings, "enabled_services", kept)
+    _check_lengths(settings, changes)
     for what in ("domain_profile", "user_profile", "user_preference"):
         off, on = changes.get(f"disable_{what}", ()), changes.get(f"enable_{what}", ())
         if off or on:
@@ -255,6 +256,28 @@ def _settings(
             words = (settings_text.words(settings, key) - set(on)) | set(off)
             settings = settings_text.with_value(settings, key, words)
     return settings
+
+
+def _check_lengths(settings: settings_text.Settings, changes: Mapping[str, Any]) -> None:
+    """Refuse lengths that no password could have: the longest below the shortest."""
+    sent = [name for name in ("max_password_length", "min_password_length") if name in changes]
+    lowest = settings_text.number(settings, "min_passwd_length")
+    highest = settings_text.number(settings, "max_passwd_length")
+    if sent and 0 < highest < lowest:
+        raise problem(
+            sent[0], "INVALID_NUMBER", f"The longest ({highest}) is below the shortest ({lowest})."
+        )
+
+
+def regroup(before: Domain, old: str, new: str = "") -> Domain:
+    """Return the domain with an alias renamed (or taken out of) its groups for new users."""
+    groups = settings_text.words(before.settings, "default_groups")
+    if old not in groups:
+        return before
+    kept = (groups - {old}) | ({new} if new else set())
+    return replace(
+        before, settings=settings_text.with_value(before.settings, "default_groups", kept)
+    )
 
 
 def primary_mx(transport: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import aliases, limits
+from iredapi.domain import aliases, domains, limits
 from iredapi.domain.addresses import domain_of
 from iredapi.errors import NotFound
 from iredapi.operations import accounts
@@ -73,6 +73,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
         raise NotFound("NO_SUCH_ACCOUNT")
     await accounts.free(unit, new, domain)
     await unit.aliases.rename(old, new)
+    await unit.domains.save(domain, domains.regroup(domain, old, new))
     await unit.satellites.rename_account(old, new)
     unit.note(account_event(Kind.UPDATE, "mail alias", new, f"change_email from {old}"))
 
@@ -80,9 +81,11 @@ async def rename(unit: Unit, old: str, new: str) -> None:
 async def remove(unit: Unit, address: str) -> None:
     """Remove an alias account."""
     # Held against everybody who is about to refer to the alias.
-    await unit.domains.claim(domain_of(address))
+    domain = await unit.domains.claim(domain_of(address))
     if await unit.aliases.claim(address) is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     await unit.aliases.remove(address)
+    if domain is not None:
+        await unit.domains.save(domain, domains.regroup(domain, address))
     await unit.satellites.forget_account(address)
     unit.note(account_event(Kind.DELETE, "mail alias", address))

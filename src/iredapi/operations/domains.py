@@ -133,7 +133,7 @@ async def remove(unit: Unit, name: str, days: int) -> None:
     actor = unit.actor
     if domain_of(actor.username) == name:
         raise Conflict("CANNOT_REMOVE_YOURSELF", "Your own account is in this domain.")
-    await accounts.hosted(unit, name, lock=True)
+    domain = await accounts.hosted(unit, name, lock=True)
     globals_inside = await unit.users.globals_in(name)
     if globals_inside and not actor.is_global:
         raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
@@ -141,7 +141,8 @@ async def remove(unit: Unit, name: str, days: int) -> None:
         keep_one_global(await unit.admins.globals_without((), domain=name))
     await unit.admins.hold(await unit.domains.admins(name))
     await unit.domains.remove(name, accounts.removal(unit, days))
-    await unit.satellites.forget_domain(name)
+    for gone in sorted(domain.names):
+        await unit.satellites.forget_domain(gone)
     unit.note(domain_event(Kind.DELETE, name))
 
 

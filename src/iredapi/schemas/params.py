@@ -17,6 +17,12 @@ from iredapi.errors import CODES, InvalidParameters, Problem
 Raw = Mapping[str, str | list[str]]
 
 
+class Unreadable(str):
+    """Stands for a JSON value that no parameter can have: an object, a list of lists."""
+
+    __slots__ = ()
+
+
 def param(description: str, example: str = "", *, alias: str = "", required: bool = False) -> Any:
     """Declare a parameter: absent unless sent, or required.
 
@@ -91,6 +97,11 @@ class Params(BaseModel):
             for a, b in cls.conflicts
             if a in sent and b in sent
             for name in (a, b)
+        ]
+        problems += [
+            Problem(name, "INVALID_VALUE", "An object or a list of lists is no value.")
+            for name, value in sent.items()
+            if isinstance(value, Unreadable)
         ]
         problems += [
             Problem(name, "INVALID_VALUE", advice)

@@ -7,6 +7,7 @@ parameters mean "clear" by exactly that; so bodies are read here, once, for ever
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -16,8 +17,10 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 
 from iredapi.errors import InvalidRequest, TooLarge
+from iredapi.schemas.params import Unreadable
 
 MAX_FIELDS: Final = 1000
+_BOUNDARY = re.compile(r'boundary="?([!-~]{1,70}?)"?(?:;|\s|$)', re.IGNORECASE)
 Raw = dict[str, str | list[str]]
 
 
@@ -80,6 +83,9 @@ async def _multipart(request: Request, body: bytes) -> Raw:
     async def replay() -> Any:
         return {"type": "http.request", "body": body, "more_body": False}
 
+    boundary = _BOUNDARY.search(request.headers.get("content-type", ""))
+    if boundary is None or not body.rstrip().endswith(b"--" + boundary[1].encode() + b"--"):
+        raise InvalidRequest(detail="The multipart body ends early.")
     again = Request(request.scope, replay)
     found: Raw = {}
     try:
@@ -109,25 +115,25 @@ def _json(body: bytes) -> Raw:
         raise InvalidRequest(detail="The JSON body is not an object.")
     if len(document) > MAX_FIELDS:
         raise InvalidRequest(detail=f"More than {MAX_FIELDS} parameters.")
-    found: Raw = {name: _value(name, value) for name, value in document.items()}
+    found: Raw = {name: _value(value) for name, value in document.items()}
     _refuse_surrogates(found)
     return found
 
 
-def _value(name: str, value: Any) -> str | list[str]:
-    if isinstance(value, list):
-        return [_scalar(name, item) for item in value]
-    return _scalar(name, value)
+def _value(value: Any) -> str | list[str]:
+    if not isinstance(value, list):
+        return _scalar(value)
+    found = [_scalar(item) for item in value]
+    return Unreadable() if any(isinstance(item, Unreadable) for item in found) else found
 
 
-def _scalar(name: str, value: Any) -> str:
+def _scalar(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, str):
-        return value
-    raise InvalidRequest(detail=f"{name[:80]!r} holds an object or a list of lists.")
+    # Whether it matters is decided where the names are known: unknown parameters are ignored.
+    return value if isinstance(value, str) else Unreadable()
 
 
 def _refuse_surrogates(found: Raw) -> None:

@@ -18,7 +18,7 @@ _DOMAINS: Final = "whitelist_spf_domains"
 
 
 class SqlGreylists(IredapdStore):
-    """See ``protocols.Greylists``."""
+    """See ``policy_protocols.Greylists``."""
 
     # -- settings ----------------------------------------------------------------------------------
 

@@ -57,7 +57,8 @@ class SqlSatellites:
         if iredapd := await self._get("iredapd"):
             throttles = select(t.throttle.c.id).where(chosen(t.throttle.c.account))
             tracking = t.throttle_tracking.c
-            # The daemon's foreign key does not cascade.
+            # The daemon's foreign key does not cascade, and it goes on counting: not these.
+            await iredapd.execute(throttles.with_for_update())
             await iredapd.execute(
                 delete(t.throttle_tracking).where(
                     or_(tracking.tid.in_(throttles), chosen(tracking.account))
@@ -69,8 +70,19 @@ class SqlSatellites:
             of_domain = seen.rcpt_domain == domain if domain else chosen(seen.recipient)
             await iredapd.execute(delete(t.greylisting_tracking).where(of_domain))
         iredadmin = await self._get("iredadmin")
-        if iredadmin is not None and await self._has("iredadmin", t.settings):
+        if iredadmin is None:
+            return
+        if await self._has("iredadmin", t.settings):
             await iredadmin.execute(delete(t.settings).where(chosen(t.settings.c.account)))
+        if await self._has("iredadmin", t.domain_ownership):
+            # What was proved stays proved; what waits for a proof waits no more.
+            owned = t.domain_ownership.c
+            waiting = (
+                or_(owned.domain == domain, owned.alias_domain == domain)
+                if domain
+                else chosen(owned.admin)
+            )
+            await iredadmin.execute(delete(t.domain_ownership).where(waiting, owned.verified == 0))
 
     async def forget_admin(self, mail: str) -> None:
         iredadmin = await self._get("iredadmin")

@@ -20,7 +20,7 @@ _KEYS = frozenset({"id", "policy_name"})
 
 
 class SqlSpamPolicies(AmavisdStore):
-    """See ``protocols.SpamPolicies``."""
+    """See ``policy_protocols.SpamPolicies``."""
 
     async def get(self, scope: Scope) -> Policy | None:
         u, p = t.users.c, t.policy.c

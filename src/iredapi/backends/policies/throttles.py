@@ -14,7 +14,7 @@ from iredapi.domain.throttles import LIMITS, Throttle
 
 
 class SqlThrottles(IredapdStore):
-    """See ``protocols.Throttles``."""
+    """See ``policy_protocols.Throttles``."""
 
     async def get(self, account: str, direction: str) -> Throttle | None:
         rows = await self.rows(_by_priority(*_key([account], direction)))

@@ -21,7 +21,7 @@ from iredapi.errors import Conflict
 
 
 class SqlWblists(AmavisdStore):
-    """See ``protocols.Wblists``."""
+    """See ``policy_protocols.Wblists``."""
 
     async def page(
         self, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int

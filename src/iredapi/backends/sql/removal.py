@@ -48,6 +48,8 @@ async def remove_alias(store: Store, address: str) -> None:
     """Remove an alias account and everything that points to it."""
     await _forget_address(store, address)
     await store.delete(t.moderators, t.moderators.c.address == address)
+    # Postfix looks a sender's relay host up for any address.
+    await store.delete(t.sender_relayhost, t.sender_relayhost.c.account == address)
     await store.delete(t.alias, t.alias.c.address == address)
 
 
@@ -181,6 +183,7 @@ async def rename_alias(store: Store, old: str, new: str) -> None:
     )
     await _rename_address(store, old, new, is_list=1)
     await _rename(store, t.moderators, "address", old, new, other="moderator", domain="domain")
+    await _rename(store, t.sender_relayhost, "account", old, new)
 
 
 async def _rename_address(store: Store, old: str, new: str, **flags: int) -> None:
