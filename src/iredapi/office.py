@@ -31,7 +31,7 @@ from iredapi.backends.sql.errors import is_transient, translated
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.passwords import PasswordPolicy
-from iredapi.errors import ApiError, ServerDown, problem
+from iredapi.errors import ApiError, Conflict, ServerDown, problem
 from iredapi.gates import Gates
 from iredapi.hashing import PasswordHasher
 from iredapi.operations import admins
@@ -39,7 +39,7 @@ from iredapi.operations.passwords import Passwords
 from iredapi.rules import password_policy, rules
 from iredapi.settings import Settings
 from iredapi.state.database import State
-from iredapi.unit import Rules, Unit
+from iredapi.unit import Later, Rules, Unit
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -125,7 +125,7 @@ class Office:
                     raise translated(error) from error
             finally:
                 await _finish(connections.close())
-            await _pause(attempt)
+            await asyncio.sleep(_backoff(attempt))
         raise AssertionError("unreachable")
 
     async def write(
@@ -140,12 +140,15 @@ class Office:
         for attempt in range(TRIES):
             connections = await self.databases.open(writing=True)
             committing = False
+            pause = _backoff(attempt)
             try:
                 unit = await make_unit(connections, self._quota_table, actor, current)
                 await operation(unit, *args, **kwargs)
                 committing = True
                 # The log is written even when the client goes away between the two.
                 await _finish(self._commit(connections, actor, unit.events))
+            except Later as later:
+                pause = later.seconds
             except DBAPIError as error:
                 if committing:
                     raise _unsure(error) from error
@@ -155,7 +158,9 @@ class Office:
                 break
             finally:
                 await _finish(connections.close())
-            await _pause(attempt)
+            await asyncio.sleep(pause)
+        else:
+            raise Conflict("CHANGED_MEANWHILE")
         return Done(
             tuple(
                 {"param": item.param, "value": item.value, "reason": item.reason}
@@ -307,8 +312,10 @@ def _unsure(error: DBAPIError) -> Exception:
     return found
 
 
-async def _pause(attempt: int) -> None:
-    await asyncio.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311 (not a secret)
+def _backoff(attempt: int) -> float:
+    """Return seconds to wait before a deadlock's victim tries again, different for each."""
+    chance: float = random.uniform(0.005, 0.02)  # noqa: S311 (not a secret)
+    return chance * (1 << attempt)
 
 
 async def _finish(work: Any) -> None:

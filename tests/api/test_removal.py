@@ -259,9 +259,8 @@ async def test_relay_and_copies_of_an_alias_address(arranged: Arranged, how: str
 @pytest.mark.parametrize("how", ["delete", "rename"])
 async def test_default_groups_name_an_alias(arranged: Arranged, how: str) -> None:
     groups = "default_groups:list@ex.com,off@ex.com;"
-    await arranged.store.execute(
-        "UPDATE domain SET settings = :s WHERE domain = 'ex.com'", s=groups
-    )
+    where = "WHERE domain = 'ex.com'"
+    await arranged.store.execute(f"UPDATE domain SET settings = :s {where}", s=groups)
     if how == "delete":
         await arranged.root.ok("DELETE", "alias/list@ex.com")
         wanted = "default_groups:off@ex.com;"

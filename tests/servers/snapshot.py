@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Table
+from sqlalchemy import Table, text
 from sqlalchemy.engine import make_url
 
 from tests.clients import Client, Service
@@ -125,7 +125,19 @@ async def restore(store: Store, wanted: Dump) -> None:
     for place in reversed(places):
         await store.execute(f"DELETE FROM {place[1]}", place[0])
     for place in places:
-        await store.insert(place[1], *wanted[place], database=place[0])
+        if wanted[place]:
+            await _insert(store, place, wanted[place])
+
+
+async def _insert(store: Store, place: Where, rows: list[Row]) -> None:
+    async with store.connect(place[0]) as connection:
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        names = ", ".join(quote(name) for name in rows[0])
+        values = ", ".join(f":p{number}" for number in range(len(rows[0])))
+        await connection.execute(
+            text(f"INSERT INTO {place[1]} ({names}) VALUES ({values})"),
+            [{f"p{number}": value for number, value in enumerate(row.values())} for row in rows],
+        )
 
 
 def _plain(rows: list[Row]) -> list[str]:

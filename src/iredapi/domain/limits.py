@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from iredapi.domain import settings_text
-from iredapi.domain.actors import Actor
+from iredapi.domain.actors import Actor, Principal
 from iredapi.errors import Conflict, PermissionDenied
 
 UNLIMITED: Final = 0
@@ -50,10 +50,10 @@ def room_for_account(limit: int, existing: int) -> None:
         raise Conflict("EXCEEDED_DOMAIN_ACCOUNT_LIMIT", f"The limit is {limit}.")
 
 
-def is_limited(actor: Actor) -> bool:
+def is_limited(admin: Actor | Principal) -> bool:
     """Tell whether the admin has a limit that creating or enlarging a domain could break."""
-    return not actor.is_global and any(
-        settings_text.number(actor.settings, key)
+    return not admin.is_global and any(
+        settings_text.number(admin.settings, key)
         for key in (
             "create_max_domains",
             "create_max_quota",

@@ -159,11 +159,13 @@ async def change_admins(unit: Unit, name: str, changes: Mapping[str, Any]) -> No
     if changes.get("remove_all_admins"):
         gone |= present
     gone &= present
-    if actor.username in gone and limits.is_limited(actor):
-        # The domain counts against the limits of who made it: it cannot be handed to a mail user
-        # of one's own to make room for another one.
-        gone.remove(actor.username)
-        unit.skip("remove_admin", actor.username, "CANNOT_REMOVE_YOURSELF")
+    for mail in sorted(gone) if not actor.is_global else ():
+        # A domain counts against the limits of who made it: it cannot be handed to a mail user of
+        # one's own to make room for another one.
+        limited = await unit.admins.principal(mail)
+        if limited is not None and limits.is_limited(limited):
+            gone.remove(mail)
+            unit.skip("remove_admin", mail, "PERMISSION_DENIED")
     await unit.admins.hold(gone | set(wanted))
     existing = await unit.admins.exists(wanted) if wanted else frozenset()
     for mail in wanted:

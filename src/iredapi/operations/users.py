@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +17,7 @@ from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
 from iredapi.operations.admins import visible
-from iredapi.unit import Unit
+from iredapi.unit import Later, Unit
 
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
 _TARGETS = ("forwarding", "add_forwarding")
@@ -102,15 +101,15 @@ async def _free_location(unit: Unit, mail: str, layout: maildirs.Layout) -> mail
     return location
 
 
-async def _outlive_timestamp(location: maildirs.Location) -> None:
-    """Wait until a path that ends in this second cannot be generated again.
+def _outlive_timestamp(location: maildirs.Location) -> None:
+    """Put off what frees a path that could be generated again in this very second.
 
     Only for a user that is renamed in the second of its creation: the old address is free then, and
     a new user of it would get the same mailbox.
     """
     moment = datetime.now().astimezone()
     if location.path.endswith(moment.strftime("-%Y.%m.%d.%H.%M.%S")):
-        await asyncio.sleep(1.0 - moment.microsecond / 1_000_000 + 0.01)
+        raise Later(1.0 - moment.microsecond / 1_000_000 + 0.01)
 
 
 async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
@@ -213,7 +212,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
         raise NotFound("NO_SUCH_ACCOUNT")
     users.spare_global(unit.actor, before)
     await accounts.free(unit, new, domain)
-    await _outlive_timestamp(before.location)
+    _outlive_timestamp(before.location)
     await unit.users.rename(old, new)
     await unit.satellites.rename_account(old, new)
     unit.note(account_event(Kind.UPDATE, "user", new, f"change_email from {old}"))

@@ -134,12 +134,12 @@ class SqlSatellites:
         if iredadmin is None or not await self._has("iredadmin", t.domain_ownership):
             return True  # nowhere to look it up: nobody has proved anything
         owned = t.domain_ownership.c
-        found = await iredadmin.execute(
+        proved = await iredadmin.execute(
             select(owned.id).where(
-                owned.domain == domain, owned.alias_domain == "", owned.verified == 0
+                owned.domain == domain, owned.alias_domain == "", owned.verified == 1
             )
         )
-        return found.first() is not None
+        return proved.first() is None
 
     async def pending_ownership(
         self, actor: Actor, domain: str, alias_domains: Collection[str], code: str

@@ -206,9 +206,15 @@ class Store:
             await self.insert(table, {**key, **values})
 
     async def set_bcc(self, table: Table, key: Mapping[str, Any], address: str) -> None:
-        """Set or (empty address) remove a BCC row; ``active`` is not what switches it off."""
-        values = {"bcc_address": address, "created": now(), "active": 1} if address else {}
-        await self.set_one(table, key, values)
+        """Set or (empty address) remove a BCC row; ``active`` is not what switches it off.
+
+        The first column of the key is unique: a row of older tools without the others goes.
+        """
+        unique, value = next(iter(key.items()))
+        await self.delete(table, table.c[unique] == value)
+        if address:
+            row = {"bcc_address": address, "created": now(), "active": 1}
+            await self.insert(table, {**key, **row})
 
     async def set_global(self, username: str, *, is_global: bool) -> None:
         """Add or remove the ``ALL`` row, one of the two marks of a global admin."""
