@@ -34,5 +34,6 @@ def configure(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
     )
-    # SQLAlchemy's errors print bound values: hashes among them.
-    logging.getLogger("sqlalchemy").setLevel(logging.CRITICAL)
+    # What these print may hold bound values: hashes among them.
+    for name in ("sqlalchemy", "aiosqlite", "aiomysql", "asyncpg"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -64,6 +64,8 @@ class Unit:
     greylists: Greylists
     spam_policies: SpamPolicies
     wblists: Wblists
+    writing: bool = False
+    """Whether the unit is to be committed; who writes holds what must not go away meanwhile."""
     events: list[Event] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 

@@ -299,8 +299,10 @@ async def test_an_entry_in_other_letters_is_the_same_on_mariadb(store: Store, ro
     assert await root.ok("GET", "greylisting/global/whitelists") == ["@Kept.test"]
 
 
-MALFORMED = ["bare.test", "192.0.2.*", "user@*", "10.0.0.5/24", "a@b@c.test", "@", "@..", "x y@z.de",
-             "192.0.2.1/33", "999.1.1.1", "user@remote.test\n@x.test", "2001:db8::1/32"]  # fmt: skip
+MALFORMED = [
+    "bare.test", "192.0.2.*", "user@*", "10.0.0.5/24", "a@b@c.test", "@", "@..", "x y@z.de",
+    "192.0.2.1/33", "999.1.1.1", "user@remote.test\n@x.test", "2001:db8::1/32",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("param", ["senders", "addSenders", "removeSenders"])

@@ -17,7 +17,9 @@ from tests.servers.store import Store
 PATH = "greylisting/whitelist_spf_domains"
 SPF = "greylisting_whitelist_domain_spf"
 ZONE: Zone = {
-    ("one.test", "TXT"): ['"v=spf1 ip4:192.0.2.0/24 " "ip6:2001:db8::/32 a mx include:two.test -all"'],
+    ("one.test", "TXT"): [
+        '"v=spf1 ip4:192.0.2.0/24 " "ip6:2001:db8::/32 a mx include:two.test -all"'
+    ],
     ("one.test", "A"): ["198.51.100.1"],
     ("one.test", "AAAA"): ["2001:db8:1::1"],
     ("one.test", "MX"): ["20 m2.test.", "10 m1.test."],

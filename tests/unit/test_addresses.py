@@ -10,7 +10,7 @@ from iredapi.domain import addresses
 from iredapi.domain.addresses import InvalidAddress
 
 LONG_LABEL = "a" * 63
-LONG_DOMAIN = ".".join([LONG_LABEL] * 3 + ["a" * 57, "com"])
+LONG_DOMAIN = ".".join([LONG_LABEL] * 3 + ["a" * 58, "com"])
 
 ACCOUNTS = [
     "john.d@ex.com", "j@ex.com", "1@ex.com", "_a@ex.com", "#a@ex.com", "a&b#c@ex.com",
@@ -76,10 +76,17 @@ def test_case_and_blanks() -> None:
 
 
 def test_total_length() -> None:
-    domain = LONG_DOMAIN[-189:].lstrip(".")
-    assert len(addresses.any_mail(f"{'a' * 64}@{domain}")) <= 254
-    with pytest.raises(InvalidAddress):
-        addresses.any_mail(f"{'a' * 64}@{LONG_DOMAIN[-190:].lstrip('.')}")
+    assert len(LONG_DOMAIN) == 254
+    assert addresses.domain_name(LONG_DOMAIN[1:]) == LONG_DOMAIN[1:]
+    local = "a" * 64
+    for length, fits in ((57, True), (58, False)):
+        mail = f"{local}@{LONG_LABEL}.{LONG_LABEL}.{'a' * length}.com"
+        assert len(mail) == (254 if fits else 255)
+        if fits:
+            assert addresses.any_mail(mail) == mail
+        else:
+            with pytest.raises(InvalidAddress):
+                addresses.any_mail(mail)
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,12 @@ def test_resolver(monkeypatch: pytest.MonkeyPatch, text: str, expected: object) 
 )  # fmt: skip
 def test_wrong_resolver(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("IREDAPI_DNS_RESOLVER", text)
-    with pytest.raises(ConfigurationError, match="^IREDAPI_DNS_RESOLVER: "):
+    with pytest.raises(ConfigurationError, match=r"^IREDAPI_DNS_RESOLVER: "):
         load()
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "301"])
 def test_wrong_timeout(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("IREDAPI_DNS_TIMEOUT", text)
-    with pytest.raises(ConfigurationError, match="^IREDAPI_DNS_TIMEOUT: "):
+    with pytest.raises(ConfigurationError, match=r"^IREDAPI_DNS_TIMEOUT: "):
         load()

@@ -64,6 +64,7 @@ async def make_unit(
         admins=SqlAdmins(*store),
         aliases=SqlAliases(*store),
         addresses=SqlAddresses(*store),
+        writing=connections.writing,
         satellites=SqlSatellites(connections),
         throttles=SqlThrottles(connections),
         greylists=SqlGreylists(connections),

@@ -16,7 +16,8 @@ async def permitted(unit: Unit, scope: Scope, profile: str) -> None:
     """
     if scope.kind is Kind.GLOBAL:
         return
-    domain = await accounts.hosted(unit, scope.domain)
+    # Removals claim the domain, so that no policy is written for an account that goes meanwhile.
+    domain = await accounts.hosted(unit, scope.domain, share=unit.writing)
     of_user = scope.kind is Kind.USER
     if not unit.actor.is_global and (
         domain.hides(profile) or (of_user and domain.hides(profile, of_user=True))
