@@ -77,15 +77,25 @@ Password = Annotated[
 ]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"iredapi {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            is_eager=True,
+            callback=_show_version,
+        ),
     ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"iredapi {__version__}")
-        raise typer.Exit
+    """The open, async HTTP API for iRedMail servers."""
 
 
 # serve -----------------------------------------------------------------------------------------

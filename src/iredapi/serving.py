@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
 from iredapi import __version__
+from iredapi.errors import ApiError
 from iredapi.logs import configure
 from iredapi.office import Office
 from iredapi.settings import ConfigurationError, Settings
@@ -104,7 +105,13 @@ async def _prepare(chosen: Settings) -> None:
     async with Office.open(chosen) as office:
         if not chosen.embedded:
             return
-        first = await office.ensure_first_admin()
+        try:
+            first = await office.ensure_first_admin()
+        except ApiError as error:
+            about_password = any(item.param == "password" for item in error.errors)
+            name = "IREDAPI_ADMIN_PASSWORD" if about_password else "IREDAPI_ADMIN"
+            details = "; ".join(item.detail or item.code for item in error.errors)
+            raise ConfigurationError(f"{name}: {details or error.detail} ({error.code})") from None
     if first.password is None:
         typer.echo("A global admin exists already; its password is not shown again.")
     elif chosen.admin_password.get_secret_value():

@@ -128,8 +128,10 @@ def routes(app: FastAPI) -> list[Route]:
     for route in app.routes:
         router = getattr(route, "original_router", None)
         for inner in [] if router is None else router.routes:
-            for method in sorted(inner.methods):
-                found.append(Route(method, inner.path, inner.endpoint.iredapi_action))
+            found += [
+                Route(method, inner.path, inner.endpoint.iredapi_action)
+                for method in sorted(inner.methods)
+            ]
     return found
 
 

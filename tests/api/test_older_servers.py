@@ -95,7 +95,8 @@ async def _domain(root: Client) -> None:
     await root.ok("POST", "domain/ex.com", name="E", quota="10000", defaultQuota="100")
     await root.ok("PUT", "domain/ex.com", addAliasDomain="al.com", senderBcc="b@far.org",
                   recipientBcc="b@far.org", catchall="x@far.org", outboundRelay="[10.0.0.2]",
-                  addService="self-service", disableUserProfile="bcc", numberOfLists="5")  # fmt: skip
+                  addService="self-service", disableUserProfile="bcc",
+                  numberOfLists="5")  # fmt: skip
     await root.ok("PUT", "domain/ex.com", is_backupmx="yes", primarymx="10.0.0.1")
     await root.ok("PUT", "domain/ex.com", is_backupmx="no", accountStatus="active")
     domain = await root.ok("GET", "domain/ex.com")

@@ -421,6 +421,9 @@ EXTRAS: Mapping[str, tuple[str, Mapping[str, str], Difference]] = {
         "admin/norm@admins.test", {"maxDomains": "-1"},
         _limits(create_new_domains="", create_max_domains="-1"),
     ),
+    "older-word-for-a-policy": (
+        "alias/list@ex.com", {"accessPolicy": "allowedonly"}, _alias(accesspolicy="moderatorsonly"),
+    ),
     "a-normal-admin-still": ("admin/norm@admins.test", {"isGlobalAdmin": "no"}, NOTHING),
     "self-service-goes": (
         "domain/ex.com", {"services": ""}, _settings(enabled_services=""),
@@ -518,6 +521,15 @@ async def test_parameter(arranged: Arranged, form: type[Params], case: Case) -> 
 @pytest.mark.parametrize("name", EXTRAS)
 async def test_extra(arranged: Arranged, name: str) -> None:
     await _check(arranged, *EXTRAS[name])
+
+
+async def test_user_without_any_route(arranged: Arranged) -> None:
+    """Whoever has no self row, for whatever reason, gets none for a new name."""
+    await arranged.store.execute("DELETE FROM forwardings WHERE address = 'u@ex.com'")
+    before = await arranged.changes()
+    await arranged.root.ok("PUT", "user/u@ex.com", name="New")
+    found, _ = _without_marks("user/u@ex.com", await arranged.changes())
+    assert found == {**before, **_user(name="New")}
 
 
 @pytest.mark.stores("sqlite")

@@ -38,7 +38,11 @@ GROUPS = {"Login": 2, "Domain": 6, "Domain Admin": 5, "Mail User": 9, "Mail Alia
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     options = Options()
     options.binary_location = "/usr/bin/chromium"
-    for flag in (*FLAGS.split(), NO_NETWORK, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):  # noqa: E501
+    for flag in (
+        *FLAGS.split(),
+        NO_NETWORK,
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
@@ -51,11 +55,17 @@ def wait(browser: webdriver.Chrome, condition: Any, seconds: float = 30) -> Any:
     return WebDriverWait(browser, seconds).until(condition)
 
 
+def _log(browser: webdriver.Chrome, name: str) -> list[dict[str, Any]]:
+    """What was logged since the last time."""
+    entries: list[dict[str, Any]] = browser.get_log(name)  # type: ignore[no-untyped-call]
+    return entries
+
+
 def requests_of(browser: webdriver.Chrome) -> dict[str, int]:
     """Every address that the page asked for, with the status; 0: it failed."""
     found: dict[str, int] = {}
     ids: dict[str, str] = {}
-    for entry in browser.get_log("performance"):
+    for entry in _log(browser, "performance"):
         message = json.loads(entry["message"])["message"]
         params = message["params"]
         if message["method"] == "Network.requestWillBeSent":
@@ -86,17 +96,20 @@ def colours(png: bytes) -> int:
     return len({row[n : n + size] for row in rows for n in range(0, len(row), size)})
 
 
-async def test_page(store: Store, api: ApiProcess, browser: webdriver.Chrome, tmp_path: Path) -> None:  # noqa: E501
+async def test_page(
+    store: Store, api: ApiProcess, browser: webdriver.Chrome, tmp_path: Path
+) -> None:
     # Not what the browser's own first page asked for.
     browser.get("about:blank")
-    browser.get_log("performance")
+    _log(browser, "performance")
     browser.get(f"{api.address}/")
     wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, ".opblock-summary"))
     assert browser.current_url.rstrip("/") == f"{api.address}/docs"
     assert browser.title == "iredapi"
     text = browser.find_element(By.TAG_NAME, "body").text
 
-    document = httpx.get(f"{api.address}/openapi.json", trust_env=False).json()
+    async with httpx.AsyncClient(trust_env=False) as client:
+        document = (await client.get(f"{api.address}/openapi.json")).json()
     count = 0
     for path, verbs in document["paths"].items():
         for method, operation in verbs.items():
@@ -116,7 +129,7 @@ async def test_page(store: Store, api: ApiProcess, browser: webdriver.Chrome, tm
     asked = requests_of(browser)
     assert {url for url, status in asked.items() if not 200 <= status < 400} == set()
     assert all(url.startswith((api.address, "data:")) for url in asked), asked
-    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    severe = [entry for entry in _log(browser, "browser") if entry["level"] == "SEVERE"]
     assert severe == []
 
     picture = tmp_path / "docs.png"
@@ -124,11 +137,15 @@ async def test_page(store: Store, api: ApiProcess, browser: webdriver.Chrome, tm
     assert colours(picture.read_bytes()) > 100
 
 
-async def test_execute_login(store: Store, api: ApiProcess, browser: webdriver.Chrome, tmp_path: Path) -> None:  # noqa: E501
+async def test_execute_login(
+    store: Store, api: ApiProcess, browser: webdriver.Chrome, tmp_path: Path
+) -> None:
     browser.get(f"{api.address}/docs")
     summary = wait(
         browser,
-        lambda b: b.find_elements(By.CSS_SELECTOR, "#operations-Login-login .opblock-summary-control"),
+        lambda b: b.find_elements(
+            By.CSS_SELECTOR, "#operations-Login-login .opblock-summary-control"
+        ),
     )[0]
     browser.execute_script("arguments[0].scrollIntoView()", summary)
     summary.click()

@@ -61,7 +61,7 @@ def counted(answers: Iterable[Answer]) -> dict[str, int]:
     )
 
 
-async def test_user_limit(store: Store, crowd: Crowd) -> None:
+async def test_lesson_43_user_limit(store: Store, crowd: Crowd) -> None:
     root = await crowd.client()
     await root.ok("POST", "domain/ex.com", numberOfUsers=10)
     answers = await at_once(
@@ -74,7 +74,7 @@ async def test_user_limit(store: Store, crowd: Crowd) -> None:
     assert len(await store.rows("SELECT id FROM forwardings")) == 10
 
 
-async def test_alias_limit(store: Store, crowd: Crowd) -> None:
+async def test_lesson_43_alias_limit(store: Store, crowd: Crowd) -> None:
     root = await crowd.client()
     await root.ok("POST", "domain/ex.com", numberOfAliases=10)
     answers = await at_once(
@@ -86,7 +86,7 @@ async def test_alias_limit(store: Store, crowd: Crowd) -> None:
     assert len(await store.rows("SELECT id FROM forwardings")) == 10
 
 
-async def test_domain_quota(store: Store, crowd: Crowd) -> None:
+async def test_lesson_43_domain_quota(store: Store, crowd: Crowd) -> None:
     root = await crowd.client()
     await root.ok("POST", "domain/ex.com", quota=1000)
     answers = await at_once(
@@ -97,7 +97,7 @@ async def test_domain_quota(store: Store, crowd: Crowd) -> None:
     assert (await root.ok("GET", "domain/ex.com"))["allocated_quota"] == 1000
 
 
-async def test_domain_quota_of_users_that_grow(store: Store, crowd: Crowd) -> None:
+async def test_lesson_43_domain_quota_of_users_that_grow(store: Store, crowd: Crowd) -> None:
     root = await crowd.client()
     await root.ok("POST", "domain/ex.com", quota=1000)
     for number in range(20):
@@ -109,7 +109,7 @@ async def test_domain_quota_of_users_that_grow(store: Store, crowd: Crowd) -> No
     assert (await root.ok("GET", "domain/ex.com"))["allocated_quota"] == 1000
 
 
-async def test_domains_of_an_admin(store: Store, crowd: Crowd) -> None:
+async def test_lesson_43_domains_of_an_admin(store: Store, crowd: Crowd) -> None:
     root = await crowd.client()
     await root.ok("POST", "admin/limited@admins.test", password=PASSWORD, maxDomains=10)
     limited = await crowd.client("limited@admins.test")
@@ -120,7 +120,7 @@ async def test_domains_of_an_admin(store: Store, crowd: Crowd) -> None:
     assert len(rows) == 10
 
 
-async def test_quota_of_an_admin(store: Store, crowd: Crowd) -> None:
+async def test_lesson_43_quota_of_an_admin(store: Store, crowd: Crowd) -> None:
     """A new domain and a domain that grows count against the same total."""
     root = await crowd.client()
     await root.ok(
@@ -153,7 +153,7 @@ LISTS = [
 
 
 @pytest.mark.parametrize("path, param, shown, value", LISTS, ids=[row[1] for row in LISTS])
-async def test_additions(
+async def test_lesson_42_additions(
     store: Store, crowd: Crowd, path: str, param: str, shown: str, value: str
 ) -> None:
     root = await crowd.client()
@@ -224,7 +224,7 @@ async def test_lesson_09_last_global_admin(
     store: Store, crowd: Crowd, kind: str, method: str, form: dict[str, str]
 ) -> None:
     """Two global admins remove each other at the same moment: one of them stays."""
-    for turn in range(2):
+    for turn in range(2 if method == "DELETE" else 1):
         root = await crowd.client()
         await root.call("POST", "domain/ex.com")
         pair = []
@@ -254,7 +254,7 @@ async def test_lesson_09_last_global_admin(
         await add_root(store)
 
 
-async def test_last_global_admins_of_a_domain(store: Store, crowd: Crowd) -> None:
+async def test_lesson_09_last_global_admins_of_a_domain(store: Store, crowd: Crowd) -> None:
     """Bulk disabling, and deleting domains, count too."""
     root = await crowd.client()
     for name in ("a.com", "b.com"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +50,8 @@ NAMES: dict[Database, str] = {name: name for name in DATABASES} | {"state": "ire
 
 # Nothing survives the tests, so nothing has to reach the disk.
 SETTINGS = [
+    # The kernel's queues are few, and shared with every other server of this machine.
+    "--innodb-use-native-aio=OFF",
     "--bind-address=127.0.0.1",
     "--skip-name-resolve",
     "--skip-log-bin",
@@ -121,20 +125,26 @@ class MariadbServer:
         user = "mysql" if is_root() else None
         directory = self._directory = temporary_directory("my", user)
         data = directory / "data"
-        made = run(
-            [
-                installer,
-                "--no-defaults",
-                f"--datadir={data}",
-                "--skip-test-db",
-                "--skip-name-resolve",
-                "--auth-root-authentication-method=normal",
-                "--innodb-log-file-size=16M",
-                "--innodb-flush-log-at-trx-commit=0",
-            ],
-            user=user,
-        )
-        if made.returncode != 0:
+        for _ in range(3):
+            made = run(
+                [
+                    installer,
+                    "--no-defaults",
+                    f"--datadir={data}",
+                    "--skip-test-db",
+                    "--skip-name-resolve",
+                    "--auth-root-authentication-method=normal",
+                    "--innodb-log-file-size=16M",
+                    "--innodb-flush-log-at-trx-commit=0",
+                ],
+                user=user,
+            )
+            if made.returncode == 0:
+                break
+            # Seen when several servers are made at the same time.
+            shutil.rmtree(data, ignore_errors=True)
+            time.sleep(2)
+        else:
             raise ServerError(f"mariadb-install-db: {made.stdout}{made.stderr}")
         password = secrets.token_hex(16)
         accounts = directory / "accounts.sql"

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from iredapi import settings
-from iredapi.settings import ConfigurationError, Settings, async_url, load
+from iredapi.notation import async_url
+from iredapi.settings import ConfigurationError, Settings, load
 
 
 @pytest.fixture(autouse=True)

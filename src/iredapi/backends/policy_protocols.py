@@ -142,5 +142,7 @@ class Greylists(Protocol):
     async def replace_domains(self, domains: Collection[str]) -> None:
         """Keep exactly these, and remove the others as above."""
 
-    async def save_derived(self, networks: Mapping[str, Collection[str]]) -> None:
-        """Store the networks of domains in place of those that they had before."""
+    async def save_derived(
+        self, networks: Mapping[str, Collection[str]], *, complete: Collection[str]
+    ) -> None:
+        """Store the networks of domains, in place of those that the ``complete`` ones had."""

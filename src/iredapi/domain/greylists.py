@@ -52,6 +52,10 @@ def verdict(rows: Sequence[Setting]) -> Verdict:
     return Verdict(None, tuple(rows))
 
 
+LONGEST_DOMAIN: Final = 255 - len(_DERIVED)
+"""Characters of a sender domain that the mark of its derived rows has room for."""
+
+
 def derived_comment(domain: str) -> str:
     """Return the mark of the rows that come from a sender domain's DNS records."""
     return _DERIVED + domain

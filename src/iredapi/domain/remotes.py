@@ -67,18 +67,6 @@ _SCALE_M: Final[Mapping[_Form, int]] = {
     _Form.AT_IP: 1,
     _Form.EVERYBODY: 0,
 }
-_SCALE_A: Final[Mapping[_Form, int]] = {
-    _Form.EMAIL: 100,
-    _Form.ANY_DOMAIN: 90,
-    _Form.IP: 80,
-    _Form.WILDCARD_IP: 70,
-    _Form.NETWORK: 70,
-    _Form.DOMAIN: 60,
-    _Form.SUBDOMAINS: 50,
-    _Form.TOP_LEVEL: 40,
-    _Form.AT_IP: 0,
-    _Form.EVERYBODY: 0,
-}
 
 
 def wblist_address(text: str) -> str:
@@ -100,11 +88,6 @@ def greylisting_sender(text: str, longest: int = MAX_STORED) -> str:
 def priority_amavisd(address: str) -> int:
     """Return an address's priority on scale M, 0 to 10. Raises InvalidAddress."""
     return _SCALE_M[_form(address)]
-
-
-def priority_iredapd(address: str) -> int:
-    """Return an address's priority on scale A, 0 to 100. Raises InvalidAddress."""
-    return _SCALE_A[_form(address)]
 
 
 def _form(address: str) -> _Form:

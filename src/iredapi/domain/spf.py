@@ -25,6 +25,8 @@ MAX_VOID: Final = 2
 MAX_EXCHANGERS: Final = 10
 MAX_NETWORKS: Final = 1000
 """Most networks of one domain: a hostile record must not fill the table."""
+MAX_TERMS: Final = 200
+"""Most words of one record, for the same reason: they are all parsed in one go."""
 NOTHING: Final = "NO_DNS_RECORDS"
 LIMIT: Final = "SPF_LIMIT"
 INVALID: Final = "SPF_INVALID"
@@ -53,6 +55,11 @@ class Senders:
 
     networks: tuple[str, ...] = ()
     reason: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether this is all; a record that names nobody is an answer too."""
+        return not self.reason
 
 
 Answer = tuple[str, ...]
@@ -87,12 +94,14 @@ def senders(domain: str) -> Generator[tuple[Question, ...], tuple[Answer, ...], 
         yield from walk.start(domain)
     except _StopError as stop:
         reason = str(stop)
-    return Senders(tuple(walk.found), reason or ("" if walk.found else NOTHING))
+    return Senders(tuple(walk.found), reason or ("" if walk.found or walk.published else NOTHING))
 
 
 class _Walk:
     def __init__(self) -> None:
         self.found: dict[str, None] = {}
+        self.published = False
+        """Whether the domain has an SPF record."""
         self._lookups = 0
         self._void = 0
 
@@ -100,6 +109,7 @@ class _Walk:
         (texts,) = yield (Question(domain, "TXT"),)
         record = _record(texts)
         if record is not None:
+            self.published = True
             yield from self._follow(record, domain)
             return
         (exchangers,) = yield (Question(domain, "MX"),)
@@ -186,7 +196,10 @@ def _record(texts: Answer) -> _Record | None:
 def _parsed(text: str) -> _Record:
     terms: list[_Term] = []
     redirect = ""
-    for word in text.split(" ")[1:]:
+    words = text.split(" ", MAX_TERMS + 1)[1:]
+    if len(words) > MAX_TERMS:
+        raise _StopError(LIMIT)
+    for word in words:
         if not word:
             continue
         if modifier := _MODIFIER.fullmatch(word):

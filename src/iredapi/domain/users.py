@@ -25,6 +25,7 @@ _PROFILE_OF: Final[Mapping[str, str]] = {
     "remove_alias": "aliases",
 }
 _GLOBAL_ONLY: Final = frozenset({"is_global_admin", "maildir"})
+_ROUTES: Final = frozenset({"forwarding", "add_forwarding", "remove_forwarding"})
 _CREDENTIALS: Final = frozenset({"password", "password_hash"})
 _PLAIN: Final[Mapping[str, str]] = {
     "name": "name",
@@ -171,7 +172,8 @@ def draft(
     )
     plain = {_PLAIN[name]: changes[name] for name in changes if name in _PLAIN}
     is_global = changes.get("is_global_admin", False)
-    return replace(fresh, **(plain | {"language": language}), is_global=is_global)
+    marks = {"is_global": is_global, "is_admin": is_global}
+    return replace(fresh, **(plain | {"language": language} | marks))
 
 
 def revise(
@@ -200,18 +202,26 @@ def revise(
         new["is_global"] = changes["is_global_admin"]
         new["marks_agree"] = True
         new["is_admin"] = changes["is_global_admin"] or bool(before.managed_domains)
-    forwardings = resettable(
-        before.forwardings, changes, "forwarding", "add_forwarding", "remove_forwarding"
-    )
-    # The user itself, named by an alias domain or with an extension, is its own mailbox; Postfix
-    # would go round in circles otherwise.
-    new["forwardings"] = frozenset(
-        before.mail if domain.canonical(address) == before.mail else address
-        for address in forwardings
-    ) or frozenset({before.mail})
+    if changes.keys() & _ROUTES:
+        new["forwardings"] = _routes(before, changes, domain)
     new["aliases"] = resettable(before.aliases, changes, "aliases", "add_alias", "remove_alias")
     new["services"] = _services(before.services, changes)
     return replace(before, **new)
+
+
+def _routes(before: User, changes: Mapping[str, Any], domain: Domain) -> frozenset[str]:
+    """Return the destinations of a user's mail: at least its own mailbox.
+
+    The user itself, named by an alias domain or with an extension, is its own mailbox; Postfix
+    would go round in circles otherwise.
+    """
+    wanted = resettable(
+        before.forwardings, changes, "forwarding", "add_forwarding", "remove_forwarding"
+    )
+    own = before.mail
+    return frozenset(
+        own if domain.canonical(address) == own else address for address in wanted
+    ) or frozenset({own})
 
 
 def _services(present: frozenset[str], changes: Mapping[str, Any]) -> frozenset[str]:

@@ -102,6 +102,8 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
         await _reserve(unit, new)
     verified = actor.is_global or not rules.verify_ownership
     await unit.domains.save(before, after, verified=verified)
+    for gone in sorted(before.alias_domains - after.alias_domains):
+        await unit.satellites.forget_domain(gone)
     if new and not verified:
         await unit.satellites.pending_ownership(actor, name, new, _verify_code())
     _note_update(unit, before, after, changes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from iredapi.audit import Kind, policy_event
 from iredapi.backends.protocols import Profile
@@ -15,6 +15,8 @@ from iredapi.errors import problem
 from iredapi.operations.policies import permitted
 from iredapi.unit import Unit
 
+MAX_ASKED: Final = 100
+"""Most domains of one call whose networks are looked up."""
 _PROFILE = "greylisting"
 
 
@@ -135,36 +137,52 @@ async def domains(unit: Unit, after: str, limit: int) -> list[str]:
     return await unit.greylists.domains(after, limit)
 
 
-async def change_domains(
-    unit: Unit, scope: Scope, changes: Mapping[str, Any], found: Mapping[str, Senders]
-) -> None:
-    """Change the whitelisted sender domains, and store what the DNS was ``found`` to say of some.
-
-    Without any networks a domain keeps those that it had.
-    """
+async def check_domains(unit: Unit, changes: Mapping[str, Any]) -> greylists.Named:
+    """Refuse what is wrong before the DNS is asked; returns what is to be removed."""
+    await unit.greylists.domains("", 1)  # is the database there at all?
     given = [name for name in ("domains", "add_domains") if name in changes]
-    if changes.get("query_dns_immediately") and not given:
+    asked = bool(changes.get("query_dns_immediately"))
+    if asked and not given:
         raise problem(
             "query_dns_immediately",
             "MISSING_COMPANION",
             "query_dns_immediately must be sent together with domains or addDomains.",
         )
-    added = changes.get("add_domains", ())
+    for name in given:
+        if asked and len(changes[name]) > MAX_ASKED:
+            raise problem(name, "INVALID_VALUE", f"At most {MAX_ASKED} domains with DNS queries.")
+        longest = greylists.LONGEST_DOMAIN
+        if any(len(domain) > longest for domain in changes[name]):
+            raise problem(name, "INVALID_DOMAIN_NAME", f"There is room for {longest} characters.")
     gone = greylists.named_domains(changes.get("remove_domains", ()))
-    if gone.malformed:
-        stored = await unit.greylists.stored_domains(gone.malformed)
-        _refuse_unknown("removeDomains", "INVALID_DOMAIN_NAME", gone.malformed - stored)
+    stored = await unit.greylists.stored_domains(gone.malformed)
+    _refuse_unknown("removeDomains", "INVALID_DOMAIN_NAME", gone.malformed - stored)
+    return gone
+
+
+async def change_domains(
+    unit: Unit, scope: Scope, changes: Mapping[str, Any], found: Mapping[str, Senders]
+) -> None:
+    """Change the whitelisted sender domains, and store what the DNS was ``found`` to say of some.
+
+    A complete answer replaces the networks that a domain had, a partial one adds to them.
+    """
+    gone = await check_domains(unit, changes)
+    added = changes.get("add_domains", ())
     if "domains" in changes:
         await unit.greylists.replace_domains(changes["domains"])
     if gone.texts:
         await unit.greylists.remove_domains(gone.texts - set(added))
     if added:
         await unit.greylists.add_domains(added)
-    networks = {domain: item.networks for domain, item in found.items() if item.networks}
+    networks = {
+        domain: item.networks for domain, item in found.items() if item.networks or item.complete
+    }
     if networks:
-        await unit.greylists.save_derived(networks)
+        complete = [domain for domain in networks if found[domain].complete]
+        await unit.greylists.save_derived(networks, complete=complete)
     for domain, item in found.items():
         if item.reason:
-            unit.skip(given[0], domain, item.reason)
+            unit.skip("domains" if "domains" in changes else "add_domains", domain, item.reason)
     if counted := _counted(changes):
         unit.note(policy_event(Kind.IREDAPD, "greylisting whitelist of domains", scope, counted))

@@ -134,6 +134,7 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     if before.is_global and before.active and not (after.is_global and after.active):
         keep_one_global(await unit.admins.globals_without([mail]))
     await unit.users.save(before, after)
+    await _forget_aliases(unit, before.aliases - after.aliases)
     if before.active != after.active:
         unit.note(account_event(Kind.ACTIVE if after.active else Kind.DISABLE, "user", mail))
     unit.note(account_event(Kind.UPDATE, "user profile", mail, accounts.described(changes)))
@@ -169,6 +170,12 @@ async def _free_aliases(
             unit.skip(param, address, "ALREADY_EXISTS")
         kept[param] = tuple(item for item in changes[param] if item not in used)
     return kept
+
+
+async def _forget_aliases(unit: Unit, gone: frozenset[str]) -> None:
+    """Remove the policies of alias addresses: they would apply to whoever gets the address next."""
+    for address in sorted(gone):
+        await unit.satellites.forget_account(address)
 
 
 async def _hosted_aliases(unit: Unit, wanted: frozenset[str], domain: Domain, param: str) -> None:
@@ -233,4 +240,5 @@ async def remove(unit: Unit, mail: str, days: int) -> None:
         keep_one_global(await unit.admins.globals_without([mail]))
     await unit.users.remove(mail, accounts.removal(unit, days))
     await unit.satellites.forget_account(mail)
+    await _forget_aliases(unit, before.aliases)
     unit.note(account_event(Kind.DELETE, "user", mail))

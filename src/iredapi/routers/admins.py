@@ -78,7 +78,10 @@ async def delete_admin(call: Call[NoParams]) -> Response:
     errors=["NO_SUCH_ACCOUNT", "TOO_MANY_ATTEMPTS"],
 )
 async def verify_admin_password(call: Call[Verification]) -> Response:
-    """Compare a plain password with an admin's; a wrong one is 403 `INVALID_CREDENTIALS`."""
+    """Compare a plain password with an admin's.
+
+    A wrong one is 403 `INVALID_CREDENTIALS`, and counts as a failed login of that admin.
+    """
     await identity.verify(
         call.office, call.actor, call.target.mail, call.form.password, of_admin=True
     )

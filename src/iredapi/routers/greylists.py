@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from starlette.responses import Response
 
 from iredapi.access import Action
 from iredapi.domain.greylists import Setting
+from iredapi.domain.spf import Senders
 from iredapi.operations import greylists
 from iredapi.schemas.greylists import (
     GreylistingDomainsEdit,
@@ -15,8 +17,8 @@ from iredapi.schemas.greylists import (
     GreylistingSendersEdit,
 )
 from iredapi.schemas.params import NoParams
+from iredapi.schemas.policies import Effective
 from iredapi.schemas.profiles import GreylistingProfile, GreylistingRow
-from iredapi.schemas.throttles import Effective
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
 
@@ -79,16 +81,20 @@ async def change_greylisting_domains(call: Call[GreylistingDomainsEdit]) -> Resp
 
     The domain names are not looked at when mail arrives: a cron job of the mail server asks the DNS
     for their networks every hour (SPF, or else MX, or else the domain's own addresses) and
-    whitelists those. With `query_dns_immediately=yes` the API does the same at once. A domain for
-    which nothing was found keeps the networks that it had, and is told in `_skipped` with the
-    reason: `DNS_FAILURE`, `DNS_TIMEOUT`, `NO_DNS_RECORDS`, `SPF_INVALID`, or `SPF_LIMIT` when only
-    the part of its record that mail servers would look at was taken. The networks of a removed
+    whitelists those. With `query_dns_immediately=yes` the API does the same at once. A whole
+    answer replaces the networks that a domain had. What was found of an incomplete one is added,
+    and the domain is told in `_skipped` with the reason: `DNS_FAILURE`, `DNS_TIMEOUT`,
+    `NO_DNS_RECORDS`, `SPF_INVALID`, or `SPF_LIMIT` when mail servers would not read on either. At
+    most 100 domains are asked for in one call. The networks of a removed
     domain are removed too.
     """
     changes = call.form.changes()
     asked = changes.get("domains") or changes.get("add_domains") or ()
-    # Before anything is locked: the DNS may be slow.
-    found = await call.office.dns.senders(asked) if changes.get("query_dns_immediately") else {}
+    found: Mapping[str, Senders] = {}
+    if changes.get("query_dns_immediately"):
+        # Before anything is locked: the DNS may be slow. What is refused anyway need not wait.
+        await call.read(greylists.check_domains, changes)
+        found = await call.office.dns.senders(asked)
     return await call.write(greylists.change_domains, call.target.whom, changes, found)
 
 

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from iredapi.access import Action
 from iredapi.operations import spam
 from iredapi.schemas.params import NoParams, Params
-from iredapi.schemas.spam import SpamPolicyEdit, SpamPolicyFilter, SpamPolicyProfile
+from iredapi.schemas.policies import Effective
+from iredapi.schemas.spam import SpamPolicyEdit, SpamPolicyProfile
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Handler, Router
 
@@ -38,8 +39,8 @@ def _of_each_scope(
     return declare
 
 
-@_of_each_scope("GET", Action.SPAMPOLICY_READ, SpamPolicyFilter, answer=SpamPolicyProfile)
-async def get_spam_policy(call: Call[SpamPolicyFilter]) -> Response:
+@_of_each_scope("GET", Action.SPAMPOLICY_READ, Effective, answer=SpamPolicyProfile)
+async def get_spam_policy(call: Call[Effective]) -> Response:
     """Show a spam policy of its own, or what applies in the end.
 
     Without a policy of its own the answer is empty. `null` is inherited: the user's policy wins

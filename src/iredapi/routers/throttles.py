@@ -11,8 +11,9 @@ from iredapi.access import Action
 from iredapi.domain.throttles import Direction
 from iredapi.operations import throttles
 from iredapi.schemas.params import NoParams
+from iredapi.schemas.policies import Effective
 from iredapi.schemas.profiles import ThrottleProfile
-from iredapi.schemas.throttles import Effective, ThrottleEdit
+from iredapi.schemas.throttles import ThrottleEdit
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
 

@@ -142,7 +142,10 @@ async def update_users(call: Call[UsersEdit]) -> Response:
     errors=["NO_SUCH_ACCOUNT", "TOO_MANY_ATTEMPTS"],
 )
 async def verify_user_password(call: Call[Verification]) -> Response:
-    """Compare a plain password with a user's; a wrong one is 403 `INVALID_CREDENTIALS`."""
+    """Compare a plain password with a user's.
+
+    A wrong one is 403 `INVALID_CREDENTIALS`, and counts as a failed login of that user.
+    """
     await identity.verify(
         call.office, call.actor, call.target.mail, call.form.password, of_admin=False
     )

@@ -23,14 +23,16 @@ class Unreadable(str):
     __slots__ = ()
 
 
-def param(description: str, example: str = "", *, alias: str = "", required: bool = False) -> Any:
+def param(
+    description: str, example: str | None = None, *, alias: str = "", required: bool = False
+) -> Any:
     """Declare a parameter: absent unless sent, or required.
 
     ``example`` is a value as a client sends it; ``alias`` the wire name when it is not the field's
     name in camel case.
     """
     more: dict[str, Any] = {"description": description}
-    if example:
+    if example is not None:
         more["examples"] = [example]
     if alias:
         more["alias"] = alias

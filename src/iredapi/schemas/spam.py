@@ -11,16 +11,6 @@ from iredapi.schemas import fields
 from iredapi.schemas.params import Params, param
 
 
-class SpamPolicyFilter(Params):
-    """Which view of a policy."""
-
-    effective: fields.YesNo = param(
-        "`yes`: what applies in the end, and whose policy says so, field by field: the user's, the "
-        "domain's, the global one. `null` is what Amavisd's configuration file decides.",
-        "yes",
-    )
-
-
 class SpamPolicyEdit(Params):
     """Changes of a policy: what is not sent stays as it is, or inherited."""
 

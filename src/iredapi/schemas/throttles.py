@@ -6,14 +6,6 @@ from iredapi.schemas import fields
 from iredapi.schemas.params import Params, param
 
 
-class Effective(Params):
-    """What to show of a policy."""
-
-    effective: fields.YesNo = param(
-        "Show what holds for the account in the end, with whose setting decides.", "yes"
-    )
-
-
 class ThrottleEdit(Params):
     """A whole throttle setting: what is not sent is inherited."""
 

@@ -122,7 +122,14 @@ class Call(Generic[Form]):
 
     def _wired(self, skipped: Sequence[Any]) -> list[dict[str, str]]:
         names = type(self.form).wire_names()
-        return [{**item, "param": names.get(item["param"], item["param"])} for item in skipped]
+        return [
+            {
+                "param": names.get(item["param"], item["param"]),
+                "value": item["value"][:255],
+                "reason": item["reason"],
+            }
+            for item in skipped
+        ]
 
 
 Words = Mapping[str, type[StrEnum]]

@@ -21,7 +21,10 @@ PATHS: Final = {
     "new_mail": ("The new e-mail address, in the same domain.", "alice.new@example.com"),
     "account": ("`global`, a domain or an e-mail address.", "example.com"),
     "direction": (
-        "`inbound` is mail to the account, `outbound` what it sends after logging in.",
+        (
+            "`inbound`: mail to the account; `outbound`: what it sends after logging in; "
+            "`external`: mail without a login that claims to come from it (throttles only)."
+        ),
         "outbound",
     ),
     "kind": ("Which list.", "blacklist"),
@@ -41,7 +44,7 @@ class ParameterProblem(BaseModel):
 
 
 class Skipped(BaseModel):
-    """A well-formed value that was left out of a successful change."""
+    """A value that was left out of a successful change: not there, in use, or malformed."""
 
     param: str
     value: str
@@ -95,7 +98,7 @@ def describe(
         "summary": summary.rstrip("."),
         "description": rest,
         "operation_id": action.value.replace(".", "_") + _variant(method, path),
-        "responses": _responses(action, form, named, answer, errors),
+        "responses": _responses(action, form, named, answer, _ruled(method, words) + tuple(errors)),
         "openapi_extra": extra,
     }
 
@@ -160,6 +163,12 @@ def _body(form: type[Params]) -> dict[str, Any]:
         schema["required"] = required
     content = {"schema": schema}
     return {"required": bool(required), "content": {FORM: content, "application/json": content}}
+
+
+def _ruled(method: str, words: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the codes that every write, and every path with an enumeration, may answer."""
+    codes = () if method == "GET" else ("CHANGED_MEANWHILE",)
+    return (*codes, "NO_SUCH_OPERATION") if words else codes
 
 
 def _responses(

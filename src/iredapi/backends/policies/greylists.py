@@ -126,7 +126,9 @@ class SqlGreylists(IredapdStore):
         gone = await self._keep_only(table, table.c.domain, domains)
         await self.remove_domains(gone - set(domains))
 
-    async def save_derived(self, networks: Mapping[str, Collection[str]]) -> None:
+    async def save_derived(
+        self, networks: Mapping[str, Collection[str]], *, complete: Collection[str]
+    ) -> None:
         await self.hold(_DOMAINS)
         table = t.greylisting_whitelist_domain_spf
         rows = [
@@ -135,9 +137,11 @@ class SqlGreylists(IredapdStore):
             for network in sorted(found)
         ]
         await self.insert_missing(table, rows)
-        for domain, found in networks.items():
+        for domain in sorted(complete):
             mark = table.c.comment == derived_comment(domain)
-            await self._keep_only(table, table.c.sender, found, mark)
+            await self._keep_only(table, table.c.sender, networks[domain], mark)
+        # A network that moved from one of these domains to another was in the way above.
+        await self.insert_missing(table, rows)
 
     async def _delete(
         self,

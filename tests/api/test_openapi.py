@@ -1,0 +1,316 @@
+"""The OpenAPI document is valid, stable, complete, and true: its examples are sent and answered."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from iredapi.app import create_app
+from iredapi.errors import CODES
+from iredapi.settings import Settings
+from tests.clients import PASSWORD, Client, Service
+
+IDS = Path(__file__).parent / "operation_ids.txt"
+FORM = "application/x-www-form-urlencoded"
+
+
+@cache
+def document() -> dict[str, Any]:
+    made: dict[str, Any] = create_app(Settings(_env_file=None)).openapi()
+    return made
+
+
+@dataclass(frozen=True)
+class Operation:
+    method: str
+    path: str
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        found: dict[str, Any] = document()["paths"][self.path][self.method.lower()]
+        return found
+
+    @property
+    def tag(self) -> str:
+        return str(self.spec["tags"][0])
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """Every parameter but those of the path: name → schema with its description."""
+        if "requestBody" in self.spec:
+            schema = self.spec["requestBody"]["content"][FORM]["schema"]
+            found: dict[str, dict[str, Any]] = schema["properties"]
+            return found
+        return {
+            item["name"]: item["schema"] | {"description": item["description"]}
+            for item in self.spec.get("parameters", [])
+            if item["in"] == "query"
+        }
+
+    @property
+    def required(self) -> list[str]:
+        body = self.spec.get("requestBody")
+        return [] if body is None else body["content"][FORM]["schema"].get("required", [])
+
+    @property
+    def example_path(self) -> str:
+        examples = {
+            item["name"]: str(item["example"])
+            for item in self.spec.get("parameters", [])
+            if item["in"] == "path"
+        }
+        return re.sub(r"{(\w+)}", lambda found: examples[found[1]], self.path)
+
+
+OPERATIONS = [
+    Operation(method.upper(), path)
+    for path, verbs in document()["paths"].items()
+    for method in verbs
+]
+NAMES = [f"{op.method} {op.path}" for op in OPERATIONS]
+
+
+def schemas() -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from document()["components"]["schemas"].items()
+    for operation in OPERATIONS:
+        for name, schema in operation.parameters.items():
+            yield f"{operation} {name}", schema
+
+
+# The document ------------------------------------------------------------------------------------
+
+
+def test_it_is_openapi_3_1() -> None:
+    made = document()
+    assert made["openapi"].startswith("3.1.")
+    assert made["info"].keys() >= {"title", "version", "description"}
+    assert json.loads(json.dumps(made)) == made
+    for name, schema in schemas():
+        assert "$schema" not in schema, name
+        Draft202012Validator.check_schema(schema)
+    references = set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(made)))
+    for reference in references:
+        place: Any = made
+        for step in reference.removeprefix("#/").split("/"):
+            place = place[step]
+
+
+def test_operation_ids_are_unique_and_stable() -> None:
+    """Generated clients name their functions after them: a changed one breaks programs."""
+    ids = [operation.spec["operationId"] for operation in OPERATIONS]
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch("[a-z][a-z_]+", name) for name in ids)
+    now = sorted(f"{op.spec['operationId']} {op.method} {op.path}" for op in OPERATIONS)
+    listed = IDS.read_text(encoding="utf-8").splitlines()
+    assert [line for line in listed if line not in now] == [], "gone or changed: clients break"
+    assert now == listed, f"new: add them to {IDS.name}, sorted"
+
+
+def test_every_operation_is_described() -> None:
+    tags = {tag["name"] for tag in document()["tags"]}
+    for operation in OPERATIONS:
+        spec = operation.spec
+        assert len(spec["tags"]) == 1, operation
+        assert operation.tag in tags, operation
+        assert spec["summary"], operation
+        assert not spec["summary"].endswith("."), operation
+        if operation.tag != "Login":
+            assert "Who may call" in spec["description"], operation
+        named = set(re.findall(r"{(\w+)}", operation.path))
+        described = {item["name"] for item in spec.get("parameters", []) if item["in"] == "path"}
+        assert named == described, operation
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=NAMES)
+def test_every_parameter_is_described(operation: Operation) -> None:
+    for item in operation.spec.get("parameters", []):
+        assert item["description"].endswith((".", "`")), item
+        assert "example" in item or item["schema"].get("examples"), item
+    for name, schema in operation.parameters.items():
+        assert len(schema["description"]) > 5, name
+        assert schema["type"] in {"string", "integer", "boolean", "number"}, name
+        assert schema["examples"], name
+        for example in schema["examples"]:
+            Draft202012Validator(schema).validate(example)
+    if "requestBody" in operation.spec:
+        content = operation.spec["requestBody"]["content"]
+        assert content.keys() >= {FORM, "application/json"}
+        assert (
+            content[FORM]["schema"]["properties"].keys()
+            == content["application/json"]["schema"]["properties"].keys()
+        )
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=NAMES)
+def test_every_answer_is_described(operation: Operation) -> None:
+    responses = operation.spec["responses"]
+    assert "200" in responses
+    assert "422" not in responses, "the framework's own: never sent"
+    for status, response in responses.items():
+        schema = response["content"]["application/json"]["schema"]
+        assert schema, status
+        codes = re.findall(r"`([A-Z_0-9]+)`", response["description"])
+        if status != "200":
+            assert schema == {"$ref": "#/components/schemas/Failure"}
+            assert codes, status
+        for code in codes:
+            assert code in CODES
+            assert str(CODES[code].status) == status
+    expected = {"200", "403", "500", "503"} | ({"401"} if operation.tag != "Login" else set())
+    assert expected <= responses.keys()
+
+
+# Its examples, sent ------------------------------------------------------------------------------
+
+# What a parameter needs beside it to make sense.
+COMPANIONS = {
+    "primarymx": {"is_backupmx": "yes"},
+    "maxQuota": {"quotaUnit": "GB"},
+    "quotaUnit": {"maxQuota": "20"},
+    "query_dns_immediately": {"addDomains": "example.com"},
+}
+MAIL = "alice@example.com"
+
+
+class History:
+    """What must be there so that an operation's example succeeds."""
+
+    def __init__(self, service: Service, operation: Operation) -> None:
+        self._service = service
+        self._operation = operation
+        self._creates = operation.method == "POST" and re.fullmatch(
+            r"/api/(domain|admin|user|alias)/{\w+}", operation.path
+        )
+        self._noun = operation.path.split("/")[2]
+        if self._noun == "verify_password":
+            self._noun = operation.path.split("/")[3]
+        self.root: Client
+
+    async def begin(self) -> None:
+        """A server with what the examples speak of."""
+        self.root = root = await self._service.root()
+        if self._noun != "admin":
+            if not (self._creates and self._noun == "domain"):
+                await root.ok("POST", "domain/example.com")
+                await root.ok("POST", "user/bob@example.com", password=PASSWORD)
+                if self._noun not in {"user", "alias", "aliases"}:
+                    await root.ok("POST", f"user/{MAIL}", password=PASSWORD)
+            await root.ok("POST", "domain/elsewhere.org")
+        await self.again()
+
+    async def again(self) -> None:
+        """The same before each request: what was made is removed, what was removed is made."""
+        path = self._operation.example_path.removeprefix("/api/")
+        if self._creates:
+            await self.root.call("DELETE", path)
+        elif self._noun in {"user", "alias", "admin"}:
+            await self.root.call("DELETE", f"{self._noun}/alice.new@example.com")
+            # An alias account has no password: the parameter is unknown there, and ignored.
+            await self.root.call("POST", f"{self._noun}/{MAIL}", data={"password": PASSWORD})
+        elif self._noun == "domain" and self._operation.method == "DELETE":
+            await self.root.call("POST", "domain/example.com")
+
+
+def validate(operation: Operation, response: httpx.Response) -> dict[str, Any]:
+    """The answer is one of those that the document has, of the form that it says."""
+    assert response.headers["content-type"] == "application/json"
+    described = operation.spec["responses"]
+    assert str(response.status_code) in described, (response.status_code, response.text)
+    schema = described[str(response.status_code)]["content"]["application/json"]["schema"]
+    whole = {**schema, "components": document()["components"]}
+    Draft202012Validator(whole).validate(response.json())
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+@pytest.mark.stores("sqlite")
+@pytest.mark.parametrize("operation", OPERATIONS, ids=NAMES)
+async def test_lesson_50_every_example_is_answered_as_documented(
+    service: Service, operation: Operation
+) -> None:
+    """Each parameter with its example: alone, as a form and as JSON in turn."""
+    history = History(service, operation)
+    await history.begin()
+    carriers = itertools.cycle(["data", "json"] if operation.method != "GET" else ["params"])
+    base: dict[str, Any] = {
+        name: operation.parameters[name]["examples"][0] for name in operation.required
+    }
+    if history._creates and "password" in operation.parameters:
+        base = {"password": PASSWORD}
+    if operation.path == "/api/login":
+        base = {"username": "root@admins.test", "password": PASSWORD}
+    cases: list[dict[str, Any]] = [base]
+    for name, schema in operation.parameters.items():
+        if name in base:
+            continue
+        form = {**base, **COMPANIONS.get(name, {}), name: schema["examples"][0]}
+        if name == "password_hash":
+            form.pop("password", None)
+        cases.append(form)
+    for form in cases:
+        await history.again()
+        response = await history.root.http.request(
+            operation.method,
+            operation.example_path.removeprefix("/api/"),
+            **{next(carriers): form},  # type: ignore[arg-type]
+        )
+        answer = validate(operation, response)
+        assert (response.status_code, answer["_success"]) == (200, True), (form, answer)
+        if operation.path == "/api/logout":
+            await history.root.login()
+
+
+@pytest.mark.stores("sqlite")
+@pytest.mark.parametrize("operation", OPERATIONS, ids=NAMES)
+async def test_every_refusal_is_as_documented(service: Service, operation: Operation) -> None:
+    """Nobody, nonsense in a parameter, nonsense in the path, nothing there, too much."""
+    history = History(service, operation)
+    await history.begin()
+    path = operation.example_path.removeprefix("/api/")
+    stranger = service.client()
+    if operation.tag != "Login":
+        response = await stranger.http.request(operation.method, path)
+        assert validate(operation, response)["_msg"] == "LOGIN_REQUIRED"
+        other = await service.admin_of(mail="nobody@admins.test")
+        response = await other.http.request(operation.method, path)
+        if "{" in operation.path:
+            assert validate(operation, response)["_msg"] == "PERMISSION_DENIED"
+        else:
+            assert response.status_code in {200, 403}
+    if operation.parameters:
+        nonsense = dict.fromkeys(operation.parameters, "\x00nonsense\n")
+        kind = "params" if operation.method == "GET" else "json"
+        response = await history.root.http.request(operation.method, path, **{kind: nonsense})  # type: ignore[arg-type]
+        validate(operation, response)
+        # Any text may be a password, and addresses of these lists are dropped when they are none.
+        if not operation.path.startswith(("/api/verify_password", "/api/wblist")):
+            assert response.status_code == 400
+        if operation.method != "GET":
+            response = await history.root.http.request(
+                operation.method, path, content=b"{", headers={"Content-Type": "application/json"}
+            )
+            assert validate(operation, response)["_msg"] == "INVALID_REQUEST"
+            response = await history.root.http.request(
+                operation.method, path, content=b"x" * 9_000_000
+            )
+            assert validate(operation, response)["_msg"] == "REQUEST_TOO_LARGE"
+    if "{" in operation.path:
+        wrong = re.sub(r"{(\w+)}", "@@", operation.path).removeprefix("/api/")
+        response = await history.root.http.request(operation.method, wrong)
+        validate(operation, response)
+        assert response.status_code in {400, 404}
+        absent = path.replace("example.com", "example.net")
+        response = await history.root.http.request(
+            operation.method, absent, data={"password": PASSWORD}
+        )
+        validate(operation, response)
