@@ -32,7 +32,8 @@ from iredapi.web import clients, docs, envelope
 from iredapi.web.middleware import API, Door, PathNormaliser, RequestContext
 
 _DESCRIPTION = """\
-Provision mail domains, admins, users and aliases on an iRedMail server.
+Provision mail domains, admins, users and aliases on an iRedMail server, and decide what Amavisd and
+iRedAPD do with their mail.
 
 Log in first: the session cookie of `POST /api/login` goes with all other requests. Parameters may
 be sent as a form, as multipart, as a JSON object or in the query. An absent parameter is left

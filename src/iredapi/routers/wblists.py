@@ -43,7 +43,8 @@ async def add_to_wblist(call: Call[WblistEdit]) -> Response:
     is still greylisted**: greylisting has whitelists of its own. IPv6 networks, and IPv4 networks
     larger than /8, are stored but have no effect; a network of one address is stored as that
     address. The null sender is never looked up. Sub-domains are not in `@example.com` but in
-    `@.example.com`.
+    `@.example.com`. Mail to or from `user+x@example.com` is looked up as `user@example.com`. In
+    outbound lists IP addresses have no effect.
     """
     return await call.write(wblists.add, call.target.whom, *_list(call), _addresses(call))
 
