@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,13 @@ def login(api: ApiProcess, username: str, password: str) -> Iterator[httpx.Clien
         yield client
 
 
-def in_process(*arguments: str) -> Result:
+def in_process(*arguments: str, typed: str = "") -> Result:
     """Run a command that ends soon, without the second that Python needs to start.
 
     In a thread of its own, because it may have an event loop of its own.
     """
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(CliRunner().invoke, app, list(arguments)).result(timeout=60)
+        return pool.submit(CliRunner().invoke, app, list(arguments), typed).result(timeout=60)
 
 
 # serve -------------------------------------------------------------------------------------------
@@ -65,6 +65,7 @@ def in_process(*arguments: str) -> Result:
 def test_embedded_default(tmp_path: Path) -> None:
     """No configuration at all; the second start keeps the data and shows no password."""
     with running({}, directory=tmp_path) as api:
+        assert api.address.startswith("http://127.0.0.1:")
         assert f"API documentation: {api.address}/docs" in api.output
         admin = re.search(r"First admin: (\S+)", api.output)
         password = re.search(r"shown only this once: (\S+)", api.output)
@@ -88,45 +89,49 @@ def test_embedded_default(tmp_path: Path) -> None:
         assert "shown only this once" not in api.output
         with login(api, admin[1], secret) as client:
             assert client.get("user/u@ex.com").json()["_data"]["username"] == "u@ex.com"
+            os.kill(api.pid, signal.SIGTERM)
+            deadline = time.monotonic() + 20
+            with pytest.raises(httpx.TransportError):
+                while time.monotonic() < deadline:
+                    client.get("domains")
+                    time.sleep(0.05)
 
 
-def test_settings_are_used(tmp_path: Path) -> None:
+CANARY = "C4nary-Secret"
+
+
+@pytest.fixture(scope="module")
+def chief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    """A talkative server with settings of its own."""
+    directory = tmp_path_factory.mktemp("chief")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     given = {
         "IREDAPI_PORT": str(port),
-        "IREDAPI_DATA_DIR": str(tmp_path / "elsewhere" / "deep"),
+        "IREDAPI_DATA_DIR": str(directory / "elsewhere" / "deep"),
         "IREDAPI_ADMIN": "chief@corp.test",
-        "IREDAPI_ADMIN_PASSWORD": "Giv3n-Password",
+        "IREDAPI_ADMIN_PASSWORD": CANARY,
+        "IREDAPI_LOG_LEVEL": "DEBUG",
     }
-    with running(given, directory=tmp_path) as api:
+    with running(given, directory=directory) as api:
         assert api.address == f"http://127.0.0.1:{port}"
-        assert "chief@corp.test" in api.output
-        assert "Giv3n-Password" not in api.output
-        with login(api, "chief@corp.test", "Giv3n-Password"):
-            pass
-    assert (tmp_path / "elsewhere" / "deep" / "vmail.db").is_file()
-    assert not (tmp_path / "data").exists()
+        yield api
 
 
-def test_options_win_over_the_environment(tmp_path: Path) -> None:
-    given = {"IREDAPI_PORT": "1", "IREDAPI_HOST": "192.0.2.1"}
-    with running(
-        given, arguments=("--port", "0", "--host", "127.0.0.1"), directory=tmp_path
-    ) as api:
-        assert post(api, "logout") == {"_success": True}
+def test_settings_are_used(chief: ApiProcess) -> None:
+    assert "chief@corp.test" in chief.output
+    with login(chief, "chief@corp.test", CANARY) as client:
+        assert client.get("domains").status_code == 200
+    assert (chief.directory / "elsewhere" / "deep" / "vmail.db").is_file()
+    assert not (chief.directory / "data").exists()
 
 
-def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
-    with running({}, directory=tmp_path) as api:
-        assert api.address.startswith("http://127.0.0.1:")
-
-
-def test_port_in_use(tmp_path: Path) -> None:
+def test_port_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        done = iredapi("serve", given={"IREDAPI_PORT": str(port)}, cwd=tmp_path)
-    assert done.returncode == 2
+        done = in_process("serve", "--port", str(port))
+    assert done.exit_code == 2
     assert f"port {port}" in done.stderr
     assert "in use" in done.stderr
     assert "Traceback" not in done.stderr
@@ -157,7 +162,7 @@ def test_port_in_use(tmp_path: Path) -> None:
         ({"IREDAPI_DATA_DIR": "/proc/nothing"}, ["IREDAPI_DATA_DIR"]),
         ({"IREDAPI_VMAIL_URL": "sqlite:////nowhere/s3cret/vmail.db"}, ["IREDAPI_VMAIL_URL"]),
     ],
-    ids=lambda value: next(iter(value.items())) if isinstance(value, dict) else "",
+    ids=lambda value: "=".join(*value.items()) if isinstance(value, dict) else "",
 )
 def test_wrong_settings_are_named(
     given: dict[str, str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -176,93 +181,75 @@ def test_wrong_settings_are_named(
     assert "listens on" not in done.stdout
 
 
-def test_env_file(tmp_path: Path) -> None:
+def test_env_file_and_options(tmp_path: Path) -> None:
+    """Options win over the environment, that over the file."""
     env = tmp_path / "my.env"
     env.write_text(
         f"# comment\nIREDAPI_DATA_DIR={tmp_path / 'fromfile'}\nIREDAPI_ADMIN='file@corp.test'\n"
-        'IREDAPI_ADMIN_PASSWORD="Fil3 Password-$x"\nIREDAPI_PORT=1\n'
+        'IREDAPI_ADMIN_PASSWORD="Fil3 Password-$x"\nIREDAPI_PORT=1\nIREDAPI_WORKERS=2\n'
     )
+    given = {"IREDAPI_PORT": "2", "IREDAPI_HOST": "192.0.2.1", "IREDAPI_WORKERS": "1"}
+    words = ("--env-file", str(env), "--port", "0", "--host", "127.0.0.1")
     with (
-        running({}, arguments=("--env-file", str(env)), directory=tmp_path) as api,
+        running(given, arguments=words, directory=tmp_path) as api,
         login(api, "file@corp.test", "Fil3 Password-$x") as client,
     ):
         assert client.get("domains").status_code == 200
-    missing = iredapi("serve", "--env-file", str(tmp_path / "none"), cwd=tmp_path)
-    assert missing.returncode == 2
+    assert (tmp_path / "fromfile" / "vmail.db").is_file()
+    missing = in_process("serve", "--env-file", str(tmp_path / "none"))
+    assert missing.exit_code == 2
     assert "no such file" in missing.stderr
 
 
-def test_signals_end_it(tmp_path: Path) -> None:
-    with running({}, directory=tmp_path) as api:
-        os.kill(api.pid, signal.SIGTERM)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                httpx.get(f"{api.address}/api/", trust_env=False)
-            except httpx.TransportError:
-                break
-            time.sleep(0.05)
-        else:
-            pytest.fail("it still answers")
-
-
-def test_lesson_35_output_of_a_talkative_server(tmp_path: Path) -> None:
+def test_lesson_35_output_of_a_talkative_server(chief: ApiProcess) -> None:
     """Credentials in queries, bodies and headers are in no line that the process prints."""
-    canary = "C4nary-Secret"
-    given = {
-        "IREDAPI_LOG_LEVEL": "DEBUG",
-        "IREDAPI_ADMIN": "chief@corp.test",
-        "IREDAPI_ADMIN_PASSWORD": canary,
-    }
-    with running(given, directory=tmp_path) as api:
-        base = f"{api.address}/api/"
-        with httpx.Client(base_url=base, timeout=60, trust_env=False) as client:
-            good = {"username": "chief@corp.test", "password": canary}
-            assert client.post("login", params=good).json()["_success"]
-            assert client.post("domain/ex.com").json()["_success"]
-            assert client.post("user/u@ex.com", params={"password": canary}).json()["_success"]
-            client.put("user/u@ex.com", json={"password": canary + "-2"})
-            client.put("user/u@ex.com", content=b'{"password": "' + canary.encode())
-            client.get("nothing", params=good, headers={"Authorization": f"Bearer {canary}"})
-            client.post("login", data=good | {"password": canary + "x"})
-            session = client.cookies["iredapi_session"]
-        with socket.create_connection(("127.0.0.1", int(api.address.rpartition(":")[2]))) as raw:
-            raw.sendall(
-                f"GET /api/x?password={canary} HTTP/1.1\r\nbroken {canary}\r\n\r\n".encode()
-            )
-            raw.settimeout(10)
-            answer = raw.recv(4096)
-        assert canary.encode() not in answer
-        time.sleep(0.2)
-        output = api.output
+    good = {"username": "chief@corp.test", "password": CANARY}
+    with httpx.Client(base_url=f"{chief.address}/api/", timeout=60, trust_env=False) as client:
+        assert client.post("login", params=good).json()["_success"]
+        assert client.post("domain/ex.com").json()["_success"]
+        assert client.post("user/u@ex.com", params={"password": CANARY}).json()["_success"]
+        client.put("user/u@ex.com", json={"password": CANARY + "-2"})
+        client.put("user/u@ex.com", content=b'{"password": "' + CANARY.encode())
+        client.get("nothing", params=good, headers={"Authorization": f"Bearer {CANARY}"})
+        client.post("login", data=good | {"password": CANARY + "x"})
+        session = client.cookies["iredapi_session"]
+    with socket.create_connection(("127.0.0.1", port_of(chief))) as raw:
+        raw.sendall(f"GET /api/x?password={CANARY} HTTP/1.1\r\nbroken {CANARY}\r\n\r\n".encode())
+        raw.settimeout(10)
+        answer = raw.recv(4096)
+    assert CANARY.encode() not in answer
+    time.sleep(0.2)
+    output = chief.output
     assert '"request"' in output
-    assert canary not in output
+    assert CANARY not in output
     assert session not in output
     assert "{SSHA512}" not in output
 
 
-def test_hostile_requests_on_the_socket(tmp_path: Path) -> None:
+def port_of(api: ApiProcess) -> int:
+    return int(api.address.rpartition(":")[2])
+
+
+def test_hostile_requests_on_the_socket(chief: ApiProcess) -> None:
     """The server below us answers on its own when HTTP itself is broken; it stays up."""
-    with running({}, directory=tmp_path) as api:
-        port = int(api.address.rpartition(":")[2])
-        for request in (
-            b"\x00\x01\x02\r\n\r\n",
-            b"GET / HTTP/9.9\r\n\r\n",
-            b"GET /api/domains HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-            b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab",
-            b"POST /api/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-            b"GET /" + b"x" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"GET /api/domains HTTP/1.1\r\nHost: x\r\nCookie: " + b"x" * 200_000 + b"\r\n\r\n",
+    for request in (
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /api/domains HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab",
+        b"POST /api/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /" + b"x" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /api/domains HTTP/1.1\r\nHost: x\r\nCookie: " + b"x" * 200_000 + b"\r\n\r\n",
+    ):
+        with (
+            socket.create_connection(("127.0.0.1", port_of(chief)), timeout=10) as raw,
+            suppress(OSError),
         ):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
-                try:
-                    raw.sendall(request)
-                    raw.shutdown(socket.SHUT_WR)
-                    raw.recv(4096)
-                except OSError:
-                    pass
-        assert post(api, "logout") == {"_success": True}
-        assert "Traceback" not in api.output
+            raw.sendall(request)
+            raw.shutdown(socket.SHUT_WR)
+            raw.recv(4096)
+    assert post(chief, "logout") == {"_success": True}
+    assert "Traceback" not in chief.output
 
 
 @pytest.mark.stores("postgresql", "mariadb")
@@ -274,7 +261,7 @@ async def test_login_is_valid_on_every_worker(store: Store, api: ApiProcess) -> 
         for _ in range(2):
             for _ in range(20):
                 # A connection each, so that both workers are asked.
-                async with httpx.AsyncClient(trust_env=False, cookies=cookies) as other:
+                async with httpx.AsyncClient(verify=False, cookies=cookies) as other:  # noqa: S501
                     answers.append((await other.get(f"{api.address}/api/domains")).status_code)
             client.post("logout")
     assert answers == [200] * 20 + [401] * 20
@@ -332,9 +319,16 @@ def test_admin_create_and_password(tmp_path: Path) -> None:
         (("create",), "", "mail"),
     ],
 )
-def test_admin_errors(arguments: tuple[str, ...], typed: str, word: str, tmp_path: Path) -> None:
-    done = iredapi("admin", *arguments, cwd=tmp_path, typed=typed)
-    assert done.returncode in {1, 2}
+def test_admin_errors(
+    arguments: tuple[str, ...],
+    typed: str,
+    word: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = in_process("admin", *arguments, typed=typed)
+    assert done.exit_code in {1, 2}
     assert word in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
     assert PASSWORD not in done.stderr
@@ -401,8 +395,8 @@ async def test_init_from_iredadmin(store: Store, tmp_path: Path) -> None:
         assert str(make_url(url).password) not in done.stdout + done.stderr
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
     text = env.read_text()
-    again = iredapi(*words, cwd=tmp_path)
-    assert (again.returncode, "--force" in again.stderr) == (2, True)
+    again = in_process(*words)
+    assert (again.exit_code, "--force" in again.stderr) == (2, True)
     assert env.read_text() == text
 
     await add_root(store)
@@ -451,11 +445,11 @@ def test_init_refuses_what_is_no_settings_file(
 async def test_init_by_options(tmp_path: Path) -> None:
     env = tmp_path / "iredapi.env"
     url = f"sqlite:///{tmp_path / 'vmail.db'}"
-    done = iredapi("init", "--vmail-url", url, "--output", str(env), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = in_process("init", "--vmail-url", url, "--output", str(env))
+    assert done.exit_code == 0, done.stderr
     assert url in env.read_text()
-    nothing = iredapi("init", "--output", str(tmp_path / "other"), cwd=tmp_path)
-    assert nothing.returncode == 2
+    nothing = in_process("init", "--output", str(tmp_path / "other"))
+    assert nothing.exit_code == 2
     assert "--from-iredadmin" in nothing.stderr
 
 

@@ -21,6 +21,7 @@ from tests.servers.store import Store
 
 Answer = dict[str, Any]
 Send = Callable[..., Answer]
+Client = Callable[[str, str, Path], Send]
 """``send(method, path, *words)``: words are "name=value" as they stand after ``-d``."""
 
 VARIANTS = [
@@ -74,17 +75,34 @@ def python_requests(base: str, slash: str, cookies: Path) -> Send:
     return send
 
 
+@pytest.mark.stores("sqlite")
 @pytest.mark.parametrize("client", [curl, python_requests])
 @pytest.mark.parametrize("mount, slash", VARIANTS)
 async def test_published_examples(
-    store: Store,
-    api: ApiProcess,
-    tmp_path: Path,
-    client: Callable[[str, str, Path], Send],
-    mount: str,
-    slash: str,
+    store: Store, api: ApiProcess, tmp_path: Path, client: Client, mount: str, slash: str
 ) -> None:
-    raw = client(f"{api.address}{mount}", slash, tmp_path / "cookies")
+    await work_through(store, client(f"{api.address}{mount}", slash, tmp_path / "cookies"), client)
+    assert "iredapi_session" in (tmp_path / "cookies").read_text()
+
+
+@pytest.mark.stores("postgresql", "mariadb")
+@pytest.mark.parametrize(
+    "client, mount, slash",
+    [
+        pytest.param(curl, "/iredadmin/api", "", id="curl"),
+        pytest.param(curl, "/api", "/", id="curl-slash"),
+        pytest.param(python_requests, "/api", "", id="requests"),
+        pytest.param(python_requests, "/iredadmin/api", "/", id="requests-slash"),
+    ],
+)
+async def test_published_examples_on_servers(
+    store: Store, api: ApiProcess, tmp_path: Path, client: Client, mount: str, slash: str
+) -> None:
+    await work_through(store, client(f"{api.address}{mount}", slash, tmp_path / "cookies"), client)
+
+
+async def work_through(store: Store, raw: Send, client: Client) -> None:
+    """All the examples, in one history."""
 
     def send(method: str, path: str, *words: str, more: tuple[str, ...] = ()) -> Any:
         answer = raw(method, path, *words, more=more)
@@ -93,7 +111,6 @@ async def test_published_examples(
 
     # 1: the login, and a cookie that a later process reads from the file.
     send("POST", "/login", f"username={ROOT}", f"password={PASSWORD}")
-    assert "iredapi_session" in (tmp_path / "cookies").read_text()
 
     # 2, 3: domains.
     send("POST", "/domain/example.com", "cn=ABC Inc.", "quota=20480")

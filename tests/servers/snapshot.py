@@ -29,6 +29,7 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "maillists": ("address",),
     "maillist_owners": ("address", "owner"),
     "sender_relayhost": ("account",),
+    "domain_ownership": ("admin", "domain", "alias_domain"),
 }
 """Tables whose ``id`` nobody refers to: what their rows are recognised by."""
 MOMENTS: Final = frozenset({"created", "modified", "expired", "passwordlastchange", "timestamp"})

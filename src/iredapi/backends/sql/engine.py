@@ -25,7 +25,11 @@ from iredapi.errors import NotSupported, ServerDown
 
 ORDER: Final = ("vmail", "amavisd", "iredapd", "iredadmin")
 """The order in which databases are locked, and the reverse of that of commits."""
-SQLITE_BUSY_MS: Final = 30_000
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA busy_timeout=30000",  # milliseconds, for writers in other processes
+    "PRAGMA foreign_keys=ON",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,8 @@ def _prepare_sqlite(engine: AsyncEngine, *, writing: bool) -> None:
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", f"busy_timeout={SQLITE_BUSY_MS}", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
+        for statement in _PRAGMAS:
+            cursor.execute(statement)
         cursor.close()
 
     if writing:
