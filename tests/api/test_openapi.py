@@ -132,7 +132,12 @@ def test_every_operation_is_described() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=NAMES)
-def test_every_parameter_is_described(operation: Operation) -> None:
+def test_parameters_and_answers_are_described(operation: Operation) -> None:
+    described_parameters(operation)
+    described_answers(operation)
+
+
+def described_parameters(operation: Operation) -> None:
     for item in operation.spec.get("parameters", []):
         assert item["description"].endswith((".", "`")), item
         assert "example" in item or item["schema"].get("examples"), item
@@ -151,8 +156,7 @@ def test_every_parameter_is_described(operation: Operation) -> None:
         )
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=NAMES)
-def test_every_answer_is_described(operation: Operation) -> None:
+def described_answers(operation: Operation) -> None:
     responses = operation.spec["responses"]
     assert "200" in responses
     assert "422" not in responses, "the framework's own: never sent"
@@ -235,12 +239,16 @@ def validate(operation: Operation, response: httpx.Response) -> dict[str, Any]:
 
 @pytest.mark.stores("sqlite")
 @pytest.mark.parametrize("operation", OPERATIONS, ids=NAMES)
-async def test_lesson_50_every_example_is_answered_as_documented(
-    service: Service, operation: Operation
-) -> None:
-    """Each parameter with its example: alone, as a form and as JSON in turn."""
+async def test_lesson_50_answers_are_as_documented(service: Service, operation: Operation) -> None:
     history = History(service, operation)
     await history.begin()
+    await examples(history, operation)
+    await history.again()
+    await refusals(service, history, operation)
+
+
+async def examples(history: History, operation: Operation) -> None:
+    """Each parameter with its example: alone, as a form and as JSON in turn."""
     carriers = itertools.cycle(["data", "json"] if operation.method != "GET" else ["params"])
     base: dict[str, Any] = {
         name: operation.parameters[name]["examples"][0] for name in operation.required
@@ -270,12 +278,8 @@ async def test_lesson_50_every_example_is_answered_as_documented(
             await history.root.login()
 
 
-@pytest.mark.stores("sqlite")
-@pytest.mark.parametrize("operation", OPERATIONS, ids=NAMES)
-async def test_every_refusal_is_as_documented(service: Service, operation: Operation) -> None:
+async def refusals(service: Service, history: History, operation: Operation) -> None:
     """Nobody, nonsense in a parameter, nonsense in the path, nothing there, too much."""
-    history = History(service, operation)
-    await history.begin()
     path = operation.example_path.removeprefix("/api/")
     stranger = service.client()
     if operation.tag != "Login":

@@ -561,9 +561,8 @@ async def test_lesson_28_malformed_hashes_open_nothing(
         assert status == 403
 
 
-@pytest.mark.parametrize(
-    "username",
-    [
+async def test_lesson_18_hostile_names(service: Service, root: Client) -> None:
+    for username in (
         "*)(mail=*",
         "\\2a",
         "a)(|(x=*",
@@ -574,26 +573,24 @@ async def test_lesson_28_malformed_hashes_open_nothing(
         "root@admins.test\0",
         "root@admins.test;",
         "*@admins.test",
-    ],
-)
-async def test_lesson_18_hostile_names(service: Service, root: Client, username: str) -> None:
-    status, code, _ = await service.client().refused(
-        "POST", "login", username=username, password=PASSWORD
-    )
-    assert (status, code) in {
-        (400, "INVALID_USERNAME"),
-        (400, "INVALID_TEXT"),
-        (401, "INVALID_CREDENTIALS"),
-    }
-    for path in ("user", "admin", "alias", "verify_password/user"):
-        request = root.http.build_request(
-            "GET" if "/" not in path else "POST", "x", data={"password": "x"}
+    ):
+        status, code, _ = await service.client().refused(
+            "POST", "login", username=username, password=PASSWORD
         )
-        raw = "".join(f"%{byte:02X}" for byte in username.encode())
-        request.url = request.url.copy_with(raw_path=f"/api/{path}/{raw}".encode())
-        response = await root.http.send(request)
-        assert response.status_code in {400, 404}
-        assert "SELECT" not in response.text
+        assert (status, code) in {
+            (400, "INVALID_USERNAME"),
+            (400, "INVALID_TEXT"),
+            (401, "INVALID_CREDENTIALS"),
+        }
+        for path in ("user", "admin", "alias", "verify_password/user"):
+            request = root.http.build_request(
+                "GET" if "/" not in path else "POST", "x", data={"password": "x"}
+            )
+            raw = "".join(f"%{byte:02X}" for byte in username.encode())
+            request.url = request.url.copy_with(raw_path=f"/api/{path}/{raw}".encode())
+            response = await root.http.send(request)
+            assert response.status_code in {400, 404}
+            assert "SELECT" not in response.text
 
 
 @pytest.mark.parametrize("length", [64, 72, 73, 200, 1024])
