@@ -33,6 +33,8 @@ async def open_state(settings: Settings) -> State:
 async def check(databases: Databases, settings: Settings) -> None:
     """Compare what the databases have with what we cannot do without."""
     for name, database in databases.by_name.items():
+        if database.file is not None and not database.file.is_file():
+            raise ConfigurationError(f"IREDAPI_{name.upper()}_URL: {database.file}: no such file")
         try:
             schema = await database.schema()
         except ServerDown:

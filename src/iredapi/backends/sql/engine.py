@@ -109,10 +109,15 @@ class Database:
 
     def make_file(self) -> None:
         """Make an SQLite file that is not there yet readable by its owner only: it holds hashes."""
-        path = self._writer.url.database
-        if self.sqlite and path and not Path(path).exists():
+        if self.file is not None and not self.file.exists():
             # Never touch one that exists: closing it would drop SQLite's locks on it.
-            Path(path).touch(mode=0o600, exist_ok=False)
+            self.file.touch(mode=0o600, exist_ok=False)
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database."""
+        path = self._writer.url.database
+        return Path(path) if self.sqlite and path else None
 
     async def schema(self) -> Schema:
         """Return what the live database has; read once. Raises ServerDown when it is away."""
