@@ -25,8 +25,8 @@ MAX_VOID: Final = 2
 MAX_EXCHANGERS: Final = 10
 MAX_NETWORKS: Final = 1000
 """Most networks of one domain: a hostile record must not fill the table."""
-MAX_TERMS: Final = 200
-"""Most words of one record, for the same reason: they are all parsed in one go."""
+MAX_TERMS: Final = MAX_NETWORKS
+"""Most words of one record that are looked at: they are all parsed in one go."""
 NOTHING: Final = "NO_DNS_RECORDS"
 LIMIT: Final = "SPF_LIMIT"
 INVALID: Final = "SPF_INVALID"
@@ -80,6 +80,8 @@ class _Term:
 class _Record:
     terms: tuple[_Term, ...]
     redirect: str
+    cut: bool = False
+    """Whether the record has more words than are looked at."""
 
 
 class _StopError(Exception):
@@ -123,6 +125,8 @@ class _Walk:
                 self._count()
             if term.passes and "%" not in term.value:
                 yield from self._mechanism(term, domain)
+        if record.cut:
+            raise _StopError(LIMIT)
         if record.redirect:
             self._count()
             if "%" not in record.redirect:
@@ -197,9 +201,7 @@ def _parsed(text: str) -> _Record:
     terms: list[_Term] = []
     redirect = ""
     words = text.split(" ", MAX_TERMS + 1)[1:]
-    if len(words) > MAX_TERMS:
-        raise _StopError(LIMIT)
-    for word in words:
+    for word in words[:MAX_TERMS]:
         if not word:
             continue
         if modifier := _MODIFIER.fullmatch(word):
@@ -207,7 +209,8 @@ def _parsed(text: str) -> _Record:
                 redirect = modifier[2]
             continue
         terms.append(_term(word))
-    return _Record(tuple(terms), "" if any(t.name == "all" for t in terms) else redirect)
+    redirect = "" if any(t.name == "all" for t in terms) else redirect
+    return _Record(tuple(terms), redirect, cut=len(words) > MAX_TERMS)
 
 
 def _term(word: str) -> _Term:
