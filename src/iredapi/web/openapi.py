@@ -158,11 +158,19 @@ def _query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 def _body(form: type[Params]) -> dict[str, Any]:
     required = form.model_json_schema(by_alias=True).get("required", [])
-    schema: dict[str, Any] = {"type": "object", "properties": dict(_properties(form))}
+    properties = _properties(form)
+    schema: dict[str, Any] = {"type": "object", "properties": dict(properties)}
     if required:
         schema["required"] = required
-    content = {"schema": schema}
-    return {"required": bool(required), "content": {FORM: content, "application/json": content}}
+    # Of examples for all parameters at once some exclude each other: JSON begins with what must be.
+    first = {name: detail["examples"][0] for name, detail in properties if name in required}
+    return {
+        "required": bool(required),
+        "content": {
+            FORM: {"schema": schema},
+            "application/json": {"schema": schema, "example": first},
+        },
+    }
 
 
 def _ruled(method: str, words: Mapping[str, Any]) -> tuple[str, ...]:
