@@ -9,7 +9,7 @@ from typing import Any
 from iredapi.backends.protocols import Domains
 from iredapi.domain import settings_text
 from iredapi.domain.passwords import PasswordPolicy, looks_hashed, violations
-from iredapi.errors import ApiError, Problem, problem
+from iredapi.errors import CODES, ApiError, Problem, problem
 from iredapi.hashing import PasswordHasher
 
 
@@ -53,4 +53,6 @@ class Passwords:
 
 
 def _refused(codes: list[str]) -> ApiError:
-    return ApiError(",".join(codes), errors=[Problem("password", code) for code in codes])
+    return ApiError(
+        ",".join(codes), errors=[Problem("password", code, CODES[code].meaning) for code in codes]
+    )
