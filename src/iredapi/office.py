@@ -12,22 +12,22 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import structlog
-from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError
 
 from iredapi import opening
 from iredapi.audit import Event
 from iredapi.backends.dns import SenderDns
-from iredapi.backends.loader import make_databases, make_unit
+from iredapi.backends.loader import Storage, Work, make_databases, make_storage
 from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
-from iredapi.backends.sql.engine import Connections, Databases
-from iredapi.backends.sql.errors import is_transient, translated
+from iredapi.backends.protocols import Later
+from iredapi.backends.sql.engine import Databases
+from iredapi.backends.sql.errors import translated
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.passwords import PasswordPolicy
@@ -39,7 +39,7 @@ from iredapi.operations.passwords import Passwords
 from iredapi.rules import password_policy, rules
 from iredapi.settings import Settings
 from iredapi.state.database import State
-from iredapi.unit import Later, Rules, Unit
+from iredapi.unit import Rules, Unit
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -70,12 +70,12 @@ class Office:
     """One process's resources. Open it with ``async with Office.open(settings) as office``."""
 
     def __init__(
-        self, settings: Settings, databases: Databases, quota_table: Table, state: State
+        self, settings: Settings, databases: Databases, state: State, storage: Storage
     ) -> None:
         self.settings = settings
         self.databases = databases
         self.state = state
-        self._quota_table = quota_table
+        self.storage = storage
         self._rules = rules(settings)
         self.hasher = PasswordHasher(
             settings.password_scheme, max_workers=settings.password_workers
@@ -90,20 +90,19 @@ class Office:
     async def open(cls, settings: Settings) -> AsyncIterator[Self]:
         """Open databases and state; in the embedded default make what is missing."""
         opening.make_data_dir(settings)
-        databases, quota_table = make_databases(settings)
-        try:
+        async with AsyncExitStack() as opened:
+            databases = make_databases(settings)
+            opened.push_async_callback(databases.close)
             if settings.embedded:
                 await opening.create_tables(databases)
             await opening.check(databases, settings)
             state = await opening.open_state(settings)
-            office = cls(settings, databases, quota_table, state)
-            try:
-                yield office
-            finally:
-                office.hasher.close()
-                await state.close()
-        finally:
-            await databases.close()
+            opened.push_async_callback(state.close)
+            storage = make_storage(settings, databases)
+            opened.push_async_callback(storage.close)
+            office = cls(settings, databases, state, storage)
+            opened.callback(office.hasher.close)
+            yield office
 
     # -- units -------------------------------------------------------------------------------------
 
@@ -116,15 +115,15 @@ class Office:
     ) -> Result:
         """Run an operation that changes nothing."""
         for attempt in range(TRIES):
-            connections = await self.databases.open(writing=False)
+            work = await self.storage.open(writing=False)
             try:
-                unit = await make_unit(connections, self._quota_table, actor, self._rules)
+                unit = await work.unit(actor, self._rules)
                 return await operation(unit, *args, **kwargs)
-            except DBAPIError as error:
-                if not is_transient(error) or attempt == TRIES - 1:
-                    raise translated(error) from error
+            except self.storage.errors as error:
+                if not self.storage.is_transient(error) or attempt == TRIES - 1:
+                    raise self.storage.translated(error) from error
             finally:
-                await _finish(connections.close())
+                await _finish(work.close())
             await asyncio.sleep(_backoff(attempt))
         raise AssertionError("unreachable")
 
@@ -137,27 +136,29 @@ class Office:
     ) -> Done:
         """Run an operation, commit it, and write the audit log."""
         current = await self._current_rules()
+        again: Later | None = None
         for attempt in range(TRIES):
-            connections = await self.databases.open(writing=True)
+            work = await self.storage.open(writing=True, again=again)
             committing = False
             pause = _backoff(attempt)
             try:
-                unit = await make_unit(connections, self._quota_table, actor, current)
+                unit = await work.unit(actor, current)
                 await operation(unit, *args, **kwargs)
                 committing = True
                 # The log is written even when the client goes away between the two.
-                await _finish(self._commit(connections, actor, unit.events))
+                await _finish(self._commit(work, actor, unit.events))
             except Later as later:
-                pause = later.seconds
-            except DBAPIError as error:
+                again = later
+                pause = later.seconds or pause
+            except self.storage.errors as error:
                 if committing:
-                    raise _unsure(error) from error
-                if not is_transient(error) or attempt == TRIES - 1:
-                    raise translated(error) from error
+                    raise self._unsure(error) from error
+                if not self.storage.is_transient(error) or attempt == TRIES - 1:
+                    raise self.storage.translated(error) from error
             else:
                 break
             finally:
-                await _finish(connections.close())
+                await _finish(work.close())
             await asyncio.sleep(pause)
         else:
             raise Conflict("CHANGED_MEANWHILE")
@@ -168,11 +169,20 @@ class Office:
             )
         )
 
-    async def _commit(self, connections: Connections, actor: Actor, events: list[Event]) -> None:
-        await connections.commit()
+    async def _commit(self, work: Work, actor: Actor, events: list[Event]) -> None:
+        await work.commit()
         # SQLite's next writer may be this very log.
-        await connections.close()
+        await work.close()
         await self.audit(actor, events)
+
+    def _unsure(self, error: Exception) -> Exception:
+        found = self.storage.translated(error)
+        if isinstance(found, ServerDown):
+            return ServerDown(
+                detail="A server went away while the change was committed: look before you repeat "
+                "it."
+            )
+        return found
 
     async def audit(self, actor: Actor, events: list[Event]) -> None:
         """Log events, in the panel's table and in our own log. Never fails a request."""
@@ -301,15 +311,6 @@ def admitted(client: str, allowed: NetworkList) -> bool:
     except ValueError:
         return False
     return any(address in network for network in allowed.networks)
-
-
-def _unsure(error: DBAPIError) -> Exception:
-    found = translated(error)
-    if isinstance(found, ServerDown):
-        return ServerDown(
-            detail="A database went away while the change was committed: look before you repeat it."
-        )
-    return found
 
 
 def _backoff(attempt: int) -> float:

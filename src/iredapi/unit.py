@@ -18,14 +18,6 @@ from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
 
 
-class Later(Exception):
-    """An operation that is to be run again in a moment; nothing is held meanwhile."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        super().__init__(f"again in {seconds:.2f} s")
-
-
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """A well-formed value that was left out, and why: an item of ``_skipped``."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 from sqlalchemy import MetaData, Table
+from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.policies.greylists import SqlGreylists
@@ -12,14 +14,17 @@ from iredapi.backends.policies.satellites import SqlSatellites
 from iredapi.backends.policies.spam import SqlSpamPolicies
 from iredapi.backends.policies.throttles import SqlThrottles
 from iredapi.backends.policies.wblists import SqlWblists
+from iredapi.backends.protocols import Later
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.backends.sql.aliases import SqlAddresses, SqlAliases
+from iredapi.backends.sql.dialect import is_retryable
 from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.engine import Connections, Database, Databases, PoolOptions
+from iredapi.backends.sql.errors import translated
 from iredapi.backends.sql.users import SqlUsers
 from iredapi.domain.actors import Actor
-from iredapi.settings import Backend, ConfigurationError, Settings
+from iredapi.settings import Settings
 from iredapi.unit import Rules, Unit
 
 _METADATA = {
@@ -30,44 +35,115 @@ _METADATA = {
 }
 
 
-def make_databases(settings: Settings) -> tuple[Databases, Table]:
-    """Return the SQL databases of a configuration and its real-time quota table; opens nothing."""
-    if settings.backend is not Backend.SQL:
-        raise ConfigurationError("IREDAPI_BACKEND: this release knows sql only")
+class Work(Protocol):
+    """One unit of work on a storage: everything of it is committed, or nothing."""
+
+    async def unit(self, actor: Actor, rules: Rules) -> Unit:
+        """Return all roles for one request."""
+
+    async def commit(self) -> None:
+        """Commit satellites first, accounts last: a broken request can be sent again."""
+
+    async def close(self) -> None:
+        """Undo what was not committed, and give everything back. May be called twice."""
+
+
+class Storage(Protocol):
+    """Where accounts are kept, with the SQL databases beside it."""
+
+    errors: tuple[type[Exception], ...]
+    """What its drivers raise: for ``is_transient`` and ``translated``."""
+
+    async def open(self, *, writing: bool, again: Later | None = None) -> Work:
+        """Begin a unit of work; ``again`` is why the one before could not go on."""
+
+    def is_transient(self, error: Exception) -> bool:
+        """Tell whether the same unit may well succeed when it is run again."""
+
+    def translated(self, error: Exception) -> Exception:
+        """Return our error for a driver's; one that nobody foresaw comes back as it is."""
+
+    async def close(self) -> None:
+        """Close what this storage opened; the databases have an owner of their own."""
+
+
+def make_databases(settings: Settings) -> Databases:
+    """Return the SQL databases of a configuration; opens nothing."""
     pool = PoolOptions(settings.pool_size, settings.pool_timeout, settings.connect_timeout)
     # Postfix and Dovecot need connections of the same servers: satellites get few.
     small = replace(pool, size=max(settings.pool_size // 2, 2))
     urls = {name: url for name, url in settings.urls().items() if name in _METADATA}
-    databases = Databases(
+    return Databases(
         {
             name: Database(name, url, _METADATA[name], pool if name == "vmail" else small)
             for name, url in urls.items()
         }
     )
+
+
+def make_storage(settings: Settings, databases: Databases) -> Storage:
+    """Return the account storage of a configuration; opens nothing."""
+    return SqlStorage(databases, _quota_table(settings))
+
+
+def _quota_table(settings: Settings) -> Table:
+    """Return the table of used quotas, whose name an administrator may have changed."""
     quota = tables.used_quota
     if settings.used_quota_table != quota.name:
         quota = quota.to_metadata(MetaData(), name=settings.used_quota_table)
-    return databases, quota
+    return quota
 
 
-async def make_unit(
-    connections: Connections, quota_table: Table, actor: Actor, rules: Rules
-) -> Unit:
-    """Return all roles for one request."""
-    schema = await connections.databases["vmail"].schema()
-    store = (connections, schema, quota_table)
-    return Unit(
-        actor=actor,
-        rules=rules,
-        domains=SqlDomains(*store),
-        users=SqlUsers(*store),
-        admins=SqlAdmins(*store),
-        aliases=SqlAliases(*store),
-        addresses=SqlAddresses(*store),
-        writing=connections.writing,
-        satellites=SqlSatellites(connections),
-        throttles=SqlThrottles(connections),
-        greylists=SqlGreylists(connections),
-        spam_policies=SqlSpamPolicies(connections),
-        wblists=SqlWblists(connections),
-    )
+class SqlStorage:
+    """Accounts in the SQL database ``vmail``."""
+
+    errors: tuple[type[Exception], ...] = (DBAPIError,)
+
+    def __init__(self, databases: Databases, quota_table: Table) -> None:
+        self._databases = databases
+        self._quota_table = quota_table
+
+    async def open(self, *, writing: bool, again: Later | None = None) -> Work:  # noqa: ARG002
+        return SqlWork(await self._databases.open(writing=writing), self._quota_table)
+
+    def is_transient(self, error: Exception) -> bool:
+        return isinstance(error, DBAPIError) and is_retryable(error)
+
+    def translated(self, error: Exception) -> Exception:
+        return translated(error) if isinstance(error, DBAPIError) else error
+
+    async def close(self) -> None:
+        """Nothing is open beside the databases."""
+
+
+class SqlWork:
+    """One transaction in each database that is used."""
+
+    def __init__(self, connections: Connections, quota_table: Table) -> None:
+        self._connections = connections
+        self._quota_table = quota_table
+
+    async def unit(self, actor: Actor, rules: Rules) -> Unit:
+        schema = await self._connections.databases["vmail"].schema()
+        store = (self._connections, schema, self._quota_table)
+        return Unit(
+            actor=actor,
+            rules=rules,
+            domains=SqlDomains(*store),
+            users=SqlUsers(*store),
+            admins=SqlAdmins(*store),
+            aliases=SqlAliases(*store),
+            addresses=SqlAddresses(*store),
+            writing=self._connections.writing,
+            satellites=SqlSatellites(self._connections),
+            throttles=SqlThrottles(self._connections),
+            greylists=SqlGreylists(self._connections),
+            spam_policies=SqlSpamPolicies(self._connections),
+            wblists=SqlWblists(self._connections),
+        )
+
+    async def commit(self) -> None:
+        await self._connections.commit()
+
+    async def close(self) -> None:
+        await self._connections.close()

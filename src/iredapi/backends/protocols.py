@@ -25,6 +25,21 @@ from iredapi.domain.users import User
 Profile = dict[str, Any]
 
 
+class Later(Exception):
+    """A unit that is to be run again in a moment; nothing is held meanwhile."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"again in {seconds:.2f} s")
+
+
+class ChangedMeanwhile(Later):
+    """Somebody else changed what the unit had read: run again at once, but not for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a domain holds: numbers of accounts, and the users' quotas summed up in MB."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from iredapi.audit import Kind, account_event, domain_event
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols import Later, Profile
 from iredapi.domain import limits, maildirs, settings_text, users
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.admins import keep_one_global
@@ -17,7 +17,7 @@ from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
 from iredapi.operations.admins import visible
-from iredapi.unit import Later, Unit
+from iredapi.unit import Unit
 
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
 _TARGETS = ("forwarding", "add_forwarding")

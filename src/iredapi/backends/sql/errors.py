@@ -8,11 +8,6 @@ from iredapi.backends.sql.dialect import is_retryable, is_unavailable, is_unique
 from iredapi.errors import ApiError, Conflict, ServerDown
 
 
-def is_transient(error: DBAPIError) -> bool:
-    """Tell whether the same unit may well succeed when it is run again."""
-    return is_retryable(error)
-
-
 def translated(error: DBAPIError) -> Exception:
     """Return our error for a driver's; one that nobody foresaw comes back as it is."""
     if isinstance(error, IntegrityError) and is_unique_violation(error):
