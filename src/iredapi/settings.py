@@ -5,6 +5,7 @@ The descriptions are what ``docs/configuration.md`` prints (``iredapi docs confi
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -89,7 +90,42 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     # Where accounts live.
-    backend: Backend = Field(Backend.SQL, description="Account storage: `sql` (or `ldap`, later).")
+    backend: Backend = Field(Backend.SQL, description="Account storage: `sql` or `ldap`.")
+    ldap_uri: Words = Field(
+        [],
+        description="LDAP servers, separated by commas, tried in this order: `ldap://host:port` or "
+        "`ldaps://host:port` (TLS from the beginning).",
+    )
+    ldap_base_dn: str = Field(
+        "", description="DN above all mail domains, such as `o=domains,dc=example,dc=com`."
+    )
+    ldap_admin_base_dn: str = Field(
+        "",
+        description="DN above the standalone admins. Empty: `o=domainAdmins` beside the domains.",
+    )
+    ldap_bind_dn: str = Field(
+        "", description="DN to bind as, such as `cn=vmailadmin,dc=example,dc=com`."
+    )
+    ldap_bind_password: SecretStr = Field(SecretStr(""), description="Its password.")
+    ldap_starttls: bool = Field(False, description="Switch `ldap://` to TLS after connecting.")
+    ldap_ca_file: str = Field(
+        "", description="CA certificates for TLS, a PEM file. Empty: those of the system."
+    )
+    ldap_verify: bool = Field(True, description="Verify the server's TLS certificate.")
+    ldap_pool_size: int = Field(8, ge=1, le=200, description="Most LDAP connections of one worker.")
+    ldap_timeout: float = Field(
+        30.0, gt=0, description="Seconds for one LDAP operation before 503."
+    )
+    ldap_member_dns: bool = Field(
+        True, description="Also write members' DNs into lists (`member`), for SOGo."
+    )
+    ldap_password_check: str = Field(
+        "slapd",
+        pattern="^(slapd|dovecot)$",
+        description="Who checks users' passwords. `slapd` (Dovecot 2.3 binds as the user): hashes "
+        "that OpenLDAP cannot check are refused. `dovecot` (2.4 reads `userPassword`): all are "
+        "taken.",
+    )
     vmail_url: SecretStr = Field(
         SecretStr(""),
         description="Database `vmail`, with the login `vmailadmin`: "
@@ -168,7 +204,11 @@ class Settings(BaseSettings):
     )
 
     # Passwords.
-    password_scheme: Scheme = Field(Scheme.SSHA512, description="Scheme of new password hashes.")
+    password_scheme: Scheme = Field(
+        Scheme.SSHA512,
+        description="Scheme of new password hashes. On LDAP `SSHA` unless set: what every slapd "
+        "can check.",
+    )
     password_workers: int = Field(2, ge=1, le=64, description="Threads that hash passwords.")
     password_ascii_only: bool = Field(True, description="New passwords are printable ASCII only.")
     min_password_length: int = Field(8, ge=0, description="Shortest new password, characters.")
@@ -257,7 +297,7 @@ class Settings(BaseSettings):
     @field_validator(
         "prefixes", "allowed_networks", "trusted_proxies", "storage_roots",
         "hidden_user_fields", "hidden_admin_fields",
-        "disabled_user_services", "enabled_user_services",
+        "disabled_user_services", "enabled_user_services", "ldap_uri",
         mode="before",
     )  # fmt: skip
     @classmethod
@@ -296,6 +336,36 @@ class Settings(BaseSettings):
     def _urls(cls, value: SecretStr) -> SecretStr:
         return SecretStr(async_url(value.get_secret_value()))
 
+    @field_validator("ldap_uri")
+    @classmethod
+    def _uris(cls, value: list[str]) -> list[str]:
+        if any(not re.fullmatch(r"ldaps?://[^/\s]+/?", item) for item in value):
+            raise ValueError("ldap://host or ldaps://host, with an optional :port, is expected")
+        return [item.rstrip("/") for item in value]
+
+    @model_validator(mode="after")
+    def _directory(self) -> Settings:
+        if self.backend is not Backend.LDAP:
+            return self
+        needed = {
+            "LDAP_URI": self.ldap_uri,
+            "LDAP_BASE_DN": self.ldap_base_dn,
+            "LDAP_BIND_DN": self.ldap_bind_dn,
+            "LDAP_BIND_PASSWORD": self.ldap_bind_password.get_secret_value(),
+        }
+        for name, value in needed.items():
+            if not value:
+                raise ValueError(f"IREDAPI_{name}: it is needed with IREDAPI_BACKEND=ldap")
+        if self.vmail_url.get_secret_value():
+            raise ValueError(
+                "IREDAPI_VMAIL_URL: with IREDAPI_BACKEND=ldap there is no such database"
+            )
+        if self.ldap_starttls and any(uri.startswith("ldaps:") for uri in self.ldap_uri):
+            raise ValueError("IREDAPI_LDAP_STARTTLS: ldaps:// has TLS from the beginning")
+        if "password_scheme" not in self.model_fields_set:
+            self.password_scheme = Scheme.SSHA
+        return self
+
     @model_validator(mode="after")
     def _together(self) -> Settings:
         if self.uses_sqlite and self.workers > 1:
@@ -323,6 +393,12 @@ class Settings(BaseSettings):
     def embedded(self) -> bool:
         """No account database is configured: everything is in SQLite files of ours."""
         return self.backend is Backend.SQL and not self.vmail_url.get_secret_value()
+
+    @property
+    def admin_base_dn(self) -> str:
+        """The DN above the standalone admins."""
+        parent = self.ldap_base_dn.partition(",")[2]
+        return self.ldap_admin_base_dn or f"o=domainAdmins,{parent}"
 
     @property
     def uses_sqlite(self) -> bool:

@@ -31,7 +31,7 @@ from iredapi.state.sessions import hash_id
 from iredapi.state.tables import as_key, metadata
 from tests.servers.store import Store
 
-TABLES = ("sessions", "login_attempts", "locks", "alembic_version")
+TABLES = (*metadata.tables, "alembic_version")
 ADMIN: tuple[str, Role, str, str] = ("postmaster@example.com", "global", "f" * 64, "192.0.2.1")
 
 

@@ -7,16 +7,19 @@ Never one of iRedMail's databases.
 from iredapi.state.attempts import LoginAttempts
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
+from iredapi.state.journal import Journal, Record
 from iredapi.state.locks import Lease, LockLost, Locks, LockTimeout
 from iredapi.state.migrate import WrongDatabase
 from iredapi.state.sessions import Role, Session, Sessions
 
 __all__ = [
+    "Journal",
     "Lease",
     "LockLost",
     "LockTimeout",
     "Locks",
     "LoginAttempts",
+    "Record",
     "Role",
     "Session",
     "Sessions",

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from iredapi.state.attempts import LoginAttempts
 from iredapi.state.connections import Connections
+from iredapi.state.journal import Journal
 from iredapi.state.locks import Locks
 from iredapi.state.migrate import migrate
 from iredapi.state.sessions import Sessions
@@ -26,11 +27,13 @@ class State:
         sessions: Sessions,
         attempts: LoginAttempts,
         locks: Locks,
+        journal: Journal,
     ) -> None:
         self.connections = connections
         self.sessions = sessions
         self.attempts = attempts
         self.locks = locks
+        self.journal = journal
 
     @classmethod
     async def open(
@@ -66,6 +69,7 @@ class State:
                 connections, limit=throttle_limit, window=throttle_window, clock=clock
             ),
             locks=Locks(connections, clock=clock),
+            journal=Journal(connections, clock=clock),
         )
 
     async def ping(self) -> None:

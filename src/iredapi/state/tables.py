@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CHAR, Column, Double, Index, Integer, MetaData, String, Table
+from sqlalchemy import CHAR, Column, Double, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.elements import ColumnElement
@@ -35,6 +35,7 @@ MARIADB_OPTIONS: dict[str, Any] = {
     )
 }
 
+_MARIADB = ("mysql", "mariadb")
 metadata = MetaData()
 
 sessions = Table(
@@ -74,6 +75,19 @@ locks = Table(
     **MARIADB_OPTIONS,
 )
 """Leased locks; a row past ``expires`` may be taken by anybody."""
+
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", CHAR(32), primary_key=True),
+    Column("names", Text, nullable=False),
+    Column("plan", Text().with_variant(mysql.LONGTEXT(), *_MARIADB), nullable=False),
+    Column("created", Double, nullable=False),
+    **MARIADB_OPTIONS,
+)
+"""Writes to LDAP that have begun and not ended: ``names`` (JSON) are the locks that they hold,
+``plan`` (JSON) is what takes them back. Holds password hashes of the entries they change."""
 
 
 def as_key(text: str, length: int) -> str:

@@ -1,0 +1,61 @@
+"""What was begun and must be ended or taken back: writes that no database transaction guards.
+
+A record is written before the first step of a write and erased after its last one, both while the
+locks that it names are held. So whoever holds a lock that a record names knows that its writer is
+gone, and may take back what it began.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import delete, literal, select
+
+from iredapi.state.connections import Connections
+from iredapi.state.tables import journal, upsert
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A write that has begun: the locks that it held, and what takes it back."""
+
+    id: str
+    names: frozenset[str]
+    plan: str = field(repr=False)
+    created: float
+    """Seconds since the epoch."""
+
+
+class Journal:
+    """The records of all replicas. Every method raises ``StateUnavailable``; one round trip."""
+
+    def __init__(self, connections: Connections, *, clock: Callable[[], float]) -> None:
+        self._connections = connections
+        self._clock = clock
+
+    async def write(self, names: Collection[str], plan: str) -> str:
+        """Record a write that is about to begin, and return the id of its record."""
+        found, now = secrets.token_hex(16), self._clock()
+        row = {"id": found, "names": json.dumps(sorted(names)), "plan": plan, "created": now}
+        # A lost connection may have this run twice.
+        again = [("created", literal(now))]
+        await self._connections.write(upsert(self._connections.dialect, journal, [row], again))
+        return found
+
+    async def erase(self, record_id: str) -> None:
+        """Forget a write: it ended, or was taken back."""
+        await self._connections.write(delete(journal).where(journal.c.id == record_id))
+
+    async def open(self) -> Sequence[tuple[str, frozenset[str]]]:
+        """Return ids and locks of all records: usually few, those being written right now."""
+        rows = await self._connections.read(select(journal.c.id, journal.c.names))
+        return [(str(row.id), frozenset(json.loads(row.names))) for row in rows]
+
+    async def read(self, record_id: str) -> Record | None:
+        """Return a record, unless it is gone."""
+        rows = await self._connections.read(select(journal).where(journal.c.id == record_id))
+        if not rows:
+            return None
+        row = rows[0]
+        return Record(str(row.id), frozenset(json.loads(row.names)), row.plan, float(row.created))
