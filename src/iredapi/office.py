@@ -98,7 +98,7 @@ class Office:
             await opening.check(databases, settings)
             state = await opening.open_state(settings)
             opened.push_async_callback(state.close)
-            storage = make_storage(settings, databases)
+            storage = make_storage(settings, databases, state)
             opened.push_async_callback(storage.close)
             office = cls(settings, databases, state, storage)
             opened.callback(office.hasher.close)

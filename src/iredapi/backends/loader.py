@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import MetaData, Table
 from sqlalchemy.exc import DBAPIError
@@ -24,8 +24,12 @@ from iredapi.backends.sql.engine import Connections, Database, Databases, PoolOp
 from iredapi.backends.sql.errors import translated
 from iredapi.backends.sql.users import SqlUsers
 from iredapi.domain.actors import Actor
-from iredapi.settings import Settings
+from iredapi.settings import Backend, ConfigurationError, Settings
+from iredapi.state import State
 from iredapi.unit import Rules, Unit
+
+if TYPE_CHECKING:
+    from iredapi.backends.ldap.work import Directories, LdapUnit
 
 _METADATA = {
     "vmail": tables.metadata,
@@ -33,6 +37,15 @@ _METADATA = {
     "iredapd": policies.iredapd_metadata,
     "iredadmin": policies.iredadmin_metadata,
 }
+
+
+def metadata_of(settings: Settings) -> dict[str, MetaData]:
+    """Return what each database must have: with LDAP the panel's has the tables of mail users."""
+    if settings.backend is not Backend.LDAP:
+        return _METADATA
+    from iredapi.backends.ldap import panel
+
+    return _METADATA | {"iredadmin": panel.metadata}
 
 
 class Work(Protocol):
@@ -73,16 +86,19 @@ def make_databases(settings: Settings) -> Databases:
     # Postfix and Dovecot need connections of the same servers: satellites get few.
     small = replace(pool, size=max(settings.pool_size // 2, 2))
     urls = {name: url for name, url in settings.urls().items() if name in _METADATA}
+    metadata = metadata_of(settings)
     return Databases(
         {
-            name: Database(name, url, _METADATA[name], pool if name == "vmail" else small)
+            name: Database(name, url, metadata[name], pool if name == "vmail" else small)
             for name, url in urls.items()
         }
     )
 
 
-def make_storage(settings: Settings, databases: Databases) -> Storage:
+def make_storage(settings: Settings, databases: Databases, state: State) -> Storage:
     """Return the account storage of a configuration; opens nothing."""
+    if settings.backend is Backend.LDAP:
+        return LdapStorage(settings, databases, state)
     return SqlStorage(databases, _quota_table(settings))
 
 
@@ -147,3 +163,77 @@ class SqlWork:
 
     async def close(self) -> None:
         await self._connections.close()
+
+
+class LdapStorage:
+    """Accounts in OpenLDAP; policies and the panel's data in SQL."""
+
+    def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
+        # bonsai is there only where it is needed.
+        try:
+            from iredapi.backends.ldap import work
+            from iredapi.backends.ldap.errors import LdapError
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"IREDAPI_BACKEND: for ldap install iredapi[ldap]; {error.name} is missing"
+            ) from None
+        self._work = work
+        self._home = work.Directories(settings, databases, state)
+        self.errors: tuple[type[Exception], ...] = (DBAPIError, LdapError)
+
+    @property
+    def home(self) -> Directories:
+        """The directory and what units share."""
+        return self._home
+
+    async def open(self, *, writing: bool, again: Later | None = None) -> Work:
+        return LdapWork(await self._home.open(writing=writing, again=again))
+
+    def is_transient(self, error: Exception) -> bool:
+        if isinstance(error, DBAPIError):
+            return is_retryable(error)
+        return self._work.is_transient(error)
+
+    def translated(self, error: Exception) -> Exception:
+        if isinstance(error, DBAPIError):
+            return translated(error)
+        return self._work.translated(error)
+
+    async def close(self) -> None:
+        await self._home.close()
+
+
+class LdapWork:
+    """A plan for the tree, and one transaction in each database that is used."""
+
+    def __init__(self, unit: LdapUnit) -> None:
+        self._unit = unit
+
+    async def unit(self, actor: Actor, rules: Rules) -> Unit:
+        from iredapi.backends.ldap.admins import LdapAdmins
+        from iredapi.backends.ldap.aliases import LdapAddresses, LdapAliases
+        from iredapi.backends.ldap.domains import LdapDomains
+        from iredapi.backends.ldap.users import LdapUsers
+
+        session, connections = self._unit.session, self._unit.connections
+        return Unit(
+            actor=actor,
+            rules=rules,
+            domains=LdapDomains(session),
+            users=LdapUsers(session),
+            admins=LdapAdmins(session),
+            aliases=LdapAliases(session),
+            addresses=LdapAddresses(session),
+            writing=connections.writing,
+            satellites=SqlSatellites(connections),
+            throttles=SqlThrottles(connections),
+            greylists=SqlGreylists(connections),
+            spam_policies=SqlSpamPolicies(connections),
+            wblists=SqlWblists(connections),
+        )
+
+    async def commit(self) -> None:
+        await self._unit.commit()
+
+    async def close(self) -> None:
+        await self._unit.close()

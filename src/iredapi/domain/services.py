@@ -33,6 +33,17 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 YES_NO_COLUMNS: Final = frozenset({"sogowebmail", "sogocalendar", "sogoactivesync"})
 """Columns that hold ``y``/``n``, as SOGo wants them; all others hold 1/0."""
 
+INTERNAL: Final = frozenset(
+    {"internal", "doveadm", "lib-storage", "indexer-worker", "dsync", "quota-status"}
+)
+"""What Dovecot's own processes ask for: every user has them, nobody takes them away."""
+LDAP_DEFAULT: Final = frozenset(
+    {"mail", "forward", "senderbcc", "recipientbcc", "shadowaddress", "smtptls"}
+    | {"managesievetls", "displayedInGlobalAddressBook"}
+)
+"""What a user's entry in LDAP has besides; in SQL nothing stands for these."""
+_ADMIN: Final = "domainadmin"
+
 MANAGED: Final = frozenset(column for columns in COLUMNS.values() for column in columns)
 
 # What the panel's per-domain "disabled mail services" must also switch off for new users: it knows
@@ -67,3 +78,8 @@ def shown(enabled: Iterable[str], present: Iterable[str]) -> list[str]:
         for name, needed in COLUMNS.items()
         if there.intersection(needed) and there.intersection(needed) <= on
     ]
+
+
+def custom(enabled: Iterable[str]) -> frozenset[str]:
+    """Return the words of an LDAP entry that SQL has no column for."""
+    return frozenset(enabled) - MANAGED - INTERNAL - {_ADMIN}

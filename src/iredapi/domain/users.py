@@ -70,6 +70,8 @@ class User:
     is_admin: bool = False
     is_global: bool = False
     services: frozenset[str] = services.MANAGED
+    custom_services: frozenset[str] = frozenset()
+    """Words that only LDAP can hold; without any a new user gets the usual ones there."""
     forwardings: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
     sender_bcc: str = ""

@@ -72,9 +72,11 @@ class SqlUsers(Store):
             return None
         sides = await self._sides(mail)
         managed = frozenset(sides.texts(mail, "managed"))
+        texts: dict[str, Any] = {name: row.get(column) or "" for name, column in _COLUMNS.items()}
+        del texts["quota"]
         return User(
             mail=mail,
-            **{name: row.get(column) or "" for name, column in _COLUMNS.items() if name != "quota"},
+            **texts,
             quota=int(row["quota"]),
             active=bool(row["active"]),
             is_admin=bool(row["isadmin"]),

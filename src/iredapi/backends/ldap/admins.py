@@ -1,0 +1,189 @@
+"""Standalone admins in LDAP, and who may log in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Final
+
+from iredapi.backends.ldap import settings_values
+from iredapi.backends.ldap.client import Entry, Scope
+from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.locks import GLOBALS
+from iredapi.backends.ldap.profiles import shown
+from iredapi.backends.ldap.session import Session, flag, words
+from iredapi.backends.ldap.tree import both, either, ends
+from iredapi.backends.ldap.users import stored_hash
+from iredapi.backends.protocols import Profile
+from iredapi.domain.actors import Principal
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.admins import Admin
+from iredapi.domain.settings_text import Settings
+
+_ADMIN = "(objectClass=mailAdmin)"
+_USER = "(objectClass=mailUser)"
+_DOMAIN = "(objectClass=mailDomain)"
+_SWITCHES: Final = {
+    "disable_viewing_mail_log": "view_mail_log",
+    "disable_managing_quarantined_mails": "manage_quarantined_mails",
+}
+"""Settings of the rules that are values of ``disabledService`` here."""
+
+
+def record(entry: Entry, managed: Collection[str]) -> Admin:
+    """Return the neutral record of a standalone admin."""
+    settings = dict(settings_values.parse(entry.values(settings_values.ATTRIBUTE)))
+    disabled = words(entry, "disabledService")
+    settings |= {key: "yes" for key, service in _SWITCHES.items() if service in disabled}
+    return Admin(
+        entry.value("mail").lower(),
+        password=stored_hash(entry),
+        name=entry.value("cn"),
+        language=entry.value("preferredLanguage"),
+        active=flag(entry, "accountStatus", "active"),
+        is_global=flag(entry, "domainGlobalAdmin", "yes"),
+        settings=settings,
+        managed_domains=frozenset(managed),
+    )
+
+
+class LdapAdmins:
+    """See ``protocols.Admins``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tree = session.tree
+
+    async def principal(self, username: str) -> Principal | None:
+        admin, user, managed = await asyncio.gather(
+            self._session.directory.get(self._tree.admin(username)),
+            self._session.directory.get(self._tree.user(username)),
+            self._managed(username),
+        )
+        # A standalone admin stands in front of a mail user of the same address, even disabled.
+        entry = admin or user
+        if entry is None or not flag(entry, "accountStatus", "active"):
+            return None
+        is_global = flag(entry, "domainGlobalAdmin", "yes")
+        settings: Settings = {}
+        if admin is not None:
+            settings = record(admin, ()).settings
+        elif not is_global and "domainadmin" not in words(entry, "enabledService"):
+            return None
+        # Mail users may change their own accountSetting over LDAP: it gives them no rights.
+        return Principal(
+            username=username,
+            password=stored_hash(entry),
+            standalone=admin is not None,
+            is_global=is_global,
+            domains=managed,
+            settings=settings,
+        )
+
+    async def _managed(self, mail: str) -> frozenset[str]:
+        found = await self._session.holders(
+            self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", [mail], ("domainName",)
+        )
+        return frozenset(entry.value("domainName").lower() for entry in found)
+
+    async def any_in(self, domains: Collection[str]) -> bool:
+        terms = either(ends("mail", f"@{name}") for name in sorted(domains))
+        return bool(
+            await self._session.find(
+                self._tree.admin_base, Scope.ONE, both(_ADMIN, terms), ("1.1",)
+            )
+        )
+
+    async def exists(self, mails: Collection[str]) -> frozenset[str]:
+        admins = await self._session.holders(
+            self._tree.admin_base, Scope.ONE, _ADMIN, "mail", mails, ("mail",)
+        )
+        users = await self._session.holders(
+            self._tree.base, Scope.SUB, _USER, "mail", mails, ("mail",)
+        )
+        return frozenset(entry.value("mail").lower() for entry in (*admins, *users))
+
+    async def hold(self, mails: Collection[str]) -> None:
+        await self._session.lock(*{domain_of(mail) for mail in mails})
+
+    async def get(self, mail: str) -> Admin | None:
+        entry = await self._session.entry(self._tree.admin(mail))
+        return None if entry is None else record(entry, await self._managed(mail))
+
+    async def claim(self, mail: str) -> Admin | None:
+        await self._session.lock(domain_of(mail))
+        return await self.get(mail)
+
+    async def profile(self, mail: str) -> Profile | None:
+        entry = await self._session.entry(self._tree.admin(mail))
+        if entry is None:
+            return None
+        return shown(entry) | {"managed_domains": sorted(await self._managed(mail))}
+
+    async def password(self, mail: str) -> str | None:
+        entry = await self._session.entry(self._tree.admin(mail))
+        if entry is None:
+            user = await self._session.entry(self._tree.user(mail))
+            if user is not None and (
+                flag(user, "domainGlobalAdmin", "yes")
+                or "domainadmin" in words(user, "enabledService")
+            ):
+                entry = user
+        return None if entry is None else stored_hash(entry)
+
+    async def add(self, admin: Admin) -> None:
+        blank = Entry(self._tree.admin(admin.mail), {})
+        edit = Edit(blank)
+        edit.put_all("objectClass", ["mailAdmin"])
+        edit.put("mail", admin.mail)
+        edit.put("accountStatus", "active" if admin.active else "disabled")
+        self._put(edit, Admin(admin.mail, active=admin.active), admin)
+        self._session.add(blank.dn, {change.name: change.values for change in edit.changes()})
+
+    def _put(self, edit: Edit, before: Admin, after: Admin) -> None:
+        if before.name != after.name:
+            edit.put("cn", after.name)
+        if before.language != after.language:
+            edit.put("preferredLanguage", after.language)
+        if before.active != after.active:
+            edit.put("accountStatus", "active" if after.active else "disabled")
+        if before.is_global != after.is_global:
+            edit.put("domainGlobalAdmin", "yes" if after.is_global else "")
+        if before.password != after.password:
+            edit.put_all("userPassword", after.password.split("\n"))
+            today = datetime.now(UTC).replace(tzinfo=None) - datetime(1970, 1, 1)  # noqa: DTZ001
+            edit.put("shadowLastChange", str(today.days))
+        old, new = dict(before.settings), dict(after.settings)
+        for key, service in _SWITCHES.items():
+            was, wanted = old.pop(key, None) == "yes", new.pop(key, None) == "yes"
+            if was != wanted:
+                (edit.add if wanted else edit.discard)("disabledService", [service])
+        settings_values.write(edit, old, new)
+
+    async def save(self, before: Admin, after: Admin) -> None:
+        entry = await self._session.entry(self._tree.admin(before.mail))
+        if before != after and entry is not None:
+            self._put(self._session.edit(entry), before, after)
+
+    async def remove(self, mail: str) -> None:
+        entry = await self._session.entry(self._tree.admin(mail))
+        if entry is None:
+            return
+        for domain in await self._session.holders(
+            self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", [mail]
+        ):
+            self._session.edit(self._session.remember(domain)).discard("domainAdmin", [mail])
+        self._session.delete(entry)
+
+    async def globals_without(self, mails: Collection[str], *, domain: str = "") -> int:
+        await self._session.lock(GLOBALS)
+        wanted = "(domainGlobalAdmin=yes)(accountStatus=active)"
+        found = [
+            *await self._session.find(
+                self._tree.admin_base, Scope.ONE, f"(&{_ADMIN}{wanted})", ("mail",)
+            ),
+            *await self._session.find(self._tree.base, Scope.SUB, f"(&{_USER}{wanted})", ("mail",)),
+        ]
+        names = {entry.value("mail").lower() for entry in found} - set(mails)
+        return sum(not (domain and domain_of(name) == domain) for name in names)

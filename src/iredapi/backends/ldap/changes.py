@@ -1,0 +1,267 @@
+"""One request's writes to the tree, as a plan: sent in order, taken back in reverse when one fails.
+
+slapd changes one entry atomically and nothing spans entries. So a write of several steps is first
+recorded in the journal of the state database; who finds a record whose writer is gone takes back
+what was begun (``recovery``). Taking back looks at what is there: it can be repeated, and touches
+nothing that the plan did not make.
+
+Sweeps (all accounts of a domain) are too large for that. They come before the change that makes
+them visible as done, and find themselves what is left to do: the same request completes them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from iredapi.backends.ldap.client import Change, Directory, Entry, Op
+from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.errors import EntryExists, LdapError, NoSuchEntry, Unavailable
+from iredapi.backends.ldap.tree import same
+
+_log = structlog.get_logger(__name__)
+Attributes = Mapping[str, tuple[bytes, ...]]
+
+
+def encoded(attributes: Mapping[str, Collection[str | bytes]]) -> dict[str, tuple[bytes, ...]]:
+    """Return attributes as they go over the wire; those without a value are left out."""
+    found = {
+        name: tuple(value.encode() if isinstance(value, str) else value for value in values)
+        for name, values in attributes.items()
+    }
+    return {name: values for name, values in found.items() if values}
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """A new entry."""
+
+    dn: str
+    attributes: Attributes = field(repr=False)
+
+    async def do(self, directory: Directory) -> None:
+        await directory.add(self.dn, self.attributes)
+
+    async def undo(self, directory: Directory) -> None:
+        # Somebody else's entry of this name has another password, or other members.
+        there = await directory.get(self.dn)
+        if there is not None and _alike(there.attributes, self.attributes):
+            await directory.delete(self.dn)
+
+
+@dataclass(frozen=True, slots=True)
+class Modify:
+    """A change of one entry: values that go, and values that come."""
+
+    dn: str
+    changes: tuple[Change, ...] = field(repr=False)
+
+    async def do(self, directory: Directory) -> None:
+        await directory.modify(self.dn, self.changes)
+
+    async def undo(self, directory: Directory) -> None:
+        there = await directory.get(self.dn)
+        if there is None:
+            return
+        edit = Edit(there)
+        for change in reversed(self.changes):
+            if change.op is Op.ADD:
+                edit.discard(change.name, change.values)
+            else:
+                edit.add(change.name, change.values)
+        await directory.modify(self.dn, edit.changes())
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Another name for an entry, in one atomic step."""
+
+    dn: str
+    new_dn: str
+
+    async def do(self, directory: Directory) -> None:
+        await directory.rename(self.dn, self.new_dn)
+
+    async def undo(self, directory: Directory) -> None:
+        if await directory.get(self.dn, ["1.1"]) is None:
+            with suppress(NoSuchEntry):
+                await directory.rename(self.new_dn, self.dn)
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """An entry that goes; ``attributes`` are what it held."""
+
+    dn: str
+    attributes: Attributes = field(repr=False)
+
+    async def do(self, directory: Directory) -> None:
+        await directory.delete(self.dn)
+
+    async def undo(self, directory: Directory) -> None:
+        with suppress(EntryExists):
+            await directory.add(self.dn, self.attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A change of many entries, page by page; repeating it completes it.
+
+    ``find`` yields pages of entries that still need it; ``change`` says what each one needs.
+    """
+
+    find: Callable[[], AsyncIterator[list[Entry]]]
+    change: Callable[[Entry], Sequence[Change] | None]
+    """The changes of an entry; None deletes it."""
+
+    async def do(self, directory: Directory) -> None:
+        async for page in self.find():
+            for entry in page:
+                changes = self.change(entry)
+                try:
+                    if changes is None:
+                        await directory.delete(entry.dn)
+                    else:
+                        await directory.modify(entry.dn, changes)
+                except NoSuchEntry:
+                    continue
+
+    async def undo(self, _directory: Directory) -> None:
+        """Nothing: the same request completes a sweep."""
+
+
+Step = Add | Modify | Rename | Delete | Sweep
+
+
+class Plan:
+    """The steps of one unit, in order; edits of one entry are one step."""
+
+    def __init__(self) -> None:
+        self._steps: list[Step | Edit] = []
+        self._edits: dict[str, Edit] = {}
+
+    def edit(self, entry: Entry) -> Edit:
+        """Return the edit of an entry; its place in the order is that of its first mention."""
+        key = same(entry.dn)
+        if key not in self._edits:
+            self._edits[key] = Edit(entry)
+            self._steps.append(self._edits[key])
+        return self._edits[key]
+
+    def append(self, step: Step) -> None:
+        """Add a step."""
+        self._steps.append(step)
+
+    def steps(self) -> list[Step]:
+        """Return what is to be done; edits that change nothing are none."""
+        found: list[Step] = []
+        for step in self._steps:
+            if not isinstance(step, Edit):
+                found.append(step)
+            elif changes := step.changes():
+                found.append(Modify(step.dn, changes))
+        return found
+
+
+class Stuck(LdapError):
+    """A plan failed and could not be taken back now; its record stays in the journal."""
+
+
+async def carry_out(directory: Directory, steps: Sequence[Step]) -> None:
+    """Send a plan. Raises LdapError after everything was taken back, or Stuck."""
+    done: list[Step] = []
+    for step in steps:
+        try:
+            await step.do(directory)
+        except LdapError as error:
+            if isinstance(error, Unavailable) and error.uncertain:
+                done.append(step)
+            if done:
+                await _back(directory, done, error)
+            raise
+        done.append(step)
+
+
+async def _back(directory: Directory, done: Sequence[Step], error: LdapError) -> None:
+    try:
+        await take_back(directory, done)
+    except LdapError as second:
+        _log.error("ldap_write_stuck", code=second.code, effect="it is taken back later")
+        raise Stuck(error.code) from error
+
+
+async def take_back(directory: Directory, steps: Sequence[Step]) -> None:
+    """Undo steps, whether they were done or not, last ones first."""
+    for step in reversed(steps):
+        await step.undo(directory)
+
+
+def _alike(one: Attributes, other: Attributes) -> bool:
+    def shape(attributes: Attributes) -> dict[str, frozenset[bytes]]:
+        return {name.lower(): frozenset(values) for name, values in attributes.items()}
+
+    return shape(one) == shape(other)
+
+
+# -- the journal's text ----------------------------------------------------------------------------
+
+
+def dump(steps: Sequence[Step]) -> str:
+    """Return the text of a record: what ``take_back`` needs. Sweeps are not in it."""
+    return json.dumps([_dumped(step) for step in steps if not isinstance(step, Sweep)])
+
+
+def load(text: str) -> list[Step]:
+    """Read a record."""
+    return [_loaded(item) for item in json.loads(text)]
+
+
+def _packed(attributes: Attributes) -> dict[str, list[str]]:
+    return {
+        name: [base64.b64encode(value).decode() for value in values]
+        for name, values in attributes.items()
+    }
+
+
+def _unpacked(attributes: Mapping[str, list[str]]) -> dict[str, tuple[bytes, ...]]:
+    return {
+        name: tuple(base64.b64decode(value) for value in values)
+        for name, values in attributes.items()
+    }
+
+
+def _dumped(step: Step) -> dict[str, Any]:
+    match step:
+        case Add(dn, attributes):
+            return {"add": dn, "attributes": _packed(attributes)}
+        case Delete(dn, attributes):
+            return {"delete": dn, "attributes": _packed(attributes)}
+        case Rename(dn, new_dn):
+            return {"rename": dn, "to": new_dn}
+        case Modify(dn, changes):
+            packed = [
+                [item.op.name, item.name, _packed(encoded({"": item.values})).get("", [])]
+                for item in changes
+            ]
+            return {"modify": dn, "changes": packed}
+    raise TypeError(step)
+
+
+def _loaded(item: Mapping[str, Any]) -> Step:
+    if "add" in item:
+        return Add(item["add"], _unpacked(item["attributes"]))
+    if "delete" in item:
+        return Delete(item["delete"], _unpacked(item["attributes"]))
+    if "rename" in item:
+        return Rename(item["rename"], item["to"])
+    changes = tuple(
+        Change(Op[op], name, tuple(base64.b64decode(value) for value in values))
+        for op, name, values in item["changes"]
+    )
+    return Modify(item["modify"], changes)

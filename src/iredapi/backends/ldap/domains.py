@@ -1,0 +1,438 @@
+"""Mail domains in LDAP: the domain's entry, its containers, its catch-all account."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from iredapi.backends.ldap import references, settings_values, twins
+from iredapi.backends.ldap.client import Change, Entry, Op, Scope
+from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.profiles import domain_profile
+from iredapi.backends.ldap.session import Session, flag, number, words
+from iredapi.backends.ldap.tree import (
+    ACCOUNTS,
+    ALL_ACCOUNTS,
+    CONTAINERS,
+    USERS,
+    both,
+    either,
+    equal,
+    real_users,
+)
+from iredapi.backends.protocols import Profile, Removal, Usage
+from iredapi.domain import settings_text
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.domains import Domain
+from iredapi.domain.limits import Allocation, Totals
+
+_DOMAIN = "(objectClass=mailDomain)"
+_INACTIVE = "(!(accountStatus=active))"
+MEGABYTE = 1048576
+_SINGLE = {
+    "description": "cn",
+    "transport": "mtaTransport",
+    "outbound_relay": "senderRelayHost",
+    "sender_bcc": "domainSenderBccAddress",
+    "recipient_bcc": "domainRecipientBccAddress",
+}
+_LIMITS = {"users": "numberOfUsers", "aliases": "numberOfAliases", "lists": "numberOfLists"}
+_SERVICES = "enabled_services"
+COUNTERS = {
+    "users": "domainCurrentUserNumber",
+    "aliases": "domainCurrentAliasNumber",
+    "lists": "domainCurrentListNumber",
+    "quota": "domainCurrentQuotaSize",
+}
+
+
+def count(edit: Edit, what: str, by: int) -> None:
+    """Move one of a domain's counters, if it is kept; the panel shows them, nobody else reads."""
+    name = COUNTERS[what]
+    if by and (present := edit.now(name)):
+        edit.put(name, str(max(number(present[0]) + by, 0)))
+
+
+def record(entry: Entry, catchall: Entry | None) -> Domain:
+    """Return the neutral record of a domain's entries."""
+    settings = entry.values(settings_values.ATTRIBUTE)
+    words_ = dict(settings_values.parse(settings))
+    if services := words(entry, "enabledService"):
+        words_[_SERVICES] = ",".join(sorted(services))
+    if not words_.get("default_language") and entry.value("preferredLanguage"):
+        words_["default_language"] = entry.value("preferredLanguage")
+    targets = frozenset() if catchall is None else words(catchall, "mailForwardingAddress")
+    alive = catchall is not None and flag(catchall, "accountStatus", "active")
+    pending = words(entry, "domainPendingAliasName")
+    fields: dict[str, Any] = {name: entry.value(at) for name, at in _SINGLE.items()}
+    fields |= {name: settings_values.number(settings, key) for name, key in _LIMITS.items()}
+    return Domain(
+        name=entry.value("domainName").lower(),
+        **fields,
+        active=flag(entry, "accountStatus", "active"),
+        quota=settings_values.megabytes(settings),
+        backupmx=flag(entry, "domainBackupMX", "yes"),
+        settings=words_,
+        catchall=targets,
+        dead_catchall=frozenset() if alive else targets,
+        alias_domains=words(entry, "domainAliasName") | pending,
+        inactive_alias_domains=pending,
+    )
+
+
+class LdapDomains:
+    """See ``protocols.Domains``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tree = session.tree
+
+    async def _entries(self, name: str) -> tuple[Entry, Entry | None] | None:
+        """Read a domain and its catch-all account. One round trip."""
+        found = await self._session.find(
+            self._tree.domain(name),
+            Scope.SUB,
+            either([both(_DOMAIN, equal("domainName", name)), equal("mail", f"@{name}")]),
+        )
+        kinds = {("maildomain" in words(entry, "objectClass")): entry for entry in found}
+        if True not in kinds:
+            return None
+        for entry in kinds.values():
+            self._session.remember(entry)
+        return kinds[True], kinds.get(False)
+
+    async def get(self, name: str, *, share: bool = False) -> Domain | None:
+        if share:
+            await self._session.lock(name)
+        found = await self._entries(name)
+        return None if found is None else record(*found)
+
+    async def claim(self, name: str) -> Domain | None:
+        return await self.get(name, share=True)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def profile(self, name: str) -> Profile | None:
+        found = await self._entries(name)
+        if found is None:
+            return None
+        usage = await self.usage(name)
+        used = await self._session.panel.used_in(name)
+        return domain_profile(*found) | {
+            "num_existing_users": usage.users,
+            "num_existing_aliases": usage.aliases,
+            "num_existing_maillists": usage.lists,
+            "allocated_quota": usage.allocated_quota,
+            "used_quota": {"bytes": used[0], "messages": used[1]},
+        }
+
+    async def _page(
+        self, after: str, limit: int, only: Collection[str] | None, *, disabled_only: bool
+    ) -> list[tuple[Entry, Entry | None]]:
+        names = await self.names(after, limit, only=only, disabled_only=disabled_only)
+        entries = {
+            entry.value("domainName").lower(): entry
+            for entry in await self._session.holders(
+                self._tree.base, Scope.ONE, _DOMAIN, "domainName", names
+            )
+        }
+        catchalls = {
+            entry.value("mail").lower(): entry
+            for entry in await self._session.holders(
+                self._tree.base,
+                Scope.SUB,
+                "(objectClass=mailUser)",
+                "mail",
+                [f"@{name}" for name in names],
+            )
+        }
+        return [(entries[name], catchalls.get(f"@{name}")) for name in names if name in entries]
+
+    async def page(
+        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
+    ) -> list[Profile]:
+        found = await self._page(after, limit, only, disabled_only=disabled_only)
+        return [domain_profile(entry, catchall) for entry, catchall in found]
+
+    async def records(
+        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
+    ) -> list[Domain]:
+        found = await self._page(after, limit, only, disabled_only=disabled_only)
+        return [record(entry, catchall) for entry, catchall in found]
+
+    async def names(
+        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
+    ) -> list[str]:
+        kind = both(_DOMAIN, _INACTIVE) if disabled_only else _DOMAIN
+
+        async def read() -> list[str]:
+            if only is None:
+                found = self._session.pages(self._tree.base, Scope.ONE, kind, ("domainName",))
+                return [entry.value("domainName").lower() async for page in found for entry in page]
+            entries = await self._session.holders(
+                self._tree.base, Scope.ONE, kind, "domainName", only, ("domainName",)
+            )
+            return [entry.value("domainName").lower() for entry in entries]
+
+        key = ("domains", None if only is None else frozenset(only), disabled_only)
+        return await self._session.listings.page(key, after, limit, read)
+
+    async def taken(self, names: Collection[str]) -> frozenset[str]:
+        wanted, found = frozenset(names), set[str]()
+        # Pending names have no index, so they are asked for by themselves.
+        for attributes in (("domainName", "domainAliasName"), ("domainPendingAliasName",)):
+            terms = [equal(name, value) for name in attributes for value in sorted(wanted)]
+            for start in range(0, len(terms), 100):
+                for entry in await self._session.find(
+                    self._tree.base,
+                    Scope.ONE,
+                    both(_DOMAIN, either(terms[start : start + 100])),
+                    attributes,
+                ):
+                    for name in attributes:
+                        found |= words(entry, name)
+        return frozenset(found) & wanted
+
+    async def usage(self, name: str) -> Usage:
+        users = aliases = lists = size = 0
+        async for page in self._session.pages(
+            self._tree.domain(name), Scope.SUB, ACCOUNTS, ("objectClass", "mail", "mailQuota")
+        ):
+            for entry in page:
+                kinds = words(entry, "objectClass")
+                if "mailuser" in kinds and not entry.value("mail").startswith("@"):
+                    users += 1
+                    size += number(entry.value("mailQuota"))
+                aliases += "mailalias" in kinds
+                lists += "maillist" in kinds
+        return Usage(users, aliases, lists, size // MEGABYTE)
+
+    async def totals(self, names: Collection[str]) -> Totals:
+        entries = await self._session.holders(
+            self._tree.base, Scope.ONE, _DOMAIN, "domainName", names, (settings_values.ATTRIBUTE,)
+        )
+        quota = users = aliases = lists = 0
+        for entry in entries:
+            values = entry.values(settings_values.ATTRIBUTE)
+            quota += max(settings_values.megabytes(values), 0)
+            users += max(settings_values.number(values, "numberOfUsers"), 0)
+            aliases += max(settings_values.number(values, "numberOfAliases"), 0)
+            lists += max(settings_values.number(values, "numberOfLists"), 0)
+        return Totals(len(entries), Allocation(quota, users, aliases, lists))
+
+    async def reserve(self, names: Collection[str]) -> frozenset[str]:
+        await self._session.lock(*names)
+        return await self.taken(names)
+
+    async def admins(self, name: str) -> frozenset[str]:
+        entry = await self._session.entry(self._tree.domain(name))
+        return frozenset() if entry is None else words(entry, "domainAdmin")
+
+    async def admins_of(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        entries = await self._session.holders(
+            self._tree.base, Scope.ONE, _DOMAIN, "domainName", names, ("domainName", "domainAdmin")
+        )
+        return {entry.value("domainName").lower(): words(entry, "domainAdmin") for entry in entries}
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    async def add(self, domain: Domain, owner: str) -> None:
+        blank = Entry(self._tree.domain(domain.name), {})
+        edit = Edit(blank)
+        edit.put_all("objectClass", ["mailDomain"])
+        edit.put("domainName", domain.name)
+        edit.put("accountStatus", "active" if domain.active else "disabled")
+        edit.add("enabledService", ["mail"])
+        if owner:
+            edit.put("domainAdmin", owner)
+        for name in COUNTERS.values():
+            edit.put(name, "0")
+        self._put(edit, Domain(domain.name, transport=""), domain)
+        self._session.add(blank.dn, {change.name: change.values for change in edit.changes()})
+        for kind in CONTAINERS:
+            self._session.add(
+                self._tree.container(kind, domain.name),
+                {"objectClass": ["organizationalUnit"], "ou": [kind]},
+            )
+        self._save_catchall(None, Domain(domain.name), domain)
+
+    def _put(self, edit: Edit, before: Domain, after: Domain) -> None:
+        for name, attribute in _SINGLE.items():
+            if getattr(before, name) != getattr(after, name):
+                edit.put(attribute, getattr(after, name))
+        # Postfix asks for the service as well as for the address.
+        for name, service in (("sender_bcc", "senderbcc"), ("recipient_bcc", "recipientbcc")):
+            old, new = getattr(before, name), getattr(after, name)
+            if old != new:
+                (edit.add if new else edit.discard)("enabledService", [service])
+        if before.backupmx != after.backupmx:
+            edit.put("domainBackupMX", "yes" if after.backupmx else "")
+        if before.quota != after.quota:
+            quota = f"{after.quota}:MB" if after.quota else ""
+            settings_values.put(edit, "domainQuota", quota)
+        for name, key in _LIMITS.items():
+            if getattr(before, name) != getattr(after, name):
+                settings_values.put_number(edit, key, getattr(after, name))
+        old_words, new_words = dict(before.settings), dict(after.settings)
+        gone = settings_text.words(old_words, _SERVICES)
+        come = settings_text.words(new_words, _SERVICES)
+        edit.discard("enabledService", sorted(gone - come))
+        edit.add("enabledService", sorted(come - gone))
+        old_words.pop(_SERVICES, None)
+        new_words.pop(_SERVICES, None)
+        settings_values.write(edit, old_words, new_words)
+        if old_words.get("default_language") != new_words.get("default_language"):
+            edit.put("preferredLanguage", new_words.get("default_language") or "")
+
+    def _save_catchall(self, entry: Entry | None, before: Domain, after: Domain) -> None:
+        if before.catchall == after.catchall and before.dead_catchall == after.dead_catchall:
+            return
+        if not after.catchall:
+            if entry is not None:
+                self._session.delete(entry)
+            return
+        if entry is not None:
+            edit = self._session.edit(entry)
+            edit.put_all("mailForwardingAddress", sorted(after.catchall))
+            edit.put("accountStatus", "active")
+            return
+        active = after.alias_domains - after.inactive_alias_domains
+        self._session.add(
+            self._tree.catchall(after.name),
+            {
+                "objectClass": ["inetOrgPerson", "mailUser"],
+                "mail": [f"@{after.name}"],
+                "uid": ["catch-all"],
+                "cn": ["catch-all"],
+                "sn": ["catch-all"],
+                "accountStatus": ["active"],
+                "mailForwardingAddress": sorted(after.catchall),
+                "shadowAddress": sorted(f"@{alias}" for alias in active),
+                "domainStatus": [] if after.active else ["disabled"],
+            },
+        )
+
+    async def save(self, before: Domain, after: Domain, *, verified: bool = True) -> None:
+        if before == after:
+            return
+        found = await self._entries(before.name)
+        if found is None:
+            return
+        entry, catchall = found
+        name = before.name
+        self._save_catchall(catchall, before, after)
+        gone = before.alias_domains - after.alias_domains
+        new = after.alias_domains - before.alias_domains
+        # What others see as done, the domain's own entry, comes last: a broken sweep is repeated.
+        if gone - before.inactive_alias_domains:
+            twins.remove(self._session, name, gone)
+        if new and verified:
+            twins.add(self._session, name, new)
+        if before.active != after.active:
+            self._sweep_status(name, active=after.active)
+        edit = self._session.edit(entry)
+        self._put(edit, before, after)
+        for attribute in ("domainAliasName", "domainPendingAliasName"):
+            edit.discard(attribute, sorted(gone))
+        edit.add("domainAliasName" if verified else "domainPendingAliasName", sorted(new))
+        if new and verified:
+            edit.add("enabledService", ["domainalias"])
+        if gone and not edit.now("domainAliasName"):
+            edit.discard("enabledService", ["domainalias"])
+        if before.active != after.active:
+            edit.put("accountStatus", "active" if after.active else "disabled")
+
+    def _sweep_status(self, name: str, *, active: bool) -> None:
+        """Postfix and Dovecot look at each account, not at the domain."""
+        left = "(domainStatus=*)" if active else "(!(domainStatus=disabled))"
+        to = () if active else ("disabled",)
+        self._session.sweep(
+            self._tree.domain(name),
+            both(ALL_ACCOUNTS, left),
+            lambda _entry: (Change(Op.REPLACE, "domainStatus", to),),
+            ("1.1",),
+        )
+
+    async def add_admins(self, name: str, mails: Collection[str]) -> None:
+        entry = await self._session.entry(self._tree.domain(name))
+        if entry is None:
+            return
+        self._session.edit(entry).add("domainAdmin", sorted(mails))
+        for mail in sorted(mails):
+            user = await self._session.entry(self._tree.user(mail))
+            if user is not None:
+                self._session.edit(user).add("enabledService", ["domainadmin"])
+
+    async def remove_admins(self, name: str, mails: Collection[str]) -> None:
+        entry = await self._session.entry(self._tree.domain(name))
+        if entry is None:
+            return
+        self._session.edit(entry).discard("domainAdmin", sorted(mails))
+        await self._demote(name, mails)
+
+    async def _demote(self, name: str, mails: Collection[str]) -> None:
+        """Take the mark of an admin from mail users who manage nothing else."""
+        managing: set[str] = set()
+        for other in await self._session.holders(
+            self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", mails, ("domainName", "domainAdmin")
+        ):
+            if other.value("domainName").lower() != name:
+                managing |= words(other, "domainAdmin")
+        for mail in sorted(set(mails) - managing):
+            if domain_of(mail) == name:
+                await self._session.lock(name)
+            user = await self._session.entry(self._tree.user(mail))
+            if user is not None and not flag(user, "domainGlobalAdmin", "yes"):
+                self._session.edit(user).discard("enabledService", ["domainadmin"])
+
+    async def remove(self, name: str, removal: Removal) -> None:
+        found = await self._entries(name)
+        if found is None:
+            return
+        entry, session = found[0], self._session
+        moment = session.panel.moment()
+        async for page in session.pages(
+            self._tree.container(USERS, name), Scope.ONE, real_users(name), ("*",)
+        ):
+            paths = {user.value("mail").lower(): home_of(user) for user in page}
+            await session.panel.queue(name, paths, removal, moment)
+        names = sorted({name} | words(entry, "domainAliasName"))
+        await session.panel.forget_domain(names)
+        managers = words(entry, "domainAdmin")
+        # Sweeps only: a removal that breaks off is not taken back but sent again. The domain is
+        # switched off first, so that nothing is accepted for what is half gone.
+        own = both(_DOMAIN, equal("domainName", name))
+        off = Change(Op.REPLACE, "accountStatus", ("disabled",))
+        session.sweep(self._tree.domain(name), own, lambda _: (off,), ("1.1",), Scope.BASE)
+        references.forget_domains(session, name, names)
+        outside = [mail for mail in managers if domain_of(mail) != name]
+        await self._demote_by_sweep(name, outside)
+        session.sweep(self._tree.domain(name), ALL_ACCOUNTS, lambda _: None, ("1.1",))
+        session.sweep_bottom_up(self._tree.domain(name))
+        session.after.append(partial(session.panel.date_later, name, removal, moment))
+
+    async def _demote_by_sweep(self, name: str, mails: Sequence[str]) -> None:
+        managing: set[str] = set()
+        for other in await self._session.holders(
+            self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", mails, ("domainName", "domainAdmin")
+        ):
+            if other.value("domainName").lower() != name:
+                managing |= words(other, "domainAdmin")
+        lost = Change(Op.DELETE, "enabledService", ("domainadmin",))
+        for mail in sorted(set(mails) - managing):
+            self._session.sweep(
+                self._tree.user(mail),
+                both("(enabledService=domainadmin)", "(!(domainGlobalAdmin=yes))"),
+                lambda _: (lost,),
+                ("1.1",),
+                Scope.BASE,
+            )
+
+
+def home_of(entry: Entry) -> str:
+    """Return the path of a user's mailbox, from the deprecated attributes if need be."""
+    found = entry.value("homeDirectory")
+    if not found and entry.value("storageBaseDirectory"):
+        found = f"{entry.value('storageBaseDirectory')}/{entry.value('mailMessageStore')}"
+    return found.lower()

@@ -1,0 +1,250 @@
+"""What an LDAP deployment keeps of mail users in SQL: in ``iredadmin``, for want of a ``vmail``.
+
+Dovecot counts quotas and logins there and looks shares up; a cron job removes the mailboxes that
+wait in ``deleted_mailboxes``. Without the database there is nothing of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Executable, MetaData, Table, delete, func, or_, select, update
+
+from iredapi.backends.policies.tables import iredadmin_metadata
+from iredapi.backends.protocols import Removal
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.dialect import domain_of
+from iredapi.backends.sql.engine import Connections
+from iredapi.backends.sql.store import chunks, now
+from iredapi.domain.addresses import domain_of as domain_part
+from iredapi.domain.maildirs import MAX_PATH, overlap
+
+_TABLES = (t.deleted_mailboxes, t.used_quota, t.last_login, t.share_folder, t.anyone_shares)
+_NAME = "iredadmin"
+
+
+def _combined() -> MetaData:
+    found = MetaData()
+    for table in (*iredadmin_metadata.tables.values(), *_TABLES):
+        table.to_metadata(found)
+    for table in _TABLES:
+        # An old panel may lack one of them: then there is nothing to count or to clean.
+        found.tables[table.name].info.setdefault("since", "1.0")
+    return found
+
+
+metadata = _combined()
+"""The tables of ``iredadmin`` on a server whose accounts are in LDAP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a mailbox holds, and when its user was last seen (seconds since 1970, 0: never)."""
+
+    bytes: int = 0
+    messages: int = 0
+    imap: int = 0
+    pop3: int = 0
+    lda: int = 0
+
+
+class PanelAccounts:
+    """The rows of mail users in ``iredadmin``."""
+
+    def __init__(self, connections: Connections, quota_table: Table) -> None:
+        self._connections = connections
+        self._quota = quota_table
+
+    async def _has(self, *tables: Table) -> bool:
+        databases = self._connections.databases
+        if not databases.has(_NAME):
+            return False
+        schema = await databases[_NAME].schema()
+        return all(schema.has(table) for table in tables)
+
+    async def _run(self, statement: Executable, values: Any = None) -> Any:
+        return await (await self._connections.get(_NAME)).execute(statement, values)
+
+    async def _column(self, statement: Executable) -> list[str]:
+        return list((await self._run(statement)).scalars())
+
+    async def _delete(self, table: Table, *where: Any) -> None:
+        if await self._has(table):
+            await self._run(delete(table).where(*where))
+
+    # -- what is counted ---------------------------------------------------------------------------
+
+    async def used(self, mails: Collection[str]) -> Mapping[str, Used]:
+        """Return what these users have. Two round trips for each 500."""
+        found: dict[str, dict[str, int]] = {}
+        q, seen = self._quota.c, t.last_login.c
+        for some in chunks(mails):
+            if await self._has(self._quota):
+                for row in await self._run(
+                    select(q.username, q.bytes, q.messages).where(q.username.in_(some))
+                ):
+                    numbers = {"bytes": int(row.bytes or 0), "messages": int(row.messages or 0)}
+                    found.setdefault(row.username.lower(), {}).update(numbers)
+            if await self._has(t.last_login):
+                for row in await self._run(
+                    select(seen.username, seen.imap, seen.pop3, seen.lda).where(
+                        seen.username.in_(some)
+                    )
+                ):
+                    moments = {
+                        name: int(getattr(row, name) or 0) for name in ("imap", "pop3", "lda")
+                    }
+                    found.setdefault(row.username.lower(), {}).update(moments)
+        return {mail: Used(**values) for mail, values in found.items()}
+
+    async def used_in(self, domain: str) -> tuple[int, int]:
+        """Return how many bytes and messages the users of a domain have stored."""
+        if not await self._has(self._quota):
+            return 0, 0
+        q = self._quota.c
+        row = (
+            await self._run(
+                select(
+                    func.coalesce(func.sum(q.bytes), 0), func.coalesce(func.sum(q.messages), 0)
+                ).where(q.domain == domain)
+            )
+        ).one()
+        return int(row[0]), int(row[1])
+
+    # -- mailboxes that wait to be removed ---------------------------------------------------------
+
+    async def queue(
+        self, domain: str, paths: Mapping[str, str], removal: Removal, moment: datetime
+    ) -> None:
+        """Note mailboxes (path by address) as deleted, without a date: kept for ever.
+
+        A path that does not fit into the column stays on disk for ever.
+        """
+        fitting = {mail: path for mail, path in paths.items() if path and len(path) <= MAX_PATH}
+        if not fitting or not await self._has(t.deleted_mailboxes):
+            return
+        schema = await self._connections.databases[_NAME].schema()
+        used = await self.used(fitting)
+        rows = [
+            schema.values(
+                t.deleted_mailboxes,
+                {
+                    "timestamp": moment,
+                    "username": mail,
+                    "domain": domain,
+                    "maildir": path,
+                    "bytes": used.get(mail, Used()).bytes,
+                    "messages": used.get(mail, Used()).messages,
+                    "admin": removal.by,
+                    "delete_date": None,
+                },
+            )
+            for mail, path in sorted(fitting.items())
+        ]
+        await self._run(t.deleted_mailboxes.insert(), rows)
+
+    async def date(self, domain: str, removal: Removal, moment: datetime) -> None:
+        """Give what was queued at a moment its date: called when the accounts are gone."""
+        if removal.delete_after is None or not await self._has(t.deleted_mailboxes):
+            return
+        d = t.deleted_mailboxes.c
+        await self._run(
+            update(t.deleted_mailboxes)
+            .where(
+                d.domain == domain,
+                d.timestamp == moment,
+                d.admin == removal.by,
+                d.delete_date.is_(None),
+            )
+            .values(delete_date=removal.delete_after)
+        )
+
+    async def date_later(self, domain: str, removal: Removal, moment: datetime) -> None:
+        """Call ``date`` in a transaction of its own."""
+        connections = await self._connections.databases.open(writing=True)
+        try:
+            await PanelAccounts(connections, self._quota).date(domain, removal, moment)
+            await connections.commit()
+        finally:
+            await connections.close()
+
+    @staticmethod
+    def moment() -> datetime:
+        """Return the time at which mailboxes are queued: UTC, no fraction, no zone."""
+        return now()
+
+    async def near(self, path: str) -> list[str]:
+        """Return queued paths that are, hold or lie in a directory."""
+        if not await self._has(t.deleted_mailboxes):
+            return []
+        place = _tidy(t.deleted_mailboxes.c.maildir)
+        parts = path.strip("/").split("/")
+        above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        found = await self._column(
+            select(place).where(
+                t.deleted_mailboxes.c.maildir != "",
+                or_(
+                    place.in_([*above, *(f"{directory}/" for directory in above)]),
+                    place.startswith(f"{path}/", autoescape=True),
+                ),
+            )
+        )
+        return [other for other in found if overlap(other.rstrip("/"), path)]
+
+    async def queued(self, mail: str) -> list[str]:
+        """Return the queued paths of an address."""
+        if not await self._has(t.deleted_mailboxes):
+            return []
+        d = t.deleted_mailboxes.c
+        return await self._column(select(_tidy(d.maildir)).where(d.username == mail))
+
+    async def unqueue(self, path: str) -> None:
+        """Take exactly this directory out of the queue."""
+        place = _tidy(t.deleted_mailboxes.c.maildir)
+        await self._delete(t.deleted_mailboxes, place.in_([path, f"{path}/"]))
+
+    # -- accounts that go or are renamed -----------------------------------------------------------
+
+    async def forget(self, mail: str) -> None:
+        """Remove the rows of a user."""
+        s, a = t.share_folder.c, t.anyone_shares.c
+        for table in (self._quota, t.last_login):
+            await self._delete(table, table.c.username == mail)
+        await self._delete(t.share_folder, or_(s.from_user == mail, s.to_user == mail))
+        await self._delete(t.anyone_shares, a.from_user == mail)
+
+    async def forget_domain(self, names: Sequence[str]) -> None:
+        """Remove the rows of all users of a domain and its alias domains."""
+        s, a = t.share_folder.c, t.anyone_shares.c
+        for table in (self._quota, t.last_login):
+            await self._delete(
+                table, or_(table.c.domain.in_(names), domain_of(table.c.username).in_(names))
+            )
+        await self._delete(
+            t.share_folder,
+            or_(domain_of(s.from_user).in_(names), domain_of(s.to_user).in_(names)),
+        )
+        await self._delete(t.anyone_shares, domain_of(a.from_user).in_(names))
+
+    async def rename(self, old: str, new: str) -> None:
+        """Carry the rows of a user over to another address; what is there under that one goes."""
+        await self.forget(new)
+        # Dovecot's triggers do not act on UPDATE, so the domain is written too.
+        for table in (self._quota, t.last_login):
+            await self._rename(table, "username", old, new, domain=domain_part(new))
+        await self._rename(t.share_folder, "from_user", old, new)
+        await self._rename(t.share_folder, "to_user", old, new)
+        await self._rename(t.anyone_shares, "from_user", old, new)
+
+    async def _rename(self, table: Table, column: str, old: str, new: str, **more: str) -> None:
+        if await self._has(table):
+            await self._run(
+                update(table).where(table.c[column] == old).values({column: new, **more})
+            )
+
+
+def _tidy(path: Any) -> Any:
+    return func.lower(func.replace(path, "//", "/"))

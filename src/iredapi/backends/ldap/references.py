@@ -1,0 +1,119 @@
+"""Where other entries name an address: what is taken out, or renamed, with an account."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from iredapi.backends.ldap.client import Change, Entry, Scope
+from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.session import Session, words
+from iredapi.backends.ldap.tree import both, either, ends, equal, same
+from iredapi.domain.addresses import domain_of
+
+_INDEXED = (
+    "mailForwardingAddress", "domainAdmin", "domainSenderBccAddress", "domainRecipientBccAddress",
+    "userSenderBccAddress", "userRecipientBccAddress", "listAllowedUser", "memberOfGroup",
+)  # fmt: skip
+_OF_LISTS = ("listModerator", "listOwner")
+"""Not indexed: asked for on lists only."""
+_NAMES = (*_INDEXED, *_OF_LISTS, "mail", "member")
+
+
+def _filter(terms: Iterable[str], of_lists: Iterable[str], external: Iterable[str]) -> str:
+    return either(
+        [
+            *terms,
+            both("(objectClass=mailList)", either(of_lists)),
+            both("(objectClass=mailExternalUser)", either(external)),
+        ]
+    )
+
+
+async def _naming(session: Session, mail: str, dn: str) -> list[Entry]:
+    terms = [equal(name, mail) for name in _INDEXED]
+    terms.append(equal("member", dn))
+    found = await session.find(
+        session.tree.base,
+        Scope.SUB,
+        _filter(terms, [equal(name, mail) for name in _OF_LISTS], [equal("mail", mail)]),
+    )
+    return [session.remember(entry) for entry in found]
+
+
+def _is_external(entry: Entry) -> bool:
+    return "mailexternaluser" in words(entry, "objectClass")
+
+
+async def forget(session: Session, mail: str, dn: str) -> None:
+    """Plan that nothing names an address any more; the account itself is left alone."""
+    for entry in await _naming(session, mail, dn):
+        if same(entry.dn) == same(dn):
+            continue
+        edit = session.edit(entry)
+        for name in (*_INDEXED, *_OF_LISTS):
+            if name != "memberOfGroup" or not _is_external(entry):
+                edit.discard(name, [mail])
+        edit.discard("member", [dn])
+        if _is_external(entry):
+            edit.discard("mail", [mail])
+        _forget_group(edit, mail)
+
+
+def _forget_group(edit: Edit, mail: str) -> None:
+    for value in edit.now("accountSetting"):
+        key, _, text = value.partition(":")
+        if key.lower() == "defaultlist":
+            kept = [item for item in text.split(",") if item.strip().lower() != mail]
+            if len(kept) != len(text.split(",")):
+                edit.discard("accountSetting", [value])
+                edit.add("accountSetting", [f"{key}:{','.join(kept)}"] if kept else [])
+
+
+async def rename(session: Session, old: str, new: str, old_dn: str, new_dn: str) -> None:
+    """Plan that everything that names an address names another one; not the account itself."""
+    for entry in await _naming(session, old, old_dn):
+        if same(entry.dn) == same(old_dn):
+            continue
+        edit = session.edit(entry)
+        for name in (*_INDEXED, *_OF_LISTS):
+            if name != "memberOfGroup" or not _is_external(entry):
+                edit.swap(name, old, new)
+        edit.swap("member", old_dn, new_dn)
+        if _is_external(entry):
+            edit.swap("mail", old, new)
+
+
+def forget_domains(session: Session, primary: str, names: Collection[str]) -> None:
+    """Plan that no other domain names an address of these: a sweep, which can be repeated."""
+    inside = session.tree.domain(primary)
+
+    def change(entry: Entry) -> Sequence[Change]:
+        if entry.dn.lower().endswith(inside.lower()):
+            return ()
+        edit = Edit(entry)
+        for name in _INDEXED:
+            if name != "memberOfGroup" or not _is_external(entry):
+                gone = [value for value in entry.values(name) if domain_of(value.lower()) in names]
+                edit.discard(name, gone)
+        for name in _OF_LISTS:
+            gone = [value for value in entry.values(name) if domain_of(value.lower()) in names]
+            edit.discard(name, gone)
+        edit.discard(
+            "member", [dn for dn in entry.values("member") if dn.lower().endswith(inside.lower())]
+        )
+        if _is_external(entry):
+            gone = [value for value in entry.values("mail") if domain_of(value.lower()) in names]
+            edit.discard("mail", gone)
+        return edit.changes()
+
+    tails = [f"@{name}" for name in sorted(names)]
+    terms = [ends(name, tail) for name in _INDEXED for tail in tails]
+    session.sweep(
+        session.tree.base,
+        _filter(
+            terms,
+            [ends(name, tail) for name in _OF_LISTS for tail in tails],
+            [ends("mail", tail) for tail in tails],
+        ),
+        change,
+    )

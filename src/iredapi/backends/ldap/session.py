@@ -1,0 +1,196 @@
+"""What the stores of one request share: the directory, entries that were read, locks, the plan."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass
+
+from iredapi.backends.ldap.changes import Add, Delete, Plan, Sweep, encoded
+from iredapi.backends.ldap.client import Change, Directory, Entry, Scope
+from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.locks import UnitLocks
+from iredapi.backends.ldap.panel import PanelAccounts
+from iredapi.backends.ldap.tree import Tree, both, either, equal, same
+
+CHUNK = 200
+"""Most terms in one filter, and entries in one page of a sweep."""
+_OPTIONAL = frozenset({"mailboxformat", "mailboxfolder", "listowner", "listmoderator"})
+"""Attributes that older servers do not know (sheet: schema history)."""
+
+
+def chunks(values: Collection[str]) -> list[list[str]]:
+    """Cut values into lists that fit into a filter."""
+    every = sorted(values)
+    return [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
+
+
+class Listings:
+    """Sorted names of long lists, kept from one page of a listing to its next.
+
+    slapd sorts nothing, so names are read at once, in pages, and entries page by page by name.
+    """
+
+    MOST = 400_000
+    """Names kept in all."""
+    SECONDS = 60.0
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, tuple[float, list[str]]] = OrderedDict()
+
+    async def page(
+        self, key: Hashable, after: str, limit: int, read: Callable[[], Awaitable[list[str]]]
+    ) -> list[str]:
+        """Return the next names; a listing that begins reads them anew."""
+        kept = self._kept.pop(key, None)
+        if kept is None or not after or time.monotonic() - kept[0] > self.SECONDS:
+            kept = (0.0, sorted(await read()))
+        names = kept[1]
+        start = bisect_right(names, after)
+        if start + limit < len(names):
+            self._kept[key] = (time.monotonic(), names)
+            while sum(len(item[1]) for item in self._kept.values()) > self.MOST:
+                self._kept.popitem(last=False)
+        return names[start : start + limit]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the configuration says to the stores."""
+
+    member_dns: bool = True
+
+
+class Session:
+    """One unit of work on the tree."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        tree: Tree,
+        panel: PanelAccounts,
+        options: Options,
+        listings: Listings,
+        locks: UnitLocks | None,
+        known: frozenset[str],
+    ) -> None:
+        self.directory = directory
+        self.tree = tree
+        self.panel = panel
+        self.options = options
+        self.listings = listings
+        self.plan = Plan()
+        self.after: list[Callable[[], Awaitable[None]]] = []
+        """What is done when the plan was carried out."""
+        self._locks = locks
+        self._known = known
+        self._entries: dict[str, Entry | None] = {}
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def lock(self, *domains: str) -> None:
+        """Hold domain parts; a unit that only reads holds nothing."""
+        if self._locks is not None and not self._locks.names.issuperset(domains):
+            await self._locks.take(*domains)
+            # What was read before may have changed until it was held.
+            self._entries.clear()
+
+    async def entry(self, dn: str) -> Entry | None:
+        """Return an entry, read once in this unit."""
+        key = same(dn)
+        if key not in self._entries:
+            self._entries[key] = await self.directory.get(dn)
+        return self._entries[key]
+
+    def remember(self, entry: Entry) -> Entry:
+        """Keep an entry that a search has found."""
+        return self._entries.setdefault(same(entry.dn), entry) or entry
+
+    async def find(
+        self, base: str, scope: Scope, filter_text: str, names: Sequence[str] = ("*",)
+    ) -> list[Entry]:
+        """Search; a base that is not there has nothing in it."""
+        return await self.directory.search(base, scope, filter_text, names)
+
+    def pages(
+        self, base: str, scope: Scope, filter_text: str, names: Sequence[str] = ("*",)
+    ) -> AsyncIterator[list[Entry]]:
+        """Search for many entries, page by page."""
+        return self.directory.pages(base, scope, filter_text, names, size=CHUNK)
+
+    async def holders(
+        self, base: str, scope: Scope, kind: str, attribute: str, values: Collection[str],
+        names: Sequence[str] = ("*",),
+    ) -> list[Entry]:  # fmt: skip
+        """Return the entries of a kind that have one of these values."""
+        found: list[Entry] = []
+        for some in chunks(values):
+            terms = either(equal(attribute, value) for value in some)
+            found += await self.find(base, scope, both(kind, terms), names)
+        return found
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def edit(self, entry: Entry) -> Edit:
+        """Return the edit of an entry."""
+        return self.plan.edit(entry)
+
+    def add(self, dn: str, attributes: Mapping[str, Collection[str | bytes]]) -> None:
+        """Plan a new entry, without what this server does not know."""
+        there = {name: values for name, values in encoded(attributes).items() if self.knows(name)}
+        self.plan.append(Add(dn, there))
+
+    def delete(self, entry: Entry) -> None:
+        """Plan the end of an entry."""
+        self.plan.append(Delete(entry.dn, dict(entry.attributes)))
+
+    def sweep(
+        self,
+        base: str,
+        filter_text: str,
+        change: Callable[[Entry], Sequence[Change] | None],
+        names: Sequence[str] = ("*",),
+        scope: Scope = Scope.SUB,
+    ) -> None:
+        """Plan a change of all entries that a search finds; ``change`` returns None to delete."""
+        self.plan.append(Sweep(lambda: self.pages(base, scope, filter_text, names), change))
+
+    def sweep_bottom_up(self, base: str) -> None:
+        """Plan the end of everything that is left below an entry, and of the entry itself."""
+
+        async def find() -> AsyncIterator[list[Entry]]:
+            left = await self.find(base, Scope.SUB, "(objectClass=*)", ("1.1",))
+            yield sorted(left, key=lambda entry: -len(same(entry.dn).split(",")))
+
+        self.plan.append(Sweep(find, lambda _entry: None))
+
+    def knows(self, attribute: str) -> bool:
+        """Tell whether the server's schema has an attribute that older ones lack."""
+        low = attribute.lower()
+        return low not in _OPTIONAL or not self._known or low in self._known
+
+
+def flag(entry: Entry, name: str, word: str) -> bool:
+    """Tell whether a single value is this word, in whatever case."""
+    return entry.value(name).strip().lower() == word
+
+
+def words(entry: Entry, name: str) -> frozenset[str]:
+    """Return the values of an attribute, lower case."""
+    return frozenset(value.strip().lower() for value in entry.values(name) if value.strip())
+
+
+def number(text: str) -> int:
+    """Return a whole number; 0 for anything else."""
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -1,0 +1,451 @@
+"""Mail users in LDAP: one entry each, and what the panel's database counts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from iredapi.backends.ldap import references
+from iredapi.backends.ldap.changes import Modify, Rename
+from iredapi.backends.ldap.client import Change, Entry, Scope
+from iredapi.backends.ldap.domains import MEGABYTE, count, home_of
+from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.panel import Used
+from iredapi.backends.ldap.profiles import shown
+from iredapi.backends.ldap.session import Session, flag, number, words
+from iredapi.backends.ldap.tree import USERS, both, ends, equal, real_users
+from iredapi.backends.ldap.twins import twins, with_twins
+from iredapi.backends.protocols import Profile, Removal
+from iredapi.domain import services
+from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.maildirs import Location, overlap
+from iredapi.domain.users import User
+
+_SINGLE = {
+    "given_name": "givenName",
+    "language": "preferredLanguage",
+    "employee_id": "employeeNumber",
+    "transport": "mtaTransport",
+    "mailbox_format": "mailboxFormat",
+    "mailbox_folder": "mailboxFolder",
+    "sender_bcc": "userSenderBccAddress",
+    "recipient_bcc": "userRecipientBccAddress",
+}
+_NAMES = {"name": "cn", "surname": "sn"}
+"""Attributes that an entry must have: without a name they hold the local part."""
+_PHONES = {"mobile": "mobile", "telephone": "telephoneNumber"}
+_USER = "(objectClass=mailUser)"
+_DOMAIN = "(objectClass=mailDomain)"
+_ADMIN = "domainadmin"
+_NEEDED = {"sender_bcc": "senderbcc", "recipient_bcc": "recipientbcc"}
+"""Services without which Postfix does not look at the attribute."""
+
+
+def _days(moment: datetime) -> str:
+    return str((moment - datetime(1970, 1, 1)).days)  # noqa: DTZ001 (both without a zone)
+
+
+def _today() -> str:
+    return _days(datetime.now(UTC).replace(tzinfo=None))
+
+
+def stored_hash(entry: Entry) -> str:
+    """Return the hashes of an entry, a line each: any of them lets its owner in."""
+    return "\n".join(sorted(entry.values("userPassword")))
+
+
+def alias_addresses(entry: Entry, aliases: Collection[str]) -> frozenset[str]:
+    """Return a user's further addresses, without those that alias domains bring by themselves."""
+    mail = entry.value("mail").lower()
+    others = words(entry, "shadowAddress") - twins([mail], domain_of(mail), aliases)
+    return others - twins(others, domain_of(mail), aliases)
+
+
+def record(entry: Entry, aliases: Collection[str], managed: Collection[str]) -> User:
+    """Return the neutral record of a user; ``aliases`` are its domain's active alias domains."""
+    mail = entry.value("mail").lower()
+    enabled = words(entry, "enabledService")
+    is_global = flag(entry, "domainGlobalAdmin", "yes")
+    return User(
+        mail=mail,
+        password=stored_hash(entry),
+        **{name: entry.value(attribute) for name, attribute in (_SINGLE | _NAMES).items()}
+        | {
+            "mailbox_format": entry.value("mailboxFormat") or "maildir",
+            "mailbox_folder": entry.value("mailboxFolder") or "Maildir",
+        },
+        **{name: ",".join(sorted(entry.values(at))) for name, at in _PHONES.items()},
+        quota=number(entry.value("mailQuota")) // MEGABYTE,
+        active=flag(entry, "accountStatus", "active"),
+        location=Location("", "", home_of(entry)),
+        is_admin=_ADMIN in enabled,
+        is_global=is_global,
+        services=enabled & services.MANAGED,
+        custom_services=services.custom(enabled),
+        forwardings=words(entry, "mailForwardingAddress") or frozenset({mail}),
+        aliases=alias_addresses(entry, aliases),
+        managed_domains=frozenset(managed),
+        marks_agree=not is_global or _ADMIN in enabled,
+    )
+
+
+class LdapUsers:
+    """See ``protocols.Users``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tree = session.tree
+
+    async def get(self, mail: str) -> User | None:
+        entry = await self._session.entry(self._tree.user(mail))
+        if entry is None or "mailuser" not in words(entry, "objectClass"):
+            return None
+        return record(entry, await self._aliases(domain_of(mail)), await self._managed(mail))
+
+    async def claim(self, mail: str) -> User | None:
+        await self._session.lock(domain_of(mail))
+        return await self.get(mail)
+
+    async def _aliases(self, domain: str) -> frozenset[str]:
+        entry = await self._session.entry(self._tree.domain(domain))
+        return frozenset() if entry is None else words(entry, "domainAliasName")
+
+    async def _managed(self, mail: str) -> frozenset[str]:
+        found = await self._session.holders(
+            self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", [mail], ("domainName",)
+        )
+        return frozenset(entry.value("domainName").lower() for entry in found)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def profile(self, mail: str) -> Profile | None:
+        session, tree = self._session, self._tree
+        entry = await session.entry(tree.user(mail))
+        if entry is None:
+            return None
+        used = (await session.panel.used([mail])).get(mail, Used())
+        groups = await session.holders(
+            tree.base, Scope.SUB, "(objectClass=mailAlias)", "mailForwardingAddress", [mail],
+            ("mail",),
+        )  # fmt: skip
+        own = await self._aliases(domain_of(mail))
+        return shown(entry) | {
+            "managed_domains": sorted(await self._managed(mail)),
+            "mailing_aliases": sorted(group.value("mail").lower() for group in groups),
+            "mailing_lists": sorted(
+                group for group in words(entry, "memberOfGroup") if domain_of(group) not in own
+            ),
+            "stored_bytes": used.bytes,
+            "stored_messages": used.messages,
+            "last_login": _moment(max(used.imap, used.pop3)),
+            "last_login_by_service": {
+                "imap": _moment(used.imap),
+                "pop3": _moment(used.pop3),
+                "lda": _moment(used.lda),
+            },
+        }
+
+    async def _page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[Entry]:
+        mails = await self.mails(domain, after, limit, disabled_only=disabled_only)
+        found = {
+            entry.value("mail").lower(): entry
+            for entry in await self._session.holders(
+                self._tree.container(USERS, domain), Scope.ONE, _USER, "mail", mails
+            )
+        }
+        return [found[mail] for mail in mails if mail in found]
+
+    async def page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[Profile]:
+        entries = await self._page(domain, after, limit, disabled_only=disabled_only)
+        return [shown(entry) for entry in entries]
+
+    async def records(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[User]:
+        entries = await self._page(domain, after, limit, disabled_only=disabled_only)
+        mails = [entry.value("mail").lower() for entry in entries]
+        managed: dict[str, set[str]] = {}
+        for other in await self._session.holders(
+            self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", mails, ("domainName", "domainAdmin")
+        ):
+            for mail in words(other, "domainAdmin"):
+                managed.setdefault(mail, set()).add(other.value("domainName").lower())
+        aliases = await self._aliases(domain)
+        return [
+            record(entry, aliases, managed.get(mail, ()))
+            for entry, mail in zip(entries, mails, strict=True)
+        ]
+
+    async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
+        kind = real_users(domain)
+        if disabled_only:
+            kind = both(kind, "(!(accountStatus=active))")
+
+        async def read() -> list[str]:
+            found = self._session.pages(
+                self._tree.container(USERS, domain), Scope.ONE, kind, ("mail",)
+            )
+            return [entry.value("mail").lower() async for page in found for entry in page]
+
+        key = ("users", domain, disabled_only)
+        return await self._session.listings.page(key, after, limit, read)
+
+    async def allocated(self, domain: str, *, but: str = "") -> int:
+        size = 0
+        async for page in self._session.pages(
+            self._tree.container(USERS, domain), Scope.ONE, _USER, ("mail", "mailQuota")
+        ):
+            for entry in page:
+                if entry.value("mail").lower() != but:
+                    size += number(entry.value("mailQuota"))
+        return size // MEGABYTE
+
+    async def paths_near(self, path: str, *, but: str = "") -> list[str]:
+        # The attribute has no substring rule: only reading all of them finds what lies inside.
+        found = await self._session.panel.near(path)
+        names = ("mail", "homeDirectory", "storageBaseDirectory", "mailMessageStore")
+        async for page in self._session.pages(self._tree.base, Scope.SUB, _USER, names):
+            for entry in page:
+                home = Location("", "", home_of(entry)).path
+                if entry.value("mail").lower() != but and home != "/" and overlap(home, path):
+                    found.append(home)
+        return found
+
+    async def paths_queued(self, mail: str) -> list[str]:
+        return await self._session.panel.queued(mail)
+
+    async def unqueue(self, path: str) -> None:
+        await self._session.panel.unqueue(path)
+
+    async def globals_in(self, domain: str) -> frozenset[str]:
+        found = await self._session.find(
+            self._tree.container(USERS, domain),
+            Scope.ONE,
+            both(_USER, "(domainGlobalAdmin=yes)"),
+            ("mail",),
+        )
+        return frozenset(entry.value("mail").lower() for entry in found)
+
+    async def admins_beyond(self, domain: str, managed: Collection[str]) -> frozenset[str]:
+        found = set(await self.globals_in(domain))
+        async for page in self._session.pages(
+            self._tree.base,
+            Scope.ONE,
+            both(_DOMAIN, ends("domainAdmin", f"@{domain}")),
+            ("domainName", "domainAdmin"),
+        ):
+            for other in page:
+                if other.value("domainName").lower() not in managed:
+                    found |= {m for m in words(other, "domainAdmin") if domain_of(m) == domain}
+        return frozenset(found)
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
+        session, mail = self._session, user.mail
+        name = domain_of(mail)
+        domain = await session.entry(self._tree.domain(name))
+        aliases = await self._aliases(name)
+        blank = Entry(self._tree.user(mail), {})
+        edit = Edit(blank)
+        edit.put_all("objectClass", ["inetOrgPerson", "mailUser", "shadowAccount", "amavisAccount"])
+        edit.put("mail", mail)
+        edit.put("uid", local_part_of(mail))
+        edit.put("amavisLocal", "TRUE")
+        edit.put("shadowLastChange", _days(changed) if changed else "")
+        edit.add("shadowAddress", sorted(twins([mail], name, aliases)))
+        edit.add("enabledService", sorted(user.services | services.INTERNAL))
+        edit.add("enabledService", sorted(user.custom_services or services.LDAP_DEFAULT))
+        if domain is not None and not flag(domain, "accountStatus", "active"):
+            edit.put("domainStatus", "disabled")
+        nobody = User("", location=Location("", "", ""), services=user.services,
+                      mailbox_format="", mailbox_folder="", active=not user.active)  # fmt: skip
+        self._put(edit, nobody, user, aliases)
+        edit.add("memberOfGroup", await self._join(blank.dn, mail, frozenset(groups)))
+        session.add(blank.dn, {change.name: change.values for change in edit.changes()})
+        if domain is not None:
+            counters = session.edit(domain)
+            count(counters, "users", 1)
+            count(counters, "quota", user.quota * MEGABYTE)
+
+    async def _join(self, dn: str, mail: str, groups: frozenset[str]) -> list[str]:
+        """Plan the membership in lists and aliases that exist; return the lists' addresses."""
+        joined: set[str] = set()
+        for entry in await self._session.holders(
+            self._tree.base,
+            Scope.SUB,
+            "(|(objectClass=mailList)(objectClass=mailAlias))",
+            "mail",
+            groups,
+        ):
+            edit, address = self._session.edit(entry), entry.value("mail").lower()
+            if "mailalias" in words(entry, "objectClass"):
+                edit.add("mailForwardingAddress", [mail])
+                continue
+            name = domain_of(address)
+            joined |= with_twins([address], name, await self._aliases(name))
+            edit.put("hasMember", "yes")
+            if self._session.options.member_dns:
+                edit.add("member", [dn])
+        return sorted(joined)
+
+    def _put(self, edit: Edit, before: User, after: User, aliases: Collection[str]) -> None:
+        mail, local, name = after.mail, local_part_of(after.mail), domain_of(after.mail)
+
+        def changed(field: str) -> bool:
+            return bool(getattr(before, field) != getattr(after, field))
+
+        for field, attribute in _NAMES.items():
+            if changed(field) or before.mail != mail:
+                edit.put(attribute, getattr(after, field) or local)
+        for field, attribute in _SINGLE.items():
+            if changed(field) and self._session.knows(attribute):
+                edit.put(attribute, getattr(after, field))
+        for field, attribute in _PHONES.items():
+            if changed(field):
+                numbers = [item.strip() for item in getattr(after, field).split(",")]
+                edit.put_all(attribute, [item for item in numbers if item])
+        if changed("password"):
+            edit.put_all("userPassword", after.password.split("\n"))
+        if changed("quota"):
+            edit.put("mailQuota", str(after.quota * MEGABYTE) if after.quota else "")
+        if changed("active"):
+            edit.put("accountStatus", "active" if after.active else "disabled")
+        if before.location.path != after.location.path:
+            edit.put("homeDirectory", after.location.path + "/")
+        self._put_services(edit, before, after)
+        if changed("forwardings"):
+            own = after.forwardings == {mail}
+            edit.discard("mailForwardingAddress", sorted(before.forwardings - after.forwardings))
+            edit.add("mailForwardingAddress", sorted(after.forwardings - before.forwardings))
+            edit.add("mailForwardingAddress", sorted(after.forwardings))
+            if own:
+                edit.put("mailForwardingAddress", "")
+            else:
+                edit.add("enabledService", ["forward"])
+        if changed("aliases"):
+            old = with_twins(before.aliases, name, aliases)
+            new = with_twins(after.aliases, name, aliases)
+            edit.discard("shadowAddress", sorted(old - new - twins([mail], name, aliases)))
+            edit.add("shadowAddress", sorted(new - old))
+            if after.aliases:
+                edit.add("enabledService", ["shadowaddress"])
+        for field, service in _NEEDED.items():
+            if changed(field) and getattr(after, field):
+                edit.add("enabledService", [service])
+
+    def _put_services(self, edit: Edit, before: User, after: User) -> None:
+        old = before.services | before.custom_services
+        new = after.services | after.custom_services
+        edit.discard("enabledService", sorted(old - new - services.INTERNAL))
+        edit.add("enabledService", sorted(new - old))
+        if before.is_global != after.is_global or before.marks_agree != after.marks_agree:
+            edit.put("domainGlobalAdmin", "yes" if after.is_global else "")
+        if after.is_global or after.is_admin:
+            edit.add("enabledService", [_ADMIN])
+        elif before.is_admin or before.is_global:
+            edit.discard("enabledService", [_ADMIN])
+
+    async def save(self, before: User, after: User) -> None:
+        entry = await self._session.entry(self._tree.user(before.mail))
+        if before == after or entry is None:
+            return
+        edit = self._session.edit(entry)
+        self._put(edit, before, after, await self._aliases(domain_of(before.mail)))
+        if before.password != after.password:
+            edit.put("shadowLastChange", _today())
+        if before.quota != after.quota:
+            domain = await self._session.entry(self._tree.domain(domain_of(before.mail)))
+            if domain is not None:
+                by = (after.quota - before.quota) * MEGABYTE
+                count(self._session.edit(domain), "quota", by)
+
+    async def save_all(
+        self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
+    ) -> None:
+        spared = frozenset(but)
+
+        def change(entry: Entry) -> Sequence[Change]:
+            if entry.value("mail").lower() in spared:
+                return ()
+            edit = Edit(entry)
+            if "account_status" in changes:
+                edit.put("accountStatus", "active" if changes["account_status"] else "disabled")
+            if "language" in changes:
+                edit.put("preferredLanguage", changes["language"])
+            if "transport" in changes:
+                edit.put("mtaTransport", changes["transport"])
+            if "password" in changes:
+                edit.put_all("userPassword", [changes["password"]])
+                edit.put("shadowLastChange", _today())
+            return edit.changes()
+
+        self._session.sweep(
+            self._tree.container(USERS, domain),
+            real_users(domain),
+            change,
+            ("mail", "accountStatus", "preferredLanguage", "mtaTransport", "userPassword",
+             "shadowLastChange"),
+            Scope.ONE,
+        )  # fmt: skip
+
+    async def rename(self, old: str, new: str) -> None:
+        session, name = self._session, domain_of(old)
+        old_dn, new_dn = self._tree.user(old), self._tree.user(new)
+        entry = await session.entry(old_dn)
+        if entry is None:
+            return
+        aliases = await self._aliases(name)
+        edit = Edit(Entry(new_dn, {k: v for k, v in entry.attributes.items() if k != "mail"}))
+        edit.put("uid", local_part_of(new))
+        for attribute in _NAMES.values():
+            # No name of its own: the local part stands there.
+            edit.swap(attribute, local_part_of(old), local_part_of(new))
+        edit.swap("mailForwardingAddress", old, new)
+        edit.discard("shadowAddress", sorted(twins([old], name, aliases)))
+        edit.add("shadowAddress", sorted(twins([new], name, aliases)))
+        session.plan.append(Rename(entry.dn, new_dn))
+        session.plan.append(Modify(new_dn, edit.changes()))
+        await references.rename(session, old, new, old_dn, new_dn)
+        await session.panel.rename(old, new)
+
+    async def remove(self, mail: str, removal: Removal) -> None:
+        session, name = self._session, domain_of(mail)
+        dn = self._tree.user(mail)
+        entry = await session.entry(dn)
+        if entry is None:
+            return
+        moment = session.panel.moment()
+        await session.panel.queue(name, {mail: home_of(entry)}, removal, moment)
+        await session.panel.forget(mail)
+        await references.forget(session, mail, dn)
+        await self._leave(entry)
+        session.delete(entry)
+        domain = await session.entry(self._tree.domain(name))
+        if domain is not None:
+            counters = session.edit(domain)
+            count(counters, "users", -1)
+            count(counters, "quota", -number(entry.value("mailQuota")))
+        session.after.append(partial(session.panel.date_later, name, removal, moment))
+
+    async def _leave(self, entry: Entry) -> None:
+        """Note at lists that have no other member that they have none."""
+        for address in sorted(words(entry, "memberOfGroup")):
+            group = await self._session.entry(self._tree.mail_list(address))
+            if group is None:
+                continue
+            others = await self._session.find(
+                self._tree.base, Scope.SUB, equal("memberOfGroup", address), ("1.1",)
+            )
+            if len(others) <= 1:
+                self._session.edit(group).put("hasMember", "no")
+
+
+def _moment(epoch: int) -> str | None:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S") if epoch else None

@@ -1,0 +1,197 @@
+"""The LDAP storage of one process: the directory, locks, what is cached, and units of work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+
+from iredapi.backends.ldap import changes
+from iredapi.backends.ldap.changes import Step, Sweep
+from iredapi.backends.ldap.client import Directory, DirectoryOptions
+from iredapi.backends.ldap.errors import (
+    Busy,
+    EntryExists,
+    InvalidData,
+    LdapError,
+    NoSuchEntry,
+    NoSuchValue,
+    Unavailable,
+    ValueExists,
+)
+from iredapi.backends.ldap.locks import Contended, UnitLocks, recover
+from iredapi.backends.ldap.panel import PanelAccounts
+from iredapi.backends.ldap.session import Listings, Options, Session
+from iredapi.backends.ldap.tree import Tree
+from iredapi.backends.protocols import ChangedMeanwhile, Later
+from iredapi.backends.sql import tables
+from iredapi.backends.sql.engine import Connections, Databases
+from iredapi.errors import ApiError, ServerDown
+from iredapi.settings import Settings
+from iredapi.state import State, StateUnavailable
+
+RECOVERY_SECONDS = 15.0
+"""How often a process looks for writes that others have left unfinished."""
+_log = structlog.get_logger(__name__)
+
+
+class Directories:
+    """What all units of one process share."""
+
+    def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
+        self.directory = Directory(
+            DirectoryOptions(
+                uris=tuple(settings.ldap_uri),
+                bind_dn=settings.ldap_bind_dn,
+                password=settings.ldap_bind_password.get_secret_value(),
+                starttls=settings.ldap_starttls,
+                ca_file=settings.ldap_ca_file,
+                verify=settings.ldap_verify,
+                size=settings.ldap_pool_size,
+                connect_timeout=settings.connect_timeout,
+                timeout=settings.ldap_timeout,
+                pool_timeout=settings.pool_timeout,
+            )
+        )
+        self.databases = databases
+        self.state = state
+        self._tree = Tree(settings.ldap_base_dn, settings.admin_base_dn)
+        self._options = Options(member_dns=settings.ldap_member_dns)
+        self._listings = Listings()
+        self._quota = tables.used_quota
+        self._recovery: asyncio.Task[None] | None = None
+
+    async def open(self, *, writing: bool, again: Later | None) -> LdapUnit:
+        """Begin a unit of work; one that met others' locks begins with all that it needs."""
+        locks = UnitLocks(self.state, self.directory) if writing else None
+        if locks is not None and isinstance(again, Contended):
+            try:
+                await locks.take(*again.names)
+            except BaseException:
+                await locks.release()
+                raise
+        connections = await self.databases.open(writing=writing)
+        try:
+            known = await self.directory.schema()
+        except BaseException:
+            await connections.close()
+            if locks is not None:
+                await locks.release()
+            raise
+        session = Session(
+            self.directory,
+            self._tree,
+            PanelAccounts(connections, self._quota),
+            self._options,
+            self._listings,
+            locks,
+            known,
+        )
+        return LdapUnit(self, session, connections, locks)
+
+    def start(self) -> None:
+        """Begin to look for what others have left unfinished."""
+        if self._recovery is None:
+            self._recovery = asyncio.create_task(self._recover_for_ever())
+
+    async def _recover_for_ever(self) -> None:
+        while True:
+            with suppress(LdapError, StateUnavailable, ApiError, Later):
+                await self.recover()
+            await asyncio.sleep(RECOVERY_SECONDS)
+
+    async def recover(self) -> None:
+        """Take back writes whose writers are gone: those whose locks are free."""
+        for record_id, names in await self.state.journal.open():
+            locks = UnitLocks(self.state, self.directory)
+            try:
+                # Taking them cleans up; a living writer holds them until its record is erased.
+                await locks.take(*names)
+                await recover(self.state, self.directory, record_id)
+            finally:
+                await locks.release()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.gather(self._recovery, return_exceptions=True)
+        await self.directory.close()
+
+
+class LdapUnit:
+    """One unit of work: SQL transactions beside the tree, locks, and the plan."""
+
+    def __init__(
+        self,
+        home: Directories,
+        session: Session,
+        connections: Connections,
+        locks: UnitLocks | None,
+    ) -> None:
+        self._home = home
+        self.session = session
+        self.connections = connections
+        self._locks = locks
+
+    async def commit(self) -> None:
+        """Commit the satellites, then carry the plan out, then do what waited for it."""
+        steps = self.session.plan.steps()
+        if self._locks is not None:
+            self._locks.check()
+        await self.connections.commit()
+        # SQLite's next writer may be one of those that wait for the plan.
+        await self.connections.close()
+        await self._changed(steps)
+        for work in self.session.after:
+            await work()
+
+    async def _carry_out(self, steps: Sequence[Step]) -> None:
+        directory, state = self._home.directory, self._home.state
+        if sum(not isinstance(step, Sweep) for step in steps) < 2 or self._locks is None:
+            await changes.carry_out(directory, steps)
+            return
+        record_id = await state.journal.write(self._locks.names, changes.dump(steps))
+        try:
+            await changes.carry_out(directory, steps)
+        except changes.Stuck:
+            raise
+        except LdapError:
+            await state.journal.erase(record_id)
+            raise
+        await state.journal.erase(record_id)
+
+    async def _changed(self, steps: Sequence[Step]) -> None:
+        try:
+            await self._carry_out(steps)
+        except (NoSuchValue, ValueExists, EntryExists, NoSuchEntry) as error:
+            # Another program was faster; all is taken back, so it can be looked at again.
+            _log.info("ldap_changed_meanwhile", code=error.code)
+            raise ChangedMeanwhile from None
+
+    async def close(self) -> None:
+        """Give everything back."""
+        try:
+            await self.connections.close()
+        finally:
+            if self._locks is not None:
+                await self._locks.release()
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether the same unit may well succeed when it is run again."""
+    return isinstance(error, Busy)
+
+
+def translated(error: Exception) -> Exception:
+    """Return our error for the directory's; no text of the server leaves it."""
+    if isinstance(error, Unavailable | Busy | changes.Stuck):
+        return ServerDown(detail="The LDAP server is away.")
+    if isinstance(error, InvalidData):
+        _log.error("ldap_refused", code=error.code)
+        return ApiError("INVALID_VALUE", "A value does not fit into the directory.")
+    if isinstance(error, LdapError):
+        _log.error("ldap_failed", code=error.code, kind=type(error).__name__)
+    return error
