@@ -57,7 +57,8 @@ def product_metadata(database: Database, kind: StoreName = "mariadb") -> MetaDat
         accounts = product_metadata("vmail")
         assert accounts is not None
         together = MetaData()
-        for table in (*metadata.tables.values(), *(accounts.tables[n] for n in _MOVED_TABLES)):
+        tables = {name: accounts.tables[name] for name in _MOVED_TABLES}
+        for table in (tables | dict(metadata.tables)).values():
             table.to_metadata(together)
         return together
     return metadata
