@@ -22,11 +22,7 @@ PASSWORD = "Corr3ct-Horse"
 
 def settings_for(store: Store, **given: Any) -> Settings:
     """The product's configuration for a store's databases."""
-    urls = {
-        f"{name}_url": getattr(store, name)
-        for name in ("vmail", "amavisd", "iredapd", "iredadmin", "state")
-    }
-    return Settings(_env_file=None, **(urls | given))
+    return Settings(_env_file=None, **(store.settings() | given))
 
 
 @dataclass

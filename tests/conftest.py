@@ -1,9 +1,9 @@
 """Fixtures that every test may use: databases, and Postfix's and Dovecot's view of them.
 
 ``store`` runs a test once on each kind of database (SQLite, PostgreSQL, MariaDB), emptied before
-the test; ``@pytest.mark.stores("postgresql")`` picks some. ``postfix`` and ``dovecot`` answer for
-the same ``store`` and exist for the two servers only. What is not installed is skipped, unless
-``--require`` names it.
+the test; ``@pytest.mark.stores("postgresql")`` picks some, of all kinds that there are.
+``postfix`` and ``dovecot`` answer for the same ``store`` and exist for servers only, not for
+SQLite. What is not installed is skipped, unless ``--require`` names it.
 """
 
 from __future__ import annotations
@@ -19,24 +19,21 @@ import pytest_asyncio
 from iredapi.logs import configure
 from tests.clients import Client, Service, serving
 from tests.servers import dovecot as dovecot_server
-from tests.servers import mariadb, postgresql
+from tests.servers import mariadb, openldap, postgresql
 from tests.servers import postfix as postfix_maps
 from tests.servers.dovecot import Dovecot
 from tests.servers.mariadb import MariadbServer
+from tests.servers.openldap import OpenldapServer
 from tests.servers.postfix import PostfixMaps
 from tests.servers.postgresql import PostgresqlServer
-from tests.servers.process import find_program, remove_directory, temporary_directory
-from tests.servers.store import STORES, Store, create_sqlite
+from tests.servers.process import remove_directory, temporary_directory
+from tests.servers.store import ALL_STORES, STORES, Store, create_sqlite
 
 
 def _missing_chromium() -> str | None:
     names = ("chromium", "chromedriver")
     absent = [name for name in names if shutil.which(name) is None]
     return f"{' and '.join(absent)} not installed" if absent else None
-
-
-def _missing_openldap() -> str | None:
-    return None if find_program("slapd") else "slapd (OpenLDAP) is not installed"
 
 
 # Why something is not available here, or None.
@@ -46,7 +43,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "postmap": postfix_maps.missing,
     "doveadm": dovecot_server.missing,
     "chromium": _missing_chromium,
-    "openldap": _missing_openldap,
+    "openldap": openldap.missing,
 }
 
 
@@ -85,11 +82,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "selected_store" not in metafunc.fixturenames:
         return
-    names: tuple[str, ...] = STORES
+    markers = list(metafunc.definition.iter_markers("stores"))
+    names: tuple[str, ...] = ALL_STORES if markers else STORES
     if {"postfix", "dovecot"} & set(metafunc.fixturenames):
         names = tuple(name for name in names if name != "sqlite")
-    for marker in metafunc.definition.iter_markers("stores"):
-        unknown = set(marker.args) - set(STORES)
+    for marker in markers:
+        unknown = set(marker.args) - set(ALL_STORES)
         if unknown:
             raise pytest.UsageError(f"{metafunc.definition.nodeid}: no such stores: {unknown}")
         names = tuple(name for name in names if name in marker.args)
@@ -126,6 +124,15 @@ def mariadb_server() -> Iterator[MariadbServer]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def openldap_server() -> Iterator[OpenldapServer]:
+    """An OpenLDAP server for this test worker."""
+    need("openldap")
+    server = OpenldapServer()
+    yield server
+    server.stop()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def sqlite_store() -> AsyncIterator[Store]:
     """The SQLite files of this test worker; not emptied by this fixture."""
@@ -153,6 +160,18 @@ async def mariadb_store(mariadb_server: MariadbServer, store_suffix: str) -> Asy
     store = await mariadb_server.create_store(store_suffix)
     yield store
     await store.close()
+    await mariadb_server.drop_stores()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def openldap_store(
+    mariadb_server: MariadbServer, openldap_server: OpenldapServer, store_suffix: str
+) -> AsyncIterator[Store]:
+    """This test worker's directory and the databases beside it; not emptied by this fixture."""
+    store = await mariadb_server.create_store(f"{store_suffix}_ldap", openldap_server)
+    yield store
+    await store.close()
+    # Those of ``mariadb_store`` too: this is the end of all tests.
     await mariadb_server.drop_stores()
 
 

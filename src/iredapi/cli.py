@@ -1,4 +1,4 @@
-"""The command line: ``serve``, ``init``, ``openapi``, ``admin``, ``docs``.
+"""The command line: ``serve``, ``init``, ``openapi``, ``admin``, ``docs``, ``ldap-schema``.
 
 Never work of its own: accounts are the business of ``iredapi.office``, the env file that of
 ``iredapi.init``. A wrong configuration ends with one sentence and exit status 2, a refusal of the
@@ -237,6 +237,21 @@ def docs(document: Annotated[Document, typer.Argument(help="Which one.")]) -> No
     """Print a generated page of the documentation, in Markdown."""
     pages = {Document.CONFIGURATION: settings.document, Document.ERRORS: errors.document}
     typer.echo(pages[document](), nl=False)
+
+
+class LdapSchema(StrEnum):
+    """What ``ldap-schema`` can print."""
+
+    AMAVIS = "amavis"
+    IREDMAIL = "iredmail"
+
+
+@app.command()
+def ldap_schema(schema: Annotated[LdapSchema, typer.Argument(help="Which one.")]) -> None:
+    """Print a schema file for a new OpenLDAP server; both are needed, `amavis` first."""
+    from iredapi.backends.ldap.schema_definitions import openldap
+
+    typer.echo(openldap(schema), nl=False)
 
 
 # admin -----------------------------------------------------------------------------------------

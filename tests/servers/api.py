@@ -14,6 +14,7 @@ from pathlib import Path
 
 from iredapi.domain.passwords import hash_password
 from tests.clients import PASSWORD, ROOT
+from tests.servers.openldap import ADMIN_BASE
 from tests.servers.process import Daemon, remove_directory, temporary_directory
 from tests.servers.store import Store
 
@@ -31,8 +32,8 @@ def environment(**given: str) -> dict[str, str]:
 
 
 def urls_of(store: Store) -> dict[str, str]:
-    """The settings that name a store's databases, with the product's own logins."""
-    return {f"IREDAPI_{name.upper()}_URL": url for name, url in store.urls().items()}
+    """The settings that name where a store's data is, with the product's own logins."""
+    return {f"IREDAPI_{name.upper()}": value for name, value in store.settings().items()}
 
 
 class ApiProcess:
@@ -115,7 +116,19 @@ def running_on(store: Store, **given: str) -> Iterator[ApiProcess]:
 
 
 async def add_root(store: Store, mail: str = ROOT, password: str = PASSWORD) -> None:
-    """Write a global admin into the database, as iRedMail's installer does."""
+    """Write a global admin where accounts are, as iRedMail's installer does."""
+    if store.name == "openldap":
+        store.directory.add(
+            f"mail={mail},{ADMIN_BASE}",
+            {
+                "objectClass": "mailAdmin",
+                "mail": mail,
+                "userPassword": hash_password(password),
+                "accountStatus": "active",
+                "domainGlobalAdmin": "yes",
+            },
+        )
+        return
     await store.insert(
         "admin", {"username": mail, "name": "", "password": hash_password(password), "active": 1}
     )

@@ -1,8 +1,9 @@
 """What Dovecot makes of the databases: a private Dovecot 2.3 with iRedMail's conditions.
 
-Both lookups need ``enable<service><security>`` = 1 of the mailbox, an active mailbox and an
+In SQL both lookups need ``enable<service><security>`` = 1 of the mailbox, an active mailbox and an
 active domain that is not a backup MX. Dovecot puts the column's name together: ``%Ls`` is the
-service in lower case, ``%Lc`` is "tls", "secured" or nothing.
+service in lower case, ``%Lc`` is "tls", "secured" or nothing. In OpenLDAP the same name is a value
+of ``enabledService`` (sheet ldap.md, section 6.2), and the password is checked by a bind.
 
 How ``doveadm`` says what the connection is like (found by trying, Dovecot 2.3.19):
 
@@ -27,6 +28,7 @@ from typing import Literal
 
 from sqlalchemy.engine import make_url
 
+from tests.servers.openldap import BASE, READER_DN, OpenldapServer
 from tests.servers.process import (
     Daemon,
     ServerError,
@@ -41,6 +43,7 @@ from tests.servers.store import Store
 Secured = Literal["tls", "secured", ""]
 
 DRIVERS = {"postgresql": "pgsql", "mariadb": "mysql"}
+LIBRARIES = ("libdriver_pgsql.so", "libdriver_mysql.so", "libauthdb_ldap.so")
 QUOTES = {"postgresql": '"', "mariadb": "`"}
 
 CONDITIONS = """
@@ -54,6 +57,32 @@ USER_QUERY = f"""
       CONCAT(box.mailboxformat, ':~/', box.mailboxfolder) AS mail,
       CONCAT('*:bytes=', box.quota * 1048576) AS quota_rule
     {CONDITIONS}
+"""
+
+LDAP_ACCOUNT = (
+    "(objectClass=mailUser)(accountStatus=active)(!(domainStatus=disabled))(enabledService=mail)"
+)
+LDAP_USER = (
+    f"(&{LDAP_ACCOUNT}(enabledService=%Ls%Lc)"
+    "(|(mail=%u)(&(enabledService=shadowaddress)(shadowAddress=%u))))"
+)
+LDAP = f"""\
+uris = {{uri}}
+ldap_version = 3
+auth_bind = yes
+dn = {READER_DN}
+dnpass = {{password}}
+base = {BASE}
+scope = subtree
+deref = never
+pass_filter = {LDAP_USER}
+pass_attrs = mail=user,allowNets=allow_nets
+user_filter = {LDAP_USER}
+user_attrs = mail=user, =home=%L{{{{ldap:homeDirectory}}}}, \
+=mail=%{{{{ldap:mailboxFormat:maildir}}}}:~/%{{{{ldap:mailboxFolder:Maildir}}}}/, \
+=quota_rule=*:bytes=%{{{{ldap:mailQuota:0}}}}
+iterate_filter = (&{LDAP_ACCOUNT})
+iterate_attrs = mail=user
 """
 
 CONFIGURATION = """
@@ -73,12 +102,12 @@ passdb {{
   args = noauthenticate=y nodelay=y
 }}
 passdb {{
-  driver = sql
-  args = {directory}/sql.conf
+  driver = {driver}
+  args = {directory}/lookups.conf
 }}
 userdb {{
-  driver = sql
-  args = {directory}/sql.conf
+  driver = {driver}
+  args = {directory}/lookups.conf
 }}
 # Refused logins shall not slow down the next ones.
 service anvil {{
@@ -112,10 +141,29 @@ def missing() -> str | None:
     version = run([find_program("dovecot") or "", "--version"]).stdout.split(" ")[0].strip()
     if not version.startswith("2.3."):
         return f"these tests are written for Dovecot 2.3, not {version or 'an unknown version'}"
-    for driver in DRIVERS.values():
-        if not Path(f"/usr/lib/dovecot/modules/auth/libdriver_{driver}.so").exists():
-            return f"dovecot-{driver} is not installed"
+    for library in LIBRARIES:
+        if not Path(f"/usr/lib/dovecot/modules/auth/{library}").exists():
+            package = library.removesuffix(".so").rpartition("_")[2]
+            return f"dovecot-{package} is not installed"
     return None
+
+
+def _sql(store: Store) -> str:
+    url = make_url(store.vmail_reader)
+    quote = QUOTES[store.name]
+    return f"""\
+driver = {DRIVERS[store.name]}
+connect = host={url.host} port={url.port or {"postgresql": 5432, "mariadb": 3306}[store.name]} \
+dbname={url.database} user={url.username} password={url.password}
+default_pass_scheme = CRYPT
+password_query = {" ".join(PASSWORD_QUERY.format(quote=quote).split())}
+user_query = {" ".join(USER_QUERY.format(quote=quote).split())}
+iterate_query = SELECT username AS user FROM mailbox
+"""
+
+
+def _ldap(server: OpenldapServer) -> str:
+    return LDAP.format(uri=server.uri, password=server.reader_password)
 
 
 class Dovecot:
@@ -128,23 +176,14 @@ class Dovecot:
             raise ServerError(reason)
         self._doveadm = doveadm
         directory = self._directory = temporary_directory("dovecot")
-        url = make_url(store.vmail_reader)
-        quote = QUOTES[store.name]
-        sql = f"""\
-driver = {DRIVERS[store.name]}
-connect = host={url.host} port={url.port or {"postgresql": 5432, "mariadb": 3306}[store.name]} \
-dbname={url.database} user={url.username} password={url.password}
-default_pass_scheme = CRYPT
-password_query = {" ".join(PASSWORD_QUERY.format(quote=quote).split())}
-user_query = {" ".join(USER_QUERY.format(quote=quote).split())}
-iterate_query = SELECT username AS user FROM mailbox
-"""
-        configuration = CONFIGURATION.format(directory=directory)
+        lookups = _ldap(store.openldap) if store.openldap is not None else _sql(store)
+        driver = "sql" if store.openldap is None else "ldap"
+        configuration = CONFIGURATION.format(directory=directory, driver=driver)
         if not is_root():
             configuration += UNPRIVILEGED.format(
                 user=pwd.getpwuid(os.geteuid()).pw_name, group=grp.getgrgid(os.getegid()).gr_name
             )
-        (directory / "sql.conf").write_text(sql, encoding="utf-8")
+        (directory / "lookups.conf").write_text(lookups, encoding="utf-8")
         self._configuration = directory / "dovecot.conf"
         self._configuration.write_text(configuration, encoding="utf-8")
         self._messages = directory / "messages"
@@ -194,7 +233,16 @@ iterate_query = SELECT username AS user FROM mailbox
         lines = (line.split(":", 1) for line in done.stdout.splitlines() if line.startswith("  "))
         fields = {name.strip(): value.strip() for name, value in lines}
         fields.pop("user", None)
+        # iRedMail's lookup in LDAP ends the location with a slash, which means nothing.
+        fields["mail"] = fields["mail"].removesuffix("/")
         return fields
+
+    def users(self) -> set[str]:
+        """Everybody that ``doveadm -A`` works on."""
+        done = run([self._doveadm, "-c", str(self._configuration), "user", "*"])
+        if done.returncode != 0:
+            raise ServerError(self._complaint(done.stdout + done.stderr))
+        return set(done.stdout.split())
 
     def _complaint(self, said: str) -> str:
         log = self._messages.read_text(encoding="utf-8", errors="replace").splitlines()

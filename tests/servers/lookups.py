@@ -1,24 +1,30 @@
-"""What the mail server makes of the databases, asked in one way on all three kinds.
+"""What the mail server makes of the accounts, asked in one way on all kinds of store.
 
-On PostgreSQL and MariaDB the real ``postmap`` and the real Dovecot answer. On SQLite plain SQL of
-the same meaning does, written from the description of the lookups once more, so that it also
-checks the queries that the real ones are given.
+On PostgreSQL, MariaDB and OpenLDAP the real ``postmap`` and the real Dovecot answer. On SQLite
+plain SQL of the same meaning does, written from the description of the lookups once more, so that
+it also checks the queries that the real ones are given.
+
+The maps of SQL and of LDAP have different names and different parts of the work; what they come
+to in the end (:func:`delivery`, :func:`transport`, …) has one meaning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 from iredapi.domain.passwords import verify_password
 from tests.servers.dovecot import Dovecot, Secured
-from tests.servers.postfix import PostfixMaps
+from tests.servers.postfix import PARAMETERS, PostfixMaps
 from tests.servers.process import ServerError
 from tests.servers.store import Store
 
 
 class MailServer(Protocol):
     """Postfix's maps and Dovecot's lookups."""
+
+    parameters: Mapping[str, tuple[str, ...]]
+    """Parameter of main.cf → its maps, in their order."""
 
     async def query(self, map_name: str, key: str) -> set[str]:
         """Return the answers of a map; several rows are a set, because their order is open."""
@@ -39,6 +45,7 @@ class RealMailServer:
     """``postmap`` and ``doveadm``."""
 
     def __init__(self, postfix: PostfixMaps, dovecot: Dovecot) -> None:
+        self.parameters = postfix.parameters
         self._postfix = postfix
         self._dovecot = dovecot
 
@@ -52,6 +59,105 @@ class RealMailServer:
 
     async def user(self, user: str, service: str = "lmtp") -> dict[str, str] | None:
         return self._dovecot.user(user, service)
+
+
+# What Postfix does with its maps: the first with an answer counts, for the first key with one.
+
+
+async def first(server: MailServer, parameter: str, keys: Iterable[str]) -> set[str]:
+    """Return the answers of a parameter's maps."""
+    for key in keys:
+        for name in server.parameters[parameter]:
+            if answers := await server.query(name, key):
+                return answers
+    return set()
+
+
+def _keys(address: str, *, domain: bool = True) -> list[str]:
+    """The address, the address without extension, ``@domain``."""
+    local, _, host = address.rpartition("@")
+    keys = [address]
+    if "+" in local:
+        keys.append(f"{local.partition('+')[0]}@{host}")
+    return [*keys, f"@{host}"] if domain else keys
+
+
+async def is_hosted(server: MailServer, domain: str) -> bool:
+    """Tell whether mailboxes of a domain are here (``virtual_mailbox_domains``)."""
+    return bool(await first(server, "virtual_mailbox_domains", [domain]))
+
+
+async def is_relayed(server: MailServer, domain: str) -> bool:
+    """Tell whether we are a backup MX of a domain (``relay_domains``)."""
+    return bool(await first(server, "relay_domains", [domain]))
+
+
+async def accepts(server: MailServer, address: str) -> bool:
+    """Tell whether mail to an address is taken from outside (``reject_unlisted_recipient``)."""
+    domain = address.rpartition("@")[2]
+    if not await is_hosted(server, domain):
+        # No relay_recipient_maps: a backup MX takes everything.
+        return await is_relayed(server, domain)
+    return bool(
+        await first(server, "virtual_alias_maps", _keys(address))
+        or await first(server, "virtual_mailbox_maps", _keys(address))
+    )
+
+
+async def delivery(server: MailServer, address: str) -> set[str]:
+    """Return where mail to an address ends: mailboxes, lists, addresses elsewhere.
+
+    ``virtual_alias_maps`` are followed to the end; a part that would bounce is left out. Nothing
+    when the domain is not hosted here.
+    """
+    if not await is_hosted(server, address.rpartition("@")[2]):
+        return set()
+    found: set[str] = set()
+    seen: set[str] = set()
+    to_do = [address.lower()]
+    while to_do:
+        here = to_do.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        answers = await first(server, "virtual_alias_maps", _keys(here))
+        if (not answers or here in answers) and await _ends(server, here):
+            found.add(here)
+        to_do += answers - {here}
+    return found
+
+
+async def _ends(server: MailServer, address: str) -> bool:
+    domain = address.rpartition("@")[2]
+    if not await is_hosted(server, domain):
+        return True
+    if await first(server, "virtual_mailbox_maps", _keys(address, domain=False)):
+        return True
+    way = await transport(server, address)
+    return way is not None and way.startswith("mlmmj:")
+
+
+async def transport(server: MailServer, address: str) -> str | None:
+    """Return what delivers mail to an address, or None for Postfix's default."""
+    domain = address.rpartition("@")[2]
+    answers = await first(server, "transport_maps", [*_keys(address, domain=False), domain])
+    return next(iter(answers), None)
+
+
+async def copies(server: MailServer, side: str, address: str) -> set[str]:
+    """Return where copies of what a sender sends or a recipient gets go (``*_bcc_maps``)."""
+    return await first(server, f"{side}_bcc_maps", _keys(address))
+
+
+async def relayhost(server: MailServer, sender: str) -> str | None:
+    """Return the host that takes what a sender sends, or None."""
+    answers = await first(server, "sender_dependent_relayhost_maps", _keys(sender))
+    return next(iter(answers), None)
+
+
+async def sends_as(server: MailServer, address: str) -> set[str]:
+    """Return the logins that may send as an address (``smtpd_sender_login_maps``)."""
+    return await first(server, "smtpd_sender_login_maps", _keys(address, domain=False))
 
 
 _BCC_USER = """
@@ -138,6 +244,7 @@ class SqlMailServer:
     """Plain SQL on the SQLite files."""
 
     def __init__(self, store: Store) -> None:
+        self.parameters = PARAMETERS
         self._store = store
 
     async def query(self, map_name: str, key: str) -> set[str]:

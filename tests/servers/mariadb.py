@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.servers.openldap import OpenldapServer
 from tests.servers.process import (
     Daemon,
     ServerError,
@@ -89,7 +90,7 @@ class _MariadbResetter(Resetter):
 
     async def empty(self, store: Store) -> None:
         schemas = [make_url(url).database for url in store.admin.values()]
-        async with store.connect("vmail") as connection:
+        async with store.connect(next(iter(store.admin))) as connection:
             tables = await connection.execute(
                 text(
                     "SELECT table_schema, table_name FROM information_schema.tables"
@@ -102,6 +103,12 @@ class _MariadbResetter(Resetter):
             for name in found:
                 await connection.exec_driver_sql(f"DELETE FROM {name}")
             await connection.exec_driver_sql("SET foreign_key_checks = 1")
+
+
+class _OpenldapResetter(_MariadbResetter):
+    async def empty(self, store: Store) -> None:
+        store.directory.reset()
+        await super().empty(store)
 
 
 class MariadbServer:
@@ -197,21 +204,28 @@ class MariadbServer:
         finally:
             await engine.dispose()
 
-    async def create_store(self, suffix: str) -> Store:
-        """New databases ``vmail_<suffix>`` … with logins of the same kind of name."""
-        users = [*(user for user, _ in OWNERS.values()), "vmail"]
+    async def create_store(self, suffix: str, openldap: OpenldapServer | None = None) -> Store:
+        """New databases ``vmail_<suffix>`` … with logins of the same kind of name.
+
+        With a server of OpenLDAP for the accounts there is no ``vmail``.
+        """
+        owners = {
+            name: owner for name, owner in OWNERS.items() if openldap is None or name != "vmail"
+        }
+        users = [*(user for user, _ in owners.values()), "vmail"]
         passwords = {user: secrets.token_hex(8) for user in users}
         statements = [
             f"CREATE USER {user}_{suffix}@'%' IDENTIFIED BY '{passwords[user]}'" for user in users
         ]
-        for database, (user, rights) in OWNERS.items():
+        for database, (user, rights) in owners.items():
             name = f"{NAMES[database]}_{suffix}"
             statements += [
                 f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
                 f"GRANT {rights} ON {name}.* TO {user}_{suffix}@'%'",
             ]
-        statements.append(f"GRANT SELECT ON vmail_{suffix}.* TO vmail_{suffix}@'%'")
-        self._created += [f"{NAMES[database]}_{suffix}" for database in DATABASES]
+        if openldap is None:
+            statements.append(f"GRANT SELECT ON vmail_{suffix}.* TO vmail_{suffix}@'%'")
+        self._created += [f"{NAMES[database]}_{suffix}" for database in owners]
         self._users += [f"{user}_{suffix}" for user in users]
         await self._administer(*statements)
 
@@ -222,21 +236,27 @@ class MariadbServer:
                 database=f"{NAMES[database]}_{suffix}",
             ).render_as_string(hide_password=False)
 
+        urls = {str(name): url(name, user) for name, (user, _) in owners.items()}
         store = Store(
-            name="mariadb",
-            **{str(name): url(name, user) for name, (user, _) in OWNERS.items()},  # type: ignore[arg-type]
+            name="mariadb" if openldap is None else "openldap",
+            vmail=urls.get("vmail", ""),
+            amavisd=urls["amavisd"],
+            iredapd=urls["iredapd"],
+            iredadmin=urls["iredadmin"],
+            state=urls["state"],
             admin={
                 name: self.admin.set(database=f"{NAMES[name]}_{suffix}").render_as_string(
                     hide_password=False
                 )
-                for name in DATABASES
+                for name in owners
             },
-            vmail_reader=url("vmail", "vmail"),
-            resetter=_MariadbResetter(),
+            vmail_reader=url("vmail", "vmail") if openldap is None else "",
+            resetter=_MariadbResetter() if openldap is None else _OpenldapResetter(),
+            openldap=openldap,
         )
-        for database in DATABASES:
+        for database in owners:
             async with store.connect(database) as connection:
-                await create_tables(connection, database)
+                await create_tables(connection, database, store.name)
         return store
 
     async def drop_stores(self) -> None:

@@ -1,6 +1,7 @@
 """What Postfix finds in the databases: the real ``postmap`` with iRedMail's lookups.
 
-The queries are written from the description of the lookups (conditions and results), not copied.
+The lookups in OpenLDAP are in ``postfix_ldap``. The queries are written from the description of the
+lookups (conditions and results), not copied.
 ``%s`` is the key, ``%u`` and ``%d`` its local part and domain; Postfix gives no answer for a key
 without ``@`` where a query uses the latter two.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from tests.servers import postfix_ldap
 from tests.servers.process import (
     ServerError,
     find_program,
@@ -111,7 +113,25 @@ QUERIES: Mapping[str, str] = {
     },
 }
 
-TYPES = {"postgresql": "pgsql", "mariadb": "mysql"}
+TYPES = {"postgresql": "pgsql", "mariadb": "mysql", "openldap": "ldap"}
+
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "virtual_mailbox_domains": ("virtual_mailbox_domains",),
+    "relay_domains": ("relay_domains",),
+    "transport_maps": ("transport_user", "transport_maillist", "transport_domain"),
+    "virtual_mailbox_maps": ("virtual_mailbox_maps",),
+    "virtual_alias_maps": (
+        "virtual_alias_maps",
+        "domain_alias_maps",
+        "catchall_maps",
+        "domain_alias_catchall_maps",
+    ),
+    "sender_bcc_maps": ("sender_bcc_user", "sender_bcc_domain"),
+    "recipient_bcc_maps": ("recipient_bcc_user", "recipient_bcc_domain"),
+    "sender_dependent_relayhost_maps": ("sender_relayhost",),
+    "smtpd_sender_login_maps": ("sender_login_maps",),
+}
+"""Parameter of main.cf → its tables, in their order."""
 
 
 def missing() -> str | None:
@@ -138,7 +158,7 @@ class PostfixMaps:
         self._program = program
         self._type = TYPES[store.name]
         self._directory = temporary_directory("postfix")
-        url = make_url(store.vmail_reader)
+        self.parameters = PARAMETERS if store.openldap is None else postfix_ldap.PARAMETERS
         (self._directory / "queue").mkdir()
         self._write(
             "main.cf",
@@ -156,17 +176,28 @@ recipient_delimiter = +
             "dynamicmaps.cf",
             "".join(f"{kind} postfix-{kind}.so dict_{kind}_open\n" for kind in TYPES.values()),
         )
-        for name, query in QUERIES.items():
-            self._write(
-                f"{name}.cf",
-                f"""
+        if store.openldap is not None:
+            self._tables = {
+                name: search.configuration(store.openldap)
+                for name, search in postfix_ldap.MAPS.items()
+            }
+        else:
+            self._tables = self._sql_tables(store)
+        for name, content in self._tables.items():
+            self._write(f"{name}.cf", content)
+
+    def _sql_tables(self, store: Store) -> dict[str, str]:
+        url = make_url(store.vmail_reader)
+        return {
+            name: f"""
 hosts = {url.host}:{url.port or {"pgsql": 5432, "mysql": 3306}[self._type]}
 user = {url.username}
 password = {url.password}
 dbname = {url.database}
 query = {" ".join(query.split())}
-""",
-            )
+"""
+            for name, query in QUERIES.items()
+        }
 
     def _write(self, name: str, content: str) -> None:
         path = self._directory / name
@@ -181,8 +212,10 @@ query = {" ".join(query.split())}
 
         Raises :class:`ServerError` when the lookup itself fails or Postfix warns of something.
         """
-        if map_name not in QUERIES:
-            raise ValueError(f"{map_name}: no such map; there are {', '.join(sorted(QUERIES))}")
+        if map_name not in self._tables:
+            raise ValueError(
+                f"{map_name}: no such map; there are {', '.join(sorted(self._tables))}"
+            )
         table = f"{self._type}:{self._directory / map_name}.cf"
         done = run([self._program, "-c", self._directory, "-q", key, table])
         if done.stderr.strip() or done.returncode not in (0, 1):

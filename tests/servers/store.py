@@ -1,4 +1,8 @@
-"""A set of the five databases for one test worker: URLs, rights, and a fast reset."""
+"""A set of the databases for one test worker: URLs, rights, and a fast reset.
+
+On SQLite, PostgreSQL and MariaDB accounts are in the first of five databases. On OpenLDAP they are
+in a directory, and the other four databases on a MariaDB beside it, as iRedMail arranges it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sqlalchemy import MetaData, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -16,10 +20,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from iredapi.backends.policies.tables import SEEDS, seed
 from iredapi.backends.sql.schema import create_all
 
-StoreName = Literal["sqlite", "postgresql", "mariadb"]
+if TYPE_CHECKING:
+    from tests.servers.openldap import OpenldapServer
+
+StoreName = Literal["sqlite", "postgresql", "mariadb", "openldap"]
 Database = Literal["vmail", "amavisd", "iredapd", "iredadmin", "state"]
 
-STORES: tuple[StoreName, ...] = get_args(StoreName)
+ALL_STORES: tuple[StoreName, ...] = get_args(StoreName)
+STORES: tuple[StoreName, ...] = ("sqlite", "postgresql", "mariadb")
+"""Those that a test without the marker ``stores`` runs on."""
 DATABASES: tuple[Database, ...] = get_args(Database)
 
 # Tables that a reset leaves alone.
@@ -34,19 +43,32 @@ _METADATA: Mapping[Database, tuple[str, str]] = {
     "iredadmin": ("iredapi.backends.policies.tables", "iredadmin_metadata"),
 }
 
+# What Dovecot and the panel keep in ``vmail`` is in ``iredadmin`` where there is no ``vmail``.
+_MOVED_TABLES = ("used_quota", "last_login", "share_folder", "anyone_shares", "deleted_mailboxes")
 
-def product_metadata(database: Database) -> MetaData | None:
-    """The product's own description of the tables of one database."""
+
+def product_metadata(database: Database, kind: StoreName = "mariadb") -> MetaData | None:
+    """The product's own description of the tables of one database on a kind of store."""
     if database not in _METADATA:
         return None
     module, attribute = _METADATA[database]
     metadata: MetaData = getattr(importlib.import_module(module), attribute)
+    if kind == "openldap" and database == "iredadmin":
+        accounts = product_metadata("vmail")
+        assert accounts is not None
+        together = MetaData()
+        tables = {name: accounts.tables[name] for name in _MOVED_TABLES}
+        for table in (tables | dict(metadata.tables)).values():
+            table.to_metadata(together)
+        return together
     return metadata
 
 
-async def create_tables(connection: AsyncConnection, database: Database) -> None:
+async def create_tables(
+    connection: AsyncConnection, database: Database, kind: StoreName = "mariadb"
+) -> None:
     """Create the tables of one database the way the product does for its embedded default."""
-    metadata = product_metadata(database)
+    metadata = product_metadata(database, kind)
     if metadata is not None:
         await create_all(connection, metadata)
 
@@ -67,7 +89,8 @@ class Store:
 
     ``vmail`` … ``state`` are SQLAlchemy URLs with the restricted logins which the product is
     given; ``admin`` has those of an administrator, for arranging and checking in tests;
-    ``vmail_reader`` is the read-only login of Postfix and Dovecot (empty for SQLite).
+    ``vmail_reader`` is the read-only login of Postfix and Dovecot (empty for SQLite). On OpenLDAP
+    ``vmail`` and ``vmail_reader`` are empty, and ``directory`` is the server with the accounts.
     """
 
     name: StoreName
@@ -80,20 +103,47 @@ class Store:
     vmail_reader: str
     resetter: Resetter = field(repr=False)
     engine_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    openldap: OpenldapServer | None = field(default=None, repr=False)
     _engines: dict[Database, AsyncEngine] = field(default_factory=dict, init=False, repr=False)
 
+    @property
+    def dialect(self) -> StoreName:
+        """The kind of SQL that its databases speak."""
+        return "mariadb" if self.name == "openldap" else self.name
+
+    @property
+    def accounts(self) -> Database:
+        """The database with ``used_quota``, ``last_login``, ``deleted_mailboxes`` and shares."""
+        return "iredadmin" if self.name == "openldap" else "vmail"
+
+    @property
+    def directory(self) -> OpenldapServer:
+        """The server with the accounts, on OpenLDAP."""
+        assert self.openldap is not None, f"accounts of {self.name} are in no directory"
+        return self.openldap
+
     def urls(self) -> dict[Database, str]:
-        """The product's URL of each database."""
-        return {
+        """The product's URL of each database that there is."""
+        urls: dict[Database, str] = {
             "vmail": self.vmail,
             "amavisd": self.amavisd,
             "iredapd": self.iredapd,
             "iredadmin": self.iredadmin,
             "state": self.state,
         }
+        return {name: url for name, url in urls.items() if url}
+
+    def settings(self) -> dict[str, str]:
+        """The product's settings (without prefix, in lower case) that name where its data is."""
+        settings = {f"{name}_url": url for name, url in self.urls().items()}
+        if self.openldap is not None:
+            settings |= self.openldap.settings()
+        return settings
 
     def admin_engine(self, database: Database = "vmail") -> AsyncEngine:
         """An engine with all rights; made once, disposed of by :meth:`close`."""
+        if database not in self.admin:
+            raise LookupError(f"the accounts of {self.name} are in no database {database}")
         if database not in self._engines:
             engine = create_async_engine(self.admin[database], pool_size=2, **self.engine_options)
             if self.name == "sqlite":
@@ -149,8 +199,8 @@ class Store:
 
 async def _seed(store: Store) -> None:
     """The rows that iRedMail's installer writes; the product knows them."""
-    for database in DATABASES:
-        metadata = product_metadata(database)
+    for database in store.admin:
+        metadata = product_metadata(database, store.name)
         tables = (
             [metadata.tables[name] for name in SEEDS if name in metadata.tables]
             if metadata is not None
@@ -206,7 +256,11 @@ async def create_sqlite(directory: Path) -> Store:
     }
     store = Store(
         name="sqlite",
-        **{str(name): url for name, url in urls.items()},
+        vmail=urls["vmail"],
+        amavisd=urls["amavisd"],
+        iredapd=urls["iredapd"],
+        iredadmin=urls["iredadmin"],
+        state=urls["state"],
         admin=urls,
         vmail_reader="",
         resetter=_SqliteResetter(),

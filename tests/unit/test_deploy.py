@@ -21,7 +21,7 @@ FILES = [
     "Dockerfile",
     "docker-compose.yml",
     "README.md",
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "deploy").iterdir()),
+    *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "deploy").rglob("*") if p.is_file()),
 ]
 
 
