@@ -28,7 +28,8 @@ _NAME = "iredadmin"
 
 def _combined() -> MetaData:
     found = MetaData()
-    for table in (*iredadmin_metadata.tables.values(), *_TABLES):
+    ours = {table.name: table for table in _TABLES}
+    for table in (iredadmin_metadata.tables | ours).values():
         table.to_metadata(found)
     for table in _TABLES:
         # An old panel may lack one of them: then there is nothing to count or to clean.
