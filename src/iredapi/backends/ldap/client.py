@@ -1,0 +1,169 @@
+"""One directory server (or several replicas of one) for the whole process."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import Final, TypeVar
+
+from iredapi.backends.ldap.errors import LdapError
+from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope
+from iredapi.backends.ldap.pool import Pool
+from iredapi.backends.ldap.text import escape_filter, rdn
+from iredapi.backends.ldap.wire import Connection
+
+__all__ = [
+    "Change",
+    "Directory",
+    "DirectoryOptions",
+    "Entry",
+    "Op",
+    "Scope",
+    "escape_filter",
+    "rdn",
+]
+
+_T = TypeVar("_T")
+_ALL: Final = ("*",)
+_ANY: Final = "(objectClass=*)"
+_PATIENCE: Final = 5.0
+_NAMES: Final = re.compile(r"\bNAME\s+(?:'([^']+)'|\(([^)]*)\))")
+
+_tls: tuple[str, bool] | None = None
+
+
+def _claim_tls(options: DirectoryOptions) -> None:
+    """Hold on to the one TLS configuration of this process: libldap mixes up a second one."""
+    global _tls  # noqa: PLW0603 - it is the process's
+    if not options.starttls and not any(uri.startswith("ldaps:") for uri in options.uris):
+        return
+    wanted = (options.ca_file, options.verify)
+    if _tls not in {None, wanted}:
+        raise ValueError("this process uses another TLS configuration for LDAP already")
+    _tls = wanted
+
+
+class Directory:
+    """The entries of a directory. Reads are tried again once when a connection was dead.
+
+    Every method raises the exceptions of ``errors``; all end within a bounded time.
+    """
+
+    def __init__(self, options: DirectoryOptions) -> None:
+        """Open nothing yet. Raises ValueError for options that cannot work."""
+        _claim_tls(options)
+        self._pool = Pool(options)
+        self._schema: frozenset[str] | None = None
+        self._reading_schema = asyncio.Lock()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are, idle or not."""
+        return self._pool.open
+
+    @property
+    def idle_connections(self) -> int:
+        """How many connections nobody uses."""
+        return self._pool.idle
+
+    async def search(
+        self, base: str, scope: Scope, filter_text: str, names: Sequence[str] = _ALL
+    ) -> list[Entry]:
+        """Return what is found at once; nothing when there is no base."""
+        return await self._run(
+            lambda connection: connection.search(base, scope, filter_text, names), again=True
+        )
+
+    async def pages(
+        self,
+        base: str,
+        scope: Scope,
+        filter_text: str,
+        names: Sequence[str] = _ALL,
+        *,
+        size: int = 500,
+    ) -> AsyncIterator[list[Entry]]:
+        """Yield what is found in pages of at most ``size`` entries (RFC 2696).
+
+        A connection is held until the last page, or until the generator is closed.
+        """
+        lease = await self._pool.lease()
+        try:
+            entries, more = await lease.run(
+                lambda connection: connection.first_page(base, scope, filter_text, names, size),
+                again=True,
+            )
+            while more is not None:
+                if entries:
+                    yield entries
+                found = more
+                entries, more = await lease.run(
+                    lambda connection: connection.next_page(found, names)  # noqa: B023
+                )
+        finally:
+            lease.release()
+
+    async def get(self, dn: str, names: Sequence[str] = _ALL) -> Entry | None:
+        """Return one entry, or None."""
+        found = await self.search(dn, Scope.BASE, _ANY, names)
+        return found[0] if found else None
+
+    async def add(self, dn: str, attributes: Mapping[str, Collection[str | bytes]]) -> None:
+        """Add an entry. An attribute without values is left out."""
+        await self._run(lambda connection: connection.add(dn, attributes))
+
+    async def modify(self, dn: str, changes: Sequence[Change]) -> None:
+        """Carry out all changes in their order, or none of them."""
+        if changes:
+            await self._run(lambda connection: connection.modify(dn, changes))
+
+    async def delete(self, dn: str) -> None:
+        """Delete an entry that has no children."""
+        await self._run(lambda connection: connection.delete(dn))
+
+    async def rename(self, dn: str, new_dn: str) -> None:
+        """Give an entry another name or parent; what is below moves along.
+
+        The value of the old name is deleted from the entry.
+        """
+        await self._run(lambda connection: connection.rename(dn, new_dn))
+
+    async def schema(self) -> frozenset[str]:
+        """Return all names of attributes and object classes that the server knows, lower case."""
+        if self._schema is None:
+            async with self._reading_schema:
+                if self._schema is None:
+                    self._schema = await self._read_schema()
+        return self._schema
+
+    async def close(self) -> None:
+        """Close all connections; what still runs after a few seconds is cut off."""
+        await self._pool.close(_PATIENCE)
+
+    async def _run(self, work: Callable[[Connection], _T], *, again: bool = False) -> _T:
+        lease = await self._pool.lease()
+        try:
+            return await lease.run(work, again=again)
+        finally:
+            lease.release()
+
+    async def _read_schema(self) -> frozenset[str]:
+        root = await self.get("", ("subschemaSubentry",))
+        base = (root.value("subschemaSubentry") if root else "") or "cn=Subschema"
+        found = await self.search(
+            base, Scope.BASE, "(objectClass=subschema)", ("attributeTypes", "objectClasses")
+        )
+        if not found:
+            raise LdapError(32, "the server does not show its schema")
+        definitions = [*found[0].values("attributeTypes"), *found[0].values("objectClasses")]
+        return frozenset(name for text in definitions for name in names_in(text))
+
+
+def names_in(definition: str) -> list[str]:
+    """Return the names that an RFC 4512 definition gives to what it defines, lower case."""
+    found = _NAMES.search(definition)
+    if found is None:
+        return []
+    one, several = found.groups()
+    return [one.lower()] if one else [name.strip("'").lower() for name in several.split()]

@@ -1,0 +1,481 @@
+"""bonsai, and what has to be held straight about it (version 1.5.5; see docs/adr/0007).
+
+Everything here blocks and belongs in a thread. A connection serves one operation at a time, and
+the entry of an add or modify lives in the frame that waits for the answer: the C layer keeps only
+a borrowed pointer to it.
+
+Three pieces of bonsai are replaced when this module is imported, because each of them loses data:
+
+- result codes: a plain ``LDAPError`` has its code on the *class*, where the next error of any
+  thread overwrites it. Every code gets a class of its own;
+- DNs of answers: ``LDAPDN`` rewrites escapes in a way that turns ``\\5C2C`` (a backslash before
+  "2C") into a separator, and refuses names that the server accepts. Ours keep the text;
+- changes: ``LDAPValueList`` cannot hold "delete x, then add X" in this order. ``_Steps`` can.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import bonsai.errors
+import bonsai.ldapentry
+from bonsai import LDAPClient
+from bonsai.ldapconnection import BaseLDAPConnection
+from bonsai.ldapdn import LDAPDN
+from bonsai.ldapentry import LDAPEntry
+
+from iredapi.backends.ldap.errors import (
+    InvalidData,
+    LdapError,
+    NoSuchEntry,
+    Unavailable,
+    error_of,
+)
+from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope
+from iredapi.backends.ldap.reach import Target, default_ca_file
+from iredapi.backends.ldap.text import split_rdn
+
+_TRANSPORT: Final = frozenset({-1, -2, -5, -11, -100, -101, 0x51})
+"""Codes of libldap and bonsai that say nothing about the entry, only about the connection."""
+_INVALID_SYNTAX: Final = 21
+_INVALID_DN: Final = 34
+_READINGS: Final = 4
+_TICK: Final = 0.005
+_errors: dict[int, type[bonsai.LDAPError]] = {}
+
+
+_stock_class = bonsai.errors._get_error
+
+
+def _error_class(code: int) -> type[bonsai.LDAPError]:
+    """Stand in for ``bonsai.errors._get_error``, which the C layer calls with each code."""
+    if code not in _errors:
+        _errors[code] = type(f"LDAPError{code}", (_stock_class(code),), {"code": code})
+    return _errors[code]
+
+
+class _Name(LDAPDN):
+    """A DN whose text is exactly what it was made of."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __getitem__(self, index: int | slice) -> str:
+        """Return the first component (index 0) or the parent (any slice), as a rename asks."""
+        return split_rdn(self.text)[0 if isinstance(index, int) else 1]
+
+    def __len__(self) -> int:
+        return 2
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Name) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+class _Found(LDAPEntry):
+    """An entry that bonsai makes of an answer."""
+
+    def __init__(self, dn: str | LDAPDN, connection: Any = None) -> None:
+        super().__init__(_Name(dn) if isinstance(dn, str) else dn, connection)
+
+
+class _Cleared(list[bytes]):
+    """A list of values that tells its attribute when the C layer is done with it."""
+
+    def __init__(self, steps: _Steps, values: Iterable[bytes] = ()) -> None:
+        super().__init__(values)
+        self._steps = steps
+
+    def clear(self) -> None:
+        self._steps.advance()
+
+
+class _Steps(list[bytes]):
+    """The changes of one attribute, one after the other.
+
+    The C layer visits an attribute once for each time that the entry's ``keys()`` names it. Each
+    time it reads ``status`` (1: add and delete, 2: replace by the list's own items), ``added``
+    and ``deleted``, and ends with ``deleted.clear()``. After the last one ``status`` is 2, which
+    keeps bonsai from working out what a failed operation would have to be undone to.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[tuple[Op, list[bytes]]] = []
+        self._next = 0
+        self.status = 2
+        self.added: list[bytes] = []
+        self.deleted: list[bytes] = []
+
+    def advance(self) -> None:
+        self.status = 2
+        self.added = []
+        self.deleted = _Cleared(self)
+        self[:] = []
+        if self._next == len(self.steps):
+            return
+        op, values = self.steps[self._next]
+        self._next += 1
+        match op:
+            case Op.REPLACE:
+                self[:] = values
+            case Op.ADD:
+                self.status, self.added = 1, values
+            case Op.DELETE:
+                self.status, self.deleted = 1, _Deleted(self, values)
+
+
+class _Deleted(_Cleared):
+    """Values to delete; without values the whole attribute."""
+
+    def __init__(self, steps: _Steps, values: Sequence[bytes]) -> None:
+        super().__init__(steps, values or [b""])
+        self._whole = not values
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(()) if self._whole else super().__iter__()
+
+
+class _Changed(LDAPEntry):
+    """An entry to add or modify, with its changes in their order."""
+
+    def __init__(self, dn: str, changes: Iterable[tuple[Op, str, list[bytes]]]) -> None:
+        super().__init__(_Name(dn))
+        self._order: list[str] = []
+        attributes: dict[str, _Steps] = {}
+        for op, name, values in changes:
+            steps = attributes.setdefault(name.lower(), _Steps())
+            steps.steps.append((op, values))
+            self._order.append(name)
+            # The C layer reserves two places for each item of the dictionary.
+            dict.__setitem__(self, f"\0{len(self._order)}", steps)
+        for name, steps in attributes.items():
+            steps.advance()
+            dict.__setitem__(self, name, steps)
+
+    def keys(self, **_: Any) -> Any:
+        return self._order
+
+    def start_rename(self, new_dn: str) -> int:
+        """Send a rename that deletes the old RDN value; returns the message id."""
+        # The method of LDAPEntry would turn the name into text and parse that.
+        message_id: int = super(LDAPEntry, self).rename(_Name(new_dn), True)
+        return message_id
+
+
+bonsai.errors._get_error = _error_class
+setattr(bonsai.ldapentry, "LDAPEntry", _Found)  # noqa: B010 - mypy takes it for a type
+
+
+class _Socket(BaseLDAPConnection):
+    """A connection that opens without holding the interpreter's lock, and then waits without it.
+
+    The C layer holds the lock while a synchronous connection binds, so a server that accepts and
+    never answers would stop every thread. It is opened as an asynchronous one, whose steps do not
+    wait, and turned into a synchronous one (whose waiting releases the lock) once it is bound.
+    """
+
+    def __init__(self, client: LDAPClient) -> None:
+        super().__init__(client, True)
+        self._client = client
+
+    def _evaluate(self, msg_id: int, timeout: float | None = None) -> Any:
+        if self.is_async:
+            return self._finish_opening(msg_id, time.monotonic() + (timeout or 0))
+        return self.get_result(msg_id, timeout)
+
+    def _finish_opening(self, msg_id: int, deadline: float) -> _Socket:
+        while True:
+            # Some steps have no socket of their own to wait for: never wait long.
+            self._wait(_TICK)
+            if self.get_result(msg_id) is not None:
+                break
+            if time.monotonic() > deadline:
+                self._give_up(msg_id)
+                raise TimeoutError
+        # An answer that stops in the middle of a TLS record must not block either.
+        os.set_blocking(self.fileno(), False)
+        super().__init__(self._client, False)
+        return self
+
+    def _wait(self, seconds: float) -> None:
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        poll.poll(seconds * 1000)
+
+    def _give_up(self, msg_id: int) -> None:
+        """Let the C layer see a broken connection: that is the only way in which it frees it."""
+        self.interrupt()
+        with suppress(bonsai.LDAPError):
+            for _ in range(20):
+                self._wait(_TICK)
+                self.get_result(msg_id)
+            self.abandon(msg_id)
+
+    def interrupt(self) -> None:
+        """Make whoever waits for this connection see its end. Safe from any thread."""
+        with (
+            suppress(OSError, bonsai.LDAPError),
+            socket.socket(fileno=os.dup(self.fileno())) as end,
+        ):
+            end.shutdown(socket.SHUT_RDWR)
+
+    def is_alive(self) -> bool:
+        """Say whether an idle connection is still good: a server does not speak unasked."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+
+class RawNames:
+    """Attributes that bonsai is told to leave alone; shared by all connections of a directory.
+
+    bonsai reads what looks like a number or a boolean as one ("007" stays text, "0x10" becomes
+    16). Text and bytes lose nothing, so only attributes that ever had such a value need to be
+    listed; a long list is slow. Whoever meets a new one adds it and reads again.
+    """
+
+    _LIMIT: Final = 400
+    _USUAL: Final = (
+        "mailQuota", "shadowLastChange", "amavisLocal", "userPassword", "employeeNumber", "uid",
+        "cn", "sn", "givenName", "telephoneNumber", "mobile", "homeDirectory", "maxMessageSize",
+        "domainCurrentUserNumber", "domainCurrentAliasNumber", "domainCurrentListNumber",
+        "domainCurrentQuotaSize",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.names = list(self._USUAL)
+
+    def learn(self, names: Iterable[str]) -> None:
+        new = sorted(set(names) - set(self.names))
+        # Options (cn;lang-de) make the number of names endless.
+        kept = self.names if len(self.names) + len(new) <= self._LIMIT else list(self._USUAL)
+        self.names = [*kept, *new]
+
+
+class _Client(LDAPClient):
+    """The configuration of a connection."""
+
+    def __init__(self, url: str, *, starttls: bool, raw: RawNames) -> None:
+        super().__init__(url, starttls)
+        self._raw = raw
+
+    def __getattribute__(self, name: str) -> Any:
+        # The C layer asks for it with every entry; setting it at each change would be a race.
+        if name == "raw_attributes":
+            return super().__getattribute__("_raw").names
+        return super().__getattribute__(name)
+
+
+class Connection:
+    """One bound connection. Not for two threads at a time.
+
+    Once it is ``broken`` it must be closed.
+    """
+
+    def __init__(self, sock: _Socket, raw: RawNames, server: int, timeout: float) -> None:
+        """``server`` is the place of its URI; ``timeout`` in seconds bounds each operation."""
+        self._socket = sock
+        self._raw = raw
+        self._timeout = timeout
+        self.server = server
+        self.opened = time.monotonic()
+        self.failures = 0
+        self.broken = False
+
+    def search(
+        self, base: str, scope: Scope, filter_text: str, names: Sequence[str]
+    ) -> list[Entry]:
+        """Return what a search finds; nothing when there is no base."""
+        _check_text(base, filter_text, *names)
+        for _ in range(_READINGS):
+            with self._operation():
+                found = self._socket.search(
+                    base, scope.value, filter_text, list(names), self._timeout
+                )
+            entries, changed = self._plain(found)
+            if not changed:
+                return entries
+        raise LdapError(0, "values that bonsai cannot be kept from converting")
+
+    def first_page(
+        self, base: str, scope: Scope, filter_text: str, names: Sequence[str], size: int
+    ) -> tuple[list[Entry], Any]:
+        """Return the first page of a search and what ``next_page`` needs, None at the end."""
+        _check_text(base, filter_text, *names)
+        try:
+            with self._operation():
+                found = self._socket.paged_search(
+                    base, scope.value, filter_text, list(names), self._timeout, page_size=size
+                )
+        except NoSuchEntry:
+            return [], None
+        return self._page(found, names)
+
+    def next_page(self, found: Any, names: Sequence[str]) -> tuple[list[Entry], Any]:
+        """Return the page after the last one."""
+        with self._operation():
+            message_id = found.acquire_next_page()
+            if message_id is None:
+                return [], None
+            self._socket.get_result(message_id, self._timeout)
+        return self._page(found, names)
+
+    def add(self, dn: str, attributes: Mapping[str, Collection[str | bytes]]) -> None:
+        """Add an entry; attributes without values are left out."""
+        changes = [Change(Op.ADD, name, tuple(values)) for name, values in attributes.items()]
+        entry = _changed(dn, changes)
+        with self._operation():
+            self._socket.add(entry, self._timeout)
+
+    def modify(self, dn: str, changes: Sequence[Change]) -> None:
+        """Carry out all changes in their order, or none."""
+        entry = _changed(dn, changes)
+        entry.connection = self._socket
+        with self._operation():
+            entry.modify(self._timeout)
+
+    def delete(self, dn: str) -> None:
+        """Delete an entry without children."""
+        _check_text(dn)
+        with self._operation():
+            self._socket.delete(dn, self._timeout)
+
+    def rename(self, dn: str, new_dn: str) -> None:
+        """Give an entry, and all below it, another name or place; the old RDN value goes."""
+        _check_text(new_dn)
+        entry = _changed(dn, ())
+        entry.connection = self._socket
+        with self._operation():
+            self._socket.get_result(entry.start_rename(new_dn), self._timeout)
+
+    def is_alive(self) -> bool:
+        """Say whether the server has not closed an idle connection."""
+        return not self.broken and self._socket.is_alive()
+
+    def interrupt(self) -> None:
+        """End what another thread is waiting for on this connection."""
+        self._socket.interrupt()
+
+    def close(self) -> None:
+        """Say goodbye to the server."""
+        self.broken = True
+        with suppress(bonsai.LDAPError):
+            self._socket.close()
+
+    def _page(self, found: Any, names: Sequence[str]) -> tuple[list[Entry], Any]:
+        entries, changed = self._plain(list(found))
+        for place in reversed(changed):
+            # The name is known now. Other operations may come between two pages.
+            again = self.search(entries[place].dn, Scope.BASE, "(objectClass=*)", names)
+            entries[place : place + 1] = again
+        return entries, found
+
+    def _plain(self, found: Iterable[Any]) -> tuple[list[Entry], list[int]]:
+        """Return entries, and the places of those with values that are not what was sent."""
+        entries: list[Entry] = []
+        changed: list[int] = []
+        learned: set[str] = set()
+        for place, entry in enumerate(found):
+            attributes: dict[str, tuple[bytes, ...]] = {}
+            for name, values in entry.items(exclude_dn=True):
+                kinds = set(map(type, values))
+                if not kinds <= {bytes, str}:
+                    learned.add(name)
+                    if not changed or changed[-1] != place:
+                        changed.append(place)
+                attributes[name] = tuple(
+                    value if type(value) is bytes else str(value).encode() for value in values
+                )
+            entries.append(Entry(str(entry.dn), attributes))
+        if learned:
+            self._raw.learn(learned)
+        return entries, changed
+
+    @contextmanager
+    def _operation(self) -> Iterator[None]:
+        try:
+            yield
+        except bonsai.LDAPError as error:
+            self.failures += 1
+            if error.code in _TRANSPORT:
+                self.broken = True
+                raise Unavailable("no answer", uncertain=True, code=error.code) from None
+            raise error_of(error.code) from None
+        except LdapError:
+            raise
+        except BaseException:
+            # Nothing is known about the connection any more.
+            self.broken = True
+            raise
+
+
+def _check_text(*texts: str) -> None:
+    """Refuse what C would cut at a NUL, or cannot be UTF-8: it would name something else."""
+    for text in texts:
+        if "\0" in text:
+            raise InvalidData(_INVALID_SYNTAX, "NUL in a name or filter")
+        _encode(text)
+
+
+def _encode(value: str | bytes) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise InvalidData(_INVALID_SYNTAX, "text that is not Unicode") from None
+
+
+def _changed(dn: str, changes: Iterable[Change]) -> _Changed:
+    steps = []
+    _check_text(dn)
+    if not dn:
+        raise InvalidData(_INVALID_DN, "no name")
+    for change in changes:
+        _check_text(change.name)
+        if change.values or change.op is not Op.ADD:
+            steps.append((change.op, change.name, [_encode(value) for value in change.values]))
+    return _Changed(dn, steps)
+
+
+def connect(server: int, target: Target, options: DirectoryOptions, raw: RawNames) -> Connection:
+    """Open and bind a connection. Raises Unavailable, or Refused when the bind is."""
+    deadline = time.monotonic() + options.connect_timeout
+    try:
+        address = target.reach(deadline, starttls=options.starttls)
+        client = _Client(
+            target.uri if target.tls or options.starttls else address,
+            starttls=options.starttls and not target.tls,
+            raw=raw,
+        )
+        client.set_credentials("SIMPLE", user=options.bind_dn, password=options.password)
+        client.set_auto_page_acquire(False)
+        if target.tls or options.starttls:
+            client.set_cert_policy("demand" if options.verify else "never")
+            client.set_ca_cert(options.ca_file or default_ca_file())
+        sock = _Socket(client)
+        sock.open(max(deadline - time.monotonic(), 0))
+    except bonsai.LDAPError as error:
+        if error.code in _TRANSPORT:
+            raise Unavailable(
+                f"{target}: no connection", uncertain=False, code=error.code
+            ) from None
+        raise error_of(error.code) from None
+    except (OSError, EOFError) as error:
+        reason = "timed out" if isinstance(error, TimeoutError) else str(error)
+        raise Unavailable(f"{target}: {reason}", uncertain=False) from None
+    return Connection(sock, raw, server, options.timeout)
