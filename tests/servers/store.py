@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from sqlalchemy import MetaData, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from iredapi.backends.ldap import panel
 from iredapi.backends.policies.tables import SEEDS, seed
 from iredapi.backends.sql.schema import create_all
 
@@ -43,9 +44,6 @@ _METADATA: Mapping[Database, tuple[str, str]] = {
     "iredadmin": ("iredapi.backends.policies.tables", "iredadmin_metadata"),
 }
 
-# What Dovecot and the panel keep in ``vmail`` is in ``iredadmin`` where there is no ``vmail``.
-_MOVED_TABLES = ("used_quota", "last_login", "share_folder", "anyone_shares", "deleted_mailboxes")
-
 
 def product_metadata(database: Database, kind: StoreName = "mariadb") -> MetaData | None:
     """The product's own description of the tables of one database on a kind of store."""
@@ -54,13 +52,7 @@ def product_metadata(database: Database, kind: StoreName = "mariadb") -> MetaDat
     module, attribute = _METADATA[database]
     metadata: MetaData = getattr(importlib.import_module(module), attribute)
     if kind == "openldap" and database == "iredadmin":
-        accounts = product_metadata("vmail")
-        assert accounts is not None
-        together = MetaData()
-        tables = {name: accounts.tables[name] for name in _MOVED_TABLES}
-        for table in (tables | dict(metadata.tables)).values():
-            table.to_metadata(together)
-        return together
+        return panel.metadata
     return metadata
 
 
