@@ -35,6 +35,8 @@ class Admin:
     active: bool = True
     is_global: bool = False
     settings: settings_text.Settings = field(default_factory=dict)
+    managed_domains: frozenset[str] = frozenset()
+    """What it manages, read only: rights are given and taken by the domain."""
 
 
 def draft(mail: str, changes: Mapping[str, Any], password: str) -> Admin:
