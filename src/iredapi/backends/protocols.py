@@ -82,6 +82,11 @@ class Domains(Protocol):
     ) -> list[Profile]:
         """Return profiles without counters, after a name; ``only`` limits them to these."""
 
+    async def records(
+        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
+    ) -> list[Domain]:
+        """Return whole records, as ``get`` would. Two round trips."""
+
     async def names(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
     ) -> list[str]:
@@ -114,6 +119,12 @@ class Domains(Protocol):
     async def admins(self, name: str) -> frozenset[str]:
         """Return the admins of a domain (not the global ones)."""
 
+    async def admins_of(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Return the admins of domains whose rights are not switched off. One round trip.
+
+        A domain without any may be missing.
+        """
+
     async def add_admins(self, name: str, mails: Collection[str]) -> None:
         """Make admins of existing accounts."""
 
@@ -137,6 +148,11 @@ class Users(Protocol):
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Profile]:
         """Return profiles. One round trip."""
+
+    async def records(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[User]:
+        """Return whole records, as ``get`` would. Two round trips."""
 
     async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
         """Return addresses. One round trip."""
@@ -183,6 +199,9 @@ class Users(Protocol):
 class Aliases(Protocol):
     """Mail alias accounts."""
 
+    async def get(self, address: str) -> Alias | None:
+        """Return an alias without claiming it. At most two round trips."""
+
     async def claim(self, address: str) -> Alias | None:
         """Return an alias and hold it."""
 
@@ -193,6 +212,11 @@ class Aliases(Protocol):
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Profile]:
         """Return profiles. Two round trips."""
+
+    async def records(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[Alias]:
+        """Return whole records, as ``get`` would. Two round trips."""
 
     async def addresses(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -226,6 +250,9 @@ class Admins(Protocol):
 
     async def hold(self, mails: Collection[str]) -> None:
         """Hold accounts whose rights are about to change, in one order."""
+
+    async def get(self, mail: str) -> Admin | None:
+        """Return a standalone admin without claiming it. At most two round trips."""
 
     async def claim(self, mail: str) -> Admin | None:
         """Return a standalone admin and hold it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import admins
+from iredapi.domain import admins, canonical
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import domain_of
 from iredapi.errors import Conflict, NotFound, problem
@@ -28,6 +28,14 @@ async def profile(unit: Unit, mail: str) -> Profile:
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     return visible(found, unit.rules.hidden_admin_fields, unit.actor)
+
+
+async def shape(unit: Unit, mail: str) -> canonical.Shape:
+    """Return a standalone admin in its storage-neutral shape."""
+    found = await unit.admins.get(mail)
+    if found is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    return canonical.admin(found)
 
 
 async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import aliases, domains, limits
+from iredapi.domain import aliases, canonical, domains, limits
 from iredapi.domain.addresses import domain_of
 from iredapi.errors import NotFound
 from iredapi.operations import accounts
@@ -29,6 +29,22 @@ async def page(
 ) -> list[Profile]:
     """Return the next profiles of a domain."""
     return await unit.aliases.page(domain, after, limit, disabled_only=disabled_only)
+
+
+async def shape(unit: Unit, address: str) -> canonical.Shape:
+    """Return an alias account in its storage-neutral shape."""
+    found = await unit.aliases.get(address)
+    if found is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    return canonical.alias(found)
+
+
+async def shapes(
+    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+) -> list[canonical.Shape]:
+    """Return the next aliases of a domain in their storage-neutral shape."""
+    found = await unit.aliases.records(domain, after, limit, disabled_only=disabled_only)
+    return [canonical.alias(item) for item in found]
 
 
 async def addresses(

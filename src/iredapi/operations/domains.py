@@ -8,7 +8,7 @@ from typing import Any
 
 from iredapi.audit import Kind, domain_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import domains, limits
+from iredapi.domain import canonical, domains, limits
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.admins import keep_one_global
 from iredapi.domain.domains import Domain
@@ -32,6 +32,29 @@ async def page(unit: Unit, after: str, limit: int, *, disabled_only: bool) -> li
     """Return the next profiles of the actor's domains."""
     only = None if unit.actor.is_global else unit.actor.domains
     return await unit.domains.page(after, limit, only=only, disabled_only=disabled_only)
+
+
+async def shape(unit: Unit, name: str) -> canonical.Shape:
+    """Return a domain in its storage-neutral shape, with counters."""
+    found = await accounts.hosted(unit, name)
+    admins = await unit.domains.admins_of([name])
+    usage = await unit.domains.usage(name)
+    return canonical.domain(found, admins.get(name, ())) | canonical.counters(
+        users=usage.users,
+        aliases=usage.aliases,
+        lists=usage.lists,
+        allocated_quota=usage.allocated_quota,
+    )
+
+
+async def shapes(
+    unit: Unit, after: str, limit: int, *, disabled_only: bool
+) -> list[canonical.Shape]:
+    """Return the next of the actor's domains in their storage-neutral shape, without counters."""
+    only = None if unit.actor.is_global else unit.actor.domains
+    found = await unit.domains.records(after, limit, only=only, disabled_only=disabled_only)
+    admins = await unit.domains.admins_of([item.name for item in found]) if found else {}
+    return [canonical.domain(item, admins.get(item.name, ())) for item in found]
 
 
 async def names(unit: Unit, after: str, limit: int, *, disabled_only: bool) -> list[str]:

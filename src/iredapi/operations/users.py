@@ -8,7 +8,7 @@ from typing import Any
 
 from iredapi.audit import Kind, account_event, domain_event
 from iredapi.backends.protocols import Later, Profile
-from iredapi.domain import limits, maildirs, settings_text, users
+from iredapi.domain import canonical, limits, maildirs, settings_text, users
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.admins import keep_one_global
 from iredapi.domain.domains import Domain, refusal
@@ -38,6 +38,22 @@ async def page(
     """Return the next profiles of a domain."""
     found = await unit.users.page(domain, after, limit, disabled_only=disabled_only)
     return [visible(item, unit.rules.hidden_user_fields, unit.actor) for item in found]
+
+
+async def shape(unit: Unit, mail: str) -> canonical.Shape:
+    """Return a user in its storage-neutral shape."""
+    found = await unit.users.get(mail)
+    if found is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    return canonical.user(found)
+
+
+async def shapes(
+    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+) -> list[canonical.Shape]:
+    """Return the next users of a domain in their storage-neutral shape."""
+    found = await unit.users.records(domain, after, limit, disabled_only=disabled_only)
+    return [canonical.user(item) for item in found]
 
 
 async def mails(

@@ -8,9 +8,11 @@ from iredapi import identity
 from iredapi.access import Action
 from iredapi.operations import admins
 from iredapi.schemas.admins import AdminEdit
+from iredapi.schemas.canonical import CanonicalAdmin
 from iredapi.schemas.logins import Verification
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import AdminProfile
+from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
 
@@ -21,13 +23,14 @@ router = Router(tags=["Domain Admin"])
     "GET",
     "/admin/{mail}",
     Action.ADMIN_READ,
-    NoParams,
-    answer=AdminProfile,
+    Viewed,
+    answer=AdminProfile | CanonicalAdmin,
     errors=["NO_SUCH_ACCOUNT"],
 )
-async def get_admin(call: Call[NoParams]) -> Response:
+async def get_admin(call: Call[Viewed]) -> Response:
     """Show a standalone admin."""
-    return envelope.success(await call.read(admins.profile, call.target.mail))
+    chosen = admins.shape if call.form.is_canonical else admins.profile
+    return envelope.success(await call.read(chosen, call.target.mail))
 
 
 @router.operation(

@@ -7,8 +7,10 @@ from starlette.responses import Response
 from iredapi.access import Action
 from iredapi.operations import accounts, aliases
 from iredapi.schemas.aliases import AliasDraft, AliasEdit, AliasFilter
+from iredapi.schemas.canonical import CanonicalAlias
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import AliasProfile
+from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
 
@@ -19,13 +21,14 @@ router = Router(tags=["Mail Alias"])
     "GET",
     "/alias/{mail}",
     Action.ALIAS_READ,
-    NoParams,
-    answer=AliasProfile,
+    Viewed,
+    answer=AliasProfile | CanonicalAlias,
     errors=["NO_SUCH_ACCOUNT"],
 )
-async def get_alias(call: Call[NoParams]) -> Response:
+async def get_alias(call: Call[Viewed]) -> Response:
     """Show a mail alias account."""
-    return envelope.success(await call.read(aliases.profile, call.target.mail))
+    chosen = aliases.shape if call.form.is_canonical else aliases.profile
+    return envelope.success(await call.read(chosen, call.target.mail))
 
 
 @router.operation(
@@ -73,14 +76,14 @@ async def rename_alias(call: Call[NoParams]) -> Response:
     "/aliases/{domain}",
     Action.ALIASES_LIST,
     AliasFilter,
-    answer=list[AliasProfile | str],
+    answer=list[AliasProfile | CanonicalAlias | str],
     errors=["NO_SUCH_DOMAIN"],
 )
 async def list_aliases(call: Call[AliasFilter]) -> Response:
     """List the alias accounts of a domain with their members, sorted by address."""
     domain = call.target.domain
     await call.read(accounts.hosted, domain)
-    chosen = aliases.addresses if call.form.email_only else aliases.page
-    return await call.listing(
-        chosen, "address", domain, disabled_only=bool(call.form.disabled_only)
-    )
+    profiles = aliases.shapes if call.form.is_canonical else aliases.page
+    chosen = aliases.addresses if call.form.email_only else profiles
+    key = "mail" if call.form.is_canonical else "address"
+    return await call.listing(chosen, key, domain, disabled_only=bool(call.form.disabled_only))

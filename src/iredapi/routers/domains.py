@@ -6,9 +6,10 @@ from starlette.responses import Response
 
 from iredapi.access import Action
 from iredapi.operations import domains
+from iredapi.schemas.canonical import CanonicalDomain
 from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, DomainFilter, Keep
-from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import DomainProfile
+from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
 
@@ -16,14 +17,19 @@ router = Router(tags=["Domain"])
 
 
 @router.operation(
-    "GET", "/domains", Action.DOMAINS_LIST, DomainFilter, answer=list[DomainProfile | str]
+    "GET",
+    "/domains",
+    Action.DOMAINS_LIST,
+    DomainFilter,
+    answer=list[DomainProfile | CanonicalDomain | str],
 )
 async def list_domains(call: Call[DomainFilter]) -> Response:
     """List the domains that the admin manages.
 
     Profiles without counters, sorted by name; or plain names with `name_only=yes`.
     """
-    chosen = domains.names if call.form.name_only else domains.page
+    profiles = domains.shapes if call.form.is_canonical else domains.page
+    chosen = domains.names if call.form.name_only else profiles
     return await call.listing(chosen, "domain", disabled_only=bool(call.form.disabled_only))
 
 
@@ -31,13 +37,14 @@ async def list_domains(call: Call[DomainFilter]) -> Response:
     "GET",
     "/domain/{domain}",
     Action.DOMAIN_READ,
-    NoParams,
-    answer=DomainProfile,
+    Viewed,
+    answer=DomainProfile | CanonicalDomain,
     errors=["NO_SUCH_DOMAIN"],
 )
-async def get_domain(call: Call[NoParams]) -> Response:
+async def get_domain(call: Call[Viewed]) -> Response:
     """Show a domain, with the number of its accounts and its quota."""
-    return envelope.success(await call.read(domains.profile, call.target.domain))
+    chosen = domains.shape if call.form.is_canonical else domains.profile
+    return envelope.success(await call.read(chosen, call.target.domain))
 
 
 @router.operation(

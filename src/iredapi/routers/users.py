@@ -10,11 +10,13 @@ from iredapi import identity
 from iredapi.access import Action
 from iredapi.domain.addresses import domain_of
 from iredapi.operations import accounts, users
+from iredapi.schemas.canonical import CanonicalUser
 from iredapi.schemas.domains import Keep
 from iredapi.schemas.logins import Verification
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import UserProfile
 from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit
+from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
 
@@ -29,13 +31,14 @@ async def _hashed(call: Call[Any], domain: str) -> str:
     "GET",
     "/user/{mail}",
     Action.USER_READ,
-    NoParams,
-    answer=UserProfile,
+    Viewed,
+    answer=UserProfile | CanonicalUser,
     errors=["NO_SUCH_ACCOUNT"],
 )
-async def get_user(call: Call[NoParams]) -> Response:
+async def get_user(call: Call[Viewed]) -> Response:
     """Show a mail user."""
-    return envelope.success(await call.read(users.profile, call.target.mail))
+    chosen = users.shape if call.form.is_canonical else users.profile
+    return envelope.success(await call.read(chosen, call.target.mail))
 
 
 @router.operation(
@@ -108,17 +111,17 @@ async def rename_user(call: Call[NoParams]) -> Response:
     "/users/{domain}",
     Action.USERS_LIST,
     UserFilter,
-    answer=list[UserProfile | str],
+    answer=list[UserProfile | CanonicalUser | str],
     errors=["NO_SUCH_DOMAIN"],
 )
 async def list_users(call: Call[UserFilter]) -> Response:
     """List the users of a domain, sorted by address."""
     domain = call.target.domain
     await call.read(accounts.hosted, domain)
-    chosen = users.mails if call.form.email_only else users.page
-    return await call.listing(
-        chosen, "username", domain, disabled_only=bool(call.form.disabled_only)
-    )
+    profiles = users.shapes if call.form.is_canonical else users.page
+    chosen = users.mails if call.form.email_only else profiles
+    key = "mail" if call.form.is_canonical else "username"
+    return await call.listing(chosen, key, domain, disabled_only=bool(call.form.disabled_only))
 
 
 @router.operation(

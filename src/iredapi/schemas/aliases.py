@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from iredapi.schemas import fields
 from iredapi.schemas.params import Params, param
+from iredapi.schemas.views import Viewed
 
 
-class AliasFilter(Params):
+class AliasFilter(Viewed):
     """Which aliases, and how much of them."""
 
     email_only: fields.YesNo = param("Only addresses, as a plain list.", "yes", alias="email_only")

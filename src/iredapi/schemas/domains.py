@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from iredapi.schemas import fields
 from iredapi.schemas.params import Params, param
+from iredapi.schemas.views import Viewed
 
 _LEGACY = {"cn": "name", "preferredLanguage": "language"}
 _RIVALS_OF_TRANSPORT = (("transport", "is_backupmx"), ("transport", "primarymx"))
 
 
-class DomainFilter(Params):
+class DomainFilter(Viewed):
     """Which domains, and how much of them."""
 
     name_only: fields.YesNo = param("Only names, as a plain list.", "yes", alias="name_only")

@@ -46,6 +46,7 @@ MAX_SCORE: Final = 999
 """Spam scores; from -100 down a tag level means "always insert headers"."""
 MAX_DOMAINS: Final = 100
 """Most new domains in one comma list."""
+VIEWS: Final = ("native", "canonical")
 _YES: Final = frozenset({"yes", "true", "1", "on", "enable", "enabled", "active"})
 _NO: Final = frozenset({"no", "false", "0", "off", "disable", "disabled", "inactive"})
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
@@ -354,6 +355,7 @@ UserPreferences = Annotated[
 ]
 Password = Annotated[str, BeforeValidator(_password), _schema("string", format="password")]
 PasswordHash = Annotated[str, BeforeValidator(_password_hash), _schema("string", maxLength=255)]
+View = Annotated[str, BeforeValidator(_choice(VIEWS)), _schema("string", enum=list(VIEWS))]
 QuotaUnit = Annotated[
     str,
     BeforeValidator(_choice(("MB", "GB", "TB"), upper=True)),

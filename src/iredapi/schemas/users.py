@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from iredapi.schemas import fields
 from iredapi.schemas.params import Params, param
+from iredapi.schemas.views import Viewed
 
 _LEGACY = {
     "cn": "name",
@@ -16,7 +17,7 @@ _LEGACY = {
 _PASSWORDS = (("password", "password_hash"),)
 
 
-class UserFilter(Params):
+class UserFilter(Viewed):
     """Which users, and how much of them."""
 
     email_only: fields.YesNo = param("Only addresses, as a plain list.", "yes", alias="email_only")

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, Field, create_model
 
@@ -212,13 +212,18 @@ def _responses(
 def _success(answer: Any) -> type[BaseModel]:
     if answer is None:
         return Success
-    name = getattr(answer, "__name__", "") or re.sub(r"\W+", "", str(answer).split(".")[-1])
-    if str(answer).startswith("list"):
-        inner = answer.__args__[0]
-        name = f"{getattr(inner, '__name__', 'Item')}List".replace("str", "Name")
     return create_model(
-        f"{name}Answer",
+        f"{_name(answer)}Answer",
         __doc__="A successful answer with data.",
         success=(bool, Field(alias="_success", json_schema_extra={"const": True})),
         data=(answer, Field(alias="_data")),
     )
+
+
+def _name(answer: Any) -> str:
+    """Name what an answer holds after its first shape."""
+    if get_origin(answer) is list:
+        return f"{_name(get_args(answer)[0])}List".replace("str", "Name")
+    if shapes := get_args(answer):
+        return _name(shapes[0])
+    return str(answer.__name__)

@@ -67,17 +67,20 @@ class SqlAdmins(Store):
             )
         return frozenset(mail.lower() for mail in found)
 
+    async def get(self, mail: str) -> Admin | None:
+        return await self._read(mail, lock=False)
+
     async def claim(self, mail: str) -> Admin | None:
-        rows = await self.rows(
-            select(*self.schema.columns(t.admin))
-            .where(t.admin.c.username == mail)
-            .with_for_update()
-        )
+        return await self._read(mail, lock=True)
+
+    async def _read(self, mail: str, *, lock: bool) -> Admin | None:
+        statement = select(*self.schema.columns(t.admin)).where(t.admin.c.username == mail)
+        rows = await self.rows(statement.with_for_update() if lock else statement)
         if not rows or rows[0]["username"].lower() != mail:
             return None
         row, d = rows[0], t.domain_admins.c
-        marks = await self.column(
-            select(d.domain).where(d.username == mail, d.domain == "ALL", d.active == 1)
+        managed = frozenset(
+            await self.column(select(d.domain).where(d.username == mail, d.active == 1))
         )
         return Admin(
             mail,
@@ -85,8 +88,9 @@ class SqlAdmins(Store):
             name=row["name"],
             language=row["language"],
             active=bool(row["active"]),
-            is_global=bool(marks),
+            is_global="ALL" in managed,
             settings=settings_text.parse(row["settings"]),
+            managed_domains=managed - {"ALL"},
         )
 
     async def profile(self, mail: str) -> Profile | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -19,25 +19,18 @@ from iredapi.domain.aliases import Alias
 class SqlAliases(Store):
     """See ``protocols.Aliases``."""
 
+    async def get(self, address: str) -> Alias | None:
+        return await self._read(address, lock=False)
+
     async def claim(self, address: str) -> Alias | None:
-        rows = await self.rows(
-            select(*self.schema.columns(t.alias))
-            .where(t.alias.c.address == address)
-            .with_for_update()
-        )
+        return await self._read(address, lock=True)
+
+    async def _read(self, address: str, *, lock: bool) -> Alias | None:
+        statement = select(*self.schema.columns(t.alias)).where(t.alias.c.address == address)
+        rows = await self.rows(statement.with_for_update() if lock else statement)
         if not rows or rows[0]["address"].lower() != address:
             return None
-        row, f = rows[0], t.forwardings.c
-        members = await self.column(
-            select(f.forwarding).where(f.address == address, f.is_list == 1)
-        )
-        return Alias(
-            address,
-            name=row["name"],
-            access_policy=row["accesspolicy"].lower(),
-            active=bool(row["active"]),
-            members=frozenset(members),
-        )
+        return _record(rows[0], await self._sides([address], moderators=False))
 
     async def profile(self, address: str) -> Profile | None:
         rows = await self.rows(
@@ -59,16 +52,30 @@ class SqlAliases(Store):
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Profile]:
-        rows = await self.rows(
+        rows = await self._page(domain, after, limit, disabled_only=disabled_only)
+        if not rows:
+            return []
+        sides = await self._sides([row["address"] for row in rows], moderators=False)
+        return [_shown(row, sides, moderators=False) for row in rows]
+
+    async def records(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[Alias]:
+        rows = await self._page(domain, after, limit, disabled_only=disabled_only)
+        if not rows:
+            return []
+        sides = await self._sides([row["address"] for row in rows], moderators=False)
+        return [_record(row, sides) for row in rows]
+
+    async def _page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> Sequence[Mapping[str, Any]]:
+        return await self.rows(
             select(*self.schema.columns(t.alias))
             .where(*_of_domain(domain, after, disabled_only=disabled_only))
             .order_by(t.alias.c.address)
             .limit(limit)
         )
-        if not rows:
-            return []
-        sides = await self._sides([row["address"] for row in rows], moderators=False)
-        return [_shown(row, sides, moderators=False) for row in rows]
 
     async def addresses(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -171,6 +178,17 @@ def _of_domain(domain: str, after: str, *, disabled_only: bool) -> list[ColumnEl
     a = t.alias.c
     where = [a.domain == domain, a.address > after]
     return [*where, a.active == 0] if disabled_only else where
+
+
+def _record(row: Mapping[str, Any], sides: Sides) -> Alias:
+    address = row["address"].lower()
+    return Alias(
+        address,
+        name=row["name"],
+        access_policy=row["accesspolicy"].lower(),
+        active=bool(row["active"]),
+        members=frozenset(sides.texts(address, "member")),
+    )
 
 
 def _shown(row: Any, sides: Sides, *, moderators: bool) -> Profile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Select, bindparam, case, false, func, select, true
@@ -46,26 +46,16 @@ class SqlDomains(Store):
         rows = await self.rows(statement, name=name)
         if not rows or rows[0]["domain"].lower() != name:
             return None
-        row, sides = rows[0], await self._sides([name], admins=False)
-        return Domain(
-            name=name,
-            description=row["description"] or "",
-            active=bool(row["active"]),
-            quota=int(row["maxquota"]),
-            users=int(row["mailboxes"]),
-            aliases=int(row["aliases"]),
-            lists=int(row["maillists"]),
-            transport=row["transport"],
-            backupmx=bool(row["backupmx"]),
-            settings=settings_text.parse(row["settings"]),
-            sender_bcc=sides.text(name, "sender_bcc"),
-            recipient_bcc=sides.text(name, "recipient_bcc"),
-            outbound_relay=sides.text("@" + name, "relay"),
-            catchall=frozenset(sides.texts(name, "catchall")),
-            dead_catchall=frozenset(sides.texts(name, "dead_catchall")),
-            alias_domains=frozenset(sides.texts(name, "alias_domain")),
-            inactive_alias_domains=frozenset(sides.texts(name, "inactive_alias_domain")),
-        )
+        return _record(rows[0], await self._sides([name], admins=False))
+
+    async def records(
+        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
+    ) -> list[Domain]:
+        rows = await self._page(after, limit, only=only, disabled_only=disabled_only)
+        if not rows:
+            return []
+        sides = await self._sides([row["domain"] for row in rows], admins=False)
+        return [_record(row, sides) for row in rows]
 
     async def _sides(self, names: Sequence[str], *, admins: bool) -> Sides:
         accounts = ["@" + name for name in names]
@@ -128,16 +118,21 @@ class SqlDomains(Store):
     async def page(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
     ) -> list[Profile]:
-        rows = await self.rows(
+        rows = await self._page(after, limit, only=only, disabled_only=disabled_only)
+        if not rows:
+            return []
+        sides = await self._sides([row["domain"] for row in rows], admins=True)
+        return [self._shown(row, sides) for row in rows]
+
+    async def _page(
+        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
+    ) -> Sequence[Mapping[str, Any]]:
+        return await self.rows(
             select(*self.schema.columns(t.domain))
             .where(t.domain.c.domain > after, *_filter(only, disabled_only=disabled_only))
             .order_by(t.domain.c.domain)
             .limit(limit)
         )
-        if not rows:
-            return []
-        sides = await self._sides([row["domain"] for row in rows], admins=True)
-        return [self._shown(row, sides) for row in rows]
 
     async def names(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
@@ -327,6 +322,16 @@ class SqlDomains(Store):
         d = t.domain_admins.c
         return frozenset(await self.column(select(d.username).where(d.domain == name)))
 
+    async def admins_of(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        d = t.domain_admins.c
+        rows = await self.rows(
+            select(d.domain, d.username).where(d.domain.in_(sorted(names)), d.active == 1)
+        )
+        found: dict[str, set[str]] = {}
+        for row in rows:
+            found.setdefault(row["domain"].lower(), set()).add(row["username"])
+        return {name: frozenset(mails) for name, mails in found.items()}
+
     async def add_admins(self, name: str, mails: Collection[str]) -> None:
         moment = now()
         await self.insert_missing(
@@ -364,3 +369,26 @@ def _filter(only: Collection[str] | None, *, disabled_only: bool) -> list[Column
     if disabled_only:
         found.append(t.domain.c.active == 0)
     return found or [true()]
+
+
+def _record(row: Mapping[str, Any], sides: Sides) -> Domain:
+    name = row["domain"].lower()
+    return Domain(
+        name=name,
+        description=row["description"] or "",
+        active=bool(row["active"]),
+        quota=int(row["maxquota"]),
+        users=int(row["mailboxes"]),
+        aliases=int(row["aliases"]),
+        lists=int(row["maillists"]),
+        transport=row["transport"],
+        backupmx=bool(row["backupmx"]),
+        settings=settings_text.parse(row["settings"]),
+        sender_bcc=sides.text(name, "sender_bcc"),
+        recipient_bcc=sides.text(name, "recipient_bcc"),
+        outbound_relay=sides.text("@" + name, "relay"),
+        catchall=frozenset(sides.texts(name, "catchall")),
+        dead_catchall=frozenset(sides.texts(name, "dead_catchall")),
+        alias_domains=frozenset(sides.texts(name, "alias_domain")),
+        inactive_alias_domains=frozenset(sides.texts(name, "inactive_alias_domain")),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from iredapi.backends.sql import activity, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.store import Sides, Store, chunks, now, shown
-from iredapi.backends.sql.user_sides import side_values
+from iredapi.backends.sql.user_sides import profile_values, side_values
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.maildirs import Location
@@ -68,9 +68,10 @@ class SqlUsers(Store):
 
     async def _read(self, mail: str, *, lock: bool) -> User | None:
         row = await self._row(mail, lock=lock)
-        if row is None:
-            return None
-        sides = await self._sides(mail)
+        return None if row is None else self._record(row, await self._sides(mail))
+
+    def _record(self, row: Mapping[str, Any], sides: Sides) -> User:
+        mail = row["username"].lower()
         managed = frozenset(sides.texts(mail, "managed"))
         texts: dict[str, Any] = {name: row.get(column) or "" for name, column in _COLUMNS.items()}
         del texts["quota"]
@@ -99,7 +100,7 @@ class SqlUsers(Store):
     async def _sides(self, mail: str, *, of_profile: bool = False) -> Sides:
         statement = self.schema.statement(
             ("users.sides", of_profile, self.quota_table.name),
-            lambda: side_values(self.schema, self.quota_table, of_profile=of_profile),
+            lambda: profile_values(self.schema, self.quota_table) if of_profile else side_values(),
         )
         return await self.read_sides(statement, mail=mail)
 
@@ -136,13 +137,27 @@ class SqlUsers(Store):
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Profile]:
-        rows = await self.rows(
+        rows = await self._page(domain, after, limit, disabled_only=disabled_only)
+        return [self._shown(row) for row in rows]
+
+    async def records(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[User]:
+        rows = await self._page(domain, after, limit, disabled_only=disabled_only)
+        if not rows:
+            return []
+        sides = await self.read_sides(side_values([row["username"] for row in rows]))
+        return [self._record(row, sides) for row in rows]
+
+    async def _page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> Sequence[Mapping[str, Any]]:
+        return await self.rows(
             select(*self.schema.columns(t.mailbox))
             .where(*_of_domain(domain, after, disabled_only=disabled_only))
             .order_by(t.mailbox.c.username)
             .limit(limit)
         )
-        return [self._shown(row) for row in rows]
 
     async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
         return await self.column(

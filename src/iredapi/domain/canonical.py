@@ -1,0 +1,141 @@
+"""The storage-neutral shape of accounts: ``?view=canonical``.
+
+It is made of records only, has the names of the API's parameters, and holds what every storage can
+hold, nothing else: the same history gives the same JSON everywhere. So there are no times and no
+hashes, lists are sorted, and an empty name reads as the local part, which LDAP has to store anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from iredapi.domain import phones, services, settings_text
+from iredapi.domain.addresses import local_part_of
+from iredapi.domain.admins import Admin
+from iredapi.domain.aliases import Alias
+from iredapi.domain.domains import SERVICES, Domain, primary_mx
+from iredapi.domain.users import User
+
+Shape = dict[str, Any]
+"""One account: parameter names and JSON values."""
+
+
+def domain(record: Domain, admins: Collection[str]) -> Shape:
+    """Return a mail domain; ``admins`` manage it."""
+    number, words = settings_text.number, settings_text.words
+    return {
+        "domain": record.name,
+        "name": record.description,
+        "accountStatus": _status(active=record.active),
+        "quota": record.quota,
+        "numberOfUsers": record.users,
+        "numberOfAliases": record.aliases,
+        "numberOfLists": record.lists,
+        "defaultQuota": number(record.settings, "default_user_quota"),
+        "maxUserQuota": number(record.settings, "max_user_quota"),
+        "minPasswordLength": number(record.settings, "min_passwd_length"),
+        "maxPasswordLength": number(record.settings, "max_passwd_length"),
+        "language": record.settings.get("default_language") or "",
+        "transport": record.transport,
+        "is_backupmx": _yes_no(yes=record.backupmx),
+        "primarymx": primary_mx(record.transport) if record.backupmx else "",
+        "outboundRelay": record.outbound_relay,
+        "senderBcc": record.sender_bcc,
+        "recipientBcc": record.recipient_bcc,
+        "catchall": sorted(record.catchall),
+        "aliasDomains": sorted(record.alias_domains),
+        "services": sorted(words(record.settings, "enabled_services") & SERVICES),
+        "disabledDomainProfile": sorted(words(record.settings, "disabled_domain_profiles")),
+        "disabledUserProfile": sorted(words(record.settings, "disabled_user_profiles")),
+        "disabledUserPreference": sorted(words(record.settings, "disabled_user_preferences")),
+        "admins": sorted(admins),
+    }
+
+
+def counters(*, users: int, aliases: int, lists: int, allocated_quota: int) -> Shape:
+    """Return what a domain holds; the quota in MB."""
+    return {
+        "existingUsers": users,
+        "existingAliases": aliases,
+        "existingLists": lists,
+        "allocatedQuota": allocated_quota,
+    }
+
+
+def admin(record: Admin) -> Shape:
+    """Return a standalone admin."""
+    number = settings_text.number
+    max_quota = number(record.settings, "create_max_quota")
+    unit = (record.settings.get("create_quota_unit") or "MB").strip().upper()
+    return {
+        "mail": record.mail,
+        "name": _name(record.name, record.mail),
+        "accountStatus": _status(active=record.active),
+        "language": record.language,
+        "isGlobalAdmin": _yes_no(yes=record.is_global),
+        "maxDomains": number(record.settings, "create_max_domains"),
+        "maxQuota": max_quota,
+        "quotaUnit": unit if max_quota > 0 else "MB",
+        "maxUsers": number(record.settings, "create_max_users"),
+        "maxAliases": number(record.settings, "create_max_aliases"),
+        "maxLists": number(record.settings, "create_max_lists"),
+        "disableViewingMailLog": _yes_no(yes=_is_on(record, "disable_viewing_mail_log")),
+        "disableManagingQuarantinedMails": _yes_no(
+            yes=_is_on(record, "disable_managing_quarantined_mails")
+        ),
+        "managedDomains": sorted(record.managed_domains),
+    }
+
+
+def user(record: User) -> Shape:
+    """Return a mail user."""
+    return {
+        "mail": record.mail,
+        "name": _name(record.name, record.mail),
+        "gn": record.given_name,
+        "sn": _name(record.surname, record.mail),
+        "accountStatus": _status(active=record.active),
+        "quota": record.quota,
+        "language": record.language,
+        "employeeid": record.employee_id,
+        "telephoneNumber": list(phones.numbers(record.telephone)),
+        "mobile": list(phones.numbers(record.mobile)),
+        "isGlobalAdmin": _yes_no(yes=record.is_global),
+        "managedDomains": sorted(record.managed_domains),
+        "transport": record.transport,
+        "forwarding": sorted(record.forwardings or {record.mail}),
+        "aliases": sorted(record.aliases),
+        "senderBcc": record.sender_bcc,
+        "recipientBcc": record.recipient_bcc,
+        "services": sorted(services.shown(record.services, services.MANAGED)),
+        "mailboxFormat": record.mailbox_format,
+        "mailboxFolder": record.mailbox_folder,
+        "maildir": record.location.path,
+    }
+
+
+def alias(record: Alias) -> Shape:
+    """Return a mail alias account; who may send to it is something that LDAP cannot hold."""
+    return {
+        "mail": record.address,
+        "name": _name(record.name, record.address),
+        "accountStatus": _status(active=record.active),
+        "members": sorted(record.members),
+    }
+
+
+def _name(name: str, mail: str) -> str:
+    return name or local_part_of(mail)
+
+
+def _status(*, active: bool) -> str:
+    return "active" if active else "disabled"
+
+
+def _yes_no(*, yes: bool) -> str:
+    return "yes" if yes else "no"
+
+
+def _is_on(record: Admin, key: str) -> bool:
+    return record.settings.get(key) == "yes"

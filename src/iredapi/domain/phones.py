@@ -1,0 +1,16 @@
+"""Telephone numbers: one text with commas to clients and on SQL, several values on LDAP."""
+
+from __future__ import annotations
+
+
+def numbers(text: str) -> tuple[str, ...]:
+    """Return the numbers of a comma list, sorted.
+
+    Of those that differ only in blanks, hyphens and case the first in order is kept: to LDAP they
+    are the same value.
+    """
+    found: dict[str, str] = {}
+    for number in sorted(item.strip() for item in text.split(",")):
+        found.setdefault(number.replace(" ", "").replace("-", "").lower(), number)
+    found.pop("", None)
+    return tuple(sorted(found.values()))

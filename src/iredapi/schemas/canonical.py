@@ -1,0 +1,104 @@
+"""What ``view=canonical`` answers: the same on every storage, and nothing beyond this list."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Status = Literal["active", "disabled"]
+YesNo = Literal["yes", "no"]
+_NAME = "An empty one reads as the local part of the address."
+
+
+class _Canonical(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+    account_status: Status
+
+
+class CanonicalDomain(_Canonical):
+    """A mail domain, whatever keeps it. Quotas in MB; limits: 0 unlimited, -1 none."""
+
+    domain: str
+    name: str
+    quota: int = Field(description="Sum of mailbox quotas that it may give away, MB.")
+    number_of_users: int
+    number_of_aliases: int
+    number_of_lists: int
+    default_quota: int = Field(description="MB.")
+    max_user_quota: int = Field(description="MB.")
+    min_password_length: int
+    max_password_length: int
+    language: str
+    transport: str
+    is_backupmx: YesNo = Field(alias="is_backupmx")
+    primarymx: str
+    outbound_relay: str
+    sender_bcc: str
+    recipient_bcc: str
+    catchall: list[str]
+    alias_domains: list[str]
+    services: list[str] = Field(description="Those that every storage knows.")
+    disabled_domain_profile: list[str]
+    disabled_user_profile: list[str]
+    disabled_user_preference: list[str]
+    admins: list[str]
+    existing_users: int | None = Field(None, description="Number of mail users; not in lists.")
+    existing_aliases: int | None = Field(None, description="Not in lists.")
+    existing_lists: int | None = Field(None, description="Not in lists.")
+    allocated_quota: int | None = Field(
+        None, description="Sum of the users' quotas, MB; not in lists."
+    )
+
+
+class CanonicalAdmin(_Canonical):
+    """A standalone admin, whatever keeps it. Limits: 0 unlimited, -1 none."""
+
+    mail: str
+    name: str = Field(description=_NAME)
+    language: str
+    is_global_admin: YesNo
+    max_domains: int
+    max_quota: int = Field(description="In `quotaUnit`.")
+    quota_unit: str
+    max_users: int
+    max_aliases: int
+    max_lists: int
+    disable_viewing_mail_log: YesNo
+    disable_managing_quarantined_mails: YesNo
+    managed_domains: list[str]
+
+
+class CanonicalUser(_Canonical):
+    """A mail user, whatever keeps it."""
+
+    mail: str
+    name: str = Field(description=_NAME)
+    gn: str
+    sn: str = Field(description=_NAME)
+    quota: int = Field(description="MB, 0 is unlimited.")
+    language: str
+    employeeid: str
+    telephone_number: list[str]
+    mobile: list[str]
+    is_global_admin: YesNo
+    managed_domains: list[str]
+    transport: str
+    forwarding: list[str]
+    aliases: list[str]
+    sender_bcc: str
+    recipient_bcc: str
+    services: list[str] = Field(description="Those that every storage knows.")
+    mailbox_format: str
+    mailbox_folder: str
+    maildir: str = Field(description="Absolute path of the mailbox.")
+
+
+class CanonicalAlias(_Canonical):
+    """A mail alias account, whatever keeps it."""
+
+    mail: str
+    name: str = Field(description=_NAME)
+    members: list[str]
