@@ -61,6 +61,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="LIST",
         help=f"fail at once, instead of skipping, without: {','.join(MISSING)}",
     )
+    parser.addoption(
+        "--stores",
+        default="",
+        metavar="LIST",
+        help=f"run tests of storages on these only: {','.join(ALL_STORES)}",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -84,6 +90,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     markers = list(metafunc.definition.iter_markers("stores"))
     names: tuple[str, ...] = ALL_STORES if markers else STORES
+    if chosen := metafunc.config.getoption("--stores"):
+        names = tuple(name for name in ALL_STORES if name in chosen.split(","))
     if {"postfix", "dovecot"} & set(metafunc.fixturenames):
         names = tuple(name for name in names if name != "sqlite")
     for marker in markers:

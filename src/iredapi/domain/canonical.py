@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from iredapi.domain import phones, services, settings_text
-from iredapi.domain.addresses import local_part_of
+from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import SERVICES, Domain, primary_mx
@@ -88,8 +88,18 @@ def admin(record: Admin) -> Shape:
     }
 
 
-def user(record: User) -> Shape:
-    """Return a mail user."""
+def user(record: User, alias_domains: Collection[str]) -> Shape:
+    """Return a mail user; ``alias_domains`` are its domain's.
+
+    An alias address in the primary domain is one in each alias domain too, said or not.
+    """
+    home = domain_of(record.mail)
+    twins = {
+        address
+        for address in record.aliases
+        if domain_of(address) in alias_domains
+        and f"{local_part_of(address)}@{home}" in record.aliases
+    }
     return {
         "mail": record.mail,
         "name": _name(record.name, record.mail),
@@ -105,7 +115,7 @@ def user(record: User) -> Shape:
         "managedDomains": sorted(record.managed_domains),
         "transport": record.transport,
         "forwarding": sorted(record.forwardings or {record.mail}),
-        "aliases": sorted(record.aliases),
+        "aliases": sorted(record.aliases - twins),
         "senderBcc": record.sender_bcc,
         "recipientBcc": record.recipient_bcc,
         "services": sorted(services.shown(record.services, services.MANAGED)),

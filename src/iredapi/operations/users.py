@@ -45,7 +45,8 @@ async def shape(unit: Unit, mail: str) -> canonical.Shape:
     found = await unit.users.get(mail)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    return canonical.user(found)
+    domain = await unit.domains.get(domain_of(mail))
+    return canonical.user(found, domain.alias_domains if domain else ())
 
 
 async def shapes(
@@ -53,7 +54,8 @@ async def shapes(
 ) -> list[canonical.Shape]:
     """Return the next users of a domain in their storage-neutral shape."""
     found = await unit.users.records(domain, after, limit, disabled_only=disabled_only)
-    return [canonical.user(item) for item in found]
+    home = await unit.domains.get(domain)
+    return [canonical.user(item, home.alias_domains if home else ()) for item in found]
 
 
 async def mails(

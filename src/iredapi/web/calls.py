@@ -106,7 +106,11 @@ class Call(Generic[Form]):
             return await self.read(operation, *args, after, limit, **kwargs)
 
         def name(item: Any) -> str:
-            return str(item if isinstance(item, str) else item[key])
+            if isinstance(item, str):
+                return item
+            # Profiles on LDAP have its names, and lists of values.
+            found = item.get(key) or item.get("mail") or item["domainName"]
+            return str(found[0] if isinstance(found, list) else found).lower()
 
         return await envelope.listing(fetch, name, self.request_id)
 

@@ -18,7 +18,7 @@ from iredapi.backends.ldap.session import Session, flag, number, words
 from iredapi.backends.ldap.tree import USERS, both, ends, equal, real_users
 from iredapi.backends.ldap.twins import twins, with_twins
 from iredapi.backends.protocols import Profile, Removal
-from iredapi.domain import services
+from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.maildirs import Location, overlap
 from iredapi.domain.users import User
@@ -309,8 +309,8 @@ class LdapUsers:
                 edit.put(attribute, getattr(after, field))
         for field, attribute in _PHONES.items():
             if changed(field):
-                numbers = [item.strip() for item in getattr(after, field).split(",")]
-                edit.put_all(attribute, [item for item in numbers if item])
+                # slapd finds two numbers equal that differ in blanks and hyphens only.
+                edit.put_all(attribute, phones.numbers(getattr(after, field)))
         if changed("password"):
             edit.put_all("userPassword", after.password.split("\n"))
         if changed("quota"):
