@@ -195,7 +195,14 @@ class _Socket(BaseLDAPConnection):
     def _evaluate(self, msg_id: int, timeout: float | None = None) -> Any:
         if self.is_async:
             return self._finish_opening(msg_id, time.monotonic() + (timeout or 0))
-        return self.get_result(msg_id, timeout)
+        return self.result_of(msg_id, timeout or 0)
+
+    def result_of(self, message_id: int, timeout: float) -> Any:
+        """Wait for an answer. Raises TimeoutError, after which the connection is of no use."""
+        # When an add or modify times out in the C layer, it loses its own exception.
+        if not self._wait(timeout):
+            raise TimeoutError
+        return self.get_result(message_id, timeout)
 
     def _finish_opening(self, msg_id: int, deadline: float) -> _Socket:
         while True:
@@ -211,10 +218,10 @@ class _Socket(BaseLDAPConnection):
         super().__init__(self._client, False)
         return self
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float) -> bool:
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        poll.poll(seconds * 1000)
+        return bool(poll.poll(seconds * 1000))
 
     def _give_up(self, msg_id: int) -> None:
         """Let the C layer see a broken connection: that is the only way in which it frees it."""
@@ -235,9 +242,7 @@ class _Socket(BaseLDAPConnection):
 
     def is_alive(self) -> bool:
         """Say whether an idle connection is still good: a server does not speak unasked."""
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not self._wait(0)
 
 
 class RawNames:
@@ -331,7 +336,7 @@ class Connection:
             message_id = found.acquire_next_page()
             if message_id is None:
                 return [], None
-            self._socket.get_result(message_id, self._timeout)
+            self._socket.result_of(message_id, self._timeout)
         return self._page(found, names)
 
     def add(self, dn: str, attributes: Mapping[str, Collection[str | bytes]]) -> None:
@@ -360,7 +365,7 @@ class Connection:
         entry = _changed(dn, ())
         entry.connection = self._socket
         with self._operation():
-            self._socket.get_result(entry.start_rename(new_dn), self._timeout)
+            self._socket.result_of(entry.start_rename(new_dn), self._timeout)
 
     def is_alive(self) -> bool:
         """Say whether the server has not closed an idle connection."""
@@ -415,6 +420,10 @@ class Connection:
                 self.broken = True
                 raise Unavailable("no answer", uncertain=True, code=error.code) from None
             raise error_of(error.code) from None
+        except (TimeoutError, SystemError):
+            # SystemError: the C layer has failed without an exception, as after a time-out.
+            self.broken = True
+            raise Unavailable("no answer in time", uncertain=True, code=-5) from None
         except LdapError:
             raise
         except BaseException:
