@@ -38,9 +38,13 @@ def options_for(server: OpenldapServer, **changes: object) -> DirectoryOptions:
 
 async def freeze(server: OpenldapServer) -> None:
     """Freeze a server, and wait until it is."""
+    state = Path(f"/proc/{server.pid}/stat")
     server.freeze()
-    while Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+    for _ in range(400):
+        if (await asyncio.to_thread(state.read_text)).rpartition(")")[2].split()[0] == "T":
+            return
         await asyncio.sleep(0.005)
+    raise AssertionError("the server does not freeze")
 
 
 @asynccontextmanager
@@ -106,6 +110,7 @@ class Heartbeat:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0.02)  # what happened last counts, too
         self._task.cancel()
 
     async def _beat(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import threading
 import time
 from collections import Counter
-from contextlib import aclosing
+from collections.abc import Callable
+from contextlib import aclosing, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -21,17 +22,23 @@ from tests.servers.openldap import BASE, OpenldapServer
 OPERATIONS = 10_000
 AT_ONCE = 32
 RESTARTS = 6
+DOMAIN = {"objectClass": ["mailDomain"], "domainName": ["endurance.invalid"]}
 PARENT = f"domainName=endurance.invalid,{BASE}"
 
 
 def _sockets() -> int:
     count = 0
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
-        except OSError:
-            continue
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # closed in between
+            count += str(path.readlink()).startswith("socket:")
     return count
+
+
+async def _until(condition: Callable[[], bool], patience: float = 5) -> None:
+    deadline = time.monotonic() + patience
+    for _ in iter(condition, True):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 async def _operate(client: Directory, choice: random.Random) -> None:
@@ -42,9 +49,7 @@ async def _operate(client: Directory, choice: random.Random) -> None:
         case 0 | 1:
             await client.add(dn, unit)  # every second one exists already
         case 2:
-            await client.add(
-                PARENT, {"objectClass": ["mailDomain"], "domainName": ["endurance.invalid"]}
-            )
+            await client.add(PARENT, DOMAIN)
         case 3:
             values = tuple(f"{choice.random()}" for _ in range(5))
             await client.modify(dn, [Change(Op.REPLACE, "description", values)])
@@ -93,15 +98,13 @@ async def test_endures_cancellations_failures_and_restarts(own_server: OpenldapS
 
     async def restart() -> None:
         for number in range(RESTARTS):
-            while left > OPERATIONS * (1 - (number + 1) / (RESTARTS + 1)):
-                await asyncio.sleep(0.01)
+            limit = OPERATIONS * (1 - (number + 1) / (RESTARTS + 1))
+            await _until(lambda: left <= limit, 120)  # noqa: B023
             await asyncio.to_thread(own_server.restart)
             outcomes["restart"] += 1
 
     async with opened(options_for(own_server)) as client:
-        await client.add(
-            PARENT, {"objectClass": ["mailDomain"], "domainName": ["endurance.invalid"]}
-        )
+        await client.add(PARENT, DOMAIN)
         async with asyncio.timeout(240), asyncio.TaskGroup() as group:
             group.create_task(restart())
             for _ in range(AT_ONCE):
@@ -116,18 +119,14 @@ async def test_endures_cancellations_failures_and_restarts(own_server: OpenldapS
         # All places are free, and the pool is well again.
         got = await asyncio.gather(*(client.get(PARENT) for _ in range(64)))
         assert all(got)
-        async with asyncio.timeout(5):
-            while client.open_connections != client.idle_connections:
-                await asyncio.sleep(0.01)
+        await _until(lambda: client.open_connections == client.idle_connections)
         assert client.open_connections <= 8
         assert _sockets() <= sockets + 8
         assert threading.active_count() <= threads + 9 + 1
         before = time.process_time()
         await asyncio.sleep(1)
         assert time.process_time() - before < 0.1
-    async with asyncio.timeout(5):
-        while threading.active_count() > threads + 1:
-            await asyncio.sleep(0.05)
+    await _until(lambda: threading.active_count() <= threads + 1)
     assert _sockets() <= sockets
 
 

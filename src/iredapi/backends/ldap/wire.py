@@ -46,6 +46,7 @@ _TRANSPORT: Final = frozenset({-1, -2, -5, -11, -100, -101, 0x51})
 _INVALID_SYNTAX: Final = 21
 _INVALID_DN: Final = 34
 _READINGS: Final = 4
+_PAGE: Final = 200
 _TICK: Final = 0.005
 _errors: dict[int, type[bonsai.LDAPError]] = {}
 
@@ -304,13 +305,23 @@ class Connection:
     def search(
         self, base: str, scope: Scope, filter_text: str, names: Sequence[str]
     ) -> list[Entry]:
-        """Return what a search finds; nothing when there is no base."""
-        _check_text(base, filter_text, *names)
+        """Return what a search finds; nothing when there is no base.
+
+        It is fetched in pages: while the C layer makes entries of an answer, no other thread runs.
+        """
+        if scope is Scope.BASE:
+            return self._read(base, filter_text, names)
+        entries, more = self.first_page(base, scope, filter_text, names, _PAGE)
+        while more is not None:
+            page, more = self.next_page(more, names)
+            entries += page
+        return entries
+
+    def _read(self, dn: str, filter_text: str, names: Sequence[str]) -> list[Entry]:
+        _check_text(dn, filter_text, *names)
         for _ in range(_READINGS):
             with self._operation():
-                found = self._socket.search(
-                    base, scope.value, filter_text, list(names), self._timeout
-                )
+                found = self._socket.search(dn, 0, filter_text, list(names), self._timeout)
             entries, changed = self._plain(found)
             if not changed:
                 return entries
@@ -385,7 +396,7 @@ class Connection:
         entries, changed = self._plain(list(found))
         for place in reversed(changed):
             # The name is known now. Other operations may come between two pages.
-            again = self.search(entries[place].dn, Scope.BASE, "(objectClass=*)", names)
+            again = self._read(entries[place].dn, "(objectClass=*)", names)
             entries[place : place + 1] = again
         return entries, found
 
