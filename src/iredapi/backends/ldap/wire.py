@@ -46,7 +46,7 @@ _TRANSPORT: Final = frozenset({-1, -2, -5, -11, -100, -101, 0x51})
 _INVALID_SYNTAX: Final = 21
 _INVALID_DN: Final = 34
 _READINGS: Final = 4
-_PAGE: Final = 200
+_PAGE: Final = 100
 _TICK: Final = 0.005
 _errors: dict[int, type[bonsai.LDAPError]] = {}
 
