@@ -148,6 +148,7 @@ async def test_unreachable_server_does_not_stall_the_loop(
     options = options_for(
         own_server, uris=(f"ldap://127.0.0.1:{port}",), connect_timeout=0.6, pool_timeout=5.0
     )
+    sockets = _sockets()
     stalls = []
     for _ in range(3):  # other processes may take the processors for a moment
         async with opened(options) as client:
@@ -155,6 +156,7 @@ async def test_unreachable_server_does_not_stall_the_loop(
             stalls.append(await _longest_stall(client))
             assert time.monotonic() - started < 5
             assert client.open_connections == 0
+        assert _sockets() <= sockets
         if stalls[-1] < 0.1:
             return
     raise AssertionError(stalls)

@@ -474,28 +474,41 @@ def _changed(dn: str, changes: Iterable[Change]) -> _Changed:
 
 def connect(server: int, target: Target, options: DirectoryOptions, raw: RawNames) -> Connection:
     """Open and bind a connection. Raises Unavailable, or Refused when the bind is."""
-    deadline = time.monotonic() + options.connect_timeout
+    failure: LdapError
     try:
-        address = target.reach(deadline, starttls=options.starttls)
-        client = _Client(
-            target.uri if target.tls or options.starttls else address,
-            starttls=options.starttls and not target.tls,
-            raw=raw,
-        )
-        client.set_credentials("SIMPLE", user=options.bind_dn, password=options.password)
-        client.set_auto_page_acquire(False)
-        if target.tls or options.starttls:
-            client.set_cert_policy("demand" if options.verify else "never")
-            client.set_ca_cert(options.ca_file or default_ca_file())
-        sock = _Socket(client)
-        sock.open(max(deadline - time.monotonic(), 0))
+        sock = _open(target, options, raw)
     except bonsai.LDAPError as error:
         if error.code in _TRANSPORT:
-            raise Unavailable(
-                f"{target}: no connection", uncertain=False, code=error.code
-            ) from None
-        raise error_of(error.code) from None
-    except (OSError, EOFError) as error:
+            failure = Unavailable(f"{target}: no connection", uncertain=False, code=error.code)
+        else:
+            failure = error_of(error.code)
+    except OSError as error:
         reason = "timed out" if isinstance(error, TimeoutError) else str(error)
-        raise Unavailable(f"{target}: {reason}", uncertain=False) from None
-    return Connection(sock, raw, server, options.timeout)
+        failure = Unavailable(f"{target}: {reason}", uncertain=False)
+    else:
+        return Connection(sock, raw, server, options.timeout)
+    # Out here it does not hold on to the frames of the other one, and so to an open socket.
+    try:
+        raise failure
+    finally:
+        del failure
+
+
+def _open(target: Target, options: DirectoryOptions, raw: RawNames) -> _Socket:
+    deadline = time.monotonic() + options.connect_timeout
+    address = target.reach(deadline, starttls=options.starttls)
+    encrypted = target.tls or options.starttls
+    client = _Client(
+        # The name is what a certificate is compared with.
+        target.uri if encrypted else address,
+        starttls=options.starttls and not target.tls,
+        raw=raw,
+    )
+    client.set_credentials("SIMPLE", user=options.bind_dn, password=options.password)
+    client.set_auto_page_acquire(False)
+    if encrypted:
+        client.set_cert_policy("demand" if options.verify else "never")
+        client.set_ca_cert(options.ca_file or default_ca_file())
+    sock = _Socket(client)
+    sock.open(max(deadline - time.monotonic(), 0))
+    return sock
