@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
 from iredapi.backends.ldap.errors import LdapError
@@ -83,7 +83,7 @@ class Directory:
         names: Sequence[str] = _ALL,
         *,
         size: int = 500,
-    ) -> AsyncIterator[list[Entry]]:
+    ) -> AsyncGenerator[list[Entry], None]:
         """Yield what is found in pages of at most ``size`` entries (RFC 2696).
 
         A connection is held until the last page, or until the generator is closed.

@@ -60,9 +60,12 @@ class Servers:
             else:
                 self._set_up(place)
                 return connection
-        if isinstance(failure, Unavailable):
-            raise failure
-        raise Unavailable(str(failure), uncertain=False, code=failure.code) from None
+        try:
+            if isinstance(failure, Unavailable):
+                raise failure
+            raise Unavailable(str(failure), uncertain=False, code=failure.code)
+        finally:
+            del failure  # it holds this frame, which would hold it
 
     def best(self) -> int:
         """Return the place of the first server that is not believed to be down."""

@@ -46,6 +46,7 @@ _TRANSPORT: Final = frozenset({-1, -2, -5, -11, -100, -101, 0x51})
 _INVALID_SYNTAX: Final = 21
 _INVALID_DN: Final = 34
 _READINGS: Final = 4
+_PAGE: Final = 100
 _TICK: Final = 0.005
 _errors: dict[int, type[bonsai.LDAPError]] = {}
 
@@ -195,7 +196,14 @@ class _Socket(BaseLDAPConnection):
     def _evaluate(self, msg_id: int, timeout: float | None = None) -> Any:
         if self.is_async:
             return self._finish_opening(msg_id, time.monotonic() + (timeout or 0))
-        return self.get_result(msg_id, timeout)
+        return self.result_of(msg_id, timeout or 0)
+
+    def result_of(self, message_id: int, timeout: float) -> Any:
+        """Wait for an answer. Raises TimeoutError, after which the connection is of no use."""
+        # When an add or modify times out in the C layer, it loses its own exception.
+        if not self._wait(timeout):
+            raise TimeoutError
+        return self.get_result(message_id, timeout)
 
     def _finish_opening(self, msg_id: int, deadline: float) -> _Socket:
         while True:
@@ -211,10 +219,10 @@ class _Socket(BaseLDAPConnection):
         super().__init__(self._client, False)
         return self
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float) -> bool:
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        poll.poll(seconds * 1000)
+        return bool(poll.poll(seconds * 1000))
 
     def _give_up(self, msg_id: int) -> None:
         """Let the C layer see a broken connection: that is the only way in which it frees it."""
@@ -235,9 +243,7 @@ class _Socket(BaseLDAPConnection):
 
     def is_alive(self) -> bool:
         """Say whether an idle connection is still good: a server does not speak unasked."""
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not self._wait(0)
 
 
 class RawNames:
@@ -299,13 +305,23 @@ class Connection:
     def search(
         self, base: str, scope: Scope, filter_text: str, names: Sequence[str]
     ) -> list[Entry]:
-        """Return what a search finds; nothing when there is no base."""
-        _check_text(base, filter_text, *names)
+        """Return what a search finds; nothing when there is no base.
+
+        It is fetched in pages: while the C layer makes entries of an answer, no other thread runs.
+        """
+        if scope is Scope.BASE:
+            return self._read(base, filter_text, names)
+        entries, more = self.first_page(base, scope, filter_text, names, _PAGE)
+        while more is not None:
+            page, more = self.next_page(more, names)
+            entries += page
+        return entries
+
+    def _read(self, dn: str, filter_text: str, names: Sequence[str]) -> list[Entry]:
+        _check_text(dn, filter_text, *names)
         for _ in range(_READINGS):
             with self._operation():
-                found = self._socket.search(
-                    base, scope.value, filter_text, list(names), self._timeout
-                )
+                found = self._socket.search(dn, 0, filter_text, list(names), self._timeout)
             entries, changed = self._plain(found)
             if not changed:
                 return entries
@@ -331,7 +347,7 @@ class Connection:
             message_id = found.acquire_next_page()
             if message_id is None:
                 return [], None
-            self._socket.get_result(message_id, self._timeout)
+            self._socket.result_of(message_id, self._timeout)
         return self._page(found, names)
 
     def add(self, dn: str, attributes: Mapping[str, Collection[str | bytes]]) -> None:
@@ -360,7 +376,7 @@ class Connection:
         entry = _changed(dn, ())
         entry.connection = self._socket
         with self._operation():
-            self._socket.get_result(entry.start_rename(new_dn), self._timeout)
+            self._socket.result_of(entry.start_rename(new_dn), self._timeout)
 
     def is_alive(self) -> bool:
         """Say whether the server has not closed an idle connection."""
@@ -380,7 +396,7 @@ class Connection:
         entries, changed = self._plain(list(found))
         for place in reversed(changed):
             # The name is known now. Other operations may come between two pages.
-            again = self.search(entries[place].dn, Scope.BASE, "(objectClass=*)", names)
+            again = self._read(entries[place].dn, "(objectClass=*)", names)
             entries[place : place + 1] = again
         return entries, found
 
@@ -415,6 +431,10 @@ class Connection:
                 self.broken = True
                 raise Unavailable("no answer", uncertain=True, code=error.code) from None
             raise error_of(error.code) from None
+        except (TimeoutError, SystemError):
+            # SystemError: the C layer has failed without an exception, as after a time-out.
+            self.broken = True
+            raise Unavailable("no answer in time", uncertain=True, code=-5) from None
         except LdapError:
             raise
         except BaseException:
@@ -454,28 +474,41 @@ def _changed(dn: str, changes: Iterable[Change]) -> _Changed:
 
 def connect(server: int, target: Target, options: DirectoryOptions, raw: RawNames) -> Connection:
     """Open and bind a connection. Raises Unavailable, or Refused when the bind is."""
-    deadline = time.monotonic() + options.connect_timeout
+    failure: LdapError
     try:
-        address = target.reach(deadline, starttls=options.starttls)
-        client = _Client(
-            target.uri if target.tls or options.starttls else address,
-            starttls=options.starttls and not target.tls,
-            raw=raw,
-        )
-        client.set_credentials("SIMPLE", user=options.bind_dn, password=options.password)
-        client.set_auto_page_acquire(False)
-        if target.tls or options.starttls:
-            client.set_cert_policy("demand" if options.verify else "never")
-            client.set_ca_cert(options.ca_file or default_ca_file())
-        sock = _Socket(client)
-        sock.open(max(deadline - time.monotonic(), 0))
+        sock = _open(target, options, raw)
     except bonsai.LDAPError as error:
         if error.code in _TRANSPORT:
-            raise Unavailable(
-                f"{target}: no connection", uncertain=False, code=error.code
-            ) from None
-        raise error_of(error.code) from None
-    except (OSError, EOFError) as error:
+            failure = Unavailable(f"{target}: no connection", uncertain=False, code=error.code)
+        else:
+            failure = error_of(error.code)
+    except OSError as error:
         reason = "timed out" if isinstance(error, TimeoutError) else str(error)
-        raise Unavailable(f"{target}: {reason}", uncertain=False) from None
-    return Connection(sock, raw, server, options.timeout)
+        failure = Unavailable(f"{target}: {reason}", uncertain=False)
+    else:
+        return Connection(sock, raw, server, options.timeout)
+    # Out here it does not hold on to the frames of the other one, and so to an open socket.
+    try:
+        raise failure
+    finally:
+        del failure
+
+
+def _open(target: Target, options: DirectoryOptions, raw: RawNames) -> _Socket:
+    deadline = time.monotonic() + options.connect_timeout
+    address = target.reach(deadline, starttls=options.starttls)
+    encrypted = target.tls or options.starttls
+    client = _Client(
+        # The name is what a certificate is compared with.
+        target.uri if encrypted else address,
+        starttls=options.starttls and not target.tls,
+        raw=raw,
+    )
+    client.set_credentials("SIMPLE", user=options.bind_dn, password=options.password)
+    client.set_auto_page_acquire(False)
+    if encrypted:
+        client.set_cert_policy("demand" if options.verify else "never")
+        client.set_ca_cert(options.ca_file or default_ca_file())
+    sock = _Socket(client)
+    sock.open(max(deadline - time.monotonic(), 0))
+    return sock
