@@ -144,7 +144,7 @@ async def test_the_history_worked(sqlite_store: Store) -> None:
         "managedDomains": ["ex.com"],
         "transport": "dovecot",
         "forwarding": ["alice@ex.com", "carol@ex.com", "robert@ex.com"],
-        "aliases": ["al@al.com", "al@ex.com", "ally@cl.com"],
+        "aliases": ["al@ex.com", "ally@cl.com"],
         "senderBcc": "a@far.org",
         "recipientBcc": "b@far.org",
         "services": sorted(

@@ -1,0 +1,224 @@
+"""Every write of several steps, cut before and after each of them: the old tree or the new one.
+
+The faults are put in where our client hands an operation to slapd; slapd itself, the state database
+and everything above are real. "Killed" is what SIGKILL leaves: nothing runs after it, and another
+process finds the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from iredapi.backends.ldap.client import Directory
+from iredapi.backends.ldap.errors import LdapError, Unavailable
+from iredapi.backends.ldap.work import Directories
+from iredapi.backends.loader import LdapStorage
+from tests.clients import Client, Service, serving
+from tests.servers.openldap import BASE, OpenldapServer, Tree
+from tests.servers.store import Store
+
+pytestmark = pytest.mark.stores("openldap")
+
+HASH = "{SSHA}bfxqKqOOKODJw/bGqMo54f9Q/iOvQoftOQrqWA=="
+WRITES = ("add", "modify", "delete", "rename")
+FAULTS = ("refused", "lost", "done", "gone", "killed", "killed after")
+
+Request = tuple[str, str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    request: Request
+    repeated: Request | None = None
+    """What completes it when it broke off; the same request unless it is another one."""
+
+
+CASES = [
+    Case("domain", ("POST", "domain/new.com", {"name": "New", "quota": "10"})),
+    Case("alias domain", ("PUT", "domain/ex.com", {"addAliasDomain": "new.com", "name": "Other"})),
+    Case("alias domains gone", ("PUT", "domain/ex.com", {"aliasDomains": "", "catchall": ""})),
+    Case("domain off", ("PUT", "domain/ex.com", {"accountStatus": "disabled"})),
+    Case("catch-all", ("PUT", "domain/ex.com", {"catchall": "b@ex.com", "senderBcc": "c@x.org"})),
+    Case("domain admins", ("PUT", "domain/admins/two.com", {"addAdmin": "a@ex.com,b@ex.com"})),
+    Case("admins gone", ("PUT", "domain/admins/two.com", {"removeAllAdmins": "yes"})),
+    Case("domain gone", ("DELETE", "domain/ex.com", {})),
+    Case("admin gone", ("DELETE", "admin/boss@admins.test", {})),
+    Case("user", ("POST", "user/new@ex.com", {"password_hash": HASH, "quota": "7"})),
+    Case("user's quota", ("PUT", "user/a@ex.com", {"quota": "9", "addAlias": "x@ex.com"})),
+    Case("user renamed", ("POST", "user/a@ex.com/change_email/z@ex.com", {})),
+    Case("user gone", ("DELETE", "user/a@ex.com", {})),
+    Case("all users", ("PUT", "users/ex.com", {"language": "de_DE", "accountStatus": "disabled"})),
+    Case("alias", ("POST", "alias/new@ex.com", {"members": "a@ex.com,far@x.org"})),
+    Case("alias renamed", ("POST", "alias/all@ex.com/change_email/any@ex.com", {})),
+    Case("alias gone", ("DELETE", "alias/all@ex.com", {})),
+]  # fmt: skip
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Cutter:
+    """Lets one write of a directory fail, by its number."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self.count = 0
+        self.at = -1
+        self.fault = ""
+        self.reached = asyncio.Event()
+        for name in WRITES:
+            setattr(directory, name, self._wrapped(getattr(directory, name)))
+
+    def arm(self, at: int, fault: str) -> None:
+        self.count, self.at, self.fault = 0, at, fault
+        self.reached.clear()
+
+    def _wrapped(self, real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def write(*args: Any) -> None:
+            number, self.count = self.count, self.count + 1
+            if number == self.at:
+                self.reached.set()
+            if self.fault == "gone" and 0 <= self.at <= number:
+                raise Unavailable("no server", uncertain=True)
+            if number != self.at:
+                await real(*args)
+                return
+            match self.fault:
+                case "":
+                    await real(*args)
+                    return
+                case "refused":
+                    raise LdapError(80)
+                case "lost":
+                    raise Unavailable("lost before it arrived", uncertain=True)
+                case "killed":
+                    raise Killed
+            await real(*args)
+            if self.fault == "killed after":
+                raise Killed
+            raise Unavailable("the answer was lost", uncertain=True)
+
+        return write
+
+
+def home_of(service: Service) -> Directories:
+    storage = service.office.storage
+    assert isinstance(storage, LdapStorage)
+    return storage.home
+
+
+async def populate(root: Client) -> None:
+    """Accounts that name each other in every way."""
+    await root.ok("POST", "domain/ex.com", quota="1000")
+    await root.ok("POST", "domain/two.com")
+    await root.ok("POST", "admin/boss@admins.test", password="Corr3ct-Horse")
+    for mail in ("a@ex.com", "b@ex.com", "c@two.com"):
+        await root.ok("POST", f"user/{mail}", password_hash=HASH, quota="5")
+    await root.ok("PUT", "domain/ex.com", aliasDomains="ex.net", catchall="a@ex.com,b@ex.com")
+    await root.ok("POST", "alias/all@ex.com", members="a@ex.com,b@ex.com,far@x.org")
+    await root.ok("POST", "alias/up@two.com", members="all@ex.com,a@ex.com")
+    await root.ok("PUT", "user/b@ex.com", addForwarding="a@ex.com", aliases="bb@ex.com")
+    await root.ok("PUT", "user/a@ex.com", forwarding="a@ex.com,all@ex.com", aliases="aa@ex.com")
+    await root.ok("PUT", "user/c@two.com", senderBcc="a@ex.com", recipientBcc="all@ex.com")
+    await root.ok("PUT", "domain/two.com", recipientBcc="a@ex.com")
+    await root.ok("PUT", "domain/admins/two.com", addAdmin="a@ex.com,boss@admins.test")
+
+
+def put_back(server: OpenldapServer, tree: Tree) -> None:
+    server.reset()
+    there = server.dump()
+    for dn in sorted(tree, key=lambda dn: len(dn.split(","))):
+        if dn not in there:
+            server.add(dn, tree[dn])
+
+
+async def send(client: Client, request: Request) -> int:
+    method, path, form = request
+    try:
+        status, _ = await client.call(method, path, data=form)
+    except Killed:
+        return 0
+    return status
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+async def test_cut(store: Store, case: Case) -> None:
+    server = store.directory
+    async with serving(store, maildir_append_timestamp=False) as service:
+        root = await service.root()
+        await populate(root)
+        before = server.dump()
+        home = home_of(service)
+        cutter = Cutter(home.directory)
+        cutter.arm(-1, "")
+        assert await send(root, case.request) == 200
+        steps, after = cutter.count, server.dump()
+        assert steps
+        assert after != before
+        seen = set()
+        for fault in FAULTS:
+            for at in range(steps):
+                put_back(server, before)
+                cutter.arm(at, fault)
+                status = await send(root, case.request)
+                assert status != 200, (fault, at)
+                cutter.arm(-1, "")
+                # What another process does at its start, or before it touches the domain.
+                await home.recover()
+                assert not await service.office.state.journal.open()
+                found = server.dump()
+                if found not in (before, after):
+                    seen.add("repeated")
+                    assert await send(root, case.repeated or case.request) == 200, (fault, at)
+                    assert server.dump() == after, (fault, at)
+                else:
+                    seen.add("as before" if found == before else "as after")
+        assert seen
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+async def test_cancelled(store: Store, case: Case) -> None:
+    """A client that goes away in the middle: the write is carried out to its end."""
+    server = store.directory
+    async with serving(store, maildir_append_timestamp=False) as service:
+        root = await service.root()
+        await populate(root)
+        before = server.dump()
+        cutter = Cutter(home_of(service).directory)
+        assert await send(root, case.request) == 200
+        steps, after = cutter.count, server.dump()
+        for at in range(steps):
+            put_back(server, before)
+            cutter.arm(at, "")
+            task = asyncio.ensure_future(send(root, case.request))
+            await cutter.reached.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            # The request's unit goes on by itself; its locks are free when it is done.
+            async with service.office.state.locks.hold("ldap ex.com"):
+                assert not await service.office.state.journal.open()
+                assert server.dump() == after, at
+
+
+async def test_a_writer_that_was_killed_holds_nobody_up(store: Store) -> None:
+    """The next write to the same domain takes back what was begun, and then does its own work."""
+    async with serving(store, maildir_append_timestamp=False) as service:
+        root = await service.root()
+        await populate(root)
+        cutter = Cutter(home_of(service).directory)
+        cutter.arm(1, "killed after")
+        await send(root, ("POST", "user/a@ex.com/change_email/z@ex.com", {}))
+        cutter.arm(-1, "")
+        assert await service.office.state.journal.open()
+        await root.ok("PUT", "user/b@ex.com", name="Bea")
+        assert not await service.office.state.journal.open()
+        assert store.directory.entry(f"mail=a@ex.com,ou=Users,domainName=ex.com,{BASE}")
+        status, message, _ = await root.refused("GET", "user/z@ex.com")
+        assert (status, message) == (404, "NO_SUCH_ACCOUNT")
