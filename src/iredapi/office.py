@@ -102,6 +102,7 @@ class Office:
             opened.push_async_callback(storage.close)
             office = cls(settings, databases, state, storage)
             opened.callback(office.hasher.close)
+            await opening.start(storage)
             yield office
 
     # -- units -------------------------------------------------------------------------------------
@@ -244,7 +245,9 @@ class Office:
 
     async def passwords(self) -> Passwords:
         """Return the policy for new passwords, as the panel's settings have it now."""
-        return Passwords(await self._policy(), self.hasher)
+        return Passwords(
+            await self._policy(), self.hasher, for_slapd=self.settings.slapd_checks_passwords
+        )
 
     async def prepare_password(self, actor: Actor, domain: str, changes: Mapping[str, Any]) -> str:
         """Return the hash for the password in a form, or an empty text; before any lock."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from iredapi.backends.loader import Storage
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.sql.engine import Databases
 from iredapi.backends.sql.schema import OLDEST_IREDMAIL, create_all
@@ -57,6 +58,14 @@ async def check(databases: Databases, settings: Settings) -> None:
             )
         if missing := schema.missing():
             _log.info("older_schema", database=name, without=missing)
+
+
+async def start(storage: Storage) -> None:
+    """Begin to use the account storage. Raises ConfigurationError, or NotReady."""
+    try:
+        await storage.start()
+    except ServerDown as error:
+        raise NotReady(f"IREDAPI_LDAP_URI: {error.detail}") from None
 
 
 async def create_tables(databases: Databases) -> None:

@@ -25,6 +25,8 @@ from iredapi.notation import EnvFile, async_url, split
 Network = IPv4Network | IPv6Network
 ENV_FILE = Path("/etc/iredapi/iredapi.env")
 
+_NOT_FOR_SLAPD = (Scheme.PBKDF2, Scheme.ARGON2ID)
+
 
 class Backend(StrEnum):
     """Where accounts are stored."""
@@ -364,6 +366,11 @@ class Settings(BaseSettings):
             raise ValueError("IREDAPI_LDAP_STARTTLS: ldaps:// has TLS from the beginning")
         if "password_scheme" not in self.model_fields_set:
             self.password_scheme = Scheme.SSHA
+        if self.slapd_checks_passwords and self.password_scheme in _NOT_FOR_SLAPD:
+            raise ValueError(
+                f"IREDAPI_PASSWORD_SCHEME: OpenLDAP cannot check {self.password_scheme}; see "
+                "IREDAPI_LDAP_PASSWORD_CHECK"
+            )
         return self
 
     @model_validator(mode="after")
@@ -393,6 +400,11 @@ class Settings(BaseSettings):
     def embedded(self) -> bool:
         """No account database is configured: everything is in SQLite files of ours."""
         return self.backend is Backend.SQL and not self.vmail_url.get_secret_value()
+
+    @property
+    def slapd_checks_passwords(self) -> bool:
+        """Users log in by a bind, so OpenLDAP must be able to check their hashes."""
+        return self.backend is Backend.LDAP and self.ldap_password_check == "slapd"  # noqa: S105
 
     @property
     def admin_base_dn(self) -> str:

@@ -67,6 +67,9 @@ class Storage(Protocol):
     errors: tuple[type[Exception], ...]
     """What its drivers raise: for ``is_transient`` and ``translated``."""
 
+    async def start(self) -> None:
+        """Look whether it can be used. Raises ConfigurationError, or ServerDown."""
+
     async def open(self, *, writing: bool, again: Later | None = None) -> Work:
         """Begin a unit of work; ``again`` is why the one before could not go on."""
 
@@ -114,6 +117,9 @@ class SqlStorage:
     """Accounts in the SQL database ``vmail``."""
 
     errors: tuple[type[Exception], ...] = (DBAPIError,)
+
+    async def start(self) -> None:
+        """Nothing: ``opening`` has looked at the databases."""
 
     def __init__(self, databases: Databases, quota_table: Table) -> None:
         self._databases = databases
@@ -180,6 +186,10 @@ class LdapStorage:
         self._work = work
         self._home = work.Directories(settings, databases, state)
         self.errors: tuple[type[Exception], ...] = (DBAPIError, LdapError)
+
+    async def start(self) -> None:
+        if lacking := await self._home.start():
+            raise ConfigurationError(lacking)
 
     @property
     def home(self) -> Directories:

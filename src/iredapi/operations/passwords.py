@@ -9,6 +9,7 @@ from typing import Any
 from iredapi.backends.protocols import Domains
 from iredapi.domain import settings_text
 from iredapi.domain.passwords import PasswordPolicy, looks_hashed, violations
+from iredapi.domain.slapd_passwords import for_slapd
 from iredapi.errors import CODES, ApiError, Problem, problem
 from iredapi.hashing import PasswordHasher
 
@@ -19,6 +20,8 @@ class Passwords:
 
     policy: PasswordPolicy
     hasher: PasswordHasher
+    for_slapd: bool = False
+    """Whether OpenLDAP checks the hashes: those that it cannot check are refused."""
 
     async def prepare(
         self, changes: Mapping[str, Any], domains: Domains | None = None, domain: str = ""
@@ -29,7 +32,7 @@ class Passwords:
         joined by commas, as iRedMail does.
         """
         if "password_hash" in changes:
-            return str(changes["password_hash"])
+            return self._stored(str(changes["password_hash"]))
         if "password" not in changes:
             return ""
         plain = changes["password"]
@@ -47,9 +50,21 @@ class Passwords:
         if codes := violations(plain, policy):
             raise _refused(codes)
         try:
-            return await self.hasher.hash(plain)
+            return self._stored(await self.hasher.hash(plain))
         except ValueError as error:
             raise _refused([str(error)]) from None
+
+    def _stored(self, hashed: str) -> str:
+        if not self.for_slapd:
+            return hashed
+        try:
+            return for_slapd(hashed)
+        except ValueError:
+            raise problem(
+                "password_hash",
+                "INVALID_PASSWORD_SCHEME",
+                "OpenLDAP cannot check it, so its owner could not log in.",
+            ) from None
 
 
 def _refused(codes: list[str]) -> ApiError:

@@ -19,6 +19,7 @@ from iredapi.backends.protocols import Profile
 from iredapi.domain.actors import Principal
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.admins import Admin
+from iredapi.domain.passwords import SEVERAL
 from iredapi.domain.settings_text import Settings
 
 _ADMIN = "(objectClass=mailAdmin)"
@@ -151,7 +152,7 @@ class LdapAdmins:
         if before.is_global != after.is_global:
             edit.put("domainGlobalAdmin", "yes" if after.is_global else "")
         if before.password != after.password:
-            edit.put_all("userPassword", after.password.split("\n"))
+            edit.put_all("userPassword", after.password.split(SEVERAL))
             today = datetime.now(UTC).replace(tzinfo=None) - datetime(1970, 1, 1)  # noqa: DTZ001
             edit.put("shadowLastChange", str(today.days))
         old, new = dict(before.settings), dict(after.settings)

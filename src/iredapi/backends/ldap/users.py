@@ -21,6 +21,7 @@ from iredapi.backends.protocols import Profile, Removal
 from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.maildirs import Location, overlap
+from iredapi.domain.passwords import SEVERAL
 from iredapi.domain.users import User
 
 _SINGLE = {
@@ -52,8 +53,8 @@ def _today() -> str:
 
 
 def stored_hash(entry: Entry) -> str:
-    """Return the hashes of an entry, a line each: any of them lets its owner in."""
-    return "\n".join(sorted(entry.values("userPassword")))
+    """Return the hashes of an entry: any of them lets its owner in."""
+    return SEVERAL.join(sorted(entry.values("userPassword")))
 
 
 def alias_addresses(entry: Entry, aliases: Collection[str]) -> frozenset[str]:
@@ -312,7 +313,7 @@ class LdapUsers:
                 # slapd finds two numbers equal that differ in blanks and hyphens only.
                 edit.put_all(attribute, phones.numbers(getattr(after, field)))
         if changed("password"):
-            edit.put_all("userPassword", after.password.split("\n"))
+            edit.put_all("userPassword", after.password.split(SEVERAL))
         if changed("quota"):
             edit.put("mailQuota", str(after.quota * MEGABYTE) if after.quota else "")
         if changed("active"):

@@ -18,6 +18,7 @@ from iredapi.backends.ldap.errors import (
     LdapError,
     NoSuchEntry,
     NoSuchValue,
+    Refused,
     Unavailable,
     ValueExists,
 )
@@ -34,6 +35,11 @@ from iredapi.state import State, StateUnavailable
 
 RECOVERY_SECONDS = 15.0
 """How often a process looks for writes that others have left unfinished."""
+_REQUIRED = frozenset(
+    {"maildomain", "mailuser", "mailalias", "maillist", "mailadmin", "mailexternaluser"}
+    | {"domainstatus", "domainpendingaliasname", "accountsetting", "shadowaddress"}
+)
+"""What the oldest iRedMail that we know (0.9.8) has."""
 _log = structlog.get_logger(__name__)
 
 
@@ -91,10 +97,30 @@ class Directories:
         )
         return LdapUnit(self, session, connections, locks)
 
-    def start(self) -> None:
-        """Begin to look for what others have left unfinished."""
+    async def start(self) -> str:
+        """Look at the server, and begin to look for what others have left unfinished.
+
+        Returns what is wrong with the configuration, or an empty text. Raises ServerDown.
+        """
+        try:
+            known = await self.directory.schema()
+            for name, dn in (("BASE", self._tree.base), ("ADMIN_BASE", self._tree.admin_base)):
+                if await self.directory.get(dn, ["1.1"]) is None:
+                    return f"IREDAPI_LDAP_{name}_DN: there is no entry {dn}, or it may not be read"
+        except Refused:
+            return "IREDAPI_LDAP_BIND_DN, IREDAPI_LDAP_BIND_PASSWORD: the server refuses them"
+        except Unavailable:
+            raise ServerDown(
+                detail="no LDAP server can be reached: is it running, are address and TLS right?"
+            ) from None
+        if lacking := sorted(_REQUIRED - known):
+            return (
+                "IREDAPI_LDAP_URI: the server has not the schema of iRedMail; it lacks "
+                f"{', '.join(lacking[:5])}"
+            )
         if self._recovery is None:
             self._recovery = asyncio.create_task(self._recover_for_ever())
+        return ""
 
     async def _recover_for_ever(self) -> None:
         while True:

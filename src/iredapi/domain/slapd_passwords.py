@@ -1,0 +1,48 @@
+"""Hashes that OpenLDAP checks itself: Dovecot 2.3 binds as the user, so slapd must understand them.
+
+slapd knows SSHA, SHA, SMD5, MD5 (base64) and CRYPT (whatever the system's crypt(3) knows), with the
+module pw-sha2 the SHA-2 family too, and takes a value without a prefix for the password itself.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+
+_BASE64: Final = frozenset({"SSHA", "SHA", "SHA1", "SMD5"})
+_SHA2: Final = frozenset({"SHA256", "SSHA256", "SHA512", "SSHA512"})
+_CRYPT: Final = frozenset(
+    {"CRYPT", "DES-CRYPT", "MD5-CRYPT", "SHA256-CRYPT", "SHA512-CRYPT", "BLF-CRYPT", "BCRYPT"}
+)
+_MD5_BYTES: Final = 16
+
+
+def for_slapd(stored: str) -> str:
+    """Return a hash in the spelling that slapd checks, which Dovecot understands as well.
+
+    Raises ``ValueError('INVALID_PASSWORD_SCHEME')`` for schemes that slapd does not know.
+    """
+    prefix, _, payload = stored.removeprefix("{").partition("}")
+    name = prefix.upper()
+    if name in _CRYPT or (name == "MD5" and payload.startswith("$1$")):
+        return "{CRYPT}" + payload
+    if name in _BASE64:
+        return f"{{{'SHA' if name == 'SHA1' else name}}}{payload}"
+    if name in _SHA2:
+        return f"{{{name}}}{payload}"
+    if name in {"MD5", "PLAIN-MD5", "LDAP-MD5"}:
+        return "{MD5}" + base64.b64encode(_digest(payload)).decode()
+    if name in {"PLAIN", "CLEARTEXT", "CLEAR"} and not payload.startswith("{"):
+        return payload
+    raise ValueError("INVALID_PASSWORD_SCHEME")
+
+
+def _digest(payload: str) -> bytes:
+    for read in (bytes.fromhex, base64.b64decode):
+        try:
+            found = read(payload)
+        except ValueError:
+            continue
+        if len(found) == _MD5_BYTES:
+            return found
+    raise ValueError("INVALID_PASSWORD_SCHEME")
