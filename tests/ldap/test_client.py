@@ -545,9 +545,9 @@ def test_replaced_pieces_of_bonsai_are_in_use(openldap_server: OpenldapServer) -
     try:
         with pytest.raises(bonsai.NoSuchObjectError) as caught:
             connection.delete(f"cn=no,{BASE}")
-        assert type(caught.value).__module__ == "iredapi.backends.ldap.wire"
+        assert type(caught.value).__module__ == "iredapi.backends.ldap.parts"
         [entry] = connection.search(BASE, 0)
-        assert type(entry).__module__ == "iredapi.backends.ldap.wire"
+        assert type(entry).__module__ == "iredapi.backends.ldap.parts"
         assert str(entry.dn) == BASE
     finally:
         connection.close()

@@ -164,28 +164,24 @@ async def test_unreachable_server_does_not_stall_the_loop(
 
 async def test_frozen_server_neither_stalls_nor_burns(own_server: OpenldapServer) -> None:
     options = options_for(own_server, timeout=1.0, connect_timeout=1.0)
+    stalls = []
     async with opened(options) as client:
-        assert await client.get(BASE)
-        await freeze(own_server)
-        try:
-            before, started = time.process_time(), time.monotonic()
-            stall = await _longest_stall(client)
-            waited = time.monotonic() - started
-            burnt = time.process_time() - before
-        finally:
-            own_server.thaw()
-        assert waited < 12
-        assert burnt / waited < 0.2, (burnt, waited)
-        assert stall < 0.1 or await _longest_stall_again(own_server, client) < 0.1
-        assert await client.get(BASE)
-
-
-async def _longest_stall_again(server: OpenldapServer, client: Directory) -> float:
-    await freeze(server)
-    try:
-        return await _longest_stall(client)
-    finally:
-        server.thaw()
+        for _ in range(3):  # as above
+            assert await client.get(BASE)
+            await freeze(own_server)
+            try:
+                before, started = time.process_time(), time.monotonic()
+                stalls.append(await _longest_stall(client))
+                waited = time.monotonic() - started
+                burnt = time.process_time() - before
+            finally:
+                own_server.thaw()
+            assert waited < 12
+            assert burnt / waited < 0.3, (burnt, waited)
+            assert await client.get(BASE)
+            if stalls[-1] < 0.1:
+                return
+    raise AssertionError(stalls)
 
 
 async def test_timed_out_write_is_uncertain(own_server: OpenldapServer) -> None:
