@@ -1,13 +1,16 @@
 # The API server. docker-compose.yml shows how it is run.
-FROM python:3.13-slim AS build
+FROM python:3.13-slim-trixie AS build
+# For bonsai, the LDAP client, which has no wheel; every other dependency has one.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libldap-dev libsasl2-dev
 WORKDIR /src
 RUN python -m venv /opt/iredapi
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-# Neither compiler nor development dependencies are needed: every dependency has a wheel.
-RUN /opt/iredapi/bin/pip install --no-cache-dir .
+RUN /opt/iredapi/bin/pip install --no-cache-dir '.[ldap]'
 
-FROM python:3.13-slim
+FROM python:3.13-slim-trixie
+RUN apt-get update && apt-get install -y --no-install-recommends libldap2 libsasl2-2 \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --home-dir /var/lib/iredapi --shell /usr/sbin/nologin iredapi \
     && install -d -o iredapi -g iredapi -m 0700 /var/lib/iredapi
 COPY --from=build /opt/iredapi /opt/iredapi

@@ -7,6 +7,7 @@ found to ``IREDAPI_*`` values; ``env_file`` writes them.
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -71,10 +72,12 @@ _LISTS: Final = {
     "ADDITIONAL_DISABLED_USER_SERVICES": "DISABLED_USER_SERVICES",
     "ADDITIONAL_ENABLED_USER_SERVICES": "ENABLED_USER_SERVICES",
 }
+_LDAP_NEEDED: Final = ("ldap_basedn", "ldap_bind_dn", "ldap_bind_password")
 _KNOWN: Final = frozenset(
     {"backend", "RESTFUL_API_CLIENTS", "DEFAULT_PASSWORD_SCHEME", "iredapd_enabled"}
     | {"amavisd_enable_logging", "amavisd_enable_quarantine", "amavisd_enable_policy_lookup"}
     | {"mlmmjadmin_api_auth_token", "MLMMJADMIN_API_BASE_URL"}
+    | {"ldap_uri", "ldap_domainadmin_dn", "LDAP_ADD_MEMBER_DN_TO_GROUP", *_LDAP_NEEDED}
     | {
         f"{name}_db_{part}"
         for name in _LOGINS
@@ -175,27 +178,21 @@ def configuration(found: IredadminSettings) -> Configuration:
     """Map iRedAdmin's settings to ours.
 
     Raises ConfigurationError, naming the setting, when the file is not one of iRedAdmin's on
-    MySQL/MariaDB or PostgreSQL or holds a value that cannot be meant.
+    MySQL/MariaDB, PostgreSQL or OpenLDAP or holds a value that cannot be meant.
     """
     reader = _Reader(found)
     backend = reader.text("backend").lower()
-    if backend == "ldap":
-        raise ConfigurationError(
-            f"{found.path}: `backend` is 'ldap': accounts in LDAP are not supported yet, that "
-            "comes later; 'mysql' and 'pgsql' are"
-        )
-    missing = [
-        name for name in ("backend", "vmail_db_password") if found.values.get(name) in (None, "")
-    ]
+    needed = _LDAP_NEEDED if backend == "ldap" else ("vmail_db_password",)
+    missing = [name for name in ("backend", *needed) if found.values.get(name) in (None, "")]
     if missing:
         raise ConfigurationError(
             f"{found.path}: not a complete settings file of iRedAdmin: "
             + " and ".join(f"`{name}`" for name in missing)
             + (" is missing or empty" if len(missing) == 1 else " are missing or empty")
         )
-    if backend not in _DRIVERS:
+    if backend not in _DRIVERS and backend != "ldap":
         raise ConfigurationError(
-            f"{found.path}: `backend` is {backend!r}; 'mysql' or 'pgsql' is expected"
+            f"{found.path}: `backend` is {backend!r}; 'mysql', 'pgsql' or 'ldap' is expected"
         )
     if "RESTFUL_API_CLIENTS" in found.not_literal:
         # Skipping it would open the API to addresses that the administrator keeps out.
@@ -203,11 +200,13 @@ def configuration(found: IredadminSettings) -> Configuration:
             f"{found.path}: `RESTFUL_API_CLIENTS` in line "
             f"{found.not_literal['RESTFUL_API_CLIENTS']} is not a plain list; write it as one"
         )
-    values = {
-        "IREDAPI_DATA_DIR": DATA_DIR,
-        "IREDAPI_BACKEND": "sql",
-        "IREDAPI_VMAIL_URL": reader.url("vmail", backend),
-    }
+    values = {"IREDAPI_DATA_DIR": DATA_DIR}
+    if backend == "ldap":
+        values |= _directory(reader)
+        backend = "mysql"  # what a server with OpenLDAP has beside it
+    else:
+        values["IREDAPI_BACKEND"] = "sql"
+        values["IREDAPI_VMAIL_URL"] = reader.url("vmail", backend)
     for name in _satellites(reader):
         values[f"IREDAPI_{name.upper()}_URL"] = reader.url(name, backend)
     values |= _mail_server(reader)
@@ -223,8 +222,37 @@ def configuration(found: IredadminSettings) -> Configuration:
     return Configuration(values, reader.warnings)
 
 
+def _directory(reader: _Reader) -> dict[str, str]:
+    """Where the accounts are in OpenLDAP, and the login that writes there."""
+    uri = reader.text("ldap_uri", "ldap://127.0.0.1:389").rstrip("/").lower()
+    found = re.fullmatch(r"(ldaps?)://(\[[0-9a-f:.]+\]|[^/:\s]+)(:[0-9]+)?", uri)
+    if found is None:
+        raise reader.wrong("ldap_uri", "ldap://host or ldaps://host, with an optional :port")
+    values = {
+        "IREDAPI_BACKEND": "ldap",
+        "IREDAPI_LDAP_URI": uri,
+        "IREDAPI_LDAP_BASE_DN": reader.text("ldap_basedn"),
+        "IREDAPI_LDAP_BIND_DN": reader.text("ldap_bind_dn"),
+        "IREDAPI_LDAP_BIND_PASSWORD": reader.text("ldap_bind_password"),
+    }
+    if found[1] == "ldaps":
+        values["IREDAPI_LDAP_URI"] = f"ldap://{found[2]}:389"
+        values["IREDAPI_LDAP_STARTTLS"] = "true"
+        values["IREDAPI_LDAP_VERIFY"] = "false"
+        reader.warnings.append(
+            "`ldap_uri` begins with ldaps://, which iRedAdmin takes for StartTLS on port 389 "
+            "without looking at the certificate: the same is written. Set IREDAPI_LDAP_CA_FILE "
+            "and remove IREDAPI_LDAP_VERIFY to have it verified"
+        )
+    if admins := reader.text("ldap_domainadmin_dn"):
+        values["IREDAPI_LDAP_ADMIN_BASE_DN"] = admins
+    if not reader.switch("LDAP_ADD_MEMBER_DN_TO_GROUP", default=True):
+        values["IREDAPI_LDAP_MEMBER_DNS"] = "false"
+    return values
+
+
 def _satellites(reader: _Reader) -> list[str]:
-    """The databases beside ``vmail`` that this server uses and whose password is known."""
+    """The databases beside the accounts that this server uses and whose password is known."""
     unused = set()
     if not reader.switch("iredapd_enabled", default=True):
         unused.add("iredapd")  # its settings may be placeholders

@@ -29,6 +29,9 @@ from tests.servers.openldap import (
 )
 from tests.servers.process import find_program
 
+ROOT = Path(__file__).parents[2]
+DEPLOYED = ROOT / "deploy" / "openldap"
+
 
 @pytest.fixture
 def seeds(directory: OpenldapServer) -> Seeds:
@@ -241,9 +244,60 @@ def test_tls() -> None:
         server.stop()
 
 
+def start(directory: Path, **given: str) -> subprocess.CompletedProcess[str]:
+    """Run the deployed script in an empty directory; it has to end by itself."""
+    settings = {name: str(directory) for name in ("LDAP_CONFIG", "LDAP_DATA", "LDAP_RUN")}
+    return subprocess.run(
+        [DEPLOYED / "entrypoint"],
+        env={"PATH": "/usr/sbin:/usr/bin:/bin", **settings, **given},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "given, word",
+    [
+        ({}, "LDAP_SUFFIX"),
+        ({"LDAP_SUFFIX": "o=example"}, "LDAP_SUFFIX"),
+        ({"LDAP_SUFFIX": 'dc=a"\nrootpw x'}, "LDAP_SUFFIX"),
+        ({"LDAP_SUFFIX": "dc=a", "LDAP_VMAILADMIN_PASSWORD": "x"}, "LDAP_VMAIL_PASSWORD"),
+        ({"LDAP_SUFFIX": "dc=a", "LDAP_VMAIL_PASSWORD": "x"}, "LDAP_VMAILADMIN_PASSWORD"),
+    ],
+)
+def test_a_start_without_what_it_needs(tmp_path: Path, given: dict[str, str], word: str) -> None:
+    done = start(tmp_path, **given)
+    assert done.returncode != 0
+    assert word in done.stderr
+    assert not (tmp_path / "data.mdb").exists()
+
+
+def test_without_a_root_password_nobody_is_root(tmp_path: Path) -> None:
+    passwords = {"LDAP_VMAIL_PASSWORD": "x", "LDAP_VMAILADMIN_PASSWORD": "x"}
+    # slapd does not get to its address, so it ends.
+    listen = {"LDAP_LISTEN": "ldap://192.0.2.1:1/"}
+    assert start(tmp_path, LDAP_SUFFIX="dc=a", **passwords, **listen).returncode != 0
+    assert "rootpw" not in (tmp_path / "slapd.generated").read_text()
+    assert (tmp_path / "data.mdb").exists()
+
+
+def test_the_health_check_of_the_container(directory: OpenldapServer) -> None:
+    (command,) = re.findall(
+        r'test: \[CMD-SHELL, "(ldapwhoami .*)"\]', (ROOT / "docker-compose.yml").read_text()
+    )
+    command = command.replace("$$", "$")
+    for port, status in ((directory.port, 0), (1, 1)):
+        done = subprocess.run(
+            ["sh", "-c", command.replace(":1389", f":{port}")], capture_output=True, check=False
+        )
+        assert done.returncode == status, done.stderr
+
+
 def test_the_deployed_files_are_the_ones_that_run(directory: OpenldapServer) -> None:
-    deployed = Path(__file__).parents[2] / "deploy" / "openldap" / "slapd.conf"
-    rules = [line for line in deployed.read_text().splitlines() if "@" not in line]
+    deployed = (DEPLOYED / "slapd.conf").read_text()
+    rules = [line for line in deployed.splitlines() if "@" not in line]
     running = (directory.directory / "config" / "slapd.generated").read_text().splitlines()
     assert set(rules) <= set(running)
     assert not re.findall("@[A-Z]+@", "".join(running))

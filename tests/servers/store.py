@@ -28,7 +28,7 @@ StoreName = Literal["sqlite", "postgresql", "mariadb", "openldap"]
 Database = Literal["vmail", "amavisd", "iredapd", "iredadmin", "state"]
 
 ALL_STORES: tuple[StoreName, ...] = get_args(StoreName)
-STORES: tuple[StoreName, ...] = ("sqlite", "postgresql", "mariadb")
+STORES: tuple[StoreName, ...] = ALL_STORES
 """Those that a test without the marker ``stores`` runs on."""
 DATABASES: tuple[Database, ...] = get_args(Database)
 

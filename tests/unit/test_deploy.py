@@ -14,7 +14,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from iredapi.settings import Settings, load
+from iredapi.settings import Backend, Settings, load
 
 ROOT = Path(__file__).parents[2]
 FILES = [
@@ -46,13 +46,17 @@ def test_compose_is_well_formed(compose: dict[str, Any]) -> None:
     }  # fmt: skip
     services = compose["services"]
     assert {key for key in compose if not key.startswith("x-")} == {"services", "volumes"}
-    assert {"api", "postgresql", "api-mariadb", "mariadb"} == services.keys()
+    assert services.keys() == {
+        "api", "postgresql", "api-mariadb", "mariadb", "api-ldap", "openldap",
+    }  # fmt: skip
     for service in services.values():
         assert service.keys() <= keys
         assert "image" in service
         for other in service.get("depends_on", {}):
-            # A service without a profile must not need one with a profile.
-            assert set(services[other].get("profiles", [])) <= set(service.get("profiles", []))
+            # What a service needs must be there in every profile that the service is in.
+            there = set(services[other].get("profiles", []))
+            own = set(service.get("profiles", []))
+            assert not there or (own and own <= there)
             assert "healthcheck" in services[other]
         for volume in service.get("volumes", []):
             assert volume.split(":")[0] in compose["volumes"]
@@ -82,14 +86,19 @@ def test_compose_has_no_default_secrets(compose: dict[str, Any]) -> None:
 
 
 def test_compose_settings_load(compose: dict[str, Any], tmp_path: Path) -> None:
-    given = {"IREDAPI_VMAIL_URL": "mysql://vmailadmin:x@mail/vmail", "STATE_PASSWORD": "x"}
+    given = {
+        "IREDAPI_VMAIL_URL": "mysql://vmailadmin:x@mail/vmail",
+        "STATE_PASSWORD": "x",
+        "LDAP_SUFFIX": "dc=example,dc=com",
+        "LDAP_VMAILADMIN_PASSWORD": "x",
+    }
 
     def substitute(match: re.Match[str]) -> str:
         name, default = match[1], match[2] or ""
         return given.get(name, default.removeprefix(":-"))
 
     variable = re.compile(r"\$\{([A-Z_]+)(:[-?][^}]*)?\}")
-    for service in ("api", "api-mariadb"):
+    for service in ("api", "api-mariadb", "api-ldap"):
         environment = compose["services"][service]["environment"]
         lines = [f'{n}="{variable.sub(substitute, value)}"' for n, value in environment.items()]
         path = tmp_path / f"{service}.env"
@@ -97,6 +106,30 @@ def test_compose_settings_load(compose: dict[str, Any], tmp_path: Path) -> None:
         settings = load(path)
         assert not settings.uses_sqlite
         assert settings.workers == 2
+    assert settings.backend is Backend.LDAP
+    assert settings.ldap_uri == ["ldap://openldap:1389"]
+
+
+def test_compose_starts_openldap_with_what_it_needs(compose: dict[str, Any]) -> None:
+    service = compose["services"]["openldap"]
+    script = (ROOT / "deploy" / "openldap" / "entrypoint").read_text(encoding="utf-8")
+    required = set(re.findall(r"\$\{(LDAP_[A-Z_]+):\?", script)) - {"LDAP_TLS_KEY"}
+    assert required == service["environment"].keys()
+    image = (ROOT / service["build"] / "Dockerfile").read_text(encoding="utf-8")
+    assert "\nUSER openldap\n" in image
+    (volume,) = service["volumes"]
+    assert f"LDAP_DATA={volume.split(':')[1]} " in image
+    copied = re.search(r"^COPY (.+) \S+/$", image, re.MULTILINE)
+    assert copied is not None
+    assert {*copied[1].split(), "Dockerfile"} == {
+        path.name for path in (ROOT / "deploy" / "openldap").iterdir()
+    }
+    port = re.search(r"LDAP_LISTEN=ldap://0\.0\.0\.0:(\d+)/", image)
+    assert port is not None
+    assert f"ldap://127.0.0.1:{port[1]};" in service["healthcheck"]["test"][1]
+    # Only names that the script reads.
+    for name in re.findall(r"LDAP_[A-Z_]+(?==)", image):
+        assert f"${{{name}:-" in script, name
 
 
 def test_env_example_loads() -> None:
@@ -104,6 +137,16 @@ def test_env_example_loads() -> None:
     settings = load(path)
     assert not settings.embedded
     assert None not in dotenv_values(path, interpolate=False).values()
+
+
+def test_env_example_for_openldap_loads(tmp_path: Path) -> None:
+    text = (ROOT / "deploy" / "iredapi.env.example").read_text(encoding="utf-8")
+    text = re.sub(r"^IREDAPI_VMAIL_URL.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^#(?=IREDAPI_(BACKEND|LDAP))", "", text, flags=re.MULTILINE)
+    (tmp_path / "env").write_text(text, encoding="utf-8")
+    settings = load(tmp_path / "env")
+    assert settings.backend is Backend.LDAP
+    assert settings.ldap_starttls
 
 
 def test_unit_is_well_formed() -> None:
@@ -141,6 +184,9 @@ def test_dockerfile_runs_without_root_and_development_dependencies() -> None:
     assert re.search(r"^USER (?!root)\w+$", final, re.MULTILINE)
     assert "HEALTHCHECK" in final
     assert "[dev]" not in text
+    assert "'.[ldap]'" in text
+    assert " gcc " not in final
+    assert "libldap2" in final
     assert final.startswith("python:3.13-slim")
 
 

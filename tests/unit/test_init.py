@@ -135,7 +135,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ("backend = 'pgsql'\nvmail_db_password = ''", ["`vmail_db_password`"]),
         ("vmail_db_password = 'x'", ["`backend`"]),
         ("backend = 'oracle'\nvmail_db_password = 'x'", ["`backend`", "oracle"]),
-        ("backend = 'ldap'\nldap_uri = 'ldap://127.0.0.1'", ["`backend`", "LDAP", "later"]),
+        (
+            "backend = 'ldap'\nldap_uri = 'ldap://127.0.0.1'",
+            ["`ldap_basedn`", "`ldap_bind_dn`", "`ldap_bind_password`"],
+        ),
         ("backend = 'mysql'\nvmail_db_password = 'x'\nvmail_db_port = 'a'", ["`vmail_db_port`"]),
         ("backend = 'mysql'\nvmail_db_password = 'x'\nvmail_db_port = 70000", ["`vmail_db_port`"]),
         ("backend = 'mysql'\nvmail_db_password = ['x']", ["`vmail_db_password`"]),
@@ -180,6 +183,73 @@ def test_postgresql_with_nothing_but_the_password() -> None:
     assert [line.split()[0] for line in warnings] == [
         "`amavisd_db_password`", "`iredapd_db_password`", "`iredadmin_db_password`",
     ]  # fmt: skip
+
+
+# As on a server with OpenLDAP: what else there is, is in MariaDB.
+LDAP_SAMPLE = """
+backend = 'ldap'
+ldap_uri = 'ldap://127.0.0.1:389'
+ldap_basedn = 'o=domains,dc=example,dc=com'
+ldap_domainadmin_dn = 'o=domainAdmins,dc=example,dc=com'
+ldap_bind_dn = 'cn=vmailadmin,dc=example,dc=com'
+ldap_bind_password = 'placeholder'
+iredadmin_db_password = 'pw'
+amavisd_db_password = 'pw'
+iredapd_db_password = 'pw'
+ldap_bind_password = "it's"
+"""
+
+
+def test_ldap(source: Write, tmp_path: Path) -> None:
+    values = mapped(source(sample=LDAP_SAMPLE))
+    assert values == {
+        "IREDAPI_DATA_DIR": "/var/lib/iredapi",
+        "IREDAPI_BACKEND": "ldap",
+        "IREDAPI_LDAP_URI": "ldap://127.0.0.1:389",
+        "IREDAPI_LDAP_BASE_DN": "o=domains,dc=example,dc=com",
+        "IREDAPI_LDAP_ADMIN_BASE_DN": "o=domainAdmins,dc=example,dc=com",
+        "IREDAPI_LDAP_BIND_DN": "cn=vmailadmin,dc=example,dc=com",
+        "IREDAPI_LDAP_BIND_PASSWORD": "it's",
+        "IREDAPI_AMAVISD_URL": "mysql://amavisd:pw@127.0.0.1:3306/amavisd",
+        "IREDAPI_IREDAPD_URL": "mysql://iredapd:pw@127.0.0.1:3306/iredapd",
+        "IREDAPI_IREDADMIN_URL": "mysql://iredadmin:pw@127.0.0.1:3306/iredadmin",
+    }
+    assert warned(source(sample=LDAP_SAMPLE)) == ""
+    output = tmp_path / "iredapi.env"
+    env_file.write(output, values)
+    assert load(output).ldap_bind_password.get_secret_value() == "it's"
+
+
+@pytest.mark.parametrize(
+    "uri, ours",
+    [
+        ("ldaps://ldap.example.com", "ldap://ldap.example.com:389"),
+        ("ldaps://127.0.0.1:636/", "ldap://127.0.0.1:389"),
+        ("LDAPS://[::1]:636", "ldap://[::1]:389"),
+    ],
+)
+def test_ldaps_is_unverified_starttls_for_iredadmin(source: Write, uri: str, ours: str) -> None:
+    path = source(f"ldap_uri = '{uri}'", sample=LDAP_SAMPLE)
+    values = mapped(path)
+    assert values["IREDAPI_LDAP_URI"] == ours
+    assert values["IREDAPI_LDAP_STARTTLS"] == "true"
+    assert values["IREDAPI_LDAP_VERIFY"] == "false"
+    assert "StartTLS" in warned(path)
+    assert "IREDAPI_LDAP_CA_FILE" in warned(path)
+
+
+def test_ldap_without_members_dns_and_without_an_address(source: Write) -> None:
+    lines = ("ldap_uri = ''", "ldap_domainadmin_dn = ''", "LDAP_ADD_MEMBER_DN_TO_GROUP = False")
+    values = mapped(source(*lines, sample=LDAP_SAMPLE))
+    assert values["IREDAPI_LDAP_URI"] == "ldap://127.0.0.1:389"
+    assert values["IREDAPI_LDAP_MEMBER_DNS"] == "false"
+    assert "IREDAPI_LDAP_ADMIN_BASE_DN" not in values
+
+
+@pytest.mark.parametrize("uri", ["ldapi:///", "127.0.0.1", "ldap://", "ldap://a b", "ldap://a:x"])
+def test_an_ldap_address_that_is_none(source: Write, uri: str) -> None:
+    with pytest.raises(ConfigurationError, match="`ldap_uri`"):
+        mapped(source(f"ldap_uri = '{uri}'", sample=LDAP_SAMPLE))
 
 
 @pytest.mark.parametrize(
@@ -383,6 +453,8 @@ def test_every_name_that_is_written_is_a_setting(source: Write) -> None:
     }
     assert {f"IREDAPI_{name}" for name in ours} <= names
     assert mapped(source("RESTFUL_API_CLIENTS = ['::1']")).keys() <= names
+    lines = ("ldap_uri = 'ldaps://x'", "LDAP_ADD_MEMBER_DN_TO_GROUP = False")
+    assert mapped(source(*lines, sample=LDAP_SAMPLE)).keys() <= names
 
 
 def test_a_file_that_exists_stays_unless_forced(tmp_path: Path) -> None:
