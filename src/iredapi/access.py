@@ -47,6 +47,16 @@ class Action(StrEnum):
     GREYLISTING_UPDATE = "greylisting.update"
     LOGIN = "login"
     LOGOUT = "logout"
+    LDIF_ADMIN = "ldif.admin"
+    LDIF_ALIAS = "ldif.alias"
+    LDIF_CATCHALL = "ldif.catchall"
+    LDIF_DOMAIN = "ldif.domain"
+    LDIF_MAILLIST = "ldif.maillist"
+    LDIF_USER = "ldif.user"
+    MAILLIST_CREATE = "maillist.create"
+    MAILLIST_DELETE = "maillist.delete"
+    MAILLIST_READ = "maillist.read"
+    MAILLIST_UPDATE = "maillist.update"
     SPAMPOLICY_DELETE = "spampolicy.delete"
     SPAMPOLICY_READ = "spampolicy.read"
     SPAMPOLICY_UPDATE = "spampolicy.update"
@@ -159,6 +169,16 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.GREYLISTING_UPDATE: SCOPE,
         Action.LOGIN: ANY_ADMIN,
         Action.LOGOUT: ANY_ADMIN,
+        Action.LDIF_ADMIN: GLOBAL,
+        Action.LDIF_ALIAS: ACCOUNT,
+        Action.LDIF_CATCHALL: DOMAIN,
+        Action.LDIF_DOMAIN: DOMAIN,
+        Action.LDIF_MAILLIST: ACCOUNT,
+        Action.LDIF_USER: ACCOUNT,
+        Action.MAILLIST_CREATE: ACCOUNT,
+        Action.MAILLIST_DELETE: ACCOUNT,
+        Action.MAILLIST_READ: ACCOUNT,
+        Action.MAILLIST_UPDATE: ACCOUNT,
         Action.SPAMPOLICY_DELETE: SCOPE,
         Action.SPAMPOLICY_READ: SCOPE,
         Action.SPAMPOLICY_UPDATE: SCOPE,

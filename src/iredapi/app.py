@@ -20,8 +20,10 @@ from iredapi.routers import (
     admins,
     aliases,
     domains,
+    exports,
     greylists,
     logins,
+    maillists,
     spam,
     throttles,
     users,
@@ -40,7 +42,8 @@ be sent as a form, as multipart, as a JSON object or in the query. An absent par
 alone; an empty one clears what can be cleared. Failures carry a stable code in `_msg`.
 """
 _TAGS = ["Login", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
-_TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylisting"]
+_TAGS += ["Mailing List (Unsubscribable)"]
+_TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylisting", "Export"]
 
 
 def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
@@ -80,7 +83,7 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
     if office is not None:
         app.state.office = office
     policies = (spam, throttles, wblists, greylists)
-    for module in (logins, domains, admins, users, aliases, *policies):
+    for module in (logins, domains, admins, users, aliases, maillists, *policies, exports):
         app.include_router(module.router, prefix=API)
     _handle_errors(app, always_200=settings.always_200)
     docs.mount(app)

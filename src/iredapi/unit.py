@@ -11,11 +11,14 @@ from iredapi.backends.protocols import (
     Admins,
     Aliases,
     Domains,
+    Ldif,
+    MailLists,
     Satellites,
     Users,
 )
 from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
+from iredapi.domain.features import Feature
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ class Unit:
     greylists: Greylists
     spam_policies: SpamPolicies
     wblists: Wblists
+    maillists: MailLists | None = None
+    """None on a storage without the feature, as ``ldif``; routes refuse before anybody asks."""
+    ldif: Ldif | None = None
+    features: frozenset[Feature] = frozenset()
     writing: bool = False
     """Whether the unit is to be committed; who writes holds what must not go away meanwhile."""
     events: list[Event] = field(default_factory=list)

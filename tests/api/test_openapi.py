@@ -193,10 +193,10 @@ class History:
         self._service = service
         self._operation = operation
         self._creates = operation.method == "POST" and re.fullmatch(
-            r"/api/(domain|admin|user|alias)/{\w+}", operation.path
+            r"/api/(domain|admin|user|alias|maillist)/{\w+}", operation.path
         )
         self._noun = operation.path.split("/")[2]
-        if self._noun == "verify_password":
+        if self._noun in {"verify_password", "ldif"}:
             self._noun = operation.path.split("/")[3]
         self.root: Client
 
@@ -207,7 +207,7 @@ class History:
             if not (self._creates and self._noun == "domain"):
                 await root.ok("POST", "domain/example.com")
                 await root.ok("POST", "user/bob@example.com", password=PASSWORD)
-                if self._noun not in {"user", "alias", "aliases"}:
+                if self._noun not in {"user", "alias", "aliases", "maillist"}:
                     await root.ok("POST", f"user/{MAIL}", password=PASSWORD)
             await root.ok("POST", "domain/elsewhere.org")
         await self.again()
@@ -217,7 +217,9 @@ class History:
         path = self._operation.example_path.removeprefix("/api/")
         if self._creates:
             await self.root.call("DELETE", path)
-        elif self._noun in {"user", "alias", "admin"}:
+        elif self._noun == "catchall":
+            await self.root.ok("PUT", "domain/example.com", catchall="bob@example.com")
+        elif self._noun in {"user", "alias", "admin", "maillist"}:
             await self.root.call("DELETE", f"{self._noun}/alice.new@example.com")
             # An alias account has no password: the parameter is unknown there, and ignored.
             await self.root.call("POST", f"{self._noun}/{MAIL}", data={"password": PASSWORD})
@@ -237,9 +239,46 @@ def validate(operation: Operation, response: httpx.Response) -> dict[str, Any]:
     return answer
 
 
+ON_LDAP = [op for op in OPERATIONS if op.path.startswith(("/api/maillist/", "/api/ldif/"))]
+"""What only a directory can do."""
+ANYWHERE = [op for op in OPERATIONS if op not in ON_LDAP]
+
+
+def named(operation: Operation) -> str:
+    return f"{operation.method} {operation.path}"
+
+
 @pytest.mark.stores("sqlite")
-@pytest.mark.parametrize("operation", OPERATIONS, ids=NAMES)
+@pytest.mark.parametrize("operation", ANYWHERE, ids=named)
 async def test_lesson_50_answers_are_as_documented(service: Service, operation: Operation) -> None:
+    await as_documented(service, operation)
+
+
+@pytest.mark.stores("openldap")
+@pytest.mark.parametrize("operation", ON_LDAP, ids=named)
+async def test_lesson_50_answers_of_ldap_only(service: Service, operation: Operation) -> None:
+    await as_documented(service, operation)
+
+
+@pytest.mark.stores("sqlite", "postgresql", "mariadb")
+@pytest.mark.parametrize("operation", ON_LDAP, ids=named)
+async def test_not_supported_on_sql(service: Service, operation: Operation) -> None:
+    """Refused by its code, after rights and before parameters; the documentation says so."""
+    assert "Only where accounts are kept in LDAP" in operation.spec["description"]
+    root = await service.root()
+    path = operation.example_path.removeprefix("/api/")
+    for sent in ({}, dict.fromkeys(operation.parameters, "\x00nonsense")):
+        kind = "params" if operation.method == "GET" else "json"
+        response = await root.http.request(operation.method, path, **{kind: sent})  # type: ignore[arg-type]
+        answer = validate(operation, response)
+        assert (response.status_code, answer["_msg"]) == (501, "NOT_SUPPORTED_BY_BACKEND")
+        assert "_errors" not in answer
+    other = await service.admin_of(mail="nobody@admins.test")
+    response = await other.http.request(operation.method, path)
+    assert validate(operation, response)["_msg"] == "PERMISSION_DENIED"
+
+
+async def as_documented(service: Service, operation: Operation) -> None:
     history = History(service, operation)
     await history.begin()
     await examples(history, operation)

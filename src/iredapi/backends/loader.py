@@ -23,7 +23,9 @@ from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.engine import Connections, Database, Databases, PoolOptions
 from iredapi.backends.sql.errors import translated
 from iredapi.backends.sql.users import SqlUsers
+from iredapi.domain import features
 from iredapi.domain.actors import Actor
+from iredapi.domain.features import Feature
 from iredapi.settings import Backend, ConfigurationError, Settings
 from iredapi.state import State
 from iredapi.unit import Rules, Unit
@@ -64,6 +66,8 @@ class Work(Protocol):
 class Storage(Protocol):
     """Where accounts are kept, with the SQL databases beside it."""
 
+    features: frozenset[Feature]
+    """What it can do that not every storage can."""
     errors: tuple[type[Exception], ...]
     """What its drivers raise: for ``is_transient`` and ``translated``."""
 
@@ -116,6 +120,7 @@ def _quota_table(settings: Settings) -> Table:
 class SqlStorage:
     """Accounts in the SQL database ``vmail``."""
 
+    features = features.SQL
     errors: tuple[type[Exception], ...] = (DBAPIError,)
 
     async def start(self) -> None:
@@ -156,6 +161,7 @@ class SqlWork:
             admins=SqlAdmins(*store),
             aliases=SqlAliases(*store),
             addresses=SqlAddresses(*store),
+            features=features.SQL,
             writing=self._connections.writing,
             satellites=SqlSatellites(self._connections),
             throttles=SqlThrottles(self._connections),
@@ -173,6 +179,8 @@ class SqlWork:
 
 class LdapStorage:
     """Accounts in OpenLDAP; policies and the panel's data in SQL."""
+
+    features = features.LDAP
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
         # bonsai is there only where it is needed.
@@ -223,6 +231,8 @@ class LdapWork:
         from iredapi.backends.ldap.admins import LdapAdmins
         from iredapi.backends.ldap.aliases import LdapAddresses, LdapAliases
         from iredapi.backends.ldap.domains import LdapDomains
+        from iredapi.backends.ldap.ldif import LdapLdif
+        from iredapi.backends.ldap.maillists import LdapMailLists
         from iredapi.backends.ldap.users import LdapUsers
 
         session, connections = self._unit.session, self._unit.connections
@@ -234,6 +244,9 @@ class LdapWork:
             admins=LdapAdmins(session),
             aliases=LdapAliases(session),
             addresses=LdapAddresses(session),
+            maillists=LdapMailLists(session),
+            ldif=LdapLdif(session),
+            features=features.LDAP,
             writing=connections.writing,
             satellites=SqlSatellites(connections),
             throttles=SqlThrottles(connections),

@@ -19,7 +19,9 @@ from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import Domain
+from iredapi.domain.ldif import Export, Record
 from iredapi.domain.limits import Totals
+from iredapi.domain.maillists import MailList
 from iredapi.domain.users import User
 
 Profile = dict[str, Any]
@@ -234,6 +236,44 @@ class Aliases(Protocol):
 
     async def remove(self, address: str) -> None:
         """Remove an alias and everything that points to it."""
+
+
+class MailLists(Protocol):
+    """Unsubscribable mailing lists (``Feature.MAILLIST``)."""
+
+    async def get(self, address: str) -> MailList | None:
+        """Return a list without claiming it. At most three round trips."""
+
+    async def claim(self, address: str) -> MailList | None:
+        """Return a list and hold it."""
+
+    async def profile(self, address: str) -> Profile | None:
+        """Return what GET shows, with the members."""
+
+    async def primaries(self, domain: str, addresses: Collection[str]) -> Mapping[str, str]:
+        """Return the primary addresses of a domain's accounts by those that were asked for.
+
+        Addresses that no account of the domain has are missing.
+        """
+
+    async def add(self, mail_list: MailList) -> None:
+        """Add a list with its members; internal ones exist."""
+
+    async def save(self, before: MailList, after: MailList) -> None:
+        """Write the difference."""
+
+    async def remove(self, address: str) -> None:
+        """Remove a list, everybody's membership in it, and everything that points to it."""
+
+
+class Ldif(Protocol):
+    """Entries of the directory as they are (``Feature.LDIF``)."""
+
+    async def records(self, what: Export, name: str) -> list[Record]:
+        """Return the entries that make up something, parents first; none when it is not there.
+
+        ``name`` is a domain or an address. Attributes are those of users, none is left out.
+        """
 
 
 class Admins(Protocol):

@@ -15,6 +15,7 @@ from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import SERVICES, Domain, primary_mx
+from iredapi.domain.maillists import MailList
 from iredapi.domain.users import User
 
 Shape = dict[str, Any]
@@ -131,6 +132,17 @@ def alias(record: Alias) -> Shape:
         "mail": record.address,
         "name": _name(record.name, record.address),
         "accountStatus": _status(active=record.active),
+        "members": sorted(record.members),
+    }
+
+
+def maillist(record: MailList) -> Shape:
+    """Return an unsubscribable mailing list."""
+    return {
+        "mail": record.address,
+        "name": _name(record.name, record.address),
+        "accountStatus": _status(active=record.active),
+        "accessPolicy": record.access_policy,
         "members": sorted(record.members),
     }
 

@@ -102,3 +102,12 @@ class CanonicalAlias(_Canonical):
     mail: str
     name: str = Field(description=_NAME)
     members: list[str]
+
+
+class CanonicalMailList(_Canonical):
+    """An unsubscribable mailing list."""
+
+    mail: str
+    name: str = Field(description=_NAME)
+    access_policy: str
+    members: list[str]

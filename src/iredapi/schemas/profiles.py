@@ -146,3 +146,13 @@ class AliasProfile(_Profile):
     accesspolicy: str
     members: list[str]
     moderators: list[str] | None = Field(None, description="Not in lists.")
+
+
+class MailListProfile(BaseModel):
+    """An unsubscribable mailing list: the attributes of its entry, and its members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    mail: list[str]
+    accountStatus: list[str]  # noqa: N815 (wire name)
+    members: list[str]

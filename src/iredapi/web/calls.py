@@ -22,7 +22,8 @@ from iredapi import access
 from iredapi.access import Action, Target
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
-from iredapi.errors import ApiError, LoginRequired, ServerDown, problem
+from iredapi.domain.features import Feature
+from iredapi.errors import ApiError, LoginRequired, NotSupported, ServerDown, problem
 from iredapi.office import Office
 from iredapi.schemas.params import Params
 from iredapi.state.connections import StateUnavailable
@@ -37,6 +38,7 @@ _PUBLIC_LIMIT = 16 * 1024
 """Bytes that somebody without a session may have us parse."""
 _STRICT = frozenset(
     {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
+    | {Action.MAILLIST_CREATE}
 )
 """What makes something new obeys the strict grammar; what is there already must be reachable."""
 
@@ -178,11 +180,14 @@ class Router(APIRouter):
         answer: Any = None,
         errors: Sequence[str] = (),
         words: Words = MappingProxyType({}),
+        feature: Feature | None = None,
+        also: Sequence[str] = (),
     ) -> Callable[[Handler[Form]], Handler[Form]]:
         """Declare a route. The handler's docstring is its documentation.
 
         ``answer`` describes ``_data``; ``errors`` are codes that are particular to this operation.
         ``words`` are the enumerations of path parameters: with another word there is no such path.
+        Without the ``feature`` a storage answers 501. ``also`` are media types of a plain answer.
         """
 
         def declare(handler: Handler[Form]) -> Handler[Form]:
@@ -190,7 +195,8 @@ class Router(APIRouter):
             async def endpoint(request: Request) -> Response:
                 office: Office = request.app.state.office
                 try:
-                    return await handler(await _call(request, office, action, form, words))
+                    call = await _call(request, office, action, form, words, feature)
+                    return await handler(call)
                 except StateUnavailable:
                     raise ServerDown(detail="The state database is away.") from None
                 except ApiError as error:
@@ -212,7 +218,9 @@ class Router(APIRouter):
                     methods=[method],
                     response_model=None,
                     name=handler.__name__,
-                    **openapi.describe(handler, method, path, action, form, answer, errors, words),
+                    **openapi.describe(
+                        handler, method, path, action, form, answer, errors, words, feature, also
+                    ),
                 )
             return handler
 
@@ -224,7 +232,12 @@ async def _blank(request: Request) -> Response:
 
 
 async def _call(
-    request: Request, office: Office, action: Action, form: type[Form], words: Words
+    request: Request,
+    office: Office,
+    action: Action,
+    form: type[Form],
+    words: Words,
+    feature: Feature | None,
 ) -> Call[Form]:
     caller: Actor | None = request.scope.get("iredapi.actor")
     if caller is None and action not in access.PUBLIC:
@@ -234,6 +247,8 @@ async def _call(
             raise ApiError("NO_SUCH_OPERATION")
     target = _target(request, strict=action in _STRICT)
     access.check(caller, action, target)
+    if feature is not None and feature not in office.storage.features:
+        raise NotSupported(detail=f"The storage of this server has no {feature}.")
     if request.method == "GET":
         raw = bodies.query(request)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -15,14 +15,52 @@ PAGE: Final = 1000
 """Items of a streamed list that are in memory at a time."""
 
 
-def success(data: Any = None, *, skipped: Sequence[Mapping[str, str]] = ()) -> Response:
-    """Answer that something was done, with data where the call returns any."""
+def success(
+    data: Any = None, *, skipped: Sequence[Mapping[str, str]] = (), varies: bool = False
+) -> Response:
+    """Answer that something was done, with data where the call returns any.
+
+    ``varies`` tells caches that the header Accept decides.
+    """
     body: dict[str, Any] = {"_success": True}
     if data is not None:
         body["_data"] = data
     if skipped:
         body["_skipped"] = list(skipped)
-    return Response(orjson.dumps(body), media_type=JSON)
+    headers = {"Vary": "Accept"} if varies else {}
+    return Response(orjson.dumps(body), headers=headers, media_type=JSON)
+
+
+def preferred(accept: str, kinds: Sequence[str]) -> str:
+    """Return which of some media types a client would rather have than JSON; empty: none.
+
+    Only one that is named counts: ``*/*`` is content with JSON.
+    """
+    wishes: dict[str, float] = {}
+    for item in accept.lower().split(","):
+        name, *options = (part.strip() for part in item.split(";"))
+        wishes[name] = 1.0
+        for option in options:
+            key, _, value = option.partition("=")
+            if key.strip() == "q":
+                try:
+                    wishes[name] = float(value)
+                except ValueError:
+                    wishes[name] = 0.0
+    best = max(kinds, key=lambda kind: wishes.get(kind, 0.0))
+    return best if wishes.get(best, 0.0) > wishes.get(JSON, 0.0) else ""
+
+
+def download(chunks: Iterator[str], kind: str, name: str) -> Response:
+    """Answer with a text as a file, piece by piece."""
+    # The name is an address or a domain: no quote or backslash gets into the header.
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "@._-+") else "_" for c in name)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{plain}"',
+        "Vary": "Accept",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(chunks, headers=headers, media_type=f"{kind}; charset=utf-8")
 
 
 def failure(error: ApiError, request_id: str, *, always_200: bool = False) -> Response:

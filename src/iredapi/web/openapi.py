@@ -11,6 +11,7 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, Field, create_model
 
 from iredapi.access import PUBLIC, RULES, Action
+from iredapi.domain.features import NOTES, Feature
 from iredapi.errors import CODES
 from iredapi.schemas.params import Params
 
@@ -79,12 +80,17 @@ def describe(
     answer: Any,
     errors: Sequence[str],
     words: Mapping[str, type[StrEnum]],
+    feature: Feature | None = None,
+    also: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the arguments of ``add_api_route`` that make up the documentation."""
     summary, _, rest = inspect.cleandoc(handler.__doc__ or "").partition("\n")
     rest = rest.strip()
     if action not in PUBLIC:
         rest = f"{rest}\n\nWho may call: {RULES[action].name}.".strip()
+    if feature is not None:
+        rest = f"{rest}\n\n{NOTES[feature]}".strip()
+        errors = (*errors, "NOT_SUPPORTED_BY_BACKEND")
     named = re.findall(r"{(\w+)}", path)
     extra: dict[str, Any] = {}
     parameters = [_path_parameter(name, words.get(name)) for name in named]
@@ -94,11 +100,14 @@ def describe(
         extra["requestBody"] = _body(form)
     if parameters:
         extra["parameters"] = parameters
+    responses = _responses(action, form, named, answer, _ruled(method, words) + tuple(errors))
+    if also:
+        responses[200]["content"] = {kind: {"schema": {"type": "string"}} for kind in also}
     return {
         "summary": summary.rstrip("."),
         "description": rest,
         "operation_id": action.value.replace(".", "_") + _variant(method, path),
-        "responses": _responses(action, form, named, answer, _ruled(method, words) + tuple(errors)),
+        "responses": responses,
         "openapi_extra": extra,
     }
 

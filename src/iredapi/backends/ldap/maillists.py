@@ -1,0 +1,208 @@
+"""Unsubscribable mailing lists in LDAP.
+
+Postfix never looks at a list's own entry: members carry ``memberOfGroup`` for each address of the
+list, and one entry below ``ou=Externals`` has the addresses of external members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from iredapi.backends.ldap import references
+from iredapi.backends.ldap.client import Entry, Scope
+from iredapi.backends.ldap.domains import count
+from iredapi.backends.ldap.profiles import shown
+from iredapi.backends.ldap.session import Session, chunks, flag, words
+from iredapi.backends.ldap.tree import ACCOUNTS, both, either, equal, same
+from iredapi.backends.ldap.twins import twins, with_twins
+from iredapi.backends.protocols import Profile
+from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.maillists import MailList, policy
+
+
+class LdapMailLists:
+    """See ``protocols.MailLists``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tree = session.tree
+
+    async def _entry(self, address: str) -> Entry | None:
+        entry = await self._session.entry(self._tree.mail_list(address))
+        if entry is None or "maillist" not in words(entry, "objectClass"):
+            return None
+        # Subscribable lists lie beside, and belong to mlmmj.
+        return None if "mlmmj" in words(entry, "enabledService") else entry
+
+    async def get(self, address: str) -> MailList | None:
+        entry = await self._entry(address)
+        if entry is None:
+            return None
+        return MailList(
+            address,
+            name=entry.value("cn"),
+            access_policy=policy(entry.value("accessPolicy")),
+            active=flag(entry, "accountStatus", "active"),
+            members=await self._members(address),
+        )
+
+    async def claim(self, address: str) -> MailList | None:
+        await self._session.lock(domain_of(address))
+        return await self.get(address)
+
+    async def profile(self, address: str) -> Profile | None:
+        entry = await self._entry(address)
+        if entry is None:
+            return None
+        return shown(entry) | {"members": sorted(await self._members(address))}
+
+    async def _belonging(self, address: str) -> list[Entry]:
+        """Return the entries that say that they belong to a list."""
+        found = await self._session.find(
+            self._tree.base, Scope.SUB, equal("memberOfGroup", address)
+        )
+        return [self._session.remember(entry) for entry in found]
+
+    async def _members(self, address: str) -> frozenset[str]:
+        found = await self._belonging(address)
+        return frozenset().union(*(words(entry, "mail") for entry in found))
+
+    async def _aliases(self, domain: str) -> tuple[Entry | None, frozenset[str]]:
+        entry = await self._session.entry(self._tree.domain(domain))
+        return entry, frozenset() if entry is None else words(entry, "domainAliasName")
+
+    async def primaries(self, domain: str, addresses: Collection[str]) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        for some in chunks(addresses):
+            terms = [equal(name, value) for value in some for name in ("mail", "shadowAddress")]
+            for entry in await self._session.find(
+                self._tree.domain(domain),
+                Scope.SUB,
+                both(ACCOUNTS, either(terms)),
+                ("mail", "shadowAddress"),
+            ):
+                mail = entry.value("mail").lower()
+                # A catch-all is nobody's address.
+                if not mail.startswith("@"):
+                    found |= dict.fromkeys(words(entry, "shadowAddress"), mail) | {mail: mail}
+        return {address: found[address] for address in addresses if address in found}
+
+    async def _accounts(self, members: Collection[str], domain: str) -> list[Entry]:
+        found = await self._session.holders(
+            self._tree.domain(domain), Scope.SUB, ACCOUNTS, "mail", members
+        )
+        return [self._session.remember(entry) for entry in found]
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    async def add(self, mail_list: MailList) -> None:
+        session, address = self._session, mail_list.address
+        name = domain_of(address)
+        domain, aliases = await self._aliases(name)
+        disabled = domain is not None and not flag(domain, "accountStatus", "active")
+        entries = await self._accounts(mail_list.internal, name)
+        session.add(
+            self._tree.mail_list(address),
+            {
+                "objectClass": ["mailList"],
+                "mail": [address],
+                "cn": [mail_list.name or local_part_of(address)],
+                "accountStatus": ["active"],
+                "enabledService": ["mail", "deliver", "displayedInGlobalAddressBook"],
+                "accessPolicy": [mail_list.access_policy],
+                "hasMember": ["yes" if mail_list.members else "no"],
+                "member": self._dns(entries),
+                "shadowAddress": sorted(twins([address], name, aliases)),
+                "domainStatus": ["disabled"] if disabled else [],
+            },
+        )
+        await self._join(mail_list, mail_list.members)
+        if domain is not None:
+            count(session.edit(domain), "lists", 1)
+
+    def _dns(self, entries: Collection[Entry]) -> list[str]:
+        """Return the names that SOGo expands a list with: those of users."""
+        if not self._session.options.member_dns:
+            return []
+        return sorted(entry.dn for entry in entries if "mailuser" in words(entry, "objectClass"))
+
+    async def _join(self, mail_list: MailList, new: frozenset[str]) -> list[Entry]:
+        """Plan that members say that they belong to a list; return the internal ones."""
+        session, address = self._session, mail_list.address
+        name = domain_of(address)
+        domain, aliases = await self._aliases(name)
+        entries = await self._accounts(new & mail_list.internal, name)
+        for entry in entries:
+            edit = session.edit(entry)
+            edit.add("memberOfGroup", sorted(with_twins([address], name, aliases)))
+        outside = new & mail_list.external
+        external = await session.entry(self._tree.external(address))
+        if external is not None:
+            session.edit(external).add("mail", sorted(outside))
+        elif outside:
+            disabled = domain is not None and not flag(domain, "accountStatus", "active")
+            session.add(
+                self._tree.external(address),
+                {
+                    "objectClass": ["mailExternalUser"],
+                    "memberOfGroup": [address],
+                    "mail": sorted(outside),
+                    "accountStatus": ["active"],
+                    "enabledService": ["mail", "deliver"],
+                    "shadowAddress": sorted(twins([address], name, aliases)),
+                    "domainStatus": ["disabled"] if disabled else [],
+                },
+            )
+        return entries
+
+    async def save(self, before: MailList, after: MailList) -> None:
+        entry = await self._entry(before.address)
+        if before == after or entry is None:
+            return
+        session, address = self._session, before.address
+        gone = before.members - after.members
+        leaving: list[Entry] = []
+        if gone:
+            leaving = await self._leave(address, gone)
+        joining = await self._join(after, after.members - before.members)
+        external = await session.entry(self._tree.external(address))
+        if external is not None and not session.edit(external).now("mail"):
+            session.delete(external)
+        edit = session.edit(entry)
+        if before.name != after.name:
+            edit.put("cn", after.name or local_part_of(address))
+        if before.access_policy != after.access_policy:
+            edit.put("accessPolicy", after.access_policy)
+        if before.members != after.members:
+            edit.put("hasMember", "yes" if after.members else "no")
+            edit.discard("member", [item.dn for item in leaving])
+            edit.add("member", self._dns(joining))
+
+    async def _leave(self, address: str, gone: Collection[str]) -> list[Entry]:
+        """Plan that these members belong to a list no more; return the entries of accounts."""
+        session, name = self._session, domain_of(address)
+        own = with_twins([address], name, (await self._aliases(name))[1])
+        left = []
+        for entry in await self._belonging(address):
+            mails = words(entry, "mail")
+            if same(entry.dn) == same(self._tree.external(address)):
+                session.edit(entry).discard("mail", sorted(gone))
+            elif mails & frozenset(gone):
+                session.edit(entry).discard("memberOfGroup", sorted(own))
+                left.append(entry)
+        return left
+
+    async def remove(self, address: str) -> None:
+        entry = await self._entry(address)
+        if entry is None:
+            return
+        session, dn = self._session, self._tree.mail_list(address)
+        await self._leave(address, await self._members(address))
+        external = await session.entry(self._tree.external(address))
+        if external is not None:
+            session.delete(external)
+        await references.forget(session, address, dn)
+        session.delete(entry)
+        domain = await session.entry(self._tree.domain(domain_of(address)))
+        if domain is not None:
+            count(session.edit(domain), "lists", -1)

@@ -1,0 +1,27 @@
+"""Accounts as LDIF."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from iredapi.domain import ldif
+from iredapi.domain.ldif import Export
+from iredapi.errors import NotFound, NotSupported
+from iredapi.unit import Unit
+
+_PASSWORD: Final = frozenset({"userPassword"})
+
+
+async def records(unit: Unit, what: Export, name: str) -> list[ldif.Record]:
+    """Return the entries of an account or a domain, without what the actor may not see.
+
+    Hashes are for global admins, and only where the settings do not hide them.
+    """
+    if unit.ldif is None:
+        raise NotSupported
+    found = await unit.ldif.records(what, name)
+    if not found:
+        raise NotFound("NO_SUCH_DOMAIN" if what is Export.DOMAIN else "NO_SUCH_ACCOUNT")
+    rules = unit.rules
+    hidden = rules.hidden_admin_fields if what is Export.ADMIN else rules.hidden_user_fields
+    return ldif.without(found, hidden if unit.actor.is_global else hidden | _PASSWORD)

@@ -1,0 +1,116 @@
+"""Unsubscribable mailing lists: read, decide, write, note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from iredapi.audit import Kind, account_event
+from iredapi.backends.protocols import MailLists, Profile
+from iredapi.domain import canonical, domains, limits, maillists
+from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.domains import Domain
+from iredapi.errors import NotFound, NotSupported
+from iredapi.operations import accounts
+from iredapi.unit import Unit
+
+_NOUN = "mailing list"
+_MEMBERS = ("members", "add_member", "remove_member")
+
+
+def _lists(unit: Unit) -> MailLists:
+    if unit.maillists is None:
+        raise NotSupported
+    return unit.maillists
+
+
+async def profile(unit: Unit, address: str) -> Profile:
+    """Return a list's profile."""
+    found = await _lists(unit).profile(address)
+    if found is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    return found
+
+
+async def shape(unit: Unit, address: str) -> canonical.Shape:
+    """Return a list under the names of parameters."""
+    found = await _lists(unit).get(address)
+    if found is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    return canonical.maillist(found)
+
+
+async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
+    """Create a list."""
+    lists = _lists(unit)
+    domain = await accounts.hosted(unit, domain_of(address), lock=True)
+    await accounts.free(unit, address, domain)
+    if domain.lists:
+        usage = await unit.domains.usage(domain.name)
+        limits.room_for_account(domain.lists, usage.lists)
+    changes = await _with_primaries(unit, domain, changes)
+    await lists.add(maillists.draft(address, changes, domain))
+    unit.note(account_event(Kind.CREATE, _NOUN, address))
+
+
+async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
+    """Change what was sent."""
+    lists = _lists(unit)
+    domain = await accounts.hosted(unit, domain_of(address), share=True)
+    before = await lists.claim(address)
+    if before is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    changes = await _with_primaries(unit, domain, changes)
+    await lists.save(before, maillists.revise(before, changes, domain))
+    unit.note(account_event(Kind.UPDATE, _NOUN, address, accounts.described(changes)))
+
+
+async def _with_primaries(unit: Unit, domain: Domain, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Name members in the own domain by their primary addresses; drop those that do not exist."""
+    kept = dict(changes)
+    asked = {
+        address: _lookups(address, domain)
+        for param in _MEMBERS
+        for address in changes.get(param, ())
+        if domain_of(address) in domain.names
+    }
+    if not asked:
+        return kept
+    wanted = {name for names in asked.values() for name in names}
+    primaries = await _lists(unit).primaries(domain.name, wanted)
+    found = {
+        address: next((primaries[name] for name in names if name in primaries), "")
+        for address, names in asked.items()
+    }
+    for param in _MEMBERS:
+        if param not in changes:
+            continue
+        members = []
+        for address in changes[param]:
+            if found.get(address, address):
+                members.append(found.get(address, address))
+            elif param == "remove_member":
+                members.append(address)
+            else:
+                unit.skip(param, address, "NO_SUCH_ACCOUNT")
+        kept[param] = tuple(members)
+    return kept
+
+
+def _lookups(address: str, domain: Domain) -> tuple[str, ...]:
+    """Return under which addresses an account may be found, without an extension."""
+    local = local_part_of(address).partition("+")[0]
+    return (f"{local}@{domain_of(address)}", f"{local}@{domain.name}")
+
+
+async def remove(unit: Unit, address: str) -> None:
+    """Remove a list; what its members have is theirs."""
+    # Held against everybody who is about to refer to the list.
+    domain = await unit.domains.claim(domain_of(address))
+    if await _lists(unit).claim(address) is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    await _lists(unit).remove(address)
+    if domain is not None:
+        await unit.domains.save(domain, domains.regroup(domain, address))
+    await unit.satellites.forget_account(address)
+    unit.note(account_event(Kind.DELETE, _NOUN, address))

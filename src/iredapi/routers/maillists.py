@@ -1,0 +1,71 @@
+"""Unsubscribable mailing lists."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from iredapi.access import Action
+from iredapi.domain.features import Feature
+from iredapi.operations import maillists
+from iredapi.schemas.canonical import CanonicalMailList
+from iredapi.schemas.maillists import MailListDraft, MailListEdit, MailListEnd
+from iredapi.schemas.profiles import MailListProfile
+from iredapi.schemas.views import Viewed
+from iredapi.web import envelope
+from iredapi.web.calls import Call, Router
+
+router = Router(tags=["Mailing List (Unsubscribable)"])
+
+
+@router.operation(
+    "GET",
+    "/maillist/{mail}",
+    Action.MAILLIST_READ,
+    Viewed,
+    answer=MailListProfile | CanonicalMailList,
+    errors=["NO_SUCH_ACCOUNT"],
+    feature=Feature.MAILLIST,
+)
+async def get_maillist(call: Call[Viewed]) -> Response:
+    """Show an unsubscribable mailing list with its members."""
+    chosen = maillists.shape if call.form.is_canonical else maillists.profile
+    return envelope.success(await call.read(chosen, call.target.mail))
+
+
+@router.operation(
+    "POST",
+    "/maillist/{mail}",
+    Action.MAILLIST_CREATE,
+    MailListDraft,
+    errors=["ALREADY_EXISTS", "NO_SUCH_DOMAIN", "EXCEEDED_DOMAIN_ACCOUNT_LIMIT", "NOT_ALLOWED"],
+    feature=Feature.MAILLIST,
+)
+async def create_maillist(call: Call[MailListDraft]) -> Response:
+    """Create an unsubscribable mailing list. Without members its mail is refused."""
+    return await call.write(maillists.create, call.target.mail, call.form.changes())
+
+
+@router.operation(
+    "PUT",
+    "/maillist/{mail}",
+    Action.MAILLIST_UPDATE,
+    MailListEdit,
+    errors=["NO_SUCH_ACCOUNT"],
+    feature=Feature.MAILLIST,
+)
+async def update_maillist(call: Call[MailListEdit]) -> Response:
+    """Change an unsubscribable mailing list: what is not sent stays as it is."""
+    return await call.write(maillists.update, call.target.mail, call.form.changes())
+
+
+@router.operation(
+    "DELETE",
+    "/maillist/{mail}",
+    Action.MAILLIST_DELETE,
+    MailListEnd,
+    errors=["NO_SUCH_ACCOUNT"],
+    feature=Feature.MAILLIST,
+)
+async def delete_maillist(call: Call[MailListEnd]) -> Response:
+    """Delete an unsubscribable mailing list; the accounts of its members stay."""
+    return await call.write(maillists.remove, call.target.mail)

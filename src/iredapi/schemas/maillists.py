@@ -1,0 +1,34 @@
+"""Forms of unsubscribable mailing lists."""
+
+from __future__ import annotations
+
+from iredapi.schemas import fields
+from iredapi.schemas.params import Params, param
+
+
+class MailListDraft(Params):
+    """A new list."""
+
+    legacy = {"cn": "name"}
+
+    name: fields.Name = param("Display name.", "Sales team")
+    access_policy: fields.AccessPolicy = param("Who may send to the list.", "membersonly")
+    members: fields.Mails = param(
+        "All members. Those in the own domain must exist, others are told in `_skipped`.",
+        "alice@example.com,bob@example.net",
+    )
+
+
+class MailListEdit(MailListDraft):
+    """Changes of a list: what is not sent stays as it is."""
+
+    conflicts = (("members", "addMember"), ("members", "removeMember"))
+
+    add_member: fields.Mails = param("Members to add.", "alice@example.com")
+    remove_member: fields.Mails = param("Members to remove.", "bob@example.net")
+
+
+class MailListEnd(Params):
+    """How a list goes."""
+
+    archive: fields.YesNo = param("Without effect: only subscribable lists have an archive.", "no")
