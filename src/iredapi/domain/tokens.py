@@ -62,6 +62,18 @@ class Grant:
         return all(any(_inside(ip_network(other), network) for network in own) for other in others)
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a new token is to be; what was not asked for is as wide as the caller."""
+
+    label: str
+    read_only: bool | None = None
+    domains: frozenset[str] | None = None
+    networks: frozenset[str] | None = None
+    days: int = 0
+    """Until it expires; 0: when the caller's token does, else never."""
+
+
 def _inside(inner: Network, outer: Network) -> bool:
     if isinstance(inner, IPv4Network) and isinstance(outer, IPv4Network):
         return inner.subnet_of(outer)
@@ -95,7 +107,5 @@ def narrowed(owner: Actor, token: str, grant: Grant) -> Actor:
     if grant.domains is None:
         return found
     domains = grant.domains if owner.is_global else grant.domains & owner.domains
-    settings = {
-        key: value for key, value in owner.settings.items() if key != "create_new_domains"
-    }
+    settings = {key: value for key, value in owner.settings.items() if key != "create_new_domains"}
     return replace(found, is_global=False, domains=domains, settings=settings)
