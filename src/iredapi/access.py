@@ -57,12 +57,20 @@ class Action(StrEnum):
     MAILLIST_DELETE = "maillist.delete"
     MAILLIST_READ = "maillist.read"
     MAILLIST_UPDATE = "maillist.update"
+    SESSIONS_END = "sessions.end"
+    SESSIONS_LIST = "sessions.list"
+    SESSION_END = "session.end"
     SPAMPOLICY_DELETE = "spampolicy.delete"
     SPAMPOLICY_READ = "spampolicy.read"
     SPAMPOLICY_UPDATE = "spampolicy.update"
     THROTTLE_DELETE = "throttle.delete"
     THROTTLE_READ = "throttle.read"
     THROTTLE_UPDATE = "throttle.update"
+    TOKENS_LIST = "tokens.list"
+    TOKEN_CREATE = "token.create"  # noqa: S105
+    TOKEN_READ = "token.read"  # noqa: S105
+    TOKEN_REVOKE = "token.revoke"  # noqa: S105
+    TOKEN_ROTATE = "token.rotate"  # noqa: S105
     USERS_LIST = "users.list"
     USERS_UPDATE = "users.update"
     USER_CREATE = "user.create"
@@ -75,6 +83,7 @@ class Action(StrEnum):
     WBLIST_CLEAR = "wblist.clear"
     WBLIST_READ = "wblist.read"
     WBLIST_REMOVE = "wblist.remove"
+    WHOAMI = "whoami"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +146,15 @@ def _manages_scope(actor: Actor, target: Target) -> bool:
 
 SCOPE: Final = Rule("manages the scope (global: a global admin)", _manages_scope)
 
+SESSION: Final = Rule("an admin with a login session", lambda actor, _target: not actor.token)
+
 PUBLIC: Final = frozenset({Action.LOGIN, Action.LOGOUT})
 """Needs no session."""
+
+READING: Final = frozenset(
+    action for action in Action if action.endswith((".read", ".list")) or action is Action.WHOAMI
+)
+"""What a read-only token may do."""
 
 RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
     {
@@ -179,12 +195,20 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.MAILLIST_DELETE: ACCOUNT,
         Action.MAILLIST_READ: ACCOUNT,
         Action.MAILLIST_UPDATE: ACCOUNT,
+        Action.SESSIONS_END: SESSION,
+        Action.SESSIONS_LIST: SESSION,
+        Action.SESSION_END: SESSION,
         Action.SPAMPOLICY_DELETE: SCOPE,
         Action.SPAMPOLICY_READ: SCOPE,
         Action.SPAMPOLICY_UPDATE: SCOPE,
         Action.THROTTLE_DELETE: SCOPE,
         Action.THROTTLE_READ: SCOPE,
         Action.THROTTLE_UPDATE: SCOPE,
+        Action.TOKENS_LIST: ANY_ADMIN,
+        Action.TOKEN_CREATE: ANY_ADMIN,
+        Action.TOKEN_READ: ANY_ADMIN,
+        Action.TOKEN_REVOKE: ANY_ADMIN,
+        Action.TOKEN_ROTATE: ANY_ADMIN,
         Action.USERS_LIST: DOMAIN,
         Action.USERS_UPDATE: DOMAIN,
         Action.USER_CREATE: ACCOUNT,
@@ -197,6 +221,7 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.WBLIST_CLEAR: SCOPE,
         Action.WBLIST_READ: SCOPE,
         Action.WBLIST_REMOVE: SCOPE,
+        Action.WHOAMI: ANY_ADMIN,
     }
 )
 
@@ -210,5 +235,7 @@ def check(actor: Actor | None, action: Action, target: Target) -> None:
         return
     if actor is None:
         raise LoginRequired
+    if actor.read_only and action not in READING:
+        raise PermissionDenied(detail="The token is read-only.")
     if not RULES[action].test(actor, target):
         raise PermissionDenied

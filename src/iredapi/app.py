@@ -26,6 +26,7 @@ from iredapi.routers import (
     maillists,
     spam,
     throttles,
+    tokens,
     users,
     wblists,
 )
@@ -37,11 +38,14 @@ _DESCRIPTION = """\
 Provision mail domains, admins, users and aliases on an iRedMail server, and decide what Amavisd and
 iRedAPD do with their mail.
 
-Log in first: the session cookie of `POST /api/login` goes with all other requests. Parameters may
-be sent as a form, as multipart, as a JSON object or in the query. An absent parameter is left
-alone; an empty one clears what can be cleared. Failures carry a stable code in `_msg`.
+Log in first: the session cookie of `POST /api/login` goes with all other requests. Programs send
+an API token instead: `Authorization: Bearer iredapi_…` (`POST /api/tokens` makes one).
+
+Parameters may be sent as a form, as multipart, as a JSON object or in the query. An absent
+parameter is left alone; an empty one clears what can be cleared. Failures carry a stable code in
+`_msg`.
 """
-_TAGS = ["Login", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
+_TAGS = ["Login", "API Token", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
 _TAGS += ["Mailing List (Unsubscribable)"]
 _TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylisting", "Export"]
 
@@ -83,7 +87,8 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
     if office is not None:
         app.state.office = office
     policies = (spam, throttles, wblists, greylists)
-    for module in (logins, domains, admins, users, aliases, maillists, *policies, exports):
+    accounts = (domains, admins, users, aliases, maillists)
+    for module in (logins, tokens, *accounts, *policies, exports):
         app.include_router(module.router, prefix=API)
     _handle_errors(app, always_200=settings.always_200)
     docs.mount(app)

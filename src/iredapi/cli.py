@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,6 +58,8 @@ app = typer.Typer(
 )
 admins = typer.Typer(help="Standalone admins.", no_args_is_help=True)
 app.add_typer(admins, name="admin")
+tokens = typer.Typer(help="API tokens.", no_args_is_help=True)
+app.add_typer(tokens, name="token")
 
 EnvFile = Annotated[
     Path | None,
@@ -293,6 +296,117 @@ def admin_password(
 
     _in_office(chosen, work)
     typer.echo(f"Changed the password of {mail}.")
+
+
+# token -----------------------------------------------------------------------------------------
+
+TokenId = Annotated[str, typer.Argument(help="The token's id, as `iredapi token list` shows it.")]
+
+
+@tokens.command("create")
+def token_create(
+    owner: Annotated[str, typer.Argument(help="The admin whose rights it has.")],
+    label: Annotated[str, typer.Option(help="What it is for.")],
+    days: Annotated[
+        int | None, typer.Option(help="Days until it expires.", show_default=False)
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="It may change nothing.")] = False,
+    domains: Annotated[
+        str, typer.Option(help="Only for these domains, separated by commas.", show_default=False)
+    ] = "",
+    networks: Annotated[
+        str, typer.Option(help="Only from these addresses and networks.", show_default=False)
+    ] = "",
+    env_file: EnvFile = None,
+) -> None:
+    """Make an API token and print it: it is shown only this once."""
+    from iredapi import tokens as api_tokens
+    from iredapi.schemas.tokens import NewToken
+
+    chosen = settings.load(env_file)
+    sent: dict[str, str | list[str]] = {"label": label, "readOnly": "yes" if read_only else "no"}
+    sent |= {"days": str(days)} if days is not None else {}
+    sent |= {"domains": domains} if domains else {}
+    sent |= {"networks": networks} if networks else {}
+    wish = NewToken.read(sent).wish()
+
+    async def work(office: Office) -> None:
+        token, secret = await api_tokens.create_for(office, owner, wish)
+        typer.echo(f"Token {token.id} of {token.owner}, shown only this once:")
+        typer.echo(secret)
+
+    _in_office(chosen, work)
+
+
+@tokens.command("list")
+def token_list(
+    owner: Annotated[str, typer.Argument(help="Only this admin's.", show_default=False)] = "",
+    env_file: EnvFile = None,
+) -> None:
+    """List API tokens."""
+    chosen = settings.load(env_file)
+
+    async def work(office: Office) -> None:
+        for token in await office.state.tokens.list(owner.strip().lower()):
+            grant = token.grant
+            limits = ["read-only"] if grant.read_only else []
+            limits += [] if grant.domains is None else ["for", *sorted(grant.domains)]
+            limits += ["from", *sorted(grant.networks)] if grant.networks else []
+            expires = "never" if grant.expires is None else _moment(grant.expires)
+            used = "never" if token.used is None else _moment(token.used)
+            typer.echo(
+                f"{token.id}  {token.hint}…  {token.owner}  {token.label!r}  expires {expires}, "
+                f"last used {used}  {' '.join(limits)}".rstrip()
+            )
+
+    _in_office(chosen, work)
+
+
+@tokens.command("rotate")
+def token_rotate(
+    token_id: TokenId,
+    overlap: Annotated[
+        int, typer.Option(help="Seconds for which the old secret works on.", min=0, max=604800)
+    ] = 0,
+    env_file: EnvFile = None,
+) -> None:
+    """Give an API token a new secret and print it: it is shown only this once."""
+    from iredapi import tokens as api_tokens
+    from iredapi.domain.actors import SYSTEM
+
+    chosen = settings.load(env_file)
+
+    async def work(office: Office) -> None:
+        token = await office.state.tokens.get(token_id)
+        if token is None:
+            raise errors.NotFound("NO_SUCH_TOKEN")
+        token, secret = await api_tokens.rotate(office, SYSTEM, token, overlap)
+        typer.echo(f"Token {token.id} of {token.owner}, shown only this once:")
+        typer.echo(secret)
+
+    _in_office(chosen, work)
+
+
+@tokens.command("revoke")
+def token_revoke(token_id: TokenId, env_file: EnvFile = None) -> None:
+    """End an API token."""
+    from iredapi import tokens as api_tokens
+    from iredapi.domain.actors import SYSTEM
+
+    chosen = settings.load(env_file)
+
+    async def work(office: Office) -> None:
+        token = await office.state.tokens.get(token_id)
+        if token is None:
+            raise errors.NotFound("NO_SUCH_TOKEN")
+        await api_tokens.revoke(office, SYSTEM, token)
+
+    _in_office(chosen, work)
+    typer.echo(f"Revoked {token_id}.")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _in_office(chosen: Settings, work: Callable[[Office], Awaitable[None]]) -> None:

@@ -55,6 +55,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "INVALID_TEXT": Code(400, "The text is too long or has characters that are not allowed."),
         "INVALID_MAIL": Code(400, "Not a valid e-mail address."),
         "INVALID_DOMAIN_NAME": Code(400, "Not a valid (or not a hosted) mail domain name."),
+        "INVALID_NETWORK": Code(400, "Not an IP address or network."),
         "INVALID_SENDER": Code(
             400, "Not an e-mail address, @domain, @.domain, IP address or network."
         ),
@@ -82,6 +83,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         ),
         # Who calls.
         "LOGIN_REQUIRED": Code(401, "No session, or it has ended: log in."),
+        "INVALID_TOKEN": Code(401, "The API token is unknown, expired or revoked."),
         "INVALID_CREDENTIALS": Code(
             401, "Wrong name or password (403 where a password is verified for somebody else)."
         ),
@@ -89,11 +91,13 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE": Code(
             403, "Only a global admin may change a global admin."
         ),
-        "NOT_ALLOWED_IP": Code(403, "This admin may not log in from this address."),
+        "NOT_ALLOWED_IP": Code(403, "This admin, or this token, is not for this address."),
         "NOT_AUTHORIZED": Code(403, "The API is not open to this client address."),
         "TOO_MANY_ATTEMPTS": Code(429, "Too many failed logins; see Retry-After."),
         # What is there.
         "NO_SUCH_ACCOUNT": Code(404, "There is no such account."),
+        "NO_SUCH_TOKEN": Code(404, "There is no such API token of this admin."),
+        "NO_SUCH_SESSION": Code(404, "There is no such session of this admin."),
         "NO_SUCH_DOMAIN": Code(404, "There is no such mail domain."),
         "ALREADY_EXISTS": Code(409, "The name is in use."),
         "CHANGED_MEANWHILE": Code(409, "Somebody changed the account at the same time: try again."),
@@ -105,6 +109,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "EXCEED_LIMIT_USERS": Code(409, "The admin's total number of users would be exceeded."),
         "EXCEED_LIMIT_ALIASES": Code(409, "The admin's total number of aliases would be exceeded."),
         "EXCEED_LIMIT_LISTS": Code(409, "The admin's total number of lists would be exceeded."),
+        "TOO_MANY_TOKENS": Code(409, "The admin has as many API tokens as anybody may have."),
         "LAST_GLOBAL_ADMIN": Code(409, "The last active global admin cannot be removed."),
         "CANNOT_REMOVE_YOURSELF": Code(409, "An admin cannot remove the account that is in use."),
         # The house.

@@ -38,7 +38,7 @@ async def login(office: Office, username: str, password: str, client: str) -> st
         mail = addresses.existing_mail(username)
     except addresses.InvalidAddress:
         raise problem("username", "INVALID_USERNAME") from None
-    await _admit(office, client, "admin_login_ip_list")
+    await admit(office, client, "admin_login_ip_list")
     keys = [f"account:{mail}", f"address:{_neighbourhood(client)}"]
     async with office.gates.enter(*keys):
         await throttle(office, keys)
@@ -46,7 +46,7 @@ async def login(office: Office, username: str, password: str, client: str) -> st
             principal = await _authenticated(office, mail, password.strip())
             if principal.is_global:
                 # Before the attempt is given back: whoever guesses from elsewhere is still counted.
-                await _admit(office, client, "global_admin_ip_list")
+                await admit(office, client, "global_admin_ip_list")
         except ApiError as error:
             if isinstance(error, InvalidCredentials | PermissionDenied):
                 _log.warning("login_failed", account=mail, client=client, code=error.code)
@@ -56,9 +56,9 @@ async def login(office: Office, username: str, password: str, client: str) -> st
             raise
         await office.state.attempts.succeeded(keys)
     session = await office.state.sessions.create(
-        mail, _role(principal), _fingerprint(principal), client
+        mail, role_of(principal), fingerprint(principal), client
     )
-    actor = _actor(principal, client)
+    actor = actor_of(principal, client)
     await office.audit(actor, [Event(Kind.LOGIN, "Admin login success", username=mail)])
     return session
 
@@ -82,7 +82,7 @@ async def _authenticated(office: Office, mail: str, plain: str) -> Principal:
     return principal
 
 
-async def _admit(office: Office, client: str, name: str) -> None:
+async def admit(office: Office, client: str, name: str) -> None:
     """Refuse a client that a list of the panel's settings does not admit."""
     if not admitted(client, (await office.panel()).lists.get(name, NetworkList())):
         raise PermissionDenied("NOT_ALLOWED_IP")
@@ -107,12 +107,12 @@ async def session_actor(office: Office, session_id: str, client: str) -> Actor |
     principal = await office.read(SYSTEM, find_principal, session.username)
     if (
         principal is None
-        or not hmac.compare_digest(_fingerprint(principal), session.credential)
+        or not hmac.compare_digest(fingerprint(principal), session.credential)
         or (session.role == "global" and not principal.is_global)
     ):
         await office.state.sessions.end(session_id)
         return None
-    return _actor(principal, client)
+    return actor_of(principal, client)
 
 
 async def logout(office: Office, session_id: str) -> None:
@@ -152,16 +152,19 @@ async def find_password(unit: Unit, mail: str, *, of_admin: bool) -> str | None:
     return None if user is None else user.password
 
 
-def _role(principal: Principal) -> Role:
+def role_of(principal: Principal) -> Role:
+    """Return what is lost by a demotion."""
     return "global" if principal.is_global else "normal"
 
 
-def _fingerprint(principal: Principal) -> str:
+def fingerprint(principal: Principal) -> str:
+    """Return what a login proved, so that it ends with a new password."""
     text = f"{principal.standalone}\0{principal.username}\0{principal.password}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _actor(principal: Principal, client: str) -> Actor:
+def actor_of(principal: Principal, client: str) -> Actor:
+    """Return who asks."""
     return Actor(
         principal.username, principal.is_global, principal.domains, principal.settings, client
     )

@@ -38,8 +38,9 @@ from iredapi.operations import admins
 from iredapi.operations.passwords import Passwords
 from iredapi.rules import password_policy, rules
 from iredapi.settings import Settings
+from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
-from iredapi.unit import Rules, Unit
+from iredapi.unit import Endings, Rules, Unit
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -147,7 +148,7 @@ class Office:
                 await operation(unit, *args, **kwargs)
                 committing = True
                 # The log is written even when the client goes away between the two.
-                await _finish(self._commit(work, actor, unit.events))
+                await _finish(self._commit(work, unit))
             except Later as later:
                 again = later
                 pause = later.seconds or pause
@@ -170,11 +171,25 @@ class Office:
             )
         )
 
-    async def _commit(self, work: Work, actor: Actor, events: list[Event]) -> None:
+    async def _commit(self, work: Work, unit: Unit) -> None:
         await work.commit()
         # SQLite's next writer may be this very log.
         await work.close()
-        await self.audit(actor, events)
+        await self.audit(unit.actor, unit.events)
+        if unit.endings:
+            await self._end(unit.endings)
+
+    async def _end(self, endings: Endings) -> None:
+        """End sessions and tokens. Never fails a request: each reads the account again anyway."""
+        try:
+            for mail in sorted(endings.sessions | endings.demoted):
+                await self.state.sessions.end_all(mail)
+            await self.state.tokens.end_owners(endings.demoted)
+            for domain in sorted(endings.domains):
+                await self.state.sessions.end_domain(domain)
+                await self.state.tokens.end_domain(domain)
+        except StateUnavailable as error:
+            _log.error("access_not_ended", reason=str(error))
 
     def _unsure(self, error: Exception) -> Exception:
         found = self.storage.translated(error)

@@ -44,6 +44,25 @@ class Rules:
 
 
 @dataclass(slots=True)
+class Endings:
+    """Whose sessions and tokens end with a change: told the state database after the commit.
+
+    A crash in between lets nobody in: every request reads the account again.
+    """
+
+    sessions: set[str] = field(default_factory=set)
+    """Admins who keep their account, but must log in again."""
+    demoted: set[str] = field(default_factory=set)
+    """Admins with fewer rights: their tokens end, too."""
+    domains: set[str] = field(default_factory=set)
+    """Domains that are gone, with all accounts in them."""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.sessions or self.demoted or self.domains)
+
+
+@dataclass(slots=True)
 class Unit:
     """All roles of one request. A write unit is committed by who opened it (``office``)."""
 
@@ -67,6 +86,7 @@ class Unit:
     """Whether the unit is to be committed; who writes holds what must not go away meanwhile."""
     events: list[Event] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    endings: Endings = field(default_factory=Endings)
 
     def note(self, *events: Event) -> None:
         """Remember what the audit log is to say once the change is committed."""

@@ -21,6 +21,8 @@ class Principal:
     is_global: bool
     domains: frozenset[str]
     settings: settings_text.Settings
+    born: str = ""
+    """What tells this account from a later one of the same name; empty where nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class Actor:
     """Limits of a normal admin (``create_max_…``)."""
     client: str = ""
     """The client's IP address, for the audit log."""
+    token: str = ""
+    """The id of the API token that the request came with; empty for a login session."""
+    read_only: bool = False
+    """May change nothing: the token says so."""
 
     @property
     def may_create_domains(self) -> bool:

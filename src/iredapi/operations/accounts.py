@@ -8,7 +8,9 @@ from typing import Any
 
 from iredapi.backends.protocols import Removal
 from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.admins import Admin
 from iredapi.domain.domains import Domain
+from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.unit import Unit
 
@@ -23,6 +25,17 @@ async def hosted(unit: Unit, name: str, *, lock: bool = False, share: bool = Fal
     if domain is None:
         raise NotFound("NO_SUCH_DOMAIN")
     return domain
+
+
+def end_access(unit: Unit, before: User | Admin, after: User | Admin) -> None:
+    """End the sessions of an admin with a new password, and of one who is disabled or demoted.
+
+    Tokens outlive a new password, and sleep while the owner is disabled.
+    """
+    if before.is_global and not after.is_global:
+        unit.endings.demoted.add(before.mail)
+    elif before.password != after.password or (before.active and not after.active):
+        unit.endings.sessions.add(before.mail)
 
 
 def removal(unit: Unit, days: int) -> Removal:

@@ -59,6 +59,7 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     if before.is_global and before.active and not (after.is_global and after.active):
         admins.keep_one_global(await unit.admins.globals_without([mail]))
     await unit.admins.save(before, after)
+    accounts.end_access(unit, before, after)
     unit.note(account_event(Kind.UPDATE, "admin", mail, accounts.described(changes)))
 
 
@@ -73,4 +74,5 @@ async def remove(unit: Unit, mail: str) -> None:
         admins.keep_one_global(await unit.admins.globals_without([mail]))
     await unit.admins.remove(mail)
     await unit.satellites.forget_admin(mail)
+    unit.endings.demoted.add(mail)
     unit.note(account_event(Kind.DELETE, "admin", mail))

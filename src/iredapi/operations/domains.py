@@ -168,6 +168,7 @@ async def remove(unit: Unit, name: str, days: int) -> None:
     await unit.domains.remove(name, accounts.removal(unit, days))
     for gone in sorted(domain.names):
         await unit.satellites.forget_domain(gone)
+    unit.endings.domains |= domain.names
     unit.note(domain_event(Kind.DELETE, name))
 
 

@@ -152,6 +152,10 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     if before.is_global and before.active and not (after.is_global and after.active):
         keep_one_global(await unit.admins.globals_without([mail]))
     await unit.users.save(before, after)
+    if before.is_admin or before.is_global:
+        accounts.end_access(unit, before, after)
+        if before.is_admin and not after.is_admin:
+            unit.endings.demoted.add(mail)
     await _forget_aliases(unit, before.aliases - after.aliases)
     if before.active != after.active:
         unit.note(account_event(Kind.ACTIVE if after.active else Kind.DISABLE, "user", mail))
@@ -239,6 +243,8 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     await accounts.free(unit, new, domain)
     _outlive_timestamp(before.location)
     await unit.users.rename(old, new)
+    if before.is_admin or before.is_global:
+        unit.endings.demoted.add(old)
     await unit.satellites.rename_account(old, new)
     unit.note(account_event(Kind.UPDATE, "user", new, f"change_email from {old}"))
 
@@ -257,6 +263,8 @@ async def remove(unit: Unit, mail: str, days: int) -> None:
     if before.is_global:
         keep_one_global(await unit.admins.globals_without([mail]))
     await unit.users.remove(mail, accounts.removal(unit, days))
+    if before.is_admin or before.is_global:
+        unit.endings.demoted.add(mail)
     await unit.satellites.forget_account(mail)
     await _forget_aliases(unit, before.aliases)
     unit.note(account_event(Kind.DELETE, "user", mail))

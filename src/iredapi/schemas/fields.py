@@ -34,6 +34,7 @@ from iredapi.domain import (
     passwords,
     remotes,
     throttles,
+    tokens,
     transports,
     wblists,
 )
@@ -263,6 +264,17 @@ def _remote_addresses(value: Any) -> wblists.Given:
     return wblists.given(items(value))
 
 
+def _label(value: Any) -> str:
+    return _text(100)(filled(value))
+
+
+def _network(text: str) -> str:
+    try:
+        return tokens.network(text)
+    except ValueError:
+        raise ValueError("an IP address or network is expected") from None
+
+
 def _schema(kind: str, **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": kind, **more})
 
@@ -376,6 +388,22 @@ MailboxFolder = Annotated[
 ]
 Path = Annotated[
     str, BeforeValidator(_checked(str, "INVALID_MAILDIR", empty=False)), _schema("string")
+]
+Label = Annotated[str, BeforeValidator(_label), _schema("string", minLength=1, maxLength=100)]
+TokenDays = Annotated[
+    int,
+    BeforeValidator(_number(1, tokens.MAX_DAYS)),
+    _schema("integer", minimum=1, maximum=tokens.MAX_DAYS),
+]
+Overlap = Annotated[
+    int,
+    BeforeValidator(_number(0, tokens.MAX_OVERLAP)),
+    _schema("integer", minimum=0, maximum=tokens.MAX_OVERLAP),
+]
+Networks = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_list(_network, "INVALID_NETWORK", most=tokens.MAX_NETWORKS)),
+    _schema("string"),
 ]
 LoginName = Annotated[str, BeforeValidator(_text(255)), _schema("string")]
 SpamScore = Annotated[

@@ -11,6 +11,7 @@ from iredapi.state.journal import Journal, Record
 from iredapi.state.locks import Lease, LockLost, Locks, LockTimeout
 from iredapi.state.migrate import WrongDatabase
 from iredapi.state.sessions import Role, Session, Sessions
+from iredapi.state.tokens import Token, Tokens, TooManyTokens
 
 __all__ = [
     "Journal",
@@ -25,5 +26,8 @@ __all__ = [
     "Sessions",
     "State",
     "StateUnavailable",
+    "Token",
+    "Tokens",
+    "TooManyTokens",
     "WrongDatabase",
 ]

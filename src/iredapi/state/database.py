@@ -12,6 +12,7 @@ from iredapi.state.journal import Journal
 from iredapi.state.locks import Locks
 from iredapi.state.migrate import migrate
 from iredapi.state.sessions import Sessions
+from iredapi.state.tokens import Tokens
 
 
 class State:
@@ -28,12 +29,14 @@ class State:
         attempts: LoginAttempts,
         locks: Locks,
         journal: Journal,
+        tokens: Tokens,
     ) -> None:
         self.connections = connections
         self.sessions = sessions
         self.attempts = attempts
         self.locks = locks
         self.journal = journal
+        self.tokens = tokens
 
     @classmethod
     async def open(
@@ -70,6 +73,7 @@ class State:
             ),
             locks=Locks(connections, clock=clock),
             journal=Journal(connections, clock=clock),
+            tokens=Tokens(connections, clock=clock),
         )
 
     async def ping(self) -> None:

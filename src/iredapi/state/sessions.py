@@ -24,6 +24,9 @@ SLIDE = 60.0
 PURGE = 600.0
 """Seconds between two removals of expired sessions by one process."""
 
+NAME_LENGTH = 16
+"""Characters of a session's public name."""
+
 _ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)  # secrets.token_urlsafe(32)
 _logger = logging.getLogger(__name__)
 
@@ -44,6 +47,11 @@ class Session:
     expires: float
     """The absolute end, however busy the session is."""
     id_hash: str
+
+    @property
+    def name(self) -> str:
+        """What the session is called in public: too little to find its id."""
+        return self.id_hash[:NAME_LENGTH]
 
 
 def hash_id(session_id: str) -> str | None:
@@ -140,6 +148,46 @@ class Sessions:
             return False
         return (
             await self._connections.write(delete(sessions).where(sessions.c.id_hash == id_hash)) > 0
+        )
+
+    async def list(self, username: str) -> list[Session]:
+        """The living sessions of one admin, the oldest first."""
+        table, now = sessions.c, self._clock()
+        rows = await self._connections.read(
+            select(
+                table.username,
+                table.role,
+                table.credential,
+                table.client,
+                table.created,
+                table.seen,
+                table.expires,
+                table.id_hash,
+            )
+            .where(table.username == username, table.expires > now, table.seen > now - self._idle)
+            .order_by(table.created, table.id_hash)
+        )
+        return [Session(**row._mapping) for row in rows]
+
+    async def end_named(self, username: str, name: str, *, but: str = "") -> int:
+        """End the sessions of one admin whose public name this is, or all with an empty one.
+
+        ``but`` is the id of a session that stays; how many ended.
+        """
+        kept = hash_id(but) if but else None
+        table = sessions.c
+        ended = delete(sessions).where(table.username == username)
+        if name:
+            ended = ended.where(table.id_hash.like(f"{name}%"))
+        if kept is not None:
+            ended = ended.where(table.id_hash != kept)
+        return await self._connections.write(ended)
+
+    async def end_domain(self, domain: str) -> int:
+        """End the sessions of all accounts of a domain; how many there were."""
+        escaped = domain.replace("|", "||").replace("%", "|%").replace("_", "|_")
+        return await self._connections.write(
+            delete(sessions).where(sessions.c.username.like(f"%@{escaped}", escape="|"))
         )
 
     async def end_all(self, username: str) -> int:

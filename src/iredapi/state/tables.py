@@ -90,6 +90,33 @@ journal = Table(
 ``plan`` (JSON) is what takes them back. Holds password hashes of the entries they change."""
 
 
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", CHAR(16), primary_key=True),
+    Column("secret_hash", CHAR(64), nullable=False),
+    Column("old_hash", CHAR(64), nullable=True),
+    Column("old_until", Double, nullable=False),
+    Column("hint", String(16), nullable=False),
+    Column("owner", String(255), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("account", CHAR(64), nullable=False),
+    Column("label", String(255), nullable=False),
+    Column("read_only", Integer, nullable=False),
+    Column("domains", Text, nullable=False),
+    Column("networks", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=True),
+    Column("used", Double, nullable=True),
+    Index("tokens_secret_hash", "secret_hash", unique=True),
+    Index("tokens_old_hash", "old_hash"),
+    Index("tokens_owner", "owner"),
+    **MARIADB_OPTIONS,
+)
+"""API tokens. ``secret_hash`` is the SHA-256 of the token, which only the client has; ``old_hash``
+that of the one before, good until ``old_until``; lists have commas around every item."""
+
+
 def as_key(text: str, length: int) -> str:
     """``text``, or its SHA-256 where a column of ``length`` characters cannot tell it apart.
 

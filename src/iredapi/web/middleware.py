@@ -12,7 +12,7 @@ import structlog
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from iredapi import identity
+from iredapi import identity, tokens
 from iredapi.errors import ApiError, ServerDown
 from iredapi.errors import PermissionDenied as Denied
 from iredapi.office import Office
@@ -144,10 +144,24 @@ class Door:
         await self.app(scope, receive, send)
 
     async def _who(self, scope: Scope, office: Office, client: str) -> None:
+        secret = bearer_of(scope)
+        if secret is not None:
+            # A token stands for itself: a session that came along does not widen it.
+            scope["iredapi.actor"] = await tokens.token_actor(office, secret, client)
+            return
         session_id = session_of(scope, office.settings.session_cookie)
         if session_id:
             scope["iredapi.session"] = session_id
             scope["iredapi.actor"] = await identity.session_actor(office, session_id, client)
+
+
+def bearer_of(scope: Scope) -> str | None:
+    """Return the token of the request; None when it brings none, empty when it brings several."""
+    found = [value for key, value in scope["headers"] if key == b"authorization"]
+    bearers = [value[6:].strip() for value in found if value[:7].lower().rstrip() == b"bearer"]
+    if not bearers:
+        return None  # other schemes are the business of a proxy in front
+    return bearers[0].decode("latin-1") if len(found) == 1 else ""
 
 
 def session_of(scope: Scope, name: str) -> str:

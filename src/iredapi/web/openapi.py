@@ -29,10 +29,12 @@ PATHS: Final = {
         "outbound",
     ),
     "kind": ("Which list.", "blacklist"),
+    "token_id": ("The id of an API token.", "0123456789abcdef"),
+    "session_id": ("The public name of a session.", "0123456789abcdef"),
     "number": ("Days for which mailboxes are kept on disk; 0 is for ever.", "30"),
 }
 _EVERYWHERE: Final = ("NOT_AUTHORIZED", "SERVER_ERROR", "SERVER_DOWN", "OVERLOADED")
-_WITH_SESSION: Final = ("LOGIN_REQUIRED", "PERMISSION_DENIED")
+_WITH_SESSION: Final = ("LOGIN_REQUIRED", "INVALID_TOKEN", "PERMISSION_DENIED", "NOT_ALLOWED_IP")
 _WITH_PARAMS: Final = ("INVALID_REQUEST", "INVALID_PARAMETERS", "REQUEST_TOO_LARGE")
 
 

@@ -213,6 +213,7 @@ def _principal() -> CompoundSelect[Any]:
                 c.settings,
                 c.expired,
                 c.active,
+                c.created,
                 mark.label("mark"),
                 cast(d.domain, String(255)).label("domain"),
             )
@@ -249,4 +250,13 @@ def _read_principal(username: str, rows: Sequence[Mapping[str, Any]]) -> Princip
         is_global="ALL" in domains or bool(first["mark"]),
         domains=domains - {"ALL"},
         settings=settings,
+        born=_born(first),
     )
+
+
+def _born(row: Mapping[str, Any]) -> str:
+    """Tell an account from a later one of its name; rows without a real time of creation do not."""
+    created: datetime | None = row["created"]
+    if created is None or created < _EPOCH_SENTINEL:
+        return ""
+    return f"{row['standalone']} {created.isoformat()}"

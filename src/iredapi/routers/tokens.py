@@ -1,0 +1,204 @@
+"""API tokens, the own sessions, and who one is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.responses import Response
+
+from iredapi import tokens
+from iredapi.access import Action
+from iredapi.domain import settings_text
+from iredapi.errors import NotFound
+from iredapi.schemas.params import NoParams
+from iredapi.schemas.tokens import (
+    NewToken,
+    NewTokenProfile,
+    Rotation,
+    SessionProfile,
+    TokenProfile,
+    WhoAmI,
+)
+from iredapi.state import Token
+from iredapi.web import envelope
+from iredapi.web.calls import Call, Router
+
+router = Router(tags=["API Token"])
+_ID_LENGTH = 16
+
+
+@router.operation("GET", "/whoami", Action.WHOAMI, NoParams, answer=WhoAmI)
+async def whoami(call: Call[NoParams]) -> Response:
+    """Show who calls, and what this session or token may do now."""
+    actor = call.actor
+    token = None
+    if actor.token:
+        token = shown(await tokens.get(call.office, actor, actor.token), _now(call))
+    return envelope.success(
+        {
+            "username": actor.username,
+            "isglobaladmin": int(actor.is_global),
+            "managed_domains": [] if actor.is_global else sorted(actor.domains),
+            "may_create_domains": int(actor.may_create_domains and not actor.read_only),
+            "read_only": int(actor.read_only),
+            "settings": settings_text.shown(actor.settings),
+            "client": call.client,
+            "token": token,
+        }
+    )
+
+
+@router.operation("GET", "/tokens", Action.TOKENS_LIST, NoParams, answer=list[TokenProfile])
+async def list_tokens(call: Call[NoParams]) -> Response:
+    """List the own API tokens; with a token, those that are no wider."""
+    found = await tokens.listed(call.office, call.actor)
+    return envelope.success([shown(token, _now(call)) for token in found])
+
+
+@router.operation(
+    "POST",
+    "/tokens",
+    Action.TOKEN_CREATE,
+    NewToken,
+    answer=NewTokenProfile,
+    errors=["INVALID_DOMAIN_NAME", "INVALID_NETWORK", "TOO_MANY_TOKENS"],
+)
+async def create_token(call: Call[NewToken]) -> Response:
+    """Make an API token. Its secret is shown only in this answer.
+
+    A token has at most the rights that its owner has at the time of each call. It ends with the
+    owner's account, and with a demotion; it sleeps while the owner is disabled.
+    """
+    token, secret = await tokens.create(call.office, call.actor, call.form.wish())
+    return envelope.success(shown(token, _now(call)) | _with(token, secret))
+
+
+@router.operation(
+    "GET",
+    "/token/{token_id}",
+    Action.TOKEN_READ,
+    NoParams,
+    answer=TokenProfile,
+    errors=["NO_SUCH_TOKEN"],
+)
+async def get_token(call: Call[NoParams]) -> Response:
+    """Show one of the own API tokens."""
+    return envelope.success(shown(await _token(call), _now(call)))
+
+
+@router.operation(
+    "DELETE", "/token/{token_id}", Action.TOKEN_REVOKE, NoParams, errors=["NO_SUCH_TOKEN"]
+)
+async def revoke_token(call: Call[NoParams]) -> Response:
+    """End an API token, on every replica at once."""
+    await tokens.revoke(call.office, call.actor, await _token(call))
+    return envelope.success()
+
+
+@router.operation(
+    "POST",
+    "/token/{token_id}/rotate",
+    Action.TOKEN_ROTATE,
+    Rotation,
+    answer=NewTokenProfile,
+    errors=["NO_SUCH_TOKEN"],
+)
+async def rotate_token(call: Call[Rotation]) -> Response:
+    """Give an API token a new secret, shown only in this answer.
+
+    The rest of it stays as it is. With `overlap` both secrets work for a while.
+    """
+    overlap = call.form.overlap or 0
+    token, secret = await tokens.rotate(call.office, call.actor, await _token(call), overlap)
+    return envelope.success(shown(token, _now(call)) | _with(token, secret))
+
+
+@router.operation("GET", "/sessions", Action.SESSIONS_LIST, NoParams, answer=list[SessionProfile])
+async def list_sessions(call: Call[NoParams]) -> Response:
+    """List the own login sessions."""
+    found = await call.office.state.sessions.list(call.actor.username)
+    current = await call.office.state.sessions.load(call.request.scope["iredapi.session"])
+    return envelope.success(
+        [
+            {
+                "id": session.name,
+                "client": session.client,
+                "created": moment(session.created),
+                "last_seen": moment(session.seen),
+                "expires": moment(session.expires),
+                "current": int(current is not None and session.id_hash == current.id_hash),
+            }
+            for session in found
+        ]
+    )
+
+
+@router.operation("DELETE", "/sessions", Action.SESSIONS_END, NoParams)
+async def end_other_sessions(call: Call[NoParams]) -> Response:
+    """End all own login sessions but that of this request."""
+    current = str(call.request.scope["iredapi.session"])
+    await call.office.state.sessions.end_named(call.actor.username, "", but=current)
+    return envelope.success()
+
+
+@router.operation(
+    "DELETE", "/session/{session_id}", Action.SESSION_END, NoParams, errors=["NO_SUCH_SESSION"]
+)
+async def end_session(call: Call[NoParams]) -> Response:
+    """End one of the own login sessions, on every replica at once."""
+    name = call.word("session_id")
+    if not _is_id(name) or not await call.office.state.sessions.end_named(
+        call.actor.username, name
+    ):
+        raise NotFound("NO_SUCH_SESSION")
+    return envelope.success()
+
+
+async def _token(call: Call[Any]) -> Token:
+    token_id = call.word("token_id")
+    if not _is_id(token_id):
+        raise NotFound("NO_SUCH_TOKEN")
+    return await tokens.get(call.office, call.actor, token_id)
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == _ID_LENGTH and set(text) <= set("0123456789abcdef")
+
+
+def _now(call: Call[Any]) -> float:
+    return call.office.state.tokens.now()
+
+
+def shown(token: Token, now: float) -> dict[str, Any]:
+    """Return what is told of a token: never its secret, nor the hash of it."""
+    grant = token.grant
+    status = "active"
+    if grant.expires is not None and grant.expires <= now:
+        status = "expired"
+    elif grant.domains == frozenset():
+        status = "disabled"
+    return {
+        "id": token.id,
+        "label": token.label,
+        "hint": token.hint,
+        "status": status,
+        "read_only": int(grant.read_only),
+        "domains": None if grant.domains is None else sorted(grant.domains),
+        "networks": sorted(grant.networks),
+        "created": moment(token.created),
+        "expires": None if grant.expires is None else moment(grant.expires),
+        "last_used": None if token.used is None else moment(token.used),
+    }
+
+
+def _with(token: Token, secret: str) -> dict[str, Any]:
+    return {
+        "token": secret,
+        "old_secret_until": moment(token.old_until) if token.old_until else None,
+    }
+
+
+def moment(seconds: float) -> str:
+    """Return a point in time as all answers have it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,92 @@
+"""Forms and answers of API tokens, sessions and ``whoami``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from iredapi.domain.tokens import Wish
+from iredapi.schemas import fields
+from iredapi.schemas.params import Params, param
+
+
+class NewToken(Params):
+    """An API token. What is not sent is as wide as the caller, and never wider."""
+
+    label: fields.Label = param("What it is for.", "Billing system", required=True)
+    days: fields.TokenDays = param(
+        "Days until it expires; without it, it does not (or when the token that makes it does).",
+        "90",
+    )
+    read_only: fields.YesNo = param("It may change nothing.", "yes", alias="readOnly")
+    domains: fields.ExistingDomains = param(
+        "Domains that it is for. It then has the rights of a normal admin of these.", "example.com"
+    )
+    networks: fields.Networks = param(
+        "Addresses and networks that it works from.", "192.0.2.0/24,2001:db8::1"
+    )
+
+    def wish(self) -> Wish:
+        """Return what is asked for."""
+        return Wish(
+            label=self.label,
+            read_only=self.read_only,
+            domains=None if self.domains is None else frozenset(self.domains),
+            networks=None if self.networks is None else frozenset(self.networks),
+            days=self.days or 0,
+        )
+
+
+class Rotation(Params):
+    """A new secret for a token."""
+
+    overlap: fields.Overlap = param(
+        "Seconds for which the old secret works on; 0, the default: not at all.", "3600"
+    )
+
+
+class TokenProfile(BaseModel):
+    """An API token, without its secret."""
+
+    id: str
+    label: str
+    hint: str = Field(description="How the secret begins.")
+    status: str = Field(description="`active`, `expired`, or `disabled`: its domains are gone.")
+    read_only: int = Field(description="1 or 0.")
+    domains: list[str] | None = Field(description="null: all that the owner manages.")
+    networks: list[str] = Field(description="Where it works from; empty: everywhere.")
+    created: str = Field(description="UTC, `YYYY-MM-DD HH:MM:SS`.")
+    expires: str | None
+    last_used: str | None = Field(description="Up to a minute old.")
+
+
+class NewTokenProfile(TokenProfile):
+    """An API token with its secret, which is shown only this once."""
+
+    token: str = Field(description="Send it as `Authorization: Bearer …`.")
+    old_secret_until: str | None = Field(description="How long the secret before this one works.")
+
+
+class SessionProfile(BaseModel):
+    """A login session."""
+
+    id: str = Field(description="Its public name, not what the cookie holds.")
+    client: str = Field(description="The address that the login came from.")
+    created: str = Field(description="UTC, `YYYY-MM-DD HH:MM:SS`.")
+    last_seen: str = Field(description="Up to a minute old.")
+    expires: str
+    current: int = Field(description="1 for the session of this request.")
+
+
+class WhoAmI(BaseModel):
+    """Who calls, and what for."""
+
+    username: str
+    isglobaladmin: int = Field(description="1 or 0; 0 for a token that is for some domains.")
+    managed_domains: list[str] = Field(description="Empty for a global admin, who manages all.")
+    may_create_domains: int
+    read_only: int
+    settings: dict[str, Any] = Field(description="Limits of a normal admin.")
+    client: str = Field(description="The caller's address, as the allow lists see it.")
+    token: TokenProfile | None = Field(description="The API token of this request, if any.")

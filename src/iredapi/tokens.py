@@ -1,0 +1,175 @@
+"""API tokens in use: who calls with one, and who may make, see, rotate and revoke which.
+
+A token is a bearer of its owner's rights, cut down (``domain.tokens``). The owner is read at every
+call, so nothing outlives the owner's rights. Whoever calls with a token may only touch tokens that
+are no wider than that one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from iredapi import identity
+from iredapi.audit import Event, Kind
+from iredapi.domain import addresses
+from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.domain.tokens import FULL, Grant, Wish, narrowed
+from iredapi.errors import (
+    ApiError,
+    Conflict,
+    InvalidParameters,
+    NotFound,
+    PermissionDenied,
+    Problem,
+    problem,
+)
+from iredapi.office import Office
+from iredapi.state import Token, TooManyTokens
+from iredapi.unit import Unit
+
+_DAY = 86400
+
+
+async def token_actor(office: Office, secret: str, client: str) -> Actor:
+    """Return who calls with a token, as the owner is now.
+
+    Raises ApiError ``INVALID_TOKEN`` (401) or PermissionDenied ``NOT_ALLOWED_IP``.
+    """
+    token = await office.state.tokens.load(secret)
+    if token is None or token.grant.domains == frozenset():
+        raise ApiError("INVALID_TOKEN")
+    owner = await office.read(SYSTEM, identity.find_principal, token.owner)
+    if owner is None:
+        # Disabled or gone. A later account of this name is told apart below.
+        raise ApiError("INVALID_TOKEN")
+    if account_of(owner) != token.account or (token.role == "global" and not owner.is_global):
+        await office.state.tokens.revoke(token.id)
+        raise ApiError("INVALID_TOKEN")
+    if not token.grant.admits(client):
+        raise PermissionDenied("NOT_ALLOWED_IP")
+    # A token is no way around the panel's lists of addresses.
+    await identity.admit(office, client, "admin_login_ip_list")
+    if owner.is_global:
+        await identity.admit(office, client, "global_admin_ip_list")
+    await office.state.tokens.touch(token)
+    return narrowed(identity.actor_of(owner, client), token.id, token.grant)
+
+
+def account_of(principal: Principal) -> str:
+    """Return what a later account of the same name does not have.
+
+    Where the storage has nothing better it is the password, and a token ends with it.
+    """
+    if not principal.born:
+        return identity.fingerprint(principal)
+    text = f"{principal.username}\0{principal.born}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def create(office: Office, actor: Actor, wish: Wish) -> tuple[Token, str]:
+    """Make a token for whoever calls; the secret is shown only now. Raises ApiError."""
+    owner = await office.read(actor, identity.find_principal, actor.username)
+    if owner is None:
+        raise ApiError("LOGIN_REQUIRED")
+    for name, value in (("domains", wish.domains), ("networks", wish.networks)):
+        # Nothing at all would be of no use, and everything is not what was said.
+        if value is not None and not value:
+            raise problem(name, "EMPTY_NOT_ALLOWED")
+    own = await _grant(office, actor)
+    expires = office.state.tokens.now() + wish.days * _DAY if wish.days else own.expires
+    grant = Grant(
+        read_only=own.read_only if wish.read_only is None else wish.read_only,
+        domains=own.domains if wish.domains is None else wish.domains,
+        networks=own.networks if wish.networks is None else wish.networks,
+        expires=expires,
+    )
+    if wider := own.wider(grant):
+        names = ("days" if name == "expires" else name for name in wider)
+        raise _refused(*names)
+    if grant.domains is not None:
+        foreign = [name for name in grant.domains if not actor.manages(name)]
+        if foreign:
+            raise _refused("domains")
+        missing = await office.read(actor, _missing, grant.domains)
+        if missing:
+            raise problem("domains", "INVALID_DOMAIN_NAME", f"{missing[0]} is no mail domain.")
+    try:
+        token, secret = await office.state.tokens.create(
+            owner.username, identity.role_of(owner), account_of(owner), wish.label, grant
+        )
+    except TooManyTokens:
+        raise Conflict("TOO_MANY_TOKENS") from None
+    await _note(office, actor, Kind.CREATE, token)
+    return token, secret
+
+
+async def create_for(office: Office, mail: str, wish: Wish) -> tuple[Token, str]:
+    """Make a token for an admin, from the command line. Raises ApiError."""
+    try:
+        address = addresses.existing_mail(mail)
+    except addresses.InvalidAddress:
+        raise problem("mail", "INVALID_MAIL") from None
+    owner = await office.read(SYSTEM, identity.find_principal, address)
+    if owner is None:
+        raise NotFound("NO_SUCH_ACCOUNT", f"{address} is no active admin.")
+    return await create(office, identity.actor_of(owner, ""), wish)
+
+
+async def listed(office: Office, actor: Actor) -> list[Token]:
+    """Return the tokens that the caller may touch."""
+    own = await _grant(office, actor)
+    found = await office.state.tokens.list(actor.username)
+    return [token for token in found if not own.wider(token.grant)]
+
+
+async def get(office: Office, actor: Actor, token_id: str) -> Token:
+    """Return one of the tokens that the caller may touch. Raises NotFound."""
+    token = await office.state.tokens.get(token_id)
+    if token is None or token.owner != actor.username:
+        raise NotFound("NO_SUCH_TOKEN")
+    if (await _grant(office, actor)).wider(token.grant):
+        raise NotFound("NO_SUCH_TOKEN")
+    return token
+
+
+async def rotate(office: Office, actor: Actor, token: Token, overlap: int) -> tuple[Token, str]:
+    """Give a token a new secret; the old one works for ``overlap`` seconds more."""
+    found = await office.state.tokens.rotate(token, overlap)
+    if found is None:
+        raise NotFound("NO_SUCH_TOKEN")
+    await _note(office, actor, Kind.UPDATE, token)
+    return found
+
+
+async def revoke(office: Office, actor: Actor, token: Token) -> None:
+    """End a token, on every replica at once."""
+    await office.state.tokens.revoke(token.id)
+    await _note(office, actor, Kind.DELETE, token)
+
+
+async def _grant(office: Office, actor: Actor) -> Grant:
+    """Return what the caller's own token is limited to; with a session, nothing."""
+    if not actor.token:
+        return FULL
+    token = await office.state.tokens.get(actor.token)
+    if token is None:
+        raise ApiError("INVALID_TOKEN")
+    return token.grant
+
+
+async def _missing(unit: Unit, domains: frozenset[str]) -> list[str]:
+    return [name for name in sorted(domains) if await unit.domains.get(name) is None]
+
+
+def _refused(*names: str) -> InvalidParameters:
+    error = InvalidParameters(
+        *(Problem(name, "PERMISSION_DENIED", "That is more than you have.") for name in names)
+    )
+    error.status = 403
+    return error
+
+
+async def _note(office: Office, actor: Actor, kind: Kind, token: Token) -> None:
+    verbs = {Kind.CREATE: "Create", Kind.UPDATE: "Rotate", Kind.DELETE: "Revoke"}
+    message = f"{verbs[kind]} API token {token.id} of {token.owner}."
+    await office.audit(actor, [Event(kind, message, username=token.owner)])

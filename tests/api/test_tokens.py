@@ -1,0 +1,589 @@
+"""API tokens: never wider than their owner, shown once, over at once. And the own sessions."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from iredapi import access
+from iredapi.access import Action
+from iredapi.domain.passwords import hash_password
+from iredapi.domain.tokens import PREFIX
+from tests.api.test_access import routes
+from tests.api.test_sessions import Clock, panel
+from tests.clients import PASSWORD, ROOT, Client, Service
+
+pytestmark = pytest.mark.stores("sqlite")
+
+INVALID = (401, "INVALID_TOKEN")
+DENIED = (403, "PERMISSION_DENIED")
+
+
+def bearer(service: Service, secret: str, *, address: str = "127.0.0.1") -> Client:
+    """A client that sends a token."""
+    client = service.client(address=address)
+    client.http.headers["Authorization"] = f"Bearer {secret}"
+    return client
+
+
+async def made(client: Client, **form: str) -> dict[str, Any]:
+    found: dict[str, Any] = await client.ok("POST", "tokens", **({"label": "test"} | form))
+    return found
+
+
+@pytest.fixture
+def clock(service: Service, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(service.office.state.tokens, "_clock", found)
+    return found
+
+
+async def domains(root: Client, *names: str) -> None:
+    for name in names:
+        await root.ok("POST", f"domain/{name}")
+
+
+async def by_hand(service: Service, mail: str, *managed: str, **columns: Any) -> None:
+    """A standalone admin, as another program writes it."""
+    row = {"username": mail, "password": hash_password(PASSWORD), "active": 1, **columns}
+    await service.store.insert("admin", row)
+    for name in managed:
+        await service.store.insert("domain_admins", {"username": mail, "domain": name, "active": 1})
+
+
+# What one is -------------------------------------------------------------------------------------
+
+
+async def test_a_token_is_its_owner(service: Service, root: Client) -> None:
+    token = await made(root, label="  Billing  ")
+    assert token["token"].startswith(PREFIX)
+    assert token["label"] == "Billing"
+    assert (token["status"], token["read_only"], token["domains"]) == ("active", 0, None)
+    assert (token["networks"], token["expires"], token["last_used"]) == ([], None, None)
+    client = bearer(service, token["token"])
+    await client.ok("POST", "domain/ex.com")
+    await client.ok("POST", "user/u@ex.com", password=PASSWORD)
+    me = await client.ok("GET", "whoami")
+    assert (me["username"], me["isglobaladmin"], me["read_only"]) == (ROOT, 1, 0)
+    assert me["token"]["id"] == token["id"]
+    assert "token" not in me["token"]
+    assert (await root.ok("GET", "whoami"))["token"] is None
+
+
+@pytest.mark.parametrize("kind", ["data", "json"])
+async def test_form_and_json(service: Service, root: Client, kind: str) -> None:
+    await domains(root, "ex.com", "two.com")
+    form: dict[str, Any] = {"label": "x", "days": "30", "readOnly": "yes"}
+    form |= {"domains": "two.com,EX.com", "networks": "192.0.2.7,2001:db8::/32"}
+    if kind == "json":
+        form |= {"days": 30, "readOnly": True, "domains": ["ex.com", "two.com"]}
+    status, answer = await root.call("POST", "tokens", **{kind: form})
+    assert status == 200, answer
+    token = answer["_data"]
+    assert token["domains"] == ["ex.com", "two.com"]
+    assert token["networks"] == ["192.0.2.7", "2001:db8::/32"]
+    assert token["read_only"] == 1
+    assert token["expires"] > token["created"]
+    assert [t["id"] for t in await root.ok("GET", "tokens")] == [token["id"]]
+
+
+@pytest.mark.parametrize(
+    "form, status, code, names",
+    [
+        ({}, 400, "REQUIRED", ["label"]),
+        ({"label": " "}, 400, "EMPTY_NOT_ALLOWED", ["label"]),
+        ({"label": "x" * 101}, 400, "INVALID_TEXT", ["label"]),
+        ({"label": "a\nb"}, 400, "INVALID_TEXT", ["label"]),
+        ({"label": "x", "days": "0"}, 400, "INVALID_NUMBER", ["days"]),
+        ({"label": "x", "days": "-1"}, 400, "INVALID_NUMBER", ["days"]),
+        ({"label": "x", "days": "3651"}, 400, "INVALID_NUMBER", ["days"]),
+        ({"label": "x", "readOnly": "perhaps"}, 400, "INVALID_VALUE", ["readOnly"]),
+        ({"label": "x", "domains": ""}, 400, "EMPTY_NOT_ALLOWED", ["domains"]),
+        ({"label": "x", "domains": "a b"}, 400, "INVALID_DOMAIN_NAME", ["domains"]),
+        ({"label": "x", "domains": "no.com"}, 400, "INVALID_DOMAIN_NAME", ["domains"]),
+        ({"label": "x", "networks": ""}, 400, "EMPTY_NOT_ALLOWED", ["networks"]),
+        ({"label": "x", "networks": "10.0.0.1/8"}, 400, "INVALID_NETWORK", ["networks"]),
+        ({"label": "x", "networks": "10.0.0.0/33"}, 400, "INVALID_NETWORK", ["networks"]),
+        ({"label": "x", "networks": "localhost"}, 400, "INVALID_NETWORK", ["networks"]),
+        ({"label": "x", "networks": "::ffff:0:0/80"}, 400, "INVALID_NETWORK", ["networks"]),
+    ],
+)
+async def test_refused_parameters(
+    service: Service, root: Client, form: dict[str, str], status: int, code: str, names: list[str]
+) -> None:
+    assert await root.refused("POST", "tokens", **form) == (status, code, names)
+    assert await root.ok("GET", "tokens") == []
+
+
+async def test_lesson_37_only_a_hash_is_stored(service: Service, root: Client) -> None:
+    secret = (await made(root))["token"]
+    (row,) = await service.store.rows("SELECT * FROM tokens", "state")
+    stored = json.dumps(row)
+    assert secret not in stored
+    assert secret[20:] not in stored
+    for method, path in (("GET", "tokens"), ("GET", f"token/{row['id']}"), ("GET", "whoami")):
+        assert secret[20:] not in json.dumps(await root.ok(method, path))
+
+
+async def test_lesson_37_the_list_shows_what_is_needed(
+    service: Service, root: Client, clock: Clock
+) -> None:
+    token = await made(root, label="one")
+    client = bearer(service, token["token"])
+    await client.ok("GET", "domains")
+    (shown,) = await root.ok("GET", "tokens")
+    assert token["token"].startswith(shown["hint"])
+    assert len(shown["hint"]) < 16
+    first = shown["last_used"]
+    assert first is not None
+    clock.now += 59
+    await client.ok("GET", "domains")
+    assert (await root.ok("GET", f"token/{token['id']}"))["last_used"] == first
+    clock.now += 2
+    await client.ok("GET", "domains")
+    assert (await root.ok("GET", f"token/{token['id']}"))["last_used"] > first
+
+
+# What is none -------------------------------------------------------------------------------------
+
+
+async def test_lesson_51_what_is_not_quite_a_token(service: Service, root: Client) -> None:
+    """On every route, and never saying how near it was; a session does not help."""
+    secret = (await made(root))["token"]
+    flipped = bytearray(secret.encode())
+    flipped[-2] ^= 1
+    wrong = [
+        "", " ", "x", secret[:-1], secret + "A", secret.swapcase(), secret.upper(),
+        secret.removeprefix(PREFIX), secret[:8], flipped.decode(), f'"{secret}"', secret + " x",
+        base64.b64encode(f"{ROOT}:{PASSWORD}".encode()).decode(), PREFIX + "A" * 43, "%", "é",
+    ]  # fmt: skip
+    for value in wrong:
+        for scheme in ("Bearer", "bearer", "BEARER"):
+            header = {"Authorization": f"{scheme} {value}".encode()}
+            response = await root.http.get("domains", headers=header)
+            assert (response.status_code, response.json()["_msg"]) == INVALID, value
+    for route in routes(service.app):
+        path = f"{service.client().http.base_url}{route.path}".replace("{", "").replace("}", "")
+        response = await root.http.request(
+            route.method, path, headers={"Authorization": f"Bearer {secret[:-1]}"}
+        )
+        assert (response.status_code, response.json()["_msg"]) == INVALID, route
+    twice = [("Authorization", f"Bearer {secret}")] * 2
+    response = await root.http.get("domains", headers=twice)
+    assert (response.status_code, response.json()["_msg"]) == INVALID
+
+
+@pytest.mark.parametrize("header", ["Basic cm9vdDpyb290", "Digest x", "Negotiate abc"])
+async def test_other_schemes_are_for_a_proxy(service: Service, root: Client, header: str) -> None:
+    await root.ok("GET", "domains")
+    response = await root.http.get("domains", headers={"Authorization": header})
+    assert response.status_code == 200
+    response = await service.client().http.get("domains", headers={"Authorization": header})
+    assert response.json()["_msg"] == "LOGIN_REQUIRED"
+
+
+async def test_a_token_in_the_wrong_place(service: Service, root: Client) -> None:
+    secret = (await made(root))["token"]
+    client = service.client()
+    for name in ("token", "access_token", "api_key", "authorization"):
+        assert (await client.call("GET", "domains", params={name: secret}))[0] == 401
+    client.http.cookies.set("iredapi_session", secret, domain="server.local", path="/")
+    assert (await client.call("GET", "domains"))[0] == 401
+    assert (await client.call("GET", "domains", headers={"X-API-Key": secret}))[0] == 401
+
+
+async def test_expiry(service: Service, root: Client, clock: Clock) -> None:
+    token = await made(root, days="1")
+    client = bearer(service, token["token"])
+    clock.now += 86399
+    await client.ok("GET", "domains")
+    clock.now += 1
+    assert (await client.refused("GET", "domains"))[:2] == INVALID
+    assert (await root.ok("GET", f"token/{token['id']}"))["status"] == "expired"
+
+
+async def test_revoking(service: Service, root: Client) -> None:
+    one, two = await made(root), await made(root)
+    await root.ok("DELETE", f"token/{one['id']}")
+    assert (await bearer(service, one["token"]).refused("GET", "domains"))[:2] == INVALID
+    await bearer(service, two["token"]).ok("GET", "domains")
+    assert (await root.refused("DELETE", f"token/{one['id']}"))[:2] == (404, "NO_SUCH_TOKEN")
+    assert (await root.refused("GET", f"token/{one['id']}"))[:2] == (404, "NO_SUCH_TOKEN")
+    # A token may end itself.
+    await bearer(service, two["token"]).ok("DELETE", f"token/{two['id']}")
+    assert (await bearer(service, two["token"]).refused("GET", "domains"))[:2] == INVALID
+
+
+async def test_rotation(service: Service, root: Client, clock: Clock) -> None:
+    token = await made(root, readOnly="yes", days="30")
+    old = bearer(service, token["token"])
+    again = await root.ok("POST", f"token/{token['id']}/rotate", overlap="60")
+    assert again["token"] != token["token"]
+    assert again["old_secret_until"] is not None
+    assert {key: again[key] for key in ("id", "label", "read_only", "expires")} == {
+        key: token[key] for key in ("id", "label", "read_only", "expires")
+    }
+    new = bearer(service, again["token"])
+    for client in (old, new):
+        await client.ok("GET", "domains")
+    clock.now += 61
+    assert (await old.refused("GET", "domains"))[:2] == INVALID
+    await new.ok("GET", "domains")
+    at_once = await root.ok("POST", f"token/{token['id']}/rotate")
+    assert at_once["old_secret_until"] is None
+    assert (await new.refused("GET", "domains"))[:2] == INVALID
+    await bearer(service, at_once["token"]).ok("GET", "domains")
+    for value in ("-1", "604801", "soon"):
+        refused = await root.refused("POST", f"token/{token['id']}/rotate", overlap=value)
+        assert refused == (400, "INVALID_NUMBER", ["overlap"])
+
+
+async def test_tokens_of_others_are_not_there(service: Service, root: Client) -> None:
+    await domains(root, "ex.com")
+    other = await service.admin_of("ex.com")
+    token = await made(root)
+    theirs = await made(other)
+    for method, path in (
+        ("GET", f"token/{token['id']}"),
+        ("DELETE", f"token/{token['id']}"),
+        ("POST", f"token/{token['id']}/rotate"),
+        ("GET", "token/nonsense"),
+        ("GET", "token/0123456789abcdef"),
+    ):
+        assert (await other.refused(method, path))[:2] == (404, "NO_SUCH_TOKEN")
+    assert [item["id"] for item in await other.ok("GET", "tokens")] == [theirs["id"]]
+    await bearer(service, token["token"]).ok("GET", "domains")
+
+
+async def test_no_more_than_a_hundred(service: Service, root: Client) -> None:
+    for _ in range(100):
+        await made(root)
+    assert (await root.refused("POST", "tokens", label="x"))[:2] == (409, "TOO_MANY_TOKENS")
+
+
+# What it may --------------------------------------------------------------------------------------
+
+
+async def test_read_only(service: Service, root: Client) -> None:
+    """On every route: what reads passes, all else is refused, whoever the owner is."""
+    await domains(root, "ex.com")
+    client = bearer(service, (await made(root, readOnly="yes"))["token"])
+    before = await service.store.rows("SELECT * FROM domain")
+    for route in routes(service.app):
+        if route.action in access.PUBLIC:
+            continue
+        path = route.path.replace("{domain}", "ex.com").replace("{account}", "ex.com")
+        path = path.replace("{mail}", "u@ex.com").replace("{new_mail}", "v@ex.com")
+        path = path.replace("{direction}", "inbound").replace("{kind}", "blacklist")
+        path = path.replace("{token_id}", "0" * 16).replace("{session_id}", "0" * 16)
+        path = path.replace("{number}", "1").lstrip("/")
+        status, answer = await client.call(route.method, path)
+        if route.action in access.READING and route.action is not Action.SESSIONS_LIST:
+            assert status in {200, 404, 501}, (route, answer)
+        else:
+            assert (status, answer["_msg"]) == DENIED, (route, answer)
+        assert (route.method == "GET") == (route.action in access.READING), route
+    assert await service.store.rows("SELECT * FROM domain") == before
+
+
+async def test_token_for_some_domains(service: Service, root: Client) -> None:
+    """Of a global admin too it is a normal admin of these domains, and nothing else."""
+    await domains(root, "a.com", "b.com", "c.com")
+    client = bearer(service, (await made(root, domains="a.com,b.com"))["token"])
+    me = await client.ok("GET", "whoami")
+    assert (me["isglobaladmin"], me["managed_domains"]) == (0, ["a.com", "b.com"])
+    assert me["may_create_domains"] == 0
+    assert sorted(await client.ok("GET", "domains", name_only="yes")) == ["a.com", "b.com"]
+    await client.ok("POST", "user/u@a.com", password=PASSWORD)
+    for method, path in (
+        ("GET", "domain/c.com"),
+        ("POST", "user/u@c.com"),
+        ("POST", "domain/d.com"),
+        ("DELETE", "domain/a.com"),
+        ("GET", f"admin/{ROOT}"),
+        ("POST", "admin/new@admins.test"),
+        ("GET", "spampolicy/global"),
+        ("POST", "verify_password/user/u@a.com"),
+    ):
+        assert (await client.refused(method, path, password=PASSWORD))[:2] == DENIED, path
+    for form in ({"isGlobalAdmin": "yes"}, {"maildir": "/var/vmail/vmail1/x/y"}):
+        assert (await client.refused("PUT", "user/u@a.com", **form))[0] == 403
+
+
+async def test_a_creators_token_for_a_domain_creates_none(service: Service, root: Client) -> None:
+    await domains(root, "a.com")
+    owner = await service.admin_of("a.com", maxDomains="5")
+    whole = bearer(service, (await made(owner))["token"])
+    await whole.ok("POST", "domain/b.com")
+    part = bearer(service, (await made(owner, domains="a.com"))["token"])
+    assert (await part.refused("POST", "domain/c.com"))[:2] == DENIED
+    assert (await part.refused("DELETE", "domain/a.com"))[:2] == DENIED
+    assert (await part.refused("GET", "domain/b.com"))[:2] == DENIED
+
+
+async def test_networks(service: Service, root: Client) -> None:
+    token = await made(root, networks="192.0.2.0/28,::ffff:198.51.100.1,2001:db8::/64")
+    assert token["networks"] == ["192.0.2.0/28", "198.51.100.1", "2001:db8::/64"]
+    for address in ("192.0.2.15", "198.51.100.1", "::ffff:192.0.2.1", "2001:db8::9"):
+        await bearer(service, token["token"], address=address).ok("GET", "domains")
+    for address in ("192.0.2.16", "198.51.100.2", "2001:db8:0:1::9", "127.0.0.1", "nonsense"):
+        client = bearer(service, token["token"], address=address)
+        status, code, _ = await client.refused("GET", "domains")
+        assert (status, code) == (403, "NOT_ALLOWED_IP"), address
+
+
+@pytest.mark.parametrize("name", ["admin_login_ip_list", "global_admin_ip_list"])
+async def test_the_panels_lists_hold_for_tokens(service: Service, root: Client, name: str) -> None:
+    secret = (await made(root))["token"]
+    await panel(service, name, ["192.0.2.1"])
+    await bearer(service, secret, address="192.0.2.1").ok("GET", "domains")
+    refused = await bearer(service, secret).refused("GET", "domains")
+    assert refused[:2] == (403, "NOT_ALLOWED_IP")
+
+
+# Never wider --------------------------------------------------------------------------------------
+
+
+async def test_lesson_13_a_token_makes_no_wider_one(
+    service: Service, root: Client, clock: Clock
+) -> None:
+    await domains(root, "a.com", "b.com")
+    narrow = {"domains": "a.com", "networks": "127.0.0.0/8", "days": "10"}
+    client = bearer(service, (await made(root, **narrow))["token"])
+    for form, name in (
+        ({"domains": "b.com"}, "domains"),
+        ({"domains": "a.com,b.com"}, "domains"),
+        ({"networks": "0.0.0.0/0"}, "networks"),
+        ({"networks": "127.0.0.1,10.0.0.1"}, "networks"),
+        ({"networks": "::1"}, "networks"),
+        ({"days": "11"}, "days"),
+    ):
+        refused = await client.refused("POST", "tokens", label="x", **form)
+        assert refused == (403, "PERMISSION_DENIED", [name]), form
+    # What is not said is inherited.
+    child = await made(client)
+    assert child["domains"] == ["a.com"]
+    assert child["networks"] == ["127.0.0.0/8"]
+    assert child["expires"] is not None
+    narrower = await made(client, networks="127.0.0.1", days="9", readOnly="yes")
+    assert narrower["read_only"] == 1
+    reader = bearer(service, narrower["token"])
+    assert (await reader.refused("POST", "tokens", label="x", readOnly="no"))[:2] == DENIED
+
+
+async def test_lesson_13_a_token_touches_no_wider_one(service: Service, root: Client) -> None:
+    """Neither to have a secret of it by rotation, nor to end it."""
+    await domains(root, "a.com", "b.com")
+    wide = await made(root)
+    other = await made(root, domains="b.com")
+    client = bearer(service, (narrow := await made(root, domains="a.com"))["token"])
+    for token in (wide, other):
+        for method, path in (("POST", "/rotate"), ("DELETE", ""), ("GET", "")):
+            refused = await client.refused(method, f"token/{token['id']}{path}")
+            assert refused[:2] == (404, "NO_SUCH_TOKEN")
+    assert [item["id"] for item in await client.ok("GET", "tokens")] == [narrow["id"]]
+    rotated = await client.ok("POST", f"token/{narrow['id']}/rotate")
+    assert rotated["domains"] == ["a.com"]
+
+
+async def test_a_normal_admin_cannot_have_more(service: Service, root: Client) -> None:
+    await domains(root, "a.com", "b.com")
+    owner = await service.admin_of("a.com")
+    assert await owner.refused("POST", "tokens", label="x", domains="a.com,b.com") == (
+        403, "PERMISSION_DENIED", ["domains"],
+    )  # fmt: skip
+    # Foreign and missing look alike.
+    assert (await owner.refused("POST", "tokens", label="x", domains="no.com"))[0] == 403
+
+
+async def test_rights_are_those_of_now(service: Service, root: Client) -> None:
+    await domains(root, "a.com", "b.com")
+    owner = await service.admin_of("a.com", "b.com", mail="x@admins.test")
+    whole = bearer(service, (await made(owner))["token"])
+    part = bearer(service, (await made(owner, domains="a.com"))["token"])
+    for client in (whole, part):
+        await client.ok("GET", "domain/a.com")
+    await root.ok("PUT", "domain/admins/a.com", removeAdmin="x@admins.test")
+    for client in (whole, part):
+        assert (await client.refused("GET", "domain/a.com"))[:2] == DENIED
+    await whole.ok("GET", "domain/b.com")
+
+
+# What ends it -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noun, mail", [("admin", "g@admins.test"), ("user", "g@ex.com")])
+async def test_lesson_14_demoted_for_good(
+    service: Service, root: Client, noun: str, mail: str
+) -> None:
+    await domains(root, "ex.com")
+    await root.ok("POST", f"{noun}/{mail}", password=PASSWORD, isGlobalAdmin="yes")
+    secret = (await made(await service.client().login(mail)))["token"]
+    await bearer(service, secret).ok("GET", "domains")
+    await root.ok("PUT", f"{noun}/{mail}", isGlobalAdmin="no")
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+    await root.ok("PUT", f"{noun}/{mail}", isGlobalAdmin="yes")
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+
+
+async def test_lesson_14_demoted_by_another_program(service: Service, root: Client) -> None:
+    await root.ok("POST", "admin/g@admins.test", password=PASSWORD, isGlobalAdmin="yes")
+    secret = (await made(await service.client().login("g@admins.test")))["token"]
+    await service.store.execute("UPDATE domain_admins SET active = 0 WHERE username LIKE 'g@%'")
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+    await service.store.execute("UPDATE domain_admins SET active = 1 WHERE username LIKE 'g@%'")
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+
+
+async def test_a_disabled_owner(service: Service, root: Client) -> None:
+    """The token sleeps; it needs no new one afterwards. A new password does not end it."""
+    await root.ok("POST", "admin/g@admins.test", password=PASSWORD, isGlobalAdmin="yes")
+    secret = (await made(await service.client().login("g@admins.test")))["token"]
+    await root.ok("PUT", "admin/g@admins.test", accountStatus="disabled")
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+    await root.ok("PUT", "admin/g@admins.test", accountStatus="active", password="N3w-Password")
+    await bearer(service, secret).ok("GET", "domains")
+
+
+async def test_a_deleted_owner(service: Service, root: Client) -> None:
+    """A later admin of that name inherits nothing, not even one that came in the same second."""
+    new = {"password": PASSWORD, "isGlobalAdmin": "yes"}
+    await root.ok("POST", "admin/g@admins.test", **new)
+    secret = (await made(await service.client().login("g@admins.test")))["token"]
+    await root.ok("DELETE", "admin/g@admins.test")
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+    await root.ok("POST", "admin/g@admins.test", **new)
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+    assert await service.store.rows("SELECT * FROM tokens", "state") == []
+    client = await service.client().login("g@admins.test")
+    assert await client.ok("GET", "tokens") == []
+
+
+@pytest.mark.parametrize(
+    "born, later", [("2020-01-01", "2020-01-02"), ("1970-01-01", "1970-01-01")]
+)
+async def test_a_later_account_of_other_programs(
+    service: Service, root: Client, born: str, later: str
+) -> None:
+    """It is told from the earlier one by its birth, or else by its password."""
+    await by_hand(service, "g@admins.test", "ALL", created=f"{born} 01:01:01")
+    secret = (await made(await service.client().login("g@admins.test")))["token"]
+    await bearer(service, secret).ok("GET", "domains")
+    await service.store.execute("DELETE FROM admin WHERE username = 'g@admins.test'")
+    await service.store.execute("DELETE FROM domain_admins WHERE username = 'g@admins.test'")
+    await by_hand(service, "g@admins.test", "ALL", created=f"{later} 01:01:01")
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+
+
+async def test_a_renamed_owner(service: Service, root: Client) -> None:
+    await domains(root, "ex.com")
+    await root.ok("POST", "user/g@ex.com", password=PASSWORD, isGlobalAdmin="yes")
+    secret = (await made(await service.client().login("g@ex.com")))["token"]
+    await root.ok("PUT", "user/g@ex.com/change_email/h@ex.com")
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+    await root.ok("POST", "user/g@ex.com", password=PASSWORD, isGlobalAdmin="yes")
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+
+
+async def test_lesson_16_a_deleted_domain_makes_no_token_wide(
+    service: Service, root: Client
+) -> None:
+    await domains(root, "a.com", "b.com")
+    only = await made(root, domains="a.com")
+    both = await made(root, domains="a.com,b.com")
+    all_of_them = await made(root)
+    await root.ok("DELETE", "domain/a.com")
+    assert (await bearer(service, only["token"]).refused("GET", "domains"))[:2] == INVALID
+    shown = {item["id"]: item for item in await root.ok("GET", "tokens")}
+    assert (shown[only["id"]]["status"], shown[only["id"]]["domains"]) == ("disabled", [])
+    assert (shown[both["id"]]["status"], shown[both["id"]]["domains"]) == ("active", ["b.com"])
+    await bearer(service, all_of_them["token"]).ok("GET", "domains")
+    # A later domain of that name is somebody else's.
+    await root.ok("POST", "domain/a.com")
+    assert (await bearer(service, only["token"]).refused("GET", "domains"))[:2] == INVALID
+    assert (await bearer(service, both["token"]).refused("GET", "domain/a.com"))[:2] == DENIED
+
+
+async def test_a_deleted_domain_ends_what_its_accounts_had(service: Service, root: Client) -> None:
+    await domains(root, "ex.com", "not-ex.com")
+    for mail in ("g@ex.com", "g@not-ex.com"):
+        await root.ok("POST", f"user/{mail}", password=PASSWORD, isGlobalAdmin="yes")
+    gone = await service.client().login("g@ex.com")
+    secret = (await made(gone))["token"]
+    stays = await service.client().login("g@not-ex.com")
+    kept = (await made(stays))["token"]
+    await root.ok("DELETE", "domain/ex.com")
+    owners = await service.store.rows("SELECT owner FROM tokens", "state")
+    assert owners == [{"owner": "g@not-ex.com"}]
+    names = await service.store.rows("SELECT username FROM sessions", "state")
+    assert {row["username"] for row in names} == {ROOT, "g@not-ex.com"}
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+    await bearer(service, kept).ok("GET", "domains")
+    await stays.ok("GET", "domains")
+
+
+# Sessions -----------------------------------------------------------------------------------------
+
+
+async def test_own_sessions(service: Service, root: Client) -> None:
+    other = await service.client(address="192.0.2.9").login()
+    await domains(root, "ex.com")
+    stranger = await service.admin_of("ex.com")
+    listed = await root.ok("GET", "sessions")
+    mine = {item["client"]: item for item in listed}
+    assert mine["192.0.2.9"]["current"] == 0
+    assert sum(item["current"] for item in listed) == 1
+    for cookie in root.http.cookies.jar:
+        assert str(cookie.value) not in json.dumps(listed)
+    name = mine["192.0.2.9"]["id"]
+    for path in (f"session/{name}", "session/%25", "session/" + "0" * 16, "session/______________"):
+        assert (await stranger.refused("DELETE", path))[:2] == (404, "NO_SUCH_SESSION")
+    await other.ok("GET", "domains")
+    await root.ok("DELETE", f"session/{name}")
+    assert (await other.refused("GET", "domains"))[:2] == (401, "LOGIN_REQUIRED")
+    assert (await root.refused("DELETE", f"session/{name}"))[:2] == (404, "NO_SUCH_SESSION")
+    await root.ok("GET", "domains")
+
+
+async def test_all_other_sessions(service: Service, root: Client) -> None:
+    others = [await service.client().login() for _ in range(3)]
+    await domains(root, "ex.com")
+    stranger = await service.admin_of("ex.com")
+    await others[0].ok("DELETE", "sessions")
+    await others[0].ok("GET", "domains")
+    for client in others[1:]:
+        assert (await client.refused("GET", "domains"))[:2] == (401, "LOGIN_REQUIRED")
+    await stranger.ok("GET", "domains")
+    assert len(await others[0].ok("GET", "sessions")) == 1
+
+
+async def test_a_token_does_not_touch_sessions(service: Service, root: Client) -> None:
+    client = bearer(service, (await made(root))["token"])
+    name = (await root.ok("GET", "sessions"))[0]["id"]
+    for method, path in (
+        ("GET", "sessions"), ("DELETE", "sessions"), ("DELETE", f"session/{name}"),
+    ):  # fmt: skip
+        assert (await client.refused(method, path))[:2] == DENIED
+    await root.ok("GET", "domains")
+
+
+@pytest.mark.parametrize(
+    "form", [{"password": "N3w-Password"}, {"accountStatus": "disabled"}, {"isGlobalAdmin": "no"}]
+)
+@pytest.mark.parametrize("noun, mail", [("admin", "g@admins.test"), ("user", "g@ex.com")])
+async def test_lesson_38_no_session_is_left_in_the_database(
+    service: Service, root: Client, noun: str, mail: str, form: dict[str, str]
+) -> None:
+    """Not only that it is refused when it comes: its row is gone, and so is a deleted admin's."""
+    await domains(root, "ex.com")
+    await root.ok("POST", f"{noun}/{mail}", password=PASSWORD, isGlobalAdmin="yes")
+    await service.client().login(mail)
+    rows = "SELECT * FROM sessions WHERE username = :m"
+    assert len(await service.store.rows(rows, "state", m=mail)) == 1
+    await root.ok("PUT", f"{noun}/{mail}", name="New")
+    assert len(await service.store.rows(rows, "state", m=mail)) == 1
+    await root.ok("PUT", f"{noun}/{mail}", **form)
+    assert await service.store.rows(rows, "state", m=mail) == []
