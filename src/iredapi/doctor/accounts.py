@@ -15,7 +15,6 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     ScalarSelect,
-    Select,
     String,
     Table,
     and_,
@@ -26,6 +25,8 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import MYSQL, domain_of
@@ -92,10 +93,13 @@ def is_address(address: ColumnElement[Any]) -> ColumnElement[bool]:
     )
 
 
-def gone(address: ColumnElement[Any]) -> ColumnElement[bool]:
+def gone(
+    address: ColumnElement[Any], *, source: ColumnElement[Any] | None = None
+) -> ColumnElement[bool]:
     """Whether an address is in a hosted domain and does not exist there.
 
-    An extension, a catch-all, or a backup MX, which knows no addresses, are the benefit of a doubt.
+    An extension, a catch-all, or a backup MX, which knows no addresses, are the benefit of a doubt;
+    not the catch-all that itself leads there (``source``).
     """
     d, f, name = t.domain.alias(), t.forwardings.alias(), domain_of(address)
     return and_(
@@ -103,8 +107,33 @@ def gone(address: ColumnElement[Any]) -> ColumnElement[bool]:
         address.contains("@"),
         ~address.contains("+"),
         ~is_address(address),
-        ~exists(select(f.c.address).where(f.c.address == name)),
+        or_(
+            ~exists(select(f.c.address).where(f.c.address == name)),
+            *(() if source is None else (source == name,)),
+        ),
     )
+
+
+class _WithoutSlash(FunctionElement[str]):
+    """A path without the slashes at its end."""
+
+    name = "without_slash"
+    type = String()
+    inherit_cache = True
+
+
+@compiles(_WithoutSlash)
+def _rtrim(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"rtrim({compiler.process(element.clauses, **kw)}, '/')"
+
+
+@compiles(_WithoutSlash, *MYSQL)
+def _trim(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"TRIM(TRAILING '/' FROM {compiler.process(element.clauses, **kw)})"
+
+
+def _tidy(path: ColumnElement[Any]) -> FunctionElement[str]:
+    return _WithoutSlash(func.replace(func.lower(path), "//", "/"))
 
 
 def _text(value: ColumnElement[Any]) -> ColumnElement[str]:
@@ -114,7 +143,9 @@ def _text(value: ColumnElement[Any]) -> ColumnElement[str]:
 class Vmail:
     """The probes of one account database, as far as it has the tables."""
 
-    def __init__(self, schema: Schema, quota_table: Table, dialect: str, settings: Settings) -> None:
+    def __init__(
+        self, schema: Schema, quota_table: Table, dialect: str, settings: Settings
+    ) -> None:
         self._schema = schema
         self._quota_table = quota_table
         self._dialect = dialect
@@ -154,9 +185,7 @@ class Vmail:
         columns = [subject.label("subject"), *extra]
         if detail is not None:
             columns.append(_text(detail).label("detail"))
-        statement: Select[Any] = select(*columns).select_from(
-            table if source is None else source
-        )
+        statement = select(*columns).select_from(table if source is None else source)
         fix: Any = insert
         if remove:
             fix = Delete(table, key)
@@ -166,13 +195,16 @@ class Vmail:
 
     def _joined(self, *parts: Any) -> ColumnElement[str]:
         """Join texts."""
-        if self._dialect in MYSQL:
-            joined: ColumnElement[str] = func.concat(*parts)
-            return joined
-        found = cast(parts[0], String) if isinstance(parts[0], ColumnElement) else literal(parts[0])
-        for part in parts[1:]:
-            found = found.concat(part)
-        return found
+        texts = [
+            cast(part, String(255)) if isinstance(part, ColumnElement) else literal(part)
+            for part in parts
+        ]
+        joined: ColumnElement[str] = func.concat(*texts)
+        if self._dialect not in MYSQL:
+            joined = texts[0]
+            for item in texts[1:]:
+                joined = joined.concat(item)
+        return joined
 
     def _has_upper(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
         if self._dialect in MYSQL:
@@ -184,7 +216,7 @@ class Vmail:
         """The directory of a mailbox as Dovecot sees it: lower case, no slash at its end."""
         m = t.mailbox.c
         whole = self._joined(m.storagebasedirectory, "/", m.storagenode, "/", m.maildir)
-        return func.rtrim(func.replace(func.lower(whole), "//", "/"), "/")
+        return _tidy(whole)
 
     # -- domains -----------------------------------------------------------------------------------
 
@@ -276,7 +308,7 @@ class Vmail:
                 yield from self._probe(
                     "SOGO_SWITCH_NUMERIC", t.mailbox, m.username, column.in_(["0", "1"]),
                     detail=literal(name), extra=(column.label("switch"),),
-                    compute=lambda row, name=name: {name: "yn"[row["switch"] == "0"]},
+                    compute=_switch(name),
                 )  # fmt: skip
         for table, column in ((t.mailbox, m.username), (t.admin, t.admin.c.username)):
             bare = ~table.c.password.like("{%}%")
@@ -391,7 +423,7 @@ class Vmail:
         )  # fmt: skip
         yield from self._probe(
             "DEAD_DESTINATION", t.forwardings, f.address, f.address != f.forwarding,
-            f.is_alias == 0, gone(f.forwarding), detail=arrow,
+            f.is_alias == 0, gone(f.forwarding, source=f.address), detail=arrow,
         )  # fmt: skip
 
     def _users_routes(self) -> Iterator[Probe]:
@@ -581,7 +613,7 @@ class QueuedMailboxes:
     def __init__(self, path: ColumnElement[str]) -> None:
         q = t.deleted_mailboxes
         self._path = path
-        self._tidy = func.rtrim(func.replace(func.lower(q.c.maildir), "//", "/"), "/")
+        self._tidy = _tidy(q.c.maildir)
         self._inner = SqlProbe(
             self.code,
             self.database,
@@ -611,6 +643,10 @@ class QueuedMailboxes:
         return [(row, owners[row["subject"]]) for row in rows if row["subject"] in owners]
 
 
+def _switch(name: str) -> Callable[[Row], dict[str, Any]]:
+    return lambda row: {name: "n" if row["switch"] == "0" else "y"}
+
+
 def _unreadable(settings: str | None) -> str | None:
     for item in (settings or "").split(";"):
         if item.strip() and item.count(":") != 1:
@@ -627,13 +663,13 @@ def _bracketed(transport: str) -> str:
 
 
 def _bare_address(row: Row) -> str | None:
-    transport = row["transport"]
+    transport: str = row["transport"]
     _, _, rest = transport.partition(":")
     return transport if "[" not in rest and "[" in _bracketed(transport) else None
 
 
 def _prefixed(row: Row) -> str | None:
-    value = row["relayhost"]
+    value: str = row["relayhost"]
     # smtp:25 is port 25 of a host that is called smtp.
     if value.partition(":")[2].isdigit():
         return None
@@ -665,5 +701,3 @@ def _no_scheme(row: Row) -> str | None:
     if _HASH.fullmatch(password) or _is_bare_crypt(password):
         return None
     return "empty" if not password else "not a hash with a scheme"
-
-

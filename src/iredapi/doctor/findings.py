@@ -1,4 +1,4 @@
-"""What can be wrong: a code, a sentence, what it means, and the fix where there is one right answer.
+"""What can be wrong: a code, a sentence, what it means, and the fix if one answer is right.
 
 Pure, and the same for SQL and LDAP: the rooms beside it only say how each is looked for.
 """
@@ -493,8 +493,8 @@ def document() -> str:
         "what it did. `--only CODE` limits both, `--json` prints one JSON object. Run it with the",
         "service running: each repair looks again under a lock.",
         "",
-        "Exit status: 0 nothing is wrong (or everything was fixed; notes do not count), 1 something",
-        "is, 2 the configuration is wrong, 3 something could not be examined.",
+        "Exit status: 0 nothing is wrong (or everything was fixed; notes do not count), 1",
+        "something is, 2 the configuration is wrong, 3 something could not be examined.",
         "",
         "| code | severity | what is wrong | what it means | `--fix` |",
         "|---|---|---|---|---|",

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, String, Table, and_, cast, delete, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    Table,
+    and_,
+    cast,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.policies import tables as t
@@ -117,11 +128,11 @@ def _asked(account: str, table: Table) -> str:
     return "" if scope is None or scope.kind is Kind.GLOBAL else scope.account
 
 
-async def _forget(
-    connection: AsyncConnection, table: Table, chosen: ColumnElement[bool]
-) -> None:
+async def _forget(connection: AsyncConnection, table: Table, chosen: ColumnElement[bool]) -> None:
     if table in (t.users, t.throttle):
-        ids = list((await connection.execute(select(table.c.id).where(chosen))).scalars())
+        ids: list[int] = list(
+            (await connection.execute(select(table.c.id).where(chosen))).scalars()
+        )
         hanging = {
             t.users: (t.wblist.c.rid, t.outbound_wblist.c.sid),
             t.throttle: (t.throttle_tracking.c.tid,),
@@ -254,18 +265,17 @@ def _amavisd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
         (t.wblist, t.wblist.c.rid, t.wblist.c.sid),
         (t.outbound_wblist, t.outbound_wblist.c.sid, t.outbound_wblist.c.rid),
     ):
-        key = (table.c.rid, table.c.sid)
+        pair = (table.c.rid, table.c.sid)
         without = (
             table.outerjoin(t.users, u.id == account)
             .outerjoin(t.mailaddr, t.mailaddr.c.id == remote)
         )  # fmt: skip
-        yield LooseEntries(
-            "WBLIST_DANGLING", "amavisd",
-            select(cast(account, String(20)).label("subject"))
+        dangling = (
+            select(cast(account, String(20)).label("subject"), literal(table.name).label("detail"))
             .select_from(without)
-            .where(or_(u.id.is_(None), t.mailaddr.c.id.is_(None))),
-            key, Delete(table, key), lambda _row, name=table.name: name,
-        )  # fmt: skip
+            .where(or_(u.id.is_(None), t.mailaddr.c.id.is_(None)))
+        )
+        yield LooseEntries("WBLIST_DANGLING", "amavisd", dangling, pair, Delete(table, pair))
 
 
 def _iredapd(_schema: Schema, directory: Directory) -> Iterator[Probe]:

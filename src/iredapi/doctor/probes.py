@@ -144,7 +144,7 @@ class SqlProbe:
 
     code: str
     database: str
-    select: Select[Any]
+    select: Select[*tuple[Any, ...]]
     key: tuple[ColumnElement[Any], ...]
     fix: Fix | None = None
     judge: Judge | None = None
@@ -163,7 +163,9 @@ class SqlProbe:
             statement = _following(statement, self.key, after)
         rows = await _rows(connection, statement)
         last = rows[-1] if len(rows) == PAGE else None
-        following = None if last is None else tuple(last[key_label(n)] for n in range(len(self.key)))
+        following = (
+            None if last is None else tuple(last[key_label(n)] for n in range(len(self.key)))
+        )
         return self._wrong(rows), following
 
     async def repair(self, connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]:
@@ -176,7 +178,7 @@ class SqlProbe:
             await self.fix.apply(connection, still)
         return still
 
-    def _keyed(self) -> Select[Any]:
+    def _keyed(self) -> Select[*tuple[Any, ...]]:
         return self.select.add_columns(
             *(column.label(key_label(place)) for place, column in enumerate(self.key))
         )
@@ -189,8 +191,8 @@ class SqlProbe:
 
 
 def _following(
-    statement: Select[Any], key: Sequence[ColumnElement[Any]], after: Sequence[Any]
-) -> Select[Any]:
+    statement: Select[*tuple[Any, ...]], key: Sequence[ColumnElement[Any]], after: Sequence[Any]
+) -> Select[*tuple[Any, ...]]:
     """Select what comes after a key."""
     values: list[BindParameter[Any]] = [
         bindparam(f"after_{place}", value, type_=column.type)
@@ -201,5 +203,5 @@ def _following(
     return statement.where(tuple_(*key) > tuple_(*values))
 
 
-async def _rows(connection: AsyncConnection, statement: Select[Any]) -> list[Row]:
+async def _rows(connection: AsyncConnection, statement: Select[*tuple[Any, ...]]) -> list[Row]:
     return [dict(row) for row in (await connection.execute(statement)).mappings()]
