@@ -1,4 +1,4 @@
-"""The command line: ``serve``, ``init``, ``openapi``, ``admin``, ``docs``, ``ldap-schema``.
+"""The command line: ``serve``, ``init``, ``openapi``, ``admin``, ``docs``, ``doctor`` and so on.
 
 Never work of its own: accounts are the business of ``iredapi.office``, the env file that of
 ``iredapi.init``. A wrong configuration ends with one sentence and exit status 2, a refusal of the
@@ -232,13 +232,20 @@ class Document(StrEnum):
     """What ``docs`` can print."""
 
     CONFIGURATION = "configuration"
+    DOCTOR = "doctor"
     ERRORS = "errors"
 
 
 @app.command()
 def docs(document: Annotated[Document, typer.Argument(help="Which one.")]) -> None:
     """Print a generated page of the documentation, in Markdown."""
-    pages = {Document.CONFIGURATION: settings.document, Document.ERRORS: errors.document}
+    from iredapi.doctor import findings
+
+    pages = {
+        Document.CONFIGURATION: settings.document,
+        Document.DOCTOR: findings.document,
+        Document.ERRORS: errors.document,
+    }
     typer.echo(pages[document](), nl=False)
 
 
@@ -255,6 +262,41 @@ def ldap_schema(schema: Annotated[LdapSchema, typer.Argument(help="Which one.")]
     from iredapi.backends.ldap.schema_definitions import openldap
 
     typer.echo(openldap(schema), nl=False)
+
+
+# doctor ----------------------------------------------------------------------------------------
+
+
+@app.command()
+def doctor(
+    fix: Annotated[
+        bool,
+        typer.Option("--fix/--dry-run", help="Repair what has one right answer, or only look."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="This code only; may be repeated.")
+    ] = None,
+    most: Annotated[int, typer.Option("--most", help="Name so many findings of each code.")] = 20,
+    env_file: EnvFile = None,
+) -> None:
+    """Examine all databases for what is wrong; exit status 0: nothing, 1: something."""
+    chosen = settings.load(env_file)
+    from iredapi.doctor.examination import Examination
+    from iredapi.doctor.report import Json, Text
+    from iredapi.logs import configure
+
+    configure("WARNING")
+    examination = Examination(chosen, fix=fix, only=only or [])
+    report: Json | Text
+    if as_json:
+        report = Json(lambda piece: typer.echo(piece, nl=False))
+    else:
+        report = Text(typer.echo, most=most, fix=fix)
+    result = asyncio.run(examination.run(report.tell))
+    report.end(result)
+    if result.status:
+        raise typer.Exit(result.status)
 
 
 # admin -----------------------------------------------------------------------------------------

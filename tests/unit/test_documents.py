@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 
 from iredapi import errors, settings
+from iredapi.doctor import findings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize(
     "name, document",
-    [("configuration", settings.document), ("errors", errors.document)],
+    [
+        ("configuration", settings.document),
+        ("errors", errors.document),
+        ("doctor", findings.document),
+    ],
 )
 def test_generated_page(name: str, document: Callable[[], str]) -> None:
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")

@@ -36,10 +36,25 @@ class WrongDatabase(Exception):
     """The state URL names a database that is not, or no longer, ours to migrate."""
 
 
-async def migrate(connections: Connections) -> None:
-    """Create or update the tables; two SELECTs when there is nothing to do."""
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    return config
+
+
+async def is_current(connections: Connections) -> bool:
+    """Tell whether the tables are those of this version. Raises WrongDatabase; changes nothing."""
+    scripts = ScriptDirectory.from_config(_config())
+
+    async def current(connection: AsyncConnection) -> bool:
+        return await connection.run_sync(_is_current, scripts)
+
+    return await connections.use(current)
+
+
+async def migrate(connections: Connections) -> None:
+    """Create or update the tables; two SELECTs when there is nothing to do."""
+    config = _config()
     scripts = ScriptDirectory.from_config(config)
 
     async def current(connection: AsyncConnection) -> bool:

@@ -50,6 +50,7 @@ __all__ = [
     "domain_of",
     "expired_column",
     "insert_ignore",
+    "is_refused",
     "is_retryable",
     "is_unavailable",
     "is_unique_violation",
@@ -303,6 +304,9 @@ _RETRY_STATES = {"40001", "40P01", "55P03"}  # serialization, deadlock, lock not
 _RETRY_MYSQL = {1020, 1205, 1213, 3572}  # record changed, lock wait timeout, deadlock, NOWAIT
 _RETRY_SQLITE = {5, 6}  # busy, locked
 
+_REFUSED_MYSQL = {1142, 1143, 1227, 1370}  # table, column, privilege, routine
+_REFUSED_SQLITE = {3, 8, 23}  # permission, read-only, authorization
+
 # Shutting down, starting, too many connections, no such database, bad login.
 _DOWN_STATES = {"57P01", "57P02", "57P03", "57P05", "53300", "3D000", "28000", "28P01"}
 _DOWN_MYSQL = {1040, 1044, 1045, 1049, 1053, 1129, 1130, 1203, 1226, 1698}
@@ -359,6 +363,16 @@ def is_retryable(exc: DBAPIError) -> bool:
         _sqlstate(error) in _RETRY_STATES
         or _mysql_code(error) in _RETRY_MYSQL
         or _sqlite_code(error) & 0xFF in _RETRY_SQLITE
+        for error in _chain(exc)
+    )
+
+
+def is_refused(exc: BaseException) -> bool:
+    """Say whether the login lacks the right for a statement."""
+    return any(
+        _sqlstate(error) == "42501"
+        or _mysql_code(error) in _REFUSED_MYSQL
+        or _sqlite_code(error) & 0xFF in _REFUSED_SQLITE
         for error in _chain(exc)
     )
 

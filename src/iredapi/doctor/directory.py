@@ -1,0 +1,89 @@
+"""The account storage on SQL, as the other databases need it: which accounts exist."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from sqlalchemy import Column, select
+
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.engine import Databases
+from iredapi.backends.sql.store import chunks
+from iredapi.domain.addresses import domain_of, local_part_of
+
+
+class SqlDirectory:
+    """See ``policies.Directory``."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._databases = databases
+
+    async def unknown(self, accounts: Collection[str]) -> frozenset[str]:
+        """See ``policies.Directory``."""
+        names = {account: account.lstrip("@") for account in accounts}
+        domains = {domain_of(name) for name in names.values()}
+        hosted = await self._present(domains, t.domain.c.domain)
+        twins = await self._targets(domains - hosted)
+        wanted: dict[str, str] = {}
+        unknown = set()
+        for account, name in names.items():
+            domain = domain_of(name)
+            if domain in hosted or domain in twins:
+                if "@" in name:
+                    wanted[account] = name
+            elif "@" not in name or not await self._is_admin(name):
+                unknown.add(account)
+        spellings = {account: self._spellings(name, twins) for account, name in wanted.items()}
+        present = await self._existing({text for texts in spellings.values() for text in texts})
+        unknown.update(account for account, texts in spellings.items() if not texts & present)
+        return frozenset(unknown)
+
+    @staticmethod
+    def _spellings(mail: str, twins: dict[str, str]) -> frozenset[str]:
+        """An address, without its extension, and its twin in the domain of an alias domain."""
+        local, domain = local_part_of(mail), domain_of(mail)
+        locals_ = {local, local.partition("+")[0]}
+        domains = {domain, twins.get(domain, domain)}
+        return frozenset(f"{one}@{other}" for one in locals_ for other in domains)
+
+    async def _is_admin(self, name: str) -> bool:
+        return bool(await self._present({name}, t.admin.c.username))
+
+    async def _existing(self, addresses: Collection[str]) -> frozenset[str]:
+        columns = (
+            t.mailbox.c.username, t.alias.c.address, t.maillists.c.address, t.admin.c.username,
+        )  # fmt: skip
+        found: set[str] = set()
+        for column in columns:
+            found |= await self._present(addresses, column)
+        f = t.forwardings.c
+        return frozenset(found | await self._present(addresses, f.address, f.is_alias))
+
+    async def _present(
+        self, names: Iterable[str], column: Column[Any], mark: Column[Any] | None = None
+    ) -> frozenset[str]:
+        found: set[Any] = set()
+        connection = await self._databases["vmail"].connect(writing=False)
+        try:
+            for some in chunks(names):
+                statement = select(column).where(column.in_(some))
+                if mark is not None:
+                    statement = statement.where(mark == 1)
+                found.update((await connection.execute(statement)).scalars())
+        finally:
+            await connection.close()
+        return frozenset(str(name).lower() for name in found)
+
+    async def _targets(self, names: Collection[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        connection = await self._databases["vmail"].connect(writing=False)
+        try:
+            a = t.alias_domain.c
+            for some in chunks(names):
+                statement = select(a.alias_domain, a.target_domain).where(a.alias_domain.in_(some))
+                for alias, target in await connection.execute(statement):
+                    found[str(alias).lower()] = str(target).lower()
+        finally:
+            await connection.close()
+        return found

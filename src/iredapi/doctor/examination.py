@@ -1,0 +1,222 @@
+"""One examination: every server, then every probe, and the repairs when they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import MetaData, Table
+from sqlalchemy.exc import DBAPIError
+
+from iredapi.audit import Event, Kind
+from iredapi.backends.loader import make_databases
+from iredapi.backends.policies.panel import SqlPanel
+from iredapi.backends.sql import tables
+from iredapi.backends.sql.admins import SqlAdmins
+from iredapi.backends.sql.dialect import is_retryable
+from iredapi.backends.sql.engine import ORDER, Databases
+from iredapi.backends.sql.errors import translated
+from iredapi.doctor import servers
+from iredapi.doctor.accounts import Vmail
+from iredapi.doctor.directory import SqlDirectory
+from iredapi.doctor.findings import CHECKS, Finding, Severity
+from iredapi.doctor.policies import satellites
+from iredapi.doctor.probes import Probe, Row
+from iredapi.doctor.state import examine_state
+from iredapi.domain.actors import SYSTEM
+from iredapi.errors import ApiError, ServerDown
+from iredapi.settings import ConfigurationError, Settings
+
+_TRIES = 5
+_NAMED = 20
+"""Most subjects that one line of the log names."""
+
+Tell = Callable[[Finding], None]
+
+
+@dataclass(slots=True)
+class Result:
+    """What was found, by code, and how much of it was repaired."""
+
+    found: dict[str, int] = field(default_factory=dict)
+    fixed: dict[str, int] = field(default_factory=dict)
+
+    def count(self, finding: Finding) -> None:
+        """Count a finding."""
+        self.found[finding.code] = self.found.get(finding.code, 0) + 1
+        if finding.fixed:
+            self.fixed[finding.code] = self.fixed.get(finding.code, 0) + 1
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0 well, 1 something is wrong, 3 something could not be examined."""
+        if "SERVER_AWAY" in self.found:
+            return 3
+        left = {code for code, number in self.found.items() if number > self.fixed.get(code, 0)}
+        return int(any(CHECKS[code].severity is not Severity.NOTE for code in left))
+
+
+class Examination:
+    """Looks at everything that a configuration names. ``only``: these codes, all when empty."""
+
+    def __init__(
+        self, settings: Settings, *, fix: bool = False, only: Collection[str] = ()
+    ) -> None:
+        if unknown := sorted(set(only) - CHECKS.keys()):
+            raise ConfigurationError(f"--only: there is no check {', '.join(unknown)}")
+        self._settings = settings
+        self._fix = fix
+        self._only = frozenset(only) or frozenset(CHECKS)
+        self._quota_table = _quota_table(settings)
+
+    async def run(self, tell: Tell) -> Result:
+        """Examine, tell each finding as it comes, and return the figures."""
+        result = Result()
+        databases = make_databases(self._settings)
+        try:
+            async for finding in self._findings(databases):
+                if finding.code in self._only or finding.code == "SERVER_AWAY":
+                    result.count(finding)
+                    tell(finding)
+        finally:
+            await databases.close()
+        return result
+
+    async def _findings(self, databases: Databases) -> AsyncIterator[Finding]:
+        usable = []
+        for name in ORDER:
+            if not databases.has(name):
+                continue
+            renamed = self._quota_table is not tables.used_quota and name == "vmail"
+            ignore = tables.used_quota.name if renamed else ""
+            lacking = False
+            try:
+                async for finding in servers.examine(
+                    databases[name], ignore=ignore, rights="RIGHT_MISSING" in self._only
+                ):
+                    lacking = lacking or finding.code == "SCHEMA_LACKS"
+                    yield finding
+            except ServerDown as error:
+                yield Finding("SERVER_AWAY", name, error.detail)
+            else:
+                if not lacking:
+                    usable.append(name)
+        async for finding in examine_state(self._settings):
+            yield finding
+        for name in usable:
+            async for finding in self._probed(databases, name, accounts="vmail" in usable):
+                yield finding
+
+    async def _probed(
+        self, databases: Databases, name: str, *, accounts: bool
+    ) -> AsyncIterator[Finding]:
+        schema = await databases[name].schema()
+        probes: Iterator[Probe]
+        if name == "vmail":
+            quota = self._quota_table
+            dialect = databases[name].dialect
+            probes = Vmail(schema, quota, dialect, self._settings).probes()
+        elif accounts:
+            probes = satellites(name, schema, SqlDirectory(databases))
+        else:
+            return
+        for probe in probes:
+            if probe.code not in self._only:
+                continue
+            try:
+                async for finding in self._pages(databases, probe):
+                    yield finding
+            except ServerDown as error:
+                yield Finding("SERVER_AWAY", name, error.detail)
+                return
+        if name == "vmail" and "NO_GLOBAL_ADMIN" in self._only:
+            async for finding in no_global_admin(databases, quota):
+                yield finding
+
+    async def _pages(self, databases: Databases, probe: Probe) -> AsyncIterator[Finding]:
+        after: Any = None
+        while True:
+            found, after = await self._page(databases, probe, after)
+            repaired: set[str] = set()
+            if self._fix and probe.fixable and found:
+                rows = await self._repair(databases, probe, [row for row, _ in found])
+                repaired = {_identity(row) for row in rows}
+                await _note(databases, probe.code, rows)
+            for row, detail in found:
+                yield Finding(probe.code, str(row["subject"]), detail, _identity(row) in repaired)
+            if after is None:
+                return
+
+    @staticmethod
+    async def _page(
+        databases: Databases, probe: Probe, after: Any
+    ) -> tuple[list[tuple[Row, str]], Any]:
+        connection = await databases[probe.database].connect(writing=False)
+        try:
+            return await probe.page(connection, after)
+        except DBAPIError as error:
+            raise translated(error) from error
+        finally:
+            with suppress(DBAPIError, OSError):
+                await connection.close()
+
+    @staticmethod
+    async def _repair(databases: Databases, probe: Probe, rows: Sequence[Row]) -> list[Row]:
+        """Repair a page in one transaction; again after a deadlock."""
+        for attempt in range(_TRIES):
+            connection = await databases[probe.database].connect(writing=True)
+            try:
+                repaired = await probe.repair(connection, rows)
+                await connection.commit()
+            except DBAPIError as error:
+                if not is_retryable(error) or attempt == _TRIES - 1:
+                    raise translated(error) from error
+            else:
+                return repaired
+            finally:
+                with suppress(DBAPIError, OSError):
+                    await connection.close()
+        raise AssertionError("unreachable")
+
+
+def _identity(row: Row) -> str:
+    """What tells one row of a probe from another."""
+    keys = {name: value for name, value in row.items() if name.startswith("key_")}
+    return str(sorted(keys.items()) or row["subject"])
+
+
+async def _note(databases: Databases, code: str, rows: Sequence[Row]) -> None:
+    """Say in the panel's log what was repaired; a log that is away does not undo it."""
+    if not rows or not databases.has("iredadmin"):
+        return
+    names = sorted({str(row["subject"]) for row in rows})
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    event = Event(Kind.UPDATE, f"Doctor repaired {code}: {', '.join(names[:_NAMED])}{more}.")
+    connections = await databases.open(writing=True)
+    try:
+        await SqlPanel(connections).write(SYSTEM, [event])
+        await connections.commit()
+    except (ApiError, DBAPIError, OSError):
+        return
+    finally:
+        await connections.close()
+
+
+async def no_global_admin(databases: Databases, quota_table: Table) -> AsyncIterator[Finding]:
+    """Tell when nobody could log in as a global admin."""
+    connections = await databases.open(writing=True)
+    try:
+        schema = await databases["vmail"].schema()
+        if not await SqlAdmins(connections, schema, quota_table).globals_without(()):
+            yield Finding("NO_GLOBAL_ADMIN", "vmail")
+    finally:
+        await connections.close()
+
+
+def _quota_table(settings: Settings) -> Table:
+    quota = tables.used_quota
+    if settings.used_quota_table != quota.name:
+        quota = quota.to_metadata(MetaData(), name=settings.used_quota_table)
+    return quota

@@ -1,0 +1,331 @@
+"""What can be wrong in ``amavisd``, ``iredapd`` and the panel's database, whatever holds accounts.
+
+Whether an account exists is asked of the account storage in batches (``Directory``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    Table,
+    and_,
+    cast,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from iredapi.backends.policies import tables as t
+from iredapi.backends.sql.schema import Schema
+from iredapi.doctor.probes import (
+    PAGE,
+    Delete,
+    Probe,
+    Row,
+    SqlProbe,
+    Update,
+    having_keys,
+)
+from iredapi.domain import remotes
+from iredapi.domain.addresses import InvalidAddress
+from iredapi.domain.greylists import derived_comment
+from iredapi.domain.scopes import Kind, Scope
+
+_KEEPS = ("virus", "spam", "banned", "bad_header")
+_LOVERS = {"banned": "banned_files_lover"}
+_LONGEST_EXPIRE = 30 * 86400
+"""Seconds; the panel's hourly job removes proofs of ownership that expire later."""
+
+
+class Directory(Protocol):
+    """The account storage, as the other databases need it."""
+
+    async def unknown(self, accounts: Collection[str]) -> frozenset[str]:
+        """Return which of these (``user@domain``, ``@domain``, ``domain``) do not exist.
+
+        An address of an alias domain exists when its twin in the mail domain does.
+        """
+
+
+def scope_of(account: str) -> Scope | None:
+    """Return whom a stored account is, or None for forms that are nobody's account here."""
+    if account == "@.":
+        return Scope(Kind.GLOBAL, "global")
+    local, at, domain = account.rpartition("@")
+    if not at or not domain or domain.startswith(".") or "*" in account or "/" in account:
+        return None
+    if not any(letter.isalpha() for letter in domain):
+        return None  # @192.0.2.1
+    return Scope(Kind.USER, account) if local else Scope(Kind.DOMAIN, domain)
+
+
+class StrayAccounts:
+    """Rows that are stored for an account that does not exist."""
+
+    fixable = True
+
+    def __init__(
+        self,
+        code: str,
+        database: str,
+        table: Table,
+        column: ColumnElement[Any],
+        directory: Directory,
+        *also: ColumnElement[bool],
+    ) -> None:
+        self.code = code
+        self.database = database
+        self._table = table
+        self._column = column
+        self._directory = directory
+        self._also = also
+
+    async def page(
+        self, connection: AsyncConnection, after: Any
+    ) -> tuple[list[tuple[Row, str]], Any]:
+        """See ``Probe``."""
+        statement = (
+            select(self._column.label("subject"))
+            .where(*self._also)
+            .group_by(self._column)
+            .order_by(self._column)
+            .limit(PAGE)
+        )
+        if after is not None:
+            statement = statement.where(self._column > after)
+        names = [row.subject for row in await connection.execute(statement)]
+        rows: list[Row] = [{"subject": name} for name in names if name]
+        wrong = [(row, self._table.name) for row in await self._stray(rows)]
+        return wrong, names[-1] if len(names) == PAGE else None
+
+    async def _stray(self, rows: Sequence[Row]) -> list[Row]:
+        asked = {row["subject"]: _asked(row["subject"], self._table) for row in rows}
+        unknown = await self._directory.unknown({name for name in asked.values() if name})
+        return [row for row in rows if asked[row["subject"]] in unknown]
+
+    async def repair(self, connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]:
+        """See ``Probe``."""
+        still = await self._stray(rows)
+        if still:
+            names = [row["subject"] for row in still]
+            chosen = and_(self._column.in_(names), *self._also)
+            await _forget(connection, self._table, chosen)
+        return still
+
+
+def _asked(account: str, table: Table) -> str:
+    """What the account storage is to be asked for; empty: not an account of it."""
+    if table is t.settings:
+        return "" if account == "global" else account.lower()
+    scope = scope_of(account.lower())
+    return "" if scope is None or scope.kind is Kind.GLOBAL else scope.account
+
+
+async def _forget(connection: AsyncConnection, table: Table, chosen: ColumnElement[bool]) -> None:
+    if table in (t.users, t.throttle):
+        ids: list[int] = list(
+            (await connection.execute(select(table.c.id).where(chosen))).scalars()
+        )
+        hanging = {
+            t.users: (t.wblist.c.rid, t.outbound_wblist.c.sid),
+            t.throttle: (t.throttle_tracking.c.tid,),
+        }[table]
+        for column in hanging:
+            await connection.execute(delete(column.table).where(column.in_(ids)))
+    await connection.execute(delete(table).where(chosen))
+
+
+class LooseEntries(SqlProbe):
+    """A probe over an outer join, which PostgreSQL cannot lock: its repair reads without."""
+
+    async def repair(self, connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]:
+        """See ``Probe``."""
+        statement = self._keyed().where(having_keys(self.key, rows))
+        found = [dict(row) for row in (await connection.execute(statement)).mappings()]
+        if found and self.fix is not None:
+            await self.fix.apply(connection, found)
+        return list(found)
+
+
+def satellites(name: str, schema: Schema, directory: Directory) -> Iterator[Probe]:
+    """Return the probes of a database."""
+    yield from {"amavisd": _amavisd, "iredapd": _iredapd, "iredadmin": _iredadmin}[name](
+        schema, directory
+    )
+
+
+def _priority(database: str, table: Table, account: Any, column: str, scale: Any) -> SqlProbe:
+    """Rows whose priority is not that of the form of an account."""
+
+    def right(row: Row) -> int | None:
+        found: int | None = scale(row["subject"])
+        return found
+
+    def judge(row: Row) -> str | None:
+        wanted = right(row)
+        if wanted is None or row["priority"] == wanted:
+            return None
+        return f"{table.name}.{column} {row['priority']}, not {wanted}"
+
+    key = (table.c.id,)
+    return SqlProbe(
+        "PRIORITY_WRONG",
+        database,
+        select(account.label("subject"), table.c[column].label("priority")),
+        key,
+        Update(table, key, computed=lambda row: {column: right(row)}),
+        judge,
+    )
+
+
+def _scale_m(account: str) -> int | None:
+    scope = scope_of(account)
+    return None if scope is None else scope.amavisd_priority
+
+
+def _scale_a(account: str) -> int | None:
+    scope = scope_of(account)
+    return None if scope is None else scope.iredapd_priority
+
+
+def _scale_m_remote(address: str) -> int | None:
+    try:
+        return remotes.priority_amavisd(address)
+    except InvalidAddress:
+        return None
+
+
+def _not_lower(database: str, table: Table, column: Any) -> SqlProbe:
+    def judge(row: Row) -> str | None:
+        return table.name if row["subject"] != row["subject"].lower() else None
+
+    return SqlProbe(
+        "POLICY_NOT_LOWER_CASE", database, select(column.label("subject")), (table.c.id,),
+        judge=judge,
+    )  # fmt: skip
+
+
+def _amavisd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
+    u, p = t.users.c, t.policy.c
+    yield _not_lower("amavisd", t.users, u.email)
+    yield StrayAccounts("POLICY_WITHOUT_ACCOUNT", "amavisd", t.users, u.email, directory)
+    yield StrayAccounts(
+        "POLICY_WITHOUT_ACCOUNT", "amavisd", t.policy, p.policy_name, directory,
+        p.policy_name.is_not(None),
+    )  # fmt: skip
+    yield _priority("amavisd", t.users, u.email, "priority", _scale_m)
+    yield _priority("amavisd", t.mailaddr, t.mailaddr.c.email, "priority", _scale_m_remote)
+    key = (u.id,)
+    tied = t.users.join(t.policy, p.id == u.policy_id)
+    columns = (u.email.label("subject"), p.policy_name.label("policy"))
+    yield SqlProbe(
+        "POLICY_OF_EVERYBODY", "amavisd",
+        select(*columns).select_from(tied).where(p.policy_name == "@."), key,
+        Update(t.users, key, {"policy_id": 0}),
+        lambda row: "" if row["subject"] != "@." else None,
+    )  # fmt: skip
+    yield SqlProbe(
+        "POLICY_OF_ANOTHER", "amavisd",
+        select(*columns).select_from(tied).where(p.policy_name.is_not(None)), key,
+        judge=lambda row: (
+            f"policy of {row['policy']}"
+            if row["policy"] not in ("@.", "") and row["policy"].lower() != row["subject"].lower()
+            else None
+        ),
+    )  # fmt: skip
+    yield LooseEntries(
+        "POLICY_MISSING", "amavisd",
+        select(u.email.label("subject")).select_from(
+            t.users.outerjoin(t.policy, p.id == u.policy_id)
+        ).where(u.policy_id != 0, p.id.is_(None)),
+        key, Update(t.users, key, {"policy_id": 0}),
+    )  # fmt: skip
+    loses = or_(
+        *(
+            and_(
+                p[_LOVERS.get(kind, f"{kind}_lover")] == "N",
+                p[f"{kind}_quarantine_to"] == "",
+            )
+            for kind in _KEEPS
+        )
+    )
+    yield SqlProbe(
+        "POLICY_LOSES_MAIL", "amavisd",
+        select(func.coalesce(p.policy_name, cast(p.id, String(20))).label("subject")).where(loses),
+        (p.id,),
+    )  # fmt: skip
+    for table, account, remote in (
+        (t.wblist, t.wblist.c.rid, t.wblist.c.sid),
+        (t.outbound_wblist, t.outbound_wblist.c.sid, t.outbound_wblist.c.rid),
+    ):
+        pair = (table.c.rid, table.c.sid)
+        without = (
+            table.outerjoin(t.users, u.id == account)
+            .outerjoin(t.mailaddr, t.mailaddr.c.id == remote)
+        )  # fmt: skip
+        dangling = (
+            select(cast(account, String(20)).label("subject"), literal(table.name).label("detail"))
+            .select_from(without)
+            .where(or_(u.id.is_(None), t.mailaddr.c.id.is_(None)))
+        )
+        yield LooseEntries("WBLIST_DANGLING", "amavisd", dangling, pair, Delete(table, pair))
+
+
+def _iredapd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
+    th, g, w = t.throttle.c, t.greylisting.c, t.greylisting_whitelists.c
+    yield _not_lower("iredapd", t.throttle, th.account)
+    yield _not_lower("iredapd", t.greylisting, g.account)
+    yield StrayAccounts("THROTTLE_WITHOUT_ACCOUNT", "iredapd", t.throttle, th.account, directory)
+    for table, column in ((t.greylisting, g.account), (t.greylisting_whitelists, w.account)):
+        yield StrayAccounts("GREYLISTING_WITHOUT_ACCOUNT", "iredapd", table, column, directory)
+    yield _priority("iredapd", t.throttle, th.account, "priority", _scale_a)
+    yield _priority("iredapd", t.greylisting, g.account, "priority", _scale_a)
+    other = t.throttle.alias()
+    yield SqlProbe(
+        "THROTTLE_TWICE", "iredapd",
+        select(th.account.label("subject"), th.kind.label("detail")).where(
+            select(other.c.id)
+            .where(other.c.account == th.account, other.c.kind == th.kind, other.c.id < th.id)
+            .exists()
+        ),
+        (th.id,),
+    )  # fmt: skip
+    yield SqlProbe(
+        "THROTTLE_WITHOUT_PERIOD", "iredapd",
+        select(th.account.label("subject"), th.kind.label("detail")).where(th.period == 0),
+        (th.id,),
+    )  # fmt: skip
+    s, d = t.greylisting_whitelist_domain_spf.c, t.greylisting_whitelist_domains.c
+    mark = derived_comment("")
+    listed = select(d.domain).where(d.domain == func.substr(s.comment, len(mark) + 1)).exists()
+    yield SqlProbe(
+        "SPF_ROW_WITHOUT_DOMAIN", "iredapd",
+        select(s.sender.label("subject"), s.comment.label("detail")).where(
+            s.comment.like(f"{mark}%"), ~listed
+        ),
+        (s.id,), Delete(t.greylisting_whitelist_domain_spf, (s.id,)),
+    )  # fmt: skip
+
+
+def _iredadmin(schema: Schema, directory: Directory) -> Iterator[Probe]:
+    if schema.has(t.settings):
+        yield StrayAccounts(
+            "PANEL_SETTING_WITHOUT_ACCOUNT", "iredadmin", t.settings, t.settings.c.account,
+            directory,
+        )  # fmt: skip
+    if schema.has(t.domain_ownership):
+        o = t.domain_ownership.c
+        yield SqlProbe(
+            "OWNERSHIP_EXPIRES_AT_ONCE", "iredadmin",
+            select(o.domain.label("subject"), o.admin.label("detail")).where(
+                o.expire > _LONGEST_EXPIRE, o.verified == 0
+            ),
+            (o.id,), Update(t.domain_ownership, (o.id,), {"expire": 0}),
+        )  # fmt: skip

@@ -1,0 +1,76 @@
+"""What the command prints: lines for people, or one JSON object; both as findings come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from iredapi.doctor.examination import Result
+from iredapi.doctor.findings import CHECKS, Finding
+
+Write = Callable[[str], None]
+
+
+class Text:
+    """Lines, grouped by code; of each code ``most`` are named and the others counted."""
+
+    def __init__(self, write: Write, *, most: int = 20, fix: bool = False) -> None:
+        self._write = write
+        self._most = most
+        self._fix = fix
+        self._shown: dict[str, int] = {}
+
+    def tell(self, finding: Finding) -> None:
+        """Print a finding, and what its code means at the first one."""
+        shown = self._shown.get(finding.code, 0)
+        if not shown:
+            check = finding.check
+            self._write(f"{check.severity.value}: {finding.code}: {check.sentence}")
+            self._write(f"    {check.meaning}")
+            if check.fix and not self._fix:
+                self._write(f"    --fix: {check.fix}")
+        self._shown[finding.code] = shown + 1
+        if shown < self._most:
+            detail = f" ({finding.detail})" if finding.detail else ""
+            self._write(f"  {'fixed ' if finding.fixed else '- '}{finding.subject}{detail}")
+
+    def end(self, result: Result) -> None:
+        """Print the figures."""
+        if not result.found:
+            self._write("Nothing is wrong.")
+            return
+        self._write("")
+        for code, number in sorted(result.found.items()):
+            fixed = result.fixed.get(code, 0)
+            said = f", {fixed} fixed" if fixed else ""
+            self._write(f"{CHECKS[code].severity.value:8}{code}: {number}{said}")
+
+
+class Json:
+    """One JSON object, written piece by piece."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._first = True
+
+    def tell(self, finding: Finding) -> None:
+        """Print a finding."""
+        check = finding.check
+        item: dict[str, Any] = {
+            "code": finding.code,
+            "severity": check.severity.value,
+            "subject": finding.subject,
+            "detail": finding.detail,
+            "sentence": check.sentence,
+            "fixable": bool(check.fix),
+            "fixed": finding.fixed,
+        }
+        self._write(('{"findings": [\n' if self._first else ",\n") + json.dumps(item))
+        self._first = False
+
+    def end(self, result: Result) -> None:
+        """Print the figures."""
+        figures = {"found": result.found, "fixed": result.fixed, "status": result.status}
+        opening = '{"findings": [' if self._first else "\n"
+        self._write(f'{opening}], "summary": {json.dumps(figures)}}}\n')

@@ -1,0 +1,95 @@
+"""The servers themselves: do they answer, do they have our tables, may we do what we must?
+
+Rights are tried with statements that touch no row, in a transaction that is rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from sqlalchemy import Executable, Table, delete, false, insert, literal, select, update
+from sqlalchemy.exc import DBAPIError
+
+from iredapi.backends.sql.dialect import is_refused, is_unavailable
+from iredapi.backends.sql.engine import Database
+from iredapi.backends.sql.errors import translated
+from iredapi.doctor.findings import Finding
+from iredapi.errors import ServerDown
+
+_ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_NOT_INSERTED: Final = ("SELECT", "UPDATE", "DELETE")
+RIGHTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        # Written by Dovecot and iRedAPD; we only carry them along.
+        "used_quota": _NOT_INSERTED,
+        "last_login": _NOT_INSERTED,
+        "share_folder": _NOT_INSERTED,
+        "anyone_shares": _NOT_INSERTED,
+        "throttle_tracking": _NOT_INSERTED,
+        "greylisting_tracking": _NOT_INSERTED,
+        # Removed by nightly jobs.
+        "mailaddr": ("SELECT", "INSERT", "UPDATE"),
+        "log": ("INSERT",),
+    }
+)
+"""What we do with each table; with those that are not named, everything."""
+
+
+async def examine(
+    database: Database, *, ignore: str = "", rights: bool = True
+) -> AsyncIterator[Finding]:
+    """Say what is wrong with a database as such; ``ignore`` is a table that has another name.
+
+    Raises ServerDown when it does not answer.
+    """
+    if database.file is not None and not database.file.is_file():
+        raise ServerDown(detail="There is no such file.")
+    try:
+        schema = await database.schema()
+    except DBAPIError as error:
+        raise translated(error) from error
+    required = set(schema.lacking_required())
+    for item in schema.missing():
+        if not ignore or item.partition(".")[0] != ignore:
+            code = "SCHEMA_LACKS" if item in required else "SCHEMA_OLDER"
+            yield Finding(code, f"{database.name}.{item}")
+    for table in database.metadata.sorted_tables if rights else ():
+        if not schema.has(table):
+            continue
+        columns = [column.name for column in schema.columns(table)]
+        for right in RIGHTS.get(table.name, _ALL):
+            if not await _allowed(database, _try(right, table, columns)):
+                yield Finding("RIGHT_MISSING", f"{database.name}.{table.name}", right)
+
+
+def _try(right: str, table: Table, columns: list[str]) -> Executable:
+    """Return a statement that needs a right and touches no row."""
+    column = table.c[columns[0]]
+    nothing = select(column).where(false())
+    statements: dict[str, Any] = {
+        "SELECT": nothing,
+        "INSERT": insert(table).from_select(
+            [column.name], select(literal(None, column.type)).where(false())
+        ),
+        "UPDATE": update(table).values({column.name: column}).where(false()),
+        "DELETE": delete(table).where(false()),
+    }
+    found: Executable = statements[right]
+    return found
+
+
+async def _allowed(database: Database, statement: Executable) -> bool:
+    connection = await database.connect(writing=True)
+    try:
+        await connection.execute(statement)
+    except DBAPIError as error:
+        if is_unavailable(error):
+            raise translated(error) from error
+        # What else it may say (a column without a default) comes after the right was there.
+        return not is_refused(error)
+    else:
+        return True
+    finally:
+        await connection.close()
