@@ -47,6 +47,11 @@ class Action(StrEnum):
     GREYLISTING_UPDATE = "greylisting.update"
     LOGIN = "login"
     LOGOUT = "logout"
+    MLS_LIST = "mls.list"
+    ML_CREATE = "ml.create"
+    ML_DELETE = "ml.delete"
+    ML_READ = "ml.read"
+    ML_UPDATE = "ml.update"
     SPAMPOLICY_DELETE = "spampolicy.delete"
     SPAMPOLICY_READ = "spampolicy.read"
     SPAMPOLICY_UPDATE = "spampolicy.update"
@@ -159,6 +164,11 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.GREYLISTING_UPDATE: SCOPE,
         Action.LOGIN: ANY_ADMIN,
         Action.LOGOUT: ANY_ADMIN,
+        Action.MLS_LIST: DOMAIN,
+        Action.ML_CREATE: ACCOUNT,
+        Action.ML_DELETE: ACCOUNT,
+        Action.ML_READ: ACCOUNT,
+        Action.ML_UPDATE: ACCOUNT,
         Action.SPAMPOLICY_DELETE: SCOPE,
         Action.SPAMPOLICY_READ: SCOPE,
         Action.SPAMPOLICY_UPDATE: SCOPE,

@@ -21,6 +21,7 @@ from iredapi.routers import (
     aliases,
     domains,
     greylists,
+    lists,
     logins,
     spam,
     throttles,
@@ -32,14 +33,14 @@ from iredapi.web import clients, docs, envelope
 from iredapi.web.middleware import API, Door, PathNormaliser, RequestContext
 
 _DESCRIPTION = """\
-Provision mail domains, admins, users and aliases on an iRedMail server, and decide what Amavisd and
-iRedAPD do with their mail.
+Provision mail domains, admins, users, aliases and mailing lists on an iRedMail server, and decide
+what Amavisd and iRedAPD do with their mail.
 
 Log in first: the session cookie of `POST /api/login` goes with all other requests. Parameters may
 be sent as a form, as multipart, as a JSON object or in the query. An absent parameter is left
 alone; an empty one clears what can be cleared. Failures carry a stable code in `_msg`.
 """
-_TAGS = ["Login", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
+_TAGS = ["Login", "Domain", "Domain Admin", "Mail User", "Mail Alias", "Subscribable Mailing List"]
 _TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylisting"]
 
 
@@ -80,7 +81,7 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
     if office is not None:
         app.state.office = office
     policies = (spam, throttles, wblists, greylists)
-    for module in (logins, domains, admins, users, aliases, *policies):
+    for module in (logins, domains, admins, users, aliases, lists, *policies):
         app.include_router(module.router, prefix=API)
     _handle_errors(app, always_200=settings.always_200)
     docs.mount(app)

@@ -11,6 +11,7 @@ from iredapi.backends.protocols import (
     Admins,
     Aliases,
     Domains,
+    Lists,
     Satellites,
     Users,
 )
@@ -50,6 +51,7 @@ class Unit:
     users: Users
     admins: Admins
     aliases: Aliases
+    lists: Lists
     addresses: Addresses
     satellites: Satellites
     throttles: Throttles

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from iredapi.domain.addresses import (
@@ -100,7 +100,7 @@ class MailingList:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What mlmmj obeys. ``flags`` are those of ``FLAGS`` that are on; size in bytes, 0: no limit."""
+    """What mlmmj obeys. ``flags`` are those of ``FLAGS`` that are on; sizes as above."""
 
     name: str = ""
     flags: frozenset[str] = frozenset()
@@ -212,9 +212,7 @@ def footer(text: str) -> str:
     return text
 
 
-def _custom_headers(
-    address: str, present: Iterable[str], sent: Iterable[str]
-) -> tuple[str, ...]:
+def _custom_headers(address: str, present: Iterable[str], sent: Iterable[str]) -> tuple[str, ...]:
     """Return own headers with the fixed ones, which may be sent back but not be changed."""
     fixed = {_named(line): line for line in (*fixed_headers(address), *present)}
     fixed = {name: fixed[name] for name in _FIXED}
@@ -278,6 +276,16 @@ def _as_text(markup: str) -> str:
 
 
 # Rules -------------------------------------------------------------------------------------------
+
+
+def merged(read: MailingList, after: MailingList, held: MailingList) -> MailingList:
+    """Return what is held now with what was to change since it was read."""
+    changes = {
+        item.name: getattr(after, item.name)
+        for item in fields(MailingList)
+        if getattr(after, item.name) != getattr(read, item.name)
+    }
+    return replace(held, **changes)
 
 
 def needs_server(changes: Mapping[str, Any], before: MailingList) -> bool:
@@ -520,18 +528,25 @@ def drift(item: MailingList, control: Control) -> list[str]:
 # People ------------------------------------------------------------------------------------------
 
 
-def without(control: Control, old: str, new: str = "") -> dict[str, Any]:
-    """Return the changes that take a person out of a list's offices, or put another one there."""
+def succeed(
+    address: str, control: Control, successor: Callable[[str], str]
+) -> dict[str, tuple[str, ...] | bool]:
+    """Return the changes of a list when people go or get another address.
+
+    ``successor`` returns somebody's new address, or an empty text. A moderated list keeps a
+    moderator: the postmaster, when nobody else is left.
+    """
     before = {
         "owner": control.owners,
         "moderators": control.moderators,
         "subscription_moderators": control.subscription_moderators,
     }
-    changes: dict[str, Any] = {}
-    for role, people in before.items():
-        if old in people:
-            replaced = (new if person == old else person for person in people)
-            changes[role] = unique(person for person in replaced if person)
+    after = {name: unique(filter(None, map(successor, people))) for name, people in before.items()}
+    changes: dict[str, tuple[str, ...] | bool] = {
+        name: people for name, people in after.items() if people != before[name]
+    }
     if changes.get("subscription_moderators") == ():
         changes["moderate_subscription"] = True  # the owners do it now
+    if "moderated" in control.flags and not after["moderators"] and not after["owner"]:
+        changes["moderators"] = (f"postmaster@{domain_of(address)}",)
     return changes

@@ -53,9 +53,7 @@ class _ListSettings(Params):
     newsletter_description: fields.Description = param(
         "What that page says of it.", "News of our shop"
     )
-    close_list: fields.YesNo = param(
-        "Refuse to subscribe and to unsubscribe by mail.", "no"
-    )
+    close_list: fields.YesNo = param("Refuse to subscribe and to unsubscribe by mail.", "no")
     only_moderator_can_post: fields.YesNo = param(
         "Only moderators may post, by the `From:` header.", "no"
     )
@@ -92,9 +90,7 @@ class _ListSettings(Params):
     disable_send_copy_to_sender: fields.YesNo = param(
         "Senders get no copy of their posts; `yes` in a new list.", "yes"
     )
-    notify_owner_when_sub_unsub: fields.YesNo = param(
-        "Tell the owners who comes and goes.", "no"
-    )
+    notify_owner_when_sub_unsub: fields.YesNo = param("Tell the owners who comes and goes.", "no")
     notify_sender_when_moderated: fields.YesNo = param(
         "Tell senders that their post waits for a moderator.", "no"
     )
@@ -125,9 +121,7 @@ class _ListSettings(Params):
     max_message_size: fields.MessageSize = param(
         "Largest post in bytes; 0 or empty: no limit.", "10485760"
     )
-    subject_prefix: fields.SubjectPrefix = param(
-        "Begins the subject of each post.", "[sales]"
-    )
+    subject_prefix: fields.SubjectPrefix = param("Begins the subject of each post.", "[sales]")
     custom_headers: fields.Headers = param(
         "All own headers of posts, separated by line feeds or by the two characters `\\n`. Each "
         "list also has `Precedence`, `List-Id`, `Reply-To`, `List-Post`, `List-Subscribe` and "

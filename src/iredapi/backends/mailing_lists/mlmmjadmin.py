@@ -41,7 +41,6 @@ _FEW: Final = 5
 """Up to so many subscribers are asked for one by one; more: all are read."""
 _MAX_ANSWER: Final = 64 * 1024 * 1024
 """Bytes."""
-_ALWAYS_TEXTS: Final = ("name", "subject_prefix", "footer_text", "footer_html")
 _PROBE: Final = "probe@iredapi.invalid"
 _log = structlog.get_logger(__name__)
 
@@ -78,9 +77,9 @@ class MlmmjAdmin:
 
     async def create(self, address: str, control: Control) -> None:
         form = {name: _yes(name in control.flags) for name in FLAGS}
-        form |= _people(control) | _texts(control)
-        form = {name: value for name, value in form.items() if value}
-        # Given at all, "only subscribers" is what the SQL mode stores as the policy.
+        form |= {name: value for name, value in _texts(control).items() if value}
+        # Empty too: people who are not named are the postmaster.
+        form |= _people(control) | {"name": control.name}
         form["max_message_size"] = str(control.max_message_size)
         form["enable_newsletter_subscription"] = _yes(control.newsletter)
         if control.extra_addresses:
@@ -289,7 +288,9 @@ def _people(control: Control) -> dict[str, str]:
 
 def _texts(control: Control) -> dict[str, str]:
     return {
-        **{name: getattr(control, name) for name in _ALWAYS_TEXTS if name != "name"},
+        "subject_prefix": control.subject_prefix,
+        "footer_text": control.footer_text,
+        "footer_html": control.footer_html,
         "custom_headers": "\n".join(own_headers(control.custom_headers)),
         "remove_headers": ",".join(control.remove_headers),
     }

@@ -55,8 +55,8 @@ def change(
             path.unlink(missing_ok=True)
         elif after != before:
             new = path.with_name(f"{path.name}.new")
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            writing = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(writing, "w", encoding="utf-8", newline="") as file:
                 file.writelines(f"{mail}\n" for mail in after)
                 file.flush()
                 os.fsync(file.fileno())

@@ -113,9 +113,7 @@ class Spool:
 
         async def ask(mail: str) -> None:
             async with gate:
-                await _run(
-                    program, "-L", directory, "-a", mail, "-C", "-s", *_SUB_OPTIONS[version]
-                )
+                await _run(program, "-L", directory, "-a", mail, "-C", "-s", *_SUB_OPTIONS[version])
 
         await asyncio.gather(*(ask(mail) for mail in mails))
 
@@ -167,9 +165,7 @@ class Spool:
             moderators=_lower(lines("moderators")),
             moderate_subscription=(control / "submod").exists(),
             subscription_moderators=_lower(lines("submod")),
-            extra_addresses=tuple(
-                item for item in _lower(lines("listaddress")) if item != address
-            ),
+            extra_addresses=tuple(item for item in _lower(lines("listaddress")) if item != address),
             max_message_size=int(size) if size.isascii() and size.isdigit() else 0,
             subject_prefix=first("prefix"),
             custom_headers=tuple(sorted(lines("customheaders"))),

@@ -155,7 +155,11 @@ class SqlLists(Store):
         primary = await self._primary({domain_of(mail) for mail in after.extra_addresses})
         route = {"forwarding": address, "dest_domain": domain, "active": int(after.active)}
         rows = [
-            {"address": mail, "domain": primary.get(domain_of(mail), domain_of(mail)), "is_alias": 1}
+            {
+                "address": mail,
+                "domain": primary.get(domain_of(mail), domain_of(mail)),
+                "is_alias": 1,
+            }
             for mail in sorted(after.extra_addresses - before.extra_addresses)
         ]
         await self.insert_missing(t.forwardings, [item | route for item in rows])
