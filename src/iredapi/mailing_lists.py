@@ -130,7 +130,7 @@ async def _undo_creation(
         return False
     if row is not None:
         return row.mlid == stored.mlid
-    if isinstance(error, Untouched):
+    if isinstance(error, LockTimeout):
         return False
     try:
         await server.remove(stored.address, archive=False)
@@ -189,8 +189,8 @@ async def _undo_update(
 ) -> bool:
     """Take back a change of the list server; tells whether it was committed after all."""
     address = before.stored.address
-    if isinstance(error, Untouched | LockTimeout):
-        return False  # nothing happened; or it is somebody else's turn
+    if isinstance(error, LockTimeout):
+        return False  # it is somebody else's turn
     if before.stored != after.stored:
         try:
             row = await office.read(SYSTEM, lists.find, address)

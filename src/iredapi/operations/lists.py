@@ -140,7 +140,7 @@ async def _used(
     asked = sorted({name for group in names.values() for name in group})
     if not asked:
         return set()
-    own = before.extra_addresses | wanted | {before.address}
+    own = before.extra_addresses | {before.address}
     taken = await unit.addresses.taken(asked) | await unit.admins.exists(sorted(wanted))
     return {address for address in wanted if address in taken or names[address] & taken - own}
 
