@@ -17,6 +17,7 @@ from aiosmtpd.controller import Controller
 
 from tests.clients import Client, Service, serving
 from tests.servers.mlmmjadmin import TOKEN, MlmmjAdminServer
+from tests.servers.openldap import account_dn
 from tests.servers.process import find_program, free_port, remove_directory, temporary_directory
 from tests.servers.store import Store
 
@@ -107,25 +108,77 @@ class Lists:
         for name in names:
             await self.root.ok("POST", f"user/{name}@{DOMAIN}", password="Corr3ct-Horse")
 
+    def _entry(self, address: str) -> dict[str, list[str]] | None:
+        entry = self.store.directory.entry(account_dn(address, "Groups"))
+        return None if entry is None else {name.lower(): v for name, v in entry.items()}
+
     async def row(self, address: str = TEAM) -> dict[str, Any] | None:
-        rows = await self.store.rows("SELECT * FROM maillists WHERE address = :a", a=address)
-        return rows[0] if rows else None
+        """What the account storage has of a list, in the words of SQL's columns."""
+        if self.store.name != "openldap":
+            rows = await self.store.rows("SELECT * FROM maillists WHERE address = :a", a=address)
+            return rows[0] if rows else None
+        entry = self._entry(address)
+        if entry is None:
+            return None
+        assert entry["objectclass"] == ["mailList"]
+        assert set(entry["enabledservice"]) == {"mail", "deliver", "mlmmj"}
+        people = {*entry.get("listowner", []), *entry.get("listmoderator", [])}
+        assert set(entry.get("listalloweduser", [])) == people
+
+        def one(name: str) -> str:
+            values = entry.get(name, [""])
+            assert len(values) == 1
+            return values[0]
+
+        return {
+            "address": one("mail"),
+            "domain": address.rpartition("@")[2],
+            "name": one("cn"),
+            "description": one("description"),
+            "accesspolicy": one("accesspolicy"),
+            "transport": one("mtatransport"),
+            "mlid": one("mailinglistid"),
+            "maxmsgsize": int(one("maxmessagesize") or 0),
+            "active": int(one("accountstatus") == "active"),
+            "is_newsletter": int("is_newsletter:yes" in entry.get("accountsetting", [])),
+            "modified": "",
+        }
 
     async def routes(self, address: str = TEAM) -> list[tuple[str, int, int, int]]:
-        """address, is_maillist, is_alias, active of all rows that lead to a list."""
+        """address, is_maillist, is_alias, active of all addresses that lead to a list."""
+        if self.store.name == "openldap":
+            entry = self._entry(address)
+            if entry is None:
+                return []
+            active = int(entry["accountstatus"] == ["active"])
+            return sorted(
+                [(address, 1, 0, active)]
+                + [(extra, 0, 1, active) for extra in entry.get("shadowaddress", [])]
+            )
         rows = await self.store.rows(
             "SELECT address, is_maillist, is_alias, active FROM forwardings"
             " WHERE forwarding = :a ORDER BY address",
             a=address,
         )
-        return [tuple(row.values()) for row in rows]  # type: ignore[misc]
+        return [tuple(row.values()) for row in rows]
 
     async def people(self, table: str, column: str, address: str = TEAM) -> list[str]:
+        """The owners or moderators of a list in the account storage."""
+        if self.store.name == "openldap":
+            return sorted((self._entry(address) or {}).get(f"list{column}", []))
         rows = await self.store.rows(
             f"SELECT {column} AS person FROM {table} WHERE address = :a ORDER BY {column}",
             a=address,
         )
         return [row["person"] for row in rows]
+
+    async def forget(self, address: str = TEAM) -> None:
+        """Take a list out of the account storage only, as a broken tool might."""
+        if self.store.name == "openldap":
+            self.store.directory.delete(account_dn(address, "Groups"))
+            return
+        for table in ("maillists", "forwardings", "maillist_owners", "moderators"):
+            await self.store.execute(f"DELETE FROM {table} WHERE address = :a", a=address)
 
     def stop(self) -> None:
         """Take the list server away."""

@@ -9,8 +9,9 @@ import pytest
 from iredapi.domain.lists import DEFAULT_FLAGS, FLAGS
 from tests.lists.conftest import DOMAIN, TEAM, Lists
 from tests.servers.mlmmjadmin import BOOLEANS
+from tests.servers.store import ALL_STORES
 
-pytestmark = pytest.mark.needs("mlmmj")
+pytestmark = [pytest.mark.needs("mlmmj"), pytest.mark.stores(*ALL_STORES)]
 POSTERS = {"only_subscriber_can_post", "only_moderator_can_post"}
 
 
@@ -43,18 +44,19 @@ async def test_a_new_list_has_the_documented_defaults(lists: Lists) -> None:
     assert (await lists.get(with_subscribers="yes"))["subscribers"] == []
 
 
-@pytest.mark.parametrize("name", [name for name in FLAGS if name not in POSTERS])
-@pytest.mark.stores("sqlite")
-async def test_each_switch(lists: Lists, name: str) -> None:
-    await lists.create(**{name: "yes"}, moderators="ann@else.test")
-    for value in ("yes", "no", "yes"):
-        if value != (await lists.get())[name]:
+@pytest.mark.parametrize("first", ["yes", "no"])
+async def test_each_switch(lists: Lists, first: str) -> None:
+    names = [name for name in FLAGS if name not in POSTERS]
+    await lists.create(**dict.fromkeys(names, first), moderators="ann@else.test")
+    for name in names:
+        assert (await lists.get())[name] == first, name
+        for value in ("no", "yes") if first == "yes" else ("yes", "no"):
             await lists.update(**{name: value})
-        assert (await lists.get())[name] == value
-        assert (lists.control(BOOLEANS[name]) is not None) == (value == "yes")
-    answer = await lists.root.refused("PUT", f"ml/{TEAM}", **{name: "maybe"})
-    assert answer == (400, "INVALID_VALUE", [name])
-    assert (await lists.get())[name] == "yes"
+            assert (await lists.get())[name] == value, name
+            assert (lists.control(BOOLEANS[name]) is not None) == (value == "yes"), name
+        answer = await lists.root.refused("PUT", f"ml/{TEAM}", **{name: "maybe"})
+        assert answer == (400, "INVALID_VALUE", [name])
+        assert (await lists.get())[name] == value, name
 
 
 SETTINGS: dict[str, tuple[str, Any, str, str, Any]] = {
@@ -96,20 +98,24 @@ SETTINGS: dict[str, tuple[str, Any, str, str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("early", [True, False], ids=["created", "updated"])
-async def test_each_setting(lists: Lists, name: str, early: bool) -> None:
-    value, shown, file, content, cleared = SETTINGS[name]
-    await lists.create(**({name: value} if early else {}))
-    if not early:
-        await lists.update(**{name: value})
-    found = (await lists.get())[name]
-    assert found == shown or (shown is None and sorted(found) == sorted(value.split(",")))
-    assert lists.control(file) == content
-    await lists.update(**{name: ""})
-    assert (await lists.get())[name] == cleared
-    left = lists.control(file)
-    assert left == (f"{TEAM}\n" if name == "extra_addresses" else None)
+async def test_each_setting(lists: Lists, early: bool) -> None:
+    for number, (name, (value, shown, file, expected, cleared)) in enumerate(SETTINGS.items()):
+        address = f"l{number}@{DOMAIN}"
+        content = expected.replace(TEAM, address)
+        await lists.create(address, **({name: value} if early else {}))
+        if not early:
+            await lists.update(address, **{name: value})
+        found = (await lists.get(address))[name]
+        if shown is None:
+            assert sorted(found) == sorted(value.split(",")), name
+        else:
+            assert found == shown, name
+        assert lists.control(file, address) == content, name
+        await lists.update(address, **{name: ""})
+        assert (await lists.get(address))[name] == cleared, name
+        left = lists.control(file, address)
+        assert left == (f"{address}\n" if name == "extra_addresses" else None), name
 
 
 WRONG = {
@@ -210,31 +216,28 @@ async def test_a_disabled_list_has_no_route(lists: Lists) -> None:
         assert (await lists.get())["accountStatus"] == word
 
 
-@pytest.mark.parametrize(
-    "policy,flag",
-    [
-        ("public", ""),
-        ("domain", ""),
-        ("subdomain", ""),
-        ("membersonly", "only_subscriber_can_post"),
-        ("moderatorsonly", "only_moderator_can_post"),
-    ],
-)
-async def test_a_policy_decides_the_flags(lists: Lists, policy: str, flag: str) -> None:
-    await lists.create(accessPolicy=policy)
-    for _ in range(2):
-        shown = await lists.get()
-        assert shown["accessPolicy"] == policy
-        assert {name for name in POSTERS if shown[name] == "yes"} == {flag} - {""}
-        for name in POSTERS:
-            assert (lists.control(BOOLEANS[name]) is not None) == (name == flag)
-        row = await lists.row()
-        assert row is not None
-        assert row["accesspolicy"] == policy
-        await lists.update(
-            accessPolicy="moderatorsonly" if policy != "moderatorsonly" else "public"
-        )
-        await lists.update(accessPolicy=policy)
+async def test_a_policy_decides_the_flags(lists: Lists) -> None:
+    flags = {
+        "public": "",
+        "domain": "",
+        "subdomain": "",
+        "membersonly": "only_subscriber_can_post",
+        "moderatorsonly": "only_moderator_can_post",
+    }
+    for policy, flag in flags.items():
+        address = f"{policy}@{DOMAIN}"
+        await lists.create(address, accessPolicy=policy)
+        for other in flags:
+            shown = await lists.get(address)
+            assert shown["accessPolicy"] == policy
+            assert {name for name in POSTERS if shown[name] == "yes"} == {flag} - {""}
+            for name in POSTERS:
+                assert (lists.control(BOOLEANS[name], address) is not None) == (name == flag)
+            row = await lists.row(address)
+            assert row is not None
+            assert row["accesspolicy"] == policy
+            await lists.update(address, accessPolicy=other)
+            await lists.update(address, accessPolicy=policy)
 
 
 @pytest.mark.stores("sqlite")
@@ -353,15 +356,29 @@ async def test_extra_addresses(lists: Lists) -> None:
         f"bob@{DOMAIN}",
         "bob@twin.test",
     ]
-    rows = await lists.store.rows(
-        "SELECT address, domain, dest_domain FROM forwardings WHERE forwarding = :a"
-        " AND is_alias = 1 ORDER BY address",
-        a=TEAM,
-    )
-    assert [tuple(row.values()) for row in rows] == [
-        ("crew@other.test", "other.test", DOMAIN),
-        ("crew@twin.test", DOMAIN, DOMAIN),
-    ]
+    assert (await lists.get())["extra_addresses"] == ["crew@twin.test", "crew@other.test"] or (
+        await lists.get()
+    )["extra_addresses"] == ["crew@other.test", "crew@twin.test"]
+    if lists.store.name == "openldap":
+        # Nothing rewrites domains there: the list carries its address in the alias domain itself.
+        assert [route[0] for route in await lists.routes()] == [
+            "crew@other.test",
+            "crew@twin.test",
+            TEAM,
+            "team@twin.test",
+        ]
+    else:
+        rows = await lists.store.rows(
+            "SELECT address, domain, dest_domain FROM forwardings WHERE forwarding = :a"
+            " AND is_alias = 1 ORDER BY address",
+            a=TEAM,
+        )
+        assert [tuple(row.values()) for row in rows] == [
+            ("crew@other.test", "other.test", DOMAIN),
+            ("crew@twin.test", DOMAIN, DOMAIN),
+        ]
+    listed = await lists.root.ok("GET", f"mls/{DOMAIN}")
+    assert listed[0]["extra_addresses"] == ["crew@other.test", "crew@twin.test"]
     refused = await lists.root.refused("PUT", f"ml/{TEAM}", extra_addresses="a@foreign.test")
     assert refused == (400, "INVALID_DOMAIN_NAME", ["extra_addresses"])
     # An extra address is in use for everybody else.
@@ -431,9 +448,11 @@ async def test_deletion(lists: Lists, keep: str | None) -> None:
     assert not lists.directory().exists()
     kept = list(lists.archive.glob(f"{DOMAIN}/team-*/team/control/listaddress"))
     assert len(kept) == (0 if keep == "no" else 1)
-    for table in ("maillists", "maillist_owners", "moderators"):
-        assert await lists.store.rows(f"SELECT address FROM {table}") == []
-    assert await lists.store.rows("SELECT * FROM forwardings WHERE forwarding = :a", a=TEAM) == []
+    assert (await lists.root.ok("GET", f"alias/all@{DOMAIN}"))["members"] == []
+    assert await lists.row() is None
+    assert await lists.routes() == []
+    for table, column in (("maillist_owners", "owner"), ("moderators", "moderator")):
+        assert await lists.people(table, column) == []
     assert (await lists.root.refused("DELETE", f"ml/{TEAM}"))[1] == "NO_SUCH_ACCOUNT"
     await lists.create()
     assert lists.subscribers() == []

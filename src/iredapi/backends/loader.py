@@ -243,6 +243,7 @@ class LdapWork:
         from iredapi.backends.ldap.admins import LdapAdmins
         from iredapi.backends.ldap.aliases import LdapAddresses, LdapAliases
         from iredapi.backends.ldap.domains import LdapDomains
+        from iredapi.backends.ldap.lists import LdapLists
         from iredapi.backends.ldap.users import LdapUsers
 
         session, connections = self._unit.session, self._unit.connections
@@ -253,6 +254,7 @@ class LdapWork:
             users=LdapUsers(session),
             admins=LdapAdmins(session),
             aliases=LdapAliases(session),
+            lists=LdapLists(session),
             addresses=LdapAddresses(session),
             writing=connections.writing,
             satellites=SqlSatellites(connections),
