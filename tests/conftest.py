@@ -244,7 +244,12 @@ class _Services:
 
     async def on(self, store: Store) -> Service:
         if store.name not in self._open:
-            self._open[store.name] = await self._stack.enter_async_context(serving(store))
+            spool = temporary_directory("spool")
+            self._stack.callback(remove_directory, spool)
+            # Nobody listens on port 1: mail stays in the queue.
+            given = {"mlmmj_spool": f"{spool}/mlmmj", "mlmmj_smtp_port": 1}
+            (spool / "mlmmj").mkdir(mode=0o700)
+            self._open[store.name] = await self._stack.enter_async_context(serving(store, **given))
         return self._open[store.name]
 
 

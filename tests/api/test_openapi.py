@@ -181,6 +181,7 @@ COMPANIONS = {
     "primarymx": {"is_backupmx": "yes"},
     "maxQuota": {"quotaUnit": "GB"},
     "quotaUnit": {"maxQuota": "20"},
+    "moderated": {"owner": "bob@example.com"},
     "query_dns_immediately": {"addDomains": "example.com"},
 }
 MAIL = "alice@example.com"
@@ -193,7 +194,7 @@ class History:
         self._service = service
         self._operation = operation
         self._creates = operation.method == "POST" and re.fullmatch(
-            r"/api/(domain|admin|user|alias)/{\w+}", operation.path
+            r"/api/(domain|admin|user|alias|ml)/{\w+}", operation.path
         )
         self._noun = operation.path.split("/")[2]
         if self._noun == "verify_password":
@@ -207,7 +208,7 @@ class History:
             if not (self._creates and self._noun == "domain"):
                 await root.ok("POST", "domain/example.com")
                 await root.ok("POST", "user/bob@example.com", password=PASSWORD)
-                if self._noun not in {"user", "alias", "aliases"}:
+                if self._noun not in {"user", "alias", "aliases", "ml"}:
                     await root.ok("POST", f"user/{MAIL}", password=PASSWORD)
             await root.ok("POST", "domain/elsewhere.org")
         await self.again()
@@ -217,8 +218,9 @@ class History:
         path = self._operation.example_path.removeprefix("/api/")
         if self._creates:
             await self.root.call("DELETE", path)
-        elif self._noun in {"user", "alias", "admin"}:
-            await self.root.call("DELETE", f"{self._noun}/alice.new@example.com")
+        elif self._noun in {"user", "alias", "admin", "ml"}:
+            if self._noun != "ml":
+                await self.root.call("DELETE", f"{self._noun}/alice.new@example.com")
             # An alias account has no password: the parameter is unknown there, and ignored.
             await self.root.call("POST", f"{self._noun}/{MAIL}", data={"password": PASSWORD})
         elif self._noun == "domain" and self._operation.method == "DELETE":
