@@ -162,7 +162,7 @@ async def test_lesson_51_what_is_not_quite_a_token(service: Service, root: Clien
     ]  # fmt: skip
     for value in wrong:
         for scheme in ("Bearer", "bearer", "BEARER"):
-            header = {"Authorization": f"{scheme} {value}".encode()}
+            header = [(b"Authorization", f"{scheme} {value}".encode())]
             response = await root.http.get("domains", headers=header)
             assert (response.status_code, response.json()["_msg"]) == INVALID, value
     for route in routes(service.app):

@@ -29,11 +29,12 @@ class NewToken(Params):
 
     def wish(self) -> Wish:
         """Return what is asked for."""
+        sent = self.changes()
         return Wish(
             label=self.label,
             read_only=self.read_only,
-            domains=None if self.domains is None else frozenset(self.domains),
-            networks=None if self.networks is None else frozenset(self.networks),
+            domains=frozenset(sent["domains"]) if "domains" in sent else None,
+            networks=frozenset(sent["networks"]) if "networks" in sent else None,
             days=self.days or 0,
         )
 
