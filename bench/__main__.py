@@ -257,7 +257,9 @@ async def on(kind: str, plan: Plan) -> None:
                         await found
                 except Failed as error:
                     print(f"  failed: {error}", flush=True)
-            show("memory", f"{idle / MIB:.0f} MiB", "", None, f"in the end {memory.now() / MIB:.0f}")
+            show(
+                "memory", f"{idle / MIB:.0f} MiB", "", None, f"in the end {memory.now() / MIB:.0f}"
+            )
         if kind == "postgresql":
             two_workers(plan, store)
         await store.close()

@@ -135,7 +135,9 @@ def transfer(address: str, request: Request, cookie: str = "") -> Transfer:
                 if not begin.partition(b"\r\n\r\n")[2]:
                     continue
                 first = time.perf_counter() - started
-            tail = (tail + buffer[:count])[-80:] if count < 80 else bytes(buffer[count - 80 : count])
+            tail = (
+                (tail + buffer[:count])[-80:] if count < 80 else bytes(buffer[count - 80 : count])
+            )
         total = time.perf_counter() - started
     if b" 200 " not in begin[:20] or b'"_success":true' not in begin + tail:
         raise Failed(f"{request.method} {request.path}: {bytes(begin[:300])!r} … {tail!r}")

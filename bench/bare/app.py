@@ -56,8 +56,7 @@ _QUEUE = (
     " FROM mailbox m LEFT JOIN used_quota q ON q.username = m.username WHERE m.domain = ?"
 )
 _SERVICES = {
-    name: tuple(f"enable{column}" for column in columns)
-    for name, columns in COLUMNS.items()
+    name: tuple(f"enable{column}" for column in columns) for name, columns in COLUMNS.items()
 }
 _ON = frozenset((1, "y"))
 _NOTHING = {
@@ -213,8 +212,7 @@ class Bare:
             (_WBLIST, (account.encode() if self._bytes else account,))
         )
         return [
-            row["email"] if isinstance(row["email"], str) else row["email"].decode()
-            for row in rows
+            row["email"] if isinstance(row["email"], str) else row["email"].decode() for row in rows
         ]
 
     async def _login(self, _: str, form: Mapping[str, str]) -> Answer:

@@ -32,7 +32,9 @@ from iredapi.routers import (
 )
 from iredapi.settings import Settings, load
 from iredapi.web import clients, docs, envelope
-from iredapi.web.middleware import API, Door, PathNormaliser, RequestContext
+from iredapi.web.calls import API
+from iredapi.web.middleware import Door, PathNormaliser, RequestContext
+from iredapi.web.switchboard import Switchboard
 
 _DESCRIPTION = """\
 Provision mail domains, admins, users and aliases on an iRedMail server, and decide what Amavisd and
@@ -64,6 +66,9 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
             app.state.office = own
             yield
 
+    policies = (spam, throttles, wblists, greylists)
+    accounts = (domains, admins, users, aliases, maillists)
+    routers = [module.router for module in (logins, tokens, *accounts, *policies, exports)]
     app = FastAPI(
         title="iredapi",
         version=__version__,
@@ -82,14 +87,17 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
                 always_200=settings.always_200,
                 proxies=clients.networks(settings.trusted_proxies),
             ),
+            Middleware(
+                Switchboard,
+                operations=[item for router in routers for item in router.operations],
+                always_200=settings.always_200,
+            ),
         ],
     )
     if office is not None:
         app.state.office = office
-    policies = (spam, throttles, wblists, greylists)
-    accounts = (domains, admins, users, aliases, maillists)
-    for module in (logins, tokens, *accounts, *policies, exports):
-        app.include_router(module.router, prefix=API)
+    for router in routers:
+        app.include_router(router, prefix=API)
     _handle_errors(app, always_200=settings.always_200)
     docs.mount(app)
     return app
