@@ -208,6 +208,7 @@ class Bare:
         )
 
     async def _read_wblist(self, account: str, _: Mapping[str, str]) -> Answer:
+        account = f"@{account}"
         (rows,) = await self._amavisd.rows(
             (_WBLIST, (account.encode() if self._bytes else account,))
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -64,6 +65,9 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
         configure(settings.log_level)
         async with Office.open(settings) as own:
             app.state.office = own
+            # What is there now stays: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
             yield
 
     policies = (spam, throttles, wblists, greylists)
