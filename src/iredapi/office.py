@@ -21,9 +21,10 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi import opening
 from iredapi.audit import Event
+from iredapi.auditing import Auditor
 from iredapi.backends.dns import SenderDns
 from iredapi.backends.loader import Storage, Work, make_databases, make_storage
-from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
+from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel, entry
 from iredapi.backends.protocols import Later
 from iredapi.backends.sql.engine import Databases
 from iredapi.backends.sql.errors import translated
@@ -82,6 +83,7 @@ class Office:
         )
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
+        self._auditor = Auditor(databases)
         self.sessions = Remembered[Principal]()
         """Who is behind a session id."""
         self._panel = Remembered[PanelSettings]()
@@ -225,17 +227,7 @@ class Office:
                 account=event.username,
                 message=event.message,
             )
-        if not events or not self.databases.has("iredadmin"):
-            return
-        try:
-            connections = await self.databases.open(writing=True)
-            try:
-                await SqlPanel(connections).write(actor, events)
-                await connections.commit()
-            finally:
-                await connections.close()
-        except (ApiError, DBAPIError, OSError) as error:
-            _log.error("audit_failed", reason=type(error).__name__)
+        await self._auditor.append([entry(actor, event) for event in events])
 
     # -- the panel's settings ----------------------------------------------------------------------
 

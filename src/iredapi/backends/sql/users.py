@@ -249,8 +249,10 @@ class SqlUsers(Store):
         await self.delete(t.domain_admins, t.domain_admins.c.username == user.mail)
         blank = User(user.mail, active=user.active)
         await self._save_sides(blank, user)
+        if not (wanted := sorted(groups)):
+            return
         a = t.alias.c
-        lists = await self.rows(select(a.address, a.active).where(a.address.in_(sorted(groups))))
+        lists = await self.rows(select(a.address, a.active).where(a.address.in_(wanted)))
         await self.insert_missing(
             t.forwardings,
             [
