@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTEST_ARGS ?=
 RUN_ARGS ?=
 BENCH_ARGS ?=
+QUICK ?=
+FULL ?=
 
 .PHONY: help
 help: ## Say what there is
@@ -28,9 +30,10 @@ check: ## Linter, formatting, types, import layers
 	.venv/bin/lint-imports
 
 .PHONY: bench
-bench: ## The service's speed as a share of a bare program's (BENCH_ARGS="--users 1000")
+bench: ## The service's speed as a share of a bare program's (QUICK=1, FULL=1; BENCH_ARGS=postgresql)
 	@scripts/bootstrap dev
-	.venv/bin/python -m bench $(BENCH_ARGS)
+	@scripts/install-test-servers
+	QUICK=$(QUICK) FULL=$(FULL) .venv/bin/python -m bench $(BENCH_ARGS)
 
 .PHONY: openapi
 openapi: ## Print the OpenAPI description to openapi.json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,7 +34,9 @@ from iredapi.routers import (
 )
 from iredapi.settings import Settings, load
 from iredapi.web import clients, docs, envelope
-from iredapi.web.middleware import API, Door, PathNormaliser, RequestContext
+from iredapi.web.calls import API
+from iredapi.web.middleware import Door, PathNormaliser, RequestContext
+from iredapi.web.switchboard import Switchboard
 
 _DESCRIPTION = """\
 Provision mail domains, admins, users, aliases and mailing lists on an iRedMail server, and decide
@@ -63,8 +66,14 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
         configure(settings.log_level)
         async with Office.open(settings) as own:
             app.state.office = own
+            # What is there now stays: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
             yield
 
+    policies = (spam, throttles, wblists, greylists)
+    accounts = (domains, admins, users, aliases, lists, maillists)
+    routers = [module.router for module in (logins, tokens, *accounts, *policies, exports)]
     app = FastAPI(
         title="iredapi",
         version=__version__,
@@ -83,14 +92,17 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
                 always_200=settings.always_200,
                 proxies=clients.networks(settings.trusted_proxies),
             ),
+            Middleware(
+                Switchboard,
+                operations=[item for router in routers for item in router.operations],
+                always_200=settings.always_200,
+            ),
         ],
     )
     if office is not None:
         app.state.office = office
-    policies = (spam, throttles, wblists, greylists)
-    accounts = (domains, admins, users, aliases, lists, maillists)
-    for module in (logins, tokens, *accounts, *policies, exports):
-        app.include_router(module.router, prefix=API)
+    for router in routers:
+        app.include_router(router, prefix=API)
     _handle_errors(app, always_200=settings.always_200)
     docs.mount(app)
     return app

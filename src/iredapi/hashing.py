@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -15,6 +17,17 @@ from iredapi.domain.passwords import DEFAULT_BCRYPT_COST, Scheme
 from iredapi.errors import Overloaded
 
 Result = TypeVar("Result")
+
+
+NICENESS = 10
+"""Hashing stands back behind everything else: a crowd at the login slows nobody down."""
+
+
+def _stand_back() -> None:
+    # On Linux each thread has a priority of its own; elsewhere this would be the whole process.
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 class PasswordHasher:
@@ -39,7 +52,9 @@ class PasswordHasher:
         self._taken = 0
         self._closed = False
         self._lock = threading.Lock()  # places are also given back by the worker threads
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="passwords")
+        self._threads = ThreadPoolExecutor(
+            workers, thread_name_prefix="passwords", initializer=_stand_back
+        )
 
     async def hash(self, plain: str) -> str:
         """A new hash of the configured scheme; ``ValueError`` as ``passwords.hash_password``."""

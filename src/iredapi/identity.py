@@ -99,8 +99,12 @@ async def session_actor(office: Office, session_id: str, client: str) -> Actor |
     """Return who a session belongs to, as the account is now.
 
     A session ends with a changed password, with disabling, and with demotion: whoever did it,
-    through whatever program, the account itself is read again.
+    through whatever program, the account itself is read again, after a second at the latest.
     """
+    known = office.sessions.get(session_id)
+    if known is not None:
+        return actor_of(known, client)
+    now = office.sessions.now
     session = await office.state.sessions.load(session_id)
     if session is None:
         return None
@@ -112,12 +116,16 @@ async def session_actor(office: Office, session_id: str, client: str) -> Actor |
     ):
         await office.state.sessions.end(session_id)
         return None
+    office.sessions.put(session_id, principal, now)
     return actor_of(principal, client)
 
 
 async def logout(office: Office, session_id: str) -> None:
     """End a session."""
-    await office.state.sessions.end(session_id)
+    try:
+        await office.state.sessions.end(session_id)
+    finally:
+        office.sessions.forget(lambda key, _: key == session_id)
 
 
 async def verify(office: Office, actor: Actor, mail: str, plain: str, *, of_admin: bool) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 
+import orjson
 import structlog
 
 _SECRET = ("password", "token", "secret", "cookie", "authorization", "hash")
@@ -14,9 +16,18 @@ _SECRET = ("password", "token", "secret", "cookie", "authorization", "hash")
 
 def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     for key in event:
-        if any(word in key.lower() for word in _SECRET):
+        if _is_secret(key):
             event[key] = "***"
     return event
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in _SECRET)
+
+
+def _render(event: Any, **options: Any) -> str:
+    return orjson.dumps(event, option=orjson.OPT_NON_STR_KEYS, **options).decode()
 
 
 def configure(level: str) -> None:
@@ -29,7 +40,7 @@ def configure(level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _mask,
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(serializer=_render),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -22,20 +21,22 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi import opening
 from iredapi.audit import Event
+from iredapi.auditing import Auditor
 from iredapi.backends.dns import SenderDns
 from iredapi.backends.loader import Storage, Work, make_databases, make_list_server, make_storage
-from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
+from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel, entry
 from iredapi.backends.protocols import Later
 from iredapi.backends.sql.engine import Databases
 from iredapi.backends.sql.errors import translated
 from iredapi.domain import addresses
-from iredapi.domain.actors import SYSTEM, Actor
+from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.passwords import PasswordPolicy
-from iredapi.errors import ApiError, Conflict, ServerDown, problem
+from iredapi.errors import Conflict, ServerDown, problem
 from iredapi.gates import Gates
 from iredapi.hashing import PasswordHasher
 from iredapi.operations import admins
 from iredapi.operations.passwords import Passwords
+from iredapi.remembered import Remembered
 from iredapi.rules import password_policy, rules
 from iredapi.settings import Settings
 from iredapi.state.connections import StateUnavailable
@@ -47,8 +48,7 @@ Result = TypeVar("Result")
 Operation = Callable[Concatenate[Unit, Params], Awaitable[Result]]
 
 TRIES = 8
-PANEL_SECONDS = 1.0
-"""How long the panel's settings are believed before they are read again."""
+_EVERYBODY = NetworkList()
 _log = structlog.get_logger(__name__)
 
 
@@ -84,8 +84,11 @@ class Office:
         self.list_server = make_list_server(settings)
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
-        self._panel: tuple[float, PanelSettings] | None = None
-        self._allowed = settings.networks("allowed_networks")
+        self._auditor = Auditor(databases)
+        self.sessions = Remembered[Principal]()
+        """Who is behind a session id."""
+        self._panel = Remembered[PanelSettings]()
+        self._ours = NetworkList(settings.networks("allowed_networks"))
 
     @classmethod
     @asynccontextmanager
@@ -128,7 +131,7 @@ class Office:
                 if not self.storage.is_transient(error) or attempt == TRIES - 1:
                     raise self.storage.translated(error) from error
             finally:
-                await _finish(work.close())
+                await work.close()
             await asyncio.sleep(_backoff(attempt))
         raise AssertionError("unreachable")
 
@@ -175,7 +178,10 @@ class Office:
         )
 
     async def _commit(self, work: Work, unit: Unit) -> None:
-        await work.commit()
+        try:
+            await work.commit()
+        finally:
+            self._changed(unit.concerns)
         # SQLite's next writer may be this very log.
         await work.close()
         await self.audit(unit.actor, unit.events)
@@ -193,6 +199,15 @@ class Office:
                 await self.state.tokens.end_domain(domain)
         except StateUnavailable as error:
             _log.error("access_not_ended", reason=str(error))
+        finally:
+            self.sessions.forget()
+
+    def _changed(self, concerns: str) -> None:
+        """Forget the rights that a change may have touched."""
+        if concerns:
+            self.sessions.forget(lambda _, principal: principal.username == concerns)
+        else:
+            self.sessions.forget()
 
     def _unsure(self, error: Exception) -> Exception:
         found = self.storage.translated(error)
@@ -215,32 +230,25 @@ class Office:
                 account=event.username,
                 message=event.message,
             )
-        if not events or not self.databases.has("iredadmin"):
-            return
-        try:
-            connections = await self.databases.open(writing=True)
-            try:
-                await SqlPanel(connections).write(actor, events)
-                await connections.commit()
-            finally:
-                await connections.close()
-        except (ApiError, DBAPIError, OSError) as error:
-            _log.error("audit_failed", reason=type(error).__name__)
+        await self._auditor.append([entry(actor, event) for event in events])
 
     # -- the panel's settings ----------------------------------------------------------------------
 
     async def panel(self) -> PanelSettings:
         """Return the panel's settings, at most a second old."""
-        if self._panel is None or time.monotonic() - self._panel[0] > PANEL_SECONDS:
-            connections = await self.databases.open(writing=False)
-            try:
-                found = await SqlPanel(connections).settings()
-            except DBAPIError as error:
-                raise translated(error) from error
-            finally:
-                await _finish(connections.close())
-            self._panel = (time.monotonic(), found)
-        return self._panel[1]
+        found = self._panel.get("")
+        if found is not None:
+            return found
+        now = self._panel.now
+        connections = await self.databases.open(writing=False)
+        try:
+            found = await SqlPanel(connections).settings()
+        except DBAPIError as error:
+            raise translated(error) from error
+        finally:
+            await _finish(connections.close())
+        self._panel.put("", found, now)
+        return found
 
     async def _current_rules(self) -> Rules:
         policy = await self._policy()
@@ -252,14 +260,14 @@ class Office:
         return replace(self._rules, domains=domains)
 
     def forget_cached(self) -> None:
-        """Read the panel's settings anew at the next request."""
-        self._panel = None
+        """Read everything anew at the next request."""
+        self._panel.forget()
+        self.sessions.forget()
 
     async def admits(self, client: str) -> bool:
         """Tell whether the API is open to a client address; both lists must admit it."""
-        ours = NetworkList(self._allowed)
-        theirs = (await self.panel()).lists.get("restful_api_clients", NetworkList())
-        return admitted(client, ours) and admitted(client, theirs)
+        theirs = (await self.panel()).lists.get("restful_api_clients", _EVERYBODY)
+        return admitted(client, self._ours) and admitted(client, theirs)
 
     async def passwords(self) -> Passwords:
         """Return the policy for new passwords, as the panel's settings have it now."""

@@ -86,6 +86,8 @@ class Unit:
     features: frozenset[Feature] = frozenset()
     writing: bool = False
     """Whether the unit is to be committed; who writes holds what must not go away meanwhile."""
+    concerns: str = ""
+    """The only account whose rights the change may touch; empty: it may touch anybody's."""
     events: list[Event] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     endings: Endings = field(default_factory=Endings)

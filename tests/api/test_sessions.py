@@ -211,18 +211,28 @@ async def test_parallel_requests_on_one_session(service: Service, root: Client) 
 
 
 class Clock:
-    """Time that passes when told to."""
+    """Time that passes when told to; what was remembered for a second is forgotten then."""
 
-    def __init__(self) -> None:
-        self.now = time.time()
+    def __init__(self, service: Service) -> None:
+        self._now = time.time()
+        self._service = service
+
+    @property
+    def now(self) -> float:
+        return self._now
+
+    @now.setter
+    def now(self, value: float) -> None:
+        self._now = value
+        self._service.office.forget_cached()
 
     def __call__(self) -> float:
-        return self.now
+        return self._now
 
 
 @pytest.fixture
 def clock(service: Service, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
+    found = Clock(service)
     monkeypatch.setattr(service.office.state.sessions, "_clock", found)
     monkeypatch.setattr(service.office.state.attempts, "_clock", found)
     return found
@@ -251,7 +261,7 @@ async def test_ends_are_settings(
     store: Store, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(store, session_idle=60, session_absolute=100) as service:
-        clock = Clock()
+        clock = Clock(service)
         monkeypatch.setattr(service.office.state.sessions, "_clock", clock)
         client = await service.client().login()
         clock.now += 59

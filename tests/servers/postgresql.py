@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +58,9 @@ SETTINGS = {
     "log_min_messages": "warning",
 }
 
+# What a benchmark measures with: a server as Debian installs it.
+DURABLE = {"listen_addresses": "127.0.0.1", "max_connections": "200", "max_wal_size": "2GB"}
+
 EMPTY = f"""
 DO $$
 DECLARE t record;
@@ -108,7 +112,8 @@ class _PostgresqlResetter(Resetter):
 class PostgresqlServer:
     """Starts at construction; ``await create_store(suffix)`` gives a set of databases."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] = SETTINGS) -> None:
+        self._settings = settings
         self._daemon: Daemon | None = None
         self._directory: Path | None = None
         self._created: list[str] = []
@@ -145,7 +150,7 @@ class PostgresqlServer:
             raise ServerError(f"initdb: {made.stdout}{made.stderr}")
         for attempt in range(3):
             port = free_port()
-            options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+            options = [f"-c{name}={value}" for name, value in self._settings.items()]
             sockets = f"-cunix_socket_directories={directory}"
             try:
                 self._daemon = Daemon.start(

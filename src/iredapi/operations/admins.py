@@ -19,7 +19,9 @@ def visible(profile: Profile, hidden: frozenset[str], actor: Actor) -> Profile:
     """Leave hidden fields out; hashes are never shown to a normal admin, whatever the setting."""
     if not actor.is_global:
         hidden |= {"password", "userPassword"}
-    return {key: value for key, value in profile.items() if key not in hidden}
+    for key in hidden:
+        profile.pop(key, None)
+    return profile
 
 
 async def profile(unit: Unit, mail: str) -> Profile:

@@ -69,6 +69,7 @@ async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     """Create a user; ``password`` is the hash."""
     if not password:
         raise problem("password", "REQUIRED", "Send password or password_hash.")
+    unit.concerns = mail
     users.permit_new(unit.actor, changes)
     domain = await accounts.hosted(unit, domain_of(mail), lock=True)
     await accounts.free(unit, mail, domain)
@@ -132,6 +133,7 @@ def _outlive_timestamp(location: maildirs.Location) -> None:
 
 async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
     """Change what was sent; ``password`` is the new hash, or empty."""
+    unit.concerns = mail
     lock = bool(_NEEDS_DOMAIN & changes.keys())
     domain = await accounts.hosted(unit, domain_of(mail), lock=lock, share=True)
     before = await unit.users.claim(mail)

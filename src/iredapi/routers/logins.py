@@ -45,7 +45,7 @@ async def login(call: Call[Login]) -> Response:
 
 @router.operation("POST", "/logout", Action.LOGOUT, NoParams)
 async def logout(call: Call[NoParams]) -> Response:
-    """End the session, on every replica at once."""
+    """End the session: at once, on other replicas within a second."""
     session_id = call.request.scope.get("iredapi.session")
     if session_id:
         await identity.logout(call.office, session_id)

@@ -139,6 +139,7 @@ async def end_other_sessions(call: Call[NoParams]) -> Response:
     """End all own login sessions but that of this request."""
     current = str(call.request.scope["iredapi.session"])
     await call.office.state.sessions.end_named(call.actor.username, "", but=current)
+    call.office.sessions.forget()
     return envelope.success()
 
 

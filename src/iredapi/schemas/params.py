@@ -86,8 +86,18 @@ class Params(BaseModel):
         return " ".join(sentences)
 
     @classmethod
+    def blank(cls) -> Self:
+        """Make the form of a call that sends nothing. Raises InvalidParameters."""
+        try:
+            return cls.model_validate({})
+        except ValidationError as error:
+            raise InvalidParameters(*(_problem(item) for item in error.errors())) from None
+
+    @classmethod
     def read(cls, raw: Raw) -> Self:
         """Make a form of what arrived. Raises InvalidParameters that names every wrong one."""
+        if not raw:
+            return cls.blank()
         sent = dict(raw)
         for old, new in cls.legacy.items():
             if old in sent and new not in sent:
@@ -129,6 +139,14 @@ class Params(BaseModel):
 
 class NoParams(Params):
     """An operation without parameters."""
+
+    @classmethod
+    def blank(cls) -> Self:
+        """Make the form; nothing in it can differ."""
+        return _nothing  # type: ignore[return-value]
+
+
+_nothing = NoParams.model_construct()
 
 
 def _quoted(names: list[str]) -> str:

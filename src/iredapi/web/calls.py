@@ -29,6 +29,7 @@ from iredapi.schemas.params import Params
 from iredapi.state.connections import StateUnavailable
 from iredapi.unit import Unit
 from iredapi.web import bodies, envelope, openapi
+from iredapi.web.switchboard import Operation
 
 Form = TypeVar("Form", bound=Params)
 Arguments = ParamSpec("Arguments")
@@ -141,6 +142,8 @@ class Call(Generic[Form]):
         ]
 
 
+API = "/api"
+"""Where operations are, whatever the prefixes are."""
 Words = Mapping[str, type[StrEnum]]
 Handler = Callable[[Call[Form]], Awaitable[Response]]
 
@@ -172,6 +175,10 @@ def _target(request: Request, *, strict: bool) -> Target:
 
 class Router(APIRouter):
     """Routes that each name an action and a form."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.operations: list[Operation] = []
 
     def operation(
         self,
@@ -215,6 +222,7 @@ class Router(APIRouter):
             endpoint.__signature__ = inspect.signature(_blank)  # type: ignore[attr-defined]
             endpoint.iredapi_action = action  # type: ignore[attr-defined]
             for method in [methods] if isinstance(methods, str) else methods:
+                self.operations.append(Operation(method, API + path, endpoint))
                 self.add_api_route(
                     path,
                     endpoint,

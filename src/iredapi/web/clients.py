@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -11,6 +12,7 @@ from iredapi.settings import Network
 Address = IPv4Address | IPv6Address
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Address | None:
     """Read an address; IPv4 in IPv6 clothes is IPv4, ports, brackets and zones are dropped."""
     text = text.strip().strip('"')

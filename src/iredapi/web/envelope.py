@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -20,8 +21,8 @@ from starlette.responses import Response, StreamingResponse
 from iredapi.errors import ApiError
 
 JSON: Final = "application/json"
-PAGE: Final = 1000
-"""Items of a streamed list that are in memory at a time."""
+PAGE: Final = 500
+"""Items of a streamed list that are read at a time; two pages are in memory."""
 
 
 def success(
@@ -112,11 +113,17 @@ async def _stream(
     opening = b'{"_data":'
     lead = b"["
     yield opening
+    following: asyncio.Future[list[Any]] | None = None
     try:
         while page:
+            # The database looks for the next page while this one is encoded and sent.
+            following = None
+            if len(page) == PAGE:
+                following = asyncio.ensure_future(fetch(key(page[-1]), PAGE))
+                await asyncio.sleep(0)  # it begins now
             yield lead + orjson.dumps(page)[1:-1]
             lead = b","
-            page = await fetch(key(page[-1]), PAGE) if len(page) == PAGE else []
+            page = await following if following else []
     except Exception as error:
         code = error.code if isinstance(error, ApiError) else "SERVER_ERROR"
         yield b'],"_msg":' + orjson.dumps(code) + b',"_request_id":' + orjson.dumps(request_id)
@@ -125,6 +132,10 @@ async def _stream(
             raise
     else:
         yield b'],"_success":true}'
+    finally:
+        if following is not None and not following.done():
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
 
 def with_list(

@@ -18,8 +18,8 @@ from iredapi.errors import PermissionDenied as Denied
 from iredapi.office import Office
 from iredapi.state.connections import StateUnavailable
 from iredapi.web import clients, envelope
+from iredapi.web.calls import API
 
-API = "/api"
 _ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _SLASHES = re.compile(r"/{2,}")
 _log = structlog.get_logger("iredapi.request")

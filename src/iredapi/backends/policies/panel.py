@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
 
 import structlog
 from sqlalchemy import insert, select
@@ -26,6 +27,8 @@ _SWITCHES = (
 )
 _NUMBERS = ("min_passwd_length", "max_passwd_length")
 _MARK = "[API] "
+Entry = Mapping[str, Any]
+"""A row of the panel's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +98,25 @@ class SqlPanel:
 
     async def write(self, actor: Actor, events: Sequence[Event]) -> None:
         """Append events to the log, marked as the API's."""
-        if not events or not self._connections.databases.has("iredadmin"):
+        await self.append([entry(actor, event) for event in events])
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        """Append entries to the log."""
+        if not entries or not self._connections.databases.has("iredadmin"):
             return
         connection = await self._connections.get("iredadmin")
-        await connection.execute(
-            insert(t.log),
-            [
-                {
-                    "timestamp": now(),
-                    "admin": actor.username[:255],
-                    "ip": actor.client[:40],
-                    "domain": event.domain[:255],
-                    "username": event.username[:255],
-                    "event": event.kind.value,
-                    "loglevel": event.level,
-                    "msg": _MARK + event.message,
-                }
-                for event in events
-            ],
-        )
+        await connection.execute(insert(t.log), [dict(item) for item in entries])
+
+
+def entry(actor: Actor, event: Event) -> Entry:
+    """Make a row of the log."""
+    return {
+        "timestamp": now(),
+        "admin": actor.username[:255],
+        "ip": actor.client[:40],
+        "domain": event.domain[:255],
+        "username": event.username[:255],
+        "event": event.kind.value,
+        "loglevel": event.level,
+        "msg": _MARK + event.message,
+    }

@@ -35,8 +35,8 @@ class SqlAdmins(Store):
     """See ``protocols.Admins``."""
 
     async def principal(self, username: str) -> Principal | None:
-        statement = self.schema.statement("admins.principal", _principal)
-        return _read_principal(username, await self.rows(statement, username=username))
+        rows = await self.plain("admins.principal", _principal, username=username)
+        return _read_principal(username, rows)
 
     async def any_in(self, domains: Collection[str]) -> bool:
         a = t.admin.c

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from iredapi.backends.sql.dialect import is_unavailable
+from iredapi.backends.sql.readers import Lease, Plain, Readers
 from iredapi.backends.sql.schema import Schema
 from iredapi.errors import NotSupported, ServerDown
 
@@ -103,6 +104,8 @@ class Database:
                 isolation_level="READ COMMITTED",
                 **(options | {"pool_size": max(pool.size // 2, 1)}),
             )
+        size = pool.size if self.sqlite else pool.size - pool.size // 2
+        self._readers = Readers(self._reader, size, pool.timeout)
         self.dialect = self._writer.dialect.name
         self._schema: Schema | None = None
         self._detecting = asyncio.Lock()
@@ -124,28 +127,46 @@ class Database:
         if self._schema is None:
             async with self._detecting:
                 if self._schema is None:
-                    connection = await self.connect(writing=False)
+                    lease = await self.lease()
                     try:
-                        self._schema = await Schema.detect(connection, self.metadata)
+                        self._schema = await Schema.detect(lease.connection, self.metadata)
                     finally:
-                        await connection.close()
+                        await self.give(lease)
         return self._schema
 
-    async def connect(self, *, writing: bool) -> AsyncConnection:
-        """Return a connection; a writing one is in a transaction. Raises ServerDown."""
-        engine = self._writer if writing else self._reader
+    async def connect(self, *, writing: bool = True) -> AsyncConnection:
+        """Return a connection of one's own: in a transaction, or for long reads in autocommit.
+
+        Raises ServerDown.
+        """
         try:
-            connection = await engine.connect()
-            if writing:
-                await connection.begin()
+            if not writing:
+                return await self._reader.connect()
+            connection = await self._writer.connect()
+            await connection.begin()
         except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
-            if is_unavailable(error) or isinstance(error, TimeoutError):
-                raise ServerDown(detail=f"The database {self.name} is away.") from error
-            raise
+            raise self._away(error) from error
         return connection
+
+    async def lease(self) -> Lease:
+        """Return a connection in autocommit, for reading. Raises ServerDown."""
+        try:
+            return await self._readers.take()
+        except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
+            raise self._away(error) from error
+
+    async def give(self, lease: Lease) -> None:
+        """Take a connection for reading back."""
+        await self._readers.give(lease)
+
+    def _away(self, error: Exception) -> Exception:
+        if is_unavailable(error) or isinstance(error, TimeoutError):
+            return ServerDown(detail=f"The database {self.name} is away.")
+        return error
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._readers.close()
         await self._reader.dispose()
         await self._writer.dispose()
 
@@ -190,19 +211,41 @@ class Databases:
 class Connections:
     """One request's connections, at most one to each database."""
 
+    __slots__ = ("_leases", "_open", "_queue", "databases", "writing")
+
     def __init__(self, databases: Databases, *, writing: bool, queue: asyncio.Lock | None) -> None:
         self.databases = databases
         self.writing = writing
         self._queue = queue
         self._open: dict[str, AsyncConnection] = {}
+        self._leases: dict[str, Lease] = {}
 
     async def get(self, name: str) -> AsyncConnection:
         """Return the connection to a database, opened now if it was not."""
+        if not self.writing:
+            return (await self._lease(name)).connection
         connection = self._open.get(name)
         if connection is None:
-            connection = await self.databases[name].connect(writing=self.writing)
+            connection = await self.databases[name].connect()
             self._open[name] = connection
         return connection
+
+    async def _lease(self, name: str) -> Lease:
+        lease = self._leases.get(name)
+        if lease is None:
+            lease = self._leases[name] = await self.databases[name].lease()
+        return lease
+
+    async def read(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any] | None:
+        """Run a statement past SQLAlchemy; None: it has to be run in the ordinary way."""
+        if self.writing:
+            return None
+        lease = await self._lease(name)
+        found = await lease.fetch(plain, values)
+        if found is None:
+            del self._leases[name]
+            await self.databases[name].give(lease)
+        return found
 
     async def commit(self) -> None:
         """Commit satellites first, accounts last: a broken request can be sent again."""
@@ -213,6 +256,9 @@ class Connections:
     async def close(self) -> None:
         """Roll back what was not committed and give the connections back."""
         try:
+            while self._leases:
+                name, lease = self._leases.popitem()
+                await self.databases[name].give(lease)
             for connection in self._open.values():
                 # A connection that broke cannot be rolled back; closing it discards it.
                 with suppress(SQLAlchemyError, OSError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.dialect import MYSQL, insert_ignore
 from iredapi.backends.sql.engine import Connections
+from iredapi.backends.sql.readers import Plain
 from iredapi.backends.sql.schema import Schema
 
 _NULLABLE = frozenset({"allow_nets"})
@@ -43,16 +44,17 @@ def now() -> datetime:
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row as answers show it: times as text without fractions, NULL text as empty."""
-    answer: dict[str, Any] = {}
+    answer = dict(row)
     for key, value in row.items():
+        kind = type(value)
+        if kind is str or kind is int:
+            continue
         if isinstance(value, datetime):
-            answer[key] = value.strftime("%Y-%m-%d %H:%M:%S")
+            answer[key] = value.isoformat(" ", "seconds")
         elif isinstance(value, date):
             answer[key] = value.isoformat()
         elif value is None and key not in _NULLABLE:
             answer[key] = ""
-        else:
-            answer[key] = value
     return answer
 
 
@@ -146,7 +148,32 @@ class Store:
     ) -> Sequence[Mapping[str, Any]]:
         """Run a read and return its rows by column name."""
         result = await (await self.connection()).execute(statement, values)
-        return [{str(key): row[key] for key in row} for row in result.mappings()]
+        keys = [str(key) for key in result.keys()]  # noqa: SIM118 (a Result is no dict)
+        return [dict(zip(keys, row, strict=True)) for row in result]
+
+    async def plain(
+        self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
+    ) -> list[dict[str, Any]]:
+        """Run a read that is built once, past SQLAlchemy where that is possible.
+
+        Its values are bound parameters, but for constants.
+        """
+        columns, found = await self.table(key, build, **values)
+        return [dict(zip(columns, row, strict=True)) for row in found]
+
+    async def table(
+        self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
+    ) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """Run a read as ``plain`` does; returns the names of the columns, and rows in order."""
+        plain = self.schema.statement(("plain", key), lambda: self._compiled(build()))
+        found: Sequence[Any] | None = await self._connections.read("vmail", plain, values)
+        if found is None:
+            statement = self.schema.statement(key, build)
+            found = (await (await self.connection()).execute(statement, values)).all()
+        return plain.columns, found
+
+    def _compiled(self, statement: Select[Any] | CompoundSelect[Any]) -> Plain:
+        return Plain.of(statement, self._connections.databases["vmail"].engines[0].dialect)
 
     async def column(self, statement: Select[Any] | CompoundSelect[Any]) -> list[str]:
         """Run a read and return its first column."""

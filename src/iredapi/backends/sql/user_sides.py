@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, String, Table, bindparam, func
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    String,
+    Table,
+    and_,
+    bindparam,
+    select,
+    true,
+)
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import domain_of
@@ -19,25 +29,6 @@ def side_values(mails: Collection[str] | None = None) -> CompoundSelect[Any]:
     None stands for one user, the parameter ``:mail``.
     """
     first, *others = _of_record(mails)
-    return first.union_all(*others)
-
-
-def profile_values(schema: Schema, quota_table: Table) -> CompoundSelect[Any]:
-    """Select everything about a user (``:mail``) that is not in its row, as one UNION."""
-    mail = _mail()
-    r, q, seen = t.sender_relayhost.c, quota_table.c, t.last_login.c
-    first, *others = _of_record(None)
-    others += [
-        side("relay", r.account, r.relayhost, r.account == mail),
-        side("bytes", q.username, q.username, q.username == mail, number=q.bytes),
-        side("messages", q.username, q.username, q.username == mail, number=q.messages),
-    ]
-    if schema.has(t.last_login):
-        others += [
-            side(name, seen.username, seen.username, seen.username == mail,
-                 number=func.coalesce(seen[name], 0))
-            for name in ("imap", "pop3", "lda")
-        ]  # fmt: skip
     return first.union_all(*others)
 
 
@@ -65,3 +56,49 @@ def _of_record(mails: Collection[str] | None) -> list[Select[Any]]:
 def _alive(columns: Any) -> tuple[ColumnElement[bool], ...]:
     """Select BCC rows that Postfix would find: active, and with the user's domain."""
     return (columns.active == 1, columns.domain == domain_of(columns.username))
+
+
+def profile(schema: Schema, quota_table: Table) -> Select[Any]:
+    """Select all of a user (``:mail``) at once: its row, with a row for each side value.
+
+    MariaDB's comparisons are wider than equality, so each table's own name of the user is selected.
+    """
+    mail = _mail()
+    m, q, r, seen = t.mailbox.c, quota_table.c, t.sender_relayhost.c, t.last_login.c
+    sender, recipient = t.sender_bcc_user.c, t.recipient_bcc_user.c
+    f, d = t.forwardings.c, t.domain_admins.c
+    many = (
+        side("forwarding", f.address, f.forwarding, f.address == mail, f.is_forwarding == 1)
+        .union_all(
+            side("alias", f.forwarding, f.address, f.forwarding == mail, f.is_alias == 1),
+            side("managed", d.username, d.domain, d.username == mail, d.active == 1),
+        )
+        .subquery("many")
+    )
+    columns: list[ColumnElement[Any]] = [
+        q.username.label("quota_of"),
+        q.bytes,
+        q.messages,
+        r.account.label("relay_of"),
+        r.relayhost,
+        sender.username.label("sender_of"),
+        sender.bcc_address.label("sender_bcc"),
+        recipient.username.label("recipient_of"),
+        recipient.bcc_address.label("recipient_bcc"),
+        many.c.kind,
+        many.c.owner,
+        many.c.text,
+    ]
+    joined: Any = (
+        t.mailbox.outerjoin(quota_table, q.username == mail)
+        .outerjoin(t.sender_relayhost, r.account == mail)
+        .outerjoin(t.sender_bcc_user, and_(sender.username == mail, *_alive(sender)))
+        .outerjoin(t.recipient_bcc_user, and_(recipient.username == mail, *_alive(recipient)))
+        .outerjoin(many, true())
+    )
+    if schema.has(t.last_login):
+        joined = joined.outerjoin(t.last_login, seen.username == mail)
+        columns += [seen.username.label("seen_by"), seen.imap, seen.pop3, seen.lda]
+    return (
+        select(*schema.columns(t.mailbox), *columns).select_from(joined).where(m.username == mail)
+    )

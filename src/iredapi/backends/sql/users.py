@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, or_, select
+from sqlalchemy import Integer, Select, bindparam, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal
@@ -14,7 +15,7 @@ from iredapi.backends.sql import activity, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.store import Sides, Store, chunks, now, shown
-from iredapi.backends.sql.user_sides import profile_values, side_values
+from iredapi.backends.sql.user_sides import profile, side_values
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.maildirs import Location
@@ -38,6 +39,9 @@ _COLUMNS = {
     "mailbox_folder": "mailboxfolder",
 }
 _FLAGS = {"active": "active", "is_admin": "isadmin", "is_global": "isglobaladmin"}
+
+
+_SEEN = ("imap", "pop3", "lda")
 
 
 def _service_value(column: str, *, on: bool) -> int | str:
@@ -97,42 +101,74 @@ class SqlUsers(Store):
             name for name in services.MANAGED if row.get(f"enable{name}") in (1, "y", "Y", True)
         )
 
-    async def _sides(self, mail: str, *, of_profile: bool = False) -> Sides:
-        statement = self.schema.statement(
-            ("users.sides", of_profile, self.quota_table.name),
-            lambda: profile_values(self.schema, self.quota_table) if of_profile else side_values(),
-        )
-        return await self.read_sides(statement, mail=mail)
+    async def _sides(self, mail: str) -> Sides:
+        return await self.read_sides(self.schema.statement("users.sides", side_values), mail=mail)
 
     async def profile(self, mail: str) -> Profile | None:
-        row = await self._row(mail)
-        if row is None:
-            return None
-        sides = await self._sides(mail, of_profile=True)
-        answer = self._shown(row) | {
-            "forwardings": sides.texts(mail, "forwarding"),
-            "aliases": sides.texts(mail, "alias"),
-            "sender_bcc": sides.text(mail, "sender_bcc"),
-            "recipient_bcc": sides.text(mail, "recipient_bcc"),
-            "outbound_relay": sides.text(mail, "relay"),
-            "stored_bytes": sides.number(mail, "bytes"),
-            "stored_messages": sides.number(mail, "messages"),
+        columns, rows = await self.table(
+            ("users.profile", self.quota_table.name),
+            lambda: profile(self.schema, self.quota_table),
+            mail=mail,
+        )
+        # MariaDB compares without regard to case, accents and trailing blanks.
+        mine = [row for row in rows if row[0].lower() == mail]
+        return self._profile(mail, columns, mine) if mine else None
+
+    def _profile(self, mail: str, columns: Sequence[str], rows: Sequence[Any]) -> Profile:
+        own = self._mailbox_columns()
+        answer = self._shown(dict(zip(own, rows[0], strict=False)))
+        # The names of joined columns may be names of the mailbox's: they come after it.
+        places = {name: place for place, name in enumerate(columns[len(own) :], len(own))}
+
+        def of(owner: str, *names: str) -> list[Any]:
+            for row in rows:
+                found = row[places[owner]]
+                if found is not None and found.lower() == mail:
+                    return [row[places[name]] for name in names]
+            return [None] * len(names)
+
+        sides: dict[str, set[str]] = {"forwarding": set(), "alias": set(), "managed": set()}
+        kind, owner, text = places["kind"], places["owner"], places["text"]
+        for row in rows:
+            if row[kind] is not None and row[owner].lower() == mail:
+                sides[row[kind]].add(row[text])
+        stored_bytes, messages = of("quota_of", "bytes", "messages")
+        seen = [0, 0, 0]
+        if "seen_by" in places:
+            seen = [at or 0 for at in of("seen_by", *_SEEN)]
+        managed = sorted(sides["managed"])
+        answer["forwardings"] = sorted(sides["forwarding"])
+        answer["aliases"] = sorted(sides["alias"])
+        answer["sender_bcc"] = of("sender_of", "sender_bcc")[0] or ""
+        answer["recipient_bcc"] = of("recipient_of", "recipient_bcc")[0] or ""
+        answer["outbound_relay"] = of("relay_of", "relayhost")[0] or ""
+        answer["stored_bytes"] = int(stored_bytes or 0)
+        answer["stored_messages"] = int(messages or 0)
+        answer["last_login"] = _moment(max(seen[0], seen[1]))
+        answer["last_login_by_service"] = {
+            name: _moment(at) for name, at in zip(_SEEN, seen, strict=True)
         }
-        times = {name: sides.number(mail, name) for name in ("imap", "pop3", "lda")}
-        answer["last_login"] = _moment(max(times["imap"], times["pop3"]))
-        answer["last_login_by_service"] = {name: _moment(at) for name, at in times.items()}
-        managed = sides.texts(mail, "managed")
-        answer["isglobaladmin"] = int(bool(row["isglobaladmin"]) or "ALL" in managed)
+        answer["isglobaladmin"] = int(bool(answer["isglobaladmin"]) or "ALL" in managed)
         answer["managed_domains"] = [domain for domain in managed if domain != "ALL"]
         return answer
 
-    def _shown(self, row: Mapping[str, Any]) -> Profile:
-        present = {name for name in services.MANAGED if f"enable{name}" in row}
-        return shown(row) | {
-            "settings": settings_text.shown(settings_text.parse(row["settings"])),
-            "accountStatus": "active" if row["active"] else "disabled",
-            "enabled_services": services.shown(self._enabled(row), present),
-        }
+    def _mailbox_columns(self) -> tuple[str, ...]:
+        return self.schema.statement(
+            "users.columns", lambda: tuple(str(c.name) for c in self.schema.columns(t.mailbox))
+        )
+
+    def _shown(self, row: dict[str, Any]) -> Profile:
+        answer = shown(row)
+        text = row["settings"]
+        answer["settings"] = settings_text.shown(settings_text.parse(text)) if text else {}
+        answer["accountStatus"] = "active" if row["active"] else "disabled"
+        switches = self.schema.statement("users.switches", self._switches)
+        answer["enabled_services"] = list(_services(switches, tuple([row[c] for c in switches])))
+        return answer
+
+    def _switches(self) -> tuple[str, ...]:
+        names = self._mailbox_columns()
+        return tuple(f"enable{name}" for name in services.MANAGED if f"enable{name}" in names)
 
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -151,21 +187,24 @@ class SqlUsers(Store):
 
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
-    ) -> Sequence[Mapping[str, Any]]:
-        return await self.rows(
-            select(*self.schema.columns(t.mailbox))
-            .where(*_of_domain(domain, after, disabled_only=disabled_only))
-            .order_by(t.mailbox.c.username)
-            .limit(limit)
+    ) -> list[dict[str, Any]]:
+        return await self.plain(
+            ("users.page", disabled_only),
+            lambda: _page(self.schema.columns(t.mailbox), disabled_only=disabled_only),
+            domain=domain,
+            after=after,
+            limit=limit,
         )
 
     async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
-        return await self.column(
-            select(t.mailbox.c.username)
-            .where(*_of_domain(domain, after, disabled_only=disabled_only))
-            .order_by(t.mailbox.c.username)
-            .limit(limit)
+        _, rows = await self.table(
+            ("users.mails", disabled_only),
+            lambda: _page([t.mailbox.c.username], disabled_only=disabled_only),
+            domain=domain,
+            after=after,
+            limit=limit,
         )
+        return [row[0] for row in rows]
 
     async def allocated(self, domain: str, *, but: str = "") -> int:
         m = t.mailbox.c
@@ -210,8 +249,10 @@ class SqlUsers(Store):
         await self.delete(t.domain_admins, t.domain_admins.c.username == user.mail)
         blank = User(user.mail, active=user.active)
         await self._save_sides(blank, user)
+        if not (wanted := sorted(groups)):
+            return
         a = t.alias.c
-        lists = await self.rows(select(a.address, a.active).where(a.address.in_(sorted(groups))))
+        lists = await self.rows(select(a.address, a.active).where(a.address.in_(wanted)))
         await self.insert_missing(
             t.forwardings,
             [
@@ -377,10 +418,21 @@ class SqlUsers(Store):
         await removals.remove_user(self, mail, removal)
 
 
-def _of_domain(domain: str, after: str, *, disabled_only: bool) -> list[ColumnElement[bool]]:
+def _page(columns: Sequence[Any], *, disabled_only: bool) -> Select[Any]:
     m = t.mailbox.c
-    where = [m.domain == domain, m.username > after]
-    return [*where, m.active == 0] if disabled_only else where
+    where = [m.domain == bindparam("domain"), m.username > bindparam("after")]
+    if disabled_only:
+        where.append(m.active == 0)
+    statement = select(*columns).where(*where).order_by(m.username)
+    return statement.limit(bindparam("limit", type_=Integer))
+
+
+@lru_cache(maxsize=1024)
+def _services(switches: tuple[str, ...], values: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return the services that are on: few combinations are in use."""
+    present = [name.removeprefix("enable") for name in switches]
+    on = [name for name, value in zip(present, values, strict=True) if value in (1, "y", "Y")]
+    return tuple(services.shown(on, present))
 
 
 def _moment(epoch: int) -> str | None:

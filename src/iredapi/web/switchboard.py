@@ -1,0 +1,78 @@
+"""From a path to its operation, without the framework's routing: the one place that goes past it.
+
+FastAPI declares the routes, describes them in OpenAPI and answers for every path that is none. Its
+own dispatch (a pattern for each route, dependencies, exit stacks) costs more than reading a user
+does, and does nothing for operations, which read their parameters themselves (ADR 6 and 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from iredapi.errors import ApiError
+from iredapi.web import envelope
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path; ``{name}`` stands for any text without a slash."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    fixed: tuple[tuple[int, str], ...]
+    named: tuple[tuple[int, str], ...]
+    endpoint: Endpoint
+
+
+class Switchboard:
+    """Pure ASGI: calls the operation that a path names, and ``app`` for all others."""
+
+    def __init__(self, app: ASGIApp, *, operations: Iterable[Operation], always_200: bool) -> None:
+        self.app = app
+        self._always_200 = always_200
+        self._patterns: dict[tuple[str, int], list[_Pattern]] = {}
+        for operation in operations:
+            parts = operation.path.split("/")
+            pattern = _Pattern(
+                tuple((at, text) for at, text in enumerate(parts) if not text.startswith("{")),
+                tuple((at, text[1:-1]) for at, text in enumerate(parts) if text.startswith("{")),
+                operation.endpoint,
+            )
+            self._patterns.setdefault((operation.method, len(parts)), []).append(pattern)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        endpoint = self._find(scope) if scope["type"] == "http" else None
+        if endpoint is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            answer = await endpoint(Request(scope, receive, send))
+        except ApiError as error:
+            answer = envelope.failure(
+                error, scope["iredapi.request_id"], always_200=self._always_200
+            )
+        await answer(scope, receive, send)
+
+    def _find(self, scope: Scope) -> Endpoint | None:
+        parts = scope["path"].split("/")
+        for pattern in self._patterns.get((scope["method"], len(parts)), ()):
+            if all(parts[at] == text for at, text in pattern.fixed):
+                found = {name: parts[at] for at, name in pattern.named}
+                # A name that is empty is no name: the framework says that there is no such path.
+                if all(found.values()):
+                    scope["path_params"] = found
+                    return pattern.endpoint
+        return None
