@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         "", description="CA certificates for TLS, a PEM file. Empty: those of the system."
     )
     ldap_verify: bool = Field(True, description="Verify the server's TLS certificate.")
-    ldap_pool_size: int = Field(8, ge=1, le=200, description="Most LDAP connections of one worker.")
+    ldap_pool_size: int = Field(8, ge=2, le=200, description="Most LDAP connections of one worker.")
     ldap_timeout: float = Field(
         30.0, gt=0, description="Seconds for one LDAP operation before 503."
     )

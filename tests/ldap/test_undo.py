@@ -57,6 +57,9 @@ CASES = [
     Case("alias", ("POST", "alias/new@ex.com", {"members": "a@ex.com,far@x.org"})),
     Case("alias renamed", ("POST", "alias/all@ex.com/change_email/any@ex.com", {})),
     Case("alias gone", ("DELETE", "alias/all@ex.com", {})),
+    Case("list", ("POST", "maillist/new@ex.com", {"members": "a@ex.com,all@ex.com,far@x.org"})),
+    Case("list's members", ("PUT", "maillist/team@ex.com", {"members": "b@ex.com,new@x.org"})),
+    Case("list gone", ("DELETE", "maillist/team@ex.com", {})),
 ]  # fmt: skip
 
 
@@ -123,6 +126,7 @@ async def populate(root: Client) -> None:
         await root.ok("POST", f"user/{mail}", password_hash=HASH, quota="5")
     await root.ok("PUT", "domain/ex.com", aliasDomains="ex.net", catchall="a@ex.com,b@ex.com")
     await root.ok("POST", "alias/all@ex.com", members="a@ex.com,b@ex.com,far@x.org")
+    await root.ok("POST", "maillist/team@ex.com", members="a@ex.com,b@ex.com,far@x.org,c@two.com")
     await root.ok("POST", "alias/up@two.com", members="all@ex.com,a@ex.com")
     await root.ok("PUT", "user/b@ex.com", addForwarding="a@ex.com", aliases="bb@ex.com")
     await root.ok("PUT", "user/a@ex.com", forwarding="a@ex.com,all@ex.com", aliases="aa@ex.com")

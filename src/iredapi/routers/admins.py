@@ -11,7 +11,7 @@ from iredapi.schemas.admins import AdminEdit
 from iredapi.schemas.canonical import CanonicalAdmin
 from iredapi.schemas.logins import Verification
 from iredapi.schemas.params import NoParams
-from iredapi.schemas.profiles import AdminProfile
+from iredapi.schemas.profiles import AdminProfile, DirectoryProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
@@ -24,7 +24,7 @@ router = Router(tags=["Domain Admin"])
     "/admin/{mail}",
     Action.ADMIN_READ,
     Viewed,
-    answer=AdminProfile | CanonicalAdmin,
+    answer=AdminProfile | DirectoryProfile | CanonicalAdmin,
     errors=["NO_SUCH_ACCOUNT"],
 )
 async def get_admin(call: Call[Viewed]) -> Response:

@@ -10,7 +10,7 @@ from iredapi.operations import accounts, aliases
 from iredapi.schemas.aliases import AliasDraft, AliasEdit, AliasFilter
 from iredapi.schemas.canonical import CanonicalAlias
 from iredapi.schemas.params import NoParams
-from iredapi.schemas.profiles import AliasProfile
+from iredapi.schemas.profiles import AliasProfile, DirectoryProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
@@ -23,7 +23,7 @@ router = Router(tags=["Mail Alias"])
     "/alias/{mail}",
     Action.ALIAS_READ,
     Viewed,
-    answer=AliasProfile | CanonicalAlias,
+    answer=AliasProfile | DirectoryProfile | CanonicalAlias,
     errors=["NO_SUCH_ACCOUNT"],
 )
 async def get_alias(call: Call[Viewed]) -> Response:
@@ -83,7 +83,7 @@ async def rename_alias(call: Call[NoParams]) -> Response:
     "/aliases/{domain}",
     Action.ALIASES_LIST,
     AliasFilter,
-    answer=list[AliasProfile | CanonicalAlias | str],
+    answer=list[AliasProfile | DirectoryProfile | CanonicalAlias | str],
     errors=["NO_SUCH_DOMAIN"],
 )
 async def list_aliases(call: Call[AliasFilter]) -> Response:

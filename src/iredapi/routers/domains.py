@@ -9,7 +9,7 @@ from iredapi.access import Action
 from iredapi.operations import domains
 from iredapi.schemas.canonical import CanonicalDomain
 from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, DomainFilter, Keep
-from iredapi.schemas.profiles import DomainProfile
+from iredapi.schemas.profiles import DirectoryProfile, DomainProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
@@ -22,7 +22,7 @@ router = Router(tags=["Domain"])
     "/domains",
     Action.DOMAINS_LIST,
     DomainFilter,
-    answer=list[DomainProfile | CanonicalDomain | str],
+    answer=list[DomainProfile | DirectoryProfile | CanonicalDomain | str],
 )
 async def list_domains(call: Call[DomainFilter]) -> Response:
     """List the domains that the admin manages.
@@ -39,7 +39,7 @@ async def list_domains(call: Call[DomainFilter]) -> Response:
     "/domain/{domain}",
     Action.DOMAIN_READ,
     Viewed,
-    answer=DomainProfile | CanonicalDomain,
+    answer=DomainProfile | DirectoryProfile | CanonicalDomain,
     errors=["NO_SUCH_DOMAIN"],
 )
 async def get_domain(call: Call[Viewed]) -> Response:

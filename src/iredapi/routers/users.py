@@ -14,7 +14,7 @@ from iredapi.schemas.canonical import CanonicalUser
 from iredapi.schemas.domains import Keep
 from iredapi.schemas.logins import Verification
 from iredapi.schemas.params import NoParams
-from iredapi.schemas.profiles import UserProfile
+from iredapi.schemas.profiles import DirectoryProfile, UserProfile
 from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit
 from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
@@ -32,7 +32,7 @@ async def _hashed(call: Call[Any], domain: str) -> str:
     "/user/{mail}",
     Action.USER_READ,
     Viewed,
-    answer=UserProfile | CanonicalUser,
+    answer=UserProfile | DirectoryProfile | CanonicalUser,
     errors=["NO_SUCH_ACCOUNT"],
 )
 async def get_user(call: Call[Viewed]) -> Response:
@@ -124,7 +124,7 @@ async def rename_user(call: Call[NoParams]) -> Response:
     "/users/{domain}",
     Action.USERS_LIST,
     UserFilter,
-    answer=list[UserProfile | CanonicalUser | str],
+    answer=list[UserProfile | DirectoryProfile | CanonicalUser | str],
     errors=["NO_SUCH_DOMAIN"],
 )
 async def list_users(call: Call[UserFilter]) -> Response:

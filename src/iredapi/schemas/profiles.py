@@ -20,6 +20,23 @@ class _Profile(BaseModel):
     accountStatus: str = Field(description="`active` or `disabled`.")  # noqa: N815 (wire name)
 
 
+class DirectoryProfile(BaseModel):
+    """An account in LDAP: its attributes under LDAP's names, each a sorted list of texts.
+
+    Beside them stand what other entries and the panel's database say of it, such as `catchall` and
+    the counters of a domain, or `managed_domains`, `mailing_lists`, `stored_bytes` and `last_login`
+    of a user. `?view=canonical` is the same on every storage.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    objectClass: list[str]  # noqa: N815 (wire name)
+    accountStatus: list[str] | None = None  # noqa: N815 (wire name)
+    accountSetting: dict[str, Any] = Field(  # noqa: N815 (wire name)
+        description="By key: numbers, lists and texts."
+    )
+
+
 class DomainProfile(_Profile):
     """A mail domain. Quotas in MB; limits: 0 unlimited, -1 none."""
 

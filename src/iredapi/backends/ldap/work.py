@@ -68,6 +68,8 @@ class Directories:
         self._listings = Listings()
         self._quota = tables.used_quota
         self._recovery: asyncio.Task[None] | None = None
+        self.sweeps = asyncio.Semaphore(settings.ldap_pool_size // 2)
+        """A sweep needs two connections at a time: so many never wait for each other."""
 
     async def open(self, *, writing: bool, again: Later | None) -> LdapUnit:
         """Begin a unit of work; one that met others' locks begins with all that it needs."""
@@ -175,6 +177,13 @@ class LdapUnit:
             await work()
 
     async def _carry_out(self, steps: Sequence[Step]) -> None:
+        if any(isinstance(step, Sweep) for step in steps):
+            async with self._home.sweeps:
+                await self._recorded(steps)
+        else:
+            await self._recorded(steps)
+
+    async def _recorded(self, steps: Sequence[Step]) -> None:
         directory, state = self._home.directory, self._home.state
         if sum(not isinstance(step, Sweep) for step in steps) < 2 or self._locks is None:
             await changes.carry_out(directory, steps)
