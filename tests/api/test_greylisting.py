@@ -340,7 +340,7 @@ async def test_pitfall_7_length(store: Store, root: Client) -> None:
         ("greylisting/global/whitelists", {"addSenders": f"@x.test,{LONG}"}, "addSenders"),
     ]
     for path, form, param in calls:
-        if store.name == "mariadb":
+        if store.dialect == "mariadb":
             assert (await root.refused("POST", path, **form))[::2] == (400, [param])
         else:
             await root.ok("POST", path, **form)
@@ -348,7 +348,7 @@ async def test_pitfall_7_length(store: Store, root: Client) -> None:
         await root.ok("GET", path)
     await root.ok("DELETE", f"greylisting/{LONG}")
     await root.ok("POST", "greylisting/global/whitelists", removeSenders=LONG)
-    if store.name == "mariadb":
+    if store.dialect == "mariadb":
         assert await rows(store, "greylisting_whitelists") == []
 
 

@@ -279,7 +279,7 @@ async def test_pitfall_13_binary_columns_hold_the_text_itself(
         "postgresql": "SELECT encode(email, 'hex') AS hex FROM mailaddr",
         "mariadb": "SELECT LOWER(HEX(email)) AS hex FROM mailaddr",
         "sqlite": "SELECT LOWER(HEX(email)) AS hex FROM mailaddr",
-    }[service.store.name]
+    }[service.store.dialect]
     found = await service.store.rows(query, "amavisd")
     assert [row["hex"] for row in found] == [address.encode().hex()]
     assert await root.ok("GET", f"wblist/inbound/blacklist/{GLOBAL}") == [address]

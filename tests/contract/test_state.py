@@ -211,7 +211,7 @@ async def test_lost_connections_are_replaced(store: Store, state: State) -> None
     }
     with pytest.raises(Exception):  # noqa: B017, PT011
         async with state.connections.connect() as connection:
-            await connection.execute(text(kill[store.name]))
+            await connection.execute(text(kill[store.dialect]))
     assert await state.sessions.load(session_id)
 
 

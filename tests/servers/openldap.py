@@ -313,6 +313,19 @@ class OpenldapServer:
         """Everything below both bases, to compare before and after."""
         return self.find(BASE) | self.find(ADMIN_BASE)
 
+    def restore(self, wanted: Tree) -> None:
+        """Go back to what :meth:`dump` has returned."""
+        present = self.dump()
+        for dn in sorted(present.keys() - wanted.keys(), key=len, reverse=True):
+            self.root.delete(dn)
+        for dn in sorted(wanted.keys() - present.keys(), key=len):
+            self.add(dn, wanted[dn])
+        for dn in wanted.keys() & present.keys():
+            old, new = present[dn], wanted[dn]
+            if old != new:
+                changed = {name: values for name, values in new.items() if old.get(name) != values}
+                self.modify(dn, replace=changed, delete=old.keys() - new.keys())
+
     def reset(self) -> None:
         """Delete everything below both bases."""
         for base in (BASE, ADMIN_BASE):

@@ -1,6 +1,7 @@
 """All rows of all databases: to compare before and after, and to go back to a known state.
 
-Everything but the log and the state database. Arranging rich data anew for each test is slow, so
+Everything but the log and the state database; entries of OpenLDAP are the rows of one more table,
+``entry``. Arranging rich data anew for each test is slow, so
 an :class:`Arrangement` is made once for each store; after a test only the tables that differ are
 written back, and whoever emptied the store meanwhile is noticed.
 """
@@ -13,13 +14,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from sqlalchemy import Table, text
 from sqlalchemy.engine import make_url
 
 from tests.clients import Client, Service
-from tests.servers.store import Database, Store, product_metadata
+from tests.servers.store import Database, Store, StoreName, product_metadata
 
 LEFT_OUT: Final = frozenset({"log"})
 """The audit log: every write adds to it."""
@@ -30,6 +31,7 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "maillist_owners": ("address", "owner"),
     "sender_relayhost": ("account",),
     "domain_ownership": ("admin", "domain", "alias_domain"),
+    "entry": ("dn",),
 }
 """Tables whose ``id`` nobody refers to: what their rows are recognised by."""
 MOMENTS: Final = frozenset({"created", "modified", "expired", "passwordlastchange", "timestamp"})
@@ -39,33 +41,46 @@ REPLACED: Final = frozenset(
 """Tables whose rows are replaced rather than updated: a new value may come with new times."""
 
 Row = dict[str, Any]
-Where = tuple[Database, str]
+Where = tuple[Database | Literal["openldap"], str]
 Dump = dict[Where, list[Row]]
 Difference = dict[str, dict[str, Any]]
+ENTRIES: Final[Where] = ("openldap", "entry")
 
 
-def all_tables() -> dict[Where, Table]:
-    """Return the product's tables, those that refer to others last."""
+def all_tables(kind: StoreName = "mariadb") -> dict[Where, Table]:
+    """Return the product's tables on a kind of store, those that refer to others last."""
     names: tuple[Database, ...] = ("vmail", "amavisd", "iredapd", "iredadmin")
     return {
         (database, table.name): table
         for database in names
-        if (metadata := product_metadata(database)) is not None
+        if (metadata := product_metadata(database, kind)) is not None
         for table in metadata.sorted_tables
         if table.name not in LEFT_OUT
     }
 
 
 TABLES: Final = all_tables()
+_TABLES_BESIDE_OPENLDAP: Final = all_tables("openldap")
+
+
+def tables_of(store: Store) -> dict[Where, Table]:
+    """Return the product's tables of a store, those that refer to others last."""
+    return TABLES if store.openldap is None else _TABLES_BESIDE_OPENLDAP
 
 
 async def dump(store: Store) -> Dump:
     """Read all rows of all tables, through the driver: this is done often."""
     found: Dump = {}
-    for database in ("vmail", "amavisd", "iredapd", "iredadmin"):
-        names = [place[1] for place in TABLES if place[0] == database]
-        for name, rows in (await _READ[store.name](store, database, names)).items():
+    databases: tuple[Database, ...] = ("vmail", "amavisd", "iredapd", "iredadmin")
+    for database in databases:
+        names = [place[1] for place in tables_of(store) if place[0] == database]
+        if not names:
+            continue
+        for name, rows in (await _READ[store.dialect](store, database, names)).items():
             found[database, name] = rows
+    if store.openldap is not None:
+        tree = store.openldap.dump()
+        found[ENTRIES] = [{"dn": dn, **attributes} for dn, attributes in sorted(tree.items())]
     return found
 
 
@@ -120,18 +135,31 @@ _READ: Final = {
 async def restore(store: Store, wanted: Dump) -> None:
     """Write back the tables that differ."""
     present = await dump(store)
-    places = [place for place in TABLES if not _same(present[place], wanted[place])]
+    if store.openldap is not None:
+        store.openldap.restore(
+            {
+                row["dn"]: {name: values for name, values in row.items() if name != "dn"}
+                for row in wanted[ENTRIES]
+            }
+        )
+    tables = tables_of(store)
+    places = [place for place in tables if not _same(present[place], wanted[place])]
     if ("iredapd", "throttle") in places and ("iredapd", "throttle_tracking") not in places:
         places.append(("iredapd", "throttle_tracking"))
     for place in reversed(places):
-        await store.execute(f"DELETE FROM {place[1]}", place[0])
+        await store.execute(f"DELETE FROM {place[1]}", _database(place))
     for place in places:
         if wanted[place]:
             await _insert(store, place, wanted[place])
 
 
+def _database(place: Where) -> Database:
+    assert place[0] != "openldap"
+    return place[0]
+
+
 async def _insert(store: Store, place: Where, rows: list[Row]) -> None:
-    async with store.connect(place[0]) as connection:
+    async with store.connect(_database(place)) as connection:
         quote = connection.dialect.identifier_preparer.quote_identifier
         names = ", ".join(quote(name) for name in rows[0])
         values = ", ".join(f":p{number}" for number in range(len(rows[0])))
@@ -150,7 +178,10 @@ def _plain(rows: list[Row]) -> list[str]:
 
 
 def _key(place: Where) -> tuple[str, ...]:
-    return KEYS.get(place[1]) or tuple(c.name for c in TABLES[place].primary_key.columns)
+    if place[1] in KEYS:
+        return KEYS[place[1]]
+    table = TABLES[place] if place in TABLES else _TABLES_BESIDE_OPENLDAP[place]
+    return tuple(column.name for column in table.primary_key.columns)
 
 
 def _shown(value: Any) -> str:
@@ -177,7 +208,7 @@ def difference(before: Dump, after: Dump) -> Difference:
     a time or part of the key in a new row, ``-table key`` is a row that went away.
     """
     found: Difference = {}
-    for place in TABLES:
+    for place in before:
         if before[place] == after[place]:
             continue
         old, new = _indexed(place, before[place]), _indexed(place, after[place])
