@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from iredapi.domain.domains import Domain
+from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
+from iredapi.errors import NotSupported, Problem
 
 POLICIES: Final = (
     "public",
@@ -30,6 +32,15 @@ class Alias:
     access_policy: str = "public"
     active: bool = True
     members: frozenset[str] = frozenset()
+
+
+def check(changes: Mapping[str, Any], features: Set[Feature]) -> None:
+    """Refuse what the storage cannot hold. Raises NotSupported that names the parameter."""
+    if "access_policy" in changes and Feature.ALIAS_POLICIES not in features:
+        code = "NOT_SUPPORTED_BY_BACKEND"
+        raise NotSupported(
+            errors=[Problem("access_policy", code, "Nobody looks at it for aliases in LDAP.")]
+        )
 
 
 def revise(before: Alias, changes: Mapping[str, Any], domain: Domain) -> Alias:

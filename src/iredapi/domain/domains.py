@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from iredapi.domain import limits, settings_text, transports
 from iredapi.domain.actors import Actor
+from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
 from iredapi.errors import PermissionDenied, Problem, problem
 
@@ -23,6 +24,8 @@ USER_PREFERENCES: Final = frozenset(
 )
 SERVICES: Final = frozenset({"self-service"})
 """What ``enabled_services`` may hold on SQL; other names are LDAP's and silently ignored."""
+CONDITIONS: Final = frozenset({"mail", "domainalias", "senderbcc", "recipientbcc"})
+"""What Postfix asks a domain's entry in LDAP for. A reset does not take them: see ``services``."""
 
 _PROFILE_OF: Final[Mapping[str, str]] = {
     "sender_bcc": "bcc",
@@ -123,7 +126,7 @@ def draft(name: str, changes: Mapping[str, Any], actor: Actor, rules: Rules) -> 
         raise problem("domain", "INVALID_DOMAIN_NAME", "The server's own name is no mail domain.")
     fresh = Domain(name, transport=rules.default_transport)
     _check_transport(changes, actor)
-    domain = _apply(fresh, changes, rules)
+    domain = _apply(fresh, changes, rules, frozenset())
     if not actor.is_global and rules.verify_ownership:
         domain = replace(domain, active=False)
     return domain
@@ -175,12 +178,19 @@ def _check_transport(changes: Mapping[str, Any], actor: Actor) -> None:
         raise refusal(["transport"])
 
 
-def revise(before: Domain, changes: Mapping[str, Any], rules: Rules) -> Domain:
+def revise(
+    before: Domain,
+    changes: Mapping[str, Any],
+    rules: Rules,
+    features: Set[Feature] = frozenset(),
+) -> Domain:
     """Return the domain as it is to be. ``changes`` holds what was sent, parsed."""
-    return _apply(before, changes, rules)
+    return _apply(before, changes, rules, features)
 
 
-def _apply(before: Domain, changes: Mapping[str, Any], rules: Rules) -> Domain:
+def _apply(
+    before: Domain, changes: Mapping[str, Any], rules: Rules, features: Set[Feature]
+) -> Domain:
     fields = {
         "name": "description",
         "account_status": "active",
@@ -209,7 +219,7 @@ def _apply(before: Domain, changes: Mapping[str, Any], rules: Rules) -> Domain:
     if before.name in new["alias_domains"]:
         param = "alias_domains" if "alias_domains" in changes else "add_alias_domain"
         raise problem(param, "INVALID_DOMAIN_NAME", "A domain is no alias of itself.")
-    new["settings"] = _settings(before.settings, changes)
+    new["settings"] = _settings(before.settings, changes, features)
     return replace(before, **new)
 
 
@@ -226,7 +236,7 @@ def _backup_mx(before: Domain, changes: Mapping[str, Any], rules: Rules) -> dict
 
 
 def _settings(
-    settings: settings_text.Settings, changes: Mapping[str, Any]
+    settings: settings_text.Settings, changes: Mapping[str, Any], features: Set[Feature]
 ) -> settings_text.Settings:
     values = {
         "default_quota": "default_user_quota",
@@ -239,14 +249,11 @@ def _settings(
         if name in changes:
             settings = settings_text.with_value(settings, key, changes[name])
     if changes.keys() & {"services", "add_service", "remove_service"}:
-        kept = resettable(
-            settings_text.words(settings, "enabled_services"),
-            changes,
-            "services",
-            "add_service",
-            "remove_service",
-            only=SERVICES,
-        )
+        there = settings_text.words(settings, "enabled_services")
+        known = SERVICES | CONDITIONS if Feature.ANY_SERVICE in features else SERVICES
+        kept = resettable(there, changes, "services", "add_service", "remove_service", only=known)
+        if Feature.ANY_SERVICE in features and "services" in changes:
+            kept |= there & CONDITIONS
         settings = settings_text.with_value(settings, "enabled_services", kept)
     _check_lengths(settings, changes)
     for what in ("domain_profile", "user_profile", "user_preference"):

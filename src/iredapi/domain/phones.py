@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+# "Printable string" of RFC 4517 without its comma, which divides numbers here.
+_STORABLE = re.compile(r"[A-Za-z0-9'()+\-./:=? ,]*")
+
 
 def numbers(text: str) -> tuple[str, ...]:
     """Return the numbers of a comma list, sorted.
@@ -14,3 +19,8 @@ def numbers(text: str) -> tuple[str, ...]:
         found.setdefault(number.replace(" ", "").replace("-", "").lower(), number)
     found.pop("", None)
     return tuple(sorted(found.values()))
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether LDAP's syntax of telephone numbers has all these characters."""
+    return bool(_STORABLE.fullmatch(text))

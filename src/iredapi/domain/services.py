@@ -7,8 +7,9 @@ There is no ``enablesmtptls``: submission over TLS is ``smtpsecured``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "smtp": ("smtp",),
@@ -37,11 +38,23 @@ INTERNAL: Final = frozenset(
     {"internal", "doveadm", "lib-storage", "indexer-worker", "dsync", "quota-status"}
 )
 """What Dovecot's own processes ask for: every user has them, nobody takes them away."""
-LDAP_DEFAULT: Final = frozenset(
-    {"mail", "forward", "senderbcc", "recipientbcc", "shadowaddress", "smtptls"}
-    | {"managesievetls", "displayedInGlobalAddressBook"}
+CONDITIONS: Final = frozenset(
+    {"mail", "forward", "senderbcc", "recipientbcc", "shadowaddress"}
+    | {"displayedinglobaladdressbook"}
 )
-"""What a user's entry in LDAP has besides; in SQL nothing stands for these."""
+"""What Postfix and the address books ask an entry in LDAP for; in SQL nothing stands for these.
+
+A reset (``services``) does not take them: what is a list of logins to a client that knows SQL too
+would stop all mail of the user. Naming one in ``removeService`` does.
+"""
+LDAP_DEFAULT: Final = CONDITIONS | {"smtptls", "managesievetls"}
+"""What a user's entry in LDAP has besides."""
+# Words of LDAP without a column: Dovecot asks there for ``smtptls`` where SQL has ``smtpsecured``.
+_ALSO_WORDS: Final[dict[str, tuple[str, ...]]] = {
+    "smtpsecured": ("smtptls",),
+    "managesievetls": ("managesievetls",),
+}
+_WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ADMIN: Final = "domainadmin"
 
 MANAGED: Final = frozenset(column for columns in COLUMNS.values() for column in columns)
@@ -59,6 +72,38 @@ _ALSO_DISABLED: Final[dict[str, tuple[str, ...]]] = {
 def columns(services: Iterable[str]) -> frozenset[str]:
     """Return the columns behind API service names; unknown names have none (as specified)."""
     return frozenset(column for name in services for column in COLUMNS.get(name, ()))
+
+
+def asked(names: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the columns and the further words behind names, where any word is a service.
+
+    What is not a client's to give or take (``internal``, ``domainadmin``) is left out.
+    """
+    columns_, words = set[str](), set[str]()
+    for name in names:
+        words.update(_ALSO_WORDS.get(name, ()))
+        if name in COLUMNS or name in MANAGED:
+            columns_.update(COLUMNS.get(name, (name,)))
+        elif name not in INTERNAL and name != _ADMIN:
+            words.add(name)
+    return frozenset(columns_), frozenset(words)
+
+
+def malformed(names: Iterable[str]) -> list[str]:
+    """Return the names that cannot be words in LDAP."""
+    return [name for name in names if not _WORD.fullmatch(name)]
+
+
+def revised(
+    present: frozenset[str], words: frozenset[str], changes: Mapping[str, Any]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return columns and further words after ``services``, or removals and then additions."""
+    if "services" in changes:
+        columns_, named = asked(changes["services"])
+        return columns_, (words & CONDITIONS) | named
+    gone, gone_words = asked(changes.get("remove_service", ()))
+    come, come_words = asked(changes.get("add_service", ()))
+    return (present - gone) | come, (words - gone_words) | come_words
 
 
 def disabled_at_creation(services: Iterable[str]) -> frozenset[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from iredapi.domain import limits, maildirs, services, settings_text, transports
+from iredapi.domain import limits, maildirs, phones, services, settings_text, transports
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain, refusal
+from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
 from iredapi.errors import PermissionDenied, problem
 
@@ -25,6 +26,7 @@ _PROFILE_OF: Final[Mapping[str, str]] = {
     "remove_alias": "aliases",
 }
 _GLOBAL_ONLY: Final = frozenset({"is_global_admin", "maildir"})
+_SERVICES: Final = frozenset({"services", "add_service", "remove_service"})
 _ROUTES: Final = frozenset({"forwarding", "add_forwarding", "remove_forwarding"})
 _CREDENTIALS: Final = frozenset({"password", "password_hash"})
 _PLAIN: Final[Mapping[str, str]] = {
@@ -71,7 +73,7 @@ class User:
     is_global: bool = False
     services: frozenset[str] = services.MANAGED
     custom_services: frozenset[str] = frozenset()
-    """Words that only LDAP can hold; without any a new user gets the usual ones there."""
+    """Words that only LDAP can hold (``Feature.ANY_SERVICE``)."""
     forwardings: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
     sender_bcc: str = ""
@@ -148,6 +150,7 @@ def draft(
     allocated: int,
     location: maildirs.Location,
     rules: Rules,
+    features: Set[Feature] = frozenset(),
 ) -> User:
     """Return a new user; ``allocated`` is what the domain's users have, in MB."""
     number = settings_text.number
@@ -159,9 +162,14 @@ def draft(
         allocated,
     )
     language = changes.get("language") or domain.settings.get("default_language") or ""
-    off = services.disabled_at_creation(
+    disabled = (
         settings_text.words(domain.settings, "disabled_mail_services") | rules.disabled_services
-    ) - services.columns(rules.enabled_services)
+    )
+    off = services.disabled_at_creation(disabled) - services.columns(rules.enabled_services)
+    custom = frozenset[str]()
+    if Feature.ANY_SERVICE in features:
+        custom = services.LDAP_DEFAULT - services.asked(disabled)[1]
+        custom |= services.asked(rules.enabled_services)[1]
     fresh = User(
         mail,
         password=password,
@@ -170,6 +178,7 @@ def draft(
         mailbox_format=rules.mailbox_format,
         mailbox_folder=rules.mailbox_folder,
         services=services.MANAGED - off,
+        custom_services=custom,
         forwardings=frozenset({mail}),
     )
     plain = {_PLAIN[name]: changes[name] for name in changes if name in _PLAIN}
@@ -186,6 +195,7 @@ def revise(
     password: str = "",
     others_quota: int = 0,
     location: maildirs.Location | None = None,
+    features: Set[Feature] = frozenset(),
 ) -> User:
     """Return the user as it is to be.
 
@@ -207,7 +217,15 @@ def revise(
     if changes.keys() & _ROUTES:
         new["forwardings"] = _routes(before, changes, domain)
     new["aliases"] = resettable(before.aliases, changes, "aliases", "add_alias", "remove_alias")
-    new["services"] = _services(before.services, changes)
+    if Feature.PHONE_VALUES in features:
+        _check_phones(changes)
+    if Feature.ANY_SERVICE in features and changes.keys() & _SERVICES:
+        _check_words(changes)
+        new["services"], new["custom_services"] = services.revised(
+            before.services, before.custom_services, changes
+        )
+    else:
+        new["services"] = _services(before.services, changes)
     return replace(before, **new)
 
 
@@ -224,6 +242,26 @@ def _routes(before: User, changes: Mapping[str, Any], domain: Domain) -> frozens
     return frozenset(
         own if domain.canonical(address) == own else address for address in wanted
     ) or frozenset({own})
+
+
+def _check_phones(changes: Mapping[str, Any]) -> None:
+    for param in ("mobile", "telephone_number"):
+        if not phones.is_storable(changes.get(param, "")):
+            raise problem(
+                param,
+                "INVALID_TEXT",
+                "Letters, digits, blanks and '()+,-./:=? are what LDAP takes as a number.",
+            )
+
+
+def _check_words(changes: Mapping[str, Any]) -> None:
+    for param in sorted(_SERVICES):
+        if wrong := services.malformed(changes.get(param, ())):
+            raise problem(
+                param,
+                "INVALID_VALUE",
+                f"{wrong[0][:80]!r}: up to 64 letters, digits, dots, hyphens and underscores.",
+            )
 
 
 def _services(present: frozenset[str], changes: Mapping[str, Any]) -> frozenset[str]:

@@ -56,6 +56,7 @@ async def addresses(
 
 async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     """Create an alias account."""
+    aliases.check(changes, unit.features)
     domain = await accounts.hosted(unit, domain_of(address), lock=True)
     await accounts.free(unit, address, domain)
     if domain.aliases:
@@ -68,6 +69,7 @@ async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
 
 async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
+    aliases.check(changes, unit.features)
     domain = await accounts.hosted(unit, domain_of(address), share=True)
     before = await unit.aliases.claim(address)
     if before is None:

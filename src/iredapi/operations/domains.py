@@ -116,7 +116,7 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     domains.permit(actor, before, changes, rules)
     await _only_verified(unit, before, changes)
     changes = await accounts.only_existing(unit, before, changes, ["catchall"])
-    after = domains.revise(before, changes, rules)
+    after = domains.revise(before, changes, rules, unit.features)
     if limited:
         others = await unit.domains.totals(managed - {name})
         limits.room_for_domain(actor, others, after.allocation, before.allocation)

@@ -77,7 +77,9 @@ async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     limits.room_for_account(domain.users, usage.users if usage else 0)
     allocated = usage.allocated_quota if usage else 0
     location = await _location(unit, mail, changes, new=True)
-    user = users.draft(mail, changes, password, domain, allocated, location, unit.rules.users)
+    user = users.draft(
+        mail, changes, password, domain, allocated, location, unit.rules.users, unit.features
+    )
     changed = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     await unit.users.add(
         user,
@@ -150,6 +152,7 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
         password=password,
         others_quota=await unit.users.allocated(domain.name, but=mail) if counted else 0,
         location=await _location(unit, mail, changes, new=False) if "maildir" in changes else None,
+        features=unit.features,
     )
     if before.is_global and before.active and not (after.is_global and after.active):
         keep_one_global(await unit.admins.globals_without([mail]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.responses import Response
 
 from iredapi import mailing_lists
@@ -16,6 +18,8 @@ from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
 
 router = Router(tags=["Mail Alias"])
+_POLICY: Final = "NOT_SUPPORTED_BY_BACKEND"
+"""For a storage that cannot hold ``accessPolicy``."""
 
 
 @router.operation(
@@ -37,7 +41,7 @@ async def get_alias(call: Call[Viewed]) -> Response:
     "/alias/{mail}",
     Action.ALIAS_CREATE,
     AliasDraft,
-    errors=["ALREADY_EXISTS", "NO_SUCH_DOMAIN", "EXCEEDED_DOMAIN_ACCOUNT_LIMIT"],
+    errors=["ALREADY_EXISTS", "NO_SUCH_DOMAIN", "EXCEEDED_DOMAIN_ACCOUNT_LIMIT", _POLICY],
 )
 async def create_alias(call: Call[AliasDraft]) -> Response:
     """Create a mail alias account. Without members it receives no mail."""
@@ -45,7 +49,7 @@ async def create_alias(call: Call[AliasDraft]) -> Response:
 
 
 @router.operation(
-    "PUT", "/alias/{mail}", Action.ALIAS_UPDATE, AliasEdit, errors=["NO_SUCH_ACCOUNT"]
+    "PUT", "/alias/{mail}", Action.ALIAS_UPDATE, AliasEdit, errors=["NO_SUCH_ACCOUNT", _POLICY]
 )
 async def update_alias(call: Call[AliasEdit]) -> Response:
     """Change a mail alias account: what is not sent stays as it is."""

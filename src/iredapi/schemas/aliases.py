@@ -21,7 +21,9 @@ class AliasDraft(Params):
 
     name: fields.Name = param("Display name.", "Sales team")
     account_status: fields.Status = param("`disabled` aliases receive no mail.", "active")
-    access_policy: fields.AccessPolicy = param("Who may send to the alias.", "public")
+    access_policy: fields.AccessPolicy = param(
+        "Who may send to the alias; 501 on LDAP, where nobody looks at it.", "public"
+    )
     members: fields.Mails = param(
         "All members. Those in the own domain must exist, others are told in `_skipped`.",
         "alice@example.com,bob@example.net",

@@ -119,11 +119,17 @@ class DomainEdit(_Domain):
         "All alias domains; empty removes them.", "example.net,example.org"
     )
     add_service: fields.Services = param(
-        "Services to switch on. On SQL only `self-service` exists; others are ignored.",
+        "Services to switch on. On SQL only `self-service` exists; on LDAP also `mail`, "
+        "`domainalias`, `senderbcc` and `recipientbcc`, which come with what needs them. Others "
+        "are ignored.",
         "self-service",
     )
     remove_service: fields.Services = param("Services to switch off.", "self-service")
-    services: fields.Services = param("All services; empty switches all off.", "self-service")
+    services: fields.Services = param(
+        "All services; empty switches all off, but for those that mail needs on LDAP: only "
+        "`removeService` takes them.",
+        "self-service",
+    )
     disable_domain_profile: fields.DomainProfiles = param(
         "Domain settings that normal admins may not change any more.", "bcc,relay"
     )

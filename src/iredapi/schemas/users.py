@@ -105,8 +105,10 @@ class UserEdit(_User):
     add_alias: fields.AccountMails = param("Addresses to add.", "sales@example.com")
     remove_alias: fields.Mails = param("Addresses to remove.", "sales@example.com")
     services: fields.Services = param(
-        "All services of the user. Unknown ones are ignored. Logins over TLS need `imaptls`, "
-        "`pop3tls` and `smtpsecured`.",
+        "All services of the user. On SQL unknown ones are ignored; on LDAP any word is a service, "
+        "and the conditions of all mail (`mail`, `forward`, `shadowaddress`, `senderbcc`, "
+        "`recipientbcc`, `displayedInGlobalAddressBook`) are taken by `removeService` only. Logins "
+        "over TLS need `imaptls`, `pop3tls` and `smtpsecured`.",
         "smtpsecured,imaptls,deliver",
     )
     add_service: fields.Services = param("Services to switch on.", "imaptls")

@@ -44,6 +44,12 @@ _NEEDED = {"sender_bcc": "senderbcc", "recipient_bcc": "recipientbcc"}
 """Services without which Postfix does not look at the attribute."""
 
 
+def _spelt(names: Collection[str]) -> list[str]:
+    """Return services as iRedMail writes them; slapd does not mind."""
+    address_book = "displayedInGlobalAddressBook"
+    return sorted(address_book if name == address_book.lower() else name for name in names)
+
+
 def _days(moment: datetime) -> str:
     return str((moment - datetime(1970, 1, 1)).days)  # noqa: DTZ001 (both without a zone)
 
@@ -262,7 +268,7 @@ class LdapUsers:
         edit.put("shadowLastChange", _days(changed) if changed else "")
         edit.add("shadowAddress", sorted(twins([mail], name, aliases)))
         edit.add("enabledService", sorted(user.services | services.INTERNAL))
-        edit.add("enabledService", sorted(user.custom_services or services.LDAP_DEFAULT))
+        edit.add("enabledService", _spelt(user.custom_services))
         if domain is not None and not flag(domain, "accountStatus", "active"):
             edit.put("domainStatus", "disabled")
         nobody = User("", location=Location("", "", ""), services=user.services,
@@ -345,7 +351,7 @@ class LdapUsers:
         old = before.services | before.custom_services
         new = after.services | after.custom_services
         edit.discard("enabledService", sorted(old - new - services.INTERNAL))
-        edit.add("enabledService", sorted(new - old))
+        edit.add("enabledService", _spelt(new - old))
         if before.is_global != after.is_global or before.marks_agree != after.marks_agree:
             edit.put("domainGlobalAdmin", "yes" if after.is_global else "")
         if after.is_global or after.is_admin:
