@@ -59,7 +59,7 @@ _SERVICES = {
     name: tuple(f"enable{column}" for column in columns) for name, columns in COLUMNS.items()
 }
 _ON = frozenset((1, "y"))
-_NOTHING = {
+_NOTHING: dict[str, Any] = {
     "aliases": [],
     "sender_bcc": "",
     "recipient_bcc": "",

@@ -31,7 +31,7 @@ from iredapi.backends.sql.errors import translated
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.passwords import PasswordPolicy
-from iredapi.errors import ApiError, Conflict, ServerDown, problem
+from iredapi.errors import Conflict, ServerDown, problem
 from iredapi.gates import Gates
 from iredapi.hashing import PasswordHasher
 from iredapi.operations import admins

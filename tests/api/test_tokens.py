@@ -36,7 +36,7 @@ async def made(client: Client, **form: str) -> dict[str, Any]:
 
 @pytest.fixture
 def clock(service: Service, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
+    found = Clock(service)
     monkeypatch.setattr(service.office.state.tokens, "_clock", found)
     return found
 
