@@ -71,7 +71,7 @@ async def start(storage: Storage) -> None:
 async def create_tables(databases: Databases) -> None:
     for database in databases.by_name.values():
         database.make_file()
-        connection = await database.connect()
+        connection = await database.connect(writing=True)
         try:
             created = await create_all(connection, database.metadata)
             await policies.seed(connection, database.metadata, created)

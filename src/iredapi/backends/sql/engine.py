@@ -134,16 +134,12 @@ class Database:
                         await self.give(lease)
         return self._schema
 
-    async def connect(self, *, writing: bool = True) -> AsyncConnection:
-        """Return a connection of one's own: in a transaction, or for long reads in autocommit.
-
-        Raises ServerDown.
-        """
+    async def connect(self, *, writing: bool) -> AsyncConnection:
+        """Return a connection; a writing one is in a transaction. Raises ServerDown."""
         try:
-            if not writing:
-                return await self._reader.connect()
-            connection = await self._writer.connect()
-            await connection.begin()
+            connection = await (self._writer if writing else self._reader).connect()
+            if writing:
+                await connection.begin()
         except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
             raise self._away(error) from error
         return connection
@@ -226,7 +222,7 @@ class Connections:
             return (await self._lease(name)).connection
         connection = self._open.get(name)
         if connection is None:
-            connection = await self.databases[name].connect()
+            connection = await self.databases[name].connect(writing=True)
             self._open[name] = connection
         return connection
 

@@ -148,8 +148,7 @@ class Store:
     ) -> Sequence[Mapping[str, Any]]:
         """Run a read and return its rows by column name."""
         result = await (await self.connection()).execute(statement, values)
-        keys = [str(key) for key in result.keys()]  # noqa: SIM118 (a Result is no dict)
-        return [dict(zip(keys, row, strict=True)) for row in result]
+        return [{str(key): value for key, value in row.items()} for row in result.mappings()]
 
     async def plain(
         self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
