@@ -19,7 +19,7 @@ import pytest_asyncio
 from iredapi.logs import configure
 from tests.clients import Client, Service, serving
 from tests.servers import dovecot as dovecot_server
-from tests.servers import mariadb, openldap, postgresql
+from tests.servers import mariadb, mlmmjadmin, openldap, postgresql
 from tests.servers import postfix as postfix_maps
 from tests.servers.dovecot import Dovecot
 from tests.servers.mariadb import MariadbServer
@@ -44,6 +44,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "doveadm": dovecot_server.missing,
     "chromium": _missing_chromium,
     "openldap": openldap.missing,
+    "mlmmj": mlmmjadmin.missing,
 }
 
 
@@ -243,7 +244,12 @@ class _Services:
 
     async def on(self, store: Store) -> Service:
         if store.name not in self._open:
-            self._open[store.name] = await self._stack.enter_async_context(serving(store))
+            spool = temporary_directory("spool")
+            self._stack.callback(remove_directory, spool)
+            # Nobody listens on port 1: mail stays in the queue.
+            given = {"mlmmj_spool": f"{spool}/mlmmj", "mlmmj_smtp_port": 1}
+            (spool / "mlmmj").mkdir(mode=0o700)
+            self._open[store.name] = await self._stack.enter_async_context(serving(store, **given))
         return self._open[store.name]
 
 

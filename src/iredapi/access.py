@@ -60,6 +60,11 @@ class Action(StrEnum):
     SESSIONS_END = "sessions.end"
     SESSIONS_LIST = "sessions.list"
     SESSION_END = "session.end"
+    MLS_LIST = "mls.list"
+    ML_CREATE = "ml.create"
+    ML_DELETE = "ml.delete"
+    ML_READ = "ml.read"
+    ML_UPDATE = "ml.update"
     SPAMPOLICY_DELETE = "spampolicy.delete"
     SPAMPOLICY_READ = "spampolicy.read"
     SPAMPOLICY_UPDATE = "spampolicy.update"
@@ -198,6 +203,11 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.SESSIONS_END: SESSION,
         Action.SESSIONS_LIST: SESSION,
         Action.SESSION_END: SESSION,
+        Action.MLS_LIST: DOMAIN,
+        Action.ML_CREATE: ACCOUNT,
+        Action.ML_DELETE: ACCOUNT,
+        Action.ML_READ: ACCOUNT,
+        Action.ML_UPDATE: ACCOUNT,
         Action.SPAMPOLICY_DELETE: SCOPE,
         Action.SPAMPOLICY_READ: SCOPE,
         Action.SPAMPOLICY_UPDATE: SCOPE,

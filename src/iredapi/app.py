@@ -22,6 +22,7 @@ from iredapi.routers import (
     domains,
     exports,
     greylists,
+    lists,
     logins,
     maillists,
     spam,
@@ -35,8 +36,8 @@ from iredapi.web import clients, docs, envelope
 from iredapi.web.middleware import API, Door, PathNormaliser, RequestContext
 
 _DESCRIPTION = """\
-Provision mail domains, admins, users and aliases on an iRedMail server, and decide what Amavisd and
-iRedAPD do with their mail.
+Provision mail domains, admins, users, aliases and mailing lists on an iRedMail server, and decide
+what Amavisd and iRedAPD do with their mail.
 
 Log in first: the session cookie of `POST /api/login` goes with all other requests. Programs send
 an API token instead: `Authorization: Bearer iredapi_…` (`POST /api/tokens` makes one).
@@ -46,7 +47,7 @@ parameter is left alone; an empty one clears what can be cleared. Failures carry
 `_msg`.
 """
 _TAGS = ["Login", "API Token", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
-_TAGS += ["Mailing List (Unsubscribable)"]
+_TAGS += ["Subscribable Mailing List", "Mailing List (Unsubscribable)"]
 _TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylisting", "Export"]
 
 
@@ -87,7 +88,7 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
     if office is not None:
         app.state.office = office
     policies = (spam, throttles, wblists, greylists)
-    accounts = (domains, admins, users, aliases, maillists)
+    accounts = (domains, admins, users, aliases, lists, maillists)
     for module in (logins, tokens, *accounts, *policies, exports):
         app.include_router(module.router, prefix=API)
     _handle_errors(app, always_200=settings.always_200)

@@ -116,6 +116,18 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "SERVER_ERROR": Code(500, "Something unforeseen; the log has it under the request id."),
         "NOT_SUPPORTED_BY_BACKEND": Code(501, "The storage of this server cannot do this."),
         "SERVER_DOWN": Code(503, "A server behind the API is away."),
+        "MLMMJADMIN_UNREACHABLE": Code(503, "mlmmjadmin, the list server, cannot be reached."),
+        "MLMMJADMIN_TIMEOUT": Code(503, "mlmmjadmin, the list server, did not answer in time."),
+        "MLMMJADMIN_BAD_RESPONSE": Code(503, "mlmmjadmin answered something unexpected."),
+        "MLMMJADMIN_AUTH_FAILED": Code(503, "mlmmjadmin refused our token or address."),
+        "MLMMJADMIN_ERROR": Code(503, "mlmmjadmin failed; the log says how."),
+        "LIST_SPOOL_ERROR": Code(503, "The directory of the mailing lists cannot be used."),
+        "MAILING_LIST_DATA_MISSING": Code(
+            503, "The list is in the account storage, but the list server has no data of it."
+        ),
+        "LIST_CREATED_SUBSCRIBERS_FAILED": Code(
+            503, "The list was created, but not all subscribers could be asked to confirm."
+        ),
         "OVERLOADED": Code(503, "Too much work is waiting; see Retry-After."),
     }
 )

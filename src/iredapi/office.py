@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from iredapi import opening
 from iredapi.audit import Event
 from iredapi.backends.dns import SenderDns
-from iredapi.backends.loader import Storage, Work, make_databases, make_storage
+from iredapi.backends.loader import Storage, Work, make_databases, make_list_server, make_storage
 from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
 from iredapi.backends.protocols import Later
 from iredapi.backends.sql.engine import Databases
@@ -81,6 +81,7 @@ class Office:
         self.hasher = PasswordHasher(
             settings.password_scheme, max_workers=settings.password_workers
         )
+        self.list_server = make_list_server(settings)
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
         self._panel: tuple[float, PanelSettings] | None = None
@@ -104,6 +105,8 @@ class Office:
             office = cls(settings, databases, state, storage)
             opened.callback(office.hasher.close)
             await opening.start(storage)
+            if office.list_server is not None:
+                opened.push_async_callback(office.list_server.close)
             yield office
 
     # -- units -------------------------------------------------------------------------------------

@@ -81,11 +81,13 @@ async def create_tables(databases: Databases) -> None:
 
 
 def make_data_dir(settings: Settings) -> None:
-    """SQLite makes its files, but not their directory."""
+    """SQLite makes its files, but not their directory; nor does mlmmj make its spool."""
     if not settings.uses_sqlite:
         return
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if settings.spool is not None and not settings.mlmmj_spool:
+            settings.spool.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
             f"IREDAPI_DATA_DIR: {settings.data_dir} cannot be made: {error.strerror}"

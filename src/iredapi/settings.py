@@ -291,10 +291,59 @@ class Settings(BaseSettings):
     dns_timeout: float = Field(
         10.0, gt=0, le=300, description="Seconds for all DNS questions of one request."
     )
+
+    # Subscribable mailing lists.
     mlmmjadmin_url: str = Field(
-        "", description="Base URL of mlmmjadmin's API, for subscribable lists (later)."
+        "",
+        pattern=r"^(https?://[^\s?#]+)?$",
+        description="Base URL of mlmmjadmin's API, such as `http://127.0.0.1:7790/api`. Empty: the "
+        "lists are in `IREDAPI_MLMMJ_SPOOL`, kept by this process itself.",
     )
     mlmmjadmin_token: SecretStr = Field(SecretStr(""), description="mlmmjadmin's API token.")
+    mlmmjadmin_verify_tls: bool = Field(
+        True, description="Check the certificate of an `https` mlmmjadmin."
+    )
+    mlmmjadmin_timeout: float = Field(
+        10.0,
+        gt=0,
+        le=300,
+        description="Seconds to wait for an answer of mlmmjadmin; six times as many for calls with "
+        "many subscribers.",
+    )
+    mlmmj_spool: str = Field(
+        "",
+        pattern=r"^(/[^\x00\n]*)?$",
+        description="mlmmj's spool directory (`/var/vmail/mlmmj` on iRedMail), for hosts without "
+        "mlmmjadmin; run the API as its owner. Empty: `mlmmj` in the data directory in the "
+        "embedded default, otherwise none.",
+    )
+    mlmmj_archive: str = Field(
+        "",
+        pattern=r"^(/[^\x00\n]*)?$",
+        description="Where deleted lists are moved to. Empty: the spool's name with `-archive`.",
+    )
+    mlmmj_programs: str = Field(
+        "/usr/bin",
+        pattern=r"^/[^\x00\n]*$",
+        description="Directory of mlmmj's programs (for a spool of our own).",
+    )
+    mlmmj_texts: str = Field(
+        "/usr/share/mlmmj/text.skel/en",
+        pattern=r"^/[^\x00\n]*$",
+        description="Directory of the texts that new lists answer with (for a spool of our own).",
+    )
+    mlmmj_smtp_port: int = Field(
+        10027,
+        ge=0,
+        le=65535,
+        description="TCP port on loopback to which lists send their mail (for a spool of our own); "
+        "10027 is iRedMail's Amavisd, which signs it; 0: mlmmj's default, 25.",
+    )
+    mlmmj_transport: str = Field(
+        "mlmmj",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="Postfix transport of mailing lists (`MLMMJ_MTA_TRANSPORT_NAME`).",
+    )
 
     @field_validator(
         "prefixes", "allowed_networks", "trusted_proxies", "storage_roots",
@@ -383,6 +432,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _one_list_server(self) -> Settings:
+        if self.mlmmjadmin_url and self.mlmmj_spool:
+            raise ValueError(
+                "IREDAPI_MLMMJ_SPOOL: mlmmjadmin keeps the spool when IREDAPI_MLMMJADMIN_URL is "
+                "set; two writers would overwrite each other's changes"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _own_database(self) -> Settings:
         urls = self.urls()
         others = [url for name, url in urls.items() if name != "state"]
@@ -435,6 +493,15 @@ class Settings(BaseSettings):
             if url:
                 urls[name] = url
         return urls
+
+    @property
+    def spool(self) -> Path | None:
+        """The directory of the mailing lists that we keep ourselves; None: mlmmjadmin, or none."""
+        if self.mlmmjadmin_url:
+            return None
+        if self.mlmmj_spool:
+            return Path(self.mlmmj_spool)
+        return (self.data_dir / "mlmmj").absolute() if self.embedded else None
 
     @property
     def resolver(self) -> tuple[str, int] | None:

@@ -12,6 +12,7 @@ from iredapi.backends.protocols import (
     Aliases,
     Domains,
     Ldif,
+    Lists,
     MailLists,
     Satellites,
     Users,
@@ -72,6 +73,7 @@ class Unit:
     users: Users
     admins: Admins
     aliases: Aliases
+    lists: Lists
     addresses: Addresses
     satellites: Satellites
     throttles: Throttles

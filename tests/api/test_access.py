@@ -194,6 +194,8 @@ FORMS: dict[Action, dict[str, str]] = {
     Action.DOMAIN_ADMINS: {"removeAdmin": "somebody@admins.test"},
     Action.DOMAIN_UPDATE: {"name": "New"},
     Action.LOGIN: {"username": "global@admins.test", "password": PASSWORD},
+    Action.ML_CREATE: {"name": "New"},
+    Action.ML_UPDATE: {"name": "New"},
     Action.USERS_UPDATE: {"language": "de_DE"},
     Action.USER_CREATE: {"password_hash": HASH},
     Action.USER_UPDATE: {"name": "New"},
@@ -247,6 +249,9 @@ class World:
         await self.store.insert("alias", {"address": address, "domain": domain})
         await self.forwarding(address, "x@gmail.com", is_list=1)
 
+    async def mailing_list(self, address: str) -> None:
+        await (await self.service.root()).ok("POST", f"ml/{address}")
+
     async def forwarding(self, address: str, to: str, **flags: int) -> None:
         row = {"address": address, "forwarding": to, "domain": address.rpartition("@")[2]}
         await self.store.insert("forwardings", row | flags)
@@ -291,6 +296,7 @@ class World:
             values["mail"] = f"m{number}@{names[kind]}"
             if not route.action.endswith(".create"):
                 make = self.alias if "/alias/" in route.path else self.user
+                make = self.mailing_list if route.path.startswith("/ml/") else make
                 await make(values["mail"])
         if "{token_id}" in route.path:
             values["token_id"] = f"{number:016x}"

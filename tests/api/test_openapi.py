@@ -182,6 +182,7 @@ COMPANIONS = {
     "primarymx": {"is_backupmx": "yes"},
     "maxQuota": {"quotaUnit": "GB"},
     "quotaUnit": {"maxQuota": "20"},
+    "moderated": {"owner": "bob@example.com"},
     "query_dns_immediately": {"addDomains": "example.com"},
 }
 MAIL = "alice@example.com"
@@ -207,7 +208,7 @@ class History:
         self._service = service
         self._operation = operation
         self._creates = operation.method == "POST" and re.fullmatch(
-            r"/api/(domain|admin|user|alias|maillist)/{\w+}", operation.path
+            r"/api/(domain|admin|user|alias|maillist|ml)/{\w+}", operation.path
         )
         self._noun = operation.path.split("/")[2]
         if self._noun in {"verify_password", "ldif"}:
@@ -221,7 +222,7 @@ class History:
             if not (self._creates and self._noun == "domain"):
                 await root.ok("POST", "domain/example.com")
                 await root.ok("POST", "user/bob@example.com", password=PASSWORD)
-                if self._noun not in {"user", "alias", "aliases", "maillist"}:
+                if self._noun not in {"user", "alias", "aliases", "maillist", "ml"}:
                     await root.ok("POST", f"user/{MAIL}", password=PASSWORD)
             await root.ok("POST", "domain/elsewhere.org")
         await self.again()
@@ -237,8 +238,9 @@ class History:
             await self.root.call("DELETE", path)
         elif self._noun == "catchall":
             await self.root.ok("PUT", "domain/example.com", catchall="bob@example.com")
-        elif self._noun in {"user", "alias", "admin", "maillist"}:
-            await self.root.call("DELETE", f"{self._noun}/alice.new@example.com")
+        elif self._noun in {"user", "alias", "admin", "maillist", "ml"}:
+            if "change_email" in self._operation.path:
+                await self.root.call("DELETE", f"{self._noun}/alice.new@example.com")
             # An alias account has no password: the parameter is unknown there, and ignored.
             await self.root.call("POST", f"{self._noun}/{MAIL}", data={"password": PASSWORD})
         elif self._noun == "domain" and self._operation.method == "DELETE":

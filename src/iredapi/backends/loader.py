@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import MetaData, Table
 from sqlalchemy.exc import DBAPIError
 
+from iredapi.backends.list_protocols import ListServer
+from iredapi.backends.mailing_lists.mlmmjadmin import MlmmjAdmin
+from iredapi.backends.mailing_lists.spool import Options, Spool
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.policies.greylists import SqlGreylists
 from iredapi.backends.policies.satellites import SqlSatellites
@@ -22,6 +26,7 @@ from iredapi.backends.sql.dialect import is_retryable
 from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.engine import Connections, Database, Databases, PoolOptions
 from iredapi.backends.sql.errors import translated
+from iredapi.backends.sql.lists import SqlLists
 from iredapi.backends.sql.users import SqlUsers
 from iredapi.domain import features
 from iredapi.domain.actors import Actor
@@ -109,6 +114,30 @@ def make_storage(settings: Settings, databases: Databases, state: State) -> Stor
     return SqlStorage(databases, _quota_table(settings))
 
 
+def make_list_server(settings: Settings) -> ListServer | None:
+    """Return what keeps the mailing lists; None: nobody does."""
+    if settings.mlmmjadmin_url:
+        return MlmmjAdmin(
+            settings.mlmmjadmin_url,
+            settings.mlmmjadmin_token.get_secret_value(),
+            seconds=settings.mlmmjadmin_timeout,
+            verify_tls=settings.mlmmjadmin_verify_tls,
+        )
+    spool = settings.spool
+    if spool is None:
+        return None
+    archive = Path(settings.mlmmj_archive) if settings.mlmmj_archive else None
+    return Spool(
+        Options(
+            spool=spool,
+            archive=archive or spool.with_name(f"{spool.name}-archive"),
+            programs=Path(settings.mlmmj_programs),
+            texts=Path(settings.mlmmj_texts),
+            smtp_port=settings.mlmmj_smtp_port,
+        )
+    )
+
+
 def _quota_table(settings: Settings) -> Table:
     """Return the table of used quotas, whose name an administrator may have changed."""
     quota = tables.used_quota
@@ -160,6 +189,7 @@ class SqlWork:
             users=SqlUsers(*store),
             admins=SqlAdmins(*store),
             aliases=SqlAliases(*store),
+            lists=SqlLists(*store),
             addresses=SqlAddresses(*store),
             features=features.SQL,
             writing=self._connections.writing,
@@ -232,6 +262,7 @@ class LdapWork:
         from iredapi.backends.ldap.aliases import LdapAddresses, LdapAliases
         from iredapi.backends.ldap.domains import LdapDomains
         from iredapi.backends.ldap.ldif import LdapLdif
+        from iredapi.backends.ldap.lists import LdapLists
         from iredapi.backends.ldap.maillists import LdapMailLists
         from iredapi.backends.ldap.users import LdapUsers
 
@@ -243,6 +274,7 @@ class LdapWork:
             users=LdapUsers(session),
             admins=LdapAdmins(session),
             aliases=LdapAliases(session),
+            lists=LdapLists(session),
             addresses=LdapAddresses(session),
             maillists=LdapMailLists(session),
             ldif=LdapLdif(session),

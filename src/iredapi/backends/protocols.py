@@ -21,6 +21,7 @@ from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import Domain
 from iredapi.domain.ldif import Export, Record
 from iredapi.domain.limits import Totals
+from iredapi.domain.lists import MailingList
 from iredapi.domain.maillists import MailList
 from iredapi.domain.users import User
 
@@ -274,6 +275,39 @@ class Ldif(Protocol):
 
         ``name`` is a domain or an address. Attributes are those of users, none is left out.
         """
+
+
+class Lists(Protocol):
+    """Subscribable mailing lists: what makes mail get to them, and what iRedAPD reads.
+
+    Subscribers and settings are the list server's (``list_protocols``).
+    """
+
+    async def get(self, address: str) -> MailingList | None:
+        """Return a list without claiming it. At most two round trips."""
+
+    async def claim(self, address: str) -> MailingList | None:
+        """Return a list and hold it."""
+
+    async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
+        """Return lists. At most two round trips."""
+
+    async def addresses(self, domain: str, after: str, limit: int) -> list[str]:
+        """Return addresses."""
+
+    async def held_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
+        """Return the lists that have one of these people, or one of these domains, for owner or
+        moderator.
+        """
+
+    async def add(self, item: MailingList) -> None:
+        """Add a list, so that mail gets to it."""
+
+    async def save(self, before: MailingList, after: MailingList) -> None:
+        """Write the difference; ``active`` goes for all its addresses."""
+
+    async def remove(self, address: str) -> None:
+        """Remove a list and everything that points to it; one that is not there is no error."""
 
 
 class Admins(Protocol):

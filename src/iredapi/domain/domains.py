@@ -270,14 +270,14 @@ def _check_lengths(settings: settings_text.Settings, changes: Mapping[str, Any])
 
 
 def regroup(before: Domain, old: str, new: str = "") -> Domain:
-    """Return the domain with an alias renamed (or taken out of) its groups for new users."""
-    groups = settings_text.words(before.settings, "default_groups")
-    if old not in groups:
-        return before
-    kept = (groups - {old}) | ({new} if new else set())
-    return replace(
-        before, settings=settings_text.with_value(before.settings, "default_groups", kept)
-    )
+    """Return the domain with an address renamed in (or taken out of) what new users join."""
+    settings = before.settings
+    for key in ("default_groups", "default_mailing_lists"):
+        groups = settings_text.words(settings, key)
+        if old in groups:
+            kept = (groups - {old}) | ({new} if new else set())
+            settings = settings_text.with_value(settings, key, kept)
+    return before if settings is before.settings else replace(before, settings=settings)
 
 
 def primary_mx(transport: str) -> str:

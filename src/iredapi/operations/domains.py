@@ -153,17 +153,34 @@ def _note_update(unit: Unit, before: Domain, after: Domain, changes: Mapping[str
         unit.note(domain_event(Kind.UPDATE, after.name, accounts.described(rest)))
 
 
-async def remove(unit: Unit, name: str, days: int) -> None:
-    """Remove a domain with all its accounts; mailboxes stay on disk for some days, or for ever."""
+class ListsLeft(Conflict):
+    """The domain has mailing lists; they are removed one by one before it."""
+
+    code = "CHANGED_MEANWHILE"
+
+
+async def check_removal(unit: Unit, name: str, *, lock: bool = False) -> Domain:
+    """Return a domain that the actor may remove. Raises ApiError."""
     actor = unit.actor
     if domain_of(actor.username) == name:
         raise Conflict("CANNOT_REMOVE_YOURSELF", "Your own account is in this domain.")
-    domain = await accounts.hosted(unit, name, lock=True)
+    domain = await accounts.hosted(unit, name, lock=lock)
     globals_inside = await unit.users.globals_in(name)
     if globals_inside and not actor.is_global:
         raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
     if globals_inside:
         keep_one_global(await unit.admins.globals_without((), domain=name))
+    return domain
+
+
+async def remove(unit: Unit, name: str, days: int, *, with_lists: bool = True) -> None:
+    """Remove a domain with all its accounts; mailboxes stay on disk for some days, or for ever.
+
+    Without ``with_lists`` it raises ListsLeft when there are any.
+    """
+    domain = await check_removal(unit, name, lock=True)
+    if not with_lists and await unit.lists.addresses(name, "", 1):
+        raise ListsLeft
     await unit.admins.hold(await unit.domains.admins(name))
     await unit.domains.remove(name, accounts.removal(unit, days))
     for gone in sorted(domain.names):

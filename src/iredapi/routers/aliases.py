@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from iredapi import mailing_lists
 from iredapi.access import Action
 from iredapi.operations import accounts, aliases
 from iredapi.schemas.aliases import AliasDraft, AliasEdit, AliasFilter
@@ -56,7 +57,10 @@ async def update_alias(call: Call[AliasEdit]) -> Response:
 )
 async def delete_alias(call: Call[NoParams]) -> Response:
     """Delete a mail alias account."""
-    return await call.write(aliases.remove, call.target.mail)
+    mail = call.target.mail
+    return call.done(
+        await mailing_lists.leaving(call.office, call.actor, mail, "", aliases.remove, mail)
+    )
 
 
 @router.operation(
@@ -68,7 +72,10 @@ async def delete_alias(call: Call[NoParams]) -> Response:
 )
 async def rename_alias(call: Call[NoParams]) -> Response:
     """Change an alias account's address within its domain."""
-    return await call.write(aliases.rename, call.target.mail, call.target.new_mail)
+    old, new = call.target.mail, call.target.new_mail
+    return call.done(
+        await mailing_lists.leaving(call.office, call.actor, old, new, aliases.rename, old, new)
+    )
 
 
 @router.operation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from iredapi import mailing_lists
 from iredapi.access import Action
 from iredapi.operations import domains
 from iredapi.schemas.canonical import CanonicalDomain
@@ -92,9 +93,12 @@ async def delete_domain(call: Call[Keep]) -> Response:
     """Delete a domain with all its accounts.
 
     Mailboxes stay on disk: for ever, or for a number of days, after which a cron job of the mail
-    server removes them.
+    server removes them. Mailing lists are moved to the archive; while the list server is away, a
+    domain that has any stays as it is.
     """
-    return await call.write(domains.remove, call.target.domain, call.days)
+    return call.done(
+        await mailing_lists.remove_domain(call.office, call.actor, call.target.domain, call.days)
+    )
 
 
 @router.operation(

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from iredapi import identity
+from iredapi import identity, mailing_lists
 from iredapi.access import Action
 from iredapi.domain.addresses import domain_of
 from iredapi.operations import accounts, users
@@ -51,7 +51,11 @@ async def get_user(call: Call[Viewed]) -> Response:
 async def create_user(call: Call[UserDraft]) -> Response:
     """Create a mail user."""
     hashed = await _hashed(call, domain_of(call.target.mail))
-    return await call.write(users.create, call.target.mail, call.form.changes(), hashed)
+    return call.done(
+        await mailing_lists.create_user(
+            call.office, call.actor, call.target.mail, call.form.changes(), hashed
+        )
+    )
 
 
 @router.operation(
@@ -87,7 +91,12 @@ async def delete_user(call: Call[Keep]) -> Response:
     The mailbox stays on disk: for ever, or for a number of days, after which a cron job of the
     mail server removes it.
     """
-    return await call.write(users.remove, call.target.mail, call.days)
+    mail = call.target.mail
+    return call.done(
+        await mailing_lists.leaving(
+            call.office, call.actor, mail, "", users.remove, mail, call.days
+        )
+    )
 
 
 @router.operation(
@@ -101,9 +110,13 @@ async def rename_user(call: Call[NoParams]) -> Response:
     """Change a user's address within its domain.
 
     The mailbox, memberships, rights and policies stay with the user. What is outside the databases
-    (Dovecot's ACL files, SOGo, Roundcube, list subscriptions) keeps the old address.
+    (Dovecot's ACL files, SOGo, Roundcube) keeps the old address; so do mailing lists that are named
+    in `_skipped`.
     """
-    return await call.write(users.rename, call.target.mail, call.target.new_mail)
+    old, new = call.target.mail, call.target.new_mail
+    return call.done(
+        await mailing_lists.leaving(call.office, call.actor, old, new, users.rename, old, new)
+    )
 
 
 @router.operation(

@@ -31,6 +31,7 @@ from iredapi.domain import (
     aliases,
     domains,
     limits,
+    lists,
     passwords,
     remotes,
     throttles,
@@ -275,6 +276,36 @@ def _network(text: str) -> str:
         raise ValueError("an IP address or network is expected") from None
 
 
+def _bytes(value: Any) -> int:
+    # Empty: no limit.
+    return _number(0, 2**53 - 1)(value) if one(value) else 0
+
+
+def _prefix(value: Any) -> str:
+    # What follows it in the subject may begin with a blank of its own.
+    if not isinstance(value, str):
+        fail("INVALID_VALUE", "One value is expected, not a list.")
+    text = value.lstrip()
+    if len(text) > 128 or not text.isprintable():
+        fail("INVALID_TEXT", "At most 128 printable characters are expected.")
+    return text
+
+
+def _headers(value: Any) -> tuple[str, ...]:
+    text = value if isinstance(value, str) else "\n".join(value)
+    try:
+        return lists.headers(text)
+    except ValueError as error:
+        fail("INVALID_TEXT", str(error))
+
+
+def _footer(value: Any) -> str:
+    try:
+        return lists.footer(one(value))
+    except ValueError as error:
+        fail("INVALID_TEXT", str(error))
+
+
 def _schema(kind: str, **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": kind, **more})
 
@@ -311,6 +342,7 @@ ThrottleLimit = Annotated[
     _schema("integer", minimum=throttles.INHERIT, maximum=throttles.MAX_LIMIT),
 ]
 Name = Annotated[str, BeforeValidator(_text(255)), _schema("string", maxLength=255)]
+Description = Annotated[str, BeforeValidator(_text(1024)), _schema("string", maxLength=1024)]
 Language = Annotated[str, BeforeValidator(_language), _schema("string", maxLength=5)]
 OptionalMail = Annotated[
     str, BeforeValidator(_checked(addresses.any_mail, "INVALID_MAIL")), _schema("string")
@@ -415,3 +447,25 @@ RuleNames = Annotated[
     tuple[str, ...], BeforeValidator(_rule_names), _schema("string", maxLength=64)
 ]
 RemoteAddresses = Annotated[wblists.Given, BeforeValidator(_remote_addresses), _schema("string")]
+MessageSize = Annotated[
+    int, BeforeValidator(_bytes), _schema("integer", minimum=0, maximum=2**53 - 1)
+]
+SubjectPrefix = Annotated[str, BeforeValidator(_prefix), _schema("string", maxLength=128)]
+Headers = Annotated[tuple[str, ...], BeforeValidator(_headers), _schema("string")]
+HeaderNames = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_list(lists.header_name, "INVALID_TEXT", most=lists.MAX_HEADERS)),
+    _schema("string"),
+]
+Footer = Annotated[str, BeforeValidator(_footer), _schema("string", maxLength=lists.MAX_FOOTER)]
+Subscribers = Annotated[
+    tuple[str, ...], BeforeValidator(_list(lists.subscriber, "INVALID_MAIL")), _schema("string")
+]
+ListPolicy = Annotated[
+    str,
+    BeforeValidator(_choice(lists.POLICIES, dict(lists.LEGACY_POLICIES))),
+    _schema("string", enum=list(lists.POLICIES)),
+]
+Subscription = Annotated[
+    str, BeforeValidator(_choice(lists.VERSIONS)), _schema("string", enum=list(lists.VERSIONS))
+]

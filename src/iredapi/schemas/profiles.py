@@ -156,3 +156,50 @@ class MailListProfile(BaseModel):
     mail: list[str]
     accountStatus: list[str]  # noqa: N815 (wire name)
     members: list[str]
+
+
+class StoredListProfile(BaseModel):
+    """A mailing list, as the account storage holds it. The same on every storage."""
+
+    mail: str
+    domain: str
+    name: str
+    accountStatus: str = Field(description="`active` or `disabled`.")  # noqa: N815 (wire name)
+    accessPolicy: str = Field(description="Who may send to the list.")  # noqa: N815 (wire name)
+    is_newsletter: str = Field(description="`yes` or `no`.")
+    newsletter_description: str
+    mlid: str = Field(description="The list's identity on the newsletter page.")
+    transport: str
+    created: str = Field(description="UTC, `YYYY-MM-DD HH:MM:SS`.")
+    modified: str
+    max_message_size: int = Field(description="Bytes, 0 is unlimited.")
+    owner: list[str]
+    moderators: list[str]
+    extra_addresses: list[str]
+
+
+class ListSubscriber(BaseModel):
+    """Somebody who gets a list's posts."""
+
+    mail: str
+    subscription: str = Field(description="`normal`, `digest` or `nomail`.")
+
+
+class ListProfile(StoredListProfile):
+    """A mailing list with what mlmmj obeys; switches are `yes` or `no`, as they are sent."""
+
+    model_config = ConfigDict(extra="allow")
+
+    subscription_moderators: list[str]
+    moderate_subscription: str
+    subject_prefix: str
+    custom_headers: list[str]
+    remove_headers: list[str]
+    footer_text: str
+    footer_html: str
+    only_moderator_can_post: str
+    only_subscriber_can_post: str
+    moderated: str
+    subscribers: list[ListSubscriber] | None = Field(
+        None, description="With `with_subscribers=yes`."
+    )

@@ -24,7 +24,7 @@ from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
 from iredapi.errors import ApiError, LoginRequired, NotSupported, ServerDown, problem
-from iredapi.office import Office
+from iredapi.office import Done, Office
 from iredapi.schemas.params import Params
 from iredapi.state.connections import StateUnavailable
 from iredapi.unit import Unit
@@ -39,6 +39,7 @@ _PUBLIC_LIMIT = 16 * 1024
 _STRICT = frozenset(
     {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
     | {Action.MAILLIST_CREATE}
+    | {Action.ML_CREATE}
 )
 """What makes something new obeys the strict grammar; what is there already must be reachable."""
 
@@ -123,7 +124,10 @@ class Call(Generic[Form]):
         **kwargs: Arguments.kwargs,
     ) -> Response:
         """Run an operation, commit it, and answer."""
-        done = await self.office.write(self.actor, operation, *args, **kwargs)
+        return self.done(await self.office.write(self.actor, operation, *args, **kwargs))
+
+    def done(self, done: Done) -> Response:
+        """Answer that a change was made."""
         return envelope.success(skipped=self._wired(done.skipped))
 
     def _wired(self, skipped: Sequence[Any]) -> list[dict[str, str]]:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -116,3 +125,23 @@ async def _stream(
             raise
     else:
         yield b'],"_success":true}'
+
+
+def with_list(
+    data: Mapping[str, Any], key: str, items: Iterable[Mapping[str, Any]], count: int
+) -> Response:
+    """Answer with data and a list in it, of ``count`` items; a long one is written in pieces."""
+    if count < PAGE:
+        return success({**data, key: list(items)})
+    return StreamingResponse(_pieces(data, key, items), media_type=JSON)
+
+
+async def _pieces(
+    data: Mapping[str, Any], key: str, items: Iterable[Mapping[str, Any]]
+) -> AsyncIterator[bytes]:
+    yield b'{"_data":' + orjson.dumps(data)[:-1] + b"," + orjson.dumps(key) + b":"
+    lead, rest = b"[", iter(items)
+    while some := list(islice(rest, PAGE)):
+        yield lead + orjson.dumps(some)[1:-1]
+        lead = b","
+    yield b']},"_success":true}'

@@ -53,6 +53,14 @@ async def remove_alias(store: Store, address: str) -> None:
     await store.delete(t.alias, t.alias.c.address == address)
 
 
+async def remove_list(store: Store, address: str) -> None:
+    """Remove a mailing list and everything that points to it, its other addresses too."""
+    await _forget_address(store, address)
+    for table in (t.moderators, t.maillist_owners, t.maillists):
+        await store.delete(table, table.c.address == address)
+    await store.delete(t.sender_relayhost, t.sender_relayhost.c.account == address)
+
+
 async def _forget_address(store: Store, mail: str) -> None:
     f = t.forwardings.c
     bereft = await store.column(

@@ -1,0 +1,203 @@
+"""Subscribable mailing lists in LDAP: entries of ``ou=Groups`` with the service ``mlmmj``.
+
+The list itself is delivered by its ``mtaTransport``; all its addresses are in its own entry, those
+in alias domains too. Subscribers are mlmmj's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from iredapi.backends.ldap import references, settings_values
+from iredapi.backends.ldap.client import Entry, Scope
+from iredapi.backends.ldap.domains import count
+from iredapi.backends.ldap.session import Session, flag, number, words
+from iredapi.backends.ldap.tree import GROUPS, both, either, ends, equal
+from iredapi.backends.ldap.twins import twins, with_twins
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.lists import MailingList
+
+_LIST = "(&(objectClass=mailList)(enabledService=mlmmj))"
+_TIMES = ("createTimestamp", "modifyTimestamp")
+_NEWSLETTER = "is_newsletter"
+"""A key of ``accountSetting``: the schema has no attribute for it."""
+_SINGLE = {
+    "name": "cn",
+    "access_policy": "accessPolicy",
+    "description": "description",
+    "mlid": "mailingListID",
+    "transport": "mtaTransport",
+}
+
+
+def record(entry: Entry, aliases: Collection[str]) -> MailingList:
+    """Return the neutral record of a list; ``aliases`` are its domain's alias domains."""
+    address = entry.value("mail").lower()
+    name = domain_of(address)
+    others = words(entry, "shadowAddress") - twins([address], name, aliases)
+    settings = settings_values.parse(entry.values(settings_values.ATTRIBUTE))
+    fields = {field: entry.value(attribute) for field, attribute in _SINGLE.items()}
+    return MailingList(
+        address,
+        **fields | {"access_policy": fields["access_policy"].lower() or "public"},
+        active=flag(entry, "accountStatus", "active"),
+        newsletter=settings.get(_NEWSLETTER) == "yes",
+        max_message_size=number(entry.value("maxMessageSize")),
+        owners=words(entry, "listOwner"),
+        moderators=words(entry, "listModerator"),
+        extra_addresses=others - twins(others, name, aliases),
+        created=_moment(entry.value("createTimestamp")),
+        modified=_moment(entry.value("modifyTimestamp")),
+    )
+
+
+def _moment(text: str) -> str:
+    """Return an LDAP time (``20260131120000Z``) as answers show it."""
+    try:
+        moment = datetime.strptime(text[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return ""
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+class LdapLists:
+    """See ``protocols.Lists``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tree = session.tree
+
+    async def _aliases(self, domain: str) -> frozenset[str]:
+        entry = await self._session.entry(self._tree.domain(domain))
+        return frozenset() if entry is None else words(entry, "domainAliasName")
+
+    async def get(self, address: str) -> MailingList | None:
+        # Times are read here only: an entry that may be put back must not hold them.
+        found = await self._session.find(
+            self._tree.mail_list(address), Scope.BASE, _LIST, ("*", *_TIMES)
+        )
+        return record(found[0], await self._aliases(domain_of(address))) if found else None
+
+    async def claim(self, address: str) -> MailingList | None:
+        await self._session.lock(domain_of(address))
+        entry = await self._entry(address)
+        return None if entry is None else record(entry, await self._aliases(domain_of(address)))
+
+    async def _entry(self, address: str) -> Entry | None:
+        entry = await self._session.entry(self._tree.mail_list(address))
+        return entry if entry is not None and "mlmmj" in words(entry, "enabledService") else None
+
+    async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
+        names = await self.addresses(domain, after, limit)
+        aliases = await self._aliases(domain)
+        found = {
+            entry.value("mail").lower(): record(entry, aliases)
+            for entry in await self._session.holders(
+                self._tree.container(GROUPS, domain),
+                Scope.ONE,
+                _LIST,
+                "mail",
+                names,
+                ("*", *_TIMES),
+            )
+        }
+        return [found[name] for name in names if name in found]
+
+    async def addresses(self, domain: str, after: str, limit: int) -> list[str]:
+        async def read() -> list[str]:
+            found = self._session.pages(
+                self._tree.container(GROUPS, domain), Scope.ONE, _LIST, ("mail",)
+            )
+            return [entry.value("mail").lower() async for page in found for entry in page]
+
+        return await self._session.listings.page(("lists", domain), after, limit, read)
+
+    async def held_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
+        terms = [
+            term
+            for name in ("listOwner", "listModerator")
+            if self._session.knows(name)
+            for term in (
+                *(equal(name, mail) for mail in sorted(mails)),
+                *(ends(name, f"@{domain}") for domain in sorted(domains)),
+            )
+        ]
+        if not terms:
+            return frozenset()
+        found = await self._session.find(
+            self._tree.base, Scope.SUB, both(_LIST, either(terms)), ("mail",)
+        )
+        return frozenset(entry.value("mail").lower() for entry in found)
+
+    async def add(self, item: MailingList) -> None:
+        session, name = self._session, domain_of(item.address)
+        domain = await session.entry(self._tree.domain(name))
+        disabled = domain is not None and not flag(domain, "accountStatus", "active")
+        aliases = await self._aliases(name)
+        everything = with_twins([item.address, *item.extra_addresses], name, aliases)
+        session.add(
+            self._tree.mail_list(item.address),
+            {
+                "objectClass": ["mailList"],
+                "mail": [item.address],
+                **{
+                    attribute: [value] if (value := getattr(item, field)) else []
+                    for field, attribute in _SINGLE.items()
+                },
+                "accountStatus": ["active" if item.active else "disabled"],
+                "enabledService": ["mail", "deliver", "mlmmj"],
+                "maxMessageSize": [str(item.max_message_size)] if item.max_message_size else [],
+                "listOwner": sorted(item.owners),
+                "listModerator": sorted(item.moderators),
+                "listAllowedUser": sorted(item.owners | item.moderators),
+                "shadowAddress": sorted(everything - {item.address}),
+                settings_values.ATTRIBUTE: [f"{_NEWSLETTER}:yes"] if item.newsletter else [],
+                "domainStatus": ["disabled"] if disabled else [],
+            },
+        )
+        if domain is not None:
+            count(session.edit(domain), "lists", 1)
+
+    async def save(self, before: MailingList, after: MailingList) -> None:
+        entry = await self._entry(before.address)
+        if before == after or entry is None:
+            return
+        edit, name = self._session.edit(entry), domain_of(before.address)
+        for field, attribute in _SINGLE.items():
+            if getattr(before, field) != getattr(after, field):
+                edit.put(attribute, getattr(after, field))
+        if before.active != after.active:
+            edit.put("accountStatus", "active" if after.active else "disabled")
+        if before.max_message_size != after.max_message_size:
+            edit.put("maxMessageSize", str(after.max_message_size or ""))
+        if before.newsletter != after.newsletter:
+            settings_values.put(edit, _NEWSLETTER, "yes" if after.newsletter else "")
+        for attribute, old, new in (
+            ("listOwner", before.owners, after.owners),
+            ("listModerator", before.moderators, after.moderators),
+        ):
+            if self._session.knows(attribute):
+                edit.discard(attribute, sorted(old - new))
+                edit.add(attribute, sorted(new - old))
+        old_users, new_users = before.owners | before.moderators, after.owners | after.moderators
+        if old_users != new_users:
+            edit.discard("listAllowedUser", sorted(old_users - new_users))
+            edit.add("listAllowedUser", sorted(new_users))
+        aliases = await self._aliases(name)
+        old_extra = with_twins(before.extra_addresses, name, aliases)
+        new_extra = with_twins(after.extra_addresses, name, aliases)
+        own = twins([before.address], name, aliases)
+        edit.discard("shadowAddress", sorted(old_extra - new_extra - own))
+        edit.add("shadowAddress", sorted(new_extra - old_extra))
+
+    async def remove(self, address: str) -> None:
+        dn = self._tree.mail_list(address)
+        entry = await self._entry(address)
+        if entry is None:
+            return
+        await references.forget(self._session, address, dn)
+        self._session.delete(entry)
+        domain = await self._session.entry(self._tree.domain(domain_of(address)))
+        if domain is not None:
+            count(self._session.edit(domain), "lists", -1)

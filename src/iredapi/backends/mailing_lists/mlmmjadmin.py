@@ -1,0 +1,335 @@
+"""mlmmjadmin: iRedMail's HTTP service that keeps mlmmj's spool.
+
+Its quirks are why this client looks as it does: failures are HTTP 200, bodies are forms of known
+length, unknown and malformed values "succeed", an empty ``extra_addresses`` breaks a list, making a
+list that exists destroys it, and it locks nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+import orjson
+import structlog
+
+from iredapi.backends.list_protocols import Untouched
+from iredapi.domain.lists import FLAGS, Control, Subscriber, own_headers
+from iredapi.errors import ApiError
+
+_TOKEN: Final = "X-MLMMJADMIN-API-AUTH-TOKEN"  # noqa: S105 (a header's name)
+_REFUSED: Final = frozenset(
+    {"NO_API_AUTH_TOKEN", "INVALID_MLMMJADMIN_API_AUTH_TOKEN", "NOT_AUTHORIZED_API_CLIENT"}
+)
+_ABSENT: Final = frozenset({"NO_SUCH_ACCOUNT", "ACCOUNT_NOT_EXIST"})
+# What it takes for an address; others it drops and answers success, or has no path for.
+_ADDRESS: Final = re.compile(r"[\w#-][\w.+=/&#-]*@[\w-][\w.-]*\.[a-z0-9-]{2,15}", re.ASCII)
+_CONNECTIONS: Final = 4
+"""It has five processes, and iRedAPD asks it too."""
+_CONNECT_SECONDS: Final = 2.0
+_BULK: Final = 6
+"""How many times longer a call with many subscribers may take."""
+_PAUSE: Final = 0.1
+"""Seconds before a call is sent again, the first time."""
+_INVITATIONS: Final = 50
+"""It starts one process for each, all at once."""
+_FEW: Final = 5
+"""Up to so many subscribers are asked for one by one; more: all are read."""
+_MAX_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes."""
+_PROBE: Final = "probe@iredapi.invalid"
+_log = structlog.get_logger(__name__)
+
+
+class MlmmjAdmin:
+    """See ``ListServer``."""
+
+    def __init__(
+        self, url: str, token: str, *, seconds: float = 10.0, verify_tls: bool = True
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._seconds = seconds
+        self._client = httpx.AsyncClient(
+            headers={_TOKEN: token},
+            verify=verify_tls,
+            trust_env=False,  # a proxy has no business with loopback
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=0),
+        )
+
+    def accepts(self, mail: str) -> bool:
+        return _ADDRESS.fullmatch(mail) is not None
+
+    async def ping(self) -> None:
+        await self.exists(_PROBE)
+
+    async def exists(self, address: str) -> bool:
+        # In every mode of mlmmjadmin this looks at the directory only.
+        return await self._data("GET", f"/{_segment(address)}/owners") is not None
+
+    async def get(self, address: str) -> Control | None:
+        found = await self._data("GET", f"/{_segment(address)}")
+        return None if found is None else _control(address, found)
+
+    async def create(self, address: str, control: Control) -> None:
+        form = {name: _yes(name in control.flags) for name in FLAGS}
+        form |= {name: value for name, value in _texts(control).items() if value}
+        # Empty too: people who are not named are the postmaster.
+        form |= _people(control) | {"name": control.name}
+        form["max_message_size"] = str(control.max_message_size)
+        form["enable_newsletter_subscription"] = _yes(control.newsletter)
+        if control.extra_addresses:
+            form["extra_addresses"] = ",".join(control.extra_addresses)
+        gate = _gate(control)
+        await self._call("POST", f"/{_segment(address)}", {**form, **gate[0]}, tries=1)
+        for more in gate[1:]:
+            await self._call("PUT", f"/{_segment(address)}", {**more, "name": control.name})
+
+    async def save(self, address: str, before: Control, after: Control) -> None:
+        form = {
+            name: _yes(name in after.flags)
+            for name in FLAGS
+            if (name in before.flags) != (name in after.flags)
+        }
+        if (before.owners, before.moderators) != (after.owners, after.moderators):
+            form |= _people(after)  # together: its LDAP mode fails without the one or the other
+        old = _texts(before)
+        form |= {name: value for name, value in _texts(after).items() if value != old[name]}
+        if before.max_message_size != after.max_message_size:
+            form["max_message_size"] = str(after.max_message_size)
+        if before.newsletter != after.newsletter:
+            form["enable_newsletter_subscription"] = _yes(after.newsletter)
+        if before.extra_addresses != after.extra_addresses:
+            # Empty would remove the list's own address too, and mlmmj would crash on every post.
+            form["extra_addresses"] = ",".join(after.extra_addresses) or address
+        gate = _gate(after) if _gate(before) != _gate(after) else [{}]
+        for part in ({**form, **gate[0]}, *gate[1:]):
+            if part or before.name != after.name:
+                # Without the name its other modes blank what they have stored.
+                await self._call("PUT", f"/{_segment(address)}", {**part, "name": after.name})
+
+    async def remove(self, address: str, *, archive: bool) -> None:
+        await self._call("DELETE", f"/{_segment(address)}?archive={_yes(archive)}", absent=True)
+
+    async def subscribers(self, address: str) -> list[Subscriber]:
+        path = f"/{_segment(address)}/subscribers"
+        found = await self._data("GET", path, bulk=True) or []
+        return sorted(
+            {
+                Subscriber(str(item["mail"]).strip().lower(), str(item["subscription"]))
+                for item in found
+                if str(item["mail"]).strip()
+            },
+            key=lambda item: (item.mail, item.version),
+        )
+
+    async def subscriptions(self, address: str, mails: Collection[str]) -> dict[str, str]:
+        if len(mails) > _FEW:
+            wanted = set(mails)
+            return {
+                item.mail: item.version
+                for item in await self.subscribers(address)
+                if item.mail in wanted
+            }
+        found = {}
+        for mail in mails:
+            path = f"/{_segment(address)}/has_subscriber/{_segment(mail)}"
+            if version := await self._data("GET", path):
+                found[mail] = str(version)
+        return found
+
+    async def add(self, address: str, mails: Sequence[str], version: str) -> None:
+        await self._call(
+            "POST",
+            f"/{_segment(address)}/subscribers",
+            {"add_subscribers": ",".join(mails), "require_confirm": "no", "subscription": version},
+            bulk=True,
+        )
+
+    async def drop(self, address: str, mails: Sequence[str]) -> None:
+        await self._call(
+            "POST",
+            f"/{_segment(address)}/subscribers",
+            {"remove_subscribers": ",".join(mails)},
+            bulk=True,
+        )
+
+    async def invite(self, address: str, mails: Sequence[str], version: str) -> None:
+        for start in range(0, len(mails), _INVITATIONS):
+            some = ",".join(mails[start : start + _INVITATIONS])
+            await self._call(
+                "POST",
+                f"/{_segment(address)}/subscribers",
+                {"add_subscribers": some, "require_confirm": "yes", "subscription": version},
+                bulk=True,
+                tries=1,
+            )
+
+    async def lists_of(self, mail: str) -> dict[str, str]:
+        path = f"/subscriber/{_segment(mail)}/subscribed?query_all_lists=yes"
+        found = await self._data("GET", path, bulk=True) or []
+        return {str(item["mail"]).lower(): str(item["subscription"]) for item in found}
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    # -- one call ----------------------------------------------------------------------------------
+
+    async def _data(self, method: str, path: str, *, bulk: bool = False) -> Any:
+        """Return ``_data``; None when there is no such thing."""
+        answer = await self._send(method, path, None, bulk=bulk, tries=3)
+        if answer["_success"]:
+            return answer.get("_data")
+        if "_msg" not in answer or answer["_msg"] in _ABSENT:
+            return None
+        raise _failure(answer)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        form: Mapping[str, str] | None = None,
+        *,
+        bulk: bool = False,
+        tries: int = 2,
+        absent: bool = False,
+    ) -> None:
+        """Change something. With one of ``tries`` it is sent once, unless nobody was there."""
+        answer = await self._send(method, path, form, bulk=bulk, tries=tries)
+        if not answer["_success"] and not (absent and answer.get("_msg") in _ABSENT):
+            raise _failure(answer)
+
+    async def _send(
+        self, method: str, path: str, form: Mapping[str, str] | None, *, bulk: bool, tries: int
+    ) -> dict[str, Any]:
+        pause = _PAUSE
+        for left in range(max(tries, 2) - 1, -1, -1):
+            try:
+                return await self._once(method, path, form, bulk=bulk)
+            except ApiError as error:
+                # Timeouts are not tried again: the client waits.
+                again = isinstance(error, Untouched) and error.code == "MLMMJADMIN_UNREACHABLE"
+                again = again or (tries > 1 and error.code == "MLMMJADMIN_BAD_RESPONSE")
+                if not left or not again:
+                    raise
+            await asyncio.sleep(pause)
+            pause *= 2
+        raise AssertionError("unreachable")
+
+    async def _once(
+        self, method: str, path: str, form: Mapping[str, str] | None, *, bulk: bool
+    ) -> dict[str, Any]:
+        seconds = self._seconds * (_BULK if bulk else 1)
+        try:
+            # A hung server sends nothing, a slow one a byte now and then: both end.
+            async with asyncio.timeout(seconds + _CONNECT_SECONDS):
+                async with self._client.stream(
+                    method,
+                    self._url + path,
+                    data=form,
+                    timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
+                ) as response:
+                    body = bytearray()
+                    async for part in response.aiter_bytes():
+                        body += part
+                        if len(body) > _MAX_ANSWER:
+                            raise _bad("too long")
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Untouched("MLMMJADMIN_UNREACHABLE", retry_after=5) from error
+        except (httpx.TimeoutException, TimeoutError) as error:
+            raise ApiError("MLMMJADMIN_TIMEOUT", retry_after=5) from error
+        except httpx.HTTPError as error:
+            raise _bad(type(error).__name__) from error
+        return await self._read(response.status_code, bytes(body))
+
+    async def _read(self, status: int, body: bytes) -> dict[str, Any]:
+        if status != 200:
+            raise _bad(f"status {status}")
+        try:
+            # A long list of subscribers would hold everybody up.
+            parse = asyncio.to_thread(orjson.loads, body) if len(body) > 100_000 else None
+            answer = orjson.loads(body) if parse is None else await parse
+        except orjson.JSONDecodeError:
+            raise _bad("not JSON") from None
+        if not isinstance(answer, dict) or not isinstance(answer.get("_success"), bool):
+            raise _bad("no _success")
+        if answer.get("_msg") in _REFUSED:
+            _log.error("mlmmjadmin_refuses_us", reason=answer["_msg"])
+            raise Untouched("MLMMJADMIN_AUTH_FAILED")
+        return answer
+
+
+def _bad(reason: str) -> ApiError:
+    _log.error("mlmmjadmin_bad_response", reason=reason)
+    return ApiError("MLMMJADMIN_BAD_RESPONSE", retry_after=5)
+
+
+def _failure(answer: Mapping[str, Any]) -> ApiError:
+    # The text may name hosts and paths: for the log only.
+    _log.error("mlmmjadmin_failed", message=str(answer.get("_msg", ""))[:500])
+    return ApiError("MLMMJADMIN_ERROR")
+
+
+def _segment(address: str) -> str:
+    return quote(address, safe="@")
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
+
+
+def _people(control: Control) -> dict[str, str]:
+    return {"owner": ",".join(control.owners), "moderators": ",".join(control.moderators)}
+
+
+def _texts(control: Control) -> dict[str, str]:
+    return {
+        "subject_prefix": control.subject_prefix,
+        "footer_text": control.footer_text,
+        "footer_html": control.footer_html,
+        "custom_headers": "\n".join(own_headers(control.custom_headers)),
+        "remove_headers": ",".join(control.remove_headers),
+    }
+
+
+def _gate(control: Control) -> list[dict[str, str]]:
+    """Return the calls that leave subscription moderated, by these people, or not."""
+    if not control.moderate_subscription:
+        return [{"moderate_subscription": "no"}]
+    if control.subscription_moderators:
+        return [{"subscription_moderators": ",".join(control.subscription_moderators)}]
+    # In one call it would keep the moderators that were there.
+    return [{"subscription_moderators": ""}, {"moderate_subscription": "yes"}]
+
+
+def _control(address: str, found: Mapping[str, Any]) -> Control:
+    def text(name: str) -> str:
+        return str(found.get(name) or "")
+
+    def items(name: str) -> tuple[str, ...]:
+        return tuple(filter(None, (str(item).strip() for item in found.get(name) or ())))
+
+    def mails(name: str) -> tuple[str, ...]:
+        return tuple(item.lower() for item in items(name))
+
+    size = text("max_message_size")
+    return Control(
+        name=text("name"),
+        flags=frozenset(name for name in FLAGS if found.get(name) == "yes"),
+        owners=mails("owner"),
+        moderators=mails("moderators"),
+        moderate_subscription=found.get("moderate_subscription") == "yes",
+        subscription_moderators=mails("subscription_moderators"),
+        extra_addresses=tuple(item for item in mails("extra_addresses") if item != address),
+        max_message_size=int(size) if size.isascii() and size.isdigit() else 0,
+        subject_prefix=text("subject_prefix"),
+        custom_headers=tuple(sorted(items("custom_headers"))),
+        remove_headers=tuple(sorted(items("remove_headers"))),
+        footer_text=text("footer_text").strip(),
+        footer_html=text("footer_html").strip(),
+        newsletter=found.get("enable_newsletter_subscription") == "yes",
+    )

@@ -1,0 +1,401 @@
+"""mlmmj's spool, kept by this process itself: one directory per list.
+
+Layout and locks are those of mlmmj's documentation (README, TUNABLES, man pages), names and
+defaults of control files those of mlmmjadmin, so that either can take over from the other. mlmmj's
+programs are called only where mail is to be sent. All file work runs in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from iredapi.backends.list_protocols import Untouched
+from iredapi.backends.mailing_lists import records
+from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.lists import FLAGS, Control, Subscriber, fixed_headers, own_headers
+from iredapi.errors import ApiError
+
+Result = TypeVar("Result")
+
+_FILES: Final = dict(
+    zip(
+        FLAGS,
+        "closedlist modonlypost subonlypost closedlistsub nosubconfirm nodigestsub nodigesttext"
+        " nonomailsub moderated modnonsubposts noget subonlyget nolistsubsemail notmetoo notifysub"
+        " notifymod noarchive".split(),
+        strict=True,
+    )
+)
+"""The control file of each flag: it is there, or it is not."""
+_NEWSLETTER: Final = "enable_newsletter_subscription"
+_ALWAYS: Final = ("tocc", "ifmodsendonlymodmoderate")
+"""Flags of new lists that the API does not offer, as mlmmjadmin sets them."""
+_VERSIONS: Final = {"normal": "subscribers.d", "digest": "digesters.d", "nomail": "nomailsubs.d"}
+_SUB_OPTIONS: Final = {"normal": (), "digest": ("-d",), "nomail": ("-n",)}
+_DIRECTORIES: Final = (
+    "archive bounce control digesters.d incoming moderation nomailsubs.d queue queue/discarded"
+    " requeue subconf subscribers.d text unsubconf".split()
+)
+_INVITING: Final = 4
+"""Programs that run at a time."""
+_PROGRAM_SECONDS: Final = 30.0
+_NEW: Final = ".new-"
+"""Begins the name of a list's directory while it is made: no list's name begins with a dot."""
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where mlmmj's things are, and how new lists send; port 0 is mlmmj's default."""
+
+    spool: Path
+    archive: Path
+    programs: Path
+    texts: Path
+    smtp_port: int
+
+
+class Spool:
+    """See ``ListServer``."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def accepts(self, mail: str) -> bool:
+        # The first character is the name of a file.
+        return mail[:1] not in {"/", ".", ""}
+
+    async def ping(self) -> None:
+        await self._in_thread(self._check)
+
+    async def exists(self, address: str) -> bool:
+        return await self._in_thread(lambda: self._directory(address).is_dir())
+
+    async def get(self, address: str) -> Control | None:
+        return await self._in_thread(self._get, address)
+
+    async def create(self, address: str, control: Control) -> None:
+        await self._in_thread(self._create, address, control)
+
+    async def save(self, address: str, before: Control, after: Control) -> None:
+        await self._in_thread(self._save, address, before, after)
+
+    async def remove(self, address: str, *, archive: bool) -> None:
+        await self._in_thread(self._remove, address, archive)
+
+    async def subscribers(self, address: str) -> list[Subscriber]:
+        return await self._in_thread(self._subscribers, address)
+
+    async def subscriptions(self, address: str, mails: Collection[str]) -> dict[str, str]:
+        return await self._in_thread(self._subscriptions, address, mails)
+
+    async def add(self, address: str, mails: Sequence[str], version: str) -> None:
+        await self._in_thread(self._add, address, mails, version)
+
+    async def drop(self, address: str, mails: Sequence[str]) -> None:
+        await self._in_thread(self._drop, address, mails)
+
+    async def invite(self, address: str, mails: Sequence[str], version: str) -> None:
+        directory = str(self._directory(address))
+        program = str(self._options.programs / "mlmmj-sub")
+        gate = asyncio.Semaphore(_INVITING)
+
+        async def ask(mail: str) -> None:
+            async with gate:
+                await _run(program, "-L", directory, "-a", mail, "-C", "-s", *_SUB_OPTIONS[version])
+
+        await asyncio.gather(*(ask(mail) for mail in mails))
+
+    async def lists_of(self, mail: str) -> dict[str, str]:
+        return await self._in_thread(self._lists_of, mail)
+
+    async def close(self) -> None:
+        """Nothing stays open."""
+
+    async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
+        try:
+            return await asyncio.to_thread(self._checked, work, *args)
+        except OSError as error:
+            _log.error("list_spool_failed", reason=errno.errorcode.get(error.errno or 0, "?"))
+            raise ApiError("LIST_SPOOL_ERROR") from error
+
+    def _checked(self, work: Callable[..., Result], *args: Any) -> Result:
+        self._check()
+        return work(*args)
+
+    def _check(self) -> None:
+        """Refuse to work without the spool: an empty mount point would be taken for no lists."""
+        if not self._options.spool.is_dir() or not os.access(
+            self._options.spool, os.R_OK | os.W_OK | os.X_OK
+        ):
+            raise Untouched("LIST_SPOOL_ERROR")
+
+    # -- lists -------------------------------------------------------------------------------------
+
+    def _directory(self, address: str) -> Path:
+        return self._options.spool / domain_of(address) / local_part_of(address)
+
+    def _get(self, address: str) -> Control | None:
+        control = self._directory(address) / "control"
+        if not control.is_dir():
+            return None
+
+        def first(name: str) -> str:
+            return _read(control / name).partition("\n")[0]
+
+        def lines(name: str) -> tuple[str, ...]:
+            return tuple(filter(None, map(str.strip, _read(control / name).split("\n"))))
+
+        size = first("maxmailsize").strip()
+        return Control(
+            name=first("name"),
+            flags=frozenset(flag for flag, name in _FILES.items() if (control / name).exists()),
+            owners=_lower(lines("owner")),
+            moderators=_lower(lines("moderators")),
+            moderate_subscription=(control / "submod").exists(),
+            subscription_moderators=_lower(lines("submod")),
+            extra_addresses=tuple(item for item in _lower(lines("listaddress")) if item != address),
+            max_message_size=int(size) if size.isascii() and size.isdigit() else 0,
+            subject_prefix=first("prefix"),
+            custom_headers=tuple(sorted(lines("customheaders"))),
+            remove_headers=tuple(sorted(lines("delheaders"))),
+            footer_text=_read(control / "footer_text").strip(),
+            footer_html=_read(control / "footer_html").strip(),
+            newsletter=(control / _NEWSLETTER).exists(),
+        )
+
+    def _create(self, address: str, control: Control) -> None:
+        final = self._directory(address)
+        parent = final.parent
+        parent.mkdir(mode=0o700, exist_ok=True)
+        self._give(parent)
+        building = parent / f"{_NEW}{final.name}"
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(mode=0o700)
+        for name in _DIRECTORIES:
+            (building / name).mkdir(mode=0o700)
+        self._write(building / "index", "")
+        for name in _ALWAYS:
+            self._write(building / "control" / name, "")
+        if self._options.smtp_port:
+            self._write(building / "control" / "smtpport", f"{self._options.smtp_port}\n")
+        for name, content in _files(address, control).items():
+            if content is not None:
+                self._write(building / "control" / name, content)
+        if self._options.texts.is_dir():
+            for text in self._options.texts.iterdir():
+                if text.is_file():
+                    shutil.copyfile(text, building / "text" / text.name)
+        for entry in (building, *building.rglob("*")):
+            self._give(entry)
+        # Refused when a directory with something in it is there already.
+        building.rename(final)
+
+    def _save(self, address: str, before: Control, after: Control) -> None:
+        directory = self._directory(address)
+        if not (directory / "control").is_dir():
+            raise ApiError("MAILING_LIST_DATA_MISSING")
+        old, new = _files(address, before), _files(address, after)
+        for name, content in new.items():
+            if old[name] == content:
+                continue
+            if content is None:
+                (directory / "control" / name).unlink(missing_ok=True)
+            else:
+                self._write(directory / "control" / name, content)
+
+    def _remove(self, address: str, archive: bool) -> None:
+        directory = self._directory(address)
+        if not directory.is_dir():
+            return
+        if archive:
+            place = self._archived(address)
+            shutil.move(directory, place / directory.name)
+        else:
+            # Under another name first: half a directory must not look like a list.
+            gone = directory.with_name(f".gone-{directory.name}-{time.time_ns()}")
+            directory.rename(gone)
+            shutil.rmtree(gone)
+
+    def _archived(self, address: str) -> Path:
+        """Make the directory that takes a removed list, named like mlmmjadmin's."""
+        root = self._options.archive
+        if not root.is_dir():
+            root.mkdir(mode=0o700, parents=True)
+            self._give(root)
+        parent = root / domain_of(address)
+        parent.mkdir(mode=0o700, exist_ok=True)
+        self._give(parent)
+        stamp = datetime.now(UTC).strftime("-%Y%m%d%H%M%S")
+        place = parent / (local_part_of(address) + stamp)
+        while place.exists():
+            place = place.with_name(place.name + stamp)
+        place.mkdir(mode=0o700)
+        self._give(place)
+        return place
+
+    def _write(self, path: Path, content: str) -> None:
+        """Replace a file in one step. What is half written lies outside ``control``."""
+        part = path.parent.parent / f".{path.name}.part"
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        self._give(part)
+        part.replace(path)
+
+    def _give(self, path: Path) -> None:
+        """Give a new file to the spool's owner when we are root: mlmmj runs as that user."""
+        if os.geteuid() == 0:
+            owner = self._options.spool.stat()
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+    # -- subscribers -------------------------------------------------------------------------------
+
+    def _subscribers(self, address: str) -> list[Subscriber]:
+        found = [
+            Subscriber(mail, version)
+            for version in _VERSIONS
+            for file in self._record_files(address, version)
+            for mail in records.read(file)
+        ]
+        return sorted(found, key=lambda item: (item.mail, item.version))
+
+    def _subscriptions(self, address: str, mails: Collection[str]) -> dict[str, str]:
+        wanted = set(mails)
+        found: dict[str, str] = {}
+        for version, name in _VERSIONS.items():
+            for letter in sorted({mail[0] for mail in wanted}):
+                for mail in records.read(self._directory(address) / name / letter):
+                    if mail in wanted:
+                        found.setdefault(mail, version)
+        return found
+
+    def _record_files(self, address: str, version: str) -> Iterator[Path]:
+        directory = self._directory(address) / _VERSIONS[version]
+        if directory.is_dir():
+            yield from sorted(path for path in directory.iterdir() if records.is_record(path))
+
+    def _add(self, address: str, mails: Sequence[str], version: str) -> None:
+        directory = self._directory(address) / _VERSIONS[version]
+        if not directory.is_dir():
+            raise ApiError("MAILING_LIST_DATA_MISSING")
+        for letter, some in _by_letter(mails):
+            records.change(directory / letter, add=some, remove=(), give=self._give)
+
+    def _drop(self, address: str, mails: Sequence[str]) -> None:
+        for name in _VERSIONS.values():
+            directory = self._directory(address) / name
+            for letter, some in _by_letter(mails):
+                if (directory / letter).exists():
+                    records.change(directory / letter, add=(), remove=some, give=self._give)
+
+    def _lists_of(self, mail: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for domain in sorted(self._options.spool.iterdir()):
+            if domain.name.startswith(".") or not domain.is_dir():
+                continue
+            for place in sorted(domain.iterdir()):
+                if place.name.startswith("."):
+                    continue
+                address = f"{place.name}@{domain.name}"
+                if version := self._subscriptions(address, [mail]).get(mail):
+                    found[address] = version
+        return found
+
+
+def _files(address: str, control: Control) -> dict[str, str | None]:
+    """Return the control files of a list: their contents, or None where there is no file."""
+
+    def lines(items: Iterable[str]) -> str | None:
+        return "".join(f"{item}\n" for item in items) or None
+
+    def line(text: str) -> str | None:
+        return f"{text}\n" if text else None
+
+    size = control.max_message_size
+    found: dict[str, str | None] = {
+        name: "" if flag in control.flags else None for flag, name in _FILES.items()
+    }
+    return found | {
+        _NEWSLETTER: "" if control.newsletter else None,
+        "name": line(control.name),
+        "owner": lines(control.owners),
+        "moderators": lines(control.moderators),
+        "submod": (
+            (lines(control.subscription_moderators) or "")
+            if control.moderate_subscription
+            else None
+        ),
+        "listaddress": lines((address, *control.extra_addresses)),
+        "maxmailsize": line(str(size)) if size else None,
+        "prefix": line(control.subject_prefix),
+        "customheaders": lines(
+            (*sorted(own_headers(control.custom_headers)), *_fixed(address, control))
+        ),
+        "delheaders": lines(control.remove_headers),
+        "footer_text": line(control.footer_text),
+        "footer_html": line(control.footer_html),
+    }
+
+
+def _fixed(address: str, control: Control) -> tuple[str, ...]:
+    own = set(own_headers(control.custom_headers))
+    return tuple(item for item in control.custom_headers if item not in own) or fixed_headers(
+        address
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _lower(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(item.lower() for item in items)
+
+
+def _by_letter(mails: Iterable[str]) -> Iterator[tuple[str, set[str]]]:
+    found: dict[str, set[str]] = {}
+    for mail in mails:
+        found.setdefault(mail[0], set()).add(mail)
+    yield from sorted(found.items())
+
+
+async def _run(program: str, *arguments: str) -> None:
+    """Run one of mlmmj's programs. It wants its full path, and gets no shell."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError as error:
+        _log.error("mlmmj_not_started", program=program)
+        raise ApiError("LIST_SPOOL_ERROR", "mlmmj's programs cannot be started.") from error
+    try:
+        async with asyncio.timeout(_PROGRAM_SECONDS):
+            status = await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        status = -1
+    if status:
+        _log.error("mlmmj_failed", program=program, status=status)
+        raise ApiError("LIST_SPOOL_ERROR", "mlmmj could not send its mail.")

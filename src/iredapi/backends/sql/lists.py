@@ -1,0 +1,223 @@
+"""Subscribable mailing lists in ``vmail``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select
+
+from iredapi.backends.sql import removal as removals
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.store import Sides, Store, chunks, now, shown, side
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.lists import MailingList
+from iredapi.errors import NotSupported
+
+
+class SqlLists(Store):
+    """See ``protocols.Lists``."""
+
+    async def get(self, address: str) -> MailingList | None:
+        return await self._read(address, self._rows(t.maillists.c.address == address))
+
+    async def claim(self, address: str) -> MailingList | None:
+        rows = self._rows(t.maillists.c.address == address)
+        return await self._read(address, rows.with_for_update())
+
+    def _rows(self, *where: ColumnElement[bool]) -> Select[Any]:
+        if not self.schema.has(t.maillists):
+            raise NotSupported(detail="This server's database has no mailing lists.")
+        return select(*self.schema.columns(t.maillists)).where(*where)
+
+    async def _read(self, address: str, statement: Select[Any]) -> MailingList | None:
+        rows = await self.rows(statement)
+        if not rows or rows[0]["address"].lower() != address:
+            return None
+        return _record(rows[0], await self._sides([address]))
+
+    async def _sides(self, addresses: Sequence[str]) -> Sides:
+        m, f, o = t.moderators.c, t.forwardings.c, t.maillist_owners.c
+        branches = [
+            side("moderator", m.address, m.moderator, m.address.in_(addresses)),
+            side("extra", f.forwarding, f.address, *_extra(addresses)),
+        ]
+        if self.schema.has(t.maillist_owners):
+            branches.append(side("owner", o.address, o.owner, o.address.in_(addresses)))
+        return await self.sides(*branches)
+
+    async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
+        m = t.maillists.c
+        rows = await self.rows(
+            self._rows(m.domain == domain, m.address > after).order_by(m.address).limit(limit)
+        )
+        if not rows:
+            return []
+        sides = await self._sides([row["address"] for row in rows])
+        return [_record(row, sides) for row in rows]
+
+    async def addresses(self, domain: str, after: str, limit: int) -> list[str]:
+        m = t.maillists.c
+        if not self.schema.has(t.maillists):
+            return []
+        return await self.column(
+            select(m.address)
+            .where(m.domain == domain, m.address > after)
+            .order_by(m.address)
+            .limit(limit)
+        )
+
+    async def held_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
+        found: set[str] = set()
+        for table, person in ((t.moderators, "moderator"), (t.maillist_owners, "owner")):
+            if not self.schema.has(table):
+                continue
+            c = table.c
+            found.update(
+                await self.column(
+                    select(c.address).where(or_(c[person].in_(mails), c.dest_domain.in_(domains)))
+                )
+            )
+        if not found or not self.schema.has(t.maillists):
+            return frozenset()
+        # Alias accounts have moderators too.
+        lists: set[str] = set()
+        for some in chunks(found):
+            lists.update(
+                await self.column(
+                    select(t.maillists.c.address).where(t.maillists.c.address.in_(some))
+                )
+            )
+        return frozenset(address.lower() for address in lists)
+
+    async def add(self, item: MailingList) -> None:
+        moment = now()
+        domain = domain_of(item.address)
+        await self.insert(
+            t.maillists,
+            {
+                "address": item.address,
+                "domain": domain,
+                "transport": item.transport,
+                "mlid": item.mlid,
+                "created": moment,
+                "modified": moment,
+                "active": int(item.active),
+                **_values(item),
+            },
+        )
+        await self._save_sides(MailingList(item.address), item)
+
+    async def save(self, before: MailingList, after: MailingList) -> None:
+        if before == after:
+            return
+        old, new = _values(before), _values(after)
+        values = {name: value for name, value in new.items() if value != old[name]}
+        values |= {"modified": now()}
+        for name in ("transport", "mlid"):
+            if getattr(before, name) != getattr(after, name):
+                values[name] = getattr(after, name)
+        if before.active != after.active:
+            values["active"] = int(after.active)
+        await self.update(t.maillists, values, t.maillists.c.address == before.address)
+        await self._save_sides(before, after)
+        if before.active != after.active:
+            # Postfix would hand the mail of a list that is off here only to the domain's transport.
+            f = t.forwardings.c
+            await self.update(
+                t.forwardings,
+                {"active": int(after.active)},
+                or_(f.address == after.address, and_(*_extra([after.address]))),
+            )
+
+    async def _save_sides(self, before: MailingList, after: MailingList) -> None:
+        address, domain = after.address, domain_of(after.address)
+        row = {"address": address, "domain": domain}
+        people = (
+            (t.maillist_owners, "owner", before.owners, after.owners),
+            (t.moderators, "moderator", before.moderators, after.moderators),
+        )
+        for table, person, old, new in people:
+            if not self.schema.has(table):
+                continue
+            for some in chunks(old - new):
+                await self.delete(table, table.c.address == address, table.c[person].in_(some))
+            await self.insert_missing(
+                table,
+                [
+                    {**row, person: mail, "dest_domain": domain_of(mail)}
+                    for mail in sorted(new - old)
+                ],
+            )
+        f = t.forwardings.c
+        for some in chunks(before.extra_addresses - after.extra_addresses):
+            await self.delete(t.forwardings, f.address.in_(some), *_extra([address]))
+        primary = await self._primary({domain_of(mail) for mail in after.extra_addresses})
+        route = {"forwarding": address, "dest_domain": domain, "active": int(after.active)}
+        rows = [
+            {
+                "address": mail,
+                "domain": primary.get(domain_of(mail), domain_of(mail)),
+                "is_alias": 1,
+            }
+            for mail in sorted(after.extra_addresses - before.extra_addresses)
+        ]
+        await self.insert_missing(t.forwardings, [item | route for item in rows])
+        await self.insert_missing(t.forwardings, [{**row, "is_maillist": 1, **route}])
+
+    async def _primary(self, names: Collection[str]) -> dict[str, str]:
+        """Return the primary domains of alias domains."""
+        if not names:
+            return {}
+        a = t.alias_domain.c
+        rows = await self.rows(
+            select(a.alias_domain, a.target_domain).where(a.alias_domain.in_(sorted(names)))
+        )
+        return {row["alias_domain"].lower(): row["target_domain"].lower() for row in rows}
+
+    async def remove(self, address: str) -> None:
+        await removals.remove_list(self, address)
+
+
+def _extra(addresses: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    """Select a list's other addresses, whatever flags another tool gave them."""
+    f = t.forwardings.c
+    return (
+        f.forwarding.in_(addresses),
+        f.address != f.forwarding,
+        f.is_list == 0,
+        f.is_forwarding == 0,
+        # Not the catch-all of a domain.
+        f.address.contains("@"),
+    )
+
+
+def _values(item: MailingList) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "accesspolicy": item.access_policy,
+        "maxmsgsize": item.max_message_size,
+        "description": item.description,
+        "is_newsletter": int(item.newsletter),
+    }
+
+
+def _record(row: Mapping[str, Any], sides: Sides) -> MailingList:
+    address = row["address"].lower()
+    times = shown(row)
+    return MailingList(
+        address,
+        name=row["name"],
+        active=bool(row["active"]),
+        access_policy=row["accesspolicy"].lower() or "public",
+        newsletter=bool(row["is_newsletter"]),
+        description=row["description"] or "",
+        max_message_size=int(row["maxmsgsize"]),
+        mlid=row["mlid"],
+        transport=row["transport"],
+        owners=frozenset(item.lower() for item in sides.texts(address, "owner")),
+        moderators=frozenset(item.lower() for item in sides.texts(address, "moderator")),
+        extra_addresses=frozenset(item.lower() for item in sides.texts(address, "extra")),
+        created=times["created"],
+        modified=times["modified"],
+    )

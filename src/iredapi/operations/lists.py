@@ -1,0 +1,218 @@
+"""Subscribable mailing lists in the account storage: read, decide, write, note.
+
+These are single units; ``mailing_lists`` puts them in order with what the list server does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from iredapi.audit import Kind, account_event
+from iredapi.backends.protocols import Profile
+from iredapi.domain import domains, limits, lists, settings_text
+from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.domains import Domain
+from iredapi.domain.lists import MailingList
+from iredapi.errors import Conflict, NotFound, problem
+from iredapi.operations import accounts
+from iredapi.unit import Skipped, Unit
+
+Usable = tuple[dict[str, Any], tuple[Skipped, ...]]
+SUBSCRIBERS = ("subscribers", "add_subscribers", "remove_subscribers")
+_CHECKED = ("moderators", "subscription_moderators", *SUBSCRIBERS)
+"""What mlmmjadmin drops without a word when it does not like an address."""
+_WHAT = "mailing list"
+
+
+async def get(unit: Unit, address: str) -> MailingList:
+    """Return a list. Raises NotFound."""
+    found = await unit.lists.get(address)
+    if found is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    return found
+
+
+async def find(unit: Unit, address: str) -> MailingList | None:
+    """Return a list, if there is one."""
+    return await unit.lists.get(address)
+
+
+async def page(unit: Unit, domain: str, after: str, limit: int) -> list[Profile]:
+    """Return the next lists of a domain, as the account storage has them."""
+    return [lists.shown_stored(item) for item in await unit.lists.page(domain, after, limit)]
+
+
+async def addresses(unit: Unit, domain: str, after: str, limit: int) -> list[str]:
+    """Return the next addresses of a domain."""
+    return await unit.lists.addresses(domain, after, limit)
+
+
+async def held_by(unit: Unit, mails: Collection[str], domains_: Collection[str]) -> frozenset[str]:
+    """Return the lists that have these people, or people of these domains, in an office."""
+    return await unit.lists.held_by(mails, domains_)
+
+
+async def defaults(unit: Unit, domain: str) -> list[str]:
+    """Return the lists that new users of a domain are subscribed to."""
+    found = await unit.domains.get(domain)
+    if found is None:
+        return []
+    names = sorted(settings_text.words(found.settings, "default_mailing_lists"))
+    return [name for name in names if await unit.lists.get(name) is not None]
+
+
+async def prepare_new(
+    unit: Unit, address: str, changes: Mapping[str, Any], accepts: Callable[[str], bool]
+) -> Usable:
+    """Return what of a request for a new list can be used, and what is left out."""
+    domain = await accounts.hosted(unit, domain_of(address))
+    await accounts.free(unit, address, domain)
+    await _room(unit, domain)
+    return await _usable(unit, domain, MailingList(address), changes, accepts)
+
+
+async def prepare(
+    unit: Unit, before: MailingList, changes: Mapping[str, Any], accepts: Callable[[str], bool]
+) -> Usable:
+    """Return what of a change can be used, and what is left out."""
+    domain = await accounts.hosted(unit, domain_of(before.address))
+    return await _usable(unit, domain, before, changes, accepts)
+
+
+async def _room(unit: Unit, domain: Domain, *, but: int = 0) -> None:
+    if domain.lists:
+        usage = await unit.domains.usage(domain.name)
+        limits.room_for_account(domain.lists, usage.lists - but)
+
+
+async def _usable(
+    unit: Unit,
+    domain: Domain,
+    before: MailingList,
+    changes: Mapping[str, Any],
+    accepts: Callable[[str], bool],
+) -> Usable:
+    kept = await accounts.only_existing(unit, domain, changes, lists.OFFICES)
+    for param in _CHECKED:
+        for mail in kept.get(param, ()):
+            if not accepts(mail):
+                unit.skip(param, mail, "INVALID_MAIL")
+        if param in kept:
+            kept[param] = tuple(mail for mail in kept[param] if accepts(mail))
+    named = changes.get("subscription_moderators")
+    if named and not kept["subscription_moderators"]:
+        # Nobody whom it names is there: the owners decide.
+        kept.setdefault("moderate_subscription", True)
+    if "extra_addresses" in kept:
+        used = await _used(unit, domain, before, kept["extra_addresses"])
+        for address in sorted(used):
+            unit.skip("extra_addresses", address, "ALREADY_EXISTS")
+        kept["extra_addresses"] = tuple(
+            item for item in kept["extra_addresses"] if item not in used
+        )
+    return kept, tuple(unit.skipped)
+
+
+async def _used(
+    unit: Unit, domain: Domain, before: MailingList, extra: Collection[str], *, hold: bool = False
+) -> set[str]:
+    """Return which new extra addresses somebody else has; refuse those of foreign domains.
+
+    With ``hold`` the domains they are in are held.
+    """
+    wanted = frozenset(extra) - before.extra_addresses - {before.address}
+    live = domain.names - domain.inactive_alias_domains
+    for name in sorted({domain_of(address) for address in wanted} - live):
+        find_ = unit.domains.claim if hold else unit.domains.get
+        if not unit.actor.manages(name) or await find_(name) is None:
+            raise problem(
+                "extra_addresses", "INVALID_DOMAIN_NAME", f"{name} is not a domain of yours."
+            )
+    # An address in the primary domain is also one in its alias domains, unless somebody has that.
+    names = {
+        address: {address} | {f"{local_part_of(address)}@{name}" for name in domain.names}
+        if domain_of(address) in domain.names
+        else {address}
+        for address in wanted
+    }
+    asked = sorted({name for group in names.values() for name in group})
+    if not asked:
+        return set()
+    own = before.extra_addresses | {before.address}
+    taken = await unit.addresses.taken(asked) | await unit.admins.exists(sorted(wanted))
+    return {address for address in wanted if address in taken or names[address] & taken - own}
+
+
+async def _hold_extra(unit: Unit, domain: Domain, before: MailingList, after: MailingList) -> None:
+    used = await _used(unit, domain, before, after.extra_addresses, hold=True)
+    if used:
+        raise Conflict("ALREADY_EXISTS", f"{min(used)} is in use.")
+
+
+async def add(unit: Unit, item: MailingList) -> None:
+    """Let mail get to a new list, whose directory is ready."""
+    domain = await accounts.hosted(unit, domain_of(item.address), lock=True)
+    # mlmmjadmin may be configured to write some rows itself.
+    present = await unit.lists.claim(item.address)
+    if present is None:
+        await accounts.free(unit, item.address, domain)
+    await _room(unit, domain, but=0 if present is None else 1)
+    await _hold_extra(unit, domain, MailingList(item.address), item)
+    if present is None:
+        await unit.lists.add(item)
+    else:
+        await unit.lists.save(
+            present, replace(item, created=present.created, modified=present.modified)
+        )
+    unit.note(account_event(Kind.CREATE, _WHAT, item.address))
+
+
+async def save(
+    unit: Unit, before: MailingList, after: MailingList, changes: Mapping[str, Any]
+) -> None:
+    """Write what changed since ``before`` was read."""
+    more = bool(after.extra_addresses - before.extra_addresses)
+    domain = await accounts.hosted(unit, domain_of(before.address), lock=more, share=not more)
+    held = await unit.lists.claim(before.address)
+    if held is None:
+        raise NotFound("NO_SUCH_ACCOUNT")
+    after = lists.merged(before, after, held)
+    if more:
+        await _hold_extra(unit, domain, held, after)
+    await unit.lists.save(held, after)
+    for gone in sorted(held.extra_addresses - after.extra_addresses):
+        await unit.satellites.forget_account(gone)
+    if held.active != after.active:
+        kind = Kind.ACTIVE if after.active else Kind.DISABLE
+        unit.note(account_event(kind, _WHAT, after.address))
+    if changes:
+        unit.note(account_event(Kind.UPDATE, _WHAT, after.address, accounts.described(changes)))
+
+
+async def switch(unit: Unit, address: str, *, active: bool) -> None:
+    """Let mail get to a list or not, while it is being removed."""
+    held = await unit.lists.claim(address)
+    if held is not None:
+        await unit.lists.save(held, replace(held, active=active))
+
+
+async def remove(unit: Unit, before: MailingList) -> None:
+    """Remove what the account storage has of a list, and everything that points to it."""
+    address = before.address
+    # Held against everybody who is about to refer to the list.
+    domain = await unit.domains.claim(domain_of(address))
+    if await unit.lists.claim(address) is None and await unit.users.get(address) is not None:
+        return  # the list is gone already, and somebody else has its address
+    await unit.lists.remove(address)
+    if domain is not None:
+        await unit.domains.save(domain, domains.regroup(domain, address))
+    for gone in sorted({address, *before.extra_addresses}):
+        await unit.satellites.forget_account(gone)
+    unit.note(account_event(Kind.DELETE, _WHAT, address))
+
+
+async def note_orphan(unit: Unit, address: str) -> None:
+    """Note that what was left of a list is removed."""
+    unit.note(account_event(Kind.DELETE, _WHAT, address))

@@ -1,0 +1,121 @@
+"""Subscribable mailing lists."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from iredapi import mailing_lists
+from iredapi.access import Action
+from iredapi.operations import accounts, lists
+from iredapi.schemas.lists import ListDraft, ListEdit, ListFilter, ListRemoval, ListView
+from iredapi.schemas.profiles import ListProfile, StoredListProfile
+from iredapi.web import envelope
+from iredapi.web.calls import Call, Router
+
+router = Router(tags=["Subscribable Mailing List"])
+_SERVER = (
+    "NOT_SUPPORTED_BY_BACKEND",
+    "MLMMJADMIN_UNREACHABLE",
+    "MLMMJADMIN_TIMEOUT",
+    "MLMMJADMIN_BAD_RESPONSE",
+    "MLMMJADMIN_AUTH_FAILED",
+    "MLMMJADMIN_ERROR",
+    "LIST_SPOOL_ERROR",
+)
+
+
+@router.operation(
+    "GET",
+    "/mls/{domain}",
+    Action.MLS_LIST,
+    ListFilter,
+    answer=list[StoredListProfile | str],
+    errors=["NO_SUCH_DOMAIN"],
+)
+async def list_mailing_lists(call: Call[ListFilter]) -> Response:
+    """List the mailing lists of a domain, sorted by address.
+
+    This is what the account storage holds; the list server is not asked.
+    """
+    domain = call.target.domain
+    await call.read(accounts.hosted, domain)
+    chosen = lists.addresses if call.form.email_only else lists.page
+    return await call.listing(chosen, "mail", domain)
+
+
+@router.operation(
+    "GET",
+    "/ml/{mail}",
+    Action.ML_READ,
+    ListView,
+    answer=ListProfile,
+    errors=["NO_SUCH_ACCOUNT", "MAILING_LIST_DATA_MISSING", *_SERVER],
+)
+async def get_mailing_list(call: Call[ListView]) -> Response:
+    """Show a mailing list: its settings are what mlmmj obeys."""
+    profile, subscribers = await mailing_lists.read(
+        call.office,
+        call.actor,
+        call.target.mail,
+        with_subscribers=bool(call.form.with_subscribers),
+    )
+    if subscribers is None:
+        return envelope.success(profile)
+    items = ({"mail": item.mail, "subscription": item.version} for item in subscribers)
+    return envelope.with_list(profile, "subscribers", items, len(subscribers))
+
+
+@router.operation(
+    "POST",
+    "/ml/{mail}",
+    Action.ML_CREATE,
+    ListDraft,
+    errors=[
+        "ALREADY_EXISTS",
+        "NO_SUCH_DOMAIN",
+        "EXCEEDED_DOMAIN_ACCOUNT_LIMIT",
+        "LIST_CREATED_SUBSCRIBERS_FAILED",
+        *_SERVER,
+    ],
+)
+async def create_mailing_list(call: Call[ListDraft]) -> Response:
+    """Create a mailing list. Mail gets to it when it is complete."""
+    return call.done(
+        await mailing_lists.create(call.office, call.actor, call.target.mail, call.form.changes())
+    )
+
+
+@router.operation(
+    "PUT",
+    "/ml/{mail}",
+    Action.ML_UPDATE,
+    ListEdit,
+    errors=["NO_SUCH_ACCOUNT", "MAILING_LIST_DATA_MISSING", *_SERVER],
+)
+async def update_mailing_list(call: Call[ListEdit]) -> Response:
+    """Change a mailing list: what is not sent stays as it is.
+
+    `accountStatus`, `newsletter_description` and the policies that mlmmj does not enforce can be
+    changed while the list server is away.
+    """
+    return call.done(
+        await mailing_lists.update(call.office, call.actor, call.target.mail, call.form.changes())
+    )
+
+
+@router.operation(
+    "DELETE",
+    "/ml/{mail}",
+    Action.ML_DELETE,
+    ListRemoval,
+    errors=["NO_SUCH_ACCOUNT", *_SERVER],
+)
+async def delete_mailing_list(call: Call[ListRemoval]) -> Response:
+    """Delete a mailing list. Its settings, subscribers and posts are kept in an archive, or not.
+
+    When the list server fails in the middle the list stays disabled; send the request again.
+    """
+    archive = call.form.changes().get("keep_archive", True)
+    return call.done(
+        await mailing_lists.remove(call.office, call.actor, call.target.mail, archive=archive)
+    )

@@ -1,0 +1,304 @@
+"""The flow of each change, cut at every step.
+
+Afterwards either the old or the new state is there, or the same request sent again completes it;
+and no mail reaches half a list: a route leads to a whole directory, or there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from iredapi.backends.ldap.client import Directory
+from iredapi.backends.ldap.errors import Unavailable
+from tests.lists.conftest import DOMAIN, TEAM, Lists
+from tests.servers.store import ALL_STORES
+
+pytestmark = [pytest.mark.needs("mlmmj"), pytest.mark.stores(*ALL_STORES)]
+HOWS = [
+    pytest.param("close", False, id="closed-before"),
+    pytest.param("close", True, id="closed-after"),
+    pytest.param("hang", False, id="timeout-before"),
+    pytest.param("hang", True, id="timeout-after"),
+    pytest.param("error", False, id="refused"),
+    pytest.param("error", True, id="failed-after"),
+    pytest.param("html", False, id="crashed"),
+    pytest.param("token", False, id="token"),
+]
+CODES = {
+    "close": "MLMMJADMIN_BAD_RESPONSE",
+    "hang": "MLMMJADMIN_TIMEOUT",
+    "error": "MLMMJADMIN_ERROR",
+    "html": "MLMMJADMIN_BAD_RESPONSE",
+    "token": "MLMMJADMIN_AUTH_FAILED",
+}
+
+
+async def whole(lists: Lists) -> bool:
+    """Whether there is a list; asserts that it is a whole one, or none."""
+    routes = [route for route in await lists.routes() if route[3]]
+    if routes:
+        assert lists.control("listaddress"), "mail would reach half a list"
+        assert (lists.directory() / "incoming").is_dir()
+        assert (await lists.row()) is not None
+    return bool(routes)
+
+
+@contextmanager
+def failing_commit(lists: Lists, *, after: bool, skip: int = 0) -> Iterator[None]:
+    """Let one write to the account storage fail at its end: once it is done, or before.
+
+    ``skip`` writes go well before it. On SQL it is the commit, on OpenLDAP the change of an entry.
+    """
+    left = [skip, 1]
+
+    def fails() -> bool:
+        if left[0]:
+            left[0] -= 1
+            return False
+        left[1] -= 1
+        return left[1] == 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        if lists.store.name == "openldap":
+            for name in ("add", "modify", "delete"):
+                patch.setattr(Directory, name, _cut(getattr(Directory, name), fails, after=after))
+        else:
+            writer = lists.service.office.databases["vmail"].engines[1].sync_engine
+            dialect = writer.dialect
+            original: Callable[[Any], None] = dialect.do_commit
+
+            def commit(connection: Any) -> None:
+                if not fails():
+                    return original(connection)
+                (original if after else dialect.do_rollback)(connection)
+                raise ConnectionResetError("cut by the test")
+
+            patch.setattr(dialect, "do_commit", commit)
+        yield
+    assert left[1] < 1, "nothing was committed"
+
+
+def _cut(original: Any, fails: Callable[[], bool], *, after: bool) -> Any:
+    async def method(self: Directory, dn: str, *args: Any) -> None:
+        if "ou=Groups" not in dn or not fails():
+            await original(self, dn, *args)
+            return
+        if after:
+            await original(self, dn, *args)
+        raise Unavailable("cut by the test", uncertain=True)
+
+    return method
+
+
+CREATE = {
+    "extra_addresses": f"crew@{DOMAIN}",
+    "subscribers": "ann@else.test,bob@else.test",
+    "require_confirm": "no",
+    "name": "Team",
+}
+
+
+async def created(lists: Lists) -> None:
+    """The list is there as it was asked for, once."""
+    assert await whole(lists)
+    shown = await lists.get(with_subscribers="yes")
+    assert shown["name"] == "Team"
+    assert [item["mail"] for item in shown["subscribers"]] == ["ann@else.test", "bob@else.test"]
+    assert await lists.routes() == [(f"crew@{DOMAIN}", 0, 1, 1), (TEAM, 1, 0, 1)]
+
+
+@pytest.mark.parametrize("how,after", HOWS)
+@pytest.mark.parametrize(
+    "method,path",
+    [("GET", "/owners$"), ("POST", f"/{TEAM}$"), ("POST", "/subscribers$")],
+    ids=["probe", "make", "subscribe"],
+)
+@pytest.mark.list_servers("mlmmjadmin")
+@pytest.mark.stores("sqlite", "postgresql")
+async def test_creation_is_cut_at_the_list_server(
+    lists: Lists, method: str, path: str, how: str, after: bool
+) -> None:
+    lists.admin.fail(method, path, how, after=after, times=9)
+    status, code, _ = await lists.root.refused("POST", f"ml/{TEAM}", **CREATE)
+    assert (status, code) == (503, CODES[how])
+    assert not await whole(lists)
+    assert await lists.row() is None
+    lists.admin.clear()
+    await lists.create(**CREATE)
+    await created(lists)
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_creation_is_cut_at_the_commit(lists: Lists, after: bool) -> None:
+    with failing_commit(lists, after=after):
+        status, answer = await lists.root.call("POST", f"ml/{TEAM}", data=CREATE)
+    if status == 200:
+        assert after  # it was committed: the list is whole, and the answer says so
+    else:
+        assert not after or lists.store.name == "openldap"  # where it is taken back
+        assert status in (500, 503), answer
+        assert not await whole(lists)
+        assert not lists.directory().exists()
+        await lists.create(**CREATE)
+    await created(lists)
+
+
+@pytest.mark.list_servers("mlmmjadmin")
+@pytest.mark.stores("sqlite")
+async def test_a_creation_that_could_not_be_undone_is_no_trap(lists: Lists) -> None:
+    """What is left of it, subscribers too, does not get into the next list of that name."""
+    lists.admin.fail("POST", "/subscribers$", "error", after=True)
+    lists.admin.fail("DELETE", TEAM, "error", times=9)
+    status, code, _ = await lists.root.refused("POST", f"ml/{TEAM}", **CREATE)
+    assert (status, code) == (503, "MLMMJADMIN_ERROR")
+    assert lists.directory().exists()
+    assert await lists.row() is None
+    lists.admin.clear()
+    await lists.create()
+    assert lists.subscribers() == []
+    assert len(list(lists.archive.glob(f"{DOMAIN}/team-*"))) == 1
+
+
+@pytest.mark.list_servers("mlmmjadmin")
+@pytest.mark.stores("sqlite")
+async def test_invitations_that_fail_leave_a_whole_list(lists: Lists) -> None:
+    lists.admin.fail("POST", "/subscribers$", "error", times=9)
+    status, code, _ = await lists.root.refused(
+        "POST", f"ml/{TEAM}", **CREATE | {"require_confirm": "yes"}
+    )
+    assert (status, code) == (503, "LIST_CREATED_SUBSCRIBERS_FAILED")
+    assert await whole(lists)
+
+
+UPDATE = {
+    "name": "New",
+    "moderated": "yes",
+    "owner": "new@else.test",
+    "extra_addresses": f"new@{DOMAIN}",
+    "add_subscribers": "cat@else.test,bob@else.test",
+    "remove_subscribers": "ann@else.test",
+    "require_confirm": "no",
+    "subscription": "digest",
+}
+
+
+async def state(lists: Lists) -> Any:
+    shown = await lists.get(with_subscribers="yes")
+    shown.pop("modified")
+    row = await lists.row()
+    assert row is not None
+    row.pop("modified")
+    people = await lists.people("maillist_owners", "owner")
+    return shown, row, people, await lists.routes()
+
+
+async def updated(lists: Lists) -> None:
+    shown, row, people, routes = await state(lists)
+    assert (shown["name"], row["name"], shown["moderated"]) == ("New", "New", "yes")
+    assert shown["owner"] == people == ["new@else.test"]
+    assert [address for address, *_ in routes] == [f"new@{DOMAIN}", TEAM]
+    assert shown["subscribers"] == [
+        {"mail": "bob@else.test", "subscription": "digest"},
+        {"mail": "cat@else.test", "subscription": "digest"},
+    ]
+
+
+@pytest.mark.parametrize("how,after", HOWS)
+@pytest.mark.parametrize(
+    "method,path",
+    [("GET", f"/{TEAM}$"), ("PUT", f"/{TEAM}$"), ("POST", "/subscribers$")],
+    ids=["read", "settings", "subscribers"],
+)
+@pytest.mark.list_servers("mlmmjadmin")
+@pytest.mark.stores("sqlite", "postgresql")
+async def test_an_update_is_cut_at_the_list_server(
+    lists: Lists, method: str, path: str, how: str, after: bool
+) -> None:
+    await lists.create(**CREATE)
+    before = await state(lists)
+    # Twice, because it is sent again when that is safe; then it works, so that it can be undone.
+    lists.admin.fail(method, path, how, after=after, times=3 if method == "GET" else 2)
+    status, code, _ = await lists.root.refused("PUT", f"ml/{TEAM}", **UPDATE)
+    assert (status, code) == (503, CODES[how])
+    lists.admin.clear()
+    assert await whole(lists)
+    now = await state(lists)
+    if how not in {"hang", "error"}:
+        assert now == before
+    assert now[1:] == before[1:], "rows changed"
+    await lists.update(**UPDATE)
+    await updated(lists)
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_an_update_is_cut_at_the_commit(lists: Lists, after: bool) -> None:
+    await lists.create(**CREATE)
+    before = await state(lists)
+    with failing_commit(lists, after=after):
+        status, answer = await lists.root.call("PUT", f"ml/{TEAM}", data=UPDATE)
+    if status == 200:
+        assert after
+    else:
+        assert not after or lists.store.name == "openldap"
+        assert status in (500, 503), answer
+        assert await state(lists) == before
+        await lists.update(**UPDATE)
+    await updated(lists)
+
+
+@pytest.mark.parametrize("how,after", HOWS)
+@pytest.mark.list_servers("mlmmjadmin")
+@pytest.mark.stores("sqlite", "postgresql")
+async def test_a_deletion_is_cut_at_the_list_server(lists: Lists, how: str, after: bool) -> None:
+    await lists.create(**CREATE)
+    lists.admin.fail("DELETE", f"/{TEAM}$", how, after=after, times=2)
+    status, code, _ = await lists.root.refused("DELETE", f"ml/{TEAM}")
+    assert (status, code) == (503, CODES[how])
+    # It may be half gone: no mail gets there, unless nothing can have happened.
+    assert await whole(lists) == (how == "token")
+    lists.admin.clear()
+    await lists.root.ok("DELETE", f"ml/{TEAM}")
+    assert await lists.row() is None
+    assert await lists.routes() == []
+    assert not lists.directory().exists()
+
+
+@pytest.mark.parametrize("step", [0, 1], ids=["switched-off", "removed"])
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_deletion_is_cut_at_a_commit(lists: Lists, step: int, after: bool) -> None:
+    await lists.create(**CREATE)
+    with failing_commit(lists, after=after, skip=step):
+        status, answer = await lists.root.call("DELETE", f"ml/{TEAM}")
+    assert status in (500, 503), answer
+    if step == 0 and (not after or lists.store.name == "openldap"):
+        await created(lists)
+    else:
+        assert not await whole(lists)
+    if await lists.row() is None:
+        return
+    await lists.root.ok("DELETE", f"ml/{TEAM}")
+    assert await lists.row() is None
+    assert not lists.directory().exists()
+
+
+async def test_what_is_left_of_a_list_without_a_row_can_be_deleted(lists: Lists) -> None:
+    await lists.create()
+    await lists.forget()
+    await lists.user("team")  # somebody else has the address now
+    await lists.root.ok("DELETE", f"ml/{TEAM}")
+    assert not lists.directory().exists()
+    assert (await lists.root.ok("GET", f"user/{TEAM}"))["accountStatus"] in ("active", ["active"])
+
+
+async def test_a_list_without_a_directory(lists: Lists) -> None:
+    await lists.create()
+    lists.directory().rename(lists.archive / "elsewhere")
+    for method in ("GET", "PUT"):
+        status, code, _ = await lists.root.refused(method, f"ml/{TEAM}", name="x")
+        assert (status, code) == (503, "MAILING_LIST_DATA_MISSING")
+    await lists.root.ok("DELETE", f"ml/{TEAM}")
+    assert await lists.row() is None

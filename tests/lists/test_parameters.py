@@ -1,0 +1,467 @@
+"""Every parameter of the list operations: what it writes, what it shows, how it is undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from iredapi.domain.lists import DEFAULT_FLAGS, FLAGS
+from tests.lists.conftest import DOMAIN, TEAM, Lists
+from tests.servers.mlmmjadmin import BOOLEANS
+from tests.servers.store import ALL_STORES
+
+pytestmark = [pytest.mark.needs("mlmmj"), pytest.mark.stores(*ALL_STORES)]
+POSTERS = {"only_subscriber_can_post", "only_moderator_can_post"}
+
+
+async def test_a_new_list_has_the_documented_defaults(lists: Lists) -> None:
+    await lists.create()
+    shown = await lists.get()
+    on = {name for name in FLAGS if shown[name] == "yes"}
+    assert on == DEFAULT_FLAGS | {"only_subscriber_can_post"}
+    for name in FLAGS:
+        assert (lists.control(BOOLEANS[name]) is not None) == (name in on), name
+    postmaster = [f"postmaster@{DOMAIN}"]
+    assert shown["owner"] == shown["moderators"] == postmaster
+    assert lists.control("owner") == lists.control("moderators") == f"{postmaster[0]}\n"
+    assert lists.control("listaddress") == f"{TEAM}\n"
+    assert lists.control("tocc") == lists.control("ifmodsendonlymodmoderate") == ""
+    assert lists.control("smtpport") == f"{lists.sink.port}\n"
+    row = await lists.row()
+    assert row is not None
+    assert len(row["mlid"]) == 36
+    assert {name: row[name] for name in ("domain", "transport", "accesspolicy", "active")} == {
+        "domain": DOMAIN,
+        "transport": f"mlmmj:{DOMAIN}/team",
+        "accesspolicy": "membersonly",
+        "active": 1,
+    }
+    assert await lists.routes() == [(TEAM, 1, 0, 1)]
+    assert await lists.people("maillist_owners", "owner") == postmaster
+    assert await lists.people("moderators", "moderator") == postmaster
+    assert "subscribers" not in shown
+    assert (await lists.get(with_subscribers="yes"))["subscribers"] == []
+
+
+@pytest.mark.parametrize("first", ["yes", "no"])
+async def test_each_switch(lists: Lists, first: str) -> None:
+    names = [name for name in FLAGS if name not in POSTERS]
+    await lists.create(**dict.fromkeys(names, first), moderators="ann@else.test")
+    for name in names:
+        assert (await lists.get())[name] == first, name
+        for value in ("no", "yes") if first == "yes" else ("yes", "no"):
+            await lists.update(**{name: value})
+            assert (await lists.get())[name] == value, name
+            assert (lists.control(BOOLEANS[name]) is not None) == (value == "yes"), name
+        answer = await lists.root.refused("PUT", f"ml/{TEAM}", **{name: "maybe"})
+        assert answer == (400, "INVALID_VALUE", [name])
+        assert (await lists.get())[name] == value, name
+
+
+SETTINGS: dict[str, tuple[str, Any, str, str, Any]] = {
+    # value, as shown, control file, its content, as shown when cleared
+    "name": ("Team ü", "Team ü", "name", "Team ü\n", ""),
+    "max_message_size": ("10240", 10240, "maxmailsize", "10240\n", 0),
+    "subject_prefix": ("[team] ", "[team] ", "prefix", "[team] \n", ""),
+    "remove_headers": (
+        "Received, Message-ID:",
+        ["Message-ID:", "Received:"],
+        "delheaders",
+        "Message-ID:\nReceived:\n",
+        [],
+    ),
+    "owner": ("ann@else.test", ["ann@else.test"], "owner", "ann@else.test\n", []),
+    "moderators": (
+        "zoe@else.test,ann@else.test",
+        None,
+        "moderators",
+        "zoe@else.test\nann@else.test\n",
+        [],
+    ),
+    "subscription_moderators": (
+        "ann@else.test",
+        ["ann@else.test"],
+        "submod",
+        "ann@else.test\n",
+        [],
+    ),
+    "extra_addresses": (
+        f"crew@{DOMAIN}",
+        [f"crew@{DOMAIN}"],
+        "listaddress",
+        f"{TEAM}\ncrew@{DOMAIN}\n",
+        [],
+    ),
+    "footer_text": ("Bye\r\nnow", "Bye\nnow", "footer_text", "Bye\nnow\n", ""),
+    "footer_html": ("<p>Bye</p>", "<p>Bye</p>", "footer_html", "<p>Bye</p>\n", ""),
+}
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["created", "updated"])
+async def test_each_setting(lists: Lists, early: bool) -> None:
+    for number, (name, (value, shown, file, expected, cleared)) in enumerate(SETTINGS.items()):
+        address = f"l{number}@{DOMAIN}"
+        content = expected.replace(TEAM, address)
+        await lists.create(address, **({name: value} if early else {}))
+        if not early:
+            await lists.update(address, **{name: value})
+        found = (await lists.get(address))[name]
+        if shown is None:
+            assert sorted(found) == sorted(value.split(",")), name
+        else:
+            assert found == shown, name
+        assert lists.control(file, address) == content, name
+        await lists.update(address, **{name: ""})
+        assert (await lists.get(address))[name] == cleared, name
+        left = lists.control(file, address)
+        assert left == (f"{address}\n" if name == "extra_addresses" else None), name
+
+
+WRONG = {
+    "name": "a\nb",
+    "accountStatus": "perhaps",
+    "accessPolicy": "membersandmoderatorsonly",
+    "is_newsletter": "2",
+    "newsletter_description": "x" * 1025,
+    "max_message_size": "-1",
+    "subject_prefix": "a\r\nBcc: eve@else.test",
+    "custom_headers": "No header",
+    "remove_headers": "Rec eived",
+    "owner": "nobody",
+    "moderators": "nobody",
+    "subscription_moderators": "nobody",
+    "moderate_subscription": "x",
+    "extra_addresses": "a+b@list.test",
+    "footer_text": "a\0b",
+    "footer_html": "<p>" + "x" * 1_000_000,
+    "require_confirm": "x",
+    "subscription": "sometimes",
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.stores("sqlite")
+@pytest.mark.list_servers("spool")
+async def test_what_is_wrong_is_named(lists: Lists, name: str) -> None:
+    form = {name: WRONG[name]}
+    status, _, params = await lists.root.refused("POST", f"ml/{TEAM}", **form)
+    assert (status, params) == (400, [name])
+    assert await lists.row() is None
+    assert not lists.directory().exists()
+    await lists.create()
+    before = {path.name: path.read_text() for path in (lists.directory() / "control").iterdir()}
+    status, _, params = await lists.root.refused("PUT", f"ml/{TEAM}", **form)
+    assert (status, params) == (400, [name])
+    after = {path.name: path.read_text() for path in (lists.directory() / "control").iterdir()}
+    assert before == after
+
+
+async def test_rows_beside_the_control_files(lists: Lists) -> None:
+    await lists.user("boss")
+    await lists.create(
+        name="Team",
+        is_newsletter="yes",
+        newsletter_description="News",
+        max_message_size="5",
+        owner=f"boss@{DOMAIN}",
+        moderators=f"boss@{DOMAIN},ann@else.test",
+        extra_addresses=f"crew@{DOMAIN}",
+    )
+    row = await lists.row()
+    assert row is not None
+    assert (row["name"], row["is_newsletter"], row["description"], row["maxmsgsize"]) == (
+        "Team",
+        1,
+        "News",
+        5,
+    )
+    assert lists.control("enable_newsletter_subscription") == ""
+    assert await lists.people("maillist_owners", "owner") == [f"boss@{DOMAIN}"]
+    assert await lists.people("moderators", "moderator") == ["ann@else.test", f"boss@{DOMAIN}"]
+    assert await lists.routes() == [(f"crew@{DOMAIN}", 0, 1, 1), (TEAM, 1, 0, 1)]
+    await lists.update(
+        name="",
+        is_newsletter="no",
+        newsletter_description="",
+        max_message_size="",
+        owner="",
+        moderators="",
+        extra_addresses="",
+    )
+    row = await lists.row()
+    assert row is not None
+    assert (row["name"], row["is_newsletter"], row["description"], row["maxmsgsize"]) == (
+        "",
+        0,
+        "",
+        0,
+    )
+    assert lists.control("enable_newsletter_subscription") is None
+    assert await lists.people("maillist_owners", "owner") == []
+    assert await lists.people("moderators", "moderator") == []
+    assert await lists.routes() == [(TEAM, 1, 0, 1)]
+    shown = await lists.get()
+    assert (shown["owner"], shown["moderators"], shown["is_newsletter"]) == ([], [], "no")
+
+
+async def test_a_disabled_list_has_no_route(lists: Lists) -> None:
+    await lists.create(accountStatus="disabled", extra_addresses=f"crew@{DOMAIN}")
+    for active, word in ((0, "disabled"), (1, "active"), (0, "disabled")):
+        await lists.update(accountStatus=word)
+        row = await lists.row()
+        assert row is not None
+        assert row["active"] == active
+        assert {route[3] for route in await lists.routes()} == {active}
+        assert (await lists.get())["accountStatus"] == word
+
+
+async def test_a_policy_decides_the_flags(lists: Lists) -> None:
+    flags = {
+        "public": "",
+        "domain": "",
+        "subdomain": "",
+        "membersonly": "only_subscriber_can_post",
+        "moderatorsonly": "only_moderator_can_post",
+    }
+    for policy, flag in flags.items():
+        address = f"{policy}@{DOMAIN}"
+        await lists.create(address, accessPolicy=policy)
+        for other in flags:
+            shown = await lists.get(address)
+            assert shown["accessPolicy"] == policy
+            assert {name for name in POSTERS if shown[name] == "yes"} == {flag} - {""}
+            for name in POSTERS:
+                assert (lists.control(BOOLEANS[name], address) is not None) == (name == flag)
+            row = await lists.row(address)
+            assert row is not None
+            assert row["accesspolicy"] == policy
+            await lists.update(address, accessPolicy=other)
+            await lists.update(address, accessPolicy=policy)
+
+
+@pytest.mark.stores("sqlite")
+async def test_flags_decide_the_policy(lists: Lists) -> None:
+    await lists.create(only_moderator_can_post="yes")
+    assert (await lists.get())["accessPolicy"] == "moderatorsonly"
+    await lists.update(only_subscriber_can_post="yes")
+    shown = await lists.get()
+    assert (shown["accessPolicy"], shown["only_moderator_can_post"]) == ("membersonly", "no")
+    await lists.update(only_subscriber_can_post="no")
+    assert (await lists.get())["accessPolicy"] == "public"
+    await lists.update(accessPolicy="subdomain")
+    await lists.update(only_subscriber_can_post="no", only_moderator_can_post="no")
+    assert (await lists.get())["accessPolicy"] == "subdomain"
+    await lists.update(only_subscriber_can_post="yes", only_moderator_can_post="yes")
+    assert (await lists.get())["accessPolicy"] == "moderatorsonly"
+    await lists.update(accessPolicy="allowedonly")
+    refused = await lists.root.refused(
+        "PUT", f"ml/{TEAM}", accessPolicy="domain", only_subscriber_can_post="yes"
+    )
+    assert refused == (400, "CONFLICTING_PARAMETERS", ["accessPolicy", "only_subscriber_can_post"])
+
+
+@pytest.mark.stores("sqlite")
+async def test_who_decides_on_subscriptions(lists: Lists) -> None:
+    await lists.create(moderate_subscription="yes")
+    assert lists.control("submod") == ""
+    await lists.update(subscription_moderators="ann@else.test")
+    assert lists.control("submod") == "ann@else.test\n"
+    # The owners again: the old moderators do not stay.
+    await lists.update(moderate_subscription="yes", subscription_moderators="")
+    assert lists.control("submod") == ""
+    await lists.update(moderate_subscription="no")
+    assert lists.control("submod") is None
+    # Nobody of them exists: the owners decide, and the answer says who was left out.
+    answer = await lists.update(subscription_moderators=f"ghost@{DOMAIN}")
+    assert answer["_skipped"] == [
+        {
+            "param": "subscription_moderators",
+            "value": f"ghost@{DOMAIN}",
+            "reason": "NO_SUCH_ACCOUNT",
+        }
+    ]
+    assert lists.control("submod") == ""
+    assert (await lists.get())["moderate_subscription"] == "yes"
+    await lists.update(subscription_moderators="")
+    assert lists.control("submod") is None
+
+
+@pytest.mark.stores("sqlite")
+async def test_a_moderated_list_has_a_moderator(lists: Lists) -> None:
+    refused = await lists.root.refused("POST", f"ml/{TEAM}", moderated="yes")
+    assert refused == (400, "MISSING_COMPANION", ["moderated"])
+    await lists.create(moderated="yes", owner="ann@else.test")
+    assert lists.control("moderators") == "ann@else.test\n"
+    assert await lists.people("moderators", "moderator") == ["ann@else.test"]
+    await lists.update(moderators="zoe@else.test")
+    refused = await lists.root.refused("PUT", f"ml/{TEAM}", moderators="", owner="")
+    assert refused == (400, "MISSING_COMPANION", ["moderated"])
+    await lists.update(moderators="")
+    assert lists.control("moderators") == "ann@else.test\n"
+
+
+@pytest.mark.stores("sqlite")
+async def test_headers(lists: Lists) -> None:
+    await lists.create(custom_headers="X-B: 2\\nX-A:1\nX-C: 3\r\n")
+    fixed = [
+        "Precedence: bulk",
+        f"List-Id: <{TEAM}>",
+        f"Reply-To: {TEAM}",
+        f"List-Post: <mailto:{TEAM}>",
+        f"List-Subscribe: <mailto:team+subscribe@{DOMAIN}>",
+        f"List-Unsubscribe: <mailto:team+unsubscribe@{DOMAIN}>",
+    ]
+    content = lists.control("customheaders")
+    assert content is not None
+    assert content.split("\n")[:3] == ["X-A:1", "X-B: 2", "X-C: 3"]
+    shown = (await lists.get())["custom_headers"]
+    assert shown == sorted(["X-A:1", "X-B: 2", "X-C: 3", *fixed])
+    await lists.update(custom_headers="\n".join(shown))
+    assert (await lists.get())["custom_headers"] == shown
+    assert sorted(filter(None, (lists.control("customheaders") or "").split("\n"))) == shown
+    for bad in ("Reply-To: eve@else.test", "X-A: 1\rBcc: eve@else.test", "X A: 1", "X-A : 1"):
+        status, _, params = await lists.root.refused("PUT", f"ml/{TEAM}", custom_headers=bad)
+        assert (status, params) == (400, ["custom_headers"]), bad
+    await lists.update(custom_headers="")
+    assert (await lists.get())["custom_headers"] == sorted(fixed)
+
+
+@pytest.mark.stores("sqlite")
+async def test_footers_come_in_pairs(lists: Lists) -> None:
+    await lists.create(footer_text="A & B")
+    assert (await lists.get())["footer_html"] == "<p>A &amp; B</p>"
+    await lists.update(footer_html="<b>B</b>")
+    assert (await lists.get())["footer_text"] == "B"
+    await lists.update(footer_text="A & B", footer_html="<b>B</b>")
+    await lists.update(footer_html="<b>C</b>")
+    shown = await lists.get()
+    assert (shown["footer_text"], shown["footer_html"]) == ("A & B", "<b>C</b>")
+    await lists.update(footer_html="")
+    shown = await lists.get()
+    assert (shown["footer_text"], shown["footer_html"]) == ("", "")
+    assert lists.control("footer_text") is None
+    await lists.update(footer_html="<b>C</b>")
+    assert (await lists.get())["footer_text"] == "C"
+
+
+async def test_extra_addresses(lists: Lists) -> None:
+    await lists.user("bob")
+    await lists.root.ok("POST", "domain/other.test")
+    await lists.root.ok("PUT", f"domain/{DOMAIN}", addAliasDomain="twin.test")
+    answer = await lists.create(
+        extra_addresses=f"bob@{DOMAIN},bob@twin.test,crew@twin.test,crew@other.test"
+    )
+    assert sorted(item["value"] for item in answer["_skipped"]) == [
+        f"bob@{DOMAIN}",
+        "bob@twin.test",
+    ]
+    assert (await lists.get())["extra_addresses"] == ["crew@twin.test", "crew@other.test"] or (
+        await lists.get()
+    )["extra_addresses"] == ["crew@other.test", "crew@twin.test"]
+    if lists.store.name == "openldap":
+        # Nothing rewrites domains there: the list carries its address in the alias domain itself.
+        assert [route[0] for route in await lists.routes()] == [
+            "crew@other.test",
+            "crew@twin.test",
+            TEAM,
+            "team@twin.test",
+        ]
+    else:
+        rows = await lists.store.rows(
+            "SELECT address, domain, dest_domain FROM forwardings WHERE forwarding = :a"
+            " AND is_alias = 1 ORDER BY address",
+            a=TEAM,
+        )
+        assert [tuple(row.values()) for row in rows] == [
+            ("crew@other.test", "other.test", DOMAIN),
+            ("crew@twin.test", DOMAIN, DOMAIN),
+        ]
+    listed = await lists.root.ok("GET", f"mls/{DOMAIN}")
+    assert listed[0]["extra_addresses"] == ["crew@other.test", "crew@twin.test"]
+    refused = await lists.root.refused("PUT", f"ml/{TEAM}", extra_addresses="a@foreign.test")
+    assert refused == (400, "INVALID_DOMAIN_NAME", ["extra_addresses"])
+    # An extra address is in use for everybody else.
+    status, code, _ = await lists.root.refused(
+        "POST", "user/crew@other.test", password="Corr3ct-Horse"
+    )
+    assert (status, code) == (409, "ALREADY_EXISTS")
+    admin = await lists.service.admin_of(DOMAIN)
+    refused = await admin.refused("PUT", f"ml/{TEAM}", extra_addresses="new@other.test")
+    assert refused == (400, "INVALID_DOMAIN_NAME", ["extra_addresses"])
+
+
+async def test_listing(lists: Lists) -> None:
+    assert await lists.root.ok("GET", f"mls/{DOMAIN}") == []
+    await lists.create(f"b@{DOMAIN}", owner="ann@else.test")
+    await lists.create(f"a@{DOMAIN}", extra_addresses=f"x@{DOMAIN}", name="A")
+    assert await lists.root.ok("GET", f"mls/{DOMAIN}", email_only="yes") == [
+        f"a@{DOMAIN}",
+        f"b@{DOMAIN}",
+    ]
+    shown = await lists.root.ok("GET", f"mls/{DOMAIN}", email_only="no")
+    assert [item["mail"] for item in shown] == [f"a@{DOMAIN}", f"b@{DOMAIN}"]
+    full = await lists.get(f"a@{DOMAIN}")
+    assert shown[0] == {name: full[name] for name in shown[0]}
+    assert shown[1]["owner"] == ["ann@else.test"]
+    assert (await lists.root.refused("GET", "mls/nowhere.test"))[1] == "NO_SUCH_DOMAIN"
+    status, _, params = await lists.root.refused("GET", f"mls/{DOMAIN}", email_only="x")
+    assert (status, params) == (400, ["email_only"])
+    profile = await lists.root.ok("GET", f"domain/{DOMAIN}")
+    assert profile["num_existing_maillists"] == 2
+
+
+async def test_limits(lists: Lists) -> None:
+    await lists.root.ok("PUT", f"domain/{DOMAIN}", numberOfLists="1")
+    await lists.create()
+    status, code, _ = await lists.root.refused("POST", f"ml/b@{DOMAIN}")
+    assert (status, code) == (409, "EXCEEDED_DOMAIN_ACCOUNT_LIMIT")
+    await lists.root.ok("PUT", f"domain/{DOMAIN}", numberOfLists="-1")
+    status, code, _ = await lists.root.refused("POST", f"ml/b@{DOMAIN}")
+    assert (status, code) == (403, "NOT_ALLOWED")
+    assert not lists.directory(f"b@{DOMAIN}").exists()
+
+
+async def test_an_address_is_used_once(lists: Lists) -> None:
+    await lists.user("bob")
+    await lists.create()
+    for address in (TEAM, f"bob@{DOMAIN}"):
+        status, code, _ = await lists.root.refused("POST", f"ml/{address}")
+        assert (status, code) == (409, "ALREADY_EXISTS")
+    for path in (f"user/{TEAM}", f"alias/{TEAM}"):
+        status, code, _ = await lists.root.refused("POST", path, password="Corr3ct-Horse")
+        assert (status, code) == (409, "ALREADY_EXISTS")
+    status, code, _ = await lists.root.refused("POST", "ml/a@nowhere.test")
+    assert (status, code) == (404, "NO_SUCH_DOMAIN")
+    for method in ("GET", "PUT", "DELETE"):
+        status, code, _ = await lists.root.refused(method, f"ml/ghost@{DOMAIN}")
+        assert (status, code) == (404, "NO_SUCH_ACCOUNT")
+
+
+@pytest.mark.parametrize("keep", ["yes", "no", None])
+async def test_deletion(lists: Lists, keep: str | None) -> None:
+    await lists.create(
+        extra_addresses=f"crew@{DOMAIN}", subscribers="ann@else.test", require_confirm="no"
+    )
+    await lists.root.ok("POST", f"alias/all@{DOMAIN}", members=TEAM)
+    await lists.root.ok("DELETE", f"ml/{TEAM}", **({"keep_archive": keep} if keep else {}))
+    assert not lists.directory().exists()
+    kept = list(lists.archive.glob(f"{DOMAIN}/team-*/team/control/listaddress"))
+    assert len(kept) == (0 if keep == "no" else 1)
+    assert (await lists.root.ok("GET", f"alias/all@{DOMAIN}"))["members"] == []
+    assert await lists.row() is None
+    assert await lists.routes() == []
+    for table, column in (("maillist_owners", "owner"), ("moderators", "moderator")):
+        assert await lists.people(table, column) == []
+    assert (await lists.root.refused("DELETE", f"ml/{TEAM}"))[1] == "NO_SUCH_ACCOUNT"
+    await lists.create()
+    assert lists.subscribers() == []
+
+
+@pytest.mark.stores("sqlite")
+@pytest.mark.list_servers("spool")
+async def test_a_doubtful_keep_archive_deletes_nothing(lists: Lists) -> None:
+    await lists.create()
+    status, _, params = await lists.root.refused("DELETE", f"ml/{TEAM}", keep_archive="x")
+    assert (status, params) == (400, ["keep_archive"])
+    assert lists.directory().exists()
