@@ -195,8 +195,8 @@ class Office:
                 await self.state.sessions.end_all(mail)
             await self.state.tokens.end_owners(endings.demoted)
             for domain in sorted(endings.domains):
-                await self.state.sessions.end_domain(domain)
-                await self.state.tokens.end_domain(domain)
+                await self.state.sessions.end_domain(domain, but=endings.spared)
+                await self.state.tokens.end_domain(domain, but=endings.spared)
         except StateUnavailable as error:
             _log.error("access_not_ended", reason=str(error))
         finally:

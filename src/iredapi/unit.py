@@ -57,6 +57,8 @@ class Endings:
     """Admins with fewer rights: their tokens end, too."""
     domains: set[str] = field(default_factory=set)
     """Domains that are gone, with all accounts in them."""
+    spared: set[str] = field(default_factory=set)
+    """Standalone admins with an address in one of those domains."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""

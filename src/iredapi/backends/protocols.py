@@ -316,8 +316,8 @@ class Admins(Protocol):
     async def principal(self, username: str) -> Principal | None:
         """Return an active admin of either kind, the standalone one first. One round trip."""
 
-    async def any_in(self, domains: Collection[str]) -> bool:
-        """Tell whether a standalone admin's address is in one of these domains."""
+    async def inside(self, domains: Collection[str]) -> frozenset[str]:
+        """Return the standalone admins whose addresses are in one of these domains."""
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         """Return which of these are standalone admins or mail users."""

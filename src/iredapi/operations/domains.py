@@ -103,7 +103,7 @@ async def _reserve(unit: Unit, names: Collection[str]) -> None:
     """
     if used := await unit.domains.reserve(names):
         raise Conflict("ALREADY_EXISTS", f"{min(used)} is a domain or an alias domain already.")
-    if not unit.actor.is_global and await unit.admins.any_in(names):
+    if not unit.actor.is_global and await unit.admins.inside(names):
         raise PermissionDenied(detail="Only a global admin may host a domain of admins.")
 
 
@@ -182,10 +182,13 @@ async def remove(unit: Unit, name: str, days: int, *, with_lists: bool = True) -
     if not with_lists and await unit.lists.addresses(name, "", 1):
         raise ListsLeft
     await unit.admins.hold(await unit.domains.admins(name))
+    standalone = await unit.admins.inside(domain.names)
     await unit.domains.remove(name, accounts.removal(unit, days))
     for gone in sorted(domain.names):
         await unit.satellites.forget_domain(gone)
     unit.endings.domains |= domain.names
+    # They were there before the domain was, and stay what they are.
+    unit.endings.spared |= standalone
     unit.note(domain_event(Kind.DELETE, name))
 
 

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -183,11 +183,14 @@ class Sessions:
             ended = ended.where(table.id_hash != kept)
         return await self._connections.write(ended)
 
-    async def end_domain(self, domain: str) -> int:
-        """End the sessions of all accounts of a domain; how many there were."""
+    async def end_domain(self, domain: str, *, but: Collection[str] = ()) -> int:
+        """End the sessions of all accounts of a domain but some; how many there were."""
         escaped = domain.replace("|", "||").replace("%", "|%").replace("_", "|_")
         return await self._connections.write(
-            delete(sessions).where(sessions.c.username.like(f"%@{escaped}", escape="|"))
+            delete(sessions).where(
+                sessions.c.username.like(f"%@{escaped}", escape="|"),
+                sessions.c.username.not_in(sorted(but)),
+            )
         )
 
     async def end_all(self, username: str) -> int:

@@ -200,12 +200,19 @@ class Tokens:
             delete(tokens).where(tokens.c.owner.in_(sorted(owners)))
         )
 
-    async def end_domain(self, domain: str) -> None:
-        """Forget a domain: tokens of its accounts end, those for it alone are good for nothing."""
+    async def end_domain(self, domain: str, *, but: Collection[str] = ()) -> None:
+        """Forget a domain: tokens of its accounts (but some) end.
+
+        Those for it alone are good for nothing.
+        """
         suffix = f"%@{_escaped(domain)}"
 
         async def forget(connection: AsyncConnection) -> None:
-            await connection.execute(delete(tokens).where(tokens.c.owner.like(suffix, escape="|")))
+            await connection.execute(
+                delete(tokens).where(
+                    tokens.c.owner.like(suffix, escape="|"), tokens.c.owner.not_in(sorted(but))
+                )
+            )
             named = tokens.c.domains.like(f"%,{_escaped(domain)},%", escape="|")
             rows = (
                 await connection.execute(

@@ -88,13 +88,12 @@ class LdapAdmins:
         )
         return frozenset(entry.value("domainName").lower() for entry in found)
 
-    async def any_in(self, domains: Collection[str]) -> bool:
+    async def inside(self, domains: Collection[str]) -> frozenset[str]:
         terms = either(ends("mail", f"@{name}") for name in sorted(domains))
-        return bool(
-            await self._session.find(
-                self._tree.admin_base, Scope.ONE, both(_ADMIN, terms), ("1.1",)
-            )
+        found = await self._session.find(
+            self._tree.admin_base, Scope.ONE, both(_ADMIN, terms), ("mail",)
         )
+        return frozenset(entry.value("mail").lower() for entry in found)
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         admins = await self._session.holders(

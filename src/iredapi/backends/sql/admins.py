@@ -38,12 +38,12 @@ class SqlAdmins(Store):
         rows = await self.plain("admins.principal", _principal, username=username)
         return _read_principal(username, rows)
 
-    async def any_in(self, domains: Collection[str]) -> bool:
+    async def inside(self, domains: Collection[str]) -> frozenset[str]:
         a = t.admin.c
         found = await self.column(
-            select(a.username).where(domain_part(a.username).in_(sorted(domains))).limit(1)
+            select(a.username).where(domain_part(a.username).in_(sorted(domains)))
         )
-        return bool(found)
+        return frozenset(mail.lower() for mail in found)
 
     async def hold(self, mails: Collection[str]) -> None:
         for table in (t.admin, t.mailbox):
