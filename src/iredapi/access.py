@@ -102,6 +102,13 @@ class Target:
     """Whom a policy is for."""
 
     @property
+    def named(self) -> str:
+        """What the path names, for the log."""
+        if self.scope is not None:
+            return self.scope.account
+        return self.mail or self.domain
+
+    @property
     def whom(self) -> Scope:
         """Whom a policy is for, however the path says it; everybody when it names nobody."""
         if self.scope is not None:

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from iredapi import __version__
+from iredapi import __version__, leaving
 from iredapi.errors import ApiError
 from iredapi.logs import configure
 from iredapi.office import Office
@@ -33,7 +33,7 @@ from iredapi.routers import (
     wblists,
 )
 from iredapi.settings import Settings, load
-from iredapi.web import clients, docs, envelope
+from iredapi.web import clients, docs, envelope, health
 from iredapi.web.calls import API
 from iredapi.web.middleware import Door, PathNormaliser, RequestContext
 from iredapi.web.switchboard import Switchboard
@@ -69,7 +69,8 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
             # What is there now stays: the collector need not look at it again and again.
             gc.collect()
             gc.freeze()
-            yield
+            with leaving.on_sigterm(own.probes, settings.drain_seconds):
+                yield
 
     policies = (spam, throttles, wblists, greylists)
     accounts = (domains, admins, users, aliases, lists, maillists)
@@ -91,6 +92,7 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
                 Door,
                 always_200=settings.always_200,
                 proxies=clients.networks(settings.trusted_proxies),
+                most=settings.max_requests,
             ),
             Middleware(
                 Switchboard,
@@ -105,12 +107,14 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
         app.include_router(router, prefix=API)
     _handle_errors(app, always_200=settings.always_200)
     docs.mount(app)
+    health.mount(app)
     return app
 
 
 def _handle_errors(app: FastAPI, *, always_200: bool) -> None:
     def answer(request: Request, error: ApiError) -> Response:
         request_id = request.scope.get("iredapi.request_id", "")
+        request.scope["iredapi.code"] = error.code
         return envelope.failure(error, request_id, always_200=always_200)
 
     @app.exception_handler(ApiError)

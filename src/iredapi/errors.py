@@ -128,6 +128,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "LIST_CREATED_SUBSCRIBERS_FAILED": Code(
             503, "The list was created, but not all subscribers could be asked to confirm."
         ),
+        "NOT_READY": Code(503, "`/readyz`: a server is away, or this one is leaving."),
         "OVERLOADED": Code(503, "Too much work is waiting; see Retry-After."),
     }
 )

@@ -1,8 +1,13 @@
-"""One JSON line per event on standard output; what could be a secret never gets that far."""
+"""One JSON line per event on standard output; what could be a secret never gets that far.
+
+Three nets: nobody hands a secret to a logger; keys that sound like one are masked; and so is, in
+whatever text (of an exception, of another library), what looks like one of ours.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from functools import lru_cache
@@ -12,12 +17,31 @@ import orjson
 import structlog
 
 _SECRET = ("password", "token", "secret", "cookie", "authorization", "hash")
+_SECRETS = re.compile(
+    r"(?P<token>iredapi_)[A-Za-z0-9_-]{8,}"
+    r"|(?P<scheme>\{[A-Za-z0-9.-]{2,20}\})[^\s'\",]{4,}"  # a password hash
+    r"|(?P<crypt>\$(?:1|2[abxy]|5|6|argon2\w+)\$)[^\s'\",]{4,}"
+    r"|(?P<user>://[^\s:/@]*:)[^\s@]+(?=@)"  # the password of a URL
+    r"|(?P<name>(?i:password|passwd|pwd|secret|token)[\"']?\s*[=:]\s*[\"']?)[^\s&'\",;)]+"
+)
+# What these print may hold bound values: hashes among them.
+_SILENT = ("sqlalchemy", "aiosqlite", "aiomysql", "asyncpg")
+
+
+def masked(text: str) -> str:
+    """Return a text without what looks like a secret."""
+    return _SECRETS.sub(lambda found: "".join(filter(None, found.groups())) + "***", text)
 
 
 def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    for key in event:
+    for key, value in event.items():
         if _is_secret(key):
             event[key] = "***"
+        elif isinstance(value, str):
+            if len(value) > 8:
+                event[key] = masked(value)
+        elif isinstance(value, list | tuple | dict | BaseException):
+            event[key] = masked(str(value))
     return event
 
 
@@ -30,21 +54,40 @@ def _render(event: Any, **options: Any) -> str:
     return orjson.dumps(event, option=orjson.OPT_NON_STR_KEYS, **options).decode()
 
 
+_SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+    _mask,
+]
+
+
+class _Lines(logging.StreamHandler[Any]):
+    """Our handler of the standard library's loggers."""
+
+
 def configure(level: str) -> None:
     """Set up structlog and the standard library's loggers for one process."""
     number = logging.getLevelNamesMapping()[level]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _mask,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_render),
-        ],
+        processors=[*_SHARED, structlog.processors.JSONRenderer(serializer=_render)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
     )
-    # What these print may hold bound values: hashes among them.
-    for name in ("sqlalchemy", "aiosqlite", "aiomysql", "asyncpg"):
+    lines = _Lines(sys.stdout)
+    lines.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *_SHARED],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(serializer=_render),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Lines)]
+    root.addHandler(lines)
+    root.setLevel(max(number, logging.INFO))
+    for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -34,6 +34,7 @@ from iredapi.domain.passwords import PasswordPolicy
 from iredapi.errors import Conflict, ServerDown, problem
 from iredapi.gates import Gates
 from iredapi.hashing import PasswordHasher
+from iredapi.health import Probes
 from iredapi.operations import admins
 from iredapi.operations.passwords import Passwords
 from iredapi.remembered import Remembered
@@ -89,6 +90,13 @@ class Office:
         """Who is behind a session id."""
         self._panel = Remembered[PanelSettings]()
         self._ours = NetworkList(settings.networks("allowed_networks"))
+        self.probes = Probes()
+        for name, database in databases.by_name.items():
+            # Amavisd's and iRedAPD's data are asked for by some operations only.
+            self.probes.add(name, database.ping, needed=name in {"vmail", "iredadmin"})
+        self.probes.add("state", state.ping)
+        for name, probe in storage.probes().items():
+            self.probes.add(name, probe)
 
     @classmethod
     @asynccontextmanager
@@ -125,8 +133,9 @@ class Office:
         for attempt in range(TRIES):
             work = await self.storage.open(writing=False)
             try:
-                unit = await work.unit(actor, self._rules)
-                return await operation(unit, *args, **kwargs)
+                async with self.deadline():
+                    unit = await work.unit(actor, self._rules)
+                    return await operation(unit, *args, **kwargs)
             except self.storage.errors as error:
                 if not self.storage.is_transient(error) or attempt == TRIES - 1:
                     raise self.storage.translated(error) from error
@@ -150,8 +159,9 @@ class Office:
             committing = False
             pause = _backoff(attempt)
             try:
-                unit = await work.unit(actor, current)
-                await operation(unit, *args, **kwargs)
+                async with self.deadline():
+                    unit = await work.unit(actor, current)
+                    await operation(unit, *args, **kwargs)
                 committing = True
                 # The log is written even when the client goes away between the two.
                 await _finish(self._commit(work, unit))
@@ -176,6 +186,18 @@ class Office:
                 for item in unit.skipped
             )
         )
+
+    @asynccontextmanager
+    async def deadline(self) -> AsyncIterator[None]:
+        """Give up on servers that do not answer. Raises ServerDown."""
+        limit = asyncio.timeout(self.settings.request_timeout)
+        try:
+            async with limit:
+                yield
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise ServerDown(detail="A server behind the API did not answer in time.") from error
 
     async def _commit(self, work: Work, unit: Unit) -> None:
         try:

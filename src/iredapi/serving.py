@@ -12,23 +12,24 @@ import json
 import os
 import socket
 import sys
+import time
 
 import typer
 import uvicorn
 from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
-from iredapi import __version__
+from iredapi import __version__, leaving
 from iredapi.errors import ApiError
 from iredapi.logs import configure
 from iredapi.office import Office
-from iredapi.settings import ConfigurationError, Settings
+from iredapi.settings import ConfigurationError, NotReady, Settings
 
 
 def run(chosen: Settings) -> int:
     """Serve until a signal ends it; returns the exit status. Raises ConfigurationError."""
     with _listen(chosen.host, chosen.port) as listener:
-        asyncio.run(_prepare(chosen))
+        asyncio.run(_when_ready(chosen))
         address = _address(chosen.host, listener)
         typer.echo(f"iredapi {__version__} listens on {address}")
         typer.echo(f"API documentation: {address}/docs")
@@ -47,14 +48,53 @@ def run(chosen: Settings) -> int:
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=30,
+            # Ours is JSON: see iredapi.logs.
+            log_config=None,
         )
         if chosen.workers > 1:
-            Multiprocess(config, sockets=[listener]).run()
+            _Workers(config, [listener], chosen.drain_seconds).run()
             return 0
+        leaving.LISTENERS.append(listener)
         server = uvicorn.Server(config)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
         return 0 if server.started else 3
+
+
+class _Workers(Multiprocess):
+    """Worker processes; the port is closed when they are done with it, see ``iredapi.leaving``."""
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], seconds: float
+    ) -> None:
+        super().__init__(config, sockets)
+        self._seconds = seconds
+
+    def terminate_all(self) -> None:
+        super().terminate_all()
+        time.sleep(self._seconds)
+        for listener in self.sockets:
+            leaving.turn_away(listener)
+            # Or connections would queue up here that nobody accepts any more.
+            listener.close()
+
+
+async def _when_ready(chosen: Settings) -> None:
+    """Wait for databases that are away, and say for which. Raises NotReady in the end."""
+    deadline = time.monotonic() + chosen.start_timeout
+    said = ""
+    while True:
+        try:
+            await _prepare(chosen)
+        except NotReady as error:
+            if time.monotonic() >= deadline:
+                raise
+            if str(error) != said:
+                said = str(error)
+                typer.echo(f"iredapi: waiting: {said}", err=True)
+            await asyncio.sleep(min(1.0, max(deadline - time.monotonic(), 0.0)))
+        else:
+            return
 
 
 def _listen(host: str, port: int) -> socket.socket:

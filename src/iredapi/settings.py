@@ -89,6 +89,31 @@ class Settings(BaseSettings):
         "at `_success`; `LOGIN_REQUIRED` is then spelt `LOGIN REQUIRED`.",
     )
     body_limit: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body, in bytes.")
+    max_requests: int = Field(
+        500,
+        ge=1,
+        description="Most requests that one worker handles at a time; more are answered 503 "
+        "`OVERLOADED` with `Retry-After` at once.",
+    )
+    request_timeout: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds for the databases' part of one request (before it is committed), for "
+        "each page of a list, and for a body to arrive; then 503, or 400 for the body.",
+    )
+    start_timeout: float = Field(
+        30.0,
+        ge=0,
+        description="Seconds for which `iredapi serve` waits for databases that are away; then it "
+        "ends with status 3. 0: it does not wait.",
+    )
+    drain_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=300,
+        description="Seconds between SIGTERM, from which on `/readyz` fails, and the closing of "
+        "the port. Longer than a load balancer needs to notice.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     # Where accounts live.
@@ -210,6 +235,11 @@ class Settings(BaseSettings):
         Scheme.SSHA512,
         description="Scheme of new password hashes. On LDAP `SSHA` unless set: what every slapd "
         "can check.",
+    )
+    rehash_at_login: bool = Field(
+        False,
+        description="When an admin logs in whose hash has another scheme than "
+        "`IREDAPI_PASSWORD_SCHEME`, store a new hash. The admin's other sessions end with that.",
     )
     password_workers: int = Field(2, ge=1, le=64, description="Threads that hash passwords.")
     password_ascii_only: bool = Field(True, description="New passwords are printable ASCII only.")

@@ -45,7 +45,8 @@ class ApiProcess:
         self.directory = directory
         log = directory / "log"
         log.write_bytes(b"")
-        settings = environment(**{"IREDAPI_PORT": "0", **given})
+        quick = {"IREDAPI_DRAIN_SECONDS": "0", "IREDAPI_START_TIMEOUT": "0"}
+        settings = environment(**{"IREDAPI_PORT": "0", **quick, **given})
         words = [f"{name}={value}" for name, value in settings.items()]
         self._daemon = Daemon.start(
             ["/usr/bin/env", "-i", "-C", directory, *words, *COMMAND, "serve", *arguments],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,7 @@ from iredapi.backends.sql.users import SqlUsers
 from iredapi.domain import features
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
+from iredapi.health import Probe
 from iredapi.settings import Backend, ConfigurationError, Settings
 from iredapi.state import State
 from iredapi.unit import Rules, Unit
@@ -87,6 +89,9 @@ class Storage(Protocol):
 
     def translated(self, error: Exception) -> Exception:
         """Return our error for a driver's; one that nobody foresaw comes back as it is."""
+
+    def probes(self) -> Mapping[str, Probe]:
+        """Return how to ask the servers that this storage opened, by name."""
 
     async def close(self) -> None:
         """Close what this storage opened; the databases have an owner of their own."""
@@ -168,6 +173,9 @@ class SqlStorage:
     def translated(self, error: Exception) -> Exception:
         return translated(error) if isinstance(error, DBAPIError) else error
 
+    def probes(self) -> Mapping[str, Probe]:
+        return {}
+
     async def close(self) -> None:
         """Nothing is open beside the databases."""
 
@@ -246,6 +254,9 @@ class LdapStorage:
         if isinstance(error, DBAPIError):
             return translated(error)
         return self._work.translated(error)
+
+    def probes(self) -> Mapping[str, Probe]:
+        return {"ldap": self._home.ping}
 
     async def close(self) -> None:
         await self._home.close()

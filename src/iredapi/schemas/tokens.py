@@ -32,10 +32,10 @@ class NewToken(Params):
         sent = self.changes()
         return Wish(
             label=self.label,
-            read_only=self.read_only,
+            read_only=sent.get("read_only"),
             domains=frozenset(sent["domains"]) if "domains" in sent else None,
             networks=frozenset(sent["networks"]) if "networks" in sent else None,
-            days=self.days or 0,
+            days=sent.get("days", 0),
         )
 
 

@@ -19,6 +19,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from iredapi.meter import watch
+
 T = TypeVar("T")
 
 PATIENCE = 60.0
@@ -156,6 +158,7 @@ class Connections:
                 pool_timeout=BUSY_TIMEOUT,
             )
             _prepare_sqlite(engine)
+            watch(engine.sync_engine)
             key = (asyncio.get_running_loop(), path)
             lock = _write_locks.setdefault(key, asyncio.Lock())
             connections = cls(engine, engine.execution_options(**{_IMMEDIATE: True}), lock)
@@ -174,7 +177,7 @@ class Connections:
         }
         # Two pools: changing the isolation level of a connection for one use costs round
         # trips on MariaDB, and a request cancelled meanwhile leaves a dead one in the pool.
-        return cls(
+        engines = (
             create_async_engine(
                 target,
                 isolation_level="AUTOCOMMIT",
@@ -186,8 +189,10 @@ class Connections:
             create_async_engine(
                 target, isolation_level="READ COMMITTED", pool_size=2, max_overflow=1, **options
             ),
-            None,
         )
+        for engine in engines:
+            watch(engine.sync_engine)
+        return cls(*engines, None)
 
     async def close(self) -> None:
         """Close every connection; a second time does nothing."""

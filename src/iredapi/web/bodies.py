@@ -6,6 +6,7 @@ parameters mean "clear" by exactly that; so bodies are read here, once, for ever
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable
@@ -24,13 +25,19 @@ _BOUNDARY = re.compile(r'boundary="?([!-~]{1,70}?)"?(?:;|\s|$)', re.IGNORECASE)
 Raw = dict[str, str | list[str]]
 
 
-async def read(request: Request, limit: int, *, with_query: bool = True) -> Raw:
+async def read(request: Request, limit: int, seconds: float, *, with_query: bool = True) -> Raw:
     """Return what was sent; the body wins over the query. ``limit`` is in bytes.
+
+    The body has ``seconds`` to arrive.
 
     Raises InvalidRequest or TooLarge.
     """
     raw = query(request) if with_query else {}
-    body = await _body(request, limit)
+    try:
+        async with asyncio.timeout(seconds):
+            body = await _body(request, limit)
+    except TimeoutError:
+        raise InvalidRequest(detail="The body did not arrive in time.") from None
     if not body.strip():
         return raw
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -250,6 +250,7 @@ async def _call(
     words: Words,
     feature: Feature | None,
 ) -> Call[Form]:
+    request.scope["iredapi.action"] = action.value
     caller: Actor | None = request.scope.get("iredapi.actor")
     if caller is None and action not in access.PUBLIC:
         raise LoginRequired
@@ -257,6 +258,7 @@ async def _call(
         if request.path_params[name] not in set(allowed):
             raise ApiError("NO_SUCH_OPERATION")
     target = _target(request, strict=action in _STRICT)
+    request.scope["iredapi.target"] = target.named
     access.check(caller, action, target)
     if feature is not None and feature not in office.storage.features:
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
@@ -267,5 +269,7 @@ async def _call(
         limit = office.settings.body_limit
         if action in access.PUBLIC:
             limit = min(limit, _PUBLIC_LIMIT)
-        raw = await bodies.read(request, limit, with_query=with_query)
+        raw = await bodies.read(
+            request, limit, office.settings.request_timeout, with_query=with_query
+        )
     return Call(office, caller, target, form.read(raw), request)

@@ -13,11 +13,13 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iredapi import identity, tokens
-from iredapi.errors import ApiError, ServerDown
+from iredapi.domain.actors import Actor
+from iredapi.errors import ApiError, Overloaded, ServerDown
 from iredapi.errors import PermissionDenied as Denied
+from iredapi.meter import METER, Meter
 from iredapi.office import Office
 from iredapi.state.connections import StateUnavailable
-from iredapi.web import clients, envelope
+from iredapi.web import clients, envelope, health
 from iredapi.web.calls import API
 
 _ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -40,6 +42,8 @@ class RequestContext:
         request_id = _request_id(scope)
         scope["iredapi.request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        meter = Meter()
+        metering = METER.set(meter)
         started, status = time.perf_counter(), 0
 
         async def watched(message: Message) -> None:
@@ -52,6 +56,8 @@ class RequestContext:
                     (b"cache-control", b"no-store"),
                     (b"x-content-type-options", b"nosniff"),
                 ]
+                if _is_leaving(scope):
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -60,20 +66,39 @@ class RequestContext:
             _log.exception("unforeseen")
             if status:
                 raise
+            scope["iredapi.code"] = "SERVER_ERROR"
             answer = envelope.failure(ApiError("SERVER_ERROR"), request_id)
             await answer(scope, receive, watched)
         finally:
-            actor = scope.get("iredapi.actor")
-            _log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"],  # never the query: some clients put passwords there
-                status=status,
-                client=scope.get("iredapi.client", ""),
-                actor=actor.username if actor else "",
-                milliseconds=round((time.perf_counter() - started) * 1000, 1),
-            )
+            METER.reset(metering)
+            if scope["path"] not in health.PATHS:
+                _log_request(scope, status, time.perf_counter() - started, meter)
             structlog.contextvars.unbind_contextvars("request_id")
+
+
+def _log_request(scope: Scope, status: int, seconds: float, meter: Meter) -> None:
+    """Log one line; only what is named here, and never a query, a header or a body."""
+    actor: Actor | None = scope.get("iredapi.actor")
+    _log.info(
+        "request",
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        code=scope.get("iredapi.code", ""),
+        action=scope.get("iredapi.action", ""),
+        target=scope.get("iredapi.target", ""),
+        client=scope.get("iredapi.client", ""),
+        actor=actor.username if actor else "",
+        via=actor.token if actor else "",
+        milliseconds=round(seconds * 1000, 1),
+        round_trips=meter.round_trips,
+        database_milliseconds=round(meter.seconds * 1000, 1),
+    )
+
+
+def _is_leaving(scope: Scope) -> bool:
+    office: Office | None = getattr(scope["app"].state, "office", None) if "app" in scope else None
+    return office is not None and office.probes.leaving
 
 
 def _request_id(scope: Scope) -> str:
@@ -113,35 +138,52 @@ class PathNormaliser:
 class Door:
     """Lets a request in when its address may use the API, and finds out who is calling."""
 
-    def __init__(self, app: ASGIApp, *, always_200: bool, proxies: Sequence[Any]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, always_200: bool, proxies: Sequence[Any], most: int
+    ) -> None:
         self.app = app
+        self._places = most
         self._always_200 = always_200
         self._proxies = tuple(proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in health.PATHS:
             await self.app(scope, receive, send)
             return
         client = clients.address_of(scope, self._proxies)
         scope["iredapi.client"] = client
         scope["iredapi.https"] = clients.is_https(scope, self._proxies)
-        office: Office = scope["app"].state.office
+        if not self._places:
+            # Refused at once: who waits in a queue without end is not helped either.
+            await self._refuse(Overloaded("This server has its hands full."), scope, receive, send)
+            return
+        self._places -= 1
         try:
             try:
+                await self._admit(scope, client)
+            except ApiError as error:
+                await self._refuse(error, scope, receive, send)
+                return
+            await self.app(scope, receive, send)
+        finally:
+            self._places += 1
+
+    async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["iredapi.code"] = error.code
+        answer = envelope.failure(error, scope["iredapi.request_id"], always_200=self._always_200)
+        await answer(scope, receive, send)
+
+    async def _admit(self, scope: Scope, client: str) -> None:
+        office: Office = scope["app"].state.office
+        try:
+            async with office.deadline():
                 if not await office.admits(client):
                     raise Denied("NOT_AUTHORIZED")
                 if scope["path"].startswith(API + "/"):
                     await self._who(scope, office, client)
-            except StateUnavailable:
-                raise ServerDown(detail="The state database is away.") from None
-        except ApiError as error:
-            answer = envelope.failure(
-                error, scope["iredapi.request_id"], always_200=self._always_200
-            )
-            await answer(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
+        except StateUnavailable:
+            raise ServerDown(detail="The state database is away.") from None
 
     async def _who(self, scope: Scope, office: Office, client: str) -> None:
         secret = bearer_of(scope)

@@ -61,6 +61,7 @@ class Switchboard:
         try:
             answer = await endpoint(Request(scope, receive, send))
         except ApiError as error:
+            scope["iredapi.code"] = error.code
             answer = envelope.failure(
                 error, scope["iredapi.request_id"], always_200=self._always_200
             )

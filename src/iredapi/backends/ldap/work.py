@@ -71,6 +71,11 @@ class Directories:
         self.sweeps = asyncio.Semaphore(settings.ldap_pool_size // 2)
         """A sweep needs two connections at a time: so many never wait for each other."""
 
+    async def ping(self) -> None:
+        """Read the base of the tree. Raises what the client does, or LookupError without a base."""
+        if await self.directory.get(self._tree.base, ("1.1",)) is None:
+            raise LookupError(self._tree.base)
+
     async def open(self, *, writing: bool, again: Later | None) -> LdapUnit:
         """Begin a unit of work; one that met others' locks begins with all that it needs."""
         locks = UnitLocks(self.state, self.directory) if writing else None

@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import MetaData, event
+from sqlalchemy import MetaData, event, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from iredapi.backends.sql.dialect import is_unavailable
 from iredapi.backends.sql.readers import Lease, Plain, Readers
 from iredapi.backends.sql.schema import Schema
-from iredapi.errors import NotSupported, ServerDown
+from iredapi.errors import NotSupported, Overloaded, ServerDown
+from iredapi.meter import watch
 
 ORDER: Final = ("vmail", "amavisd", "iredapd", "iredadmin")
 """The order in which databases are locked, and the reverse of that of commits."""
@@ -106,6 +108,15 @@ class Database:
             )
         size = pool.size if self.sqlite else pool.size - pool.size // 2
         self._readers = Readers(self._reader, size, pool.timeout)
+        for engine in (self._reader, self._writer):
+            watch(engine.sync_engine)
+        # Outside of the pools: whether all connections are busy is another question.
+        self._prober = create_async_engine(
+            url,
+            poolclass=NullPool,
+            hide_parameters=True,
+            connect_args=options.get("connect_args", {}),
+        )
         self.dialect = self._writer.dialect.name
         self._schema: Schema | None = None
         self._detecting = asyncio.Lock()
@@ -156,9 +167,18 @@ class Database:
         await self._readers.give(lease)
 
     def _away(self, error: Exception) -> Exception:
+        if isinstance(error, PoolTimeout):
+            return Overloaded(f"All connections to the database {self.name} are busy.")
         if is_unavailable(error) or isinstance(error, TimeoutError):
             return ServerDown(detail=f"The database {self.name} is away.")
         return error
+
+    async def ping(self) -> None:
+        """Ask the server something, over a connection of its own. Raises what the driver does."""
+        if self.file is not None and not self.file.is_file():
+            raise FileNotFoundError(self.file)
+        async with self._prober.connect() as connection:
+            await connection.execute(select(1))
 
     async def close(self) -> None:
         """Close all connections."""

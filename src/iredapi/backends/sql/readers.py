@@ -20,6 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from iredapi.meter import METER
+
 RECYCLE: Final = 1800.0
 """Seconds after which a connection is not used again."""
 Statement = Select[Any] | CompoundSelect[Any] | Insert | Update
@@ -125,8 +127,12 @@ class Lease:
 
         Who reads runs the statement once more in the ordinary way, which knows what errors mean.
         """
+        begun = time.perf_counter()
         try:
-            return plain.rows(await self._fetch(self._driver, plain.sql, plain.arguments(values)))
+            found = await self._fetch(self._driver, plain.sql, plain.arguments(values))
+            if (meter := METER.get()) is not None:
+                meter.count(time.perf_counter() - begun)
+            return plain.rows(found)
         except Exception:
             self.broken = True
             return None

@@ -1,0 +1,70 @@
+"""Whether this process can work: what it needs, asked server by server; and whether it is leaving.
+
+Whoever brings a server registers a probe for it. A probe is any coroutine function that raises when
+its server cannot be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+PATIENCE = 1.5
+"""Seconds until a server that does not answer counts as away."""
+FRESH = 0.5
+"""Seconds for which an answer is believed, so that many askers cost one question."""
+
+Probe = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is known of one server."""
+
+    ok: bool
+    needed: bool
+    """Without it nothing works; without the others some operations answer 503."""
+    milliseconds: float
+
+
+class Probes:
+    """The servers behind this process, by name."""
+
+    def __init__(self) -> None:
+        self._probes: dict[str, tuple[Probe, bool]] = {}
+        self._last: tuple[float, dict[str, Condition]] | None = None
+        self._asking = asyncio.Lock()
+        self.leaving = False
+        """SIGTERM came: requests are still served, but no new ones should be sent here."""
+
+    def add(self, name: str, probe: Probe, *, needed: bool = True) -> None:
+        """Register a server."""
+        self._probes[name] = (probe, needed)
+
+    async def ask(self) -> dict[str, Condition]:
+        """Ask all servers at once; takes ``PATIENCE`` at most. Never raises."""
+        async with self._asking:
+            if self._last is None or time.monotonic() - self._last[0] > FRESH:
+                names = list(self._probes)
+                found = await asyncio.gather(*(self._one(name) for name in names))
+                self._last = (time.monotonic(), dict(zip(names, found, strict=True)))
+            return self._last[1]
+
+    async def _one(self, name: str) -> Condition:
+        probe, needed = self._probes[name]
+        started = time.perf_counter()
+        task = asyncio.ensure_future(probe())
+        # A task of its own: a probe that cannot be cancelled at once must not keep us waiting.
+        done, _ = await asyncio.wait([task], timeout=PATIENCE)
+        ok = bool(done) and not task.cancelled() and task.exception() is None
+        if not done:
+            task.cancel()
+            task.add_done_callback(_forget)
+        return Condition(ok, needed, round((time.perf_counter() - started) * 1000, 1))
+
+
+def _forget(task: asyncio.Future[object]) -> None:
+    if not task.cancelled():
+        task.exception()  # looked at, or asyncio complains that nobody did

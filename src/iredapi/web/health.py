@@ -1,0 +1,59 @@
+"""``/livez`` and ``/readyz``: for whoever watches this process or sends requests to it.
+
+They are outside of the API: no login, no allow list, no JSON code but these.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from iredapi.office import Office
+from iredapi.web import envelope
+
+PATHS: Final = frozenset({"/livez", "/readyz"})
+
+
+def mount(app: FastAPI) -> None:
+    """Serve both."""
+
+    @app.get("/livez", include_in_schema=False)
+    async def _live() -> Response:
+        return envelope.success({"status": "alive"})
+
+    @app.get("/readyz", include_in_schema=False)
+    async def _ready(request: Request) -> Response:
+        office: Office = request.app.state.office
+        conditions = await office.probes.ask()
+        away = sorted(name for name, found in conditions.items() if not found.ok)
+        missing = [name for name in away if conditions[name].needed]
+        data: dict[str, Any] = {"status": "ready", "away": away}
+        if office.probes.leaving:
+            data["status"] = "leaving"
+        elif missing:
+            data["status"] = "not ready"
+        if "verbose" in request.query_params:
+            data["servers"] = {
+                name: {
+                    "status": "ok" if found.ok else "away",
+                    "needed": found.needed,
+                    "milliseconds": found.milliseconds,
+                }
+                for name, found in conditions.items()
+            }
+        if data["status"] == "ready":
+            return envelope.success(data)
+        detail = (
+            "This process is leaving." if office.probes.leaving else f"Away: {', '.join(missing)}."
+        )
+        body = {"_success": False, "_msg": "NOT_READY", "_detail": detail, "_data": data}
+        return Response(
+            orjson.dumps(body),
+            status_code=503,
+            media_type=envelope.JSON,
+            headers={"Retry-After": "1"},
+        )
