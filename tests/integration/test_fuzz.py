@@ -60,7 +60,9 @@ THERE: Final[dict[str, tuple[str, ...]]] = {
 def operations() -> list[Any]:
     """Return the document's operations."""
     document = create_app(Settings(_env_file=None)).openapi()
-    return [found.ok() for found in schemathesis.openapi.from_dict(document).get_all_operations()]
+    schema = schemathesis.openapi.from_dict(document)
+    found: list[Any] = list(schema.get_all_operations())
+    return [item.ok() for item in found]
 
 
 @dataclass
@@ -128,7 +130,7 @@ def fuzz(world: World, operation: Any, username: str, examples: int) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(case=cases, names=placed(operation))
-    def send(case: Case, names: dict[str, str]) -> None:
+    def send(case: Case[Any], names: dict[str, str]) -> None:
         if isinstance(case.path_parameters, dict):
             case.path_parameters.update(names)
         response = case.call(
