@@ -26,6 +26,7 @@ import pytest
 from tests.clients import PASSWORD, ROOT
 from tests.conftest import need
 from tests.integration.test_doctor import examine
+from tests.servers import mariadb, postgresql
 from tests.servers.api import ApiProcess, add_root, urls_of
 from tests.servers.mariadb import MariadbServer
 from tests.servers.openldap import OpenldapServer
@@ -35,6 +36,13 @@ from tests.servers.store import Store, create_sqlite
 
 WRITES: Final = int(os.environ.get("TORTURE_WRITES", "160"))
 WRITERS: Final = 6
+PG_KEEPS: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+MARIADB_KEEPS: Final = (
+    "--innodb-flush-log-at-trx-commit=1",
+    "--innodb-flush-method=fsync",
+    "--innodb-doublewrite=ON",
+)
+"""What is committed survives a server that is killed."""
 FULL: Final = "TORTURE_WRITES" in os.environ
 KILLS: Final = (0.3, 6.0) if FULL else (0.3, 1.5)
 MOST_KILLS: Final = 100_000 if FULL else 3
@@ -404,11 +412,11 @@ async def storage(name: str) -> AsyncIterator[tuple[Store, Callable[[], None] | 
             stack.callback(remove_directory, directory)
             store = await create_sqlite(directory)
         elif name == "postgresql":
-            pg = PostgresqlServer(durable=True)
+            pg = PostgresqlServer({**postgresql.SETTINGS, **PG_KEEPS})
             stack.callback(pg.stop)
             store, restart = await pg.create_store(suffix), pg.restart
         else:
-            maria = MariadbServer(durable=True)
+            maria = MariadbServer([*mariadb.SETTINGS, *MARIADB_KEEPS])
             stack.callback(maria.stop)
             restart = maria.restart
             ldap = None
