@@ -29,6 +29,19 @@ check: ## Linter, formatting, types, import layers
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+.PHONY: fuzz
+fuzz: ## schemathesis over the whole API: 100 requests to each operation (FUZZ_EXAMPLES=20)
+	@scripts/bootstrap dev
+	@scripts/install-test-servers
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100} .venv/bin/pytest -q -s -n 0 tests/integration/test_fuzz.py
+
+.PHONY: torture
+torture: ## Thousands of writes while service and database are killed (TORTURE_WRITES=1000)
+	@scripts/bootstrap dev
+	@scripts/install-test-servers
+	TORTURE_WRITES=$${TORTURE_WRITES:-4000} .venv/bin/pytest -q -s -n 0 \
+		tests/integration/test_torture.py
+
 .PHONY: bench
 bench: ## The service's speed as a share of a bare program's (QUICK=1, FULL=1; BENCH_ARGS=postgresql)
 	@scripts/bootstrap dev

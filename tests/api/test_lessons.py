@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import event
 
 from tests.clients import PASSWORD, Client, Service
 
@@ -185,3 +186,39 @@ def test_lesson_22_no_shell() -> None:
             assert "create_subprocess_shell" not in text
             text = text.replace("asyncio.subprocess.DEVNULL", "")
         assert forbidden.findall(text) == [], path
+
+
+@pytest.mark.stores("sqlite", "postgresql", "mariadb")
+async def test_lesson_45_size_costs_no_statements(service: Service, there: Client) -> None:
+    """Making an account and reading a page cost as many statements at 3000 users as at one.
+
+    Times at a hundred thousand and more are what ``make bench`` measures.
+    """
+    sent: list[str] = []
+
+    def watch(_c: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        sent.append(statement)
+
+    async def cost(name: str) -> tuple[int, int]:
+        sent.clear()
+        await there.ok("POST", f"user/{name}@ex.com", password=PASSWORD)
+        made = len(sent)
+        sent.clear()
+        await there.call("GET", "user/u@ex.com")
+        return made, len(sent)
+
+    engines = [engine.sync_engine for engine in service.office.databases["vmail"].engines]
+    await there.ok("POST", "user/warm@ex.com", password=PASSWORD)
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", watch)
+    try:
+        few = await cost("few")
+        rows = [
+            {"username": f"m{n}@ex.com", "password": "x", "domain": "ex.com", "settings": ""}
+            for n in range(3000)
+        ]
+        await service.store.insert("mailbox", *rows)
+        assert await cost("many") == few
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", watch)

@@ -542,7 +542,7 @@ async def test_json_null_is_empty(arranged: Arranged) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
-def test_every_parameter_has_a_case(form: type[Params]) -> None:
+def test_lesson_47_every_parameter_has_a_case(form: type[Params]) -> None:
     assert sorted(case.param for case in FORMS[form][1]) == sorted(form.wire_names().values())
 
 

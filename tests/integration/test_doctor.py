@@ -24,6 +24,8 @@ from tests.servers.rich import add_alias, add_domain, add_route, add_user, as_by
 from tests.servers.snapshot import MOMENTS, Arranged, Arrangement, Difference, difference, dump
 from tests.servers.store import Database, Store
 
+pytestmark = pytest.mark.stores("sqlite", "postgresql", "mariadb")
+
 
 async def healthy(store: Store, _root: Client) -> None:
     """Write a server with everything in use and nothing wrong."""

@@ -78,7 +78,7 @@ def python_requests(base: str, slash: str, cookies: Path) -> Send:
 @pytest.mark.stores("sqlite")
 @pytest.mark.parametrize("client", [curl, python_requests])
 @pytest.mark.parametrize("mount, slash", VARIANTS)
-async def test_published_examples(
+async def test_lesson_49_published_examples(
     store: Store, api: ApiProcess, tmp_path: Path, client: Client, mount: str, slash: str
 ) -> None:
     await work_through(store, client(f"{api.address}{mount}", slash, tmp_path / "cookies"), client)

@@ -131,6 +131,7 @@ class MariadbServer:
     def __init__(self, settings: Sequence[str] = SETTINGS) -> None:
         self._settings = settings
         self._daemon: Daemon | None = None
+        self._restarts = 0
         self._directory: Path | None = None
         self._created: list[str] = []
         self._users: list[str] = []
@@ -181,25 +182,17 @@ class MariadbServer:
         for attempt in range(3):
             port = free_port()
             log = directory / f"log{attempt}"
+            self._command = [
+                program,
+                "--no-defaults",
+                f"--datadir={data}",
+                f"--socket={directory / 'socket'}",
+                f"--pid-file={directory / 'pid'}",
+                f"--port={port}",
+                *self._settings,
+            ]
             try:
-                self._daemon = Daemon.start(
-                    [
-                        program,
-                        "--no-defaults",
-                        f"--datadir={data}",
-                        f"--socket={directory / 'socket'}",
-                        f"--pid-file={directory / 'pid'}",
-                        f"--port={port}",
-                        f"--init-file={accounts}",
-                        *self._settings,
-                    ],
-                    log=log,
-                    user=user,
-                    # The data is thrown away: no need for an orderly shutdown.
-                    stop_signal=signal.SIGKILL,
-                    # The port is open earlier, but the accounts are not there yet.
-                    ready=partial(_says_ready, log),
-                )
+                self._daemon = self._run(log, f"--init-file={accounts}")
             except ServerError:
                 # Somebody may have taken the port in between.
                 if attempt == 2:
@@ -208,6 +201,25 @@ class MariadbServer:
             break
         accounts.unlink()
         return URL.create(DRIVER, "admin", password, "127.0.0.1", port, "mysql", QUERY)
+
+    def _run(self, log: Path, *more: str) -> Daemon:
+        return Daemon.start(
+            [*self._command, *more],
+            log=log,
+            user="mysql" if is_root() else None,
+            # The data is thrown away: no need for an orderly shutdown.
+            stop_signal=signal.SIGKILL,
+            # The port is open earlier, but the accounts are not there yet.
+            ready=partial(_says_ready, log),
+        )
+
+    def restart(self) -> None:
+        """Break all connections at once, as a crash does; what was committed stays (durable)."""
+        assert self._daemon is not None
+        assert self._directory is not None
+        self._daemon.stop()
+        self._restarts += 1
+        self._daemon = self._run(self._directory / f"log-again{self._restarts}")
 
     async def _administer(self, *statements: str) -> None:
         engine = create_async_engine(self.admin)

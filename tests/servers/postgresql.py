@@ -152,14 +152,16 @@ class PostgresqlServer:
             port = free_port()
             options = [f"-c{name}={value}" for name, value in self._settings.items()]
             sockets = f"-cunix_socket_directories={directory}"
+            self._start_again = partial(
+                Daemon.start,
+                [programs / "postgres", "-D", data, "-p", str(port), sockets, *options],
+                log=directory / "log",
+                user=user,
+                stop_signal=signal.SIGQUIT,
+                ready=partial(_says_ready, data / "postmaster.pid"),
+            )
             try:
-                self._daemon = Daemon.start(
-                    [programs / "postgres", "-D", data, "-p", str(port), sockets, *options],
-                    log=directory / "log",
-                    user=user,
-                    stop_signal=signal.SIGQUIT,
-                    ready=partial(_says_ready, data / "postmaster.pid"),
-                )
+                self._daemon = self._start_again()
             except ServerError:
                 # Somebody may have taken the port in between.
                 if attempt == 2:
@@ -167,6 +169,12 @@ class PostgresqlServer:
                 continue
             break
         return URL.create(DRIVER, "admin", password, "127.0.0.1", port, "postgres")
+
+    def restart(self) -> None:
+        """Break all connections at once, as a crash does; what was committed stays (durable)."""
+        assert self._daemon is not None
+        self._daemon.stop()
+        self._daemon = self._start_again()
 
     async def _administer(self, *statements: str) -> None:
         engine = create_async_engine(self.admin, isolation_level="AUTOCOMMIT")
