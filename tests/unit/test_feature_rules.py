@@ -132,7 +132,8 @@ def test_lists() -> None:
     changed = maillists.revise(
         made, {"access_policy": "domain", "remove_member": ("x@far.org",)}, EX
     )
-    assert (changed.access_policy, changed.external) == ("domain", frozenset({"u@al.com"}))
+    assert changed.access_policy == "domain"
+    assert changed.external == {"u@al.com"}
     assert canonical.maillist(MailList("l@ex.com", active=False))["accountStatus"] == "disabled"
 
 

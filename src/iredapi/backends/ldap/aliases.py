@@ -134,7 +134,8 @@ class LdapAliases:
         domain = await session.entry(self._tree.domain(name))
         aliases = frozenset() if domain is None else words(domain, "domainAliasName")
         edit = Edit(Entry(new_dn, {k: v for k, v in entry.attributes.items() if k != "mail"}))
-        edit.swap("cn", local_part_of(old), local_part_of(new))
+        if entry.value("cn") == local_part_of(old):
+            edit.put("cn", local_part_of(new))
         edit.discard("shadowAddress", sorted(twins([old], name, aliases)))
         edit.add("shadowAddress", sorted(twins([new], name, aliases)))
         session.plan.append(Rename(entry.dn, new_dn))

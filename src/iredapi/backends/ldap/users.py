@@ -412,8 +412,9 @@ class LdapUsers:
         edit = Edit(Entry(new_dn, {k: v for k, v in entry.attributes.items() if k != "mail"}))
         edit.put("uid", local_part_of(new))
         for attribute in _NAMES.values():
-            # No name of its own: the local part stands there.
-            edit.swap(attribute, local_part_of(old), local_part_of(new))
+            # No name of its own: the local part stands there. "Bob" for bob@ is a name.
+            if entry.value(attribute) == local_part_of(old):
+                edit.put(attribute, local_part_of(new))
         edit.swap("mailForwardingAddress", old, new)
         edit.discard("shadowAddress", sorted(twins([old], name, aliases)))
         edit.add("shadowAddress", sorted(twins([new], name, aliases)))
