@@ -550,6 +550,8 @@ class Vmail:
             )
             yield from self._probe(
                 "MODERATOR_GONE", table, c.address, ~c[who].like("*%"), gone(c[who]),
+                # Every domain has a postmaster; new lists have it until somebody else is named.
+                ~c[who].like("postmaster@%"),
                 detail=whom, remove=True,
             )  # fmt: skip
 
