@@ -19,6 +19,7 @@ from uuid import uuid4
 import structlog
 
 from iredapi.backends.list_protocols import ListServer, Untouched
+from iredapi.domain import canonical
 from iredapi.domain import lists as rules
 from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.addresses import domain_of
@@ -41,7 +42,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def read(
-    office: Office, actor: Actor, address: str, *, with_subscribers: bool
+    office: Office, actor: Actor, address: str, *, with_subscribers: bool, neutral: bool = False
 ) -> tuple[dict[str, Any], list[Subscriber] | None]:
     """Return a list's profile, and its subscribers when they are asked for."""
     server = _server(office)
@@ -50,7 +51,8 @@ async def read(
     if different := rules.drift(stored, control):
         _log.warning("list_drift", list=address, parameters=different)
     found = await server.subscribers(address) if with_subscribers else None
-    return rules.shown(stored, control), found
+    shown = canonical.mailing_list if neutral else rules.shown
+    return shown(stored, control), found
 
 
 async def create(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:

@@ -8,9 +8,9 @@ hashes, lists are sorted, and an empty name reads as the local part, which LDAP 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
-from iredapi.domain import phones, services, settings_text
+from iredapi.domain import lists, phones, services, settings_text
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
@@ -145,6 +145,20 @@ def maillist(record: MailList) -> Shape:
         "accessPolicy": record.access_policy,
         "members": sorted(record.members),
     }
+
+
+_OF_STORAGE: Final = frozenset({"domain", "mlid", "transport", "created", "modified"})
+_UNORDERED: Final = frozenset({"owner", "moderators", "subscription_moderators", "extra_addresses"})
+
+
+def mailing_list(record: lists.MailingList, control: lists.Control | None = None) -> Shape:
+    """Return a subscribable mailing list; without ``control`` what the account storage holds."""
+    found = lists.shown_stored(record) if control is None else lists.shown(record, control)
+    return {
+        name: sorted(value) if name in _UNORDERED else value
+        for name, value in found.items()
+        if name not in _OF_STORAGE
+    } | {"name": _name(record.name, record.address)}
 
 
 def _name(name: str, mail: str) -> str:

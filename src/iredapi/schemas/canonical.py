@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
+
+from iredapi.domain.lists import FLAGS
+from iredapi.schemas.profiles import ListSubscriber
 
 Status = Literal["active", "disabled"]
 YesNo = Literal["yes", "no"]
@@ -111,3 +114,38 @@ class CanonicalMailList(_Canonical):
     name: str = Field(description=_NAME)
     access_policy: str
     members: list[str]
+
+
+class CanonicalStoredList(_Canonical):
+    """A subscribable mailing list, as every account storage holds it."""
+
+    mail: str
+    name: str = Field(description=_NAME)
+    access_policy: str
+    is_newsletter: YesNo = Field(alias="is_newsletter")
+    newsletter_description: str = Field(alias="newsletter_description")
+    max_message_size: int = Field(description="Bytes, 0 is unlimited.", alias="max_message_size")
+    owner: list[str]
+    moderators: list[str]
+    extra_addresses: list[str] = Field(alias="extra_addresses")
+
+
+class _Obeyed(CanonicalStoredList):
+    """A subscribable mailing list with what mlmmj obeys: switches are `yes` or `no`."""
+
+    subscription_moderators: list[str] = Field(alias="subscription_moderators")
+    moderate_subscription: YesNo = Field(alias="moderate_subscription")
+    subject_prefix: str = Field(alias="subject_prefix")
+    custom_headers: list[str] = Field(alias="custom_headers")
+    remove_headers: list[str] = Field(alias="remove_headers")
+    footer_text: str = Field(alias="footer_text")
+    footer_html: str = Field(alias="footer_html")
+    subscribers: list[ListSubscriber] | None = Field(
+        None, description="With `with_subscribers=yes`."
+    )
+
+
+_switches: dict[str, Any] = {name: (YesNo, Field(alias=name)) for name in FLAGS}
+CanonicalList: type[_Obeyed] = create_model(
+    "CanonicalList", __base__=_Obeyed, __doc__=_Obeyed.__doc__, **_switches
+)
