@@ -43,6 +43,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "postmap": postfix_maps.missing,
     "doveadm": dovecot_server.missing,
     "chromium": _missing_chromium,
+    "nginx": lambda: None if find_program("nginx") else "nginx is not installed",
     "openldap": openldap.missing,
     "mlmmj": mlmmjadmin.missing,
 }

@@ -168,6 +168,35 @@ class PostgresqlServer:
             break
         return URL.create(DRIVER, "admin", password, "127.0.0.1", port, "postgres")
 
+    def halt(self) -> None:
+        """Stop the server as a crash would; what it holds stays."""
+        assert self._daemon is not None
+        self._daemon.stop()
+
+    def restart(self) -> None:
+        """Start it again, at the same port, with the same data."""
+        assert self._directory is not None
+        programs, data = _programs(), self._directory / "data"
+        assert programs is not None
+        (data / "postmaster.pid").unlink(missing_ok=True)
+        options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+        sockets = f"-cunix_socket_directories={self._directory}"
+        self._daemon = Daemon.start(
+            [programs / "postgres", "-D", data, "-p", str(self.admin.port), sockets, *options],
+            log=self._directory / "log",
+            user="postgres" if is_root() else None,
+            stop_signal=signal.SIGQUIT,
+            ready=partial(_says_ready, data / "postmaster.pid"),
+        )
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to all its processes: SIGSTOP makes a server that answers nothing."""
+        assert self._daemon is not None
+        parent = self._daemon.process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii")
+        for pid in (parent, *map(int, children.split())):
+            os.kill(pid, number)
+
     async def _administer(self, *statements: str) -> None:
         engine = create_async_engine(self.admin, isolation_level="AUTOCOMMIT")
         try:
