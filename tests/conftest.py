@@ -26,7 +26,7 @@ from tests.servers.mariadb import MariadbServer
 from tests.servers.openldap import OpenldapServer
 from tests.servers.postfix import PostfixMaps
 from tests.servers.postgresql import PostgresqlServer
-from tests.servers.process import remove_directory, temporary_directory
+from tests.servers.process import find_program, remove_directory, temporary_directory
 from tests.servers.store import ALL_STORES, STORES, Store, create_sqlite
 
 
@@ -43,6 +43,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "postmap": postfix_maps.missing,
     "doveadm": dovecot_server.missing,
     "chromium": _missing_chromium,
+    "nginx": lambda: None if find_program("nginx") else "nginx is not installed",
     "openldap": openldap.missing,
     "mlmmj": mlmmjadmin.missing,
 }

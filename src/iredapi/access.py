@@ -166,7 +166,7 @@ PUBLIC: Final = frozenset({Action.LOGIN, Action.LOGOUT})
 READING: Final = frozenset(
     action for action in Action if action.endswith((".read", ".list")) or action is Action.WHOAMI
 )
-"""What a read-only token may do."""
+"""What a read-only token may do; not LDIF, which holds password hashes."""
 
 RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
     {

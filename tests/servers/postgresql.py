@@ -170,11 +170,27 @@ class PostgresqlServer:
             break
         return URL.create(DRIVER, "admin", password, "127.0.0.1", port, "postgres")
 
-    def restart(self) -> None:
-        """Break all connections at once, as a crash does; what was committed stays (durable)."""
+    def halt(self) -> None:
+        """Stop the server as a crash would; what it holds stays."""
         assert self._daemon is not None
         self._daemon.stop()
+        self._daemon = None
+
+    def restart(self) -> None:
+        """Start it again at the same port; one that runs is stopped first, as by a crash."""
+        if self._daemon is not None:
+            self.halt()
+        assert self._directory is not None
+        (self._directory / "data" / "postmaster.pid").unlink(missing_ok=True)
         self._daemon = self._start_again()
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to all its processes: SIGSTOP makes a server that answers nothing."""
+        assert self._daemon is not None
+        parent = self._daemon.process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii")
+        for pid in (parent, *map(int, children.split())):
+            os.kill(pid, number)
 
     async def _administer(self, *statements: str) -> None:
         engine = create_async_engine(self.admin, isolation_level="AUTOCOMMIT")

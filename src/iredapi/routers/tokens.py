@@ -149,9 +149,8 @@ async def end_other_sessions(call: Call[NoParams]) -> Response:
 async def end_session(call: Call[NoParams]) -> Response:
     """End one of the own login sessions: at once, on other replicas within a second."""
     name = call.word("session_id")
-    if not _is_id(name) or not await call.office.state.sessions.end_named(
-        call.actor.username, name
-    ):
+    ended = _is_id(name) and await call.office.state.sessions.end_named(call.actor.username, name)
+    if not ended:
         raise NotFound("NO_SUCH_SESSION")
     call.office.sessions.forget()
     return envelope.success()
