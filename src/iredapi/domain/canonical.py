@@ -8,7 +8,7 @@ hashes, lists are sorted, and an empty name reads as the local part, which LDAP 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from iredapi.domain import phones, services, settings_text
 from iredapi.domain.addresses import domain_of, local_part_of
@@ -145,6 +145,20 @@ def maillist(record: MailList) -> Shape:
         "accessPolicy": record.access_policy,
         "members": sorted(record.members),
     }
+
+
+def mailing_list(shown: Shape) -> Shape:
+    """Return a subscribable list from what its profile shows, which is neutral but for these."""
+    mail = shown["mail"]
+    people = ("owner", "moderators", "subscription_moderators", "extra_addresses")
+    return {
+        **{name: value for name, value in shown.items() if name not in _OF_ONE_LIST},
+        "name": _name(shown["name"], mail),
+        **{name: sorted(shown[name]) for name in people if name in shown},
+    }
+
+
+_OF_ONE_LIST: Final = frozenset({"mlid", "created", "modified"})
 
 
 def _name(name: str, mail: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import domains, limits, lists, settings_text
+from iredapi.domain import canonical, domains, limits, lists, settings_text
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.lists import MailingList
@@ -42,6 +42,11 @@ async def find(unit: Unit, address: str) -> MailingList | None:
 async def page(unit: Unit, domain: str, after: str, limit: int) -> list[Profile]:
     """Return the next lists of a domain, as the account storage has them."""
     return [lists.shown_stored(item) for item in await unit.lists.page(domain, after, limit)]
+
+
+async def shapes(unit: Unit, domain: str, after: str, limit: int) -> list[canonical.Shape]:
+    """Return the next lists of a domain in their storage-neutral shape."""
+    return [canonical.mailing_list(item) for item in await page(unit, domain, after, limit)]
 
 
 async def addresses(unit: Unit, domain: str, after: str, limit: int) -> list[str]:

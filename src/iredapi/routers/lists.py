@@ -6,7 +6,9 @@ from starlette.responses import Response
 
 from iredapi import mailing_lists
 from iredapi.access import Action
+from iredapi.domain import canonical
 from iredapi.operations import accounts, lists
+from iredapi.schemas.canonical import CanonicalList, CanonicalStoredList
 from iredapi.schemas.lists import ListDraft, ListEdit, ListFilter, ListRemoval, ListView
 from iredapi.schemas.profiles import ListProfile, StoredListProfile
 from iredapi.web import envelope
@@ -29,7 +31,7 @@ _SERVER = (
     "/mls/{domain}",
     Action.MLS_LIST,
     ListFilter,
-    answer=list[StoredListProfile | str],
+    answer=list[StoredListProfile | CanonicalStoredList | str],
     errors=["NO_SUCH_DOMAIN"],
 )
 async def list_mailing_lists(call: Call[ListFilter]) -> Response:
@@ -39,7 +41,8 @@ async def list_mailing_lists(call: Call[ListFilter]) -> Response:
     """
     domain = call.target.domain
     await call.read(accounts.hosted, domain)
-    chosen = lists.addresses if call.form.email_only else lists.page
+    profiles = lists.shapes if call.form.is_canonical else lists.page
+    chosen = lists.addresses if call.form.email_only else profiles
     return await call.listing(chosen, "mail", domain)
 
 
@@ -48,7 +51,7 @@ async def list_mailing_lists(call: Call[ListFilter]) -> Response:
     "/ml/{mail}",
     Action.ML_READ,
     ListView,
-    answer=ListProfile,
+    answer=ListProfile | CanonicalList,
     errors=["NO_SUCH_ACCOUNT", "MAILING_LIST_DATA_MISSING", *_SERVER],
 )
 async def get_mailing_list(call: Call[ListView]) -> Response:
@@ -59,6 +62,8 @@ async def get_mailing_list(call: Call[ListView]) -> Response:
         call.target.mail,
         with_subscribers=bool(call.form.with_subscribers),
     )
+    if call.form.is_canonical:
+        profile = canonical.mailing_list(profile)
     if subscribers is None:
         return envelope.success(profile)
     items = ({"mail": item.mail, "subscription": item.version} for item in subscribers)

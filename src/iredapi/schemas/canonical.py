@@ -111,3 +111,37 @@ class CanonicalMailList(_Canonical):
     name: str = Field(description=_NAME)
     access_policy: str
     members: list[str]
+
+
+class CanonicalStoredList(BaseModel):
+    """A subscribable mailing list, as the account storage holds it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mail: str
+    domain: str
+    name: str = Field(description=_NAME)
+    accountStatus: Status  # noqa: N815 (wire name)
+    accessPolicy: str  # noqa: N815 (wire name)
+    is_newsletter: YesNo
+    newsletter_description: str
+    transport: str
+    max_message_size: int = Field(description="Bytes, 0 is unlimited.")
+    owner: list[str]
+    moderators: list[str]
+    extra_addresses: list[str]
+
+
+class CanonicalList(CanonicalStoredList):
+    """A subscribable mailing list with what mlmmj obeys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    subscription_moderators: list[str]
+    moderate_subscription: str
+    subject_prefix: str
+    custom_headers: list[str]
+    remove_headers: list[str]
+    footer_text: str
+    footer_html: str
+    moderated: str

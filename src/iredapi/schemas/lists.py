@@ -6,15 +6,16 @@ from pydantic import ConfigDict
 
 from iredapi.schemas import fields
 from iredapi.schemas.params import Params, param
+from iredapi.schemas.views import Viewed
 
 
-class ListFilter(Params):
+class ListFilter(Viewed):
     """How much of the lists."""
 
     email_only: fields.YesNo = param("Only addresses, as a plain list.", "yes", alias="email_only")
 
 
-class ListView(Params):
+class ListView(Viewed):
     """How much of a list."""
 
     with_subscribers: fields.YesNo = param(
