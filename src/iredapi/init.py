@@ -47,6 +47,7 @@ _TEXTS: Final = {
     "mailbox_format": "MAILBOX_FORMAT",
     "mailbox_folder": "MAILBOX_FOLDER",
     "SQL_TBL_USED_QUOTA": "USED_QUOTA_TABLE",
+    "MLMMJ_MTA_TRANSPORT_NAME": "MLMMJ_TRANSPORT",
 }
 _NUMBERS: Final = {
     "min_passwd_length": "MIN_PASSWORD_LENGTH",
@@ -76,7 +77,7 @@ _LDAP_NEEDED: Final = ("ldap_basedn", "ldap_bind_dn", "ldap_bind_password")
 _KNOWN: Final = frozenset(
     {"backend", "RESTFUL_API_CLIENTS", "DEFAULT_PASSWORD_SCHEME", "iredapd_enabled"}
     | {"amavisd_enable_logging", "amavisd_enable_quarantine", "amavisd_enable_policy_lookup"}
-    | {"mlmmjadmin_api_auth_token", "MLMMJADMIN_API_BASE_URL"}
+    | {"mlmmjadmin_api_auth_token", "MLMMJADMIN_API_BASE_URL", "MLMMJADMIN_API_VERIFY_SSL"}
     | {"ldap_uri", "ldap_domainadmin_dn", "LDAP_ADD_MEMBER_DN_TO_GROUP", *_LDAP_NEEDED}
     | {
         f"{name}_db_{part}"
@@ -217,6 +218,8 @@ def configuration(found: IredadminSettings) -> Configuration:
     if token := reader.text("mlmmjadmin_api_auth_token"):
         values["IREDAPI_MLMMJADMIN_URL"] = reader.text("MLMMJADMIN_API_BASE_URL", _MLMMJADMIN_URL)
         values["IREDAPI_MLMMJADMIN_TOKEN"] = token
+        if not reader.switch("MLMMJADMIN_API_VERIFY_SSL", default=True):
+            values["IREDAPI_MLMMJADMIN_VERIFY_TLS"] = "false"
     for name, line in found.not_literal.items():
         reader.warnings.append(f"`{name}` in line {line} is not a plain value and was left out")
     return Configuration(values, reader.warnings)

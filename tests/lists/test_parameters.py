@@ -465,3 +465,56 @@ async def test_a_doubtful_keep_archive_deletes_nothing(lists: Lists) -> None:
     status, _, params = await lists.root.refused("DELETE", f"ml/{TEAM}", keep_archive="x")
     assert (status, params) == (400, ["keep_archive"])
     assert lists.directory().exists()
+
+
+async def test_the_canonical_view_is_the_same_everywhere(lists: Lists) -> None:
+    """One history, one JSON, whatever keeps accounts and lists."""
+    await lists.user("boss")
+    await lists.create(
+        owner=f"zoe@else.test,boss@{DOMAIN}",
+        subscription_moderators="b@else.test,a@else.test",
+        extra_addresses=f"crew@{DOMAIN}",
+        is_newsletter="yes",
+        newsletter_description="News",
+        max_message_size="1000",
+        subscribers="ann@else.test",
+        require_confirm="no",
+    )
+    stored = {
+        "mail": TEAM,
+        "domain": DOMAIN,
+        "name": "team",
+        "accountStatus": "active",
+        "accessPolicy": "membersonly",
+        "is_newsletter": "yes",
+        "newsletter_description": "News",
+        "transport": f"mlmmj:{DOMAIN}/team",
+        "max_message_size": 1000,
+        "owner": [f"boss@{DOMAIN}", "zoe@else.test"],
+        "moderators": [f"postmaster@{DOMAIN}"],
+        "extra_addresses": [f"crew@{DOMAIN}"],
+    }
+    assert await lists.root.ok("GET", f"mls/{DOMAIN}", view="canonical") == [stored]
+    assert await lists.get(view="canonical", with_subscribers="yes") == stored | {
+        "subscription_moderators": ["a@else.test", "b@else.test"],
+        "moderate_subscription": "yes",
+        "subject_prefix": "",
+        "custom_headers": [
+            f"List-Id: <{TEAM}>",
+            f"List-Post: <mailto:{TEAM}>",
+            f"List-Subscribe: <mailto:team+subscribe@{DOMAIN}>",
+            f"List-Unsubscribe: <mailto:team+unsubscribe@{DOMAIN}>",
+            "Precedence: bulk",
+            f"Reply-To: {TEAM}",
+        ],
+        "remove_headers": [],
+        "footer_text": "",
+        "footer_html": "",
+        **{
+            name: "yes" if name in DEFAULT_FLAGS | {"only_subscriber_can_post"} else "no"
+            for name in FLAGS
+        },
+        "subscribers": [{"mail": "ann@else.test", "subscription": "normal"}],
+    }
+    status, _, params = await lists.root.refused("GET", f"ml/{TEAM}", view="x")
+    assert (status, params) == (400, ["view"])

@@ -478,3 +478,15 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="cannot be written"):
         env_file.write(tmp_path / "file" / "iredapi.env", {"IREDAPI_PORT": "1"})
+
+
+def test_mailing_lists(source: Write) -> None:
+    found = mapped(source())
+    assert found["IREDAPI_MLMMJADMIN_URL"] == "http://127.0.0.1:7790/api"
+    assert "IREDAPI_MLMMJADMIN_VERIFY_TLS" not in found
+    lines = ("MLMMJADMIN_API_BASE_URL = 'https://lists.test/api'",
+             "MLMMJADMIN_API_VERIFY_SSL = False", "MLMMJ_MTA_TRANSPORT_NAME = 'lists'")  # fmt: skip
+    found = mapped(source(*lines))
+    assert found["IREDAPI_MLMMJADMIN_URL"] == "https://lists.test/api"
+    assert found["IREDAPI_MLMMJADMIN_VERIFY_TLS"] == "false"
+    assert found["IREDAPI_MLMMJ_TRANSPORT"] == "lists"
