@@ -74,6 +74,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     configure("ERROR")
     config.addinivalue_line("markers", "stores(*names): run on these kinds of database only")
+    config.addinivalue_line(
+        "markers", "sql_rows(reason): arranges or checks rows of vmail by hand, so not on LDAP"
+    )
     config.addinivalue_line("markers", "needs(*names): skip without these programs (see --require)")
     required = [name for name in config.getoption("--require").split(",") if name]
     unknown = sorted(set(required) - set(MISSING))
@@ -96,6 +99,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = tuple(name for name in ALL_STORES if name in chosen.split(","))
     if {"postfix", "dovecot"} & set(metafunc.fixturenames):
         names = tuple(name for name in names if name != "sqlite")
+    if any(metafunc.definition.iter_markers("sql_rows")):
+        names = tuple(name for name in names if name != "openldap")
     for marker in markers:
         unknown = set(marker.args) - set(ALL_STORES)
         if unknown:
