@@ -73,6 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     configure("ERROR")
     config.addinivalue_line("markers", "stores(*names): run on these kinds of database only")
+    config.addinivalue_line("markers", "sql_only(reason): not on OpenLDAP, and why")
     config.addinivalue_line("markers", "needs(*names): skip without these programs (see --require)")
     required = [name for name in config.getoption("--require").split(",") if name]
     unknown = sorted(set(required) - set(MISSING))
@@ -90,9 +91,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "selected_store" not in metafunc.fixturenames:
         return
     markers = list(metafunc.definition.iter_markers("stores"))
+    only_sql = metafunc.definition.get_closest_marker("sql_only") is not None
     names: tuple[str, ...] = ALL_STORES if markers else STORES
     if chosen := metafunc.config.getoption("--stores"):
         names = tuple(name for name in ALL_STORES if name in chosen.split(","))
+    if only_sql:
+        names = tuple(name for name in names if name != "openldap")
     if {"postfix", "dovecot"} & set(metafunc.fixturenames):
         names = tuple(name for name in names if name != "sqlite")
     for marker in markers:
