@@ -74,9 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     configure("ERROR")
     config.addinivalue_line("markers", "stores(*names): run on these kinds of database only")
-    config.addinivalue_line(
-        "markers", "sql_rows(reason): arranges or checks rows of vmail by hand, so not on LDAP"
-    )
+    config.addinivalue_line("markers", "sql_only(reason): not on OpenLDAP, and why")
     config.addinivalue_line("markers", "needs(*names): skip without these programs (see --require)")
     required = [name for name in config.getoption("--require").split(",") if name]
     unknown = sorted(set(required) - set(MISSING))
@@ -94,13 +92,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "selected_store" not in metafunc.fixturenames:
         return
     markers = list(metafunc.definition.iter_markers("stores"))
+    only_sql = metafunc.definition.get_closest_marker("sql_only") is not None
     names: tuple[str, ...] = ALL_STORES if markers else STORES
     if chosen := metafunc.config.getoption("--stores"):
         names = tuple(name for name in ALL_STORES if name in chosen.split(","))
+    if only_sql:
+        names = tuple(name for name in names if name != "openldap")
     if {"postfix", "dovecot"} & set(metafunc.fixturenames):
         names = tuple(name for name in names if name != "sqlite")
-    if any(metafunc.definition.iter_markers("sql_rows")):
-        names = tuple(name for name in names if name != "openldap")
     for marker in markers:
         unknown = set(marker.args) - set(ALL_STORES)
         if unknown:

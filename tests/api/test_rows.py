@@ -27,6 +27,10 @@ from tests.servers import rich
 from tests.servers.snapshot import Arranged, Arrangement, Difference, Opened, moment
 from tests.servers.store import Store
 
+pytestmark = pytest.mark.sql_only(
+    "exact rows of vmail; tests/contract/test_canonical.py compares what OpenLDAP holds"
+)
+
 EMPTY = "EMPTY_NOT_ALLOWED"
 PASSWORD = "Brand-New-Pass1"
 HASHED = hash_password("Made-Elsewhere1", Scheme.SSHA512)

@@ -15,6 +15,10 @@ from tests.servers.postfix import QUERIES, PostfixMaps
 from tests.servers.process import ServerError
 from tests.servers.store import DATABASES, Store
 
+pytestmark = pytest.mark.sql_only(
+    "rows by hand; tests/ldap/test_server.py and test_tables.py say the same of OpenLDAP"
+)
+
 MAILDIR = "ex.com/u/_/_/u-2026.01.02.03.04.05/"
 
 

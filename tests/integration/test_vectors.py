@@ -26,6 +26,10 @@ from tests.servers.postfix import PostfixMaps
 from tests.servers.snapshot import Arranged, Arrangement, Opened, day, moment
 from tests.servers.store import Store
 
+pytestmark = pytest.mark.sql_only(
+    "maps and rows of SQL; tests/ldap/test_lookups.py asks the same of OpenLDAP"
+)
+
 U, FAR = "u@ex.com", "x@gmail.com"
 MAILDIR = re.compile(r"vmail1/ex\.com/u/_/_/u-\d{4}(\.\d\d){5}//Maildir/")
 # What Dovecot asks for a user with all services: service and security of the connection.
