@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic import TypeAdapter
+from sqlalchemy import event
 
+from iredapi.domain.actors import SYSTEM
+from iredapi.operations import aliases, domains, users
 from iredapi.schemas.admins import AdminEdit
 from iredapi.schemas.aliases import AliasDraft, AliasEdit
 from iredapi.schemas.canonical import (
@@ -21,12 +26,15 @@ from iredapi.schemas.canonical import (
 from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, Keep
 from iredapi.schemas.params import Params
 from iredapi.schemas.users import UserDraft, UserEdit, UsersEdit
+from iredapi.web import envelope
+from tests.clients import Client, Service
 from tests.contract.histories import (
     HASH,
     RICH,
     Outcome,
     Step,
     differences,
+    everything,
     lists_and_profiles,
     outcome,
     step,
@@ -337,3 +345,57 @@ async def test_random_histories(
         found = await outcome(selected_store, whole)
         assert found.told == wanted.told
         assert list(differences(found.shown, wanted.shown)) == []
+
+
+# Long lists ---------------------------------------------------------------------------------------
+
+
+async def _many(root: Client, number: int) -> None:
+    await root.ok("POST", "domain/many.com")
+    for index in range(number):
+        await root.ok("POST", f"user/u{index:03}@many.com", password_hash=HASH)
+        await root.ok("POST", f"alias/a{index:03}@many.com", members=f"u{index:03}@many.com")
+        await root.ok("POST", f"domain/d{index:03}.com", name=f"D{index}")
+
+
+async def test_lists_come_in_pages(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _many(root, 11)
+    whole = await everything(root)
+    for size in (1, 4, 11, 12):
+        monkeypatch.setattr(envelope, "PAGE", size)
+        for path in ("users/many.com", "aliases/many.com", "domains"):
+            shown = await root.ok("GET", path, view="canonical")
+            assert shown == json.loads(whole[path])["_data"], (path, size)
+
+
+@pytest.mark.stores("sqlite", "postgresql", "mariadb")
+async def test_a_page_costs_the_same_whatever_its_length(service: Service, root: Client) -> None:
+    counts: dict[str, list[int]] = {}
+    engines = [engine.sync_engine for engine in service.office.databases["vmail"].engines]
+    seen: list[str] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        seen.append(statement)
+
+    await _many(root, 9)
+    # Tables are looked at once.
+    await root.ok("GET", "domains", view="canonical")
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    try:
+        for limit in (1, 3, 9):
+            for name, read in (
+                ("users", partial(users.shapes, domain="many.com")),
+                ("aliases", partial(aliases.shapes, domain="many.com")),
+                ("domains", domains.shapes),
+            ):
+                seen.clear()
+                given = {"after": "", "limit": limit, "disabled_only": False}
+                found = await service.office.read(SYSTEM, read, **given)
+                assert len(found) == limit
+                counts.setdefault(name, []).append(len(seen))
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
+    assert {name for name, numbers in counts.items() if len(set(numbers)) > 1} == set(), counts
+    assert all(0 < numbers[0] <= 4 for numbers in counts.values()), counts
