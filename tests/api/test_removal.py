@@ -33,6 +33,8 @@ from tests.servers.snapshot import (
 )
 from tests.servers.store import Store
 
+pytestmark = pytest.mark.sql_only("compares all rows of vmail before and after")
+
 NAMES_OF_DOMAIN = ("ex.com", "al.com", "al2.com")
 
 

@@ -43,6 +43,7 @@ async def test_a_domain_of_standalone_admins_is_for_global_admins(
     assert refused[:2] == (409, "ALREADY_EXISTS")
 
 
+@pytest.mark.sql_only("arranges or reads rows of vmail")
 async def test_a_disabled_standalone_admin_shadows_its_mail_user(
     service: Service, root: Client
 ) -> None:
@@ -59,6 +60,7 @@ async def test_a_disabled_standalone_admin_shadows_its_mail_user(
     assert refused[:2] == (401, "INVALID_CREDENTIALS")
 
 
+@pytest.mark.sql_only("arranges or reads rows of vmail")
 async def test_rights_that_were_left_over_do_not_revive(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     for mail in ("u@ex.com", "new@ex.com"):
@@ -138,6 +140,7 @@ async def test_another_name_of_the_quota_table(store: Store) -> None:
     await store.execute("DROP TABLE rt_quota")
 
 
+@pytest.mark.sql_only("arranges or reads rows of vmail")
 async def test_nobody_gets_the_mailbox_of_a_renamed_or_deleted_user(
     service: Service, root: Client
 ) -> None:
@@ -153,6 +156,7 @@ async def test_nobody_gets_the_mailbox_of_a_renamed_or_deleted_user(
     assert len(paths) == len(set(paths)) == 3
 
 
+@pytest.mark.sql_only("arranges or reads rows of vmail")
 async def test_a_mailbox_that_is_used_again_leaves_the_queue(
     service: Service, root: Client
 ) -> None:
@@ -168,6 +172,7 @@ async def test_a_mailbox_that_is_used_again_leaves_the_queue(
     assert await service.store.rows("SELECT * FROM deleted_mailboxes") == []
 
 
+@pytest.mark.sql_only("arranges or reads rows of vmail")
 async def test_nothing_outlives_a_parallel_removal(service: Service, root: Client) -> None:
     for turn in range(3):
         await with_user(root)
@@ -187,6 +192,7 @@ async def test_somebody_without_a_session_sends_little(service: Service) -> None
     assert (status, answer["_msg"]) == (413, "REQUEST_TOO_LARGE")
 
 
+@pytest.mark.sql_only("arranges or reads rows of vmail")
 async def test_no_circles_through_alias_domains(service: Service, root: Client) -> None:
     await with_user(root)
     await root.ok("PUT", "domain/ex.com", addAliasDomain="al.com")
@@ -208,6 +214,7 @@ async def test_twins_in_alias_domains_are_one_address(service: Service, root: Cl
     assert refused[:2] == (409, "ALREADY_EXISTS")
 
 
+@pytest.mark.sql_only("arranges or reads rows of vmail")
 async def test_new_routes_to_a_disabled_user_are_off(service: Service, root: Client) -> None:
     await with_user(root, accountStatus="disabled")
     await root.ok("POST", "user/v@ex.com", password=PASSWORD)
@@ -254,6 +261,7 @@ async def test_the_panel_decides_how_short_passwords_may_be(service: Service, ro
     assert refused == (400, "INVALID_NUMBER", ["minPasswordLength"])
 
 
+@pytest.mark.sql_only("arranges or reads rows of vmail")
 async def test_who_cannot_log_in_is_no_last_global_admin(service: Service, root: Client) -> None:
     await with_user(root)
     mark = {"username": "u@ex.com", "domain": "ALL", "active": 1}

@@ -10,18 +10,18 @@ async def test_from_nothing_to_nothing(service: Service, root: Client) -> None:
     await root.ok("POST", "user/u@ex.com", password=PASSWORD, name="Jørn", quota="1024")
     await root.ok("PUT", "domain/ex.com", addAliasDomain="al.com", catchall="u@ex.com",
                   senderBcc="b@x.com", outboundRelay="smtp:[10.0.0.2]:25")  # fmt: skip
-    domain = await root.ok("GET", "domain/ex.com")
-    assert domain["alias_domains"] == ["al.com"]
-    assert domain["outbound_relay"] == "[10.0.0.2]:25"
-    assert domain["allocated_quota"] == 1024
+    domain = await root.ok("GET", "domain/ex.com", view="canonical")
+    assert domain["aliasDomains"] == ["al.com"]
+    assert domain["outboundRelay"] == "[10.0.0.2]:25"
+    assert domain["allocatedQuota"] == 1024
     await root.ok("PUT", "user/u@ex.com", addForwarding="x@gmail.com", recipientBcc="r@x.com")
     await root.ok("PUT", "user/u@ex.com", addAlias="bob@ex.com,c@al.com", isGlobalAdmin="yes")
     await root.ok("PUT", "user/u@ex.com", removeService="imaptls", gn="J")
-    user = await root.ok("GET", "user/u@ex.com")
+    user = await root.ok("GET", "user/u@ex.com", view="canonical")
     assert user["name"] == "Jørn"
-    assert user["forwardings"] == ["u@ex.com", "x@gmail.com"]
+    assert user["forwarding"] == ["u@ex.com", "x@gmail.com"]
     assert user["aliases"] == ["bob@ex.com", "c@al.com"]
-    assert "imaptls" not in user["enabled_services"]
+    assert "imaptls" not in user["services"]
     await root.ok("POST", "alias/list@ex.com", members="u@ex.com,x@gmail.com")
     await root.ok("PUT", "users/ex.com", accountStatus="disabled", language="de_DE")
     await root.ok("PUT", "users/ex.com", accountStatus="active", password=PASSWORD)
