@@ -168,7 +168,7 @@ async def test_lesson_46_made_again(service: Service, there: Client) -> None:
     await there.ok("POST", "user/n@ex.com", password=PASSWORD)
     for mail in ("u@ex.com", "n@ex.com"):
         profile = await there.ok("GET", f"user/{mail}", view="canonical")
-        assert (profile["aliases"], profile["forwarding"]) == ([], [])
+        assert (profile["aliases"], profile["forwarding"]) == ([], [mail])
         assert profile["managedDomains"] == []
     assert (await there.ok("GET", "alias/list@ex.com"))["members"] == ["x@gmail.com"]
     assert (await there.ok("GET", "domain/ex.com", view="canonical"))["admins"] == []

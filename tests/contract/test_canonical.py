@@ -390,8 +390,9 @@ async def test_a_page_costs_the_same_whatever_its_length(service: Service, root:
                 ("domains", domains.shapes),
             ):
                 seen.clear()
-                given = {"after": "", "limit": limit, "disabled_only": False}
-                found = await service.office.read(SYSTEM, read, **given)
+                given: dict[str, Any] = {"after": "", "limit": limit, "disabled_only": False}
+                read_page: Any = partial(read, **given)
+                found = await service.office.read(SYSTEM, read_page)
                 assert len(found) == limit
                 counts.setdefault(name, []).append(len(seen))
     finally:
