@@ -19,7 +19,7 @@ import pytest_asyncio
 from iredapi.logs import configure
 from tests.clients import Client, Service, serving
 from tests.servers import dovecot as dovecot_server
-from tests.servers import mariadb, mlmmjadmin, openldap, postgresql
+from tests.servers import mariadb, mlmmjadmin, nginx, openldap, postgresql
 from tests.servers import postfix as postfix_maps
 from tests.servers.dovecot import Dovecot
 from tests.servers.mariadb import MariadbServer
@@ -43,7 +43,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "postmap": postfix_maps.missing,
     "doveadm": dovecot_server.missing,
     "chromium": _missing_chromium,
-    "nginx": lambda: None if find_program("nginx") else "nginx is not installed",
+    "nginx": nginx.missing,
     "openldap": openldap.missing,
     "mlmmj": mlmmjadmin.missing,
 }

@@ -236,11 +236,6 @@ class Settings(BaseSettings):
         description="Scheme of new password hashes. On LDAP `SSHA` unless set: what every slapd "
         "can check.",
     )
-    rehash_at_login: bool = Field(
-        False,
-        description="When an admin logs in whose hash has another scheme than "
-        "`IREDAPI_PASSWORD_SCHEME`, store a new hash. The admin's other sessions end with that.",
-    )
     password_workers: int = Field(2, ge=1, le=64, description="Threads that hash passwords.")
     password_ascii_only: bool = Field(True, description="New passwords are printable ASCII only.")
     min_password_length: int = Field(8, ge=0, description="Shortest new password, characters.")

@@ -147,7 +147,7 @@ async def test_start_waits_for_the_database(own_server: PostgresqlServer, tmp_pa
                     break
                 except httpx.TransportError:
                     assert time.monotonic() < deadline
-                    assert waits.poll() is None
+                    assert waits.poll() is None, waits.communicate()
                     await asyncio.sleep(0.1)
         assert answer.status_code == 200
     finally:

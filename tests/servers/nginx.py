@@ -45,6 +45,11 @@ http {{
 """
 
 
+def missing() -> str | None:
+    """Why there can be no nginx here, or None."""
+    return None if find_program("nginx") else "nginx is not installed"
+
+
 class Nginx:
     """Listens on ``address`` and distributes requests to the ports given."""
 
