@@ -88,3 +88,23 @@ async def everything_of_domains(store: Store) -> list[str]:
     for table in ("mailbox", "alias", "forwardings", "domain", "alias_domain"):
         found += [f"{table}: {row}" for row in await store.rows(f"SELECT * FROM {table}")]
     return found
+
+
+async def routes_of(store: Store, mail: str) -> list[str]:
+    """Return what leads to or from an account: targets, members, further addresses."""
+    if store.openldap is not None:
+        filters = "".join(
+            f"({name}={mail})"
+            for name in ("mail", "shadowAddress", "mailForwardingAddress", "memberOfGroup")
+        )
+        found = store.openldap.find(BASE, f"(|{filters})")
+        # A user alone has no routes; the entry counts when there is something in it.
+        return sorted(
+            dn
+            for dn, entry in found.items()
+            if mail in entry.get("mailForwardingAddress", []) or mail not in entry["mail"]
+        )
+    rows = await store.rows(
+        "SELECT address, forwarding FROM forwardings WHERE address = :a OR forwarding = :a", a=mail
+    )
+    return [f"{row['address']} → {row['forwarding']}" for row in rows]
