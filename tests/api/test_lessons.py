@@ -37,25 +37,31 @@ async def there(root: Client) -> Client:
     return root
 
 
-@pytest.mark.sql_only("telephone numbers have a syntax in LDAP; other texts: tests/ldap")
 async def test_lesson_17_texts_come_back_as_they_went(service: Service, there: Client) -> None:
     """Whatever a text holds, it is data: for every database, field and reader."""
+    # Telephone numbers have a syntax of their own in LDAP.
+    phones = () if service.store.name == "openldap" else ("mobile", "telephoneNumber")
     for text in TEXTS:
         if not text.isprintable():
             continue
         wanted = text.strip()
-        user = {"name": text, "gn": text, "sn": text, "employeeid": text, "mobile": text}
-        await there.ok("PUT", "user/u@ex.com", **user, telephoneNumber=text)
-        profile = await there.ok("GET", "user/u@ex.com")
-        for column in ("name", "first_name", "last_name", "employeeid", "mobile", "telephone"):
-            assert profile[column] == wanted, column
-        assert (await there.ok("GET", "users/ex.com"))[0]["name"] == wanted
+        names = ("name", "gn", "sn", "employeeid", *phones)
+        await there.ok("PUT", "user/u@ex.com", **dict.fromkeys(names, text))
+        view = {"view": "canonical"}
+        profile = await there.ok("GET", "user/u@ex.com", **view)
+        for name in names:
+            if name not in phones:
+                assert profile[name] == wanted, name
+        if phones:
+            native = await there.ok("GET", "user/u@ex.com")
+            assert (native["mobile"], native["telephone"]) == (wanted, wanted)
+        assert (await there.ok("GET", "users/ex.com", **view))[0]["name"] == wanted
         await there.ok("PUT", "domain/ex.com", name=text)
-        assert (await there.ok("GET", "domain/ex.com"))["description"] == wanted
-        assert (await there.ok("GET", "domains"))[0]["description"] == wanted
+        assert (await there.ok("GET", "domain/ex.com", **view))["name"] == wanted
+        assert (await there.ok("GET", "domains", **view))[0]["name"] == wanted
         await there.ok("PUT", "alias/list@ex.com", name=text)
-        assert (await there.ok("GET", "aliases/ex.com"))[0]["name"] == wanted
-    assert len(await service.store.rows("SELECT * FROM mailbox")) == 1
+        assert (await there.ok("GET", "aliases/ex.com", **view))[0]["name"] == wanted
+    assert await there.ok("GET", "users/ex.com", email_only="yes") == ["u@ex.com"]
 
 
 HOSTILE_DOMAINS = [
