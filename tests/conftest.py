@@ -26,7 +26,7 @@ from tests.servers.mariadb import MariadbServer
 from tests.servers.openldap import OpenldapServer
 from tests.servers.postfix import PostfixMaps
 from tests.servers.postgresql import PostgresqlServer
-from tests.servers.process import find_program, remove_directory, temporary_directory
+from tests.servers.process import remove_directory, temporary_directory
 from tests.servers.store import ALL_STORES, STORES, Store, create_sqlite
 
 
