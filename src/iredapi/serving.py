@@ -130,10 +130,6 @@ def _listen(host: str, port: int) -> socket.socket:
     # Connections inherit it; asyncio sets it only on sockets that were made in another way.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.set_inheritable(True)
-    # The port is ours, but closed until the application is ready (uvicorn opens it): what came
-    # before would wait for that, where another replica could answer at once.
-    with contextlib.suppress(OSError):
-        listener.shutdown(socket.SHUT_RD)
     return listener
 
 
