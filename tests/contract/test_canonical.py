@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -371,6 +372,11 @@ async def test_lists_come_in_pages(root: Client, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")
 async def test_a_page_costs_the_same_whatever_its_length(service: Service, root: Client) -> None:
     counts: dict[str, list[int]] = {}
+    reads: dict[str, Callable[..., Awaitable[list[Any]]]] = {
+        "users": partial(users.shapes, domain="many.com"),
+        "aliases": partial(aliases.shapes, domain="many.com"),
+        "domains": domains.shapes,
+    }
     engines = [engine.sync_engine for engine in service.office.databases["vmail"].engines]
     seen: list[str] = []
 
@@ -384,11 +390,7 @@ async def test_a_page_costs_the_same_whatever_its_length(service: Service, root:
         event.listen(engine, "before_cursor_execute", note)
     try:
         for limit in (1, 3, 9):
-            for name, read in (
-                ("users", partial(users.shapes, domain="many.com")),
-                ("aliases", partial(aliases.shapes, domain="many.com")),
-                ("domains", domains.shapes),
-            ):
+            for name, read in reads.items():
                 seen.clear()
                 given: dict[str, Any] = {"after": "", "limit": limit, "disabled_only": False}
                 read_page: Any = partial(read, **given)
