@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
@@ -410,6 +411,7 @@ def test_the_settings_read_what_was_written(
     assert settings.port == 81
 
 
+@settings_of_hypothesis(deadline=None)
 @given(password=VALUE.filter(bool))
 def test_any_password_arrives_in_the_url(
     tmp_path_factory: pytest.TempPathFactory, password: str
