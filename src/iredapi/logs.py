@@ -6,6 +6,7 @@ whatever text (of an exception, of another library), what looks like one of ours
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -63,6 +64,18 @@ _SHARED: list[Any] = [
 ]
 
 
+class _Output:
+    """Standard output as it is at each line; one that is closed or full fails no request."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+
+
 class _Lines(logging.StreamHandler[Any]):
     """Our handler of the standard library's loggers."""
 
@@ -70,12 +83,13 @@ class _Lines(logging.StreamHandler[Any]):
 def configure(level: str) -> None:
     """Set up structlog and the standard library's loggers for one process."""
     number = logging.getLevelNamesMapping()[level]
+    output: Any = _Output()
     structlog.configure(
         processors=[*_SHARED, structlog.processors.JSONRenderer(serializer=_render)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(output),
     )
-    lines = _Lines(sys.stdout)
+    lines = _Lines(output)
     lines.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *_SHARED],

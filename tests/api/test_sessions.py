@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -816,21 +814,18 @@ CANARY = "C4nary-Secret-Value"
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
+def shown(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
     """A function that gives all that was logged or printed so far, at the most talkative level."""
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.setattr(sys, "stderr", stream)
     configure("DEBUG")
     caplog.set_level(logging.DEBUG)
 
     def text() -> str:
         # The client of the tests logs its own requests.
         records = [record for record in caplog.records if not record.name.startswith("http")]
-        return stream.getvalue() + "\n".join(record.getMessage() for record in records)
+        printed = capsys.readouterr()
+        return printed.out + printed.err + "\n".join(record.getMessage() for record in records)
 
     yield text
-    monkeypatch.undo()
     configure("ERROR")
 
 

@@ -253,7 +253,7 @@ async def test_unknown_parameters_are_ignored(there: Client) -> None:
     assert (await there.call("PUT", USER, json=unknown))[1] == {"_success": True}
     assert (await there.call("PUT", USER, params=unknown))[1] == {"_success": True}
     assert (await there.ok("GET", USER))["name"] == "U"
-    assert await there.ok("GET", "domains", name_only="yes", view="x", page="2") == ["ex.com"]
+    assert await there.ok("GET", "domains", name_only="yes", pages="x", page="2") == ["ex.com"]
 
 
 async def test_unknown_parameters_with_an_object_in_json(there: Client) -> None:

@@ -482,13 +482,11 @@ async def test_the_canonical_view_is_the_same_everywhere(lists: Lists) -> None:
     )
     stored = {
         "mail": TEAM,
-        "domain": DOMAIN,
         "name": "team",
         "accountStatus": "active",
         "accessPolicy": "membersonly",
         "is_newsletter": "yes",
         "newsletter_description": "News",
-        "transport": f"mlmmj:{DOMAIN}/team",
         "max_message_size": 1000,
         "owner": [f"boss@{DOMAIN}", "zoe@else.test"],
         "moderators": [f"postmaster@{DOMAIN}"],
