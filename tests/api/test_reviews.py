@@ -9,6 +9,7 @@ import pytest
 
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers import accounts
+from tests.servers.cuts import broken_off
 from tests.servers.store import Store
 
 LIMITS = {"maxDomains": "1", "maxQuota": "100", "quotaUnit": "MB"}
@@ -270,3 +271,28 @@ async def test_who_cannot_log_in_is_no_last_global_admin(service: Service, root:
     )
     refused = await root.refused("PUT", f"admin/{ROOT}", accountStatus="disabled")
     assert refused[:2] == (409, "LAST_GLOBAL_ADMIN")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+async def test_policies_outlive_a_rename_that_broke_off(
+    root: Client, store: Store, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same request again completes it: nothing of the account is lost."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    await root.ok("POST", "throttle/u@ex.com/outbound", period="3600", max_msgs="7")
+    await root.ok("POST", "wblist/inbound/blacklist/u@ex.com", addresses="bad@example.org")
+    # Of somebody who is long gone: it must not come to life.
+    await store.insert(
+        "greylisting",
+        {"account": "n@ex.com", "priority": 100, "sender": "@.", "sender_priority": 0, "active": 0},
+        database="iredapd",
+    )
+    await broken_off(root, "user/u@ex.com/change_email/n@ex.com", cut, monkeypatch)
+    await root.ok("POST", "user/u@ex.com/change_email/n@ex.com")
+    assert (await root.ok("GET", "throttle/n@ex.com/outbound"))["max_msgs"] == 7
+    assert await root.ok("GET", "wblist/inbound/blacklist/n@ex.com") == ["bad@example.org"]
+    assert (await root.ok("GET", "greylisting/n@ex.com"))["status"] == "inherit"
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    assert (await root.ok("GET", "throttle/u@ex.com/outbound")).get("max_msgs") is None
+    assert await root.ok("GET", "wblist/inbound/blacklist/u@ex.com") == []
