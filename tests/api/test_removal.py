@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from tests.clients import PASSWORD, ROOT, Client
 from tests.servers import rich
+from tests.servers.cuts import broken_off
 from tests.servers.snapshot import (
     TABLES,
     Arranged,
@@ -31,7 +32,6 @@ from tests.servers.snapshot import (
     moment,
     names_of,
 )
-from tests.servers.cuts import broken_off
 from tests.servers.store import Store
 
 pytestmark = pytest.mark.sql_only("compares all rows of vmail before and after")

@@ -10,6 +10,7 @@ import pytest
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers import accounts
 from tests.servers.cuts import broken_off
+from tests.servers.openldap import domain_dn
 from tests.servers.store import Store
 
 LIMITS = {"maxDomains": "1", "maxQuota": "100", "quotaUnit": "MB"}
@@ -62,7 +63,7 @@ async def test_a_disabled_standalone_admin_shadows_its_mail_user(
     assert refused[:2] == (401, "INVALID_CREDENTIALS")
 
 
-@pytest.mark.sql_only("rows of domain_admins without an account: LDAP has no such thing")
+@pytest.mark.sql_only("writes rows of domain_admins; tests/ldap/test_rights.py has its own")
 async def test_rights_that_were_left_over_do_not_revive(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     for mail in ("u@ex.com", "new@ex.com"):
@@ -73,6 +74,21 @@ async def test_rights_that_were_left_over_do_not_revive(service: Service, root: 
     await root.ok("POST", "user/u@ex.com/change_email/new@ex.com")
     client = await service.client().login("new@ex.com")
     assert (await client.refused("GET", f"admin/{ROOT}"))[0] == 403
+
+
+async def test_a_new_standalone_admin_has_no_old_rights(service: Service, root: Client) -> None:
+    """Another program has removed an admin of that name, and left its rights."""
+    await root.ok("POST", "domain/ex.com")
+    if service.store.name == "openldap":
+        rights = {"domainAdmin": "x@admins.test"}
+        service.store.directory.modify(domain_dn("ex.com"), add=rights)
+    else:
+        for name in ("ex.com", "ALL"):
+            left = {"username": "x@admins.test", "domain": name, "active": 1}
+            await service.store.insert("domain_admins", left)
+    await root.ok("POST", "admin/x@admins.test", password=PASSWORD)
+    client = await service.client().login("x@admins.test")
+    assert await client.ok("GET", "domains", name_only="yes") == []
 
 
 async def test_removing_a_domain_spares_standalone_admins(service: Service, root: Client) -> None:

@@ -275,6 +275,7 @@ class LdapUsers:
                       mailbox_format="", mailbox_folder="", active=not user.active)  # fmt: skip
         self._put(edit, nobody, user, aliases)
         edit.add("memberOfGroup", await self._join(blank.dn, mail, frozenset(groups)))
+        await references.forget_rights(session, mail)
         session.add(blank.dn, {change.name: change.values for change in edit.changes()})
         if domain is not None:
             counters = session.edit(domain)
@@ -420,6 +421,7 @@ class LdapUsers:
         edit.add("shadowAddress", sorted(twins([new], name, aliases)))
         session.plan.append(Rename(entry.dn, new_dn))
         session.plan.append(Modify(new_dn, edit.changes()))
+        await references.forget_rights(session, new)
         await references.rename(session, old, new, old_dn, new_dn)
         await session.panel.rename(old, new)
 
