@@ -6,8 +6,8 @@ only briefly.
 
 Few questions are asked. The account storage knows owners and moderators, and one call tells all
 subscriptions; only the moderators of subscriptions are on mlmmj's side alone, so each list of the
-domain is asked for its people once in half a minute. A list that has to be changed costs about six
-calls.
+domain is asked for its people once in half a minute. A list that has to be changed costs at most
+eight calls.
 """
 
 from __future__ import annotations
