@@ -49,6 +49,8 @@ Result = TypeVar("Result")
 Operation = Callable[Concatenate[Unit, Params], Awaitable[Result]]
 
 TRIES = 8
+_LISTS_SECONDS = 30.0
+"""How long is believed what is only read to be helpful to mailing lists."""
 _EVERYBODY = NetworkList()
 _log = structlog.get_logger(__name__)
 
@@ -83,6 +85,10 @@ class Office:
             settings.password_scheme, max_workers=settings.password_workers
         )
         self.list_server = make_list_server(settings)
+        self.list_people = Remembered[frozenset[str]](_LISTS_SECONDS)
+        """Who is in an office of a list, as far as mlmmj is concerned."""
+        self.list_server_hangs = Remembered[bool](_LISTS_SECONDS)
+        """One entry without a name: it did not answer in time."""
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
         self._auditor = Auditor(databases)

@@ -11,7 +11,7 @@ from typing import Any
 
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import canonical, domains, limits, lists, settings_text
+from iredapi.domain import canonical, domains, limits, list_changes, lists, settings_text
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.lists import MailingList
@@ -183,7 +183,7 @@ async def save(
     held = await unit.lists.claim(before.address)
     if held is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    after = lists.merged(before, after, held)
+    after = list_changes.merged(before, after, held)
     if more:
         await _hold_extra(unit, domain, held, after)
     await unit.lists.save(held, after)
