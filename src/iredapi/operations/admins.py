@@ -37,7 +37,7 @@ async def shape(unit: Unit, mail: str) -> canonical.Shape:
     found = await unit.admins.get(mail)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    return canonical.admin(found)
+    return visible(canonical.admin(found), unit.rules.hidden_admin_fields, unit.actor)
 
 
 async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
