@@ -292,6 +292,8 @@ class LdapUsers:
             "mail",
             groups,
         ):
+            if "mlmmj" in words(entry, "enabledService"):
+                continue  # has subscribers: a member would get its mail past mlmmj
             edit, address = self._session.edit(entry), entry.value("mail").lower()
             if "mailalias" in words(entry, "objectClass"):
                 edit.add("mailForwardingAddress", [mail])
