@@ -286,3 +286,23 @@ async def test_who_cannot_log_in_is_no_last_global_admin(service: Service, root:
     )
     refused = await root.refused("PUT", f"admin/{ROOT}", accountStatus="disabled")
     assert refused[:2] == (409, "LAST_GLOBAL_ADMIN")
+
+
+async def test_hidden_fields_are_hidden_in_every_view(store: Store) -> None:
+    """Under the name that either storage has for them, in whatever case."""
+    hidden = "Mobile,homeDirectory,maildir,mailQuota,USERPASSWORD,PassWord,cn"
+    given = {"hidden_user_fields": hidden, "hidden_admin_fields": hidden}
+    async with serving(store, **given) as service:
+        root = await service.root()
+        await with_user(root)
+        await root.ok("PUT", "user/u@ex.com", mobile="123")
+        for path in ("user/u@ex.com", "users/ex.com", f"admin/{ROOT}"):
+            for view in ("canonical", "native"):
+                found = await root.ok("GET", path, view=view)
+                for item in found if isinstance(found, list) else [found]:
+                    names = {name.lower() for name in item}
+                    secret = {"mobile", "homedirectory", "maildir", "mailquota", "userpassword"}
+                    assert not names & (secret | {"password", "cn"}), (path, view)
+                    if view == "canonical":
+                        assert not names & {"name", "quota"}, path
+                    assert "mail" in names or "username" in names

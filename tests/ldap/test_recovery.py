@@ -80,6 +80,23 @@ async def test_a_parent_that_is_gone(store: Store) -> None:
         await root.ok("POST", "domain/two.com")
 
 
+@pytest.mark.parametrize("fault", ["refused", "done", "lost"])
+async def test_a_living_mailbox_is_not_queued(store: Store, fault: str) -> None:
+    """The note that a mailbox may be removed goes when its account stays."""
+    async with serving(store) as service:
+        root = await service.root()
+        await populate(root)
+        cutter = Cutter(home_of(service).directory)
+        cutter.arm(1, fault)
+        assert await send(root, ("DELETE", "user/a@ex.com/keep_mailbox_days/3", {})) >= 500
+        cutter.arm(-1, "")
+        assert store.directory.entry(account_dn("a@ex.com")) is not None
+        assert await store.rows("SELECT * FROM deleted_mailboxes", "iredadmin") == []
+        await root.ok("DELETE", "user/a@ex.com/keep_mailbox_days/3")
+        (row,) = await store.rows("SELECT * FROM deleted_mailboxes", "iredadmin")
+        assert row["delete_date"] is not None
+
+
 class Clock:
     def __init__(self) -> None:
         self.ahead = 0.0

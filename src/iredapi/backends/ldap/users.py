@@ -445,6 +445,7 @@ class LdapUsers:
             count(counters, "users", -1)
             count(counters, "quota", -number(entry.value("mailQuota")))
         session.after.append(partial(session.panel.date_later, name, removal, moment))
+        session.failed.append(partial(session.panel.unqueue_later, mail, removal, moment))
 
     async def _leave(self, entry: Entry) -> None:
         """Note at lists that have no other member that they have none."""

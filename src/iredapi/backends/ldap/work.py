@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.ldap import changes
 from iredapi.backends.ldap.changes import Fence, Step, Sweep
@@ -182,9 +183,22 @@ class LdapUnit:
         await self.connections.commit()
         # SQLite's next writer may be one of those that wait for the plan.
         await self.connections.close()
-        await self._changed(steps)
+        try:
+            await self._changed(steps)
+        except changes.Stuck:
+            raise
+        except (LdapError, ChangedMeanwhile):
+            await self._failed()
+            raise
         for work in self.session.after:
             await work()
+
+    async def _failed(self) -> None:
+        for work in self.session.failed:
+            try:
+                await work()
+            except (DBAPIError, ApiError) as error:
+                _log.error("ldap_failure_not_noted", kind=type(error).__name__)
 
     async def _carry_out(self, steps: Sequence[Step]) -> None:
         if any(isinstance(step, Sweep) for step in steps):
