@@ -312,3 +312,23 @@ async def test_policies_outlive_a_rename_that_broke_off(
     await root.ok("POST", "user/u@ex.com", password=PASSWORD)
     assert (await root.ok("GET", "throttle/u@ex.com/outbound")).get("max_msgs") is None
     assert await root.ok("GET", "wblist/inbound/blacklist/u@ex.com") == []
+
+
+async def test_hidden_fields_are_hidden_in_every_view(store: Store) -> None:
+    """Under the name that either storage has for them, in whatever case."""
+    hidden = "Mobile,homeDirectory,maildir,mailQuota,USERPASSWORD,PassWord,cn"
+    given = {"hidden_user_fields": hidden, "hidden_admin_fields": hidden}
+    async with serving(store, **given) as service:
+        root = await service.root()
+        await with_user(root)
+        await root.ok("PUT", "user/u@ex.com", mobile="123")
+        for path in ("user/u@ex.com", "users/ex.com", f"admin/{ROOT}"):
+            for view in ("canonical", "native"):
+                found = await root.ok("GET", path, view=view)
+                for item in found if isinstance(found, list) else [found]:
+                    names = {name.lower() for name in item}
+                    secret = {"mobile", "homedirectory", "maildir", "mailquota", "userpassword"}
+                    assert not names & (secret | {"password", "cn"}), (path, view)
+                    if view == "canonical":
+                        assert not names & {"name", "quota"}, path
+                    assert "mail" in names or "username" in names

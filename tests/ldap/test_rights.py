@@ -121,3 +121,21 @@ async def test_tokens_and_their_owner(
     await service.client().login(mail, "N3w-Password")
     refused = await bearer(service, secret).refused("GET", "domains")
     assert refused[:2] == (401, "INVALID_TOKEN")
+
+
+async def test_default_lists_of_both_kinds(
+    root: Client, store: Store, postfix: PostfixMaps
+) -> None:
+    """A new user is a subscriber of mlmmj's list, not a member that gets mail past mlmmj."""
+    await root.ok("POST", "domain/a.com")
+    await root.ok("POST", "ml/news@a.com")
+    await root.ok("POST", "maillist/all@a.com")
+    setting = {"accountSetting": "defaultList:news@a.com,all@a.com"}
+    store.directory.modify(domain_dn("a.com"), add=setting)
+    await root.ok("POST", "user/u@a.com", password=PASSWORD)
+    entry = store.directory.entry(account_dn("u@a.com"))
+    assert entry is not None
+    assert entry["memberOfGroup"] == ["all@a.com"]
+    assert postfix.query("virtual_group_maps", "news@a.com") == {"news@a.com"}
+    found = (await root.ok("GET", "ml/news@a.com", with_subscribers="yes"))["subscribers"]
+    assert [item["mail"] for item in found] == ["u@a.com"]

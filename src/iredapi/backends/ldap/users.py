@@ -292,6 +292,8 @@ class LdapUsers:
             "mail",
             groups,
         ):
+            if "mlmmj" in words(entry, "enabledService"):
+                continue  # has subscribers: a member would get its mail past mlmmj
             edit, address = self._session.edit(entry), entry.value("mail").lower()
             if "mailalias" in words(entry, "objectClass"):
                 edit.add("mailForwardingAddress", [mail])
@@ -443,6 +445,7 @@ class LdapUsers:
             count(counters, "users", -1)
             count(counters, "quota", -number(entry.value("mailQuota")))
         session.after.append(partial(session.panel.date_later, name, removal, moment))
+        session.failed.append(partial(session.panel.unqueue_later, mail, removal, moment))
 
     async def _leave(self, entry: Entry) -> None:
         """Note at lists that have no other member that they have none."""
