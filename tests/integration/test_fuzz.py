@@ -33,7 +33,7 @@ from tests.servers.api import add_root, running_on
 from tests.servers.store import Store
 
 FULL: Final = "FUZZ_EXAMPLES" in os.environ
-EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "2"))
+EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "3"))
 CHECKS: Final = [
     checks.status_code_conformance,
     checks.content_type_conformance,
@@ -108,11 +108,13 @@ class World:
 
 
 def placed(operation: Any) -> st.SearchStrategy[dict[str, str]]:
-    """Draw existing names for some of the path's parameters."""
+    """Draw existing names for most of the path's parameters."""
     names = [item for item in THERE if f"{{{item}}}" in operation.path]
-    return st.fixed_dictionaries(
+    some = st.fixed_dictionaries(
         {}, optional={name: st.sampled_from(THERE[name]) for name in names}
     )
+    every = st.fixed_dictionaries({name: st.sampled_from(THERE[name]) for name in names})
+    return st.one_of(every, every, some)
 
 
 def fuzz(world: World, operation: Any, username: str, examples: int) -> None:
@@ -175,5 +177,5 @@ async def test_every_operation(store: Store, persona: str, tmp_path: Path) -> No
         print(f"\n{store.name} {persona}: {world.sent.total()} requests {dict(world.sent)}")
         assert not failures, "\n\n".join(failures)
         # Many are understood, or this tries nothing but doors.
-        assert world.sent[200] > world.sent.total() * (0.15 if persona == "global" else 0.01)
+        assert world.sent[200] > world.sent.total() * (0.1 if persona == "global" else 0.01)
         assert "Traceback" not in api.output
