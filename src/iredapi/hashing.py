@@ -66,6 +66,10 @@ class PasswordHasher:
         """Whether the password belongs to the stored hash."""
         return await self._run(partial(passwords.verify_password, plain, stored))
 
+    def outdated(self, stored: str) -> bool:
+        """Whether a new hash of the configured scheme would be another one, and no weaker."""
+        return passwords.outdated(stored, self._scheme, bcrypt_cost=self._bcrypt_cost)
+
     async def equalise(self, plain: str) -> bool:
         """Take the time of a wrong password, for an account that does not exist. False."""
         return await self._run(
