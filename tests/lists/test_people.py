@@ -1,4 +1,4 @@
-"""People come and go: how much the list server is asked, and what happens when it does not answer."""
+"""People come and go: how much the list server is asked, and what if it does not answer."""
 
 from __future__ import annotations
 
