@@ -19,9 +19,8 @@ def visible(profile: Profile, hidden: frozenset[str], actor: Actor) -> Profile:
     """Leave hidden fields out; hashes are never shown to a normal admin, whatever the setting."""
     if not actor.is_global:
         hidden |= {"password", "userPassword"}
-    for key in hidden:
-        profile.pop(key, None)
-    return profile
+    words = {name.lower() for name in hidden}
+    return {name: value for name, value in profile.items() if name.lower() not in words}
 
 
 async def profile(unit: Unit, mail: str) -> Profile:
@@ -37,7 +36,7 @@ async def shape(unit: Unit, mail: str) -> canonical.Shape:
     found = await unit.admins.get(mail)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    return canonical.admin(found)
+    return canonical.without(canonical.admin(found), unit.rules.hidden_admin_fields)
 
 
 async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:

@@ -64,8 +64,14 @@ async def defaults(unit: Unit, domain: str) -> list[str]:
     found = await unit.domains.get(domain)
     if found is None:
         return []
-    names = sorted(settings_text.words(found.settings, "default_mailing_lists"))
-    return [name for name in names if await unit.lists.get(name) is not None]
+    # In LDAP one key holds lists of both kinds.
+    names = frozenset[str]().union(
+        *(
+            settings_text.words(found.settings, key)
+            for key in ("default_mailing_lists", "default_groups")
+        )
+    )
+    return [name for name in sorted(names) if await unit.lists.get(name) is not None]
 
 
 async def prepare_new(

@@ -7,13 +7,12 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
-from iredapi.backends.ldap import settings_values
+from iredapi.backends.ldap import references, settings_values
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.locks import GLOBALS
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, flag, words
-from iredapi.backends.ldap.tree import both, either, ends
 from iredapi.backends.ldap.users import stored_hash
 from iredapi.backends.protocols import Profile
 from iredapi.domain.actors import Principal
@@ -25,6 +24,8 @@ from iredapi.domain.settings_text import Settings
 _ADMIN = "(objectClass=mailAdmin)"
 _USER = "(objectClass=mailUser)"
 _DOMAIN = "(objectClass=mailDomain)"
+_BORN: Final = "entryUUID"
+"""No later entry has it, and no change but a new making of the entry gives it another one."""
 _SWITCHES: Final = {
     "disable_viewing_mail_log": "view_mail_log",
     "disable_managing_quarantined_mails": "manage_quarantined_mails",
@@ -58,8 +59,8 @@ class LdapAdmins:
 
     async def principal(self, username: str) -> Principal | None:
         admin, user, managed = await asyncio.gather(
-            self._session.directory.get(self._tree.admin(username)),
-            self._session.directory.get(self._tree.user(username)),
+            self._session.directory.get(self._tree.admin(username), ("*", _BORN)),
+            self._session.directory.get(self._tree.user(username), ("*", _BORN)),
             self._managed(username),
         )
         # A standalone admin stands in front of a mail user of the same address, even disabled.
@@ -80,6 +81,7 @@ class LdapAdmins:
             is_global=is_global,
             domains=managed,
             settings=settings,
+            born=entry.value(_BORN),
         )
 
     async def _managed(self, mail: str) -> frozenset[str]:
@@ -89,11 +91,7 @@ class LdapAdmins:
         return frozenset(entry.value("domainName").lower() for entry in found)
 
     async def inside(self, domains: Collection[str]) -> frozenset[str]:
-        terms = either(ends("mail", f"@{name}") for name in sorted(domains))
-        found = await self._session.find(
-            self._tree.admin_base, Scope.ONE, both(_ADMIN, terms), ("mail",)
-        )
-        return frozenset(entry.value("mail").lower() for entry in found)
+        return await references.standalone(self._session, domains)
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         admins = await self._session.holders(
@@ -139,6 +137,7 @@ class LdapAdmins:
         edit.put("mail", admin.mail)
         edit.put("accountStatus", "active" if admin.active else "disabled")
         self._put(edit, Admin(admin.mail, active=admin.active), admin)
+        await references.forget_rights(self._session, admin.mail)
         self._session.add(blank.dn, {change.name: change.values for change in edit.changes()})
 
     def _put(self, edit: Edit, before: Admin, after: Admin) -> None:

@@ -92,6 +92,8 @@ class Session:
         self.plan = Plan()
         self.after: list[Callable[[], Awaitable[None]]] = []
         """What is done when the plan was carried out."""
+        self.failed: list[Callable[[], Awaitable[None]]] = []
+        """What is done when it was not, and all of it is taken back."""
         self._locks = locks
         self._known = known
         self._entries: dict[str, Entry | None] = {}

@@ -275,6 +275,7 @@ class LdapUsers:
                       mailbox_format="", mailbox_folder="", active=not user.active)  # fmt: skip
         self._put(edit, nobody, user, aliases)
         edit.add("memberOfGroup", await self._join(blank.dn, mail, frozenset(groups)))
+        await references.forget_rights(session, mail)
         session.add(blank.dn, {change.name: change.values for change in edit.changes()})
         if domain is not None:
             counters = session.edit(domain)
@@ -291,6 +292,8 @@ class LdapUsers:
             "mail",
             groups,
         ):
+            if "mlmmj" in words(entry, "enabledService"):
+                continue  # has subscribers: a member would get its mail past mlmmj
             edit, address = self._session.edit(entry), entry.value("mail").lower()
             if "mailalias" in words(entry, "objectClass"):
                 edit.add("mailForwardingAddress", [mail])
@@ -420,6 +423,7 @@ class LdapUsers:
         edit.add("shadowAddress", sorted(twins([new], name, aliases)))
         session.plan.append(Rename(entry.dn, new_dn))
         session.plan.append(Modify(new_dn, edit.changes()))
+        await references.forget_rights(session, new)
         await references.rename(session, old, new, old_dn, new_dn)
         await session.panel.rename(old, new)
 
@@ -441,6 +445,7 @@ class LdapUsers:
             count(counters, "users", -1)
             count(counters, "quota", -number(entry.value("mailQuota")))
         session.after.append(partial(session.panel.date_later, name, removal, moment))
+        session.failed.append(partial(session.panel.unqueue_later, mail, removal, moment))
 
     async def _leave(self, entry: Entry) -> None:
         """Note at lists that have no other member that they have none."""

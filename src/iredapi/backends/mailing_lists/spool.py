@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import shutil
 import time
@@ -202,9 +203,13 @@ class Spool:
         parent.mkdir(mode=0o700, exist_ok=True)
         self._give(parent)
         stamp = datetime.now(UTC).strftime("-%Y%m%d%H%M%S")
-        place = parent / (local_part_of(address) + stamp)
-        while place.exists():
-            place = place.with_name(place.name + stamp)
+        name = local_part_of(address) + stamp
+        place = parent / name
+        for number in itertools.count(2):
+            if not place.exists():
+                break
+            # Several in one second: a longer and longer name would not fit one day.
+            place = parent / f"{name}-{number}"
         place.mkdir(mode=0o700)
         self._give(place)
         return place

@@ -137,6 +137,8 @@ class SqlAdmins(Store):
                 "active": int(admin.active),
             },
         )
+        # Rights that another tool left behind must not come to life.
+        await self.delete(t.domain_admins, t.domain_admins.c.username == admin.mail)
         if admin.is_global:
             await self.set_global(admin.mail, is_global=True)
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from iredapi import sqlite
 from iredapi.backends.sql.dialect import is_unavailable
 from iredapi.backends.sql.readers import Lease, Plain, Readers
 from iredapi.backends.sql.schema import Schema
@@ -60,6 +61,8 @@ def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
         }
     elif url.startswith("mysql"):
         options["connect_args"] = {"connect_timeout": pool.connect_timeout}
+    else:
+        options["connect_args"] = {"factory": sqlite.Connection}
     return options
 
 
