@@ -24,8 +24,8 @@ from iredapi.unit import Skipped
 
 Result = TypeVar("Result")
 TRIES: Final = 3
-_WAIT: Final = 30.0
-"""Seconds to wait for a list that somebody else is changing."""
+_WAIT: Final = 60.0
+"""Seconds to wait for a list that others are changing: sixty of them, on a slow machine."""
 _PAGE: Final = 1000
 _log = structlog.get_logger(__name__)
 

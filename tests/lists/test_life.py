@@ -61,7 +61,6 @@ async def test_a_post_reaches_a_subscriber(lists: Lists) -> None:
     assert not [rcpt for rcpt, _ in lists.sink.mails if "bob@else.test" in rcpt]
 
 
-@pytest.mark.stores("sqlite")
 @pytest.mark.parametrize("when", ["created", "updated"])
 async def test_a_subscriber_is_asked_to_confirm(lists: Lists, when: str) -> None:
     """The default: a mail goes out, and its answer subscribes."""

@@ -82,8 +82,8 @@ class Failure:
     """How a call goes wrong.
 
     ``how`` is ``close`` (the connection ends without an answer), ``hang`` (bytes never come),
-    ``error`` (a Python exception in ``_msg``), ``html`` (500), or ``token``; ``after``: once the
-    work is done, else before it is begun.
+    ``error`` (a Python exception in ``_msg``), ``html`` (500), ``token``, or ``lost`` (success, and
+    another writer has overwritten it); ``after``: once the work is done, else before it is begun.
     """
 
     method: str
@@ -166,6 +166,10 @@ class _Refusal(Exception):
     """A failed answer; empty: without a text."""
 
 
+class _Lost(Exception):
+    """A successful answer, and nothing is there."""
+
+
 class _Html(Exception):
     def __init__(self, status: int, text: str) -> None:
         self.status, self.text = status, text
@@ -206,6 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
         except _Html as error:
             self._write(error.status, "text/html", error.text.encode())
             return
+        except _Lost:
+            answer = {"_success": True}
         except _Refusal as error:
             answer = {"_success": False} | ({"_msg": str(error)} if str(error) else {})
         except _Cut:
@@ -231,6 +237,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Cut
         if failure.how == "html":
             raise _Html(500, "internal server error")
+        if failure.how == "lost":
+            raise _Lost
         if failure.how == "token":
             raise _Refusal("INVALID_MLMMJADMIN_API_AUTH_TOKEN")
         raise _Refusal("PermissionError(1, 'Operation not permitted: /var/vmail/secret')")
