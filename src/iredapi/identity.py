@@ -199,8 +199,9 @@ def role_of(principal: Principal) -> Role:
 
 
 def fingerprint(principal: Principal) -> str:
-    """Return what a login proved, so that it ends with a new password."""
-    text = f"{principal.standalone}\0{principal.username}\0{principal.password}"
+    """Return what a login proved, so that it ends with a new password, or a new account."""
+    account = f"{principal.standalone}\0{principal.username}\0{principal.born}"
+    text = f"{account}\0{principal.password}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
