@@ -240,7 +240,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "PASSWORD_UNKNOWN_TO_SLAPD": Check(
             _N,
             "slapd cannot check a password's scheme.",
-            "Dovecot 2.3 lets slapd check it: the user cannot log in. 2.4 checks it itself.",
+            "Dovecot 2.3 lets slapd check passwords: the user cannot log in. 2.4 checks itself.",
         ),
         "INTERNAL_SERVICE_OFF": Check(
             _N,

@@ -216,7 +216,7 @@ class TreeExamination:
             found = [
                 wrong for wrong in judge(entry, facts, self._settings) if wrong.code in self._only
             ]
-            fixed: frozenset[Wrong] = frozenset()
+            fixed: Sequence[Wrong] = ()
             if self._fix and any(wrong.repair for wrong in found):
                 fixed = await self._repair(entry, facts, {wrong.code for wrong in found})
             done = {(wrong.code, wrong.detail) for wrong in fixed}
@@ -228,11 +228,11 @@ class TreeExamination:
         for code, subjects in repaired.items():
             await note(self._databases, code, subjects)
 
-    async def _repair(self, entry: Entry, facts: Facts, codes: set[str]) -> frozenset[Wrong]:
+    async def _repair(self, entry: Entry, facts: Facts, codes: set[str]) -> Sequence[Wrong]:
         """Repair what is still wrong with an entry; again when somebody else was faster."""
         state = await self._opened_state()
         if state is None:
-            return frozenset()
+            return ()
         names = _locks_of(entry, facts)
         for _ in range(_TRIES):
             locks = UnitLocks(state, self._directory)
@@ -244,28 +244,28 @@ class TreeExamination:
             except (NoSuchValue, EntryExists):
                 continue
             except (ApiError, StateUnavailable, LdapError):
-                return frozenset()
+                return ()
             finally:
                 await locks.release()
-        return frozenset()
+        return ()
 
-    async def _repair_locked(self, dn: str, codes: set[str]) -> frozenset[Wrong]:
+    async def _repair_locked(self, dn: str, codes: set[str]) -> Sequence[Wrong]:
         entry = await self._directory.get(dn)
         if entry is None:
-            return frozenset()
+            return ()
         facts = await Facts.around(self._directory, self._tree, entry)
         edit = Edit(entry)
-        done = set()
+        done: list[Wrong] = []
         for wrong in judge(entry, facts, self._settings):
             if wrong.repair is None or wrong.code not in codes:
                 continue
-            done.add(wrong)
+            done.append(wrong)
             if isinstance(wrong.repair, Add):
                 await self._directory.add(wrong.repair.dn, encoded(wrong.repair.attributes))
             else:
                 wrong.repair(edit)
         await self._directory.modify(dn, edit.changes())
-        return frozenset(done)
+        return done
 
 
 def _names_of_schema() -> list[str]:
