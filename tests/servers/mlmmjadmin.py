@@ -216,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             form |= dict(parse_qsl(body.decode(), keep_blank_values=True))
         self.service.calls.append((self.command, path))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        size = len(self.raw_requestline) + len(bytes(self.headers))
+        size = len(self.requestline) + 2 + len(bytes(self.headers))
         self.service.requests.append(Request(self.command, self.path, headers, body, size))
         try:
             self._break(path, after=False)
