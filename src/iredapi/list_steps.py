@@ -128,7 +128,4 @@ async def whole(work: Coroutine[Any, Any, Result]) -> Result:
 
 def more(done: Done, skipped: Collection[Skipped]) -> Done:
     """Add to what the answer tells."""
-    told = tuple(
-        {"param": item.param, "value": item.value, "reason": item.reason} for item in skipped
-    )
-    return Done((*done.skipped, *told))
+    return Done((*done.skipped, *(item.told() for item in skipped)))

@@ -186,12 +186,7 @@ class Office:
             await asyncio.sleep(pause)
         else:
             raise Conflict("CHANGED_MEANWHILE")
-        return Done(
-            tuple(
-                {"param": item.param, "value": item.value, "reason": item.reason}
-                for item in unit.skipped
-            )
-        )
+        return Done(tuple(item.told() for item in unit.skipped))
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:

@@ -298,7 +298,7 @@ async def test_a_moderated_list_has_a_moderator(lists: Lists) -> None:
     assert lists.control("moderators") == "ann@else.test\n"
 
 
-async def test_headers(lists: Lists) -> None:
+async def test_lesson_26_headers(lists: Lists) -> None:
     await lists.create(custom_headers="X-B: 2\\nX-A:1\nX-C: 3\r\n")
     fixed = [
         "Precedence: bulk",
@@ -319,6 +319,11 @@ async def test_headers(lists: Lists) -> None:
     for bad in ("Reply-To: eve@else.test", "X-A: 1\rBcc: eve@else.test", "X A: 1", "X-A : 1"):
         status, _, params = await lists.root.refused("PUT", f"ml/{TEAM}", custom_headers=bad)
         assert (status, params) == (400, ["custom_headers"]), bad
+    for param in ("subject_prefix", "name"):
+        for bad in ("a\r\nBcc: eve@else.test", "a\rb", "a\nb"):
+            refused = await lists.root.refused("PUT", f"ml/{TEAM}", **{param: bad})
+            assert (refused[0], refused[2]) == (400, [param]), bad
+    assert (await lists.get())["custom_headers"] == shown
     await lists.update(custom_headers="")
     assert (await lists.get())["custom_headers"] == sorted(fixed)
 

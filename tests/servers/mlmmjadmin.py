@@ -93,6 +93,18 @@ class Failure:
     times: int = 1
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a client sent, as it came: ``target`` and ``body`` are not decoded."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+    size: int
+    """Bytes of request line and headers."""
+
+
 @dataclass
 class MlmmjAdminServer:
     """The service on a free port of loopback, keeping ``spool``."""
@@ -103,6 +115,7 @@ class MlmmjAdminServer:
     failures: list[Failure] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of everything that was asked."""
+    requests: list[Request] = field(default_factory=list)
     port: int = 0
     _server: ThreadingHTTPServer | None = None
     _released: threading.Event = field(default_factory=threading.Event)
@@ -143,6 +156,7 @@ class MlmmjAdminServer:
         """Forget failures and calls, and let go of what hangs."""
         self.failures.clear()
         self.calls.clear()
+        self.requests.clear()
         self._released.set()
         self._released = threading.Event()
 
@@ -201,6 +215,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "DELETE" and kind == "application/x-www-form-urlencoded":
             form |= dict(parse_qsl(body.decode(), keep_blank_values=True))
         self.service.calls.append((self.command, path))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        size = len(self.requestline) + 2 + len(bytes(self.headers))
+        self.service.requests.append(Request(self.command, self.path, headers, body, size))
         try:
             self._break(path, after=False)
             try:

@@ -8,7 +8,6 @@ both.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +15,6 @@ from iredapi.domain.addresses import InvalidAddress, domain_of, existing_mail, l
 
 POLICIES: Final = ("public", "domain", "subdomain", "membersonly", "moderatorsonly")
 """Who may send to a list. iRedAPD enforces domain and subdomain, mlmmj the last two."""
-LEGACY_POLICIES: Final[Mapping[str, str]] = {"allowedonly": "moderatorsonly"}
 VERSIONS: Final = ("normal", "digest", "nomail")
 """How a subscriber gets posts: each, collected, not at all."""
 

@@ -466,7 +466,7 @@ Subscribers = Annotated[
 ]
 ListPolicy = Annotated[
     str,
-    BeforeValidator(_choice(lists.POLICIES, dict(lists.LEGACY_POLICIES))),
+    BeforeValidator(_choice(lists.POLICIES, dict(aliases.LEGACY_POLICIES))),
     _schema("string", enum=list(lists.POLICIES)),
 ]
 Subscription = Annotated[
