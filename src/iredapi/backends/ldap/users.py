@@ -14,7 +14,7 @@ from iredapi.backends.ldap.domains import MEGABYTE, count, home_of
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.panel import Used
 from iredapi.backends.ldap.profiles import shown
-from iredapi.backends.ldap.session import Session, flag, number, words
+from iredapi.backends.ldap.session import Session, flag, full_page, number, words
 from iredapi.backends.ldap.tree import USERS, both, ends, equal, real_users
 from iredapi.backends.ldap.twins import twins, with_twins
 from iredapi.backends.protocols import Profile, Removal
@@ -157,14 +157,13 @@ class LdapUsers:
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Entry]:
-        mails = await self.mails(domain, after, limit, disabled_only=disabled_only)
-        found = {
-            entry.value("mail").lower(): entry
-            for entry in await self._session.holders(
-                self._tree.container(USERS, domain), Scope.ONE, _USER, "mail", mails
-            )
-        }
-        return [found[mail] for mail in mails if mail in found]
+        async def read(mails: list[str]) -> dict[str, Entry]:
+            place = self._tree.container(USERS, domain)
+            found = await self._session.holders(place, Scope.ONE, _USER, "mail", mails)
+            return {entry.value("mail").lower(): entry for entry in found}
+
+        names = partial(self.mails, domain, disabled_only=disabled_only)
+        return await full_page(names, read, after, limit)
 
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
