@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, bindparam, case, false, func, select, true
+from sqlalchemy import Select, case, false, func, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal, Usage
+from iredapi.backends.sql import domain_sides
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import domain_of
-from iredapi.backends.sql.store import Sides, Store, chunks, demotable, now, shown, side
+from iredapi.backends.sql.store import Sides, Store, chunks, demotable, now, shown
 from iredapi.domain import settings_text
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.domains import Domain, primary_mx
@@ -32,21 +33,60 @@ class SqlDomains(Store):
     """See ``protocols.Domains``."""
 
     async def get(self, name: str, *, share: bool = False) -> Domain | None:
-        statement = self._row_by_name()
-        return await self._read(name, statement.with_for_update(read=True) if share else statement)
+        return await (self._held(name, share=True) if share else self._whole(name))
 
     async def claim(self, name: str) -> Domain | None:
-        return await self._read(name, self._row_by_name().with_for_update())
+        return await self._held(name, share=False)
 
-    def _row_by_name(self) -> Select[Any]:
-        columns = self.schema.columns(t.domain)
-        return select(*columns).where(t.domain.c.domain == bindparam("name"))
+    async def _whole(self, name: str) -> Domain | None:
+        found = await self._row_and_sides(name, admins=False)
+        return None if found is None else _record(*found)
 
-    async def _read(self, name: str, statement: Select[Any]) -> Domain | None:
-        rows = await self.rows(statement, name=name)
-        if not rows or rows[0]["domain"].lower() != name:
+    async def _held(self, name: str, *, share: bool) -> Domain | None:
+        """Hold the row, then read what belongs to it: nobody changes that without the row."""
+        row = await self.held_row(name, share=share)
+        if row is None:
             return None
-        return _record(rows[0], await self._sides([name], admins=False))
+        _, sides = await self.table(
+            "domains.sides", lambda: domain_sides.sides(domain_sides.own, admins=False), name=name
+        )
+        return _record(row, Sides(sides))
+
+    async def held_row(self, name: str, *, share: bool) -> Mapping[str, Any] | None:
+        """Return the row of a domain, and hold it."""
+        rows = await self.plain(
+            ("domains.row", share),
+            lambda: (
+                select(*self.schema.columns(t.domain))
+                .where(t.domain.c.domain == domain_sides.name())
+                .with_for_update(read=share)
+            ),
+            name=name,
+        )
+        return rows[0] if rows and rows[0]["domain"].lower() == name else None
+
+    async def _row_and_sides(
+        self, name: str, *, admins: bool
+    ) -> tuple[Mapping[str, Any], Sides] | None:
+        own = self.schema.columns(t.domain)
+
+        def build() -> Select[Any]:
+            sides = domain_sides.sides(domain_sides.own, admins=admins).subquery("sides")
+            joined = t.domain.outerjoin(sides, true())
+            return (
+                select(*own, *sides.c)
+                .select_from(joined)
+                .where(t.domain.c.domain == domain_sides.name())
+            )
+
+        columns, found = await self.table(("domains.whole", admins), build, name=name)
+        # MariaDB compares without regard to case, accents and trailing blanks.
+        at = columns.index("domain")
+        rows = [row for row in found if row[at].lower() == name]
+        if not rows:
+            return None
+        sides = [row[len(own) :] for row in rows if row[len(own)] is not None]
+        return dict(zip(columns, rows[0][: len(own)], strict=False)), Sides(sides)
 
     async def records(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
@@ -59,45 +99,29 @@ class SqlDomains(Store):
 
     async def _sides(self, names: Sequence[str], *, admins: bool) -> Sides:
         accounts = ["@" + name for name in names]
-        a, f, r = t.alias_domain.c, t.forwardings.c, t.sender_relayhost.c
-        sender, recipient, d = t.sender_bcc_domain.c, t.recipient_bcc_domain.c, t.domain_admins.c
-        branches = [
-            side("catchall", f.address, f.forwarding, f.address.in_(names)),
-            side("dead_catchall", f.address, f.forwarding, f.address.in_(names), f.active == 0),
-            side("alias_domain", a.target_domain, a.alias_domain, a.target_domain.in_(names)),
-            side("inactive_alias_domain", a.target_domain, a.alias_domain,
-                 a.target_domain.in_(names), a.active == 0),
-            side("sender_bcc", sender.domain, sender.bcc_address, sender.domain.in_(names)),
-            side("recipient_bcc", recipient.domain, recipient.bcc_address,
-                 recipient.domain.in_(names)),
-            side("relay", r.account, r.relayhost, r.account.in_(accounts)),
-        ]  # fmt: skip
-        if admins:
-            branches.append(side("admin", d.domain, d.username, d.domain.in_(names), d.active == 1))
-        return await self.sides(*branches)
+
+        def own(column: ColumnElement[Any], *, account: bool) -> ColumnElement[bool]:
+            return column.in_(accounts if account else names)
+
+        return await self.read_sides(domain_sides.sides(own, admins=admins))
 
     async def profile(self, name: str) -> Profile | None:
-        rows = await self.rows(
-            select(*self.schema.columns(t.domain)).where(t.domain.c.domain == name)
-        )
-        if not rows or rows[0]["domain"].lower() != name:
+        found = await self._row_and_sides(name, admins=True)
+        if found is None:
             return None
-        answer = self._shown(rows[0], await self._sides([name], admins=True))
-        usage, q = await self.usage(name), self.quota_table.c
-        used = (
-            await self.rows(
-                select(
-                    func.coalesce(func.sum(q.bytes), 0).label("bytes"),
-                    func.coalesce(func.sum(q.messages), 0).label("messages"),
-                ).where(q.domain == name)
+        usage = (
+            await self.plain(
+                ("domains.usage", self.quota_table.name),
+                lambda: domain_sides.counts(self.schema, self.quota_table),
+                name=name,
             )
         )[0]
-        return answer | {
-            "num_existing_users": usage.users,
-            "num_existing_aliases": usage.aliases,
-            "num_existing_maillists": usage.lists,
-            "allocated_quota": usage.allocated_quota,
-            "used_quota": {"bytes": int(used["bytes"]), "messages": int(used["messages"])},
+        return self._shown(*found) | {
+            "num_existing_users": int(usage["users"]),
+            "num_existing_aliases": int(usage["aliases"]),
+            "num_existing_maillists": int(usage["lists"]),
+            "allocated_quota": int(usage["allocated"]),
+            "used_quota": {"bytes": int(usage["bytes"]), "messages": int(usage["messages"])},
         }
 
     def _shown(self, row: Any, sides: Sides) -> Profile:
@@ -161,22 +185,8 @@ class SqlDomains(Store):
         return frozenset(name.lower() for name in found)
 
     async def usage(self, name: str) -> Usage:
-        def count(column: ColumnElement[Any]) -> Any:
-            return select(func.count()).where(column == name).scalar_subquery()
-
-        lists = self.schema.has(t.maillists)
         row = (
-            await self.rows(
-                select(
-                    count(t.mailbox.c.domain).label("users"),
-                    count(t.alias.c.domain).label("aliases"),
-                    (count(t.maillists.c.domain) if lists else func.abs(0)).label("lists"),
-                    select(func.coalesce(func.sum(t.mailbox.c.quota), 0))
-                    .where(t.mailbox.c.domain == name)
-                    .scalar_subquery()
-                    .label("allocated"),
-                )
-            )
+            await self.plain("domains.counts", lambda: domain_sides.counts(self.schema), name=name)
         )[0]
         return Usage(
             int(row["users"]), int(row["aliases"]), int(row["lists"]), int(row["allocated"])

@@ -1,15 +1,15 @@
 """Engines, connections and transactions of the SQL databases.
 
-Reads run in autocommit on an engine of their own (no BEGIN, no ROLLBACK on the wire), writes in
-READ COMMITTED transactions. SQLite has one writer at a time: writers of this process wait in one
-fair queue and take the file with BEGIN IMMEDIATE.
+Reads run in autocommit (no BEGIN, no ROLLBACK on the wire), writes in READ COMMITTED transactions,
+over the same connections. SQLite has one writer at a time: writers of this process wait in one fair
+queue and take the file with BEGIN IMMEDIATE.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from iredapi.backends.sql.dialect import is_unavailable
-from iredapi.backends.sql.readers import Lease, Plain, Readers
+from iredapi.backends.sql.leases import Lease, Leases
+from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.schema import Schema
 from iredapi.errors import NotSupported, Overloaded, ServerDown
 from iredapi.meter import watch
@@ -37,7 +38,7 @@ _PRAGMAS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """Connection pool of one database: half for reads, half for writes; times in seconds."""
+    """Connection pool of one database, of which a quarter is for reads only; times in seconds."""
 
     size: int = 10
     timeout: float = 10.0
@@ -46,10 +47,11 @@ class PoolOptions:
 
 def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
     options: dict[str, Any] = {
+        "isolation_level": "AUTOCOMMIT",
         "pool_size": pool.size,
         "max_overflow": 0,
         "pool_timeout": pool.timeout,
-        "pool_recycle": 1800,
+        "pool_reset_on_return": None,
         "hide_parameters": True,  # error texts must not carry password hashes
     }
     if url.startswith("postgresql"):
@@ -59,11 +61,14 @@ def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
             "server_settings": {"application_name": "iredapi"},
         }
     elif url.startswith("mysql"):
-        options["connect_args"] = {"connect_timeout": pool.connect_timeout}
+        options["connect_args"] = {
+            "connect_timeout": pool.connect_timeout,
+            "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        }
     return options
 
 
-def _prepare_sqlite(engine: AsyncEngine, *, writing: bool) -> None:
+def _prepare_sqlite(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
@@ -72,15 +77,9 @@ def _prepare_sqlite(engine: AsyncEngine, *, writing: bool) -> None:
             cursor.execute(statement)
         cursor.close()
 
-    if writing:
-
-        @event.listens_for(engine.sync_engine, "begin")
-        def _begin(connection: Any) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
 
 class Database:
-    """One SQL database: its two engines and what tables it really has."""
+    """One SQL database: its connections and what tables it really has."""
 
     def __init__(
         self, name: str, url: str, metadata: MetaData, pool: PoolOptions = PoolOptions()
@@ -90,26 +89,12 @@ class Database:
         options = _options(url, pool)
         self.sqlite = url.startswith("sqlite")
         if self.sqlite:
-            self._reader = create_async_engine(url, **options)
-            self._writer = create_async_engine(url, **(options | {"pool_size": 2}))
-            _prepare_sqlite(self._reader, writing=False)
-            _prepare_sqlite(self._writer, writing=True)
-        else:
-            self._reader = create_async_engine(
-                url,
-                isolation_level="AUTOCOMMIT",
-                pool_reset_on_return=None,
-                **(options | {"pool_size": pool.size - pool.size // 2}),
-            )
-            self._writer = create_async_engine(
-                url,
-                isolation_level="READ COMMITTED",
-                **(options | {"pool_size": max(pool.size // 2, 1)}),
-            )
-        size = pool.size if self.sqlite else pool.size - pool.size // 2
-        self._readers = Readers(self._reader, size, pool.timeout)
-        for engine in (self._reader, self._writer):
-            watch(engine.sync_engine)
+            del options["isolation_level"]  # the driver is told to keep its hands off
+        self._engine = create_async_engine(url, **options)
+        if self.sqlite:
+            _prepare_sqlite(self._engine)
+        self._leases = Leases(self._engine, pool.size, pool.timeout)
+        watch(self._engine.sync_engine)
         # Outside of the pools: whether all connections are busy is another question.
         self._prober = create_async_engine(
             url,
@@ -117,7 +102,7 @@ class Database:
             hide_parameters=True,
             connect_args=options.get("connect_args", {}),
         )
-        self.dialect = self._writer.dialect.name
+        self.dialect = self._engine.dialect.name
         self._schema: Schema | None = None
         self._detecting = asyncio.Lock()
 
@@ -130,7 +115,7 @@ class Database:
     @property
     def file(self) -> Path | None:
         """The file of an SQLite database."""
-        path = self._writer.url.database
+        path = self._engine.url.database
         return Path(path) if self.sqlite and path else None
 
     async def schema(self) -> Schema:
@@ -145,26 +130,38 @@ class Database:
                         await self.give(lease)
         return self._schema
 
-    async def connect(self, *, writing: bool) -> AsyncConnection:
-        """Return a connection; a writing one is in a transaction. Raises ServerDown."""
+    async def lease(self, *, writing: bool = False) -> Lease:
+        """Return a connection; one for writing is in a transaction. Raises ServerDown."""
         try:
-            connection = await (self._writer if writing else self._reader).connect()
-            if writing:
-                await connection.begin()
+            lease = await self._leases.take(writing=writing)
         except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
             raise self._away(error) from error
-        return connection
+        if writing:
+            try:
+                await lease.begin()
+            except BaseException:
+                await self.give(lease, writing=True)
+                raise
+        return lease
 
-    async def lease(self) -> Lease:
-        """Return a connection in autocommit, for reading. Raises ServerDown."""
+    async def give(self, lease: Lease, *, writing: bool = False) -> None:
+        """Take a connection back; what was not committed is rolled back."""
         try:
-            return await self._readers.take()
-        except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
-            raise self._away(error) from error
+            if lease.transacting and not lease.broken and not lease.connection.invalidated:
+                # One that broke cannot be rolled back; closing it does it.
+                with suppress(SQLAlchemyError, OSError):
+                    await lease.rollback()
+        finally:
+            await self._leases.give(lease, writing=writing)
 
-    async def give(self, lease: Lease) -> None:
-        """Take a connection for reading back."""
-        await self._readers.give(lease)
+    @asynccontextmanager
+    async def using(self, *, writing: bool = False) -> AsyncIterator[Lease]:
+        """Lease a connection for some statements; whoever writes commits."""
+        lease = await self.lease(writing=writing)
+        try:
+            yield lease
+        finally:
+            await self.give(lease, writing=writing)
 
     def _away(self, error: Exception) -> Exception:
         if isinstance(error, PoolTimeout):
@@ -182,14 +179,14 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._readers.close()
-        await self._reader.dispose()
-        await self._writer.dispose()
+        await self._leases.close()
+        await self._engine.dispose()
+        await self._prober.dispose()
 
     @property
-    def engines(self) -> tuple[AsyncEngine, AsyncEngine]:
-        """The engines of reads and of writes (for tests that count statements)."""
-        return self._reader, self._writer
+    def engine(self) -> AsyncEngine:
+        """What makes the connections, and says which SQL they speak."""
+        return self._engine
 
 
 @dataclass(slots=True)
@@ -227,60 +224,43 @@ class Databases:
 class Connections:
     """One request's connections, at most one to each database."""
 
-    __slots__ = ("_leases", "_open", "_queue", "databases", "writing")
+    __slots__ = ("_leases", "_queue", "databases", "writing")
 
     def __init__(self, databases: Databases, *, writing: bool, queue: asyncio.Lock | None) -> None:
         self.databases = databases
         self.writing = writing
         self._queue = queue
-        self._open: dict[str, AsyncConnection] = {}
         self._leases: dict[str, Lease] = {}
 
     async def get(self, name: str) -> AsyncConnection:
         """Return the connection to a database, opened now if it was not."""
-        if not self.writing:
-            return (await self._lease(name)).connection
-        connection = self._open.get(name)
-        if connection is None:
-            connection = await self.databases[name].connect(writing=True)
-            self._open[name] = connection
-        return connection
+        return (await self._lease(name)).connection
 
     async def _lease(self, name: str) -> Lease:
         lease = self._leases.get(name)
         if lease is None:
-            lease = self._leases[name] = await self.databases[name].lease()
+            lease = await self.databases[name].lease(writing=self.writing)
+            self._leases[name] = lease
         return lease
 
-    async def read(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any] | None:
-        """Run a statement past SQLAlchemy; None: it has to be run in the ordinary way."""
-        if self.writing:
-            return None
-        lease = await self._lease(name)
-        found = await lease.fetch(plain, values)
-        if found is None:
-            del self._leases[name]
-            await self.databases[name].give(lease)
-        return found
+    async def run(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+        """Run a statement past SQLAlchemy; its rows. Raises what SQLAlchemy would."""
+        return await (await self._lease(name)).fetch(plain, values)
 
     async def commit(self) -> None:
         """Commit satellites first, accounts last: a broken request can be sent again."""
         for name in reversed(ORDER):
-            if name in self._open:
-                await self._open[name].commit()
+            lease = self._leases.get(name)
+            if lease is not None and lease.transacting:
+                await lease.commit()
 
     async def close(self) -> None:
         """Roll back what was not committed and give the connections back."""
         try:
             while self._leases:
                 name, lease = self._leases.popitem()
-                await self.databases[name].give(lease)
-            for connection in self._open.values():
-                # A connection that broke cannot be rolled back; closing it discards it.
-                with suppress(SQLAlchemyError, OSError):
-                    await connection.close()
+                await self.databases[name].give(lease, writing=self.writing)
         finally:
-            self._open.clear()
             if self._queue is not None:
                 self._queue.release()
                 self._queue = None

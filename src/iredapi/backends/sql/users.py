@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, func, or_, select
+from sqlalchemy import Integer, Select, Update, bindparam, func, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal
@@ -60,8 +60,9 @@ class SqlUsers(Store):
         return await self._read(mail, lock=True)
 
     async def _row(self, mail: str, *, lock: bool = False) -> Mapping[str, Any] | None:
-        statement = self.schema.statement(("users.row", lock), lambda: self._row_by_mail(lock=lock))
-        rows = await self.rows(statement, mail=mail)
+        rows = await self.plain(
+            ("users.row", lock), lambda: self._row_by_mail(lock=lock), mail=mail
+        )
         # MariaDB compares without regard to case, accents and trailing blanks.
         return rows[0] if rows and rows[0]["username"].lower() == mail else None
 
@@ -102,7 +103,7 @@ class SqlUsers(Store):
         )
 
     async def _sides(self, mail: str) -> Sides:
-        return await self.read_sides(self.schema.statement("users.sides", side_values), mail=mail)
+        return Sides((await self.table("users.sides", side_values, mail=mail))[1])
 
     async def profile(self, mail: str) -> Profile | None:
         columns, rows = await self.table(
@@ -296,10 +297,19 @@ class SqlUsers(Store):
         if "password" in values:
             values["passwordlastchange"] = now()
         values["modified"] = now()
-        await self.update(t.mailbox, values, t.mailbox.c.username == before.mail)
+        await self._write_row(before.mail, values)
         await self._save_sides(before, after)
         if before.active != after.active:
             await activity.follow(self, t.mailbox.c.username == after.mail, active=after.active)
+
+    async def _write_row(self, mail: str, values: Mapping[str, Any]) -> None:
+        there = self.schema.values(t.mailbox, values)
+
+        def build() -> Update:
+            own = t.mailbox.c.username == bindparam("mail")
+            return update(t.mailbox).where(own).values({name: bindparam(name) for name in there})
+
+        await self.change(("users.save", tuple(there)), build, mail=mail, **there)
 
     async def _save_sides(self, before: User, after: User) -> None:
         mail, f = before.mail, t.forwardings.c
