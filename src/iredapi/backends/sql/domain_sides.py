@@ -24,6 +24,7 @@ from iredapi.backends.sql.store import side
 
 
 def name() -> ColumnElement[str]:
+    """Make the parameter that names the domain."""
     return bindparam("name", type_=String(255))
 
 
@@ -32,10 +33,10 @@ def own(column: ColumnElement[Any], *, account: bool) -> ColumnElement[bool]:
     return column == (literal("@", String(1)) + name() if account else name())
 
 
-def sides(of: Callable[..., ColumnElement[bool]], *, admins: bool) -> CompoundSelect[Any]:
-    """Select what belongs to domains in other tables, as one UNION."""
+def sides(of: Callable[..., ColumnElement[bool]], *more: Select[Any]) -> CompoundSelect[Any]:
+    """Select what belongs to domains in other tables, as one UNION, and more."""
     a, f, r = t.alias_domain.c, t.forwardings.c, t.sender_relayhost.c
-    sender, recipient, d = t.sender_bcc_domain.c, t.recipient_bcc_domain.c, t.domain_admins.c
+    sender, recipient = t.sender_bcc_domain.c, t.recipient_bcc_domain.c
     branches = [
         side("catchall", f.address, f.forwarding, of(f.address, account=False)),
         side("dead_catchall", f.address, f.forwarding, of(f.address, account=False),
@@ -49,11 +50,13 @@ def sides(of: Callable[..., ColumnElement[bool]], *, admins: bool) -> CompoundSe
              of(recipient.domain, account=False)),
         side("relay", r.account, r.relayhost, of(r.account, account=True)),
     ]  # fmt: skip
-    if admins:
-        branches.append(
-            side("admin", d.domain, d.username, of(d.domain, account=False), d.active == 1)
-        )
-    return branches[0].union_all(*branches[1:])
+    return branches[0].union_all(*branches[1:], *more)
+
+
+def admins(of: Callable[..., ColumnElement[bool]]) -> Select[Any]:
+    """Select the admins of domains whose rights are switched on."""
+    d = t.domain_admins.c
+    return side("admin", d.domain, d.username, of(d.domain, account=False), d.active == 1)
 
 
 def counts(schema: Schema, quota_table: Table | None = None) -> Select[Any]:

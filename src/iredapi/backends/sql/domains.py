@@ -40,7 +40,7 @@ class SqlDomains(Store):
 
     async def _whole(self, name: str) -> Domain | None:
         found = await self._row_and_sides(name, admins=False)
-        return None if found is None else _record(*found)
+        return None if found is None else record(*found)
 
     async def _held(self, name: str, *, share: bool) -> Domain | None:
         """Hold the row, then read what belongs to it: nobody changes that without the row."""
@@ -48,9 +48,9 @@ class SqlDomains(Store):
         if row is None:
             return None
         _, sides = await self.table(
-            "domains.sides", lambda: domain_sides.sides(domain_sides.own, admins=False), name=name
+            "domains.sides", lambda: domain_sides.sides(domain_sides.own), name=name
         )
-        return _record(row, Sides(sides))
+        return record(row, Sides(sides))
 
     async def held_row(self, name: str, *, share: bool) -> Mapping[str, Any] | None:
         """Return the row of a domain, and hold it."""
@@ -71,7 +71,8 @@ class SqlDomains(Store):
         own = self.schema.columns(t.domain)
 
         def build() -> Select[Any]:
-            sides = domain_sides.sides(domain_sides.own, admins=admins).subquery("sides")
+            more = [domain_sides.admins(domain_sides.own)] if admins else []
+            sides = domain_sides.sides(domain_sides.own, *more).subquery("sides")
             joined = t.domain.outerjoin(sides, true())
             return (
                 select(*own, *sides.c)
@@ -95,7 +96,7 @@ class SqlDomains(Store):
         if not rows:
             return []
         sides = await self._sides([row["domain"] for row in rows], admins=False)
-        return [_record(row, sides) for row in rows]
+        return [record(row, sides) for row in rows]
 
     async def _sides(self, names: Sequence[str], *, admins: bool) -> Sides:
         accounts = ["@" + name for name in names]
@@ -103,7 +104,8 @@ class SqlDomains(Store):
         def own(column: ColumnElement[Any], *, account: bool) -> ColumnElement[bool]:
             return column.in_(accounts if account else names)
 
-        return await self.read_sides(domain_sides.sides(own, admins=admins))
+        more = [domain_sides.admins(own)] if admins else []
+        return await self.read_sides(domain_sides.sides(own, *more))
 
     async def profile(self, name: str) -> Profile | None:
         found = await self._row_and_sides(name, admins=True)
@@ -381,7 +383,7 @@ def _filter(only: Collection[str] | None, *, disabled_only: bool) -> list[Column
     return found or [true()]
 
 
-def _record(row: Mapping[str, Any], sides: Sides) -> Domain:
+def record(row: Mapping[str, Any], sides: Sides) -> Domain:
     name = row["domain"].lower()
     return Domain(
         name=name,

@@ -172,6 +172,24 @@ class Store:
         plain = self.schema.statement(key, lambda: self._compiled(build()))
         return await self._connections.run("vmail", plain, values)
 
+    async def change_all(
+        self, key: object, build: Callable[[], Sequence[Statement]], **values: Any
+    ) -> None:
+        """Run writes that are built once and do not depend on each other.
+
+        Each names its values in its own way. On PostgreSQL they are one statement.
+        """
+        for plain in self.schema.statement(key, lambda: self._compiled_all(build())):
+            await self._connections.run("vmail", plain, values)
+
+    def _compiled_all(self, statements: Sequence[Any]) -> list[Plain]:
+        if self.dialect == "postgresql":
+            *others, last = statements
+            for number, other in enumerate(others):
+                last = last.add_cte(other.cte(f"change_{number}"))
+            statements = [last]
+        return [self._compiled(statement) for statement in statements]
+
     def _compiled(self, statement: Statement) -> Plain:
         return Plain.of(statement, self._connections.databases["vmail"].engine.dialect)
 

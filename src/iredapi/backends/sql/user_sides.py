@@ -17,6 +17,7 @@ from sqlalchemy import (
     true,
 )
 
+from iredapi.backends.sql import domain_sides
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import domain_of
 from iredapi.backends.sql.schema import Schema
@@ -30,6 +31,11 @@ def side_values(mails: Collection[str] | None = None) -> CompoundSelect[Any]:
     """
     first, *others = _of_record(mails)
     return first.union_all(*others)
+
+
+def with_home() -> CompoundSelect[Any]:
+    """Select what the records of the user ``:mail`` and of its domain ``:name`` hold."""
+    return domain_sides.sides(domain_sides.own, *_of_record(None))
 
 
 def _mail() -> ColumnElement[str]:

@@ -7,17 +7,32 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, Update, bindparam, func, or_, select, update
+from sqlalchemy import (
+    Integer,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal
 from iredapi.backends.sql import activity, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.dialect import insert_ignore
+from iredapi.backends.sql.domains import SqlDomains
+from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.store import Sides, Store, chunks, now, shown
-from iredapi.backends.sql.user_sides import profile, side_values
+from iredapi.backends.sql.user_sides import profile, side_values, with_home
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
+from iredapi.domain.domains import Domain
 from iredapi.domain.maildirs import Location
 from iredapi.domain.users import User
 
@@ -58,6 +73,20 @@ class SqlUsers(Store):
 
     async def claim(self, mail: str) -> User | None:
         return await self._read(mail, lock=True)
+
+    async def claim_at_home(
+        self, mail: str, *, hold_domain: bool
+    ) -> tuple[Domain | None, User | None]:
+        name = domain_of(mail)
+        domains = SqlDomains(self._connections, self.schema, self.quota_table)
+        home = await domains.held_row(name, share=not hold_domain)
+        if home is None:
+            return None, None
+        row = await self._row(mail, lock=True)
+        # A statement of its own: one that waited for a row sees what was there before it waited.
+        _, found = await self.table("users.home", with_home, name=name, mail=mail)
+        sides = Sides(found)
+        return domain_record(home, sides), None if row is None else self._record(row, sides)
 
     async def _row(self, mail: str, *, lock: bool = False) -> Mapping[str, Any] | None:
         rows = await self.plain(
@@ -219,9 +248,6 @@ class SqlUsers(Store):
     async def paths_near(self, path: str, *, but: str = "") -> list[str]:
         return await mailboxes.near(self, path, but=but)
 
-    async def paths_queued(self, mail: str) -> list[str]:
-        return await mailboxes.queued(self, mail)
-
     async def unqueue(self, path: str) -> None:
         await mailboxes.unqueue(self, path)
 
@@ -245,11 +271,24 @@ class SqlUsers(Store):
             f"enable{name}": _service_value(name, on=name in user.services)
             for name in services.MANAGED
         }
-        await self.insert(t.mailbox, values)
-        # Rights that another tool left behind must not come to life.
-        await self.delete(t.domain_admins, t.domain_admins.c.username == user.mail)
-        blank = User(user.mail, active=user.active)
-        await self._save_sides(blank, user)
+        there = self.schema.values(t.mailbox, values)
+        own = _own_route(user)
+        await self.change_all(
+            ("users.add", tuple(there)),
+            lambda: [
+                insert(t.mailbox).values({name: bindparam(f"m_{name}") for name in there}),
+                # Rights that another tool left behind must not come to life.
+                delete(t.domain_admins).where(t.domain_admins.c.username == bindparam("mail")),
+                insert_ignore(t.forwardings, self.dialect).values(
+                    {name: bindparam(f"f_{name}") for name in own}
+                ),
+            ],
+            mail=user.mail,
+            **{f"m_{name}": value for name, value in there.items()},
+            **{f"f_{name}": value for name, value in own.items()},
+        )
+        kept = frozenset({user.mail})
+        await self._save_sides(User(user.mail, active=user.active, forwardings=kept), user)
         if not (wanted := sorted(groups)):
             return
         a = t.alias.c
@@ -426,6 +465,20 @@ class SqlUsers(Store):
 
     async def remove(self, mail: str, removal: Removal) -> None:
         await removals.remove_user(self, mail, removal)
+
+
+def _own_route(user: User) -> dict[str, Any]:
+    """Return the row without which Postfix delivers nothing to a user."""
+    domain = domain_of(user.mail)
+    return {
+        "address": user.mail,
+        "forwarding": user.mail,
+        "domain": domain,
+        "dest_domain": domain,
+        "is_forwarding": 1,
+        "is_alias": 0,
+        "active": int(user.active),
+    }
 
 
 def _page(columns: Sequence[Any], *, disabled_only: bool) -> Select[Any]:
