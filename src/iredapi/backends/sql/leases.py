@@ -29,6 +29,11 @@ _BEGIN: Final = {
     "aiomysql": "BEGIN",  # its sessions are READ COMMITTED (``engine``)
     "aiosqlite": "BEGIN IMMEDIATE",
 }
+_GENERIC_PLANS: Final = (
+    "SELECT set_config(name, 'force_generic_plan', false) FROM pg_settings"
+    " WHERE name = 'plan_cache_mode'"
+)
+"""Our statements look for keys: planning them anew for each value costs more than running them."""
 
 
 async def _asyncpg(driver: Any, sql: str, arguments: list[Any]) -> Sequence[Any]:
@@ -229,6 +234,8 @@ class Leases:
                 await _discard(lease)
             connection = await self._engine.connect()
             raw = await connection.get_raw_connection()
+            if connection.dialect.name == "postgresql":
+                await connection.exec_driver_sql(_GENERIC_PLANS)
             return Lease(connection, raw.dbapi_connection, raw.driver_connection)
         except BaseException:
             self._all.give()
