@@ -165,8 +165,9 @@ class SqlStorage:
         self._databases = databases
         self._quota_table = quota_table
 
-    async def open(self, *, writing: bool, again: Later | None = None) -> Work:  # noqa: ARG002
-        return SqlWork(await self._databases.open(writing=writing), self._quota_table)
+    async def open(self, *, writing: bool, again: Later | None = None) -> Work:
+        connections = await self._databases.open(writing=writing, hopeful=again is None)
+        return SqlWork(connections, self._quota_table)
 
     def is_transient(self, error: Exception) -> bool:
         return isinstance(error, DBAPIError) and is_retryable(error)

@@ -157,11 +157,14 @@ class Users(Protocol):
         """Return a user and hold it."""
 
     async def claim_at_home(
-        self, mail: str, *, hold_domain: bool
+        self, mail: str, *, hold_domain: bool, only_row: bool
     ) -> tuple[Domain | None, User | None]:
         """Return a user's domain and the user, and hold the user.
 
-        The domain is shared, as by ``Domains.get``, or held. At most three round trips on SQL.
+        The domain is shared, as by ``Domains.get``, or held. ``only_row`` promises that nothing
+        will be asked or written but ``save``, of what is the user's own: a storage may then hold
+        nothing, and find out at the end that somebody was quicker (``ChangedMeanwhile``). At most
+        three round trips on SQL.
         """
 
     async def profile(self, mail: str) -> Profile | None:

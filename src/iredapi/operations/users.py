@@ -20,6 +20,11 @@ from iredapi.operations.admins import visible
 from iredapi.unit import Unit
 
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
+_OWN = frozenset(
+    {"name", "gn", "sn", "mobile", "telephone_number", "language", "employeeid"}
+    | {"password", "password_hash", "mailbox_format", "mailbox_folder"}
+)
+"""What nothing else depends on, and what depends on nothing but the user and the domain."""
 _TARGETS = ("forwarding", "add_forwarding")
 _NEW_ALIASES = ("aliases", "add_alias")
 
@@ -144,7 +149,9 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     """Change what was sent; ``password`` is the new hash, or empty."""
     unit.concerns = mail
     lock = bool(_NEEDS_DOMAIN & changes.keys())
-    domain, before = await unit.users.claim_at_home(mail, hold_domain=lock)
+    domain, before = await unit.users.claim_at_home(
+        mail, hold_domain=lock, only_row=changes.keys() <= _OWN
+    )
     if domain is None:
         raise NotFound("NO_SUCH_DOMAIN")
     if before is None:

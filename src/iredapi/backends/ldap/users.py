@@ -117,7 +117,11 @@ class LdapUsers:
         return await self.get(mail)
 
     async def claim_at_home(
-        self, mail: str, *, hold_domain: bool
+        self,
+        mail: str,
+        *,
+        hold_domain: bool,
+        only_row: bool,  # noqa: ARG002
     ) -> tuple[Domain | None, User | None]:
         domains, name = LdapDomains(self._session), domain_of(mail)
         found = domains.claim(name) if hold_domain else domains.get(name, share=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, String, bindparam, select
+from sqlalchemy import ColumnElement, Select, String, bindparam, select
 
 from iredapi.backends.protocols import Vacancy
 from iredapi.backends.sql import domain_sides, mailboxes
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.domains import SqlDomains, record
+from iredapi.backends.sql.domain_sides import split
+from iredapi.backends.sql.domains import record
+from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.schema import Schema
 from iredapi.backends.sql.store import Sides, Store, chunks, side
 from iredapi.domain.addresses import domain_of
@@ -21,14 +23,14 @@ class SqlAddresses(Store):
 
     async def claim(self, address: str) -> Vacancy | None:
         name = domain_of(address)
-        domains = SqlDomains(self._connections, self.schema, self.quota_table)
-        row = await domains.held_row(name, share=False)
-        if row is None:
-            return None
-        # A statement of its own: one that waited for the row sees what was there before it waited.
-        _, found = await self.table(
+        await self.hold_rows(Row(t.domain.c.domain, name))
+        # A statement of its own: who waited for the row sees what was done before it was free.
+        columns, rows = await self.table(
             "addresses.claim", lambda: _vacancy(self.schema), name=name, mail=address
         )
+        row, found = split(columns, rows, name)
+        if row is None:
+            return None
         domain = record(row, Sides(found))
         kinds = [kind for kind, *_ in found]
         twins = domain.twins(address)
@@ -56,12 +58,12 @@ def _names(schema: Schema) -> list[ColumnElement[Any]]:
     return columns
 
 
-def _vacancy(schema: Schema) -> CompoundSelect[Any]:
-    """Select what belongs to a domain (``:name``), and what is in the way of ``:mail``."""
+def _vacancy(schema: Schema) -> Select[Any]:
+    """Select a domain (``:name``), what belongs to it, and what is in the way of ``:mail``."""
     mail = bindparam("mail", type_=String(255))
     queue = t.deleted_mailboxes.c
-    return domain_sides.sides(
-        domain_sides.own,
+    return domain_sides.whole(
+        schema,
         *(
             side("taken", column, column, column == mail).distinct()
             for column in (*_names(schema), t.admin.c.username)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -16,6 +16,7 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
+    true,
 )
 
 from iredapi.backends.sql import tables as t
@@ -51,6 +52,32 @@ def sides(of: Callable[..., ColumnElement[bool]], *more: Select[Any]) -> Compoun
         side("relay", r.account, r.relayhost, of(r.account, account=True)),
     ]  # fmt: skip
     return branches[0].union_all(*branches[1:], *more)
+
+
+def whole(schema: Schema, *more: Select[Any]) -> Select[Any]:
+    """Select the domain ``:name`` at once: its row, with a row for each value that belongs to it.
+
+    ``split`` takes the rows apart.
+    """
+    many = sides(own, *more).subquery("many")
+    return (
+        select(*schema.columns(t.domain), many.c.kind, many.c.owner, many.c.text, many.c.number)
+        .select_from(t.domain.outerjoin(many, true()))
+        .where(t.domain.c.domain == name())
+    )
+
+
+def split(
+    columns: Sequence[str], rows: Sequence[Any], domain: str
+) -> tuple[Mapping[str, Any] | None, list[Any]]:
+    """Return the row of a domain, and what belongs to it, as ``Sides`` takes it."""
+    at, width = columns.index("domain"), len(columns) - 4
+    # MariaDB compares without regard to case, accents and trailing blanks.
+    mine = [row for row in rows if row[at].lower() == domain]
+    if not mine:
+        return None, []
+    row = dict(zip(columns, mine[0][:width], strict=False))
+    return row, [row[width:] for row in mine if row[width] is not None]
 
 
 def admins(of: Callable[..., ColumnElement[bool]]) -> Select[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, case, false, func, select, true
+from sqlalchemy import case, false, func, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal, Usage
@@ -13,6 +13,7 @@ from iredapi.backends.sql import domain_sides
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import domain_of
+from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.store import Sides, Store, chunks, demotable, now, shown
 from iredapi.domain import settings_text
 from iredapi.domain.addresses import domain_of as domain_part
@@ -43,51 +44,19 @@ class SqlDomains(Store):
         return None if found is None else record(*found)
 
     async def _held(self, name: str, *, share: bool) -> Domain | None:
-        """Hold the row, then read what belongs to it: nobody changes that without the row."""
-        row = await self.held_row(name, share=share)
-        if row is None:
-            return None
-        _, sides = await self.table(
-            "domains.sides", lambda: domain_sides.sides(domain_sides.own), name=name
-        )
-        return record(row, Sides(sides))
-
-    async def held_row(self, name: str, *, share: bool) -> Mapping[str, Any] | None:
-        """Return the row of a domain, and hold it."""
-        rows = await self.plain(
-            ("domains.row", share),
-            lambda: (
-                select(*self.schema.columns(t.domain))
-                .where(t.domain.c.domain == domain_sides.name())
-                .with_for_update(read=share)
-            ),
-            name=name,
-        )
-        return rows[0] if rows and rows[0]["domain"].lower() == name else None
+        await self.hold_rows(Row(t.domain.c.domain, name, share))
+        # A statement of its own: who waited for the row sees what was done before it was free.
+        return await self._whole(name)
 
     async def _row_and_sides(
         self, name: str, *, admins: bool
     ) -> tuple[Mapping[str, Any], Sides] | None:
-        own = self.schema.columns(t.domain)
-
-        def build() -> Select[Any]:
-            more = [domain_sides.admins(domain_sides.own)] if admins else []
-            sides = domain_sides.sides(domain_sides.own, *more).subquery("sides")
-            joined = t.domain.outerjoin(sides, true())
-            return (
-                select(*own, *sides.c)
-                .select_from(joined)
-                .where(t.domain.c.domain == domain_sides.name())
-            )
-
-        columns, found = await self.table(("domains.whole", admins), build, name=name)
-        # MariaDB compares without regard to case, accents and trailing blanks.
-        at = columns.index("domain")
-        rows = [row for row in found if row[at].lower() == name]
-        if not rows:
-            return None
-        sides = [row[len(own) :] for row in rows if row[len(own)] is not None]
-        return dict(zip(columns, rows[0][: len(own)], strict=False)), Sides(sides)
+        more = [domain_sides.admins(domain_sides.own)] if admins else []
+        columns, rows = await self.table(
+            ("domains.whole", admins), lambda: domain_sides.whole(self.schema, *more), name=name
+        )
+        row, sides = domain_sides.split(columns, rows, name)
+        return None if row is None else (row, Sides(sides))
 
     async def records(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool

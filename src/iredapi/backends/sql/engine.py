@@ -20,8 +20,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from iredapi.backends.sql.dialect import is_unavailable
-from iredapi.backends.sql.leases import Lease, Leases
+from iredapi.backends.protocols import ChangedMeanwhile
+from iredapi.backends.sql.dialect import is_retryable, is_unavailable
+from iredapi.backends.sql.leases import Lease, Leases, Row
 from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.schema import Schema
 from iredapi.errors import NotSupported, Overloaded, ServerDown
@@ -131,18 +132,11 @@ class Database:
         return self._schema
 
     async def lease(self, *, writing: bool = False) -> Lease:
-        """Return a connection; one for writing is in a transaction. Raises ServerDown."""
+        """Return a connection, in autocommit. Raises ServerDown."""
         try:
-            lease = await self._leases.take(writing=writing)
+            return await self._leases.take(writing=writing)
         except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
             raise self._away(error) from error
-        if writing:
-            try:
-                await lease.begin()
-            except BaseException:
-                await self.give(lease, writing=True)
-                raise
-        return lease
 
     async def give(self, lease: Lease, *, writing: bool = False) -> None:
         """Take a connection back; what was not committed is rolled back."""
@@ -156,9 +150,11 @@ class Database:
 
     @asynccontextmanager
     async def using(self, *, writing: bool = False) -> AsyncIterator[Lease]:
-        """Lease a connection for some statements; whoever writes commits."""
+        """Lease a connection for some statements; one for writing is in a transaction."""
         lease = await self.lease(writing=writing)
         try:
+            if writing:
+                await lease.begin()
             yield lease
         finally:
             await self.give(lease, writing=writing)
@@ -207,13 +203,16 @@ class Databases:
         except KeyError:
             raise NotSupported(detail=f"The database {name} is not configured.") from None
 
-    async def open(self, *, writing: bool) -> Connections:
-        """Return the connections of one request: none is opened before it is used."""
+    async def open(self, *, writing: bool, hopeful: bool = False) -> Connections:
+        """Return the connections of one request: none is opened before it is used.
+
+        ``hopeful`` allows to write without locks what nobody changed since it was read.
+        """
         queue = None
         if writing and any(database.sqlite for database in self.by_name.values()):
             queue = self._sqlite_writer
             await queue.acquire()
-        return Connections(self, writing=writing, queue=queue)
+        return Connections(self, writing=writing, hopeful=hopeful, queue=queue)
 
     async def close(self) -> None:
         """Close all databases."""
@@ -224,17 +223,26 @@ class Databases:
 class Connections:
     """One request's connections, at most one to each database."""
 
-    __slots__ = ("_leases", "_queue", "databases", "writing")
+    __slots__ = ("_deferred", "_leases", "_queue", "databases", "hopeful", "writing")
 
-    def __init__(self, databases: Databases, *, writing: bool, queue: asyncio.Lock | None) -> None:
+    def __init__(
+        self,
+        databases: Databases,
+        *,
+        writing: bool,
+        queue: asyncio.Lock | None,
+        hopeful: bool = False,
+    ) -> None:
         self.databases = databases
         self.writing = writing
+        self.hopeful = writing and hopeful
         self._queue = queue
         self._leases: dict[str, Lease] = {}
+        self._deferred: dict[str, tuple[Plain, Mapping[str, Any]]] = {}
 
     async def get(self, name: str) -> AsyncConnection:
-        """Return the connection to a database, opened now if it was not."""
-        return (await self._lease(name)).connection
+        """Return the connection to a database, opened now if it was not; a writing one began."""
+        return (await self._begun(name)).connection
 
     async def _lease(self, name: str) -> Lease:
         lease = self._leases.get(name)
@@ -243,16 +251,58 @@ class Connections:
             self._leases[name] = lease
         return lease
 
+    async def _begun(self, name: str) -> Lease:
+        lease = await self._lease(name)
+        if self.writing and not lease.transacting:
+            await lease.begin()
+        return lease
+
     async def run(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
         """Run a statement past SQLAlchemy; its rows. Raises what SQLAlchemy would."""
+        return await (await self._begun(name)).fetch(plain, values)
+
+    async def hold(self, name: str, *rows: Row) -> None:
+        """Hold rows, in this order, until the end."""
+        lease = await self._lease(name)
+        if lease.transacting or not await lease.begin_with(rows):
+            lease = await self._begun(name)
+            for row in rows:
+                await lease.fetch(row.plain(lease.connection.dialect), {"value": row.value})
+
+    async def glance(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+        """Run a read in a unit that writes, without beginning a transaction for it."""
         return await (await self._lease(name)).fetch(plain, values)
 
+    def defer(self, name: str, plain: Plain, values: Mapping[str, Any]) -> None:
+        """Put off the only write of the unit: its commit.
+
+        It returns a row, or else what it depends on has changed.
+        """
+        self._deferred[name] = (plain, values)
+
     async def commit(self) -> None:
-        """Commit satellites first, accounts last: a broken request can be sent again."""
+        """Commit satellites first, accounts last: a broken request can be sent again.
+
+        Raises ChangedMeanwhile; then nothing of this database was written.
+        """
         for name in reversed(ORDER):
             lease = self._leases.get(name)
-            if lease is not None and lease.transacting:
+            if lease is None:
+                continue
+            if name in self._deferred:
+                await self._write_deferred(lease, *self._deferred.pop(name))
+            if lease.transacting:
                 await lease.commit()
+
+    async def _write_deferred(self, lease: Lease, plain: Plain, values: Mapping[str, Any]) -> None:
+        try:
+            done = await lease.fetch(plain, values)
+        except DBAPIError as error:
+            if is_retryable(error) and not error.connection_invalidated:
+                raise ChangedMeanwhile from error
+            raise
+        if not done:
+            raise ChangedMeanwhile
 
     async def close(self) -> None:
         """Roll back what was not committed and give the connections back."""

@@ -9,12 +9,16 @@ connection through it, inside or outside of a transaction.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
+from sqlalchemy import Column, Dialect, bindparam, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -29,6 +33,7 @@ _BEGIN: Final = {
     "aiomysql": "BEGIN",  # its sessions are READ COMMITTED (``engine``)
     "aiosqlite": "BEGIN IMMEDIATE",
 }
+_HARMLESS: Final = re.compile(r"[a-z0-9@._+-]+")
 _GENERIC_PLANS: Final = (
     "SELECT set_config(name, 'force_generic_plan', false) FROM pg_settings"
     " WHERE name = 'plan_cache_mode'"
@@ -64,6 +69,33 @@ async def _say_mysql(driver: Any, word: str) -> None:
 
 _SAY: Final = {"asyncpg": _say, "aiomysql": _say_mysql, "aiosqlite": _say}
 _FETCH: Final = {"asyncpg": _asyncpg, "aiomysql": _aiomysql, "aiosqlite": _aiosqlite}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row, chosen by a name, that is to be held."""
+
+    column: Column[Any]
+    value: str
+    share: bool = False
+    """Together with others who share it."""
+
+    def plain(self, dialect: Dialect) -> Plain:
+        """Return the statement that holds it; the name is its parameter ``value``."""
+        return _holding(self.column, self.share, dialect)
+
+    @property
+    def text(self) -> str:
+        """The statement as text. The name must be free of quotes and the like."""
+        how = "SHARE" if self.share else "UPDATE"
+        column = self.column.name
+        return f"SELECT FROM {self.column.table.name} WHERE {column} = '{self.value}' FOR {how}"
+
+
+@lru_cache
+def _holding(column: Column[Any], share: bool, dialect: Dialect) -> Plain:
+    chosen = select(column).where(column == bindparam("value"))
+    return Plain.of(chosen.with_for_update(read=share), dialect)
 
 
 class Lease:
@@ -109,6 +141,17 @@ class Lease:
         """Begin a transaction: READ COMMITTED, on SQLite as its only writer."""
         await self._tell(_BEGIN[self._name])
         self.transacting = True
+
+    async def begin_with(self, rows: Sequence[Row]) -> bool:
+        """Begin a transaction that holds rows in one round trip; False where that cannot be.
+
+        PostgreSQL takes several statements at once, but then no parameters.
+        """
+        if self._name != "asyncpg" or not all(_HARMLESS.fullmatch(row.value) for row in rows):
+            return False
+        await self._tell("; ".join([_BEGIN[self._name], *(row.text for row in rows)]))
+        self.transacting = True
+        return True
 
     async def commit(self) -> None:
         """Commit the transaction."""

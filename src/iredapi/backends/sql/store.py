@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.dialect import MYSQL, insert_ignore
 from iredapi.backends.sql.engine import Connections
+from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.plain import Plain, Statement
 from iredapi.backends.sql.schema import Schema
 
@@ -166,6 +167,27 @@ class Store:
         """Run a read as ``plain`` does; returns the names of the columns, and rows in order."""
         plain = self.schema.statement(key, lambda: self._compiled(build()))
         return plain.columns, await self._connections.run("vmail", plain, values)
+
+    async def hold_rows(self, *rows: Row) -> None:
+        """Hold rows until the end of the unit; what depends on them is read afterwards."""
+        await self._connections.hold("vmail", *rows)
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether a single write may go without locks where the database knows versions."""
+        return self._connections.hopeful and self.dialect == "postgresql"
+
+    async def glance(
+        self, key: object, build: Callable[[], Statement], **values: Any
+    ) -> Sequence[Any]:
+        """Run a read as ``table`` does, but begin no transaction for it; its rows."""
+        plain = self.schema.statement(key, lambda: self._compiled(build()))
+        return await self._connections.glance("vmail", plain, values)
+
+    def defer(self, key: object, build: Callable[[], Statement], **values: Any) -> None:
+        """Put off the unit's only write until it commits; it returns a row, or it was in vain."""
+        plain = self.schema.statement(key, lambda: self._compiled(build()))
+        self._connections.defer("vmail", plain, values)
 
     async def change(self, key: object, build: Callable[[], Statement], **values: Any) -> list[Any]:
         """Run a write that is built once, past SQLAlchemy; the rows that it returns."""

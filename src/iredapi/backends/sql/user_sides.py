@@ -17,7 +17,6 @@ from sqlalchemy import (
     true,
 )
 
-from iredapi.backends.sql import domain_sides
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import domain_of
 from iredapi.backends.sql.schema import Schema
@@ -29,20 +28,17 @@ def side_values(mails: Collection[str] | None = None) -> CompoundSelect[Any]:
 
     None stands for one user, the parameter ``:mail``.
     """
-    first, *others = _of_record(mails)
+    first, *others = of_record(mails)
     return first.union_all(*others)
-
-
-def with_home() -> CompoundSelect[Any]:
-    """Select what the records of the user ``:mail`` and of its domain ``:name`` hold."""
-    return domain_sides.sides(domain_sides.own, *_of_record(None))
 
 
 def _mail() -> ColumnElement[str]:
     return bindparam("mail", type_=String(255))
 
 
-def _of_record(mails: Collection[str] | None) -> list[Select[Any]]:
+def of_record(mails: Collection[str] | None) -> list[Select[Any]]:
+    """Select the same, not yet united."""
+
     def own(column: ColumnElement[Any]) -> ColumnElement[bool]:
         return column == _mail() if mails is None else column.in_(sorted(mails))
 

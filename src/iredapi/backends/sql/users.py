@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -21,15 +22,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
-from iredapi.backends.protocols import Profile, Removal
-from iredapi.backends.sql import activity, mailboxes
+from iredapi.backends.protocols import ChangedMeanwhile, Profile, Removal
+from iredapi.backends.sql import activity, homes, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import insert_ignore
-from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.domains import record as domain_record
+from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.store import Sides, Store, chunks, now, shown
-from iredapi.backends.sql.user_sides import profile, side_values, with_home
+from iredapi.backends.sql.user_sides import profile, side_values
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain
@@ -68,6 +69,9 @@ def _service_value(column: str, *, on: bool) -> int | str:
 class SqlUsers(Store):
     """See ``protocols.Users``."""
 
+    _versions: tuple[str, str] | None = None
+    """Of the domain's row and the user's, which are not held."""
+
     async def get(self, mail: str) -> User | None:
         return await self._read(mail, lock=False)
 
@@ -75,18 +79,32 @@ class SqlUsers(Store):
         return await self._read(mail, lock=True)
 
     async def claim_at_home(
-        self, mail: str, *, hold_domain: bool
+        self, mail: str, *, hold_domain: bool, only_row: bool
     ) -> tuple[Domain | None, User | None]:
         name = domain_of(mail)
-        domains = SqlDomains(self._connections, self.schema, self.quota_table)
-        home = await domains.held_row(name, share=not hold_domain)
-        if home is None:
+        hopeful = only_row and not hold_domain and self.hopeful
+        if not hopeful:
+            home = Row(t.domain.c.domain, name, share=not hold_domain)
+            await self.hold_rows(home, Row(t.mailbox.c.username, mail))
+        # A statement of its own: who waited for a row sees what was done before it was free.
+        found = homes.split(
+            self.schema,
+            await self.glance(
+                ("users.home", hopeful),
+                lambda: homes.whole(self.schema, versions=hopeful),
+                name=name,
+                mail=mail,
+            ),
+            name,
+            mail,
+        )
+        if found is None:
             return None, None
-        row = await self._row(mail, lock=True)
-        # A statement of its own: one that waited for a row sees what was there before it waited.
-        _, found = await self.table("users.home", with_home, name=name, mail=mail)
-        sides = Sides(found)
-        return domain_record(home, sides), None if row is None else self._record(row, sides)
+        if hopeful:
+            self._versions = found.versions
+        sides = Sides(found.sides)
+        user = None if found.user is None else self._record(found.user, sides)
+        return domain_record(found.domain, sides), user
 
     async def _row(self, mail: str, *, lock: bool = False) -> Mapping[str, Any] | None:
         rows = await self.plain(
@@ -336,6 +354,9 @@ class SqlUsers(Store):
         if "password" in values:
             values["passwordlastchange"] = now()
         values["modified"] = now()
+        if self._versions is not None:
+            self._write_unless_changed(before, after, values)
+            return
         await self._write_row(before.mail, values)
         await self._save_sides(before, after)
         if before.active != after.active:
@@ -349,6 +370,26 @@ class SqlUsers(Store):
             return update(t.mailbox).where(own).values({name: bindparam(name) for name in there})
 
         await self.change(("users.save", tuple(there)), build, mail=mail, **there)
+
+    def _write_unless_changed(self, before: User, after: User, values: Mapping[str, Any]) -> None:
+        kept = replace(
+            before,
+            **{name: getattr(after, name) for name in (*_COLUMNS, "location", "services")},
+        )
+        if kept != after:
+            # More than the row: with locks, then.
+            raise ChangedMeanwhile
+        there = self.schema.values(t.mailbox, values)
+        home, user = self._versions or ("", "")
+        self.defer(
+            ("users.save hopefully", tuple(there)),
+            lambda: homes.update_unchanged(list(there)),
+            mail=before.mail,
+            name=domain_of(before.mail),
+            home_version=home,
+            user_version=user,
+            **{f"m_{name}": value for name, value in there.items()},
+        )
 
     async def _save_sides(self, before: User, after: User) -> None:
         mail, f = before.mail, t.forwardings.c
