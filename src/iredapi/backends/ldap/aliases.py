@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from iredapi.backends.ldap import references
+from iredapi.backends.ldap.admins import LdapAdmins
 from iredapi.backends.ldap.changes import Modify, Rename
 from iredapi.backends.ldap.client import Entry, Scope
-from iredapi.backends.ldap.domains import count
+from iredapi.backends.ldap.domains import LdapDomains, count
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, chunks, flag, full_page, words
 from iredapi.backends.ldap.tree import ACCOUNTS, ALIASES, both, either, equal
 from iredapi.backends.ldap.twins import twins
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols import Profile, Vacancy
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.aliases import Alias
 
@@ -159,6 +160,17 @@ class LdapAddresses:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    async def claim(self, address: str) -> Vacancy | None:
+        domain = await LdapDomains(self._session).claim(domain_of(address))
+        if domain is None:
+            return None
+        taken = await self.taken([address, *domain.twins(address)])
+        return Vacancy(
+            domain,
+            bool(taken) or bool(await LdapAdmins(self._session).exists([address])),
+            frozenset(await self._session.panel.queued(address)),
+        )
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         wanted, found = frozenset(addresses), set[str]()

@@ -10,7 +10,7 @@ from typing import Any
 from iredapi.backends.ldap import references
 from iredapi.backends.ldap.changes import Modify, Rename
 from iredapi.backends.ldap.client import Change, Entry, Scope
-from iredapi.backends.ldap.domains import MEGABYTE, count, home_of
+from iredapi.backends.ldap.domains import MEGABYTE, LdapDomains, count, home_of
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.panel import Used
 from iredapi.backends.ldap.profiles import shown
@@ -20,6 +20,7 @@ from iredapi.backends.ldap.twins import twins, with_twins
 from iredapi.backends.protocols import Profile, Removal
 from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.domains import Domain
 from iredapi.domain.maildirs import Location, overlap
 from iredapi.domain.passwords import SEVERAL
 from iredapi.domain.users import User
@@ -114,6 +115,18 @@ class LdapUsers:
     async def claim(self, mail: str) -> User | None:
         await self._session.lock(domain_of(mail))
         return await self.get(mail)
+
+    async def claim_at_home(
+        self,
+        mail: str,
+        *,
+        hold_domain: bool,
+        only_row: bool,  # noqa: ARG002
+    ) -> tuple[Domain | None, User | None]:
+        domains, name = LdapDomains(self._session), domain_of(mail)
+        found = domains.claim(name) if hold_domain else domains.get(name, share=True)
+        domain = await found
+        return domain, None if domain is None else await self.claim(mail)
 
     async def _aliases(self, domain: str) -> frozenset[str]:
         entry = await self._session.entry(self._tree.domain(domain))
@@ -222,9 +235,6 @@ class LdapUsers:
                 if entry.value("mail").lower() != but and home != "/" and overlap(home, path):
                     found.append(home)
         return found
-
-    async def paths_queued(self, mail: str) -> list[str]:
-        return await self._session.panel.queued(mail)
 
     async def unqueue(self, path: str) -> None:
         await self._session.panel.unqueue(path)
