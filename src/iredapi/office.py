@@ -49,6 +49,8 @@ Result = TypeVar("Result")
 Operation = Callable[Concatenate[Unit, Params], Awaitable[Result]]
 
 TRIES = 8
+_LISTS_SECONDS = 30.0
+"""How long is believed what is only read to be helpful to mailing lists."""
 _EVERYBODY = NetworkList()
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +70,24 @@ class FirstAdmin:
     password: str | None
 
 
+class Deadline:
+    """``async with``: seconds that the servers behind have to answer."""
+
+    __slots__ = ("_limit",)
+
+    def __init__(self, seconds: float) -> None:
+        self._limit = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        try:
+            await self._limit.__aexit__(*error)
+        except TimeoutError as late:
+            raise ServerDown(detail="A server behind the API did not answer in time.") from late
+
+
 class Office:
     """One process's resources. Open it with ``async with Office.open(settings) as office``."""
 
@@ -78,11 +98,17 @@ class Office:
         self.databases = databases
         self.state = state
         self.storage = storage
-        self._rules = rules(settings)
+        self._rules = self._current = rules(settings)
+        self._rules_of: PanelSettings | None = None
+        """Whence the current rules are."""
         self.hasher = PasswordHasher(
             settings.password_scheme, max_workers=settings.password_workers
         )
         self.list_server = make_list_server(settings)
+        self.list_people = Remembered[frozenset[str]](_LISTS_SECONDS)
+        """Who is in an office of a list, as far as mlmmj is concerned."""
+        self.list_server_hangs = Remembered[bool](_LISTS_SECONDS)
+        """One entry without a name: it did not answer in time."""
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
         self._auditor = Auditor(databases)
@@ -156,7 +182,7 @@ class Office:
         again: Later | None = None
         for attempt in range(TRIES):
             work = await self.storage.open(writing=True, again=again)
-            committing = False
+            committing = done = False
             pause = _backoff(attempt)
             try:
                 async with self.deadline():
@@ -165,6 +191,7 @@ class Office:
                 committing = True
                 # The log is written even when the client goes away between the two.
                 await _finish(self._commit(work, unit))
+                done = True
             except Later as later:
                 again = later
                 pause = later.seconds or pause
@@ -176,28 +203,16 @@ class Office:
             else:
                 break
             finally:
-                await _finish(work.close())
+                if not done:
+                    await _finish(work.close())
             await asyncio.sleep(pause)
         else:
             raise Conflict("CHANGED_MEANWHILE")
-        return Done(
-            tuple(
-                {"param": item.param, "value": item.value, "reason": item.reason}
-                for item in unit.skipped
-            )
-        )
+        return Done(tuple(item.told() for item in unit.skipped))
 
-    @asynccontextmanager
-    async def deadline(self) -> AsyncIterator[None]:
+    def deadline(self) -> Deadline:
         """Give up on servers that do not answer. Raises ServerDown."""
-        limit = asyncio.timeout(self.settings.request_timeout)
-        try:
-            async with limit:
-                yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise ServerDown(detail="A server behind the API did not answer in time.") from error
+        return Deadline(self.settings.request_timeout)
 
     async def _commit(self, work: Work, unit: Unit) -> None:
         try:
@@ -273,13 +288,19 @@ class Office:
         return found
 
     async def _current_rules(self) -> Rules:
-        policy = await self._policy()
-        domains = replace(
-            self._rules.domains,
-            min_password_length=policy.min_length,
-            max_password_length=policy.max_length,
-        )
-        return replace(self._rules, domains=domains)
+        settings = await self.panel()
+        if settings is not self._rules_of:
+            policy = password_policy(self.settings, settings)
+            self._current = replace(
+                self._rules,
+                domains=replace(
+                    self._rules.domains,
+                    min_password_length=policy.min_length,
+                    max_password_length=policy.max_length,
+                ),
+            )
+            self._rules_of = settings
+        return self._current
 
     def forget_cached(self) -> None:
         """Read everything anew at the next request."""

@@ -61,7 +61,6 @@ async def test_a_post_reaches_a_subscriber(lists: Lists) -> None:
     assert not [rcpt for rcpt, _ in lists.sink.mails if "bob@else.test" in rcpt]
 
 
-@pytest.mark.stores("sqlite")
 @pytest.mark.parametrize("when", ["created", "updated"])
 async def test_a_subscriber_is_asked_to_confirm(lists: Lists, when: str) -> None:
     """The default: a mail goes out, and its answer subscribes."""
@@ -122,6 +121,29 @@ async def test_sixty_at_once(lists: Lists) -> None:
         *(lists.update(add_subscribers=mail, require_confirm="no") for mail in mails)
     )
     assert lists.subscribers() == mails
+
+
+@pytest.mark.stores("sqlite")
+@pytest.mark.list_servers("spool")
+async def test_mlmmj_itself_is_a_writer_too(lists: Lists) -> None:
+    """People subscribe by mail meanwhile, in the same file: its locks are taken, nobody is lost."""
+    await lists.create()
+    program = find_program("mlmmj-sub")
+    assert program is not None
+    ours = [f"m{number:02}@else.test" for number in range(40)]
+    theirs = [f"m{number:02}@mail.test" for number in range(40)]
+
+    async def by_mail(mail: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            program, "-L", str(lists.directory()), "-a", mail, "-f", "-q", "-s"
+        )
+        assert await process.wait() == 0
+
+    await asyncio.gather(
+        *(lists.update(add_subscribers=mail, require_confirm="no") for mail in ours),
+        *(by_mail(mail) for mail in theirs),
+    )
+    assert lists.subscribers() == sorted(ours + theirs)
 
 
 async def test_many_subscribers(lists: Lists) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -173,31 +172,24 @@ class Examination:
     async def _page(
         databases: Databases, probe: Probe, after: Any
     ) -> tuple[list[tuple[Row, str]], Any]:
-        connection = await databases[probe.database].connect(writing=False)
         try:
-            return await probe.page(connection, after)
+            async with databases[probe.database].using() as lease:
+                return await probe.page(lease.connection, after)
         except DBAPIError as error:
             raise translated(error) from error
-        finally:
-            with suppress(DBAPIError, OSError):
-                await connection.close()
 
     @staticmethod
     async def _repair(databases: Databases, probe: Probe, rows: Sequence[Row]) -> list[Row]:
         """Repair a page in one transaction; again after a deadlock."""
         for attempt in range(_TRIES):
-            connection = await databases[probe.database].connect(writing=True)
             try:
-                repaired = await probe.repair(connection, rows)
-                await connection.commit()
+                async with databases[probe.database].using(writing=True) as lease:
+                    repaired = await probe.repair(lease.connection, rows)
+                    await lease.commit()
+                    return repaired
             except DBAPIError as error:
                 if not is_retryable(error) or attempt == _TRIES - 1:
                     raise translated(error) from error
-            else:
-                return repaired
-            finally:
-                with suppress(DBAPIError, OSError):
-                    await connection.close()
         raise AssertionError("unreachable")
 
 
