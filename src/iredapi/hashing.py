@@ -1,4 +1,7 @@
-"""Hashing off the event loop: a few threads, and a bounded queue in front of them."""
+"""Hashing off the event loop: a few threads, and a bounded queue in front of them.
+
+Only what takes microseconds is done at once.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from iredapi.errors import Overloaded
 Result = TypeVar("Result")
 
 
+_QUICK = ("{SSHA512}", "{SSHA}", "{SHA512}")
+"""Schemes that take microseconds: handing them to a thread would take longer."""
 NICENESS = 10
 """Hashing stands back behind everything else: a crowd at the login slows nobody down."""
 
@@ -47,6 +52,7 @@ class PasswordHasher:
     ) -> None:
         workers = max_workers or min(4, os.cpu_count() or 1)
         self._scheme = scheme
+        self._is_quick = scheme in {Scheme.SSHA512, Scheme.SSHA, Scheme.SHA512}
         self._bcrypt_cost = bcrypt_cost
         self._places = workers + max_waiting
         self._taken = 0
@@ -58,19 +64,22 @@ class PasswordHasher:
 
     async def hash(self, plain: str) -> str:
         """A new hash of the configured scheme; ``ValueError`` as ``passwords.hash_password``."""
-        return await self._run(
-            partial(passwords.hash_password, plain, self._scheme, bcrypt_cost=self._bcrypt_cost)
-        )
+        work = partial(passwords.hash_password, plain, self._scheme, bcrypt_cost=self._bcrypt_cost)
+        return await self._run(work, quick=self._is_quick)
 
     async def verify(self, plain: str, stored: str) -> bool:
         """Whether the password belongs to the stored hash."""
-        return await self._run(partial(passwords.verify_password, plain, stored))
+        quick = all(item.startswith(_QUICK) for item in stored.split(passwords.SEVERAL))
+        return await self._run(partial(passwords.verify_password, plain, stored), quick=quick)
+
+    def outdated(self, stored: str) -> bool:
+        """Whether a new hash of the configured scheme would be another one, and no weaker."""
+        return passwords.outdated(stored, self._scheme, bcrypt_cost=self._bcrypt_cost)
 
     async def equalise(self, plain: str) -> bool:
         """Take the time of a wrong password, for an account that does not exist. False."""
-        return await self._run(
-            partial(passwords.equalise, plain, self._scheme, bcrypt_cost=self._bcrypt_cost)
-        )
+        work = partial(passwords.equalise, plain, self._scheme, bcrypt_cost=self._bcrypt_cost)
+        return await self._run(work, quick=self._is_quick)
 
     def close(self) -> None:
         """Refuse new calls, cancel the waiting ones; does not wait for the running ones."""
@@ -78,7 +87,9 @@ class PasswordHasher:
             self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, work: Callable[[], Result]) -> Result:
+    async def _run(self, work: Callable[[], Result], *, quick: bool) -> Result:
+        if quick and not self._closed:
+            return work()
         return await asyncio.wrap_future(self._submit(work))
 
     def _submit(self, work: Callable[[], Result]) -> Future[Result]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,7 @@ from sqlalchemy import event
 
 @dataclass(slots=True)
 class Meter:
-    """Counts the statements of one request."""
+    """Counts the statements and LDAP operations of one request."""
 
     round_trips: int = 0
     seconds: float = 0.0
@@ -27,6 +29,29 @@ METER: ContextVar[Meter | None] = ContextVar("iredapi_meter", default=None)
 """The meter of the request that runs; tasks that it starts share it."""
 
 
+_LISTENERS: list[Callable[[str], None]] = []
+
+
+def count(statement: str, seconds: float) -> None:
+    """Count a statement of the request that runs, if any."""
+    meter = METER.get()
+    if meter is not None:
+        meter.count(seconds)
+    for listener in _LISTENERS:
+        listener(statement)
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """Gather the statements of this process, whatever they are sent by; an executemany is one."""
+    heard: list[str] = []
+    _LISTENERS.append(heard.append)
+    try:
+        yield heard
+    finally:
+        _LISTENERS.remove(heard.append)
+
+
 def watch(engine: Any) -> None:
     """Count the statements of a (synchronous) engine."""
 
@@ -36,8 +61,6 @@ def watch(engine: Any) -> None:
             context.iredapi_begun = time.perf_counter()
 
     @event.listens_for(engine, "after_cursor_execute")
-    def _end(_c: Any, _cursor: Any, _sql: Any, _values: Any, context: Any, _many: Any) -> None:
-        meter = METER.get()
-        if meter is not None:
-            begun = getattr(context, "iredapi_begun", None)
-            meter.count(time.perf_counter() - begun if begun is not None else 0.0)
+    def _end(_c: Any, _cursor: Any, sql: str, _values: Any, context: Any, _many: Any) -> None:
+        begun = getattr(context, "iredapi_begun", None)
+        count(sql, time.perf_counter() - begun if begun is not None else 0.0)

@@ -70,6 +70,24 @@ class FirstAdmin:
     password: str | None
 
 
+class Deadline:
+    """``async with``: seconds that the servers behind have to answer."""
+
+    __slots__ = ("_limit",)
+
+    def __init__(self, seconds: float) -> None:
+        self._limit = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        try:
+            await self._limit.__aexit__(*error)
+        except TimeoutError as late:
+            raise ServerDown(detail="A server behind the API did not answer in time.") from late
+
+
 class Office:
     """One process's resources. Open it with ``async with Office.open(settings) as office``."""
 
@@ -80,7 +98,9 @@ class Office:
         self.databases = databases
         self.state = state
         self.storage = storage
-        self._rules = rules(settings)
+        self._rules = self._current = rules(settings)
+        self._rules_of: PanelSettings | None = None
+        """Whence the current rules are."""
         self.hasher = PasswordHasher(
             settings.password_scheme, max_workers=settings.password_workers
         )
@@ -162,7 +182,7 @@ class Office:
         again: Later | None = None
         for attempt in range(TRIES):
             work = await self.storage.open(writing=True, again=again)
-            committing = False
+            committing = done = False
             pause = _backoff(attempt)
             try:
                 async with self.deadline():
@@ -171,6 +191,7 @@ class Office:
                 committing = True
                 # The log is written even when the client goes away between the two.
                 await _finish(self._commit(work, unit))
+                done = True
             except Later as later:
                 again = later
                 pause = later.seconds or pause
@@ -182,23 +203,16 @@ class Office:
             else:
                 break
             finally:
-                await _finish(work.close())
+                if not done:
+                    await _finish(work.close())
             await asyncio.sleep(pause)
         else:
             raise Conflict("CHANGED_MEANWHILE")
         return Done(tuple(item.told() for item in unit.skipped))
 
-    @asynccontextmanager
-    async def deadline(self) -> AsyncIterator[None]:
+    def deadline(self) -> Deadline:
         """Give up on servers that do not answer. Raises ServerDown."""
-        limit = asyncio.timeout(self.settings.request_timeout)
-        try:
-            async with limit:
-                yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise ServerDown(detail="A server behind the API did not answer in time.") from error
+        return Deadline(self.settings.request_timeout)
 
     async def _commit(self, work: Work, unit: Unit) -> None:
         try:
@@ -274,13 +288,19 @@ class Office:
         return found
 
     async def _current_rules(self) -> Rules:
-        policy = await self._policy()
-        domains = replace(
-            self._rules.domains,
-            min_password_length=policy.min_length,
-            max_password_length=policy.max_length,
-        )
-        return replace(self._rules, domains=domains)
+        settings = await self.panel()
+        if settings is not self._rules_of:
+            policy = password_policy(self.settings, settings)
+            self._current = replace(
+                self._rules,
+                domains=replace(
+                    self._rules.domains,
+                    min_password_length=policy.min_length,
+                    max_password_length=policy.max_length,
+                ),
+            )
+            self._rules_of = settings
+        return self._current
 
     def forget_cached(self) -> None:
         """Read everything anew at the next request."""

@@ -71,13 +71,10 @@ async def start(storage: Storage) -> None:
 async def create_tables(databases: Databases) -> None:
     for database in databases.by_name.values():
         database.make_file()
-        connection = await database.connect(writing=True)
-        try:
-            created = await create_all(connection, database.metadata)
-            await policies.seed(connection, database.metadata, created)
-            await connection.commit()
-        finally:
-            await connection.close()
+        async with database.using(writing=True) as lease:
+            created = await create_all(lease.connection, database.metadata)
+            await policies.seed(lease.connection, database.metadata, created)
+            await lease.commit()
 
 
 def make_data_dir(settings: Settings) -> None:

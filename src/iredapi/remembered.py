@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -11,6 +12,7 @@ Value = TypeVar("Value")
 SECONDS: Final = 1.0
 """How long sessions, principals and the panel's settings are believed (decision 10)."""
 _MOST: Final = 10_000
+_CHOICES: Final = 100
 
 
 class Remembered(Generic[Value]):
@@ -24,6 +26,8 @@ class Remembered(Generic[Value]):
         self._seconds = seconds
         self._values: dict[str, tuple[float, Value]] = {}
         self._forgotten = 0
+        self._choices: deque[tuple[int, Callable[[str, Value], bool]]] = deque(maxlen=_CHOICES)
+        """What was forgotten since everything was, the last time."""
 
     @property
     def now(self) -> int:
@@ -42,7 +46,7 @@ class Remembered(Generic[Value]):
 
     def put(self, key: str, value: Value, now: int) -> None:
         """Remember a value that was read after ``now``."""
-        if now != self._forgotten:
+        if now != self._forgotten and self._was_forgotten(key, value, now):
             return
         if len(self._values) >= _MOST:
             self._values.clear()
@@ -53,6 +57,13 @@ class Remembered(Generic[Value]):
         self._forgotten += 1
         if which is None:
             self._values.clear()
+            self._choices.clear()
             return
+        self._choices.append((self._forgotten, which))
         for key in [key for key, (_, value) in self._values.items() if which(key, value)]:
             del self._values[key]
+
+    def _was_forgotten(self, key: str, value: Value, now: int) -> bool:
+        if not self._choices or self._choices[0][0] > now + 1:
+            return True  # everything was, or it is not known any more what
+        return any(number > now and which(key, value) for number, which in self._choices)

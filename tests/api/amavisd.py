@@ -86,11 +86,9 @@ def statements(service: Service) -> Iterator[list[str]]:
     def watch(_c: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         sent.append(statement)
 
-    engines = [engine.sync_engine for engine in service.office.databases["amavisd"].engines]
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", watch)
+    engine = service.office.databases["amavisd"].engine.sync_engine
+    event.listen(engine, "before_cursor_execute", watch)
     try:
         yield sent
     finally:
-        for engine in engines:
-            event.remove(engine, "before_cursor_execute", watch)
+        event.remove(engine, "before_cursor_execute", watch)

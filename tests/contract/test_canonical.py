@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic import TypeAdapter
-from sqlalchemy import event
 
+from iredapi import meter
 from iredapi.domain.actors import SYSTEM
 from iredapi.operations import aliases, domains, users
 from iredapi.schemas.admins import AdminEdit
@@ -377,18 +377,10 @@ async def test_a_page_costs_the_same_whatever_its_length(service: Service, root:
         "aliases": partial(aliases.shapes, domain="many.com"),
         "domains": domains.shapes,
     }
-    engines = [engine.sync_engine for engine in service.office.databases["vmail"].engines]
-    seen: list[str] = []
-
-    def note(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        seen.append(statement)
-
     await _many(root, 9)
     # Tables are looked at once.
     await root.ok("GET", "domains", view="canonical")
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
-    try:
+    with meter.listening() as seen:
         for limit in (1, 3, 9):
             for name, read in reads.items():
                 seen.clear()
@@ -397,8 +389,5 @@ async def test_a_page_costs_the_same_whatever_its_length(service: Service, root:
                 found = await service.office.read(SYSTEM, read_page)
                 assert len(found) == limit
                 counts.setdefault(name, []).append(len(seen))
-    finally:
-        for engine in engines:
-            event.remove(engine, "before_cursor_execute", note)
     assert {name for name, numbers in counts.items() if len(set(numbers)) > 1} == set(), counts
     assert all(0 < numbers[0] <= 4 for numbers in counts.values()), counts

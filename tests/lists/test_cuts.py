@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from iredapi.backends.ldap.client import Directory
 from iredapi.backends.ldap.errors import Unavailable
+from iredapi.backends.sql.leases import Lease
 from tests.lists.conftest import DOMAIN, TEAM, Lists
 from tests.servers.store import ALL_STORES
 
@@ -67,19 +69,23 @@ def failing_commit(lists: Lists, *, after: bool, skip: int = 0) -> Iterator[None
             for name in ("add", "modify", "delete"):
                 patch.setattr(Directory, name, _cut(getattr(Directory, name), fails, after=after))
         else:
-            writer = lists.service.office.databases["vmail"].engines[1].sync_engine
-            dialect = writer.dialect
-            original: Callable[[Any], None] = dialect.do_commit
-
-            def commit(connection: Any) -> None:
-                if not fails():
-                    return original(connection)
-                (original if after else dialect.do_rollback)(connection)
-                raise ConnectionResetError("cut by the test")
-
-            patch.setattr(dialect, "do_commit", commit)
+            engine = lists.service.office.databases["vmail"].engine
+            patch.setattr(Lease, "commit", _cut_commit(engine, fails, after=after))
         yield
     assert left[1] < 1, "nothing was committed"
+
+
+def _cut_commit(engine: AsyncEngine, fails: Callable[[], bool], *, after: bool) -> Any:
+    original = Lease.commit
+
+    async def commit(self: Lease) -> None:
+        if self.connection.engine != engine or not fails():
+            await original(self)
+            return
+        await (original if after else Lease.rollback)(self)
+        raise ConnectionResetError("cut by the test")
+
+    return commit
 
 
 def _cut(original: Any, fails: Callable[[], bool], *, after: bool) -> Any:

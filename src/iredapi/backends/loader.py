@@ -21,8 +21,9 @@ from iredapi.backends.policies.throttles import SqlThrottles
 from iredapi.backends.policies.wblists import SqlWblists
 from iredapi.backends.protocols import Later
 from iredapi.backends.sql import tables
+from iredapi.backends.sql.addresses import SqlAddresses
 from iredapi.backends.sql.admins import SqlAdmins
-from iredapi.backends.sql.aliases import SqlAddresses, SqlAliases
+from iredapi.backends.sql.aliases import SqlAliases
 from iredapi.backends.sql.dialect import is_retryable
 from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.engine import Connections, Database, Databases, PoolOptions
@@ -165,8 +166,8 @@ class SqlStorage:
         self._state = state
         self._quota_table = quota_table
 
-    async def open(self, *, writing: bool, again: Later | None = None) -> Work:  # noqa: ARG002
-        connections = await self._databases.open(writing=writing)
+    async def open(self, *, writing: bool, again: Later | None = None) -> Work:
+        connections = await self._databases.open(writing=writing, hopeful=again is None)
         return SqlWork(connections, self._state, self._quota_table)
 
     def is_transient(self, error: Exception) -> bool:

@@ -54,6 +54,18 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Vacancy:
+    """What the rules ask about the address of an account that is to be made."""
+
+    domain: Domain
+    """Its domain, held."""
+    in_use: bool
+    """Whether somebody has it: any account, an alias address, an admin without a mailbox."""
+    queued: frozenset[str]
+    """Mailbox paths of earlier users with the address, which are not yet removed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Removal:
     """How an account goes: who removed it, and from which day its mailbox may be deleted.
 
@@ -144,6 +156,17 @@ class Users(Protocol):
     async def claim(self, mail: str) -> User | None:
         """Return a user and hold it."""
 
+    async def claim_at_home(
+        self, mail: str, *, hold_domain: bool, only_row: bool
+    ) -> tuple[Domain | None, User | None]:
+        """Return a user's domain and the user, and hold the user.
+
+        The domain is shared, as by ``Domains.get``, or held. ``only_row`` promises that nothing
+        will be asked or written but ``save``, of what is the user's own: a storage may then hold
+        nothing, and find out at the end that somebody was quicker (``ChangedMeanwhile``). At most
+        three round trips on SQL.
+        """
+
     async def profile(self, mail: str) -> Profile | None:
         """Return what GET shows; hidden fields are included. At most two round trips."""
 
@@ -165,9 +188,6 @@ class Users(Protocol):
 
     async def paths_near(self, path: str, *, but: str = "") -> list[str]:
         """Return the paths of living and deleted mailboxes that are, hold or lie in a directory."""
-
-    async def paths_queued(self, mail: str) -> list[str]:
-        """Return the paths of deleted mailboxes of an address that are not yet removed."""
 
     async def unqueue(self, path: str) -> None:
         """Keep the deleted mailbox in exactly this directory: a living one is to use it."""
@@ -337,6 +357,12 @@ class Admins(Protocol):
     async def password(self, mail: str) -> str | None:
         """Return the hash of a standalone admin, or else of a mail user with admin rights."""
 
+    async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
+        """Write another hash of the same password, unless it is not the old one any more.
+
+        No date changes: the password is as old as it was.
+        """
+
     async def add(self, admin: Admin) -> None:
         """Add a standalone admin."""
 
@@ -355,6 +381,12 @@ class Admins(Protocol):
 
 class Addresses(Protocol):
     """The one namespace of all accounts."""
+
+    async def claim(self, address: str) -> Vacancy | None:
+        """Hold the domain of an address, and tell what is in the way of a new account.
+
+        None without such a domain. At most two round trips on SQL.
+        """
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         """Return which addresses are users, aliases, lists or per-user alias addresses."""

@@ -64,26 +64,20 @@ class SqlDirectory:
         self, names: Iterable[str], column: Column[Any], mark: Column[Any] | None = None
     ) -> frozenset[str]:
         found: set[Any] = set()
-        connection = await self._databases["vmail"].connect(writing=False)
-        try:
+        async with self._databases["vmail"].using() as lease:
             for some in chunks(names):
                 statement = select(column).where(column.in_(some))
                 if mark is not None:
                     statement = statement.where(mark == 1)
-                found.update((await connection.execute(statement)).scalars())
-        finally:
-            await connection.close()
+                found.update((await lease.connection.execute(statement)).scalars())
         return frozenset(str(name).lower() for name in found)
 
     async def _targets(self, names: Collection[str]) -> dict[str, str]:
         found: dict[str, str] = {}
-        connection = await self._databases["vmail"].connect(writing=False)
-        try:
+        async with self._databases["vmail"].using() as lease:
             a = t.alias_domain.c
             for some in chunks(names):
                 statement = select(a.alias_domain, a.target_domain).where(a.alias_domain.in_(some))
-                for alias, target in await connection.execute(statement):
+                for alias, target in await lease.connection.execute(statement):
                     found[str(alias).lower()] = str(target).lower()
-        finally:
-            await connection.close()
         return found

@@ -81,15 +81,12 @@ def _try(right: str, table: Table, columns: list[str]) -> Executable:
 
 
 async def _allowed(database: Database, statement: Executable) -> bool:
-    connection = await database.connect(writing=True)
     try:
-        await connection.execute(statement)
+        async with database.using(writing=True) as lease:
+            await lease.connection.execute(statement)
     except DBAPIError as error:
         if is_unavailable(error):
             raise translated(error) from error
         # What else it may say (a column without a default) comes after the right was there.
         return not is_refused(error)
-    else:
-        return True
-    finally:
-        await connection.close()
+    return True

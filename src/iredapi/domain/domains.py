@@ -102,6 +102,14 @@ class Domain:
             return address
         return f"{local.partition('+')[0]}@{self.name}"
 
+    def twins(self, address: str) -> list[str]:
+        """Return what an address in this domain is called in its alias domains.
+
+        Where one of these is somebody's alias address, it would keep getting the mail.
+        """
+        local = address.rpartition("@")[0]
+        return [f"{local}@{alias}" for alias in sorted(self.alias_domains)]
+
     def hides(self, profile: str, *, of_user: bool = False) -> bool:
         """Tell whether a profile is disabled for normal admins."""
         key = "disabled_user_profiles" if of_user else "disabled_domain_profiles"

@@ -46,15 +46,16 @@ def removal(unit: Unit, days: int) -> Removal:
     return Removal(unit.actor.username, after)
 
 
-async def free(unit: Unit, address: str, domain: Domain) -> None:
-    """Refuse an address that is in use, by a standalone admin too. The domain must be held.
+def refuse_taken(address: str) -> Conflict:
+    """Return the refusal of an address that is in use, by a standalone admin too."""
+    return Conflict("ALREADY_EXISTS", f"{address} is in use.")
 
-    So is one whose twin in an alias domain is somebody's alias address: that one would keep getting
-    the mail.
-    """
-    twins = [f"{local_part_of(address)}@{alias}" for alias in sorted(domain.alias_domains)]
-    if await unit.addresses.taken([address, *twins]) or await unit.admins.exists([address]):
-        raise Conflict("ALREADY_EXISTS", f"{address} is in use.")
+
+async def free(unit: Unit, address: str, domain: Domain) -> None:
+    """Refuse an address that is in use, or one of its twins. The domain must be held."""
+    asked = [address, *domain.twins(address)]
+    if await unit.addresses.taken(asked) or await unit.admins.exists([address]):
+        raise refuse_taken(address)
 
 
 def _lookups(address: str, domain: Domain) -> set[str]:

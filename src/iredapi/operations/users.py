@@ -20,6 +20,11 @@ from iredapi.operations.admins import visible
 from iredapi.unit import Unit
 
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
+_OWN = frozenset(
+    {"name", "gn", "sn", "mobile", "telephone_number", "language", "employeeid"}
+    | {"password", "password_hash", "mailbox_format", "mailbox_folder"}
+)
+"""What nothing else depends on, and what depends on nothing but the user and the domain."""
 _TARGETS = ("forwarding", "add_forwarding")
 _NEW_ALIASES = ("aliases", "add_alias")
 
@@ -73,12 +78,16 @@ async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
         raise problem("password", "REQUIRED", "Send password or password_hash.")
     unit.concerns = mail
     users.permit_new(unit.actor, changes)
-    domain = await accounts.hosted(unit, domain_of(mail), lock=True)
-    await accounts.free(unit, mail, domain)
+    place = await unit.addresses.claim(mail)
+    if place is None:
+        raise NotFound("NO_SUCH_DOMAIN")
+    if place.in_use:
+        raise accounts.refuse_taken(mail)
+    domain = place.domain
     usage = await unit.domains.usage(domain.name) if domain.users or domain.quota else None
     limits.room_for_account(domain.users, usage.users if usage else 0)
     allocated = usage.allocated_quota if usage else 0
-    location = await _location(unit, mail, changes, new=True)
+    location = await _new_location(unit, mail, changes, place.queued)
     user = users.draft(
         mail, changes, password, domain, allocated, location, unit.rules.users, unit.features
     )
@@ -91,30 +100,33 @@ async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     unit.note(account_event(Kind.CREATE, "user", mail))
 
 
-async def _location(
-    unit: Unit, mail: str, changes: Mapping[str, Any], *, new: bool
+async def _new_location(
+    unit: Unit, mail: str, changes: Mapping[str, Any], queued: frozenset[str]
 ) -> maildirs.Location:
-    layout = unit.rules.users.layout
-    if "maildir" not in changes:
-        return await _free_location(unit, mail, layout)
+    if "maildir" in changes:
+        return await _given_location(unit, changes["maildir"])
+    return await _free_location(unit, mail, queued)
+
+
+async def _given_location(unit: Unit, text: str, *, owner: str = "") -> maildirs.Location:
     try:
-        location = maildirs.given(changes["maildir"], layout)
+        location = maildirs.given(text, unit.rules.users.layout)
     except maildirs.InvalidMaildir as error:
         raise problem("maildir", "INVALID_MAILDIR", str(error)) from None
     await unit.users.unqueue(location.path)
-    if await unit.users.paths_near(location.path, but="" if new else mail):
+    if await unit.users.paths_near(location.path, but=owner):
         raise problem("maildir", "INVALID_MAILDIR", "Another account's mailbox lies there.")
     return location
 
 
-async def _free_location(unit: Unit, mail: str, layout: maildirs.Layout) -> maildirs.Location:
+async def _free_location(unit: Unit, mail: str, queued: frozenset[str]) -> maildirs.Location:
     """Return a generated path that nobody has: not one that waits to be removed either."""
     # Server local time, as iRedMail's own tools write it into paths.
-    moment = datetime.now().astimezone()
-    queued = {path.rstrip("/") for path in await unit.users.paths_queued(mail)}
+    moment, layout = datetime.now().astimezone(), unit.rules.users.layout
+    waiting = {path.rstrip("/") for path in queued}
     location = maildirs.generate(mail, layout, moment)
     if layout.append_timestamp:
-        while location.path in queued:
+        while location.path in waiting:
             moment += timedelta(seconds=1)
             location = maildirs.generate(mail, layout, moment)
     elif await unit.users.paths_near(location.path):
@@ -139,8 +151,11 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     """Change what was sent; ``password`` is the new hash, or empty."""
     unit.concerns = mail
     lock = bool(_NEEDS_DOMAIN & changes.keys())
-    domain = await accounts.hosted(unit, domain_of(mail), lock=lock, share=True)
-    before = await unit.users.claim(mail)
+    domain, before = await unit.users.claim_at_home(
+        mail, hold_domain=lock, only_row=changes.keys() <= _OWN
+    )
+    if domain is None:
+        raise NotFound("NO_SUCH_DOMAIN")
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     users.permit(unit.actor, domain, before, changes)
@@ -153,7 +168,9 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
         domain,
         password=password,
         others_quota=await unit.users.allocated(domain.name, but=mail) if counted else 0,
-        location=await _location(unit, mail, changes, new=False) if "maildir" in changes else None,
+        location=await _given_location(unit, changes["maildir"], owner=mail)
+        if "maildir" in changes
+        else None,
         features=unit.features,
     )
     if before.is_global and before.active and not (after.is_global and after.active):

@@ -7,6 +7,7 @@ descriptions in OpenAPI, and one validator enforces all.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -66,9 +67,15 @@ class Params(BaseModel):
                 raise TypeError(f"{cls.__name__} has no parameter {name}")
 
     @classmethod
-    def wire_names(cls) -> dict[str, str]:
+    @cache
+    def wire_names(cls) -> Mapping[str, str]:
         """Return the wire name of each field."""
         return {name: field.alias or name for name, field in cls.model_fields.items()}
+
+    @classmethod
+    @cache
+    def _known(cls) -> frozenset[str]:
+        return frozenset(cls.wire_names().values())
 
     @classmethod
     def remark(cls, wire: str) -> str:
@@ -102,7 +109,7 @@ class Params(BaseModel):
         for old, new in cls.legacy.items():
             if old in sent and new not in sent:
                 sent[new] = sent[old]
-        known = set(cls.wire_names().values())
+        known = cls._known()
         sent = {name: value for name, value in sent.items() if name in known}
         problems = [
             Problem(name, "CONFLICTING_PARAMETERS", f"{a} and {b} exclude each other.")

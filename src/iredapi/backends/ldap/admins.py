@@ -24,8 +24,8 @@ from iredapi.domain.settings_text import Settings
 _ADMIN = "(objectClass=mailAdmin)"
 _USER = "(objectClass=mailUser)"
 _DOMAIN = "(objectClass=mailDomain)"
-_BORN: Final = "entryUUID"
-"""No later entry has it, and no change but a new making of the entry gives it another one."""
+_WITH_ID: Final = ("*", "entryUUID", "createTimestamp")
+"""Everything, and what a later entry of the same name does not have."""
 _SWITCHES: Final = {
     "disable_viewing_mail_log": "view_mail_log",
     "disable_managing_quarantined_mails": "manage_quarantined_mails",
@@ -59,8 +59,8 @@ class LdapAdmins:
 
     async def principal(self, username: str) -> Principal | None:
         admin, user, managed = await asyncio.gather(
-            self._session.directory.get(self._tree.admin(username), ("*", _BORN)),
-            self._session.directory.get(self._tree.user(username), ("*", _BORN)),
+            self._session.directory.get(self._tree.admin(username), _WITH_ID),
+            self._session.directory.get(self._tree.user(username), _WITH_ID),
             self._managed(username),
         )
         # A standalone admin stands in front of a mail user of the same address, even disabled.
@@ -81,7 +81,7 @@ class LdapAdmins:
             is_global=is_global,
             domains=managed,
             settings=settings,
-            born=entry.value(_BORN),
+            born=entry.value("entryUUID") or entry.value("createTimestamp"),
         )
 
     async def _managed(self, mail: str) -> frozenset[str]:
@@ -129,6 +129,16 @@ class LdapAdmins:
             ):
                 entry = user
         return None if entry is None else stored_hash(entry)
+
+    async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
+        place = self._tree.admin(mail) if standalone else self._tree.user(mail)
+        await self._session.lock(domain_of(mail))
+        entry = await self._session.entry(place)
+        if entry is None or stored_hash(entry) != old:
+            return False
+        # It deletes the old value, and fails when that is gone meanwhile.
+        self._session.edit(entry).put_all("userPassword", [new])
+        return True
 
     async def add(self, admin: Admin) -> None:
         blank = Entry(self._tree.admin(admin.mail), {})

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from iredapi.backends.ldap import references
+from iredapi.backends.ldap.admins import LdapAdmins
 from iredapi.backends.ldap.changes import Modify, Rename
 from iredapi.backends.ldap.client import Entry, Scope
-from iredapi.backends.ldap.domains import count
+from iredapi.backends.ldap.domains import LdapDomains, count
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.profiles import shown
-from iredapi.backends.ldap.session import Session, chunks, flag, words
+from iredapi.backends.ldap.session import Session, chunks, flag, full_page, words
 from iredapi.backends.ldap.tree import ACCOUNTS, ALIASES, both, either, equal
 from iredapi.backends.ldap.twins import twins
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols import Profile, Vacancy
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.aliases import Alias
 
@@ -57,14 +59,13 @@ class LdapAliases:
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Entry]:
-        names = await self.addresses(domain, after, limit, disabled_only=disabled_only)
-        found = {
-            entry.value("mail").lower(): entry
-            for entry in await self._session.holders(
-                self._tree.container(ALIASES, domain), Scope.ONE, _ALIAS, "mail", names
-            )
-        }
-        return [found[name] for name in names if name in found]
+        async def read(names: list[str]) -> dict[str, Entry]:
+            place = self._tree.container(ALIASES, domain)
+            found = await self._session.holders(place, Scope.ONE, _ALIAS, "mail", names)
+            return {entry.value("mail").lower(): entry for entry in found}
+
+        listed = partial(self.addresses, domain, disabled_only=disabled_only)
+        return await full_page(listed, read, after, limit)
 
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -159,6 +160,17 @@ class LdapAddresses:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    async def claim(self, address: str) -> Vacancy | None:
+        domain = await LdapDomains(self._session).claim(domain_of(address))
+        if domain is None:
+            return None
+        taken = await self.taken([address, *domain.twins(address)])
+        return Vacancy(
+            domain,
+            bool(taken) or bool(await LdapAdmins(self._session).exists([address])),
+            frozenset(await self._session.panel.queued(address)),
+        )
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         wanted, found = frozenset(addresses), set[str]()

@@ -10,7 +10,7 @@ from iredapi.backends.ldap import references, settings_values, twins
 from iredapi.backends.ldap.client import Change, Entry, Op, Scope
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.profiles import domain_profile
-from iredapi.backends.ldap.session import Session, flag, number, words
+from iredapi.backends.ldap.session import Session, flag, full_page, number, words
 from iredapi.backends.ldap.tree import (
     ACCOUNTS,
     ALL_ACCOUNTS,
@@ -130,24 +130,25 @@ class LdapDomains:
     async def _page(
         self, after: str, limit: int, only: Collection[str] | None, *, disabled_only: bool
     ) -> list[tuple[Entry, Entry | None]]:
-        names = await self.names(after, limit, only=only, disabled_only=disabled_only)
-        entries = {
-            entry.value("domainName").lower(): entry
-            for entry in await self._session.holders(
+        async def read(names: list[str]) -> dict[str, tuple[Entry, Entry | None]]:
+            entries = await self._session.holders(
                 self._tree.base, Scope.ONE, _DOMAIN, "domainName", names
             )
-        }
-        catchalls = {
-            entry.value("mail").lower(): entry
-            for entry in await self._session.holders(
-                self._tree.base,
-                Scope.SUB,
-                "(objectClass=mailUser)",
-                "mail",
-                [f"@{name}" for name in names],
-            )
-        }
-        return [(entries[name], catchalls.get(f"@{name}")) for name in names if name in entries]
+            catchalls = {
+                entry.value("mail").lower(): entry
+                for entry in await self._session.holders(
+                    self._tree.base,
+                    Scope.SUB,
+                    "(objectClass=mailUser)",
+                    "mail",
+                    [f"@{name}" for name in names],
+                )
+            }
+            found = {entry.value("domainName").lower(): entry for entry in entries}
+            return {name: (entry, catchalls.get(f"@{name}")) for name, entry in found.items()}
+
+        listed = partial(self.names, only=only, disabled_only=disabled_only)
+        return await full_page(listed, read, after, limit)
 
     async def page(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool

@@ -10,16 +10,17 @@ from typing import Any
 from iredapi.backends.ldap import references
 from iredapi.backends.ldap.changes import Modify, Rename
 from iredapi.backends.ldap.client import Change, Entry, Scope
-from iredapi.backends.ldap.domains import MEGABYTE, count, home_of
+from iredapi.backends.ldap.domains import MEGABYTE, LdapDomains, count, home_of
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.panel import Used
 from iredapi.backends.ldap.profiles import shown
-from iredapi.backends.ldap.session import Session, flag, number, words
+from iredapi.backends.ldap.session import Session, flag, full_page, number, words
 from iredapi.backends.ldap.tree import USERS, both, ends, equal, real_users
 from iredapi.backends.ldap.twins import twins, with_twins
 from iredapi.backends.protocols import Profile, Removal
 from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.domains import Domain
 from iredapi.domain.maildirs import Location, overlap
 from iredapi.domain.passwords import SEVERAL
 from iredapi.domain.users import User
@@ -115,6 +116,18 @@ class LdapUsers:
         await self._session.lock(domain_of(mail))
         return await self.get(mail)
 
+    async def claim_at_home(
+        self,
+        mail: str,
+        *,
+        hold_domain: bool,
+        only_row: bool,  # noqa: ARG002
+    ) -> tuple[Domain | None, User | None]:
+        domains, name = LdapDomains(self._session), domain_of(mail)
+        found = domains.claim(name) if hold_domain else domains.get(name, share=True)
+        domain = await found
+        return domain, None if domain is None else await self.claim(mail)
+
     async def _aliases(self, domain: str) -> frozenset[str]:
         entry = await self._session.entry(self._tree.domain(domain))
         return frozenset() if entry is None else words(entry, "domainAliasName")
@@ -157,14 +170,13 @@ class LdapUsers:
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Entry]:
-        mails = await self.mails(domain, after, limit, disabled_only=disabled_only)
-        found = {
-            entry.value("mail").lower(): entry
-            for entry in await self._session.holders(
-                self._tree.container(USERS, domain), Scope.ONE, _USER, "mail", mails
-            )
-        }
-        return [found[mail] for mail in mails if mail in found]
+        async def read(mails: list[str]) -> dict[str, Entry]:
+            place = self._tree.container(USERS, domain)
+            found = await self._session.holders(place, Scope.ONE, _USER, "mail", mails)
+            return {entry.value("mail").lower(): entry for entry in found}
+
+        names = partial(self.mails, domain, disabled_only=disabled_only)
+        return await full_page(names, read, after, limit)
 
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -223,9 +235,6 @@ class LdapUsers:
                 if entry.value("mail").lower() != but and home != "/" and overlap(home, path):
                     found.append(home)
         return found
-
-    async def paths_queued(self, mail: str) -> list[str]:
-        return await self._session.panel.queued(mail)
 
     async def unqueue(self, path: str) -> None:
         await self._session.panel.unqueue(path)

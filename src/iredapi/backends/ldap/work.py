@@ -36,32 +36,35 @@ from iredapi.state import State, StateUnavailable
 
 RECOVERY_SECONDS = 15.0
 """How often a process looks for writes that others have left unfinished."""
-_REQUIRED = frozenset(
+REQUIRED = frozenset(
     {"maildomain", "mailuser", "mailalias", "maillist", "mailadmin", "mailexternaluser"}
     | {"domainstatus", "domainpendingaliasname", "accountsetting", "shadowaddress"}
 )
-"""What the oldest iRedMail that we know (0.9.8) has."""
+"""Names, in lower case, that the oldest iRedMail that we know (0.9.8) has."""
 _log = structlog.get_logger(__name__)
+
+
+def options_of(settings: Settings) -> DirectoryOptions:
+    """Return how a configuration reaches the directory."""
+    return DirectoryOptions(
+        uris=tuple(settings.ldap_uri),
+        bind_dn=settings.ldap_bind_dn,
+        password=settings.ldap_bind_password.get_secret_value(),
+        starttls=settings.ldap_starttls,
+        ca_file=settings.ldap_ca_file,
+        verify=settings.ldap_verify,
+        size=settings.ldap_pool_size,
+        connect_timeout=settings.connect_timeout,
+        timeout=settings.ldap_timeout,
+        pool_timeout=settings.pool_timeout,
+    )
 
 
 class Directories:
     """What all units of one process share."""
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
-        self.directory = Directory(
-            DirectoryOptions(
-                uris=tuple(settings.ldap_uri),
-                bind_dn=settings.ldap_bind_dn,
-                password=settings.ldap_bind_password.get_secret_value(),
-                starttls=settings.ldap_starttls,
-                ca_file=settings.ldap_ca_file,
-                verify=settings.ldap_verify,
-                size=settings.ldap_pool_size,
-                connect_timeout=settings.connect_timeout,
-                timeout=settings.ldap_timeout,
-                pool_timeout=settings.pool_timeout,
-            )
-        )
+        self.directory = Directory(options_of(settings))
         self.databases = databases
         self.state = state
         self._tree = Tree(settings.ldap_base_dn, settings.admin_base_dn)
@@ -121,7 +124,7 @@ class Directories:
             raise ServerDown(
                 detail="no LDAP server can be reached: is it running, are address and TLS right?"
             ) from None
-        if lacking := sorted(_REQUIRED - known):
+        if lacking := sorted(REQUIRED - known):
             return (
                 "IREDAPI_LDAP_URI: the server has not the schema of iRedMail; it lacks "
                 f"{', '.join(lacking[:5])}"

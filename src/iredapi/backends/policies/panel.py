@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import structlog
-from sqlalchemy import insert, select
+from sqlalchemy import Dialect, bindparam, insert, select
 
 from iredapi.audit import Event
 from iredapi.backends.policies import tables as t
 from iredapi.backends.sql.engine import Connections
+from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.store import now
 from iredapi.domain.actors import Actor
 
@@ -27,6 +29,8 @@ _SWITCHES = (
 )
 _NUMBERS = ("min_passwd_length", "max_passwd_length")
 _MARK = "[API] "
+_LOGGED = ("timestamp", "admin", "ip", "domain", "username", "event", "loglevel", "msg")
+_BATCH = 32
 Entry = Mapping[str, Any]
 """A row of the panel's log."""
 
@@ -104,8 +108,22 @@ class SqlPanel:
         """Append entries to the log."""
         if not entries or not self._connections.databases.has("iredadmin"):
             return
-        connection = await self._connections.get("iredadmin")
-        await connection.execute(insert(t.log), [dict(item) for item in entries])
+        database = self._connections.databases["iredadmin"]
+        schema = await database.schema()
+        for start in range(0, len(entries), _BATCH):
+            some = entries[start : start + _BATCH]
+            plain = schema.statement(
+                ("panel.append", len(some)), partial(_insertion, len(some), database.engine.dialect)
+            )
+            values = {
+                f"{name}_{n}": value for n, item in enumerate(some) for name, value in item.items()
+            }
+            await self._connections.run("iredadmin", plain, values)
+
+
+def _insertion(count: int, dialect: Dialect) -> Plain:
+    rows: list[Any] = [{name: bindparam(f"{name}_{n}") for name in _LOGGED} for n in range(count)]
+    return Plain.of(insert(t.log).values(rows), dialect)
 
 
 def entry(actor: Actor, event: Event) -> Entry:

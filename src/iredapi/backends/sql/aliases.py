@@ -1,4 +1,4 @@
-"""Mail alias accounts in ``vmail``, and the namespace of all addresses."""
+"""Mail alias accounts in ``vmail``."""
 
 from __future__ import annotations
 
@@ -158,20 +158,6 @@ class SqlAliases(Store):
 
     async def remove(self, address: str) -> None:
         await removals.remove_alias(self, address)
-
-
-class SqlAddresses(Store):
-    """See ``protocols.Addresses``."""
-
-    async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
-        columns = [t.mailbox.c.username, t.alias.c.address, t.forwardings.c.address]
-        if self.schema.has(t.maillists):
-            columns.append(t.maillists.c.address)
-        found: set[str] = set()
-        for some in chunks(addresses):
-            first, *others = (select(column).where(column.in_(some)) for column in columns)
-            found.update(await self.column(first.union(*others)))
-        return frozenset(address.lower() for address in found)
 
 
 def _of_domain(domain: str, after: str, *, disabled_only: bool) -> list[ColumnElement[bool]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, bindparam, case, false, func, select, true
+from sqlalchemy import case, false, func, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal, Usage
+from iredapi.backends.sql import domain_sides
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import domain_of
-from iredapi.backends.sql.store import Sides, Store, chunks, demotable, now, shown, side
+from iredapi.backends.sql.leases import Row
+from iredapi.backends.sql.store import Sides, Store, chunks, demotable, now, shown
 from iredapi.domain import settings_text
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.domains import Domain, primary_mx
@@ -32,21 +34,29 @@ class SqlDomains(Store):
     """See ``protocols.Domains``."""
 
     async def get(self, name: str, *, share: bool = False) -> Domain | None:
-        statement = self._row_by_name()
-        return await self._read(name, statement.with_for_update(read=True) if share else statement)
+        return await (self._held(name, share=True) if share else self._whole(name))
 
     async def claim(self, name: str) -> Domain | None:
-        return await self._read(name, self._row_by_name().with_for_update())
+        return await self._held(name, share=False)
 
-    def _row_by_name(self) -> Select[Any]:
-        columns = self.schema.columns(t.domain)
-        return select(*columns).where(t.domain.c.domain == bindparam("name"))
+    async def _whole(self, name: str) -> Domain | None:
+        found = await self._row_and_sides(name, admins=False)
+        return None if found is None else record(*found)
 
-    async def _read(self, name: str, statement: Select[Any]) -> Domain | None:
-        rows = await self.rows(statement, name=name)
-        if not rows or rows[0]["domain"].lower() != name:
-            return None
-        return _record(rows[0], await self._sides([name], admins=False))
+    async def _held(self, name: str, *, share: bool) -> Domain | None:
+        await self.hold_rows(Row(t.domain.c.domain, name, share))
+        # A statement of its own: who waited for the row sees what was done before it was free.
+        return await self._whole(name)
+
+    async def _row_and_sides(
+        self, name: str, *, admins: bool
+    ) -> tuple[Mapping[str, Any], Sides] | None:
+        more = [domain_sides.admins(domain_sides.own)] if admins else []
+        columns, rows = await self.table(
+            ("domains.whole", admins), lambda: domain_sides.whole(self.schema, *more), name=name
+        )
+        row, sides = domain_sides.split(columns, rows, name)
+        return None if row is None else (row, Sides(sides))
 
     async def records(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
@@ -55,49 +65,34 @@ class SqlDomains(Store):
         if not rows:
             return []
         sides = await self._sides([row["domain"] for row in rows], admins=False)
-        return [_record(row, sides) for row in rows]
+        return [record(row, sides) for row in rows]
 
     async def _sides(self, names: Sequence[str], *, admins: bool) -> Sides:
         accounts = ["@" + name for name in names]
-        a, f, r = t.alias_domain.c, t.forwardings.c, t.sender_relayhost.c
-        sender, recipient, d = t.sender_bcc_domain.c, t.recipient_bcc_domain.c, t.domain_admins.c
-        branches = [
-            side("catchall", f.address, f.forwarding, f.address.in_(names)),
-            side("dead_catchall", f.address, f.forwarding, f.address.in_(names), f.active == 0),
-            side("alias_domain", a.target_domain, a.alias_domain, a.target_domain.in_(names)),
-            side("inactive_alias_domain", a.target_domain, a.alias_domain,
-                 a.target_domain.in_(names), a.active == 0),
-            side("sender_bcc", sender.domain, sender.bcc_address, sender.domain.in_(names)),
-            side("recipient_bcc", recipient.domain, recipient.bcc_address,
-                 recipient.domain.in_(names)),
-            side("relay", r.account, r.relayhost, r.account.in_(accounts)),
-        ]  # fmt: skip
-        if admins:
-            branches.append(side("admin", d.domain, d.username, d.domain.in_(names), d.active == 1))
-        return await self.sides(*branches)
+
+        def own(column: ColumnElement[Any], *, account: bool) -> ColumnElement[bool]:
+            return column.in_(accounts if account else names)
+
+        more = [domain_sides.admins(own)] if admins else []
+        return await self.read_sides(domain_sides.sides(own, *more))
 
     async def profile(self, name: str) -> Profile | None:
-        rows = await self.rows(
-            select(*self.schema.columns(t.domain)).where(t.domain.c.domain == name)
-        )
-        if not rows or rows[0]["domain"].lower() != name:
+        found = await self._row_and_sides(name, admins=True)
+        if found is None:
             return None
-        answer = self._shown(rows[0], await self._sides([name], admins=True))
-        usage, q = await self.usage(name), self.quota_table.c
-        used = (
-            await self.rows(
-                select(
-                    func.coalesce(func.sum(q.bytes), 0).label("bytes"),
-                    func.coalesce(func.sum(q.messages), 0).label("messages"),
-                ).where(q.domain == name)
+        usage = (
+            await self.plain(
+                ("domains.usage", self.quota_table.name),
+                lambda: domain_sides.counts(self.schema, self.quota_table),
+                name=name,
             )
         )[0]
-        return answer | {
-            "num_existing_users": usage.users,
-            "num_existing_aliases": usage.aliases,
-            "num_existing_maillists": usage.lists,
-            "allocated_quota": usage.allocated_quota,
-            "used_quota": {"bytes": int(used["bytes"]), "messages": int(used["messages"])},
+        return self._shown(*found) | {
+            "num_existing_users": int(usage["users"]),
+            "num_existing_aliases": int(usage["aliases"]),
+            "num_existing_maillists": int(usage["lists"]),
+            "allocated_quota": int(usage["allocated"]),
+            "used_quota": {"bytes": int(usage["bytes"]), "messages": int(usage["messages"])},
         }
 
     def _shown(self, row: Any, sides: Sides) -> Profile:
@@ -161,22 +156,8 @@ class SqlDomains(Store):
         return frozenset(name.lower() for name in found)
 
     async def usage(self, name: str) -> Usage:
-        def count(column: ColumnElement[Any]) -> Any:
-            return select(func.count()).where(column == name).scalar_subquery()
-
-        lists = self.schema.has(t.maillists)
         row = (
-            await self.rows(
-                select(
-                    count(t.mailbox.c.domain).label("users"),
-                    count(t.alias.c.domain).label("aliases"),
-                    (count(t.maillists.c.domain) if lists else func.abs(0)).label("lists"),
-                    select(func.coalesce(func.sum(t.mailbox.c.quota), 0))
-                    .where(t.mailbox.c.domain == name)
-                    .scalar_subquery()
-                    .label("allocated"),
-                )
-            )
+            await self.plain("domains.counts", lambda: domain_sides.counts(self.schema), name=name)
         )[0]
         return Usage(
             int(row["users"]), int(row["aliases"]), int(row["lists"]), int(row["allocated"])
@@ -371,7 +352,7 @@ def _filter(only: Collection[str] | None, *, disabled_only: bool) -> list[Column
     return found or [true()]
 
 
-def _record(row: Mapping[str, Any], sides: Sides) -> Domain:
+def record(row: Mapping[str, Any], sides: Sides) -> Domain:
     name = row["domain"].lower()
     return Domain(
         name=name,

@@ -1,15 +1,15 @@
 """Engines, connections and transactions of the SQL databases.
 
-Reads run in autocommit on an engine of their own (no BEGIN, no ROLLBACK on the wire), writes in
-READ COMMITTED transactions. SQLite has one writer at a time: writers of this process wait in one
-fair queue and take the file with BEGIN IMMEDIATE.
+Reads run in autocommit (no BEGIN, no ROLLBACK on the wire), writes in READ COMMITTED transactions,
+over the same connections. SQLite has one writer at a time: writers of this process wait in one fair
+queue and take the file with BEGIN IMMEDIATE.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from iredapi import sqlite
-from iredapi.backends.sql.dialect import is_unavailable
-from iredapi.backends.sql.readers import Lease, Plain, Readers
+from iredapi.backends.protocols import ChangedMeanwhile
+from iredapi.backends.sql.dialect import is_retryable, is_unavailable
+from iredapi.backends.sql.leases import Lease, Leases, Row
+from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.schema import Schema
 from iredapi.errors import NotSupported, Overloaded, ServerDown
 from iredapi.meter import watch
@@ -38,7 +40,7 @@ _PRAGMAS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """Connection pool of one database: half for reads, half for writes; times in seconds."""
+    """Connection pool of one database, of which a quarter is for reads only; times in seconds."""
 
     size: int = 10
     timeout: float = 10.0
@@ -47,10 +49,11 @@ class PoolOptions:
 
 def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
     options: dict[str, Any] = {
+        "isolation_level": "AUTOCOMMIT",
         "pool_size": pool.size,
         "max_overflow": 0,
         "pool_timeout": pool.timeout,
-        "pool_recycle": 1800,
+        "pool_reset_on_return": None,
         "hide_parameters": True,  # error texts must not carry password hashes
     }
     if url.startswith("postgresql"):
@@ -60,13 +63,16 @@ def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
             "server_settings": {"application_name": "iredapi"},
         }
     elif url.startswith("mysql"):
-        options["connect_args"] = {"connect_timeout": pool.connect_timeout}
+        options["connect_args"] = {
+            "connect_timeout": pool.connect_timeout,
+            "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        }
     else:
         options["connect_args"] = {"factory": sqlite.Connection}
     return options
 
 
-def _prepare_sqlite(engine: AsyncEngine, *, writing: bool) -> None:
+def _prepare_sqlite(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
@@ -75,15 +81,9 @@ def _prepare_sqlite(engine: AsyncEngine, *, writing: bool) -> None:
             cursor.execute(statement)
         cursor.close()
 
-    if writing:
-
-        @event.listens_for(engine.sync_engine, "begin")
-        def _begin(connection: Any) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
 
 class Database:
-    """One SQL database: its two engines and what tables it really has."""
+    """One SQL database: its connections and what tables it really has."""
 
     def __init__(
         self, name: str, url: str, metadata: MetaData, pool: PoolOptions = PoolOptions()
@@ -93,26 +93,12 @@ class Database:
         options = _options(url, pool)
         self.sqlite = url.startswith("sqlite")
         if self.sqlite:
-            self._reader = create_async_engine(url, **options)
-            self._writer = create_async_engine(url, **(options | {"pool_size": 2}))
-            _prepare_sqlite(self._reader, writing=False)
-            _prepare_sqlite(self._writer, writing=True)
-        else:
-            self._reader = create_async_engine(
-                url,
-                isolation_level="AUTOCOMMIT",
-                pool_reset_on_return=None,
-                **(options | {"pool_size": pool.size - pool.size // 2}),
-            )
-            self._writer = create_async_engine(
-                url,
-                isolation_level="READ COMMITTED",
-                **(options | {"pool_size": max(pool.size // 2, 1)}),
-            )
-        size = pool.size if self.sqlite else pool.size - pool.size // 2
-        self._readers = Readers(self._reader, size, pool.timeout)
-        for engine in (self._reader, self._writer):
-            watch(engine.sync_engine)
+            del options["isolation_level"]  # the driver is told to keep its hands off
+        self._engine = create_async_engine(url, **options)
+        if self.sqlite:
+            _prepare_sqlite(self._engine)
+        self._leases = Leases(self._engine, pool.size, pool.timeout)
+        watch(self._engine.sync_engine)
         # Outside of the pools: whether all connections are busy is another question.
         self._prober = create_async_engine(
             url,
@@ -120,7 +106,7 @@ class Database:
             hide_parameters=True,
             connect_args=options.get("connect_args", {}),
         )
-        self.dialect = self._writer.dialect.name
+        self.dialect = self._engine.dialect.name
         self._schema: Schema | None = None
         self._detecting = asyncio.Lock()
 
@@ -133,7 +119,7 @@ class Database:
     @property
     def file(self) -> Path | None:
         """The file of an SQLite database."""
-        path = self._writer.url.database
+        path = self._engine.url.database
         return Path(path) if self.sqlite and path else None
 
     async def schema(self) -> Schema:
@@ -148,26 +134,33 @@ class Database:
                         await self.give(lease)
         return self._schema
 
-    async def connect(self, *, writing: bool) -> AsyncConnection:
-        """Return a connection; a writing one is in a transaction. Raises ServerDown."""
+    async def lease(self, *, writing: bool = False) -> Lease:
+        """Return a connection, in autocommit. Raises ServerDown."""
         try:
-            connection = await (self._writer if writing else self._reader).connect()
+            return await self._leases.take(writing=writing)
+        except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
+            raise self._away(error) from error
+
+    async def give(self, lease: Lease, *, writing: bool = False) -> None:
+        """Take a connection back; what was not committed is rolled back."""
+        try:
+            if lease.transacting and not lease.broken and not lease.connection.invalidated:
+                # One that broke cannot be rolled back; closing it does it.
+                with suppress(SQLAlchemyError, OSError):
+                    await lease.rollback()
+        finally:
+            await self._leases.give(lease, writing=writing)
+
+    @asynccontextmanager
+    async def using(self, *, writing: bool = False) -> AsyncIterator[Lease]:
+        """Lease a connection for some statements; one for writing is in a transaction."""
+        lease = await self.lease(writing=writing)
+        try:
             if writing:
-                await connection.begin()
-        except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
-            raise self._away(error) from error
-        return connection
-
-    async def lease(self) -> Lease:
-        """Return a connection in autocommit, for reading. Raises ServerDown."""
-        try:
-            return await self._readers.take()
-        except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
-            raise self._away(error) from error
-
-    async def give(self, lease: Lease) -> None:
-        """Take a connection for reading back."""
-        await self._readers.give(lease)
+                await lease.begin()
+            yield lease
+        finally:
+            await self.give(lease, writing=writing)
 
     def _away(self, error: Exception) -> Exception:
         if isinstance(error, PoolTimeout):
@@ -185,14 +178,14 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._readers.close()
-        await self._reader.dispose()
-        await self._writer.dispose()
+        await self._leases.close()
+        await self._engine.dispose()
+        await self._prober.dispose()
 
     @property
-    def engines(self) -> tuple[AsyncEngine, AsyncEngine]:
-        """The engines of reads and of writes (for tests that count statements)."""
-        return self._reader, self._writer
+    def engine(self) -> AsyncEngine:
+        """What makes the connections, and says which SQL they speak."""
+        return self._engine
 
 
 @dataclass(slots=True)
@@ -213,13 +206,16 @@ class Databases:
         except KeyError:
             raise NotSupported(detail=f"The database {name} is not configured.") from None
 
-    async def open(self, *, writing: bool) -> Connections:
-        """Return the connections of one request: none is opened before it is used."""
+    async def open(self, *, writing: bool, hopeful: bool = False) -> Connections:
+        """Return the connections of one request: none is opened before it is used.
+
+        ``hopeful`` allows to write without locks what nobody changed since it was read.
+        """
         queue = None
         if writing and any(database.sqlite for database in self.by_name.values()):
             queue = self._sqlite_writer
             await queue.acquire()
-        return Connections(self, writing=writing, queue=queue)
+        return Connections(self, writing=writing, hopeful=hopeful, queue=queue)
 
     async def close(self) -> None:
         """Close all databases."""
@@ -230,60 +226,94 @@ class Databases:
 class Connections:
     """One request's connections, at most one to each database."""
 
-    __slots__ = ("_leases", "_open", "_queue", "databases", "writing")
+    __slots__ = ("_deferred", "_leases", "_queue", "databases", "hopeful", "writing")
 
-    def __init__(self, databases: Databases, *, writing: bool, queue: asyncio.Lock | None) -> None:
+    def __init__(
+        self,
+        databases: Databases,
+        *,
+        writing: bool,
+        queue: asyncio.Lock | None,
+        hopeful: bool = False,
+    ) -> None:
         self.databases = databases
         self.writing = writing
+        self.hopeful = writing and hopeful
         self._queue = queue
-        self._open: dict[str, AsyncConnection] = {}
         self._leases: dict[str, Lease] = {}
+        self._deferred: dict[str, tuple[Plain, Mapping[str, Any]]] = {}
 
     async def get(self, name: str) -> AsyncConnection:
-        """Return the connection to a database, opened now if it was not."""
-        if not self.writing:
-            return (await self._lease(name)).connection
-        connection = self._open.get(name)
-        if connection is None:
-            connection = await self.databases[name].connect(writing=True)
-            self._open[name] = connection
-        return connection
+        """Return the connection to a database, opened now if it was not; a writing one began."""
+        return (await self._begun(name)).connection
 
     async def _lease(self, name: str) -> Lease:
         lease = self._leases.get(name)
         if lease is None:
-            lease = self._leases[name] = await self.databases[name].lease()
+            lease = await self.databases[name].lease(writing=self.writing)
+            self._leases[name] = lease
         return lease
 
-    async def read(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any] | None:
-        """Run a statement past SQLAlchemy; None: it has to be run in the ordinary way."""
-        if self.writing:
-            return None
+    async def _begun(self, name: str) -> Lease:
         lease = await self._lease(name)
-        found = await lease.fetch(plain, values)
-        if found is None:
-            del self._leases[name]
-            await self.databases[name].give(lease)
-        return found
+        if self.writing and not lease.transacting:
+            await lease.begin()
+        return lease
+
+    async def run(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+        """Run a statement past SQLAlchemy; its rows. Raises what SQLAlchemy would."""
+        return await (await self._begun(name)).fetch(plain, values)
+
+    async def hold(self, name: str, *rows: Row) -> None:
+        """Hold rows, in this order, until the end."""
+        lease = await self._lease(name)
+        if lease.transacting or not await lease.begin_with(rows):
+            lease = await self._begun(name)
+            for row in rows:
+                await lease.fetch(row.plain(lease.connection.dialect), {"value": row.value})
+
+    async def glance(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+        """Run a read in a unit that writes, without beginning a transaction for it."""
+        return await (await self._lease(name)).fetch(plain, values)
+
+    def defer(self, name: str, plain: Plain, values: Mapping[str, Any]) -> None:
+        """Put off the only write of the unit: its commit.
+
+        It returns a row, or else what it depends on has changed.
+        """
+        self._deferred[name] = (plain, values)
 
     async def commit(self) -> None:
-        """Commit satellites first, accounts last: a broken request can be sent again."""
+        """Commit satellites first, accounts last: a broken request can be sent again.
+
+        Raises ChangedMeanwhile; then nothing of this database was written.
+        """
         for name in reversed(ORDER):
-            if name in self._open:
-                await self._open[name].commit()
+            lease = self._leases.get(name)
+            if lease is None:
+                continue
+            if name in self._deferred:
+                await self._write_deferred(lease, *self._deferred.pop(name))
+            if lease.transacting:
+                await lease.commit()
+
+    async def _write_deferred(self, lease: Lease, plain: Plain, values: Mapping[str, Any]) -> None:
+        try:
+            done = await lease.fetch(plain, values)
+        except DBAPIError as error:
+            if is_retryable(error) and not error.connection_invalidated:
+                raise ChangedMeanwhile from error
+            raise
+        if not done:
+            raise ChangedMeanwhile
 
     async def close(self) -> None:
         """Roll back what was not committed and give the connections back."""
         try:
             while self._leases:
                 name, lease = self._leases.popitem()
-                await self.databases[name].give(lease)
-            for connection in self._open.values():
-                # A connection that broke cannot be rolled back; closing it discards it.
-                with suppress(SQLAlchemyError, OSError):
-                    await connection.close()
+                await self.databases[name].give(lease, writing=self.writing)
         finally:
-            self._open.clear()
             if self._queue is not None:
                 self._queue.release()
                 self._queue = None

@@ -37,7 +37,8 @@ async def queue(store: Store, removal: Removal, *where: ColumnElement[bool]) -> 
     await store.run(t.deleted_mailboxes.insert().from_select(list(columns), source))
 
 
-def _tidy(path: ColumnElement[Any]) -> ColumnElement[str]:
+def tidy(path: ColumnElement[Any]) -> ColumnElement[str]:
+    """Make SQL for a path as it is compared."""
     return func.lower(func.replace(path, "//", "/"))
 
 
@@ -47,8 +48,8 @@ async def near(store: Store, path: str, *, but: str = "") -> list[str]:
     above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
     found: list[str] = []
     for place, others in (
-        (_tidy(store.mailbox_path()), t.mailbox.c.username != but),
-        (_tidy(t.deleted_mailboxes.c.maildir), t.deleted_mailboxes.c.maildir != ""),
+        (tidy(store.mailbox_path()), t.mailbox.c.username != but),
+        (tidy(t.deleted_mailboxes.c.maildir), t.deleted_mailboxes.c.maildir != ""),
     ):
         found += await store.column(
             select(place).where(
@@ -65,11 +66,5 @@ async def near(store: Store, path: str, *, but: str = "") -> list[str]:
 
 async def unqueue(store: Store, path: str) -> None:
     """Take exactly this directory out of the queue: a living mailbox is to use it again."""
-    place = _tidy(t.deleted_mailboxes.c.maildir)
+    place = tidy(t.deleted_mailboxes.c.maildir)
     await store.delete(t.deleted_mailboxes, place.in_([path, f"{path}/"]))
-
-
-async def queued(store: Store, mail: str) -> list[str]:
-    """Return the queued paths of an address."""
-    d = t.deleted_mailboxes.c
-    return await store.column(select(_tidy(d.maildir)).where(d.username == mail))

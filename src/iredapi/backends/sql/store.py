@@ -29,7 +29,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.dialect import MYSQL, insert_ignore
 from iredapi.backends.sql.engine import Connections
-from iredapi.backends.sql.readers import Plain
+from iredapi.backends.sql.leases import Row
+from iredapi.backends.sql.plain import Plain, Statement
 from iredapi.backends.sql.schema import Schema
 
 _NULLABLE = frozenset({"allow_nets"})
@@ -153,7 +154,7 @@ class Store:
     async def plain(
         self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
     ) -> list[dict[str, Any]]:
-        """Run a read that is built once, past SQLAlchemy where that is possible.
+        """Run a read that is built once, past SQLAlchemy.
 
         Its values are bound parameters, but for constants.
         """
@@ -164,15 +165,55 @@ class Store:
         self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
     ) -> tuple[tuple[str, ...], Sequence[Any]]:
         """Run a read as ``plain`` does; returns the names of the columns, and rows in order."""
-        plain = self.schema.statement(("plain", key), lambda: self._compiled(build()))
-        found: Sequence[Any] | None = await self._connections.read("vmail", plain, values)
-        if found is None:
-            statement = self.schema.statement(key, build)
-            found = (await (await self.connection()).execute(statement, values)).all()
-        return plain.columns, found
+        plain = self.schema.statement(key, lambda: self._compiled(build()))
+        return plain.columns, await self._connections.run("vmail", plain, values)
 
-    def _compiled(self, statement: Select[Any] | CompoundSelect[Any]) -> Plain:
-        return Plain.of(statement, self._connections.databases["vmail"].engines[0].dialect)
+    async def hold_rows(self, *rows: Row) -> None:
+        """Hold rows until the end of the unit; what depends on them is read afterwards."""
+        await self._connections.hold("vmail", *rows)
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether a single write may go without locks where the database knows versions."""
+        return self._connections.hopeful and self.dialect == "postgresql"
+
+    async def glance(
+        self, key: object, build: Callable[[], Statement], **values: Any
+    ) -> Sequence[Any]:
+        """Run a read as ``table`` does, but begin no transaction for it; its rows."""
+        plain = self.schema.statement(key, lambda: self._compiled(build()))
+        return await self._connections.glance("vmail", plain, values)
+
+    def defer(self, key: object, build: Callable[[], Statement], **values: Any) -> None:
+        """Put off the unit's only write until it commits; it returns a row, or it was in vain."""
+        plain = self.schema.statement(key, lambda: self._compiled(build()))
+        self._connections.defer("vmail", plain, values)
+
+    async def change(self, key: object, build: Callable[[], Statement], **values: Any) -> list[Any]:
+        """Run a write that is built once, past SQLAlchemy; the rows that it returns."""
+        plain = self.schema.statement(key, lambda: self._compiled(build()))
+        return await self._connections.run("vmail", plain, values)
+
+    async def change_all(
+        self, key: object, build: Callable[[], Sequence[Statement]], **values: Any
+    ) -> None:
+        """Run writes that are built once and do not depend on each other.
+
+        Each names its values in its own way. On PostgreSQL they are one statement.
+        """
+        for plain in self.schema.statement(key, lambda: self._compiled_all(build())):
+            await self._connections.run("vmail", plain, values)
+
+    def _compiled_all(self, statements: Sequence[Any]) -> list[Plain]:
+        if self.dialect == "postgresql":
+            *others, last = statements
+            for number, other in enumerate(others):
+                last = last.add_cte(other.cte(f"change_{number}"))
+            statements = [last]
+        return [self._compiled(statement) for statement in statements]
+
+    def _compiled(self, statement: Statement) -> Plain:
+        return Plain.of(statement, self._connections.databases["vmail"].engine.dialect)
 
     async def column(self, statement: Select[Any] | CompoundSelect[Any]) -> list[str]:
         """Run a read and return its first column."""

@@ -28,7 +28,7 @@ def side_values(mails: Collection[str] | None = None) -> CompoundSelect[Any]:
 
     None stands for one user, the parameter ``:mail``.
     """
-    first, *others = _of_record(mails)
+    first, *others = of_record(mails)
     return first.union_all(*others)
 
 
@@ -36,7 +36,9 @@ def _mail() -> ColumnElement[str]:
     return bindparam("mail", type_=String(255))
 
 
-def _of_record(mails: Collection[str] | None) -> list[Select[Any]]:
+def of_record(mails: Collection[str] | None) -> list[Select[Any]]:
+    """Select the same, not yet united."""
+
     def own(column: ColumnElement[Any]) -> ColumnElement[bool]:
         return column == _mail() if mails is None else column.in_(sorted(mails))
 

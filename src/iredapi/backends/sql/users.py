@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, func, or_, select
+from sqlalchemy import (
+    Integer,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
-from iredapi.backends.protocols import Profile, Removal
-from iredapi.backends.sql import activity, mailboxes
+from iredapi.backends.protocols import ChangedMeanwhile, Profile, Removal
+from iredapi.backends.sql import activity, homes, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.dialect import insert_ignore
+from iredapi.backends.sql.domains import record as domain_record
+from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.store import Sides, Store, chunks, now, shown
 from iredapi.backends.sql.user_sides import profile, side_values
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
+from iredapi.domain.domains import Domain
 from iredapi.domain.maildirs import Location
 from iredapi.domain.users import User
 
@@ -53,15 +69,47 @@ def _service_value(column: str, *, on: bool) -> int | str:
 class SqlUsers(Store):
     """See ``protocols.Users``."""
 
+    _versions: tuple[str, str] | None = None
+    """Of the domain's row and the user's, which are not held."""
+
     async def get(self, mail: str) -> User | None:
         return await self._read(mail, lock=False)
 
     async def claim(self, mail: str) -> User | None:
         return await self._read(mail, lock=True)
 
+    async def claim_at_home(
+        self, mail: str, *, hold_domain: bool, only_row: bool
+    ) -> tuple[Domain | None, User | None]:
+        name = domain_of(mail)
+        hopeful = only_row and not hold_domain and self.hopeful
+        if not hopeful:
+            home = Row(t.domain.c.domain, name, share=not hold_domain)
+            await self.hold_rows(home, Row(t.mailbox.c.username, mail))
+        # A statement of its own: who waited for a row sees what was done before it was free.
+        found = homes.split(
+            self.schema,
+            await self.glance(
+                ("users.home", hopeful),
+                lambda: homes.whole(self.schema, versions=hopeful),
+                name=name,
+                mail=mail,
+            ),
+            name,
+            mail,
+        )
+        if found is None:
+            return None, None
+        if hopeful:
+            self._versions = found.versions
+        sides = Sides(found.sides)
+        user = None if found.user is None else self._record(found.user, sides)
+        return domain_record(found.domain, sides), user
+
     async def _row(self, mail: str, *, lock: bool = False) -> Mapping[str, Any] | None:
-        statement = self.schema.statement(("users.row", lock), lambda: self._row_by_mail(lock=lock))
-        rows = await self.rows(statement, mail=mail)
+        rows = await self.plain(
+            ("users.row", lock), lambda: self._row_by_mail(lock=lock), mail=mail
+        )
         # MariaDB compares without regard to case, accents and trailing blanks.
         return rows[0] if rows and rows[0]["username"].lower() == mail else None
 
@@ -102,7 +150,7 @@ class SqlUsers(Store):
         )
 
     async def _sides(self, mail: str) -> Sides:
-        return await self.read_sides(self.schema.statement("users.sides", side_values), mail=mail)
+        return Sides((await self.table("users.sides", side_values, mail=mail))[1])
 
     async def profile(self, mail: str) -> Profile | None:
         columns, rows = await self.table(
@@ -218,9 +266,6 @@ class SqlUsers(Store):
     async def paths_near(self, path: str, *, but: str = "") -> list[str]:
         return await mailboxes.near(self, path, but=but)
 
-    async def paths_queued(self, mail: str) -> list[str]:
-        return await mailboxes.queued(self, mail)
-
     async def unqueue(self, path: str) -> None:
         await mailboxes.unqueue(self, path)
 
@@ -244,11 +289,24 @@ class SqlUsers(Store):
             f"enable{name}": _service_value(name, on=name in user.services)
             for name in services.MANAGED
         }
-        await self.insert(t.mailbox, values)
-        # Rights that another tool left behind must not come to life.
-        await self.delete(t.domain_admins, t.domain_admins.c.username == user.mail)
-        blank = User(user.mail, active=user.active)
-        await self._save_sides(blank, user)
+        there = self.schema.values(t.mailbox, values)
+        own = _own_route(user)
+        await self.change_all(
+            ("users.add", tuple(there)),
+            lambda: [
+                insert(t.mailbox).values({name: bindparam(f"m_{name}") for name in there}),
+                # Rights that another tool left behind must not come to life.
+                delete(t.domain_admins).where(t.domain_admins.c.username == bindparam("mail")),
+                insert_ignore(t.forwardings, self.dialect).values(
+                    {name: bindparam(f"f_{name}") for name in own}
+                ),
+            ],
+            mail=user.mail,
+            **{f"m_{name}": value for name, value in there.items()},
+            **{f"f_{name}": value for name, value in own.items()},
+        )
+        kept = frozenset({user.mail})
+        await self._save_sides(User(user.mail, active=user.active, forwardings=kept), user)
         if not (wanted := sorted(groups)):
             return
         a = t.alias.c
@@ -296,10 +354,42 @@ class SqlUsers(Store):
         if "password" in values:
             values["passwordlastchange"] = now()
         values["modified"] = now()
-        await self.update(t.mailbox, values, t.mailbox.c.username == before.mail)
+        if self._versions is not None:
+            self._write_unless_changed(before, after, values)
+            return
+        await self._write_row(before.mail, values)
         await self._save_sides(before, after)
         if before.active != after.active:
             await activity.follow(self, t.mailbox.c.username == after.mail, active=after.active)
+
+    async def _write_row(self, mail: str, values: Mapping[str, Any]) -> None:
+        there = self.schema.values(t.mailbox, values)
+
+        def build() -> Update:
+            own = t.mailbox.c.username == bindparam("mail")
+            return update(t.mailbox).where(own).values({name: bindparam(name) for name in there})
+
+        await self.change(("users.save", tuple(there)), build, mail=mail, **there)
+
+    def _write_unless_changed(self, before: User, after: User, values: Mapping[str, Any]) -> None:
+        kept = replace(
+            before,
+            **{name: getattr(after, name) for name in (*_COLUMNS, "location", "services")},
+        )
+        if kept != after:
+            # More than the row: with locks, then.
+            raise ChangedMeanwhile
+        there = self.schema.values(t.mailbox, values)
+        home, user = self._versions or ("", "")
+        self.defer(
+            ("users.save hopefully", tuple(there)),
+            lambda: homes.update_unchanged(list(there)),
+            mail=before.mail,
+            name=domain_of(before.mail),
+            home_version=home,
+            user_version=user,
+            **{f"m_{name}": value for name, value in there.items()},
+        )
 
     async def _save_sides(self, before: User, after: User) -> None:
         mail, f = before.mail, t.forwardings.c
@@ -416,6 +506,20 @@ class SqlUsers(Store):
 
     async def remove(self, mail: str, removal: Removal) -> None:
         await removals.remove_user(self, mail, removal)
+
+
+def _own_route(user: User) -> dict[str, Any]:
+    """Return the row without which Postfix delivers nothing to a user."""
+    domain = domain_of(user.mail)
+    return {
+        "address": user.mail,
+        "forwarding": user.mail,
+        "domain": domain,
+        "dest_domain": domain,
+        "is_forwarding": 1,
+        "is_alias": 0,
+        "active": int(user.active),
+    }
 
 
 def _page(columns: Sequence[Any], *, disabled_only: bool) -> Select[Any]:

@@ -1,0 +1,72 @@
+"""The namespace of all addresses in ``vmail``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, String, bindparam, select
+
+from iredapi.backends.protocols import Vacancy
+from iredapi.backends.sql import domain_sides, mailboxes
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.domain_sides import split
+from iredapi.backends.sql.domains import record
+from iredapi.backends.sql.leases import Row
+from iredapi.backends.sql.schema import Schema
+from iredapi.backends.sql.store import Sides, Store, chunks, side
+from iredapi.domain.addresses import domain_of
+
+
+class SqlAddresses(Store):
+    """See ``protocols.Addresses``."""
+
+    async def claim(self, address: str) -> Vacancy | None:
+        name = domain_of(address)
+        await self.hold_rows(Row(t.domain.c.domain, name))
+        # A statement of its own: who waited for the row sees what was done before it was free.
+        columns, rows = await self.table(
+            "addresses.claim", lambda: _vacancy(self.schema), name=name, mail=address
+        )
+        row, found = split(columns, rows, name)
+        if row is None:
+            return None
+        domain = record(row, Sides(found))
+        kinds = [kind for kind, *_ in found]
+        twins = domain.twins(address)
+        return Vacancy(
+            domain,
+            in_use="taken" in kinds or bool(twins and await self.taken(twins)),
+            queued=frozenset(text for kind, _, text, _ in found if kind == "queued"),
+        )
+
+    async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
+        found: set[str] = set()
+        for some in chunks(addresses):
+            first, *others = (
+                select(column).where(column.in_(some)) for column in _names(self.schema)
+            )
+            found.update(await self.column(first.union(*others)))
+        return frozenset(address.lower() for address in found)
+
+
+def _names(schema: Schema) -> list[ColumnElement[Any]]:
+    columns: list[ColumnElement[Any]] = [t.mailbox.c.username, t.alias.c.address]
+    columns.append(t.forwardings.c.address)
+    if schema.has(t.maillists):
+        columns.append(t.maillists.c.address)
+    return columns
+
+
+def _vacancy(schema: Schema) -> Select[Any]:
+    """Select a domain (``:name``), what belongs to it, and what is in the way of ``:mail``."""
+    mail = bindparam("mail", type_=String(255))
+    queue = t.deleted_mailboxes.c
+    return domain_sides.whole(
+        schema,
+        *(
+            side("taken", column, column, column == mail).distinct()
+            for column in (*_names(schema), t.admin.c.username)
+        ),
+        side("queued", queue.username, mailboxes.tidy(queue.maildir), queue.username == mail),
+    )

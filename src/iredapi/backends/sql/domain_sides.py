@@ -1,0 +1,112 @@
+"""What belongs to a mail domain in other tables than ``domain``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    String,
+    Table,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+)
+
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.schema import Schema
+from iredapi.backends.sql.store import side
+
+
+def name() -> ColumnElement[str]:
+    """Make the parameter that names the domain."""
+    return bindparam("name", type_=String(255))
+
+
+def own(column: ColumnElement[Any], *, account: bool) -> ColumnElement[bool]:
+    """Choose what belongs to the domain ``:name``, or to its account in iRedMail's policies."""
+    return column == (literal("@", String(1)) + name() if account else name())
+
+
+def sides(of: Callable[..., ColumnElement[bool]], *more: Select[Any]) -> CompoundSelect[Any]:
+    """Select what belongs to domains in other tables, as one UNION, and more."""
+    a, f, r = t.alias_domain.c, t.forwardings.c, t.sender_relayhost.c
+    sender, recipient = t.sender_bcc_domain.c, t.recipient_bcc_domain.c
+    branches = [
+        side("catchall", f.address, f.forwarding, of(f.address, account=False)),
+        side("dead_catchall", f.address, f.forwarding, of(f.address, account=False),
+             f.active == 0),
+        side("alias_domain", a.target_domain, a.alias_domain,
+             of(a.target_domain, account=False)),
+        side("inactive_alias_domain", a.target_domain, a.alias_domain,
+             of(a.target_domain, account=False), a.active == 0),
+        side("sender_bcc", sender.domain, sender.bcc_address, of(sender.domain, account=False)),
+        side("recipient_bcc", recipient.domain, recipient.bcc_address,
+             of(recipient.domain, account=False)),
+        side("relay", r.account, r.relayhost, of(r.account, account=True)),
+    ]  # fmt: skip
+    return branches[0].union_all(*branches[1:], *more)
+
+
+def whole(schema: Schema, *more: Select[Any]) -> Select[Any]:
+    """Select the domain ``:name`` at once: its row, with a row for each value that belongs to it.
+
+    ``split`` takes the rows apart.
+    """
+    many = sides(own, *more).subquery("many")
+    return (
+        select(*schema.columns(t.domain), many.c.kind, many.c.owner, many.c.text, many.c.number)
+        .select_from(t.domain.outerjoin(many, true()))
+        .where(t.domain.c.domain == name())
+    )
+
+
+def split(
+    columns: Sequence[str], rows: Sequence[Any], domain: str
+) -> tuple[Mapping[str, Any] | None, list[Any]]:
+    """Return the row of a domain, and what belongs to it, as ``Sides`` takes it."""
+    at, width = columns.index("domain"), len(columns) - 4
+    # MariaDB compares without regard to case, accents and trailing blanks.
+    mine = [row for row in rows if row[at].lower() == domain]
+    if not mine:
+        return None, []
+    row = dict(zip(columns, mine[0][:width], strict=False))
+    return row, [row[width:] for row in mine if row[width] is not None]
+
+
+def admins(of: Callable[..., ColumnElement[bool]]) -> Select[Any]:
+    """Select the admins of domains whose rights are switched on."""
+    d = t.domain_admins.c
+    return side("admin", d.domain, d.username, of(d.domain, account=False), d.active == 1)
+
+
+def counts(schema: Schema, quota_table: Table | None = None) -> Select[Any]:
+    """Count what is in the domain ``:name``, and with a table of used quotas sum these up."""
+
+    def one(what: ColumnElement[Any], column: ColumnElement[Any], label: str) -> Any:
+        return select(what).where(column == name()).scalar_subquery().label(label)
+
+    def total(column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return func.coalesce(func.sum(column), 0)
+
+    m = t.mailbox.c
+    lists = schema.has(t.maillists)
+    columns = [
+        one(func.count(), m.domain, "users"),
+        one(func.count(), t.alias.c.domain, "aliases"),
+        one(func.count(), t.maillists.c.domain, "lists")
+        if lists
+        else literal_column("0").label("lists"),
+        one(total(m.quota), m.domain, "allocated"),
+    ]
+    if quota_table is not None:
+        q = quota_table.c
+        columns += [one(total(q.bytes), q.domain, "bytes")]
+        columns += [one(total(q.messages), q.domain, "messages")]
+    return select(*columns)

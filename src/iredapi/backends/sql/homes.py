@@ -1,0 +1,116 @@
+"""A user together with its domain: what a change of one user reads, and how it is written at once.
+
+The version of a row on PostgreSQL is the transaction that wrote it (``xmin``): whatever changes
+what a record holds writes a new version of the record's own row, or holds it, or commutes with a
+change of that row alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Update,
+    bindparam,
+    exists,
+    literal_column,
+    select,
+    true,
+    update,
+)
+
+from iredapi.backends.sql import domain_sides, user_sides
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.schema import Schema
+
+_SIDE = 4
+_VERSIONS = 2
+
+
+def _version(table: str) -> ColumnElement[str]:
+    return literal_column(f"CAST({table}.xmin AS TEXT)", String)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What ``whole`` found."""
+
+    domain: Mapping[str, Any]
+    user: Mapping[str, Any] | None
+    versions: tuple[str, str] | None
+    sides: Sequence[Any]
+
+
+def whole(schema: Schema, *, versions: bool) -> Select[Any]:
+    """Select the domain ``:name``, the user ``:mail``, and a row for each value of either."""
+    mail = bindparam("mail", type_=String(255))
+    many = domain_sides.sides(domain_sides.own, *user_sides.of_record(None)).subquery("many")
+    seen = [_version("domain"), _version("mailbox")] if versions else []
+    return (
+        select(
+            *schema.columns(t.domain),
+            *schema.columns(t.mailbox),
+            *seen,
+            many.c.kind,
+            many.c.owner,
+            many.c.text,
+            many.c.number,
+        )
+        .select_from(
+            t.domain.outerjoin(t.mailbox, t.mailbox.c.username == mail).outerjoin(many, true())
+        )
+        .where(t.domain.c.domain == domain_sides.name())
+    )
+
+
+def split(schema: Schema, rows: Sequence[Any], name: str, mail: str) -> Home | None:
+    """Take the rows of ``whole`` apart; None: no such domain."""
+    domain = [column.name for column in schema.columns(t.domain)]
+    mailbox = [column.name for column in schema.columns(t.mailbox)]
+    first, last = len(domain), len(domain) + len(mailbox)
+    at = domain.index("domain")
+    # MariaDB compares without regard to case, accents and trailing blanks.
+    mine = [row for row in rows if row[at].lower() == name]
+    if not mine:
+        return None
+    at = first + mailbox.index("username")
+    own = next((row for row in mine if row[at] is not None and row[at].lower() == mail), None)
+    seen = mine[0][last:-_SIDE]
+    return Home(
+        dict(zip(domain, mine[0], strict=False)),
+        None if own is None else dict(zip(mailbox, own[first:last], strict=True)),
+        (seen[0], seen[1]) if seen else None,
+        [row[-_SIDE:] for row in mine if row[-_SIDE] is not None],
+    )
+
+
+def update_unchanged(columns: Sequence[str]) -> Update:
+    """Write columns of a user whose row and whose domain's row have the versions that were read.
+
+    It returns a row, or nothing was written. The domain is shared meanwhile, as by any change.
+    """
+    m = t.mailbox.c
+    home = (
+        select(t.domain.c.domain)
+        .where(
+            t.domain.c.domain == domain_sides.name(),
+            _version("domain") == bindparam("home_version", type_=String),
+        )
+        .with_for_update(read=True)
+        .cte("home")
+    )
+    return (
+        update(t.mailbox)
+        .where(
+            m.username == bindparam("mail", type_=String(255)),
+            _version("mailbox") == bindparam("user_version", type_=String),
+            exists(select(home.c.domain)),
+        )
+        .values({name: bindparam(f"m_{name}") for name in columns})
+        .returning(literal_column("1"))
+    )

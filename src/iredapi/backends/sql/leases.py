@@ -1,0 +1,314 @@
+"""Connections, and the way to the driver itself: the one place where SQLAlchemy is left.
+
+A connection that is given back stays with us, ready for the next request: SQLAlchemy's pool and its
+per-statement machinery cost several times what the statement costs (ADR 8). All are in autocommit;
+a transaction begins and ends with the words for it. Whoever needs SQLAlchemy uses the same
+connection through it, inside or outside of a transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import Column, Dialect, bindparam, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from iredapi import meter
+from iredapi.backends.sql.plain import Plain
+
+RECYCLE: Final = 1800.0
+"""Seconds after which a connection is not used again."""
+_BEGIN: Final = {
+    "asyncpg": "BEGIN ISOLATION LEVEL READ COMMITTED",
+    "aiomysql": "BEGIN",  # its sessions are READ COMMITTED (``engine``)
+    "aiosqlite": "BEGIN IMMEDIATE",
+}
+_HARMLESS: Final = re.compile(r"[a-z0-9@._+-]+")
+_GENERIC_PLANS: Final = (
+    "SELECT set_config(name, 'force_generic_plan', false) FROM pg_settings"
+    " WHERE name = 'plan_cache_mode'"
+)
+"""Our statements look for keys: planning them anew for each value costs more than running them."""
+
+
+async def _asyncpg(driver: Any, sql: str, arguments: list[Any]) -> Sequence[Any]:
+    found: Sequence[Any] = await driver.fetch(sql, *arguments)
+    return found
+
+
+async def _aiomysql(driver: Any, sql: str, arguments: list[Any]) -> Sequence[Any]:
+    async with driver.cursor() as cursor:
+        await cursor.execute(sql, arguments)
+        found: Sequence[Any] = await cursor.fetchall()
+    return found
+
+
+async def _aiosqlite(driver: Any, sql: str, arguments: list[Any]) -> Sequence[Any]:
+    found: Sequence[Any] = await driver.execute_fetchall(sql, arguments)
+    return found
+
+
+async def _say(driver: Any, word: str) -> None:
+    # The way of PostgreSQL that needs no preparation, and of the others.
+    await driver.execute(word)
+
+
+async def _say_mysql(driver: Any, word: str) -> None:
+    await driver.query(word)
+
+
+_SAY: Final = {"asyncpg": _say, "aiomysql": _say_mysql, "aiosqlite": _say}
+_FETCH: Final = {"asyncpg": _asyncpg, "aiomysql": _aiomysql, "aiosqlite": _aiosqlite}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row, chosen by a name, that is to be held."""
+
+    column: Column[Any]
+    value: str
+    share: bool = False
+    """Together with others who share it."""
+
+    def plain(self, dialect: Dialect) -> Plain:
+        """Return the statement that holds it; the name is its parameter ``value``."""
+        return _holding(self.column, self.share, dialect)
+
+    @property
+    def text(self) -> str:
+        """The statement as text. The name must be free of quotes and the like."""
+        how = "SHARE" if self.share else "UPDATE"
+        column = self.column.name
+        return f"SELECT FROM {self.column.table.name} WHERE {column} = '{self.value}' FOR {how}"
+
+
+@lru_cache
+def _holding(column: Column[Any], share: bool, dialect: Dialect) -> Plain:
+    chosen = select(column).where(column == bindparam("value"))
+    return Plain.of(chosen.with_for_update(read=share), dialect)
+
+
+class Lease:
+    """A connection, used by one request at a time."""
+
+    __slots__ = (
+        "_adapter", "_driver", "_fetch", "_name", "_say", "born", "broken", "connection",
+        "transacting",
+    )  # fmt: skip
+
+    def __init__(self, connection: AsyncConnection, adapter: Any, driver: Any) -> None:
+        self.connection = connection
+        self._adapter = adapter
+        self._driver = driver
+        self._name = connection.dialect.driver
+        self._fetch = _FETCH[self._name]
+        self._say = _SAY[self._name]
+        self.born = time.monotonic()
+        self.broken = False
+        self.transacting = False
+        """Whether there is something to commit or to roll back."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may have it."""
+        return not (self.broken or self.transacting or self.connection.invalidated)
+
+    async def fetch(self, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+        """Run a statement on the driver. Raises what SQLAlchemy would."""
+        begun = time.perf_counter()
+        try:
+            found = await self._fetch(self._driver, plain.sql, plain.arguments(values))
+        except Exception as error:
+            raise self._translated(error, plain.sql) from error
+        except BaseException:
+            # A request that was cancelled may have left half an answer in the socket.
+            self.broken = True
+            raise
+        meter.count(plain.sql, time.perf_counter() - begun)
+        return plain.rows(found)
+
+    async def begin(self) -> None:
+        """Begin a transaction: READ COMMITTED, on SQLite as its only writer."""
+        await self._tell(_BEGIN[self._name])
+        self.transacting = True
+
+    async def begin_with(self, rows: Sequence[Row]) -> bool:
+        """Begin a transaction that holds rows in one round trip; False where that cannot be.
+
+        PostgreSQL takes several statements at once, but then no parameters.
+        """
+        if self._name != "asyncpg" or not all(_HARMLESS.fullmatch(row.value) for row in rows):
+            return False
+        await self._tell("; ".join([_BEGIN[self._name], *(row.text for row in rows)]))
+        self.transacting = True
+        return True
+
+    async def commit(self) -> None:
+        """Commit the transaction."""
+        await self._tell("COMMIT")
+        self.transacting = False
+
+    async def rollback(self) -> None:
+        """Roll the transaction back."""
+        await self._tell("ROLLBACK")
+        self.transacting = False
+
+    async def _tell(self, word: str) -> None:
+        try:
+            await self._say(self._driver, word)
+        except Exception as error:
+            self.broken = True
+            raise self._translated(error, word) from error
+        except BaseException:
+            self.broken = True
+            raise
+
+    def _translated(self, error: Exception, sql: str) -> Exception:
+        """Return a driver's error as SQLAlchemy would raise it: the same rules read it."""
+        dialect = self.connection.dialect
+        base = dialect.loaded_dbapi.Error
+        try:
+            self._adapter._handle_exception(error)
+        except base as found:
+            gone = dialect.is_disconnect(found, self._adapter, None) or _is_outdated(error)
+            self.broken = self.broken or gone
+            return DBAPIError.instance(
+                sql,
+                None,
+                found,
+                base,
+                hide_parameters=True,
+                connection_invalidated=gone,
+                dialect=dialect,
+            )
+        except Exception as found:
+            self.broken = True
+            if isinstance(found, OSError) and not isinstance(found, TimeoutError):
+                return DBAPIError.instance(
+                    sql, None, base(str(found)), base, connection_invalidated=True, dialect=dialect
+                )
+            return found
+        return error
+
+
+def _is_outdated(error: Exception) -> bool:
+    """Tell whether a statement was prepared before its tables were changed: once more will do."""
+    return type(error).__name__ == "InvalidCachedStatementError"
+
+
+class Turns:
+    """So many at a time; who finds no place waits ``timeout`` seconds, in order."""
+
+    def __init__(self, places: int, timeout: float) -> None:
+        self._left = places
+        self._timeout = timeout
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self) -> None:
+        """Take a place. Raises sqlalchemy's TimeoutError."""
+        while not self._left:
+            await self._wait()
+        self._left -= 1
+
+    def give(self) -> None:
+        """Give a place back."""
+        self._left += 1
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    async def _wait(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await waiter
+        except TimeoutError:
+            raise PoolTimeout("no free connection") from None
+        except BaseException:
+            if waiter.done() and not waiter.cancelled() and self._left:
+                # We were called and cannot come: the next one may.
+                self._left -= 1
+                self.give()
+            raise
+
+
+class Leases:
+    """At most ``size`` leases, of which those who write may have all but some."""
+
+    def __init__(self, engine: AsyncEngine, size: int, timeout: float) -> None:
+        self._engine = engine
+        self._all = Turns(size, timeout)
+        # Writers that wait for each other's locks must leave something to those who read.
+        self._writers = Turns(max(size - max(size // 4, 1), 1), timeout)
+        self._free: list[Lease] = []
+
+    async def take(self, *, writing: bool) -> Lease:
+        """Return a connection. Raises what connecting raises, and sqlalchemy's TimeoutError."""
+        if not writing:
+            return await self._take()
+        await self._writers.take()
+        try:
+            return await self._take()
+        except BaseException:
+            self._writers.give()
+            raise
+
+    async def _take(self) -> Lease:
+        await self._all.take()
+        try:
+            now = time.monotonic()
+            while self._free:
+                lease = self._free.pop()
+                if now - lease.born < RECYCLE:
+                    return lease
+                await _discard(lease)
+            connection = await self._engine.connect()
+            raw = await connection.get_raw_connection()
+            if connection.dialect.name == "postgresql":
+                await connection.exec_driver_sql(_GENERIC_PLANS)
+            return Lease(connection, raw.dbapi_connection, raw.driver_connection)
+        except BaseException:
+            self._all.give()
+            raise
+
+    async def give(self, lease: Lease, *, writing: bool) -> None:
+        """Take a connection back."""
+        try:
+            if lease.usable:
+                self._free.append(lease)
+                return
+            # What broke one (a server that was restarted) broke those that wait, too.
+            stale = [lease, *self._free]
+            self._free.clear()
+            for item in stale:
+                await _discard(item)
+        finally:
+            self._all.give()
+            if writing:
+                self._writers.give()
+
+    async def close(self) -> None:
+        """Close what is not in use."""
+        while self._free:
+            with suppress(SQLAlchemyError, OSError):
+                await self._free.pop().connection.close()
+
+
+async def _discard(lease: Lease) -> None:
+    with suppress(SQLAlchemyError, OSError):
+        if not lease.connection.invalidated:
+            await lease.connection.invalidate()
+        await lease.connection.close()

@@ -1,0 +1,77 @@
+"""Statements as a driver takes them: SQLAlchemy compiles each once, and is not asked again.
+
+With its own conversions of values and columns, so that what comes back is the same (ADR 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import CompoundSelect, Delete, Dialect, Insert, Select, Update
+
+Statement = Select[Any] | CompoundSelect[Any] | Insert | Update | Delete
+Convert = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A statement as the driver takes it."""
+
+    sql: str
+    names: tuple[str, ...]
+    """What its values are called, in their order."""
+    constants: Mapping[str, Any]
+    binds: Mapping[str, Convert]
+    columns: tuple[str, ...]
+    results: tuple[tuple[int, Convert], ...]
+    """Columns whose values SQLAlchemy would convert."""
+
+    @classmethod
+    def of(cls, statement: Statement, dialect: Dialect) -> Plain:
+        """Compile a statement; lists for IN must be literal."""
+        compiled: Any = statement.compile(dialect=dialect)
+        columns: Sequence[Any] = ()
+        if isinstance(statement, Select | CompoundSelect):
+            columns = list(statement.selected_columns)
+        binds = {
+            name: convert
+            for name, bind in compiled.binds.items()
+            if (convert := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
+        }
+        results = tuple(
+            (index, convert)
+            for index, column in enumerate(columns)
+            if (convert := column.type.dialect_impl(dialect).result_processor(dialect, None))
+            is not None
+        )
+        return cls(
+            sql=compiled.string,
+            names=tuple(compiled.positiontup),
+            constants=dict(compiled.params),
+            binds=binds,
+            columns=tuple(str(column.key) for column in columns),
+            results=results,
+        )
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return the values in the driver's order."""
+        found = []
+        for name in self.names:
+            value = values[name] if name in values else self.constants[name]
+            convert = self.binds.get(name)
+            found.append(value if convert is None else convert(value))
+        return found
+
+    def rows(self, found: Sequence[Any]) -> list[Any]:
+        """Return rows as SQLAlchemy would: sequences in the order of ``columns``."""
+        if not self.results:
+            return list(found)
+        rows = []
+        for row in found:
+            values = list(row)
+            for index, convert in self.results:
+                values[index] = convert(values[index])
+            rows.append(values)
+        return rows
