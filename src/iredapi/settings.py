@@ -251,12 +251,12 @@ class Settings(BaseSettings):
     password_has_special_char: bool = Field(True, description="… a special character.")
     hidden_user_fields: Words = Field(
         ["password", "userPassword"],
-        description="Fields left out of user profiles (`API_HIDDEN_USER_PROFILES`); what is "
-        "unhidden is shown to global admins only.",
+        description="Fields left out of user profiles (`API_HIDDEN_USER_PROFILES`), in every view "
+        "and in LDIF; unhidden hashes are shown to global admins only.",
     )
     hidden_admin_fields: Words = Field(
         ["password", "userPassword"],
-        description="Fields left out of admin profiles (`API_HIDDEN_ADMIN_PROFILES`).",
+        description="Fields left out of admin profiles (`API_HIDDEN_ADMIN_PROFILES`), likewise.",
     )
     set_password_change_date: bool = Field(
         True,

@@ -10,7 +10,7 @@ import pytest
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers import accounts
 from tests.servers.cuts import broken_off
-from tests.servers.openldap import domain_dn
+from tests.servers.openldap import account_dn, domain_dn
 from tests.servers.store import Store
 
 LIMITS = {"maxDomains": "1", "maxQuota": "100", "quotaUnit": "MB"}
@@ -332,3 +332,36 @@ async def test_hidden_fields_are_hidden_in_every_view(store: Store) -> None:
                     if view == "canonical":
                         assert not names & {"name", "quota"}, path
                     assert "mail" in names or "username" in names
+
+
+async def test_a_global_admin_switches_an_unproved_alias_domain_on(store: Store) -> None:
+    """Adding it anew says so; a reset that repeats what was read does not."""
+    async with serving(store, require_domain_ownership=True) as service:
+        root, owner = await service.root(), await creator(service)
+        await owner.ok("POST", "domain/mine.test")
+        await owner.ok("PUT", "domain/mine.test", addAliasDomain="one.test,two.test")
+        await root.ok("POST", "user/u@mine.test", password=PASSWORD)
+
+        async def live() -> set[str]:
+            if store.name == "openldap":
+                entry = store.directory.entry(domain_dn("mine.test"))
+                assert entry is not None
+                found = set(entry.get("domainAliasName", []))
+                assert ("domainalias" in entry["enabledService"]) == bool(found)
+                user = store.directory.entry(account_dn("u@mine.test"))
+                assert user is not None
+                assert set(user.get("shadowAddress", [])) == {f"u@{name}" for name in found}
+                pending = set(entry.get("domainPendingAliasName", []))
+                assert pending == {"one.test", "two.test"} - found
+                return found
+            rows = await store.rows("SELECT alias_domain FROM alias_domain WHERE active = 1")
+            return {row["alias_domain"] for row in rows}
+
+        assert await live() == set()
+        await root.ok("PUT", "domain/mine.test", aliasDomains="one.test,two.test")
+        await owner.ok("PUT", "domain/mine.test", addAliasDomain="one.test")
+        assert await live() == set()
+        await root.ok("PUT", "domain/mine.test", addAliasDomain="one.test")
+        assert await live() == {"one.test"}
+        await owner.ok("PUT", "domain/mine.test", addAliasDomain="one.test,two.test", name="X")
+        assert await live() == {"one.test"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from iredapi.state import StateUnavailable
 from tests.clients import Client, Service, serving
 from tests.ldap.test_undo import HASH, Cutter, home_of, populate, send
 from tests.servers.openldap import account_dn, domain_dn
@@ -97,6 +98,35 @@ async def test_a_living_mailbox_is_not_queued(store: Store, fault: str) -> None:
         assert row["delete_date"] is not None
 
 
+async def test_the_state_database_is_away_at_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that is whole is not taken back because its end could not be told at once."""
+    async with serving(store) as service:
+        root = await service.root()
+        await populate(root)
+        journal, clock = service.office.state.journal, Clock()
+        erase, failures = journal.erase, 3
+
+        async def away(record_id: str) -> None:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                clock.ahead = 0.0 if failures < 3 else 60.0
+                raise StateUnavailable
+            await erase(record_id)
+
+        monkeypatch.setattr(journal, "erase", away)
+        await root.ok("POST", "user/new@ex.com", password_hash=HASH, quota="1")
+        await recovered(service)
+        await root.ok("GET", "user/new@ex.com")
+        # It does not wait for ever: when its locks are gone others may have begun.
+        monkeypatch.setattr(service.office.state.locks, "_clock", clock)
+        failures = 1000
+        refused = await root.refused("POST", "user/more@ex.com", password_hash=HASH, quota="1")
+        assert refused[:2] == (503, "SERVER_DOWN")
+
+
 class Clock:
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -148,7 +178,7 @@ async def test_who_lost_its_locks_stops(
         async def overtake() -> None:
             clock.ahead = 60.0
             await other.ok("PUT", "maillist/team@ex.com", members="b@ex.com,only@x.org")
-            await other.ok("POST", "user/new@ex.com", password_hash=HASH)
+            await other.ok("POST", "user/new@ex.com", password_hash=HASH, quota="1")
             after.update(store.directory.dump())
 
         meanwhile(slow, 1, overtake)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -293,6 +293,14 @@ def regroup(before: Domain, old: str, new: str = "") -> Domain:
             kept = (groups - {old}) | ({new} if new else set())
             settings = settings_text.with_value(settings, key, kept)
     return before if settings is before.settings else replace(before, settings=settings)
+
+
+def revive(domain: Domain, named: Collection[str]) -> Domain:
+    """Return the domain with alias domains switched on that are added anew, by who needs no proof.
+
+    A reset does not: it may repeat what was read.
+    """
+    return replace(domain, inactive_alias_domains=domain.inactive_alias_domains - frozenset(named))
 
 
 def primary_mx(transport: str) -> str:

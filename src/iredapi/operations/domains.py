@@ -124,6 +124,8 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     if new:
         await _reserve(unit, new)
     verified = actor.is_global or not rules.verify_ownership
+    if verified:
+        after = domains.revive(after, changes.get("add_alias_domain", ()))
     await unit.domains.save(before, after, verified=verified)
     for gone in sorted(before.alias_domains - after.alias_domains):
         await unit.satellites.forget_domain(gone)

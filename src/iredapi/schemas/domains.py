@@ -112,7 +112,9 @@ class DomainEdit(_Domain):
         "[192.0.2.20]:25",
     )
     add_alias_domain: fields.Domains = param(
-        "New alias domains: mail to `user@alias` goes to `user@domain`.", "example.net"
+        "New alias domains: mail to `user@alias` goes to `user@domain`. One that waits for a proof "
+        "of its ownership is switched on when a global admin adds it again.",
+        "example.net",
     )
     remove_alias_domain: fields.ExistingDomains = param("Alias domains to remove.", "example.net")
     alias_domains: fields.Domains = param(

@@ -326,6 +326,8 @@ class LdapDomains:
         name = before.name
         gone = before.alias_domains - after.alias_domains
         new = after.alias_domains - before.alias_domains
+        revived = before.inactive_alias_domains - after.inactive_alias_domains - gone
+        new |= revived
         # Postfix asks for the recipients of all mail: a domain that is not proved would be caught.
         live = after.alias_domains - after.inactive_alias_domains - (set() if verified else new)
         self._save_catchall(catchall, before, after, live)
@@ -340,6 +342,7 @@ class LdapDomains:
         self._put(edit, before, after)
         for attribute in ("domainAliasName", "domainPendingAliasName"):
             edit.discard(attribute, sorted(gone))
+        edit.discard("domainPendingAliasName", sorted(revived))
         edit.add("domainAliasName" if verified else "domainPendingAliasName", sorted(new))
         if new and verified:
             edit.add("enabledService", ["domainalias"])

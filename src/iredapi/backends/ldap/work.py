@@ -36,6 +36,8 @@ from iredapi.state import State, StateUnavailable
 
 RECOVERY_SECONDS = 15.0
 """How often a process looks for writes that others have left unfinished."""
+_ERASE_SECONDS = 0.5
+"""How often the end of a write is told to a state database that is away."""
 REQUIRED = frozenset(
     {"maildomain", "mailuser", "mailalias", "maillist", "mailadmin", "mailexternaluser"}
     | {"domainstatus", "domainpendingaliasname", "accountsetting", "shadowaddress"}
@@ -224,7 +226,21 @@ class LdapUnit:
         except LdapError:
             await state.journal.erase(record_id)
             raise
-        await state.journal.erase(record_id)
+        await self._settle(self._locks, record_id)
+
+    async def _settle(self, locks: UnitLocks, record_id: str) -> None:
+        """Erase the record of a write that is whole: who finds it would take the write back.
+
+        While the state database is away nobody else gets our locks, so it may come back in time.
+        """
+        while True:
+            try:
+                await self._home.state.journal.erase(record_id)
+            except StateUnavailable:
+                locks.check()
+                await asyncio.sleep(_ERASE_SECONDS)
+            else:
+                return
 
     def _check(self) -> None:
         try:

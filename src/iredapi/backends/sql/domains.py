@@ -284,6 +284,14 @@ class SqlDomains(Store):
             )
             # Per-user alias addresses in them are out of reach now.
             await self.delete(t.forwardings, f.is_alias == 1, domain_of(f.address).in_(some))
+        revived_domains = before.inactive_alias_domains - after.inactive_alias_domains
+        for some in chunks(revived_domains & after.alias_domains):
+            await self.update(
+                t.alias_domain,
+                {"active": 1, "modified": moment},
+                t.alias_domain.c.alias_domain.in_(some),
+                t.alias_domain.c.target_domain == name,
+            )
         await self.insert_all(
             t.alias_domain,
             [
