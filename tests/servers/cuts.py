@@ -12,8 +12,9 @@ async def broken_off(root: Client, path: str, cut: int, monkeypatch: pytest.Monk
     """POST to ``path``; only the first ``cut`` databases commit, in the order of a commit."""
 
     async def commit(self: Connections) -> None:
-        for name in [name for name in reversed(ORDER) if name in self._leases][:cut]:
-            await self._leases[name].commit()
+        open_ = [self._leases[name] for name in reversed(ORDER) if name in self._leases]
+        for lease in [lease for lease in open_ if lease.transacting][:cut]:
+            await lease.commit()
         raise ConnectionResetError("cut by the test")
 
     with monkeypatch.context() as patch:
