@@ -23,7 +23,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from tests.clients import PASSWORD, ROOT
+from iredapi.opening import open_state
+from tests.clients import PASSWORD, ROOT, settings_for
 from tests.conftest import need
 from tests.integration.test_doctor import examine
 from tests.servers import mariadb, postgresql
@@ -430,6 +431,19 @@ async def storage(name: str) -> AsyncIterator[tuple[Store, Callable[[], None] | 
         yield store, restart
 
 
+async def nothing_begun(store: Store) -> None:
+    """Wait until the service has taken back what was cut off: it looks every 15 seconds."""
+    state = await open_state(settings_for(store))
+    try:
+        for _ in range(60):
+            if not await state.journal.open():
+                return
+            await asyncio.sleep(1)
+        raise AssertionError(await state.journal.open())
+    finally:
+        await state.connections.close()
+
+
 @pytest.mark.parametrize("name", ALL_STORES)
 async def test_nothing_acknowledged_is_lost(name: str, tmp_path: Path) -> None:
     """And nothing is half made."""
@@ -459,6 +473,7 @@ async def test_nothing_acknowledged_is_lost(name: str, tmp_path: Path) -> None:
             figures.seconds = time.monotonic() - began
             if not target.up.is_set():
                 await target.start()
+            await nothing_begun(store)
             for writer in writers:
                 await writer.verify()
         finally:

@@ -5,6 +5,7 @@ The server is one that the API has filled; nothing is wrong with it before.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -325,6 +326,46 @@ async def test_all_at_once(server: Arranged) -> None:
     log = await server.store.rows("SELECT msg FROM log WHERE msg LIKE '%Doctor%'", "iredadmin")
     told = " ".join(item["msg"] for item in log)
     assert all(plant.code in told for plant in fixable)
+
+
+async def test_living_names_of_members_stay(server: Arranged) -> None:
+    """A user whom a list names without being a member is no dead name."""
+    dead = account_dn("ghost@ex.com")
+    server.store.directory.modify(NEWS, add={"member": [LATE, dead]})
+    found, _ = await examine(server.store, fix=True)
+    assert [(item.code, item.detail, item.fixed) for item in found] == [
+        ("MEMBER_NAME_DEAD", dead, True)
+    ]
+    entry = server.store.directory.entry(NEWS)
+    assert entry is not None
+    assert LATE in entry["member"]
+
+
+async def test_service_goes_on(server: Arranged) -> None:
+    """While the API makes and removes what others name, nothing is found that is not so."""
+    done = asyncio.Event()
+
+    async def write() -> None:
+        for number in range(12):
+            mail = f"busy{number}@plain.com"
+            await server.root.ok("POST", f"user/{mail}", password=PASSWORD)
+            await server.root.ok("PUT", "alias/crew@ex.com", addMember=mail)
+            await server.root.ok("PUT", "domain/ex.com", addAliasDomain=f"busy{number}.com")
+            await server.root.ok("DELETE", f"user/{mail}")
+            await server.root.ok("PUT", "domain/ex.com", removeAliasDomain=f"busy{number}.com")
+        done.set()
+
+    writing = asyncio.create_task(write())
+    rounds = 0
+    while not done.is_set():
+        found, _ = await examine(server.store, fix=True)
+        assert found == []
+        rounds += 1
+        if writing.done():
+            break
+    await writing
+    assert rounds > 1
+    assert (await examine(server.store))[0] == []
 
 
 async def test_no_global_admin(server: Arranged) -> None:

@@ -432,7 +432,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             _W,
             "A moderator or owner in a hosted domain does not exist.",
             "Whoever gets the address may post to the list, or owns it.",
-            "The row is removed.",
+            "It is removed.",
         ),
         # Rights.
         "NO_GLOBAL_ADMIN": Check(
@@ -444,7 +444,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             _E,
             "Rights are stored for an admin that does not exist.",
             "Whoever gets the address gets the rights.",
-            "The row is removed.",
+            "It is removed.",
         ),
         "ADMIN_OF_NO_DOMAIN": Check(
             _W,

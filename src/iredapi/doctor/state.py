@@ -34,3 +34,8 @@ async def examine_state(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("SERVER_AWAY", "state", str(error))
     finally:
         await connections.close()
+
+
+async def is_well(settings: Settings) -> bool:
+    """Tell whether the state database can be used as it is."""
+    return not [finding async for finding in examine_state(settings)]

@@ -1,19 +1,18 @@
 """The examination of a directory: schema, rights, every entry, and the repairs.
 
-The tree is read twice, in pages: what entries depend on, then the entries themselves. A repair
+The tree is read twice, in pages: what entries depend on, then the entries themselves; what seems
+wrong is looked at once more, because the service goes on writing meanwhile. A repair
 holds the locks that the service's writes hold, reads the entry and all that it depends on again,
 and changes what is still wrong.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
-
-from sqlalchemy.engine import make_url
 
 from iredapi.backends.ldap.changes import encoded
 from iredapi.backends.ldap.client import Change, Directory, Entry, Op, Scope
@@ -25,7 +24,7 @@ from iredapi.backends.ldap.errors import (
     Refused,
     Unavailable,
 )
-from iredapi.backends.ldap.locks import Contended, UnitLocks, recover
+from iredapi.backends.ldap.locks import Contended, UnitLocks, quiet, recover
 from iredapi.backends.ldap.schema_definitions import SCHEMAS
 from iredapi.backends.ldap.session import words
 from iredapi.backends.ldap.tree import ALL_ACCOUNTS, Tree
@@ -33,13 +32,14 @@ from iredapi.backends.ldap.work import REQUIRED, options_of
 from iredapi.backends.sql.engine import Databases
 from iredapi.doctor.findings import Finding
 from iredapi.doctor.notes import note
+from iredapi.doctor.state import is_well
 from iredapi.doctor.tree_checks import Add, Wrong, judge
 from iredapi.doctor.tree_facts import DOMAIN, NAMING, PAGE, Facts, TreeDirectory
 from iredapi.domain.addresses import domain_of
 from iredapi.errors import ApiError
 from iredapi.opening import open_state
 from iredapi.settings import NotReady, Settings
-from iredapi.state import State, StateUnavailable
+from iredapi.state import LockTimeout, State, StateUnavailable
 
 _ADMIN: Final = "(objectClass=mailAdmin)"
 _NOBODY: Final = "iredapi-doctor.invalid"
@@ -61,6 +61,7 @@ class TreeExamination:
         self._tree = Tree(settings.ldap_base_dn, settings.admin_base_dn)
         self._directory = Directory(options_of(settings))
         self._state: State | None = None
+        self._looked = False
         self.accounts = TreeDirectory(self._directory, self._tree)
         self.usable = False
         """Whether the accounts could be read."""
@@ -152,18 +153,11 @@ class TreeExamination:
     # -- what writes have left ---------------------------------------------------------------------
 
     async def _opened_state(self) -> State | None:
-        """Open the state database, unless that would make it."""
-        if self._state is None:
-            url = make_url(self._settings.urls()["state"])
-            if url.get_backend_name() == "sqlite":
-                from pathlib import Path
-
-                if not await asyncio.to_thread(Path(url.database or "").is_file):
-                    return None
-            try:
+        """Open the state database, unless that would make or migrate it."""
+        if not self._looked and await is_well(self._settings):
+            with suppress(NotReady):
                 self._state = await open_state(self._settings)
-            except NotReady:
-                return None
+        self._looked = True
         return self._state
 
     async def _journal(self) -> AsyncIterator[Finding]:
@@ -213,9 +207,11 @@ class TreeExamination:
     async def _page(self, page: Sequence[Entry], facts: Facts) -> AsyncIterator[Finding]:
         repaired: dict[str, list[str]] = {}
         for entry in page:
-            found = [
+            found: Sequence[Wrong] = [
                 wrong for wrong in judge(entry, facts, self._settings) if wrong.code in self._only
             ]
+            if found:
+                found = await self._still(entry.dn, facts, found)
             fixed: Sequence[Wrong] = ()
             if self._fix and any(wrong.repair for wrong in found):
                 fixed = await self._repair(entry, facts, {wrong.code for wrong in found})
@@ -227,6 +223,29 @@ class TreeExamination:
                 yield Finding(wrong.code, wrong.subject, wrong.detail, is_fixed)
         for code, subjects in repaired.items():
             await note(self._databases, code, subjects)
+
+    async def _still(self, dn: str, facts: Facts, found: Sequence[Wrong]) -> Sequence[Wrong]:
+        """Return what is still wrong when no write is under way: sweeps take their time."""
+        entry = await self._directory.get(dn)
+        state = await self._opened_state()
+        if entry is None:
+            return []
+        try:
+            async with AsyncExitStack() as stack:
+                if state is not None:
+                    await stack.enter_async_context(quiet(state, _locks_of(entry, facts)))
+                now = await self._judged(dn)
+        except (LockTimeout, StateUnavailable):
+            return found
+        # Shared mailboxes take those of all users to see.
+        return [wrong for wrong in found if wrong.code == "MAILBOX_SHARED" or _id(wrong) in now]
+
+    async def _judged(self, dn: str) -> set[tuple[str, str, str]]:
+        entry = await self._directory.get(dn)
+        if entry is None:
+            return set()
+        facts = await Facts.around(self._directory, self._tree, entry)
+        return {_id(wrong) for wrong in judge(entry, facts, self._settings)}
 
     async def _repair(self, entry: Entry, facts: Facts, codes: set[str]) -> Sequence[Wrong]:
         """Repair what is still wrong with an entry; again when somebody else was faster."""
@@ -271,6 +290,10 @@ class TreeExamination:
 def _names_of_schema() -> list[str]:
     attributes = [item.name for schema in SCHEMAS.values() for item in schema.attributes]
     return sorted(attributes + [item.name for s in SCHEMAS.values() for item in s.classes])
+
+
+def _id(wrong: Wrong) -> tuple[str, str, str]:
+    return wrong.code, wrong.subject, wrong.detail
 
 
 def _locks_of(entry: Entry, facts: Facts) -> set[str]:

@@ -16,7 +16,7 @@ from iredapi.backends.ldap.session import flag, words
 from iredapi.backends.ldap.tree import CONTAINERS
 from iredapi.backends.ldap.twins import twins
 from iredapi.doctor.accounts import bare_crypt, bracketed, with_scheme, without_prefix
-from iredapi.doctor.tree_facts import Facts, Hosted, key_of
+from iredapi.doctor.tree_facts import Facts, Hosted, key_of, mail_in
 from iredapi.domain import services, transports
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.slapd_passwords import for_slapd
@@ -277,9 +277,8 @@ def _list(entry: Entry, mail: str, facts: Facts) -> Iterator[Wrong]:
 def _dns(entry: Entry, mail: str, facts: Facts) -> Iterator[Wrong]:
     """Judge the names that SOGo expands a list with."""
     for dn in sorted(entry.values("member")):
-        key = key_of(dn)
-        member = key.partition(",")[0].partition("=")[2]
-        if member not in facts.users or key_of(facts.tree.user(member)) != key:
+        member = mail_in(dn)
+        if member not in facts.users or key_of(facts.tree.user(member)) != key_of(dn):
             yield Wrong("MEMBER_NAME_DEAD", mail, dn, _drop("member", dn))
 
 

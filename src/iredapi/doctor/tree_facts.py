@@ -40,6 +40,11 @@ def key_of(dn: str) -> str:
     return ",".join(part.strip() for part in plain.lower().split(","))
 
 
+def mail_in(dn: str) -> str:
+    """Return the address that an entry is named by."""
+    return key_of(dn).partition(",")[0].partition("=")[2]
+
+
 @dataclass
 class Hosted:
     """A mail domain."""
@@ -99,6 +104,7 @@ class Facts:
             await facts._read(directory, tree.domain(name), Scope.SUB, ALL_ACCOUNTS, once=True)
             await facts._read_containers(directory, name)
         named = set[str]().union(*(words(entry, attribute) for attribute in NAMING))
+        named |= {mail_in(dn) for dn in entry.values("member")}
         for domain in facts.domains.values():
             named |= twins(named, domain.name, domain.aliases)
         named |= {twin for mail in named for twin in facts.primaries(mail)}
