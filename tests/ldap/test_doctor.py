@@ -399,9 +399,9 @@ async def test_schema(server: Arranged, own_server: OpenldapServer) -> None:
         found, result = await examine(server.store, "SCHEMA_OLDER", **given)
         assert [item.subject for item in found] == ["ldap.recoveryEmail"]
         assert result.status == 0
-    async with older(own_server, domainStatus="formerStatus") as given:
+    async with older(own_server, mailExternalUser="formerUser") as given:
         found, result = await examine(server.store, "SCHEMA_LACKS", **given)
-        assert [item.subject for item in found] == ["ldap.domainstatus"]
+        assert [item.subject for item in found] == ["ldap.mailexternaluser"]
         assert result.status == 1
 
 

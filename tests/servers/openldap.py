@@ -68,11 +68,13 @@ def account_dn(mail: str, container: str = "Users") -> str:
 class OpenldapServer:
     """Starts at construction; with ``tls`` it also speaks LDAPS and StartTLS.
 
+    With ``sync`` what it has acknowledged is on the disk.
+
     ``uri`` and ``tls_uri`` name 127.0.0.1, which the certificate is for; ``ca_file`` is the
     authority that has signed it.
     """
 
-    def __init__(self, *, tls: bool = False) -> None:
+    def __init__(self, *, tls: bool = False, sync: bool = False) -> None:
         reason = missing()
         if reason is not None:
             raise ServerError(reason)
@@ -99,8 +101,8 @@ class OpenldapServer:
             "LDAP_CONFIG": str(directory / "config"),
             "LDAP_DATA": str(directory / "data"),
             "LDAP_RUN": str(directory / "run"),
-            # Nothing survives the tests, so nothing has to reach the disk.
-            "LDAP_OPTIONS": "dbnosync",
+            # Nothing survives most tests, so nothing has to reach the disk.
+            "LDAP_OPTIONS": "" if sync else "dbnosync",
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         }
         if tls:
@@ -196,6 +198,12 @@ class OpenldapServer:
         """Break all connections; what is written stays."""
         self.halt()
         self.resume()
+
+    def crash(self) -> None:
+        """Kill it in the middle of whatever it does, and start it again."""
+        self._daemon.process.kill()
+        self._daemon.process.wait(15)
+        self.restart()
 
     def freeze(self) -> None:
         """Accept connections, and never answer, until :meth:`thaw`."""

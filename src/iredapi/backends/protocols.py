@@ -58,7 +58,7 @@ class Vacancy:
     """What the rules ask about the address of an account that is to be made."""
 
     domain: Domain
-    """Its domain, held."""
+    """Its domain, held. Its catch-all, BCC addresses and relay may be missing."""
     in_use: bool
     """Whether somebody has it: any account, an alias address, an admin without a mailbox."""
     queued: frozenset[str]
@@ -161,7 +161,8 @@ class Users(Protocol):
     ) -> tuple[Domain | None, User | None]:
         """Return a user's domain and the user, and hold the user.
 
-        The domain is shared, as by ``Domains.get``, or held. ``only_row`` promises that nothing
+        The domain is shared, as by ``Domains.get``, or held; its catch-all, BCC addresses and
+        relay may be missing. ``only_row`` promises that nothing
         will be asked or written but ``save``, of what is the user's own: a storage may then hold
         nothing, and find out at the end that somebody was quicker (``ChangedMeanwhile``). At most
         three round trips on SQL.

@@ -62,11 +62,11 @@ def _vacancy(schema: Schema) -> Select[Any]:
     """Select a domain (``:name``), what belongs to it, and what is in the way of ``:mail``."""
     mail = bindparam("mail", type_=String(255))
     queue = t.deleted_mailboxes.c
-    return domain_sides.whole(
-        schema,
+    union = domain_sides.alias_domains(domain_sides.own).union_all(
         *(
             side("taken", column, column, column == mail).distinct()
             for column in (*_names(schema), t.admin.c.username)
         ),
         side("queued", queue.username, mailboxes.tidy(queue.maildir), queue.username == mail),
     )
+    return domain_sides.whole(schema, union)

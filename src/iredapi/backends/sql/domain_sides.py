@@ -34,32 +34,38 @@ def own(column: ColumnElement[Any], *, account: bool) -> ColumnElement[bool]:
     return column == (literal("@", String(1)) + name() if account else name())
 
 
+def alias_domains(of: Callable[..., ColumnElement[bool]]) -> Select[Any]:
+    """Select the alias domains of domains: all of what belongs to one that rules of users read."""
+    a = t.alias_domain.c
+    return side(
+        "alias_domain",
+        a.target_domain,
+        a.alias_domain,
+        of(a.target_domain, account=False),
+        number=a.active,
+    )
+
+
 def sides(of: Callable[..., ColumnElement[bool]], *more: Select[Any]) -> CompoundSelect[Any]:
     """Select what belongs to domains in other tables, as one UNION, and more."""
-    a, f, r = t.alias_domain.c, t.forwardings.c, t.sender_relayhost.c
+    f, r = t.forwardings.c, t.sender_relayhost.c
     sender, recipient = t.sender_bcc_domain.c, t.recipient_bcc_domain.c
-    branches = [
-        side("catchall", f.address, f.forwarding, of(f.address, account=False)),
-        side("dead_catchall", f.address, f.forwarding, of(f.address, account=False),
-             f.active == 0),
-        side("alias_domain", a.target_domain, a.alias_domain,
-             of(a.target_domain, account=False)),
-        side("inactive_alias_domain", a.target_domain, a.alias_domain,
-             of(a.target_domain, account=False), a.active == 0),
+    return alias_domains(of).union_all(
+        side("catchall", f.address, f.forwarding, of(f.address, account=False), number=f.active),
         side("sender_bcc", sender.domain, sender.bcc_address, of(sender.domain, account=False)),
         side("recipient_bcc", recipient.domain, recipient.bcc_address,
              of(recipient.domain, account=False)),
         side("relay", r.account, r.relayhost, of(r.account, account=True)),
-    ]  # fmt: skip
-    return branches[0].union_all(*branches[1:], *more)
+        *more,
+    )  # fmt: skip
 
 
-def whole(schema: Schema, *more: Select[Any]) -> Select[Any]:
-    """Select the domain ``:name`` at once: its row, with a row for each value that belongs to it.
+def whole(schema: Schema, union: CompoundSelect[Any]) -> Select[Any]:
+    """Select the domain ``:name`` at once: its row, with a row for each side value of a UNION.
 
     ``split`` takes the rows apart.
     """
-    many = sides(own, *more).subquery("many")
+    many = union.subquery("many")
     return (
         select(*schema.columns(t.domain), many.c.kind, many.c.owner, many.c.text, many.c.number)
         .select_from(t.domain.outerjoin(many, true()))

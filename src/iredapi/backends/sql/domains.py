@@ -53,7 +53,9 @@ class SqlDomains(Store):
     ) -> tuple[Mapping[str, Any], Sides] | None:
         more = [domain_sides.admins(domain_sides.own)] if admins else []
         columns, rows = await self.table(
-            ("domains.whole", admins), lambda: domain_sides.whole(self.schema, *more), name=name
+            ("domains.whole", admins),
+            lambda: domain_sides.whole(self.schema, domain_sides.sides(domain_sides.own, *more)),
+            name=name,
         )
         row, sides = domain_sides.split(columns, rows, name)
         return None if row is None else (row, Sides(sides))
@@ -369,7 +371,7 @@ def record(row: Mapping[str, Any], sides: Sides) -> Domain:
         recipient_bcc=sides.text(name, "recipient_bcc"),
         outbound_relay=sides.text("@" + name, "relay"),
         catchall=frozenset(sides.texts(name, "catchall")),
-        dead_catchall=frozenset(sides.texts(name, "dead_catchall")),
+        dead_catchall=frozenset(sides.off(name, "catchall")),
         alias_domains=frozenset(sides.texts(name, "alias_domain")),
-        inactive_alias_domains=frozenset(sides.texts(name, "inactive_alias_domain")),
+        inactive_alias_domains=frozenset(sides.off(name, "alias_domain")),
     )

@@ -29,7 +29,6 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.schema import Schema
 
 _SIDE = 4
-_VERSIONS = 2
 
 
 def _version(table: str) -> ColumnElement[str]:
@@ -49,7 +48,8 @@ class Home:
 def whole(schema: Schema, *, versions: bool) -> Select[Any]:
     """Select the domain ``:name``, the user ``:mail``, and a row for each value of either."""
     mail = bindparam("mail", type_=String(255))
-    many = domain_sides.sides(domain_sides.own, *user_sides.of_record(None)).subquery("many")
+    home = domain_sides.alias_domains(domain_sides.own)
+    many = home.union_all(*user_sides.of_record(None)).subquery("many")
     seen = [_version("domain"), _version("mailbox")] if versions else []
     return (
         select(
@@ -70,8 +70,7 @@ def whole(schema: Schema, *, versions: bool) -> Select[Any]:
 
 def split(schema: Schema, rows: Sequence[Any], name: str, mail: str) -> Home | None:
     """Take the rows of ``whole`` apart; None: no such domain."""
-    domain = [column.name for column in schema.columns(t.domain)]
-    mailbox = [column.name for column in schema.columns(t.mailbox)]
+    domain, mailbox = schema.statement("homes.columns", lambda: _columns(schema))
     first, last = len(domain), len(domain) + len(mailbox)
     at = domain.index("domain")
     # MariaDB compares without regard to case, accents and trailing blanks.
@@ -87,6 +86,11 @@ def split(schema: Schema, rows: Sequence[Any], name: str, mail: str) -> Home | N
         (seen[0], seen[1]) if seen else None,
         [row[-_SIDE:] for row in mine if row[-_SIDE] is not None],
     )
+
+
+def _columns(schema: Schema) -> tuple[list[str], list[str]]:
+    domain, mailbox = schema.columns(t.domain), schema.columns(t.mailbox)
+    return [column.name for column in domain], [column.name for column in mailbox]
 
 
 def update_unchanged(columns: Sequence[str]) -> Update:

@@ -106,6 +106,11 @@ class Sides:
         """Return the texts of a kind, sorted."""
         return sorted(text for text, _ in self._values.get((owner.lower(), kind), []))
 
+    def off(self, owner: str, kind: str) -> list[str]:
+        """Return the texts of a kind whose number, a mark of activity, is 0."""
+        found = self._values.get((owner.lower(), kind), [])
+        return sorted(text for text, number in found if not number)
+
     def text(self, owner: str, kind: str) -> str:
         """Return the only text of a kind, or an empty one."""
         return next((text for text, _ in self._values.get((owner.lower(), kind), [])), "")
