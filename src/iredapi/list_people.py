@@ -45,7 +45,7 @@ Successor = Callable[[str], str]
 _SECONDS: Final = 10.0
 """After so long no further list is begun with."""
 _BRIEF: Final = 2.0
-"""The same, while the list server is known to hang; and to wait for one list's lock."""
+"""The same, while the list server is known to hang; and the least to wait for a list's lock."""
 _AT_A_TIME: Final = 3
 """Lists that are asked at once: mlmmjadmin has five processes, for others too."""
 _log = structlog.get_logger(__name__)
@@ -83,14 +83,16 @@ async def create_user(office: Office, actor: Actor, mail: str, *args: Any) -> Do
     if server is None or not server.accepts(mail):
         return done
 
+    end = _end(office)
+
     async def join(address: str) -> None:
-        async with held(office, address, _BRIEF):
+        async with held(office, address, _left(end)):
             if await server.exists(address):
                 await subscribe(server, address, (mail,), "normal")
 
     wanted = await office.read(actor, lists.defaults, domain_of(mail))
     skipped: list[Skipped] = []
-    await whole(_each(office, server, wanted, join, _end(office), skipped))
+    await whole(_each(office, server, wanted, join, end, skipped))
     return more(done, skipped)
 
 
@@ -112,7 +114,8 @@ async def tell(
     subscribed: dict[str, str] = {}
 
     async def succeed(address: str) -> None:
-        await _succeed(office, actor, server, address, successor, mail, address in subscribed)
+        async with held(office, address, _left(end)):
+            await _succeed(office, actor, server, address, successor, mail, address in subscribed)
 
     if mail:
         try:
@@ -145,18 +148,17 @@ async def _each(
     for address in sorted(addresses):
         if not reachable(server, address):
             continue
-        try:
-            if away is None:
+        error = away
+        if error is None:
+            try:
                 if asyncio.get_running_loop().time() > end:
                     raise TimeoutError
                 await work(address)
-                continue
-        except (ApiError, StateUnavailable, TimeoutError) as error:
+            except (ApiError, StateUnavailable, TimeoutError) as failure:
+                error = failure
+        if error is not None:
             skipped.append(_untold(office, address, error))
-            if _is_away(error):
-                away = error
-        else:
-            skipped.append(_untold(office, address, away))
+            away = error if _is_away(error) else None
     return away is None
 
 
@@ -169,22 +171,21 @@ async def _succeed(
     mail: str,
     subscribed: bool,
 ) -> None:
-    async with held(office, address, _BRIEF):
-        control = await server.get(address)
-        if control is None:
-            return
-        changes = list_changes.succeed(address, control, successor)
-        stored = await office.read(actor, lists.find, address) if changes else None
-        if stored is not None:
-            revised = list_changes.revise(State(stored, control), changes)
-            await server.save(address, control, revised.control)
-            await office.write(actor, lists.save, stored, revised.stored, changes)
-        if subscribed:
-            present = await server.subscriptions(address, (mail,))
-            new = successor(mail)
-            if mail in present and new and server.accepts(new):
-                await subscribe(server, address, (new,), present[mail])
-            await unsubscribe(server, address, (mail,), present)
+    control = await server.get(address)
+    if control is None:
+        return
+    changes = list_changes.succeed(address, control, successor)
+    stored = await office.read(actor, lists.find, address) if changes else None
+    if stored is not None:
+        revised = list_changes.revise(State(stored, control), changes)
+        await server.save(address, control, revised.control)
+        await office.write(actor, lists.save, stored, revised.stored, changes)
+    if subscribed:
+        present = await server.subscriptions(address, (mail,))
+        new = successor(mail)
+        if mail in present and new and server.accepts(new):
+            await subscribe(server, address, (new,), present[mail])
+        await unsubscribe(server, address, (mail,), present)
 
 
 async def _with_offices(
@@ -217,6 +218,11 @@ async def _with_offices(
 def _end(office: Office) -> float:
     slow = office.list_server_hangs.get("")
     return asyncio.get_running_loop().time() + (_BRIEF if slow else _SECONDS)
+
+
+def _left(end: float) -> float:
+    """Return how long to wait for one list's lock."""
+    return max(end - asyncio.get_running_loop().time(), _BRIEF)
 
 
 async def _before(end: float, asked: Awaitable[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -77,6 +78,21 @@ async def test_what_is_remembered_is_forgotten_with_a_change(lists: Lists) -> No
     await lists.update(subscription_moderators=f"{BOB},zoe@else.test")
     await lists.root.ok("DELETE", f"user/{BOB}")
     assert lists.control("submod") == "zoe@else.test\n"
+
+
+@pytest.mark.stores("postgresql", "openldap")
+async def test_twenty_users_of_one_list_go_at_once(lists: Lists) -> None:
+    users = [f"u{number:02}" for number in range(20)]
+    mails = [f"{name}@{DOMAIN}" for name in users]
+    await lists.user(*users)
+    await lists.create(
+        owner=",".join([*mails, "ann@else.test"]), subscribers=",".join(mails), require_confirm="no"
+    )
+    answers = await asyncio.gather(*(lists.root.ok("DELETE", f"user/{mail}") for mail in mails))
+    assert [answer for answer in answers if "_skipped" in answer] == []
+    shown = await lists.get(with_subscribers="yes")
+    assert (shown["owner"], shown["subscribers"]) == (["ann@else.test"], [])
+    assert await lists.people("maillist_owners", "owner") == ["ann@else.test"]
 
 
 @pytest.mark.stores("sqlite")

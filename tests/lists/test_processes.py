@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
+import time
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import httpx
 import pytest
 
 from tests.clients import Client
-from tests.lists.conftest import TEAM, Lists
+from tests.lists.conftest import DOMAIN, TEAM, Lists
 from tests.servers.api import ApiProcess, running, urls_of
 from tests.servers.mlmmjadmin import TOKEN
 from tests.servers.store import ALL_STORES
@@ -64,6 +67,60 @@ async def test_sixty_at_once_over_two_processes(lists: Lists) -> None:
                 )
             )
     assert lists.subscribers() == mails
+
+
+def all_hang(lists: Lists) -> None:
+    """Wait until each failure of the list server has begun."""
+    deadline = time.monotonic() + 20
+    while any(item.times for item in lists.admin.failures):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.stores("postgresql", "openldap")
+@pytest.mark.list_servers("mlmmjadmin")
+async def test_a_killed_process_leaves_nothing_that_stays(lists: Lists) -> None:
+    """Killed between directory and rows, between settings and rows, and while it removes a list.
+
+    The same request is sent to another process; it waits until the lease of the dead one's lock is
+    over, half a minute at most.
+    """
+    form = {"subscribers": "ann@else.test", "require_confirm": "no"}
+    new, old, gone = (f"{name}@{DOMAIN}" for name in ("new", "old", "gone"))
+    await lists.create(old, owner="ann@else.test")
+    await lists.create(gone)
+    given = environment(lists) | {"IREDAPI_MLMMJADMIN_TIMEOUT": "60"}
+    steps: list[tuple[str, str, dict[str, str], str, str]] = [
+        ("POST", f"ml/{new}", form, "POST", f"/{new}/subscribers$"),
+        ("PUT", f"ml/{old}", {"owner": "zoe@else.test"}, "PUT", f"/{old}$"),
+        ("DELETE", f"ml/{gone}", {}, "DELETE", f"/{gone}$"),
+    ]
+    for _, _, _, method, path in steps:
+        lists.admin.fail(method, path, "hang", after=True)
+    async with AsyncExitStack() as stack:
+        with running(given) as api:
+            one = await client(api, stack)
+            calls = [
+                asyncio.ensure_future(one.call(method, path, data=data))
+                for method, path, data, *_ in steps
+            ]
+            await asyncio.to_thread(all_hang, lists)
+            os.kill(api.pid, signal.SIGKILL)
+            await asyncio.gather(*calls, return_exceptions=True)
+        lists.admin.clear()
+        # No mail gets to the half-made list, nor to the one that is half removed.
+        assert await lists.routes(new) == []
+        assert [route[3] for route in await lists.routes(gone)] == [0]
+        with running(given) as api:
+            one = await client(api, stack)
+            await asyncio.gather(
+                *(one.ok(method, path, **data) for method, path, data, *_ in steps)
+            )
+    assert lists.subscribers(address=new) == ["ann@else.test"]
+    assert await lists.people("maillist_owners", "owner", old) == ["zoe@else.test"]
+    assert lists.control("owner", old) == "zoe@else.test\n"
+    assert await lists.row(gone) is None
+    assert not lists.directory(gone).exists()
 
 
 @pytest.mark.stores("postgresql")
