@@ -72,6 +72,10 @@ class PasswordHasher:
         quick = all(item.startswith(_QUICK) for item in stored.split(passwords.SEVERAL))
         return await self._run(partial(passwords.verify_password, plain, stored), quick=quick)
 
+    def outdated(self, stored: str) -> bool:
+        """Whether a new hash of the configured scheme would be another one, and no weaker."""
+        return passwords.outdated(stored, self._scheme, bcrypt_cost=self._bcrypt_cost)
+
     async def equalise(self, plain: str) -> bool:
         """Take the time of a wrong password, for an account that does not exist. False."""
         work = partial(passwords.equalise, plain, self._scheme, bcrypt_cost=self._bcrypt_cost)

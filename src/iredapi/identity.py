@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from ipaddress import ip_address, ip_network
@@ -21,9 +22,12 @@ from iredapi.errors import (
     problem,
 )
 from iredapi.office import Office, admitted
+from iredapi.operations import admins
 from iredapi.state import Role
 from iredapi.unit import Unit
 
+_REHASH_PATIENCE = 5.0
+"""Seconds that a login waits at most for its hash to be replaced."""
 _log = structlog.get_logger(__name__)
 
 
@@ -55,6 +59,7 @@ async def login(office: Office, username: str, password: str, client: str) -> st
                 await office.state.attempts.withdraw(keys)
             raise
         await office.state.attempts.succeeded(keys)
+    principal = await _rehashed(office, principal, password.strip(), client)
     session = await office.state.sessions.create(
         mail, role_of(principal), fingerprint(principal), client
     )
@@ -80,6 +85,34 @@ async def _authenticated(office: Office, mail: str, plain: str) -> Principal:
     if not await office.hasher.verify(plain, principal.password):
         raise InvalidCredentials
     return principal
+
+
+async def _rehashed(office: Office, principal: Principal, plain: str, client: str) -> Principal:
+    """Replace an outdated hash of a password that was just proved. Never fails the login.
+
+    Returns who logs in, with the hash that is stored now.
+    """
+    # Without a date of creation tokens are bound to the hash, and would end with it.
+    wanted = office.settings.rehash_at_login and principal.born
+    if not wanted or not office.hasher.outdated(principal.password):
+        return principal
+    try:
+        async with asyncio.timeout(_REHASH_PATIENCE):
+            hashed = await (await office.passwords()).renew(plain)
+            await office.write(actor_of(principal, client), admins.rehash, principal, hashed)
+            now = await office.read(SYSTEM, find_principal, principal.username)
+            # A parallel login may have been faster; so may a new password.
+            if now is None or not (
+                now.password == hashed or await office.hasher.verify(plain, now.password)
+            ):
+                return principal
+            await office.state.sessions.carry(
+                now.username, fingerprint(principal), fingerprint(now)
+            )
+    except Exception as error:
+        _log.warning("not_rehashed", account=principal.username, reason=repr(error))
+        return principal
+    return now
 
 
 async def admit(office: Office, client: str, name: str) -> None:
@@ -166,8 +199,9 @@ def role_of(principal: Principal) -> Role:
 
 
 def fingerprint(principal: Principal) -> str:
-    """Return what a login proved, so that it ends with a new password."""
-    text = f"{principal.standalone}\0{principal.username}\0{principal.password}"
+    """Return what a login proved, so that it ends with a new password, or a new account."""
+    account = f"{principal.standalone}\0{principal.username}\0{principal.born}"
+    text = f"{account}\0{principal.password}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

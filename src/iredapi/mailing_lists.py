@@ -9,35 +9,37 @@ while the list server is asked.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import structlog
 
 from iredapi.backends.list_protocols import ListServer, Untouched
-from iredapi.domain import canonical
-from iredapi.domain import lists as rules
+from iredapi.domain import canonical, list_changes
+from iredapi.domain import lists as records
 from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.addresses import domain_of
-from iredapi.domain.lists import Control, MailingList, State, Subscriber
-from iredapi.errors import ApiError, Conflict, NotFound, NotSupported, Overloaded, problem
+from iredapi.domain.lists import MailingList, State, Subscriber
+from iredapi.errors import ApiError, Conflict, NotFound, problem
+from iredapi.list_people import tell
+from iredapi.list_steps import (
+    TRIES,
+    control_of,
+    held,
+    more,
+    of_domain,
+    reachable,
+    server_of,
+    subscribe,
+    unsubscribe,
+    whole,
+)
 from iredapi.office import Done, Office
-from iredapi.operations import domains, lists, users
-from iredapi.state import Lease, LockTimeout, StateUnavailable
-from iredapi.unit import Skipped, Unit
+from iredapi.operations import domains, lists
+from iredapi.state import LockTimeout
 
-Params = ParamSpec("Params")
-Result = TypeVar("Result")
-_WAIT: Final = 30.0
-"""Seconds to wait for a list that somebody else is changing."""
-_COURTESY: Final = 20.0
-"""Seconds for what is done for lists when an account goes; it never fails the request."""
-_PAGE: Final = 1000
-_TRIES: Final = 3
 _log = structlog.get_logger(__name__)
 
 
@@ -45,49 +47,51 @@ async def read(
     office: Office, actor: Actor, address: str, *, with_subscribers: bool, neutral: bool = False
 ) -> tuple[dict[str, Any], list[Subscriber] | None]:
     """Return a list's profile, and its subscribers when they are asked for."""
-    server = _server(office)
+    server = server_of(office)
     stored = await office.read(actor, lists.get, address)
-    control = await _control(server, address)
-    if different := rules.drift(stored, control):
+    control = await control_of(server, address)
+    if different := records.drift(stored, control):
         _log.warning("list_drift", list=address, parameters=different)
     found = await server.subscribers(address) if with_subscribers else None
-    shown = canonical.mailing_list if neutral else rules.shown
+    shown = canonical.mailing_list if neutral else records.shown
     return shown(stored, control), found
 
 
 async def create(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
     """Make a list."""
-    return await _whole(_create(office, actor, address, changes))
+    return await whole(_create(office, actor, address, changes))
 
 
 async def update(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
     """Change a list."""
-    return await _whole(_update(office, actor, address, changes))
+    return await whole(_update(office, actor, address, changes))
 
 
 async def remove(office: Office, actor: Actor, address: str, *, archive: bool) -> Done:
     """Remove a list."""
-    return await _whole(_remove(office, actor, address, archive=archive))
+    return await whole(_remove(office, actor, address, archive=archive))
 
 
 async def remove_domain(office: Office, actor: Actor, name: str, days: int) -> Done:
     """Remove a domain with its accounts, its lists one by one before."""
-    return await _whole(_remove_domain(office, actor, name, days))
-
-
-# The steps of one list ---------------------------------------------------------------------------
+    return await whole(_remove_domain(office, actor, name, days))
 
 
 async def _create(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
-    server = _server(office)
-    if not rules.is_safe(address) or not server.accepts(address):
-        raise problem("mail", "INVALID_MAIL", "The list server cannot handle such an address.")
+    server = server_of(office)
+    if not reachable(server, address):
+        raise problem(
+            "mail",
+            "INVALID_MAIL",
+            "A list's name has letters, digits, dots, dashes and underscores, and begins with a "
+            "letter or digit; its top-level domain has at most 15 characters.",
+        )
     _check_invitations(changes, "subscribers")
-    async with _held(office, address) as lease:
+    async with held(office, address) as lease:
         usable, skipped = await office.read(
             actor, lists.prepare_new, address, changes, server.accepts
         )
-        state = rules.draft(address, usable, str(uuid4()), office.settings.mlmmj_transport)
+        state = list_changes.draft(address, usable, str(uuid4()), office.settings.mlmmj_transport)
         mails, version = usable.get("subscribers", ()), usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
         await _clear(server, address)
@@ -95,7 +99,7 @@ async def _create(office: Office, actor: Actor, address: str, changes: Mapping[s
         try:
             await server.create(address, state.control)
             if mails and not asked:
-                await _subscribe(server, address, mails, version)
+                await subscribe(server, address, mails, version, {})
             lease.check()
             done = await office.write(actor, lists.add, state.stored)
         except Exception as error:
@@ -104,11 +108,11 @@ async def _create(office: Office, actor: Actor, address: str, changes: Mapping[s
             done = Done()
         if mails and asked:
             try:
-                await _invite(server, address, mails, version)
+                await server.invite(address, mails, version)
             except ApiError as error:
                 _log.error("list_invitations_failed", list=address, reason=error.code)
                 raise ApiError("LIST_CREATED_SUBSCRIBERS_FAILED") from error
-    return _more(done, skipped)
+    return more(done, skipped)
 
 
 async def _clear(server: ListServer, address: str) -> None:
@@ -144,15 +148,15 @@ async def _undo_creation(
 
 async def _update(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
     _check_invitations(changes, "add_subscribers")
-    async with _held(office, address) as lease:
+    async with held(office, address) as lease:
         before = await office.read(actor, lists.get, address)
-        if not rules.needs_server(changes, before):
-            after = rules.revise_stored(before, changes)
+        if not list_changes.needs_server(changes, before):
+            after = list_changes.revise_stored(before, changes)
             return await office.write(actor, lists.save, before, after, changes)
-        server = _server(office)
+        server = server_of(office)
         usable, skipped = await office.read(actor, lists.prepare, before, changes, server.accepts)
-        state = State(before, await _control(server, address))
-        revised = rules.revise(state, usable)
+        state = State(before, await control_of(server, address))
+        revised = list_changes.revise(state, usable)
         wanted, gone = usable.get("add_subscribers", ()), usable.get("remove_subscribers", ())
         version = usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
@@ -162,22 +166,22 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
         try:
             if state.control != revised.control:
                 await server.save(address, state.control, revised.control)
-            if leaving := [mail for mail in gone if mail in were]:
-                await server.drop(address, leaving)
-            if wanted and not asked:
-                await _subscribe(server, address, wanted, version)
+            await unsubscribe(server, address, gone, were)
+            # Who is removed in the same request only changes the kind of subscription.
+            left = {mail: kind for mail, kind in were.items() if mail not in gone}
+            if not asked:
+                await subscribe(server, address, wanted, version, left)
             lease.check()
             done = await office.write(actor, lists.save, before, revised.stored, changes)
         except Exception as error:
             if not await _undo_update(office, server, state, revised, were, touched, error):
                 raise
             done = Done()
-        if wanted and asked:
-            # Who is removed in the same request only changes the kind of subscription.
-            known = [mail for mail in wanted if mail in were]
-            await _subscribe(server, address, known, version)
-            await _invite(server, address, [m for m in wanted if m not in were], version)
-    return _more(done, skipped)
+        if asked:
+            await subscribe(server, address, [m for m in wanted if m in were], version, left)
+            if new := [mail for mail in wanted if mail not in were]:
+                await server.invite(address, new, version)
+    return more(done, skipped)
 
 
 async def _undo_update(
@@ -209,7 +213,7 @@ async def _undo_update(
         changed = [mail for mail in touched if were.get(mail) != now.get(mail)]
         if leaving := [mail for mail in changed if mail in now]:
             await server.drop(address, leaving)
-        for version in rules.VERSIONS:
+        for version in records.VERSIONS:
             if back := [mail for mail in changed if were.get(mail) == version]:
                 await server.add(address, back, version)
     except ApiError as failure:
@@ -218,11 +222,11 @@ async def _undo_update(
 
 
 async def _remove(office: Office, actor: Actor, address: str, *, archive: bool) -> Done:
-    server = _server(office)
-    if not rules.is_safe(address) or not server.accepts(address):
+    server = server_of(office)
+    if not reachable(server, address):
         # Nothing of it can be on the list server.
         return await office.write(actor, lists.remove, await office.read(actor, lists.get, address))
-    async with _held(office, address) as lease:
+    async with held(office, address) as lease:
         before = await office.read(actor, lists.find, address)
         if before is None:
             if not await server.exists(address):
@@ -247,8 +251,8 @@ async def _remove_domain(office: Office, actor: Actor, name: str, days: int) -> 
     if office.list_server is None:
         return await office.write(actor, domains.remove, name, days)
     held = await office.read(actor, lists.held_by, (), domain.names)
-    for _ in range(_TRIES):
-        if found := await _lists_of_domain(office, actor, name):
+    for _ in range(TRIES):
+        if found := await of_domain(office, actor, name):
             await office.list_server.ping()
         for address in found:
             await _remove(office, actor, address, archive=True)
@@ -261,204 +265,11 @@ async def _remove_domain(office: Office, actor: Actor, name: str, days: int) -> 
             return "" if domain_of(mail) in domain.names else mail
 
         others = {address for address in held if domain_of(address) not in domain.names}
-        return _more(done, await _courtesy(office, actor, successor, others))
+        return more(done, await tell(office, actor, successor, others))
     raise Conflict("CHANGED_MEANWHILE", "Somebody makes mailing lists in the domain.")
 
 
-async def _lists_of_domain(office: Office, actor: Actor, name: str) -> list[str]:
-    found: list[str] = []
-    while some := await office.read(
-        actor, lists.addresses, name, found[-1] if found else "", _PAGE
-    ):
-        found += some
-    return found
-
-
-# Subscribers -------------------------------------------------------------------------------------
-
-
-async def _subscribe(
-    server: ListServer, address: str, mails: Collection[str], version: str
-) -> None:
-    """Subscribe people without asking them, and see that they are: lists have other writers."""
-    for _ in range(_TRIES):
-        present = await server.subscriptions(address, mails) if mails else {}
-        missing = [mail for mail in mails if present.get(mail) != version]
-        if not missing:
-            return
-        # Nobody is in two versions: they would get everything twice.
-        if switching := [mail for mail in missing if mail in present]:
-            await server.drop(address, switching)
-        await server.add(address, missing, version)
-    present = await server.subscriptions(address, mails)
-    if any(present.get(mail) != version for mail in mails):
-        raise ApiError("MLMMJADMIN_ERROR", "The list server did not take all subscribers.")
-
-
-async def _invite(server: ListServer, address: str, mails: Collection[str], version: str) -> None:
-    """Ask people who are not subscribed; who is only changes to this version."""
-    present = await server.subscriptions(address, mails) if mails else {}
-    await _subscribe(server, address, tuple(present), version)
-    if new := [mail for mail in mails if mail not in present]:
-        await server.invite(address, new, version)
-
-
 def _check_invitations(changes: Mapping[str, Any], param: str) -> None:
-    most = rules.MAX_INVITATIONS
+    most = records.MAX_INVITATIONS
     if changes.get("require_confirm", True) and len(changes.get(param, ())) > most:
         raise problem(param, "INVALID_VALUE", f"At most {most} can be asked in one request.")
-
-
-# When accounts come and go -----------------------------------------------------------------------
-
-
-async def leaving(
-    office: Office,
-    actor: Actor,
-    old: str,
-    new: str,
-    operation: Callable[Concatenate[Unit, Params], Awaitable[Any]],
-    *args: Params.args,
-    **kwargs: Params.kwargs,
-) -> Done:
-    """Run an operation that removes an account, or renames it to ``new``; then tell the lists.
-
-    Lists that could not be told are named in the answer: a stopped list server must not keep
-    anybody from managing accounts.
-    """
-    server = office.list_server
-    held: set[str] = set()
-    if server is not None:
-        held |= await office.read(actor, lists.held_by, (old,), ())
-    done = await office.write(actor, operation, *args, **kwargs)
-    if server is None or not server.accepts(old):
-        return done
-    held |= set(await _lists_of_domain(office, actor, domain_of(old)))
-
-    def successor(mail: str) -> str:
-        return new if mail == old else mail
-
-    return _more(done, await _whole(_courtesy(office, actor, successor, held, old)))
-
-
-async def create_user(office: Office, actor: Actor, mail: str, *args: Any) -> Done:
-    """Create a user, and subscribe it to the default lists of its domain."""
-    done = await office.write(actor, users.create, mail, *args)
-    server = office.list_server
-    if server is None or not server.accepts(mail):
-        return done
-    skipped = []
-    for address in await office.read(actor, lists.defaults, domain_of(mail)):
-        try:
-            async with asyncio.timeout(_COURTESY), _held(office, address):
-                if rules.is_safe(address) and await server.exists(address):
-                    await _subscribe(server, address, (mail,), "normal")
-        except (ApiError, StateUnavailable, TimeoutError) as error:
-            skipped.append(_untold(address, error))
-    return _more(done, skipped)
-
-
-async def _courtesy(
-    office: Office,
-    actor: Actor,
-    successor: Callable[[str], str],
-    candidates: Collection[str],
-    mail: str = "",
-) -> list[Skipped]:
-    """Carry people's offices and ``mail``'s subscriptions over to their successors, or end them."""
-    server = _server(office)
-    skipped: list[Skipped] = []
-    todo = set(candidates)
-    try:
-        async with asyncio.timeout(_COURTESY):
-            if mail:
-                todo |= (await server.lists_of(mail)).keys()
-            for address in sorted(todo):
-                if not rules.is_safe(address) or not server.accepts(address):
-                    continue
-                try:
-                    await _succeed(office, actor, server, address, successor, mail)
-                except (Conflict, NotFound, Overloaded) as error:
-                    skipped.append(_untold(address, error))
-    except (ApiError, StateUnavailable, TimeoutError) as error:
-        skipped.append(_untold(mail, error))
-    return skipped
-
-
-async def _succeed(
-    office: Office,
-    actor: Actor,
-    server: ListServer,
-    address: str,
-    successor: Callable[[str], str],
-    mail: str,
-) -> None:
-    # Most lists have nothing to do with them: the lock is for those that do.
-    control = await server.get(address)
-    were = await server.subscriptions(address, (mail,)) if mail and control else {}
-    if control is None or not (rules.succeed(address, control, successor) or were):
-        return
-    async with _held(office, address):
-        control = await _control(server, address)
-        changes = rules.succeed(address, control, successor)
-        stored = await office.read(actor, lists.find, address)
-        if changes and stored is not None:
-            revised = rules.revise(State(stored, control), changes)
-            await server.save(address, control, revised.control)
-            await office.write(actor, lists.save, stored, revised.stored, changes)
-        if mail in were:
-            new = successor(mail)
-            if new and server.accepts(new):
-                await _subscribe(server, address, (new,), were[mail])
-            await server.drop(address, (mail,))
-
-
-def _untold(address: str, error: Exception) -> Skipped:
-    reason = error.code if isinstance(error, ApiError) else "SERVER_DOWN"
-    _log.warning("list_not_told", list=address, reason=reason)
-    return Skipped("mailing_lists", address, reason)
-
-
-# What they share ---------------------------------------------------------------------------------
-
-
-def _server(office: Office) -> ListServer:
-    if office.list_server is None:
-        raise NotSupported(detail="No list server is configured.")
-    return office.list_server
-
-
-async def _control(server: ListServer, address: str) -> Control:
-    found = None
-    if rules.is_safe(address) and server.accepts(address):
-        found = await server.get(address)
-    if found is None:
-        _log.error("list_data_missing", list=address)
-        raise ApiError("MAILING_LIST_DATA_MISSING")
-    return found
-
-
-@asynccontextmanager
-async def _held(office: Office, address: str) -> AsyncIterator[Lease]:
-    try:
-        async with office.state.locks.hold(f"list {address}", wait=_WAIT) as lease:
-            yield lease
-    except LockTimeout:
-        raise Overloaded("Somebody else is changing the list.") from None
-
-
-async def _whole(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a change to its end, even when the request is cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
-
-
-def _more(done: Done, skipped: Collection[Skipped]) -> Done:
-    told = tuple(
-        {"param": item.param, "value": item.value, "reason": item.reason} for item in skipped
-    )
-    return Done((*done.skipped, *told))

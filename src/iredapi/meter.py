@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 @dataclass(slots=True)
 class Meter:
-    """Counts the statements of one request."""
+    """Counts the statements and LDAP operations of one request."""
 
     round_trips: int = 0
     seconds: float = 0.0

@@ -49,6 +49,8 @@ Result = TypeVar("Result")
 Operation = Callable[Concatenate[Unit, Params], Awaitable[Result]]
 
 TRIES = 8
+_LISTS_SECONDS = 30.0
+"""How long is believed what is only read to be helpful to mailing lists."""
 _EVERYBODY = NetworkList()
 _log = structlog.get_logger(__name__)
 
@@ -103,6 +105,10 @@ class Office:
             settings.password_scheme, max_workers=settings.password_workers
         )
         self.list_server = make_list_server(settings)
+        self.list_people = Remembered[frozenset[str]](_LISTS_SECONDS)
+        """Who is in an office of a list, as far as mlmmj is concerned."""
+        self.list_server_hangs = Remembered[bool](_LISTS_SECONDS)
+        """One entry without a name: it did not answer in time."""
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
         self._auditor = Auditor(databases)
@@ -202,12 +208,7 @@ class Office:
             await asyncio.sleep(pause)
         else:
             raise Conflict("CHANGED_MEANWHILE")
-        return Done(
-            tuple(
-                {"param": item.param, "value": item.value, "reason": item.reason}
-                for item in unit.skipped
-            )
-        )
+        return Done(tuple(item.told() for item in unit.skipped))
 
     def deadline(self) -> Deadline:
         """Give up on servers that do not answer. Raises ServerDown."""

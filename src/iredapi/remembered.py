@@ -1,4 +1,4 @@
-"""What was read a moment ago and may be believed for a moment: at most a second, in one process."""
+"""What was read a moment ago and may be believed for a moment, in one process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Remembered(Generic[Value]):
     that was read before something was forgotten.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
         self._values: dict[str, tuple[float, Value]] = {}
         self._forgotten = 0
         self._choices: deque[tuple[int, Callable[[str, Value], bool]]] = deque(maxlen=_CHOICES)
@@ -49,7 +50,7 @@ class Remembered(Generic[Value]):
             return
         if len(self._values) >= _MOST:
             self._values.clear()
-        self._values[key] = (time.monotonic() + SECONDS, value)
+        self._values[key] = (time.monotonic() + self._seconds, value)
 
     def forget(self, which: Callable[[str, Value], bool] | None = None) -> None:
         """Forget what is chosen, or everything."""

@@ -236,6 +236,11 @@ class Settings(BaseSettings):
         description="Scheme of new password hashes. On LDAP `SSHA` unless set: what every slapd "
         "can check.",
     )
+    rehash_at_login: bool = Field(
+        False,
+        description="After a login, replace a hash of another scheme, or a cheaper one, by one of "
+        "the scheme above; never by a weaker one. Accounts without a date of creation keep theirs.",
+    )
     password_workers: int = Field(2, ge=1, le=64, description="Threads that hash passwords.")
     password_ascii_only: bool = Field(True, description="New passwords are printable ASCII only.")
     min_password_length: int = Field(8, ge=0, description="Shortest new password, characters.")

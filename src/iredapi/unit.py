@@ -30,6 +30,10 @@ class Skipped:
     value: str
     reason: str
 
+    def told(self) -> dict[str, str]:
+        """Return it as answers show it."""
+        return {"param": self.param, "value": self.value, "reason": self.reason}
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:

@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from tests.clients import PASSWORD, ROOT, Client
 from tests.servers import rich
+from tests.servers.cuts import broken_off
 from tests.servers.snapshot import (
     TABLES,
     Arranged,
@@ -496,7 +497,18 @@ RENAMES = [("user", "u@ex.com", "n@ex.com"), ("alias", "list@ex.com", "all@ex.co
 
 
 @pytest.mark.parametrize("kind,old,new", RENAMES)
-async def test_rename(arranged: Arranged, kind: str, old: str, new: str) -> None:
+@pytest.mark.parametrize("cut", [None, 0, 1, 2, 3])
+async def test_rename(
+    arranged: Arranged,
+    kind: str,
+    old: str,
+    new: str,
+    cut: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At once, or at the second try, after the first broke off between two databases."""
+    if cut is not None:
+        await broken_off(arranged.root, f"{kind}/{old}/change_email/{new}", cut, monkeypatch)
     await arranged.root.ok("POST", f"{kind}/{old}/change_email/{new}")
     after = await dump(arranged.store)
     assert _mentions(after, old) == set()

@@ -9,6 +9,8 @@ import pytest
 
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers import accounts
+from tests.servers.cuts import broken_off
+from tests.servers.openldap import domain_dn
 from tests.servers.store import Store
 
 LIMITS = {"maxDomains": "1", "maxQuota": "100", "quotaUnit": "MB"}
@@ -61,7 +63,7 @@ async def test_a_disabled_standalone_admin_shadows_its_mail_user(
     assert refused[:2] == (401, "INVALID_CREDENTIALS")
 
 
-@pytest.mark.sql_only("rows of domain_admins without an account: LDAP has no such thing")
+@pytest.mark.sql_only("writes rows of domain_admins; tests/ldap/test_rights.py has its own")
 async def test_rights_that_were_left_over_do_not_revive(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     for mail in ("u@ex.com", "new@ex.com"):
@@ -72,6 +74,21 @@ async def test_rights_that_were_left_over_do_not_revive(service: Service, root: 
     await root.ok("POST", "user/u@ex.com/change_email/new@ex.com")
     client = await service.client().login("new@ex.com")
     assert (await client.refused("GET", f"admin/{ROOT}"))[0] == 403
+
+
+async def test_a_new_standalone_admin_has_no_old_rights(service: Service, root: Client) -> None:
+    """Another program has removed an admin of that name, and left its rights."""
+    await root.ok("POST", "domain/ex.com")
+    if service.store.name == "openldap":
+        rights = {"domainAdmin": "x@admins.test"}
+        service.store.directory.modify(domain_dn("ex.com"), add=rights)
+    else:
+        for name in ("ex.com", "ALL"):
+            left = {"username": "x@admins.test", "domain": name, "active": 1}
+            await service.store.insert("domain_admins", left)
+    await root.ok("POST", "admin/x@admins.test", password=PASSWORD)
+    client = await service.client().login("x@admins.test")
+    assert await client.ok("GET", "domains", name_only="yes") == []
 
 
 async def test_removing_a_domain_spares_standalone_admins(service: Service, root: Client) -> None:
@@ -270,3 +287,48 @@ async def test_who_cannot_log_in_is_no_last_global_admin(service: Service, root:
     )
     refused = await root.refused("PUT", f"admin/{ROOT}", accountStatus="disabled")
     assert refused[:2] == (409, "LAST_GLOBAL_ADMIN")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+async def test_policies_outlive_a_rename_that_broke_off(
+    root: Client, store: Store, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same request again completes it: nothing of the account is lost."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    await root.ok("POST", "throttle/u@ex.com/outbound", period="3600", max_msgs="7")
+    await root.ok("POST", "wblist/inbound/blacklist/u@ex.com", addresses="bad@example.org")
+    # Of somebody who is long gone: it must not come to life.
+    await store.insert(
+        "greylisting",
+        {"account": "n@ex.com", "priority": 100, "sender": "@.", "sender_priority": 0, "active": 0},
+        database="iredapd",
+    )
+    await broken_off(root, "user/u@ex.com/change_email/n@ex.com", cut, monkeypatch)
+    await root.ok("POST", "user/u@ex.com/change_email/n@ex.com")
+    assert (await root.ok("GET", "throttle/n@ex.com/outbound"))["max_msgs"] == 7
+    assert await root.ok("GET", "wblist/inbound/blacklist/n@ex.com") == ["bad@example.org"]
+    assert (await root.ok("GET", "greylisting/n@ex.com"))["status"] == "inherit"
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    assert (await root.ok("GET", "throttle/u@ex.com/outbound")).get("max_msgs") is None
+    assert await root.ok("GET", "wblist/inbound/blacklist/u@ex.com") == []
+
+
+async def test_hidden_fields_are_hidden_in_every_view(store: Store) -> None:
+    """Under the name that either storage has for them, in whatever case."""
+    hidden = "Mobile,homeDirectory,maildir,mailQuota,USERPASSWORD,PassWord,cn"
+    given = {"hidden_user_fields": hidden, "hidden_admin_fields": hidden}
+    async with serving(store, **given) as service:
+        root = await service.root()
+        await with_user(root)
+        await root.ok("PUT", "user/u@ex.com", mobile="123")
+        for path in ("user/u@ex.com", "users/ex.com", f"admin/{ROOT}"):
+            for view in ("canonical", "native"):
+                found = await root.ok("GET", path, view=view)
+                for item in found if isinstance(found, list) else [found]:
+                    names = {name.lower() for name in item}
+                    secret = {"mobile", "homedirectory", "maildir", "mailquota", "userpassword"}
+                    assert not names & (secret | {"password", "cn"}), (path, view)
+                    if view == "canonical":
+                        assert not names & {"name", "quota"}, path
+                    assert "mail" in names or "username" in names

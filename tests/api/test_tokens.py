@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -15,8 +16,11 @@ from iredapi.domain.tokens import PREFIX
 from tests.api.test_access import routes
 from tests.api.test_sessions import Clock, panel
 from tests.clients import PASSWORD, ROOT, Client, Service
+from tests.servers.api import add_root
+from tests.servers.openldap import ADMIN_BASE
+from tests.servers.store import ALL_STORES
 
-pytestmark = pytest.mark.stores("sqlite")
+pytestmark = pytest.mark.stores(*ALL_STORES)
 
 INVALID = (401, "INVALID_TOKEN")
 DENIED = (403, "PERMISSION_DENIED")
@@ -46,12 +50,38 @@ async def domains(root: Client, *names: str) -> None:
         await root.ok("POST", f"domain/{name}")
 
 
-async def by_hand(service: Service, mail: str, *managed: str, **columns: Any) -> None:
-    """A standalone admin, as another program writes it."""
-    row = {"username": mail, "password": hash_password(PASSWORD), "active": 1, **columns}
+async def mark_global(service: Service, mail: str, *, yes: bool) -> None:
+    """Change a standalone admin's rights, as another program does."""
+    if service.store.name == "openldap":
+        word = "yes" if yes else "no"
+        service.store.directory.modify(
+            f"mail={mail},{ADMIN_BASE}", replace={"domainGlobalAdmin": word}
+        )
+        return
+    await service.store.execute(
+        "UPDATE domain_admins SET active = :active WHERE username = :mail",
+        active=int(yes), mail=mail,
+    )  # fmt: skip
+
+
+async def write_again(service: Service, mail: str, born: datetime) -> None:
+    """Make a standalone global admin, in place of one of that name, as another program does.
+
+    All are equal but for the time, where the storage has one that programs write.
+    """
+    hashed = "{SSHA}JqwCXTF0NRHfWeg490DnpGwQ8NdiYexLdwZysg=="
+    if service.store.name == "openldap":
+        dn = f"mail={mail},{ADMIN_BASE}"
+        if service.store.directory.entry(dn):
+            service.store.directory.delete(dn)
+        await add_root(service.store, mail, PASSWORD)
+        service.store.directory.modify(dn, replace={"userPassword": hashed})
+        return
+    for table in ("admin", "domain_admins"):
+        await service.store.execute(f"DELETE FROM {table} WHERE username = :mail", mail=mail)
+    row = {"username": mail, "name": "", "password": hashed, "active": 1, "created": born}
     await service.store.insert("admin", row)
-    for name in managed:
-        await service.store.insert("domain_admins", {"username": mail, "domain": name, "active": 1})
+    await service.store.insert("domain_admins", {"username": mail, "domain": "ALL", "active": 1})
 
 
 # What one is -------------------------------------------------------------------------------------
@@ -90,6 +120,7 @@ async def test_form_and_json(service: Service, root: Client, kind: str) -> None:
     assert [t["id"] for t in await root.ok("GET", "tokens")] == [token["id"]]
 
 
+@pytest.mark.stores("sqlite")
 @pytest.mark.parametrize(
     "form, status, code, names",
     [
@@ -176,6 +207,7 @@ async def test_lesson_51_what_is_not_quite_a_token(service: Service, root: Clien
     assert (response.status_code, response.json()["_msg"]) == INVALID
 
 
+@pytest.mark.stores("sqlite")
 @pytest.mark.parametrize("header", ["Basic cm9vdDpyb290", "Digest x", "Negotiate abc"])
 async def test_other_schemes_are_for_a_proxy(service: Service, root: Client, header: str) -> None:
     await root.ok("GET", "domains")
@@ -241,6 +273,7 @@ async def test_rotation(service: Service, root: Client, clock: Clock) -> None:
         assert refused == (400, "INVALID_NUMBER", ["overlap"])
 
 
+@pytest.mark.stores("sqlite")
 async def test_tokens_of_others_are_not_there(service: Service, root: Client) -> None:
     await domains(root, "ex.com")
     other = await service.admin_of("ex.com")
@@ -271,7 +304,7 @@ async def test_read_only(service: Service, root: Client) -> None:
     """On every route: what reads passes, all else is refused, whoever the owner is."""
     await domains(root, "ex.com")
     client = bearer(service, (await made(root, readOnly="yes"))["token"])
-    before = await service.store.rows("SELECT * FROM domain")
+    before = await root.ok("GET", "domain/ex.com", view="canonical")
     for route in routes(service.app):
         if route.action in access.PUBLIC:
             continue
@@ -287,7 +320,7 @@ async def test_read_only(service: Service, root: Client) -> None:
             assert (status, answer["_msg"]) == DENIED, (route, answer)
         reads = route.action in access.READING or route.action.startswith("ldif.")
         assert (route.method == "GET") == reads, route
-    assert await service.store.rows("SELECT * FROM domain") == before
+    assert await root.ok("GET", "domain/ex.com", view="canonical") == before
 
 
 async def test_token_for_some_domains(service: Service, root: Client) -> None:
@@ -433,9 +466,9 @@ async def test_lesson_14_demoted_for_good(
 async def test_lesson_14_demoted_by_another_program(service: Service, root: Client) -> None:
     await root.ok("POST", "admin/g@admins.test", password=PASSWORD, isGlobalAdmin="yes")
     secret = (await made(await service.client().login("g@admins.test")))["token"]
-    await service.store.execute("UPDATE domain_admins SET active = 0 WHERE username LIKE 'g@%'")
+    await mark_global(service, "g@admins.test", yes=False)
     assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
-    await service.store.execute("UPDATE domain_admins SET active = 1 WHERE username LIKE 'g@%'")
+    await mark_global(service, "g@admins.test", yes=True)
     assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
 
 
@@ -463,19 +496,31 @@ async def test_a_deleted_owner(service: Service, root: Client) -> None:
     assert await client.ok("GET", "tokens") == []
 
 
-@pytest.mark.parametrize(
-    "born, later", [("2020-01-01", "2020-01-02"), ("1970-01-01", "1970-01-01")]
-)
-async def test_a_later_account_of_other_programs(
-    service: Service, root: Client, born: str, later: str
-) -> None:
-    """It is told from the earlier one by its birth, or else by its password."""
-    await by_hand(service, "g@admins.test", "ALL", created=f"{born} 01:01:01")
+async def test_a_later_account_of_other_programs(service: Service, root: Client) -> None:
+    """It is told from the earlier one by its birth, even with the same hash."""
+    await write_again(service, "g@admins.test", datetime(2020, 1, 1, 1, 1, 1))
+    client = await service.client().login("g@admins.test")
+    secret = (await made(client))["token"]
+    await bearer(service, secret).ok("GET", "domains")
+    await client.ok("GET", "domains")
+    await write_again(service, "g@admins.test", datetime(2020, 1, 2, 1, 1, 1))
+    service.office.forget_cached()
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+    assert (await client.refused("GET", "domains"))[:2] == (401, "LOGIN_REQUIRED")
+    await service.client().login("g@admins.test")
+
+
+@pytest.mark.sql_only("rows of old programs have no time of creation; every entry in LDAP has one")
+async def test_a_later_account_without_a_birth(service: Service, root: Client) -> None:
+    """It is told from the earlier one by its password."""
+    never = datetime(1970, 1, 1, 1, 1, 1)
+    await write_again(service, "g@admins.test", never)
     secret = (await made(await service.client().login("g@admins.test")))["token"]
     await bearer(service, secret).ok("GET", "domains")
-    await service.store.execute("DELETE FROM admin WHERE username = 'g@admins.test'")
-    await service.store.execute("DELETE FROM domain_admins WHERE username = 'g@admins.test'")
-    await by_hand(service, "g@admins.test", "ALL", created=f"{later} 01:01:01")
+    await service.store.execute(
+        "UPDATE admin SET password = :hash WHERE username = 'g@admins.test'",
+        hash=hash_password(PASSWORD),
+    )
     assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
 
 

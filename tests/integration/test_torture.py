@@ -32,7 +32,7 @@ from tests.servers.mariadb import MariadbServer
 from tests.servers.openldap import OpenldapServer
 from tests.servers.postgresql import PostgresqlServer
 from tests.servers.process import ServerError, remove_directory, temporary_directory
-from tests.servers.store import Store, create_sqlite
+from tests.servers.store import ALL_STORES, Store, create_sqlite
 
 WRITES: Final = int(os.environ.get("TORTURE_WRITES", "160"))
 WRITERS: Final = 6
@@ -421,16 +421,16 @@ async def storage(name: str) -> AsyncIterator[tuple[Store, Callable[[], None] | 
             restart = maria.restart
             ldap = None
             if name == "openldap":
-                ldap = OpenldapServer()
+                ldap = OpenldapServer(sync=True)
                 stack.callback(ldap.stop)
-                restart = ldap.restart
+                restart = ldap.crash
             store = await maria.create_store(suffix, ldap)
         stack.push_async_callback(store.close)
         await store.reset()
         yield store, restart
 
 
-@pytest.mark.parametrize("name", ["sqlite", "postgresql", "mariadb"])
+@pytest.mark.parametrize("name", ALL_STORES)
 async def test_nothing_acknowledged_is_lost(name: str, tmp_path: Path) -> None:
     """And nothing is half made."""
     figures = Figures()

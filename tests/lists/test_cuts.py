@@ -124,7 +124,7 @@ async def created(lists: Lists) -> None:
     ids=["probe", "make", "subscribe"],
 )
 @pytest.mark.list_servers("mlmmjadmin")
-@pytest.mark.stores("sqlite", "postgresql")
+@pytest.mark.stores("sqlite", "postgresql", "openldap")
 async def test_creation_is_cut_at_the_list_server(
     lists: Lists, method: str, path: str, how: str, after: bool
 ) -> None:
@@ -134,6 +134,20 @@ async def test_creation_is_cut_at_the_list_server(
     assert not await whole(lists)
     assert await lists.row() is None
     lists.admin.clear()
+    await lists.create(**CREATE)
+    await created(lists)
+
+
+@pytest.mark.list_servers("spool")
+@pytest.mark.stores("sqlite", "openldap")
+async def test_creation_is_cut_in_the_spool(lists: Lists) -> None:
+    """A file where the domain's directory belongs: the spool refuses to make a list there."""
+    obstacle = lists.spool / DOMAIN
+    obstacle.write_text("")
+    status, code, _ = await lists.root.refused("POST", f"ml/{TEAM}", **CREATE)
+    assert (status, code) == (503, "LIST_SPOOL_ERROR")
+    assert not await whole(lists)
+    obstacle.unlink()
     await lists.create(**CREATE)
     await created(lists)
 
@@ -220,7 +234,7 @@ async def updated(lists: Lists) -> None:
     ids=["read", "settings", "subscribers"],
 )
 @pytest.mark.list_servers("mlmmjadmin")
-@pytest.mark.stores("sqlite", "postgresql")
+@pytest.mark.stores("sqlite", "postgresql", "openldap")
 async def test_an_update_is_cut_at_the_list_server(
     lists: Lists, method: str, path: str, how: str, after: bool
 ) -> None:
@@ -238,6 +252,40 @@ async def test_an_update_is_cut_at_the_list_server(
     assert now[1:] == before[1:], "rows changed"
     await lists.update(**UPDATE)
     await updated(lists)
+
+
+@pytest.mark.parametrize(
+    "obstacle", [".listaddress.part", "digesters.d/c"], ids=["settings", "subscribers"]
+)
+@pytest.mark.list_servers("spool")
+@pytest.mark.stores("sqlite", "openldap")
+async def test_an_update_is_cut_in_the_spool(lists: Lists, obstacle: str) -> None:
+    """A directory where a file is to be written, after others were: they are written back."""
+    await lists.create(**CREATE)
+    before = await state(lists)
+    (lists.directory() / obstacle).mkdir()
+    status, code, _ = await lists.root.refused("PUT", f"ml/{TEAM}", **UPDATE)
+    assert (status, code) == (503, "LIST_SPOOL_ERROR")
+    (lists.directory() / obstacle).rmdir()
+    assert await state(lists) == before
+    await lists.update(**UPDATE)
+    await updated(lists)
+
+
+@pytest.mark.list_servers("spool")
+@pytest.mark.stores("sqlite", "openldap")
+async def test_a_deletion_is_cut_in_the_spool(lists: Lists) -> None:
+    await lists.create(**CREATE)
+    lists.archive.rmdir()
+    lists.archive.write_text("")
+    status, code, _ = await lists.root.refused("DELETE", f"ml/{TEAM}")
+    assert (status, code) == (503, "LIST_SPOOL_ERROR")
+    assert not await whole(lists)
+    lists.archive.unlink()
+    await lists.root.ok("DELETE", f"ml/{TEAM}")
+    assert await lists.row() is None
+    assert not lists.directory().exists()
+    assert len(list(lists.archive.glob(f"{DOMAIN}/team-*/team/control/listaddress"))) == 1
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -258,7 +306,7 @@ async def test_an_update_is_cut_at_the_commit(lists: Lists, after: bool) -> None
 
 @pytest.mark.parametrize("how,after", HOWS)
 @pytest.mark.list_servers("mlmmjadmin")
-@pytest.mark.stores("sqlite", "postgresql")
+@pytest.mark.stores("sqlite", "postgresql", "openldap")
 async def test_a_deletion_is_cut_at_the_list_server(lists: Lists, how: str, after: bool) -> None:
     await lists.create(**CREATE)
     lists.admin.fail("DELETE", f"/{TEAM}$", how, after=after, times=2)
@@ -308,3 +356,59 @@ async def test_a_list_without_a_directory(lists: Lists) -> None:
         assert (status, code) == (503, "MAILING_LIST_DATA_MISSING")
     await lists.root.ok("DELETE", f"ml/{TEAM}")
     assert await lists.row() is None
+
+
+# What is sent again, and what is not --------------------------------------------------------------
+
+
+def sent(lists: Lists, method: str, path: str) -> int:
+    return lists.admin.calls.count((method, f"/api/{path}"))
+
+
+@pytest.mark.list_servers("mlmmjadmin")
+@pytest.mark.stores("sqlite")
+async def test_what_may_not_be_repeated_is_sent_once(lists: Lists) -> None:
+    """Making a list that is there destroys it; a second question voids the answer to the first."""
+    lists.admin.fail("POST", f"/{TEAM}$", "close", after=True)
+    await lists.root.refused("POST", f"ml/{TEAM}")
+    assert sent(lists, "POST", TEAM) == 1
+    await lists.create()
+    lists.admin.calls.clear()
+    lists.admin.fail("POST", "/subscribers$", "close", after=True)
+    status, code, _ = await lists.root.refused("PUT", f"ml/{TEAM}", add_subscribers="ann@else.test")
+    assert (status, code) == (503, "MLMMJADMIN_BAD_RESPONSE")
+    assert sent(lists, "POST", f"{TEAM}/subscribers") == 1
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.list_servers("mlmmjadmin")
+@pytest.mark.stores("sqlite")
+async def test_what_may_be_repeated_survives_a_broken_connection(lists: Lists, after: bool) -> None:
+    await lists.create()
+    for method, path in (("GET", ""), ("PUT", f"/{TEAM}$"), ("POST", "/subscribers$")):
+        lists.admin.fail(method, path, "close", after=after)
+    await lists.update(name="Team", add_subscribers="ann@else.test", require_confirm="no")
+    shown = await lists.get(with_subscribers="yes")
+    assert (shown["name"], len(shown["subscribers"])) == ("Team", 1)
+    lists.admin.fail("DELETE", f"/{TEAM}$", "close", after=after)
+    await lists.root.ok("DELETE", f"ml/{TEAM}")
+    assert not lists.directory().exists()
+
+
+@pytest.mark.list_servers("mlmmjadmin")
+@pytest.mark.stores("sqlite")
+async def test_a_lost_update_is_noticed(lists: Lists) -> None:
+    """Another writer overwrote a file of subscribers between mlmmjadmin's reading and writing."""
+    await lists.create(subscribers="ann@else.test", require_confirm="no")
+    form = {"add_subscribers": "bob@else.test", "remove_subscribers": "ann@else.test"}
+    lists.admin.fail("POST", "/subscribers$", "lost", times=9)
+    status, code, _ = await lists.root.refused("PUT", f"ml/{TEAM}", **form, require_confirm="no")
+    assert (status, code) == (503, "MLMMJADMIN_ERROR")
+    lists.admin.clear()
+    assert lists.subscribers() == ["ann@else.test"]
+    lists.admin.fail("POST", "/subscribers$", "lost", times=2)
+    await lists.update(remove_subscribers="ann@else.test")
+    assert lists.subscribers() == []
+    lists.admin.fail("POST", "/subscribers$", "lost", times=2)
+    await lists.update(add_subscribers="bob@else.test", require_confirm="no")
+    assert lists.subscribers() == ["bob@else.test"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
+import sys
 import time
 from email.message import EmailMessage
 from typing import Any
@@ -61,7 +62,6 @@ async def test_a_post_reaches_a_subscriber(lists: Lists) -> None:
     assert not [rcpt for rcpt, _ in lists.sink.mails if "bob@else.test" in rcpt]
 
 
-@pytest.mark.stores("sqlite")
 @pytest.mark.parametrize("when", ["created", "updated"])
 async def test_a_subscriber_is_asked_to_confirm(lists: Lists, when: str) -> None:
     """The default: a mail goes out, and its answer subscribes."""
@@ -122,6 +122,61 @@ async def test_sixty_at_once(lists: Lists) -> None:
         *(lists.update(add_subscribers=mail, require_confirm="no") for mail in mails)
     )
     assert lists.subscribers() == mails
+
+
+@pytest.mark.stores("sqlite")
+@pytest.mark.list_servers("spool")
+async def test_mlmmj_itself_is_a_writer_too(lists: Lists) -> None:
+    """People subscribe by mail meanwhile, in the same file: its locks are taken, nobody is lost."""
+    await lists.create()
+    program = find_program("mlmmj-sub")
+    assert program is not None
+    ours = [f"m{number:02}@else.test" for number in range(40)]
+    theirs = [f"m{number:02}@mail.test" for number in range(40)]
+
+    async def by_mail(mail: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            program, "-L", str(lists.directory()), "-a", mail, "-f", "-q", "-s"
+        )
+        assert await process.wait() == 0
+
+    await asyncio.gather(
+        *(lists.update(add_subscribers=mail, require_confirm="no") for mail in ours),
+        *(by_mail(mail) for mail in theirs),
+    )
+    assert lists.subscribers() == sorted(ours + theirs)
+
+
+_REMOVAL = """
+import fcntl, os, sys, time
+path = sys.argv[1]
+folder, name = os.path.split(path)
+with open(f"{folder}/.{name}.lock", "w") as guard:
+    fcntl.lockf(guard, fcntl.LOCK_EX)
+    with open(path) as file:
+        kept = [line for line in file if line != "leaves@else.test\\n"]
+    print("read", flush=True)
+    time.sleep(1.5)
+    with open(f"{path}.new", "w") as file:
+        file.writelines(kept)
+    os.rename(f"{path}.new", path)
+"""
+
+
+@pytest.mark.stores("sqlite")
+@pytest.mark.list_servers("spool")
+async def test_a_removal_by_mail_is_waited_for(lists: Lists) -> None:
+    """What mlmmj-unsub does, slowly: who is added between its reading and writing is not lost."""
+    await lists.create(subscribers="leaves@else.test,lynn@else.test", require_confirm="no")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _REMOVAL, str(lists.directory() / "subscribers.d" / "l"),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    await process.stdout.readline()
+    await lists.update(add_subscribers="late@else.test", require_confirm="no")
+    assert await process.wait() == 0
+    assert lists.subscribers() == ["late@else.test", "lynn@else.test"]
 
 
 async def test_many_subscribers(lists: Lists) -> None:

@@ -240,7 +240,6 @@ async def test_a_policy_decides_the_flags(lists: Lists) -> None:
             await lists.update(address, accessPolicy=policy)
 
 
-@pytest.mark.stores("sqlite")
 async def test_flags_decide_the_policy(lists: Lists) -> None:
     await lists.create(only_moderator_can_post="yes")
     assert (await lists.get())["accessPolicy"] == "moderatorsonly"
@@ -261,7 +260,6 @@ async def test_flags_decide_the_policy(lists: Lists) -> None:
     assert refused == (400, "CONFLICTING_PARAMETERS", ["accessPolicy", "only_subscriber_can_post"])
 
 
-@pytest.mark.stores("sqlite")
 async def test_who_decides_on_subscriptions(lists: Lists) -> None:
     await lists.create(moderate_subscription="yes")
     assert lists.control("submod") == ""
@@ -287,7 +285,6 @@ async def test_who_decides_on_subscriptions(lists: Lists) -> None:
     assert lists.control("submod") is None
 
 
-@pytest.mark.stores("sqlite")
 async def test_a_moderated_list_has_a_moderator(lists: Lists) -> None:
     refused = await lists.root.refused("POST", f"ml/{TEAM}", moderated="yes")
     assert refused == (400, "MISSING_COMPANION", ["moderated"])
@@ -301,8 +298,7 @@ async def test_a_moderated_list_has_a_moderator(lists: Lists) -> None:
     assert lists.control("moderators") == "ann@else.test\n"
 
 
-@pytest.mark.stores("sqlite")
-async def test_headers(lists: Lists) -> None:
+async def test_lesson_26_headers(lists: Lists) -> None:
     await lists.create(custom_headers="X-B: 2\\nX-A:1\nX-C: 3\r\n")
     fixed = [
         "Precedence: bulk",
@@ -323,11 +319,15 @@ async def test_headers(lists: Lists) -> None:
     for bad in ("Reply-To: eve@else.test", "X-A: 1\rBcc: eve@else.test", "X A: 1", "X-A : 1"):
         status, _, params = await lists.root.refused("PUT", f"ml/{TEAM}", custom_headers=bad)
         assert (status, params) == (400, ["custom_headers"]), bad
+    for param in ("subject_prefix", "name"):
+        for bad in ("a\r\nBcc: eve@else.test", "a\rb", "a\nb"):
+            refused = await lists.root.refused("PUT", f"ml/{TEAM}", **{param: bad})
+            assert (refused[0], refused[2]) == (400, [param]), bad
+    assert (await lists.get())["custom_headers"] == shown
     await lists.update(custom_headers="")
     assert (await lists.get())["custom_headers"] == sorted(fixed)
 
 
-@pytest.mark.stores("sqlite")
 async def test_footers_come_in_pairs(lists: Lists) -> None:
     await lists.create(footer_text="A & B")
     assert (await lists.get())["footer_html"] == "<p>A &amp; B</p>"

@@ -82,8 +82,8 @@ class Failure:
     """How a call goes wrong.
 
     ``how`` is ``close`` (the connection ends without an answer), ``hang`` (bytes never come),
-    ``error`` (a Python exception in ``_msg``), ``html`` (500), or ``token``; ``after``: once the
-    work is done, else before it is begun.
+    ``error`` (a Python exception in ``_msg``), ``html`` (500), ``token``, or ``lost`` (success, and
+    another writer has overwritten it); ``after``: once the work is done, else before it is begun.
     """
 
     method: str
@@ -91,6 +91,18 @@ class Failure:
     how: str
     after: bool = False
     times: int = 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client sent, as it came: ``target`` and ``body`` are not decoded."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+    size: int
+    """Bytes of request line and headers."""
 
 
 @dataclass
@@ -103,6 +115,7 @@ class MlmmjAdminServer:
     failures: list[Failure] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of everything that was asked."""
+    requests: list[Request] = field(default_factory=list)
     port: int = 0
     _server: ThreadingHTTPServer | None = None
     _released: threading.Event = field(default_factory=threading.Event)
@@ -143,6 +156,7 @@ class MlmmjAdminServer:
         """Forget failures and calls, and let go of what hangs."""
         self.failures.clear()
         self.calls.clear()
+        self.requests.clear()
         self._released.set()
         self._released = threading.Event()
 
@@ -164,6 +178,10 @@ class MlmmjAdminServer:
 
 class _Refusal(Exception):
     """A failed answer; empty: without a text."""
+
+
+class _Lost(Exception):
+    """A successful answer, and nothing is there."""
 
 
 class _Html(Exception):
@@ -197,6 +215,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "DELETE" and kind == "application/x-www-form-urlencoded":
             form |= dict(parse_qsl(body.decode(), keep_blank_values=True))
         self.service.calls.append((self.command, path))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        size = len(self.requestline) + 2 + len(bytes(self.headers))
+        self.service.requests.append(Request(self.command, self.path, headers, body, size))
         try:
             self._break(path, after=False)
             try:
@@ -206,6 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
         except _Html as error:
             self._write(error.status, "text/html", error.text.encode())
             return
+        except _Lost:
+            answer = {"_success": True}
         except _Refusal as error:
             answer = {"_success": False} | ({"_msg": str(error)} if str(error) else {})
         except _Cut:
@@ -231,6 +254,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Cut
         if failure.how == "html":
             raise _Html(500, "internal server error")
+        if failure.how == "lost":
+            raise _Lost
         if failure.how == "token":
             raise _Refusal("INVALID_MLMMJADMIN_API_AUTH_TOKEN")
         raise _Refusal("PermissionError(1, 'Operation not permitted: /var/vmail/secret')")

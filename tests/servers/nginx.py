@@ -1,7 +1,8 @@
-"""Debian's nginx in front of replicas, with the configuration that deploy/nginx.conf recommends."""
+"""Debian's nginx in front of replicas, with the configuration of deploy/."""
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,20 +30,28 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
-    upstream iredapi {{
-{servers}
-    }}
+{replicas}
     server {{
         listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://iredapi;
-            proxy_set_header Host $host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto $scheme;
-        }}
+{locations}
     }}
 }}
 """
+_DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def _replicas(ports: Sequence[int]) -> str:
+    """deploy/nginx-replicas.conf, with the replicas of the test in place of its examples."""
+    text = (_DEPLOY / "nginx-replicas.conf").read_text(encoding="utf-8")
+    found = re.search(r"( *server )\S+( .*;\n)( *server .*;\n)+", text)
+    assert found is not None
+    servers = "".join(f"{found[1]}127.0.0.1:{port}{found[2]}" for port in ports)
+    return text.replace(found[0], servers)
+
+
+def _locations() -> str:
+    text = (_DEPLOY / "nginx.conf").read_text(encoding="utf-8")
+    return text.replace("proxy_pass http://127.0.0.1:8000;", "proxy_pass http://iredapi;")
 
 
 def missing() -> str | None:
@@ -64,10 +73,11 @@ class Nginx:
             _CONFIGURATION.format(
                 user="user www-data;" if is_root() else "",
                 directory=self._directory,
-                servers="\n".join(f"        server 127.0.0.1:{each};" for each in ports),
+                replicas=_replicas(ports),
+                locations=_locations(),
                 port=port,
             ),
-            encoding="ascii",
+            encoding="utf-8",
         )
 
         def ready() -> bool:

@@ -26,6 +26,7 @@ from tests.servers.process import (
     free_port,
     is_root,
     remove_directory,
+    run,
     temporary_directory,
 )
 
@@ -67,11 +68,13 @@ def account_dn(mail: str, container: str = "Users") -> str:
 class OpenldapServer:
     """Starts at construction; with ``tls`` it also speaks LDAPS and StartTLS.
 
+    With ``sync`` what it has acknowledged is on the disk.
+
     ``uri`` and ``tls_uri`` name 127.0.0.1, which the certificate is for; ``ca_file`` is the
     authority that has signed it.
     """
 
-    def __init__(self, *, tls: bool = False) -> None:
+    def __init__(self, *, tls: bool = False, sync: bool = False) -> None:
         reason = missing()
         if reason is not None:
             raise ServerError(reason)
@@ -98,8 +101,8 @@ class OpenldapServer:
             "LDAP_CONFIG": str(directory / "config"),
             "LDAP_DATA": str(directory / "data"),
             "LDAP_RUN": str(directory / "run"),
-            # Nothing survives the tests, so nothing has to reach the disk.
-            "LDAP_OPTIONS": "dbnosync",
+            # Nothing survives most tests, so nothing has to reach the disk.
+            "LDAP_OPTIONS": "" if sync else "dbnosync",
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         }
         if tls:
@@ -196,6 +199,12 @@ class OpenldapServer:
         self.halt()
         self.resume()
 
+    def crash(self) -> None:
+        """Kill it in the middle of whatever it does, and start it again."""
+        self._daemon.process.kill()
+        self._daemon.process.wait(15)
+        self.restart()
+
     def freeze(self) -> None:
         """Accept connections, and never answer, until :meth:`thaw`."""
         self._daemon.process.send_signal(signal.SIGSTOP)
@@ -260,6 +269,20 @@ class OpenldapServer:
         for name, values in attributes.items():
             entry[name] = [values] if isinstance(values, str) else list(values)
         self.root.add(entry)
+
+    def load(self, parts: Iterable[str]) -> None:
+        """Add many entries (LDIF) past all rules, with the server stopped meanwhile."""
+        file = self.directory / "load.ldif"
+        with file.open("w", encoding="utf-8") as text:
+            text.writelines(parts)
+        file.chmod(0o644)
+        self.halt()
+        config = self.directory / "config" / "slapd.generated"
+        slapadd = find_program("slapadd") or "slapadd"
+        done = run([slapadd, "-q", "-f", config, "-l", file], user=self._user, timeout=120)
+        if done.returncode:
+            raise ServerError(f"slapadd: {done.stderr}")
+        self.resume()
 
     def modify(
         self,

@@ -222,8 +222,12 @@ def difference(before: Dump, after: Dump) -> Difference:
                 if value and column not in not_told
             }
         for name in old.keys() & new.keys():
+            # Attributes of an entry come and go.
+            was, now = old[name], new[name]
             changed = {
-                column: value for column, value in new[name].items() if value != old[name][column]
+                column: now.get(column)
+                for column in was | now
+                if now.get(column) != was.get(column)
             }
             if place[1] in REPLACED and changed.keys() - MOMENTS:
                 changed = {key: value for key, value in changed.items() if key not in MOMENTS}

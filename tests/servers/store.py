@@ -47,7 +47,7 @@ _METADATA: Mapping[Database, tuple[str, str]] = {
 
 def product_metadata(database: Database, kind: StoreName = "mariadb") -> MetaData | None:
     """The product's own description of the tables of one database on a kind of store."""
-    if database not in _METADATA:
+    if database not in _METADATA or (kind, database) == ("openldap", "vmail"):
         return None
     module, attribute = _METADATA[database]
     metadata: MetaData = getattr(importlib.import_module(module), attribute)

@@ -198,3 +198,12 @@ def test_nginx_passes_both_prefixes() -> None:
     assert text.count("{") - text.count("{ …") == text.count("}") - text.count("… }")
     assert text.count("X-Forwarded-For $proxy_add_x_forwarded_for;") == 2
     assert text.count("X-Forwarded-Proto $scheme;") == 2
+
+
+def test_nginx_asks_every_replica_again() -> None:
+    """A replica that was just restarted is not passed over; kept connections lose POSTs."""
+    text = (ROOT / "deploy" / "nginx-replicas.conf").read_text(encoding="utf-8")
+    servers = re.findall(r"^ *server (.*);$", text, re.MULTILINE)
+    assert len(servers) == 2
+    assert all(server.endswith(" max_fails=0") for server in servers)
+    assert not re.search(r"^\s*keepalive", text, re.MULTILINE)

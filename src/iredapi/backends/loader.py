@@ -117,7 +117,7 @@ def make_storage(settings: Settings, databases: Databases, state: State) -> Stor
     """Return the account storage of a configuration; opens nothing."""
     if settings.backend is Backend.LDAP:
         return LdapStorage(settings, databases, state)
-    return SqlStorage(databases, _quota_table(settings))
+    return SqlStorage(databases, state, _quota_table(settings))
 
 
 def make_list_server(settings: Settings) -> ListServer | None:
@@ -161,13 +161,14 @@ class SqlStorage:
     async def start(self) -> None:
         """Nothing: ``opening`` has looked at the databases."""
 
-    def __init__(self, databases: Databases, quota_table: Table) -> None:
+    def __init__(self, databases: Databases, state: State, quota_table: Table) -> None:
         self._databases = databases
+        self._state = state
         self._quota_table = quota_table
 
     async def open(self, *, writing: bool, again: Later | None = None) -> Work:
         connections = await self._databases.open(writing=writing, hopeful=again is None)
-        return SqlWork(connections, self._quota_table)
+        return SqlWork(connections, self._state, self._quota_table)
 
     def is_transient(self, error: Exception) -> bool:
         return isinstance(error, DBAPIError) and is_retryable(error)
@@ -185,8 +186,9 @@ class SqlStorage:
 class SqlWork:
     """One transaction in each database that is used."""
 
-    def __init__(self, connections: Connections, quota_table: Table) -> None:
+    def __init__(self, connections: Connections, state: State, quota_table: Table) -> None:
         self._connections = connections
+        self._satellites = SqlSatellites(connections, state.renames)
         self._quota_table = quota_table
 
     async def unit(self, actor: Actor, rules: Rules) -> Unit:
@@ -203,7 +205,7 @@ class SqlWork:
             addresses=SqlAddresses(*store),
             features=features.SQL,
             writing=self._connections.writing,
-            satellites=SqlSatellites(self._connections),
+            satellites=self._satellites,
             throttles=SqlThrottles(self._connections),
             greylists=SqlGreylists(self._connections),
             spam_policies=SqlSpamPolicies(self._connections),
@@ -211,10 +213,12 @@ class SqlWork:
         )
 
     async def commit(self) -> None:
-        await self._connections.commit()
+        async with self._satellites.committing():
+            await self._connections.commit()
 
     async def close(self) -> None:
         await self._connections.close()
+        await self._satellites.give_up()
 
 
 class LdapStorage:
@@ -232,6 +236,7 @@ class LdapStorage:
                 f"IREDAPI_BACKEND: for ldap install iredapi[ldap]; {error.name} is missing"
             ) from None
         self._work = work
+        self._state = state
         self._home = work.Directories(settings, databases, state)
         self.errors: tuple[type[Exception], ...] = (DBAPIError, LdapError)
 
@@ -245,7 +250,7 @@ class LdapStorage:
         return self._home
 
     async def open(self, *, writing: bool, again: Later | None = None) -> Work:
-        return LdapWork(await self._home.open(writing=writing, again=again))
+        return LdapWork(await self._home.open(writing=writing, again=again), self._state)
 
     def is_transient(self, error: Exception) -> bool:
         if isinstance(error, DBAPIError):
@@ -267,8 +272,9 @@ class LdapStorage:
 class LdapWork:
     """A plan for the tree, and one transaction in each database that is used."""
 
-    def __init__(self, unit: LdapUnit) -> None:
+    def __init__(self, unit: LdapUnit, state: State) -> None:
         self._unit = unit
+        self._satellites = SqlSatellites(unit.connections, state.renames)
 
     async def unit(self, actor: Actor, rules: Rules) -> Unit:
         from iredapi.backends.ldap.admins import LdapAdmins
@@ -293,7 +299,7 @@ class LdapWork:
             ldif=LdapLdif(session),
             features=features.LDAP,
             writing=connections.writing,
-            satellites=SqlSatellites(connections),
+            satellites=self._satellites,
             throttles=SqlThrottles(connections),
             greylists=SqlGreylists(connections),
             spam_policies=SqlSpamPolicies(connections),
@@ -301,7 +307,9 @@ class LdapWork:
         )
 
     async def commit(self) -> None:
-        await self._unit.commit()
+        async with self._satellites.committing():
+            await self._unit.commit()
 
     async def close(self) -> None:
         await self._unit.close()
+        await self._satellites.give_up()

@@ -358,6 +358,12 @@ class Admins(Protocol):
     async def password(self, mail: str) -> str | None:
         """Return the hash of a standalone admin, or else of a mail user with admin rights."""
 
+    async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
+        """Write another hash of the same password, unless it is not the old one any more.
+
+        No date changes: the password is as old as it was.
+        """
+
     async def add(self, admin: Admin) -> None:
         """Add a standalone admin."""
 

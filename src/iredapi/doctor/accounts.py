@@ -7,7 +7,7 @@ Every condition is one that a database can answer along an index; the details of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -35,6 +36,8 @@ from iredapi.doctor.probes import Delete, Insert, Probe, Row, SqlProbe, Update
 from iredapi.domain import transports
 from iredapi.settings import Settings
 
+Owners = Callable[[AsyncConnection, Collection[str]], Awaitable[dict[str, str]]]
+"""Whose mailboxes some directories are."""
 _HASH = re.compile(r"\{[A-Za-z0-9.-]+\}.+", re.DOTALL)
 _CRYPT = re.compile(r"\$(?:1|2[aby]|5|6|y)\$.+")
 _INTERNAL: Final = ("internal", "doveadm", "lib-storage", "quota-status", "indexer-worker")
@@ -253,7 +256,7 @@ class Vmail:
         over_network = or_(*(d.transport.like(f"{name}:%") for name in ("relay", "smtp", "lmtp")))
         yield from self._probe(
             "TRANSPORT_BARE_ADDRESS", t.domain, d.domain, over_network, extra=(d.transport,),
-            judge=_bare_address, compute=lambda row: {"transport": _bracketed(row["transport"])},
+            judge=_bare_address, compute=lambda row: {"transport": bracketed(row["transport"])},
         )  # fmt: skip
         yield from self._probe(
             "BACKUP_MX_DELIVERS_HERE", t.domain, d.domain, d.backupmx == 1,
@@ -297,7 +300,7 @@ class Vmail:
             )  # fmt: skip
         yield from self._address_twice()
         yield self._mailbox_shared()
-        yield QueuedMailboxes(self._path())
+        yield QueuedMailboxes("vmail", self._owners)
         yield from self._probe(
             "LOGIN_NETWORKS_EMPTY", t.mailbox, m.username, m.allow_nets == "",
             change={"allow_nets": None},
@@ -316,7 +319,7 @@ class Vmail:
             yield from self._probe(
                 "PASSWORD_BARE_CRYPT", table, column, or_(bare, unknown),
                 extra=(table.c.password,), judge=_bare_crypt,
-                compute=lambda row: {"password": _with_scheme(row["password"])},
+                compute=lambda row: {"password": with_scheme(row["password"])},
             )  # fmt: skip
             yield from self._probe(
                 "PASSWORD_WITHOUT_SCHEME", table, column, bare,
@@ -364,6 +367,13 @@ class Vmail:
             .having(func.count() > 1)
         )
         return SqlProbe("MAILBOX_SHARED", "vmail", statement, (path,))
+
+    async def _owners(self, connection: AsyncConnection, paths: Collection[str]) -> dict[str, str]:
+        path = self._path()
+        found = await connection.execute(
+            select(path.label("path"), t.mailbox.c.username).where(path.in_(paths))
+        )
+        return {row.path: row.username for row in found}
 
     # -- routes ------------------------------------------------------------------------------------
 
@@ -606,20 +616,22 @@ class Vmail:
 
 
 class QueuedMailboxes:
-    """Rows of ``deleted_mailboxes`` with a date that name the directory of a living mailbox."""
+    """Rows of ``deleted_mailboxes`` with a date that name the directory of a living mailbox.
+
+    ``owners`` says whose the directories are, in lower case without a slash at their end.
+    """
 
     code = "MAILBOX_IN_REMOVAL_QUEUE"
-    database = "vmail"
     fixable = True
 
-    def __init__(self, path: ColumnElement[str]) -> None:
+    def __init__(self, database: str, owners: Owners) -> None:
         q = t.deleted_mailboxes
-        self._path = path
-        self._tidy = _tidy(q.c.maildir)
+        self.database = database
+        self._owners = owners
         self._inner = SqlProbe(
             self.code,
             self.database,
-            select(self._tidy.label("subject")).where(q.c.delete_date.is_not(None)),
+            select(_tidy(q.c.maildir).label("subject")).where(q.c.delete_date.is_not(None)),
             (q.c.id,),
             Delete(q, (q.c.id,)),
         )
@@ -636,13 +648,12 @@ class QueuedMailboxes:
 
     async def _living(self, connection: Any, rows: Any) -> list[tuple[Row, str]]:
         paths = {row["subject"] for row in rows}
-        if not paths:
-            return []
-        found = await connection.execute(
-            select(self._path.label("path"), t.mailbox.c.username).where(self._path.in_(paths))
-        )
-        owners = {row.path: f"mailbox of {row.username}" for row in found}
-        return [(row, owners[row["subject"]]) for row in rows if row["subject"] in owners]
+        owners = await self._owners(connection, paths) if paths else {}
+        return [
+            (row, f"mailbox of {owners[row['subject']]}")
+            for row in rows
+            if row["subject"] in owners
+        ]
 
 
 def _switch(name: str) -> Callable[[Row], dict[str, Any]]:
@@ -656,7 +667,8 @@ def _unreadable(settings: str | None) -> str | None:
     return None
 
 
-def _bracketed(transport: str) -> str:
+def bracketed(transport: str) -> str:
+    """Return a transport with its address in brackets, if it is one."""
     name, _, rest = transport.partition(":")
     try:
         return f"{name}:{transports.next_hop(rest)}"
@@ -667,31 +679,38 @@ def _bracketed(transport: str) -> str:
 def _bare_address(row: Row) -> str | None:
     transport: str = row["transport"]
     _, _, rest = transport.partition(":")
-    return transport if "[" not in rest and "[" in _bracketed(transport) else None
+    return transport if "[" not in rest and "[" in bracketed(transport) else None
+
+
+def without_prefix(relay: str) -> str | None:
+    """Return a relay host without the transport before it; None: there is none."""
+    before, _, rest = relay.partition(":")
+    # smtp:25 is port 25 of a host that is called smtp.
+    if before.lower() not in {"smtp", "relay", "lmtp"} or rest.isdigit():
+        return None
+    try:
+        return transports.outbound_relay(relay)
+    except transports.InvalidTransport:
+        return None
 
 
 def _prefixed(row: Row) -> str | None:
     value: str = row["relayhost"]
-    # smtp:25 is port 25 of a host that is called smtp.
-    if value.partition(":")[2].isdigit():
-        return None
-    try:
-        transports.outbound_relay(value)
-    except transports.InvalidTransport:
-        return None
-    return value
+    return None if without_prefix(value) is None else value
 
 
-def _is_bare_crypt(password: str) -> bool:
+def bare_crypt(password: str) -> bool:
+    """Tell whether a hash lacks its scheme, or has one that Dovecot does not know."""
     _, brace, rest = password.partition("{BCRYPT}")
     return bool(_CRYPT.fullmatch(rest if brace else password))
 
 
 def _bare_crypt(row: Row) -> str | None:
-    return "" if _is_bare_crypt(row["password"]) else None
+    return "" if bare_crypt(row["password"]) else None
 
 
-def _with_scheme(password: str) -> str:
+def with_scheme(password: str) -> str:
+    """Return a hash with the scheme that it lacks."""
     if password.startswith("{BCRYPT}"):
         return "{BLF-CRYPT}" + password.removeprefix("{BCRYPT}")
     return "{CRYPT}" + password
@@ -700,6 +719,6 @@ def _with_scheme(password: str) -> str:
 def _no_scheme(row: Row) -> str | None:
     # Never the text itself: it may be a password.
     password = row["password"]
-    if _HASH.fullmatch(password) or _is_bare_crypt(password):
+    if _HASH.fullmatch(password) or bare_crypt(password):
         return None
     return "empty" if not password else "not a hash with a scheme"

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import MetaData, Table
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.audit import Event, Kind
 from iredapi.backends.loader import make_databases
-from iredapi.backends.policies.panel import SqlPanel
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.backends.sql.dialect import is_retryable
 from iredapi.backends.sql.engine import ORDER, Databases
 from iredapi.backends.sql.errors import translated
 from iredapi.doctor import servers
-from iredapi.doctor.accounts import Vmail
+from iredapi.doctor.accounts import Owners, Vmail
 from iredapi.doctor.directory import SqlDirectory
 from iredapi.doctor.findings import CHECKS, Finding, Severity
-from iredapi.doctor.policies import satellites
+from iredapi.doctor.notes import note
+from iredapi.doctor.policies import Directory, beside_a_tree, satellites
 from iredapi.doctor.probes import Probe, Row
 from iredapi.doctor.state import examine_state
-from iredapi.domain.actors import SYSTEM
-from iredapi.errors import ApiError, ServerDown
-from iredapi.settings import ConfigurationError, Settings
+from iredapi.errors import ServerDown
+from iredapi.settings import Backend, ConfigurationError, Settings
 
 _TRIES = 5
-_NAMED = 20
-"""Most subjects that one line of the log names."""
 
 Tell = Callable[[Finding], None]
 
@@ -104,12 +101,32 @@ class Examination:
                     usable.append(name)
         async for finding in examine_state(self._settings):
             yield finding
+        if self._settings.backend is Backend.LDAP:
+            # bonsai is there only where it is needed.
+            from iredapi.doctor.tree import TreeExamination
+
+            async with TreeExamination(
+                self._settings, databases, self._only, fix=self._fix
+            ) as tree:
+                async for finding in tree.findings():
+                    yield finding
+                for name in usable if tree.usable else ():
+                    async for finding in self._probed(
+                        databases, name, tree.accounts, tree.accounts.owners
+                    ):
+                        yield finding
+            return
+        accounts = SqlDirectory(databases) if "vmail" in usable else None
         for name in usable:
-            async for finding in self._probed(databases, name, accounts="vmail" in usable):
+            async for finding in self._probed(databases, name, accounts):
                 yield finding
 
     async def _probed(
-        self, databases: Databases, name: str, *, accounts: bool
+        self,
+        databases: Databases,
+        name: str,
+        accounts: Directory | None,
+        owners: Owners | None = None,
     ) -> AsyncIterator[Finding]:
         schema = await databases[name].schema()
         probes: Iterator[Probe]
@@ -117,8 +134,11 @@ class Examination:
             quota = self._quota_table
             dialect = databases[name].dialect
             probes = Vmail(schema, quota, dialect, self._settings).probes()
-        elif accounts:
-            probes = satellites(name, schema, SqlDirectory(databases))
+        elif accounts is not None:
+            probes = satellites(name, schema, accounts)
+            if owners is not None and name == "iredadmin":
+                beside = beside_a_tree(schema, self._quota_table, accounts, owners)
+                probes = chain(probes, beside)
         else:
             return
         for probe in probes:
@@ -142,7 +162,7 @@ class Examination:
             if self._fix and probe.fixable and found:
                 rows = await self._repair(databases, probe, [row for row, _ in found])
                 repaired = {_identity(row) for row in rows}
-                await _note(databases, probe.code, rows)
+                await note(databases, probe.code, [str(row["subject"]) for row in rows])
             for row, detail in found:
                 yield Finding(probe.code, str(row["subject"]), detail, _identity(row) in repaired)
             if after is None:
@@ -177,23 +197,6 @@ def _identity(row: Row) -> str:
     """What tells one row of a probe from another."""
     keys = {name: value for name, value in row.items() if name.startswith("key_")}
     return str(sorted(keys.items()) or row["subject"])
-
-
-async def _note(databases: Databases, code: str, rows: Sequence[Row]) -> None:
-    """Say in the panel's log what was repaired; a log that is away does not undo it."""
-    if not rows or not databases.has("iredadmin"):
-        return
-    names = sorted({str(row["subject"]) for row in rows})
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    event = Event(Kind.UPDATE, f"Doctor repaired {code}: {', '.join(names[:_NAMED])}{more}.")
-    connections = await databases.open(writing=True)
-    try:
-        await SqlPanel(connections).write(SYSTEM, [event])
-        await connections.commit()
-    except (ApiError, DBAPIError, OSError):
-        return
-    finally:
-        await connections.close()
 
 
 async def no_global_admin(databases: Databases, quota_table: Table) -> AsyncIterator[Finding]:

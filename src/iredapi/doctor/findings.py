@@ -73,6 +73,12 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "The state database is not at this version's revision.",
             "The next start of the service brings it up to date.",
         ),
+        "WRITE_UNFINISHED": Check(
+            _W,
+            "A write to the directory broke off and was not taken back yet.",
+            "An account may be half made, until the service or the next write takes it back.",
+            "It is taken back.",
+        ),
         # Domains.
         "ALIAS_DOMAIN_IS_DOMAIN": Check(
             _E,
@@ -89,6 +95,29 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             _W,
             "An alias domain points to another alias domain.",
             "Postfix follows one step only: mail to it is refused.",
+        ),
+        "ALIAS_DOMAIN_TWICE": Check(
+            _E,
+            "Two domains have the same alias domain.",
+            "Mail to it reaches the accounts of one, the other, or both.",
+        ),
+        "ALIAS_DOMAINS_OFF": Check(
+            _E,
+            "A domain has alias domains, but not the service domainalias.",
+            "Postfix does not know the alias domains: mail to them is refused.",
+            "The service is switched on.",
+        ),
+        "CONTAINER_MISSING": Check(
+            _E,
+            "One of a domain's containers is missing.",
+            "Accounts that belong into it cannot be made; Postfix reports errors.",
+            "The container is made.",
+        ),
+        "COUNTER_WRONG": Check(
+            _N,
+            "A domain's counter is not what the domain holds.",
+            "The panel shows a wrong number; nothing else reads it.",
+            "The right number is stored.",
         ),
         "TRANSPORT_EMPTY": Check(
             _W,
@@ -128,6 +157,35 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "The domain column of an account is not the domain of its address.",
             "It counts for another domain, whose admins may manage it; deliveries fail.",
             "The domain of the address is stored.",
+        ),
+        "ENTRY_MISPLACED": Check(
+            _E,
+            "An entry does not lie where its kind and address belong, or has several addresses.",
+            "Postfix finds it and the API does not: it gets mail that no panel shows.",
+        ),
+        "DOMAIN_STATUS_MISSING": Check(
+            _E,
+            "An account of a disabled domain is not marked as such.",
+            "Postfix and Dovecot look at accounts only: it gets mail, and its user can log in.",
+            "The account is marked.",
+        ),
+        "DOMAIN_STATUS_LEFT": Check(
+            _E,
+            "An account is marked as one of a disabled domain, but the domain is active.",
+            "It gets no mail and its user cannot log in.",
+            "The mark is removed.",
+        ),
+        "TWIN_MISSING": Check(
+            _E,
+            "An account or a member of a list lacks its address in an alias domain.",
+            "LDAP rewrites no domains: mail to that address is refused.",
+            "The address is added, unless somebody else has it.",
+        ),
+        "ALIAS_ADDRESS_WITHOUT_DOMAIN": Check(
+            _W,
+            "An account has an address in a domain that is neither hosted nor an alias domain.",
+            "It is dead, and comes to life when somebody adds the domain.",
+            "The address is removed.",
         ),
         "ADDRESS_TWICE": Check(
             _E,
@@ -173,6 +231,17 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "A password is stored without a scheme.",
             "Nobody can tell what it is; Dovecot 2.4 refuses the user.",
         ),
+        "PASSWORD_SPELLING": Check(
+            _W,
+            "A password's scheme is not spelt as slapd spells it.",
+            "Dovecot 2.3 lets slapd check the password: the user cannot log in.",
+            "The scheme is spelt anew; the hash stays.",
+        ),
+        "PASSWORD_UNKNOWN_TO_SLAPD": Check(
+            _N,
+            "slapd cannot check a password's scheme.",
+            "Dovecot 2.3 lets slapd check passwords: the user cannot log in. 2.4 checks itself.",
+        ),
         "INTERNAL_SERVICE_OFF": Check(
             _N,
             "A service that Dovecot itself needs is switched off for a user.",
@@ -184,6 +253,29 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "A second list without one cannot be stored.",
         ),
         # Routes.
+        "LIST_UNDELIVERABLE": Check(
+            _E,
+            "A subscribable list lacks the services or the transport that bring mail to it.",
+            "Mail to it is refused or bounces.",
+            "What is missing is added.",
+        ),
+        "LIST_MARK_WRONG": Check(
+            _N,
+            "A list's mark for having members is wrong.",
+            "The panel shows it wrongly; nothing else reads it.",
+            "The mark is corrected.",
+        ),
+        "MEMBER_OF_NO_LIST": Check(
+            _W,
+            "Somebody is a member of a list that does not exist.",
+            "Postfix looks at members only: the list still gets mail that no panel shows.",
+        ),
+        "MEMBER_NAME_DEAD": Check(
+            _W,
+            "A list names the entry of a member that does not exist.",
+            "SOGo expands the list with it.",
+            "The name is removed.",
+        ),
         "USER_WITHOUT_ROUTE": Check(
             _E,
             "A mail user has no row in forwardings, not even its own.",

@@ -23,7 +23,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.policies import tables as t
+from iredapi.backends.sql import tables as accounts
 from iredapi.backends.sql.schema import Schema
+from iredapi.doctor.accounts import Owners, QueuedMailboxes
 from iredapi.doctor.probes import (
     PAGE,
     Delete,
@@ -118,6 +120,24 @@ class StrayAccounts:
             chosen = and_(self._column.in_(names), *self._also)
             await _forget(connection, self._table, chosen)
         return still
+
+
+def beside_a_tree(
+    schema: Schema, quota: Table, directory: Directory, owners: Owners
+) -> Iterator[Probe]:
+    """Return the probes of what ``iredadmin`` keeps of mail users when accounts are in LDAP."""
+    s, a = accounts.share_folder, accounts.anyone_shares
+    for code, table, column in (
+        ("USAGE_WITHOUT_USER", quota, quota.c.username),
+        ("USAGE_WITHOUT_USER", accounts.last_login, accounts.last_login.c.username),
+        ("SHARE_WITHOUT_USER", s, s.c.from_user),
+        ("SHARE_WITHOUT_USER", s, s.c.to_user),
+        ("SHARE_WITHOUT_USER", a, a.c.from_user),
+    ):
+        if schema.has(table):
+            yield StrayAccounts(code, "iredadmin", table, column, directory)
+    if schema.has(accounts.deleted_mailboxes):
+        yield QueuedMailboxes("iredadmin", owners)
 
 
 def _asked(account: str, table: Table) -> str:

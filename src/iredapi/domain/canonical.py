@@ -7,7 +7,7 @@ hashes, lists are sorted, and an empty name reads as the local part, which LDAP 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from iredapi.domain import lists, phones, services, settings_text
@@ -20,6 +20,36 @@ from iredapi.domain.users import User
 
 Shape = dict[str, Any]
 """One account: parameter names and JSON values."""
+_STORED: Final[Mapping[str, tuple[str, ...]]] = {
+    "name": ("cn",),
+    "gn": ("first_name", "givenname"),
+    "sn": ("last_name",),
+    "accountStatus": ("active",),
+    "quota": ("mailquota",),
+    "language": ("preferredlanguage",),
+    "employeeid": ("employeenumber",),
+    "telephoneNumber": ("telephone",),
+    "isGlobalAdmin": ("domainglobaladmin",),
+    "managedDomains": ("managed_domains",),
+    "transport": ("mtatransport",),
+    "forwarding": ("forwardings", "mailforwardingaddress"),
+    "aliases": ("shadowaddress",),
+    "senderBcc": ("sender_bcc", "usersenderbccaddress"),
+    "recipientBcc": ("recipient_bcc", "userrecipientbccaddress"),
+    "services": ("enabled_services", "enabledservice"),
+    "maildir": ("homedirectory",),
+}
+"""What the storages' own profiles call a field, where it is another word, lower case."""
+
+
+def without(shape: Shape, hidden: Collection[str]) -> Shape:
+    """Leave out what is hidden under any of its names, whatever their case."""
+    words = {name.lower() for name in hidden}
+    return {
+        name: value
+        for name, value in shape.items()
+        if words.isdisjoint((name.lower(), *_STORED.get(name, ())))
+    }
 
 
 def domain(record: Domain, admins: Collection[str]) -> Shape:

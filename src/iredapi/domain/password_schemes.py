@@ -303,6 +303,42 @@ def split_prefix(stored: str) -> tuple[str, str, str] | None:
     return match["name"].upper(), (match["suffix"] or "").upper(), stored[match.end() :]
 
 
+_CRYPTED = re.compile(r"\$(?P<id>1|2[aby]|5|6)\$(?:rounds=(?P<rounds>\d{1,9})\$|(?P<cost>\d\d)\$)?")
+_ARGON2_COST = re.compile(r"\$argon2id?\$v=19\$m=(?P<memory>\d{1,9}),t=(?P<time>\d{1,9})")
+_PBKDF2_COST = re.compile(r"\$1\$[^$]*\$(?P<rounds>\d{1,9})\$")
+_CRYPT_KINDS: Final = {"1": "MD5-CRYPT", "5": "SHA256-CRYPT", "6": "SHA512-CRYPT"}
+_DEFAULT_CRYPT_ROUNDS: Final = 5000
+_DEAR: Final = frozenset(
+    {"BCRYPT", "SHA256-CRYPT", "SHA512-CRYPT", "PBKDF2", "ARGON2I", "ARGON2ID"}
+)
+_CHEAP: Final = {"SMD5": 1, "MD5-CRYPT": 1, "SSHA": 2, "SSHA256": 3, "SSHA512": 4}
+
+
+def kind_of(stored: str) -> tuple[str, int]:
+    """What made a hash, and how dear it was, in the kind's own measure (0: it has none).
+
+    Only for hashes that ``read_hash`` understands.
+    """
+    name, suffix, text = split_prefix(stored) or ("CRYPT", "", stored)
+    if suffix and SCHEMES[name].encoding is Encoding.TEXT:
+        text = (_decode(text, _SUFFIXES[suffix], size=0, guess=False) or b"").decode("latin-1")
+    if match := _CRYPTED.match(text) if name != "PBKDF2" else None:
+        if match["id"].startswith("2"):
+            return "BCRYPT", int(match["cost"] or 0)
+        kind = _CRYPT_KINDS[match["id"]]
+        return kind, 0 if kind == "MD5-CRYPT" else int(match["rounds"] or _DEFAULT_CRYPT_ROUNDS)
+    if match := _PBKDF2_COST.match(text):
+        return name, int(match["rounds"])
+    if match := _ARGON2_COST.match(text):
+        return name, int(match["memory"]) * int(match["time"])
+    return name, 0
+
+
+def strength(kind: str) -> int:
+    """How hard kinds of hashes are to guess, in steps: no salt, a salt, made slow."""
+    return 5 if kind in _DEAR else _CHEAP.get(kind, 0)
+
+
 def read_hash(stored: str) -> StoredHash | None:
     """What is stored, ready to check secrets; None if it is not a well-formed known hash."""
     if not stored or len(stored) > MAX_STORED_LENGTH:

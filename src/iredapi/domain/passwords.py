@@ -24,8 +24,10 @@ from iredapi.domain.password_schemes import (
     BCRYPT_BYTES,
     KNOWN_NAMES,
     MAX_BCRYPT_COST,
+    kind_of,
     read_hash,
     split_prefix,
+    strength,
 )
 
 MAX_PASSWORD_BYTES: Final = 1024
@@ -100,6 +102,20 @@ def verify_password(plain: str, stored: str) -> bool:
         return any(item is not None and item.check(secret) for item in known)
     except Exception:  # fail closed, whatever a library says about a strange hash
         return False
+
+
+def outdated(stored: str, scheme: Scheme, *, bcrypt_cost: int = DEFAULT_BCRYPT_COST) -> bool:
+    """Whether a hash is to be replaced by one of ``scheme``: it is of another kind, or cheaper.
+
+    Never by a weaker one; and not where there are several, which may be of several passwords.
+    """
+    if SEVERAL in stored:
+        return False
+    kind, cost = kind_of(stored)
+    wanted, wanted_cost = kind_of(_dummy_hash(scheme, bcrypt_cost))
+    if kind == wanted:
+        return cost < wanted_cost
+    return strength(kind) <= strength(wanted)
 
 
 def equalise(plain: str, scheme: Scheme, *, bcrypt_cost: int = DEFAULT_BCRYPT_COST) -> bool:

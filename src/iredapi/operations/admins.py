@@ -8,7 +8,7 @@ from typing import Any
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import admins, canonical
-from iredapi.domain.actors import Actor
+from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.addresses import domain_of
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
@@ -19,9 +19,8 @@ def visible(profile: Profile, hidden: frozenset[str], actor: Actor) -> Profile:
     """Leave hidden fields out; hashes are never shown to a normal admin, whatever the setting."""
     if not actor.is_global:
         hidden |= {"password", "userPassword"}
-    for key in hidden:
-        profile.pop(key, None)
-    return profile
+    words = {name.lower() for name in hidden}
+    return {name: value for name, value in profile.items() if name.lower() not in words}
 
 
 async def profile(unit: Unit, mail: str) -> Profile:
@@ -37,7 +36,7 @@ async def shape(unit: Unit, mail: str) -> canonical.Shape:
     found = await unit.admins.get(mail)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    return canonical.admin(found)
+    return canonical.without(canonical.admin(found), unit.rules.hidden_admin_fields)
 
 
 async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
@@ -63,6 +62,17 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     await unit.admins.save(before, after)
     accounts.end_access(unit, before, after)
     unit.note(account_event(Kind.UPDATE, "admin", mail, accounts.described(changes)))
+
+
+async def rehash(unit: Unit, principal: Principal, password: str) -> None:
+    """Replace the hash that a login was checked with; ``password`` is the new one."""
+    mail = principal.username
+    unit.concerns = mail
+    if await unit.admins.rehash(
+        mail, principal.password, password, standalone=principal.standalone
+    ):
+        what = "admin" if principal.standalone else "user"
+        unit.note(account_event(Kind.UPDATE, what, mail, "new hash of the same password"))
 
 
 async def remove(unit: Unit, mail: str) -> None:

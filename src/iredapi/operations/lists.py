@@ -11,7 +11,7 @@ from typing import Any
 
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import canonical, domains, limits, lists, settings_text
+from iredapi.domain import canonical, domains, limits, list_changes, lists, settings_text
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.lists import MailingList
@@ -64,8 +64,14 @@ async def defaults(unit: Unit, domain: str) -> list[str]:
     found = await unit.domains.get(domain)
     if found is None:
         return []
-    names = sorted(settings_text.words(found.settings, "default_mailing_lists"))
-    return [name for name in names if await unit.lists.get(name) is not None]
+    # In LDAP one key holds lists of both kinds.
+    names = frozenset[str]().union(
+        *(
+            settings_text.words(found.settings, key)
+            for key in ("default_mailing_lists", "default_groups")
+        )
+    )
+    return [name for name in sorted(names) if await unit.lists.get(name) is not None]
 
 
 async def prepare_new(
@@ -183,7 +189,7 @@ async def save(
     held = await unit.lists.claim(before.address)
     if held is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    after = lists.merged(before, after, held)
+    after = list_changes.merged(before, after, held)
     if more:
         await _hold_extra(unit, domain, held, after)
     await unit.lists.save(held, after)

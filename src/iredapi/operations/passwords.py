@@ -54,6 +54,13 @@ class Passwords:
         except ValueError as error:
             raise _refused([str(error)]) from None
 
+    async def renew(self, plain: str) -> str:
+        """Return a hash of the configured scheme for a password that is in use already.
+
+        Raises ApiError or ValueError for one that the scheme, or OpenLDAP, cannot have.
+        """
+        return self._stored(await self.hasher.hash(plain))
+
     def _stored(self, hashed: str) -> str:
         if not self.for_slapd:
             return hashed

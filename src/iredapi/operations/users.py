@@ -51,7 +51,8 @@ async def shape(unit: Unit, mail: str) -> canonical.Shape:
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     domain = await unit.domains.get(domain_of(mail))
-    return canonical.user(found, domain.alias_domains if domain else ())
+    shown = canonical.user(found, domain.alias_domains if domain else ())
+    return canonical.without(shown, unit.rules.hidden_user_fields)
 
 
 async def shapes(
@@ -60,7 +61,8 @@ async def shapes(
     """Return the next users of a domain in their storage-neutral shape."""
     found = await unit.users.records(domain, after, limit, disabled_only=disabled_only)
     home = await unit.domains.get(domain)
-    return [canonical.user(item, home.alias_domains if home else ()) for item in found]
+    shown = [canonical.user(item, home.alias_domains if home else ()) for item in found]
+    return [canonical.without(item, unit.rules.hidden_user_fields) for item in shown]
 
 
 async def mails(

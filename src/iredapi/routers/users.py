@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from iredapi import identity, mailing_lists
+from iredapi import identity, list_people
 from iredapi.access import Action
 from iredapi.domain.addresses import domain_of
 from iredapi.operations import accounts, users
@@ -52,7 +52,7 @@ async def create_user(call: Call[UserDraft]) -> Response:
     """Create a mail user."""
     hashed = await _hashed(call, domain_of(call.target.mail))
     return call.done(
-        await mailing_lists.create_user(
+        await list_people.create_user(
             call.office, call.actor, call.target.mail, call.form.changes(), hashed
         )
     )
@@ -93,9 +93,7 @@ async def delete_user(call: Call[Keep]) -> Response:
     """
     mail = call.target.mail
     return call.done(
-        await mailing_lists.leaving(
-            call.office, call.actor, mail, "", users.remove, mail, call.days
-        )
+        await list_people.leaving(call.office, call.actor, mail, "", users.remove, mail, call.days)
     )
 
 
@@ -115,7 +113,7 @@ async def rename_user(call: Call[NoParams]) -> Response:
     """
     old, new = call.target.mail, call.target.new_mail
     return call.done(
-        await mailing_lists.leaving(call.office, call.actor, old, new, users.rename, old, new)
+        await list_people.leaving(call.office, call.actor, old, new, users.rename, old, new)
     )
 
 

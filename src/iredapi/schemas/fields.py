@@ -31,6 +31,7 @@ from iredapi.domain import (
     aliases,
     domains,
     limits,
+    list_texts,
     lists,
     passwords,
     remotes,
@@ -294,14 +295,14 @@ def _prefix(value: Any) -> str:
 def _headers(value: Any) -> tuple[str, ...]:
     text = value if isinstance(value, str) else "\n".join(value)
     try:
-        return lists.headers(text)
+        return list_texts.headers(text)
     except ValueError as error:
         fail("INVALID_TEXT", str(error))
 
 
 def _footer(value: Any) -> str:
     try:
-        return lists.footer(one(value))
+        return list_texts.footer(one(value))
     except ValueError as error:
         fail("INVALID_TEXT", str(error))
 
@@ -454,16 +455,18 @@ SubjectPrefix = Annotated[str, BeforeValidator(_prefix), _schema("string", maxLe
 Headers = Annotated[tuple[str, ...], BeforeValidator(_headers), _schema("string")]
 HeaderNames = Annotated[
     tuple[str, ...],
-    BeforeValidator(_list(lists.header_name, "INVALID_TEXT", most=lists.MAX_HEADERS)),
+    BeforeValidator(_list(list_texts.header_name, "INVALID_TEXT", most=list_texts.MAX_HEADERS)),
     _schema("string"),
 ]
-Footer = Annotated[str, BeforeValidator(_footer), _schema("string", maxLength=lists.MAX_FOOTER)]
+Footer = Annotated[
+    str, BeforeValidator(_footer), _schema("string", maxLength=list_texts.MAX_FOOTER)
+]
 Subscribers = Annotated[
     tuple[str, ...], BeforeValidator(_list(lists.subscriber, "INVALID_MAIL")), _schema("string")
 ]
 ListPolicy = Annotated[
     str,
-    BeforeValidator(_choice(lists.POLICIES, dict(lists.LEGACY_POLICIES))),
+    BeforeValidator(_choice(lists.POLICIES, dict(aliases.LEGACY_POLICIES))),
     _schema("string", enum=list(lists.POLICIES)),
 ]
 Subscription = Annotated[

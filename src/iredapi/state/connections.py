@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from iredapi import sqlite
 from iredapi.meter import watch
 
 T = TypeVar("T")
@@ -154,7 +155,7 @@ class Connections:
             engine = create_async_engine(
                 target,
                 hide_parameters=True,
-                connect_args={"timeout": BUSY_TIMEOUT},
+                connect_args={"timeout": BUSY_TIMEOUT, "factory": sqlite.Connection},
                 pool_timeout=BUSY_TIMEOUT,
             )
             _prepare_sqlite(engine)

@@ -11,6 +11,7 @@ from iredapi.state.connections import Connections
 from iredapi.state.journal import Journal
 from iredapi.state.locks import Locks
 from iredapi.state.migrate import migrate
+from iredapi.state.renames import Renames
 from iredapi.state.sessions import Sessions
 from iredapi.state.tokens import Tokens
 
@@ -29,6 +30,7 @@ class State:
         attempts: LoginAttempts,
         locks: Locks,
         journal: Journal,
+        renames: Renames,
         tokens: Tokens,
     ) -> None:
         self.connections = connections
@@ -36,6 +38,7 @@ class State:
         self.attempts = attempts
         self.locks = locks
         self.journal = journal
+        self.renames = renames
         self.tokens = tokens
 
     @classmethod
@@ -73,6 +76,7 @@ class State:
             ),
             locks=Locks(connections, clock=clock),
             journal=Journal(connections, clock=clock),
+            renames=Renames(connections, clock=clock),
             tokens=Tokens(connections, clock=clock),
         )
 

@@ -193,6 +193,15 @@ class Sessions:
             )
         )
 
+    async def carry(self, username: str, old: str, new: str) -> int:
+        """Let sessions live on whose credential is stored in another way now; how many."""
+        table = sessions.c
+        return await self._connections.write(
+            update(sessions)
+            .where(table.username == username, table.credential == old)
+            .values(credential=new)
+        )
+
     async def end_all(self, username: str) -> int:
         """End every session of ``username``; how many there were."""
         return await self._connections.write(

@@ -117,6 +117,16 @@ tokens = Table(
 that of the one before, good until ``old_until``; lists have commas around every item."""
 
 
+renames = Table(
+    "renames",
+    metadata,
+    Column("name", String(NAME_LENGTH), primary_key=True),
+    Column("begun", Double, nullable=False),
+    **MARIADB_OPTIONS,
+)
+"""Renames of accounts that have begun and not ended; ``name`` is made of both addresses."""
+
+
 def as_key(text: str, length: int) -> str:
     """``text``, or its SHA-256 where a column of ``length`` characters cannot tell it apart.
 

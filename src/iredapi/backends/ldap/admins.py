@@ -7,13 +7,12 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
-from iredapi.backends.ldap import settings_values
+from iredapi.backends.ldap import references, settings_values
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.locks import GLOBALS
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, flag, words
-from iredapi.backends.ldap.tree import both, either, ends
 from iredapi.backends.ldap.users import stored_hash
 from iredapi.backends.protocols import Profile
 from iredapi.domain.actors import Principal
@@ -25,6 +24,8 @@ from iredapi.domain.settings_text import Settings
 _ADMIN = "(objectClass=mailAdmin)"
 _USER = "(objectClass=mailUser)"
 _DOMAIN = "(objectClass=mailDomain)"
+_WITH_ID: Final = ("*", "entryUUID", "createTimestamp")
+"""Everything, and what a later entry of the same name does not have."""
 _SWITCHES: Final = {
     "disable_viewing_mail_log": "view_mail_log",
     "disable_managing_quarantined_mails": "manage_quarantined_mails",
@@ -58,8 +59,8 @@ class LdapAdmins:
 
     async def principal(self, username: str) -> Principal | None:
         admin, user, managed = await asyncio.gather(
-            self._session.directory.get(self._tree.admin(username)),
-            self._session.directory.get(self._tree.user(username)),
+            self._session.directory.get(self._tree.admin(username), _WITH_ID),
+            self._session.directory.get(self._tree.user(username), _WITH_ID),
             self._managed(username),
         )
         # A standalone admin stands in front of a mail user of the same address, even disabled.
@@ -80,6 +81,7 @@ class LdapAdmins:
             is_global=is_global,
             domains=managed,
             settings=settings,
+            born=entry.value("entryUUID") or entry.value("createTimestamp"),
         )
 
     async def _managed(self, mail: str) -> frozenset[str]:
@@ -89,11 +91,7 @@ class LdapAdmins:
         return frozenset(entry.value("domainName").lower() for entry in found)
 
     async def inside(self, domains: Collection[str]) -> frozenset[str]:
-        terms = either(ends("mail", f"@{name}") for name in sorted(domains))
-        found = await self._session.find(
-            self._tree.admin_base, Scope.ONE, both(_ADMIN, terms), ("mail",)
-        )
-        return frozenset(entry.value("mail").lower() for entry in found)
+        return await references.standalone(self._session, domains)
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         admins = await self._session.holders(
@@ -132,6 +130,16 @@ class LdapAdmins:
                 entry = user
         return None if entry is None else stored_hash(entry)
 
+    async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
+        place = self._tree.admin(mail) if standalone else self._tree.user(mail)
+        await self._session.lock(domain_of(mail))
+        entry = await self._session.entry(place)
+        if entry is None or stored_hash(entry) != old:
+            return False
+        # It deletes the old value, and fails when that is gone meanwhile.
+        self._session.edit(entry).put_all("userPassword", [new])
+        return True
+
     async def add(self, admin: Admin) -> None:
         blank = Entry(self._tree.admin(admin.mail), {})
         edit = Edit(blank)
@@ -139,6 +147,7 @@ class LdapAdmins:
         edit.put("mail", admin.mail)
         edit.put("accountStatus", "active" if admin.active else "disabled")
         self._put(edit, Admin(admin.mail, active=admin.active), admin)
+        await references.forget_rights(self._session, admin.mail)
         self._session.add(blank.dn, {change.name: change.values for change in edit.changes()})
 
     def _put(self, edit: Edit, before: Admin, after: Admin) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from iredapi.backends.ldap import references
 from iredapi.backends.ldap.admins import LdapAdmins
@@ -11,7 +12,7 @@ from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.domains import LdapDomains, count
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.profiles import shown
-from iredapi.backends.ldap.session import Session, chunks, flag, words
+from iredapi.backends.ldap.session import Session, chunks, flag, full_page, words
 from iredapi.backends.ldap.tree import ACCOUNTS, ALIASES, both, either, equal
 from iredapi.backends.ldap.twins import twins
 from iredapi.backends.protocols import Profile, Vacancy
@@ -58,14 +59,13 @@ class LdapAliases:
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Entry]:
-        names = await self.addresses(domain, after, limit, disabled_only=disabled_only)
-        found = {
-            entry.value("mail").lower(): entry
-            for entry in await self._session.holders(
-                self._tree.container(ALIASES, domain), Scope.ONE, _ALIAS, "mail", names
-            )
-        }
-        return [found[name] for name in names if name in found]
+        async def read(names: list[str]) -> dict[str, Entry]:
+            place = self._tree.container(ALIASES, domain)
+            found = await self._session.holders(place, Scope.ONE, _ALIAS, "mail", names)
+            return {entry.value("mail").lower(): entry for entry in found}
+
+        listed = partial(self.addresses, domain, disabled_only=disabled_only)
+        return await full_page(listed, read, after, limit)
 
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool

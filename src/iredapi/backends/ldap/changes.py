@@ -16,13 +16,20 @@ import json
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from iredapi.backends.ldap.client import Change, Directory, Entry, Op
 from iredapi.backends.ldap.edits import Edit
-from iredapi.backends.ldap.errors import EntryExists, LdapError, NoSuchEntry, Unavailable
+from iredapi.backends.ldap.errors import (
+    EntryExists,
+    InvalidData,
+    LdapError,
+    NoSuchEntry,
+    NotLeaf,
+    Unavailable,
+)
 from iredapi.backends.ldap.tree import same
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +45,55 @@ def encoded(attributes: Mapping[str, Collection[str | bytes]]) -> dict[str, tupl
     return {name: values for name, values in found.items() if values}
 
 
+class Writer(Protocol):
+    """Who sends the steps of a plan: a directory, or what stands in front of it."""
+
+    async def get(self, dn: str, names: Sequence[str] = ("*",)) -> Entry | None:
+        """See ``Directory``, as for the others."""
+        ...
+
+    async def add(self, dn: str, attributes: Attributes) -> None: ...
+
+    async def modify(self, dn: str, changes: Sequence[Change]) -> None: ...
+
+    async def delete(self, dn: str) -> None: ...
+
+    async def rename(self, dn: str, new_dn: str) -> None: ...
+
+
+class Fence:
+    """A directory that is written to while the locks are held, and not an operation longer.
+
+    Whoever has stood still for too long (a frozen machine, no state database) finds its locks
+    gone: somebody else has taken back what it had begun, and may have done the same anew. It must
+    leave everything as it is.
+    """
+
+    def __init__(self, directory: Directory, check: Callable[[], None]) -> None:
+        """``check`` raises LdapError when a lock is lost."""
+        self._directory = directory
+        self._check = check
+
+    async def get(self, dn: str, names: Sequence[str] = ("*",)) -> Entry | None:
+        return await self._directory.get(dn, names)
+
+    async def add(self, dn: str, attributes: Attributes) -> None:
+        self._check()
+        await self._directory.add(dn, attributes)
+
+    async def modify(self, dn: str, changes: Sequence[Change]) -> None:
+        self._check()
+        await self._directory.modify(dn, changes)
+
+    async def delete(self, dn: str) -> None:
+        self._check()
+        await self._directory.delete(dn)
+
+    async def rename(self, dn: str, new_dn: str) -> None:
+        self._check()
+        await self._directory.rename(dn, new_dn)
+
+
 @dataclass(frozen=True, slots=True)
 class Add:
     """A new entry."""
@@ -45,14 +101,16 @@ class Add:
     dn: str
     attributes: Attributes = field(repr=False)
 
-    async def do(self, directory: Directory) -> None:
+    async def do(self, directory: Writer) -> None:
         await directory.add(self.dn, self.attributes)
 
-    async def undo(self, directory: Directory) -> None:
+    async def undo(self, directory: Writer) -> None:
         # Somebody else's entry of this name has another password, or other members.
         there = await directory.get(self.dn)
         if there is not None and _alike(there.attributes, self.attributes):
-            await directory.delete(self.dn)
+            # What others have put below it meanwhile is theirs: then it stays.
+            with suppress(NoSuchEntry, NotLeaf):
+                await directory.delete(self.dn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +120,39 @@ class Modify:
     dn: str
     changes: tuple[Change, ...] = field(repr=False)
 
-    async def do(self, directory: Directory) -> None:
+    async def do(self, directory: Writer) -> None:
         await directory.modify(self.dn, self.changes)
 
-    async def undo(self, directory: Directory) -> None:
+    async def undo(self, directory: Writer) -> None:
         there = await directory.get(self.dn)
         if there is None:
             return
+        try:
+            await directory.modify(self.dn, self._reverse(there, self.changes))
+        except InvalidData:
+            await self._undo_one_by_one(directory, there)
+
+    @staticmethod
+    def _reverse(there: Entry, changes: Sequence[Change]) -> tuple[Change, ...]:
         edit = Edit(there)
-        for change in reversed(self.changes):
+        for change in reversed(changes):
             if change.op is Op.ADD:
                 edit.discard(change.name, change.values)
             else:
                 edit.add(change.name, change.values)
-        await directory.modify(self.dn, edit.changes())
+        return edit.changes()
+
+    async def _undo_one_by_one(self, directory: Writer, there: Entry) -> None:
+        """Leave out what cannot be taken back: somebody has given the attribute another value.
+
+        A record that could never be taken back would stop all writes to its domains for ever.
+        """
+        for name in dict.fromkeys(change.name for change in self.changes):
+            own = [change for change in self.changes if change.name == name]
+            try:
+                await directory.modify(self.dn, self._reverse(there, own))
+            except InvalidData as error:
+                _log.warning("ldap_value_not_taken_back", attribute=name, code=error.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +162,12 @@ class Rename:
     dn: str
     new_dn: str
 
-    async def do(self, directory: Directory) -> None:
+    async def do(self, directory: Writer) -> None:
         await directory.rename(self.dn, self.new_dn)
 
-    async def undo(self, directory: Directory) -> None:
+    async def undo(self, directory: Writer) -> None:
         if await directory.get(self.dn, ["1.1"]) is None:
-            with suppress(NoSuchEntry):
+            with suppress(NoSuchEntry, EntryExists):
                 await directory.rename(self.new_dn, self.dn)
 
 
@@ -101,11 +178,12 @@ class Delete:
     dn: str
     attributes: Attributes = field(repr=False)
 
-    async def do(self, directory: Directory) -> None:
+    async def do(self, directory: Writer) -> None:
         await directory.delete(self.dn)
 
-    async def undo(self, directory: Directory) -> None:
-        with suppress(EntryExists):
+    async def undo(self, directory: Writer) -> None:
+        # Without its parent there is no place for it: its domain was deleted meanwhile.
+        with suppress(EntryExists, NoSuchEntry):
             await directory.add(self.dn, self.attributes)
 
 
@@ -120,7 +198,7 @@ class Sweep:
     change: Callable[[Entry], Sequence[Change] | None]
     """The changes of an entry; None deletes it."""
 
-    async def do(self, directory: Directory) -> None:
+    async def do(self, directory: Writer) -> None:
         async for page in self.find():
             for entry in page:
                 changes = self.change(entry)
@@ -132,7 +210,7 @@ class Sweep:
                 except NoSuchEntry:
                     continue
 
-    async def undo(self, _directory: Directory) -> None:
+    async def undo(self, _directory: Writer) -> None:
         """Nothing: the same request completes a sweep."""
 
 
@@ -173,7 +251,7 @@ class Stuck(LdapError):
     """A plan failed and could not be taken back now; its record stays in the journal."""
 
 
-async def carry_out(directory: Directory, steps: Sequence[Step]) -> None:
+async def carry_out(directory: Writer, steps: Sequence[Step]) -> None:
     """Send a plan. Raises LdapError after everything was taken back, or Stuck."""
     done: list[Step] = []
     for step in steps:
@@ -188,7 +266,7 @@ async def carry_out(directory: Directory, steps: Sequence[Step]) -> None:
         done.append(step)
 
 
-async def _back(directory: Directory, done: Sequence[Step], error: LdapError) -> None:
+async def _back(directory: Writer, done: Sequence[Step], error: LdapError) -> None:
     try:
         await take_back(directory, done)
     except LdapError as second:
@@ -196,7 +274,7 @@ async def _back(directory: Directory, done: Sequence[Step], error: LdapError) ->
         raise Stuck(error.code) from error
 
 
-async def take_back(directory: Directory, steps: Sequence[Step]) -> None:
+async def take_back(directory: Writer, steps: Sequence[Step]) -> None:
     """Undo steps, whether they were done or not, last ones first."""
     for step in reversed(steps):
         await step.undo(directory)

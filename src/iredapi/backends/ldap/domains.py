@@ -10,7 +10,7 @@ from iredapi.backends.ldap import references, settings_values, twins
 from iredapi.backends.ldap.client import Change, Entry, Op, Scope
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.profiles import domain_profile
-from iredapi.backends.ldap.session import Session, flag, number, words
+from iredapi.backends.ldap.session import Session, flag, full_page, number, words
 from iredapi.backends.ldap.tree import (
     ACCOUNTS,
     ALL_ACCOUNTS,
@@ -130,24 +130,25 @@ class LdapDomains:
     async def _page(
         self, after: str, limit: int, only: Collection[str] | None, *, disabled_only: bool
     ) -> list[tuple[Entry, Entry | None]]:
-        names = await self.names(after, limit, only=only, disabled_only=disabled_only)
-        entries = {
-            entry.value("domainName").lower(): entry
-            for entry in await self._session.holders(
+        async def read(names: list[str]) -> dict[str, tuple[Entry, Entry | None]]:
+            entries = await self._session.holders(
                 self._tree.base, Scope.ONE, _DOMAIN, "domainName", names
             )
-        }
-        catchalls = {
-            entry.value("mail").lower(): entry
-            for entry in await self._session.holders(
-                self._tree.base,
-                Scope.SUB,
-                "(objectClass=mailUser)",
-                "mail",
-                [f"@{name}" for name in names],
-            )
-        }
-        return [(entries[name], catchalls.get(f"@{name}")) for name in names if name in entries]
+            catchalls = {
+                entry.value("mail").lower(): entry
+                for entry in await self._session.holders(
+                    self._tree.base,
+                    Scope.SUB,
+                    "(objectClass=mailUser)",
+                    "mail",
+                    [f"@{name}" for name in names],
+                )
+            }
+            found = {entry.value("domainName").lower(): entry for entry in entries}
+            return {name: (entry, catchalls.get(f"@{name}")) for name, entry in found.items()}
+
+        listed = partial(self.names, only=only, disabled_only=disabled_only)
+        return await full_page(listed, read, after, limit)
 
     async def page(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
@@ -255,7 +256,7 @@ class LdapDomains:
                 self._tree.container(kind, domain.name),
                 {"objectClass": ["organizationalUnit"], "ou": [kind]},
             )
-        self._save_catchall(None, Domain(domain.name), domain)
+        self._save_catchall(None, Domain(domain.name), domain, ())
 
     def _put(self, edit: Edit, before: Domain, after: Domain) -> None:
         for name, attribute in _SINGLE.items():
@@ -285,7 +286,10 @@ class LdapDomains:
         if old_words.get("default_language") != new_words.get("default_language"):
             edit.put("preferredLanguage", new_words.get("default_language") or "")
 
-    def _save_catchall(self, entry: Entry | None, before: Domain, after: Domain) -> None:
+    def _save_catchall(
+        self, entry: Entry | None, before: Domain, after: Domain, live: Collection[str]
+    ) -> None:
+        """Plan the catch-all account; ``live`` are the alias domains that get mail."""
         if before.catchall == after.catchall and before.dead_catchall == after.dead_catchall:
             return
         if not after.catchall:
@@ -297,7 +301,6 @@ class LdapDomains:
             edit.put_all("mailForwardingAddress", sorted(after.catchall))
             edit.put("accountStatus", "active")
             return
-        active = after.alias_domains - after.inactive_alias_domains
         self._session.add(
             self._tree.catchall(after.name),
             {
@@ -308,7 +311,7 @@ class LdapDomains:
                 "sn": ["catch-all"],
                 "accountStatus": ["active"],
                 "mailForwardingAddress": sorted(after.catchall),
-                "shadowAddress": sorted(f"@{alias}" for alias in active),
+                "shadowAddress": sorted(f"@{alias}" for alias in live),
                 "domainStatus": [] if after.active else ["disabled"],
             },
         )
@@ -321,9 +324,11 @@ class LdapDomains:
             return
         entry, catchall = found
         name = before.name
-        self._save_catchall(catchall, before, after)
         gone = before.alias_domains - after.alias_domains
         new = after.alias_domains - before.alias_domains
+        # Postfix asks for the recipients of all mail: a domain that is not proved would be caught.
+        live = after.alias_domains - after.inactive_alias_domains - (set() if verified else new)
+        self._save_catchall(catchall, before, after, live)
         # What others see as done, the domain's own entry, comes last: a broken sweep is repeated.
         if gone - before.inactive_alias_domains:
             twins.remove(self._session, name, gone)
@@ -405,7 +410,8 @@ class LdapDomains:
         own = both(_DOMAIN, equal("domainName", name))
         off = Change(Op.REPLACE, "accountStatus", ("disabled",))
         session.sweep(self._tree.domain(name), own, lambda _: (off,), ("1.1",), Scope.BASE)
-        references.forget_domains(session, name, names)
+        standalone = await references.standalone(session, names)
+        references.forget_domains(session, name, names, standalone)
         outside = [mail for mail in managers if domain_of(mail) != name]
         await self._demote_by_sweep(name, outside)
         session.sweep(self._tree.domain(name), ALL_ACCOUNTS, lambda _: None, ("1.1",))

@@ -11,8 +11,12 @@ from collections.abc import Collection, Iterable
 from iredapi.backends.ldap.client import Change, Entry, Op
 
 _EXACT = frozenset({"homedirectory", "storagebasedirectory", "mailmessagestore", "userpassword"})
-_TEXTS = frozenset({"cn", "sn", "givenname", "title", "description", "employeenumber"})
-"""What people read: another spelling is another value, although slapd finds it equal."""
+_TEXTS = frozenset(
+    {"cn", "sn", "givenname", "title", "description", "employeenumber"}
+    | {"mailboxfolder", "mtatransport"}
+)
+"""What people read, and what names files: another spelling is another value, although slapd finds
+it equal."""
 
 
 def _key(name: str, value: bytes) -> bytes:

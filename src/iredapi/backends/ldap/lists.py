@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from functools import partial
 
 from iredapi.backends.ldap import references, settings_values
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.domains import count
-from iredapi.backends.ldap.session import Session, flag, number, words
+from iredapi.backends.ldap.session import Session, flag, full_page, number, words
 from iredapi.backends.ldap.tree import GROUPS, both, either, ends, equal
 from iredapi.backends.ldap.twins import twins, with_twins
 from iredapi.domain.addresses import domain_of
@@ -89,20 +90,16 @@ class LdapLists:
         return entry if entry is not None and "mlmmj" in words(entry, "enabledService") else None
 
     async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
-        names = await self.addresses(domain, after, limit)
         aliases = await self._aliases(domain)
-        found = {
-            entry.value("mail").lower(): record(entry, aliases)
-            for entry in await self._session.holders(
-                self._tree.container(GROUPS, domain),
-                Scope.ONE,
-                _LIST,
-                "mail",
-                names,
-                ("*", *_TIMES),
+
+        async def read(names: list[str]) -> dict[str, MailingList]:
+            place = self._tree.container(GROUPS, domain)
+            found = await self._session.holders(
+                place, Scope.ONE, _LIST, "mail", names, ("*", *_TIMES)
             )
-        }
-        return [found[name] for name in names if name in found]
+            return {entry.value("mail").lower(): record(entry, aliases) for entry in found}
+
+        return await full_page(partial(self.addresses, domain), read, after, limit)
 
     async def addresses(self, domain: str, after: str, limit: int) -> list[str]:
         async def read() -> list[str]:

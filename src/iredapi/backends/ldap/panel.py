@@ -6,7 +6,8 @@ wait in ``deleted_mailboxes``. Without the database there is nothing of that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -165,9 +166,29 @@ class PanelAccounts:
 
     async def date_later(self, domain: str, removal: Removal, moment: datetime) -> None:
         """Call ``date`` in a transaction of its own."""
+        async with self._anew() as panel:
+            await panel.date(domain, removal, moment)
+
+    async def unqueue_later(self, mail: str, removal: Removal, moment: datetime) -> None:
+        """Take back what ``queue`` noted at a moment, in a transaction of its own.
+
+        The account lives on: no cron job may ever remove its mailbox.
+        """
+        d = t.deleted_mailboxes.c
+        async with self._anew() as panel:
+            await panel._delete(
+                t.deleted_mailboxes,
+                d.username == mail,
+                d.timestamp == moment,
+                d.admin == removal.by,
+                d.delete_date.is_(None),
+            )
+
+    @asynccontextmanager
+    async def _anew(self) -> AsyncIterator[PanelAccounts]:
         connections = await self._connections.databases.open(writing=True)
         try:
-            await PanelAccounts(connections, self._quota).date(domain, removal, moment)
+            yield PanelAccounts(connections, self._quota)
             await connections.commit()
         finally:
             await connections.close()

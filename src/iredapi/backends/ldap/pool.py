@@ -20,6 +20,7 @@ from iredapi.backends.ldap.errors import LdapError, Refused, Unavailable
 from iredapi.backends.ldap.model import DirectoryOptions
 from iredapi.backends.ldap.reach import Target
 from iredapi.backends.ldap.wire import Connection, RawNames, connect
+from iredapi.meter import METER
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
@@ -257,11 +258,16 @@ class Lease:
         future = self._pool.submit(lambda: self._work(work, again=again))
         self._running = future
         waiter = asyncio.wrap_future(future)
+        begun = time.perf_counter()
         try:
             async with asyncio.timeout(self._pool.limit):
                 return await waiter
         except TimeoutError:
             raise Unavailable("no answer in time", uncertain=True, code=-5) from None
+        finally:
+            # In this task: threads have no meter.
+            if (meter := METER.get()) is not None:
+                meter.count(time.perf_counter() - begun)
 
     def release(self) -> None:
         """Give the place back as soon as nothing runs in it."""

@@ -16,6 +16,7 @@ _INDEXED = (
 )  # fmt: skip
 _OF_LISTS = ("listModerator", "listOwner")
 """Not indexed: asked for on lists only."""
+_RIGHTS = "domainAdmin"
 _NAMES = (*_INDEXED, *_OF_LISTS, "mail", "member")
 
 
@@ -44,13 +45,39 @@ def _is_external(entry: Entry) -> bool:
     return "mailexternaluser" in words(entry, "objectClass")
 
 
+async def standalone(session: Session, domains: Iterable[str]) -> frozenset[str]:
+    """Return the standalone admins with an address in one of these domains."""
+    tails = either(ends("mail", f"@{name}") for name in sorted(domains))
+    found = await session.find(
+        session.tree.admin_base, Scope.ONE, both("(objectClass=mailAdmin)", tails), ("mail",)
+    )
+    return frozenset(entry.value("mail").lower() for entry in found)
+
+
+async def forget_rights(session: Session, mail: str) -> None:
+    """Plan that a new account gets no rights that another tool left of an earlier one."""
+    for entry in await session.holders(
+        session.tree.base, Scope.ONE, "(objectClass=mailDomain)", _RIGHTS, [mail]
+    ):
+        session.edit(session.remember(entry)).discard(_RIGHTS, [mail])
+
+
+async def _names_of(session: Session, mail: str) -> tuple[str, ...]:
+    """Return the attributes that name a mailbox; rights may be a standalone admin's."""
+    found = (*_INDEXED, *_OF_LISTS)
+    if await session.entry(session.tree.admin(mail)) is None:
+        return found
+    return tuple(name for name in found if name != _RIGHTS)
+
+
 async def forget(session: Session, mail: str, dn: str) -> None:
     """Plan that nothing names an address any more; the account itself is left alone."""
+    names = await _names_of(session, mail)
     for entry in await _naming(session, mail, dn):
         if same(entry.dn) == same(dn):
             continue
         edit = session.edit(entry)
-        for name in (*_INDEXED, *_OF_LISTS):
+        for name in names:
             if name != "memberOfGroup" or not _is_external(entry):
                 edit.discard(name, [mail])
         edit.discard("member", [dn])
@@ -71,11 +98,12 @@ def _forget_group(edit: Edit, mail: str) -> None:
 
 async def rename(session: Session, old: str, new: str, old_dn: str, new_dn: str) -> None:
     """Plan that everything that names an address names another one; not the account itself."""
+    names = await _names_of(session, old)
     for entry in await _naming(session, old, old_dn):
         if same(entry.dn) == same(old_dn):
             continue
         edit = session.edit(entry)
-        for name in (*_INDEXED, *_OF_LISTS):
+        for name in names:
             if name != "memberOfGroup" or not _is_external(entry):
                 edit.swap(name, old, new)
         edit.swap("member", old_dn, new_dn)
@@ -83,17 +111,25 @@ async def rename(session: Session, old: str, new: str, old_dn: str, new_dn: str)
             edit.swap("mail", old, new)
 
 
-def forget_domains(session: Session, primary: str, names: Collection[str]) -> None:
-    """Plan that no other domain names an address of these: a sweep, which can be repeated."""
+def forget_domains(
+    session: Session, primary: str, names: Collection[str], standalone: Collection[str]
+) -> None:
+    """Plan that no other domain names an address of these: a sweep, which can be repeated.
+
+    Standalone admins were there before the domains were, and keep their rights.
+    """
     inside = session.tree.domain(primary)
+    indexed = (*_INDEXED, "shadowAddress")
 
     def change(entry: Entry) -> Sequence[Change]:
         if entry.dn.lower().endswith(inside.lower()):
             return ()
         edit = Edit(entry)
-        for name in _INDEXED:
+        for name in indexed:
             if name != "memberOfGroup" or not _is_external(entry):
                 gone = [value for value in entry.values(name) if domain_of(value.lower()) in names]
+                if name == _RIGHTS:
+                    gone = [value for value in gone if value.lower() not in standalone]
                 edit.discard(name, gone)
         for name in _OF_LISTS:
             gone = [value for value in entry.values(name) if domain_of(value.lower()) in names]
@@ -107,7 +143,7 @@ def forget_domains(session: Session, primary: str, names: Collection[str]) -> No
         return edit.changes()
 
     tails = [f"@{name}" for name in sorted(names)]
-    terms = [ends(name, tail) for name in _INDEXED for tail in tails]
+    terms = [ends(name, tail) for name in indexed for tail in tails]
     session.sweep(
         session.tree.base,
         _filter(

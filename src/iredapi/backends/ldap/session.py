@@ -15,6 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass
+from typing import TypeVar
 
 from iredapi.backends.ldap.changes import Add, Delete, Plan, Sweep, encoded
 from iredapi.backends.ldap.client import Change, Directory, Entry, Scope
@@ -23,8 +24,12 @@ from iredapi.backends.ldap.locks import UnitLocks
 from iredapi.backends.ldap.panel import PanelAccounts
 from iredapi.backends.ldap.tree import Tree, both, either, equal, same
 
+_Item = TypeVar("_Item")
 CHUNK = 200
-"""Most terms in one filter, and entries in one page of a sweep."""
+"""Entries in one page of a sweep."""
+TERMS = 20
+"""Values that one filter asks for: slapd compares each entry it finds with each of them, so that
+200 at once took it four times as long as ten times 20."""
 _OPTIONAL = frozenset({"mailboxformat", "mailboxfolder", "listowner", "listmoderator"})
 """Attributes that older servers do not know (sheet: schema history)."""
 
@@ -32,7 +37,7 @@ _OPTIONAL = frozenset({"mailboxformat", "mailboxfolder", "listowner", "listmoder
 def chunks(values: Collection[str]) -> list[list[str]]:
     """Cut values into lists that fit into a filter."""
     every = sorted(values)
-    return [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
+    return [every[start : start + TERMS] for start in range(0, len(every), TERMS)]
 
 
 class Listings:
@@ -64,6 +69,28 @@ class Listings:
         return names[start : start + limit]
 
 
+async def full_page(
+    names: Callable[[str, int], Awaitable[list[str]]],
+    read: Callable[[list[str]], Awaitable[Mapping[str, _Item]]],
+    after: str,
+    limit: int,
+) -> list[_Item]:
+    """Return the next items of a listing, fewer than ``limit`` only at its end.
+
+    ``names`` returns the next names, ``read`` what is there by name: who has gone since the names
+    were read must not make a page look like the last one.
+    """
+    found: list[_Item] = []
+    while (asked := limit - len(found)) > 0:
+        some = await names(after, asked)
+        there = await read(some) if some else {}
+        found += [there[name] for name in some if name in there]
+        if len(some) < asked:
+            break
+        after = some[-1]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the configuration says to the stores."""
@@ -92,6 +119,8 @@ class Session:
         self.plan = Plan()
         self.after: list[Callable[[], Awaitable[None]]] = []
         """What is done when the plan was carried out."""
+        self.failed: list[Callable[[], Awaitable[None]]] = []
+        """What is done when it was not, and all of it is taken back."""
         self._locks = locks
         self._known = known
         self._entries: dict[str, Entry | None] = {}

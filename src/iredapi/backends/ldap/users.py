@@ -14,7 +14,7 @@ from iredapi.backends.ldap.domains import MEGABYTE, LdapDomains, count, home_of
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.panel import Used
 from iredapi.backends.ldap.profiles import shown
-from iredapi.backends.ldap.session import Session, flag, number, words
+from iredapi.backends.ldap.session import Session, flag, full_page, number, words
 from iredapi.backends.ldap.tree import USERS, both, ends, equal, real_users
 from iredapi.backends.ldap.twins import twins, with_twins
 from iredapi.backends.protocols import Profile, Removal
@@ -170,14 +170,13 @@ class LdapUsers:
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Entry]:
-        mails = await self.mails(domain, after, limit, disabled_only=disabled_only)
-        found = {
-            entry.value("mail").lower(): entry
-            for entry in await self._session.holders(
-                self._tree.container(USERS, domain), Scope.ONE, _USER, "mail", mails
-            )
-        }
-        return [found[mail] for mail in mails if mail in found]
+        async def read(mails: list[str]) -> dict[str, Entry]:
+            place = self._tree.container(USERS, domain)
+            found = await self._session.holders(place, Scope.ONE, _USER, "mail", mails)
+            return {entry.value("mail").lower(): entry for entry in found}
+
+        names = partial(self.mails, domain, disabled_only=disabled_only)
+        return await full_page(names, read, after, limit)
 
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -285,6 +284,7 @@ class LdapUsers:
                       mailbox_format="", mailbox_folder="", active=not user.active)  # fmt: skip
         self._put(edit, nobody, user, aliases)
         edit.add("memberOfGroup", await self._join(blank.dn, mail, frozenset(groups)))
+        await references.forget_rights(session, mail)
         session.add(blank.dn, {change.name: change.values for change in edit.changes()})
         if domain is not None:
             counters = session.edit(domain)
@@ -301,6 +301,8 @@ class LdapUsers:
             "mail",
             groups,
         ):
+            if "mlmmj" in words(entry, "enabledService"):
+                continue  # has subscribers: a member would get its mail past mlmmj
             edit, address = self._session.edit(entry), entry.value("mail").lower()
             if "mailalias" in words(entry, "objectClass"):
                 edit.add("mailForwardingAddress", [mail])
@@ -430,6 +432,7 @@ class LdapUsers:
         edit.add("shadowAddress", sorted(twins([new], name, aliases)))
         session.plan.append(Rename(entry.dn, new_dn))
         session.plan.append(Modify(new_dn, edit.changes()))
+        await references.forget_rights(session, new)
         await references.rename(session, old, new, old_dn, new_dn)
         await session.panel.rename(old, new)
 
@@ -451,6 +454,7 @@ class LdapUsers:
             count(counters, "users", -1)
             count(counters, "quota", -number(entry.value("mailQuota")))
         session.after.append(partial(session.panel.date_later, name, removal, moment))
+        session.failed.append(partial(session.panel.unqueue_later, mail, removal, moment))
 
     async def _leave(self, entry: Entry) -> None:
         """Note at lists that have no other member that they have none."""

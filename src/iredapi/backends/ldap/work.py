@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.ldap import changes
-from iredapi.backends.ldap.changes import Step, Sweep
+from iredapi.backends.ldap.changes import Fence, Step, Sweep
 from iredapi.backends.ldap.client import Directory, DirectoryOptions
 from iredapi.backends.ldap.errors import (
     Busy,
@@ -35,32 +36,35 @@ from iredapi.state import State, StateUnavailable
 
 RECOVERY_SECONDS = 15.0
 """How often a process looks for writes that others have left unfinished."""
-_REQUIRED = frozenset(
+REQUIRED = frozenset(
     {"maildomain", "mailuser", "mailalias", "maillist", "mailadmin", "mailexternaluser"}
     | {"domainstatus", "domainpendingaliasname", "accountsetting", "shadowaddress"}
 )
-"""What the oldest iRedMail that we know (0.9.8) has."""
+"""Names, in lower case, that the oldest iRedMail that we know (0.9.8) has."""
 _log = structlog.get_logger(__name__)
+
+
+def options_of(settings: Settings) -> DirectoryOptions:
+    """Return how a configuration reaches the directory."""
+    return DirectoryOptions(
+        uris=tuple(settings.ldap_uri),
+        bind_dn=settings.ldap_bind_dn,
+        password=settings.ldap_bind_password.get_secret_value(),
+        starttls=settings.ldap_starttls,
+        ca_file=settings.ldap_ca_file,
+        verify=settings.ldap_verify,
+        size=settings.ldap_pool_size,
+        connect_timeout=settings.connect_timeout,
+        timeout=settings.ldap_timeout,
+        pool_timeout=settings.pool_timeout,
+    )
 
 
 class Directories:
     """What all units of one process share."""
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
-        self.directory = Directory(
-            DirectoryOptions(
-                uris=tuple(settings.ldap_uri),
-                bind_dn=settings.ldap_bind_dn,
-                password=settings.ldap_bind_password.get_secret_value(),
-                starttls=settings.ldap_starttls,
-                ca_file=settings.ldap_ca_file,
-                verify=settings.ldap_verify,
-                size=settings.ldap_pool_size,
-                connect_timeout=settings.connect_timeout,
-                timeout=settings.ldap_timeout,
-                pool_timeout=settings.pool_timeout,
-            )
-        )
+        self.directory = Directory(options_of(settings))
         self.databases = databases
         self.state = state
         self._tree = Tree(settings.ldap_base_dn, settings.admin_base_dn)
@@ -120,7 +124,7 @@ class Directories:
             raise ServerDown(
                 detail="no LDAP server can be reached: is it running, are address and TLS right?"
             ) from None
-        if lacking := sorted(_REQUIRED - known):
+        if lacking := sorted(REQUIRED - known):
             return (
                 "IREDAPI_LDAP_URI: the server has not the schema of iRedMail; it lacks "
                 f"{', '.join(lacking[:5])}"
@@ -131,20 +135,25 @@ class Directories:
 
     async def _recover_for_ever(self) -> None:
         while True:
-            with suppress(LdapError, StateUnavailable, ApiError, Later):
+            with suppress(StateUnavailable):
                 await self.recover()
             await asyncio.sleep(RECOVERY_SECONDS)
 
     async def recover(self) -> None:
         """Take back writes whose writers are gone: those whose locks are free."""
         for record_id, names in await self.state.journal.open():
-            locks = UnitLocks(self.state, self.directory)
-            try:
-                # Taking them cleans up; a living writer holds them until its record is erased.
-                await locks.take(*names)
-                await recover(self.state, self.directory, record_id)
-            finally:
-                await locks.release()
+            # One that cannot be taken back now does not keep the others waiting.
+            with suppress(LdapError, ApiError, Later):
+                await self._recover(record_id, names)
+
+    async def _recover(self, record_id: str, names: Collection[str]) -> None:
+        locks = UnitLocks(self.state, self.directory)
+        try:
+            # Taking them cleans up; a living writer holds them until its record is erased.
+            await locks.take(*names)
+            await recover(self.state, self.directory, record_id)
+        finally:
+            await locks.release()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -177,9 +186,22 @@ class LdapUnit:
         await self.connections.commit()
         # SQLite's next writer may be one of those that wait for the plan.
         await self.connections.close()
-        await self._changed(steps)
+        try:
+            await self._changed(steps)
+        except changes.Stuck:
+            raise
+        except (LdapError, ChangedMeanwhile):
+            await self._failed()
+            raise
         for work in self.session.after:
             await work()
+
+    async def _failed(self) -> None:
+        for work in self.session.failed:
+            try:
+                await work()
+            except (DBAPIError, ApiError) as error:
+                _log.error("ldap_failure_not_noted", kind=type(error).__name__)
 
     async def _carry_out(self, steps: Sequence[Step]) -> None:
         if any(isinstance(step, Sweep) for step in steps):
@@ -189,7 +211,8 @@ class LdapUnit:
             await self._recorded(steps)
 
     async def _recorded(self, steps: Sequence[Step]) -> None:
-        directory, state = self._home.directory, self._home.state
+        state = self._home.state
+        directory = Fence(self._home.directory, self._check)
         if sum(not isinstance(step, Sweep) for step in steps) < 2 or self._locks is None:
             await changes.carry_out(directory, steps)
             return
@@ -202,6 +225,13 @@ class LdapUnit:
             await state.journal.erase(record_id)
             raise
         await state.journal.erase(record_id)
+
+    def _check(self) -> None:
+        try:
+            if self._locks is not None:
+                self._locks.check()
+        except ServerDown:
+            raise Unavailable("the locks were lost", uncertain=False) from None
 
     async def _changed(self, steps: Sequence[Step]) -> None:
         try:

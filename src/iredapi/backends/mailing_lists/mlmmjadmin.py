@@ -18,7 +18,8 @@ import orjson
 import structlog
 
 from iredapi.backends.list_protocols import Untouched
-from iredapi.domain.lists import FLAGS, Control, Subscriber, own_headers
+from iredapi.domain.list_texts import own_headers
+from iredapi.domain.lists import FLAGS, Control, Subscriber
 from iredapi.errors import ApiError
 
 _TOKEN: Final = "X-MLMMJADMIN-API-AUTH-TOKEN"  # noqa: S105 (a header's name)
@@ -171,7 +172,7 @@ class MlmmjAdmin:
 
     async def lists_of(self, mail: str) -> dict[str, str]:
         path = f"/subscriber/{_segment(mail)}/subscribed?query_all_lists=yes"
-        found = await self._data("GET", path, bulk=True) or []
+        found = await self._data("GET", path) or []
         return {str(item["mail"]).lower(): str(item["subscription"]) for item in found}
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import shutil
 import time
@@ -21,26 +22,13 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from iredapi.backends.list_protocols import Untouched
-from iredapi.backends.mailing_lists import records
+from iredapi.backends.mailing_lists import control_files, records
 from iredapi.domain.addresses import domain_of, local_part_of
-from iredapi.domain.lists import FLAGS, Control, Subscriber, fixed_headers, own_headers
+from iredapi.domain.lists import Control, Subscriber
 from iredapi.errors import ApiError
 
 Result = TypeVar("Result")
 
-_FILES: Final = dict(
-    zip(
-        FLAGS,
-        "closedlist modonlypost subonlypost closedlistsub nosubconfirm nodigestsub nodigesttext"
-        " nonomailsub moderated modnonsubposts noget subonlyget nolistsubsemail notmetoo notifysub"
-        " notifymod noarchive".split(),
-        strict=True,
-    )
-)
-"""The control file of each flag: it is there, or it is not."""
-_NEWSLETTER: Final = "enable_newsletter_subscription"
-_ALWAYS: Final = ("tocc", "ifmodsendonlymodmoderate")
-"""Flags of new lists that the API does not offer, as mlmmjadmin sets them."""
 _VERSIONS: Final = {"normal": "subscribers.d", "digest": "digesters.d", "nomail": "nomailsubs.d"}
 _SUB_OPTIONS: Final = {"normal": (), "digest": ("-d",), "nomail": ("-n",)}
 _DIRECTORIES: Final = (
@@ -150,30 +138,7 @@ class Spool:
         control = self._directory(address) / "control"
         if not control.is_dir():
             return None
-
-        def first(name: str) -> str:
-            return _read(control / name).partition("\n")[0]
-
-        def lines(name: str) -> tuple[str, ...]:
-            return tuple(filter(None, map(str.strip, _read(control / name).split("\n"))))
-
-        size = first("maxmailsize").strip()
-        return Control(
-            name=first("name"),
-            flags=frozenset(flag for flag, name in _FILES.items() if (control / name).exists()),
-            owners=_lower(lines("owner")),
-            moderators=_lower(lines("moderators")),
-            moderate_subscription=(control / "submod").exists(),
-            subscription_moderators=_lower(lines("submod")),
-            extra_addresses=tuple(item for item in _lower(lines("listaddress")) if item != address),
-            max_message_size=int(size) if size.isascii() and size.isdigit() else 0,
-            subject_prefix=first("prefix"),
-            custom_headers=tuple(sorted(lines("customheaders"))),
-            remove_headers=tuple(sorted(lines("delheaders"))),
-            footer_text=_read(control / "footer_text").strip(),
-            footer_html=_read(control / "footer_html").strip(),
-            newsletter=(control / _NEWSLETTER).exists(),
-        )
+        return control_files.read(address, control)
 
     def _create(self, address: str, control: Control) -> None:
         final = self._directory(address)
@@ -186,11 +151,11 @@ class Spool:
         for name in _DIRECTORIES:
             (building / name).mkdir(mode=0o700)
         self._write(building / "index", "")
-        for name in _ALWAYS:
+        for name in control_files.ALWAYS:
             self._write(building / "control" / name, "")
         if self._options.smtp_port:
             self._write(building / "control" / "smtpport", f"{self._options.smtp_port}\n")
-        for name, content in _files(address, control).items():
+        for name, content in control_files.contents(address, control).items():
             if content is not None:
                 self._write(building / "control" / name, content)
         if self._options.texts.is_dir():
@@ -206,7 +171,7 @@ class Spool:
         directory = self._directory(address)
         if not (directory / "control").is_dir():
             raise ApiError("MAILING_LIST_DATA_MISSING")
-        old, new = _files(address, before), _files(address, after)
+        old, new = control_files.contents(address, before), control_files.contents(address, after)
         for name, content in new.items():
             if old[name] == content:
                 continue
@@ -238,9 +203,13 @@ class Spool:
         parent.mkdir(mode=0o700, exist_ok=True)
         self._give(parent)
         stamp = datetime.now(UTC).strftime("-%Y%m%d%H%M%S")
-        place = parent / (local_part_of(address) + stamp)
-        while place.exists():
-            place = place.with_name(place.name + stamp)
+        name = local_part_of(address) + stamp
+        place = parent / name
+        for number in itertools.count(2):
+            if not place.exists():
+                break
+            # Several in one second: a longer and longer name would not fit one day.
+            place = parent / f"{name}-{number}"
         place.mkdir(mode=0o700)
         self._give(place)
         return place
@@ -314,59 +283,6 @@ class Spool:
                 if version := self._subscriptions(address, [mail]).get(mail):
                     found[address] = version
         return found
-
-
-def _files(address: str, control: Control) -> dict[str, str | None]:
-    """Return the control files of a list: their contents, or None where there is no file."""
-
-    def lines(items: Iterable[str]) -> str | None:
-        return "".join(f"{item}\n" for item in items) or None
-
-    def line(text: str) -> str | None:
-        return f"{text}\n" if text else None
-
-    size = control.max_message_size
-    found: dict[str, str | None] = {
-        name: "" if flag in control.flags else None for flag, name in _FILES.items()
-    }
-    return found | {
-        _NEWSLETTER: "" if control.newsletter else None,
-        "name": line(control.name),
-        "owner": lines(control.owners),
-        "moderators": lines(control.moderators),
-        "submod": (
-            (lines(control.subscription_moderators) or "")
-            if control.moderate_subscription
-            else None
-        ),
-        "listaddress": lines((address, *control.extra_addresses)),
-        "maxmailsize": line(str(size)) if size else None,
-        "prefix": line(control.subject_prefix),
-        "customheaders": lines(
-            (*sorted(own_headers(control.custom_headers)), *_fixed(address, control))
-        ),
-        "delheaders": lines(control.remove_headers),
-        "footer_text": line(control.footer_text),
-        "footer_html": line(control.footer_html),
-    }
-
-
-def _fixed(address: str, control: Control) -> tuple[str, ...]:
-    own = set(own_headers(control.custom_headers))
-    return tuple(item for item in control.custom_headers if item not in own) or fixed_headers(
-        address
-    )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
-def _lower(items: Iterable[str]) -> tuple[str, ...]:
-    return tuple(item.lower() for item in items)
 
 
 def _by_letter(mails: Iterable[str]) -> Iterator[tuple[str, set[str]]]:

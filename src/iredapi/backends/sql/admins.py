@@ -121,6 +121,17 @@ class SqlAdmins(Store):
             )
         return found[0] if found else None
 
+    async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
+        table = t.admin if standalone else t.mailbox
+        found = await self.column(
+            select(table.c.password).where(table.c.username == mail).with_for_update()
+        )
+        # Compared here: some databases take upper case for lower.
+        if found != [old]:
+            return False
+        await self.update(table, {"password": new}, table.c.username == mail)
+        return True
+
     async def add(self, admin: Admin) -> None:
         moment = now()
         await self.insert(
@@ -137,6 +148,8 @@ class SqlAdmins(Store):
                 "active": int(admin.active),
             },
         )
+        # Rights that another tool left behind must not come to life.
+        await self.delete(t.domain_admins, t.domain_admins.c.username == admin.mail)
         if admin.is_global:
             await self.set_global(admin.mail, is_global=True)
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from iredapi import sqlite
 from iredapi.backends.protocols import ChangedMeanwhile
 from iredapi.backends.sql.dialect import is_retryable, is_unavailable
 from iredapi.backends.sql.leases import Lease, Leases, Row
@@ -66,6 +67,8 @@ def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
             "connect_timeout": pool.connect_timeout,
             "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
         }
+    else:
+        options["connect_args"] = {"factory": sqlite.Connection}
     return options
 
 

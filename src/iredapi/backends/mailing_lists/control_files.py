@@ -1,0 +1,103 @@
+"""A list's ``control`` directory: one file per setting, named as in mlmmj's TUNABLES."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from iredapi.domain.list_texts import fixed_headers, own_headers
+from iredapi.domain.lists import FLAGS, Control
+
+_FILES: Final = dict(
+    zip(
+        FLAGS,
+        "closedlist modonlypost subonlypost closedlistsub nosubconfirm nodigestsub nodigesttext"
+        " nonomailsub moderated modnonsubposts noget subonlyget nolistsubsemail notmetoo notifysub"
+        " notifymod noarchive".split(),
+        strict=True,
+    )
+)
+"""The control file of each flag: it is there, or it is not."""
+_NEWSLETTER: Final = "enable_newsletter_subscription"
+ALWAYS: Final = ("tocc", "ifmodsendonlymodmoderate")
+"""Flags of new lists that the API does not offer, as mlmmjadmin sets them."""
+
+
+def read(address: str, control: Path) -> Control:
+    """Return what the files of a list's ``control`` directory say."""
+
+    def text(name: str) -> str:
+        try:
+            return (control / name).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def first(name: str) -> str:
+        return text(name).partition("\n")[0]
+
+    def lines(name: str) -> tuple[str, ...]:
+        return tuple(filter(None, map(str.strip, text(name).split("\n"))))
+
+    def mails(name: str) -> tuple[str, ...]:
+        return tuple(mail.lower() for mail in lines(name))
+
+    size = first("maxmailsize").strip()
+    return Control(
+        name=first("name"),
+        flags=frozenset(flag for flag, name in _FILES.items() if (control / name).exists()),
+        owners=mails("owner"),
+        moderators=mails("moderators"),
+        moderate_subscription=(control / "submod").exists(),
+        subscription_moderators=mails("submod"),
+        extra_addresses=tuple(item for item in mails("listaddress") if item != address),
+        max_message_size=int(size) if size.isascii() and size.isdigit() else 0,
+        subject_prefix=first("prefix"),
+        custom_headers=tuple(sorted(lines("customheaders"))),
+        remove_headers=tuple(sorted(lines("delheaders"))),
+        footer_text=text("footer_text").strip(),
+        footer_html=text("footer_html").strip(),
+        newsletter=(control / _NEWSLETTER).exists(),
+    )
+
+
+def contents(address: str, control: Control) -> dict[str, str | None]:
+    """Return the control files of a list: their contents, or None where there is no file."""
+
+    def lines(items: Iterable[str]) -> str | None:
+        return "".join(f"{item}\n" for item in items) or None
+
+    def line(text: str) -> str | None:
+        return f"{text}\n" if text else None
+
+    size = control.max_message_size
+    found: dict[str, str | None] = {
+        name: "" if flag in control.flags else None for flag, name in _FILES.items()
+    }
+    return found | {
+        _NEWSLETTER: "" if control.newsletter else None,
+        "name": line(control.name),
+        "owner": lines(control.owners),
+        "moderators": lines(control.moderators),
+        "submod": (
+            (lines(control.subscription_moderators) or "")
+            if control.moderate_subscription
+            else None
+        ),
+        "listaddress": lines((address, *control.extra_addresses)),
+        "maxmailsize": line(str(size)) if size else None,
+        "prefix": line(control.subject_prefix),
+        "customheaders": lines(
+            (*sorted(own_headers(control.custom_headers)), *_fixed(address, control))
+        ),
+        "delheaders": lines(control.remove_headers),
+        "footer_text": line(control.footer_text),
+        "footer_html": line(control.footer_html),
+    }
+
+
+def _fixed(address: str, control: Control) -> tuple[str, ...]:
+    own = set(own_headers(control.custom_headers))
+    return tuple(item for item in control.custom_headers if item not in own) or fixed_headers(
+        address
+    )

@@ -1,0 +1,307 @@
+"""What a tree holds, as far as its entries depend on each other: gathered before they are judged.
+
+Addresses and mailbox paths are kept in memory (some 200 bytes for each), entries are not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from iredapi.backends.ldap.client import Directory, Entry, Scope
+from iredapi.backends.ldap.domains import COUNTERS, home_of
+from iredapi.backends.ldap.session import chunks, flag, number, words
+from iredapi.backends.ldap.tree import ACCOUNTS, ALL_ACCOUNTS, Tree, both, either, equal
+from iredapi.backends.ldap.twins import twins
+from iredapi.domain.addresses import domain_of, local_part_of
+
+DOMAIN = "(objectClass=mailDomain)"
+PAGE = 200
+NAMING = (
+    "mailForwardingAddress", "shadowAddress", "memberOfGroup", "domainAdmin", "listOwner",
+    "listModerator", "listAllowedUser", "userSenderBccAddress", "userRecipientBccAddress",
+    "domainSenderBccAddress", "domainRecipientBccAddress", "mail",
+)  # fmt: skip
+"""Attributes whose values are addresses."""
+_NAMES = (
+    "objectClass", "domainName", "domainAliasName", "domainPendingAliasName", "accountStatus",
+    "domainBackupMX", "domainAdmin", "mail", "shadowAddress", "memberOfGroup", "mailQuota",
+    "homeDirectory", "storageBaseDirectory", "mailMessageStore", "enabledService",
+    "domainGlobalAdmin",
+)  # fmt: skip
+_ESCAPED = re.compile(r"\\([0-9A-Fa-f]{2})")
+
+
+def key_of(dn: str) -> str:
+    """Return a DN for comparison: slapd escapes more than it must, and keeps the case."""
+    plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), dn)
+    return ",".join(part.strip() for part in plain.lower().split(","))
+
+
+@dataclass
+class Hosted:
+    """A mail domain."""
+
+    name: str
+    aliases: frozenset[str]
+    pending: frozenset[str]
+    admins: frozenset[str]
+    active: bool
+    backupmx: bool
+    catchall: bool = False
+    containers: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Facts:
+    """Everything that an entry may depend on, of a whole tree or around one entry."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.domains: dict[str, Hosted] = {}
+        self.targets: dict[str, list[str]] = {}
+        """Alias domains, and the domains that have them."""
+        self.users: dict[str, bool] = {}
+        """Mail users, and whether they are marked as admins."""
+        self.groups: set[str] = set()
+        """Mailing lists."""
+        self.admins: set[str] = set()
+        self.globals = 0
+        self.members: Counter[str] = Counter()
+        self._owners: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self.shared: dict[str, list[str]] = {}
+        """Addresses that more than one entry has, and whose they are."""
+        self._homes: dict[str, str] = {}
+        self.sharing: dict[str, str] = {}
+        """Users whose mailbox is another one's too, and whose."""
+
+    @classmethod
+    async def of_all(cls, directory: Directory, tree: Tree) -> Facts:
+        """Read a whole tree."""
+        facts = cls(tree)
+        await facts.read_domains(directory)
+        await facts._read(directory, tree.base, Scope.SUB, ALL_ACCOUNTS)
+        await facts._read(directory, tree.admin_base, Scope.ONE, "(objectClass=mailAdmin)")
+        for name in facts.domains:
+            await facts._read_containers(directory, name)
+        return facts
+
+    @classmethod
+    async def around(cls, directory: Directory, tree: Tree, entry: Entry) -> Facts:
+        """Read what one entry depends on, as it is now."""
+        facts = cls(tree)
+        await facts.read_domains(directory)
+        name = entry.value("domainName").lower()
+        if name in facts.domains:
+            await facts._read(directory, tree.domain(name), Scope.SUB, ALL_ACCOUNTS, once=True)
+            await facts._read_containers(directory, name)
+        named = set[str]().union(*(words(entry, attribute) for attribute in NAMING))
+        for domain in facts.domains.values():
+            named |= twins(named, domain.name, domain.aliases)
+        named |= {twin for mail in named for twin in facts.primaries(mail)}
+        named |= {f"@{domain_of(mail)}" for mail in named if "@" in mail}
+        for some in chunks(named):
+            terms = [
+                equal(attribute, mail)
+                for mail in some
+                for attribute in ("mail", "shadowAddress", "memberOfGroup")
+            ]
+            for found in await directory.search(
+                tree.base, Scope.SUB, both(ALL_ACCOUNTS, either(terms)), _NAMES
+            ):
+                facts._absorb_once(found)
+            terms = [equal("mail", mail) for mail in some]
+            for found in await directory.search(
+                tree.admin_base, Scope.ONE, both("(objectClass=mailAdmin)", either(terms)), _NAMES
+            ):
+                facts._absorb(found)
+        return facts
+
+    async def read_domains(self, directory: Directory) -> None:
+        """Read which domains there are."""
+        await self._read(directory, self.tree.base, Scope.ONE, DOMAIN)
+
+    async def _read(
+        self, directory: Directory, base: str, scope: Scope, kind: str, *, once: bool = False
+    ) -> None:
+        async for page in directory.pages(base, scope, kind, _NAMES, size=PAGE):
+            for entry in page:
+                (self._absorb_once if once else self._absorb)(entry)
+
+    async def _read_containers(self, directory: Directory, name: str) -> None:
+        for entry in await directory.search(
+            self.tree.domain(name), Scope.ONE, "(objectClass=organizationalUnit)", ("ou",)
+        ):
+            self.domains[name].containers |= words(entry, "ou")
+
+    def _absorb_once(self, entry: Entry) -> None:
+        if entry.dn not in self._seen:
+            self._seen.add(entry.dn)
+            self._absorb(entry)
+
+    def _absorb(self, entry: Entry) -> None:
+        kinds = words(entry, "objectClass")
+        mail = entry.value("mail").lower()
+        if "maildomain" in kinds:
+            self._absorb_domain(entry)
+        elif "mailadmin" in kinds:
+            self.admins.add(mail)
+            self._count_global(entry)
+        elif "mailexternaluser" in kinds:
+            self.members.update(words(entry, "memberOfGroup"))
+        else:
+            self._absorb_account(entry, mail, kinds)
+
+    def _absorb_domain(self, entry: Entry) -> None:
+        name = entry.value("domainName").lower()
+        aliases = words(entry, "domainAliasName")
+        self.domains[name] = Hosted(
+            name,
+            aliases,
+            words(entry, "domainPendingAliasName"),
+            words(entry, "domainAdmin"),
+            active=flag(entry, "accountStatus", "active"),
+            backupmx=flag(entry, "domainBackupMX", "yes"),
+        )
+        for alias in aliases:
+            self.targets.setdefault(alias, []).append(name)
+
+    def _count_global(self, entry: Entry) -> None:
+        self.globals += flag(entry, "domainGlobalAdmin", "yes") and flag(
+            entry, "accountStatus", "active"
+        )
+
+    def _absorb_account(self, entry: Entry, mail: str, kinds: frozenset[str]) -> None:
+        self.members.update(words(entry, "memberOfGroup"))
+        for address in words(entry, "mail") | words(entry, "shadowAddress"):
+            if address in self._owners:
+                self.shared.setdefault(address, [self._owners[address]]).append(mail)
+            else:
+                self._owners[address] = mail
+        domain = self.domains.get(domain_of(mail))
+        counts = Counter[str]() if domain is None else domain.counts
+        if mail.startswith("@"):
+            if domain is not None:
+                domain.catchall = True
+        elif "mailuser" in kinds:
+            counts["users"] += 1
+            counts["quota"] += number(entry.value("mailQuota"))
+            self.users[mail] = "domainadmin" in words(entry, "enabledService") or flag(
+                entry, "domainGlobalAdmin", "yes"
+            )
+            self._count_global(entry)
+            home = home_of(entry).rstrip("/")
+            if home and (other := self._homes.setdefault(home, mail)) != mail:
+                self.sharing[mail] = other
+        elif "maillist" in kinds:
+            counts["lists"] += 1
+            self.groups.add(mail)
+        else:
+            counts["aliases"] += 1
+
+    # -- questions ---------------------------------------------------------------------------------
+
+    def is_hosted(self, name: str) -> bool:
+        """Tell whether a name is a mail domain or a living alias domain."""
+        return name in self.domains or name in self.targets
+
+    def primaries(self, address: str) -> list[str]:
+        """Return what an address in an alias domain stands for."""
+        local = local_part_of(address)
+        return [f"{local}@{name}" for name in self.targets.get(domain_of(address), ())]
+
+    def owner(self, address: str) -> str:
+        """Return whose address this is; "" for nobody's."""
+        return self._owners.get(address, "")
+
+    def is_admin(self, mail: str) -> bool:
+        """Tell whether there is an account that can manage something."""
+        return mail in self.users or mail in self.admins
+
+    def manages(self, mail: str) -> bool:
+        """Tell whether somebody manages a domain."""
+        return any(mail in domain.admins for domain in self.domains.values())
+
+    def is_gone(self, address: str, source: str = "") -> bool:
+        """Tell whether an address is in a hosted domain and does not exist there.
+
+        An extension, a catch-all (but the one that itself leads there), or a backup MX, which
+        knows no addresses, are the benefit of a doubt.
+        """
+        name = domain_of(address)
+        hosts = [name] if name in self.domains else self.targets.get(name, [])
+        if "@" not in address or "+" in address or not hosts or self.owner(address):
+            return False
+        return not any(
+            self.domains[host].backupmx or (self.domains[host].catchall and source != f"@{host}")
+            for host in hosts
+        )
+
+    def counted(self, name: str) -> Iterable[tuple[str, int]]:
+        """Return what a domain's counters should be."""
+        counts = self.domains[name].counts
+        return [(attribute, counts[what]) for what, attribute in COUNTERS.items()]
+
+
+class TreeDirectory:
+    """See ``policies.Directory``."""
+
+    def __init__(self, directory: Directory, tree: Tree) -> None:
+        self._directory = directory
+        self._tree = tree
+
+    async def unknown(self, accounts: Iterable[str]) -> frozenset[str]:
+        """See ``policies.Directory``."""
+        facts = Facts(self._tree)
+        await facts.read_domains(self._directory)
+        names = {account: account.lstrip("@") for account in accounts}
+        spellings = {
+            account: {
+                f"{local}@{domain}"
+                for local in (local_part_of(name), local_part_of(name).partition("+")[0])
+                for domain in (domain_of(name), *facts.targets.get(domain_of(name), ()))
+            }
+            for account, name in names.items()
+            if "@" in name
+        }
+        present = await self._present({mail for mails in spellings.values() for mail in mails})
+        return frozenset(
+            account
+            for account, name in names.items()
+            if not (
+                spellings[account] & present
+                if account in spellings
+                else facts.is_hosted(domain_of(name))
+            )
+        )
+
+    async def _present(self, mails: Iterable[str]) -> frozenset[str]:
+        wanted, found = frozenset(mails), set[str]()
+        for some in chunks(wanted):
+            terms = [equal(name, mail) for mail in some for name in ("mail", "shadowAddress")]
+            for base, kind in (
+                (self._tree.base, ACCOUNTS), (self._tree.admin_base, "(objectClass=mailAdmin)"),
+            ):  # fmt: skip
+                for entry in await self._directory.search(
+                    base, Scope.SUB, both(kind, either(terms)), ("mail", "shadowAddress")
+                ):
+                    found |= words(entry, "mail") | words(entry, "shadowAddress")
+        return frozenset(found) & wanted
+
+    async def owners(self, _connection: object, paths: Iterable[str]) -> dict[str, str]:
+        """See ``accounts.Owners``."""
+        spelt = {text: path for path in paths for text in (path, f"{path}/")}
+        found: dict[str, str] = {}
+        for some in chunks(spelt):
+            for entry in await self._directory.search(
+                self._tree.base,
+                Scope.SUB,
+                both("(objectClass=mailUser)", either(equal("homeDirectory", p) for p in some)),
+                ("mail", "homeDirectory"),
+            ):
+                home = entry.value("homeDirectory").lower().rstrip("/")
+                found[home] = entry.value("mail").lower()
+        return found

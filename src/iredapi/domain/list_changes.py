@@ -1,0 +1,237 @@
+"""Changes of mailing lists: what becomes of both records, and the rules that hold between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any, Final
+
+from iredapi.domain import list_texts
+from iredapi.domain.addresses import domain_of, local_part_of, unique
+from iredapi.domain.lists import DEFAULT_FLAGS, FLAGS, Control, MailingList, State
+from iredapi.errors import InvalidParameters, Problem, problem
+
+_POSTERS: Final[Mapping[str, str]] = {
+    "membersonly": "only_subscriber_can_post",
+    "moderatorsonly": "only_moderator_can_post",
+}
+_STORED: Final = frozenset({"account_status", "newsletter_description"})
+"""Parameters that the account storage alone holds."""
+
+
+def merged(read: MailingList, after: MailingList, held: MailingList) -> MailingList:
+    """Return what is held now with what was to change since it was read."""
+    changes = {
+        item.name: getattr(after, item.name)
+        for item in fields(MailingList)
+        if getattr(after, item.name) != getattr(read, item.name)
+    }
+    return replace(held, **changes)
+
+
+def needs_server(changes: Mapping[str, Any], before: MailingList) -> bool:
+    """Tell whether a change reaches what mlmmj obeys, or only the account storage."""
+    for name, value in changes.items():
+        if name in _STORED or name in {"require_confirm", "subscription"}:
+            continue
+        if name == "access_policy" and not {value, before.access_policy} & _POSTERS.keys():
+            continue
+        return True
+    return False
+
+
+def draft(address: str, changes: Mapping[str, Any], mlid: str, transport: str) -> State:
+    """Return a new list from what was sent. Raises InvalidParameters."""
+    domain = domain_of(address)
+    postmaster = (f"postmaster@{domain}",)
+    if changes.get("moderated") and not changes.keys() & {"owner", "moderators"}:
+        raise problem(
+            "moderated", "MISSING_COMPANION", "Send owner or moderators: who is to moderate?"
+        )
+    stored = MailingList(
+        address,
+        mlid=mlid,
+        transport=f"{transport}:{domain}/{local_part_of(address)}",
+        owners=frozenset(postmaster),
+        moderators=frozenset(postmaster),
+    )
+    control = Control(
+        flags=DEFAULT_FLAGS | {"only_subscriber_can_post"},
+        owners=postmaster,
+        moderators=postmaster,
+        custom_headers=list_texts.custom_headers(address, (), ()),
+    )
+    if changes.get("moderated") and "moderators" not in changes:
+        # The owners moderate, not the default moderator.
+        control = replace(control, moderators=())
+    return revise(State(stored, control), changes)
+
+
+def revise(before: State, changes: Mapping[str, Any]) -> State:
+    """Return the list as it is to be. Raises InvalidParameters."""
+    stored, control = before.stored, before.control
+    policy, posters = _access(before, changes)
+    flags = {name for name in FLAGS if changes.get(name, name in control.flags)}
+    flags = (flags - set(_POSTERS.values())) | posters
+    owners = changes.get("owner", control.owners)
+    moderators = _moderators(control, changes, owners, moderated="moderated" in flags)
+    text, markup = list_texts.footers(control.footer_text, control.footer_html, changes)
+    headers_ = control.custom_headers
+    if "custom_headers" in changes:
+        headers_ = list_texts.custom_headers(
+            stored.address, control.custom_headers, changes["custom_headers"]
+        )
+    moderate, gatekeepers = _gate(control, changes)
+    extra = tuple(
+        item
+        for item in changes.get("extra_addresses", control.extra_addresses)
+        if item != stored.address
+    )
+    size = changes.get("max_message_size", control.max_message_size)
+    return State(
+        replace(
+            stored,
+            name=changes.get("name", stored.name),
+            active=changes.get("account_status", stored.active),
+            access_policy=policy,
+            newsletter=changes.get("is_newsletter", stored.newsletter),
+            description=changes.get("newsletter_description", stored.description),
+            max_message_size=changes.get("max_message_size", stored.max_message_size),
+            owners=frozenset(owners) if "owner" in changes else stored.owners,
+            moderators=(
+                frozenset(moderators)
+                if "moderators" in changes or moderators != control.moderators
+                else stored.moderators
+            ),
+            extra_addresses=(
+                frozenset(extra) if "extra_addresses" in changes else stored.extra_addresses
+            ),
+        ),
+        replace(
+            control,
+            name=changes.get("name", stored.name),
+            flags=frozenset(flags),
+            owners=owners,
+            moderators=moderators,
+            moderate_subscription=moderate,
+            subscription_moderators=gatekeepers,
+            extra_addresses=extra,
+            max_message_size=size,
+            subject_prefix=changes.get("subject_prefix", control.subject_prefix),
+            custom_headers=headers_,
+            remove_headers=tuple(sorted(changes.get("remove_headers", control.remove_headers))),
+            footer_text=text,
+            footer_html=markup,
+            newsletter=changes.get("is_newsletter", control.newsletter),
+        ),
+    )
+
+
+def revise_stored(before: MailingList, changes: Mapping[str, Any]) -> MailingList:
+    """Return the stored record after a change that does not reach the list server."""
+    return replace(
+        before,
+        active=changes.get("account_status", before.active),
+        access_policy=changes.get("access_policy", before.access_policy),
+        description=changes.get("newsletter_description", before.description),
+    )
+
+
+def _access(before: State, changes: Mapping[str, Any]) -> tuple[str, set[str]]:
+    """Return the policy, and the flag (at most one) that makes mlmmj enforce it.
+
+    A policy decides the flags, or flags the policy. Raises InvalidParameters when both were sent
+    and contradict each other.
+    """
+    moderators, subscribers = "only_moderator_can_post", "only_subscriber_can_post"
+    sent = {name: changes[name] for name in (moderators, subscribers) if name in changes}
+    if "access_policy" in changes:
+        policy = changes["access_policy"]
+        flag = _POSTERS.get(policy, "")
+        wrong = [name for name, value in sent.items() if value != (name == flag)]
+        # Both on: the narrower one counts, and it is the policy's.
+        if flag == moderators and sent.get(moderators):
+            wrong = []
+        if wrong:
+            raise InvalidParameters(
+                *(
+                    Problem(name, "CONFLICTING_PARAMETERS", f"accessPolicy={policy} says otherwise")
+                    for name in ("access_policy", *wrong)
+                )
+            )
+        return policy, {flag} - {""}
+    now = before.control.flags & set(_POSTERS.values())
+    if not sent:
+        return before.stored.access_policy or "public", set(now)
+    flags = (set(now) | {name for name, value in sent.items() if value}) - {
+        name for name, value in sent.items() if not value
+    }
+    if sent.get(moderators):
+        return "moderatorsonly", {moderators}
+    if sent.get(subscribers):
+        return "membersonly", {subscribers}
+    if moderators in flags:
+        return "moderatorsonly", {moderators}
+    if subscribers in flags:
+        return "membersonly", {subscribers}
+    policy = before.stored.access_policy
+    return ("public" if policy in _POSTERS or not policy else policy), set()
+
+
+def _moderators(
+    control: Control, changes: Mapping[str, Any], owners: Iterable[str], *, moderated: bool
+) -> tuple[str, ...]:
+    """Return the moderators; the owners, when posts are moderated and nobody else is named.
+
+    Without any, mlmmj would keep posts and tell nobody.
+    """
+    moderators: tuple[str, ...] = changes.get("moderators", control.moderators)
+    if not moderated or moderators:
+        return moderators
+    found = tuple(owners)
+    if not found:
+        raise problem(
+            "moderated", "MISSING_COMPANION", "A moderated list needs a moderator or an owner."
+        )
+    return found
+
+
+def _gate(control: Control, changes: Mapping[str, Any]) -> tuple[bool, tuple[str, ...]]:
+    """Return whether subscriptions are moderated, and by whom; nobody named: by the owners."""
+    if changes.get("moderate_subscription") is False:
+        return False, ()
+    if "subscription_moderators" in changes:
+        named = changes["subscription_moderators"]
+        return changes.get("moderate_subscription", bool(named)), named
+    if changes.get("moderate_subscription"):
+        return True, control.subscription_moderators
+    return control.moderate_subscription, control.subscription_moderators
+
+
+def officers(control: Control) -> frozenset[str]:
+    """Return everybody who is named in an office of a list."""
+    return frozenset((*control.owners, *control.moderators, *control.subscription_moderators))
+
+
+def succeed(
+    address: str, control: Control, successor: Callable[[str], str]
+) -> dict[str, tuple[str, ...] | bool]:
+    """Return the changes of a list when people go or get another address.
+
+    ``successor`` returns somebody's new address, or an empty text. A moderated list keeps a
+    moderator: the postmaster, when nobody else is left.
+    """
+    before = {
+        "owner": control.owners,
+        "moderators": control.moderators,
+        "subscription_moderators": control.subscription_moderators,
+    }
+    after = {name: unique(filter(None, map(successor, people))) for name, people in before.items()}
+    changes: dict[str, tuple[str, ...] | bool] = {
+        name: people for name, people in after.items() if people != before[name]
+    }
+    if changes.get("subscription_moderators") == ():
+        changes["moderate_subscription"] = True  # the owners do it now
+    if "moderated" in control.flags and not after["moderators"] and not after["owner"]:
+        changes["moderators"] = (f"postmaster@{domain_of(address)}",)
+    return changes

@@ -1,0 +1,129 @@
+"""What lists add to posts: headers and footers."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from iredapi.domain.addresses import domain_of, local_part_of, unique
+from iredapi.errors import problem
+
+MAX_FOOTER: Final = 64 * 1024
+"""Characters."""
+MAX_HEADERS: Final = 50
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,76}")
+_TAG = re.compile(r"<[^<>]*>")
+
+
+def fixed_headers(address: str) -> tuple[str, ...]:
+    """Return the headers that every list adds to its posts."""
+    name, domain = local_part_of(address), domain_of(address)
+    return (
+        "Precedence: bulk",
+        f"List-Id: <{address}>",
+        f"Reply-To: {address}",
+        f"List-Post: <mailto:{address}>",
+        f"List-Subscribe: <mailto:{name}+subscribe@{domain}>",
+        f"List-Unsubscribe: <mailto:{name}+unsubscribe@{domain}>",
+    )
+
+
+def headers(text: str) -> tuple[str, ...]:
+    """Return the lines of ``custom_headers``: separated by line feeds or the two characters "\\n".
+
+    Raises ValueError for a line that is no header: what follows a CR would be one of its own.
+    """
+    lines = text.replace("\\r\\n", "\n").replace("\\n", "\n").replace("\r\n", "\n").split("\n")
+    found = []
+    for line in filter(None, map(str.strip, lines)):
+        name, colon, value = line.partition(":")
+        if not colon or not _HEADER.fullmatch(name) or not value.strip().isprintable():
+            raise ValueError(f"{line[:80]!r} is not a header such as X-Team: sales")
+        if len(line) > 900:
+            raise ValueError("a header has at most 900 characters")
+        found.append(line)
+    if len(found) > MAX_HEADERS:
+        raise ValueError(f"more than {MAX_HEADERS} headers")
+    return unique(found)
+
+
+def header_name(text: str) -> str:
+    """Return a header's name with the colon that mlmmj wants. Raises ValueError."""
+    name = text.removesuffix(":")
+    if not _HEADER.fullmatch(name):
+        raise ValueError("not the name of a header")
+    return f"{name}:"
+
+
+def footer(text: str) -> str:
+    """Return a footer with plain line feeds. Raises ValueError."""
+    text = text.replace("\r\n", "\n").strip()
+    if len(text) > MAX_FOOTER:
+        raise ValueError(f"a footer has at most {MAX_FOOTER} characters")
+    if not all(character.isprintable() or character in "\n\t" for character in text):
+        raise ValueError("a footer has no control characters")
+    return text
+
+
+def custom_headers(address: str, present: Iterable[str], sent: Iterable[str]) -> tuple[str, ...]:
+    """Return own headers with the fixed ones, which may be sent back but not be changed."""
+    fixed = {_named(line): line for line in (*fixed_headers(address), *present)}
+    fixed = {name: fixed[name] for name in _FIXED}
+    own = []
+    for line in sent:
+        name = _named(line)
+        if name not in fixed:
+            own.append(line)
+        elif _content(line) != _content(fixed[name]):
+            raise problem(
+                "custom_headers", "INVALID_VALUE", f"Every list has its own {name}: header."
+            )
+    return tuple(sorted([*own, *fixed.values()]))
+
+
+def own_headers(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return headers without the fixed ones."""
+    return tuple(line for line in lines if _named(line) not in _FIXED)
+
+
+def _named(line: str) -> str:
+    return line.partition(":")[0].strip().lower()
+
+
+def _content(line: str) -> str:
+    return line.partition(":")[2].strip()
+
+
+_FIXED: Final = frozenset(_named(line) for line in fixed_headers("@"))
+
+
+def footers(old_text: str, old_markup: str, changes: Mapping[str, Any]) -> tuple[str, str]:
+    """Return both footers: iRedMail's wrapper applies them only when both are there.
+
+    The one that is not sent is made from the other; clearing one clears both.
+    """
+    if not changes.keys() & {"footer_text", "footer_html"}:
+        return old_text, old_markup
+    text, markup = changes.get("footer_text", ""), changes.get("footer_html", "")
+    if "footer_text" not in changes and markup:
+        derived = not old_text or old_text == _as_text(old_markup)
+        text = _as_text(markup) if derived else old_text
+    if "footer_html" not in changes and text:
+        derived = not old_markup or old_markup == _as_html(old_text)
+        markup = _as_html(text) if derived else old_markup
+    if text and not markup:
+        markup = _as_html(text)
+    if markup and not text:
+        text = _as_text(markup)
+    return text, markup
+
+
+def _as_html(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>".replace("\n", "<br>\n") if text else ""
+
+
+def _as_text(markup: str) -> str:
+    # A footer of pictures only still needs a text: without one, the wrapper applies neither.
+    return (html.unescape(_TAG.sub("", markup)).strip() or "--") if markup else ""

@@ -1,0 +1,244 @@
+"""What mailing lists learn of accounts that come and go.
+
+Accounts come first: they are committed before the lists are told, and what could not be told
+stands in the answer. A list server that hangs is waited for once; after that, for half a minute,
+only briefly.
+
+Few questions are asked. The account storage knows owners and moderators, and one call tells all
+subscriptions; only the moderators of subscriptions are on mlmmj's side alone, so each list of the
+domain is asked for its people once in half a minute. A list that has to be changed costs at most
+eight calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, Concatenate, Final, ParamSpec
+
+import structlog
+
+from iredapi.backends.list_protocols import ListServer, Untouched
+from iredapi.domain import list_changes
+from iredapi.domain.actors import Actor
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.lists import State
+from iredapi.errors import ApiError, ServerDown
+from iredapi.list_steps import (
+    held,
+    more,
+    of_domain,
+    reachable,
+    server_of,
+    subscribe,
+    unsubscribe,
+    whole,
+)
+from iredapi.office import Done, Office
+from iredapi.operations import lists, users
+from iredapi.state import StateUnavailable
+from iredapi.unit import Skipped, Unit
+
+Params = ParamSpec("Params")
+Successor = Callable[[str], str]
+"""Returns somebody's new address, or an empty text."""
+_SECONDS: Final = 10.0
+"""After so long no further list is begun with."""
+_BRIEF: Final = 2.0
+"""The same, while the list server is known to hang; and to wait for one list's lock."""
+_AT_A_TIME: Final = 3
+"""Lists that are asked at once: mlmmjadmin has five processes, for others too."""
+_log = structlog.get_logger(__name__)
+
+
+async def leaving(
+    office: Office,
+    actor: Actor,
+    old: str,
+    new: str,
+    operation: Callable[Concatenate[Unit, Params], Awaitable[Any]],
+    *args: Params.args,
+    **kwargs: Params.kwargs,
+) -> Done:
+    """Run an operation that removes an account, or renames it to ``new``; then tell the lists."""
+    server = office.list_server
+    named: frozenset[str] = frozenset()
+    if server is not None:
+        named = await office.read(actor, lists.held_by, (old,), ())
+    done = await office.write(actor, operation, *args, **kwargs)
+    if server is None or not server.accepts(old):
+        return done
+    others = await of_domain(office, actor, domain_of(old))
+
+    def successor(mail: str) -> str:
+        return new if mail == old else mail
+
+    return more(done, await whole(tell(office, actor, successor, named, others, old)))
+
+
+async def create_user(office: Office, actor: Actor, mail: str, *args: Any) -> Done:
+    """Create a user, and subscribe it to the default lists of its domain."""
+    done = await office.write(actor, users.create, mail, *args)
+    server = office.list_server
+    if server is None or not server.accepts(mail):
+        return done
+
+    async def join(address: str) -> None:
+        async with held(office, address, _BRIEF):
+            if await server.exists(address):
+                await subscribe(server, address, (mail,), "normal")
+
+    wanted = await office.read(actor, lists.defaults, domain_of(mail))
+    skipped: list[Skipped] = []
+    await whole(_each(office, server, wanted, join, _end(office), skipped))
+    return more(done, skipped)
+
+
+async def tell(
+    office: Office,
+    actor: Actor,
+    successor: Successor,
+    named: Collection[str],
+    others: Collection[str] = (),
+    mail: str = "",
+) -> list[Skipped]:
+    """Carry people's offices and ``mail``'s subscriptions over to their successors, or end them.
+
+    ``named`` are lists that are known to have them in an office; ``others`` may have.
+    """
+    server = server_of(office)
+    skipped: list[Skipped] = []
+    end = _end(office)
+    subscribed: dict[str, str] = {}
+
+    async def succeed(address: str) -> None:
+        await _succeed(office, actor, server, address, successor, mail, address in subscribed)
+
+    if mail:
+        try:
+            subscribed = await _before(end, server.lists_of(mail))
+        except (ApiError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):
+                _hangs(office)
+            return [_untold(office, item, error) for item in (mail, *sorted(named))]
+    try:
+        known = {*named, *subscribed}
+        if await _each(office, server, known, succeed, end, skipped):
+            left = [item for item in others if item not in known and reachable(server, item)]
+            found = await _before(end, _with_offices(office, server, left, successor))
+            await _each(office, server, found, succeed, end, skipped)
+    except (ApiError, StateUnavailable, TimeoutError) as error:
+        skipped.append(_untold(office, mail, error))
+    return skipped
+
+
+async def _each(
+    office: Office,
+    server: ListServer,
+    addresses: Iterable[str],
+    work: Callable[[str], Awaitable[None]],
+    end: float,
+    skipped: list[Skipped],
+) -> bool:
+    """Do something for each list. One that fails does not keep the others; a dead server does."""
+    away: Exception | None = None
+    for address in sorted(addresses):
+        if not reachable(server, address):
+            continue
+        try:
+            if away is None:
+                if asyncio.get_running_loop().time() > end:
+                    raise TimeoutError
+                await work(address)
+                continue
+        except (ApiError, StateUnavailable, TimeoutError) as error:
+            skipped.append(_untold(office, address, error))
+            if _is_away(error):
+                away = error
+        else:
+            skipped.append(_untold(office, address, away))
+    return away is None
+
+
+async def _succeed(
+    office: Office,
+    actor: Actor,
+    server: ListServer,
+    address: str,
+    successor: Successor,
+    mail: str,
+    subscribed: bool,
+) -> None:
+    async with held(office, address, _BRIEF):
+        control = await server.get(address)
+        if control is None:
+            return
+        changes = list_changes.succeed(address, control, successor)
+        stored = await office.read(actor, lists.find, address) if changes else None
+        if stored is not None:
+            revised = list_changes.revise(State(stored, control), changes)
+            await server.save(address, control, revised.control)
+            await office.write(actor, lists.save, stored, revised.stored, changes)
+        if subscribed:
+            present = await server.subscriptions(address, (mail,))
+            new = successor(mail)
+            if mail in present and new and server.accepts(new):
+                await subscribe(server, address, (new,), present[mail])
+            await unsubscribe(server, address, (mail,), present)
+
+
+async def _with_offices(
+    office: Office, server: ListServer, addresses: list[str], successor: Successor
+) -> list[str]:
+    """Return the lists that have people with a successor in an office."""
+    memory = office.list_people
+
+    async def people(address: str) -> frozenset[str]:
+        found = memory.get(address)
+        if found is None:
+            now = memory.now
+            control = await server.get(address)
+            found = frozenset() if control is None else list_changes.officers(control)
+            memory.put(address, found, now)
+        return found
+
+    found = []
+    for start in range(0, len(addresses), _AT_A_TIME):
+        some = addresses[start : start + _AT_A_TIME]
+        answers = await asyncio.gather(*map(people, some))
+        found += [
+            address
+            for address, named in zip(some, answers, strict=True)
+            if any(successor(mail) != mail for mail in named)
+        ]
+    return found
+
+
+def _end(office: Office) -> float:
+    slow = office.list_server_hangs.get("")
+    return asyncio.get_running_loop().time() + (_BRIEF if slow else _SECONDS)
+
+
+async def _before(end: float, asked: Awaitable[Any]) -> Any:
+    """Read something, but not longer than that; only changes are run to their end."""
+    async with asyncio.timeout_at(end):
+        return await asked
+
+
+def _is_away(error: Exception) -> bool:
+    if isinstance(error, ApiError):
+        return isinstance(error, (Untouched, ServerDown)) or error.code == "MLMMJADMIN_TIMEOUT"
+    return True
+
+
+def _untold(office: Office, address: str, error: Exception) -> Skipped:
+    reason = error.code if isinstance(error, ApiError) else "SERVER_DOWN"
+    if reason == "MLMMJADMIN_TIMEOUT":
+        _hangs(office)
+    _log.warning("list_not_told", list=address, reason=reason)
+    return Skipped("mailing_lists", address, reason)
+
+
+def _hangs(office: Office) -> None:
+    memory = office.list_server_hangs
+    memory.put("", True, memory.now)

@@ -1,0 +1,131 @@
+"""Steps that every change of a mailing list is made of.
+
+The lock keeps replicas apart. Subscribers are read again after they were written: lists have other
+writers, and mlmmjadmin locks nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from iredapi.backends.list_protocols import ListServer
+from iredapi.domain.actors import Actor
+from iredapi.domain.lists import Control, is_safe
+from iredapi.errors import ApiError, NotSupported, Overloaded
+from iredapi.office import Done, Office
+from iredapi.operations import lists
+from iredapi.state import Lease, LockTimeout
+from iredapi.unit import Skipped
+
+Result = TypeVar("Result")
+TRIES: Final = 3
+_WAIT: Final = 60.0
+"""Seconds to wait for a list that others are changing: sixty of them, on a slow machine."""
+_PAGE: Final = 1000
+_log = structlog.get_logger(__name__)
+
+
+def server_of(office: Office) -> ListServer:
+    """Return the list server. Raises NotSupported."""
+    if office.list_server is None:
+        raise NotSupported(detail="No list server is configured.")
+    return office.list_server
+
+
+def reachable(server: ListServer, address: str) -> bool:
+    """Tell whether a list can be on the server: other addresses must not get to it."""
+    return is_safe(address) and server.accepts(address)
+
+
+async def control_of(server: ListServer, address: str) -> Control:
+    """Return the settings of a list that the account storage knows. ApiError without them."""
+    found = await server.get(address) if reachable(server, address) else None
+    if found is None:
+        _log.error("list_data_missing", list=address)
+        raise ApiError("MAILING_LIST_DATA_MISSING")
+    return found
+
+
+@asynccontextmanager
+async def held(office: Office, address: str, wait: float = _WAIT) -> AsyncIterator[Lease]:
+    """Hold a list against everybody else who changes it. Raises Overloaded."""
+    try:
+        async with office.state.locks.hold(f"list {address}", wait=wait) as lease:
+            try:
+                yield lease
+            finally:
+                office.list_people.forget(lambda key, _: key == address)
+    except LockTimeout:
+        raise Overloaded("Somebody else is changing the list.") from None
+
+
+async def of_domain(office: Office, actor: Actor, name: str) -> list[str]:
+    """Return the addresses of all lists of a domain."""
+    found: list[str] = []
+    while some := await office.read(
+        actor, lists.addresses, name, found[-1] if found else "", _PAGE
+    ):
+        found += some
+    return found
+
+
+async def subscribe(
+    server: ListServer,
+    address: str,
+    mails: Collection[str],
+    version: str,
+    present: Mapping[str, str] | None = None,
+) -> None:
+    """Subscribe people without asking them; ``present`` is what was just read of them."""
+    for left in range(TRIES, -1, -1):
+        if present is None:
+            present = await server.subscriptions(address, mails) if mails else {}
+        missing = [mail for mail in mails if present.get(mail) != version]
+        if not missing:
+            return
+        if not left:
+            raise ApiError("MLMMJADMIN_ERROR", "The list server did not take all subscribers.")
+        # Nobody is in two versions: they would get everything twice.
+        if switching := [mail for mail in missing if mail in present]:
+            await server.drop(address, switching)
+        await server.add(address, missing, version)
+        present = None
+
+
+async def unsubscribe(
+    server: ListServer,
+    address: str,
+    mails: Collection[str],
+    present: Collection[str] | None = None,
+) -> None:
+    """Unsubscribe people without telling them; ``present`` are those who are subscribed."""
+    for left in range(TRIES, -1, -1):
+        if present is None:
+            present = await server.subscriptions(address, mails) if mails else ()
+        leaving = [mail for mail in mails if mail in present]
+        if not leaving:
+            return
+        if not left:
+            raise ApiError("MLMMJADMIN_ERROR", "The list server did not remove all subscribers.")
+        await server.drop(address, leaving)
+        present = None
+
+
+async def whole(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a change to its end, even when the request is cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+def more(done: Done, skipped: Collection[Skipped]) -> Done:
+    """Add to what the answer tells."""
+    return Done((*done.skipped, *(item.told() for item in skipped)))

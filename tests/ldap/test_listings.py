@@ -1,0 +1,63 @@
+"""Long lists while accounts go: nobody who is still there may be missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from iredapi.web import envelope
+from tests.clients import serving
+from tests.ldap.test_undo import HASH, home_of
+from tests.servers.openldap import account_dn, domain_dn
+from tests.servers.store import Store
+
+pytestmark = pytest.mark.stores("openldap")
+
+
+@pytest.mark.parametrize("place", [0, 4, 6], ids=["first page", "second page", "last page"])
+@pytest.mark.parametrize("view", ["native", "canonical"])
+@pytest.mark.parametrize("path", ["users/ex.com", "aliases/ex.com", "mls/ex.com", "domains"])
+async def test_who_goes_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch, path: str, view: str, place: int
+) -> None:
+    monkeypatch.setattr(envelope, "PAGE", 3)
+    # The service has a spool for mailing lists of its own.
+    async with serving(store, mlmmj_spool="/nonexistent") as service:
+        root = await service.root()
+        await root.ok("POST", "domain/ex.com")
+        names = [f"n{number}" for number in range(7)]
+        if path == "domains":
+            wanted = [f"{name}.com" for name in names]
+            for name in wanted:
+                await root.ok("POST", f"domain/{name}")
+            wanted, gone_dn = ["ex.com", *wanted], domain_dn(wanted[place])
+            key, gone = "domainName", f"n{place}.com"
+        else:
+            noun = {"users/ex.com": "Users", "aliases/ex.com": "Aliases", "mls/ex.com": "Groups"}
+            wanted = [f"{name}@ex.com" for name in names]
+            for mail in wanted:
+                match noun[path]:
+                    case "Users":
+                        await root.ok("POST", f"user/{mail}", password_hash=HASH)
+                    case "Aliases":
+                        await root.ok("POST", f"alias/{mail}")
+                    case _:
+                        entry = {"objectClass": "mailList", "mail": mail, "enabledService": "mlmmj"}
+                        store.directory.add(account_dn(mail, "Groups"), entry)
+            key, gone = "mail", wanted[place]
+            gone_dn = account_dn(gone, noun[path])
+        directory: Any = home_of(service).directory
+        search = directory.search
+
+        async def late(base: str, scope: Any, filter_text: str, *more: Any) -> Any:
+            if f"({key}={gone})" in filter_text and store.directory.entry(gone_dn):
+                store.directory.delete(gone_dn)
+            return await search(base, scope, filter_text, *more)
+
+        directory.search = late
+        found = await root.ok("GET", path, view=view)
+        assert store.directory.entry(gone_dn) is None
+        shown = [item.get("mail") or item.get("domain") or item["domainName"] for item in found]
+        mails = [item[0] if isinstance(item, list) else item for item in shown]
+        assert mails == [name for name in wanted if name != gone]

@@ -1,0 +1,158 @@
+"""Writes that broke off while others went on: taken back without touching what is others' since."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.clients import Client, Service, serving
+from tests.ldap.test_undo import HASH, Cutter, home_of, populate, send
+from tests.servers.openldap import account_dn, domain_dn
+from tests.servers.store import Store
+
+pytestmark = pytest.mark.stores("openldap")
+
+
+async def broken_off(
+    service: Service, client: Client, at: int, method: str, path: str, **form: str
+) -> None:
+    """Send a request whose process is killed before one of its writes."""
+    cutter = Cutter(home_of(service).directory)
+    cutter.arm(at, "killed")
+    assert await send(client, (method, path, form)) == 0
+    cutter.arm(-1, "")
+    assert await service.office.state.journal.open()
+
+
+async def recovered(service: Service) -> None:
+    await home_of(service).recover()
+    assert not await service.office.state.journal.open()
+
+
+async def test_a_single_value_that_is_another_one_now(store: Store) -> None:
+    """An attribute of one value cannot get its old one back: what it has now stays."""
+    async with serving(store) as service:
+        root = await service.root()
+        await populate(root)
+        await broken_off(service, root, 1, "PUT", "user/a@ex.com", quota="9", addAlias="x@ex.com")
+        store.directory.modify(account_dn("a@ex.com"), replace={"mailQuota": "7340032"})
+        await recovered(service)
+        entry = store.directory.entry(account_dn("a@ex.com"))
+        assert entry is not None
+        assert entry["mailQuota"] == ["7340032"]
+        assert "x@ex.com" not in entry["shadowAddress"]
+        await root.ok("PUT", "user/a@ex.com", quota="9")
+
+
+async def test_an_entry_that_others_have_filled(store: Store) -> None:
+    """A domain that was begun, in which another program has made an account, stays."""
+    async with serving(store) as service:
+        root = await service.root()
+        await broken_off(service, root, 3, "POST", "domain/new.com")
+        store.directory.add(
+            account_dn("u@new.com"),
+            {
+                "objectClass": ["inetOrgPerson", "mailUser"],
+                "mail": "u@new.com", "uid": "u", "cn": "u", "sn": "u",
+            },
+        )  # fmt: skip
+        await recovered(service)
+        assert store.directory.entry(account_dn("u@new.com")) is not None
+        assert (await root.refused("POST", "domain/new.com"))[:2] == (409, "ALREADY_EXISTS")
+
+
+async def test_a_parent_that_is_gone(store: Store) -> None:
+    """What was deleted does not come back where its domain is gone."""
+    async with serving(store) as service:
+        root = await service.root()
+        await populate(root)
+        cutter = Cutter(home_of(service).directory)
+        cutter.arm(-1, "")
+        assert await send(root, ("DELETE", "alias/up@two.com", {})) == 200
+        steps = cutter.count
+        await root.ok("POST", "alias/up@two.com", members="all@ex.com,a@ex.com")
+        await broken_off(service, root, steps - 1, "DELETE", "alias/up@two.com")
+        store.directory.delete(domain_dn("two.com"))
+        await recovered(service)
+        await root.ok("POST", "domain/two.com")
+
+
+@pytest.mark.parametrize("fault", ["refused", "done", "lost"])
+async def test_a_living_mailbox_is_not_queued(store: Store, fault: str) -> None:
+    """The note that a mailbox may be removed goes when its account stays."""
+    async with serving(store) as service:
+        root = await service.root()
+        await populate(root)
+        cutter = Cutter(home_of(service).directory)
+        cutter.arm(1, fault)
+        assert await send(root, ("DELETE", "user/a@ex.com/keep_mailbox_days/3", {})) >= 500
+        cutter.arm(-1, "")
+        assert store.directory.entry(account_dn("a@ex.com")) is not None
+        assert await store.rows("SELECT * FROM deleted_mailboxes", "iredadmin") == []
+        await root.ok("DELETE", "user/a@ex.com/keep_mailbox_days/3")
+        (row,) = await store.rows("SELECT * FROM deleted_mailboxes", "iredadmin")
+        assert row["delete_date"] is not None
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+def meanwhile(service: Service, at: int, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something else right after one of the next writes of a service."""
+    directory: Any = home_of(service).directory
+    count = 0
+
+    def wrapped(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def write(*args: Any) -> None:
+            nonlocal count
+            number, count = count, count + 1
+            await real(*args)
+            if number == at:
+                await work()
+
+        return write
+
+    for name in ("add", "modify", "delete", "rename"):
+        setattr(directory, name, wrapped(getattr(directory, name)))
+
+
+REQUESTS = [
+    ("PUT", "maillist/team@ex.com", {"members": "c@two.com,new@x.org"}),
+    ("PUT", "domain/ex.com", {"addAliasDomain": "new.com", "name": "Slow"}),
+    ("DELETE", "domain/ex.com", {}),
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: request[1].partition("/")[0])
+async def test_who_lost_its_locks_stops(
+    store: Store, monkeypatch: pytest.MonkeyPatch, request_: tuple[str, str, dict[str, str]]
+) -> None:
+    """A process that stood still for longer than its lease: somebody else has the domain now."""
+    async with serving(store) as slow, serving(store) as quick:
+        root = await slow.root()
+        await populate(root)
+        other = await quick.root()
+        clock = Clock()
+        for service in (slow, quick):
+            monkeypatch.setattr(service.office.state.locks, "_clock", clock)
+        after: dict[str, Any] = {}
+
+        async def overtake() -> None:
+            clock.ahead = 60.0
+            await other.ok("PUT", "maillist/team@ex.com", members="b@ex.com,only@x.org")
+            await other.ok("POST", "user/new@ex.com", password_hash=HASH)
+            after.update(store.directory.dump())
+
+        meanwhile(slow, 1, overtake)
+        assert await send(root, request_) == 503
+        assert after
+        assert store.directory.dump() == after
+        assert not await slow.office.state.journal.open()

@@ -1,0 +1,105 @@
+"""Lists under the product as its users run it: several processes, and what they need of memory."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.clients import Client
+from tests.lists.conftest import TEAM, Lists
+from tests.servers.api import ApiProcess, running, urls_of
+from tests.servers.mlmmjadmin import TOKEN
+from tests.servers.store import ALL_STORES
+
+pytestmark = [pytest.mark.needs("mlmmj"), pytest.mark.stores(*ALL_STORES)]
+MANY = 100_000
+
+
+def environment(lists: Lists) -> dict[str, str]:
+    """The store and list server of a test's own service, for processes beside it."""
+    given = lists.service.settings.model_dump()
+    ours = {
+        f"IREDAPI_{name.upper()}": str(value)
+        for name, value in given.items()
+        if name.startswith("mlmmj") and value is not None
+    }
+    own = {"IREDAPI_MLMMJADMIN_TOKEN": TOKEN, "IREDAPI_WORKERS": "1"}
+    return urls_of(lists.store) | ours | own
+
+
+async def client(api: ApiProcess, stack: AsyncExitStack) -> Client:
+    http = httpx.AsyncClient(
+        base_url=f"{api.address}/api", timeout=60, trust_env=False,
+        limits=httpx.Limits(max_connections=30),
+    )  # fmt: skip
+    return await Client(await stack.enter_async_context(http)).login()
+
+
+def memory(api: ApiProcess, what: str) -> int:
+    """VmRSS (now) or VmHWM (the most so far) of a process, in MB."""
+    found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{api.pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+@pytest.mark.stores("postgresql", "mariadb", "openldap")
+async def test_sixty_at_once_over_two_processes(lists: Lists) -> None:
+    """Two services that share nothing but their databases; the list server locks nothing."""
+    await lists.create()
+    mails = [f"m{number:02}@else.test" for number in range(60)]
+    with ExitStack() as processes:
+        apis = [processes.enter_context(running(environment(lists))) for _ in range(2)]
+        async with AsyncExitStack() as stack:
+            clients = [await client(api, stack) for api in apis]
+            await asyncio.gather(
+                *(
+                    one.ok("PUT", f"ml/{TEAM}", add_subscribers=mail, require_confirm="no")
+                    for mail, one in zip(mails, clients * 30, strict=True)
+                )
+            )
+    assert lists.subscribers() == mails
+
+
+@pytest.mark.stores("postgresql")
+async def test_100_000_subscribers_in_bounded_memory(lists: Lists) -> None:
+    """They come in pieces, and cost the process less than 100 MB, also when asked for often."""
+    await lists.create()
+    mails = sorted(f"{number % 10}m{number}@else.test" for number in range(MANY))
+    for letter in "0123456789":
+        file = lists.directory() / "subscribers.d" / letter
+        file.write_text("".join(f"{mail}\n" for mail in mails if mail[0] == letter))
+    with running(environment(lists)) as api:
+        async with AsyncExitStack() as stack:
+            one = await client(api, stack)
+            await one.ok("GET", f"ml/{TEAM}")
+            before = memory(api, "VmRSS")
+
+            async def read() -> list[Any]:
+                pieces = 0
+                body = bytearray()
+                params = {"with_subscribers": "yes"}
+                async with one.http.stream("GET", f"ml/{TEAM}", params=params) as response:
+                    assert "content-length" not in response.headers
+                    async for piece in response.aiter_raw():
+                        pieces += 1
+                        body += piece
+                assert pieces > 10
+                answer = await asyncio.to_thread(httpx.Response(200, content=bytes(body)).json)
+                assert answer["_success"] is True
+                return [item["mail"] for item in answer["_data"]["subscribers"]]
+
+            for _ in range(5):
+                assert await read() == mails
+            await one.ok(
+                "PUT", f"ml/{TEAM}", add_subscribers="new@else.test", remove_subscribers=mails[0],
+                require_confirm="no",
+            )  # fmt: skip
+            print("memory", before, memory(api, "VmHWM"))
+            assert memory(api, "VmHWM") - before < 100
+    assert lists.subscribers() == sorted([*mails[1:], "new@else.test"])
