@@ -580,7 +580,7 @@ def test_pool_does_not_block_the_loop() -> None:
 
 def test_queue_is_bounded(gate: threading.Event) -> None:
     async def scenario() -> None:
-        hasher = PasswordHasher(max_workers=2, max_waiting=3)
+        hasher = PasswordHasher(Scheme.BCRYPT, max_workers=2, max_waiting=3)
         calls = [asyncio.create_task(hasher.verify("x", "x")) for _ in range(5)]
         await asyncio.sleep(0.05)
         with pytest.raises(Overloaded):
@@ -603,6 +603,26 @@ def test_queue_is_bounded(gate: threading.Event) -> None:
         assert hasher._taken == 0
         assert await hasher.verify("x", "x")
         hasher.close()
+
+    asyncio.run(scenario())
+
+
+def test_quick_hashes_do_not_wait_for_slow_ones(gate: threading.Event) -> None:
+    """A crowd that logs in with BCRYPT keeps nobody from making a user."""
+
+    async def scenario() -> None:
+        hasher = PasswordHasher(max_workers=1, max_waiting=0)
+        slow = asyncio.create_task(hasher.verify("x", "{BLF-CRYPT}x"))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded):
+            await hasher.verify("x", "{BLF-CRYPT}x")
+        stored = await hasher.hash(SECRET)
+        assert stored.startswith("{SSHA512}")
+        gate.set()
+        assert await slow is False
+        hasher.close()
+        with pytest.raises(Overloaded):
+            await hasher.hash(SECRET)
 
     asyncio.run(scenario())
 

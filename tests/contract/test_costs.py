@@ -1,0 +1,139 @@
+"""What operations cost, in statements: not more where there is more; and what they hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+from sqlalchemy import text
+
+from iredapi import meter
+from iredapi.backends.sql.engine import Connections
+from tests.clients import PASSWORD, Client, Service
+
+pytestmark = pytest.mark.stores("sqlite", "postgresql", "mariadb")
+
+
+async def _fill(service: Service, domain: str, count: int) -> None:
+    """Users with a forwarding each, written past the API."""
+    names = [f"u{number}@{domain}" for number in range(count)]
+    await service.store.insert(
+        "mailbox",
+        *({"username": m, "password": "x", "domain": domain, "settings": ""} for m in names),
+    )
+    await service.store.insert(
+        "forwardings",
+        *(
+            {"address": m, "forwarding": m, "domain": domain, "dest_domain": domain}
+            | {"is_forwarding": 1}
+            for m in names
+        ),
+    )
+
+
+async def _counted(service: Service, call: Awaitable[object]) -> int:
+    service.office.forget_cached()  # whether the caller was just read would depend on the clock
+    with meter.listening() as heard:
+        await call
+    return len(heard)
+
+
+@pytest.mark.parametrize("change", ["language", "accountStatus", "password"])
+async def test_a_change_of_all_users_costs_the_same_for_many(
+    service: Service, root: Client, change: str
+) -> None:
+    """Acceptance: a number of statements that does not grow with the users."""
+    value = {"language": "de_DE", "accountStatus": "disabled", "password": PASSWORD}[change]
+    costs = []
+    for domain, count in (("warm.test", 1), ("few.test", 2), ("many.test", 1500)):
+        await root.ok("POST", f"domain/{domain}")
+        await _fill(service, domain, count)
+        costs.append(await _counted(service, root.ok("PUT", f"users/{domain}", **{change: value})))
+    assert costs[1] == costs[2], costs
+
+
+async def test_removing_a_domain_costs_the_same_for_many(service: Service, root: Client) -> None:
+    """Acceptance: a number of statements that does not grow with the users."""
+    costs = []
+    for domain, count in (("warm.test", 1), ("few.test", 2), ("many.test", 1500)):
+        await root.ok("POST", f"domain/{domain}")
+        await _fill(service, domain, count)
+        costs.append(await _counted(service, root.ok("DELETE", f"domain/{domain}")))
+    assert costs[1] == costs[2], costs
+    async with service.store.connect("vmail") as connection:
+        left = await connection.scalar(text("SELECT count(*) FROM forwardings"))
+    assert left == 0
+
+
+async def test_few_statements_for_one_user(service: Service, root: Client) -> None:
+    """The hot paths: docs/performance.md names these numbers."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "user/warm@ex.com", password=PASSWORD)
+    await root.ok("PUT", "user/warm@ex.com", name="Warm")
+    await root.ok("GET", "user/warm@ex.com")
+    costs: dict[str, list[str]] = {}
+    for name, method, form in (
+        ("create", "POST", {"password": PASSWORD}),
+        ("update", "PUT", {"name": "New"}),
+        ("read", "GET", {}),
+    ):
+        await root.ok("GET", "whoami")  # the caller was read a moment ago
+        with meter.listening() as heard:
+            await root.ok(method, "user/new@ex.com", **form)
+        costs[name] = [sql for sql in heard if "settings.k" not in sql]
+    # With one for the log, and of creating one for default lists (there is a list server); BEGIN
+    # and COMMIT are not counted.
+    most = {"postgresql": (5, 3, 1)}.get(service.store.name, (8, 6, 1))
+    assert all(len(costs[name]) <= limit for name, limit in zip(costs, most, strict=True)), costs
+
+
+@pytest.mark.stores("postgresql")
+@pytest.mark.parametrize("other", ["user", "domain"])
+async def test_a_hopeful_write_that_comes_too_late_is_done_again(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Between the read and the guarded write somebody else changes what was read."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    statement = {
+        "user": "UPDATE mailbox SET department = 'theirs' WHERE username = 'u@ex.com'",
+        "domain": "UPDATE domain SET description = 'theirs' WHERE domain = 'ex.com'",
+    }[other]
+    original, commits = Connections.commit, [0]
+
+    async def commit(self: Connections) -> None:
+        commits[0] += 1
+        if commits[0] == 1:
+            assert self._deferred, "nothing was put off"
+            async with service.store.connect("vmail") as connection:
+                await connection.execute(text(statement))
+        await original(self)
+
+    monkeypatch.setattr(Connections, "commit", commit)
+    await root.ok("PUT", "user/u@ex.com", name="Ours")
+    assert commits[0] >= 2
+    async with service.store.connect("vmail") as connection:
+        row = (
+            await connection.execute(
+                text("SELECT name, department FROM mailbox WHERE username = 'u@ex.com'")
+            )
+        ).one()
+    assert tuple(row) == ("Ours", "theirs" if other == "user" else "")
+
+
+@pytest.mark.stores("postgresql")
+async def test_hopeful_writes_wait_for_who_holds_the_domain(service: Service, root: Client) -> None:
+    """A domain that is being removed takes its users along, and no change outlives it."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    async with service.store.admin_engine("vmail").connect() as holder:
+        await holder.execute(text("SELECT 1 FROM domain WHERE domain = 'ex.com' FOR UPDATE"))
+        change = asyncio.create_task(root.call("PUT", "user/u@ex.com", data={"name": "Late"}))
+        await asyncio.sleep(0.3)
+        assert not change.done()
+        await holder.execute(text("DELETE FROM mailbox WHERE domain = 'ex.com'"))
+        await holder.execute(text("DELETE FROM domain WHERE domain = 'ex.com'"))
+        await holder.commit()
+        status, answer = await change
+    assert (status, answer["_msg"]) == (404, "NO_SUCH_DOMAIN")

@@ -1,0 +1,95 @@
+"""The way from a path to its operation that goes past the framework agrees with the framework."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from iredapi.app import create_app
+from iredapi.errors import NotFound
+from iredapi.settings import Settings
+from iredapi.web.switchboard import Operation, Switchboard
+
+
+async def _elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("elsewhere")(scope, receive, send)
+
+
+async def _named(request: Request) -> Response:
+    return PlainTextResponse(f"named {sorted(request.path_params.items())}")
+
+
+async def _fixed(_: Request) -> Response:
+    return PlainTextResponse("fixed")
+
+
+async def _missing(_: Request) -> Response:
+    raise NotFound("NO_SUCH_ACCOUNT")
+
+
+BOARD = Switchboard(
+    _elsewhere,
+    operations=[
+        Operation("GET", "/api/a/fixed", _fixed),
+        Operation("GET", "/api/a/{name}", _named),
+        Operation("PUT", "/api/a/{name}/b/{other}", _named),
+        Operation("GET", "/api/missing", _missing),
+    ],
+    always_200=False,
+)
+
+
+async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    scope["iredapi.request_id"] = "id"
+    await BOARD(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    "method, path, answer",
+    [
+        ("GET", "/api/a/fixed", "fixed"),
+        ("GET", "/api/a/x@y.z", "named [('name', 'x@y.z')]"),
+        ("PUT", "/api/a/x/b/y", "named [('name', 'x'), ('other', 'y')]"),
+        ("PUT", "/api/a/x", "elsewhere"),
+        ("GET", "/api/a/", "elsewhere"),
+        ("PUT", "/api/a//b/y", "elsewhere"),
+        ("GET", "/api/a/x/y", "elsewhere"),
+        ("GET", "/api", "elsewhere"),
+    ],
+)
+async def test_a_path_finds_its_operation(method: str, path: str, answer: str) -> None:
+    transport = httpx.ASGITransport(_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        assert (await client.request(method, path)).text == answer
+
+
+async def test_an_error_of_ours_becomes_its_envelope() -> None:
+    transport = httpx.ASGITransport(_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        found = await client.get("/api/missing")
+    assert (found.status_code, found.json()["_msg"]) == (404, "NO_SUCH_ACCOUNT")
+
+
+def test_every_declared_route_is_on_the_board() -> None:
+    """What the framework would answer for a method and path is what the board answers."""
+    app = create_app(Settings(_env_file=None))
+    board: Any = app.build_middleware_stack()
+    while not isinstance(board, Switchboard):
+        board = board.app
+    declared = {
+        (method.upper(), path) for path, methods in app.openapi()["paths"].items()
+        for method in methods if path.startswith("/api/")
+    }  # fmt: skip
+    for method, path in declared:
+        scope = {"type": "http", "method": method, "path": path.replace("{", "<").replace("}", ">")}
+        found = board._find(scope)
+        assert found is not None, (method, path)
+        assert set(scope["path_params"]) == {
+            part[1:-1] for part in path.split("/") if part.startswith("{")
+        }
+    assert len(declared) > 70
