@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from iredapi.backends.ldap.work import RECOVERY_SECONDS
 from iredapi.state import StateUnavailable
 from tests.clients import Client, Service, serving
 from tests.ldap.test_undo import HASH, Cutter, home_of, populate, send
@@ -186,3 +188,12 @@ async def test_who_lost_its_locks_stops(
         assert after
         assert store.directory.dump() == after
         assert not await slow.office.state.journal.open()
+
+
+async def test_closing_ends_the_recovery(store: Store) -> None:
+    """At whatever moment: a command that is over at once must not wait for the next round."""
+    for turn in range(40):
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            async with serving(store) as service:
+                await service.office.state.tokens.list()
+                await asyncio.sleep(turn % 8 / 1000)
