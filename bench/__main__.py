@@ -15,22 +15,25 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import quote
 
-from bench import seed
+from bench import directory, seed
 from bench.drive import CONNECTIONS, Failed, Prober, Rate, Request, crowd, transfer, wrk
 from bench.programs import Memory, bare, login, service
 from bench.seed import BIG, Size
-from tests.servers import mariadb, postgresql
+from tests.servers import mariadb, openldap, postgresql
 from tests.servers.mariadb import MariadbServer
+from tests.servers.openldap import OpenldapServer
 from tests.servers.postgresql import PostgresqlServer
 from tests.servers.process import remove_directory, temporary_directory
 from tests.servers.store import Store, create_sqlite
 
 MIB = 1024 * 1024
+KINDS = ["postgresql", "mariadb", "sqlite", "openldap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +131,10 @@ class Pair:
         )
 
 
-def small(pair: Pair) -> None:
+def small(pair: Pair, names: Collection[str] = tuple(SMALL_ONES)) -> None:
     """Measure what takes milliseconds: requests per second over parallel connections."""
-    for name, request in SMALL_ONES.items():
+    for name in names:
+        request = SMALL_ONES[name]
         for own in (True, False):  # pools and caches fill
             pair.rate(request, own=own, seconds=1)
         rounds = [
@@ -263,6 +267,36 @@ async def on(kind: str, plan: Plan) -> None:
         await store.close()
 
 
+async def on_openldap(plan: Plan) -> None:
+    """Measure reading, creating and listing users in OpenLDAP, with a tenth of the users."""
+    size = Size(plan.size.domains, plan.size.users // 10, plan.size.big // 10)
+    beside, server = MariadbServer(mariadb.DURABLE), OpenldapServer(sync=True)
+    try:
+        store = await beside.create_store("ldap", server)
+        started = time.perf_counter()
+        await directory.fill(store, size)
+        seconds = time.perf_counter() - started
+        print(
+            f"\nopenldap: {size.users + size.big:,} users (seeded in {seconds:.0f} s)", flush=True
+        )
+        show("", "service", "bare", None)
+        with service(store) as process, bare(store) as limit:
+            cookie = login(process.address, seed.ADMIN, seed.PASSWORD)
+            memory = Memory(process.pid)
+            # A write is synchronised to the disk, entry by entry.
+            plan = replace(plan, size=size, seconds=max(plan.seconds, 3))
+            pair = Pair(plan, store, process.address, cookie, limit, memory)
+            for part in (partial(small, names=("read one user", "create user")), long):
+                try:
+                    part(pair)
+                except Failed as error:
+                    print(f"  failed: {error}", flush=True)
+        await store.close()
+    finally:
+        server.stop()
+        beside.stop()
+
+
 def two_workers(plan: Plan, store: Store) -> None:
     """Measure what a second worker adds."""
     with service(store) as one, service(store, workers=2) as two:
@@ -319,11 +353,15 @@ async def million(kind: str, plan: Plan) -> None:
 async def measure(plan: Plan, kinds: list[str]) -> None:
     """Measure and print all tables."""
     missing = {"postgresql": postgresql.missing, "mariadb": mariadb.missing}
+    missing["openldap"] = lambda: openldap.missing() or mariadb.missing()
     started = time.monotonic()
     print(f"{CONNECTIONS} connections, one worker, {os.cpu_count()} cores; ratios are service/bare")
     for kind in kinds:
         if kind in missing and (reason := missing[kind]()):
             print(f"\n{kind}: {reason}")
+            continue
+        if kind == "openldap":
+            await on_openldap(plan)
             continue
         await on(kind, plan)
         if plan.full:
@@ -336,7 +374,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     parser.add_argument("--full", action="store_true", default=bool(os.environ.get("FULL")))
-    parser.add_argument("stores", nargs="*", default=["postgresql", "mariadb", "sqlite"])
+    parser.add_argument("stores", nargs="*", default=KINDS)
     given = parser.parse_args()
     plan = QUICK if given.quick else USUAL
     if given.full:

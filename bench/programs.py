@@ -53,6 +53,15 @@ def bare(store: Store) -> Iterator[str]:
 
 
 def _bare_environment(store: Store) -> Mapping[str, str]:
+    if store.name == "openldap":
+        given = store.directory.settings()
+        return environment(
+            BARE_KIND=store.name,
+            BARE_URI=given["ldap_uri"],
+            BARE_BASE=given["ldap_base_dn"],
+            BARE_DN=given["ldap_bind_dn"],
+            BARE_PASSWORD=given["ldap_bind_password"],
+        )
     return environment(
         BARE_KIND=store.name,
         **{f"BARE_{name.upper()}": url for name, url in store.urls().items()},

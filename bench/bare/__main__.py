@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from typing import Any
 
 import uvicorn
 
@@ -12,11 +13,22 @@ from bench.bare.app import Bare
 from bench.bare.drivers import DRIVERS
 
 
-async def _serve(listener: socket.socket) -> None:
+def _directory() -> Any:
+    from bench.bare.directory import Directory
+
+    names = ("URI", "BASE", "DN", "PASSWORD")
+    return Directory({name: os.environ[f"BARE_{name}"] for name in names})
+
+
+def _databases() -> Any:
     kind = os.environ["BARE_KIND"]
     driver = DRIVERS[kind]
     names = ("vmail", "amavisd", "state")
-    app = Bare(kind, {name: driver(os.environ[f"BARE_{name.upper()}"]) for name in names})
+    return Bare(kind, {name: driver(os.environ[f"BARE_{name.upper()}"]) for name in names})
+
+
+async def _serve(listener: socket.socket) -> None:
+    app = _directory() if os.environ["BARE_KIND"] == "openldap" else _databases()
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan="off", server_header=False
     )

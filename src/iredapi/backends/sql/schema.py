@@ -77,11 +77,13 @@ class Schema:
         A name that is no column at all raises KeyError. A required column stays, so that its
         absence is an error rather than silently lost data.
         """
-        columns = self._table(table).columns
+        there = self.statement(("values", _name(table)), lambda: self._writable(table))
+        return {name: value for name, value in values.items() if there[name]}
+
+    def _writable(self, table: Table | str) -> dict[str, bool]:
         return {
-            name: value
-            for name, value in values.items()
-            if not is_optional(columns[name]) or self.has(table, name)
+            column.name: not is_optional(column) or self.has(table, column.name)
+            for column in self._table(table).columns
         }
 
     def statement(self, key: object, build: Callable[[], Built]) -> Built:
