@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -192,7 +193,8 @@ class PostgresqlServer:
         parent = self._daemon.process.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii")
         for pid in (parent, *map(int, children.split())):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a backend may end meanwhile
+                os.kill(pid, number)
 
     async def _administer(self, *statements: str) -> None:
         engine = create_async_engine(self.admin, isolation_level="AUTOCOMMIT")
