@@ -85,7 +85,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "LOGIN_REQUIRED": Code(401, "No session, or it has ended: log in."),
         "INVALID_TOKEN": Code(401, "The API token is unknown, expired or revoked."),
         "INVALID_CREDENTIALS": Code(
-            401, "Wrong name or password (403 where a password is verified for somebody else)."
+            401, "Wrong name or password."
         ),
         "PERMISSION_DENIED": Code(403, "The admin may not do this."),
         "PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE": Code(
