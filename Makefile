@@ -33,13 +33,14 @@ check: ## Linter, formatting, types, import layers
 fuzz: ## schemathesis over the whole API: 100 requests to each operation (FUZZ_EXAMPLES=20)
 	@scripts/bootstrap dev
 	@scripts/install-test-servers
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100} .venv/bin/pytest -q -s -n 0 tests/integration/test_fuzz.py
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100} .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
+		tests/integration/test_fuzz.py
 
 .PHONY: torture
 torture: ## Thousands of writes while service and database are killed (TORTURE_WRITES=1000)
 	@scripts/bootstrap dev
 	@scripts/install-test-servers
-	TORTURE_WRITES=$${TORTURE_WRITES:-4000} .venv/bin/pytest -q -s -n 0 \
+	TORTURE_WRITES=$${TORTURE_WRITES:-4000} .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
 		tests/integration/test_torture.py
 
 .PHONY: bench
