@@ -84,9 +84,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         # Who calls.
         "LOGIN_REQUIRED": Code(401, "No session, or it has ended: log in."),
         "INVALID_TOKEN": Code(401, "The API token is unknown, expired or revoked."),
-        "INVALID_CREDENTIALS": Code(
-            401, "Wrong name or password."
-        ),
+        "INVALID_CREDENTIALS": Code(401, "Wrong name or password."),
         "PERMISSION_DENIED": Code(403, "The admin may not do this."),
         "PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE": Code(
             403, "Only a global admin may change a global admin."
