@@ -137,6 +137,11 @@ async def session_actor(office: Office, session_id: str, client: str) -> Actor |
     known = office.sessions.get(session_id)
     if known is not None:
         return actor_of(known, client)
+    async with office.deadline():
+        return await _looked_up(office, session_id, client)
+
+
+async def _looked_up(office: Office, session_id: str, client: str) -> Actor | None:
     now = office.sessions.now
     session = await office.state.sessions.load(session_id)
     if session is None:

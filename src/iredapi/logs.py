@@ -11,8 +11,10 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -25,6 +27,8 @@ _SECRETS = re.compile(
     r"|(?P<user>://[^\s:/@]*:)[^\s@]+(?=@)"  # the password of a URL
     r"|(?P<name>(?i:password|passwd|pwd|secret|token)[\"']?\s*[=:]\s*[\"']?)[^\s&'\",;)]+"
 )
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("iredapi_request_id", default="")
+"""The id of the request that runs: in each line that is logged meanwhile."""
 # What these print may hold bound values: hashes among them.
 _SILENT = ("sqlalchemy", "aiosqlite", "aiomysql", "asyncpg")
 
@@ -61,8 +65,14 @@ def _render(event: Any, **options: Any) -> str:
     return orjson.dumps(event, option=orjson.OPT_NON_STR_KEYS, **options).decode()
 
 
+def _add_request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    if request_id := REQUEST_ID.get():
+        event["request_id"] = request_id
+    return event
+
+
 _SHARED: list[Any] = [
-    structlog.contextvars.merge_contextvars,
+    _add_request,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,
@@ -82,14 +92,40 @@ class _Output:
             sys.stdout.flush()
 
 
+_OUTPUT: Final = _Output()
+_talking = True
+"""Whether lines of the level INFO are wanted."""
+
+
+def line(event: str, request_id: str, /, **values: str | float) -> None:
+    """Log one line of the level INFO: the way of those that each request costs.
+
+    It is the line that structlog would make, in a fifth of the time.
+    """
+    if not _talking:
+        return
+    for key, value in values.items():
+        if _is_secret(key):
+            values[key] = "***"
+        elif type(value) is str and len(value) > 8:
+            values[key] = masked(value)
+    values |= {"event": event, "request_id": request_id, "level": "info"}
+    # Its fraction is there even when it is zero: readers compare these as texts.
+    values["timestamp"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    _OUTPUT.write(orjson.dumps(values).decode() + "\n")
+    _OUTPUT.flush()
+
+
 class _Lines(logging.StreamHandler[Any]):
     """Our handler of the standard library's loggers."""
 
 
 def configure(level: str) -> None:
     """Set up structlog and the standard library's loggers for one process."""
+    global _talking  # noqa: PLW0603 (structlog's configuration is the process's, too)
     number = logging.getLevelNamesMapping()[level]
-    output: Any = _Output()
+    _talking = number <= logging.INFO
+    output: Any = _OUTPUT
     structlog.configure(
         processors=[*_SHARED, structlog.processors.JSONRenderer(serializer=_render)],
         wrapper_class=structlog.make_filtering_bound_logger(number),

@@ -35,6 +35,7 @@ from iredapi.errors import Conflict, ServerDown, problem
 from iredapi.gates import Gates
 from iredapi.hashing import PasswordHasher
 from iredapi.health import Probes
+from iredapi.logs import REQUEST_ID, line
 from iredapi.operations import admins
 from iredapi.operations.passwords import Passwords
 from iredapi.remembered import Remembered
@@ -258,8 +259,9 @@ class Office:
     async def audit(self, actor: Actor, events: list[Event]) -> None:
         """Log events, in the panel's table and in our own log. Never fails a request."""
         for event in events:
-            _log.info(
+            line(
                 "audit",
+                REQUEST_ID.get(),
                 actor=actor.username,
                 client=actor.client,
                 kind=event.kind.value,
@@ -277,13 +279,14 @@ class Office:
         if found is not None:
             return found
         now = self._panel.now
-        connections = await self.databases.open(writing=False)
-        try:
-            found = await SqlPanel(connections).settings()
-        except DBAPIError as error:
-            raise translated(error) from error
-        finally:
-            await _finish(connections.close())
+        async with self.deadline():
+            connections = await self.databases.open(writing=False)
+            try:
+                found = await SqlPanel(connections).settings()
+            except DBAPIError as error:
+                raise translated(error) from error
+            finally:
+                await _finish(connections.close())
         self._panel.put("", found, now)
         return found
 

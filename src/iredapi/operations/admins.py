@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from iredapi.audit import Kind, account_event
@@ -19,8 +20,16 @@ def visible(profile: Profile, hidden: frozenset[str], actor: Actor) -> Profile:
     """Leave hidden fields out; hashes are never shown to a normal admin, whatever the setting."""
     if not actor.is_global:
         hidden |= {"password", "userPassword"}
+    for name in _chosen(hidden, tuple(profile)):
+        del profile[name]
+    return profile
+
+
+@lru_cache(maxsize=256)
+def _chosen(hidden: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return which names are hidden, in any case of letters; profiles of a kind have the same."""
     words = {name.lower() for name in hidden}
-    return {name: value for name, value in profile.items() if name.lower() not in words}
+    return tuple(name for name in names if name.lower() in words)
 
 
 async def profile(unit: Unit, mail: str) -> Profile:

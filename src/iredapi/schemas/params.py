@@ -93,8 +93,9 @@ class Params(BaseModel):
         return " ".join(sentences)
 
     @classmethod
+    @cache
     def blank(cls) -> Self:
-        """Make the form of a call that sends nothing. Raises InvalidParameters."""
+        """Return the form of a call that sends nothing. Raises InvalidParameters."""
         try:
             return cls.model_validate({})
         except ValidationError as error:
@@ -146,14 +147,6 @@ class Params(BaseModel):
 
 class NoParams(Params):
     """An operation without parameters."""
-
-    @classmethod
-    def blank(cls) -> Self:
-        """Make the form; nothing in it can differ."""
-        return _nothing  # type: ignore[return-value]
-
-
-_nothing = NoParams.model_construct()
 
 
 def _quoted(names: list[str]) -> str:

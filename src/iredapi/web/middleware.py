@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +16,7 @@ from iredapi import identity, tokens
 from iredapi.domain.actors import Actor
 from iredapi.errors import ApiError, Overloaded, ServerDown
 from iredapi.errors import PermissionDenied as Denied
+from iredapi.logs import REQUEST_ID, line
 from iredapi.meter import METER, Meter
 from iredapi.office import Office
 from iredapi.state.connections import StateUnavailable
@@ -24,6 +25,7 @@ from iredapi.web.calls import API
 
 _ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _SLASHES = re.compile(r"/{2,}")
+_chance = random.Random()  # noqa: S311 (ids tell requests apart, and are no secret)
 _log = structlog.get_logger("iredapi.request")
 
 
@@ -41,7 +43,7 @@ class RequestContext:
             return
         request_id = _request_id(scope)
         scope["iredapi.request_id"] = request_id
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        naming = REQUEST_ID.set(request_id)
         meter = Meter()
         metering = METER.set(meter)
         started, status = time.perf_counter(), 0
@@ -73,14 +75,15 @@ class RequestContext:
             METER.reset(metering)
             if scope["path"] not in health.PATHS:
                 _log_request(scope, status, time.perf_counter() - started, meter)
-            structlog.contextvars.unbind_contextvars("request_id")
+            REQUEST_ID.reset(naming)
 
 
 def _log_request(scope: Scope, status: int, seconds: float, meter: Meter) -> None:
     """Log one line; only what is named here, and never a query, a header or a body."""
     actor: Actor | None = scope.get("iredapi.actor")
-    _log.info(
+    line(
         "request",
+        scope["iredapi.request_id"],
         method=scope["method"],
         path=scope["path"],
         status=status,
@@ -107,7 +110,7 @@ def _request_id(scope: Scope) -> str:
             text = value.decode("latin-1")
             if _ID.fullmatch(text):
                 return str(text)
-    return secrets.token_hex(8)
+    return f"{_chance.getrandbits(64):016x}"
 
 
 class PathNormaliser:
@@ -176,12 +179,12 @@ class Door:
 
     async def _admit(self, scope: Scope, client: str) -> None:
         office: Office = scope["app"].state.office
+        if not await office.admits(client):
+            raise Denied("NOT_AUTHORIZED")
+        if not scope["path"].startswith(API + "/"):
+            return
         try:
-            async with office.deadline():
-                if not await office.admits(client):
-                    raise Denied("NOT_AUTHORIZED")
-                if scope["path"].startswith(API + "/"):
-                    await self._who(scope, office, client)
+            await self._who(scope, office, client)
         except StateUnavailable:
             raise ServerDown(detail="The state database is away.") from None
 
@@ -189,7 +192,8 @@ class Door:
         secret = bearer_of(scope)
         if secret is not None:
             # A token stands for itself: a session that came along does not widen it.
-            scope["iredapi.actor"] = await tokens.token_actor(office, secret, client)
+            async with office.deadline():
+                scope["iredapi.actor"] = await tokens.token_actor(office, secret, client)
             return
         session_id = session_of(scope, office.settings.session_cookie)
         if session_id:

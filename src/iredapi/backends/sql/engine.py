@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +23,10 @@ from sqlalchemy.pool import NullPool
 
 from iredapi import sqlite
 from iredapi.backends.protocols import ChangedMeanwhile
+from iredapi.backends.sql.cursors import Cursors
 from iredapi.backends.sql.dialect import is_retryable, is_unavailable
 from iredapi.backends.sql.leases import Lease, Leases, Row
+from iredapi.backends.sql.pipelines import Pipeline
 from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.schema import Schema
 from iredapi.errors import NotSupported, Overloaded, ServerDown
@@ -98,6 +101,19 @@ class Database:
         if self.sqlite:
             _prepare_sqlite(self._engine)
         self._leases = Leases(self._engine, pool.size, pool.timeout)
+        self._pipelines = (
+            {
+                writing: Pipeline(
+                    partial(self.lease, writing=writing),
+                    partial(self.give, writing=writing),
+                    self._engine.dialect,
+                )
+                for writing in (False, True)
+            }
+            if self._engine.dialect.driver == "asyncpg"
+            else {}
+        )
+        self.cursors = Cursors(self.lease, self.give, max(pool.size // 4, 1))
         watch(self._engine.sync_engine)
         # Outside of the pools: whether all connections are busy is another question.
         self._prober = create_async_engine(
@@ -162,6 +178,22 @@ class Database:
         finally:
             await self.give(lease, writing=writing)
 
+    async def ask(
+        self, plain: Plain, values: Mapping[str, Any], *, writing: bool = False
+    ) -> list[Any]:
+        """Run a statement that takes no time and waits for no lock; with others, where possible.
+
+        One that writes is a transaction. Its rows; raises what SQLAlchemy would, and ServerDown.
+        """
+        pipeline = self._pipelines.get(writing)
+        if pipeline is not None:
+            return await pipeline.fetch(plain, values)
+        lease = await self.lease(writing=writing)
+        try:
+            return await lease.fetch(plain, values)
+        finally:
+            await self.give(lease, writing=writing)
+
     def _away(self, error: Exception) -> Exception:
         if isinstance(error, PoolTimeout):
             return Overloaded(f"All connections to the database {self.name} are busy.")
@@ -178,6 +210,9 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        for pipeline in self._pipelines.values():
+            await pipeline.close()
+        await self.cursors.close()
         await self._leases.close()
         await self._engine.dispose()
         await self._prober.dispose()
@@ -273,8 +308,12 @@ class Connections:
                 await lease.fetch(row.plain(lease.connection.dialect), {"value": row.value})
 
     async def glance(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
-        """Run a read in a unit that writes, without beginning a transaction for it."""
-        return await (await self._lease(name)).fetch(plain, values)
+        """Run a read that takes no time: in the transaction if there is one, or else together with
+        others'."""
+        lease = self._leases.get(name)
+        if lease is None or not lease.transacting:
+            return await self.databases[name].ask(plain, values)
+        return await lease.fetch(plain, values)
 
     def defer(self, name: str, plain: Plain, values: Mapping[str, Any]) -> None:
         """Put off the only write of the unit: its commit.
@@ -289,17 +328,19 @@ class Connections:
         Raises ChangedMeanwhile; then nothing of this database was written.
         """
         for name in reversed(ORDER):
-            lease = self._leases.get(name)
-            if lease is None:
-                continue
             if name in self._deferred:
-                await self._write_deferred(lease, *self._deferred.pop(name))
-            if lease.transacting:
+                await self._write_deferred(name, *self._deferred.pop(name))
+            lease = self._leases.get(name)
+            if lease is not None and lease.transacting:
                 await lease.commit()
 
-    async def _write_deferred(self, lease: Lease, plain: Plain, values: Mapping[str, Any]) -> None:
+    async def _write_deferred(self, name: str, plain: Plain, values: Mapping[str, Any]) -> None:
+        lease = self._leases.get(name)
         try:
-            done = await lease.fetch(plain, values)
+            if lease is not None and lease.transacting:
+                done = await lease.fetch(plain, values)
+            else:
+                done = await self.databases[name].ask(plain, values, writing=True)
         except DBAPIError as error:
             if is_retryable(error) and not error.connection_invalidated:
                 raise ChangedMeanwhile from error

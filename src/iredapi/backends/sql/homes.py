@@ -96,7 +96,8 @@ def _columns(schema: Schema) -> tuple[list[str], list[str]]:
 def update_unchanged(columns: Sequence[str]) -> Update:
     """Write columns of a user whose row and whose domain's row have the versions that were read.
 
-    It returns a row, or nothing was written. The domain is shared meanwhile, as by any change.
+    It returns a row, or nothing was written. The domain is shared meanwhile, as by any change. It
+    waits for nobody: rows that somebody else holds count as changed.
     """
     m = t.mailbox.c
     home = (
@@ -105,16 +106,22 @@ def update_unchanged(columns: Sequence[str]) -> Update:
             t.domain.c.domain == domain_sides.name(),
             _version("domain") == bindparam("home_version", type_=String),
         )
-        .with_for_update(read=True)
+        .with_for_update(read=True, skip_locked=True)
         .cte("home")
     )
-    return (
-        update(t.mailbox)
+    own = (
+        select(m.username)
         .where(
             m.username == bindparam("mail", type_=String(255)),
             _version("mailbox") == bindparam("user_version", type_=String),
             exists(select(home.c.domain)),
         )
+        .with_for_update(skip_locked=True)
+        .cte("own")
+    )
+    return (
+        update(t.mailbox)
+        .where(m.username == own.c.username)
         .values({name: bindparam(f"m_{name}") for name in columns})
         .returning(literal_column("1"))
     )

@@ -12,12 +12,13 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from aiomysql import SSCursor
 from sqlalchemy import Column, Dialect, bindparam, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,6 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from iredapi import meter
 from iredapi.backends.sql.plain import Plain
+
+Answer = TypeVar("Answer")
 
 RECYCLE: Final = 1800.0
 """Seconds after which a connection is not used again."""
@@ -67,6 +70,25 @@ async def _say_mysql(driver: Any, word: str) -> None:
     await driver.query(word)
 
 
+async def _cursor_asyncpg(driver: Any, sql: str, arguments: list[Any]) -> Any:
+    return await driver.cursor(sql, *arguments)
+
+
+async def _cursor_aiomysql(driver: Any, sql: str, arguments: list[Any]) -> Any:
+    cursor = await driver.cursor(SSCursor)
+    await cursor.execute(sql, arguments)
+    return cursor
+
+
+async def _cursor_aiosqlite(driver: Any, sql: str, arguments: list[Any]) -> Any:
+    return await driver.execute(sql, arguments)
+
+
+_CURSOR: Final = {
+    "asyncpg": _cursor_asyncpg,
+    "aiomysql": _cursor_aiomysql,
+    "aiosqlite": _cursor_aiosqlite,
+}
 _SAY: Final = {"asyncpg": _say, "aiomysql": _say_mysql, "aiosqlite": _say}
 _FETCH: Final = {"asyncpg": _asyncpg, "aiomysql": _aiomysql, "aiosqlite": _aiosqlite}
 
@@ -103,7 +125,7 @@ class Lease:
 
     __slots__ = (
         "_adapter", "_driver", "_fetch", "_name", "_say", "born", "broken", "connection",
-        "transacting",
+        "spent", "transacting",
     )  # fmt: skip
 
     def __init__(self, connection: AsyncConnection, adapter: Any, driver: Any) -> None:
@@ -115,6 +137,8 @@ class Lease:
         self._say = _SAY[self._name]
         self.born = time.monotonic()
         self.broken = False
+        self.spent = False
+        """Whether it is of no use any more, though nothing is wrong with the server."""
         self.transacting = False
         """Whether there is something to commit or to roll back."""
 
@@ -125,17 +149,44 @@ class Lease:
 
     async def fetch(self, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
         """Run a statement on the driver. Raises what SQLAlchemy would."""
+        question = self._fetch(self._driver, plain.sql, plain.arguments(values))
+        return plain.rows(await self.asked(plain.sql, question))
+
+    async def fetch_many(
+        self, numbered: Plain, values: Sequence[Mapping[str, Any]]
+    ) -> list[list[Any]]:
+        """Run a statement for each of some values in one message and one transaction.
+
+        Only asyncpg can; ``Plain.numbered`` makes the statement. Raises what SQLAlchemy would, and
+        then nothing was done.
+        """
+        every = [numbered.arguments({**one, "number": at}) for at, one in enumerate(values)]
+        question = self._driver.fetchmany(numbered.sql, every)
+        found: list[list[Any]] = [[] for _ in values]
+        for row in numbered.rows(await self.asked(numbered.sql, question)):
+            found[row[-1]].append(row[:-1])
+        return found
+
+    async def cursor(self, plain: Plain, values: Mapping[str, Any]) -> Cursor:
+        """Run a read whose rows are fetched in pieces. Raises what SQLAlchemy would."""
+        if self._name == "asyncpg":
+            await self.begin()  # a portal lives as long as its transaction
+        begin = _CURSOR[self._name](self._driver, plain.sql, plain.arguments(values))
+        return Cursor(self, plain, await self.asked(plain.sql, begin))
+
+    async def asked(self, sql: str, question: Awaitable[Answer]) -> Answer:
+        """Wait for an answer of the driver. Raises what SQLAlchemy would."""
         begun = time.perf_counter()
         try:
-            found = await self._fetch(self._driver, plain.sql, plain.arguments(values))
+            answer = await question
         except Exception as error:
-            raise self._translated(error, plain.sql) from error
+            raise self._translated(error, sql) from error
         except BaseException:
             # A request that was cancelled may have left half an answer in the socket.
             self.broken = True
             raise
-        meter.count(plain.sql, time.perf_counter() - begun)
-        return plain.rows(found)
+        meter.count(sql, time.perf_counter() - begun)
+        return answer
 
     async def begin(self) -> None:
         """Begin a transaction: READ COMMITTED, on SQLite as its only writer."""
@@ -204,6 +255,38 @@ class Lease:
 def _is_outdated(error: Exception) -> bool:
     """Tell whether a statement was prepared before its tables were changed: once more will do."""
     return type(error).__name__ == "InvalidCachedStatementError"
+
+
+class Cursor:
+    """The rows of a statement, in pieces; its lease is nobody else's meanwhile."""
+
+    __slots__ = ("_ended", "_lease", "_plain", "_rows")
+
+    def __init__(self, lease: Lease, plain: Plain, rows: Any) -> None:
+        self._lease = lease
+        self._plain = plain
+        self._rows = rows
+        self._ended = False
+
+    async def fetch(self, count: int) -> list[Any]:
+        """Return the next rows; fewer than ``count`` are the last ones."""
+        name = self._lease.connection.dialect.driver
+        more = self._rows.fetch if name == "asyncpg" else self._rows.fetchmany
+        found = await self._lease.asked(self._plain.sql, more(count))
+        self._ended = len(found) < count
+        return self._plain.rows(found)
+
+    async def close(self) -> None:
+        """Give up the rows that were not fetched. Raises nothing."""
+        if self._lease.broken:
+            return
+        name = self._lease.connection.dialect.driver
+        if name == "aiomysql" and not self._ended:
+            # All others would have to be read from the socket first.
+            self._lease.spent = True
+        elif name != "asyncpg":  # there the end of the transaction does it
+            with suppress(Exception):
+                await self._rows.close()
 
 
 class Turns:
@@ -287,6 +370,9 @@ class Leases:
     async def give(self, lease: Lease, *, writing: bool) -> None:
         """Take a connection back."""
         try:
+            if lease.spent and not lease.broken:
+                await _discard(lease)
+                return
             if lease.usable:
                 self._free.append(lease)
                 return

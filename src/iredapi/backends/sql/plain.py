@@ -9,7 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Delete, Dialect, Insert, Select, Update
+from sqlalchemy import (
+    CompoundSelect,
+    Delete,
+    Dialect,
+    Insert,
+    Integer,
+    Select,
+    Update,
+    bindparam,
+)
 
 Statement = Select[Any] | CompoundSelect[Any] | Insert | Update | Delete
 Convert = Callable[[Any], Any]
@@ -27,6 +36,7 @@ class Plain:
     columns: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
     """Columns whose values SQLAlchemy would convert."""
+    source: Statement
 
     @classmethod
     def of(cls, statement: Statement, dialect: Dialect) -> Plain:
@@ -53,7 +63,17 @@ class Plain:
             binds=binds,
             columns=tuple(str(column.key) for column in columns),
             results=results,
+            source=statement,
         )
+
+    def numbered(self, dialect: Dialect) -> Plain:
+        """Return the same statement, whose rows end with the value of its parameter ``number``."""
+        number = bindparam("number", type_=Integer)
+        if isinstance(self.source, Select):
+            return Plain.of(self.source.add_columns(number.label("number")), dialect)
+        if isinstance(self.source, Update):
+            return Plain.of(self.source.returning(number.label("number")), dialect)
+        raise TypeError(type(self.source))
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the values in the driver's order."""

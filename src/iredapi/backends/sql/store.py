@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    bindparam,
     cast,
     delete,
     exists,
@@ -173,6 +174,36 @@ class Store:
         plain = self.schema.statement(key, lambda: self._compiled(build()))
         return plain.columns, await self._connections.run("vmail", plain, values)
 
+    async def page_of(
+        self,
+        key: object,
+        build: Callable[[], Select[Any]],
+        after: str,
+        limit: int,
+        *,
+        order: int = 0,
+        **values: Any,
+    ) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """Return columns and rows of the next page of a list that is read as ``table`` does.
+
+        It is sorted by the column at ``order`` and takes the parameter ``after``, the name after
+        which the page begins.
+        """
+        database = self._connections.databases["vmail"]
+        plain = self.schema.statement(("list", key), lambda: self._compiled(build()))
+        # A list that ends with its first page needs no cursor.
+        if after and not self._connections.writing:
+            rows = await database.cursors.page(plain, values, after, limit, order)
+            if rows is not None:
+                return plain.columns, rows
+        return await self.table(
+            ("page", key),
+            lambda: build().limit(bindparam("limit", type_=Integer)),
+            after=after,
+            limit=limit,
+            **values,
+        )
+
     async def hold_rows(self, *rows: Row) -> None:
         """Hold rows until the end of the unit; what depends on them is read afterwards."""
         await self._connections.hold("vmail", *rows)
@@ -185,9 +216,18 @@ class Store:
     async def glance(
         self, key: object, build: Callable[[], Statement], **values: Any
     ) -> Sequence[Any]:
-        """Run a read as ``table`` does, but begin no transaction for it; its rows."""
+        """Run a read as ``table`` does, but begin no transaction for it; its rows.
+
+        It must take no time: others wait behind it.
+        """
+        return (await self.glimpse(key, build, **values))[1]
+
+    async def glimpse(
+        self, key: object, build: Callable[[], Statement], **values: Any
+    ) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """Do the same; the names of the columns, too."""
         plain = self.schema.statement(key, lambda: self._compiled(build()))
-        return await self._connections.glance("vmail", plain, values)
+        return plain.columns, await self._connections.glance("vmail", plain, values)
 
     def defer(self, key: object, build: Callable[[], Statement], **values: Any) -> None:
         """Put off the unit's only write until it commits; it returns a row, or it was in vain."""

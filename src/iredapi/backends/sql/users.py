@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    Integer,
     Select,
     Update,
     bindparam,
@@ -58,6 +57,8 @@ _FLAGS = {"active": "active", "is_admin": "isadmin", "is_global": "isglobaladmin
 
 
 _SEEN = ("imap", "pop3", "lda")
+_OWNERS = ("quota_of", "seen_by", "relay_of", "sender_of", "recipient_of")
+"""Whose row of another table came along with a profile."""
 
 
 def _service_value(column: str, *, on: bool) -> int | str:
@@ -153,7 +154,7 @@ class SqlUsers(Store):
         return Sides((await self.table("users.sides", side_values, mail=mail))[1])
 
     async def profile(self, mail: str) -> Profile | None:
-        columns, rows = await self.table(
+        columns, rows = await self.glimpse(
             ("users.profile", self.quota_table.name),
             lambda: profile(self.schema, self.quota_table),
             mail=mail,
@@ -163,17 +164,26 @@ class SqlUsers(Store):
         return self._profile(mail, columns, mine) if mine else None
 
     def _profile(self, mail: str, columns: Sequence[str], rows: Sequence[Any]) -> Profile:
-        own = self._mailbox_columns()
-        answer = self._shown(dict(zip(own, rows[0], strict=False)))
-        # The names of joined columns may be names of the mailbox's: they come after it.
-        places = {name: place for place, name in enumerate(columns[len(own) :], len(own))}
+        width, places = self.schema.statement(
+            ("users.places", columns), lambda: self._places(columns)
+        )
+        first = rows[0]
+        answer = self._shown(dict(zip(self._mailbox_columns(), first[:width], strict=True)))
+        owners = [places[name] for name in _OWNERS if name in places]
+        if len(rows) == 1:
+            # A table's row counts when it names this user, for MariaDB in any case of letters.
+            own = {at: first for at in owners if (first[at] or "").lower() == mail}
+        else:
+            own = {
+                at: row
+                for row in reversed(rows)
+                for at in owners
+                if (row[at] or "").lower() == mail
+            }
 
         def of(owner: str, *names: str) -> list[Any]:
-            for row in rows:
-                found = row[places[owner]]
-                if found is not None and found.lower() == mail:
-                    return [row[places[name]] for name in names]
-            return [None] * len(names)
+            row = own.get(places.get(owner, -1))
+            return [None if row is None else row[places[name]] for name in names]
 
         sides: dict[str, set[str]] = {"forwarding": set(), "alias": set(), "managed": set()}
         kind, owner, text = places["kind"], places["owner"], places["text"]
@@ -181,9 +191,7 @@ class SqlUsers(Store):
             if row[kind] is not None and row[owner].lower() == mail:
                 sides[row[kind]].add(row[text])
         stored_bytes, messages = of("quota_of", "bytes", "messages")
-        seen = [0, 0, 0]
-        if "seen_by" in places:
-            seen = [at or 0 for at in of("seen_by", *_SEEN)]
+        seen = [at or 0 for at in of("seen_by", *_SEEN)]
         managed = sorted(sides["managed"])
         answer["forwardings"] = sorted(sides["forwarding"])
         answer["aliases"] = sorted(sides["alias"])
@@ -199,6 +207,11 @@ class SqlUsers(Store):
         answer["isglobaladmin"] = int(bool(answer["isglobaladmin"]) or "ALL" in managed)
         answer["managed_domains"] = [domain for domain in managed if domain != "ALL"]
         return answer
+
+    def _places(self, columns: Sequence[str]) -> tuple[int, dict[str, int]]:
+        # The names of joined columns may be names of the mailbox's: they come after it.
+        width = len(self._mailbox_columns())
+        return width, {name: place for place, name in enumerate(columns[width:], width)}
 
     def _mailbox_columns(self) -> tuple[str, ...]:
         return self.schema.statement(
@@ -236,21 +249,23 @@ class SqlUsers(Store):
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[dict[str, Any]]:
-        return await self.plain(
+        columns, rows = await self.page_of(
             ("users.page", disabled_only),
             lambda: _page(self.schema.columns(t.mailbox), disabled_only=disabled_only),
+            after,
+            limit,
+            order=self._mailbox_columns().index("username"),
             domain=domain,
-            after=after,
-            limit=limit,
         )
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
-        _, rows = await self.table(
+        _, rows = await self.page_of(
             ("users.mails", disabled_only),
             lambda: _page([t.mailbox.c.username], disabled_only=disabled_only),
+            after,
+            limit,
             domain=domain,
-            after=after,
-            limit=limit,
         )
         return [row[0] for row in rows]
 
@@ -527,8 +542,7 @@ def _page(columns: Sequence[Any], *, disabled_only: bool) -> Select[Any]:
     where = [m.domain == bindparam("domain"), m.username > bindparam("after")]
     if disabled_only:
         where.append(m.active == 0)
-    statement = select(*columns).where(*where).order_by(m.username)
-    return statement.limit(bindparam("limit", type_=Integer))
+    return select(*columns).where(*where).order_by(m.username)
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,125 @@
+"""Long lists go on where they were: each is sorted once, and not anew for each page.
+
+A page that is full leaves its cursor behind, and the next page takes it up. Nobody depends on that:
+a page whose cursor is gone begins one after the name that it is given, and where all places are
+taken it is a statement of its own. A client that reads slowly keeps a connection (and a snapshot)
+for ``PATIENCE`` seconds at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from iredapi.backends.sql.leases import Cursor, Lease
+from iredapi.backends.sql.plain import Plain
+
+PATIENCE: Final = 3.0
+"""Seconds that a cursor waits for the next page."""
+
+
+@dataclass(slots=True)
+class _Open:
+    lease: Lease
+    cursor: Cursor
+    expiry: asyncio.TimerHandle | None = None
+
+
+class Cursors:
+    """At most ``places`` open cursors of one database, each on a connection of its own."""
+
+    def __init__(
+        self,
+        lease: Callable[[], Awaitable[Lease]],
+        give: Callable[[Lease], Awaitable[None]],
+        places: int,
+    ) -> None:
+        self._lease = lease
+        self._give = give
+        self._places = places
+        self._waiting: dict[Any, list[_Open]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def page(
+        self, plain: Plain, values: Mapping[str, Any], after: str, limit: int, order: int
+    ) -> list[Any] | None:
+        """Return the next rows after a name; None: there is no place for a cursor.
+
+        The name is the parameter ``after`` of the statement, and the column ``order`` of its rows.
+        Raises what SQLAlchemy would.
+        """
+        list_of = (plain.sql, *sorted(values.items()))
+        found = self._take((list_of, after)) or await self._begin(plain, {**values, "after": after})
+        if found is None:
+            return None
+        keep = False
+        try:
+            rows = await found.cursor.fetch(limit)
+            keep = len(rows) == limit
+        finally:
+            if not keep:
+                await self._end(found)
+        if keep:
+            self._park((list_of, str(rows[-1][order]).lower()), found)
+        return rows
+
+    async def close(self) -> None:
+        """Close all cursors."""
+        for waiting in list(self._waiting.values()):
+            for found in waiting:
+                if found.expiry is not None:
+                    found.expiry.cancel()
+                await self._end(found)
+        self._waiting.clear()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _take(self, key: Any) -> _Open | None:
+        waiting = self._waiting.get(key)
+        if not waiting:
+            return None
+        found = waiting.pop()
+        if not waiting:
+            del self._waiting[key]
+        if found.expiry is not None:
+            found.expiry.cancel()
+        return found
+
+    async def _begin(self, plain: Plain, values: Mapping[str, Any]) -> _Open | None:
+        if not self._places:
+            return None
+        self._places -= 1
+        try:
+            lease = await self._lease()
+            try:
+                return _Open(lease, await lease.cursor(plain, values))
+            except BaseException:
+                await self._give(lease)
+                raise
+        except BaseException:
+            self._places += 1
+            raise
+
+    def _park(self, key: Any, found: _Open) -> None:
+        self._waiting.setdefault(key, []).append(found)
+        loop = asyncio.get_running_loop()
+        found.expiry = loop.call_later(PATIENCE, self._expire, key, found)
+
+    def _expire(self, key: Any, found: _Open) -> None:
+        waiting = self._waiting.get(key, [])
+        if found not in waiting:
+            return
+        waiting.remove(found)
+        if not waiting:
+            del self._waiting[key]
+        task = asyncio.ensure_future(self._end(found))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _end(self, found: _Open) -> None:
+        try:
+            await found.cursor.close()
+        finally:
+            self._places += 1
+            await self._give(found.lease)
