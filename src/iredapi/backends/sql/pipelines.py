@@ -24,8 +24,10 @@ from iredapi.meter import METER
 
 TOGETHER: Final = 16
 """Most questions in one message."""
-LANES: Final = 2
-"""Messages that are on their way at once."""
+LANES: Final = 4
+"""Messages that may be on their way at once: as a rule one is, but none waits for a slow one."""
+SLOW: Final = 0.02
+"""Seconds after which a message is slow."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Pipeline:
         self._waiting: dict[str, tuple[Plain, list[_Question]]] = {}
         self._lanes: set[asyncio.Task[None]] = set()
         self._numbered: dict[str, Plain] = {}
+        self._sent = 0.0
 
     async def fetch(self, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
         """Run a statement; its rows. Raises what SQLAlchemy would, and ServerDown.
@@ -61,7 +64,7 @@ class Pipeline:
         if found is None:
             found = self._waiting[plain.sql] = (plain, [])
         found[1].append(question)
-        if len(self._lanes) < LANES:
+        if not self._lanes or (len(self._lanes) < LANES and begun - self._sent > SLOW):
             # What it costs is counted where it is waited for.
             lane = asyncio.get_running_loop().create_task(self._lane(), context=Context())
             self._lanes.add(lane)
@@ -87,6 +90,7 @@ class Pipeline:
             # Who has gone away in the meantime asks for nothing any more.
             asked = [item for item in questions[:TOGETHER] if not item.answer.done()]
             if asked:
+                self._sent = time.perf_counter()
                 await self._ask(plain, asked)
 
     async def _ask(self, plain: Plain, questions: list[_Question]) -> None:
