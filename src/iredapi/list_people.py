@@ -13,7 +13,7 @@ eight calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Concatenate, Final, ParamSpec
 
 import structlog
@@ -35,7 +35,7 @@ from iredapi.list_steps import (
     whole,
 )
 from iredapi.office import Done, Office
-from iredapi.operations import lists, users
+from iredapi.operations import lists
 from iredapi.state import StateUnavailable
 from iredapi.unit import Skipped, Unit
 
@@ -76,9 +76,11 @@ async def leaving(
     return more(done, await whole(tell(office, actor, successor, named, others, old)))
 
 
-async def create_user(office: Office, actor: Actor, mail: str, *args: Any) -> Done:
+async def create_user(
+    office: Office, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
+) -> Done:
     """Create a user, and subscribe it to the default lists of its domain."""
-    done = await office.write(actor, users.create, mail, *args)
+    done = await office.create_user(actor, mail, changes, hashed)
     server = office.list_server
     if server is None or not server.accepts(mail):
         return done

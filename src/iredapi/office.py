@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -33,10 +33,13 @@ from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.passwords import PasswordPolicy
 from iredapi.errors import Conflict, ServerDown, problem
 from iredapi.gates import Gates
+from iredapi.grouping import Group
 from iredapi.hashing import PasswordHasher
 from iredapi.health import Probes
 from iredapi.logs import REQUEST_ID, line
-from iredapi.operations import admins
+from iredapi.meter import METER, Meter
+from iredapi.operations import admins, arrivals, users
+from iredapi.operations.arrivals import Order, Outcome
 from iredapi.operations.passwords import Passwords
 from iredapi.remembered import Remembered
 from iredapi.rules import password_policy, rules
@@ -113,6 +116,7 @@ class Office:
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
         self._auditor = Auditor(databases)
+        self._creations: Group[Order, Event | None] = Group(self._create_together)
         self.sessions = Remembered[Principal]()
         """Who is behind a session id."""
         self._panel = Remembered[PanelSettings]()
@@ -142,10 +146,16 @@ class Office:
             opened.push_async_callback(storage.close)
             office = cls(settings, databases, state, storage)
             opened.callback(office.hasher.close)
+            opened.push_async_callback(office.settle)
             await opening.start(storage)
             if office.list_server is not None:
                 opened.push_async_callback(office.list_server.close)
             yield office
+
+    async def settle(self) -> None:
+        """Wait for what goes on without its requests."""
+        await self._creations.close()
+        await self._auditor.close()
 
     # -- units -------------------------------------------------------------------------------------
 
@@ -211,6 +221,59 @@ class Office:
             raise Conflict("CHANGED_MEANWHILE")
         return Done(tuple(item.told() for item in unit.skipped))
 
+    async def create_user(
+        self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
+    ) -> Done:
+        """Create a user; ordinary ones that arrive at the same moment share a transaction."""
+        if self.storage.shares:
+            order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
+            if order.ordinary and await self._creations.do(order) is not None:
+                return Done()
+        return await self.write(actor, users.create, mail, changes, hashed)
+
+    async def _create_together(self, orders: Sequence[Order]) -> Sequence[Outcome]:
+        current = await self._current_rules()
+        outcomes: Sequence[Outcome] = [None] * len(orders)
+        work = await self.storage.open(writing=True)
+        meter, committing = Meter(), False
+        METER.set(meter)
+        try:
+            async with self.deadline():
+                unit = await work.unit(SYSTEM, current)
+                outcomes = await arrivals.create(unit, orders)
+            if any(isinstance(outcome, Event) for outcome in outcomes):
+                committing = True
+                await work.commit()
+        except self.storage.errors as error:
+            if committing:
+                unsure = self._unsure(error)
+                return [unsure if isinstance(item, Event) else item for item in outcomes]
+            if isinstance(translated := self.storage.translated(error), ServerDown):
+                raise translated from error
+            # Each for itself: then it is known whose fault it is.
+            outcomes = [None] * len(orders)
+        finally:
+            await work.close()
+        for order in orders:
+            if order.meter is not None:
+                order.meter.round_trips += meter.round_trips
+                order.meter.seconds += meter.seconds
+        await self._created(
+            [
+                (order, outcome)
+                for order, outcome in zip(orders, outcomes, strict=True)
+                if isinstance(outcome, Event)
+            ]
+        )
+        return outcomes
+
+    async def _created(self, made: Sequence[tuple[Order, Event]]) -> None:
+        names = {order.mail for order, _ in made}
+        self.sessions.forget(lambda _, principal: principal.username in names)
+        for order, event in made:
+            _say(order.request_id, order.actor, event)
+        await self._auditor.append([entry(order.actor, event) for order, event in made])
+
     def deadline(self) -> Deadline:
         """Give up on servers that do not answer. Raises ServerDown."""
         return Deadline(self.settings.request_timeout)
@@ -259,16 +322,7 @@ class Office:
     async def audit(self, actor: Actor, events: list[Event]) -> None:
         """Log events, in the panel's table and in our own log. Never fails a request."""
         for event in events:
-            line(
-                "audit",
-                REQUEST_ID.get(),
-                actor=actor.username,
-                client=actor.client,
-                kind=event.kind.value,
-                domain=event.domain,
-                account=event.username,
-                message=event.message,
-            )
+            _say(REQUEST_ID.get(), actor, event)
         await self._auditor.append([entry(actor, event) for event in events])
 
     # -- the panel's settings ----------------------------------------------------------------------
@@ -386,6 +440,19 @@ def admitted(client: str, allowed: NetworkList) -> bool:
     except ValueError:
         return False
     return any(address in network for network in allowed.networks)
+
+
+def _say(request_id: str, actor: Actor, event: Event) -> None:
+    line(
+        "audit",
+        request_id,
+        actor=actor.username,
+        client=actor.client,
+        kind=event.kind.value,
+        domain=event.domain,
+        account=event.username,
+        message=event.message,
+    )
 
 
 def _backoff(attempt: int) -> float:

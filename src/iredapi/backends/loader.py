@@ -78,6 +78,8 @@ class Storage(Protocol):
     """What it can do that not every storage can."""
     errors: tuple[type[Exception], ...]
     """What its drivers raise: for ``is_transient`` and ``translated``."""
+    shares: bool
+    """Whether requests gain when they share a unit: where one message takes many questions."""
 
     async def start(self) -> None:
         """Look whether it can be used. Raises ConfigurationError, or ServerDown."""
@@ -165,6 +167,7 @@ class SqlStorage:
         self._databases = databases
         self._state = state
         self._quota_table = quota_table
+        self.shares = databases["vmail"].dialect == "postgresql"
 
     async def open(self, *, writing: bool, again: Later | None = None) -> Work:
         connections = await self._databases.open(writing=writing, hopeful=again is None)
@@ -225,6 +228,7 @@ class LdapStorage:
     """Accounts in OpenLDAP; policies and the panel's data in SQL."""
 
     features = features.LDAP
+    shares = False
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
         # bonsai is there only where it is needed.

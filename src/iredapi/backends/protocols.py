@@ -199,6 +199,12 @@ class Users(Protocol):
         ``changed`` is written as the date of the password; None means never changed.
         """
 
+    async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
+        """Add users who get their own mail and nothing else: no admins, no members of groups.
+
+        One round trip on SQL.
+        """
+
     async def save(self, before: User, after: User) -> None:
         """Write the difference."""
 
@@ -387,6 +393,13 @@ class Addresses(Protocol):
         """Hold the domain of an address, and tell what is in the way of a new account.
 
         None without such a domain. At most two round trips on SQL.
+        """
+
+    async def claim_all(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
+        """Do the same for some addresses, of one or more domains, as the first thing in a unit.
+
+        It waits for nobody: None where somebody else holds one of the domains, or where the
+        storage has nothing to gain; then the unit has not begun. Three round trips on SQL.
         """
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from iredapi.audit import Kind, account_event, domain_event
-from iredapi.backends.protocols import Later, Profile
+from iredapi.audit import Event, Kind, account_event, domain_event
+from iredapi.backends.protocols import Later, Profile, Vacancy
 from iredapi.domain import canonical, limits, maildirs, settings_text, users
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.admins import keep_one_global
@@ -78,26 +79,69 @@ async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
         raise problem("password", "REQUIRED", "Send password or password_hash.")
     unit.concerns = mail
     users.permit_new(unit.actor, changes)
-    place = await unit.addresses.claim(mail)
+    place = vacant(mail, await unit.addresses.claim(mail))
+    domain = place.domain
+    taken = await taken_in(unit, domain)
+    location = await _new_location(unit, mail, changes, place.queued)
+    user = drafted(unit, mail, changes, password, domain, taken, location)
+    await unit.users.add(
+        user,
+        groups=settings_text.words(domain.settings, "default_groups"),
+        changed=date_of_password(unit),
+    )
+    unit.note(created(mail))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a domain's users take of its limits; ``quota`` in MB. Zeros where there are none."""
+
+    users: int = 0
+    quota: int = 0
+
+
+def vacant(mail: str, place: Vacancy | None) -> Vacancy:
+    """Return the place of a new account. Raises NotFound or Conflict."""
     if place is None:
         raise NotFound("NO_SUCH_DOMAIN")
     if place.in_use:
         raise accounts.refuse_taken(mail)
-    domain = place.domain
-    usage = await unit.domains.usage(domain.name) if domain.users or domain.quota else None
-    limits.room_for_account(domain.users, usage.users if usage else 0)
-    allocated = usage.allocated_quota if usage else 0
-    location = await _new_location(unit, mail, changes, place.queued)
-    user = users.draft(
-        mail, changes, password, domain, allocated, location, unit.rules.users, unit.features
+    return place
+
+
+async def taken_in(unit: Unit, domain: Domain) -> Taken:
+    """Count what is taken of the limits of a domain that is held, if it has any."""
+    if not domain.users and not domain.quota:
+        return Taken()
+    usage = await unit.domains.usage(domain.name)
+    return Taken(usage.users, usage.allocated_quota)
+
+
+def drafted(
+    unit: Unit,
+    mail: str,
+    changes: Mapping[str, Any],
+    password: str,
+    domain: Domain,
+    taken: Taken,
+    location: maildirs.Location,
+) -> User:
+    """Return the user as it is to be. Raises what the domain's limits say."""
+    limits.room_for_account(domain.users, taken.users)
+    return users.draft(
+        mail, changes, password, domain, taken.quota, location, unit.rules.users, unit.features
     )
+
+
+def date_of_password(unit: Unit) -> datetime | None:
+    """Return what is written as the date of a new user's password."""
     changed = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-    await unit.users.add(
-        user,
-        groups=settings_text.words(domain.settings, "default_groups"),
-        changed=changed if unit.rules.set_password_date else None,
-    )
-    unit.note(account_event(Kind.CREATE, "user", mail))
+    return changed if unit.rules.set_password_date else None
+
+
+def created(mail: str) -> Event:
+    """Say that a user was created."""
+    return account_event(Kind.CREATE, "user", mail)
 
 
 async def _new_location(
@@ -105,7 +149,7 @@ async def _new_location(
 ) -> maildirs.Location:
     if "maildir" in changes:
         return await _given_location(unit, changes["maildir"])
-    return await _free_location(unit, mail, queued)
+    return await free_location(unit, mail, queued)
 
 
 async def _given_location(unit: Unit, text: str, *, owner: str = "") -> maildirs.Location:
@@ -119,7 +163,7 @@ async def _given_location(unit: Unit, text: str, *, owner: str = "") -> maildirs
     return location
 
 
-async def _free_location(unit: Unit, mail: str, queued: frozenset[str]) -> maildirs.Location:
+async def free_location(unit: Unit, mail: str, queued: frozenset[str]) -> maildirs.Location:
     """Return a generated path that nobody has: not one that waits to be removed either."""
     # Server local time, as iRedMail's own tools write it into paths.
     moment, layout = datetime.now().astimezone(), unit.rules.users.layout

@@ -263,6 +263,10 @@ class LdapUsers:
 
     # -- writing -----------------------------------------------------------------------------------
 
+    async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
+        for user in users:
+            await self.add(user, groups=(), changed=changed)
+
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
         session, mail = self._session, user.mail
         name = domain_of(mail)

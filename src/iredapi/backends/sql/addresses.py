@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, String, bindparam, select
@@ -28,17 +29,35 @@ class SqlAddresses(Store):
         columns, rows = await self.table(
             "addresses.claim", lambda: _vacancy(self.schema), name=name, mail=address
         )
-        row, found = split(columns, rows, name)
-        if row is None:
+        place = _place(columns, rows, name)
+        if place is None:
             return None
-        domain = record(row, Sides(found))
-        kinds = [kind for kind, *_ in found]
-        twins = domain.twins(address)
-        return Vacancy(
-            domain,
-            in_use="taken" in kinds or bool(twins and await self.taken(twins)),
-            queued=frozenset(text for kind, _, text, _ in found if kind == "queued"),
+        twins = place.domain.twins(address)
+        return replace(place, in_use=place.in_use or bool(twins and await self.taken(twins)))
+
+    async def claim_all(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
+        names = {domain_of(address) for address in addresses}
+        if not await self._connections.hold_at_once("vmail", t.domain.c.domain, names):
+            return None
+        columns, found = await self.table_for_each(
+            "addresses.claim",
+            lambda: _vacancy(self.schema),
+            [{"name": domain_of(address), "mail": address} for address in addresses],
         )
+        places = [
+            _place(columns, rows, domain_of(address))
+            for rows, address in zip(found, addresses, strict=True)
+        ]
+        twins = [
+            place.domain.twins(address) if place else ()
+            for place, address in zip(places, addresses, strict=True)
+        ]
+        every = sorted({twin for some in twins for twin in some})
+        taken = await self.taken(every) if every else frozenset()
+        return [
+            place and replace(place, in_use=place.in_use or not taken.isdisjoint(some))
+            for place, some in zip(places, twins, strict=True)
+        ]
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         found: set[str] = set()
@@ -48,6 +67,18 @@ class SqlAddresses(Store):
             )
             found.update(await self.column(first.union(*others)))
         return frozenset(address.lower() for address in found)
+
+
+def _place(columns: Sequence[str], rows: Sequence[Any], name: str) -> Vacancy | None:
+    """Read what ``_vacancy`` found, twins in alias domains left out."""
+    row, found = split(columns, rows, name)
+    if row is None:
+        return None
+    return Vacancy(
+        record(row, Sides(found)),
+        in_use=any(kind == "taken" for kind, *_ in found),
+        queued=frozenset(text for kind, _, text, _ in found if kind == "queued"),
+    )
 
 
 def _names(schema: Schema) -> list[ColumnElement[Any]]:

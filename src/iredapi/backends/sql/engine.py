@@ -8,14 +8,14 @@ queue and take the file with BEGIN IMMEDIATE.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import MetaData, event, select
+from sqlalchemy import Column, MetaData, event, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -306,6 +306,23 @@ class Connections:
             lease = await self._begun(name)
             for row in rows:
                 await lease.fetch(row.plain(lease.connection.dialect), {"value": row.value})
+
+    async def hold_at_once(self, name: str, column: Column[Any], values: Collection[str]) -> bool:
+        """Begin by holding rows, if nobody else does and the database can tell at once."""
+        lease = await self._lease(name)
+        return not lease.transacting and await lease.begin_at_once(column, values)
+
+    async def run_for_each(
+        self, name: str, plain: Plain, values: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Run a write for each of some values."""
+        await (await self._begun(name)).run_many(plain, values)
+
+    async def fetch_for_each(
+        self, name: str, numbered: Plain, values: Sequence[Mapping[str, Any]]
+    ) -> list[list[Any]]:
+        """Run a read for each of some values, in one message: after ``hold_at_once`` only."""
+        return await (await self._begun(name)).fetch_many(numbered, values)
 
     async def glance(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
         """Run a read that takes no time: in the transaction if there is one, or else together with

@@ -12,7 +12,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +37,7 @@ _BEGIN: Final = {
     "aiosqlite": "BEGIN IMMEDIATE",
 }
 _HARMLESS: Final = re.compile(r"[a-z0-9@._+-]+")
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 _GENERIC_PLANS: Final = (
     "SELECT set_config(name, 'force_generic_plan', false) FROM pg_settings"
     " WHERE name = 'plan_cache_mode'"
@@ -204,6 +205,32 @@ class Lease:
         self.transacting = True
         return True
 
+    async def begin_at_once(self, column: Column[Any], values: Collection[str]) -> bool:
+        """Begin a transaction that holds rows, chosen by names, if nobody else holds one of them.
+
+        One round trip; False where that cannot be, and then no transaction has begun.
+        """
+        if self._name != "asyncpg" or not all(map(_HARMLESS.fullmatch, values)):
+            return False
+        names = ", ".join(f"'{value}'" for value in sorted(values))
+        table = column.table.name
+        words = f"SELECT FROM {table} WHERE {column.name} IN ({names}) FOR UPDATE NOWAIT"
+        try:
+            await self.asked(words, self._say(self._driver, f"{_BEGIN[self._name]}; {words}"))
+        except DBAPIError as error:
+            if error.connection_invalidated or _state(error) != _LOCK_NOT_AVAILABLE:
+                self.broken = True
+                raise
+            await self.rollback()
+            return False
+        self.transacting = True
+        return True
+
+    async def run_many(self, plain: Plain, values: Sequence[Mapping[str, Any]]) -> None:
+        """Run a write for each of some values. Raises what SQLAlchemy would."""
+        every = [plain.arguments(one) for one in values]
+        await self.asked(plain.sql, self._driver.executemany(plain.sql, every))
+
     async def commit(self) -> None:
         """Commit the transaction."""
         await self._tell("COMMIT")
@@ -250,6 +277,11 @@ class Lease:
                 )
             return found
         return error
+
+
+def _state(error: DBAPIError) -> str:
+    cause = error.__cause__
+    return str(getattr(cause, "sqlstate", "") or "")
 
 
 def _is_outdated(error: Exception) -> bool:

@@ -208,6 +208,18 @@ class Store:
         """Hold rows until the end of the unit; what depends on them is read afterwards."""
         await self._connections.hold("vmail", *rows)
 
+    async def table_for_each(
+        self,
+        key: object,
+        build: Callable[[], Select[Any]],
+        values: Sequence[Mapping[str, Any]],
+    ) -> tuple[tuple[str, ...], list[list[Any]]]:
+        """Run a read as ``table`` does for each of some values, in one message."""
+        plain = self.schema.statement(key, lambda: self._compiled(build()))
+        dialect = self._connections.databases["vmail"].engine.dialect
+        numbered = self.schema.statement(("numbered", key), lambda: plain.numbered(dialect))
+        return plain.columns, await self._connections.fetch_for_each("vmail", numbered, values)
+
     @property
     def hopeful(self) -> bool:
         """Whether a single write may go without locks where the database knows versions."""
@@ -248,6 +260,16 @@ class Store:
         """
         for plain in self.schema.statement(key, lambda: self._compiled_all(build())):
             await self._connections.run("vmail", plain, values)
+
+    async def change_for_each(
+        self,
+        key: object,
+        build: Callable[[], Sequence[Statement]],
+        values: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Run writes as ``change_all`` does, for each of some values."""
+        for plain in self.schema.statement(key, lambda: self._compiled_all(build())):
+            await self._connections.run_for_each("vmail", plain, values)
 
     def _compiled_all(self, statements: Sequence[Any]) -> list[Plain]:
         if self.dialect == "postgresql":

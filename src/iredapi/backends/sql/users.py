@@ -28,6 +28,7 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import insert_ignore
 from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.leases import Row
+from iredapi.backends.sql.plain import Statement
 from iredapi.backends.sql.store import Sides, Store, chunks, now, shown
 from iredapi.backends.sql.user_sides import profile, side_values
 from iredapi.domain import services, settings_text
@@ -285,41 +286,7 @@ class SqlUsers(Store):
         await mailboxes.unqueue(self, path)
 
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
-        moment = now()
-        values: dict[str, Any] = {
-            "username": user.mail,
-            "domain": domain_of(user.mail),
-            **{column: getattr(user, name) for name, column in _COLUMNS.items()},
-            **{column: int(getattr(user, name)) for name, column in _FLAGS.items()},
-            "storagebasedirectory": user.location.base,
-            "storagenode": user.location.node,
-            "maildir": user.location.maildir,
-            "settings": "",
-            "disclaimer": "",
-            "created": moment,
-            "modified": moment,
-            "passwordlastchange": changed or NEVER,
-        }
-        values |= {
-            f"enable{name}": _service_value(name, on=name in user.services)
-            for name in services.MANAGED
-        }
-        there = self.schema.values(t.mailbox, values)
-        own = _own_route(user)
-        await self.change_all(
-            ("users.add", tuple(there)),
-            lambda: [
-                insert(t.mailbox).values({name: bindparam(f"m_{name}") for name in there}),
-                # Rights that another tool left behind must not come to life.
-                delete(t.domain_admins).where(t.domain_admins.c.username == bindparam("mail")),
-                insert_ignore(t.forwardings, self.dialect).values(
-                    {name: bindparam(f"f_{name}") for name in own}
-                ),
-            ],
-            mail=user.mail,
-            **{f"m_{name}": value for name, value in there.items()},
-            **{f"f_{name}": value for name, value in own.items()},
-        )
+        await self.add_plain([user], changed=changed)
         kept = frozenset({user.mail})
         await self._save_sides(User(user.mail, active=user.active, forwardings=kept), user)
         if not (wanted := sorted(groups)):
@@ -340,6 +307,53 @@ class SqlUsers(Store):
                 for row in lists
             ],
         )
+
+    async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
+        moment = now()
+        rows = [self._new_row(user, moment, changed or NEVER) for user in users]
+        there, own = tuple(rows[0]), tuple(_own_route(users[0]))
+        values = [
+            {f"m_{name}": value for name, value in row.items()}
+            | {f"f_{name}": value for name, value in _own_route(user).items()}
+            | {"mail": user.mail}
+            for user, row in zip(users, rows, strict=True)
+        ]
+
+        def build() -> list[Statement]:
+            return [
+                insert(t.mailbox).values({name: bindparam(f"m_{name}") for name in there}),
+                # Rights that another tool left behind must not come to life.
+                delete(t.domain_admins).where(t.domain_admins.c.username == bindparam("mail")),
+                insert_ignore(t.forwardings, self.dialect).values(
+                    {name: bindparam(f"f_{name}") for name in own}
+                ),
+            ]
+
+        if len(users) == 1:
+            await self.change_all(("users.add", there), build, **values[0])
+        else:
+            await self.change_for_each(("users.add", there), build, values)
+
+    def _new_row(self, user: User, moment: datetime, changed: datetime) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "username": user.mail,
+            "domain": domain_of(user.mail),
+            **{column: getattr(user, name) for name, column in _COLUMNS.items()},
+            **{column: int(getattr(user, name)) for name, column in _FLAGS.items()},
+            "storagebasedirectory": user.location.base,
+            "storagenode": user.location.node,
+            "maildir": user.location.maildir,
+            "settings": "",
+            "disclaimer": "",
+            "created": moment,
+            "modified": moment,
+            "passwordlastchange": changed,
+        }
+        values |= {
+            f"enable{name}": _service_value(name, on=name in user.services)
+            for name in services.MANAGED
+        }
+        return self.schema.values(t.mailbox, values)
 
     async def save(self, before: User, after: User) -> None:
         if before == after:

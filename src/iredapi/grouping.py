@@ -1,0 +1,86 @@
+"""What arrives while others of its kind are on their way goes together, the next time.
+
+Nobody waits for company: who comes alone goes at once. Under load as many go together as came
+meanwhile, and share what a journey costs, whatever it carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from typing import Final, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST: Final = 16
+"""Items that go together."""
+LANES: Final = 4
+"""Journeys at once: as a rule there is one, but nobody waits for a slow one."""
+SLOW: Final = 0.02
+"""Seconds after which a journey is slow."""
+
+
+class Group(Generic[Item, Result]):
+    """Items of one kind, and how several are dealt with at once.
+
+    ``run`` returns a result or an exception for each item. What it raises itself is for all.
+    """
+
+    def __init__(
+        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]]
+    ) -> None:
+        self._run = run
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._lanes: set[asyncio.Task[None]] = set()
+        self._left = 0.0
+
+    async def do(self, item: Item) -> Result:
+        """Return what became of an item, or raise it.
+
+        Who is cancelled while waiting is left out; what is on its way already arrives.
+        """
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, result))
+        lanes = len(self._lanes)
+        if not lanes or (lanes < LANES and time.perf_counter() - self._left > SLOW):
+            # What one request knows of itself is not the others'.
+            lane = loop.create_task(self._lane(), context=Context())
+            self._lanes.add(lane)
+            lane.add_done_callback(self._lanes.discard)
+        return await result
+
+    async def close(self) -> None:
+        """Wait for all that are on their way."""
+        while self._lanes:
+            await asyncio.gather(*self._lanes, return_exceptions=True)
+
+    async def _lane(self) -> None:
+        while self._waiting:
+            some = [pair for pair in self._waiting[:MOST] if not pair[1].done()]
+            del self._waiting[:MOST]
+            if some:
+                await self._together(some)
+
+    async def _together(self, some: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        self._left = time.perf_counter()
+        try:
+            found = await self._run([item for item, _ in some])
+            if len(found) != len(some):
+                raise AssertionError("a result for each item is expected")
+        except Exception as error:
+            found = [error] * len(some)
+        except BaseException:
+            for _, result in some:
+                result.cancel()
+            raise
+        for (_, result), outcome in zip(some, found, strict=True):
+            if result.done():
+                continue
+            if isinstance(outcome, Exception):
+                result.set_exception(outcome)
+            else:
+                result.set_result(outcome)
