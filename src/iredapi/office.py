@@ -40,7 +40,7 @@ from iredapi.logs import REQUEST_ID, line
 from iredapi.meter import METER, Meter
 from iredapi.operations import admins, arrivals, users
 from iredapi.operations.arrivals import Order, Outcome
-from iredapi.operations.passwords import Passwords
+from iredapi.operations.passwords import Passwords, lengths_of
 from iredapi.remembered import Remembered
 from iredapi.rules import password_policy, rules
 from iredapi.settings import Settings
@@ -120,6 +120,8 @@ class Office:
         self.sessions = Remembered[Principal]()
         """Who is behind a session id."""
         self._panel = Remembered[PanelSettings]()
+        self._lengths = Remembered[tuple[int, int]]()
+        """The lengths of passwords that domains have of their own."""
         self._ours = NetworkList(settings.networks("allowed_networks"))
         self.probes = Probes()
         for name, database in databases.by_name.items():
@@ -309,6 +311,7 @@ class Office:
             self.sessions.forget(lambda _, principal: principal.username == concerns)
         else:
             self.sessions.forget()
+            self._lengths.forget()
 
     def _unsure(self, error: Exception) -> Exception:
         found = self.storage.translated(error)
@@ -362,6 +365,7 @@ class Office:
     def forget_cached(self) -> None:
         """Read everything anew at the next request."""
         self._panel.forget()
+        self._lengths.forget()
         self.sessions.forget()
 
     async def admits(self, client: str) -> bool:
@@ -377,9 +381,14 @@ class Office:
 
     async def prepare_password(self, actor: Actor, domain: str, changes: Mapping[str, Any]) -> str:
         """Return the hash for the password in a form, or an empty text; before any lock."""
-        if "password_hash" in changes or "password" in changes:
-            return await self.read(actor, _prepare, await self.passwords(), domain, changes)
-        return ""
+        if "password_hash" not in changes and "password" not in changes:
+            return ""
+        lengths = self._lengths.get(domain)
+        if lengths is None:
+            now = self._lengths.now
+            lengths = await self.read(actor, lengths_of, domain)
+            self._lengths.put(domain, lengths, now)
+        return await (await self.passwords()).prepare(changes, lengths)
 
     async def _policy(self) -> PasswordPolicy:
         return password_policy(self.settings, await self.panel())
@@ -415,12 +424,6 @@ class Office:
 async def count_globals(unit: Unit) -> int:
     """Count the active global admins."""
     return await unit.admins.globals_without(())
-
-
-async def _prepare(
-    unit: Unit, passwords: Passwords, domain: str, changes: Mapping[str, Any]
-) -> str:
-    return await passwords.prepare(changes, unit.domains, domain)
 
 
 def _account(mail: str) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from iredapi.backends.protocols import Domains
 from iredapi.domain import settings_text
 from iredapi.domain.passwords import PasswordPolicy, looks_hashed, violations
 from iredapi.domain.slapd_passwords import for_slapd
 from iredapi.errors import CODES, ApiError, Problem, problem
 from iredapi.hashing import PasswordHasher
+from iredapi.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,10 @@ class Passwords:
     for_slapd: bool = False
     """Whether OpenLDAP checks the hashes: those that it cannot check are refused."""
 
-    async def prepare(
-        self, changes: Mapping[str, Any], domains: Domains | None = None, domain: str = ""
-    ) -> str:
+    async def prepare(self, changes: Mapping[str, Any], lengths: tuple[int, int] = (0, 0)) -> str:
         """Return the hash to store for ``password`` or ``password_hash``; empty: neither was sent.
 
-        The domain's own lengths replace the server's. Raises ApiError with the violated rules
+        The domain's own ``lengths`` replace the server's. Raises ApiError with the violated rules
         joined by commas, as iRedMail does.
         """
         if "password_hash" in changes:
@@ -38,14 +36,12 @@ class Passwords:
         plain = changes["password"]
         if looks_hashed(plain):
             raise problem("password", "PASSWORD_IS_A_HASH")
-        policy = self.policy
-        if domains is not None and (found := await domains.get(domain)) is not None:
-            lowest = settings_text.number(found.settings, "min_passwd_length")
-            highest = settings_text.number(found.settings, "max_passwd_length")
+        policy, (lowest, highest) = self.policy, lengths
+        if lowest or highest:
             policy = replace(
                 policy,
-                min_length=lowest if lowest > 0 else policy.min_length,
-                max_length=highest if highest > 0 else policy.max_length,
+                min_length=lowest or policy.min_length,
+                max_length=highest or policy.max_length,
             )
         if codes := violations(plain, policy):
             raise _refused(codes)
@@ -72,6 +68,16 @@ class Passwords:
                 "INVALID_PASSWORD_SCHEME",
                 "OpenLDAP cannot check it, so its owner could not log in.",
             ) from None
+
+
+async def lengths_of(unit: Unit, domain: str) -> tuple[int, int]:
+    """Return a domain's own least and greatest length of passwords; 0: the server's."""
+    found = await unit.domains.get(domain)
+    if found is None:
+        return 0, 0
+    number = settings_text.number
+    lowest, highest = (number(found.settings, f"{end}_passwd_length") for end in ("min", "max"))
+    return max(lowest, 0), max(highest, 0)
 
 
 def _refused(codes: list[str]) -> ApiError:

@@ -23,6 +23,8 @@ from iredapi.errors import ApiError
 JSON: Final = "application/json"
 PAGE: Final = 500
 """Items of a streamed list that are read at a time; two pages are in memory."""
+_NAMES: Final = 4 * PAGE
+"""The same, of names after the first page: they are small."""
 
 
 def success(
@@ -113,13 +115,15 @@ async def _stream(
     opening = b'{"_data":'
     lead = b"["
     yield opening
+    asked, limit = PAGE, _NAMES if isinstance(page[0], str) else PAGE
     following: asyncio.Future[list[Any]] | None = None
     try:
         while page:
             # The database looks for the next page while this one is encoded and sent.
             following = None
-            if len(page) == PAGE:
-                following = asyncio.ensure_future(fetch(key(page[-1]), PAGE))
+            if len(page) == asked:
+                following = asyncio.ensure_future(fetch(key(page[-1]), limit))
+                asked = limit
                 await asyncio.sleep(0)  # it begins now
             yield lead + orjson.dumps(page)[1:-1]
             lead = b","
