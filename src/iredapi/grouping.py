@@ -34,7 +34,8 @@ class Group(Generic[Item, Result]):
     ) -> None:
         self._run = run
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._lanes: set[asyncio.Task[None]] = set()
+        self._lanes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._left = 0.0
 
     async def do(self, item: Item) -> Result:
@@ -45,25 +46,30 @@ class Group(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, result))
-        lanes = len(self._lanes)
-        if not lanes or (lanes < LANES and time.perf_counter() - self._left > SLOW):
+        if not self._lanes or (self._lanes < LANES and time.perf_counter() - self._left > SLOW):
+            self._lanes += 1
             # What one request knows of itself is not the others'.
-            lane = loop.create_task(self._lane(), context=Context())
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lanes.discard)
+            task = loop.create_task(self._lane(), context=Context())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await result
 
     async def close(self) -> None:
         """Wait for all that are on their way."""
-        while self._lanes:
-            await asyncio.gather(*self._lanes, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _lane(self) -> None:
-        while self._waiting:
-            some = [pair for pair in self._waiting[:MOST] if not pair[1].done()]
-            del self._waiting[:MOST]
-            if some:
-                await self._together(some)
+        try:
+            while self._waiting:
+                some = [pair for pair in self._waiting[:MOST] if not pair[1].done()]
+                del self._waiting[:MOST]
+                if some:
+                    await self._together(some)
+        finally:
+            # Counted here, and not when the task is seen to be done: who comes in between would
+            # wait for nobody.
+            self._lanes -= 1
 
     async def _together(self, some: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         self._left = time.perf_counter()

@@ -79,10 +79,12 @@ def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
     revision = context.get_current_revision()
     if revision is None:
         inspector = inspect(connection)
-        if not inspector.has_table(context.version_table):
-            # iRedAdmin has a table "sessions", too.
-            foreign = sorted(set(inspector.get_table_names()) & set(metadata.tables))
-            if foreign:
+        # iRedAdmin has a table "sessions", too. The names come first: another replica may be making
+        # our tables, and whoever sees them sees their version afterwards.
+        foreign = sorted(set(inspector.get_table_names()) & set(metadata.tables))
+        if foreign:
+            inspector.clear_cache()
+            if not inspector.has_table(context.version_table):
                 raise WrongDatabase(
                     f"The state database has tables that are not ours: {', '.join(foreign)}."
                     " Give iredapi a database of its own."

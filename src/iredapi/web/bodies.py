@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from iredapi.errors import InvalidRequest, TooLarge
 from iredapi.schemas.params import Unreadable
@@ -63,15 +63,17 @@ async def _body(request: Request, limit: int) -> bytes:
     if declared.isdigit() and int(declared[:20]) > limit:
         raise TooLarge(detail=f"The limit is {limit} bytes.")
     parts: list[bytes] = []
-    size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise TooLarge(detail=f"The limit is {limit} bytes.")
-            parts.append(part)
-    except ClientDisconnect:
-        raise InvalidRequest(detail="The body ended early.") from None
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise InvalidRequest(detail="The body ended early.")
+        part = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(part)
+        if size > limit:
+            raise TooLarge(detail=f"The limit is {limit} bytes.")
+        parts.append(part)
     return b"".join(parts)
 
 

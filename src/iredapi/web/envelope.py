@@ -27,6 +27,20 @@ _NAMES: Final = 4 * PAGE
 """The same, of names after the first page: they are small."""
 
 
+class Json(Response):
+    """JSON that is encoded already; its headers are made at once."""
+
+    def __init__(self, body: bytes, status: int = 200, headers: Mapping[str, str] = {}) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", b"application/json"),
+            *((key.lower().encode(), value.encode()) for key, value in headers.items()),
+        ]
+
+
 def success(
     data: Any = None, *, skipped: Sequence[Mapping[str, str]] = (), varies: bool = False
 ) -> Response:
@@ -39,8 +53,7 @@ def success(
         body["_data"] = data
     if skipped:
         body["_skipped"] = list(skipped)
-    headers = {"Vary": "Accept"} if varies else {}
-    return Response(orjson.dumps(body), headers=headers, media_type=JSON)
+    return Json(orjson.dumps(body), headers={"Vary": "Accept"} if varies else {})
 
 
 def preferred(accept: str, kinds: Sequence[str]) -> str:
@@ -91,7 +104,7 @@ def failure(error: ApiError, request_id: str, *, always_200: bool = False) -> Re
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
     # An unforeseen crash is no handled result: it keeps its status.
     status = 200 if always_200 and error.code != "SERVER_ERROR" else error.status
-    return Response(orjson.dumps(body), status_code=status, headers=headers, media_type=JSON)
+    return Json(orjson.dumps(body), status, headers)
 
 
 Fetch = Callable[[str, int], Awaitable[list[Any]]]

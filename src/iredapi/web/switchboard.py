@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from iredapi.errors import ApiError
 from iredapi.web import envelope
 
+_NOUN = 2
+"""Where the noun of a path is: after the empty word and the prefix."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -42,7 +44,7 @@ class Switchboard:
     def __init__(self, app: ASGIApp, *, operations: Iterable[Operation], always_200: bool) -> None:
         self.app = app
         self._always_200 = always_200
-        self._patterns: dict[tuple[str, int], list[_Pattern]] = {}
+        self._patterns: dict[tuple[str, int, str], list[_Pattern]] = {}
         for operation in operations:
             parts = operation.path.split("/")
             pattern = _Pattern(
@@ -50,7 +52,10 @@ class Switchboard:
                 tuple((at, text[1:-1]) for at, text in enumerate(parts) if text.startswith("{")),
                 operation.endpoint,
             )
-            self._patterns.setdefault((operation.method, len(parts)), []).append(pattern)
+            noun = parts[_NOUN]
+            if noun.startswith("{"):
+                raise TypeError(f"{operation.path} does not begin with a word")
+            self._patterns.setdefault((operation.method, len(parts), noun), []).append(pattern)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -69,7 +74,10 @@ class Switchboard:
 
     def _find(self, scope: Scope) -> Endpoint | None:
         parts = scope["path"].split("/")
-        for pattern in self._patterns.get((scope["method"], len(parts)), ()):
+        if len(parts) <= _NOUN:
+            return None
+        key = (scope["method"], len(parts), parts[_NOUN])
+        for pattern in self._patterns.get(key, ()):
             if all(parts[at] == text for at, text in pattern.fixed):
                 found = {name: parts[at] for at, name in pattern.named}
                 # A name that is empty is no name: the framework says that there is no such path.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Select, bindparam, select
 
 from iredapi.backends.protocols import Profile
 from iredapi.backends.sql import removal as removals
@@ -70,22 +69,28 @@ class SqlAliases(Store):
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> Sequence[Mapping[str, Any]]:
-        return await self.rows(
-            select(*self.schema.columns(t.alias))
-            .where(*_of_domain(domain, after, disabled_only=disabled_only))
-            .order_by(t.alias.c.address)
-            .limit(limit)
+        columns = self.schema.columns(t.alias)
+        names, rows = await self.page_of(
+            ("aliases.page", disabled_only),
+            lambda: _page(columns, disabled_only=disabled_only),
+            after,
+            limit,
+            order=[column.name for column in columns].index("address"),
+            domain=domain,
         )
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     async def addresses(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[str]:
-        return await self.column(
-            select(t.alias.c.address)
-            .where(*_of_domain(domain, after, disabled_only=disabled_only))
-            .order_by(t.alias.c.address)
-            .limit(limit)
+        _, rows = await self.page_of(
+            ("aliases.addresses", disabled_only),
+            lambda: _page([t.alias.c.address], disabled_only=disabled_only),
+            after,
+            limit,
+            domain=domain,
         )
+        return [row[0] for row in rows]
 
     async def add(self, alias: Alias) -> None:
         moment = now()
@@ -160,10 +165,12 @@ class SqlAliases(Store):
         await removals.remove_alias(self, address)
 
 
-def _of_domain(domain: str, after: str, *, disabled_only: bool) -> list[ColumnElement[bool]]:
+def _page(columns: Sequence[Any], *, disabled_only: bool) -> Select[Any]:
     a = t.alias.c
-    where = [a.domain == domain, a.address > after]
-    return [*where, a.active == 0] if disabled_only else where
+    where = [a.domain == bindparam("domain"), a.address > bindparam("after")]
+    if disabled_only:
+        where.append(a.active == 0)
+    return select(*columns).where(*where).order_by(a.address)
 
 
 def _record(row: Mapping[str, Any], sides: Sides) -> Alias:

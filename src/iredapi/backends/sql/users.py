@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -54,6 +54,10 @@ _COLUMNS = {
     "mailbox_format": "mailboxformat",
     "mailbox_folder": "mailboxfolder",
 }
+_BESIDE = tuple(
+    item.name for item in fields(User) if item.name not in {*_COLUMNS, "location", "services"}
+)
+"""What does not stand in the user's row, or concerns more than that."""
 _FLAGS = {"active": "active", "is_admin": "isadmin", "is_global": "isglobaladmin"}
 
 
@@ -401,11 +405,7 @@ class SqlUsers(Store):
         await self.change(("users.save", tuple(there)), build, mail=mail, **there)
 
     def _write_unless_changed(self, before: User, after: User, values: Mapping[str, Any]) -> None:
-        kept = replace(
-            before,
-            **{name: getattr(after, name) for name in (*_COLUMNS, "location", "services")},
-        )
-        if kept != after:
+        if any(getattr(before, name) != getattr(after, name) for name in _BESIDE):
             # More than the row: with locks, then.
             raise ChangedMeanwhile
         there = self.schema.values(t.mailbox, values)

@@ -1,0 +1,98 @@
+"""What arrives while others are on their way goes together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from iredapi.grouping import LANES, MOST, Group
+
+
+class _Journeys:
+    """Each waits until it is let go; notes who went together."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[int]] = []
+        self.go = asyncio.Event()
+        self.group: Group[int, int] = Group(self._run)
+
+    async def _run(self, items: Sequence[int]) -> Sequence[int | Exception]:
+        self.seen.append(list(items))
+        await self.go.wait()
+        return [ValueError(item) if item < 0 else item * 10 for item in items]
+
+
+async def test_who_comes_alone_goes_at_once_and_others_together() -> None:
+    journeys = _Journeys()
+    tasks = [asyncio.create_task(journeys.group.do(1))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(journeys.group.do(number)) for number in range(2, MOST + 4)]
+    await asyncio.sleep(0)
+    assert journeys.seen == [[1]]
+    journeys.go.set()
+    assert await asyncio.gather(*tasks) == [number * 10 for number in range(1, MOST + 4)]
+    assert journeys.seen == [[1], list(range(2, MOST + 2)), [MOST + 2, MOST + 3]]
+
+
+async def test_each_has_an_outcome_of_its_own() -> None:
+    journeys = _Journeys()
+    journeys.go.set()
+    found = await asyncio.gather(
+        *(journeys.group.do(number) for number in (1, -2, 3)), return_exceptions=True
+    )
+    assert found[0] == 10
+    assert isinstance(found[1], ValueError)
+    assert found[2] == 30
+
+
+async def test_nobody_waits_for_a_slow_journey() -> None:
+    journeys = _Journeys()
+    tasks = []
+    for number in range(LANES + 2):
+        tasks.append(asyncio.create_task(journeys.group.do(number)))
+        await asyncio.sleep(0.03)
+    assert journeys.seen == [[number] for number in range(LANES)]
+    journeys.go.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_who_went_away_is_left_out_and_those_on_their_way_arrive() -> None:
+    journeys = _Journeys()
+    first = asyncio.create_task(journeys.group.do(1))
+    await asyncio.sleep(0.001)
+    second, third = (asyncio.create_task(journeys.group.do(number)) for number in (2, 3))
+    await asyncio.sleep(0)
+    first.cancel()
+    second.cancel()
+    await asyncio.sleep(0)
+    journeys.go.set()
+    assert await third == 30
+    assert journeys.seen == [[1], [3]]
+    await journeys.group.close()
+
+
+async def test_who_comes_while_the_last_one_leaves_is_taken_along() -> None:
+    """As soon as a journey has ended, and before anybody has noticed."""
+    journeys = _Journeys()
+    journeys.go.set()
+
+    async def again(number: int) -> int:
+        found = await journeys.group.do(number)
+        return found if number > 200 else await again(number + 1)
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(again(number) for number in range(100, 110)))
+
+
+async def test_what_a_journey_raises_is_for_all() -> None:
+    async def fail(items: Sequence[int]) -> Sequence[int | Exception]:
+        raise OSError(len(items))
+
+    group: Group[int, int] = Group(fail)
+    found = await asyncio.gather(group.do(1), group.do(2), return_exceptions=True)
+    assert all(isinstance(item, OSError) for item in found)
+    with pytest.raises(OSError, match="1"):
+        await group.do(3)
