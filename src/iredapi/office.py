@@ -116,7 +116,8 @@ class Office:
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
         self._auditor = Auditor(databases)
-        self._creations: Group[Order, Event | None] = Group(self._create_together)
+        self._creations: Group[Order, asyncio.Task[None] | None] = Group(self._create_together)
+        self._logging: set[asyncio.Task[None]] = set()
         self.sessions = Remembered[Principal]()
         """Who is behind a session id."""
         self._panel = Remembered[PanelSettings]()
@@ -157,6 +158,7 @@ class Office:
     async def settle(self) -> None:
         """Wait for what goes on without its requests."""
         await self._creations.close()
+        await asyncio.gather(*self._logging)
         await self._auditor.close()
 
     # -- units -------------------------------------------------------------------------------------
@@ -229,11 +231,14 @@ class Office:
         """Create a user; ordinary ones that arrive at the same moment share a transaction."""
         if self.storage.shares:
             order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
-            if order.ordinary and await self._creations.do(order) is not None:
+            if order.ordinary and (logged := await self._creations.do(order)) is not None:
+                await asyncio.shield(logged)
                 return Done()
         return await self.write(actor, users.create, mail, changes, hashed)
 
-    async def _create_together(self, orders: Sequence[Order]) -> Sequence[Outcome]:
+    async def _create_together(
+        self, orders: Sequence[Order]
+    ) -> Sequence[asyncio.Task[None] | Exception | None]:
         current = await self._current_rules()
         outcomes: Sequence[Outcome] = [None] * len(orders)
         work = await self.storage.open(writing=True)
@@ -260,21 +265,21 @@ class Office:
             if order.meter is not None:
                 order.meter.round_trips += meter.round_trips
                 order.meter.seconds += meter.seconds
-        await self._created(
-            [
-                (order, outcome)
-                for order, outcome in zip(orders, outcomes, strict=True)
-                if isinstance(outcome, Event)
-            ]
-        )
-        return outcomes
-
-    async def _created(self, made: Sequence[tuple[Order, Event]]) -> None:
+        made = [
+            (order, outcome)
+            for order, outcome in zip(orders, outcomes, strict=True)
+            if isinstance(outcome, Event)
+        ]
         names = {order.mail for order, _ in made}
         self.sessions.forget(lambda _, principal: principal.username in names)
         for order, event in made:
             _say(order.request_id, order.actor, event)
-        await self._auditor.append([entry(order.actor, event) for order, event in made])
+        # Those who come next need not wait for the log; it is written whoever goes away.
+        rows = [entry(order.actor, event) for order, event in made]
+        logged = asyncio.ensure_future(self._auditor.append(rows))
+        self._logging.add(logged)
+        logged.add_done_callback(self._logging.discard)
+        return [logged if isinstance(outcome, Event) else outcome for outcome in outcomes]
 
     def deadline(self) -> Deadline:
         """Give up on servers that do not answer. Raises ServerDown."""
