@@ -13,6 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -38,9 +39,9 @@ from iredapi.hashing import PasswordHasher
 from iredapi.health import Probes
 from iredapi.logs import REQUEST_ID, line
 from iredapi.meter import METER, Meter
-from iredapi.operations import admins, arrivals, users
-from iredapi.operations.arrivals import Order, Outcome
+from iredapi.operations import admins, together, users
 from iredapi.operations.passwords import Passwords, lengths_of
+from iredapi.operations.together import Order, Outcome
 from iredapi.remembered import Remembered
 from iredapi.rules import password_policy, rules
 from iredapi.settings import Settings
@@ -50,6 +51,7 @@ from iredapi.unit import Endings, Rules, Unit
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
+Joint = Group[Order, "asyncio.Task[None] | None"]
 Operation = Callable[Concatenate[Unit, Params], Awaitable[Result]]
 
 TRIES = 8
@@ -116,7 +118,8 @@ class Office:
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
         self._auditor = Auditor(databases)
-        self._creations: Group[Order, asyncio.Task[None] | None] = Group(self._create_together)
+        self._creations: Joint = Group(partial(self._together, together.create))
+        self._changes: Joint = Group(partial(self._together, together.change))
         self._logging: set[asyncio.Task[None]] = set()
         self.sessions = Remembered[Principal]()
         """Who is behind a session id."""
@@ -158,6 +161,7 @@ class Office:
     async def settle(self) -> None:
         """Wait for what goes on without its requests."""
         await self._creations.close()
+        await self._changes.close()
         await asyncio.gather(*self._logging)
         await self._auditor.close()
 
@@ -229,35 +233,55 @@ class Office:
         self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
     ) -> Done:
         """Create a user; ordinary ones that arrive at the same moment share a transaction."""
-        if self.storage.shares:
-            order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
-            if order.ordinary and (logged := await self._creations.do(order)) is not None:
-                await asyncio.shield(logged)
-                return Done()
+        order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
+        if order.creates_only_itself and await self._joined(self._creations, order):
+            return Done()
         return await self.write(actor, users.create, mail, changes, hashed)
 
-    async def _create_together(
-        self, orders: Sequence[Order]
+    async def update_user(
+        self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
+    ) -> Done:
+        """Change a user; changes of their own that arrive at the same moment share a message."""
+        order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
+        if order.changes_only_itself and await self._joined(self._changes, order):
+            return Done()
+        return await self.write(actor, users.update, mail, changes, hashed)
+
+    async def _joined(self, group: Joint, order: Order) -> bool:
+        """Let a request go with others; False: it is to go by itself."""
+        if not self.storage.shares:
+            return False
+        logged = await group.do(order)
+        if logged is not None:
+            await asyncio.shield(logged)
+        return logged is not None
+
+    async def _together(
+        self,
+        operation: Callable[[Unit, Sequence[Order]], Awaitable[list[Outcome]]],
+        orders: Sequence[Order],
     ) -> Sequence[asyncio.Task[None] | Exception | None]:
         current = await self._current_rules()
         outcomes: Sequence[Outcome] = [None] * len(orders)
         work = await self.storage.open(writing=True)
         meter, committing = Meter(), False
         METER.set(meter)
+        unit: Unit | None = None
         try:
             async with self.deadline():
                 unit = await work.unit(SYSTEM, current)
-                outcomes = await arrivals.create(unit, orders)
+                outcomes = await operation(unit, orders)
+            committing = True
             if any(isinstance(outcome, Event) for outcome in outcomes):
-                committing = True
                 await work.commit()
         except self.storage.errors as error:
             if committing:
                 unsure = self._unsure(error)
                 return [unsure if isinstance(item, Event) else item for item in outcomes]
-            if isinstance(translated := self.storage.translated(error), ServerDown):
-                raise translated from error
-            # Each for itself: then it is known whose fault it is.
+            if isinstance(away := self.storage.translated(error), ServerDown):
+                final = unit is not None and unit.commits_itself
+                raise (self._unsure(error) if final else away) from error
+            # Nothing was done. Each for itself: then it is known whose fault it is.
             outcomes = [None] * len(orders)
         finally:
             await work.close()

@@ -170,7 +170,8 @@ class SqlStorage:
         self.shares = databases["vmail"].dialect == "postgresql"
 
     async def open(self, *, writing: bool, again: Later | None = None) -> Work:
-        connections = await self._databases.open(writing=writing, hopeful=again is None)
+        del again  # its rows are locked, and nothing is found out too late
+        connections = await self._databases.open(writing=writing)
         return SqlWork(connections, self._state, self._quota_table)
 
     def is_transient(self, error: Exception) -> bool:

@@ -157,15 +157,25 @@ class Users(Protocol):
         """Return a user and hold it."""
 
     async def claim_at_home(
-        self, mail: str, *, hold_domain: bool, only_row: bool
+        self, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
         """Return a user's domain and the user, and hold the user.
 
         The domain is shared, as by ``Domains.get``, or held; its catch-all, BCC addresses and
-        relay may be missing. ``only_row`` promises that nothing
-        will be asked or written but ``save``, of what is the user's own: a storage may then hold
-        nothing, and find out at the end that somebody was quicker (``ChangedMeanwhile``). At most
-        three round trips on SQL.
+        relay may be missing. At most three round trips on SQL.
+        """
+
+    async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
+        """Return users with their domains, for ``save_rows``; nothing is held.
+
+        Neither has anything that does not stand in its own row, but what a user manages. One round
+        trip on SQL.
+        """
+
+    async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
+        """Write differences of what ``rows_at_home`` returned, and commit them at once.
+
+        Returns whose were written: those who, with their domains, nobody has changed or holds.
         """
 
     async def profile(self, mail: str) -> Profile | None:

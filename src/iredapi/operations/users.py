@@ -21,11 +21,6 @@ from iredapi.operations.admins import visible
 from iredapi.unit import Unit
 
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
-_OWN = frozenset(
-    {"name", "gn", "sn", "mobile", "telephone_number", "language", "employeeid"}
-    | {"password", "password_hash", "mailbox_format", "mailbox_folder"}
-)
-"""What nothing else depends on, and what depends on nothing but the user and the domain."""
 _TARGETS = ("forwarding", "add_forwarding")
 _NEW_ALIASES = ("aliases", "add_alias")
 
@@ -195,9 +190,7 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     """Change what was sent; ``password`` is the new hash, or empty."""
     unit.concerns = mail
     lock = bool(_NEEDS_DOMAIN & changes.keys())
-    domain, before = await unit.users.claim_at_home(
-        mail, hold_domain=lock, only_row=changes.keys() <= _OWN
-    )
+    domain, before = await unit.users.claim_at_home(mail, hold_domain=lock)
     if domain is None:
         raise NotFound("NO_SUCH_DOMAIN")
     if before is None:
@@ -227,7 +220,12 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     await _forget_aliases(unit, before.aliases - after.aliases)
     if before.active != after.active:
         unit.note(account_event(Kind.ACTIVE if after.active else Kind.DISABLE, "user", mail))
-    unit.note(account_event(Kind.UPDATE, "user profile", mail, accounts.described(changes)))
+    unit.note(changed(mail, changes))
+
+
+def changed(mail: str, changes: Mapping[str, Any]) -> Event:
+    """Say that a user was changed."""
+    return account_event(Kind.UPDATE, "user profile", mail, accounts.described(changes))
 
 
 async def _free_aliases(

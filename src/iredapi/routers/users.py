@@ -68,7 +68,9 @@ async def create_user(call: Call[UserDraft]) -> Response:
 async def update_user(call: Call[UserEdit]) -> Response:
     """Change a mail user: what is not sent stays as it is."""
     hashed = await _hashed(call, domain_of(call.target.mail))
-    return await call.write(users.update, call.target.mail, call.form.changes(), hashed)
+    return call.done(
+        await call.office.update_user(call.actor, call.target.mail, call.form.changes(), hashed)
+    )
 
 
 @router.operation(

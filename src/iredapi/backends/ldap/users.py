@@ -116,12 +116,15 @@ class LdapUsers:
         await self._session.lock(domain_of(mail))
         return await self.get(mail)
 
+    async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
+        return [(None, None) for _ in mails]  # each entry is a write of its own
+
+    async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
+        del pairs
+        return frozenset()
+
     async def claim_at_home(
-        self,
-        mail: str,
-        *,
-        hold_domain: bool,
-        only_row: bool,  # noqa: ARG002
+        self, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
         domains, name = LdapDomains(self._session), domain_of(mail)
         found = domains.claim(name) if hold_domain else domains.get(name, share=True)

@@ -52,7 +52,7 @@ class SqlDomains(Store):
         self, name: str, *, admins: bool
     ) -> tuple[Mapping[str, Any], Sides] | None:
         more = [domain_sides.admins(domain_sides.own)] if admins else []
-        read = self.table if self._connections.writing else self.glimpse
+        read = self.table if self._connections.writing else self.glance
         columns, rows = await read(
             ("domains.whole", admins),
             lambda: domain_sides.whole(self.schema, domain_sides.sides(domain_sides.own, *more)),

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from iredapi import sqlite
-from iredapi.backends.protocols import ChangedMeanwhile
 from iredapi.backends.sql.cursors import Cursors
-from iredapi.backends.sql.dialect import is_retryable, is_unavailable
+from iredapi.backends.sql.dialect import is_unavailable
 from iredapi.backends.sql.leases import Lease, Leases, Row
 from iredapi.backends.sql.pipelines import Pipeline
 from iredapi.backends.sql.plain import Plain
@@ -101,17 +99,10 @@ class Database:
         if self.sqlite:
             _prepare_sqlite(self._engine)
         self._leases = Leases(self._engine, pool.size, pool.timeout)
-        self._pipelines = (
-            {
-                writing: Pipeline(
-                    partial(self.lease, writing=writing),
-                    partial(self.give, writing=writing),
-                    self._engine.dialect,
-                )
-                for writing in (False, True)
-            }
+        self._pipeline = (
+            Pipeline(self.lease, self.give, self._engine.dialect)
             if self._engine.dialect.driver == "asyncpg"
-            else {}
+            else None
         )
         self.cursors = Cursors(self.lease, self.give, max(pool.size // 4, 1))
         watch(self._engine.sync_engine)
@@ -178,21 +169,15 @@ class Database:
         finally:
             await self.give(lease, writing=writing)
 
-    async def ask(
-        self, plain: Plain, values: Mapping[str, Any], *, writing: bool = False
-    ) -> list[Any]:
-        """Run a statement that takes no time and waits for no lock; with others, where possible.
+    async def ask(self, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+        """Run a read that takes no time and waits for no lock; with others, where possible.
 
-        One that writes is a transaction. Its rows; raises what SQLAlchemy would, and ServerDown.
+        Its rows. Raises what SQLAlchemy would, and ServerDown.
         """
-        pipeline = self._pipelines.get(writing)
-        if pipeline is not None:
-            return await pipeline.fetch(plain, values)
-        lease = await self.lease(writing=writing)
-        try:
+        if self._pipeline is not None:
+            return await self._pipeline.fetch(plain, values)
+        async with self.using() as lease:
             return await lease.fetch(plain, values)
-        finally:
-            await self.give(lease, writing=writing)
 
     def _away(self, error: Exception) -> Exception:
         if isinstance(error, PoolTimeout):
@@ -210,8 +195,8 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        for pipeline in self._pipelines.values():
-            await pipeline.close()
+        if self._pipeline is not None:
+            await self._pipeline.close()
         await self.cursors.close()
         await self._leases.close()
         await self._engine.dispose()
@@ -241,16 +226,13 @@ class Databases:
         except KeyError:
             raise NotSupported(detail=f"The database {name} is not configured.") from None
 
-    async def open(self, *, writing: bool, hopeful: bool = False) -> Connections:
-        """Return the connections of one request: none is opened before it is used.
-
-        ``hopeful`` allows to write without locks what nobody changed since it was read.
-        """
+    async def open(self, *, writing: bool) -> Connections:
+        """Return the connections of one request: none is opened before it is used."""
         queue = None
         if writing and any(database.sqlite for database in self.by_name.values()):
             queue = self._sqlite_writer
             await queue.acquire()
-        return Connections(self, writing=writing, hopeful=hopeful, queue=queue)
+        return Connections(self, writing=writing, queue=queue)
 
     async def close(self) -> None:
         """Close all databases."""
@@ -261,7 +243,7 @@ class Databases:
 class Connections:
     """One request's connections, at most one to each database."""
 
-    __slots__ = ("_deferred", "_leases", "_queue", "databases", "hopeful", "writing")
+    __slots__ = ("_leases", "_queue", "databases", "writing")
 
     def __init__(
         self,
@@ -269,14 +251,11 @@ class Connections:
         *,
         writing: bool,
         queue: asyncio.Lock | None,
-        hopeful: bool = False,
     ) -> None:
         self.databases = databases
         self.writing = writing
-        self.hopeful = writing and hopeful
         self._queue = queue
         self._leases: dict[str, Lease] = {}
-        self._deferred: dict[str, tuple[Plain, Mapping[str, Any]]] = {}
 
     async def get(self, name: str) -> AsyncConnection:
         """Return the connection to a database, opened now if it was not; a writing one began."""
@@ -319,51 +298,30 @@ class Connections:
         await (await self._begun(name)).run_many(plain, values)
 
     async def fetch_for_each(
-        self, name: str, numbered: Plain, values: Sequence[Mapping[str, Any]]
+        self,
+        name: str,
+        numbered: Plain,
+        values: Sequence[Mapping[str, Any]],
+        *,
+        begun: bool = True,
     ) -> list[list[Any]]:
-        """Run a read for each of some values, in one message: after ``hold_at_once`` only."""
-        return await (await self._begun(name)).fetch_many(numbered, values)
+        """Run a statement for each of some values in one message, for asyncpg only.
+
+        Unless the unit has ``begun`` it is a transaction of its own.
+        """
+        lease = await (self._begun(name) if begun else self._lease(name))
+        return await lease.fetch_many(numbered, values)
 
     async def glance(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
-        """Run a read that takes no time: in the transaction if there is one, or else together with
-        others'."""
-        lease = self._leases.get(name)
-        if lease is None or not lease.transacting:
-            return await self.databases[name].ask(plain, values)
-        return await lease.fetch(plain, values)
-
-    def defer(self, name: str, plain: Plain, values: Mapping[str, Any]) -> None:
-        """Put off the only write of the unit: its commit.
-
-        It returns a row, or else what it depends on has changed.
-        """
-        self._deferred[name] = (plain, values)
+        """Run a read that takes no time, and is in no transaction."""
+        return await self.databases[name].ask(plain, values)
 
     async def commit(self) -> None:
-        """Commit satellites first, accounts last: a broken request can be sent again.
-
-        Raises ChangedMeanwhile; then nothing of this database was written.
-        """
+        """Commit satellites first, accounts last: a broken request can be sent again."""
         for name in reversed(ORDER):
-            if name in self._deferred:
-                await self._write_deferred(name, *self._deferred.pop(name))
             lease = self._leases.get(name)
             if lease is not None and lease.transacting:
                 await lease.commit()
-
-    async def _write_deferred(self, name: str, plain: Plain, values: Mapping[str, Any]) -> None:
-        lease = self._leases.get(name)
-        try:
-            if lease is not None and lease.transacting:
-                done = await lease.fetch(plain, values)
-            else:
-                done = await self.databases[name].ask(plain, values, writing=True)
-        except DBAPIError as error:
-            if is_retryable(error) and not error.connection_invalidated:
-                raise ChangedMeanwhile from error
-            raise
-        if not done:
-            raise ChangedMeanwhile
 
     async def close(self) -> None:
         """Roll back what was not committed and give the connections back."""

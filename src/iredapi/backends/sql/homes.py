@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     String,
     Update,
+    and_,
     bindparam,
     exists,
     literal_column,
@@ -41,21 +42,28 @@ class Home:
 
     domain: Mapping[str, Any]
     user: Mapping[str, Any] | None
-    versions: tuple[str, str] | None
     sides: Sequence[Any]
 
 
-def whole(schema: Schema, *, versions: bool) -> Select[Any]:
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What ``rows`` found: the two rows, and the domains that the user manages."""
+
+    domain: Mapping[str, Any]
+    user: Mapping[str, Any]
+    versions: tuple[str, str]
+    sides: Sequence[Any]
+
+
+def whole(schema: Schema) -> Select[Any]:
     """Select the domain ``:name``, the user ``:mail``, and a row for each value of either."""
     mail = bindparam("mail", type_=String(255))
     home = domain_sides.alias_domains(domain_sides.own)
     many = home.union_all(*user_sides.of_record(None)).subquery("many")
-    seen = [_version("domain"), _version("mailbox")] if versions else []
     return (
         select(
             *schema.columns(t.domain),
             *schema.columns(t.mailbox),
-            *seen,
             many.c.kind,
             many.c.owner,
             many.c.text,
@@ -79,12 +87,51 @@ def split(schema: Schema, rows: Sequence[Any], name: str, mail: str) -> Home | N
         return None
     at = first + mailbox.index("username")
     own = next((row for row in mine if row[at] is not None and row[at].lower() == mail), None)
-    seen = mine[0][last:-_SIDE]
     return Home(
         dict(zip(domain, mine[0], strict=False)),
         None if own is None else dict(zip(mailbox, own[first:last], strict=True)),
-        (seen[0], seen[1]) if seen else None,
         [row[-_SIDE:] for row in mine if row[-_SIDE] is not None],
+    )
+
+
+def rows(schema: Schema) -> Select[Any]:
+    """Select the rows of the domain ``:name`` and the user ``:mail``, and what the user manages."""
+    d, mail = t.domain_admins.c, bindparam("mail", type_=String(255))
+    managed = and_(d.username == mail, d.active == 1)
+    return (
+        select(
+            *schema.columns(t.domain),
+            *schema.columns(t.mailbox),
+            _version("domain"),
+            _version("mailbox"),
+            d.domain.label("managed"),
+        )
+        .select_from(
+            t.domain.join(t.mailbox, t.mailbox.c.username == mail).outerjoin(
+                t.domain_admins, managed
+            )
+        )
+        .where(t.domain.c.domain == domain_sides.name())
+    )
+
+
+def split_rows(schema: Schema, found: Sequence[Any]) -> Rows | None:
+    """Take the rows of ``rows`` apart; None: not both are there."""
+    if not found:
+        return None
+    domain, mailbox = schema.statement("homes.columns", lambda: _columns(schema))
+    first, last = len(domain), len(domain) + len(mailbox)
+    row = found[0]
+    user = dict(zip(mailbox, row[first:last], strict=True))
+    return Rows(
+        dict(zip(domain, row, strict=False)),
+        user,
+        (row[last], row[last + 1]),
+        [
+            ("managed", user["username"], each[last + 2], 0)
+            for each in found
+            if each[last + 2] is not None
+        ],
     )
 
 

@@ -25,7 +25,7 @@ Rows = list[Any]
 
 
 class Pipeline:
-    """Questions of one kind (reads, or writes that are each a transaction) of one database."""
+    """Reads of one database."""
 
     def __init__(
         self,
@@ -39,10 +39,7 @@ class Pipeline:
         self._groups: dict[str, Group[Values, Rows]] = {}
 
     async def fetch(self, plain: Plain, values: Values) -> Rows:
-        """Run a statement; its rows. Raises what SQLAlchemy would, and ServerDown.
-
-        Who goes away meanwhile takes nothing back: a write may have been done.
-        """
+        """Run a read; its rows. Raises what SQLAlchemy would, and ServerDown."""
         begun = time.perf_counter()
         group = self._groups.get(plain.sql)
         if group is None:
@@ -71,7 +68,7 @@ class Pipeline:
                 except DBAPIError as error:
                     if error.connection_invalidated:
                         raise
-                    # One of them is wrong, and nothing was done: each by itself, then.
+                    # One of them is wrong: each by itself, then.
             return [await _alone(lease, plain, values) for values in every]
         finally:
             await self._give(lease)

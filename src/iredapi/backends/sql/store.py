@@ -215,36 +215,33 @@ class Store:
         values: Sequence[Mapping[str, Any]],
     ) -> tuple[tuple[str, ...], list[list[Any]]]:
         """Run a read as ``table`` does for each of some values, in one message."""
-        plain = self.schema.statement(key, lambda: self._compiled(build()))
-        dialect = self._connections.databases["vmail"].engine.dialect
-        numbered = self.schema.statement(("numbered", key), lambda: plain.numbered(dialect))
+        plain, numbered = self._numbered(key, build)
         return plain.columns, await self._connections.fetch_for_each("vmail", numbered, values)
-
-    @property
-    def hopeful(self) -> bool:
-        """Whether a single write may go without locks where the database knows versions."""
-        return self._connections.hopeful and self.dialect == "postgresql"
 
     async def glance(
         self, key: object, build: Callable[[], Statement], **values: Any
-    ) -> Sequence[Any]:
-        """Run a read as ``table`` does, but begin no transaction for it; its rows.
+    ) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """Run a read as ``table`` does, but in no transaction.
 
         It must take no time: others wait behind it.
         """
-        return (await self.glimpse(key, build, **values))[1]
-
-    async def glimpse(
-        self, key: object, build: Callable[[], Statement], **values: Any
-    ) -> tuple[tuple[str, ...], Sequence[Any]]:
-        """Do the same; the names of the columns, too."""
         plain = self.schema.statement(key, lambda: self._compiled(build()))
         return plain.columns, await self._connections.glance("vmail", plain, values)
 
-    def defer(self, key: object, build: Callable[[], Statement], **values: Any) -> None:
-        """Put off the unit's only write until it commits; it returns a row, or it was in vain."""
+    async def glance_for_each(
+        self,
+        key: object,
+        build: Callable[[], Statement],
+        values: Sequence[Mapping[str, Any]],
+    ) -> list[list[Any]]:
+        """Run a statement for each of some values, as one transaction; the rows of each."""
+        numbered = self._numbered(key, build)[1]
+        return await self._connections.fetch_for_each("vmail", numbered, values, begun=False)
+
+    def _numbered(self, key: object, build: Callable[[], Statement]) -> tuple[Plain, Plain]:
         plain = self.schema.statement(key, lambda: self._compiled(build()))
-        self._connections.defer("vmail", plain, values)
+        dialect = self._connections.databases["vmail"].engine.dialect
+        return plain, self.schema.statement(("numbered", key), lambda: plain.numbered(dialect))
 
     async def change(self, key: object, build: Callable[[], Statement], **values: Any) -> list[Any]:
         """Run a write that is built once, past SQLAlchemy; the rows that it returns."""

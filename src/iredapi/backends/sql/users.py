@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import (
@@ -21,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
-from iredapi.backends.protocols import ChangedMeanwhile, Profile, Removal
+from iredapi.backends.protocols import Profile, Removal
 from iredapi.backends.sql import activity, homes, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
@@ -54,10 +53,6 @@ _COLUMNS = {
     "mailbox_format": "mailboxformat",
     "mailbox_folder": "mailboxfolder",
 }
-_BESIDE = tuple(
-    item.name for item in fields(User) if item.name not in {*_COLUMNS, "location", "services"}
-)
-"""What does not stand in the user's row, or concerns more than that."""
 _FLAGS = {"active": "active", "is_admin": "isadmin", "is_global": "isglobaladmin"}
 
 
@@ -75,8 +70,8 @@ def _service_value(column: str, *, on: bool) -> int | str:
 class SqlUsers(Store):
     """See ``protocols.Users``."""
 
-    _versions: tuple[str, str] | None = None
-    """Of the domain's row and the user's, which are not held."""
+    _versions: Mapping[str, tuple[str, str]] = {}
+    """Of the rows of users and of their domains, which are not held."""
 
     async def get(self, mail: str) -> User | None:
         return await self._read(mail, lock=False)
@@ -85,32 +80,61 @@ class SqlUsers(Store):
         return await self._read(mail, lock=True)
 
     async def claim_at_home(
-        self, mail: str, *, hold_domain: bool, only_row: bool
+        self, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
         name = domain_of(mail)
-        hopeful = only_row and not hold_domain and self.hopeful
-        if not hopeful:
-            home = Row(t.domain.c.domain, name, share=not hold_domain)
-            await self.hold_rows(home, Row(t.mailbox.c.username, mail))
+        home = Row(t.domain.c.domain, name, share=not hold_domain)
+        await self.hold_rows(home, Row(t.mailbox.c.username, mail))
         # A statement of its own: who waited for a row sees what was done before it was free.
-        found = homes.split(
-            self.schema,
-            await self.glance(
-                ("users.home", hopeful),
-                lambda: homes.whole(self.schema, versions=hopeful),
-                name=name,
-                mail=mail,
-            ),
-            name,
-            mail,
+        _, rows = await self.table(
+            "users.home", lambda: homes.whole(self.schema), name=name, mail=mail
         )
+        found = homes.split(self.schema, rows, name, mail)
         if found is None:
             return None, None
-        if hopeful:
-            self._versions = found.versions
         sides = Sides(found.sides)
         user = None if found.user is None else self._record(found.user, sides)
         return domain_record(found.domain, sides), user
+
+    async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
+        every = await self.glance_for_each(
+            "users.rows",
+            lambda: homes.rows(self.schema),
+            [{"name": domain_of(mail), "mail": mail} for mail in mails],
+        )
+        found: list[tuple[Domain | None, User | None]] = []
+        versions = {}
+        for mail, rows in zip(mails, every, strict=True):
+            home = homes.split_rows(self.schema, rows)
+            if home is None:
+                found.append((None, None))
+                continue
+            versions[mail] = home.versions
+            sides = Sides(home.sides)
+            found.append((domain_record(home.domain, sides), self._record(home.user, sides)))
+        self._versions = versions
+        return found
+
+    async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
+        written = {before.mail for before, after in pairs if before == after}
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for before, after in pairs:
+            if before.mail in written:
+                continue
+            there = self.schema.values(t.mailbox, _row_changes(before, after))
+            home, user = self._versions[before.mail]
+            values = {f"m_{name}": value for name, value in there.items()}
+            values |= {"mail": before.mail, "name": domain_of(before.mail)}
+            values |= {"home_version": home, "user_version": user}
+            alike.setdefault(tuple(there), []).append(values)
+        for columns, every in sorted(alike.items()):
+            done = await self.glance_for_each(
+                ("users.save unchanged", columns),
+                partial(homes.update_unchanged, columns),
+                every,
+            )
+            written.update(values["mail"] for values, rows in zip(every, done, strict=True) if rows)
+        return frozenset(written)
 
     async def _row(self, mail: str, *, lock: bool = False) -> Mapping[str, Any] | None:
         rows = await self.plain(
@@ -159,7 +183,7 @@ class SqlUsers(Store):
         return Sides((await self.table("users.sides", side_values, mail=mail))[1])
 
     async def profile(self, mail: str) -> Profile | None:
-        columns, rows = await self.glimpse(
+        columns, rows = await self.glance(
             ("users.profile", self.quota_table.name),
             lambda: profile(self.schema, self.quota_table),
             mail=mail,
@@ -362,34 +386,7 @@ class SqlUsers(Store):
     async def save(self, before: User, after: User) -> None:
         if before == after:
             return
-        values: dict[str, Any] = {
-            column: getattr(after, name)
-            for name, column in _COLUMNS.items()
-            if getattr(before, name) != getattr(after, name)
-        }
-        values |= {
-            column: int(getattr(after, name))
-            for name, column in _FLAGS.items()
-            if getattr(before, name) != getattr(after, name)
-        }
-        if before.marks_agree != after.marks_agree:
-            values["isglobaladmin"] = int(after.is_global)
-        if before.location != after.location:
-            values |= {
-                "storagebasedirectory": after.location.base,
-                "storagenode": after.location.node,
-                "maildir": after.location.maildir,
-            }
-        values |= {
-            f"enable{name}": _service_value(name, on=name in after.services)
-            for name in before.services ^ after.services
-        }
-        if "password" in values:
-            values["passwordlastchange"] = now()
-        values["modified"] = now()
-        if self._versions is not None:
-            self._write_unless_changed(before, after, values)
-            return
+        values = _row_changes(before, after)
         await self._write_row(before.mail, values)
         await self._save_sides(before, after)
         if before.active != after.active:
@@ -403,22 +400,6 @@ class SqlUsers(Store):
             return update(t.mailbox).where(own).values({name: bindparam(name) for name in there})
 
         await self.change(("users.save", tuple(there)), build, mail=mail, **there)
-
-    def _write_unless_changed(self, before: User, after: User, values: Mapping[str, Any]) -> None:
-        if any(getattr(before, name) != getattr(after, name) for name in _BESIDE):
-            # More than the row: with locks, then.
-            raise ChangedMeanwhile
-        there = self.schema.values(t.mailbox, values)
-        home, user = self._versions or ("", "")
-        self.defer(
-            ("users.save hopefully", tuple(there)),
-            lambda: homes.update_unchanged(list(there)),
-            mail=before.mail,
-            name=domain_of(before.mail),
-            home_version=home,
-            user_version=user,
-            **{f"m_{name}": value for name, value in there.items()},
-        )
 
     async def _save_sides(self, before: User, after: User) -> None:
         mail, f = before.mail, t.forwardings.c
@@ -535,6 +516,36 @@ class SqlUsers(Store):
 
     async def remove(self, mail: str, removal: Removal) -> None:
         await removals.remove_user(self, mail, removal)
+
+
+def _row_changes(before: User, after: User) -> dict[str, Any]:
+    """Return what changes in the user's row."""
+    values: dict[str, Any] = {
+        column: getattr(after, name)
+        for name, column in _COLUMNS.items()
+        if getattr(before, name) != getattr(after, name)
+    }
+    values |= {
+        column: int(getattr(after, name))
+        for name, column in _FLAGS.items()
+        if getattr(before, name) != getattr(after, name)
+    }
+    if before.marks_agree != after.marks_agree:
+        values["isglobaladmin"] = int(after.is_global)
+    if before.location != after.location:
+        values |= {
+            "storagebasedirectory": after.location.base,
+            "storagenode": after.location.node,
+            "maildir": after.location.maildir,
+        }
+    values |= {
+        f"enable{name}": _service_value(name, on=name in after.services)
+        for name in before.services ^ after.services
+    }
+    if "password" in values:
+        values["passwordlastchange"] = now()
+    values["modified"] = now()
+    return values
 
 
 def _own_route(user: User) -> dict[str, Any]:
