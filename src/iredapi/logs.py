@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -97,23 +97,35 @@ _talking = True
 """Whether lines of the level INFO are wanted."""
 
 
+Values = dict[str, str | float]
+
+
 def line(event: str, request_id: str, /, **values: str | float) -> None:
     """Log one line of the level INFO: the way of those that each request costs.
 
     It is the line that structlog would make, in a fifth of the time.
     """
+    lines(event, [(request_id, values)])
+
+
+def lines(event: str, every: Iterable[tuple[str, Values]]) -> None:
+    """Log some at once: a request's id and values each."""
     if not _talking:
         return
-    for key, value in values.items():
-        if _is_secret(key):
-            values[key] = "***"
-        elif type(value) is str and len(value) > 8:
-            values[key] = masked(value)
-    values |= {"event": event, "request_id": request_id, "level": "info"}
     # Its fraction is there even when it is zero: readers compare these as texts.
-    values["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
-    _OUTPUT.write(orjson.dumps(values).decode() + "\n")
-    _OUTPUT.flush()
+    moment = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    made = []
+    for request_id, values in every:
+        for key, value in values.items():
+            if _is_secret(key):
+                values[key] = "***"
+            elif type(value) is str and len(value) > 8:
+                values[key] = masked(value)
+        values |= {"event": event, "request_id": request_id, "level": "info", "timestamp": moment}
+        made.append(orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE))
+    if made:
+        _OUTPUT.write(b"".join(made).decode())
+        _OUTPUT.flush()
 
 
 class _Lines(logging.StreamHandler[Any]):

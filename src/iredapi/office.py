@@ -37,7 +37,7 @@ from iredapi.gates import Gates
 from iredapi.grouping import Group
 from iredapi.hashing import PasswordHasher
 from iredapi.health import Probes
-from iredapi.logs import REQUEST_ID, line
+from iredapi.logs import REQUEST_ID, Values, lines
 from iredapi.meter import METER, Meter
 from iredapi.operations import admins, together, users
 from iredapi.operations.passwords import Passwords, lengths_of
@@ -296,8 +296,7 @@ class Office:
         ]
         names = {order.mail for order, _ in made}
         self.sessions.forget(lambda _, principal: principal.username in names)
-        for order, event in made:
-            _say(order.request_id, order.actor, event)
+        lines("audit", ((order.request_id, _said(order.actor, event)) for order, event in made))
         # Those who come next need not wait for the log; it is written whoever goes away.
         rows = [entry(order.actor, event) for order, event in made]
         logged = asyncio.ensure_future(self._auditor.append(rows))
@@ -353,8 +352,7 @@ class Office:
 
     async def audit(self, actor: Actor, events: list[Event]) -> None:
         """Log events, in the panel's table and in our own log. Never fails a request."""
-        for event in events:
-            _say(REQUEST_ID.get(), actor, event)
+        lines("audit", ((REQUEST_ID.get(), _said(actor, event)) for event in events))
         await self._auditor.append([entry(actor, event) for event in events])
 
     # -- the panel's settings ----------------------------------------------------------------------
@@ -474,17 +472,15 @@ def admitted(client: str, allowed: NetworkList) -> bool:
     return any(address in network for network in allowed.networks)
 
 
-def _say(request_id: str, actor: Actor, event: Event) -> None:
-    line(
-        "audit",
-        request_id,
-        actor=actor.username,
-        client=actor.client,
-        kind=event.kind.value,
-        domain=event.domain,
-        account=event.username,
-        message=event.message,
-    )
+def _said(actor: Actor, event: Event) -> Values:
+    return {
+        "actor": actor.username,
+        "client": actor.client,
+        "kind": event.kind.value,
+        "domain": event.domain,
+        "account": event.username,
+        "message": event.message,
+    }
 
 
 def _backoff(attempt: int) -> float:

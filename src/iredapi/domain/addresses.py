@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 import idna
 
@@ -46,6 +47,7 @@ def domain_name(text: str) -> str:
     return _domain(text, _LABEL)
 
 
+@lru_cache(maxsize=4096)
 def existing_domain(text: str) -> str:
     """Return the form of a domain name that may be there already, or be part of an address."""
     return _domain(text, _LENIENT_LABEL)

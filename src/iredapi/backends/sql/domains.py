@@ -365,6 +365,17 @@ def _filter(only: Collection[str] | None, *, disabled_only: bool) -> list[Column
 
 def record(row: Mapping[str, Any], sides: Sides) -> Domain:
     name = row["domain"].lower()
+    beside: dict[str, Any] = {}
+    if sides:
+        beside = {
+            "sender_bcc": sides.text(name, "sender_bcc"),
+            "recipient_bcc": sides.text(name, "recipient_bcc"),
+            "outbound_relay": sides.text("@" + name, "relay"),
+            "catchall": frozenset(sides.texts(name, "catchall")),
+            "dead_catchall": frozenset(sides.off(name, "catchall")),
+            "alias_domains": frozenset(sides.texts(name, "alias_domain")),
+            "inactive_alias_domains": frozenset(sides.off(name, "alias_domain")),
+        }
     return Domain(
         name=name,
         description=row["description"] or "",
@@ -376,11 +387,5 @@ def record(row: Mapping[str, Any], sides: Sides) -> Domain:
         transport=row["transport"],
         backupmx=bool(row["backupmx"]),
         settings=settings_text.parse(row["settings"]),
-        sender_bcc=sides.text(name, "sender_bcc"),
-        recipient_bcc=sides.text(name, "recipient_bcc"),
-        outbound_relay=sides.text("@" + name, "relay"),
-        catchall=frozenset(sides.texts(name, "catchall")),
-        dead_catchall=frozenset(sides.off(name, "catchall")),
-        alias_domains=frozenset(sides.texts(name, "alias_domain")),
-        inactive_alias_domains=frozenset(sides.off(name, "alias_domain")),
+        **beside,
     )

@@ -103,6 +103,10 @@ class Sides:
             key = (owner.lower(), kind)
             self._values.setdefault(key, []).append((text or "", int(number or 0)))
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._values)
+
     def texts(self, owner: str, kind: str) -> list[str]:
         """Return the texts of a kind, sorted."""
         return sorted(text for text, _ in self._values.get((owner.lower(), kind), []))

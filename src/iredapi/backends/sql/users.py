@@ -61,6 +61,9 @@ _OWNERS = ("quota_of", "seen_by", "relay_of", "sender_of", "recipient_of")
 """Whose row of another table came along with a profile."""
 
 
+_SWITCHES = tuple(f"enable{name}" for name in sorted(services.MANAGED))
+
+
 def _service_value(column: str, *, on: bool) -> int | str:
     if column in services.YES_NO_COLUMNS:
         return "y" if on else "n"
@@ -154,29 +157,29 @@ class SqlUsers(Store):
 
     def _record(self, row: Mapping[str, Any], sides: Sides) -> User:
         mail = row["username"].lower()
-        managed = frozenset(sides.texts(mail, "managed"))
         texts: dict[str, Any] = {name: row.get(column) or "" for name, column in _COLUMNS.items()}
         del texts["quota"]
+        managed: frozenset[str] = frozenset()
+        if sides:
+            managed = frozenset(sides.texts(mail, "managed"))
+            texts |= {
+                "forwardings": frozenset(sides.texts(mail, "forwarding")),
+                "aliases": frozenset(sides.texts(mail, "alias")),
+                "sender_bcc": sides.text(mail, "sender_bcc"),
+                "recipient_bcc": sides.text(mail, "recipient_bcc"),
+                "managed_domains": managed - {"ALL"},
+            }
+        is_global = bool(row["isglobaladmin"])
         return User(
             mail=mail,
             **texts,
             quota=int(row["quota"]),
             active=bool(row["active"]),
             is_admin=bool(row["isadmin"]),
-            is_global=bool(row["isglobaladmin"]) or "ALL" in managed,
-            marks_agree=bool(row["isglobaladmin"]) == ("ALL" in managed),
+            is_global=is_global or "ALL" in managed,
+            marks_agree=is_global == ("ALL" in managed),
             location=Location(row["storagebasedirectory"], row["storagenode"], row["maildir"]),
-            services=self._enabled(row),
-            forwardings=frozenset(sides.texts(mail, "forwarding")),
-            aliases=frozenset(sides.texts(mail, "alias")),
-            sender_bcc=sides.text(mail, "sender_bcc"),
-            recipient_bcc=sides.text(mail, "recipient_bcc"),
-            managed_domains=managed - {"ALL"},
-        )
-
-    def _enabled(self, row: Mapping[str, Any]) -> frozenset[str]:
-        return frozenset(
-            name for name in services.MANAGED if row.get(f"enable{name}") in (1, "y", "Y", True)
+            services=_managed_services(tuple([row.get(column) for column in _SWITCHES])),
         )
 
     async def _sides(self, mail: str) -> Sides:
@@ -568,6 +571,16 @@ def _page(columns: Sequence[Any], *, disabled_only: bool) -> Select[Any]:
     if disabled_only:
         where.append(m.active == 0)
     return select(*columns).where(*where).order_by(m.username)
+
+
+@lru_cache(maxsize=1024)
+def _managed_services(values: tuple[Any, ...]) -> frozenset[str]:
+    """Return the columns of services that are on; values are in the order of ``_SWITCHES``."""
+    return frozenset(
+        column.removeprefix("enable")
+        for column, value in zip(_SWITCHES, values, strict=True)
+        if value in (1, "y", "Y")
+    )
 
 
 @lru_cache(maxsize=1024)
