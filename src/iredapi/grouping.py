@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MOST: Final = 16
+MOST: Final = 8
 """Items that go together."""
 LANES: Final = 4
 """Journeys at once: as a rule there is one, but nobody waits for a slow one."""

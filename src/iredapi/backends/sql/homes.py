@@ -143,27 +143,24 @@ def _columns(schema: Schema) -> tuple[list[str], list[str]]:
 def update_unchanged(columns: Sequence[str]) -> Update:
     """Write columns of a user whose row and whose domain's row have the versions that were read.
 
-    It returns a row, or nothing was written. The domain is shared meanwhile, as by any change. It
-    waits for nobody: rows that somebody else holds count as changed.
+    It returns a row, or nothing was written. It waits for nobody: a row that somebody else holds
+    counts as changed. The domain is only looked at: what is written is the user's own, so a change
+    of the domain that comes afterwards finds nothing that it would have forbidden; and who removes
+    the domain waits for the user's row.
     """
     m = t.mailbox.c
-    home = (
-        select(t.domain.c.domain)
-        .where(
-            t.domain.c.domain == domain_sides.name(),
-            _version("domain") == bindparam("home_version", type_=String),
-        )
-        .with_for_update(read=True, skip_locked=True)
-        .cte("home")
+    home = select(t.domain.c.domain).where(
+        t.domain.c.domain == domain_sides.name(),
+        _version("domain") == bindparam("home_version", type_=String),
     )
     own = (
         select(m.username)
         .where(
             m.username == bindparam("mail", type_=String(255)),
             _version("mailbox") == bindparam("user_version", type_=String),
-            exists(select(home.c.domain)),
+            exists(home),
         )
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=t.mailbox)
         .cte("own")
     )
     return (
