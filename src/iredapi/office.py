@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -234,8 +234,11 @@ class Office:
     ) -> Done:
         """Create a user; ordinary ones that arrive at the same moment share a transaction."""
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
-        if order.creates_only_itself and await self._joined(self._creations, order):
-            return Done()
+        if self.storage.shares and order.creates_only_itself:
+            logged = await self._creations.do(order)
+            if logged is not None:
+                await asyncio.shield(logged)
+                return Done()
         return await self.write(actor, users.create, mail, changes, hashed)
 
     async def update_user(
@@ -243,18 +246,18 @@ class Office:
     ) -> Done:
         """Change a user; changes of their own that arrive at the same moment share a message."""
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
-        if order.changes_only_itself and await self._joined(self._changes, order):
-            return Done()
-        return await self.write(actor, users.update, mail, changes, hashed)
-
-    async def _joined(self, group: Joint, order: Order) -> bool:
-        """Let a request go with others; False: it is to go by itself."""
-        if not self.storage.shares:
-            return False
-        logged = await group.do(order)
+        logged: asyncio.Task[None] | Exception | None = None
+        if order.changes_only_itself:
+            if self.storage.shares:
+                logged = await self._changes.do(order)
+            elif order.needs_nothing and self.storage.writes_unseen:
+                (logged,) = await _finish(self._together(together.change, [order]))
+        if isinstance(logged, Exception):
+            raise logged
         if logged is not None:
             await asyncio.shield(logged)
-        return logged is not None
+            return Done()
+        return await self.write(actor, users.update, mail, changes, hashed)
 
     async def _together(
         self,
@@ -489,11 +492,11 @@ def _backoff(attempt: int) -> float:
     return chance * (1 << attempt)
 
 
-async def _finish(work: Any) -> None:
+async def _finish(work: Coroutine[Any, Any, Result]) -> Result:
     """Run to its end what must not be cut in the middle, even when the request is cancelled."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise

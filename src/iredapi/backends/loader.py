@@ -80,6 +80,8 @@ class Storage(Protocol):
     """What its drivers raise: for ``is_transient`` and ``translated``."""
     shares: bool
     """Whether requests gain when they share a unit: where one message takes many questions."""
+    writes_unseen: bool
+    """Whether a user's own can be written without being read."""
 
     async def start(self) -> None:
         """Look whether it can be used. Raises ConfigurationError, or ServerDown."""
@@ -158,6 +160,7 @@ class SqlStorage:
     """Accounts in the SQL database ``vmail``."""
 
     features = features.SQL
+    writes_unseen = True
     errors: tuple[type[Exception], ...] = (DBAPIError,)
 
     async def start(self) -> None:
@@ -230,6 +233,7 @@ class LdapStorage:
 
     features = features.LDAP
     shares = False
+    writes_unseen = False
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
         # bonsai is there only where it is needed.

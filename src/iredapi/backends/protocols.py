@@ -165,6 +165,13 @@ class Users(Protocol):
         relay may be missing. At most three round trips on SQL.
         """
 
+    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[bool]:
+        """Write fields of users who are no admins, whatever they are now, and commit them at once.
+
+        Returns which were written; not those of whom anything is out of the ordinary. One round
+        trip on SQL, on PostgreSQL for all of them.
+        """
+
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
         """Return users with their domains, for ``save_rows``; nothing is held.
 

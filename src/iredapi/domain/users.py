@@ -187,6 +187,12 @@ def draft(
     return replace(fresh, **(plain | {"language": language} | marks))
 
 
+def plain_values(changes: Mapping[str, Any], password: str) -> dict[str, Any]:
+    """Return the fields of a user that are what was sent, whatever they were before."""
+    new: dict[str, Any] = {_PLAIN[name]: changes[name] for name in changes if name in _PLAIN}
+    return new | {"password": password} if password else new
+
+
 def revise(
     before: User,
     changes: Mapping[str, Any],
@@ -202,9 +208,7 @@ def revise(
     ``password`` is the new hash, ``others_quota`` what the domain's other users have in MB (needed
     when ``quota`` was sent).
     """
-    new: dict[str, Any] = {_PLAIN[name]: changes[name] for name in changes if name in _PLAIN}
-    if password:
-        new["password"] = password
+    new = plain_values(changes, password)
     if location is not None:
         new["location"] = location
     if "quota" in changes:

@@ -15,7 +15,7 @@ from iredapi.backends.protocols import Vacancy
 from iredapi.domain import settings_text
 from iredapi.domain.actors import Actor
 from iredapi.domain.domains import Domain
-from iredapi.domain.users import User, permit, permit_new, revise
+from iredapi.domain.users import User, permit, permit_new, plain_values, revise
 from iredapi.errors import ApiError
 from iredapi.meter import Meter
 from iredapi.operations import users
@@ -53,6 +53,11 @@ class Order:
     def changes_only_itself(self) -> bool:
         """Whether a change can go together with others at all."""
         return self.changes.keys() <= _OWN
+
+    @property
+    def needs_nothing(self) -> bool:
+        """Whether such a change is allowed and the same whatever is there."""
+        return self.actor.is_global and bool(self.changes)
 
 
 Outcome = Event | Exception | None
@@ -104,30 +109,54 @@ async def _new(
 
 
 async def change(unit: Unit, orders: Sequence[Order]) -> list[Outcome]:
-    """Change what is the users' own. Whoever is an admin, too, goes alone: sessions may end."""
-    found = await unit.users.rows_at_home([order.mail for order in orders])
-    pairs: dict[str, tuple[User, User]] = {}
-    outcomes: list[Outcome] = []
-    for order, (domain, before) in zip(orders, found, strict=True):
-        if domain is None or before is None or order.mail in pairs:
-            outcomes.append(None)
+    """Change what is the users' own. Whoever is an admin, too, goes alone: sessions may end.
+
+    A global admin may say anything of that whatever is there, so nothing is read first.
+    """
+    outcomes: list[Outcome] = [None] * len(orders)
+    free = [place for place, order in enumerate(orders) if order.needs_nothing]
+    seen = [place for place, order in enumerate(orders) if not order.needs_nothing]
+    decided = await _decided(unit, [orders[place] for place in seen]) if seen else []
+    unit.commits_itself = True
+    if free:
+        written = await unit.users.save_unseen(
+            [
+                (order.mail, plain_values(order.changes, order.password))
+                for order in (orders[place] for place in free)
+            ]
+        )
+        for place, done in zip(free, written, strict=True):
+            if done:
+                outcomes[place] = users.changed(orders[place].mail, orders[place].changes)
+    pairs = [found for found in decided if isinstance(found, tuple)]
+    saved = await unit.users.save_rows(pairs) if pairs else frozenset()
+    for place, found in zip(seen, decided, strict=True):
+        if not isinstance(found, tuple):
+            outcomes[place] = found
+        elif found[0].mail in saved:
+            outcomes[place] = users.changed(orders[place].mail, orders[place].changes)
+    return outcomes
+
+
+async def _decided(
+    unit: Unit, orders: Sequence[Order]
+) -> list[tuple[User, User] | ApiError | None]:
+    """Return each user as it is and as it is to be, or why not."""
+    rows = await unit.users.rows_at_home([order.mail for order in orders])
+    found: list[tuple[User, User] | ApiError | None] = []
+    names: set[str] = set()
+    for order, (domain, before) in zip(orders, rows, strict=True):
+        if domain is None or before is None or order.mail in names:
+            found.append(None)
             continue
+        names.add(order.mail)
         try:
             after = _changed(unit, order, domain, before)
         except ApiError as refused:
-            outcomes.append(refused)
-            continue
-        if after is None:
-            outcomes.append(None)
-            continue
-        pairs[order.mail] = (before, after)
-        outcomes.append(users.changed(order.mail, order.changes))
-    unit.commits_itself = True
-    written = await unit.users.save_rows(list(pairs.values())) if pairs else frozenset()
-    return [
-        None if isinstance(outcome, Event) and order.mail not in written else outcome
-        for order, outcome in zip(orders, outcomes, strict=True)
-    ]
+            found.append(refused)
+        else:
+            found.append(None if after is None else (before, after))
+    return found
 
 
 def _changed(unit: Unit, order: Order, domain: Domain, before: User) -> User | None:

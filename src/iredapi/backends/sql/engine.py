@@ -297,6 +297,10 @@ class Connections:
         """Run a write for each of some values."""
         await (await self._begun(name)).run_many(plain, values)
 
+    async def affect(self, name: str, plain: Plain, values: Mapping[str, Any]) -> int:
+        """Run a write that is a transaction of its own; how many rows it changed."""
+        return await (await self._lease(name)).affect(plain, values)
+
     async def fetch_for_each(
         self,
         name: str,

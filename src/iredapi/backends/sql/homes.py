@@ -18,15 +18,19 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    cast,
     exists,
+    func,
     literal_column,
     select,
     true,
     update,
 )
+from sqlalchemy.dialects.mysql import BINARY
 
 from iredapi.backends.sql import domain_sides, user_sides
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.dialect import MYSQL
 from iredapi.backends.sql.schema import Schema
 
 _SIDE = 4
@@ -167,5 +171,35 @@ def update_unchanged(columns: Sequence[str]) -> Update:
         update(t.mailbox)
         .where(m.username == own.c.username)
         .values({name: bindparam(f"m_{name}") for name in columns})
+        .returning(literal_column("1"))
+    )
+
+
+def update_unseen(columns: Sequence[str], dialect: str) -> Update:
+    """Write columns of a user who is in a domain and no admin of any kind.
+
+    On PostgreSQL it returns a row, and waits for nobody: others wait behind it.
+    """
+    m, d = t.mailbox.c, t.domain_admins.c
+    mail = bindparam("mail", type_=String(255))
+    chosen = [
+        m.username == mail,
+        m.isadmin == 0,
+        m.isglobaladmin == 0,
+        ~exists(select(d.username).where(d.username == mail)),
+        exists(select(t.domain.c.domain).where(t.domain.c.domain == domain_sides.name())),
+    ]
+    if dialect in MYSQL:
+        # Its equality knows no case, accents and trailing blanks.
+        chosen.append(cast(func.lower(m.username), BINARY) == cast(mail, BINARY))
+    values: dict[str, Any] = {name: bindparam(f"m_{name}") for name in columns}
+    if dialect != "postgresql":
+        return update(t.mailbox).where(*chosen).values(values)
+    own = select(m.username).where(*chosen).with_for_update(skip_locked=True, of=t.mailbox)
+    held = own.cte("own")
+    return (
+        update(t.mailbox)
+        .where(m.username == held.c.username)
+        .values(values)
         .returning(literal_column("1"))
     )

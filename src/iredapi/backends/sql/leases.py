@@ -153,6 +153,18 @@ class Lease:
         question = self._fetch(self._driver, plain.sql, plain.arguments(values))
         return plain.rows(await self.asked(plain.sql, question))
 
+    async def affect(self, plain: Plain, values: Mapping[str, Any]) -> int:
+        """Run a write and return the number of rows that it changed; not for asyncpg."""
+        run = self._affect(plain.sql, plain.arguments(values))
+        return await self.asked(plain.sql, run)
+
+    async def _affect(self, sql: str, arguments: list[Any]) -> int:
+        if self._name == "aiomysql":
+            async with self._driver.cursor() as cursor:
+                return int(await cursor.execute(sql, arguments))
+        async with self._driver.execute(sql, arguments) as cursor:
+            return int(cursor.rowcount)
+
     async def fetch_many(
         self, numbered: Plain, values: Sequence[Mapping[str, Any]]
     ) -> list[list[Any]]:

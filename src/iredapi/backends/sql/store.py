@@ -242,6 +242,11 @@ class Store:
         numbered = self._numbered(key, build)[1]
         return await self._connections.fetch_for_each("vmail", numbered, values, begun=False)
 
+    async def affect(self, key: object, build: Callable[[], Statement], **values: Any) -> int:
+        """Run a write that is a transaction of its own; how many rows it changed."""
+        plain = self.schema.statement(key, lambda: self._compiled(build()))
+        return await self._connections.affect("vmail", plain, values)
+
     def _numbered(self, key: object, build: Callable[[], Statement]) -> tuple[Plain, Plain]:
         plain = self.schema.statement(key, lambda: self._compiled(build()))
         dialect = self._connections.databases["vmail"].engine.dialect

@@ -99,6 +99,29 @@ class SqlUsers(Store):
         user = None if found.user is None else self._record(found.user, sides)
         return domain_record(found.domain, sides), user
 
+    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[bool]:
+        moment, written = now(), [False] * len(changes)
+        alike: dict[tuple[str, ...], list[tuple[int, dict[str, Any]]]] = {}
+        for place, (mail, fields) in enumerate(changes):
+            row = {_COLUMNS[name]: value for name, value in fields.items()}
+            if "password" in row:
+                row["passwordlastchange"] = moment
+            there = self.schema.values(t.mailbox, {**row, "modified": moment})
+            values = {f"m_{name}": value for name, value in there.items()}
+            values |= {"mail": mail, "name": domain_of(mail)}
+            alike.setdefault(tuple(there), []).append((place, values))
+        for columns, some in sorted(alike.items()):
+            key = ("users.save unseen", columns)
+            build = partial(homes.update_unseen, columns, self.dialect)
+            if self.dialect == "postgresql":
+                done = await self.glance_for_each(key, build, [values for _, values in some])
+                for (place, _), rows in zip(some, done, strict=True):
+                    written[place] = bool(rows)
+            else:
+                for place, values in some:
+                    written[place] = bool(await self.affect(key, build, **values))
+        return written
+
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
         every = await self.glance_for_each(
             "users.rows",
