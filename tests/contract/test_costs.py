@@ -111,8 +111,10 @@ async def test_a_hopeful_write_that_comes_too_late_is_done_again(
         assert written == frozenset(), "it was written all the same"
         return written
 
+    # What a normal admin may do depends on what is there; a global one needs to know nothing.
+    admin = await service.admin_of("ex.com")
     monkeypatch.setattr(SqlUsers, "save_rows", save_rows)
-    await root.ok("PUT", "user/u@ex.com", name="Ours")
+    await admin.ok("PUT", "user/u@ex.com", name="Ours")
     assert late[0] == 1
     async with service.store.connect("vmail") as connection:
         row = (

@@ -96,16 +96,29 @@ class Params(BaseModel):
     @cache
     def blank(cls) -> Self:
         """Return the form of a call that sends nothing. Raises InvalidParameters."""
-        try:
-            return cls.model_validate({})
-        except ValidationError as error:
-            raise InvalidParameters(*(_problem(item) for item in error.errors())) from None
+        return cls._validated({})
 
     @classmethod
     def read(cls, raw: Raw) -> Self:
         """Make a form of what arrived. Raises InvalidParameters that names every wrong one."""
         if not raw:
             return cls.blank()
+        if not cls._touchy().isdisjoint(raw) or any(
+            type(value) is not str for value in raw.values()
+        ):
+            return cls._read_with_care(raw)
+        known = cls._known()
+        return cls._validated({name: value for name, value in raw.items() if name in known})
+
+    @classmethod
+    @cache
+    def _touchy(cls) -> frozenset[str]:
+        """Return the names that stand for others, or whose company matters."""
+        pairs = [name for pair in (*cls.conflicts, *cls.needs) for name in pair]
+        return frozenset((*pairs, *cls.legacy, *cls.only_empty))
+
+    @classmethod
+    def _read_with_care(cls, raw: Raw) -> Self:
         sent = dict(raw)
         for old, new in cls.legacy.items():
             if old in sent and new not in sent:
@@ -135,6 +148,10 @@ class Params(BaseModel):
         ]
         if problems:
             raise InvalidParameters(*dict.fromkeys(problems))
+        return cls._validated(sent)
+
+    @classmethod
+    def _validated(cls, sent: Raw) -> Self:
         try:
             return cls.model_validate(sent)
         except ValidationError as error:

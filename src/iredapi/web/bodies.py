@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
+from starlette.types import Message
 
 from iredapi.errors import InvalidRequest, TooLarge
 from iredapi.schemas.params import Unreadable
@@ -34,8 +35,7 @@ async def read(request: Request, limit: int, seconds: float, *, with_query: bool
     """
     raw = query(request) if with_query else {}
     try:
-        async with asyncio.timeout(seconds):
-            body = await _body(request, limit)
+        body = await _body(request, limit, seconds)
     except TimeoutError:
         raise InvalidRequest(detail="The body did not arrive in time.") from None
     if not body.strip():
@@ -58,23 +58,53 @@ def query(request: Request) -> Raw:
     return _form(request.scope.get("query_string", b""))
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _body(request: Request, limit: int, seconds: float) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > limit:
         raise TooLarge(detail=f"The limit is {limit} bytes.")
-    parts: list[bytes] = []
-    size, more = 0, True
+    # Most bodies are there when they are asked for, and then no clock is set.
+    asked = request.receive().__await__()
+    try:
+        waiting = next(asked)
+    except StopIteration as there:
+        first: Message = there.value
+        if not first.get("more_body"):
+            return _part(first, 0, limit)
+        async with asyncio.timeout(seconds):
+            return await _rest(request, first, limit)
+    async with asyncio.timeout(seconds):
+        return await _rest(request, await _Begun(asked, waiting), limit)
+
+
+class _Begun:
+    """Goes on with something that was awaited by hand, and waits for ``waiting``."""
+
+    def __init__(self, asked: Generator[Any, Any, Message], waiting: Any) -> None:
+        self._asked = asked
+        self._waiting = waiting
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        yield self._waiting
+        return (yield from self._asked)
+
+
+async def _rest(request: Request, first: Message, limit: int) -> bytes:
+    parts = [_part(first, 0, limit)]
+    size, more = len(parts[0]), first.get("more_body", False)
     while more:
         message = await request.receive()
-        if message["type"] != "http.request":
-            raise InvalidRequest(detail="The body ended early.")
-        part = message.get("body", b"")
-        more = message.get("more_body", False)
-        size += len(part)
-        if size > limit:
-            raise TooLarge(detail=f"The limit is {limit} bytes.")
-        parts.append(part)
+        parts.append(_part(message, size, limit))
+        size, more = size + len(parts[-1]), message.get("more_body", False)
     return b"".join(parts)
+
+
+def _part(message: Message, size: int, limit: int) -> bytes:
+    if message["type"] != "http.request":
+        raise InvalidRequest(detail="The body ended early.")
+    part: bytes = message.get("body", b"")
+    if size + len(part) > limit:
+        raise TooLarge(detail=f"The limit is {limit} bytes.")
+    return part
 
 
 def _form(body: bytes) -> Raw:
