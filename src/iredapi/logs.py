@@ -31,6 +31,8 @@ REQUEST_ID: Final[ContextVar[str]] = ContextVar("iredapi_request_id", default=""
 """The id of the request that runs: in each line that is logged meanwhile."""
 # What these print may hold bound values: hashes among them.
 _SILENT = ("sqlalchemy", "aiosqlite", "aiomysql", "asyncpg")
+# At INFO these print the URL of each request, whatever is in its query.
+_QUIET = ("httpx", "httpcore")
 
 
 _SUSPECT = re.compile("[{$:=_]")
@@ -159,3 +161,5 @@ def configure(level: str) -> None:
     root.setLevel(max(number, logging.INFO))
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,243 @@
+"""Requests that arrive at the same moment share what they can, and nothing that is their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from iredapi.backends.loader import SqlWork
+from iredapi.operations import together
+from iredapi.unit import Unit
+from tests.clients import PASSWORD, Client, Service
+from tests.servers.store import ALL_STORES
+
+pytestmark = pytest.mark.stores(*ALL_STORES)
+
+
+async def _all(
+    client: Client, method: str, *requests: tuple[str, dict[str, str]]
+) -> list[tuple[int, str]]:
+    """Send requests at once; status and ``_msg`` of each."""
+    answers = await asyncio.gather(
+        *(client.call(method, path, data=form) for path, form in requests)
+    )
+    return [(status, answer.get("_msg", "")) for status, answer in answers]
+
+
+def _users(domain: str, count: int) -> list[tuple[str, dict[str, str]]]:
+    return [
+        (f"user/u{number}@{domain}", {"password": PASSWORD, "name": f"U {number}"})
+        for number in range(count)
+    ]
+
+
+@pytest.fixture
+def crowds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many creations went together, each time."""
+    seen: list[int] = []
+    original = together.create
+
+    async def create(unit: Unit, orders: Sequence[together.Order]) -> list[together.Outcome]:
+        seen.append(len(orders))
+        return await original(unit, orders)
+
+    monkeypatch.setattr(together, "create", create)
+    return seen
+
+
+async def test_forty_new_users_of_one_domain(service: Service, root: Client) -> None:
+    await root.ok("POST", "domain/ex.com")
+    assert await _all(root, "POST", *_users("ex.com", 40)) == [(200, "")] * 40
+    wanted = sorted(f"u{number}@ex.com" for number in range(40))
+    assert await root.ok("GET", "users/ex.com", email_only="yes") == wanted
+    one = await root.ok("GET", "user/u7@ex.com", view="canonical")
+    assert (one["name"], one["forwarding"]) == ("U 7", ["u7@ex.com"])
+    for number in range(40):
+        await root.ok("POST", f"verify_password/user/u{number}@ex.com", password=PASSWORD)
+    logged = await service.store.rows(
+        "SELECT username FROM log WHERE event = 'create' AND domain = 'ex.com' AND username <> ''",
+        "iredadmin",
+    )
+    assert sorted(row["username"] for row in logged) == wanted
+
+
+async def test_a_limit_of_users_holds_for_a_crowd(service: Service, root: Client) -> None:
+    await root.ok("POST", "domain/ex.com", numberOfUsers="5")
+    await root.ok("POST", "user/first@ex.com", password=PASSWORD)
+    found = Counter(await _all(root, "POST", *_users("ex.com", 20)))
+    assert found[200, ""] == 4
+    assert sum(found.values()) - 4 == found[409, "EXCEEDED_DOMAIN_ACCOUNT_LIMIT"], found
+    assert len(await root.ok("GET", "users/ex.com", email_only="yes")) == 5
+
+
+async def test_a_limit_of_quota_holds_for_a_crowd(service: Service, root: Client) -> None:
+    await root.ok("POST", "domain/ex.com", quota="10")
+    requests = [(path, form | {"quota": "3"}) for path, form in _users("ex.com", 12)]
+    found = Counter(await _all(root, "POST", *requests))
+    given = [
+        int((await root.ok("GET", f"user/{mail}", view="canonical"))["quota"])
+        for mail in await root.ok("GET", "users/ex.com", email_only="yes")
+    ]
+    assert found[200, ""] == len(given)
+    assert sum(given) <= 10, (given, found)
+    assert len(given) >= 3
+
+
+async def test_one_address_is_given_once(service: Service, root: Client) -> None:
+    await root.ok("POST", "domain/ex.com")
+    same = [("user/one@ex.com", {"password": PASSWORD})] * 12
+    found = Counter(await _all(root, "POST", *same))
+    assert found == {(200, ""): 1, (409, "ALREADY_EXISTS"): 11}
+
+
+async def test_each_has_its_own_answer(crowds: list[int], service: Service, root: Client) -> None:
+    await root.ok("POST", "domain/ex.com", aliasDomains="twin.com")
+    await root.ok("POST", "domain/groups.com")
+    await root.ok("POST", "alias/all@groups.com")
+    settings = "UPDATE domain SET settings = 'default_groups:all@groups.com;'"
+    on_sql = service.store.name != "openldap"
+    if on_sql:
+        await service.store.execute(f"{settings} WHERE domain = 'groups.com'", "vmail")
+    await root.ok("POST", "alias/taken@ex.com")
+    requests = [
+        ("user/warm@ex.com", {"password": PASSWORD}),
+        ("user/good@ex.com", {"password": PASSWORD, "name": "Good"}),
+        ("user/taken@ex.com", {"password": PASSWORD}),
+        ("user/u@nowhere.com", {"password": PASSWORD}),
+        ("user/u@twin.com", {"password": PASSWORD}),
+        ("user/member@groups.com", {"password": PASSWORD}),
+        ("user/global@ex.com", {"password": PASSWORD, "isGlobalAdmin": "yes"}),
+        ("user/last@ex.com", {"password": PASSWORD, "accountStatus": "disabled"}),
+    ]
+    assert await _all(root, "POST", *requests) == [
+        (200, ""), (200, ""), (409, "ALREADY_EXISTS"), (404, "NO_SUCH_DOMAIN"),
+        (404, "NO_SUCH_DOMAIN"), (200, ""), (200, ""), (200, ""),
+    ]  # fmt: skip
+    assert await root.ok("GET", "users/ex.com", email_only="yes") == [
+        "global@ex.com", "good@ex.com", "last@ex.com", "warm@ex.com",
+    ]  # fmt: skip
+    members = (await root.ok("GET", "alias/all@groups.com", view="canonical"))["members"]
+    assert members == ["member@groups.com"] * on_sql
+    last = await root.ok("GET", "user/last@ex.com", view="canonical")
+    assert last["accountStatus"] == "disabled"
+    assert max(crowds, default=0) > 1 or service.store.name != "postgresql", crowds
+
+
+@pytest.mark.stores("postgresql", "mariadb")
+async def test_who_waits_for_a_domain_keeps_nobody_else_waiting(
+    service: Service, root: Client
+) -> None:
+    for name in ("held.com", "free.com"):
+        await root.ok("POST", f"domain/{name}")
+    async with service.store.admin_engine("vmail").connect() as holder:
+        await holder.execute(text("SELECT 1 FROM domain WHERE domain = 'held.com' FOR UPDATE"))
+        waiting = asyncio.create_task(_all(root, "POST", *_users("held.com", 3)))
+        async with asyncio.timeout(5):
+            assert await _all(root, "POST", *_users("free.com", 20)) == [(200, "")] * 20
+        assert not waiting.done()
+        await holder.rollback()
+    assert await waiting == [(200, "")] * 3
+
+
+async def test_many_change_at_once(service: Service, root: Client) -> None:
+    await root.ok("POST", "domain/ex.com")
+    await _all(root, "POST", *_users("ex.com", 20))
+    changes = [(f"user/u{number}@ex.com", {"name": f"New {number}"}) for number in range(20)]
+    changes += [("user/nobody@ex.com", {"name": "X"}), ("user/u@nowhere.com", {"name": "X"})]
+    changes += [("user/u3@ex.com", {"language": "de_DE", "employeeid": "3"})]
+    assert await _all(root, "PUT", *changes) == [
+        *[(200, "")] * 20, (404, "NO_SUCH_ACCOUNT"), (404, "NO_SUCH_DOMAIN"), (200, ""),
+    ]  # fmt: skip
+    for number in range(20):
+        user = await root.ok("GET", f"user/u{number}@ex.com", view="canonical")
+        assert user["name"] == f"New {number}"
+        assert user["language"] == ("de_DE" if number == 3 else "")
+
+
+async def test_a_normal_admin_in_a_crowd_may_what_it_may(service: Service, root: Client) -> None:
+    for name in ("own.com", "other.com"):
+        await root.ok("POST", f"domain/{name}")
+        await root.ok("POST", f"user/u@{name}", password=PASSWORD, name="Old")
+    await root.ok("POST", "user/boss@own.com", password=PASSWORD, isGlobalAdmin="yes", name="Old")
+    admin = await service.admin_of("own.com")
+    mine = [("user/u@own.com", {"name": "New"}), ("user/boss@own.com", {"name": "New"})]
+    found = await _all(admin, "PUT", *mine, ("user/u@other.com", {"name": "New"}))
+    assert found[0] == (200, "")
+    assert [status for status, _ in found[1:]] == [403, 403]
+    for mail, name in (("u@own.com", "New"), ("boss@own.com", "Old"), ("u@other.com", "Old")):
+        assert (await root.ok("GET", f"user/{mail}", view="canonical"))["name"] == name
+
+
+async def test_sessions_end_with_a_password_that_changes_in_a_crowd(
+    service: Service, root: Client
+) -> None:
+    """Whoever is an admin has more to lose than a row."""
+    await root.ok("POST", "domain/ex.com")
+    await _all(root, "POST", *_users("ex.com", 6))
+    await root.ok("PUT", "domain/admins/ex.com", addAdmin="u0@ex.com")
+    boss = await service.client().login("u0@ex.com")
+    new = {"password": "An0ther-Horse"}
+    assert await _all(root, "PUT", *((f"user/u{n}@ex.com", new) for n in range(6))) == [
+        (200, "")
+    ] * 6  # fmt: skip
+    assert (await boss.call("GET", "user/u1@ex.com"))[0] == 401
+    for number in range(6):
+        mail = f"u{number}@ex.com"
+        await root.ok("POST", f"verify_password/user/{mail}", password="An0ther-Horse")
+
+
+@pytest.mark.stores("mariadb", "sqlite", "postgresql")
+async def test_nobody_else_is_written_unseen(service: Service, root: Client) -> None:
+    """MariaDB's equality knows no case, accents and trailing blanks."""
+    await root.ok("POST", "domain/ex.com")
+    row = {"password": "x", "domain": "ex.com", "settings": "", "name": "Old"}
+    for mail in ("Ü@ex.com", "Upper@ex.com"):
+        await service.store.insert("mailbox", {"username": mail, **row})
+    assert (await root.refused("PUT", "user/u@ex.com", name="New"))[:2] == (404, "NO_SUCH_ACCOUNT")
+    names = {
+        found["username"]: found["name"]
+        for found in await service.store.rows("SELECT username, name FROM mailbox", "vmail")
+    }
+    assert names == {"Ü@ex.com": "Old", "Upper@ex.com": "Old"}
+
+
+@pytest.mark.stores("postgresql")
+async def test_a_crowd_whose_commit_breaks_is_told_so(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await root.ok("POST", "domain/ex.com")
+    original, broken = SqlWork.commit, [0]
+
+    async def commit(self: SqlWork) -> None:
+        broken[0] += 1
+        if broken[0] == 1:
+            async with service.store.admin_engine("vmail").connect() as admin:
+                await admin.execute(
+                    text(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE application_name = 'iredapi' AND datname = current_database()"
+                    )
+                )
+        await original(self)
+
+    monkeypatch.setattr(SqlWork, "commit", commit)
+    requests = [*_users("ex.com", 5), ("user/u@nowhere.com", {"password": PASSWORD})]
+    answers: list[Any] = await asyncio.gather(
+        *(root.call("POST", path, data=form) for path, form in requests)
+    )
+    assert answers[-1][1]["_msg"] == "NO_SUCH_DOMAIN"
+    lost = [answer for status, answer in answers if status == 503]
+    assert lost, answers
+    assert all("look before you repeat" in answer["_detail"] for answer in lost)
+    there = set(await root.ok("GET", "users/ex.com", email_only="yes"))
+    for (path, _), (status, _) in zip(requests[:-1], answers, strict=False):
+        assert (path.removeprefix("user/") in there) is (status == 200)
+    # Each of them can be sent again.
+    for (path, form), (status, _) in zip(requests[:-1], answers, strict=False):
+        if status != 200:
+            await root.ok("POST", path, **form)
