@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from iredapi.backends.loader import SqlWork
-from iredapi.operations import together
-from iredapi.unit import Unit
+from iredapi.backends.sql.users import SqlUsers
+from iredapi.domain.users import User
 from tests.clients import PASSWORD, Client, Service
 from tests.servers.store import ALL_STORES
 
@@ -38,15 +39,15 @@ def _users(domain: str, count: int) -> list[tuple[str, dict[str, str]]]:
 
 @pytest.fixture
 def crowds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many creations went together, each time."""
+    """How many users were added together, each time."""
     seen: list[int] = []
-    original = together.create
+    original = SqlUsers.add_plain
 
-    async def create(unit: Unit, orders: Sequence[together.Order]) -> list[together.Outcome]:
-        seen.append(len(orders))
-        return await original(unit, orders)
+    async def add_plain(self: SqlUsers, users: Sequence[User], *, changed: datetime | None) -> None:
+        seen.append(len(users))
+        await original(self, users, changed=changed)
 
-    monkeypatch.setattr(together, "create", create)
+    monkeypatch.setattr(SqlUsers, "add_plain", add_plain)
     return seen
 
 
