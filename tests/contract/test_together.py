@@ -51,7 +51,9 @@ def crowds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-async def test_forty_new_users_of_one_domain(service: Service, root: Client) -> None:
+async def test_forty_new_users_of_one_domain(
+    service: Service, root: Client, crowds: list[int]
+) -> None:
     await root.ok("POST", "domain/ex.com")
     assert await _all(root, "POST", *_users("ex.com", 40)) == [(200, "")] * 40
     wanted = sorted(f"u{number}@ex.com" for number in range(40))
@@ -65,6 +67,8 @@ async def test_forty_new_users_of_one_domain(service: Service, root: Client) -> 
         "iredadmin",
     )
     assert sorted(row["username"] for row in logged) == wanted
+    if service.store.name == "postgresql":
+        assert max(crowds) > 1
 
 
 async def test_a_limit_of_users_holds_for_a_crowd(service: Service, root: Client) -> None:
@@ -96,7 +100,7 @@ async def test_one_address_is_given_once(service: Service, root: Client) -> None
     assert found == {(200, ""): 1, (409, "ALREADY_EXISTS"): 11}
 
 
-async def test_each_has_its_own_answer(crowds: list[int], service: Service, root: Client) -> None:
+async def test_each_has_its_own_answer(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com", aliasDomains="twin.com")
     await root.ok("POST", "domain/groups.com")
     await root.ok("POST", "alias/all@groups.com")
@@ -126,7 +130,6 @@ async def test_each_has_its_own_answer(crowds: list[int], service: Service, root
     assert members == ["member@groups.com"] * on_sql
     last = await root.ok("GET", "user/last@ex.com", view="canonical")
     assert last["accountStatus"] == "disabled"
-    assert max(crowds, default=0) > 1 or service.store.name != "postgresql", crowds
 
 
 @pytest.mark.stores("postgresql", "mariadb")
@@ -231,10 +234,10 @@ async def test_a_crowd_whose_commit_breaks_is_told_so(
     answers: list[Any] = await asyncio.gather(
         *(root.call("POST", path, data=form) for path, form in requests)
     )
-    assert answers[-1][1]["_msg"] == "NO_SUCH_DOMAIN"
-    lost = [answer for status, answer in answers if status == 503]
-    assert lost, answers
-    assert all("look before you repeat" in answer["_detail"] for answer in lost)
+    assert answers[-1][1]["_msg"] in {"NO_SUCH_DOMAIN", "SERVER_DOWN"}
+    # Whoever was still asked about, in another journey, is told that the server is away.
+    lost = [answer["_detail"] for status, answer in answers if status == 503]
+    assert any("look before you repeat" in detail for detail in lost), answers
     there = set(await root.ok("GET", "users/ex.com", email_only="yes"))
     for (path, _), (status, _) in zip(requests[:-1], answers, strict=False):
         assert (path.removeprefix("user/") in there) is (status == 200)
