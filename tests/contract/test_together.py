@@ -13,7 +13,11 @@ from sqlalchemy import text
 
 from iredapi.backends.loader import SqlWork
 from iredapi.backends.sql.users import SqlUsers
+from iredapi.domain.actors import SYSTEM
 from iredapi.domain.users import User
+from iredapi.errors import Conflict, NotFound
+from iredapi.grouping import MOST
+from iredapi.office import Done
 from tests.clients import PASSWORD, Client, Service
 from tests.servers.store import ALL_STORES
 
@@ -51,9 +55,7 @@ def crowds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-async def test_forty_new_users_of_one_domain(
-    service: Service, root: Client, crowds: list[int]
-) -> None:
+async def test_forty_new_users_of_one_domain(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     assert await _all(root, "POST", *_users("ex.com", 40)) == [(200, "")] * 40
     wanted = sorted(f"u{number}@ex.com" for number in range(40))
@@ -67,8 +69,28 @@ async def test_forty_new_users_of_one_domain(
         "iredadmin",
     )
     assert sorted(row["username"] for row in logged) == wanted
-    if service.store.name == "postgresql":
-        assert max(crowds) > 1
+
+
+@pytest.mark.stores("postgresql")
+async def test_a_crowd_shares_transactions(
+    service: Service, root: Client, crowds: list[int]
+) -> None:
+    """However fast they come: nothing but the office lies between."""
+    await root.ok("POST", "domain/ex.com", numberOfUsers="30")
+    names = [f"u{number}@ex.com" for number in range(32)]
+    made = await asyncio.gather(
+        *(service.office.create_user(SYSTEM, mail, {"name": "U"}, "{PLAIN}x") for mail in names),
+        return_exceptions=True,
+    )
+    assert sum(crowds) == 30
+    assert max(crowds) == MOST
+    assert [type(found) for found in made] == [Done] * 30 + [Conflict] * 2
+    crowds.clear()
+    done = await asyncio.gather(
+        *(service.office.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in names),
+        return_exceptions=True,
+    )
+    assert [type(found) for found in done] == [Done] * 30 + [NotFound] * 2
 
 
 async def test_a_limit_of_users_holds_for_a_crowd(service: Service, root: Client) -> None:
