@@ -281,6 +281,10 @@ class Connections:
     async def hold(self, name: str, *rows: Row) -> None:
         """Hold rows, in this order, until the end."""
         lease = await self._lease(name)
+        if self.databases[name].sqlite:
+            # It has one writer at a time: who has begun holds everything.
+            await self._begun(name)
+            return
         if lease.transacting or not await lease.begin_with(rows):
             lease = await self._begun(name)
             for row in rows:

@@ -1,0 +1,137 @@
+"""Long lists go on where they were, and nobody depends on that."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from iredapi import meter
+from iredapi.backends.sql import cursors
+from iredapi.backends.sql.cursors import Cursors
+from iredapi.domain.actors import SYSTEM
+from iredapi.operations import aliases, users
+from tests.clients import Client, Service
+
+pytestmark = pytest.mark.stores("sqlite", "postgresql", "mariadb")
+_COUNT = 25
+
+
+def _cursors(service: Service) -> Cursors:
+    return service.office.databases["vmail"].cursors
+
+
+async def _fill(service: Service, root: Client, domain: str = "ex.com") -> list[str]:
+    await root.ok("POST", f"domain/{domain}")
+    names = [f"u{number:02}@{domain}" for number in range(_COUNT)]
+    await service.store.insert(
+        "mailbox",
+        *({"username": m, "password": "x", "domain": domain, "settings": ""} for m in names),
+    )
+    return names
+
+
+async def _page(service: Service, after: str, limit: int = 5, domain: str = "ex.com") -> list[str]:
+    return await service.office.read(SYSTEM, users.mails, domain, after, limit, disabled_only=False)
+
+
+async def _list(service: Service, domain: str = "ex.com", limit: int = 5) -> list[str]:
+    found: list[str] = []
+    while page := await _page(service, found[-1] if found else "", limit, domain):
+        found += page
+        if len(page) < limit:
+            break
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 5, 24, 25, 26])
+async def test_every_page_is_there_once(service: Service, root: Client, limit: int) -> None:
+    names = await _fill(service, root)
+    places = _cursors(service)._places
+    assert await _list(service, limit=limit) == names
+    if _COUNT % limit:  # else the last page was full, and its cursor waits for another one
+        assert (_cursors(service)._places, _cursors(service)._waiting) == (places, {})
+
+
+async def test_profiles_and_aliases_go_on_too(service: Service, root: Client) -> None:
+    names = await _fill(service, root)
+    found: list[str] = []
+    for _ in range(6):
+        page = await service.office.read(
+            SYSTEM, users.page, "ex.com", found[-1] if found else "", 5, disabled_only=False
+        )
+        found += [item["username"] for item in page]
+    assert found == names
+    await service.store.insert(
+        "alias", *({"address": f"a{n:02}@ex.com", "domain": "ex.com"} for n in range(12))
+    )
+    found = []
+    for _ in range(3):
+        page = await service.office.read(
+            SYSTEM, aliases.page, "ex.com", found[-1] if found else "", 5, disabled_only=False
+        )
+        found += [item["address"] for item in page]
+    assert found == [f"a{number:02}@ex.com" for number in range(12)]
+
+
+async def test_a_list_is_sorted_once(service: Service, root: Client) -> None:
+    await _fill(service, root)
+    await _list(service)
+    with meter.listening() as heard:
+        await _list(service)
+    # The first page is a statement of its own; the others are fetched from one cursor.
+    assert len({sql for sql in heard if "ORDER BY" in sql}) == 2
+    assert sum("LIMIT" in sql for sql in heard) == 1
+
+
+async def test_two_who_read_the_same_list(service: Service, root: Client) -> None:
+    names = await _fill(service, root)
+    assert await asyncio.gather(*(_list(service) for _ in range(6))) == [names] * 6
+
+
+async def test_without_a_place_a_list_goes_on_by_key(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = await _fill(service, root)
+    monkeypatch.setattr(_cursors(service), "_places", 0)
+    assert await _list(service) == names
+
+
+async def test_who_is_slow_gives_the_connection_back(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = await _fill(service, root)
+    monkeypatch.setattr(cursors, "PATIENCE", 0.05)
+    found, places = _cursors(service), _cursors(service)._places
+    first = await _page(service, "")
+    second = await _page(service, first[-1])
+    assert found._places == places - 1
+    await asyncio.sleep(0.3)
+    assert (found._places, found._waiting) == (places, {})
+    # Somebody changed it meanwhile, and it goes on all the same.
+    await service.store.execute(
+        "DELETE FROM mailbox WHERE username = :name", "vmail", name=names[9]
+    )
+    await service.store.execute(
+        "DELETE FROM mailbox WHERE username = :name", "vmail", name=names[12]
+    )
+    third = await _page(service, second[-1])
+    assert third == [names[10], names[11], *names[13:16]]
+    await root.ok("PUT", f"user/{names[0]}", name="New")  # the connections are as they were
+    await found.close()
+
+
+async def test_who_goes_away_leaves_nothing_behind(service: Service, root: Client) -> None:
+    await _fill(service, root)
+    found = _cursors(service)
+    await found.close()  # what other tests left
+    places = found._places
+    first = await _page(service, "")
+    task = asyncio.create_task(_page(service, first[-1]))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await found.close()
+    assert (found._places, found._waiting) == (places, {})
+    assert len(await _list(service)) == _COUNT
