@@ -47,7 +47,7 @@ class Plan:
     full: bool = False
 
 
-QUICK = Plan(Size(20, 2_000, 10_000), seconds=1, rounds=2, long_rounds=1)
+QUICK = Plan(Size(20, 2_000, 10_000), seconds=1, rounds=1, long_rounds=1)
 USUAL = Plan(Size(100, 10_000, 100_000), seconds=2, rounds=5, long_rounds=3)
 SMALL = Size(10, 1_000, 1)
 MILLION = Size(10_000, 1_000_000, 1)
@@ -284,7 +284,7 @@ async def on_openldap(plan: Plan) -> None:
             cookie = login(process.address, seed.ADMIN, seed.PASSWORD)
             memory = Memory(process.pid)
             # A write is synchronised to the disk, entry by entry.
-            plan = replace(plan, size=size, seconds=max(plan.seconds, 3))
+            plan = replace(plan, size=size, seconds=plan.seconds + 1)
             pair = Pair(plan, store, process.address, cookie, limit, memory)
             for part in (partial(small, names=("read one user", "create user")), long):
                 try:

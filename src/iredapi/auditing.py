@@ -37,12 +37,10 @@ class Auditor:
     async def _write(self, batches: Sequence[Sequence[Entry]]) -> list[None]:
         entries = [entry for batch in batches for entry in batch]
         try:
-            # One statement is its own transaction; SQLite's writers stand in a queue.
-            writing = self._databases["iredadmin"].sqlite
-            connections = await self._databases.open(writing=writing)
+            # Each statement is its own transaction.
+            connections = await self._databases.open(writing=False)
             try:
                 await SqlPanel(connections).append(entries)
-                await connections.commit()
             finally:
                 await connections.close()
         except (ApiError, DBAPIError, OSError) as error:

@@ -85,7 +85,7 @@ async def test_few_statements_for_one_user(service: Service, root: Client) -> No
         costs[name] = [sql for sql in heard if "settings.k" not in sql]
     # With one for the log, and of creating one for default lists (there is a list server); BEGIN
     # and COMMIT are not counted.
-    most = {"postgresql": (5, 3, 1)}.get(service.store.name, (8, 6, 1))
+    most = {"postgresql": (5, 2, 1)}.get(service.store.name, (7, 2, 1))
     assert all(len(costs[name]) <= limit for name, limit in zip(costs, most, strict=True)), costs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -160,7 +161,6 @@ class SqlStorage:
     """Accounts in the SQL database ``vmail``."""
 
     features = features.SQL
-    writes_unseen = True
     errors: tuple[type[Exception], ...] = (DBAPIError,)
 
     async def start(self) -> None:
@@ -170,7 +170,10 @@ class SqlStorage:
         self._databases = databases
         self._state = state
         self._quota_table = quota_table
-        self.shares = databases["vmail"].dialect == "postgresql"
+        accounts = databases["vmail"]
+        self.shares = accounts.dialect == "postgresql"
+        # SQLite says what was written since 3.35.
+        self.writes_unseen = not accounts.sqlite or sqlite3.sqlite_version_info >= (3, 35)
 
     async def open(self, *, writing: bool, again: Later | None = None) -> Work:
         del again  # its rows are locked, and nothing is found out too late

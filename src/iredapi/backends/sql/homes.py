@@ -178,7 +178,7 @@ def update_unchanged(columns: Sequence[str]) -> Update:
 def update_unseen(columns: Sequence[str], dialect: str) -> Update:
     """Write columns of a user who is in a domain and no admin of any kind.
 
-    On PostgreSQL it returns a row, and waits for nobody: others wait behind it.
+    It returns a row, but on MariaDB. On PostgreSQL it waits for nobody: others wait behind it.
     """
     m, d = t.mailbox.c, t.domain_admins.c
     mail = bindparam("mail", type_=String(255))
@@ -194,7 +194,8 @@ def update_unseen(columns: Sequence[str], dialect: str) -> Update:
         chosen.append(cast(func.lower(m.username), BINARY) == cast(mail, BINARY))
     values: dict[str, Any] = {name: bindparam(f"m_{name}") for name in columns}
     if dialect != "postgresql":
-        return update(t.mailbox).where(*chosen).values(values)
+        change = update(t.mailbox).where(*chosen).values(values)
+        return change if dialect in MYSQL else change.returning(literal_column("1"))
     own = select(m.username).where(*chosen).with_for_update(skip_locked=True, of=t.mailbox)
     held = own.cte("own")
     return (

@@ -154,16 +154,18 @@ class Lease:
         return plain.rows(await self.asked(plain.sql, question))
 
     async def affect(self, plain: Plain, values: Mapping[str, Any]) -> int:
-        """Run a write and return the number of rows that it changed; not for asyncpg."""
+        """Run a write and return the number of rows that it changed.
+
+        Only aiomysql counts; elsewhere the statement must return a row for each.
+        """
+        if self._name != "aiomysql":
+            return len(await self.fetch(plain, values))
         run = self._affect(plain.sql, plain.arguments(values))
         return await self.asked(plain.sql, run)
 
     async def _affect(self, sql: str, arguments: list[Any]) -> int:
-        if self._name == "aiomysql":
-            async with self._driver.cursor() as cursor:
-                return int(await cursor.execute(sql, arguments))
-        async with self._driver.execute(sql, arguments) as cursor:
-            return int(cursor.rowcount)
+        async with self._driver.cursor() as cursor:
+            return int(await cursor.execute(sql, arguments))
 
     async def fetch_many(
         self, numbered: Plain, values: Sequence[Mapping[str, Any]]
