@@ -1,6 +1,7 @@
-"""The panel's log, written for many requests at a time: each waits for the row of its own.
+"""What was done, in our own log and in the panel's.
 
-A row of its own transaction would cost every change a second commit.
+The panel's is written for many requests at a time, and each waits for the rows of its own: a
+transaction for each would cost every change a second commit.
 """
 
 from __future__ import annotations
@@ -10,25 +11,33 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.policies.panel import Entry, SqlPanel
+from iredapi.audit import Event
+from iredapi.backends.policies.panel import Entry, SqlPanel, entry
 from iredapi.backends.sql.engine import Databases
+from iredapi.domain.actors import Actor
 from iredapi.errors import ApiError
 from iredapi.grouping import Group
+from iredapi.logs import Values, lines
 
+Deed = tuple[str, Actor, Event]
+"""The id of a request, who sent it, and what came of it."""
 _log = structlog.get_logger(__name__)
 
 
 class Auditor:
-    """Appends to ``iredadmin.log``; a failure is logged and fails nobody."""
+    """Logs deeds; a failure is logged too, and fails nobody."""
 
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
         self._group: Group[Sequence[Entry], None] = Group(self._write)
 
-    async def append(self, entries: Sequence[Entry]) -> None:
-        """Return when the entries are in the log, or could not be written."""
-        if entries and self._databases.has("iredadmin"):
-            await self._group.do(entries)
+    async def append(self, deeds: Sequence[Deed]) -> None:
+        """Return when the deeds are in both logs, or could not be written."""
+        if not deeds:
+            return
+        lines("audit", ((request_id, _said(actor, event)) for request_id, actor, event in deeds))
+        if self._databases.has("iredadmin"):
+            await self._group.do([entry(actor, event) for _, actor, event in deeds])
 
     async def close(self) -> None:
         """Wait for what is on its way."""
@@ -46,3 +55,14 @@ class Auditor:
         except (ApiError, DBAPIError, OSError) as error:
             _log.error("audit_failed", reason=type(error).__name__, entries=len(entries))
         return [None] * len(batches)
+
+
+def _said(actor: Actor, event: Event) -> Values:
+    return {
+        "actor": actor.username,
+        "client": actor.client,
+        "kind": event.kind.value,
+        "domain": event.domain,
+        "account": event.username,
+        "message": event.message,
+    }

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from ipaddress import ip_address
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -25,23 +24,22 @@ from iredapi.audit import Event
 from iredapi.auditing import Auditor
 from iredapi.backends.dns import SenderDns
 from iredapi.backends.loader import Storage, Work, make_databases, make_list_server, make_storage
-from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel, entry
+from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
 from iredapi.backends.protocols import Later
 from iredapi.backends.sql.engine import Databases
 from iredapi.backends.sql.errors import translated
+from iredapi.crowds import Crowds
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.passwords import PasswordPolicy
 from iredapi.errors import Conflict, ServerDown, problem
+from iredapi.finishing import finish
 from iredapi.gates import Gates
-from iredapi.grouping import Group
 from iredapi.hashing import PasswordHasher
 from iredapi.health import Probes
-from iredapi.logs import REQUEST_ID, Values, lines
-from iredapi.meter import METER, Meter
-from iredapi.operations import admins, together, users
+from iredapi.logs import REQUEST_ID
+from iredapi.operations import admins, users
 from iredapi.operations.passwords import Passwords, lengths_of
-from iredapi.operations.together import Order, Outcome
 from iredapi.remembered import Remembered
 from iredapi.rules import password_policy, rules
 from iredapi.settings import Settings
@@ -51,7 +49,6 @@ from iredapi.unit import Endings, Rules, Unit
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
-Joint = Group[Order, "asyncio.Task[None] | None"]
 Operation = Callable[Concatenate[Unit, Params], Awaitable[Result]]
 
 TRIES = 8
@@ -118,11 +115,16 @@ class Office:
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
         self._auditor = Auditor(databases)
-        self._creations: Joint = Group(partial(self._together, together.create))
-        self._changes: Joint = Group(partial(self._together, together.change))
-        self._logging: set[asyncio.Task[None]] = set()
         self.sessions = Remembered[Principal]()
         """Who is behind a session id."""
+        self._crowds = Crowds(
+            storage,
+            self._auditor,
+            self.sessions,
+            rules=self._current_rules,
+            deadline=self.deadline,
+            unsure=self._unsure,
+        )
         self._panel = Remembered[PanelSettings]()
         self._lengths = Remembered[tuple[int, int]]()
         """The lengths of passwords that domains have of their own."""
@@ -160,9 +162,7 @@ class Office:
 
     async def settle(self) -> None:
         """Wait for what goes on without its requests."""
-        await self._creations.close()
-        await self._changes.close()
-        await asyncio.gather(*self._logging)
+        await self._crowds.settle()
         await self._auditor.close()
 
     # -- units -------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ class Office:
                     await operation(unit, *args, **kwargs)
                 committing = True
                 # The log is written even when the client goes away between the two.
-                await _finish(self._commit(work, unit))
+                await finish(self._commit(work, unit))
                 done = True
             except Later as later:
                 again = later
@@ -223,7 +223,7 @@ class Office:
                 break
             finally:
                 if not done:
-                    await _finish(work.close())
+                    await finish(work.close())
             await asyncio.sleep(pause)
         else:
             raise Conflict("CHANGED_MEANWHILE")
@@ -233,79 +233,17 @@ class Office:
         self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
     ) -> Done:
         """Create a user; ordinary ones that arrive at the same moment share a transaction."""
-        order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
-        if self.storage.shares and order.creates_only_itself:
-            logged = await self._creations.do(order)
-            if logged is not None:
-                await asyncio.shield(logged)
-                return Done()
+        if await self._crowds.create(actor, mail, changes, hashed):
+            return Done()
         return await self.write(actor, users.create, mail, changes, hashed)
 
     async def update_user(
         self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
     ) -> Done:
         """Change a user; changes of their own that arrive at the same moment share a message."""
-        order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
-        logged: asyncio.Task[None] | Exception | None = None
-        if order.changes_only_itself:
-            if self.storage.shares:
-                logged = await self._changes.do(order)
-            elif order.needs_nothing and self.storage.writes_unseen:
-                (logged,) = await _finish(self._together(together.change, [order]))
-        if isinstance(logged, Exception):
-            raise logged
-        if logged is not None:
-            await asyncio.shield(logged)
+        if await self._crowds.change(actor, mail, changes, hashed):
             return Done()
         return await self.write(actor, users.update, mail, changes, hashed)
-
-    async def _together(
-        self,
-        operation: Callable[[Unit, Sequence[Order]], Awaitable[list[Outcome]]],
-        orders: Sequence[Order],
-    ) -> Sequence[asyncio.Task[None] | Exception | None]:
-        current = await self._current_rules()
-        outcomes: Sequence[Outcome] = [None] * len(orders)
-        work = await self.storage.open(writing=True)
-        meter, committing = Meter(), False
-        METER.set(meter)
-        unit: Unit | None = None
-        try:
-            async with self.deadline():
-                unit = await work.unit(SYSTEM, current)
-                outcomes = await operation(unit, orders)
-            committing = True
-            if any(isinstance(outcome, Event) for outcome in outcomes):
-                await work.commit()
-        except self.storage.errors as error:
-            if committing:
-                unsure = self._unsure(error)
-                return [unsure if isinstance(item, Event) else item for item in outcomes]
-            if isinstance(away := self.storage.translated(error), ServerDown):
-                final = unit is not None and unit.commits_itself
-                raise (self._unsure(error) if final else away) from error
-            # Nothing was done. Each for itself: then it is known whose fault it is.
-            outcomes = [None] * len(orders)
-        finally:
-            await work.close()
-        for order in orders:
-            if order.meter is not None:
-                order.meter.round_trips += meter.round_trips
-                order.meter.seconds += meter.seconds
-        made = [
-            (order, outcome)
-            for order, outcome in zip(orders, outcomes, strict=True)
-            if isinstance(outcome, Event)
-        ]
-        names = {order.mail for order, _ in made}
-        self.sessions.forget(lambda _, principal: principal.username in names)
-        lines("audit", ((order.request_id, _said(order.actor, event)) for order, event in made))
-        # Those who come next need not wait for the log; it is written whoever goes away.
-        rows = [entry(order.actor, event) for order, event in made]
-        logged = asyncio.ensure_future(self._auditor.append(rows))
-        self._logging.add(logged)
-        logged.add_done_callback(self._logging.discard)
-        return [logged if isinstance(outcome, Event) else outcome for outcome in outcomes]
 
     def deadline(self) -> Deadline:
         """Give up on servers that do not answer. Raises ServerDown."""
@@ -353,10 +291,9 @@ class Office:
             )
         return found
 
-    async def audit(self, actor: Actor, events: list[Event]) -> None:
+    async def audit(self, actor: Actor, events: Sequence[Event]) -> None:
         """Log events, in the panel's table and in our own log. Never fails a request."""
-        lines("audit", ((REQUEST_ID.get(), _said(actor, event)) for event in events))
-        await self._auditor.append([entry(actor, event) for event in events])
+        await self._auditor.append([(REQUEST_ID.get(), actor, event) for event in events])
 
     # -- the panel's settings ----------------------------------------------------------------------
 
@@ -373,7 +310,7 @@ class Office:
             except DBAPIError as error:
                 raise translated(error) from error
             finally:
-                await _finish(connections.close())
+                await finish(connections.close())
         self._panel.put("", found, now)
         return found
 
@@ -475,28 +412,7 @@ def admitted(client: str, allowed: NetworkList) -> bool:
     return any(address in network for network in allowed.networks)
 
 
-def _said(actor: Actor, event: Event) -> Values:
-    return {
-        "actor": actor.username,
-        "client": actor.client,
-        "kind": event.kind.value,
-        "domain": event.domain,
-        "account": event.username,
-        "message": event.message,
-    }
-
-
 def _backoff(attempt: int) -> float:
     """Return seconds to wait before a deadlock's victim tries again, different for each."""
     chance: float = random.uniform(0.005, 0.02)  # noqa: S311 (not a secret)
     return chance * (1 << attempt)
-
-
-async def _finish(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run to its end what must not be cut in the middle, even when the request is cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise

@@ -92,8 +92,6 @@ class Unit:
     features: frozenset[Feature] = frozenset()
     writing: bool = False
     """Whether the unit is to be committed; who writes holds what must not go away meanwhile."""
-    commits_itself: bool = False
-    """Whether what is written now is committed at once: whoever fails now does not know whether."""
     concerns: str = ""
     """The only account whose rights the change may touch; empty: it may touch anybody's."""
     events: list[Event] = field(default_factory=list)

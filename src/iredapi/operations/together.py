@@ -117,7 +117,6 @@ async def change(unit: Unit, orders: Sequence[Order]) -> list[Outcome]:
     free = [place for place, order in enumerate(orders) if order.needs_nothing]
     seen = [place for place, order in enumerate(orders) if not order.needs_nothing]
     decided = await _decided(unit, [orders[place] for place in seen]) if seen else []
-    unit.commits_itself = True
     if free:
         written = await unit.users.save_unseen(
             [

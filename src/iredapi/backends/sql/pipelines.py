@@ -7,19 +7,23 @@ behind it.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Dialect
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.sql.leases import Lease
 from iredapi.backends.sql.plain import Plain
+from iredapi.errors import ServerDown
 from iredapi.grouping import Group
 from iredapi.meter import METER
 
+SECONDS: Final = 10.0
+"""What takes milliseconds is not waited for much longer: others wait behind it."""
 Values = Mapping[str, Any]
 Rows = list[Any]
 
@@ -62,16 +66,25 @@ class Pipeline:
     ) -> Sequence[Rows | Exception]:
         lease = await self._lease()
         try:
-            if len(every) > 1:
-                try:
-                    return await lease.fetch_many(numbered, every)
-                except DBAPIError as error:
-                    if error.connection_invalidated:
-                        raise
-                    # One of them is wrong: each by itself, then.
-            return [await _alone(lease, plain, values) for values in every]
+            async with asyncio.timeout(SECONDS):
+                return await _answers(lease, plain, numbered, every)
+        except TimeoutError:
+            raise ServerDown(detail="The database did not answer in time.") from None
         finally:
             await self._give(lease)
+
+
+async def _answers(
+    lease: Lease, plain: Plain, numbered: Plain, every: Sequence[Values]
+) -> Sequence[Rows | Exception]:
+    if len(every) > 1:
+        try:
+            return await lease.fetch_many(numbered, every)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            # One of them is wrong: each by itself, then.
+    return [await _alone(lease, plain, values) for values in every]
 
 
 async def _alone(lease: Lease, plain: Plain, values: Values) -> Rows | Exception:

@@ -1,0 +1,137 @@
+"""Requests about mail users that arrive at the same moment, carried out together (ADR 12).
+
+Each has its own outcome: what another one asks for neither refuses it nor fails it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any
+
+from iredapi.audit import Event
+from iredapi.auditing import Auditor
+from iredapi.backends.loader import Storage
+from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.finishing import finish
+from iredapi.grouping import Group
+from iredapi.logs import REQUEST_ID
+from iredapi.meter import METER, Meter
+from iredapi.operations import together
+from iredapi.operations.together import Order, Outcome
+from iredapi.remembered import Remembered
+from iredapi.unit import Rules, Unit
+
+Logged = asyncio.Task[None]
+"""Ends when a request that was carried out is in the log."""
+Result = Logged | Exception | None
+Operation = Callable[[Unit, Sequence[Order]], Awaitable[list[Outcome]]]
+
+
+class Crowds:
+    """Those who create, and those who change.
+
+    ``unsure`` makes an error of a commit into what a client is told.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        auditor: Auditor,
+        sessions: Remembered[Principal],
+        *,
+        rules: Callable[[], Awaitable[Rules]],
+        deadline: Callable[[], AbstractAsyncContextManager[None]],
+        unsure: Callable[[Exception], Exception],
+    ) -> None:
+        self._storage = storage
+        self._auditor = auditor
+        self._sessions = sessions
+        self._rules = rules
+        self._deadline = deadline
+        self._unsure = unsure
+        self._creations: Group[Order, Logged | None] = Group(partial(self._run, together.create))
+        self._changes: Group[Order, Logged | None] = Group(partial(self._run, together.change))
+        self._logging: set[Logged] = set()
+
+    async def create(
+        self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
+    ) -> bool:
+        """Create a user; False: this one is to go by itself. Raises ApiError."""
+        order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
+        if not self._storage.shares or not order.creates_only_itself:
+            return False
+        return await _written(await self._creations.do(order))
+
+    async def change(
+        self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
+    ) -> bool:
+        """Change a user; False: this one is to go by itself. Raises ApiError."""
+        order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
+        if not order.changes_only_itself:
+            return False
+        if self._storage.shares:
+            return await _written(await self._changes.do(order))
+        if not order.needs_nothing or not self._storage.writes_unseen:
+            return False
+        # A crowd of one: a single statement is worth it.
+        (found,) = await finish(self._run(together.change, [order]))
+        if isinstance(found, Exception):
+            raise found
+        return await _written(found)
+
+    async def settle(self) -> None:
+        """Wait for what goes on without its requests."""
+        await self._creations.close()
+        await self._changes.close()
+        await asyncio.gather(*self._logging)
+
+    async def _run(self, operation: Operation, orders: Sequence[Order]) -> Sequence[Result]:
+        rules = await self._rules()
+        outcomes: Sequence[Outcome] = [None] * len(orders)
+        work = await self._storage.open(writing=True)
+        meter, committing = Meter(), False
+        METER.set(meter)
+        try:
+            async with self._deadline():
+                outcomes = await operation(await work.unit(SYSTEM, rules), orders)
+            committing = True
+            if any(isinstance(outcome, Event) for outcome in outcomes):
+                await work.commit()
+        except self._storage.errors as error:
+            if committing:
+                unsure = self._unsure(error)
+                return [unsure if isinstance(item, Event) else item for item in outcomes]
+            # Nothing was made, and what was changed may be changed so again. Each for itself: then
+            # it is known whose fault it is, and what can be tried again is.
+            outcomes = [None] * len(orders)
+        finally:
+            await work.close()
+        for order in orders:
+            if order.meter is not None:
+                order.meter.round_trips += meter.round_trips
+                order.meter.seconds += meter.seconds
+        return self._logged(orders, outcomes)
+
+    def _logged(self, orders: Sequence[Order], outcomes: Sequence[Outcome]) -> list[Result]:
+        """Begin to log what was done: it is logged whoever goes away, and holds nobody up."""
+        deeds = [
+            (order.request_id, order.actor, outcome)
+            for order, outcome in zip(orders, outcomes, strict=True)
+            if isinstance(outcome, Event)
+        ]
+        names = {event.username for _, _, event in deeds}
+        self._sessions.forget(lambda _, principal: principal.username in names)
+        logged = asyncio.ensure_future(self._auditor.append(deeds))
+        self._logging.add(logged)
+        logged.add_done_callback(self._logging.discard)
+        return [logged if isinstance(outcome, Event) else outcome for outcome in outcomes]
+
+
+async def _written(logged: Logged | None) -> bool:
+    if logged is None:
+        return False
+    await asyncio.shield(logged)
+    return True
