@@ -76,11 +76,9 @@ async def leaving(
     return more(done, await whole(tell(office, actor, successor, named, others, old)))
 
 
-async def create_user(
-    office: Office, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
-) -> Done:
+async def create_user(office: Office, actor: Actor, mail: str, changes: Mapping[str, Any]) -> Done:
     """Create a user, and subscribe it to the default lists of its domain."""
-    done = await office.create_user(actor, mail, changes, hashed)
+    done = await office.create_user(actor, mail, changes)
     server = office.list_server
     if server is None or not server.accepts(mail):
         return done

@@ -229,12 +229,11 @@ class Office:
             raise Conflict("CHANGED_MEANWHILE")
         return Done(tuple(item.told() for item in unit.skipped))
 
-    async def create_user(
-        self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
-    ) -> Done:
+    async def create_user(self, actor: Actor, mail: str, changes: Mapping[str, Any]) -> Done:
         """Create a user; ordinary ones that arrive at the same moment share a transaction."""
-        if await self._crowds.create(actor, mail, changes, hashed):
+        if await self._crowds.create(actor, mail, changes, await self.passwords()):
             return Done()
+        hashed = await self.prepare_password(actor, addresses.domain_of(mail), changes)
         return await self.write(actor, users.create, mail, changes, hashed)
 
     async def update_user(

@@ -182,9 +182,10 @@ class Settings(BaseSettings):
         10,
         ge=2,
         le=500,
-        description="Most connections of one worker to the account database, half for reads and "
-        "half for writes; amavisd, iredapd and iredadmin get half as many each, and the state "
-        "database up to 8. With the default a worker has at most 33.",
+        description="Most connections of one worker to the account database: a quarter is never "
+        "lent to those who write, and a quarter at most to long lists. amavisd, iredapd and "
+        "iredadmin get half as many each, and the state database up to 8. With the default a "
+        "worker has at most 33.",
     )
     pool_timeout: float = Field(
         10.0, gt=0, description="Seconds to wait for a free connection before 503."

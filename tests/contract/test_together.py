@@ -79,7 +79,7 @@ async def test_a_crowd_shares_transactions(
     await root.ok("POST", "domain/ex.com", numberOfUsers="30")
     names = [f"u{number}@ex.com" for number in range(32)]
     made = await asyncio.gather(
-        *(service.office.create_user(SYSTEM, mail, {"name": "U"}, "{PLAIN}x") for mail in names),
+        *(service.office.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names),
         return_exceptions=True,
     )
     assert sum(crowds) == 30
@@ -120,6 +120,33 @@ async def test_one_address_is_given_once(service: Service, root: Client) -> None
     same = [("user/one@ex.com", {"password": PASSWORD})] * 12
     found = Counter(await _all(root, "POST", *same))
     assert found == {(200, ""): 1, (409, "ALREADY_EXISTS"): 11}
+
+
+async def test_each_domain_has_its_own_lengths_of_passwords(service: Service, root: Client) -> None:
+    for name, least in (("long.com", "16"), ("short.com", "6")):
+        await root.ok("POST", f"domain/{name}")
+        await root.ok("PUT", f"domain/{name}", minPasswordLength=least)
+    await root.ok("POST", "domain/plain.com")
+    requests = [
+        (f"user/{name}{number}@{domain}.com", {"password": password})
+        for number in range(4)
+        for domain in ("long", "short", "plain", "missing")
+        for name, password in (("a", "Ab1-ef"), ("b", "Corr3ct-Horse"), ("c", "Corr3ct-Horse-16"))
+    ]
+    found = dict(
+        zip((path for path, _ in requests), await _all(root, "POST", *requests), strict=True)
+    )
+    short, missing = (400, "PW_SHORTER_THAN_MIN_LENGTH"), (404, "NO_SUCH_DOMAIN")
+    for number in range(4):
+        assert [found[f"user/{name}{number}@long.com"] for name in "abc"] == [
+            short, short, (200, ""),
+        ]  # fmt: skip
+        assert [found[f"user/{name}{number}@short.com"] for name in "abc"] == [(200, "")] * 3
+        assert [found[f"user/{name}{number}@plain.com"] for name in "bc"] == [(200, "")] * 2
+        assert found[f"user/a{number}@plain.com"] == short
+        assert [found[f"user/{name}{number}@missing.com"] for name in "abc"] == [
+            short, missing, missing,
+        ]  # fmt: skip
 
 
 async def test_each_has_its_own_answer(service: Service, root: Client) -> None:

@@ -29,10 +29,13 @@ class Passwords:
         The domain's own ``lengths`` replace the server's. Raises ApiError with the violated rules
         joined by commas, as iRedMail does.
         """
-        if "password_hash" in changes:
-            return self._stored(str(changes["password_hash"]))
-        if "password" not in changes:
-            return ""
+        self.check(changes, lengths)
+        return await self.hashed(changes)
+
+    def check(self, changes: Mapping[str, Any], lengths: tuple[int, int] = (0, 0)) -> None:
+        """Refuse a plain password that the policy does not allow."""
+        if "password_hash" in changes or "password" not in changes:
+            return
         plain = changes["password"]
         if looks_hashed(plain):
             raise problem("password", "PASSWORD_IS_A_HASH")
@@ -45,8 +48,15 @@ class Passwords:
             )
         if codes := violations(plain, policy):
             raise _refused(codes)
+
+    async def hashed(self, changes: Mapping[str, Any]) -> str:
+        """Return the hash, whatever the policy says. Raises ApiError for what has none."""
+        if "password_hash" in changes:
+            return self._stored(str(changes["password_hash"]))
+        if "password" not in changes:
+            return ""
         try:
-            return self._stored(await self.hasher.hash(plain))
+            return self._stored(await self.hasher.hash(changes["password"]))
         except ValueError as error:
             raise _refused([str(error)]) from None
 
@@ -73,10 +83,13 @@ class Passwords:
 async def lengths_of(unit: Unit, domain: str) -> tuple[int, int]:
     """Return a domain's own least and greatest length of passwords; 0: the server's."""
     found = await unit.domains.get(domain)
-    if found is None:
-        return 0, 0
+    return (0, 0) if found is None else lengths_in(found.settings)
+
+
+def lengths_in(settings: settings_text.Settings) -> tuple[int, int]:
+    """Read them from a domain's settings."""
     number = settings_text.number
-    lowest, highest = (number(found.settings, f"{end}_passwd_length") for end in ("min", "max"))
+    lowest, highest = (number(settings, f"{end}_passwd_length") for end in ("min", "max"))
     return max(lowest, 0), max(highest, 0)
 
 

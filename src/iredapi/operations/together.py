@@ -19,6 +19,7 @@ from iredapi.domain.users import User, permit, permit_new, plain_values, revise
 from iredapi.errors import ApiError
 from iredapi.meter import Meter
 from iredapi.operations import users
+from iredapi.operations.passwords import Passwords, lengths_in
 from iredapi.unit import Unit
 
 _ORDINARY: Final = frozenset(
@@ -43,6 +44,8 @@ class Order:
     password: str
     request_id: str
     meter: Meter | None
+    passwords: Passwords | None = None
+    """By which the plain password is still to be checked, with the domain's own lengths."""
 
     @property
     def creates_only_itself(self) -> bool:
@@ -90,6 +93,8 @@ async def _new(
     made: dict[str, User],
 ) -> Outcome:
     changes, mail = order.changes, order.mail
+    if order.passwords is not None:
+        order.passwords.check(changes, lengths_in(place.domain.settings) if place else (0, 0))
     permit_new(order.actor, changes)
     place = users.vacant(mail, place)
     domain = place.domain

@@ -50,10 +50,9 @@ async def get_user(call: Call[Viewed]) -> Response:
 )
 async def create_user(call: Call[UserDraft]) -> Response:
     """Create a mail user."""
-    hashed = await _hashed(call, domain_of(call.target.mail))
     return call.done(
         await list_people.create_user(
-            call.office, call.actor, call.target.mail, call.form.changes(), hashed
+            call.office, call.actor, call.target.mail, call.form.changes()
         )
     )
 
