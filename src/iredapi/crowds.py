@@ -15,7 +15,6 @@ from iredapi.audit import Event
 from iredapi.auditing import Auditor
 from iredapi.backends.loader import Storage
 from iredapi.domain.actors import SYSTEM, Actor, Principal
-from iredapi.errors import ApiError
 from iredapi.finishing import finish
 from iredapi.grouping import Group
 from iredapi.logs import REQUEST_ID
@@ -59,18 +58,16 @@ class Crowds:
         self._logging: set[Logged] = set()
 
     async def create(
-        self, actor: Actor, mail: str, changes: Mapping[str, Any], passwords: Passwords
+        self,
+        actor: Actor,
+        mail: str,
+        changes: Mapping[str, Any],
+        hashed: str,
+        passwords: Passwords,
     ) -> bool:
         """Create a user; False: this one is to go by itself. Raises ApiError."""
-        if not self._storage.shares:
-            return False
-        try:
-            # Before anything is held. Whether the policy allows it is known with the domain.
-            hashed = await passwords.hashed(changes)
-        except ApiError:
-            return False
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get(), passwords)
-        if not order.creates_only_itself:
+        if not self._storage.shares or not order.creates_only_itself:
             return False
         return await _written(await self._creations.do(order))
 

@@ -32,7 +32,7 @@ from iredapi.crowds import Crowds
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.passwords import PasswordPolicy
-from iredapi.errors import Conflict, ServerDown, problem
+from iredapi.errors import ApiError, Conflict, ServerDown, problem
 from iredapi.finishing import finish
 from iredapi.gates import Gates
 from iredapi.hashing import PasswordHasher
@@ -126,8 +126,6 @@ class Office:
             unsure=self._unsure,
         )
         self._panel = Remembered[PanelSettings]()
-        self._lengths = Remembered[tuple[int, int]]()
-        """The lengths of passwords that domains have of their own."""
         self._ours = NetworkList(settings.networks("allowed_networks"))
         self.probes = Probes()
         for name, database in databases.by_name.items():
@@ -231,10 +229,17 @@ class Office:
 
     async def create_user(self, actor: Actor, mail: str, changes: Mapping[str, Any]) -> Done:
         """Create a user; ordinary ones that arrive at the same moment share a transaction."""
-        if await self._crowds.create(actor, mail, changes, await self.passwords()):
+        passwords = await self.passwords()
+        try:
+            # Before anything is held. Whether the policy allows it is known with the domain.
+            hashed = await passwords.hashed(changes)
+        except ApiError:
+            # All that is wrong with it is told at once.
+            await self.prepare_password(actor, addresses.domain_of(mail), changes)
+            raise
+        if await self._crowds.create(actor, mail, changes, hashed, passwords):
             return Done()
-        hashed = await self.prepare_password(actor, addresses.domain_of(mail), changes)
-        return await self.write(actor, users.create, mail, changes, hashed)
+        return await self.write(actor, users.create, mail, changes, hashed, passwords)
 
     async def update_user(
         self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
@@ -279,7 +284,6 @@ class Office:
             self.sessions.forget(lambda _, principal: principal.username == concerns)
         else:
             self.sessions.forget()
-            self._lengths.forget()
 
     def _unsure(self, error: Exception) -> Exception:
         found = self.storage.translated(error)
@@ -331,7 +335,6 @@ class Office:
     def forget_cached(self) -> None:
         """Read everything anew at the next request."""
         self._panel.forget()
-        self._lengths.forget()
         self.sessions.forget()
 
     async def admits(self, client: str) -> bool:
@@ -349,11 +352,7 @@ class Office:
         """Return the hash for the password in a form, or an empty text; before any lock."""
         if "password_hash" not in changes and "password" not in changes:
             return ""
-        lengths = self._lengths.get(domain)
-        if lengths is None:
-            now = self._lengths.now
-            lengths = await self.read(actor, lengths_of, domain)
-            self._lengths.put(domain, lengths, now)
+        lengths = await self.read(actor, lengths_of, domain)
         return await (await self.passwords()).prepare(changes, lengths)
 
     async def _policy(self) -> PasswordPolicy:

@@ -15,11 +15,11 @@ from iredapi.backends.protocols import Vacancy
 from iredapi.domain import settings_text
 from iredapi.domain.actors import Actor
 from iredapi.domain.domains import Domain
-from iredapi.domain.users import User, permit, permit_new, plain_values, revise
+from iredapi.domain.users import User, permit, plain_values, revise
 from iredapi.errors import ApiError
 from iredapi.meter import Meter
 from iredapi.operations import users
-from iredapi.operations.passwords import Passwords, lengths_in
+from iredapi.operations.passwords import Passwords
 from iredapi.unit import Unit
 
 _ORDINARY: Final = frozenset(
@@ -93,10 +93,9 @@ async def _new(
     made: dict[str, User],
 ) -> Outcome:
     changes, mail = order.changes, order.mail
-    if order.passwords is not None:
-        order.passwords.check(changes, lengths_in(place.domain.settings) if place else (0, 0))
-    permit_new(order.actor, changes)
-    place = users.vacant(mail, place)
+    if order.passwords is None:
+        return None
+    place = users.vacant(order.actor, mail, changes, order.passwords, place)
     domain = place.domain
     # The second of two requests for one address sees the first one's user when it goes by itself.
     if mail in made or settings_text.words(domain.settings, "default_groups"):

@@ -10,6 +10,7 @@ from typing import Any
 from iredapi.audit import Event, Kind, account_event, domain_event
 from iredapi.backends.protocols import Later, Profile, Vacancy
 from iredapi.domain import canonical, limits, maildirs, settings_text, users
+from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.admins import keep_one_global
 from iredapi.domain.domains import Domain, refusal
@@ -18,6 +19,7 @@ from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
 from iredapi.operations.admins import visible
+from iredapi.operations.passwords import Passwords, lengths_in
 from iredapi.unit import Unit
 
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
@@ -68,13 +70,15 @@ async def mails(
     return await unit.users.mails(domain, after, limit, disabled_only=disabled_only)
 
 
-async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
-    """Create a user; ``password`` is the hash."""
+async def create(
+    unit: Unit, mail: str, changes: Mapping[str, Any], password: str, passwords: Passwords
+) -> None:
+    """Create a user; ``password`` is the hash, ``passwords`` what the plain one must satisfy."""
     if not password:
         raise problem("password", "REQUIRED", "Send password or password_hash.")
     unit.concerns = mail
-    users.permit_new(unit.actor, changes)
-    place = vacant(mail, await unit.addresses.claim(mail))
+    found = await unit.addresses.claim(mail)
+    place = vacant(unit.actor, mail, changes, passwords, found)
     domain = place.domain
     taken = await taken_in(unit, domain)
     location = await _new_location(unit, mail, changes, place.queued)
@@ -95,13 +99,21 @@ class Taken:
     quota: int = 0
 
 
-def vacant(mail: str, place: Vacancy | None) -> Vacancy:
-    """Return the place of a new account. Raises NotFound or Conflict."""
-    if place is None:
+def vacant(
+    actor: Actor,
+    mail: str,
+    changes: Mapping[str, Any],
+    passwords: Passwords,
+    found: Vacancy | None,
+) -> Vacancy:
+    """Return the place of a new account, if it may be made there. Raises ApiError."""
+    passwords.check(changes, lengths_in(found.domain.settings) if found else (0, 0))
+    users.permit_new(actor, changes)
+    if found is None:
         raise NotFound("NO_SUCH_DOMAIN")
-    if place.in_use:
+    if found.in_use:
         raise accounts.refuse_taken(mail)
-    return place
+    return found
 
 
 async def taken_in(unit: Unit, domain: Domain) -> Taken:
