@@ -84,13 +84,16 @@ async def test_a_crowd_shares_transactions(
     )
     assert sum(crowds) == 30
     assert max(crowds) == MOST
-    assert [type(found) for found in made] == [Done] * 30 + [Conflict] * 2
+    # Several journeys may be under way, so it is not said which two are refused.
+    assert Counter(map(type, made)) == {Done: 30, Conflict: 2}
     crowds.clear()
     done = await asyncio.gather(
         *(service.office.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in names),
         return_exceptions=True,
     )
-    assert [type(found) for found in done] == [Done] * 30 + [NotFound] * 2
+    assert [type(found) for found in done] == [
+        Done if type(was) is Done else NotFound for was in made
+    ]
 
 
 async def test_a_limit_of_users_holds_for_a_crowd(service: Service, root: Client) -> None:
