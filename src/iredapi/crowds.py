@@ -25,8 +25,8 @@ from iredapi.operations.together import Order, Outcome
 from iredapi.remembered import Remembered
 from iredapi.unit import Rules, Unit
 
-Logged = asyncio.Task[None]
-"""Ends when a request that was carried out is in the log."""
+Logged = asyncio.Event
+"""Happens when a request that was carried out is in the log."""
 Result = Logged | Exception | None
 Operation = Callable[[Unit, Sequence[Order]], Awaitable[list[Outcome]]]
 
@@ -55,7 +55,7 @@ class Crowds:
         self._unsure = unsure
         self._creations: Group[Order, Logged | None] = Group(partial(self._run, together.create))
         self._changes: Group[Order, Logged | None] = Group(partial(self._run, together.change))
-        self._logging: set[Logged] = set()
+        self._logging: set[asyncio.Task[None]] = set()
 
     async def create(
         self,
@@ -130,14 +130,16 @@ class Crowds:
         ]
         names = {event.username for _, _, event in deeds}
         self._sessions.forget(lambda _, principal: principal.username in names)
-        logged = asyncio.ensure_future(self._auditor.append(deeds))
-        self._logging.add(logged)
-        logged.add_done_callback(self._logging.discard)
+        logged = asyncio.Event()
+        task = asyncio.ensure_future(self._auditor.append(deeds))
+        self._logging.add(task)
+        task.add_done_callback(self._logging.discard)
+        task.add_done_callback(lambda _: logged.set())
         return [logged if isinstance(outcome, Event) else outcome for outcome in outcomes]
 
 
 async def _written(logged: Logged | None) -> bool:
     if logged is None:
         return False
-    await asyncio.shield(logged)
+    await logged.wait()
     return True

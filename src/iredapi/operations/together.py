@@ -34,7 +34,7 @@ _OWN: Final = frozenset(
 """What nothing else depends on, and what depends on nothing but the rows of user and domain."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Order:
     """What one request asks for; ``password`` is the hash, or empty."""
 

@@ -128,7 +128,7 @@ class Call(Generic[Form]):
 
     def done(self, done: Done) -> Response:
         """Answer that a change was made."""
-        return envelope.success(skipped=self._wired(done.skipped))
+        return envelope.success(skipped=self._wired(done.skipped) if done.skipped else ())
 
     def _wired(self, skipped: Sequence[Any]) -> list[dict[str, str]]:
         names = type(self.form).wire_names()

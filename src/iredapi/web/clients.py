@@ -37,43 +37,34 @@ def _trusted(address: Address | None, proxies: Sequence[Network]) -> bool:
     return address is not None and any(address in network for network in proxies)
 
 
-def _peer(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, Address | None, bool]:
-    """Return the socket's address as text and as such, and whether it is a trusted proxy's."""
-    return _known_peer((scope.get("client") or ("", 0))[0], proxies)
-
-
 @lru_cache(maxsize=1024)
-def _known_peer(text: str, proxies: tuple[Network, ...]) -> tuple[str, Address | None, bool]:
+def _peer(text: str, proxies: tuple[Network, ...]) -> tuple[str, bool]:
+    """Return the socket's address, and whether it is a trusted proxy's."""
     address = parse(text)
-    return str(address or ""), address, _trusted(address, proxies)
+    return str(address or ""), _trusted(address, proxies)
 
 
-def address_of(scope: Any, proxies: tuple[Network, ...]) -> str:
-    """Return the client's address as text.
+def seen(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, bool]:
+    """Return the client's address as text, and whether it speaks TLS, to us or to a trusted proxy.
 
-    It is the socket's; only when that is a trusted proxy, X-Forwarded-For is walked from the right
-    to the first hop that is not one. What cannot be read as an address ends the walk, and the
-    unreadable hop admits nobody.
+    The address is the socket's; only when that is a trusted proxy, X-Forwarded-For is walked from
+    the right to the first hop that is not one. What cannot be read as an address ends the walk, and
+    the unreadable hop admits nobody.
     """
-    text, peer, trusted = _peer(scope, proxies)
+    text, trusted = _peer((scope.get("client") or ("", 0))[0], proxies)
+    https = scope.get("scheme") == "https"
     if not trusted:
-        return text
+        return text, https
+    said = _header(scope, b"x-forwarded-proto")
+    if said and not https:
+        https = said[-1].split(",")[-1].strip() == "https"
     hops = ",".join(_header(scope, b"x-forwarded-for")).split(",")
     for hop in reversed([hop for hop in hops if hop.strip()]):
-        peer = parse(hop)
-        if not _trusted(peer, proxies):
+        address = parse(hop)
+        text = str(address or "")
+        if not _trusted(address, proxies):
             break
-    return str(peer or "")
-
-
-def is_https(scope: Any, proxies: tuple[Network, ...]) -> bool:
-    """Tell whether the client speaks TLS, to us or to a trusted proxy."""
-    if scope.get("scheme") == "https":
-        return True
-    if not _peer(scope, proxies)[2]:
-        return False
-    said = _header(scope, b"x-forwarded-proto")
-    return bool(said) and said[-1].split(",")[-1].strip() == "https"
+    return text, https
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:

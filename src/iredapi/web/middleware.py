@@ -130,7 +130,9 @@ class PathNormaliser:
 
     def normal(self, path: str) -> str:
         """Return the path that routes know."""
-        path = _SLASHES.sub("/", path).rstrip("/") or "/"
+        if "//" in path:
+            path = _SLASHES.sub("/", path)
+        path = path.rstrip("/") or "/"
         for prefix in self._prefixes:
             if path == prefix or path.startswith(prefix + "/"):
                 return API + path[len(prefix) :]
@@ -154,9 +156,8 @@ class Door:
         if scope["type"] != "http" or scope["path"] in health.PATHS:
             await self.app(scope, receive, send)
             return
-        client = clients.address_of(scope, self._proxies)
-        scope["iredapi.client"] = client
-        scope["iredapi.https"] = clients.is_https(scope, self._proxies)
+        client, https = clients.seen(scope, self._proxies)
+        scope["iredapi.client"], scope["iredapi.https"] = client, https
         if not self._places:
             # Refused at once: who waits in a queue without end is not helped either.
             await self._refuse(Overloaded("This server has its hands full."), scope, receive, send)

@@ -110,10 +110,15 @@ class SqlPanel:
             return
         database = self._connections.databases["iredadmin"]
         schema = await database.schema()
+        if database.takes_many:
+            plain = schema.statement("panel.append", partial(_insertion, database.engine.dialect))
+            await self._connections.run_for_each("iredadmin", plain, entries)
+            return
         for start in range(0, len(entries), _BATCH):
             some = entries[start : start + _BATCH]
             plain = schema.statement(
-                ("panel.append", len(some)), partial(_insertion, len(some), database.engine.dialect)
+                ("panel.append", len(some)),
+                partial(_insertions, len(some), database.engine.dialect),
             )
             values = {
                 f"{name}_{n}": value for n, item in enumerate(some) for name, value in item.items()
@@ -121,7 +126,11 @@ class SqlPanel:
             await self._connections.run("iredadmin", plain, values)
 
 
-def _insertion(count: int, dialect: Dialect) -> Plain:
+def _insertion(dialect: Dialect) -> Plain:
+    return Plain.of(insert(t.log).values({name: bindparam(name) for name in _LOGGED}), dialect)
+
+
+def _insertions(count: int, dialect: Dialect) -> Plain:
     rows: list[Any] = [{name: bindparam(f"{name}_{n}") for name in _LOGGED} for n in range(count)]
     return Plain.of(insert(t.log).values(rows), dialect)
 

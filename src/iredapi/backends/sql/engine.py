@@ -99,10 +99,10 @@ class Database:
         if self.sqlite:
             _prepare_sqlite(self._engine)
         self._leases = Leases(self._engine, pool.size, pool.timeout)
+        self.takes_many = self._engine.dialect.driver == "asyncpg"
+        """Whether one message takes the values of many."""
         self._pipeline = (
-            Pipeline(self.lease, self.give, self._engine.dialect)
-            if self._engine.dialect.driver == "asyncpg"
-            else None
+            Pipeline(self.lease, self.give, self._engine.dialect) if self.takes_many else None
         )
         self.cursors = Cursors(self.lease, self.give, max(pool.size // 4, 1))
         watch(self._engine.sync_engine)
