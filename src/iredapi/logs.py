@@ -6,6 +6,7 @@ whatever text (of an exception, of another library), what looks like one of ours
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
@@ -118,16 +119,52 @@ def lines(event: str, every: Iterable[tuple[str, Values]]) -> None:
     moment = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
     made = []
     for request_id, values in every:
+        for key in _secret_keys(tuple(values)):
+            values[key] = "***"
         for key, value in values.items():
-            if _is_secret(key):
-                values[key] = "***"
-            elif type(value) is str and len(value) > 8:
+            if type(value) is str and len(value) > 8:
                 values[key] = masked(value)
         values |= {"event": event, "request_id": request_id, "level": "info", "timestamp": moment}
         made.append(orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE))
     if made:
-        _OUTPUT.write(b"".join(made).decode())
-        _OUTPUT.flush()
+        _PENDING.add(b"".join(made))
+
+
+@lru_cache(maxsize=256)
+def _secret_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(filter(_is_secret, keys))
+
+
+class _Pending:
+    """Lines of one turn of the event loop: they are written together when it ends."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add(self, text: bytes) -> None:
+        """Write soon; at once where there is no loop, or where another one left something."""
+        self._lines.append(text)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.write()
+            return
+        if self._loop is None:
+            self._loop = loop
+            loop.call_soon(self.write)
+        elif self._loop is not loop:
+            self.write()
+
+    def write(self) -> None:
+        """Write what has come together."""
+        text, self._lines, self._loop = b"".join(self._lines), [], None
+        if text:
+            _OUTPUT.write(text.decode())
+            _OUTPUT.flush()
+
+
+_PENDING: Final = _Pending()
 
 
 class _Lines(logging.StreamHandler[Any]):

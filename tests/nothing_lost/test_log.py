@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -35,6 +36,7 @@ async def test_one_json_line_per_request(
         await root.http.post("user/u@ex.com", data={"password": "short"})
         await root.http.get("nothing")
         await client.http.get("http://server/livez")
+        await asyncio.sleep(0)  # lines are written when the turn of the loop ends
     finally:
         monkeypatch.undo()
         configure("ERROR")
