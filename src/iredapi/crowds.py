@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from iredapi.audit import Event
 from iredapi.auditing import Auditor
 from iredapi.backends.loader import Storage
 from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.errors import ServerDown
 from iredapi.finishing import finish
 from iredapi.grouping import Group
 from iredapi.logs import REQUEST_ID
@@ -28,7 +29,8 @@ from iredapi.unit import Rules, Unit
 Logged = asyncio.Event
 """Happens when a request that was carried out is in the log."""
 Result = Logged | Exception | None
-Operation = Callable[[Unit, Sequence[Order]], Awaitable[list[Outcome]]]
+Operation = Callable[[Unit, Sequence[Order], list[Outcome]], Awaitable[None]]
+"""Fills in the outcomes as they come: what was committed is known whatever happens next."""
 
 
 class Crowds:
@@ -46,6 +48,7 @@ class Crowds:
         rules: Callable[[], Awaitable[Rules]],
         deadline: Callable[[], AbstractAsyncContextManager[None]],
         unsure: Callable[[Exception], Exception],
+        patience: float,
     ) -> None:
         self._storage = storage
         self._auditor = auditor
@@ -53,8 +56,13 @@ class Crowds:
         self._rules = rules
         self._deadline = deadline
         self._unsure = unsure
-        self._creations: Group[Order, Logged | None] = Group(partial(self._run, together.create))
-        self._changes: Group[Order, Logged | None] = Group(partial(self._run, together.change))
+        self._patience = patience
+        self._creations: Group[Order, Logged | None] = Group(
+            partial(self._run, together.create), patience=patience
+        )
+        self._changes: Group[Order, Logged | None] = Group(
+            partial(self._run, together.change), patience=patience
+        )
         self._logging: set[asyncio.Task[None]] = set()
 
     async def create(
@@ -69,7 +77,7 @@ class Crowds:
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get(), passwords)
         if not self._storage.shares or not order.creates_only_itself:
             return False
-        return await _written(await self._creations.do(order))
+        return await self._done(self._creations, order)
 
     async def change(
         self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
@@ -79,7 +87,7 @@ class Crowds:
         if not order.changes_only_itself:
             return False
         if self._storage.shares:
-            return await _written(await self._changes.do(order))
+            return await self._done(self._changes, order)
         if not order.needs_nothing or not self._storage.writes_unseen:
             return False
         # A crowd of one: a single statement is worth it.
@@ -89,30 +97,46 @@ class Crowds:
         return await _written(found)
 
     async def settle(self) -> None:
-        """Wait for what goes on without its requests."""
-        await self._creations.close()
-        await self._changes.close()
-        await asyncio.gather(*self._logging)
+        """Wait for what goes on without its requests, but not for ever."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                await self._creations.close()
+                await self._changes.close()
+                await asyncio.gather(*self._logging, return_exceptions=True)
+
+    async def _done(self, group: Group[Order, Logged | None], order: Order) -> bool:
+        try:
+            logged = await group.do(order)
+        except TimeoutError:
+            raise ServerDown(detail="A server behind the API did not answer in time.") from None
+        return await _written(logged)
 
     async def _run(self, operation: Operation, orders: Sequence[Order]) -> Sequence[Result]:
         rules = await self._rules()
-        outcomes: Sequence[Outcome] = [None] * len(orders)
+        outcomes: list[Outcome] = [None] * len(orders)
         work = await self._storage.open(writing=True)
         meter, committing = Meter(), False
         METER.set(meter)
         try:
             async with self._deadline():
-                outcomes = await operation(await work.unit(SYSTEM, rules), orders)
+                await operation(await work.unit(SYSTEM, rules), orders, outcomes)
             committing = True
             if any(isinstance(outcome, Event) for outcome in outcomes):
                 await work.commit()
+        except ServerDown as late:
+            if operation is not together.change:
+                raise
+            # What was committed before is so; what was on its way may be.
+            unsure = self._unsure(late)
+            outcomes = [unsure if outcome is None else outcome for outcome in outcomes]
         except self._storage.errors as error:
             if committing:
                 unsure = self._unsure(error)
                 return [unsure if isinstance(item, Event) else item for item in outcomes]
             # Nothing was made, and what was changed may be changed so again. Each for itself: then
             # it is known whose fault it is, and what can be tried again is.
-            outcomes = [None] * len(orders)
+            if operation is together.create:
+                outcomes = [None] * len(orders)
         finally:
             await work.close()
         for order in orders:

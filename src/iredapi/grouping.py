@@ -26,17 +26,23 @@ SLOW: Final = 0.02
 class Group(Generic[Item, Result]):
     """Items of one kind, and how several are dealt with at once.
 
-    ``run`` returns a result or an exception for each item. What it raises itself is for all.
+    ``run`` returns a result or an exception for each item. What it raises itself is for all. Who
+    has waited for ``patience`` seconds without a journey gets a TimeoutError.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]]
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        patience: float = 60.0,
     ) -> None:
         self._run = run
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._patience = patience
+        self._waiting: list[tuple[Item, asyncio.Future[Result], float]] = []
         self._lanes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._left = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def do(self, item: Item) -> Result:
         """Return what became of an item, or raise it.
@@ -45,13 +51,12 @@ class Group(Generic[Item, Result]):
         """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append((item, result))
-        if not self._lanes or (self._lanes < LANES and time.perf_counter() - self._left > SLOW):
-            self._lanes += 1
-            # What one request knows of itself is not the others'.
-            task = loop.create_task(self._lane(), context=Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        now = time.perf_counter()
+        self._waiting.append((item, result, now))
+        if not self._lanes or (self._lanes < LANES and now - self._left > SLOW):
+            self._begin()
+        elif self._timer is None:
+            self._timer = loop.call_later(SLOW, self._look)
         return await result
 
     async def close(self) -> None:
@@ -59,10 +64,31 @@ class Group(Generic[Item, Result]):
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _begin(self) -> None:
+        self._lanes += 1
+        # What one request knows of itself is not the others'.
+        task = asyncio.get_running_loop().create_task(self._lane(), context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _look(self) -> None:
+        """See to those who wait, now and then: nobody else may come."""
+        self._timer = None
+        now = time.perf_counter()
+        while self._waiting and now - self._waiting[0][2] > self._patience:
+            _, result, _ = self._waiting.pop(0)
+            if not result.done():
+                result.set_exception(TimeoutError())
+        if not self._waiting:
+            return
+        if not self._lanes or (self._lanes < LANES and now - self._left > SLOW):
+            self._begin()
+        self._timer = asyncio.get_running_loop().call_later(SLOW, self._look)
+
     async def _lane(self) -> None:
         try:
             while self._waiting:
-                some = [pair for pair in self._waiting[:MOST] if not pair[1].done()]
+                some = [(item, to) for item, to, _ in self._waiting[:MOST] if not to.done()]
                 del self._waiting[:MOST]
                 if some:
                     await self._together(some)
@@ -81,7 +107,8 @@ class Group(Generic[Item, Result]):
             found = [error] * len(some)
         except BaseException:
             for _, result in some:
-                result.cancel()
+                if not result.done():
+                    result.set_exception(TimeoutError())
             raise
         for (_, result), outcome in zip(some, found, strict=True):
             if result.done():

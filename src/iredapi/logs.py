@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import re
 import sys
@@ -36,6 +37,7 @@ _SILENT = ("sqlalchemy", "aiosqlite", "aiomysql", "asyncpg")
 _QUIET = ("httpx", "httpcore")
 
 
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
 _SUSPECT = re.compile("[{$:=_]")
 """Each alternative of ``_SECRETS`` needs one of these: most texts have none, and it takes long."""
 
@@ -88,7 +90,11 @@ class _Output:
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
-            sys.stdout.write(text)
+            try:
+                sys.stdout.write(text)
+            except UnicodeEncodeError:
+                # Not UTF-8: one character must not cost all lines.
+                sys.stdout.write(_FOREIGN.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):

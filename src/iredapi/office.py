@@ -124,6 +124,7 @@ class Office:
             rules=self._current_rules,
             deadline=self.deadline,
             unsure=self._unsure,
+            patience=settings.request_timeout,
         )
         self._panel = Remembered[PanelSettings]()
         self._ours = NetworkList(settings.networks("allowed_networks"))

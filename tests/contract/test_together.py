@@ -18,8 +18,8 @@ from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound
 from iredapi.grouping import MOST
 from iredapi.office import Done
-from tests.clients import PASSWORD, Client, Service
-from tests.servers.store import ALL_STORES
+from tests.clients import PASSWORD, Client, Service, serving
+from tests.servers.store import ALL_STORES, Store
 
 pytestmark = pytest.mark.stores(*ALL_STORES)
 
@@ -297,3 +297,17 @@ async def test_a_crowd_whose_commit_breaks_is_told_so(
     for (path, form), (status, _) in zip(requests[:-1], answers, strict=False):
         if status != 200:
             await root.ok("POST", path, **form)
+
+
+@pytest.mark.stores("sqlite", "postgresql", "mariadb")
+async def test_few_connections_are_enough_for_many_who_read(store: Store) -> None:
+    """Nobody holds one connection and waits for another."""
+    async with serving(store, pool_size=2, pool_timeout=5.0) as service:
+        root = await service.root()
+        await root.ok("POST", "domain/ex.com")
+        await _all(root, "POST", *_users("ex.com", 12))
+        paths = [f"user/u{number}@ex.com?view=canonical" for number in range(12)]
+        paths += ["users/ex.com?view=canonical", "users/ex.com", "domain/ex.com"]
+        async with asyncio.timeout(4):
+            answers = await asyncio.gather(*(root.call("GET", path) for path in paths * 2))
+        assert {status for status, _ in answers} == {200}

@@ -96,3 +96,43 @@ async def test_what_a_journey_raises_is_for_all() -> None:
     assert all(isinstance(item, OSError) for item in found)
     with pytest.raises(OSError, match="1"):
         await group.do(3)
+
+
+async def test_the_last_one_to_come_does_not_wait_for_a_slow_journey_either() -> None:
+    journeys = _Journeys()
+    tasks = [asyncio.create_task(journeys.group.do(1))]
+    await asyncio.sleep(0.005)
+    tasks.append(asyncio.create_task(journeys.group.do(2)))
+    await asyncio.sleep(0.1)
+    assert journeys.seen == [[1], [2]]
+    journeys.go.set()
+    assert await asyncio.gather(*tasks) == [10, 20]
+
+
+async def test_nobody_waits_for_ever() -> None:
+    journeys = _Journeys()
+    group: Group[int, int] = Group(journeys._run, patience=0.05)
+    held = [asyncio.create_task(group.do(number)) for number in range(LANES)]
+    for _ in range(LANES + 1):
+        await asyncio.sleep(0.03)
+        held.append(asyncio.create_task(group.do(100)))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2):
+            await group.do(200)
+    journeys.go.set()
+    await asyncio.gather(*held, return_exceptions=True)
+
+
+async def test_who_was_on_a_journey_that_was_cut_is_told_so() -> None:
+    journeys = _Journeys()
+    first = asyncio.create_task(journeys.group.do(1))
+    await asyncio.sleep(0.001)
+    second = asyncio.create_task(journeys.group.do(2))
+    await asyncio.sleep(0)
+    for task in journeys.group._tasks:
+        task.cancel()
+    with pytest.raises(TimeoutError):
+        await first
+    journeys.go.set()
+    async with asyncio.timeout(2):
+        assert await second == 20

@@ -6,9 +6,12 @@ all.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import structlog
 
 from iredapi.audit import Event
 from iredapi.backends.protocols import Vacancy
@@ -63,26 +66,36 @@ class Order:
         return self.actor.is_global and bool(self.changes)
 
 
+_PAUSES: Final = (0.002, 0.008)
+"""Seconds to wait, again and again, for who holds a domain; then each waits for itself."""
+_log = structlog.get_logger(__name__)
 Outcome = Event | Exception | None
 """What is to be logged, or why a request was refused; None: it is to go by itself."""
 
 
-async def create(unit: Unit, orders: Sequence[Order]) -> list[Outcome]:
+async def create(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -> None:
     """Create what can be created together. A domain's limits count those who came before."""
-    places = await unit.addresses.claim_all([order.mail for order in orders])
+    mails = [order.mail for order in orders]
+    places = await unit.addresses.claim_all(mails)
+    for seconds in _PAUSES:
+        if places is not None:
+            break
+        # Who holds a domain is done with it soon, as a rule.
+        await asyncio.sleep(seconds)
+        places = await unit.addresses.claim_all(mails)
     if places is None:
-        return [None] * len(orders)
+        return
     room: dict[str, users.Taken] = {}
     made: dict[str, User] = {}
-    outcomes: list[Outcome] = []
-    for order, place in zip(orders, places, strict=True):
+    for at, (order, place) in enumerate(zip(orders, places, strict=True)):
         try:
-            outcomes.append(await _new(unit, order, place, room, made))
+            outcomes[at] = await _new(unit, order, place, room, made)
         except ApiError as refused:
-            outcomes.append(refused)
+            outcomes[at] = refused
+        except ValueError as error:  # whatever is odd about one is told to that one
+            _log.warning("goes_alone", account=order.mail, reason=type(error).__name__)
     if made:
         await unit.users.add_plain(list(made.values()), changed=users.date_of_password(unit))
-    return outcomes
 
 
 async def _new(
@@ -112,15 +125,13 @@ async def _new(
     return users.created(mail)
 
 
-async def change(unit: Unit, orders: Sequence[Order]) -> list[Outcome]:
+async def change(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -> None:
     """Change what is the users' own. Whoever is an admin, too, goes alone: sessions may end.
 
     A global admin may say anything of that whatever is there, so nothing is read first.
     """
-    outcomes: list[Outcome] = [None] * len(orders)
     free = [place for place, order in enumerate(orders) if order.needs_nothing]
     seen = [place for place, order in enumerate(orders) if not order.needs_nothing]
-    decided = await _decided(unit, [orders[place] for place in seen]) if seen else []
     if free:
         written = await unit.users.save_unseen(
             [
@@ -131,14 +142,15 @@ async def change(unit: Unit, orders: Sequence[Order]) -> list[Outcome]:
         for place, done in zip(free, written, strict=True):
             if done:
                 outcomes[place] = users.changed(orders[place].mail, orders[place].changes)
+    decided = await _decided(unit, [orders[place] for place in seen]) if seen else []
     pairs = [found for found in decided if isinstance(found, tuple)]
-    saved = await unit.users.save_rows(pairs) if pairs else frozenset()
     for place, found in zip(seen, decided, strict=True):
         if not isinstance(found, tuple):
             outcomes[place] = found
-        elif found[0].mail in saved:
+    saved = await unit.users.save_rows(pairs) if pairs else frozenset()
+    for place, found in zip(seen, decided, strict=True):
+        if isinstance(found, tuple) and found[0].mail in saved:
             outcomes[place] = users.changed(orders[place].mail, orders[place].changes)
-    return outcomes
 
 
 async def _decided(

@@ -84,7 +84,12 @@ class _Begun:
         self._waiting = waiting
 
     def __await__(self) -> Generator[Any, Any, Message]:
-        yield self._waiting
+        try:
+            yield self._waiting
+        except BaseException as error:
+            # It is to know of it, as if it had been awaited in the usual way.
+            self._asked.throw(error)
+            raise
         return (yield from self._asked)
 
 

@@ -35,10 +35,13 @@ class Cursors:
         lease: Callable[[], Awaitable[Lease]],
         give: Callable[[Lease], Awaitable[None]],
         places: int,
+        *,
+        spare: Callable[[], bool],
     ) -> None:
         self._lease = lease
         self._give = give
         self._places = places
+        self._spare = spare
         self._waiting: dict[Any, list[_Open]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -87,7 +90,7 @@ class Cursors:
         return found
 
     async def _begin(self, plain: Plain, values: Mapping[str, Any]) -> _Open | None:
-        if not self._places:
+        if not self._places or not self._spare():
             return None
         self._places -= 1
         try:

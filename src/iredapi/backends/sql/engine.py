@@ -98,13 +98,15 @@ class Database:
         self._engine = create_async_engine(url, **options)
         if self.sqlite:
             _prepare_sqlite(self._engine)
-        self._leases = Leases(self._engine, pool.size, pool.timeout)
+        # The rest is for whoever reads, or is about to write.
+        lists = pool.size // 4
+        self._leases = Leases(self._engine, pool.size, pool.timeout, lists=lists)
         self.takes_many = self._engine.dialect.driver == "asyncpg"
         """Whether one message takes the values of many."""
         self._pipeline = (
             Pipeline(self.lease, self.give, self._engine.dialect) if self.takes_many else None
         )
-        self.cursors = Cursors(self.lease, self.give, max(pool.size // 4, 1))
+        self.cursors = Cursors(self.lease, self.give, lists, spare=self._leases.is_spare)
         watch(self._engine.sync_engine)
         # Outside of the pools: whether all connections are busy is another question.
         self._prober = create_async_engine(
@@ -321,7 +323,13 @@ class Connections:
         return await lease.fetch_many(numbered, values)
 
     async def glance(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
-        """Run a read that takes no time, and is in no transaction."""
+        """Run a read that takes no time: together with others', unless the unit has a connection.
+
+        Who holds one and waits for another one would wait for others who do the same.
+        """
+        lease = self._leases.get(name)
+        if lease is not None:
+            return await lease.fetch(plain, values)
         return await self.databases[name].ask(plain, values)
 
     async def commit(self) -> None:

@@ -339,19 +339,20 @@ class Turns:
     """So many at a time; who finds no place waits ``timeout`` seconds, in order."""
 
     def __init__(self, places: int, timeout: float) -> None:
-        self._left = places
+        self.left = places
+        """Free places."""
         self._timeout = timeout
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def take(self) -> None:
         """Take a place. Raises sqlalchemy's TimeoutError."""
-        while not self._left:
+        while not self.left:
             await self._wait()
-        self._left -= 1
+        self.left -= 1
 
     def give(self) -> None:
         """Give a place back."""
-        self._left += 1
+        self.left += 1
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -367,22 +368,29 @@ class Turns:
         except TimeoutError:
             raise PoolTimeout("no free connection") from None
         except BaseException:
-            if waiter.done() and not waiter.cancelled() and self._left:
+            if waiter.done() and not waiter.cancelled() and self.left:
                 # We were called and cannot come: the next one may.
-                self._left -= 1
+                self.left -= 1
                 self.give()
             raise
 
 
 class Leases:
-    """At most ``size`` leases, of which those who write may have all but some."""
+    """At most ``size`` leases, of which those who write may have all but some.
 
-    def __init__(self, engine: AsyncEngine, size: int, timeout: float) -> None:
+    ``lists`` of these may be taken for long, by those who read lists.
+    """
+
+    def __init__(self, engine: AsyncEngine, size: int, timeout: float, *, lists: int) -> None:
         self._engine = engine
         self._all = Turns(size, timeout)
         # Writers that wait for each other's locks must leave something to those who read.
-        self._writers = Turns(max(size - max(size // 4, 1), 1), timeout)
+        self._writers = Turns(max(size - max(size // 4, 1) - lists, 1), timeout)
         self._free: list[Lease] = []
+
+    def is_spare(self) -> bool:
+        """Tell whether there is a connection for somebody who can do without."""
+        return self._all.left > 1
 
     async def take(self, *, writing: bool) -> Lease:
         """Return a connection. Raises what connecting raises, and sqlalchemy's TimeoutError."""
