@@ -37,7 +37,8 @@ async def _counted(service: Service, call: Awaitable[object]) -> int:
     service.office.forget_cached()  # whether the caller was just read would depend on the clock
     with meter.listening() as heard:
         await call
-    return len(heard)
+    # The panel's settings are believed for a second: how often they are read is the clock's business.
+    return sum("settings.k" not in sql for sql in heard)
 
 
 @pytest.mark.parametrize("change", ["language", "accountStatus", "password"])
