@@ -37,7 +37,7 @@ async def _counted(service: Service, call: Awaitable[object]) -> int:
     service.office.forget_cached()  # whether the caller was just read would depend on the clock
     with meter.listening() as heard:
         await call
-    # The panel's settings are believed for a second: how often they are read is the clock's business.
+    # How often the panel's settings are read is the clock's: they are believed for a second.
     return sum("settings.k" not in sql for sql in heard)
 
 
