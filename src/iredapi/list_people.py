@@ -24,6 +24,7 @@ from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.lists import State
 from iredapi.errors import ApiError, ServerDown
+from iredapi.finishing import finish
 from iredapi.list_steps import (
     held,
     more,
@@ -32,7 +33,6 @@ from iredapi.list_steps import (
     server_of,
     subscribe,
     unsubscribe,
-    whole,
 )
 from iredapi.office import Done, Office
 from iredapi.operations import lists
@@ -73,7 +73,7 @@ async def leaving(
     def successor(mail: str) -> str:
         return new if mail == old else mail
 
-    return more(done, await whole(tell(office, actor, successor, named, others, old)))
+    return more(done, await finish(tell(office, actor, successor, named, others, old)))
 
 
 async def create_user(office: Office, actor: Actor, mail: str, changes: Mapping[str, Any]) -> Done:
@@ -92,7 +92,7 @@ async def create_user(office: Office, actor: Actor, mail: str, changes: Mapping[
 
     wanted = await office.read(actor, lists.defaults, domain_of(mail))
     skipped: list[Skipped] = []
-    await whole(_each(office, server, wanted, join, end, skipped))
+    await finish(_each(office, server, wanted, join, end, skipped))
     return more(done, skipped)
 
 

@@ -6,10 +6,9 @@ writers, and mlmmjadmin locks nothing.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -114,16 +113,6 @@ async def unsubscribe(
             raise ApiError("MLMMJADMIN_ERROR", "The list server did not remove all subscribers.")
         await server.drop(address, leaving)
         present = None
-
-
-async def whole(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a change to its end, even when the request is cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
 
 
 def more(done: Done, skipped: Collection[Skipped]) -> Done:

@@ -23,6 +23,7 @@ from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.lists import MailingList, State, Subscriber
 from iredapi.errors import ApiError, Conflict, NotFound, problem
+from iredapi.finishing import finish
 from iredapi.list_people import tell
 from iredapi.list_steps import (
     TRIES,
@@ -34,7 +35,6 @@ from iredapi.list_steps import (
     server_of,
     subscribe,
     unsubscribe,
-    whole,
 )
 from iredapi.office import Done, Office
 from iredapi.operations import domains, lists
@@ -59,22 +59,22 @@ async def read(
 
 async def create(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
     """Make a list."""
-    return await whole(_create(office, actor, address, changes))
+    return await finish(_create(office, actor, address, changes))
 
 
 async def update(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
     """Change a list."""
-    return await whole(_update(office, actor, address, changes))
+    return await finish(_update(office, actor, address, changes))
 
 
 async def remove(office: Office, actor: Actor, address: str, *, archive: bool) -> Done:
     """Remove a list."""
-    return await whole(_remove(office, actor, address, archive=archive))
+    return await finish(_remove(office, actor, address, archive=archive))
 
 
 async def remove_domain(office: Office, actor: Actor, name: str, days: int) -> Done:
     """Remove a domain with its accounts, its lists one by one before."""
-    return await whole(_remove_domain(office, actor, name, days))
+    return await finish(_remove_domain(office, actor, name, days))
 
 
 async def _create(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
