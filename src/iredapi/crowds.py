@@ -58,10 +58,10 @@ class Crowds:
         self._unsure = unsure
         self._patience = patience
         self._creations: Group[Order, Logged | None] = Group(
-            partial(self._run, together.create), patience=patience
+            partial(self._run, together.create), patience=patience, lanes=storage.journeys
         )
         self._changes: Group[Order, Logged | None] = Group(
-            partial(self._run, together.change), patience=patience
+            partial(self._run, together.change), patience=patience, lanes=storage.journeys
         )
         self._logging: set[asyncio.Task[None]] = set()
 
@@ -86,10 +86,10 @@ class Crowds:
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
         if not order.changes_only_itself:
             return False
+        if not (order.needs_nothing and self._storage.writes_unseen) and not self._storage.versions:
+            return False
         if self._storage.shares:
             return await self._done(self._changes, order)
-        if not order.needs_nothing or not self._storage.writes_unseen:
-            return False
         # A crowd of one: a single statement is worth it.
         (found,) = await finish(self._run(together.change, [order]))
         if isinstance(found, Exception):

@@ -35,9 +35,11 @@ class Group(Generic[Item, Result]):
         run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
         *,
         patience: float = 60.0,
+        lanes: int = LANES,
     ) -> None:
         self._run = run
         self._patience = patience
+        self._most_lanes = lanes
         self._waiting: list[tuple[Item, asyncio.Future[Result], float]] = []
         self._lanes = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -53,7 +55,7 @@ class Group(Generic[Item, Result]):
         result: asyncio.Future[Result] = loop.create_future()
         now = time.perf_counter()
         self._waiting.append((item, result, now))
-        if not self._lanes or (self._lanes < LANES and now - self._left > SLOW):
+        if not self._lanes or (self._lanes < self._most_lanes and now - self._left > SLOW):
             self._begin()
         elif self._timer is None:
             self._timer = loop.call_later(SLOW, self._look)
@@ -81,7 +83,7 @@ class Group(Generic[Item, Result]):
                 result.set_exception(TimeoutError())
         if not self._waiting:
             return
-        if not self._lanes or (self._lanes < LANES and now - self._left > SLOW):
+        if not self._lanes or (self._lanes < self._most_lanes and now - self._left > SLOW):
             self._begin()
         self._timer = asyncio.get_running_loop().call_later(SLOW, self._look)
 

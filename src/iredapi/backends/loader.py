@@ -34,6 +34,7 @@ from iredapi.backends.sql.users import SqlUsers
 from iredapi.domain import features
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
+from iredapi.grouping import LANES
 from iredapi.health import Probe
 from iredapi.settings import Backend, ConfigurationError, Settings
 from iredapi.state import State
@@ -79,10 +80,20 @@ class Storage(Protocol):
     """What it can do that not every storage can."""
     errors: tuple[type[Exception], ...]
     """What its drivers raise: for ``is_transient`` and ``translated``."""
-    shares: bool
-    """Whether requests gain when they share a unit: where one message takes many questions."""
     writes_unseen: bool
     """Whether a user's own can be written without being read."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether requests gain when they share a unit."""
+
+    @property
+    def versions(self) -> bool:
+        """Whether what was read can be written if nobody has changed it, without being held."""
+
+    @property
+    def journeys(self) -> int:
+        """How many units may gain from being under way at the same time."""
 
     async def start(self) -> None:
         """Look whether it can be used. Raises ConfigurationError, or ServerDown."""
@@ -170,10 +181,21 @@ class SqlStorage:
         self._databases = databases
         self._state = state
         self._quota_table = quota_table
-        accounts = databases["vmail"]
-        self.shares = accounts.dialect == "postgresql"
+        self._accounts = databases["vmail"]
         # SQLite says what was written since 3.35.
-        self.writes_unseen = not accounts.sqlite or sqlite3.sqlite_version_info >= (3, 35)
+        self.writes_unseen = not self._accounts.sqlite or sqlite3.sqlite_version_info >= (3, 35)
+
+    @property
+    def shares(self) -> bool:
+        return self.writes_unseen and self._accounts.holds_at_once
+
+    @property
+    def versions(self) -> bool:
+        return self._accounts.takes_many
+
+    @property
+    def journeys(self) -> int:
+        return 1 if self._accounts.sqlite else LANES
 
     async def open(self, *, writing: bool, again: Later | None = None) -> Work:
         del again  # its rows are locked, and nothing is found out too late
@@ -236,7 +258,9 @@ class LdapStorage:
 
     features = features.LDAP
     shares = False
+    versions = False
     writes_unseen = False
+    journeys = LANES
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
         # bonsai is there only where it is needed.

@@ -165,11 +165,11 @@ class Users(Protocol):
         relay may be missing. At most three round trips on SQL.
         """
 
-    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[bool]:
+    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> frozenset[str]:
         """Write fields of users who are no admins, whatever they are now, and commit them at once.
 
-        Returns which were written; not those of whom anything is out of the ordinary. One round
-        trip on SQL, on PostgreSQL for all of them.
+        Returns who was written; not those of whom anything is out of the ordinary. One round trip
+        on SQL, where all are ordinary and the fields are the same ones.
         """
 
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:

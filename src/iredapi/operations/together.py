@@ -139,8 +139,8 @@ async def change(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -
                 for order in (orders[place] for place in free)
             ]
         )
-        for place, done in zip(free, written, strict=True):
-            if done:
+        for place in free:
+            if orders[place].mail in written:
                 outcomes[place] = users.changed(orders[place].mail, orders[place].changes)
     decided = await _decided(unit, [orders[place] for place in seen]) if seen else []
     pairs = [found for found in decided if isinstance(found, tuple)]

@@ -116,8 +116,9 @@ class LdapUsers:
         await self._session.lock(domain_of(mail))
         return await self.get(mail)
 
-    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[bool]:
-        return [False for _ in changes]
+    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> frozenset[str]:
+        del changes
+        return frozenset()
 
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
         return [(None, None) for _ in mails]  # each entry is a write of its own

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, bindparam, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, String, bindparam, select
 
 from iredapi.backends.protocols import Vacancy
 from iredapi.backends.sql import domain_sides, mailboxes
@@ -15,6 +15,7 @@ from iredapi.backends.sql.domain_sides import split
 from iredapi.backends.sql.domains import record
 from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.schema import Schema
+from iredapi.backends.sql.several import numbered, padded, texts
 from iredapi.backends.sql.store import Sides, Store, chunks, side
 from iredapi.domain.addresses import domain_of
 
@@ -39,15 +40,8 @@ class SqlAddresses(Store):
         names = {domain_of(address) for address in addresses}
         if not await self._connections.hold_at_once("vmail", t.domain.c.domain, names):
             return None
-        columns, found = await self.table_for_each(
-            "addresses.claim",
-            lambda: _vacancy(self.schema),
-            [{"name": domain_of(address), "mail": address} for address in addresses],
-        )
-        places = [
-            _place(columns, rows, domain_of(address))
-            for rows, address in zip(found, addresses, strict=True)
-        ]
+        many = self._connections.databases["vmail"].takes_many
+        places = await (self._each(addresses) if many else self._all(addresses))
         twins = [
             place.domain.twins(address) if place else ()
             for place, address in zip(places, addresses, strict=True)
@@ -57,6 +51,52 @@ class SqlAddresses(Store):
         return [
             place and replace(place, in_use=place.in_use or not taken.isdisjoint(some))
             for place, some in zip(places, twins, strict=True)
+        ]
+
+    async def _each(self, addresses: Sequence[str]) -> list[Vacancy | None]:
+        columns, found = await self.table_for_each(
+            "addresses.claim",
+            lambda: _vacancy(self.schema),
+            [{"name": domain_of(address), "mail": address} for address in addresses],
+        )
+        return [
+            _place(columns, rows, domain_of(address))
+            for rows, address in zip(found, addresses, strict=True)
+        ]
+
+    async def _all(self, addresses: Sequence[str]) -> list[Vacancy | None]:
+        names = [domain_of(address) for address in addresses]
+        size = padded(len(addresses))
+        homes = await self.plain(
+            ("addresses.homes", size),
+            lambda: select(*self.schema.columns(t.domain)).where(
+                t.domain.c.domain.in_(texts("name", size))
+            ),
+            **numbered([{"name": name} for name in names], size),
+        )
+        _, rows = await self.table(
+            ("addresses.claim", size),
+            lambda: _vacancies(self.schema, size),
+            **numbered(
+                [
+                    {"name": name, "mail": address}
+                    for name, address in zip(names, addresses, strict=True)
+                ],
+                size,
+            ),
+        )
+        sides = Sides(rows)
+        domains = {row["domain"].lower(): record(row, sides) for row in homes}
+        taken = {owner.lower() for kind, owner, *_ in rows if kind == "taken"}
+        if not taken <= set(addresses):
+            # MariaDB takes some names for others: it knows which.
+            return [await self.claim(address) for address in addresses]
+        queued = frozenset(text for kind, _, text, _ in rows if kind == "queued")
+        return [
+            Vacancy(domains[name], in_use=address in taken, queued=queued)
+            if name in domains
+            else None
+            for name, address in zip(names, addresses, strict=True)
         ]
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
@@ -92,12 +132,25 @@ def _names(schema: Schema) -> list[ColumnElement[Any]]:
 def _vacancy(schema: Schema) -> Select[Any]:
     """Select a domain (``:name``), what belongs to it, and what is in the way of ``:mail``."""
     mail = bindparam("mail", type_=String(255))
-    queue = t.deleted_mailboxes.c
-    union = domain_sides.alias_domains(domain_sides.own).union_all(
-        *(
-            side("taken", column, column, column == mail).distinct()
-            for column in (*_names(schema), t.admin.c.username)
-        ),
-        side("queued", queue.username, mailboxes.tidy(queue.maildir), queue.username == mail),
-    )
+    in_the_way = _in_the_way(schema, lambda column: column == mail)
+    union = domain_sides.alias_domains(domain_sides.own).union_all(*in_the_way)
     return domain_sides.whole(schema, union)
+
+
+def _vacancies(schema: Schema, size: int) -> CompoundSelect[Any]:
+    """Select what belongs to some domains, and what is in the way of some addresses."""
+    names, mails = texts("name", size), texts("mail", size)
+    return domain_sides.alias_domains(lambda column, **_: column.in_(names)).union_all(
+        *_in_the_way(schema, lambda column: column.in_(mails))
+    )
+
+
+def _in_the_way(
+    schema: Schema, of: Callable[[ColumnElement[Any]], ColumnElement[bool]]
+) -> list[Select[Any]]:
+    queue = t.deleted_mailboxes.c
+    taken = (*_names(schema), t.admin.c.username)
+    return [
+        *(side("taken", column, column, of(column)).distinct() for column in taken),
+        side("queued", queue.username, mailboxes.tidy(queue.maildir), of(queue.username)),
+    ]

@@ -60,6 +60,7 @@ __all__ = [
     "since",
     "text_column",
     "varchar_column",
+    "without_waiting",
 ]
 
 MYSQL = ("mysql", "mariadb")
@@ -293,6 +294,18 @@ def insert_ignore(table: Table, dialect: str) -> Insert:
         column = next(iter(table.primary_key.columns))
         return mysql.insert(table).on_duplicate_key_update({column.name: column})
     raise ValueError(f"unknown SQL dialect: {dialect}")
+
+
+# --- locks ----------------------------------------------------------------------------------------
+
+
+def without_waiting(dialect: Dialect) -> str:
+    """Return what stands before a write that fails at once when somebody holds one of its rows.
+
+    Only MariaDB has words for it. SQLite has one writer; on PostgreSQL it is said in the statement.
+    """
+    is_mariadb = dialect.name in MYSQL and getattr(dialect, "is_mariadb", False)
+    return "SET STATEMENT innodb_lock_wait_timeout=0 FOR " if is_mariadb else ""
 
 
 # --- what an error means -------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from iredapi import sqlite
 from iredapi.backends.sql.cursors import Cursors
-from iredapi.backends.sql.dialect import is_unavailable
+from iredapi.backends.sql.dialect import MYSQL, is_unavailable
 from iredapi.backends.sql.leases import Lease, Leases, Row
 from iredapi.backends.sql.pipelines import Pipeline
 from iredapi.backends.sql.plain import Plain
@@ -102,7 +102,7 @@ class Database:
         lists = pool.size // 4
         self._leases = Leases(self._engine, pool.size, pool.timeout, lists=lists)
         self.takes_many = self._engine.dialect.driver == "asyncpg"
-        """Whether one message takes the values of many."""
+        """Whether one message takes the values of many, and rows have versions."""
         self._pipeline = (
             Pipeline(self.lease, self.give, self._engine.dialect) if self.takes_many else None
         )
@@ -118,6 +118,16 @@ class Database:
         self.dialect = self._engine.dialect.name
         self._schema: Schema | None = None
         self._detecting = asyncio.Lock()
+
+    @property
+    def holds_at_once(self) -> bool:
+        """Whether rows can be held unless somebody else holds one: known once it is connected."""
+        known = self._engine.dialect
+        if known.name in MYSQL:
+            # MySQL has it since 8.0, but nothing for writes that are not to wait.
+            version = known.server_version_info or ()
+            return bool(getattr(known, "is_mariadb", False)) and version >= (10, 3)
+        return True
 
     def make_file(self) -> None:
         """Make an SQLite file that is not there yet readable by its owner only: it holds hashes."""
@@ -303,9 +313,13 @@ class Connections:
         """Run a write for each of some values."""
         await (await self._begun(name)).run_many(plain, values)
 
-    async def affect(self, name: str, plain: Plain, values: Mapping[str, Any]) -> int:
-        """Run a write that is a transaction of its own; how many rows it changed."""
-        return await (await self._lease(name)).affect(plain, values)
+    async def run_all(self, name: str, every: Sequence[Plain], values: Mapping[str, Any]) -> None:
+        """Run writes that share their values, one after the other."""
+        await (await self._begun(name)).run_all(every, values)
+
+    async def count(self, name: str, plain: Plain, values: Mapping[str, Any]) -> int:
+        """Run a write that is a transaction of its own; how many rows it found."""
+        return await (await self._lease(name)).count(plain, values)
 
     async def fetch_for_each(
         self,

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    case,
     cast,
     exists,
     func,
@@ -30,8 +31,9 @@ from sqlalchemy.dialects.mysql import BINARY
 
 from iredapi.backends.sql import domain_sides, user_sides
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import MYSQL
+from iredapi.backends.sql.dialect import MYSQL, domain_of
 from iredapi.backends.sql.schema import Schema
+from iredapi.backends.sql.several import texts
 
 _SIDE = 4
 
@@ -175,32 +177,52 @@ def update_unchanged(columns: Sequence[str]) -> Update:
     )
 
 
-def update_unseen(columns: Sequence[str], dialect: str) -> Update:
-    """Write columns of a user who is in a domain and no admin of any kind.
-
-    It returns a row, but on MariaDB. On PostgreSQL it waits for nobody: others wait behind it.
-    """
+def _ordinary(mail: ColumnElement[str], name: ColumnElement[str]) -> list[ColumnElement[bool]]:
+    """Choose users who are in a domain, ``name``, and no admins of any kind."""
     m, d = t.mailbox.c, t.domain_admins.c
-    mail = bindparam("mail", type_=String(255))
-    chosen = [
-        m.username == mail,
+    return [
         m.isadmin == 0,
         m.isglobaladmin == 0,
         ~exists(select(d.username).where(d.username == mail)),
-        exists(select(t.domain.c.domain).where(t.domain.c.domain == domain_sides.name())),
+        exists(select(t.domain.c.domain).where(t.domain.c.domain == name)),
     ]
-    if dialect in MYSQL:
-        # Its equality knows no case, accents and trailing blanks.
-        chosen.append(cast(func.lower(m.username), BINARY) == cast(mail, BINARY))
-    values: dict[str, Any] = {name: bindparam(f"m_{name}") for name in columns}
-    if dialect != "postgresql":
-        change = update(t.mailbox).where(*chosen).values(values)
-        return change if dialect in MYSQL else change.returning(literal_column("1"))
-    own = select(m.username).where(*chosen).with_for_update(skip_locked=True, of=t.mailbox)
-    held = own.cte("own")
+
+
+def update_unseen(columns: Sequence[str]) -> Update:
+    """Write columns of a user who is in a domain and no admin of any kind. For PostgreSQL.
+
+    It returns a row, or nothing was written. It waits for nobody: others wait behind it.
+    """
+    m, mail = t.mailbox.c, bindparam("mail", type_=String(255))
+    own = select(m.username).where(m.username == mail, *_ordinary(mail, domain_sides.name()))
+    held = own.with_for_update(skip_locked=True, of=t.mailbox).cte("own")
     return (
         update(t.mailbox)
         .where(m.username == held.c.username)
-        .values(values)
+        .values({name: bindparam(f"m_{name}") for name in columns})
         .returning(literal_column("1"))
     )
+
+
+def update_all_unseen(columns: Sequence[str], size: int, dialect: str) -> Update:
+    """Write columns of some users who are in a domain and no admins of any kind.
+
+    It returns a row for each, but on MariaDB, which counts them.
+    """
+    m = t.mailbox.c
+    mails = texts("mail", size)
+    chosen = [m.username.in_(mails), *_ordinary(m.username, domain_of(m.username))]
+    if dialect in MYSQL:
+        # Its equality knows no case, accents and trailing blanks.
+        name = cast(func.lower(m.username), BINARY)
+        chosen.append(name.in_([cast(mail, BINARY) for mail in mails]))
+    values: dict[str, Any] = {}
+    for column in columns:
+        own = [bindparam(f"m_{column}_{n}", type_=m[column].type) for n in range(size)]
+        values[column] = (
+            own[0]
+            if size == 1
+            else case(*zip(mails, own, strict=True), value=m.username, else_=m[column])
+        )
+    change = update(t.mailbox).where(*chosen).values(values)
+    return change if dialect in MYSQL else change.returning(literal_column("1"))

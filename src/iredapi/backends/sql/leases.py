@@ -18,80 +18,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
-from aiomysql import SSCursor
 from sqlalchemy import Column, Dialect, bindparam, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from iredapi import meter
+from iredapi.backends.sql.dialect import is_retryable
+from iredapi.backends.sql.drivers import DRIVERS, Asyncpg
 from iredapi.backends.sql.plain import Plain
 
 Answer = TypeVar("Answer")
 
 RECYCLE: Final = 1800.0
 """Seconds after which a connection is not used again."""
-_BEGIN: Final = {
-    "asyncpg": "BEGIN ISOLATION LEVEL READ COMMITTED",
-    "aiomysql": "BEGIN",  # its sessions are READ COMMITTED (``engine``)
-    "aiosqlite": "BEGIN IMMEDIATE",
-}
 _HARMLESS: Final = re.compile(r"[a-z0-9@._+-]+")
-_LOCK_NOT_AVAILABLE: Final = "55P03"
 _GENERIC_PLANS: Final = (
     "SELECT set_config(name, 'force_generic_plan', false) FROM pg_settings"
     " WHERE name = 'plan_cache_mode'"
 )
 """Our statements look for keys: planning them anew for each value costs more than running them."""
-
-
-async def _asyncpg(driver: Any, sql: str, arguments: list[Any]) -> Sequence[Any]:
-    found: Sequence[Any] = await driver.fetch(sql, *arguments)
-    return found
-
-
-async def _aiomysql(driver: Any, sql: str, arguments: list[Any]) -> Sequence[Any]:
-    async with driver.cursor() as cursor:
-        await cursor.execute(sql, arguments)
-        found: Sequence[Any] = await cursor.fetchall()
-    return found
-
-
-async def _aiosqlite(driver: Any, sql: str, arguments: list[Any]) -> Sequence[Any]:
-    found: Sequence[Any] = await driver.execute_fetchall(sql, arguments)
-    return found
-
-
-async def _say(driver: Any, word: str) -> None:
-    # The way of PostgreSQL that needs no preparation, and of the others.
-    await driver.execute(word)
-
-
-async def _say_mysql(driver: Any, word: str) -> None:
-    await driver.query(word)
-
-
-async def _cursor_asyncpg(driver: Any, sql: str, arguments: list[Any]) -> Any:
-    return await driver.cursor(sql, *arguments)
-
-
-async def _cursor_aiomysql(driver: Any, sql: str, arguments: list[Any]) -> Any:
-    cursor = await driver.cursor(SSCursor)
-    await cursor.execute(sql, arguments)
-    return cursor
-
-
-async def _cursor_aiosqlite(driver: Any, sql: str, arguments: list[Any]) -> Any:
-    return await driver.execute(sql, arguments)
-
-
-_CURSOR: Final = {
-    "asyncpg": _cursor_asyncpg,
-    "aiomysql": _cursor_aiomysql,
-    "aiosqlite": _cursor_aiosqlite,
-}
-_SAY: Final = {"asyncpg": _say, "aiomysql": _say_mysql, "aiosqlite": _say}
-_FETCH: Final = {"asyncpg": _asyncpg, "aiomysql": _aiomysql, "aiosqlite": _aiosqlite}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +53,11 @@ class Row:
         """Return the statement that holds it; the name is its parameter ``value``."""
         return _holding(self.column, self.share, dialect)
 
-    @property
-    def text(self) -> str:
-        """The statement as text. The name must be free of quotes and the like."""
-        how = "SHARE" if self.share else "UPDATE"
-        column = self.column.name
-        return f"SELECT FROM {self.column.table.name} WHERE {column} = '{self.value}' FOR {how}"
+    def text(self, share: str) -> str:
+        """Return it as text, with the driver's words for sharing. The name must be harmless."""
+        column, how = self.column, share if self.share else "FOR UPDATE"
+        rows = f"{column.table.name} WHERE {column.name} = '{self.value}'"
+        return f"SELECT 1 FROM {rows} {how}"  # noqa: S608 (names are the tables')
 
 
 @lru_cache
@@ -125,17 +70,14 @@ class Lease:
     """A connection, used by one request at a time."""
 
     __slots__ = (
-        "_adapter", "_driver", "_fetch", "_name", "_say", "born", "broken", "connection",
-        "spent", "transacting",
+        "_adapter", "_driver", "_name", "born", "broken", "connection", "spent", "transacting",
     )  # fmt: skip
 
     def __init__(self, connection: AsyncConnection, adapter: Any, driver: Any) -> None:
         self.connection = connection
         self._adapter = adapter
-        self._driver = driver
         self._name = connection.dialect.driver
-        self._fetch = _FETCH[self._name]
-        self._say = _SAY[self._name]
+        self._driver = DRIVERS[self._name](driver)
         self.born = time.monotonic()
         self.broken = False
         self.spent = False
@@ -150,22 +92,16 @@ class Lease:
 
     async def fetch(self, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
         """Run a statement on the driver. Raises what SQLAlchemy would."""
-        question = self._fetch(self._driver, plain.sql, plain.arguments(values))
+        question = self._driver.fetch(plain.sql, plain.arguments(values))
         return plain.rows(await self.asked(plain.sql, question))
 
-    async def affect(self, plain: Plain, values: Mapping[str, Any]) -> int:
-        """Run a write and return the number of rows that it changed.
+    async def count(self, plain: Plain, values: Mapping[str, Any]) -> int:
+        """Run a write and return how many rows it found.
 
-        Only aiomysql counts; elsewhere the statement must return a row for each.
+        Unless the database is MariaDB, which counts, it must return a row for each.
         """
-        if self._name != "aiomysql":
-            return len(await self.fetch(plain, values))
-        run = self._affect(plain.sql, plain.arguments(values))
-        return await self.asked(plain.sql, run)
-
-    async def _affect(self, sql: str, arguments: list[Any]) -> int:
-        async with self._driver.cursor() as cursor:
-            return int(await cursor.execute(sql, arguments))
+        question = self._driver.count(plain.sql, plain.arguments(values))
+        return await self.asked(plain.sql, question)
 
     async def fetch_many(
         self, numbered: Plain, values: Sequence[Mapping[str, Any]]
@@ -175,8 +111,10 @@ class Lease:
         Only asyncpg can; ``Plain.numbered`` makes the statement. Raises what SQLAlchemy would, and
         then nothing was done.
         """
+        if not isinstance(self._driver, Asyncpg):
+            raise TypeError(self._name)
         every = [numbered.arguments({**one, "number": at}) for at, one in enumerate(values)]
-        question = self._driver.fetchmany(numbered.sql, every)
+        question = self._driver.fetch_many(numbered.sql, every)
         found: list[list[Any]] = [[] for _ in values]
         for row in numbered.rows(await self.asked(numbered.sql, question)):
             found[row[-1]].append(row[:-1])
@@ -186,64 +124,77 @@ class Lease:
         """Run a read whose rows are fetched in pieces. Raises what SQLAlchemy would."""
         if self._name == "asyncpg":
             await self.begin()  # a portal lives as long as its transaction
-        begin = _CURSOR[self._name](self._driver, plain.sql, plain.arguments(values))
+        begin = self._driver.cursor(plain.sql, plain.arguments(values))
         return Cursor(self, plain, await self.asked(plain.sql, begin))
 
     async def asked(self, sql: str, question: Awaitable[Answer]) -> Answer:
-        """Wait for an answer of the driver. Raises what SQLAlchemy would."""
+        """Wait for an answer of the driver, and count it. Raises what SQLAlchemy would."""
         begun = time.perf_counter()
+        answer = await self._answered(sql, question)
+        meter.count(sql, time.perf_counter() - begun)
+        return answer
+
+    async def _answered(self, sql: str, question: Awaitable[Answer]) -> Answer:
         try:
-            answer = await question
+            return await question
         except Exception as error:
             raise self._translated(error, sql) from error
         except BaseException:
             # A request that was cancelled may have left half an answer in the socket.
             self.broken = True
             raise
-        meter.count(sql, time.perf_counter() - begun)
-        return answer
 
     async def begin(self) -> None:
         """Begin a transaction: READ COMMITTED, on SQLite as its only writer."""
-        await self._tell(_BEGIN[self._name])
+        await self._tell(self._driver.begin)
         self.transacting = True
 
     async def begin_with(self, rows: Sequence[Row]) -> bool:
         """Begin a transaction that holds rows in one round trip; False where that cannot be.
 
-        PostgreSQL takes several statements at once, but then no parameters.
+        Where a message takes several statements, it takes no parameters then.
         """
-        if self._name != "asyncpg" or not all(_HARMLESS.fullmatch(row.value) for row in rows):
+        driver = self._driver
+        if not driver.several or not all(_HARMLESS.fullmatch(row.value) for row in rows):
             return False
-        await self._tell("; ".join([_BEGIN[self._name], *(row.text for row in rows)]))
-        self.transacting = True
+        words = "; ".join([driver.begin, *(row.text(driver.share) for row in rows)])
+        self.transacting = True  # even if it holds nothing in the end
+        await self._answered(words, driver.say(words))
         return True
 
     async def begin_at_once(self, column: Column[Any], values: Collection[str]) -> bool:
         """Begin a transaction that holds rows, chosen by names, if nobody else holds one of them.
 
-        One round trip; False where that cannot be, and then no transaction has begun.
+        One round trip; False where that cannot be, and then no transaction has begun. SQLite has
+        one writer, who holds everything.
         """
-        if self._name != "asyncpg" or not all(map(_HARMLESS.fullmatch, values)):
+        if not self._driver.several:
+            await self.begin()
+            return True
+        if not all(map(_HARMLESS.fullmatch, values)):
             return False
         names = ", ".join(f"'{value}'" for value in sorted(values))
-        table = column.table.name
-        words = f"SELECT FROM {table} WHERE {column.name} IN ({names}) FOR UPDATE NOWAIT"
+        rows = f"{column.table.name} WHERE {column.name} IN ({names})"
+        words = f"SELECT 1 FROM {rows} FOR UPDATE NOWAIT"  # noqa: S608 (harmless, see above)
+        self.transacting = True  # even if it holds nothing in the end
         try:
-            await self.asked(words, self._say(self._driver, f"{_BEGIN[self._name]}; {words}"))
+            await self.asked(words, self._driver.say(f"{self._driver.begin}; {words}"))
         except DBAPIError as error:
-            if error.connection_invalidated or _state(error) != _LOCK_NOT_AVAILABLE:
-                self.broken = True
+            if error.connection_invalidated or not is_retryable(error):
                 raise
             await self.rollback()
             return False
-        self.transacting = True
         return True
 
     async def run_many(self, plain: Plain, values: Sequence[Mapping[str, Any]]) -> None:
         """Run a write for each of some values. Raises what SQLAlchemy would."""
         every = [plain.arguments(one) for one in values]
-        await self.asked(plain.sql, self._driver.executemany(plain.sql, every))
+        await self.asked(plain.sql, self._driver.run_many(plain.sql, every))
+
+    async def run_all(self, every: Sequence[Plain], values: Mapping[str, Any]) -> None:
+        """Run writes that share their values, one after the other. Raises what SQLAlchemy would."""
+        work = [(plain.sql, plain.arguments(values)) for plain in every]
+        await self.asked("; ".join(sql for sql, _ in work), self._driver.run_all(work))
 
     async def commit(self) -> None:
         """Commit the transaction."""
@@ -257,11 +208,8 @@ class Lease:
 
     async def _tell(self, word: str) -> None:
         try:
-            await self._say(self._driver, word)
-        except Exception as error:
-            self.broken = True
-            raise self._translated(error, word) from error
-        except BaseException:
+            await self._answered(word, self._driver.say(word))
+        except Exception:
             self.broken = True
             raise
 
@@ -291,11 +239,6 @@ class Lease:
                 )
             return found
         return error
-
-
-def _state(error: DBAPIError) -> str:
-    cause = error.__cause__
-    return str(getattr(cause, "sqlstate", "") or "")
 
 
 def _is_outdated(error: Exception) -> bool:

@@ -6,7 +6,7 @@ With its own conversions of values and columns, so that what comes back is the s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -74,6 +74,10 @@ class Plain:
         if isinstance(self.source, Update):
             return Plain.of(self.source.returning(number.label("number")), dialect)
         raise TypeError(type(self.source))
+
+    def after(self, words: str) -> Plain:
+        """Return the same statement behind some words of the database's."""
+        return replace(self, sql=words + self.sql) if words else self
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the values in the driver's order."""

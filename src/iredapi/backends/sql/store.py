@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    Dialect,
     Executable,
     Integer,
     Select,
@@ -138,6 +139,11 @@ class Store:
         """The dialect of the account database."""
         return self._connections.databases["vmail"].dialect
 
+    @property
+    def engine_dialect(self) -> Dialect:
+        """What SQLAlchemy knows of the account database."""
+        return self._connections.databases["vmail"].engine.dialect
+
     def mailbox_path(self) -> ColumnElement[str]:
         """Make SQL for the absolute path of a mailbox, as Dovecot puts it together."""
         m = tables.mailbox.c
@@ -242,15 +248,21 @@ class Store:
         numbered = self._numbered(key, build)[1]
         return await self._connections.fetch_for_each("vmail", numbered, values, begun=False)
 
-    async def affect(self, key: object, build: Callable[[], Statement], **values: Any) -> int:
-        """Run a write that is a transaction of its own; how many rows it changed."""
-        plain = self.schema.statement(key, lambda: self._compiled(build()))
-        return await self._connections.affect("vmail", plain, values)
+    async def count(
+        self, key: object, build: Callable[[], Statement], words: str = "", **values: Any
+    ) -> int:
+        """Run a write that is a transaction of its own; how many rows it found.
+
+        ``words`` stand before the statement.
+        """
+        plain = self.schema.statement(key, lambda: self._compiled(build()).after(words))
+        return await self._connections.count("vmail", plain, values)
 
     def _numbered(self, key: object, build: Callable[[], Statement]) -> tuple[Plain, Plain]:
         plain = self.schema.statement(key, lambda: self._compiled(build()))
-        dialect = self._connections.databases["vmail"].engine.dialect
-        return plain, self.schema.statement(("numbered", key), lambda: plain.numbered(dialect))
+        return plain, self.schema.statement(
+            ("numbered", key), lambda: plain.numbered(self.engine_dialect)
+        )
 
     async def change(self, key: object, build: Callable[[], Statement], **values: Any) -> list[Any]:
         """Run a write that is built once, past SQLAlchemy; the rows that it returns."""
@@ -264,8 +276,8 @@ class Store:
 
         Each names its values in its own way. On PostgreSQL they are one statement.
         """
-        for plain in self.schema.statement(key, lambda: self._compiled_all(build())):
-            await self._connections.run("vmail", plain, values)
+        every = self.schema.statement(key, lambda: self._compiled_all(build()))
+        await self._connections.run_all("vmail", every, values)
 
     async def change_for_each(
         self,
@@ -286,7 +298,7 @@ class Store:
         return [self._compiled(statement) for statement in statements]
 
     def _compiled(self, statement: Statement) -> Plain:
-        return Plain.of(statement, self._connections.databases["vmail"].engine.dialect)
+        return Plain.of(statement, self.engine_dialect)
 
     async def column(self, statement: Select[Any] | CompoundSelect[Any]) -> list[str]:
         """Run a read and return its first column."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     Select,
+    Table,
     Update,
     bindparam,
     delete,
@@ -18,16 +19,18 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal
 from iredapi.backends.sql import activity, homes, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import insert_ignore
+from iredapi.backends.sql.dialect import insert_ignore, is_retryable, without_waiting
 from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.plain import Statement
+from iredapi.backends.sql.several import numbered, padded, texts
 from iredapi.backends.sql.store import Sides, Store, chunks, now, shown
 from iredapi.backends.sql.user_sides import profile, side_values
 from iredapi.domain import services, settings_text
@@ -99,28 +102,56 @@ class SqlUsers(Store):
         user = None if found.user is None else self._record(found.user, sides)
         return domain_record(found.domain, sides), user
 
-    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[bool]:
-        moment, written = now(), [False] * len(changes)
-        alike: dict[tuple[str, ...], list[tuple[int, dict[str, Any]]]] = {}
-        for place, (mail, fields) in enumerate(changes):
+    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> frozenset[str]:
+        moment, written = now(), set[str]()
+        alike: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+        for mail, fields in changes:
             row = {_COLUMNS[name]: value for name, value in fields.items()}
             if "password" in row:
                 row["passwordlastchange"] = moment
             there = self.schema.values(t.mailbox, {**row, "modified": moment})
             values = {f"m_{name}": value for name, value in there.items()}
             values |= {"mail": mail, "name": domain_of(mail)}
-            alike.setdefault(tuple(there), []).append((place, values))
+            # Of two changes of the same in the same moment, one overwrites the other.
+            alike.setdefault(tuple(there), {})[mail] = values
+        many = self.dialect == "postgresql"
         for columns, some in sorted(alike.items()):
-            key = ("users.save unseen", columns)
-            build = partial(homes.update_unseen, columns, self.dialect)
-            if self.dialect == "postgresql":
-                done = await self.glance_for_each(key, build, [values for _, values in some])
-                for (place, _), rows in zip(some, done, strict=True):
-                    written[place] = bool(rows)
-            else:
-                for place, values in some:
-                    written[place] = bool(await self.affect(key, build, **values))
-        return written
+            write = self._write_each_unseen if many else self._write_all_unseen
+            written |= await write(columns, some)
+        return frozenset(written)
+
+    async def _write_each_unseen(
+        self, columns: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
+    ) -> set[str]:
+        done = await self.glance_for_each(
+            ("users.save unseen", columns),
+            partial(homes.update_unseen, columns),
+            list(some.values()),
+        )
+        return {mail for mail, rows in zip(some, done, strict=True) if rows}
+
+    async def _write_all_unseen(
+        self, columns: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
+    ) -> set[str]:
+        size = padded(len(some))
+        try:
+            count = await self.count(
+                ("users.save unseen", columns, size),
+                partial(homes.update_all_unseen, columns, size, self.dialect),
+                without_waiting(self.engine_dialect),
+                **numbered(list(some.values()), size),
+            )
+        except DBAPIError as error:
+            if error.connection_invalidated or not is_retryable(error):
+                raise
+            count = 0  # somebody holds one of the rows
+        if count == len(some):
+            return set(some)
+        if count == 0 or len(some) == 1:
+            return set()
+        # Who could not be written is found out one by one: once more is the same.
+        found = [await self._write_all_unseen(columns, {mail: some[mail]}) for mail in some]
+        return set[str]().union(*found)
 
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
         every = await self.glance_for_each(
@@ -364,29 +395,38 @@ class SqlUsers(Store):
 
     async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
         moment = now()
-        rows = [self._new_row(user, moment, changed or NEVER) for user in users]
-        there, own = tuple(rows[0]), tuple(_own_route(users[0]))
         values = [
             {f"m_{name}": value for name, value in row.items()}
             | {f"f_{name}": value for name, value in _own_route(user).items()}
             | {"mail": user.mail}
-            for user, row in zip(users, rows, strict=True)
+            for user in users
+            for row in [self._new_row(user, moment, changed or NEVER)]
         ]
+        names = tuple(values[0])
+        if self.dialect == "postgresql" and len(values) > 1:
+            one = ("users.add", names, 1)
+            every = [numbered([each]) for each in values]
+            await self.change_for_each(one, partial(self._addition, names, 1), every)
+            return
+        key, count = ("users.add", names, len(values)), len(values)
+        await self.change_all(key, partial(self._addition, names, count), **numbered(values))
 
-        def build() -> list[Statement]:
+    def _addition(self, names: Collection[str], count: int) -> list[Statement]:
+        """Make what adds so many users at once; their values are ``numbered``."""
+
+        def rows(table: Table, prefix: str) -> Any:
+            columns = [c for c in table.columns if f"{prefix}{c.name}" in names]
             return [
-                insert(t.mailbox).values({name: bindparam(f"m_{name}") for name in there}),
-                # Rights that another tool left behind must not come to life.
-                delete(t.domain_admins).where(t.domain_admins.c.username == bindparam("mail")),
-                insert_ignore(t.forwardings, self.dialect).values(
-                    {name: bindparam(f"f_{name}") for name in own}
-                ),
+                {c.name: bindparam(f"{prefix}{c.name}_{n}", type_=c.type) for c in columns}
+                for n in range(count)
             ]
 
-        if len(users) == 1:
-            await self.change_all(("users.add", there), build, **values[0])
-        else:
-            await self.change_for_each(("users.add", there), build, values)
+        return [
+            insert(t.mailbox).values(rows(t.mailbox, "m_")),
+            # Rights that another tool left behind must not come to life.
+            delete(t.domain_admins).where(t.domain_admins.c.username.in_(texts("mail", count))),
+            insert_ignore(t.forwardings, self.dialect).values(rows(t.forwardings, "f_")),
+        ]
 
     def _new_row(self, user: User, moment: datetime, changed: datetime) -> dict[str, Any]:
         values: dict[str, Any] = {

@@ -1,0 +1,157 @@
+"""What the three drivers do each in their own way, past SQLAlchemy. All raise their own errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from aiomysql import SSCursor
+
+Arguments = Sequence[Any]
+
+
+class Driver(Protocol):
+    """A connection of a driver."""
+
+    begin: str
+    """What begins a transaction: READ COMMITTED, on SQLite as its only writer."""
+    share: str
+    """What a SELECT ends with that holds rows together with others who share them."""
+    several: bool
+    """Whether one message may hold several statements."""
+
+    async def say(self, words: str) -> None:
+        """Run words that return nothing: one statement, or ``several``."""
+
+    async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
+        """Run a statement; its rows."""
+
+    async def count(self, sql: str, arguments: Arguments) -> int:
+        """Run a write that returns a row for each that it found; how many these are."""
+
+    async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
+        """Run a write with each of some values."""
+
+    async def run_all(self, work: Sequence[tuple[str, Arguments]]) -> None:
+        """Run writes one after the other, in one message where that can be."""
+
+    async def cursor(self, sql: str, arguments: Arguments) -> Any:
+        """Run a read whose rows are fetched in pieces."""
+
+
+class Asyncpg:
+    """PostgreSQL."""
+
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    share = "FOR SHARE"
+    several = True
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def say(self, words: str) -> None:
+        # Its way of sending text that needs no preparation.
+        await self._connection.execute(words)
+
+    async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
+        found: Sequence[Any] = await self._connection.fetch(sql, *arguments)
+        return found
+
+    async def count(self, sql: str, arguments: Arguments) -> int:
+        return len(await self.fetch(sql, arguments))
+
+    async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
+        await self._connection.executemany(sql, every)
+
+    async def run_all(self, work: Sequence[tuple[str, Arguments]]) -> None:
+        for sql, arguments in work:
+            await self.fetch(sql, arguments)
+
+    async def fetch_many(self, sql: str, every: Sequence[Arguments]) -> Sequence[Any]:
+        """Run a statement with each of some values, in one message; the rows of all."""
+        found: Sequence[Any] = await self._connection.fetchmany(sql, every)
+        return found
+
+    async def cursor(self, sql: str, arguments: Arguments) -> Any:
+        return await self._connection.cursor(sql, *arguments)
+
+
+class Aiomysql:
+    """MySQL and MariaDB: values are put into the text, and the text may hold several statements."""
+
+    begin = "BEGIN"  # the sessions are READ COMMITTED (``engine``)
+    share = "LOCK IN SHARE MODE"
+    several = True
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def say(self, words: str) -> None:
+        connection = self._connection
+        await connection.query(words)
+        while connection._result.has_next:
+            await connection.next_result()
+
+    async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
+        async with self._connection.cursor() as cursor:
+            await cursor.execute(sql, arguments)
+            found: Sequence[Any] = await cursor.fetchall()
+        return found
+
+    async def count(self, sql: str, arguments: Arguments) -> int:
+        # It says how many rows were found, for it is told so at the connection (FOUND_ROWS).
+        return int(await self._connection.query(self._text(sql, arguments)))
+
+    async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
+        async with self._connection.cursor() as cursor:
+            await cursor.executemany(sql, every)
+
+    async def run_all(self, work: Sequence[tuple[str, Arguments]]) -> None:
+        await self.say("; ".join(self._text(sql, arguments) for sql, arguments in work))
+
+    async def cursor(self, sql: str, arguments: Arguments) -> Any:
+        cursor = await self._connection.cursor(SSCursor)
+        await cursor.execute(sql, arguments)
+        return cursor
+
+    def _text(self, sql: str, arguments: Arguments) -> str:
+        return sql % tuple([self._connection.escape(value) for value in arguments])
+
+
+class Aiosqlite:
+    """SQLite: each call is work for the connection's thread."""
+
+    begin = "BEGIN IMMEDIATE"
+    share = ""
+    several = False
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def say(self, words: str) -> None:
+        await self._connection.execute(words)
+
+    async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
+        found: Sequence[Any] = await self._connection.execute_fetchall(sql, arguments)
+        return found
+
+    async def count(self, sql: str, arguments: Arguments) -> int:
+        return len(await self.fetch(sql, arguments))
+
+    async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
+        await self._connection.executemany(sql, every)
+
+    async def run_all(self, work: Sequence[tuple[str, Arguments]]) -> None:
+        for sql, arguments in work:
+            await self.fetch(sql, arguments)
+
+    async def cursor(self, sql: str, arguments: Arguments) -> Any:
+        return await self._connection.execute(sql, arguments)
+
+
+DRIVERS: Final[dict[str, type[Asyncpg | Aiomysql | Aiosqlite]]] = {
+    "asyncpg": Asyncpg,
+    "aiomysql": Aiomysql,
+    "aiosqlite": Aiosqlite,
+}
+"""By SQLAlchemy's name of the driver."""
