@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.scopes import Kind as Width
@@ -28,6 +29,17 @@ class Kind(StrEnum):
     UPDATE_WBLIST = "update_wblist"
 
 
+_VERBS: Final = {
+    Kind.CREATE: "Create",
+    Kind.UPDATE: "Update",
+    Kind.DELETE: "Delete",
+    Kind.ACTIVE: "Active",
+    Kind.DISABLE: "Disable",
+    Kind.GRANT: "Grant",
+    Kind.REVOKE: "Revoke",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One row of the log, without who and when."""
@@ -41,17 +53,8 @@ class Event:
 
 def account_event(kind: Kind, what: str, mail: str, detail: str = "") -> Event:
     """Say what happened to an account. ``what`` is user, alias or admin."""
-    verbs = {
-        Kind.CREATE: "Create",
-        Kind.UPDATE: "Update",
-        Kind.DELETE: "Delete",
-        Kind.ACTIVE: "Active",
-        Kind.DISABLE: "Disable",
-        Kind.GRANT: "Grant",
-        Kind.REVOKE: "Revoke",
-    }
     subject = f"{what} ({detail})" if detail else what
-    return Event(kind, f"{verbs[kind]} {subject}: {mail}.", domain_of(mail), mail)
+    return Event(kind, f"{_VERBS[kind]} {subject}: {mail}.", domain_of(mail), mail)
 
 
 def domain_event(kind: Kind, domain: str, detail: str = "") -> Event:

@@ -26,9 +26,8 @@ from iredapi.operations.together import Order, Outcome
 from iredapi.remembered import Remembered
 from iredapi.unit import Rules, Unit
 
-Logged = asyncio.Event
-"""Happens when a request that was carried out is in the log."""
-Result = Logged | Exception | None
+Done = bool | asyncio.Future[bool]
+"""Whether a request was carried out: told when that is in the log. False: it is to go by itself."""
 Operation = Callable[[Unit, Sequence[Order], list[Outcome]], Awaitable[None]]
 """Fills in the outcomes as they come: what was committed is known whatever happens next."""
 
@@ -57,10 +56,10 @@ class Crowds:
         self._deadline = deadline
         self._unsure = unsure
         self._patience = patience
-        self._creations: Group[Order, Logged | None] = Group(
+        self._creations: Group[Order, bool] = Group(
             partial(self._run, together.create), patience=patience, lanes=storage.journeys
         )
-        self._changes: Group[Order, Logged | None] = Group(
+        self._changes: Group[Order, bool] = Group(
             partial(self._run, together.change), patience=patience, lanes=storage.journeys
         )
         self._logging: set[asyncio.Task[None]] = set()
@@ -94,7 +93,7 @@ class Crowds:
         (found,) = await finish(self._run(together.change, [order]))
         if isinstance(found, Exception):
             raise found
-        return await _written(found)
+        return found if isinstance(found, bool) else await found
 
     async def settle(self) -> None:
         """Wait for what goes on without its requests, but not for ever."""
@@ -104,14 +103,15 @@ class Crowds:
                 await self._changes.close()
                 await asyncio.gather(*self._logging, return_exceptions=True)
 
-    async def _done(self, group: Group[Order, Logged | None], order: Order) -> bool:
+    async def _done(self, group: Group[Order, bool], order: Order) -> bool:
         try:
-            logged = await group.do(order)
+            return await group.do(order)
         except TimeoutError:
             raise ServerDown(detail="A server behind the API did not answer in time.") from None
-        return await _written(logged)
 
-    async def _run(self, operation: Operation, orders: Sequence[Order]) -> Sequence[Result]:
+    async def _run(
+        self, operation: Operation, orders: Sequence[Order]
+    ) -> Sequence[Done | Exception]:
         rules = await self._rules()
         outcomes: list[Outcome] = [None] * len(orders)
         work = await self._storage.open(writing=True)
@@ -132,7 +132,10 @@ class Crowds:
         except self._storage.errors as error:
             if committing:
                 unsure = self._unsure(error)
-                return [unsure if isinstance(item, Event) else item for item in outcomes]
+                return [
+                    unsure if isinstance(item, Event) else False if item is None else item
+                    for item in outcomes
+                ]
             # Nothing was made, and what was changed may be changed so again. Each for itself: then
             # it is known whose fault it is, and what can be tried again is.
             if operation is together.create:
@@ -145,7 +148,9 @@ class Crowds:
                 order.meter.seconds += meter.seconds
         return self._logged(orders, outcomes)
 
-    def _logged(self, orders: Sequence[Order], outcomes: Sequence[Outcome]) -> list[Result]:
+    def _logged(
+        self, orders: Sequence[Order], outcomes: Sequence[Outcome]
+    ) -> list[Done | Exception]:
         """Begin to log what was done: it is logged whoever goes away, and holds nobody up."""
         deeds = [
             (order.request_id, order.actor, outcome)
@@ -154,16 +159,12 @@ class Crowds:
         ]
         names = {event.username for _, _, event in deeds}
         self._sessions.forget(lambda _, principal: principal.username in names)
-        logged = asyncio.Event()
+        logged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(self._auditor.append(deeds))
         self._logging.add(task)
         task.add_done_callback(self._logging.discard)
-        task.add_done_callback(lambda _: logged.set())
-        return [logged if isinstance(outcome, Event) else outcome for outcome in outcomes]
-
-
-async def _written(logged: Logged | None) -> bool:
-    if logged is None:
-        return False
-    await logged.wait()
-    return True
+        task.add_done_callback(lambda _: logged.set_result(True))
+        return [
+            logged if isinstance(outcome, Event) else False if outcome is None else outcome
+            for outcome in outcomes
+        ]

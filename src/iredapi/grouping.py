@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -26,13 +27,16 @@ SLOW: Final = 0.02
 class Group(Generic[Item, Result]):
     """Items of one kind, and how several are dealt with at once.
 
-    ``run`` returns a result or an exception for each item. What it raises itself is for all. Who
-    has waited for ``patience`` seconds without a journey gets a TimeoutError.
+    ``run`` returns a result or an exception for each item, or a future of it: then the next journey
+    begins, and its item waits on. What ``run`` raises itself is for all. Who has waited for
+    ``patience`` seconds without a journey gets a TimeoutError. At most ``lanes`` go at once.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        run: Callable[
+            [Sequence[Item]], Awaitable[Sequence[Result | Exception | asyncio.Future[Result]]]
+        ],
         *,
         patience: float = 60.0,
         lanes: int = LANES,
@@ -113,9 +117,22 @@ class Group(Generic[Item, Result]):
                     result.set_exception(TimeoutError())
             raise
         for (_, result), outcome in zip(some, found, strict=True):
-            if result.done():
+            if isinstance(outcome, asyncio.Future):
+                outcome.add_done_callback(partial(_pass_on, result))
+            elif result.done():
                 continue
-            if isinstance(outcome, Exception):
+            elif isinstance(outcome, Exception):
                 result.set_exception(outcome)
             else:
                 result.set_result(outcome)
+
+
+def _pass_on(result: asyncio.Future[Result], later: asyncio.Future[Result]) -> None:
+    if result.done():
+        return
+    if later.cancelled():
+        result.set_exception(TimeoutError())
+    elif error := later.exception():
+        result.set_exception(error)
+    else:
+        result.set_result(later.result())

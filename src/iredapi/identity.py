@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from functools import partial
 from ipaddress import ip_address, ip_network
 
 import structlog
@@ -134,28 +135,24 @@ async def session_actor(office: Office, session_id: str, client: str) -> Actor |
     A session ends with a changed password, with disabling, and with demotion: whoever did it,
     through whatever program, the account itself is read again, after a second at the latest.
     """
-    known = office.sessions.get(session_id)
-    if known is not None:
-        return actor_of(known, client)
+    found = await office.sessions.of(session_id, partial(_looked_up, office, session_id))
+    return None if found is None else actor_of(found, client)
+
+
+async def _looked_up(office: Office, session_id: str) -> Principal | None:
     async with office.deadline():
-        return await _looked_up(office, session_id, client)
-
-
-async def _looked_up(office: Office, session_id: str, client: str) -> Actor | None:
-    now = office.sessions.now
-    session = await office.state.sessions.load(session_id)
-    if session is None:
-        return None
-    principal = await office.read(SYSTEM, find_principal, session.username)
-    if (
-        principal is None
-        or not hmac.compare_digest(fingerprint(principal), session.credential)
-        or (session.role == "global" and not principal.is_global)
-    ):
-        await office.state.sessions.end(session_id)
-        return None
-    office.sessions.put(session_id, principal, now)
-    return actor_of(principal, client)
+        session = await office.state.sessions.load(session_id)
+        if session is None:
+            return None
+        principal = await office.read(SYSTEM, find_principal, session.username)
+        if (
+            principal is None
+            or not hmac.compare_digest(fingerprint(principal), session.credential)
+            or (session.role == "global" and not principal.is_global)
+        ):
+            await office.state.sessions.end(session_id)
+            return None
+        return principal
 
 
 async def logout(office: Office, session_id: str) -> None:

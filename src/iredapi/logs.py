@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import re
@@ -47,6 +48,10 @@ def masked(text: str) -> str:
     if _SUSPECT.search(text) is None:
         return text
     return _SECRETS.sub(lambda found: "".join(filter(None, found.groups())) + "***", text)
+
+
+_masked = lru_cache(maxsize=256)(masked)
+"""For what is logged again and again."""
 
 
 def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
@@ -96,6 +101,18 @@ class _Output:
                 # Not UTF-8: one character must not cost all lines.
                 sys.stdout.write(_FOREIGN.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
+    def write_bytes(self, text: bytes) -> None:
+        """Write UTF-8, and send it off."""
+        stream = sys.stdout
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() == "utf-8":
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+                stream.buffer.write(text)
+                stream.buffer.flush()
+            return
+        self.write(text.decode())
+        self.flush()
+
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
@@ -129,7 +146,7 @@ def lines(event: str, every: Iterable[tuple[str, Values]]) -> None:
             values[key] = "***"
         for key, value in values.items():
             if type(value) is str and len(value) > 8:
-                values[key] = masked(value)
+                values[key] = _masked(value)
         values |= {"event": event, "request_id": request_id, "level": "info", "timestamp": moment}
         made.append(orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE))
     if made:
@@ -166,8 +183,7 @@ class _Pending:
         """Write what has come together."""
         text, self._lines, self._loop = b"".join(self._lines), [], None
         if text:
-            _OUTPUT.write(text.decode())
-            _OUTPUT.flush()
+            _OUTPUT.write_bytes(text)
 
 
 _PENDING: Final = _Pending()

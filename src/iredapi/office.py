@@ -102,8 +102,11 @@ class Office:
         self.state = state
         self.storage = storage
         self._rules = self._current = rules(settings)
-        self._rules_of: PanelSettings | None = None
-        """Whence the current rules are."""
+        self._current_policy = password_policy(settings, PanelSettings())
+        self._policy_of: PanelSettings | None = None
+        """The panel's settings that the current policy follows."""
+        self._rules_of: PasswordPolicy | None = None
+        """The policy that the current rules follow."""
         self.hasher = PasswordHasher(
             settings.password_scheme, max_workers=settings.password_workers
         )
@@ -163,6 +166,8 @@ class Office:
         """Wait for what goes on without its requests."""
         await self._crowds.settle()
         await self._auditor.close()
+        await self._panel.settle()
+        await self.sessions.settle()
 
     # -- units -------------------------------------------------------------------------------------
 
@@ -303,25 +308,22 @@ class Office:
 
     async def panel(self) -> PanelSettings:
         """Return the panel's settings, at most a second old."""
-        found = self._panel.get("")
-        if found is not None:
-            return found
-        now = self._panel.now
+        found = await self._panel.of("", self._read_panel)
+        return PanelSettings() if found is None else found
+
+    async def _read_panel(self) -> PanelSettings:
         async with self.deadline():
             connections = await self.databases.open(writing=False)
             try:
-                found = await SqlPanel(connections).settings()
+                return await SqlPanel(connections).settings()
             except DBAPIError as error:
                 raise translated(error) from error
             finally:
                 await finish(connections.close())
-        self._panel.put("", found, now)
-        return found
 
     async def _current_rules(self) -> Rules:
-        settings = await self.panel()
-        if settings is not self._rules_of:
-            policy = password_policy(self.settings, settings)
+        policy = await self._policy()
+        if policy is not self._rules_of:
             self._current = replace(
                 self._rules,
                 domains=replace(
@@ -330,7 +332,7 @@ class Office:
                     max_password_length=policy.max_length,
                 ),
             )
-            self._rules_of = settings
+            self._rules_of = policy
         return self._current
 
     def forget_cached(self) -> None:
@@ -357,7 +359,13 @@ class Office:
         return await (await self.passwords()).prepare(changes, lengths)
 
     async def _policy(self) -> PasswordPolicy:
-        return password_policy(self.settings, await self.panel())
+        panel = await self.panel()
+        if panel is not self._policy_of:
+            found = password_policy(self.settings, panel)
+            # The same one for the same settings, however often they are read.
+            self._current_policy = found if found != self._current_policy else self._current_policy
+            self._policy_of = panel
+        return self._current_policy
 
     # -- the command line --------------------------------------------------------------------------
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 
 Value = TypeVar("Value")
 
@@ -28,11 +30,61 @@ class Remembered(Generic[Value]):
         self._forgotten = 0
         self._choices: deque[tuple[int, Callable[[str, Value], bool]]] = deque(maxlen=_CHOICES)
         """What was forgotten since everything was, the last time."""
+        self._asked: dict[str, asyncio.Task[Value | None]] = {}
+        """What is being found out, for all who want to know it."""
+        self._tasks: set[asyncio.Task[Value | None]] = set()
 
     @property
     def now(self) -> int:
         """How often something was forgotten so far."""
         return self._forgotten
+
+    async def of(
+        self, key: str, find: Callable[[], Coroutine[Any, Any, Value | None]]
+    ) -> Value | None:
+        """Return what is remembered, or what ``find`` finds out. Raises what it raises.
+
+        Who asks while somebody finds it out waits for that answer. What is asked for when it is
+        about to be too old is found out beforehand: then nobody waits, and nobody is told of a
+        failure before the value is too old.
+        """
+        found, now = self._values.get(key), time.monotonic()
+        if found is not None and now < found[0]:
+            if now > found[0] - self._seconds / 2 and key not in self._asked:
+                self._ask(key, find)
+            return found[1]
+        # Who goes away does not take the answer from the others.
+        return await asyncio.shield(self._asked.get(key) or self._ask(key, find))
+
+    async def settle(self) -> None:
+        """Wait for what is being found out."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ask(
+        self, key: str, find: Callable[[], Coroutine[Any, Any, Value | None]]
+    ) -> asyncio.Task[Value | None]:
+        task = asyncio.get_running_loop().create_task(self._found(key, find, self._forgotten))
+        self._asked[key] = task
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._answered, key))
+        return task
+
+    async def _found(
+        self, key: str, find: Callable[[], Coroutine[Any, Any, Value | None]], now: int
+    ) -> Value | None:
+        value = await find()
+        if value is None:
+            self._values.pop(key, None)
+        else:
+            self.put(key, value, now)
+        return value
+
+    def _answered(self, key: str, task: asyncio.Task[Value | None]) -> None:
+        self._tasks.discard(task)
+        if self._asked.get(key) is task:
+            del self._asked[key]
+        if not task.cancelled():
+            task.exception()  # whoever waits is told; nobody may be waiting
 
     def get(self, key: str) -> Value | None:
         """Return what is remembered, if anything."""
@@ -55,6 +107,7 @@ class Remembered(Generic[Value]):
     def forget(self, which: Callable[[str, Value], bool] | None = None) -> None:
         """Forget what is chosen, or everything."""
         self._forgotten += 1
+        self._asked.clear()  # who asks from now on wants to know what is so now
         if which is None:
             self._values.clear()
             self._choices.clear()

@@ -136,3 +136,46 @@ async def test_who_was_on_a_journey_that_was_cut_is_told_so() -> None:
     journeys.go.set()
     async with asyncio.timeout(2):
         assert await second == 20
+
+
+async def test_what_comes_later_holds_no_journey_up() -> None:
+    later: list[asyncio.Future[int]] = []
+
+    async def run(items: Sequence[int]) -> Sequence[asyncio.Future[int]]:
+        later.extend(asyncio.get_running_loop().create_future() for _ in items)
+        return later[-len(items) :]
+
+    group: Group[int, int] = Group(run, lanes=1)
+    tasks = []
+    for number in range(4):
+        tasks.append(asyncio.create_task(group.do(number)))
+        await asyncio.sleep(0.01)
+    assert len(later) == 4
+    assert not any(task.done() for task in tasks)
+    later[0].set_result(7)
+    later[1].set_exception(ValueError())
+    later[2].cancel()
+    tasks[3].cancel()
+    later[3].set_result(8)
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert found[0] == 7
+    assert [type(one) for one in found[1:]] == [ValueError, TimeoutError, asyncio.CancelledError]
+
+
+async def test_as_many_journeys_as_lanes() -> None:
+    under_way = 0
+
+    async def run(items: Sequence[int]) -> Sequence[int]:
+        nonlocal under_way
+        under_way += 1
+        assert under_way == 1
+        await asyncio.sleep(0.05)
+        under_way -= 1
+        return items
+
+    group: Group[int, int] = Group(run, lanes=1)
+    tasks = []
+    for number in range(5):
+        tasks.append(asyncio.create_task(group.do(number)))
+        await asyncio.sleep(0.03)
+    assert await asyncio.gather(*tasks) == list(range(5))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from iredapi.domain import addresses
 
@@ -53,8 +54,9 @@ class InvalidMaildir(ValueError):
     """The path is not acceptable; the message says why."""
 
 
-def _letters(local: str) -> str:
-    marks = [_UNSAFE.sub("_", local[i]) if i < len(local) else "_" for i in range(3)]
+@lru_cache(maxsize=1024)
+def _letters(beginning: str) -> str:
+    marks = [_UNSAFE.sub("_", letter) for letter in beginning.ljust(3, "_")]
     return "/".join(marks) + "/"
 
 
@@ -65,7 +67,7 @@ def generate(mail: str, layout: Layout, now: datetime) -> Location:
     deleted mailboxes only accepts paths that end in such a timestamp.
     """
     local, domain = addresses.local_part_of(mail), addresses.domain_of(mail)
-    maildir = _letters(local) if layout.hashed else ""
+    maildir = _letters(local[:3]) if layout.hashed else ""
     maildir += local
     if layout.append_timestamp:
         maildir += now.strftime("-%Y.%m.%d.%H.%M.%S")

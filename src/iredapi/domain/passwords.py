@@ -174,7 +174,8 @@ def violations(plain: str, policy: PasswordPolicy) -> list[str]:
         return ["PW_EMPTY"]
     counted = [char for char in plain if char.isascii() or not policy.ascii_only]
     broken = {
-        "PW_NON_ASCII": any(map(_is_control, plain)) or (policy.ascii_only and not plain.isascii()),
+        "PW_NON_ASCII": not (plain.isascii() and plain.isprintable())
+        and (any(map(_is_control, plain)) or (policy.ascii_only and not plain.isascii())),
         "PW_SHORTER_THAN_MIN_LENGTH": len(plain) < policy.min_length,
         "PW_GREATER_THAN_MAX_LENGTH": 0 < policy.max_length < len(plain),
         "PW_NO_LETTER": policy.letter and not any(map(str.isalpha, counted)),

@@ -170,21 +170,22 @@ def draft(
     if Feature.ANY_SERVICE in features:
         custom = services.LDAP_DEFAULT - services.asked(disabled)[1]
         custom |= services.asked(rules.enabled_services)[1]
-    fresh = User(
-        mail,
-        password=password,
-        quota=quota,
-        location=location,
-        mailbox_format=rules.mailbox_format,
-        mailbox_folder=rules.mailbox_folder,
-        services=services.MANAGED - off,
-        custom_services=custom,
-        forwardings=frozenset({mail}),
-    )
-    plain = {_PLAIN[name]: changes[name] for name in changes if name in _PLAIN}
     is_global = changes.get("is_global_admin", False)
-    marks = {"is_global": is_global, "is_admin": is_global}
-    return replace(fresh, **(plain | {"language": language} | marks))
+    fields: dict[str, Any] = {
+        "password": password,
+        "quota": quota,
+        "location": location,
+        "mailbox_format": rules.mailbox_format,
+        "mailbox_folder": rules.mailbox_folder,
+        "services": services.MANAGED - off,
+        "custom_services": custom,
+        "forwardings": frozenset({mail}),
+        **{_PLAIN[name]: changes[name] for name in changes if name in _PLAIN},
+        "language": language,
+        "is_global": is_global,
+        "is_admin": is_global,
+    }
+    return User(mail, **fields)
 
 
 def plain_values(changes: Mapping[str, Any], password: str) -> dict[str, Any]:

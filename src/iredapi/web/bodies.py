@@ -40,7 +40,7 @@ async def read(request: Request, limit: int, seconds: float, *, with_query: bool
         raise InvalidRequest(detail="The body did not arrive in time.") from None
     if not body.strip():
         return raw
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _header(request, b"content-type").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
         raw |= _json(body)
     elif kind == "multipart/form-data":
@@ -55,11 +55,19 @@ async def read(request: Request, limit: int, seconds: float, *, with_query: bool
 
 def query(request: Request) -> Raw:
     """Return the parameters of the query string."""
-    return _form(request.scope.get("query_string", b""))
+    sent = request.scope.get("query_string", b"")
+    return _form(sent) if sent else {}
+
+
+def _header(request: Request, name: bytes) -> str:
+    for key, value in request.scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return ""
 
 
 async def _body(request: Request, limit: int, seconds: float) -> bytes:
-    declared = request.headers.get("content-length", "")
+    declared = _header(request, b"content-length")
     if declared.isdigit() and int(declared[:20]) > limit:
         raise TooLarge(detail=f"The limit is {limit} bytes.")
     # Most bodies are there when they are asked for, and then no clock is set.
@@ -127,7 +135,7 @@ async def _multipart(request: Request, body: bytes) -> Raw:
     async def replay() -> Any:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    boundary = _BOUNDARY.search(request.headers.get("content-type", ""))
+    boundary = _BOUNDARY.search(_header(request, b"content-type"))
     if boundary is None or not body.rstrip().endswith(b"--" + boundary[1].encode() + b"--"):
         raise InvalidRequest(detail="The multipart body ends early.")
     again = Request(request.scope, replay)

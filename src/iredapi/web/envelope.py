@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import orjson
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from iredapi.errors import ApiError
 
@@ -37,8 +38,15 @@ class Json(Response):
         self.raw_headers = [
             (b"content-length", b"%d" % len(body)),
             (b"content-type", b"application/json"),
-            *((key.lower().encode(), value.encode()) for key, value in headers.items()),
+            *[(key.lower().encode(), value.encode()) for key, value in headers.items()],
         ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        del scope, receive
+        head = {"type": "http.response.start", "status": self.status_code}
+        await send({**head, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 def success(

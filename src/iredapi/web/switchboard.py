@@ -48,7 +48,11 @@ class Switchboard:
         for operation in operations:
             parts = operation.path.split("/")
             pattern = _Pattern(
-                tuple((at, text) for at, text in enumerate(parts) if not text.startswith("{")),
+                tuple(
+                    (at, text)
+                    for at, text in enumerate(parts)
+                    if not text.startswith("{") and at != _NOUN
+                ),
                 tuple((at, text[1:-1]) for at, text in enumerate(parts) if text.startswith("{")),
                 operation.endpoint,
             )
@@ -78,7 +82,10 @@ class Switchboard:
             return None
         key = (scope["method"], len(parts), parts[_NOUN])
         for pattern in self._patterns.get(key, ()):
-            if all(parts[at] == text for at, text in pattern.fixed):
+            for at, text in pattern.fixed:
+                if parts[at] != text:
+                    break
+            else:
                 found = {name: parts[at] for at, name in pattern.named}
                 # A name that is empty is no name: the framework says that there is no such path.
                 if all(found.values()):

@@ -49,6 +49,7 @@ __all__ = [
     "ddl",
     "domain_of",
     "expired_column",
+    "holds_at_once",
     "insert_ignore",
     "is_refused",
     "is_retryable",
@@ -297,6 +298,17 @@ def insert_ignore(table: Table, dialect: str) -> Insert:
 
 
 # --- locks ----------------------------------------------------------------------------------------
+
+
+def holds_at_once(dialect: Dialect) -> bool:
+    """Say whether a connected server can hold rows unless somebody else holds one.
+
+    SQLite has one writer. MySQL can since 8.0, but has nothing for writes that are not to wait.
+    """
+    if dialect.name not in MYSQL:
+        return True
+    version = dialect.server_version_info or ()
+    return bool(getattr(dialect, "is_mariadb", False)) and version >= (10, 3)
 
 
 def without_waiting(dialect: Dialect) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from iredapi import sqlite
 from iredapi.backends.sql.cursors import Cursors
-from iredapi.backends.sql.dialect import MYSQL, is_unavailable
+from iredapi.backends.sql.dialect import holds_at_once, is_unavailable
 from iredapi.backends.sql.leases import Lease, Leases, Row
 from iredapi.backends.sql.pipelines import Pipeline
 from iredapi.backends.sql.plain import Plain
@@ -116,18 +116,10 @@ class Database:
             connect_args=options.get("connect_args", {}),
         )
         self.dialect = self._engine.dialect.name
+        self.holds_at_once = False
+        """Whether rows can be held unless somebody else holds one: known with the schema."""
         self._schema: Schema | None = None
         self._detecting = asyncio.Lock()
-
-    @property
-    def holds_at_once(self) -> bool:
-        """Whether rows can be held unless somebody else holds one: known once it is connected."""
-        known = self._engine.dialect
-        if known.name in MYSQL:
-            # MySQL has it since 8.0, but nothing for writes that are not to wait.
-            version = known.server_version_info or ()
-            return bool(getattr(known, "is_mariadb", False)) and version >= (10, 3)
-        return True
 
     def make_file(self) -> None:
         """Make an SQLite file that is not there yet readable by its owner only: it holds hashes."""
@@ -149,6 +141,7 @@ class Database:
                     lease = await self.lease()
                     try:
                         self._schema = await Schema.detect(lease.connection, self.metadata)
+                        self.holds_at_once = holds_at_once(self._engine.dialect)
                     finally:
                         await self.give(lease)
         return self._schema

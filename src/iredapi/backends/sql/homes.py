@@ -33,7 +33,7 @@ from iredapi.backends.sql import domain_sides, user_sides
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import MYSQL, domain_of
 from iredapi.backends.sql.schema import Schema
-from iredapi.backends.sql.several import texts
+from iredapi.backends.sql.several import label, texts
 
 _SIDE = 4
 
@@ -218,7 +218,7 @@ def update_all_unseen(columns: Sequence[str], size: int, dialect: str) -> Update
         chosen.append(name.in_([cast(mail, BINARY) for mail in mails]))
     values: dict[str, Any] = {}
     for column in columns:
-        own = [bindparam(f"m_{column}_{n}", type_=m[column].type) for n in range(size)]
+        own = [bindparam(label(f"m_{column}", n, size), type_=m[column].type) for n in range(size)]
         values[column] = (
             own[0]
             if size == 1

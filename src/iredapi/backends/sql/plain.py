@@ -32,6 +32,8 @@ class Plain:
     names: tuple[str, ...]
     """What its values are called, in their order."""
     constants: Mapping[str, Any]
+    fixed: bool
+    """Whether a value stands in the statement itself."""
     binds: Mapping[str, Convert]
     columns: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
@@ -60,6 +62,7 @@ class Plain:
             sql=compiled.string,
             names=tuple(compiled.positiontup),
             constants=dict(compiled.params),
+            fixed=any(not bind.required for bind in compiled.binds.values()),
             binds=binds,
             columns=tuple(str(column.key) for column in columns),
             results=results,
@@ -81,6 +84,8 @@ class Plain:
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the values in the driver's order."""
+        if not self.binds and not self.fixed:
+            return [values[name] for name in self.names]
         found = []
         for name in self.names:
             value = values[name] if name in values else self.constants[name]

@@ -9,12 +9,9 @@ from typing import Any
 
 from sqlalchemy import (
     Select,
-    Table,
     Update,
     bindparam,
-    delete,
     func,
-    insert,
     or_,
     select,
     update,
@@ -26,12 +23,12 @@ from iredapi.backends.protocols import Profile, Removal
 from iredapi.backends.sql import activity, homes, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import insert_ignore, is_retryable, without_waiting
+from iredapi.backends.sql.dialect import is_retryable, without_waiting
 from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.leases import Row
-from iredapi.backends.sql.plain import Statement
-from iredapi.backends.sql.several import numbered, padded, texts
+from iredapi.backends.sql.several import numbered, padded
 from iredapi.backends.sql.store import Sides, Store, chunks, now, shown
+from iredapi.backends.sql.user_rows import COLUMNS, FLAGS, addition, new_values, service_value
 from iredapi.backends.sql.user_sides import profile, side_values
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
@@ -42,35 +39,12 @@ from iredapi.domain.users import User
 NEVER = datetime(1970, 1, 1, 1, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
 """The sentinel of ``passwordlastchange`` that makes iRedAPD ask for a new password."""
 
-_COLUMNS = {
-    "password": "password",
-    "name": "name",
-    "given_name": "first_name",
-    "surname": "last_name",
-    "mobile": "mobile",
-    "telephone": "telephone",
-    "language": "language",
-    "quota": "quota",
-    "employee_id": "employeeid",
-    "transport": "transport",
-    "mailbox_format": "mailboxformat",
-    "mailbox_folder": "mailboxfolder",
-}
-_FLAGS = {"active": "active", "is_admin": "isadmin", "is_global": "isglobaladmin"}
-
-
 _SEEN = ("imap", "pop3", "lda")
 _OWNERS = ("quota_of", "seen_by", "relay_of", "sender_of", "recipient_of")
 """Whose row of another table came along with a profile."""
 
 
 _SWITCHES = tuple(f"enable{name}" for name in sorted(services.MANAGED))
-
-
-def _service_value(column: str, *, on: bool) -> int | str:
-    if column in services.YES_NO_COLUMNS:
-        return "y" if on else "n"
-    return int(on)
 
 
 class SqlUsers(Store):
@@ -106,19 +80,27 @@ class SqlUsers(Store):
         moment, written = now(), set[str]()
         alike: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
         for mail, fields in changes:
-            row = {_COLUMNS[name]: value for name, value in fields.items()}
-            if "password" in row:
-                row["passwordlastchange"] = moment
-            there = self.schema.values(t.mailbox, {**row, "modified": moment})
-            values = {f"m_{name}": value for name, value in there.items()}
-            values |= {"mail": mail, "name": domain_of(mail)}
+            sources = self._written(tuple(fields))
+            values = {f"m_{column}": fields.get(name, moment) for column, name in sources.items()}
+            values["mail"], values["name"] = mail, domain_of(mail)
             # Of two changes of the same in the same moment, one overwrites the other.
-            alike.setdefault(tuple(there), {})[mail] = values
+            alike.setdefault(tuple(sources), {})[mail] = values
         many = self.dialect == "postgresql"
         for columns, some in sorted(alike.items()):
             write = self._write_each_unseen if many else self._write_all_unseen
             written |= await write(columns, some)
         return frozenset(written)
+
+    def _written(self, fields: tuple[str, ...]) -> Mapping[str, str]:
+        """Return the columns of fields that are there; those of none are for the moment."""
+
+        def build() -> Mapping[str, str]:
+            columns = {COLUMNS[name]: name for name in fields}
+            if "password" in fields:
+                columns["passwordlastchange"] = ""
+            return self.schema.values(t.mailbox, {**columns, "modified": ""})
+
+        return self.schema.statement(("users.written", fields), build)
 
     async def _write_each_unseen(
         self, columns: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
@@ -211,7 +193,7 @@ class SqlUsers(Store):
 
     def _record(self, row: Mapping[str, Any], sides: Sides) -> User:
         mail = row["username"].lower()
-        texts: dict[str, Any] = {name: row.get(column) or "" for name, column in _COLUMNS.items()}
+        texts: dict[str, Any] = {name: row.get(column) or "" for name, column in COLUMNS.items()}
         del texts["quota"]
         managed: frozenset[str] = frozenset()
         if sides:
@@ -395,59 +377,14 @@ class SqlUsers(Store):
 
     async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
         moment = now()
-        values = [
-            {f"m_{name}": value for name, value in row.items()}
-            | {f"f_{name}": value for name, value in _own_route(user).items()}
-            | {"mail": user.mail}
-            for user in users
-            for row in [self._new_row(user, moment, changed or NEVER)]
-        ]
+        values = [new_values(self.schema, user, moment, changed or NEVER) for user in users]
         names = tuple(values[0])
-        if self.dialect == "postgresql" and len(values) > 1:
-            one = ("users.add", names, 1)
-            every = [numbered([each]) for each in values]
-            await self.change_for_each(one, partial(self._addition, names, 1), every)
-            return
-        key, count = ("users.add", names, len(values)), len(values)
-        await self.change_all(key, partial(self._addition, names, count), **numbered(values))
-
-    def _addition(self, names: Collection[str], count: int) -> list[Statement]:
-        """Make what adds so many users at once; their values are ``numbered``."""
-
-        def rows(table: Table, prefix: str) -> Any:
-            columns = [c for c in table.columns if f"{prefix}{c.name}" in names]
-            return [
-                {c.name: bindparam(f"{prefix}{c.name}_{n}", type_=c.type) for c in columns}
-                for n in range(count)
-            ]
-
-        return [
-            insert(t.mailbox).values(rows(t.mailbox, "m_")),
-            # Rights that another tool left behind must not come to life.
-            delete(t.domain_admins).where(t.domain_admins.c.username.in_(texts("mail", count))),
-            insert_ignore(t.forwardings, self.dialect).values(rows(t.forwardings, "f_")),
-        ]
-
-    def _new_row(self, user: User, moment: datetime, changed: datetime) -> dict[str, Any]:
-        values: dict[str, Any] = {
-            "username": user.mail,
-            "domain": domain_of(user.mail),
-            **{column: getattr(user, name) for name, column in _COLUMNS.items()},
-            **{column: int(getattr(user, name)) for name, column in _FLAGS.items()},
-            "storagebasedirectory": user.location.base,
-            "storagenode": user.location.node,
-            "maildir": user.location.maildir,
-            "settings": "",
-            "disclaimer": "",
-            "created": moment,
-            "modified": moment,
-            "passwordlastchange": changed,
-        }
-        values |= {
-            f"enable{name}": _service_value(name, on=name in user.services)
-            for name in services.MANAGED
-        }
-        return self.schema.values(t.mailbox, values)
+        size = 1 if self.dialect == "postgresql" else len(values)
+        build = partial(addition, names, size, self.dialect)
+        if size < len(values):
+            await self.change_for_each(("users.add", names, size), build, values)
+        else:
+            await self.change_all(("users.add", names, size), build, **numbered(values))
 
     async def save(self, before: User, after: User) -> None:
         if before == after:
@@ -588,12 +525,12 @@ def _row_changes(before: User, after: User) -> dict[str, Any]:
     """Return what changes in the user's row."""
     values: dict[str, Any] = {
         column: getattr(after, name)
-        for name, column in _COLUMNS.items()
+        for name, column in COLUMNS.items()
         if getattr(before, name) != getattr(after, name)
     }
     values |= {
         column: int(getattr(after, name))
-        for name, column in _FLAGS.items()
+        for name, column in FLAGS.items()
         if getattr(before, name) != getattr(after, name)
     }
     if before.marks_agree != after.marks_agree:
@@ -605,27 +542,13 @@ def _row_changes(before: User, after: User) -> dict[str, Any]:
             "maildir": after.location.maildir,
         }
     values |= {
-        f"enable{name}": _service_value(name, on=name in after.services)
+        f"enable{name}": service_value(name, on=name in after.services)
         for name in before.services ^ after.services
     }
     if "password" in values:
         values["passwordlastchange"] = now()
     values["modified"] = now()
     return values
-
-
-def _own_route(user: User) -> dict[str, Any]:
-    """Return the row without which Postfix delivers nothing to a user."""
-    domain = domain_of(user.mail)
-    return {
-        "address": user.mail,
-        "forwarding": user.mail,
-        "domain": domain,
-        "dest_domain": domain,
-        "is_forwarding": 1,
-        "is_alias": 0,
-        "active": int(user.active),
-    }
 
 
 def _page(columns: Sequence[Any], *, disabled_only: bool) -> Select[Any]:

@@ -1,0 +1,108 @@
+"""The rows of mail users: what the columns are called, and what adds users."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, bindparam, delete, insert
+
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.dialect import insert_ignore
+from iredapi.backends.sql.plain import Statement
+from iredapi.backends.sql.schema import Schema
+from iredapi.backends.sql.several import label, texts
+from iredapi.domain import services
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.users import User
+
+COLUMNS = {
+    "password": "password",
+    "name": "name",
+    "given_name": "first_name",
+    "surname": "last_name",
+    "mobile": "mobile",
+    "telephone": "telephone",
+    "language": "language",
+    "quota": "quota",
+    "employee_id": "employeeid",
+    "transport": "transport",
+    "mailbox_format": "mailboxformat",
+    "mailbox_folder": "mailboxfolder",
+}
+"""The columns of a user's fields."""
+FLAGS = {"active": "active", "is_admin": "isadmin", "is_global": "isglobaladmin"}
+"""The same, of those that are 0 or 1."""
+
+
+def service_value(column: str, *, on: bool) -> int | str:
+    """Return what a column of a service holds."""
+    if column in services.YES_NO_COLUMNS:
+        return "y" if on else "n"
+    return int(on)
+
+
+def new_values(schema: Schema, user: User, moment: datetime, changed: datetime) -> dict[str, Any]:
+    """Return the values of ``addition`` for a user; ``changed`` is the password's date."""
+    mail, domain, location = user.mail, domain_of(user.mail), user.location
+    found: dict[str, Any] = {
+        **schema.statement(("user_rows.services", user.services), lambda: _switches(user.services)),
+        **{column: getattr(user, name) for name, column in _TEXTS},
+        **{column: int(getattr(user, name)) for name, column in _MARKS},
+        "mail": mail,
+        "m_username": mail,
+        "m_domain": domain,
+        "m_storagebasedirectory": location.base,
+        "m_storagenode": location.node,
+        "m_maildir": location.maildir,
+        "m_settings": "",
+        "m_disclaimer": "",
+        "m_created": moment,
+        "m_modified": moment,
+        "m_passwordlastchange": changed,
+        # Without this route Postfix delivers nothing to a user.
+        "f_address": mail,
+        "f_forwarding": mail,
+        "f_domain": domain,
+        "f_dest_domain": domain,
+        "f_is_forwarding": 1,
+        "f_is_alias": 0,
+        "f_active": int(user.active),
+    }
+    for name in schema.statement("user_rows.lacking", lambda: _lacking(schema, tuple(found))):
+        del found[name]
+    return found
+
+
+_TEXTS = [(name, f"m_{column}") for name, column in COLUMNS.items()]
+_MARKS = [(name, f"m_{column}") for name, column in FLAGS.items()]
+
+
+def _switches(on: Collection[str]) -> Mapping[str, int | str]:
+    return {f"m_enable{name}": service_value(name, on=name in on) for name in services.MANAGED}
+
+
+def _lacking(schema: Schema, names: Collection[str]) -> list[str]:
+    """Return which values belong to optional columns that this server lacks."""
+    columns = [name.removeprefix("m_") for name in names if name.startswith("m_")]
+    there = schema.values(t.mailbox, dict.fromkeys(columns))
+    return [f"m_{column}" for column in columns if column not in there]
+
+
+def addition(names: Collection[str], size: int, dialect: str) -> list[Statement]:
+    """Make what adds so many users at once, of ``new_values``' names, numbered."""
+
+    def rows(table: Table, prefix: str) -> Any:
+        columns = [column for column in table.columns if f"{prefix}{column.name}" in names]
+        return [
+            {c.name: bindparam(label(f"{prefix}{c.name}", n, size), type_=c.type) for c in columns}
+            for n in range(size)
+        ]
+
+    return [
+        insert(t.mailbox).values(rows(t.mailbox, "m_")),
+        # Rights that another tool left behind must not come to life.
+        delete(t.domain_admins).where(t.domain_admins.c.username.in_(texts("mail", size))),
+        insert_ignore(t.forwardings, dialect).values(rows(t.forwardings, "f_")),
+    ]
