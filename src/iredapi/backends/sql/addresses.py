@@ -12,7 +12,7 @@ from iredapi.backends.protocols import Vacancy
 from iredapi.backends.sql import domain_sides, mailboxes
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.domain_sides import split
-from iredapi.backends.sql.domains import record
+from iredapi.backends.sql.domains import record, recorded
 from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.schema import Schema
 from iredapi.backends.sql.several import numbered, padded, texts
@@ -37,23 +37,27 @@ class SqlAddresses(Store):
         return replace(place, in_use=place.in_use or bool(twins and await self.taken(twins)))
 
     async def claim_all(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
-        names = {domain_of(address) for address in addresses}
-        if not await self._connections.hold_at_once("vmail", t.domain.c.domain, names):
-            return None
         many = self._connections.databases["vmail"].takes_many
         places = await (self._each(addresses) if many else self._all(addresses))
+        if places is None:
+            return None
         twins = [
             place.domain.twins(address) if place else ()
             for place, address in zip(places, addresses, strict=True)
         ]
         every = sorted({twin for some in twins for twin in some})
-        taken = await self.taken(every) if every else frozenset()
+        if not every:
+            return places
+        taken = await self.taken(every)
         return [
             place and replace(place, in_use=place.in_use or not taken.isdisjoint(some))
             for place, some in zip(places, twins, strict=True)
         ]
 
-    async def _each(self, addresses: Sequence[str]) -> list[Vacancy | None]:
+    async def _each(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
+        names = {domain_of(address) for address in addresses}
+        if not await self._connections.hold_at_once("vmail", t.domain.c.domain, names):
+            return None
         columns, found = await self.table_for_each(
             "addresses.claim",
             lambda: _vacancy(self.schema),
@@ -64,27 +68,21 @@ class SqlAddresses(Store):
             for rows, address in zip(found, addresses, strict=True)
         ]
 
-    async def _all(self, addresses: Sequence[str]) -> list[Vacancy | None]:
-        names = [domain_of(address) for address in addresses]
-        size = padded(len(addresses))
-        homes = await self.plain(
-            ("addresses.homes", size),
-            lambda: select(*self.schema.columns(t.domain)).where(
-                t.domain.c.domain.in_(texts("name", size))
-            ),
-            **numbered([{"name": name} for name in names], size),
+    async def _all(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
+        names, size = [domain_of(address) for address in addresses], padded(len(addresses))
+        asked = [
+            {"name": name, "mail": address} for name, address in zip(names, addresses, strict=True)
+        ]
+        found = await self.begin_reading(
+            ("addresses.claim all", size),
+            # The second one sees what was done before the domains were free.
+            lambda: [_homes(size), _vacancies(self.schema, size)],
+            numbered(asked, size),
         )
-        _, rows = await self.table(
-            ("addresses.claim", size),
-            lambda: _vacancies(self.schema, size),
-            **numbered(
-                [
-                    {"name": name, "mail": address}
-                    for name, address in zip(names, addresses, strict=True)
-                ],
-                size,
-            ),
-        )
+        if found is None:
+            return None
+        homes, beside = found
+        rows = [tuple(row.values()) for row in beside]
         sides = Sides(rows)
         domains = {row["domain"].lower(): record(row, sides) for row in homes}
         taken = {owner.lower() for kind, owner, *_ in rows if kind == "taken"}
@@ -135,6 +133,12 @@ def _vacancy(schema: Schema) -> Select[Any]:
     in_the_way = _in_the_way(schema, lambda column: column == mail)
     union = domain_sides.alias_domains(domain_sides.own).union_all(*in_the_way)
     return domain_sides.whole(schema, union)
+
+
+def _homes(size: int) -> Select[Any]:
+    """Select some domains and hold them, if nobody else does."""
+    chosen = t.domain.c.domain.in_(texts("name", size))
+    return select(*recorded()).where(chosen).with_for_update(nowait=True)
 
 
 def _vacancies(schema: Schema, size: int) -> CompoundSelect[Any]:

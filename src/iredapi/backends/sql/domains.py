@@ -363,6 +363,15 @@ def _filter(only: Collection[str] | None, *, disabled_only: bool) -> list[Column
     return found or [true()]
 
 
+def recorded() -> list[ColumnElement[Any]]:
+    """Return the columns that ``record`` reads."""
+    d = t.domain.c
+    return [
+        d.domain, d.description, d.active, d.maxquota, d.mailboxes, d.aliases, d.maillists,
+        d.transport, d.backupmx, d.settings,
+    ]  # fmt: skip
+
+
 def record(row: Mapping[str, Any], sides: Sides) -> Domain:
     name = row["domain"].lower()
     beside: dict[str, Any] = {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from aiomysql import SSCursor
 
 Arguments = Sequence[Any]
+Work = Sequence[tuple[str, Arguments]]
 
 
 class Driver(Protocol):
@@ -32,8 +34,11 @@ class Driver(Protocol):
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         """Run a write with each of some values."""
 
-    async def run_all(self, work: Sequence[tuple[str, Arguments]]) -> None:
+    async def run_all(self, work: Work) -> None:
         """Run writes one after the other, in one message where that can be."""
+
+    async def begin_with(self, work: Work) -> list[Sequence[Any]]:
+        """Begin a transaction with reads, in one message where that can be; the rows of each."""
 
     async def cursor(self, sql: str, arguments: Arguments) -> Any:
         """Run a read whose rows are fetched in pieces."""
@@ -63,9 +68,13 @@ class Asyncpg:
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         await self._connection.executemany(sql, every)
 
-    async def run_all(self, work: Sequence[tuple[str, Arguments]]) -> None:
+    async def run_all(self, work: Work) -> None:
         for sql, arguments in work:
             await self.fetch(sql, arguments)
+
+    async def begin_with(self, work: Work) -> list[Sequence[Any]]:
+        await self.say(self.begin)
+        return [await self.fetch(sql, arguments) for sql, arguments in work]
 
     async def fetch_many(self, sql: str, every: Sequence[Arguments]) -> Sequence[Any]:
         """Run a statement with each of some values, in one message; the rows of all."""
@@ -87,16 +96,22 @@ class Aiomysql:
         self._connection = connection
 
     async def say(self, words: str) -> None:
+        await self._said(words)
+
+    async def _said(self, words: str) -> list[Sequence[Any]]:
         connection = self._connection
         await connection.query(words)
+        found = [connection._result.rows or ()]
         while connection._result.has_next:
             await connection.next_result()
+            found.append(connection._result.rows or ())
+        return found
 
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
-        async with self._connection.cursor() as cursor:
-            await cursor.execute(sql, arguments)
-            found: Sequence[Any] = await cursor.fetchall()
-        return found
+        # What its cursors do, but once: each would be another object with four calls.
+        await self._connection.query(self._text(sql, arguments))
+        found: Sequence[Any] | None = self._connection._result.rows
+        return found or ()
 
     async def count(self, sql: str, arguments: Arguments) -> int:
         # It says how many rows were found, for it is told so at the connection (FOUND_ROWS).
@@ -106,8 +121,12 @@ class Aiomysql:
         async with self._connection.cursor() as cursor:
             await cursor.executemany(sql, every)
 
-    async def run_all(self, work: Sequence[tuple[str, Arguments]]) -> None:
-        await self.say("; ".join(self._text(sql, arguments) for sql, arguments in work))
+    async def run_all(self, work: Work) -> None:
+        await self._said("; ".join([self._text(sql, arguments) for sql, arguments in work]))
+
+    async def begin_with(self, work: Work) -> list[Sequence[Any]]:
+        texts = [self._text(sql, arguments) for sql, arguments in work]
+        return (await self._said("; ".join([self.begin, *texts])))[1:]
 
     async def cursor(self, sql: str, arguments: Arguments) -> Any:
         cursor = await self._connection.cursor(SSCursor)
@@ -115,7 +134,23 @@ class Aiomysql:
         return cursor
 
     def _text(self, sql: str, arguments: Arguments) -> str:
-        return sql % tuple([self._connection.escape(value) for value in arguments])
+        if not arguments:
+            return sql % ()
+        escape, known = self._connection.escape, dict[str | datetime, str]()
+        texts = []
+        for value in arguments:
+            kind = type(value)
+            if kind is int:
+                texts.append(str(value))
+            elif kind is str or kind is datetime:
+                # Most values of several rows are the same ones.
+                text = known.get(value)
+                if text is None:
+                    text = known[value] = escape(value)
+                texts.append(text)
+            else:
+                texts.append(escape(value))
+        return sql % tuple(texts)
 
 
 class Aiosqlite:
@@ -141,9 +176,13 @@ class Aiosqlite:
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         await self._connection.executemany(sql, every)
 
-    async def run_all(self, work: Sequence[tuple[str, Arguments]]) -> None:
+    async def run_all(self, work: Work) -> None:
         for sql, arguments in work:
             await self.fetch(sql, arguments)
+
+    async def begin_with(self, work: Work) -> list[Sequence[Any]]:
+        await self.say(self.begin)
+        return [await self.fetch(sql, arguments) for sql, arguments in work]
 
     async def cursor(self, sql: str, arguments: Arguments) -> Any:
         return await self._connection.execute(sql, arguments)

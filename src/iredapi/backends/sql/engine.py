@@ -300,6 +300,13 @@ class Connections:
         lease = await self._lease(name)
         return not lease.transacting and await lease.begin_at_once(column, values)
 
+    async def begin_reading(
+        self, name: str, every: Sequence[Plain], values: Mapping[str, Any]
+    ) -> list[list[Any]] | None:
+        """Begin by reading, and holding what the first read finds, if nobody else does."""
+        lease = await self._lease(name)
+        return None if lease.transacting else await lease.begin_reading(every, values)
+
     async def run_for_each(
         self, name: str, plain: Plain, values: Sequence[Mapping[str, Any]]
     ) -> None:

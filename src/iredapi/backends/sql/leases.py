@@ -165,26 +165,43 @@ class Lease:
     async def begin_at_once(self, column: Column[Any], values: Collection[str]) -> bool:
         """Begin a transaction that holds rows, chosen by names, if nobody else holds one of them.
 
-        One round trip; False where that cannot be, and then no transaction has begun. SQLite has
-        one writer, who holds everything.
+        One round trip; False where that cannot be, and then no transaction has begun.
         """
-        if not self._driver.several:
-            await self.begin()
-            return True
-        if not all(map(_HARMLESS.fullmatch, values)):
+        if not self._driver.several or not all(map(_HARMLESS.fullmatch, values)):
             return False
         names = ", ".join(f"'{value}'" for value in sorted(values))
         rows = f"{column.table.name} WHERE {column.name} IN ({names})"
         words = f"SELECT 1 FROM {rows} FOR UPDATE NOWAIT"  # noqa: S608 (harmless, see above)
+        question = self._driver.say(f"{self._driver.begin}; {words}")
+        return await self._begun(words, question) is not None
+
+    async def begin_reading(
+        self, every: Sequence[Plain], values: Mapping[str, Any]
+    ) -> list[list[Any]] | None:
+        """Begin a transaction with reads, the first of which holds what it finds; the rows of each.
+
+        None where somebody else holds one of these, and then no transaction has begun. One round
+        trip on MariaDB. SQLite has one writer, who holds everything.
+        """
+        work = [(plain.sql, plain.arguments(values)) for plain in every]
+        words = "; ".join(plain.sql for plain in every)
+        found = await self._begun(words, self._driver.begin_with(work))
+        if found is None:
+            return None
+        (answers,) = found
+        return [plain.rows(rows) for plain, rows in zip(every, answers, strict=True)]
+
+    async def _begun(self, words: str, question: Awaitable[Answer]) -> tuple[Answer] | None:
+        """Begin a transaction by asking what others may be in the way of: then it ends again."""
         self.transacting = True  # even if it holds nothing in the end
         try:
-            await self.asked(words, self._driver.say(f"{self._driver.begin}; {words}"))
+            return (await self.asked(words, question),)
         except DBAPIError as error:
-            if error.connection_invalidated or not is_retryable(error):
+            # SQLite has no transaction then: somebody else writes for longer than it waits.
+            if error.connection_invalidated or not is_retryable(error) or not self._driver.several:
                 raise
             await self.rollback()
-            return False
-        return True
+            return None
 
     async def run_many(self, plain: Plain, values: Sequence[Mapping[str, Any]]) -> None:
         """Run a write for each of some values. Raises what SQLAlchemy would."""

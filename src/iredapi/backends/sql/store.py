@@ -218,6 +218,25 @@ class Store:
         """Hold rows until the end of the unit; what depends on them is read afterwards."""
         await self._connections.hold("vmail", *rows)
 
+    async def begin_reading(
+        self,
+        key: object,
+        build: Callable[[], Sequence[Select[Any] | CompoundSelect[Any]]],
+        values: Mapping[str, Any],
+    ) -> list[list[dict[str, Any]]] | None:
+        """Begin the unit with reads, the first of which holds what it finds; the rows of each.
+
+        None where somebody else holds one of these; then nothing has begun.
+        """
+        every = self.schema.statement(key, lambda: [self._compiled(one) for one in build()])
+        found = await self._connections.begin_reading("vmail", every, values)
+        if found is None:
+            return None
+        return [
+            [dict(zip(plain.columns, row, strict=True)) for row in rows]
+            for plain, rows in zip(every, found, strict=True)
+        ]
+
     async def table_for_each(
         self,
         key: object,
