@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -68,3 +69,96 @@ def test_it_does_not_grow_without_end() -> None:
         values.put(str(number), number, values.now)
     assert len(values._values) <= 10_000
     assert values.get("24999") == 24_999
+
+
+class _Source:
+    """Something that takes a moment to find out."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer: str | None = "value"
+        self.error: Exception | None = None
+        self.go = asyncio.Event()
+
+    async def find(self) -> str | None:
+        self.asked += 1
+        answer = self.answer
+        await self.go.wait()
+        if self.error:
+            raise self.error
+        return answer
+
+
+async def test_who_asks_meanwhile_waits_for_the_same_answer() -> None:
+    values, source = Remembered[str](), _Source()
+    tasks = [asyncio.create_task(values.of("key", source.find)) for _ in range(5)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    await asyncio.sleep(0)
+    source.go.set()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert found[1:] == ["value"] * 4
+    assert await values.of("key", source.find) == "value"
+    assert source.asked == 1
+
+
+async def test_a_failure_is_everybodys_and_is_not_remembered() -> None:
+    values, source = Remembered[str](), _Source()
+    source.error = ValueError()
+    source.go.set()
+    found = await asyncio.gather(
+        *(values.of("key", source.find) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(one) for one in found] == [ValueError] * 3
+    source.error = None
+    assert await values.of("key", source.find) == "value"
+
+
+async def test_an_old_value_is_asked_for_before_it_is_too_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    values, source = Remembered[str](), _Source()
+    values.put("key", "old", values.now)
+    clock[0] += remembered.SECONDS * 0.4
+    assert await values.of("key", source.find) == "old"
+    await asyncio.sleep(0)
+    assert source.asked == 0
+    clock[0] += remembered.SECONDS * 0.2
+    assert [await values.of("key", source.find) for _ in range(3)] == ["old"] * 3
+    source.go.set()
+    await values.settle()
+    assert source.asked == 1
+    assert values.get("key") == "value"
+    # It is asked for by those who come later, and is not there any more.
+    source.answer = None
+    clock[0] += remembered.SECONDS * 0.6
+    assert await values.of("key", source.find) == "value"
+    await values.settle()
+    assert values.get("key") is None
+    # Nobody is told of a failure while there is a value.
+    values.put("key", "kept", values.now)
+    clock[0] += remembered.SECONDS * 0.6
+    source.error = ValueError()
+    assert await values.of("key", source.find) == "kept"
+    await values.settle()
+    assert await values.of("key", source.find) == "kept"
+    await values.settle()
+
+
+async def test_nobody_waits_for_an_answer_that_was_asked_for_before_something_was_forgotten() -> (
+    None
+):
+    values, source = Remembered[str](), _Source()
+    source.answer = "before"
+    first = asyncio.create_task(values.of("key", source.find))
+    await asyncio.sleep(0.01)
+    values.forget(lambda key, _: key == "key")
+    source.answer = "after"
+    second = asyncio.create_task(values.of("key", source.find))
+    await asyncio.sleep(0.01)
+    source.go.set()
+    assert (await first, await second) == ("before", "after")
+    assert values.get("key") == "after"
