@@ -93,7 +93,7 @@ class Crowds:
         (found,) = await finish(self._run(together.change, [order]))
         if isinstance(found, Exception):
             raise found
-        return found if isinstance(found, bool) else await found
+        return found if isinstance(found, bool) else await asyncio.shield(found)
 
     async def settle(self) -> None:
         """Wait for what goes on without its requests, but not for ever."""
@@ -163,8 +163,13 @@ class Crowds:
         task = asyncio.ensure_future(self._auditor.append(deeds))
         self._logging.add(task)
         task.add_done_callback(self._logging.discard)
-        task.add_done_callback(lambda _: logged.set_result(True))
+        task.add_done_callback(partial(_tell, logged))
         return [
             logged if isinstance(outcome, Event) else False if outcome is None else outcome
             for outcome in outcomes
         ]
+
+
+def _tell(logged: asyncio.Future[bool], _: asyncio.Task[None]) -> None:
+    if not logged.done():
+        logged.set_result(True)

@@ -43,7 +43,7 @@ _FOREIGN = re.compile(r"[^\x00-\x7f]")
 
 def _is_suspect(text: str) -> bool:
     """Tell whether ``_SECRETS`` may find something, which takes long: most texts have nothing."""
-    low = text.lower()
+    low = text.casefold()
     return (
         "{" in low
         or "$" in low

@@ -30,8 +30,8 @@ class Remembered(Generic[Value]):
         self._forgotten = 0
         self._choices: deque[tuple[int, Callable[[str, Value], bool]]] = deque(maxlen=_CHOICES)
         """What was forgotten since everything was, the last time."""
-        self._asked: dict[str, asyncio.Task[Value | None]] = {}
-        """What is being found out, for all who want to know it."""
+        self._asked: dict[str, tuple[float, asyncio.Task[Value | None]]] = {}
+        """What is being found out, since when, for all who want to know it."""
         self._tasks: set[asyncio.Task[Value | None]] = set()
 
     @property
@@ -44,44 +44,56 @@ class Remembered(Generic[Value]):
     ) -> Value | None:
         """Return what is remembered, or what ``find`` finds out. Raises what it raises.
 
-        Who asks while somebody finds it out waits for that answer. What is asked for when it is
-        about to be too old is found out beforehand: then nobody waits, and nobody is told of a
-        failure before the value is too old.
+        Who asks while somebody finds it out waits for that answer, unless it will be too old. What
+        is about to be too old is found out beforehand: then nobody waits, and nobody is told of a
+        failure while there is a value.
         """
         found, now = self._values.get(key), time.monotonic()
         if found is not None and now < found[0]:
-            if now > found[0] - self._seconds / 2 and key not in self._asked:
-                self._ask(key, find)
+            if now > found[0] - self._seconds / 2 and self._under_way(key, now) is None:
+                self._ask(key, find, now)
             return found[1]
         # Who goes away does not take the answer from the others.
-        return await asyncio.shield(self._asked.get(key) or self._ask(key, find))
+        return await asyncio.shield(self._under_way(key, now) or self._ask(key, find, now))
 
     async def settle(self) -> None:
         """Wait for what is being found out."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _under_way(self, key: str, now: float) -> asyncio.Task[Value | None] | None:
+        begun, task = self._asked.get(key, (0.0, None))
+        return task if now < begun + self._seconds else None
+
     def _ask(
-        self, key: str, find: Callable[[], Coroutine[Any, Any, Value | None]]
+        self, key: str, find: Callable[[], Coroutine[Any, Any, Value | None]], begun: float
     ) -> asyncio.Task[Value | None]:
-        task = asyncio.get_running_loop().create_task(self._found(key, find, self._forgotten))
-        self._asked[key] = task
+        found = self._found(key, find, self._forgotten, begun)
+        task = asyncio.get_running_loop().create_task(found)
+        self._asked[key] = (begun, task)
         self._tasks.add(task)
         task.add_done_callback(partial(self._answered, key))
         return task
 
     async def _found(
-        self, key: str, find: Callable[[], Coroutine[Any, Any, Value | None]], now: int
+        self,
+        key: str,
+        find: Callable[[], Coroutine[Any, Any, Value | None]],
+        now: int,
+        begun: float,
     ) -> Value | None:
         value = await find()
-        if value is None:
+        known = self._values.get(key)
+        if known is not None and known[0] > begun + self._seconds:
+            pass  # somebody who asked later was faster
+        elif value is None:
             self._values.pop(key, None)
         else:
-            self.put(key, value, now)
+            self._put(key, value, now, begun)
         return value
 
     def _answered(self, key: str, task: asyncio.Task[Value | None]) -> None:
         self._tasks.discard(task)
-        if self._asked.get(key) is task:
+        if self._asked.get(key, (0.0, None))[1] is task:
             del self._asked[key]
         if not task.cancelled():
             task.exception()  # whoever waits is told; nobody may be waiting
@@ -98,11 +110,14 @@ class Remembered(Generic[Value]):
 
     def put(self, key: str, value: Value, now: int) -> None:
         """Remember a value that was read after ``now``."""
+        self._put(key, value, now, time.monotonic())
+
+    def _put(self, key: str, value: Value, now: int, begun: float) -> None:
         if now != self._forgotten and self._was_forgotten(key, value, now):
             return
         if len(self._values) >= _MOST:
             self._values.clear()
-        self._values[key] = (time.monotonic() + self._seconds, value)
+        self._values[key] = (begun + self._seconds, value)
 
     def forget(self, which: Callable[[str, Value], bool] | None = None) -> None:
         """Forget what is chosen, or everything."""

@@ -70,6 +70,7 @@ async def test_one_json_line_per_request(
         "password=CANARY&x=1",
         '{"password": "CANARY"}',
         "Secret: CANARY",
+        "PaſſWord=CANARY",
     ],
 )
 def test_lesson_35_masked_by_construction(text: str, capsys: pytest.CaptureFixture[str]) -> None:

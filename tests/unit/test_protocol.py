@@ -106,6 +106,9 @@ async def test_the_last_answer_is_sent_before_the_end(wire: Any) -> None:
 async def test_nothing_is_sent_to_who_went_away(wire: Any) -> None:
     protocol, transport = wire
     protocol.data_received(b"GET /slow/5 HTTP/1.1\r\nHost: h\r\n\r\n")
+    await asyncio.sleep(0)
+    assert protocol.cycle.response_started  # the head waits for the end of this turn
+    assert transport.packets == []
     transport.closed = True
     protocol.connection_lost(None)
     await asyncio.sleep(0.1)

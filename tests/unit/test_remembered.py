@@ -162,3 +162,36 @@ async def test_nobody_waits_for_an_answer_that_was_asked_for_before_something_wa
     source.go.set()
     assert (await first, await second) == ("before", "after")
     assert values.get("key") == "after"
+
+
+async def test_nobody_waits_for_an_answer_that_will_be_too_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session that ended elsewhere lives a second on, however long it takes to find out."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    values, slow, fast = Remembered[str](), _Source(), _Source()
+    slow.answer, fast.answer = "old", "new"
+    first = asyncio.create_task(values.of("key", slow.find))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    clock[0] += remembered.SECONDS * 0.9
+    second = asyncio.create_task(values.of("key", fast.find))
+    await asyncio.sleep(0)
+    assert fast.asked == 0
+    clock[0] += remembered.SECONDS * 0.2
+    third = asyncio.create_task(values.of("key", fast.find))
+    fast.go.set()
+    assert await third == "new"
+    slow.go.set()
+    assert (await first, await second) == ("old", "old")
+    assert values.get("key") == "new"
+    # What was asked for a second ago is not believed any more.
+    slow.go.clear()
+    values.forget()
+    fourth = asyncio.create_task(values.of("key", slow.find))
+    await asyncio.sleep(0)
+    clock[0] += remembered.SECONDS * 1.1
+    slow.go.set()
+    assert await fourth == "old"
+    assert values.get("key") is None

@@ -168,8 +168,8 @@ class Users(Protocol):
     async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> frozenset[str]:
         """Write fields of users who are no admins, whatever they are now, and commit them at once.
 
-        Returns who was written; not those of whom anything is out of the ordinary. One round trip
-        on SQL, where all are ordinary and the fields are the same ones.
+        No user may be named twice. Returns who was written; not those of whom anything is out of
+        the ordinary. One round trip on SQL, where all are ordinary and the fields are the same.
         """
 
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:

@@ -130,8 +130,11 @@ async def change(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -
 
     A global admin may say anything of that whatever is there, so nothing is read first.
     """
-    free = [place for place, order in enumerate(orders) if order.needs_nothing]
-    seen = [place for place, order in enumerate(orders) if not order.needs_nothing]
+    # The second change of a user goes by itself: what becomes of one says nothing of the other.
+    first = {order.mail: place for place, order in reversed(list(enumerate(orders)))}
+    alone = [place for place, order in enumerate(orders) if first[order.mail] == place]
+    free = [place for place in alone if orders[place].needs_nothing]
+    seen = [place for place in alone if not orders[place].needs_nothing]
     if free:
         written = await unit.users.save_unseen(
             [
@@ -159,12 +162,10 @@ async def _decided(
     """Return each user as it is and as it is to be, or why not."""
     rows = await unit.users.rows_at_home([order.mail for order in orders])
     found: list[tuple[User, User] | ApiError | None] = []
-    names: set[str] = set()
     for order, (domain, before) in zip(orders, rows, strict=True):
-        if domain is None or before is None or order.mail in names:
+        if domain is None or before is None:
             found.append(None)
             continue
-        names.add(order.mail)
         try:
             after = _changed(unit, order, domain, before)
         except ApiError as refused:

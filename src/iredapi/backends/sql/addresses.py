@@ -49,6 +49,8 @@ class SqlAddresses(Store):
         if not every:
             return places
         taken = await self.taken(every)
+        if not taken <= set(every):
+            return [await self.claim(address) for address in addresses]  # see ``_all``
         return [
             place and replace(place, in_use=place.in_use or not taken.isdisjoint(some))
             for place, some in zip(places, twins, strict=True)

@@ -314,10 +314,12 @@ def holds_at_once(dialect: Dialect) -> bool:
 def without_waiting(dialect: Dialect) -> str:
     """Return what stands before a write that fails at once when somebody holds one of its rows.
 
-    Only MariaDB has words for it. SQLite has one writer; on PostgreSQL it is said in the statement.
+    Only MariaDB (10.3) has words for it. SQLite has one writer; on PostgreSQL it is said in the
+    statement.
     """
-    is_mariadb = dialect.name in MYSQL and getattr(dialect, "is_mariadb", False)
-    return "SET STATEMENT innodb_lock_wait_timeout=0 FOR " if is_mariadb else ""
+    if dialect.name not in MYSQL or not holds_at_once(dialect):
+        return ""
+    return "SET STATEMENT innodb_lock_wait_timeout=0 FOR "
 
 
 # --- what an error means -------------------------------------------------------------------------

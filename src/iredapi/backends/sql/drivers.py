@@ -28,9 +28,6 @@ class Driver(Protocol):
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
         """Run a statement; its rows."""
 
-    async def count(self, sql: str, arguments: Arguments) -> int:
-        """Run a write that returns a row for each that it found; how many these are."""
-
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         """Run a write with each of some values."""
 
@@ -61,9 +58,6 @@ class Asyncpg:
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
         found: Sequence[Any] = await self._connection.fetch(sql, *arguments)
         return found
-
-    async def count(self, sql: str, arguments: Arguments) -> int:
-        return len(await self.fetch(sql, arguments))
 
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         await self._connection.executemany(sql, every)
@@ -114,6 +108,7 @@ class Aiomysql:
         return found or ()
 
     async def count(self, sql: str, arguments: Arguments) -> int:
+        """Run a write; how many rows it found."""
         # It says how many rows were found, for it is told so at the connection (FOUND_ROWS).
         return int(await self._connection.query(self._text(sql, arguments)))
 
@@ -169,9 +164,6 @@ class Aiosqlite:
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
         found: Sequence[Any] = await self._connection.execute_fetchall(sql, arguments)
         return found
-
-    async def count(self, sql: str, arguments: Arguments) -> int:
-        return len(await self.fetch(sql, arguments))
 
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         await self._connection.executemany(sql, every)

@@ -317,8 +317,12 @@ class Connections:
         """Run writes that share their values, one after the other."""
         await (await self._begun(name)).run_all(every, values)
 
+    async def run_alone(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+        """Run a write that is a transaction of its own; the rows that it returns."""
+        return await (await self._lease(name)).fetch(plain, values)
+
     async def count(self, name: str, plain: Plain, values: Mapping[str, Any]) -> int:
-        """Run a write that is a transaction of its own; how many rows it found."""
+        """Run a write that is a transaction of its own; how many rows it found (aiomysql)."""
         return await (await self._lease(name)).count(plain, values)
 
     async def fetch_for_each(

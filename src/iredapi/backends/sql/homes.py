@@ -207,7 +207,7 @@ def update_unseen(columns: Sequence[str]) -> Update:
 def update_all_unseen(columns: Sequence[str], size: int, dialect: str) -> Update:
     """Write columns of some users who are in a domain and no admins of any kind.
 
-    It returns a row for each, but on MariaDB, which counts them.
+    It returns the name of each, but on MariaDB, which counts them.
     """
     m = t.mailbox.c
     mails = texts("mail", size)
@@ -225,4 +225,4 @@ def update_all_unseen(columns: Sequence[str], size: int, dialect: str) -> Update
             else case(*zip(mails, own, strict=True), value=m.username, else_=m[column])
         )
     change = update(t.mailbox).where(*chosen).values(values)
-    return change if dialect in MYSQL else change.returning(literal_column("1"))
+    return change if dialect in MYSQL else change.returning(m.username)

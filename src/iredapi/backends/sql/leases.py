@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from iredapi import meter
 from iredapi.backends.sql.dialect import is_retryable
-from iredapi.backends.sql.drivers import DRIVERS, Asyncpg
+from iredapi.backends.sql.drivers import DRIVERS, Aiomysql, Asyncpg
 from iredapi.backends.sql.plain import Plain
 
 Answer = TypeVar("Answer")
@@ -96,10 +96,9 @@ class Lease:
         return plain.rows(await self.asked(plain.sql, question))
 
     async def count(self, plain: Plain, values: Mapping[str, Any]) -> int:
-        """Run a write and return how many rows it found.
-
-        Unless the database is MariaDB, which counts, it must return a row for each.
-        """
+        """Run a write and return how many rows it found. Only aiomysql counts."""
+        if not isinstance(self._driver, Aiomysql):
+            raise TypeError(self._name)
         question = self._driver.count(plain.sql, plain.arguments(values))
         return await self.asked(plain.sql, question)
 

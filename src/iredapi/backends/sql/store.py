@@ -267,6 +267,13 @@ class Store:
         numbered = self._numbered(key, build)[1]
         return await self._connections.fetch_for_each("vmail", numbered, values, begun=False)
 
+    async def change_alone(
+        self, key: object, build: Callable[[], Statement], **values: Any
+    ) -> list[Any]:
+        """Run a write that is a transaction of its own; the rows that it returns."""
+        plain = self.schema.statement(key, lambda: self._compiled(build()))
+        return await self._connections.run_alone("vmail", plain, values)
+
     async def count(
         self, key: object, build: Callable[[], Statement], words: str = "", **values: Any
     ) -> int:

@@ -23,7 +23,7 @@ from iredapi.backends.protocols import Profile, Removal
 from iredapi.backends.sql import activity, homes, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import is_retryable, without_waiting
+from iredapi.backends.sql.dialect import MYSQL, is_retryable, without_waiting
 from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.several import numbered, padded
@@ -83,7 +83,6 @@ class SqlUsers(Store):
             sources = self._written(tuple(fields))
             values = {f"m_{column}": fields.get(name, moment) for column, name in sources.items()}
             values["mail"], values["name"] = mail, domain_of(mail)
-            # Of two changes of the same in the same moment, one overwrites the other.
             alike.setdefault(tuple(sources), {})[mail] = values
         many = self.dialect == "postgresql"
         for columns, some in sorted(alike.items()):
@@ -116,13 +115,13 @@ class SqlUsers(Store):
         self, columns: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
     ) -> set[str]:
         size = padded(len(some))
+        key = ("users.save unseen", columns, size)
+        build = partial(homes.update_all_unseen, columns, size, self.dialect)
+        values = numbered(list(some.values()), size)
+        if self.dialect not in MYSQL:
+            return {row[0] for row in await self.change_alone(key, build, **values)}
         try:
-            count = await self.count(
-                ("users.save unseen", columns, size),
-                partial(homes.update_all_unseen, columns, size, self.dialect),
-                without_waiting(self.engine_dialect),
-                **numbered(list(some.values()), size),
-            )
+            count = await self.count(key, build, without_waiting(self.engine_dialect), **values)
         except DBAPIError as error:
             if error.connection_invalidated or not is_retryable(error):
                 raise
@@ -131,7 +130,8 @@ class SqlUsers(Store):
             return set(some)
         if count == 0 or len(some) == 1:
             return set()
-        # Who could not be written is found out one by one: once more is the same.
+        # Who could not be written is found out one by one. Once more is the same: nobody has been
+        # told yet that it was written before.
         found = [await self._write_all_unseen(columns, {mail: some[mail]}) for mail in some]
         return set[str]().union(*found)
 
