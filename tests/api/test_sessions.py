@@ -931,11 +931,11 @@ async def test_lesson_35_crashes(
     """A traceback is logged without the values of variables, under the request's id."""
     from iredapi.operations import users
 
-    async def crash(*_args: Any, **_kwargs: Any) -> None:
+    def crash(*_args: Any, **_kwargs: Any) -> None:
         raise RuntimeError("unforeseen")
 
     await root.ok("POST", "domain/ex.com")
-    monkeypatch.setattr(users, "create", crash)
+    monkeypatch.setattr(users, "vacant", crash)
     response = await root.http.post(
         "user/n@ex.com", data={"password": CANARY}, headers={"X-Request-Id": "find-me-here"}
     )
