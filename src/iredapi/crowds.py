@@ -11,11 +11,13 @@ from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any
 
+import structlog
+
 from iredapi.audit import Event
 from iredapi.auditing import Auditor
 from iredapi.backends.loader import Storage
 from iredapi.domain.actors import SYSTEM, Actor, Principal
-from iredapi.errors import ServerDown
+from iredapi.errors import ApiError, ServerDown
 from iredapi.finishing import finish
 from iredapi.grouping import Group
 from iredapi.logs import REQUEST_ID
@@ -26,6 +28,7 @@ from iredapi.operations.together import Order, Outcome
 from iredapi.remembered import Remembered
 from iredapi.unit import Rules, Unit
 
+_log = structlog.get_logger(__name__)
 Done = bool | asyncio.Future[bool]
 """Whether a request was carried out: told when that is in the log. False: it is to go by itself."""
 Operation = Callable[[Unit, Sequence[Order], list[Outcome]], Awaitable[None]]
@@ -129,13 +132,20 @@ class Crowds:
             # What was committed before is so; what was on its way may be.
             unsure = self._unsure(late)
             outcomes = [unsure if outcome is None else outcome for outcome in outcomes]
-        except self._storage.errors as error:
+        except ApiError:
+            raise
+        except Exception as error:
+            foreseen = isinstance(error, self._storage.errors)
             if committing:
+                if not foreseen:
+                    raise
                 unsure = self._unsure(error)
                 return [
                     unsure if isinstance(item, Event) else False if item is None else item
                     for item in outcomes
                 ]
+            if not foreseen:
+                _log.warning("crowd_parted", reason=type(error).__name__)
             # Nothing was made, and what was changed may be changed so again. Each for itself: then
             # it is known whose fault it is, and what can be tried again is.
             if operation is together.create:

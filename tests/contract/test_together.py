@@ -19,6 +19,8 @@ from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound
 from iredapi.grouping import MOST
 from iredapi.office import Done
+from iredapi.operations import users
+from iredapi.unit import Unit
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.store import ALL_STORES, Store
 
@@ -392,6 +394,30 @@ async def test_nobody_else_is_written_unseen(service: Service, root: Client) -> 
         for found in await service.store.rows("SELECT username, name FROM mailbox", "vmail")
     }
     assert names == {"Ü@ex.com": "Old", "Upper@ex.com": "Old"}
+
+
+@pytest.mark.stores("sqlite", "postgresql", "mariadb")
+async def test_what_nobody_foresaw_of_one_is_not_the_others(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await root.ok("POST", "domain/ex.com")
+    original = users.drafted
+
+    def drafted(unit: Unit, mail: str, *more: Any) -> User:
+        if mail == "u5@ex.com":
+            raise RuntimeError("unforeseen")
+        return original(unit, mail, *more)
+
+    monkeypatch.setattr(users, "drafted", drafted)
+    mails = [f"u{number}@ex.com" for number in range(12)]
+    made = await asyncio.gather(
+        *(service.office.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in made] == [
+        RuntimeError if mail == "u5@ex.com" else Done for mail in mails
+    ]
+    assert len(await root.ok("GET", "users/ex.com", email_only="yes")) == 11
 
 
 _KILL = {
