@@ -34,6 +34,7 @@ async def _fill(service: Service, domain: str, count: int) -> None:
 
 
 async def _counted(service: Service, call: Awaitable[object]) -> int:
+    await service.office.settle()  # what was asked for ahead of time
     service.office.forget_cached()  # whether the caller was just read would depend on the clock
     with meter.listening() as heard:
         await call

@@ -104,7 +104,9 @@ class Database:
         self.takes_many = self._engine.dialect.driver == "asyncpg"
         """Whether one message takes the values of many, and rows have versions."""
         self._pipeline = (
-            Pipeline(self.lease, self.give, self._engine.dialect) if self.takes_many else None
+            Pipeline(self.lease, self.give, self._engine.dialect)
+            if self.takes_many or self.sqlite
+            else None
         )
         self.cursors = Cursors(self.lease, self.give, lists, spare=self._leases.is_spare)
         watch(self._engine.sync_engine)

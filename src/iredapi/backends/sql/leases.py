@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from iredapi import meter
 from iredapi.backends.sql.dialect import is_retryable
-from iredapi.backends.sql.drivers import DRIVERS, Aiomysql, Asyncpg
+from iredapi.backends.sql.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg
 from iredapi.backends.sql.plain import Plain
 
 Answer = TypeVar("Answer")
@@ -118,6 +118,16 @@ class Lease:
         for row in numbered.rows(await self.asked(numbered.sql, question)):
             found[row[-1]].append(row[:-1])
         return found
+
+    async def fetch_each(
+        self, plain: Plain, values: Sequence[Mapping[str, Any]]
+    ) -> list[list[Any]]:
+        """Run a read for each of some values in one turn of the thread. Only aiosqlite has one."""
+        if not isinstance(self._driver, Aiosqlite):
+            raise TypeError(self._name)
+        every = [plain.arguments(one) for one in values]
+        found = await self.asked(plain.sql, self._driver.fetch_each(plain.sql, every))
+        return [plain.rows(rows) for rows in found]
 
     async def cursor(self, plain: Plain, values: Mapping[str, Any]) -> Cursor:
         """Run a read whose rows are fetched in pieces. Raises what SQLAlchemy would."""

@@ -1,8 +1,8 @@
-"""Small questions of many requests, sent together: on PostgreSQL, where a message takes many.
+"""Small questions of many requests, asked together.
 
-Under load a program and its database wake each other a fraction as often, which costs more than
-the questions do. Only what neither takes long nor waits for locks may be asked here: others wait
-behind it.
+On PostgreSQL a message takes many, on SQLite a turn of the connection's thread. Under load a
+program and its database wake each other a fraction as often, which costs more than the questions
+do. Only what neither takes long nor waits for locks may be asked here: others wait behind it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ class Pipeline:
         begun = time.perf_counter()
         group = self._groups.get(plain.sql)
         if group is None:
-            run = partial(self._ask, plain, plain.numbered(self._dialect))
-            group = self._groups[plain.sql] = Group(run)
+            many = partial(Lease.fetch_each, plain=plain)
+            if self._dialect.driver == "asyncpg":
+                many = partial(Lease.fetch_many, numbered=plain.numbered(self._dialect))
+            group = self._groups[plain.sql] = Group(partial(self._ask, plain, many))
         rows = await group.do(values)
         meter = METER.get()
         if meter is not None:
@@ -62,12 +64,12 @@ class Pipeline:
             await group.close()
 
     async def _ask(
-        self, plain: Plain, numbered: Plain, every: Sequence[Values]
+        self, plain: Plain, many: Callable[..., Awaitable[list[Rows]]], every: Sequence[Values]
     ) -> Sequence[Rows | Exception]:
         lease = await self._lease()
         try:
             async with asyncio.timeout(SECONDS):
-                return await _answers(lease, plain, numbered, every)
+                return await _answers(lease, plain, many, every)
         except TimeoutError:
             raise ServerDown(detail="The database did not answer in time.") from None
         finally:
@@ -75,11 +77,14 @@ class Pipeline:
 
 
 async def _answers(
-    lease: Lease, plain: Plain, numbered: Plain, every: Sequence[Values]
+    lease: Lease,
+    plain: Plain,
+    many: Callable[..., Awaitable[list[Rows]]],
+    every: Sequence[Values],
 ) -> Sequence[Rows | Exception]:
     if len(every) > 1:
         try:
-            return await lease.fetch_many(numbered, every)
+            return await many(lease, values=every)
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise
