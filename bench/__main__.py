@@ -122,6 +122,8 @@ class Pair:
         path = request.path
         if not own and path.startswith("/wblist"):
             path = path.replace("/inbound/whitelist", "")
+        if not own:
+            path = path.replace("/new#", "/bare#")  # both create at the same time
         return wrk(
             self.address if own else self.bare,
             Request(request.method, f"/api{path}" if own else path, request.body),
