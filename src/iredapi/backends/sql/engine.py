@@ -36,6 +36,10 @@ _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA busy_timeout=30000",  # milliseconds, for writers in other processes
     "PRAGMA foreign_keys=ON",
+    # With many users each new one touches a page of each index: kept for the next ones, and written
+    # to the file for several at a time.
+    "PRAGMA cache_size=-8000",  # KiB, for each connection
+    "PRAGMA wal_autocheckpoint=4000",  # pages of 4 KiB
 )
 
 
