@@ -177,7 +177,8 @@ async def test_frozen_server_neither_stalls_nor_burns(own_server: OpenldapServer
             finally:
                 own_server.thaw()
             assert waited < 12
-            assert burnt / waited < 0.3, (burnt, waited)
+            # One thread that asks again and again would burn all of it; slow machines burn 0.3.
+            assert burnt / waited < 0.5, (burnt, waited)
             assert await client.get(BASE)
             if stalls[-1] < 0.1:
                 return
