@@ -41,23 +41,20 @@ class Driver(Protocol):
         """Run a read whose rows are fetched in pieces."""
 
 
-class Asyncpg:
-    """PostgreSQL."""
+class _OneByOne:
+    """What is alike where each statement is a message of its own."""
 
-    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
-    share = "FOR SHARE"
-    several = True
+    begin: str
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     async def say(self, words: str) -> None:
-        # Its way of sending text that needs no preparation.
+        # With asyncpg the way of text that needs no preparation.
         await self._connection.execute(words)
 
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
-        found: Sequence[Any] = await self._connection.fetch(sql, *arguments)
-        return found
+        raise NotImplementedError
 
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         await self._connection.executemany(sql, every)
@@ -69,6 +66,18 @@ class Asyncpg:
     async def begin_with(self, work: Work) -> list[Sequence[Any]]:
         await self.say(self.begin)
         return [await self.fetch(sql, arguments) for sql, arguments in work]
+
+
+class Asyncpg(_OneByOne):
+    """PostgreSQL."""
+
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    share = "FOR SHARE"
+    several = True
+
+    async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
+        found: Sequence[Any] = await self._connection.fetch(sql, *arguments)
+        return found
 
     async def fetch_many(self, sql: str, every: Sequence[Arguments]) -> Sequence[Any]:
         """Run a statement with each of some values, in one message; the rows of all."""
@@ -148,18 +157,12 @@ class Aiomysql:
         return sql % tuple(texts)
 
 
-class Aiosqlite:
+class Aiosqlite(_OneByOne):
     """SQLite: each call is work for the connection's thread."""
 
     begin = "BEGIN IMMEDIATE"
     share = ""
     several = False
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    async def say(self, words: str) -> None:
-        await self._connection.execute(words)
 
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
         found: Sequence[Any] = await self._connection.execute_fetchall(sql, arguments)
@@ -175,17 +178,6 @@ class Aiosqlite:
         # Each of its public methods is a turn, and two threads cost more than a small read.
         found: list[Sequence[Any]] = await connection._execute(run)
         return found
-
-    async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
-        await self._connection.executemany(sql, every)
-
-    async def run_all(self, work: Work) -> None:
-        for sql, arguments in work:
-            await self.fetch(sql, arguments)
-
-    async def begin_with(self, work: Work) -> list[Sequence[Any]]:
-        await self.say(self.begin)
-        return [await self.fetch(sql, arguments) for sql, arguments in work]
 
     async def cursor(self, sql: str, arguments: Arguments) -> Any:
         return await self._connection.execute(sql, arguments)
