@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, Select, String, bindparam,
 from iredapi.backends.protocols import Vacancy
 from iredapi.backends.sql import domain_sides, mailboxes
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.dialect import BY_NAME
 from iredapi.backends.sql.domain_sides import split
 from iredapi.backends.sql.domains import record, recorded
 from iredapi.backends.sql.leases import Row
@@ -140,7 +141,8 @@ def _vacancy(schema: Schema) -> Select[Any]:
 def _homes(size: int) -> Select[Any]:
     """Select some domains and hold them, if nobody else does."""
     chosen = t.domain.c.domain.in_(texts("name", size))
-    return select(*recorded()).where(chosen).with_for_update(nowait=True)
+    homes = select(*recorded()).where(chosen).with_for_update(nowait=True)
+    return homes.with_hint(t.domain, BY_NAME, "mysql").with_hint(t.domain, BY_NAME, "mariadb")
 
 
 def _vacancies(schema: Schema, size: int) -> CompoundSelect[Any]:

@@ -36,6 +36,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 __all__ = [
     "BIG",
+    "BY_NAME",
     "COUNT",
     "DATE",
     "DATETIME",
@@ -298,6 +299,11 @@ def insert_ignore(table: Table, dialect: str) -> Insert:
 
 
 # --- locks ----------------------------------------------------------------------------------------
+
+
+BY_NAME = "FORCE INDEX (PRIMARY)"
+"""Hint for MariaDB, where several rows are chosen by their key and held: it prefers to read all of
+a small table, and InnoDB holds whatever is read."""
 
 
 def holds_at_once(dialect: Dialect) -> bool:

@@ -31,7 +31,7 @@ from sqlalchemy.dialects.mysql import BINARY
 
 from iredapi.backends.sql import domain_sides, user_sides
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import MYSQL, domain_of
+from iredapi.backends.sql.dialect import BY_NAME, MYSQL, domain_of
 from iredapi.backends.sql.schema import Schema
 from iredapi.backends.sql.several import label, texts
 
@@ -225,4 +225,4 @@ def update_all_unseen(columns: Sequence[str], size: int, dialect: str) -> Update
             else case(*zip(mails, own, strict=True), value=m.username, else_=m[column])
         )
     change = update(t.mailbox).where(*chosen).values(values)
-    return change if dialect in MYSQL else change.returning(m.username)
+    return change.with_hint(BY_NAME) if dialect in MYSQL else change.returning(m.username)
