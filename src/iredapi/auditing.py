@@ -6,6 +6,7 @@ transaction for each would cost every change a second commit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -16,7 +17,7 @@ from iredapi.backends.policies.panel import Entry, SqlPanel, entry
 from iredapi.backends.sql.engine import Databases
 from iredapi.domain.actors import Actor
 from iredapi.errors import ApiError
-from iredapi.grouping import Group
+from iredapi.grouping import LANES, Group
 from iredapi.logs import Values, lines
 
 Deed = tuple[str, Actor, Event]
@@ -27,9 +28,15 @@ _log = structlog.get_logger(__name__)
 class Auditor:
     """Logs deeds; a failure is logged too, and fails nobody."""
 
-    def __init__(self, databases: Databases) -> None:
+    def __init__(self, databases: Databases, *, patience: float) -> None:
+        """Take ``patience`` in seconds: so long an entry waits, and so long it is being written."""
         self._databases = databases
-        self._group: Group[Sequence[Entry], None] = Group(self._write)
+        self._patience = patience
+        # Whoever is stuck here must leave connections to those who ask for the panel's settings.
+        spare = databases["iredadmin"].size - 2 if databases.has("iredadmin") else 0
+        self._group: Group[Sequence[Entry], None] = Group(
+            self._write, patience=patience, lanes=max(min(spare, LANES), 1)
+        )
 
     async def append(self, deeds: Sequence[Deed]) -> None:
         """Return when the deeds are in both logs, or could not be written."""
@@ -37,7 +44,11 @@ class Auditor:
             return
         lines("audit", ((request_id, _said(actor, event)) for request_id, actor, event in deeds))
         if self._databases.has("iredadmin"):
-            await self._group.do([entry(actor, event) for _, actor, event in deeds])
+            entries = [entry(actor, event) for _, actor, event in deeds]
+            try:
+                await self._group.do(entries)
+            except TimeoutError as error:
+                _failed(error, len(entries))
 
     async def close(self) -> None:
         """Wait for what is on its way."""
@@ -46,15 +57,20 @@ class Auditor:
     async def _write(self, batches: Sequence[Sequence[Entry]]) -> list[None]:
         entries = [entry for batch in batches for entry in batch]
         try:
-            # Each statement is its own transaction.
-            connections = await self._databases.open(writing=False)
-            try:
-                await SqlPanel(connections).append(entries)
-            finally:
-                await connections.close()
-        except (ApiError, DBAPIError, OSError) as error:
-            _log.error("audit_failed", reason=type(error).__name__, entries=len(entries))
+            async with asyncio.timeout(self._patience):
+                # Each statement is its own transaction.
+                connections = await self._databases.open(writing=False)
+                try:
+                    await SqlPanel(connections).append(entries)
+                finally:
+                    await connections.close()
+        except (ApiError, DBAPIError, OSError) as error:  # a TimeoutError is an OSError
+            _failed(error, len(entries))
         return [None] * len(batches)
+
+
+def _failed(error: Exception, entries: int) -> None:
+    _log.error("audit_failed", reason=type(error).__name__, entries=entries)
 
 
 def _said(actor: Actor, event: Event) -> Values:

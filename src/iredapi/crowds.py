@@ -104,7 +104,8 @@ class Crowds:
             async with asyncio.timeout(self._patience):
                 await self._creations.close()
                 await self._changes.close()
-                await asyncio.gather(*self._logging, return_exceptions=True)
+                if self._logging:
+                    await asyncio.wait(set(self._logging))
 
     async def _done(self, group: Group[Order, bool], order: Order) -> bool:
         try:
@@ -137,19 +138,15 @@ class Crowds:
         except Exception as error:
             foreseen = isinstance(error, self._storage.errors)
             if committing:
-                if not foreseen:
-                    raise
                 unsure = self._unsure(error)
-                return [
-                    unsure if isinstance(item, Event) else False if item is None else item
-                    for item in outcomes
-                ]
-            if not foreseen:
-                _log.warning("crowd_parted", reason=type(error).__name__)
-            # Nothing was made, and what was changed may be changed so again. Each for itself: then
-            # it is known whose fault it is, and what can be tried again is.
-            if operation is together.create:
-                outcomes = [None] * len(orders)
+                outcomes = [unsure if isinstance(item, Event) else item for item in outcomes]
+            else:
+                if not foreseen:
+                    _log.warning("crowd_parted", reason=type(error).__name__)
+                # Nothing was made, and what was changed may be changed so again. Each for itself:
+                # then it is known whose fault it is, and what can be tried again is.
+                if operation is together.create:
+                    outcomes = [None] * len(orders)
         finally:
             await work.close()
         for order in orders:

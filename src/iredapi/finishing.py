@@ -10,10 +10,16 @@ Result = TypeVar("Result")
 
 
 async def finish(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run to its end, even when the request is cancelled: then the cancellation goes on."""
+    """Run to its end, however often the request is cancelled: then the cancellation goes on."""
     task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
+    cut: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cut = error
+    if cut is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # seen
+    raise cut

@@ -68,7 +68,8 @@ class Group(Generic[Item, Result]):
     async def close(self) -> None:
         """Wait for all that are on their way."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # Not gather: who gives up waiting here must not cut them.
+            await asyncio.wait(set(self._tasks))
 
     def _begin(self) -> None:
         self._lanes += 1

@@ -87,6 +87,8 @@ class Deadline:
     async def __aexit__(self, *error: Any) -> None:
         try:
             await self._limit.__aexit__(*error)
+            if isinstance(error[1], TimeoutError):  # a limit further inside
+                raise error[1]
         except TimeoutError as late:
             raise ServerDown(detail="A server behind the API did not answer in time.") from late
 
@@ -101,6 +103,8 @@ class Office:
         self.databases = databases
         self.state = state
         self.storage = storage
+        self._errors: tuple[type[Exception], ...] = (TimeoutError, *storage.errors)
+        """What a database or a directory raises; the first, a driver that gives up."""
         self._rules = self._current = rules(settings)
         self._current_policy = password_policy(settings, PanelSettings())
         self._policy_of: PanelSettings | None = None
@@ -117,7 +121,7 @@ class Office:
         """One entry without a name: it did not answer in time."""
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
-        self._auditor = Auditor(databases)
+        self._auditor = Auditor(databases, patience=settings.request_timeout)
         self.sessions = Remembered[Principal]()
         """Who is behind a session id."""
         self._crowds = Crowds(
@@ -218,7 +222,7 @@ class Office:
             except Later as later:
                 again = later
                 pause = later.seconds or pause
-            except self.storage.errors as error:
+            except self._errors as error:
                 if committing:
                     raise self._unsure(error) from error
                 if not self.storage.is_transient(error) or attempt == TRIES - 1:
@@ -293,7 +297,7 @@ class Office:
 
     def _unsure(self, error: Exception) -> Exception:
         found = self.storage.translated(error)
-        if isinstance(found, ServerDown):
+        if isinstance(found, ServerDown | TimeoutError):
             return ServerDown(
                 detail="A server went away while the change was committed: look before you repeat "
                 "it."

@@ -99,7 +99,10 @@ class Settings(BaseSettings):
         60.0,
         gt=0,
         description="Seconds for the databases' part of one request (before it is committed), for "
-        "each page of a list, and for a body to arrive; then 503, or 400 for the body.",
+        "each page of a list, and for a body to arrive; then 503, or 400 for the body. So long, "
+        "too, an answer waits at most for its turn in the panel's log, and again for the log "
+        "itself; the change is made, and an entry that could not be written there is in the "
+        "service's own log.",
     )
     start_timeout: float = Field(
         30.0,

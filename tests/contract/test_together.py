@@ -16,10 +16,10 @@ from iredapi.backends.loader import SqlWork
 from iredapi.backends.sql.users import SqlUsers
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.users import User
-from iredapi.errors import Conflict, NotFound
+from iredapi.errors import Conflict, NotFound, ServerDown
 from iredapi.grouping import MOST
 from iredapi.office import Done
-from iredapi.operations import users
+from iredapi.operations import domains, users
 from iredapi.unit import Unit
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.store import ALL_STORES, Store
@@ -523,6 +523,34 @@ async def test_a_crowd_whose_commit_breaks_is_told_so(
     for (path, form), (status, _) in zip(requests[:-1], answers, strict=False):
         if status != 200:
             await root.ok("POST", path, **form)
+
+
+@pytest.mark.stores("postgresql", "mariadb", "sqlite")
+async def test_a_commit_that_takes_too_long_may_have_happened(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that gives up says so with a TimeoutError, and the server goes on."""
+    await root.ok("POST", "domain/ex.com")
+    await _all(root, "POST", *_users("ex.com", 1))
+    original = SqlWork.commit
+
+    async def commit(self: SqlWork) -> None:
+        await original(self)
+        raise TimeoutError
+
+    monkeypatch.setattr(SqlWork, "commit", commit)
+    names = [f"u{number}@ex.com" for number in range(3)]
+    change = service.office.write(SYSTEM, domains.update, "ex.com", {"name": "New"})
+    *users_made, changed = await asyncio.gather(
+        *(service.office.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names),
+        change,
+        return_exceptions=True,
+    )
+    assert isinstance(users_made[0], Conflict)
+    for found in (*users_made[1:], changed):
+        assert isinstance(found, ServerDown)
+        assert "look before you repeat" in found.detail
+    assert await root.ok("GET", "users/ex.com", email_only="yes") == names
 
 
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")

@@ -125,7 +125,8 @@ def make_databases(settings: Settings) -> Databases:
         {
             name: Database(name, url, metadata[name], pool if name == "vmail" else small)
             for name, url in urls.items()
-        }
+        },
+        patience=settings.request_timeout,
     )
 
 

@@ -6,11 +6,11 @@ global policy above the domain's. Rows are never deleted here: lists and policie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Executable, select, update
+from sqlalchemy import Executable, Select, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.policies import tables as t
@@ -49,6 +49,13 @@ class AmavisdStore:
     async def rows(self, statement: Executable) -> Sequence[Any]:
         """Run a read."""
         return (await (await self.connection()).execute(statement)).all()
+
+    async def plain(
+        self, key: object, build: Callable[[], Select[Any]], **values: Any
+    ) -> Sequence[Any]:
+        """Run a read that is built once, past SQLAlchemy (ADR 8); its rows."""
+        plain = self._connections.databases["amavisd"].statement(key, build)
+        return await self._connections.run("amavisd", plain, values)
 
     async def hold(self, scope: Scope, *, create: bool) -> Recipient | None:
         """Return an account's row and hold it; make it, or put its priority right, if asked to.

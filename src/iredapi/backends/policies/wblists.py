@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, Table, delete, insert, select, update
+from sqlalchemy import Column, Integer, Select, Table, bindparam, delete, insert, select, update
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.recipients import AmavisdStore, Recipient
@@ -26,17 +27,14 @@ class SqlWblists(AmavisdStore):
     async def page(
         self, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int
     ) -> list[str]:
-        table, account, address = _table(direction)
-        u, m = t.users.c, t.mailaddr.c
-        rows = await self.rows(
-            select(m.email)
-            .join_from(table, t.mailaddr, m.id == address)
-            .join(t.users, u.id == account)
-            .where(u.email == scope.account, table.c.wb == kind.mark, m.email > after)
-            .order_by(m.email)
-            .limit(limit)
+        rows = await self.plain(
+            ("wblists.page", direction, kind),
+            partial(_page, direction, kind),
+            account=scope.account,
+            after=after,
+            limit=limit,
         )
-        return [row.email for row in rows]
+        return [email for (email,) in rows]
 
     async def stored(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
@@ -123,6 +121,24 @@ class SqlWblists(AmavisdStore):
             .with_for_update(read=True, key_share=True)
         )
         return {row.email: (row.id, row.priority) for row in rows}
+
+
+def _page(direction: Direction, kind: Kind) -> Select[Any]:
+    """Select the addresses of a list of ``:account`` behind ``:after``."""
+    table, account, address = _table(direction)
+    u, m = t.users.c, t.mailaddr.c
+    return (
+        select(m.email)
+        .join_from(table, t.mailaddr, m.id == address)
+        .join(t.users, u.id == account)
+        .where(
+            u.email == bindparam("account", type_=u.email.type),
+            table.c.wb == kind.mark,
+            m.email > bindparam("after", type_=m.email.type),
+        )
+        .order_by(m.email)
+        .limit(bindparam("limit", type_=Integer))
+    )
 
 
 def _table(direction: Direction) -> tuple[Table, Column[Any], Column[Any]]:

@@ -8,7 +8,7 @@ queue and take the file with BEGIN IMMEDIATE.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from iredapi.backends.sql.cursors import Cursors
 from iredapi.backends.sql.dialect import holds_at_once, is_unavailable
 from iredapi.backends.sql.leases import Lease, Leases, Row
 from iredapi.backends.sql.pipelines import Pipeline
-from iredapi.backends.sql.plain import Plain
+from iredapi.backends.sql.plain import Plain, Statement
 from iredapi.backends.sql.schema import Schema
 from iredapi.errors import NotSupported, Overloaded, ServerDown
 from iredapi.meter import watch
@@ -124,7 +124,10 @@ class Database:
         self.dialect = self._engine.dialect.name
         self.holds_at_once = False
         """Whether rows can be held unless somebody else holds one: known with the schema."""
+        self.size = pool.size
+        """Connections at most."""
         self._schema: Schema | None = None
+        self._statements: dict[object, Plain] = {}
         self._detecting = asyncio.Lock()
 
     def make_file(self) -> None:
@@ -151,6 +154,15 @@ class Database:
                     finally:
                         await self.give(lease)
         return self._schema
+
+    def statement(self, key: object, build: Callable[[], Statement]) -> Plain:
+        """Return a statement for tables that are the same everywhere, built once.
+
+        Those of the accounts are not: ``Schema`` keeps theirs.
+        """
+        if key not in self._statements:
+            self._statements[key] = Plain.of(build(), self._engine.dialect)
+        return self._statements[key]
 
     async def lease(self, *, writing: bool = False) -> Lease:
         """Return a connection, in autocommit. Raises ServerDown."""
@@ -224,6 +236,8 @@ class Databases:
     """All SQL databases of a configuration, and the queue of SQLite's writers."""
 
     by_name: Mapping[str, Database]
+    patience: float = 60.0
+    """Seconds that a writer waits for the one before it (SQLite)."""
     _sqlite_writer: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def has(self, name: str) -> bool:
@@ -242,7 +256,11 @@ class Databases:
         queue = None
         if writing and any(database.sqlite for database in self.by_name.values()):
             queue = self._sqlite_writer
-            await queue.acquire()
+            try:
+                async with asyncio.timeout(self.patience):
+                    await queue.acquire()
+            except TimeoutError:
+                raise Overloaded("Another change of the SQLite database takes long.") from None
         return Connections(self, writing=writing, queue=queue)
 
     async def close(self) -> None:

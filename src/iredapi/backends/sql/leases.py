@@ -315,33 +315,32 @@ class Turns:
 
     async def take(self) -> None:
         """Take a place. Raises sqlalchemy's TimeoutError."""
-        while not self.left:
-            await self._wait()
-        self.left -= 1
-
-    def give(self) -> None:
-        """Give a place back."""
-        self.left += 1
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-
-    async def _wait(self) -> None:
+        if self.left:
+            self.left -= 1
+            return
+        # A place is handed over: it is never free while somebody waits.
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
             async with asyncio.timeout(self._timeout):
                 await waiter
         except TimeoutError:
-            raise PoolTimeout("no free connection") from None
+            if waiter.cancelled():
+                raise PoolTimeout("no free connection") from None
+            # It came in the last moment.
         except BaseException:
-            if waiter.done() and not waiter.cancelled() and self.left:
-                # We were called and cannot come: the next one may.
-                self.left -= 1
+            if waiter.done() and not waiter.cancelled():
                 self.give()
             raise
+
+    def give(self) -> None:
+        """Give a place back."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self.left += 1
 
 
 class Leases:
@@ -382,9 +381,13 @@ class Leases:
                     return lease
                 await _discard(lease)
             connection = await self._engine.connect()
-            raw = await connection.get_raw_connection()
-            if connection.dialect.name == "postgresql":
-                await connection.exec_driver_sql(_GENERIC_PLANS)
+            try:
+                raw = await connection.get_raw_connection()
+                if connection.dialect.name == "postgresql":
+                    await connection.exec_driver_sql(_GENERIC_PLANS)
+            except BaseException:
+                await connection.close()
+                raise
             return Lease(connection, raw.dbapi_connection, raw.driver_connection)
         except BaseException:
             self._all.give()
