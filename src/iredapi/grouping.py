@@ -46,6 +46,7 @@ class Group(Generic[Item, Result]):
         self._most_lanes = lanes
         self._waiting: list[tuple[Item, asyncio.Future[Result], float]] = []
         self._lanes = 0
+        self._full: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._left = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -59,6 +60,10 @@ class Group(Generic[Item, Result]):
         result: asyncio.Future[Result] = loop.create_future()
         now = time.perf_counter()
         self._waiting.append((item, result, now))
+        if self._full and len(self._waiting) >= MOST:
+            for full in self._full:
+                if not full.done():
+                    full.set_result(None)
         if not self._lanes or (self._lanes < self._most_lanes and now - self._left > SLOW):
             self._begin()
         elif self._timer is None:
@@ -98,13 +103,25 @@ class Group(Generic[Item, Result]):
                 some = [(item, to) for item, to, _ in self._waiting[:MOST] if not to.done()]
                 del self._waiting[:MOST]
                 if some:
-                    await self._together(some)
+                    later = await self._together(some)
+                    if later is not None and not later.done() and len(self._waiting) < MOST:
+                        await self._company(later)
         finally:
             # Counted here, and not when the task is seen to be done: who comes in between would
             # wait for nobody.
             self._lanes -= 1
 
-    async def _together(self, some: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _company(self, later: asyncio.Future[Result]) -> None:
+        full = asyncio.get_running_loop().create_future()
+        self._full.append(full)
+        try:
+            await asyncio.wait({later, full}, timeout=SLOW, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._full.remove(full)
+
+    async def _together(
+        self, some: Sequence[tuple[Item, asyncio.Future[Result]]]
+    ) -> asyncio.Future[Result] | None:
         self._left = time.perf_counter()
         try:
             found = await self._run([item for item, _ in some])
@@ -117,8 +134,10 @@ class Group(Generic[Item, Result]):
                 if not result.done():
                     result.set_exception(TimeoutError())
             raise
+        later: asyncio.Future[Result] | None = None
         for (_, result), outcome in zip(some, found, strict=True):
             if isinstance(outcome, asyncio.Future):
+                later = outcome
                 outcome.add_done_callback(partial(_pass_on, result))
             elif result.done():
                 continue
@@ -126,6 +145,7 @@ class Group(Generic[Item, Result]):
                 result.set_exception(outcome)
             else:
                 result.set_result(outcome)
+        return later
 
 
 def _pass_on(result: asyncio.Future[Result], later: asyncio.Future[Result]) -> None:

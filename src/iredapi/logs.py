@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -145,21 +145,21 @@ def line(event: str, request_id: str, /, **values: str | float) -> None:
 
 def lines(event: str, every: Iterable[tuple[str, Values]]) -> None:
     """Log some at once: a request's id and values each."""
-    if not _talking:
-        return
-    # Its fraction is there even when it is zero: readers compare these as texts.
-    moment = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
-    made = []
-    for request_id, values in every:
-        for key in _secret_keys(tuple(values)):
-            values[key] = "***"
-        for key, value in values.items():
-            if type(value) is str and len(value) > 8:
-                values[key] = masked(value)
-        values |= {"event": event, "request_id": request_id, "level": "info", "timestamp": moment}
-        made.append(orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE))
-    if made:
-        _PENDING.add(b"".join(made))
+    if _talking:
+        _PENDING.add([(event, request_id, values) for request_id, values in every])
+
+
+def _made(event: str, request_id: str, values: Values, moment: str) -> bytes:
+    for key in _secret_keys(tuple(values)):
+        values[key] = "***"
+    for key, value in values.items():
+        if type(value) is str and len(value) > 8:
+            values[key] = masked(value)
+    values |= {"event": event, "request_id": request_id, "level": "info", "timestamp": moment}
+    try:
+        return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half a surrogate pair: it must not cost the lines of others
+        return json.dumps(values).encode() + b"\n"
 
 
 @lru_cache(maxsize=256)
@@ -168,15 +168,15 @@ def _secret_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class _Pending:
-    """Lines of one turn of the event loop: they are written together when it ends."""
+    """Lines of one turn of the event loop: they are made and written together when it ends."""
 
     def __init__(self) -> None:
-        self._lines: list[bytes] = []
+        self._lines: list[tuple[str, str, Values]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def add(self, text: bytes) -> None:
+    def add(self, some: Sequence[tuple[str, str, Values]]) -> None:
         """Write soon; at once where there is no loop, or where another one left something."""
-        self._lines.append(text)
+        self._lines += some
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -190,9 +190,12 @@ class _Pending:
 
     def write(self) -> None:
         """Write what has come together."""
-        text, self._lines, self._loop = b"".join(self._lines), [], None
-        if text:
-            _OUTPUT.write_bytes(text)
+        some, self._lines, self._loop = self._lines, [], None
+        if not some:
+            return
+        # Its fraction is there even when it is zero: readers compare these as texts.
+        moment = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+        _OUTPUT.write_bytes(b"".join([_made(*each, moment) for each in some]))
 
 
 _PENDING: Final = _Pending()

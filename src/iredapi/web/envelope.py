@@ -20,12 +20,17 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from iredapi.errors import ApiError
+from iredapi.web.protocol import WHOLE
 
 JSON: Final = "application/json"
 PAGE: Final = 500
 """Items of a streamed list that are read at a time; two pages are in memory."""
 _NAMES: Final = 4 * PAGE
 """The same, of names after the first page: they are small."""
+
+
+_FIXED: Final = 2
+"""Headers that each answer of ours has."""
 
 
 class Json(Response):
@@ -43,7 +48,12 @@ class Json(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        del scope, receive
+        del receive
+        whole = scope.get(WHOLE)
+        if whole is not None and len(self.raw_headers) == _FIXED:
+            lines = b"content-length: %d\r\ncontent-type: application/json\r\n" % len(self.body)
+            if whole(self.status_code, lines, self.body):
+                return
         head = {"type": "http.response.start", "status": self.status_code}
         await send({**head, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -22,7 +23,10 @@ from iredapi.office import Office
 from iredapi.state.connections import StateUnavailable
 from iredapi.web import clients, envelope, health
 from iredapi.web.calls import API
+from iredapi.web.protocol import WHOLE, Whole
 
+_HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_ALWAYS = b"".join(b"%b: %b\r\n" % header for header in _HEADERS)
 _ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _SLASHES = re.compile(r"/{2,}")
 _chance = random.Random()  # noqa: S311 (ids tell requests apart, and are no secret)
@@ -48,6 +52,21 @@ class RequestContext:
         metering = METER.set(meter)
         started, status = time.perf_counter(), 0
 
+        whole: Whole | None = scope.get(WHOLE)
+        if whole is not None:
+
+            def answer_whole(code: int, head: bytes, body: bytes) -> bool:
+                nonlocal status
+                if _is_leaving(scope):
+                    return False
+                naming = b"x-request-id: %b\r\n" % request_id.encode()
+                if not whole(code, head + naming + _ALWAYS, body):
+                    return False
+                status = code
+                return True
+
+            scope[WHOLE] = answer_whole
+
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
@@ -55,8 +74,7 @@ class RequestContext:
                 message["headers"] = [
                     *message.get("headers", []),
                     (b"x-request-id", request_id.encode()),
-                    (b"cache-control", b"no-store"),
-                    (b"x-content-type-options", b"nosniff"),
+                    *_HEADERS,
                 ]
                 if _is_leaving(scope):
                     message["headers"].append((b"connection", b"close"))
@@ -211,11 +229,16 @@ def bearer_of(scope: Scope) -> str | None:
     return bearers[0].decode("latin-1") if len(found) == 1 else ""
 
 
+@lru_cache(maxsize=1024)
+def _cookies(header: bytes) -> Mapping[str, str]:
+    return cookie_parser(header.decode("latin-1"))
+
+
 def session_of(scope: Scope, name: str) -> str:
     """Return the session cookie's value, or an empty text."""
     for key, value in scope["headers"]:
         if key == b"cookie":
-            found = cookie_parser(value.decode("latin-1")).get(name, "")
+            found = _cookies(value).get(name, "")
             if found:
                 return found
     return ""

@@ -1,18 +1,25 @@
 """HTTP on a connection: uvicorn's, with answers that leave in one piece.
 
 A server for ASGI writes the head of an answer and its body one after the other, and each is a
-packet of its own that wakes the client: half of what answering costs.
+packet of its own that wakes the client: half of what answering costs. What is whole from the start
+may be handed over as that (``WHOLE``), past two messages and a second look at each header.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 _MOST: Final = 65_536
 """Bytes that wait for the end of a turn of the event loop."""
+WHOLE: Final = "iredapi.whole"
+"""In a scope: what sends an answer at once, see ``Whole``. Other servers have nothing there."""
+Whole = Callable[[int, bytes, bytes], bool]
+"""Takes a status, the lines of the head, and the body. False: send it in the usual way."""
 
 
 class _Joining:
@@ -61,6 +68,27 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin."""
         super().connection_made(_Joining(transport))  # type: ignore[arg-type]
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        cycle.scope[WHOLE] = partial(self._send_whole, cycle)
+        super()._start_asgi_task(cycle, app)
+
+    def _send_whole(self, cycle: Any, status: int, head: bytes, body: bytes) -> bool:
+        if (
+            cycle.response_started
+            or cycle.disconnected
+            or not cycle.keep_alive
+            or self.flow.write_paused
+            or cycle.scope["method"] == "HEAD"
+        ):
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.message_event.set()
+        more = [b"%b: %b\r\n" % header for header in cycle.default_headers]
+        self.transport.write(b"".join([STATUS_LINE[status], *more, head, b"\r\n", body]))
+        cycle.on_response()
+        return True
 
     def on_response_complete(self) -> None:
         """Send the answer, then see what the client wants next."""

@@ -110,10 +110,6 @@ class SqlPanel:
             return
         database = self._connections.databases["iredadmin"]
         schema = await database.schema()
-        if database.takes_many:
-            plain = schema.statement("panel.append", partial(_insertion, database.engine.dialect))
-            await self._connections.run_for_each("iredadmin", plain, entries)
-            return
         for start in range(0, len(entries), _BATCH):
             some = entries[start : start + _BATCH]
             plain = schema.statement(
@@ -124,10 +120,6 @@ class SqlPanel:
                 f"{name}_{n}": value for n, item in enumerate(some) for name, value in item.items()
             }
             await self._connections.run("iredadmin", plain, values)
-
-
-def _insertion(dialect: Dialect) -> Plain:
-    return Plain.of(insert(t.log).values({name: bindparam(name) for name in _LOGGED}), dialect)
 
 
 def _insertions(count: int, dialect: Dialect) -> Plain:

@@ -188,26 +188,11 @@ def _ordinary(mail: ColumnElement[str], name: ColumnElement[str]) -> list[Column
     ]
 
 
-def update_unseen(columns: Sequence[str]) -> Update:
-    """Write columns of a user who is in a domain and no admin of any kind. For PostgreSQL.
-
-    It returns a row, or nothing was written. It waits for nobody: others wait behind it.
-    """
-    m, mail = t.mailbox.c, bindparam("mail", type_=String(255))
-    own = select(m.username).where(m.username == mail, *_ordinary(mail, domain_sides.name()))
-    held = own.with_for_update(skip_locked=True, of=t.mailbox).cte("own")
-    return (
-        update(t.mailbox)
-        .where(m.username == held.c.username)
-        .values({name: bindparam(f"m_{name}") for name in columns})
-        .returning(literal_column("1"))
-    )
-
-
 def update_all_unseen(columns: Sequence[str], size: int, dialect: str) -> Update:
     """Write columns of some users who are in a domain and no admins of any kind.
 
-    It returns the name of each, but on MariaDB, which counts them.
+    It returns the name of each, but on MariaDB, which counts them. On PostgreSQL it waits for
+    nobody: a row that somebody else holds is left out.
     """
     m = t.mailbox.c
     mails = texts("mail", size)
@@ -224,5 +209,11 @@ def update_all_unseen(columns: Sequence[str], size: int, dialect: str) -> Update
             if size == 1
             else case(*zip(mails, own, strict=True), value=m.username, else_=m[column])
         )
-    change = update(t.mailbox).where(*chosen).values(values)
-    return change.with_hint(BY_NAME) if dialect in MYSQL else change.returning(m.username)
+    change = update(t.mailbox).values(values)
+    if dialect in MYSQL:
+        return change.where(*chosen).with_hint(BY_NAME)
+    if dialect == "postgresql":
+        found = select(m.username).where(*chosen)
+        held = found.with_for_update(skip_locked=True, of=t.mailbox).cte("held")
+        chosen = [m.username == held.c.username]
+    return change.where(*chosen).returning(m.username)

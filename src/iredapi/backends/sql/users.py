@@ -82,12 +82,10 @@ class SqlUsers(Store):
         for mail, fields in changes:
             sources = self._written(tuple(fields))
             values = {f"m_{column}": fields.get(name, moment) for column, name in sources.items()}
-            values["mail"], values["name"] = mail, domain_of(mail)
+            values["mail"] = mail
             alike.setdefault(tuple(sources), {})[mail] = values
-        many = self.dialect == "postgresql"
         for columns, some in sorted(alike.items()):
-            write = self._write_each_unseen if many else self._write_all_unseen
-            written |= await write(columns, some)
+            written |= await self._write_unseen(columns, some)
         return frozenset(written)
 
     def _written(self, fields: tuple[str, ...]) -> Mapping[str, str]:
@@ -101,17 +99,7 @@ class SqlUsers(Store):
 
         return self.schema.statement(("users.written", fields), build)
 
-    async def _write_each_unseen(
-        self, columns: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
-    ) -> set[str]:
-        done = await self.glance_for_each(
-            ("users.save unseen", columns),
-            partial(homes.update_unseen, columns),
-            list(some.values()),
-        )
-        return {mail for mail, rows in zip(some, done, strict=True) if rows}
-
-    async def _write_all_unseen(
+    async def _write_unseen(
         self, columns: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
     ) -> set[str]:
         size = padded(len(some))
@@ -132,7 +120,7 @@ class SqlUsers(Store):
             return set()
         # Who could not be written is found out one by one. Once more is the same: nobody has been
         # told yet that it was written before.
-        found = [await self._write_all_unseen(columns, {mail: some[mail]}) for mail in some]
+        found = [await self._write_unseen(columns, {mail: some[mail]}) for mail in some]
         return set[str]().union(*found)
 
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
