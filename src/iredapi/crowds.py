@@ -63,7 +63,10 @@ class Crowds:
             partial(self._run, together.create), patience=patience, lanes=storage.journeys
         )
         self._changes: Group[Order, bool] = Group(
-            partial(self._run, together.change), patience=patience, lanes=storage.journeys
+            partial(self._run, together.change),
+            patience=patience,
+            lanes=storage.journeys,
+            in_step=True,
         )
         self._logging: set[asyncio.Task[None]] = set()
 

@@ -179,3 +179,57 @@ async def test_as_many_journeys_as_lanes() -> None:
         tasks.append(asyncio.create_task(group.do(number)))
         await asyncio.sleep(0.03)
     assert await asyncio.gather(*tasks) == list(range(5))
+
+
+class _ToldLater:
+    """Journeys that return at once, and are told later."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[int]] = []
+        self.told: list[asyncio.Future[int]] = []
+        self.group: Group[int, int] = Group(self._run, in_step=True)
+
+    async def _run(self, items: Sequence[int]) -> Sequence[asyncio.Future[int]]:
+        self.seen.append(list(items))
+        self.told.append(asyncio.get_running_loop().create_future())
+        return [self.told[-1]] * len(items)
+
+
+async def test_in_step_the_next_journey_waits_for_what_is_told() -> None:
+    journeys = _ToldLater()
+    tasks = [asyncio.create_task(journeys.group.do(1))]
+    await asyncio.sleep(0.002)
+    tasks += [asyncio.create_task(journeys.group.do(number)) for number in (2, 3)]
+    await asyncio.sleep(0.002)
+    assert journeys.seen == [[1]]
+    journeys.told[0].set_result(7)
+    await asyncio.sleep(0.002)
+    assert journeys.seen == [[1], [2, 3]]
+    journeys.told[1].set_result(8)
+    assert await asyncio.gather(*tasks) == [7, 8, 8]
+    await journeys.group.close()
+
+
+async def test_in_step_a_full_journey_does_not_wait() -> None:
+    journeys = _ToldLater()
+    tasks = [asyncio.create_task(journeys.group.do(1))]
+    await asyncio.sleep(0.002)
+    tasks += [asyncio.create_task(journeys.group.do(number)) for number in range(2, MOST + 2)]
+    await asyncio.sleep(0.002)
+    assert journeys.seen == [[1], list(range(2, MOST + 2))]
+    for told in journeys.told:
+        told.set_result(0)
+    await asyncio.gather(*tasks)
+
+
+async def test_in_step_nobody_waits_long_for_what_is_not_told() -> None:
+    journeys = _ToldLater()
+    tasks = [asyncio.create_task(journeys.group.do(1))]
+    await asyncio.sleep(0.002)
+    tasks.append(asyncio.create_task(journeys.group.do(2)))
+    await asyncio.sleep(0.2)
+    assert journeys.seen == [[1], [2]]
+    journeys.told[1].set_result(2)
+    assert await tasks[1] == 2
+    journeys.told[0].set_result(1)
+    assert await tasks[0] == 1

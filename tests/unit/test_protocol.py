@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from iredapi.web.protocol import Protocol
+from iredapi.web.protocol import BODY, WHOLE, Protocol
 
 
 class _Wire(asyncio.Transport):
@@ -38,6 +39,18 @@ class _Wire(asyncio.Transport):
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
     path = scope["path"]
+    if path == "/body":
+        there = scope[BODY]()
+        said = b"asked" if there is None else there
+        if there is None:
+            message = await receive()
+            said += b" " + message["body"]
+        lines = b"content-length: %d\r\nx-more: 1\r\n" % len(said)
+        if not scope[WHOLE](200, lines, said):
+            headers = [(b"content-length", b"%d" % len(said)), (b"x-more", b"1")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": said})
+        return
     size = int(path.rpartition("/")[2])
     parts = 1 if path.startswith("/whole") else 3
     headers = [(b"content-length", b"%d" % (size * parts))]
@@ -113,3 +126,61 @@ async def test_nothing_is_sent_to_who_went_away(wire: Any) -> None:
     protocol.connection_lost(None)
     await asyncio.sleep(0.1)
     assert transport.packets == []
+
+
+async def _posted(wire: Any, more: str, *parts: bytes) -> list[bytes]:
+    protocol, transport = wire
+    protocol.data_received(f"POST /body HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode() + parts[0])
+    for part in parts[1:]:
+        await asyncio.sleep(0.01)
+        protocol.data_received(part)
+    await asyncio.sleep(0.02)
+    packets: list[bytes] = transport.packets
+    return packets
+
+
+async def test_whole_is_the_same_as_in_two_messages(wire: Any) -> None:
+    """The second time the connection is to end, which goes the usual way."""
+    one = (await _posted(wire, "Content-Length: 3\r\n", b"abc"))[0]
+    two = (await _posted(wire, "Content-Length: 3\r\nConnection: close\r\n", b"abc"))[1]
+    assert wire[1].closed
+    one, two = (re.sub(rb"date: [^\r]+", b"date: now", packet) for packet in (one, two))
+    assert one.endswith(b"\r\n\r\nabc")
+    assert two == one.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+
+
+async def test_bodies_one_after_the_other_are_each_requests_own(wire: Any) -> None:
+    protocol, transport = wire
+    for text in (b"one", b"", b"three"):
+        await _posted(wire, f"Content-Length: {len(text)}\r\n", text)
+    assert [packet.rpartition(b"\r\n\r\n")[2] for packet in transport.packets] == [
+        b"one", b"", b"three",
+    ]  # fmt: skip
+    del transport.packets[:]
+    head = b"POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n"
+    protocol.data_received(head + b"a" + head + b"b" + head + b"c")
+    await asyncio.sleep(0.02)
+    assert [packet[-1:] for packet in transport.packets] == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize(
+    "more, parts",
+    [
+        ("Content-Length: 4\r\n", (b"ab", b"cd")),
+        ("Content-Length: 4\r\nExpect: 100-continue\r\n", (b"", b"abcd")),
+    ],
+)
+async def test_a_body_that_is_not_there_yet_is_asked_for(
+    wire: Any, more: str, parts: tuple[bytes, ...]
+) -> None:
+    *before, last = await _posted(wire, more, *parts)
+    assert before == ([b"HTTP/1.1 100 Continue\r\n\r\n"] if "Expect" in more else [])
+    assert b"\r\n\r\nasked " in last
+
+
+async def test_head_has_no_body(wire: Any) -> None:
+    protocol, transport = wire
+    protocol.data_received(b"HEAD /body HTTP/1.1\r\nHost: h\r\n\r\n")
+    await asyncio.sleep(0.02)
+    assert len(transport.packets) == 1
+    assert transport.packets[0].endswith(b"\r\n\r\n")

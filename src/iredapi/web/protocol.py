@@ -18,6 +18,8 @@ _MOST: Final = 65_536
 """Bytes that wait for the end of a turn of the event loop."""
 WHOLE: Final = "iredapi.whole"
 """In a scope: what sends an answer at once, see ``Whole``. Other servers have nothing there."""
+BODY: Final = "iredapi.body"
+"""In a scope: what returns the request's body if all of it is there, else None."""
 Whole = Callable[[int, bytes, bytes], bool]
 """Takes a status, the lines of the head, and the body. False: send it in the usual way."""
 
@@ -71,7 +73,17 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         cycle.scope[WHOLE] = partial(self._send_whole, cycle)
+        cycle.scope[BODY] = partial(self._take_body, cycle)
         super()._start_asgi_task(cycle, app)
+
+    def _take_body(self, cycle: Any) -> bytes | None:
+        """Do what ``receive`` does where it need not wait."""
+        if cycle.more_body or cycle.disconnected or cycle.waiting_for_100_continue:
+            return None
+        self.flow.resume_reading()
+        cycle.message_event.clear()
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return body
 
     def _send_whole(self, cycle: Any, status: int, head: bytes, body: bytes) -> bool:
         if (

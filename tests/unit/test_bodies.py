@@ -1,0 +1,38 @@
+"""Forms are read as Python's own library reads them, also where that is not asked."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from iredapi.errors import InvalidRequest
+from iredapi.web.bodies import MAX_FIELDS, query
+
+
+class _Sent:
+    def __init__(self, form: bytes) -> None:
+        self.scope = {"query_string": form}
+
+
+@given(st.text(st.sampled_from("ab&=;% +é\x00\t4"), max_size=12))
+@example("a=1&a=2&b=&c&=d&&=&e=f=g")
+@example("&")
+def test_forms_are_pairs(text: str) -> None:
+    form = text.encode()
+    try:
+        wanted = dict(parse_qsl(text, keep_blank_values=True, errors="strict"))
+    except UnicodeDecodeError:
+        with pytest.raises(InvalidRequest):
+            query(_Sent(form))  # type: ignore[arg-type]
+        return
+    assert query(_Sent(form)) == wanted  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pair", ["a=1", "a=%31"])
+def test_too_many_fields_are_refused(pair: str) -> None:
+    query(_Sent("&".join([pair] * MAX_FIELDS).encode()))  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest):
+        query(_Sent("&".join([pair] * (MAX_FIELDS + 1)).encode()))  # type: ignore[arg-type]
