@@ -73,6 +73,7 @@ class _Api(FastAPI):
         """Answer one request."""
         if scope["type"] == "http":
             scope["app"] = self
+            scope["iredapi.office"] = getattr(self.state, "office", None)
             await self._doors(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

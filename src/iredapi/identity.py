@@ -29,6 +29,8 @@ from iredapi.unit import Unit
 
 _REHASH_PATIENCE = 5.0
 """Seconds that a login waits at most for its hash to be replaced."""
+_ACTORS = 1000
+"""Sessions whose actor is kept beside the principal that it was made of."""
 _log = structlog.get_logger(__name__)
 
 
@@ -136,7 +138,15 @@ async def session_actor(office: Office, session_id: str, client: str) -> Actor |
     through whatever program, the account itself is read again, after a second at the latest.
     """
     found = await office.sessions.of(session_id, partial(_looked_up, office, session_id))
-    return None if found is None else actor_of(found, client)
+    if found is None:
+        return None
+    principal, actor = office.actors.get(session_id, (None, SYSTEM))
+    if principal is not found or actor.client != client:
+        if len(office.actors) >= _ACTORS:
+            office.actors.clear()
+        actor = actor_of(found, client)
+        office.actors[session_id] = found, actor
+    return actor
 
 
 async def _looked_up(office: Office, session_id: str) -> Principal | None:

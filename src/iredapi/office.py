@@ -124,6 +124,8 @@ class Office:
         self._auditor = Auditor(databases, patience=settings.request_timeout)
         self.sessions = Remembered[Principal]()
         """Who is behind a session id."""
+        self.actors: dict[str, tuple[Principal, Actor]] = {}
+        """The same, made ready for one client: valid with this very principal only."""
         self._crowds = Crowds(
             storage,
             self._auditor,

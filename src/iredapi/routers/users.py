@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.responses import Response
 
 from iredapi import identity, list_people
@@ -21,10 +19,6 @@ from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
 
 router = Router(tags=["Mail User"])
-
-
-async def _hashed(call: Call[Any], domain: str) -> str:
-    return await call.office.prepare_password(call.actor, domain, call.form.changes())
 
 
 @router.operation(
@@ -66,10 +60,9 @@ async def create_user(call: Call[UserDraft]) -> Response:
 )
 async def update_user(call: Call[UserEdit]) -> Response:
     """Change a mail user: what is not sent stays as it is."""
-    hashed = await _hashed(call, domain_of(call.target.mail))
-    return call.done(
-        await call.office.update_user(call.actor, call.target.mail, call.form.changes(), hashed)
-    )
+    changes, mail = call.form.changes(), call.target.mail
+    hashed = await call.office.prepare_password(call.actor, domain_of(mail), changes)
+    return call.done(await call.office.update_user(call.actor, mail, changes, hashed))
 
 
 @router.operation(
@@ -145,8 +138,9 @@ async def update_users(call: Call[UsersEdit]) -> Response:
     Users whom the admin may not change are left out and told in `_skipped`. The password is hashed
     once for all.
     """
-    hashed = await _hashed(call, call.target.domain)
-    return await call.write(users.update_all, call.target.domain, call.form.changes(), hashed)
+    changes, name = call.form.changes(), call.target.domain
+    hashed = await call.office.prepare_password(call.actor, name, changes)
+    return await call.write(users.update_all, name, changes, hashed)
 
 
 @router.operation(

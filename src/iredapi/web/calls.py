@@ -200,12 +200,18 @@ class Router(APIRouter):
         Without the ``feature`` a storage answers 501. ``also`` are media types of a plain answer.
         """
 
+        # Looking an action up runs Python's code for enumerations: once is enough.
+        strict, public, name = action in _STRICT, action in access.PUBLIC, action.value
+
         def declare(handler: Handler[Form]) -> Handler[Form]:
             @wraps(handler)
             async def endpoint(request: Request) -> Response:
-                office: Office = request.app.state.office
+                office: Office = request.scope["iredapi.office"]
+                request.scope["iredapi.action"] = name
                 try:
-                    call = await _call(request, office, action, form, words, feature)
+                    call = await _call(
+                        request, office, action, form, words, feature, strict=strict, public=public
+                    )
                     return await handler(call)
                 except StateUnavailable:
                     raise ServerDown(detail="The state database is away.") from None
@@ -249,15 +255,17 @@ async def _call(
     form: type[Form],
     words: Words,
     feature: Feature | None,
+    *,
+    strict: bool,
+    public: bool,
 ) -> Call[Form]:
-    request.scope["iredapi.action"] = action.value
     caller: Actor | None = request.scope.get("iredapi.actor")
-    if caller is None and action not in access.PUBLIC:
+    if caller is None and not public:
         raise LoginRequired
     for name, allowed in words.items():
         if request.path_params[name] not in set(allowed):
             raise ApiError("NO_SUCH_OPERATION")
-    target = _target(request, strict=action in _STRICT)
+    target = _target(request, strict=strict)
     request.scope["iredapi.target"] = target.named
     access.check(caller, action, target)
     if feature is not None and feature not in office.storage.features:
@@ -267,7 +275,7 @@ async def _call(
     else:
         with_query = action is not Action.LOGIN or office.settings.query_login
         limit = office.settings.body_limit
-        if action in access.PUBLIC:
+        if public:
             limit = min(limit, _PUBLIC_LIMIT)
         raw = await bodies.read(
             request, limit, office.settings.request_timeout, with_query=with_query

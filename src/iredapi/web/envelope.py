@@ -29,6 +29,7 @@ _NAMES: Final = 4 * PAGE
 """The same, of names after the first page: they are small."""
 
 
+_SUCCESS: Final = b'{"_success":true}'
 _FIXED: Final = 2
 """Headers that each answer of ours has."""
 
@@ -66,6 +67,8 @@ def success(
 
     ``varies`` tells caches that the header Accept decides.
     """
+    if data is None and not skipped and not varies:
+        return Json(_SUCCESS)
     body: dict[str, Any] = {"_success": True}
     if data is not None:
         body["_data"] = data

@@ -25,6 +25,7 @@ from iredapi.web import clients, envelope, health
 from iredapi.web.calls import API
 from iredapi.web.protocol import WHOLE, Whole
 
+_OURS = API + "/"
 _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _ALWAYS = b"".join(b"%b: %b\r\n" % header for header in _HEADERS)
 _ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -118,7 +119,7 @@ def _log_request(scope: Scope, status: int, seconds: float, meter: Meter) -> Non
 
 
 def _is_leaving(scope: Scope) -> bool:
-    office: Office | None = getattr(scope["app"].state, "office", None) if "app" in scope else None
+    office: Office | None = scope.get("iredapi.office")
     return office is not None and office.probes.leaving
 
 
@@ -137,6 +138,8 @@ class PathNormaliser:
     def __init__(self, app: ASGIApp, *, prefixes: Sequence[str]) -> None:
         self.app = app
         self._prefixes = sorted(prefixes, key=len, reverse=True)
+        self._plain = not any(prefix.startswith(_OURS) for prefix in prefixes) and API in prefixes
+        """Whether what begins like our paths is one."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Rewrite the path of one request."""
@@ -148,6 +151,8 @@ class PathNormaliser:
 
     def normal(self, path: str) -> str:
         """Return the path that routes know."""
+        if self._plain and path.startswith(_OURS) and "//" not in path and path[-1] != "/":
+            return path
         if "//" in path:
             path = _SLASHES.sub("/", path)
         path = path.rstrip("/") or "/"
@@ -197,7 +202,7 @@ class Door:
         await answer(scope, receive, send)
 
     async def _admit(self, scope: Scope, client: str) -> None:
-        office: Office = scope["app"].state.office
+        office: Office = scope["iredapi.office"]
         if not await office.admits(client):
             raise Denied("NOT_AUTHORIZED")
         if not scope["path"].startswith(API + "/"):

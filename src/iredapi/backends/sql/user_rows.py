@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, insert
+from sqlalchemy import Table, bindparam, delete, insert, literal_column
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import insert_ignore
@@ -43,11 +43,16 @@ def service_value(column: str, *, on: bool) -> int | str:
     return int(on)
 
 
-def new_values(schema: Schema, user: User, moment: datetime, changed: datetime) -> dict[str, Any]:
-    """Return the values of ``addition`` for a user; ``changed`` is the password's date."""
+def new_values(
+    schema: Schema, user: User, moment: datetime, changed: datetime, *, usual: bool
+) -> dict[str, Any]:
+    """Return the values of ``addition`` for a user; ``changed`` is the password's date.
+
+    Those of ``usual`` users, who have every service, are in the statement already.
+    """
     mail, domain, location = user.mail, domain_of(user.mail), user.location
     found: dict[str, Any] = {
-        **schema.statement(("user_rows.services", user.services), lambda: _switches(user.services)),
+        **({} if usual else _switches(user.services)),
         **{column: getattr(user, name) for name, column in _TEXTS},
         **{column: int(getattr(user, name)) for name, column in _MARKS},
         "mail": mail,
@@ -56,8 +61,6 @@ def new_values(schema: Schema, user: User, moment: datetime, changed: datetime) 
         "m_storagebasedirectory": location.base,
         "m_storagenode": location.node,
         "m_maildir": location.maildir,
-        "m_settings": "",
-        "m_disclaimer": "",
         "m_created": moment,
         "m_modified": moment,
         "m_passwordlastchange": changed,
@@ -66,15 +69,22 @@ def new_values(schema: Schema, user: User, moment: datetime, changed: datetime) 
         "f_forwarding": mail,
         "f_domain": domain,
         "f_dest_domain": domain,
-        "f_is_forwarding": 1,
-        "f_is_alias": 0,
         "f_active": int(user.active),
     }
-    for name in schema.statement("user_rows.lacking", lambda: _lacking(schema, tuple(found))):
+    for name in schema.statement(
+        ("user_rows.lacking", usual), lambda: _lacking(schema, tuple(found))
+    ):
         del found[name]
     return found
 
 
+_FIXED: Mapping[str, int | str] = {
+    "m_settings": "",
+    "m_disclaimer": "",
+    "f_is_forwarding": 1,
+    "f_is_alias": 0,
+}
+"""What is the same for every new user."""
 _TEXTS = [(name, f"m_{column}") for name, column in COLUMNS.items()]
 _MARKS = [(name, f"m_{column}") for name, column in FLAGS.items()]
 
@@ -90,13 +100,26 @@ def _lacking(schema: Schema, names: Collection[str]) -> list[str]:
     return [f"m_{column}" for column in columns if column not in there]
 
 
-def addition(names: Collection[str], size: int, dialect: str) -> list[Statement]:
+def addition(
+    schema: Schema, names: Collection[str], size: int, dialect: str, *, usual: bool
+) -> list[Statement]:
     """Make what adds so many users at once, of ``new_values``' names, numbered."""
+    given = {**_FIXED, **(_switches(services.MANAGED) if usual else {})}
+    lacking = _lacking(schema, tuple(given))
+    fixed: dict[str, Any] = {
+        name: literal_column(repr(value)) for name, value in given.items() if name not in lacking
+    }
 
     def rows(table: Table, prefix: str) -> Any:
-        columns = [column for column in table.columns if f"{prefix}{column.name}" in names]
+        own = [column for column in table.columns if f"{prefix}{column.name}" in names]
+        alike = {
+            column.name: fixed[f"{prefix}{column.name}"]
+            for column in table.columns
+            if f"{prefix}{column.name}" in fixed
+        }
         return [
-            {c.name: bindparam(label(f"{prefix}{c.name}", n, size), type_=c.type) for c in columns}
+            alike
+            | {c.name: bindparam(label(f"{prefix}{c.name}", n, size), type_=c.type) for c in own}
             for n in range(size)
         ]
 

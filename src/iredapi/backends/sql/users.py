@@ -365,10 +365,13 @@ class SqlUsers(Store):
 
     async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
         moment = now()
-        values = [new_values(self.schema, user, moment, changed or NEVER) for user in users]
+        usual = all(user.services == services.MANAGED for user in users)
+        values = [
+            new_values(self.schema, user, moment, changed or NEVER, usual=usual) for user in users
+        ]
         names = tuple(values[0])
         size = 1 if self.dialect == "postgresql" else len(values)
-        build = partial(addition, names, size, self.dialect)
+        build = partial(addition, self.schema, names, size, self.dialect, usual=usual)
         if size < len(values):
             await self.change_for_each(("users.add", names, size), build, values)
         else:
