@@ -158,8 +158,8 @@ def _made(event: str, request_id: str, values: Values, moment: str) -> bytes:
     values |= {"event": event, "request_id": request_id, "level": "info", "timestamp": moment}
     try:
         return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # half a surrogate pair: it must not cost the lines of others
-        return json.dumps(values).encode() + b"\n"
+    except TypeError:  # half a surrogate pair, say: it must not cost the lines of others
+        return json.dumps(values, default=str).encode() + b"\n"
 
 
 @lru_cache(maxsize=256)

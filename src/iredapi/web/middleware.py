@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -234,16 +233,11 @@ def bearer_of(scope: Scope) -> str | None:
     return bearers[0].decode("latin-1") if len(found) == 1 else ""
 
 
-@lru_cache(maxsize=1024)
-def _cookies(header: bytes) -> Mapping[str, str]:
-    return cookie_parser(header.decode("latin-1"))
-
-
 def session_of(scope: Scope, name: str) -> str:
     """Return the session cookie's value, or an empty text."""
     for key, value in scope["headers"]:
         if key == b"cookie":
-            found = _cookies(value).get(name, "")
+            found = cookie_parser(value.decode("latin-1")).get(name, "")
             if found:
                 return found
     return ""

@@ -123,7 +123,10 @@ class SqlPanel:
 
 
 def _insertions(count: int, dialect: Dialect) -> Plain:
-    rows: list[Any] = [{name: bindparam(f"{name}_{n}") for name in _LOGGED} for n in range(count)]
+    rows = [
+        {name: bindparam(f"{name}_{n}", type_=t.log.c[name].type) for name in _LOGGED}
+        for n in range(count)
+    ]
     return Plain.of(insert(t.log).values(rows), dialect)
 
 
