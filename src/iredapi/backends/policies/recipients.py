@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from iredapi.backends.policies import tables as t
 from iredapi.backends.sql.dialect import insert_ignore
 from iredapi.backends.sql.engine import Connections
+from iredapi.backends.sql.plain import Plain
 from iredapi.domain.scopes import Scope
 
 
@@ -54,7 +55,9 @@ class AmavisdStore:
         self, key: object, build: Callable[[], Select[Any]], **values: Any
     ) -> Sequence[Any]:
         """Run a read that is built once, past SQLAlchemy (ADR 8); its rows."""
-        plain = self._connections.databases["amavisd"].statement(key, build)
+        database = self._connections.databases["amavisd"]
+        schema = await database.schema()
+        plain = schema.statement(key, lambda: Plain.of(build(), database.engine.dialect))
         return await self._connections.run("amavisd", plain, values)
 
     async def hold(self, scope: Scope, *, create: bool) -> Recipient | None:

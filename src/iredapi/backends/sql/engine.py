@@ -8,7 +8,7 @@ queue and take the file with BEGIN IMMEDIATE.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from iredapi.backends.sql.cursors import Cursors
 from iredapi.backends.sql.dialect import holds_at_once, is_unavailable
 from iredapi.backends.sql.leases import Lease, Leases, Row
 from iredapi.backends.sql.pipelines import Pipeline
-from iredapi.backends.sql.plain import Plain, Statement
+from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.schema import Schema
 from iredapi.errors import NotSupported, Overloaded, ServerDown
 from iredapi.meter import watch
@@ -127,7 +127,6 @@ class Database:
         self.size = pool.size
         """Connections at most."""
         self._schema: Schema | None = None
-        self._statements: dict[object, Plain] = {}
         self._detecting = asyncio.Lock()
 
     def make_file(self) -> None:
@@ -154,15 +153,6 @@ class Database:
                     finally:
                         await self.give(lease)
         return self._schema
-
-    def statement(self, key: object, build: Callable[[], Statement]) -> Plain:
-        """Return a statement for tables that are the same everywhere, built once.
-
-        Those of the accounts are not: ``Schema`` keeps theirs.
-        """
-        if key not in self._statements:
-            self._statements[key] = Plain.of(build(), self._engine.dialect)
-        return self._statements[key]
 
     async def lease(self, *, writing: bool = False) -> Lease:
         """Return a connection, in autocommit. Raises ServerDown."""
