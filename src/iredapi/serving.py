@@ -24,7 +24,6 @@ from iredapi.errors import ApiError
 from iredapi.logs import configure
 from iredapi.office import Office
 from iredapi.settings import ConfigurationError, NotReady, Settings
-from iredapi.web.protocol import Protocol
 
 
 def run(chosen: Settings) -> int:
@@ -41,7 +40,7 @@ def run(chosen: Settings) -> int:
             factory=True,
             workers=chosen.workers,
             lifespan="on",
-            http=Protocol,
+            http="httptools",
             ws="none",
             log_level=chosen.log_level.lower(),
             # uvicorn's access log shows query strings, which may hold a login; and it would believe

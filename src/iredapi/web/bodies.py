@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -20,7 +20,6 @@ from starlette.types import Message
 
 from iredapi.errors import InvalidRequest, TooLarge
 from iredapi.schemas.params import Unreadable
-from iredapi.web.protocol import BODY
 
 MAX_FIELDS: Final = 1000
 _BOUNDARY = re.compile(r'boundary="?([!-~]{1,70}?)"?(?:;|\s|$)', re.IGNORECASE)
@@ -71,48 +70,13 @@ async def _body(request: Request, limit: int, seconds: float) -> bytes:
     declared = _header(request, b"content-length")
     if declared.isdigit() and int(declared[:20]) > limit:
         raise TooLarge(detail=f"The limit is {limit} bytes.")
-    # Most bodies are there when they are asked for, and then no clock is set.
-    take = request.scope.get(BODY)
-    whole: bytes | None = None if take is None else take()
-    if whole is not None:
-        return _part({"type": "http.request", "body": whole}, 0, limit)
-    asked = request.receive().__await__()
-    try:
-        waiting = next(asked)
-    except StopIteration as there:
-        first: Message = there.value
-        if not first.get("more_body"):
-            return _part(first, 0, limit)
-        async with asyncio.timeout(seconds):
-            return await _rest(request, first, limit)
+    parts: list[bytes] = []
+    size, more = 0, True
     async with asyncio.timeout(seconds):
-        return await _rest(request, await _Begun(asked, waiting), limit)
-
-
-class _Begun:
-    """Goes on with something that was awaited by hand, and waits for ``waiting``."""
-
-    def __init__(self, asked: Generator[Any, Any, Message], waiting: Any) -> None:
-        self._asked = asked
-        self._waiting = waiting
-
-    def __await__(self) -> Generator[Any, Any, Message]:
-        try:
-            yield self._waiting
-        except BaseException as error:
-            # It is to know of it, as if it had been awaited in the usual way.
-            self._asked.throw(error)
-            raise
-        return (yield from self._asked)
-
-
-async def _rest(request: Request, first: Message, limit: int) -> bytes:
-    parts = [_part(first, 0, limit)]
-    size, more = len(parts[0]), first.get("more_body", False)
-    while more:
-        message = await request.receive()
-        parts.append(_part(message, size, limit))
-        size, more = size + len(parts[-1]), message.get("more_body", False)
+        while more:
+            message = await request.receive()
+            parts.append(_part(message, size, limit))
+            size, more = size + len(parts[-1]), message.get("more_body", False)
     return b"".join(parts)
 
 

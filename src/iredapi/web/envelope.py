@@ -20,7 +20,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from iredapi.errors import ApiError
-from iredapi.web.protocol import WHOLE
 
 JSON: Final = "application/json"
 PAGE: Final = 500
@@ -30,8 +29,6 @@ _NAMES: Final = 4 * PAGE
 
 
 _SUCCESS: Final = b'{"_success":true}'
-_FIXED: Final = 2
-"""Headers that each answer has; one with more goes the usual way, where each is looked at."""
 
 
 class Json(Response):
@@ -49,12 +46,7 @@ class Json(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        del receive
-        whole = scope.get(WHOLE)
-        if whole is not None and len(self.raw_headers) == _FIXED:
-            lines = b"".join([b"%b: %b\r\n" % header for header in self.raw_headers])
-            if whole(self.status_code, lines, self.body):
-                return
+        del scope, receive
         head = {"type": "http.response.start", "status": self.status_code}
         await send({**head, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body})

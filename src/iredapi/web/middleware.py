@@ -22,11 +22,9 @@ from iredapi.office import Office
 from iredapi.state.connections import StateUnavailable
 from iredapi.web import clients, envelope, health
 from iredapi.web.calls import API
-from iredapi.web.protocol import WHOLE, Whole
 
 _OURS = API + "/"
 _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-_ALWAYS = b"".join(b"%b: %b\r\n" % header for header in _HEADERS)
 _ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _SLASHES = re.compile(r"/{2,}")
 _chance = random.Random()  # noqa: S311 (ids tell requests apart, and are no secret)
@@ -51,21 +49,6 @@ class RequestContext:
         meter = Meter()
         metering = METER.set(meter)
         started, status = time.perf_counter(), 0
-
-        whole: Whole | None = scope.get(WHOLE)
-        if whole is not None:
-
-            def answer_whole(code: int, head: bytes, body: bytes) -> bool:
-                nonlocal status
-                if _is_leaving(scope):
-                    return False
-                naming = b"x-request-id: %b\r\n" % request_id.encode()
-                if not whole(code, head + naming + _ALWAYS, body):
-                    return False
-                status = code
-                return True
-
-            scope[WHOLE] = answer_whole
 
         async def watched(message: Message) -> None:
             nonlocal status
