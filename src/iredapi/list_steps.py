@@ -6,9 +6,9 @@ writers, and mlmmjadmin locks nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
 
@@ -19,8 +19,9 @@ from iredapi.errors import ApiError, NotSupported, Overloaded
 from iredapi.office import Done, Office
 from iredapi.operations import lists
 from iredapi.state import Lease, LockTimeout
-from iredapi.unit import Skipped
+from iredapi.unit import Skipped, Unit
 
+Params = ParamSpec("Params")
 Result = TypeVar("Result")
 TRIES: Final = 3
 _WAIT: Final = 60.0
@@ -61,6 +62,34 @@ async def held(office: Office, address: str, wait: float = _WAIT) -> AsyncIterat
                 office.list_people.forget(lambda key, _: key == address)
     except LockTimeout:
         raise Overloaded("Somebody else is changing the list.") from None
+
+
+class LastWrite:
+    """The write to the account storage that ends a change.
+
+    Whether an error leaves it undone is open only once it got as far as its commit: before that,
+    a row that looks as wanted is somebody else's.
+    """
+
+    def __init__(self) -> None:
+        self.commit_reached = False
+
+    async def run(
+        self,
+        office: Office,
+        actor: Actor,
+        operation: Callable[Concatenate[Unit, Params], Awaitable[Any]],
+        *args: Params.args,
+        **kwargs: Params.kwargs,
+    ) -> Done:
+        """Run the operation and commit it."""
+
+        async def watched(unit: Unit) -> None:
+            self.commit_reached = False
+            await operation(unit, *args, **kwargs)
+            self.commit_reached = True
+
+        return await office.write(actor, watched)
 
 
 async def of_domain(office: Office, actor: Actor, name: str) -> list[str]:

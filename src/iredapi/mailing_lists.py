@@ -10,7 +10,6 @@ while the list server is asked.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +26,7 @@ from iredapi.finishing import finish
 from iredapi.list_people import tell
 from iredapi.list_steps import (
     TRIES,
+    LastWrite,
     control_of,
     held,
     more,
@@ -96,14 +96,15 @@ async def _create(office: Office, actor: Actor, address: str, changes: Mapping[s
         asked = usable.get("require_confirm", True)
         await _clear(server, address)
         lease.check()
+        write = LastWrite()
         try:
             await server.create(address, state.control)
             if mails and not asked:
                 await subscribe(server, address, mails, version, {})
             lease.check()
-            done = await office.write(actor, lists.add, state.stored)
+            done = await write.run(office, actor, lists.add, state.stored)
         except Exception as error:
-            if not await _undo_creation(office, server, state.stored, error):
+            if not await _undo_creation(office, server, state.stored, write, error):
                 raise
             done = Done()
         if mails and asked:
@@ -125,7 +126,7 @@ async def _clear(server: ListServer, address: str) -> None:
 
 
 async def _undo_creation(
-    office: Office, server: ListServer, stored: MailingList, error: Exception
+    office: Office, server: ListServer, stored: MailingList, write: LastWrite, error: Exception
 ) -> bool:
     """Take back a new list; tells whether it was committed after all, and so is whole."""
     try:
@@ -135,7 +136,7 @@ async def _undo_creation(
         _log.exception("list_creation_unsure", list=stored.address)
         return False
     if row is not None:
-        return row.mlid == stored.mlid
+        return write.commit_reached and row.mlid == stored.mlid
     if isinstance(error, LockTimeout):
         return False
     try:
@@ -162,19 +163,20 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
         asked = usable.get("require_confirm", True)
         touched = tuple(dict.fromkeys((*gone, *wanted)))
         were = await server.subscriptions(address, touched) if touched else {}
+        # Who is removed in the same request only changes the kind of subscription.
+        left = {mail: kind for mail, kind in were.items() if mail not in gone}
         lease.check()
+        write = LastWrite()
         try:
             if state.control != revised.control:
                 await server.save(address, state.control, revised.control)
             await unsubscribe(server, address, gone, were)
-            # Who is removed in the same request only changes the kind of subscription.
-            left = {mail: kind for mail, kind in were.items() if mail not in gone}
             if not asked:
                 await subscribe(server, address, wanted, version, left)
             lease.check()
-            done = await office.write(actor, lists.save, before, revised.stored, changes)
+            done = await write.run(office, actor, lists.save, before, revised.stored, changes)
         except Exception as error:
-            if not await _undo_update(office, server, state, revised, were, touched, error):
+            if not await _undo_update(office, server, state, revised, were, touched, write, error):
                 raise
             done = Done()
         if asked:
@@ -191,20 +193,21 @@ async def _undo_update(
     after: State,
     were: Mapping[str, str],
     touched: Collection[str],
+    write: LastWrite,
     error: Exception,
 ) -> bool:
     """Take back a change of the list server; tells whether it was committed after all."""
     address = before.stored.address
     if isinstance(error, LockTimeout):
         return False  # it is somebody else's turn
-    if before.stored != after.stored:
+    if write.commit_reached and before.stored != after.stored:
         try:
             row = await office.read(SYSTEM, lists.find, address)
         except Exception:
             # Nobody knows whether it was committed: the same request again completes it.
             _log.exception("list_change_unsure", list=address)
             return False
-        if row is not None and replace(row, modified="") == replace(after.stored, modified=""):
+        if row is not None and list_changes.merged(before.stored, after.stored, row) == row:
             return True
     try:
         if before.control != after.control:

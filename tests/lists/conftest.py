@@ -172,6 +172,15 @@ class Lists:
         )
         return [row["person"] for row in rows]
 
+    async def rename_row(self, name: str, address: str = TEAM) -> None:
+        """Change a list's name in the account storage only, as another program might."""
+        if self.store.name == "openldap":
+            self.store.directory.modify(account_dn(address, "Groups"), replace={"cn": [name]})
+            return
+        await self.store.execute(
+            "UPDATE maillists SET name = :n WHERE address = :a", n=name, a=address
+        )
+
     async def forget(self, address: str = TEAM) -> None:
         """Take a list out of the account storage only, as a broken tool might."""
         if self.store.name == "openldap":

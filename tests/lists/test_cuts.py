@@ -288,6 +288,33 @@ async def test_a_deletion_is_cut_in_the_spool(lists: Lists) -> None:
     assert len(list(lists.archive.glob(f"{DOMAIN}/team-*/team/control/listaddress"))) == 1
 
 
+@pytest.mark.parametrize("confirm", ["yes", "no"])
+async def test_a_row_that_looks_as_wanted_is_no_success(
+    lists: Lists, confirm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list server refuses, and meanwhile somebody else has written what was asked for."""
+    await lists.create(**CREATE)
+    before = await lists.get(with_subscribers="yes")
+    server = type(lists.service.office.list_server)
+    original = server.save
+
+    async def save(*args: Any) -> None:
+        monkeypatch.setattr(server, "save", original)
+        await lists.rename_row("New")
+        await original(*args)
+
+    monkeypatch.setattr(server, "save", save)
+    lists.admin.fail("PUT", f"/{TEAM}$", "error")
+    if lists.kind == "spool":
+        (lists.directory() / ".name.part").mkdir()
+    form = {"name": "New", "add_subscribers": "cat@else.test", "require_confirm": confirm}
+    status, code, _ = await lists.root.refused("PUT", f"ml/{TEAM}", **form)
+    expected = "LIST_SPOOL_ERROR" if lists.kind == "spool" else "MLMMJADMIN_ERROR"
+    assert (status, code) == (503, expected)
+    assert lists.control("name") == "Team\n"
+    assert (await lists.get(with_subscribers="yes"))["subscribers"] == before["subscribers"]
+
+
 @pytest.mark.parametrize("after", [False, True])
 async def test_an_update_is_cut_at_the_commit(lists: Lists, after: bool) -> None:
     await lists.create(**CREATE)
