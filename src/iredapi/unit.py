@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from iredapi.audit import Event
 from iredapi.backends.policy_protocols import Greylists, SpamPolicies, Throttles, Wblists
@@ -20,6 +21,10 @@ from iredapi.backends.protocols import (
 from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
+
+
+NO_EFFECT: Final = "NO_EFFECT"
+"""The reason of a value that was stored, and that the mail server's daemon is known to ignore."""
 
 
 @dataclass(frozen=True, slots=True)

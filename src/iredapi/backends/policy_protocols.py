@@ -71,6 +71,10 @@ class Wblists(Protocol):
 class Throttles(Protocol):
     """Limits of how much mail is sent and received."""
 
+    @property
+    def largest_counts(self) -> Mapping[str, int]:
+        """Up to where iRedAPD can count for a limit, where the database's columns are narrower."""
+
     async def get(self, account: str, direction: str) -> Throttle | None:
         """Return an account's own setting. One round trip."""
 

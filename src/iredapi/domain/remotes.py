@@ -6,10 +6,10 @@ text. The forms are anchored: nothing that only begins like an address is one.
 ==============  =================  ================================================
 form            example            where it has an effect
 ==============  =================  ================================================
-e-mail          ``user@d.com``     everywhere
-IP address      ``192.0.2.1``      iRedAPD (Amavisd never looks at the client)
+e-mail          ``user@d.com``     everywhere, but see ``_LOCAL_PART``
+IP address      ``192.0.2.1``      iRedAPD, inbound (Amavisd never looks at the client)
 wildcard IPv4   ``192.0.2.*``      iRedAPD's wblist only; third or last octet
-network         ``192.0.2.0/24``   iRedAPD; IPv6 only in greylisting, ``…::/n``
+network         ``192.0.2.0/24``   iRedAPD, from /8 on; IPv6 only in greylisting, ``…::/n``
 any domain      ``user@*``         iRedAPD's wblist only
 domain          ``@d.com``         everywhere, without sub-domains
 sub-domains     ``@.d.com``        everywhere, the domain itself too
@@ -39,6 +39,11 @@ MAX_STORED: Final = 255
 
 _PREFIX = re.compile(r"[0-9]{1,3}")
 _OCTET = re.compile(r"0|[1-9][0-9]{0,2}")
+_LOCAL_PART = re.compile(r"[\w#-][\w.=/&#-]*", re.ASCII)
+"""Local parts that iRedAPD 6.1 looks up in wblists: its grammar takes no others for addresses, and
+it strips extensions (``user+tag``) from what it looks up."""
+_SHORTEST_PREFIX = 8
+"""Of IPv4 networks: iRedAPD asks for those whose first number is the client's."""
 _HINT = "not an e-mail address, @domain, @.domain, @., IP address or network"
 
 
@@ -88,6 +93,33 @@ def greylisting_sender(text: str, longest: int = MAX_STORED) -> str:
 def priority_amavisd(address: str) -> int:
     """Return an address's priority on scale M, 0 to 10. Raises InvalidAddress."""
     return _SCALE_M[_form(address)]
+
+
+def wblist_ignores(address: str, *, inbound: bool) -> bool:
+    """Tell whether iRedAPD never finds an address, in normal form, in a white/blacklist."""
+    form = _form(address)
+    if form in {_Form.IP, _Form.WILDCARD_IP, _Form.NETWORK} and not inbound:
+        return True  # it looks at the client, never at where mail goes
+    if form is _Form.NETWORK:
+        return ":" in address or _is_too_wide(address)
+    if form in {_Form.EMAIL, _Form.ANY_DOMAIN}:
+        return not _LOCAL_PART.fullmatch(addresses.local_part_of(address))
+    return False
+
+
+def greylisting_ignores(address: str) -> bool:
+    """Tell whether iRedAPD never finds a sender, in normal form, in a greylisting whitelist."""
+    form = _form(address)
+    if form is _Form.NETWORK:
+        network, _, prefix = address.partition("/")
+        if ":" in network:
+            return prefix == "0" or not network.endswith(":")
+        return _is_too_wide(address)
+    return form is _Form.EMAIL and "+" in addresses.local_part_of(address)
+
+
+def _is_too_wide(network: str) -> bool:
+    return int(network.partition("/")[2]) < _SHORTEST_PREFIX
 
 
 def _form(address: str) -> _Form:

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from iredapi.audit import Kind, policy_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import greylists
+from iredapi.domain import greylists, remotes
 from iredapi.domain.greylists import Setting
 from iredapi.domain.scopes import Scope
 from iredapi.domain.spf import Senders
 from iredapi.errors import problem
 from iredapi.operations.policies import permitted
-from iredapi.unit import Unit
+from iredapi.unit import NO_EFFECT, Unit
 
 MAX_ASKED: Final = 100
 """Most domains of one call whose networks are looked up."""
@@ -92,7 +92,10 @@ async def senders(unit: Unit, scope: Scope, after: str, limit: int) -> list[str]
 
 
 async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
-    """Change a whitelist: all of it, or removals and then additions."""
+    """Change a whitelist: all of it, or removals and then additions.
+
+    Senders that iRedAPD ignores are stored and told.
+    """
     await permitted(unit, scope, _PROFILE)
     _check_account(unit, scope)
     for param, name in (("senders", "senders"), ("addSenders", "add_senders")):
@@ -108,6 +111,10 @@ async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -
         await unit.greylists.remove_senders(scope.account, gone.texts - set(added))
     if added:
         await unit.greylists.add_senders(scope.account, added)
+    for name in ("senders", "add_senders"):
+        for sender in changes.get(name, ()):
+            if remotes.greylisting_ignores(sender):
+                unit.skip(name, sender, NO_EFFECT)
     if changes:
         unit.note(policy_event(Kind.IREDAPD, "greylisting whitelist", scope, _counted(changes)))
 

@@ -12,7 +12,7 @@ from iredapi.domain import throttles
 from iredapi.domain.scopes import Scope
 from iredapi.domain.throttles import INHERIT, Throttle
 from iredapi.operations.policies import permitted
-from iredapi.unit import Unit
+from iredapi.unit import NO_EFFECT, Unit
 
 _PROFILE = "throttle"
 
@@ -45,10 +45,13 @@ def _decided(name: str, row: Throttle | None) -> dict[str, Any]:
 
 
 async def update(unit: Unit, scope: Scope, direction: str, changes: Mapping[str, Any]) -> None:
-    """Make or change a scope's setting."""
+    """Make or change a scope's setting; limits that iRedAPD cannot count up to are told."""
     await permitted(unit, scope, _PROFILE)
     before = await unit.throttles.claim(scope.account, direction)
     await unit.throttles.save(before, throttles.revise(scope, before, changes))
+    for name, largest in unit.throttles.largest_counts.items():
+        if changes.get(name, 0) > largest:
+            unit.skip(name, str(changes[name]), NO_EFFECT)
     unit.note(policy_event(Kind.IREDAPD, "throttle", scope, direction))
 
 

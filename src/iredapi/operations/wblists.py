@@ -8,7 +8,7 @@ from iredapi.domain import remotes
 from iredapi.domain.scopes import Scope
 from iredapi.domain.wblists import Direction, Given, Kind
 from iredapi.operations.policies import permitted
-from iredapi.unit import Unit
+from iredapi.unit import NO_EFFECT, Unit
 
 _PROFILE = "wblist"
 _PARAM = "addresses"
@@ -23,7 +23,10 @@ async def page(
 
 
 async def add(unit: Unit, scope: Scope, direction: Direction, kind: Kind, addresses: Given) -> None:
-    """Put addresses on a list, and take them from the opposite one."""
+    """Put addresses on a list, and take them from the opposite one.
+
+    Those that iRedAPD ignores are stored and told.
+    """
     await permitted(unit, scope, _PROFILE)
     for item in addresses.invalid:
         unit.skip(_PARAM, item, "INVALID_VALUE")
@@ -31,6 +34,9 @@ async def add(unit: Unit, scope: Scope, direction: Direction, kind: Kind, addres
         return
     priorities = {item: remotes.priority_amavisd(item) for item in addresses.valid}
     await unit.wblists.add(scope, direction, kind, priorities)
+    for item in addresses.valid:
+        if remotes.wblist_ignores(item, inbound=direction is Direction.INBOUND):
+            unit.skip(_PARAM, item, NO_EFFECT)
     _note(unit, scope, direction, kind, f"add {len(priorities)}")
 
 

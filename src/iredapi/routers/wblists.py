@@ -40,11 +40,13 @@ async def add_to_wblist(call: Call[WblistEdit]) -> Response:
 
     The user's lists win over the domain's, those over the global ones; within them an e-mail
     address over an IP address, that over a domain, and networks come last. **A whitelisted sender
-    is still greylisted**: greylisting has whitelists of its own. IPv6 networks, and IPv4 networks
-    larger than /8, are stored but have no effect; a network of one address is stored as that
-    address. The null sender is never looked up. Sub-domains are not in `@example.com` but in
+    is still greylisted**: greylisting has whitelists of its own. A network of one address is stored
+    as that address. What iRedAPD ignores is stored, and told in `_skipped` with the reason
+    `NO_EFFECT`: IPv6 networks, IPv4 networks larger than /8, addresses with an extension
+    (`user+tag@example.com`) or with other characters in the local part than letters, digits and
+    `_-.=/&#`. The null sender is never looked up. Sub-domains are not in `@example.com` but in
     `@.example.com`. Mail to or from `user+x@example.com` is looked up as `user@example.com`. In
-    outbound lists IP addresses have no effect.
+    outbound lists IP addresses and networks have no effect either.
     """
     return await call.write(wblists.add, call.target.whom, *_list(call), _addresses(call))
 

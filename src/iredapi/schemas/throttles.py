@@ -19,13 +19,15 @@ class ThrottleEdit(Params):
     )
     max_msgs: fields.ThrottleLimit = param(
         "Most messages in a period, where a message counts once for each recipient; 0 is "
-        "unlimited, -1 (or empty) inherited. On MariaDB the daemon cannot count beyond 16777215.",
+        "unlimited, -1 (or empty) inherited. On MariaDB the daemon cannot count beyond 16777215: "
+        "larger limits are told in `_skipped` with the reason `NO_EFFECT`.",
         "20",
         alias="max_msgs",
     )
     max_quota: fields.ThrottleLimit = param(
         "Bytes in a period, after which the next message is refused; 0 is unlimited, -1 (or empty) "
-        "inherited. On MariaDB the daemon cannot count beyond 4 GiB: larger limits never refuse.",
+        "inherited. On MariaDB the daemon cannot count beyond 4 GiB: larger limits never refuse, and "
+        "are told in `_skipped` with the reason `NO_EFFECT`.",
         "1048576000",
         alias="max_quota",
     )

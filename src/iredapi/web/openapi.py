@@ -69,7 +69,10 @@ class Success(BaseModel):
 
     success: bool = Field(alias="_success", json_schema_extra={"const": True})
     skipped: list[Skipped] | None = Field(
-        None, alias="_skipped", description="Values that were left out."
+        None,
+        alias="_skipped",
+        description="Values that were left out, or stored although the mail server ignores them "
+        "(`NO_EFFECT`).",
     )
 
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, delete, insert, select, update
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.iredapd import IredapdStore
+from iredapi.backends.sql.dialect import MYSQL
 from iredapi.domain.throttles import LIMITS, Throttle
 
+_MYSQL_COUNTS: Final[Mapping[str, int]] = MappingProxyType(
+    {"max_msgs": 2**24 - 1, "max_quota": 2**32 - 1}
+)
+"""``throttle_tracking.cur_msgs`` is a MEDIUMINT UNSIGNED there, ``cur_quota`` an INT UNSIGNED."""
 
 class SqlThrottles(IredapdStore):
     """See ``policy_protocols.Throttles``."""
+
+    @property
+    def largest_counts(self) -> Mapping[str, int]:
+        return _MYSQL_COUNTS if self.dialect in MYSQL else {}
 
     async def get(self, account: str, direction: str) -> Throttle | None:
         rows = await self.rows(_by_priority(*_key([account], direction)))
