@@ -22,7 +22,6 @@ from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
 
-
 NO_EFFECT: Final = "NO_EFFECT"
 """The reason of a value that was stored, and that the mail server's daemon is known to ignore."""
 

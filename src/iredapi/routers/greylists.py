@@ -125,10 +125,10 @@ async def change_greylisting_senders(call: Call[GreylistingSendersEdit]) -> Resp
     """Whitelist senders whose mail to an account is not greylisted.
 
     Has nothing to do with the whitelists of `/wblist`: those do not spare anybody greylisting. A
-    match on an entry of the user, of the domain or a global one is enough. A network of one address
-    is stored as that address. What iRedAPD ignores is stored, and told in `_skipped` with the reason
-    `NO_EFFECT`: IPv6 networks that are not written with `::/`, `::/0`, IPv4 networks larger than
-    /8, and addresses with an extension (`user+tag@example.com`).
+    match on an entry of the user, of the domain or a global one is enough. A network of one
+    address is stored as that address. What iRedAPD ignores is stored, and told in `_skipped` with
+    the reason `NO_EFFECT`: IPv6 networks that are not written with `::/`, `::/0`, IPv4 networks
+    larger than /8, and addresses with an extension (`user+tag@example.com`).
     """
     return await call.write(greylists.change_senders, call.target.whom, call.form.changes())
 

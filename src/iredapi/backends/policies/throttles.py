@@ -19,6 +19,7 @@ _MYSQL_COUNTS: Final[Mapping[str, int]] = MappingProxyType(
 )
 """``throttle_tracking.cur_msgs`` is a MEDIUMINT UNSIGNED there, ``cur_quota`` an INT UNSIGNED."""
 
+
 class SqlThrottles(IredapdStore):
     """See ``policy_protocols.Throttles``."""
 
