@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from iredapi.backends.sql.leases import Cursor, Lease
 from iredapi.backends.sql.plain import Plain
+from iredapi.finishing import Background
 
 PATIENCE: Final = 3.0
 """Seconds that a cursor waits for the next page."""
@@ -43,7 +44,7 @@ class Cursors:
         self._places = places
         self._spare = spare
         self._waiting: dict[Any, list[_Open]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     async def page(
         self, plain: Plain, values: Mapping[str, Any], after: str, limit: int, order: int
@@ -76,7 +77,7 @@ class Cursors:
                     found.expiry.cancel()
                 await self._end(found)
         self._waiting.clear()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._background.drain()
 
     def _take(self, key: Any) -> _Open | None:
         waiting = self._waiting.get(key)
@@ -116,11 +117,12 @@ class Cursors:
         waiting.remove(found)
         if not waiting:
             del self._waiting[key]
-        task = asyncio.ensure_future(self._end(found))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._background.start(self._close(found))
 
     async def _end(self, found: _Open) -> None:
+        await self._background.run(self._close(found))
+
+    async def _close(self, found: _Open) -> None:
         try:
             await found.cursor.close()
         finally:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Column, MetaData, event, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -28,6 +29,7 @@ from iredapi.backends.sql.pipelines import Pipeline
 from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.schema import Schema
 from iredapi.errors import NotSupported, Overloaded, ServerDown
+from iredapi.finishing import Background
 from iredapi.meter import watch
 
 ORDER: Final = ("vmail", "amavisd", "iredapd", "iredadmin")
@@ -55,9 +57,8 @@ class PoolOptions:
 def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
     options: dict[str, Any] = {
         "isolation_level": "AUTOCOMMIT",
-        "pool_size": pool.size,
-        "max_overflow": 0,
-        "pool_timeout": pool.timeout,
+        # ``Leases`` is the pool: a second count of the same connections could only disagree.
+        "poolclass": NullPool,
         "pool_reset_on_return": None,
         "hide_parameters": True,  # error texts must not carry password hashes
     }
@@ -105,6 +106,7 @@ class Database:
         # The rest is for whoever reads, or is about to write.
         lists = pool.size // 4
         self._leases = Leases(self._engine, pool.size, pool.timeout, lists=lists)
+        event.listen(self._engine.sync_engine, "handle_error", self._noticed)
         self.takes_many = self._engine.dialect.driver == "asyncpg"
         """Whether one message takes the values of many, and rows have versions."""
         self._pipeline = (
@@ -161,14 +163,13 @@ class Database:
         except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
             raise self._away(error) from error
 
+    def give_at_once(self, lease: Lease, *, writing: bool) -> bool:
+        """Take a connection back if there is nothing to wait for; else ``give`` must be called."""
+        return self._leases.give_at_once(lease, writing=writing)
+
     async def give(self, lease: Lease, *, writing: bool = False) -> None:
-        """Take a connection back; what was not committed is rolled back."""
-        try:
-            if lease.transacting and not lease.broken and not lease.connection.invalidated:
-                # One that broke cannot be rolled back; closing it does it.
-                with suppress(SQLAlchemyError, OSError):
-                    await lease.rollback()
-        finally:
+        """Take a connection back; what was not committed is rolled back, also when cancelled."""
+        if not self._leases.give_at_once(lease, writing=writing):
             await self._leases.give(lease, writing=writing)
 
     @asynccontextmanager
@@ -191,6 +192,12 @@ class Database:
             return await self._pipeline.fetch(plain, values)
         async with self.using() as lease:
             return await lease.fetch(plain, values)
+
+    def _noticed(self, context: ExceptionContext) -> None:
+        """Look at an error of a statement that SQLAlchemy runs."""
+        # A request that was cancelled is a disconnect for SQLAlchemy, but of one connection only.
+        if context.is_disconnect and context.invalidate_pool_on_disconnect:
+            self._leases.drop_idle()
 
     def _away(self, error: Exception) -> Exception:
         if isinstance(error, PoolTimeout):
@@ -228,6 +235,8 @@ class Databases:
     by_name: Mapping[str, Database]
     patience: float = 60.0
     """Seconds that a writer waits for the one before it (SQLite)."""
+    background: Background = field(default_factory=Background)
+    """Connections that are being given back although their requests were cancelled."""
     _sqlite_writer: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def has(self, name: str) -> bool:
@@ -255,6 +264,7 @@ class Databases:
 
     async def close(self) -> None:
         """Close all databases."""
+        await self.background.drain()
         for database in self.by_name.values():
             await database.close()
 
@@ -372,12 +382,27 @@ class Connections:
                 await lease.commit()
 
     async def close(self) -> None:
-        """Roll back what was not committed and give the connections back."""
-        try:
-            while self._leases:
-                name, lease = self._leases.popitem()
-                await self.databases[name].give(lease, writing=self.writing)
-        finally:
-            if self._queue is not None:
-                self._queue.release()
-                self._queue = None
+        """Roll back what was not committed and give the connections back, also when cancelled."""
+        slow = [
+            (self.databases[name], lease)
+            for name, lease in self._leases.items()
+            if not self.databases[name].give_at_once(lease, writing=self.writing)
+        ]
+        self._leases.clear()
+        queue, self._queue = self._queue, None
+        if slow:
+            await self.databases.background.run(_close(slow, queue, writing=self.writing))
+        elif queue is not None:
+            queue.release()
+
+
+async def _close(
+    leases: Sequence[tuple[Database, Lease]], queue: asyncio.Lock | None, *, writing: bool
+) -> None:
+    try:
+        for database, lease in leases:
+            await database.give(lease, writing=writing)
+    finally:
+        # The next writer of SQLite begins when this one holds nothing any more.
+        if queue is not None:
+            queue.release()

@@ -27,11 +27,14 @@ from iredapi import meter
 from iredapi.backends.sql.dialect import is_retryable
 from iredapi.backends.sql.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg
 from iredapi.backends.sql.plain import Plain
+from iredapi.finishing import Background
 
 Answer = TypeVar("Answer")
 
 RECYCLE: Final = 1800.0
 """Seconds after which a connection is not used again."""
+_ROLLBACK: Final = 10.0
+"""Seconds after which a server that does not answer to a ROLLBACK loses the connection."""
 _HARMLESS: Final = re.compile(r"[a-z0-9@._+-]+")
 _GENERIC_PLANS: Final = (
     "SELECT set_config(name, 'force_generic_plan', false) FROM pg_settings"
@@ -70,7 +73,8 @@ class Lease:
     """A connection, used by one request at a time."""
 
     __slots__ = (
-        "_adapter", "_driver", "_name", "born", "broken", "connection", "spent", "transacting",
+        "_adapter", "_driver", "_name", "born", "broken", "connection", "lost", "spent",
+        "transacting",
     )  # fmt: skip
 
     def __init__(self, connection: AsyncConnection, adapter: Any, driver: Any) -> None:
@@ -80,6 +84,9 @@ class Lease:
         self._driver = DRIVERS[self._name](driver)
         self.born = time.monotonic()
         self.broken = False
+        """Whether it cannot be used any more."""
+        self.lost = False
+        """Whether it broke because the server is gone: then the idle ones are dead as well."""
         self.spent = False
         """Whether it is of no use any more, though nothing is wrong with the server."""
         self.transacting = False
@@ -248,6 +255,7 @@ class Lease:
         except base as found:
             gone = dialect.is_disconnect(found, self._adapter, None) or _is_outdated(error)
             self.broken = self.broken or gone
+            self.lost = self.lost or gone
             return DBAPIError.instance(
                 sql,
                 None,
@@ -260,6 +268,7 @@ class Lease:
         except Exception as found:
             self.broken = True
             if isinstance(found, OSError) and not isinstance(found, TimeoutError):
+                self.lost = True
                 return DBAPIError.instance(
                     sql, None, base(str(found)), base, connection_invalidated=True, dialect=dialect
                 )
@@ -308,10 +317,20 @@ class Turns:
     """So many at a time; who finds no place waits ``timeout`` seconds, in order."""
 
     def __init__(self, places: int, timeout: float) -> None:
+        self.size = places
+        """Places in all."""
         self.left = places
         """Free places."""
         self._timeout = timeout
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+
+    @property
+    def longest_wait(self) -> float:
+        """For how many seconds somebody has been waiting for a place; 0 when nobody has."""
+        for waiter, since in self._waiting:
+            if not waiter.done():
+                return time.monotonic() - since
+        return 0.0
 
     async def take(self) -> None:
         """Take a place. Raises sqlalchemy's TimeoutError."""
@@ -320,7 +339,7 @@ class Turns:
             return
         # A place is handed over: it is never free while somebody waits.
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiting.append((waiter, time.monotonic()))
         try:
             async with asyncio.timeout(self._timeout):
                 await waiter
@@ -336,7 +355,7 @@ class Turns:
     def give(self) -> None:
         """Give a place back."""
         while self._waiting:
-            waiter = self._waiting.popleft()
+            waiter, _ = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return
@@ -346,7 +365,10 @@ class Turns:
 class Leases:
     """At most ``size`` leases, of which those who write may have all but some.
 
-    ``lists`` of these may be taken for long, by those who read lists.
+    ``lists`` of these may be taken for long, by those who read lists. A place is counted here only
+    (the engine must not have a pool of its own), and it is free again when its connection is:
+    connecting, rolling back and closing run in tasks of their own, which a cancelled request does
+    not cut. So a request that is cancelled costs at most the connection that it used.
     """
 
     def __init__(self, engine: AsyncEngine, size: int, timeout: float, *, lists: int) -> None:
@@ -355,10 +377,26 @@ class Leases:
         # Writers that wait for each other's locks must leave something to those who read.
         self._writers = Turns(max(size - max(size // 4, 1) - lists, 1), timeout)
         self._free: list[Lease] = []
+        self._background = Background()
 
     def is_spare(self) -> bool:
         """Tell whether there is a connection for somebody who can do without."""
         return self._all.left > 1
+
+    @property
+    def longest_wait(self) -> float:
+        """For how many seconds somebody has been waiting for a connection; 0 when nobody has."""
+        return max(self._all.longest_wait, self._writers.longest_wait)
+
+    @property
+    def in_use(self) -> int:
+        """How many connections are in use, or being opened or closed."""
+        return self._all.size - self._all.left
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for the next request."""
+        return len(self._free)
 
     async def take(self, *, writing: bool) -> Lease:
         """Return a connection. Raises what connecting raises, and sqlalchemy's TimeoutError."""
@@ -373,54 +411,91 @@ class Leases:
 
     async def _take(self) -> Lease:
         await self._all.take()
+        now = time.monotonic()
+        while self._free:
+            lease = self._free.pop()
+            if now - lease.born < RECYCLE:
+                return lease
+            self._background.start(_discard(lease))
+        connecting = self._background.start(self._connect())
         try:
-            now = time.monotonic()
-            while self._free:
-                lease = self._free.pop()
-                if now - lease.born < RECYCLE:
-                    return lease
-                await _discard(lease)
-            connection = await self._engine.connect()
-            try:
-                raw = await connection.get_raw_connection()
-                if connection.dialect.name == "postgresql":
-                    await connection.exec_driver_sql(_GENERIC_PLANS)
-            except BaseException:
-                await connection.close()
-                raise
-            return Lease(connection, raw.dbapi_connection, raw.driver_connection)
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            # Nobody can be told how far it has come: it is somebody else's when it is there.
+            connecting.add_done_callback(self._keep)
+            raise
         except BaseException:
             self._all.give()
             raise
 
-    async def give(self, lease: Lease, *, writing: bool) -> None:
-        """Take a connection back."""
+    def _keep(self, connecting: asyncio.Task[Lease]) -> None:
+        if not connecting.cancelled() and connecting.exception() is None:
+            self._free.append(connecting.result())
+        self._all.give()
+
+    async def _connect(self) -> Lease:
+        connection = await self._engine.connect()
         try:
-            if lease.spent and not lease.broken:
-                await _discard(lease)
-                return
-            if lease.usable:
+            raw = await connection.get_raw_connection()
+            if connection.dialect.name == "postgresql":
+                await connection.exec_driver_sql(_GENERIC_PLANS)
+        except BaseException:
+            await connection.close()
+            raise
+        return Lease(connection, raw.dbapi_connection, raw.driver_connection)
+
+    def give_at_once(self, lease: Lease, *, writing: bool) -> bool:
+        """Take a connection back if there is nothing to wait for; else ``give`` must be called."""
+        if lease.spent or not lease.usable:
+            return False
+        self._free.append(lease)
+        self._freed(writing=writing)
+        return True
+
+    async def give(self, lease: Lease, *, writing: bool) -> None:
+        """Take a connection back; what was not committed is rolled back.
+
+        A cancelled caller stops waiting; the place is free when the connection is.
+        """
+        await self._background.run(self._give(lease, writing=writing))
+
+    async def _give(self, lease: Lease, *, writing: bool) -> None:
+        try:
+            if lease.transacting and not lease.broken and not lease.connection.invalidated:
+                # One that broke cannot be rolled back; closing it does it.
+                with suppress(SQLAlchemyError, OSError):  # a TimeoutError is an OSError
+                    async with asyncio.timeout(_ROLLBACK):
+                        await lease.rollback()
+            if lease.usable and not lease.spent:
                 self._free.append(lease)
                 return
-            # What broke one (a server that was restarted) broke those that wait, too.
-            stale = [lease, *self._free]
-            self._free.clear()
-            for item in stale:
-                await _discard(item)
+            if lease.lost:
+                self.drop_idle()
+            await _discard(lease)
         finally:
-            self._all.give()
-            if writing:
-                self._writers.give()
+            self._freed(writing=writing)
+
+    def drop_idle(self) -> None:
+        """Close all that wait: what broke one (a server that was restarted) broke them as well."""
+        stale, self._free = self._free, []
+        for lease in stale:
+            self._background.start(_discard(lease))
+
+    def _freed(self, *, writing: bool) -> None:
+        self._all.give()
+        if writing:
+            self._writers.give()
 
     async def close(self) -> None:
         """Close what is not in use."""
+        await self._background.drain()
         while self._free:
-            with suppress(SQLAlchemyError, OSError):
-                await self._free.pop().connection.close()
+            await _discard(self._free.pop())
 
 
 async def _discard(lease: Lease) -> None:
     with suppress(SQLAlchemyError, OSError):
         if not lease.connection.invalidated:
             await lease.connection.invalidate()
+    with suppress(SQLAlchemyError, OSError):
         await lease.connection.close()
