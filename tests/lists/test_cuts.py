@@ -295,7 +295,9 @@ async def test_a_row_that_looks_as_wanted_is_no_success(
     """The list server refuses, and meanwhile somebody else has written what was asked for."""
     await lists.create(**CREATE)
     before = await lists.get(with_subscribers="yes")
-    server = type(lists.service.office.list_server)
+    list_server = lists.service.office.list_server
+    assert list_server is not None
+    server = type(list_server)
     original = server.save
 
     async def save(*args: Any) -> None:
