@@ -18,6 +18,7 @@ _PREFIX = re.compile(r"(?:smtp|relay|lmtp):", re.IGNORECASE)
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
+_UNICODE_HOST = re.compile(r"[^\[\]:,/\s]*[^\x00-\x7f][^\[\]:,/\s]*")
 _BRACKETED = re.compile(r"\[([^\[\]]+)\](?::([0-9]{1,5}))?")
 _PLAIN = re.compile(r"([^\[\]:]+)(?::([0-9]{1,5}))?")
 LOCAL: Final = frozenset({"dovecot", "lmtp:unix:private/dovecot-lmtp", "lmtp:inet:127.0.0.1:24"})
@@ -32,6 +33,10 @@ class InvalidTransport(ValueError):
 def transport(text: str) -> str:
     """Return a ``name`` or ``name:nexthop`` of a Postfix transport(5) table."""
     value = text.strip()
+    if not value.isascii():
+        # Only a host can be called so; Postfix asks the DNS for its ASCII name.
+        name, colon, hop = value.partition(":")
+        value = f"{name}{colon}{_UNICODE_HOST.sub(lambda found: _host(found[0]), hop)}"
     if len(value) > MAX_LENGTH or not _TRANSPORT.fullmatch(value):
         raise InvalidTransport("not a Postfix transport such as dovecot or smtp:[192.0.2.1]:25")
     return value
@@ -57,8 +62,13 @@ def _address(text: str) -> str | None:
         return None
 
 
-def _host(text: str, *, needs_dot: bool = False) -> str:
-    if (needs_dot and "." not in text) or not _HOST.fullmatch(text):
+def _host(text: str) -> str:
+    if not text.isascii():
+        try:
+            text = addresses.existing_domain(text)
+        except addresses.InvalidAddress:
+            raise InvalidTransport("not a host name or address") from None
+    if not _HOST.fullmatch(text):
         raise InvalidTransport("not a host name or address")
     if text.replace(".", "").isdigit():
         raise InvalidTransport("not an IP address")

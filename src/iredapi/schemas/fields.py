@@ -41,6 +41,7 @@ from iredapi.domain import (
     wblists,
 )
 from iredapi.errors import CODES
+from iredapi.schemas.params import Repeated
 
 MAX_ITEMS: Final = 10_000
 """Most items in one comma list."""
@@ -78,6 +79,8 @@ def filled(value: Any) -> str:
 
 def items(value: Any) -> tuple[str, ...]:
     """Return the items of a comma list or JSON list; blanks and empty items do not matter."""
+    if isinstance(value, Repeated):
+        value = ",".join(value)
     # Counted before anything is built: a million commas would hold everybody up.
     count = value.count(",") + 1 if isinstance(value, str) else len(value)
     if count > MAX_ITEMS:

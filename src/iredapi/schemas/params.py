@@ -6,22 +6,40 @@ descriptions in OpenAPI, and one validator enforces all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from iredapi.domain.wblists import Given
 from iredapi.errors import CODES, InvalidParameters, Problem
 
 Raw = Mapping[str, str | list[str]]
+_ITEM = re.compile(r"([^\[\]]+)\[[0-9]*\]")
+"""What PHP, Go and JavaScript call an item of a list: ``members[0]``, ``members[]``."""
 
 
 class Unreadable(str):
     """Stands for a JSON value that no parameter can have: an object, a list of lists."""
 
     __slots__ = ()
+
+
+class Repeated(list[str]):
+    """The values of a name that was sent several times: of a list all count, else the last one."""
+
+    __slots__ = ()
+
+
+def base_name(name: str) -> str:
+    """Return the name of a list from that of an item of it; other names as they are."""
+    if "[" not in name:
+        return name
+    found = _ITEM.fullmatch(name)
+    return found[1] if found else name
 
 
 def param(
@@ -78,6 +96,31 @@ class Params(BaseModel):
         return frozenset(cls.wire_names().values())
 
     @classmethod
+    @cache
+    def _lists(cls) -> frozenset[str]:
+        """Return the wire names, old ones too, of parameters that take several values."""
+        own = {
+            field.alias or name
+            for name, field in cls.model_fields.items()
+            if takes_several(field.annotation)
+        }
+        return frozenset(own | {old for old, new in cls.legacy.items() if new in own})
+
+    @classmethod
+    def _gathered(cls, raw: Raw) -> dict[str, str | list[str]]:
+        """Put the items of a list under its name; of another name the last value counts."""
+        lists, found = cls._lists(), dict[str, str | list[str]]()
+        for name, value in raw.items():
+            base = base_name(name)
+            if base not in lists:
+                found[name] = value[-1] if isinstance(value, Repeated) else value
+            elif base == name and base not in found and not isinstance(value, Repeated):
+                found[base] = value
+            else:
+                found[base] = Repeated([*_several(found.get(base, [])), *_several(value)])
+        return found
+
+    @classmethod
     def remark(cls, wire: str) -> str:
         """Return the sentences about a parameter's company, for its description."""
         rivals = [b if a == wire else a for a, b in cls.conflicts if wire in (a, b)]
@@ -103,6 +146,8 @@ class Params(BaseModel):
         """Make a form of what arrived. Raises InvalidParameters that names every wrong one."""
         if not raw:
             return cls.blank()
+        if any("[" in name or type(value) is Repeated for name, value in raw.items()):
+            raw = cls._gathered(raw)
         if not cls._touchy().isdisjoint(raw) or any(
             type(value) is not str for value in raw.values()
         ):
@@ -160,6 +205,15 @@ class Params(BaseModel):
     def changes(self) -> dict[str, Any]:
         """Return what was sent, by field name, parsed; what was not sent is not in it."""
         return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+def _several(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def takes_several(annotation: Any) -> bool:
+    """Tell whether a parameter of this type takes several values."""
+    return get_origin(annotation) is tuple or annotation is Given
 
 
 class NoParams(Params):

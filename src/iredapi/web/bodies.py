@@ -1,7 +1,8 @@
-"""One reader for form, multipart, JSON and query: absent is not empty, the last duplicate wins.
+"""One reader for form, multipart, JSON and query: absent is not empty, no value is lost.
 
 Frameworks' own form parameters report an empty field as not sent, and half of the update
-parameters mean "clear" by exactly that; so bodies are read here, once, for every route.
+parameters mean "clear" by exactly that; so bodies are read here, once, for every route. A name that
+is sent several times has several values: the form knows whether it is a list.
 """
 
 from __future__ import annotations
@@ -9,20 +10,25 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterable
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
 from iredapi.errors import InvalidRequest, TooLarge
-from iredapi.schemas.params import Unreadable
+from iredapi.schemas.fields import MAX_ITEMS
+from iredapi.schemas.params import Repeated, Unreadable, base_name
 
 MAX_FIELDS: Final = 1000
-_BOUNDARY = re.compile(r'boundary="?([!-~]{1,70}?)"?(?:;|\s|$)', re.IGNORECASE)
+"""Most names of one request."""
+MAX_PAIRS: Final = MAX_FIELDS + MAX_ITEMS
+"""Most values: each item of a list may come under the list's name."""
 Raw = dict[str, str | list[str]]
 
 
@@ -38,19 +44,24 @@ async def read(request: Request, limit: int, seconds: float, *, with_query: bool
         body = await _body(request, limit, seconds)
     except TimeoutError:
         raise InvalidRequest(detail="The body did not arrive in time.") from None
+    # Some editors and languages put a mark of UTF-8 in front of a text.
+    body = body.removeprefix(BOM_UTF8)
     if not body.strip():
         return raw
     kind = _header(request, b"content-type").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
-        raw |= _json(body)
+        sent = _json(body)
     elif kind == "multipart/form-data":
-        raw |= await _multipart(request, body)
+        sent = await _multipart(request, body)
     elif kind in {"", "application/x-www-form-urlencoded", "text/plain"}:
         # A client that names no type may have sent either; an object can only be JSON.
-        raw |= _json(body) if body.lstrip().startswith(b"{") else _form(body)
+        sent = _json(body) if body.lstrip().startswith(b"{") else _form(body)
     else:
         raise InvalidRequest(detail=f"Bodies are forms or JSON, not {kind[:80]}.")
-    return raw
+    if not raw:
+        return sent
+    in_body = {base_name(name) for name in sent}
+    return {name: raw[name] for name in raw if base_name(name) not in in_body} | sent
 
 
 def query(request: Request) -> Raw:
@@ -92,35 +103,52 @@ def _part(message: Message, size: int, limit: int) -> bytes:
 def _form(body: bytes) -> Raw:
     try:
         text = body.decode("utf-8").strip("\r\n")
-        if not ("%" in text or "+" in text or text.count("&") >= MAX_FIELDS):
+        if "%" in text or "+" in text:
+            pairs = parse_qsl(
+                text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PAIRS
+            )
+        else:
             # The same, where nothing is encoded.
+            if text.count("&") >= MAX_PAIRS:
+                raise ValueError
             halves = (pair.partition("=") for pair in text.split("&") if pair)
-            return {name: value for name, _, value in halves}
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+            pairs = [(name, value) for name, _, value in halves]
     except UnicodeDecodeError:
         raise InvalidRequest(detail="The parameters are not UTF-8.") from None
     except ValueError:
-        raise InvalidRequest(detail=f"More than {MAX_FIELDS} parameters.") from None
-    return dict(pairs)
+        raise InvalidRequest(detail=f"More than {MAX_PAIRS} values.") from None
+    return _gathered(pairs)
+
+
+def _gathered(pairs: Sequence[tuple[str, str]]) -> Raw:
+    """Return the values of each name."""
+    found: Raw = dict(pairs)
+    if len(pairs) > MAX_FIELDS and len({base_name(name) for name in found}) > MAX_FIELDS:
+        raise InvalidRequest(detail=f"More than {MAX_FIELDS} parameters.")
+    if len(found) < len(pairs):
+        every: dict[str, Repeated] = {}
+        for name, value in pairs:
+            every.setdefault(name, Repeated()).append(value)
+        found |= {name: values for name, values in every.items() if len(values) > 1}
+    return found
 
 
 async def _multipart(request: Request, body: bytes) -> Raw:
+    body = _parts(body, _header(request, b"content-type"))
+
     async def replay() -> Any:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    boundary = _BOUNDARY.search(_header(request, b"content-type"))
-    if boundary is None or not body.rstrip().endswith(b"--" + boundary[1].encode() + b"--"):
-        raise InvalidRequest(detail="The multipart body ends early.")
     again = Request(request.scope, replay)
-    found: Raw = {}
+    pairs: list[tuple[str, str]] = []
     try:
         async with again.form(
-            max_files=0, max_fields=MAX_FIELDS, max_part_size=len(body) + 1
+            max_files=0, max_fields=MAX_PAIRS, max_part_size=len(body) + 1
         ) as form:
             for name, value in form.multi_items():
                 if isinstance(value, UploadFile):
                     raise InvalidRequest(detail="Files are not accepted.")
-                found[name] = value
+                pairs.append((name, value))
     except (MultiPartException, UnicodeError, AssertionError, KeyError, ValueError):
         raise InvalidRequest(detail="The multipart body cannot be read.") from None
     except Exception as error:
@@ -128,7 +156,23 @@ async def _multipart(request: Request, body: bytes) -> Raw:
         if type(error).__name__ != "HTTPException":
             raise
         raise InvalidRequest(detail="The multipart body cannot be read.") from None
-    return found
+    return _gathered(pairs)
+
+
+def _parts(body: bytes, kind: str) -> bytes:
+    """Return what lies between the first boundary and the last (RFC 2046, section 5.1.1).
+
+    A body without its end is a part of one.
+    """
+    boundary = parse_options_header(kind)[1].get(b"boundary", b"").rstrip()
+    if not 0 < len(boundary) <= 70:
+        raise InvalidRequest(detail="A multipart body needs a boundary of 1 to 70 characters.")
+    mark = rb"(?:\A|\r\n)--" + re.escape(boundary)
+    first = re.search(mark + rb"(?=(?:--)?[ \t]*\r?\n|--\Z)", body)
+    last = re.search(mark + rb"--(?=[ \t]*(?:\r?\n|\Z))", body)
+    if first is None or last is None:
+        raise InvalidRequest(detail="The multipart body ends early.")
+    return body[first.start() : last.end()].removeprefix(b"\r\n")
 
 
 def _json(body: bytes) -> Raw:

@@ -57,7 +57,7 @@ def seen(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, bool]:
         return text, https
     said = _header(scope, b"x-forwarded-proto")
     if said and not https:
-        https = said[-1].split(",")[-1].strip() == "https"
+        https = said[-1].split(",")[-1].strip().lower() == "https"
     hops = ",".join(_header(scope, b"x-forwarded-for")).split(",")
     for hop in reversed([hop for hop in hops if hop.strip()]):
         address = parse(hop)
