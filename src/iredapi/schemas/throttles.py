@@ -26,8 +26,8 @@ class ThrottleEdit(Params):
     )
     max_quota: fields.ThrottleLimit = param(
         "Bytes in a period, after which the next message is refused; 0 is unlimited, -1 (or empty) "
-        "inherited. On MariaDB the daemon cannot count beyond 4 GiB: larger limits never refuse and "
-        "are told in `_skipped` with the reason `NO_EFFECT`.",
+        "inherited. On MariaDB the daemon cannot count beyond 4 GiB: larger limits never refuse "
+        "and are told in `_skipped` with the reason `NO_EFFECT`.",
         "1048576000",
         alias="max_quota",
     )
