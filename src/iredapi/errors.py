@@ -91,6 +91,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         ),
         "NOT_ALLOWED_IP": Code(403, "This admin, or this token, is not for this address."),
         "NOT_AUTHORIZED": Code(403, "The API is not open to this client address."),
+        "FOREIGN_ORIGIN": Code(
+            403, "A page of another site sent this; `IREDAPI_ALLOWED_ORIGINS` names those that may."
+        ),
         "TOO_MANY_ATTEMPTS": Code(429, "Too many failed logins; see Retry-After."),
         # What is there.
         "NO_SUCH_ACCOUNT": Code(404, "There is no such account."),

@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from iredapi.domain.origins import normalised as normalised_origin
 from iredapi.domain.passwords import Scheme
 from iredapi.notation import EnvFile, async_url, split
 
@@ -219,7 +220,13 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Words = Field(
         [],
-        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+        description="Proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are "
+        "believed.",
+    )
+    allowed_origins: Words = Field(
+        [],
+        description="Web sites, such as `https://panel.example.com`, whose pages may log in and "
+        "make changes with a session, besides pages of the API's own host.",
     )
     session_idle: int = Field(1800, ge=60, description="Seconds of idleness that end a session.")
     session_absolute: int = Field(43200, ge=60, description="Longest life of a session, seconds.")
@@ -380,7 +387,7 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
-        "prefixes", "allowed_networks", "trusted_proxies", "storage_roots",
+        "prefixes", "allowed_networks", "trusted_proxies", "allowed_origins", "storage_roots",
         "hidden_user_fields", "hidden_admin_fields",
         "disabled_user_services", "enabled_user_services", "ldap_uri",
         mode="before",
@@ -402,6 +409,11 @@ class Settings(BaseSettings):
         for item in value:
             ip_network(item)
         return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        return [normalised_origin(item) for item in value]
 
     @field_validator("dns_resolver")
     @classmethod

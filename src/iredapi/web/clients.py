@@ -29,7 +29,8 @@ def parse(text: str) -> Address | None:
     return address
 
 
-def _header(scope: Any, name: bytes) -> list[str]:
+def header_values(scope: Any, name: bytes) -> list[str]:
+    """Return the values of all headers of a name, which is in lower case."""
     return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
 
 
@@ -55,16 +56,28 @@ def seen(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, bool]:
     https = scope.get("scheme") == "https"
     if not trusted:
         return text, https
-    said = _header(scope, b"x-forwarded-proto")
+    said = header_values(scope, b"x-forwarded-proto")
     if said and not https:
         https = said[-1].split(",")[-1].strip().lower() == "https"
-    hops = ",".join(_header(scope, b"x-forwarded-for")).split(",")
+    hops = ",".join(header_values(scope, b"x-forwarded-for")).split(",")
     for hop in reversed([hop for hop in hops if hop.strip()]):
         address = parse(hop)
         text = str(address or "")
         if not _trusted(address, proxies):
             break
     return text, https
+
+
+def requested_hosts(scope: Any, proxies: tuple[Network, ...]) -> list[str]:
+    """Return the names that the client may have asked for: ``Host``, and what a trusted proxy says.
+
+    Each is ``host`` or ``host:port``.
+    """
+    hosts = header_values(scope, b"host")
+    _, trusted = _peer((scope.get("client") or ("", 0))[0], proxies)
+    if trusted:
+        hosts += ",".join(header_values(scope, b"x-forwarded-host")).split(",")
+    return [host for host in hosts if host.strip()]
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:

@@ -20,7 +20,7 @@ from iredapi.logs import REQUEST_ID, line
 from iredapi.meter import METER, Meter
 from iredapi.office import Office
 from iredapi.state.connections import StateUnavailable
-from iredapi.web import clients, envelope, health
+from iredapi.web import clients, envelope, health, origins
 from iredapi.web.calls import API
 
 _OURS = API + "/"
@@ -201,6 +201,11 @@ class Door:
             async with office.deadline():
                 scope["iredapi.actor"] = await tokens.token_actor(office, secret, client)
             return
+        if origins.is_foreign(
+            scope, self._proxies, office.settings.allowed_origins, https=scope["iredapi.https"]
+        ):
+            # Logging in and out too: nobody is to work in somebody else's session unknowingly.
+            raise Denied("FOREIGN_ORIGIN")
         session_id = session_of(scope, office.settings.session_cookie)
         if session_id:
             scope["iredapi.session"] = session_id

@@ -189,7 +189,7 @@ def _body(form: type[Params]) -> dict[str, Any]:
 
 def _ruled(method: str, words: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the codes that every write, and every path with an enumeration, may answer."""
-    codes = () if method == "GET" else ("CHANGED_MEANWHILE",)
+    codes = () if method == "GET" else ("CHANGED_MEANWHILE", "FOREIGN_ORIGIN")
     return (*codes, "NO_SUCH_OPERATION") if words else codes
 
 
