@@ -36,9 +36,7 @@ def is_foreign(
     return bool(origins) and not _is_own(scope, proxies, origins, https=https)
 
 
-def _is_own(
-    scope: Any, proxies: tuple[Network, ...], origins: list[str], *, https: bool
-) -> bool:
+def _is_own(scope: Any, proxies: tuple[Network, ...], origins: list[str], *, https: bool) -> bool:
     if len(origins) > 1:
         return False
     try:
