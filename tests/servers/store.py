@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from iredapi.backends.ldap import panel
 from iredapi.backends.policies.tables import SEEDS, seed
+from iredapi.backends.sql.moments import prepare_asyncpg
 from iredapi.backends.sql.schema import create_all
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ class Store:
             engine = create_async_engine(self.admin[database], pool_size=2, **self.engine_options)
             if self.name == "sqlite":
                 event.listen(engine.sync_engine, "connect", _do_not_wait_for_the_disk)
+            elif self.name == "postgresql":
+                prepare_asyncpg(engine)  # alone it writes 0001-01-01 as -infinity
             self._engines[database] = engine
         return self._engines[database]
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 from sqlalchemy import (
     Column,
     ColumnElement,
+    Date,
+    DateTime,
     FromClause,
     ScalarSelect,
     String,
@@ -31,6 +33,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import MYSQL, domain_of
+from iredapi.backends.sql.moments import is_unknown
 from iredapi.backends.sql.schema import Schema
 from iredapi.doctor.probes import Delete, Insert, Probe, Row, SqlProbe, Update
 from iredapi.domain import transports
@@ -159,6 +162,7 @@ class Vmail:
         for part in (
             self._domains, self._accounts, self._dead_routes, self._users_routes,
             self._groups_routes, self._side_rows, self._left_overs, self._admins,
+            self._dates,
         ):  # fmt: skip
             yield from part()
 
@@ -613,6 +617,24 @@ class Vmail:
             "ADMIN_WITHOUT_RIGHTS", t.admin, a.username, ~may_create,
             ~_is_in(t.domain_admins, "username", a.username),
         )  # fmt: skip
+
+    # -- dates -------------------------------------------------------------------------------------
+
+    def _dates(self) -> Iterator[Probe]:
+        for table in t.metadata.sorted_tables:
+            if self._schema.has(table):
+                yield from dates(self._schema, table, "vmail")
+
+
+def dates(schema: Schema, table: Table, database: str) -> Iterator[Probe]:
+    """Make probes for the columns of a table that hold dates."""
+    key = tuple(table.primary_key.columns)
+    for column in schema.columns(table):
+        if isinstance(column.type, Date | DateTime):
+            where = literal(f"{table.name}.{column.name}").label("detail")
+            subject = _text(table.c.get("username", key[0])).label("subject")
+            statement = select(subject, where).select_from(table).where(is_unknown(column))
+            yield SqlProbe("DATE_UNKNOWN", database, statement, key)
 
 
 class QueuedMailboxes:

@@ -208,6 +208,12 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "The clean-up job removes the user's mail on the day that the row names.",
             "The row is taken out of the queue.",
         ),
+        "DATE_UNKNOWN": Check(
+            _N,
+            "What is stored as a date is none: zeros, month 0, infinity, beyond year 9999, text.",
+            "The API shows and takes it for no date; other programs may fail on it, and on MariaDB"
+            " a table that holds it may refuse to be altered.",
+        ),
         "LOGIN_NETWORKS_EMPTY": Check(
             _E,
             "The list of networks that a user may log in from is empty, not absent.",

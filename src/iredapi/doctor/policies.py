@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from iredapi.backends.policies import tables as t
 from iredapi.backends.sql import tables as accounts
 from iredapi.backends.sql.schema import Schema
-from iredapi.doctor.accounts import Owners, QueuedMailboxes
+from iredapi.doctor.accounts import Owners, QueuedMailboxes, dates
 from iredapi.doctor.probes import (
     PAGE,
     Delete,
@@ -138,6 +138,7 @@ def beside_a_tree(
             yield StrayAccounts(code, "iredadmin", table, column, directory)
     if schema.has(accounts.deleted_mailboxes):
         yield QueuedMailboxes("iredadmin", owners)
+        yield from dates(schema, accounts.deleted_mailboxes, "iredadmin")
 
 
 def _asked(account: str, table: Table) -> str:

@@ -22,6 +22,7 @@ from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.maildirs import Location, overlap
+from iredapi.domain.moments import utc_text
 from iredapi.domain.passwords import SEVERAL
 from iredapi.domain.users import User
 
@@ -166,11 +167,11 @@ class LdapUsers:
             ),
             "stored_bytes": used.bytes,
             "stored_messages": used.messages,
-            "last_login": _moment(max(used.imap, used.pop3)),
+            "last_login": utc_text(max(used.imap, used.pop3)),
             "last_login_by_service": {
-                "imap": _moment(used.imap),
-                "pop3": _moment(used.pop3),
-                "lda": _moment(used.lda),
+                "imap": utc_text(used.imap),
+                "pop3": utc_text(used.pop3),
+                "lda": utc_text(used.lda),
             },
         }
 
@@ -478,7 +479,3 @@ class LdapUsers:
             )
             if len(others) <= 1:
                 self._session.edit(group).put("hasMember", "no")
-
-
-def _moment(epoch: int) -> str | None:
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S") if epoch else None

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from iredapi.backends.protocols import Profile
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import domain_of as domain_part
+from iredapi.backends.sql.moments import is_unknown
 from iredapi.backends.sql.store import Store, chunks, now, shown
 from iredapi.domain import settings_text
 from iredapi.domain.actors import Principal
@@ -205,8 +206,8 @@ class SqlAdmins(Store):
 
 
 def _lasts(expired: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Select accounts that have not expired; sentinels of 1970 mean nothing."""
-    return or_(expired > now(), expired < _EPOCH_SENTINEL)
+    """Select accounts that have not expired; 1970 and what is no date mean nothing."""
+    return or_(expired > now(), expired < _EPOCH_SENTINEL, is_unknown(expired))
 
 
 def _principal() -> CompoundSelect[Any]:

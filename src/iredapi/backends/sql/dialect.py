@@ -5,14 +5,11 @@ what a database error means. Everything else in the backends is the same SQL for
 """
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Date,
-    DateTime,
     Dialect,
     Insert,
     Integer,
@@ -33,6 +30,8 @@ from sqlalchemy.schema import CreateColumn
 from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from iredapi.backends.sql.moments import DATE, DATETIME
 
 __all__ = [
     "BIG",
@@ -91,22 +90,6 @@ COUNT: TypeEngine[int] = BigInteger().with_variant(mysql.INTEGER(), *MYSQL)
 
 YES_NO: TypeEngine[str] = String(1).with_variant(mysql.CHAR(1), *MYSQL)
 """One letter, `y` or `n`."""
-
-# Its constructor has no annotations.
-_sqlite_datetime: Any = sqlite.DATETIME
-
-DATETIME: TypeEngine[datetime] = DateTime().with_variant(
-    _sqlite_datetime(
-        storage_format=("%(year)04d-%(month)02d-%(day)02d %(hour)02d:%(minute)02d:%(second)02d"),
-        regexp=r"(\d+)-(\d+)-(\d+)[ T](\d+):(\d+):(\d+)",
-    ),
-    "sqlite",
-)
-"""Date and time without a zone. On SQLite the text `YYYY-MM-DD HH:MM:SS`, without a fraction,
-because other programs read the file. PostgreSQL keeps microseconds: bind values without them."""
-
-DATE = Date()
-"""A day; on SQLite the text `YYYY-MM-DD`."""
 
 
 class _MySQLByteText(mysql.VARBINARY):

@@ -25,6 +25,7 @@ from iredapi import sqlite
 from iredapi.backends.sql.cursors import Cursors
 from iredapi.backends.sql.dialect import holds_at_once, is_unavailable
 from iredapi.backends.sql.leases import Lease, Leases, Row
+from iredapi.backends.sql.moments import MYSQL_DECODERS, prepare_asyncpg
 from iredapi.backends.sql.pipelines import Pipeline
 from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.schema import Schema
@@ -72,6 +73,7 @@ def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
         options["connect_args"] = {
             "connect_timeout": pool.connect_timeout,
             "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            "conv": MYSQL_DECODERS,
         }
     else:
         options["connect_args"] = {"factory": sqlite.Connection}
@@ -103,6 +105,8 @@ class Database:
         self._engine = create_async_engine(url, **options)
         if self.sqlite:
             _prepare_sqlite(self._engine)
+        elif url.startswith("postgresql"):
+            prepare_asyncpg(self._engine)
         # The rest is for whoever reads, or is about to write.
         lists = pool.size // 4
         self._leases = Leases(self._engine, pool.size, pool.timeout, lists=lists)

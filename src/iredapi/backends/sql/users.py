@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any
 
@@ -34,6 +34,7 @@ from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.maildirs import Location
+from iredapi.domain.moments import utc_text
 from iredapi.domain.users import User
 
 NEVER = datetime(1970, 1, 1, 1, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
@@ -247,7 +248,7 @@ class SqlUsers(Store):
             if row[kind] is not None and row[owner].lower() == mail:
                 sides[row[kind]].add(row[text])
         stored_bytes, messages = of("quota_of", "bytes", "messages")
-        seen = [at or 0 for at in of("seen_by", *_SEEN)]
+        seen = [at if isinstance(at, int) else 0 for at in of("seen_by", *_SEEN)]
         managed = sorted(sides["managed"])
         answer["forwardings"] = sorted(sides["forwarding"])
         answer["aliases"] = sorted(sides["alias"])
@@ -256,9 +257,9 @@ class SqlUsers(Store):
         answer["outbound_relay"] = of("relay_of", "relayhost")[0] or ""
         answer["stored_bytes"] = int(stored_bytes or 0)
         answer["stored_messages"] = int(messages or 0)
-        answer["last_login"] = _moment(max(seen[0], seen[1]))
+        answer["last_login"] = utc_text(max(seen[0], seen[1]))
         answer["last_login_by_service"] = {
-            name: _moment(at) for name, at in zip(_SEEN, seen, strict=True)
+            name: utc_text(at) for name, at in zip(_SEEN, seen, strict=True)
         }
         answer["isglobaladmin"] = int(bool(answer["isglobaladmin"]) or "ALL" in managed)
         answer["managed_domains"] = [domain for domain in managed if domain != "ALL"]
@@ -566,9 +567,3 @@ def _services(switches: tuple[str, ...], values: tuple[Any, ...]) -> tuple[str, 
     present = [name.removeprefix("enable") for name in switches]
     on = [name for name, value in zip(present, values, strict=True) if value in (1, "y", "Y")]
     return tuple(services.shown(on, present))
-
-
-def _moment(epoch: int) -> str | None:
-    if not epoch:
-        return None
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,195 @@
+"""Dates and times of any program, as the drivers return them: what is no date is None.
+
+MariaDB keeps ``0000-00-00`` (iRedMail's default before 0.9.6) and ``2020-00-00``, PostgreSQL
+``infinity`` and years from -4713 to 294276, SQLite any text or number. Python's dates begin with
+year 1 and end with year 9999. Each driver converts in its own place; from here on a value is a
+``datetime``, a ``date`` or None.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from pymysql.constants import FIELD_TYPE
+from pymysql.converters import convert_date, convert_datetime, decoders
+from sqlalchemy import Date, DateTime, Dialect, event
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Boolean, TypeEngine, UserDefinedType
+
+__all__ = ["DATE", "DATETIME", "MYSQL_DECODERS", "is_unknown", "prepare_asyncpg"]
+
+
+# --- MySQL and MariaDB ----------------------------------------------------------------------------
+
+
+def _mysql_datetime(value: str | bytes) -> datetime | None:
+    # PyMySQL returns the text of what it cannot convert.
+    found = convert_datetime(value)
+    return found if isinstance(found, datetime) else None
+
+
+def _mysql_date(value: str | bytes) -> date | None:
+    found = convert_date(value)
+    return found if isinstance(found, date) else None
+
+
+MYSQL_DECODERS: Final[Mapping[int, Any]] = {
+    **decoders,
+    FIELD_TYPE.DATETIME: _mysql_datetime,
+    FIELD_TYPE.TIMESTAMP: _mysql_datetime,
+    FIELD_TYPE.DATE: _mysql_date,
+}
+"""PyMySQL's conversions (``conv`` of a connection), but for dates."""
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+_EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
+_FIRST_DAY: Final = date(2000, 1, 1)
+
+
+def _read_microseconds(value: tuple[int]) -> datetime | None:
+    try:
+        return _EPOCH + timedelta(microseconds=value[0])
+    except OverflowError:
+        return None
+
+
+def _read_days(value: tuple[int]) -> date | None:
+    try:
+        return _FIRST_DAY + timedelta(value[0])
+    except OverflowError:
+        return None
+
+
+def _microseconds(value: datetime) -> tuple[int]:
+    return ((value.replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1),)
+
+
+def _days(value: date) -> tuple[int]:
+    return ((value - _FIRST_DAY).days,)
+
+
+async def _set_codecs(connection: Any) -> None:
+    for name, encode, decode in (
+        ("timestamp", _microseconds, _read_microseconds),
+        ("date", _days, _read_days),
+    ):
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=encode, decoder=decode, format="tuple"
+        )
+
+
+def prepare_asyncpg(engine: AsyncEngine) -> None:
+    """Make connections of an engine return None for dates that Python has not."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.run_async(_set_codecs)
+
+
+# --- SQLite ---------------------------------------------------------------------------------------
+
+_TEXT: Final = re.compile(
+    r"(\d{4})-(\d\d?)-(\d\d?)"
+    r"(?:[ T](\d\d?):(\d\d?)(?::(\d\d?)(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+)
+
+
+def read_text(value: object) -> datetime | None:
+    """Return the date and time that text says, without fraction and zone, or None."""
+    match = _TEXT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    try:
+        return datetime(*(int(part or 0) for part in match.groups()))  # type: ignore[arg-type]  # noqa: DTZ001
+    except ValueError:
+        return None
+
+
+# Its constructor has no annotations.
+_Datetime: Any = sqlite.DATETIME
+
+
+class _SqliteDatetime(_Datetime):  # type: ignore[misc]
+    """``YYYY-MM-DD HH:MM:SS``, without a fraction: other programs read the file."""
+
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            storage_format=("%(year)04d-%(month)02d-%(day)02d %(hour)02d:%(minute)02d:%(second)02d")
+        )
+
+    def result_processor(self, _dialect: Dialect, _coltype: Any) -> Callable[[Any], Any]:
+        """Return what converts a value that was read."""
+        return read_text
+
+
+class _SqliteDate(UserDefinedType[date]):
+    """``YYYY-MM-DD``. (SQLAlchemy's own type becomes another one in the dialect.)"""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_kw: Any) -> str:
+        """Return what CREATE TABLE says."""
+        return "DATE"
+
+    def bind_processor(self, _dialect: Dialect) -> Callable[[Any], Any]:
+        """Return what converts a value that is bound."""
+        return lambda value: value.isoformat() if isinstance(value, date) else value
+
+    def result_processor(self, _dialect: Dialect, _coltype: Any) -> Callable[[Any], Any]:
+        """Return what converts a value that was read."""
+
+        def read(value: object) -> date | None:
+            found = read_text(value)
+            return None if found is None else found.date()
+
+        return read
+
+
+# --- types and conditions -------------------------------------------------------------------------
+
+DATETIME: Final[TypeEngine[datetime]] = DateTime().with_variant(_SqliteDatetime(), "sqlite")
+"""Date and time without a zone. PostgreSQL keeps microseconds: bind values without them."""
+
+DATE: Final[TypeEngine[date]] = Date().with_variant(_SqliteDate(), "sqlite")
+"""A day."""
+
+
+class is_unknown(FunctionElement[bool]):  # noqa: N801 (used as a function)
+    """Whether a date column holds what is no date."""
+
+    name = "is_unknown"
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(is_unknown, "postgresql")
+def _unknown_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    x = compiler.process(element.clauses, **kw)
+    return f"(NOT isfinite({x}) OR {x} < '0001-01-01' OR {x} >= '10000-01-01')"
+
+
+@compiles(is_unknown, "mysql", "mariadb")
+def _unknown_mysql(element: Any, compiler: Any, **kw: Any) -> str:
+    x = compiler.process(element.clauses, **kw)
+    # LAST_DAY of 2020-02-31 is NULL, of 2020-02-00 it is not.
+    return f"({x} IS NOT NULL AND (DAYOFMONTH({x}) = 0 OR LAST_DAY({x}) IS NULL))"
+
+
+@compiles(is_unknown, "sqlite")
+def _unknown_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    x = compiler.process(element.clauses, **kw)
+    # SQLite makes 2 March of 2020-02-31, and a day of any number.
+    day = f"substr({x}, 1, 10)"
+    known = f"{day} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]' AND {day} >= '0001'"
+    known += f" AND datetime({x}) IS NOT NULL AND date({day}, '+0 days') = {day}"
+    return f"({x} IS NOT NULL AND NOT coalesce({known}, 0))"
