@@ -15,6 +15,7 @@ ApiError                            every failure that a client is told of
 ├── ServerError                500  unforeseen; shows its request id and nothing else
 ├── NotSupported               501  NOT_SUPPORTED_BY_BACKEND
 ├── ServerDown                 503  a server behind us is away
+├── StorageFull                503  the disk of a server behind us is full
 └── Overloaded                 503  the queue in front of a bounded resource is full
 
 ``CODES`` is the whole vocabulary of ``_msg``: the code, its status, and the sentence that
@@ -117,6 +118,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "SERVER_ERROR": Code(500, "Something unforeseen; the log has it under the request id."),
         "NOT_SUPPORTED_BY_BACKEND": Code(501, "The storage of this server cannot do this."),
         "SERVER_DOWN": Code(503, "A server behind the API is away."),
+        "STORAGE_FULL": Code(
+            503, "The disk of a server behind the API is full; nothing was changed."
+        ),
         "MLMMJADMIN_UNREACHABLE": Code(503, "mlmmjadmin, the list server, cannot be reached."),
         "MLMMJADMIN_TIMEOUT": Code(503, "mlmmjadmin, the list server, did not answer in time."),
         "MLMMJADMIN_BAD_RESPONSE": Code(503, "mlmmjadmin answered something unexpected."),
@@ -240,6 +244,12 @@ class ServerDown(ApiError):
     """A server behind us is away; nothing was changed."""
 
     code = "SERVER_DOWN"
+
+
+class StorageFull(ApiError):
+    """A server behind us cannot write because its disk is full; nothing was changed."""
+
+    code = "STORAGE_FULL"
 
 
 class Overloaded(ApiError):

@@ -19,14 +19,28 @@ FRESH = 0.5
 Probe = Callable[[], Awaitable[object]]
 
 
+class NotUsable(Exception):
+    """A server answers and cannot be used all the same; ``status`` is a word for why."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """What is known of one server."""
 
-    ok: bool
+    status: str
+    """``ok``, ``away`` (it cannot be reached), or the word of a ``NotUsable``."""
     needed: bool
     """Without it nothing works; without the others some operations answer 503."""
     milliseconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it can be used."""
+        return self.status == "ok"
 
 
 class Probes:
@@ -58,11 +72,17 @@ class Probes:
         task = asyncio.ensure_future(probe())
         # A task of its own: a probe that cannot be cancelled at once must not keep us waiting.
         done, _ = await asyncio.wait([task], timeout=PATIENCE)
-        ok = bool(done) and not task.cancelled() and task.exception() is None
+        status = "away"
+        if done and not task.cancelled():
+            error = task.exception()
+            if error is None:
+                status = "ok"
+            elif isinstance(error, NotUsable):
+                status = error.status
         if not done:
             task.cancel()
             task.add_done_callback(_forget)
-        return Condition(ok, needed, round((time.perf_counter() - started) * 1000, 1))
+        return Condition(status, needed, round((time.perf_counter() - started) * 1000, 1))
 
 
 def _forget(task: asyncio.Future[object]) -> None:

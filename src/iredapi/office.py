@@ -17,7 +17,6 @@ from ipaddress import ip_address
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from iredapi import opening
 from iredapi.audit import Event
@@ -27,7 +26,6 @@ from iredapi.backends.loader import Storage, Work, make_databases, make_list_ser
 from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
 from iredapi.backends.protocols import Later
 from iredapi.backends.sql.engine import Databases
-from iredapi.backends.sql.errors import translated
 from iredapi.crowds import Crowds
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
@@ -185,17 +183,26 @@ class Office:
         **kwargs: Params.kwargs,
     ) -> Result:
         """Run an operation that changes nothing."""
-        for attempt in range(TRIES):
+
+        async def once() -> Result:
             work = await self.storage.open(writing=False)
             try:
                 async with self.deadline():
                     unit = await work.unit(actor, self._rules)
                     return await operation(unit, *args, **kwargs)
+            finally:
+                await work.close()
+
+        return await self._retried(once)
+
+    async def _retried(self, read: Callable[[], Awaitable[Result]]) -> Result:
+        """Run a read again when its connection was lost, say because the server was restarted."""
+        for attempt in range(TRIES):
+            try:
+                return await read()
             except self.storage.errors as error:
                 if not self.storage.is_transient(error) or attempt == TRIES - 1:
                     raise self.storage.translated(error) from error
-            finally:
-                await work.close()
             await asyncio.sleep(_backoff(attempt))
         raise AssertionError("unreachable")
 
@@ -318,14 +325,15 @@ class Office:
         return PanelSettings() if found is None else found
 
     async def _read_panel(self) -> PanelSettings:
-        async with self.deadline():
-            connections = await self.databases.open(writing=False)
-            try:
-                return await SqlPanel(connections).settings()
-            except DBAPIError as error:
-                raise translated(error) from error
-            finally:
-                await finish(connections.close())
+        async def once() -> PanelSettings:
+            async with self.deadline():
+                connections = await self.databases.open(writing=False)
+                try:
+                    return await SqlPanel(connections).settings()
+                finally:
+                    await connections.close()
+
+        return await self._retried(once)
 
     async def _current_rules(self) -> Rules:
         policy = await self._policy()

@@ -8,11 +8,13 @@ import asyncio
 import os
 import random
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
+import structlog
 from sqlalchemy import Executable, Row, event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -20,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from iredapi import sqlite
+from iredapi.errors import ApiError, ServerDown, StorageFull
 from iredapi.meter import watch
 
 T = TypeVar("T")
@@ -33,6 +36,9 @@ BUSY_TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10.0
 """Seconds until a server that does not answer counts as away."""
 
+FULL = 15.0
+"""Seconds for which the disk counts as full after a write that found it full."""
+
 TRIES = 12
 """How often a deadlock is tried again."""
 
@@ -44,6 +50,7 @@ _DRIVERS = {
     "mariadb": "mariadb+aiomysql",
 }
 _MARIADB = ("mysql", "mariadb")
+_log = structlog.get_logger(__name__)
 _IMMEDIATE = "iredapi_immediate"
 
 # Keyed by loop and file, because an asyncio lock belongs to one loop; an entry goes
@@ -53,7 +60,15 @@ _write_locks = WeakValueDictionary()
 
 
 class StateUnavailable(Exception):
-    """The state database is away or overloaded. Maps to 503."""
+    """The state database is away, overloaded or ``full``. Maps to 503."""
+
+    def __init__(self, reason: str = "", *, full: bool = False) -> None:
+        super().__init__(reason)
+        self.full = full
+
+    def to_api_error(self) -> ApiError:
+        """What a client is told of it."""
+        return StorageFull() if self.full else ServerDown(detail="The state database is away.")
 
 
 def _normalised(url: str) -> URL:
@@ -134,6 +149,16 @@ def _worth_retrying(error: DBAPIError) -> bool:
     return arguments[0] in (1020, 1213)
 
 
+def _is_full(error: DBAPIError) -> bool:
+    """Whether the disk is full: PostgreSQL 53100, MariaDB 1021 and 1114, SQLite 13."""
+    arguments = getattr(error.orig, "args", None) or (None,)
+    return (
+        getattr(error.orig, "sqlstate", None) == "53100"
+        or arguments[0] in (1021, 1114)
+        or _sqlite_code(error) == sqlite3.SQLITE_FULL
+    )
+
+
 class Connections:
     """The connections to the state database. Raises ``StateUnavailable``, no driver's error."""
 
@@ -144,6 +169,8 @@ class Connections:
         self._writer = writer
         self._write_lock = write_lock
         self.dialect: str = engine.dialect.name
+        self.full_until = 0.0
+        """Monotonic time until which the disk of the server counts as full."""
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -250,6 +277,15 @@ class Connections:
 
         return await self._persist(in_turn, patience)
 
+    def _unavailable(self, reason: str, error: Exception) -> StateUnavailable:
+        full = isinstance(error, DBAPIError) and _is_full(error)
+        if full:
+            now = time.monotonic()
+            if now > self.full_until:
+                _log.error("storage_full", database="state")
+            self.full_until = now + FULL
+        return StateUnavailable(reason, full=full)
+
     async def _persist(self, once: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> T:
         try:
             async with asyncio.timeout(patience):
@@ -263,8 +299,12 @@ class Connections:
                 return await once()
         except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
             cause = getattr(error, "orig", None) or error
-            raise StateUnavailable(f"The state database is unavailable: {cause}") from error
+            raise self._unavailable(f"The state database is unavailable: {cause}", error) from error
         except DBAPIError as error:
+            if _is_full(error):
+                raise self._unavailable(f"The state database is full: {error.orig}", error) from (
+                    error
+                )
             # Without a statement it was the connecting that failed, a wrong password say.
             if error.statement is None or _worth_retrying(error):
                 raise StateUnavailable(f"The state database refuses: {error.orig}") from error

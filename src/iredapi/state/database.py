@@ -6,6 +6,7 @@ from typing import Self
 
 from sqlalchemy import select
 
+from iredapi.health import NotUsable
 from iredapi.state.attempts import LoginAttempts
 from iredapi.state.connections import Connections
 from iredapi.state.journal import Journal
@@ -81,7 +82,9 @@ class State:
         )
 
     async def ping(self) -> None:
-        """One round trip; ``StateUnavailable`` when there is no answer."""
+        """One round trip; ``StateUnavailable`` when there is no answer, ``NotUsable`` when full."""
+        if time.monotonic() < self.connections.full_until:
+            raise NotUsable("full")
         await self.connections.read(select(1))
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ from iredapi.access import Action, Target
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
-from iredapi.errors import ApiError, LoginRequired, NotSupported, ServerDown, problem
+from iredapi.errors import ApiError, LoginRequired, NotSupported, problem
 from iredapi.office import Done, Office
 from iredapi.schemas.params import Params
 from iredapi.state.connections import StateUnavailable
@@ -213,8 +213,8 @@ class Router(APIRouter):
                         request, office, action, form, words, feature, strict=strict, public=public
                     )
                     return await handler(call)
-                except StateUnavailable:
-                    raise ServerDown(detail="The state database is away.") from None
+                except StateUnavailable as error:
+                    raise error.to_api_error() from None
                 except ApiError as error:
                     # Rules speak of fields; a client knows the names that it sent.
                     wire = form.wire_names()

@@ -39,7 +39,7 @@ def mount(app: FastAPI) -> None:
         if "verbose" in request.query_params:
             data["servers"] = {
                 name: {
-                    "status": "ok" if found.ok else "away",
+                    "status": found.status,
                     "needed": found.needed,
                     "milliseconds": found.milliseconds,
                 }
@@ -47,9 +47,12 @@ def mount(app: FastAPI) -> None:
             }
         if data["status"] == "ready":
             return envelope.success(data)
-        detail = (
-            "This process is leaving." if office.probes.leaving else f"Away: {', '.join(missing)}."
-        )
+        by_status: dict[str, list[str]] = {}
+        for name in missing:
+            by_status.setdefault(conditions[name].status.capitalize(), []).append(name)
+        detail = " ".join(f"{status}: {', '.join(names)}." for status, names in by_status.items())
+        if office.probes.leaving:
+            detail = "This process is leaving."
         body = {"_success": False, "_msg": "NOT_READY", "_detail": detail, "_data": data}
         return Response(
             orjson.dumps(body),

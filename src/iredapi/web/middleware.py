@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iredapi import identity, tokens
 from iredapi.domain.actors import Actor
-from iredapi.errors import ApiError, Overloaded, ServerDown
+from iredapi.errors import ApiError, Overloaded
 from iredapi.errors import PermissionDenied as Denied
 from iredapi.logs import REQUEST_ID, line
 from iredapi.meter import METER, Meter
@@ -191,8 +191,8 @@ class Door:
             return
         try:
             await self._who(scope, office, client)
-        except StateUnavailable:
-            raise ServerDown(detail="The state database is away.") from None
+        except StateUnavailable as error:
+            raise error.to_api_error() from None
 
     async def _who(self, scope: Scope, office: Office, client: str) -> None:
         secret = bearer_of(scope)

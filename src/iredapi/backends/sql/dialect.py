@@ -51,6 +51,7 @@ __all__ = [
     "expired_column",
     "holds_at_once",
     "insert_ignore",
+    "is_full",
     "is_refused",
     "is_retryable",
     "is_unavailable",
@@ -327,6 +328,9 @@ _REFUSED_SQLITE = {3, 8, 23}  # permission, read-only, authorization
 _DOWN_STATES = {"57P01", "57P02", "57P03", "57P05", "53300", "3D000", "28000", "28P01"}
 _DOWN_MYSQL = {1040, 1044, 1045, 1049, 1053, 1129, 1130, 1203, 1226, 1698}
 _DOWN_MYSQL |= {2002, 2003, 2005, 2006, 2013, 2055}  # raised by the client library
+_FULL_MYSQL = {1021, 1114}
+_WRITE_MYSQL = {3, 20, 1026}  # mysys and the server: error on write
+_FULL_SQLITE = 13
 _DOWN_SQLITE = {10, 14}  # I/O error, cannot open
 
 
@@ -389,6 +393,21 @@ def is_refused(exc: BaseException) -> bool:
         _sqlstate(error) == "42501"
         or _mysql_code(error) in _REFUSED_MYSQL
         or _sqlite_code(error) & 0xFF in _REFUSED_SQLITE
+        for error in _chain(exc)
+    )
+
+
+def is_full(exc: BaseException) -> bool:
+    """Say whether the server could not write because its disk (or a table's limit) is full.
+
+    PostgreSQL 53100 (disk_full), MariaDB and MySQL 1021 (ER_DISK_FULL) and 1114
+    (ER_RECORD_FILE_FULL), or a failed write with the system's error 28 (ENOSPC), SQLite 13.
+    """
+    return any(
+        _sqlstate(error) == "53100"
+        or _mysql_code(error) in _FULL_MYSQL
+        or (_mysql_code(error) in _WRITE_MYSQL and "rrcode: 28" in str(error))
+        or _sqlite_code(error) & 0xFF == _FULL_SQLITE
         for error in _chain(exc)
     )
 

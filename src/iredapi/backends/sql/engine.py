@@ -8,12 +8,14 @@ queue and take the file with BEGIN IMMEDIATE.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import Column, MetaData, event, select
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
@@ -23,7 +25,7 @@ from sqlalchemy.pool import NullPool
 
 from iredapi import sqlite
 from iredapi.backends.sql.cursors import Cursors
-from iredapi.backends.sql.dialect import holds_at_once, is_unavailable
+from iredapi.backends.sql.dialect import holds_at_once, is_full, is_unavailable
 from iredapi.backends.sql.leases import Lease, Leases, Row
 from iredapi.backends.sql.moments import MYSQL_DECODERS, prepare_asyncpg
 from iredapi.backends.sql.pipelines import Pipeline
@@ -31,10 +33,14 @@ from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.schema import Schema
 from iredapi.errors import NotSupported, Overloaded, ServerDown
 from iredapi.finishing import Background
+from iredapi.health import NotUsable
 from iredapi.meter import watch
 
 ORDER: Final = ("vmail", "amavisd", "iredapd", "iredadmin")
 """The order in which databases are locked, and the reverse of that of commits."""
+FULL: Final = 15.0
+"""Seconds for which a server counts as full after a write that found its disk full."""
+_log = structlog.get_logger(__name__)
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA busy_timeout=30000",  # milliseconds, for writers in other processes
@@ -109,7 +115,13 @@ class Database:
             prepare_asyncpg(self._engine)
         # The rest is for whoever reads, or is about to write.
         lists = pool.size // 4
-        self._leases = Leases(self._engine, pool.size, pool.timeout, lists=lists)
+        self._leases = Leases(
+            self._engine, pool.size, pool.timeout, lists=lists, notice=self._notice
+        )
+        self._full_until = 0.0
+        """Monotonic time until which the disk of the server counts as full."""
+        self._busy_after = pool.timeout / 2
+        """Seconds after which somebody who waits for a connection shows that there are too few."""
         event.listen(self._engine.sync_engine, "handle_error", self._noticed)
         self.takes_many = self._engine.dialect.driver == "asyncpg"
         """Whether one message takes the values of many, and rows have versions."""
@@ -202,6 +214,14 @@ class Database:
         # A request that was cancelled is a disconnect for SQLAlchemy, but of one connection only.
         if context.is_disconnect and context.invalidate_pool_on_disconnect:
             self._leases.drop_idle()
+        self._notice(context.original_exception)
+
+    def _notice(self, error: BaseException) -> None:
+        if is_full(error):
+            now = time.monotonic()
+            if now > self._full_until:
+                _log.error("storage_full", database=self.name)
+            self._full_until = now + FULL
 
     def _away(self, error: Exception) -> Exception:
         if isinstance(error, PoolTimeout):
@@ -211,7 +231,14 @@ class Database:
         return error
 
     async def ping(self) -> None:
-        """Ask the server something, over a connection of its own. Raises what the driver does."""
+        """Ask the server something, over a connection of its own.
+
+        Raises what the driver does, and NotUsable when the server answers and cannot be used.
+        """
+        if time.monotonic() < self._full_until:
+            raise NotUsable("full")
+        if self._leases.longest_wait > self._busy_after:
+            raise NotUsable("busy")
         if self.file is not None and not self.file.is_file():
             raise FileNotFoundError(self.file)
         async with self._prober.connect() as connection:

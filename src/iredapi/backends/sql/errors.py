@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from iredapi.backends.sql.dialect import is_retryable, is_unavailable, is_unique_violation
-from iredapi.errors import ApiError, Conflict, ServerDown
+from iredapi.backends.sql.dialect import is_full, is_retryable, is_unavailable, is_unique_violation
+from iredapi.errors import ApiError, Conflict, ServerDown, StorageFull
 
 
 def translated(error: DBAPIError) -> Exception:
     """Return our error for a driver's; one that nobody foresaw comes back as it is."""
     if isinstance(error, IntegrityError) and is_unique_violation(error):
         return Conflict("ALREADY_EXISTS")
+    if is_full(error):
+        return StorageFull()
     if is_unavailable(error):
         return ServerDown(detail="A database went away; nothing was changed.")
     if is_retryable(error):

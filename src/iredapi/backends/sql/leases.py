@@ -12,7 +12,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -73,12 +73,19 @@ class Lease:
     """A connection, used by one request at a time."""
 
     __slots__ = (
-        "_adapter", "_driver", "_name", "born", "broken", "connection", "lost", "spent",
+        "_adapter", "_driver", "_name", "_notice", "born", "broken", "connection", "lost", "spent",
         "transacting",
     )  # fmt: skip
 
-    def __init__(self, connection: AsyncConnection, adapter: Any, driver: Any) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        adapter: Any,
+        driver: Any,
+        notice: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
         self.connection = connection
+        self._notice = notice
         self._adapter = adapter
         self._name = connection.dialect.driver
         self._driver = DRIVERS[self._name](driver)
@@ -250,6 +257,7 @@ class Lease:
         """Return a driver's error as SQLAlchemy would raise it: the same rules read it."""
         dialect = self.connection.dialect
         base = dialect.loaded_dbapi.Error
+        self._notice(error)
         try:
             self._adapter._handle_exception(error)
         except base as found:
@@ -371,8 +379,17 @@ class Leases:
     not cut. So a request that is cancelled costs at most the connection that it used.
     """
 
-    def __init__(self, engine: AsyncEngine, size: int, timeout: float, *, lists: int) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        size: int,
+        timeout: float,
+        *,
+        lists: int,
+        notice: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
         self._engine = engine
+        self._notice = notice
         self._all = Turns(size, timeout)
         # Writers that wait for each other's locks must leave something to those who read.
         self._writers = Turns(max(size - max(size // 4, 1) - lists, 1), timeout)
@@ -442,7 +459,7 @@ class Leases:
         except BaseException:
             await connection.close()
             raise
-        return Lease(connection, raw.dbapi_connection, raw.driver_connection)
+        return Lease(connection, raw.dbapi_connection, raw.driver_connection, self._notice)
 
     def give_at_once(self, lease: Lease, *, writing: bool) -> bool:
         """Take a connection back if there is nothing to wait for; else ``give`` must be called."""
