@@ -37,13 +37,6 @@ from tests.servers.store import ALL_STORES, Store, create_sqlite
 
 WRITES: Final = int(os.environ.get("TORTURE_WRITES", "160"))
 WRITERS: Final = 6
-PG_KEEPS: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
-MARIADB_KEEPS: Final = (
-    "--innodb-flush-log-at-trx-commit=1",
-    "--innodb-flush-method=fsync",
-    "--innodb-doublewrite=ON",
-)
-"""What is committed survives a server that is killed."""
 FULL: Final = "TORTURE_WRITES" in os.environ
 KILLS: Final = (0.3, 6.0) if FULL else (0.3, 1.5)
 MOST_KILLS: Final = 100_000 if FULL else 3
@@ -413,11 +406,11 @@ async def storage(name: str) -> AsyncIterator[tuple[Store, Callable[[], None] | 
             stack.callback(remove_directory, directory)
             store = await create_sqlite(directory)
         elif name == "postgresql":
-            pg = PostgresqlServer({**postgresql.SETTINGS, **PG_KEEPS})
+            pg = PostgresqlServer({**postgresql.SETTINGS, **postgresql.KEEPS_COMMITS})
             stack.callback(pg.stop)
             store, restart = await pg.create_store(suffix), pg.restart
         else:
-            maria = MariadbServer([*mariadb.SETTINGS, *MARIADB_KEEPS])
+            maria = MariadbServer([*mariadb.SETTINGS, *mariadb.KEEPS_COMMITS])
             stack.callback(maria.stop)
             restart = maria.restart
             ldap = None

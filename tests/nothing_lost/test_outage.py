@@ -15,7 +15,9 @@ import pytest
 
 from tests.clients import PASSWORD, ROOT
 from tests.conftest import need
+from tests.servers import mariadb
 from tests.servers.api import COMMAND, add_root, environment, running, urls_of
+from tests.servers.mariadb import MariadbServer
 from tests.servers.postgresql import PostgresqlServer
 from tests.servers.process import free_port
 
@@ -28,6 +30,14 @@ def own_server() -> Iterator[PostgresqlServer]:
     """A server of its own: stopping the other tests' one would be unkind."""
     need("postgresql")
     server = PostgresqlServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def own_mariadb() -> Iterator[MariadbServer]:
+    need("mariadb")
+    server = MariadbServer([*mariadb.SETTINGS, *mariadb.KEEPS_COMMITS])
     yield server
     server.stop()
 
@@ -108,6 +118,45 @@ async def test_the_database_goes_and_comes(own_server: PostgresqlServer, how: st
         if how == "hung":
             own_server.signal_all(signal.SIGCONT)
         await store.close()
+
+
+_FIRST: dict[str, tuple[str, str, dict[str, str]]] = {
+    "read": ("GET", "/api/domain/ex.com", {}),
+    "change": ("PUT", "/api/domain/ex.com", {"name": "New"}),
+    "create": ("POST", "/api/user/u@ex.com", {"password": PASSWORD}),
+    "login": ("POST", "/api/login", LOGIN),
+}
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+async def test_the_first_request_after_a_restart_is_served(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Whatever it is, and its line is in the panel's log."""
+    server = request.getfixturevalue("own_server" if kind == "postgresql" else "own_mariadb")
+    store = await server.create_store("again")
+    await add_root(store)
+    try:
+        with running(urls_of(store)) as api:
+            async with httpx.AsyncClient(
+                base_url=api.address, timeout=30, trust_env=False
+            ) as client:
+                await client.post("/api/login", data=LOGIN)
+                await client.post("/api/domain/ex.com")
+                for name, (method, path, form) in _FIRST.items():
+                    server.restart()
+                    await store.close()
+                    await asyncio.sleep(1.1)  # what is believed for a second is over
+                    answer = await client.request(method, path, data=form or None)
+                    assert answer.status_code == 200, (name, answer.text)
+                events = [row["event"] for row in await store.rows(_LOG, "iredadmin")]
+                assert {"create", "update", "login"} <= set(events)
+                assert "audit_failed" not in api.output
+    finally:
+        await store.close()
+
+
+_LOG = "SELECT event FROM log"
 
 
 async def test_start_waits_for_the_database(own_server: PostgresqlServer, tmp_path: Path) -> None:

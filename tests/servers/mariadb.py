@@ -83,6 +83,12 @@ DURABLE = [
     "--innodb-log-file-size=512M",
     "--max-connections=200",
 ]
+KEEPS_COMMITS = (
+    "--innodb-flush-log-at-trx-commit=1",
+    "--innodb-flush-method=fsync",
+    "--innodb-doublewrite=ON",
+)
+"""Beside ``SETTINGS``: what is committed survives a server that is killed."""
 
 
 def missing() -> str | None:

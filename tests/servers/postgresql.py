@@ -81,6 +81,8 @@ BEGIN
     END LOOP;
 END $$
 """
+KEEPS_COMMITS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+"""Beside ``SETTINGS``: what is committed survives a server that is killed."""
 
 
 def _programs() -> Path | None:
