@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ from iredapi.routers import (
     wblists,
 )
 from iredapi.settings import Settings, load
-from iredapi.web import clients, docs, envelope, health
+from iredapi.web import clients, connection_limits, docs, envelope, health
 from iredapi.web.calls import API
 from iredapi.web.middleware import Door, PathNormaliser, RequestContext
 from iredapi.web.switchboard import Switchboard
@@ -83,10 +83,10 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
     """Build the application. It opens its own office unless one is given; opens nothing yet."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         if office is not None:
             app.state.office = office
-            yield
+            yield {}
             return
         configure(settings.log_level)
         async with Office.open(settings) as own:
@@ -97,7 +97,7 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
             # Nor at every few requests: what one leaves behind goes without it, as a rule.
             gc.set_threshold(20_000, 20, 20)
             with leaving.on_sigterm(own.probes, settings.drain_seconds):
-                yield
+                yield {connection_limits.STATE_KEY: connection_limits.max_connections(settings)}
 
     policies = (spam, throttles, wblists, greylists)
     accounts = (domains, admins, users, aliases, lists, maillists)

@@ -45,7 +45,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "INVALID_PARAMETERS": Code(400, "One or more parameters are wrong; see _errors."),
         "NO_SUCH_OPERATION": Code(404, "There is no such path in this API."),
         "METHOD_NOT_ALLOWED": Code(405, "The path exists, but not with this HTTP method."),
+        "REQUEST_TIMEOUT": Code(408, "The request did not arrive in time."),
         "REQUEST_TOO_LARGE": Code(413, "The body is larger than the limit."),
+        "HEADERS_TOO_LARGE": Code(431, "The head of the request is larger than 16 KiB."),
         # One parameter (these stand in _errors, and in _msg when they are the only one).
         "REQUIRED": Code(400, "The parameter is required here and was not sent."),
         "CONFLICTING_PARAMETERS": Code(400, "Parameters that exclude each other were sent."),

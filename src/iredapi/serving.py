@@ -24,6 +24,7 @@ from iredapi.errors import ApiError
 from iredapi.logs import configure
 from iredapi.office import Office
 from iredapi.settings import ConfigurationError, NotReady, Settings
+from iredapi.web.connection_limits import LimitedProtocol, accept_backlog
 
 
 def run(chosen: Settings) -> int:
@@ -40,7 +41,8 @@ def run(chosen: Settings) -> int:
             factory=True,
             workers=chosen.workers,
             lifespan="on",
-            http="httptools",
+            http=LimitedProtocol,
+            backlog=accept_backlog(),
             ws="none",
             log_level=chosen.log_level.lower(),
             # uvicorn's access log shows query strings, which may hold a login; and it would believe
