@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.clients import Client
+from tests.clients import PASSWORD, Client, Service
+from tests.servers.snapshot import dump
 from tests.servers.store import ALL_STORES
 
 pytestmark = pytest.mark.stores(*ALL_STORES)
@@ -73,7 +74,7 @@ async def test_of_what_is_no_list_the_last_one_counts(root: Client) -> None:
 async def test_unicode_names_of_hosts(root: Client) -> None:
     """Postfix asks the DNS for what it finds, and that knows no other letters."""
     await root.ok("POST", "domain/ex.com")
-    await root.ok("POST", "user/u@ex.com", password="Corr3ct-Horse")
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
     for sent, stored in (
         ("Bücher.example", "xn--bcher-kva.example"),
         ("[bücher.example]:2525", "[xn--bcher-kva.example]:2525"),
@@ -94,3 +95,119 @@ async def test_unicode_names_of_hosts(root: Client) -> None:
             "INVALID_TRANSPORT",
             ["transport"],
         ), wrong
+
+
+# What was there before, and is more than may be ---------------------------------------------------
+
+
+async def test_a_domain_that_gave_away_too_much(root: Client) -> None:
+    """After its quota was lowered: what shrinks or stays is accepted, on the way to the limit."""
+    await root.ok("POST", "domain/ex.com", quota="4000")
+    for name, quota in (("a", "2000"), ("b", "1500"), ("c", "500")):
+        await root.ok("POST", f"user/{name}@ex.com", password=PASSWORD, quota=quota)
+    await root.ok("PUT", "domain/ex.com", quota="1000")
+    full: tuple[int, str, list[str]] = (409, "EXCEEDED_DOMAIN_QUOTA_SIZE", [])
+    assert await root.refused("PUT", "user/a@ex.com", quota="2001") == full
+    assert await root.refused("PUT", "user/a@ex.com", quota="0") == full
+    await root.ok("PUT", "user/a@ex.com", quota="2000", name="A")
+    await root.ok("PUT", "user/a@ex.com", quota="1900")
+    await root.ok("PUT", "user/b@ex.com", quota="1")
+    assert await root.refused("PUT", "user/b@ex.com", quota="2") == full
+    assert await root.refused("POST", "user/d@ex.com", password=PASSWORD, quota="1") == full
+    await root.ok("PUT", "user/a@ex.com", quota="400")
+    await root.ok("PUT", "user/b@ex.com", quota="100")
+    assert (await root.ok("GET", "domain/ex.com", view="canonical"))["allocatedQuota"] == 1000
+    # Who has no limit takes the least of all when one is set.
+    await root.ok("PUT", "domain/ex.com", quota="0")
+    await root.ok("PUT", "user/c@ex.com", quota="0")
+    await root.ok("PUT", "domain/ex.com", quota="100")
+    await root.ok("PUT", "user/c@ex.com", quota="0", name="C")
+    await root.ok("PUT", "user/c@ex.com", quota="700")
+
+
+async def test_a_largest_quota_that_was_lowered(root: Client) -> None:
+    """Who sends what is there changes nothing."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD, quota="2000")
+    await root.ok("PUT", "domain/ex.com", maxUserQuota="1000")
+    await root.ok("PUT", "user/u@ex.com", quota="2000", name="U")
+    assert (await root.ok("GET", "user/u@ex.com", view="canonical"))["quota"] == 2000
+    await root.ok("PUT", "user/u@ex.com", quota="2001")
+    assert (await root.ok("GET", "user/u@ex.com", view="canonical"))["quota"] == 1000
+
+
+async def test_more_accounts_than_there_may_be(root: Client) -> None:
+    """Limits are about accounts that come; those that are there can be changed."""
+    await root.ok("POST", "domain/ex.com")
+    for name in ("a", "b"):
+        await root.ok("POST", f"user/{name}@ex.com", password=PASSWORD)
+        await root.ok("POST", f"alias/{name}.alias@ex.com")
+    for limit in ("1", "-1"):
+        await root.ok("PUT", "domain/ex.com", numberOfUsers=limit, numberOfAliases=limit)
+        await root.ok("PUT", "user/a@ex.com", name=limit, accountStatus="active", quota="5")
+        await root.ok("PUT", "alias/a.alias@ex.com", name=limit, members="a@ex.com")
+    await root.ok("PUT", "user/b@ex.com/change_email/c@ex.com")
+    await root.ok("PUT", "alias/b.alias@ex.com/change_email/c.alias@ex.com")
+
+
+async def test_an_admin_who_gave_away_too_much(service: Service, root: Client) -> None:
+    """A domain that stays or shrinks is accepted when its admin's limits were lowered."""
+    admin = await service.admin_of(
+        mail="much@admins.test", maxDomains="5", maxQuota="1000", quotaUnit="MB", maxUsers="50"
+    )
+    await admin.ok("POST", "domain/one.test", quota="600", numberOfUsers="30")
+    await admin.ok("POST", "domain/two.test", quota="400", numberOfUsers="20")
+    await root.ok("PUT", "admin/much@admins.test", maxQuota="500", quotaUnit="MB", maxUsers="10")
+    await admin.ok("PUT", "domain/one.test", quota="600", numberOfUsers="30", name="One")
+    await admin.ok("PUT", "domain/one.test", quota="500", numberOfUsers="25")
+    assert await admin.refused("PUT", "domain/one.test", quota="501") == (
+        409, "EXCEED_LIMIT_QUOTA", [],
+    )  # fmt: skip
+    assert await admin.refused("PUT", "domain/one.test", numberOfUsers="26") == (
+        409, "EXCEED_LIMIT_USERS", [],
+    )  # fmt: skip
+
+
+async def test_lengths_of_passwords_that_stay(service: Service, root: Client) -> None:
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("PUT", "domain/ex.com", minPasswordLength="6")
+    admin = await service.admin_of("ex.com")
+    await admin.ok("PUT", "domain/ex.com", minPasswordLength="6", name="E")
+    assert (await admin.refused("PUT", "domain/ex.com", minPasswordLength="5"))[0] == 400
+
+
+# What billing modules send ------------------------------------------------------------------------
+
+
+async def test_no_quota_needs_no_unit(root: Client) -> None:
+    """Zero of anything is zero; a number alone is in the unit that is there."""
+    missing = (400, "MISSING_COMPANION", ["maxQuota"])
+    for name, value in (("zero", "0"), ("empty", ""), ("none", "-1")):
+        path = f"admin/{name}@admins.test"
+        await root.ok("POST", path, password=PASSWORD, maxDomains="3", maxQuota=value)
+        found = await root.ok("GET", path, view="canonical")
+        assert found["maxQuota"] == (-1 if name == "none" else 0)
+    assert await root.refused("POST", "admin/n@admins.test", password=PASSWORD, maxQuota="5") == (
+        missing
+    )
+    path = "admin/zero@admins.test"
+    assert await root.refused("PUT", path, maxQuota="5") == missing
+    await root.ok("PUT", path, maxQuota="5", quotaUnit="TB")
+    for value, shown in (("7", (7, "TB")), ("", (0, "MB")), ("8", (8, "TB")), ("0", (0, "MB"))):
+        await root.ok("PUT", path, maxQuota=value)
+        found = await root.ok("GET", path, view="canonical")
+        assert (found["maxQuota"], found["quotaUnit"]) == shown
+
+
+@pytest.mark.stores("openldap")
+async def test_everybody_may_send_to_an_alias_in_ldap(service: Service, root: Client) -> None:
+    """Nobody looks: what says so is right already, and is nothing to refuse."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "alias/a@ex.com", accessPolicy="public", members="a@far.test")
+    await root.ok("POST", "alias/b@ex.com", accessPolicy="")
+    before = await dump(service.store)
+    for policy in ("public", "Public", ""):
+        await root.ok("PUT", "alias/a@ex.com", accessPolicy=policy)
+    assert await dump(service.store) == before
+    refused = await root.refused("PUT", "alias/a@ex.com", accessPolicy="domain", name="x")
+    assert refused == (501, "NOT_SUPPORTED_BY_BACKEND", ["accessPolicy"])

@@ -11,7 +11,7 @@ from iredapi.domain.domains import Domain
 from iredapi.domain.features import LDAP, SQL, Feature
 from iredapi.domain.maillists import MailList
 from iredapi.domain.users import User
-from iredapi.errors import ApiError, NotSupported
+from iredapi.errors import ApiError, InvalidParameters, NotSupported
 
 _OTHERS = ("domainadmin", "smtptls", "vpn", "sieve", "lmtp", "unknown")
 _NAMES = st.lists(
@@ -112,8 +112,12 @@ def test_only_ldap_minds_the_characters_of_numbers(text: str) -> None:
 def test_policies_of_aliases() -> None:
     aliases.check({"access_policy": "public"}, SQL)
     aliases.check({"name": "N"}, LDAP)
+    aliases.check({"access_policy": "public"}, LDAP)
+    aliases.check({"access_policy": ""}, LDAP)
     with pytest.raises(NotSupported):
-        aliases.check({"access_policy": "public"}, LDAP)
+        aliases.check({"access_policy": "domain"}, LDAP)
+    with pytest.raises(InvalidParameters, match="EMPTY_NOT_ALLOWED"):
+        aliases.check({"access_policy": ""}, SQL)
 
 
 def test_features_are_told_apart() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from iredapi.domain import settings_text
-from iredapi.errors import Conflict
+from iredapi.errors import Conflict, problem
 
 _LIMITS: Final[Mapping[str, str]] = {
     "max_domains": "create_max_domains",
@@ -64,6 +64,13 @@ def revise(before: Admin, changes: Mapping[str, Any], password: str = "") -> Adm
 
 
 def _limits(settings: settings_text.Settings, changes: Mapping[str, Any]) -> settings_text.Settings:
+    known = "quota_unit" in changes or settings.keys() & {"create_max_quota", "create_quota_unit"}
+    if changes.get("max_quota", 0) > 0 and not known:
+        raise problem(
+            "max_quota",
+            "MISSING_COMPANION",
+            "maxQuota must be sent together with quotaUnit, unless the admin has a unit already.",
+        )
     for name, key in _LIMITS.items():
         if name in changes:
             settings = settings_text.with_value(settings, key, changes[name])

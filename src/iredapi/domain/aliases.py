@@ -9,7 +9,7 @@ from typing import Any, Final
 from iredapi.domain.domains import Domain
 from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
-from iredapi.errors import NotSupported, Problem
+from iredapi.errors import NotSupported, Problem, problem
 
 POLICIES: Final = (
     "public",
@@ -36,7 +36,11 @@ class Alias:
 
 def check(changes: Mapping[str, Any], features: Set[Feature]) -> None:
     """Refuse what the storage cannot hold. Raises NotSupported that names the parameter."""
-    if "access_policy" in changes and Feature.ALIAS_POLICIES not in features:
+    wanted = changes.get("access_policy", "public")
+    if Feature.ALIAS_POLICIES in features:
+        if not wanted:
+            raise problem("access_policy", "EMPTY_NOT_ALLOWED")
+    elif wanted not in ("", "public"):  # these hold anyway
         code = "NOT_SUPPORTED_BY_BACKEND"
         raise NotSupported(
             errors=[Problem("access_policy", code, "Nobody looks at it for aliases in LDAP.")]

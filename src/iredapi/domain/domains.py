@@ -56,6 +56,7 @@ _GLOBAL_ONLY: Final = frozenset(
     {"disable_domain_profile", "enable_domain_profile", "disable_user_profile"}
     | {"enable_user_profile", "disable_user_preference", "enable_user_preference"}
 )
+_LENGTHS: Final = ("min_passwd_length", "max_passwd_length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +157,18 @@ def permit(actor: Actor, before: Domain, changes: Mapping[str, Any], rules: Rule
     if refused:
         raise refusal(refused)
     _check_transport(changes, actor)
+    number = settings_text.number
     lowest = changes.get("min_password_length", 0)
-    if 0 < lowest < rules.min_password_length:
+    stays = lowest == number(before.settings, "min_passwd_length")
+    if not stays and 0 < lowest < rules.min_password_length:
         raise problem(
             "min_password_length",
             "INVALID_NUMBER",
             f"Not below the server's {rules.min_password_length}.",
         )
     highest = changes.get("max_password_length", 0)
-    if rules.max_password_length and highest > rules.max_password_length:
+    stays = highest == number(before.settings, "max_passwd_length")
+    if not stays and 0 < rules.max_password_length < highest:
         raise problem(
             "max_password_length",
             "INVALID_NUMBER",
@@ -253,6 +257,7 @@ def _settings(
         "max_password_length": "max_passwd_length",
         "language": "default_language",
     }
+    before = settings
     for name, key in values.items():
         if name in changes:
             settings = settings_text.with_value(settings, key, changes[name])
@@ -263,7 +268,7 @@ def _settings(
         if Feature.ANY_SERVICE in features and "services" in changes:
             kept |= there & CONDITIONS
         settings = settings_text.with_value(settings, "enabled_services", kept)
-    _check_lengths(settings, changes)
+    _check_lengths(before, settings, changes)
     for what in ("domain_profile", "user_profile", "user_preference"):
         off, on = changes.get(f"disable_{what}", ()), changes.get(f"enable_{what}", ())
         if off or on:
@@ -273,12 +278,15 @@ def _settings(
     return settings
 
 
-def _check_lengths(settings: settings_text.Settings, changes: Mapping[str, Any]) -> None:
-    """Refuse lengths that no password could have: the longest below the shortest."""
+def _check_lengths(
+    before: settings_text.Settings, settings: settings_text.Settings, changes: Mapping[str, Any]
+) -> None:
+    """Refuse new lengths that no password could have: the longest below the shortest."""
     sent = [name for name in ("max_password_length", "min_password_length") if name in changes]
     lowest = settings_text.number(settings, "min_passwd_length")
     highest = settings_text.number(settings, "max_passwd_length")
-    if sent and 0 < highest < lowest:
+    stays = all(before.get(key) == settings.get(key) for key in _LENGTHS)
+    if sent and not stays and 0 < highest < lowest:
         raise problem(
             sent[0], "INVALID_NUMBER", f"The longest ({highest}) is below the shortest ({lowest})."
         )

@@ -132,10 +132,19 @@ def quota_of_new_user(
     return quota
 
 
-def quota_of_user(wanted: int, most_per_user: int, domain_quota: int, others: int) -> int:
-    """Return the quota that an existing user gets, in MB; ``others`` is what the rest has."""
+def quota_of_user(
+    wanted: int, most_per_user: int, domain_quota: int, others: int, before: int | None = None
+) -> int:
+    """Return the quota that an existing user gets, in MB; ``others`` is what the rest has.
+
+    ``before`` is what the user has; None: whatever it is.
+    What stays is as it is, and what shrinks fits whatever the domain has left: limits that were
+    lowered meanwhile are kept to step by step.
+    """
+    if wanted == before:
+        return before
     quota = _capped(wanted, most_per_user)
-    if domain_quota > 0:
+    if domain_quota > 0 and (before is None or is_raised(before, quota)):
         _within_domain(quota, domain_quota - others)
     return quota
 

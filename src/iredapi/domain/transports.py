@@ -30,13 +30,19 @@ class InvalidTransport(ValueError):
     """Not a transport or relay host that Postfix would understand."""
 
 
+def with_ascii_hosts(text: str) -> str:
+    """Return the text with the names of hosts as Postfix asks the DNS for them (IDNA 2008)."""
+    if text.isascii():
+        return text
+    try:
+        return _UNICODE_HOST.sub(lambda found: addresses.existing_domain(found[0]), text)
+    except addresses.InvalidAddress:
+        raise InvalidTransport("not a host name or address") from None
+
+
 def transport(text: str) -> str:
     """Return a ``name`` or ``name:nexthop`` of a Postfix transport(5) table."""
     value = text.strip()
-    if not value.isascii():
-        # Only a host can be called so; Postfix asks the DNS for its ASCII name.
-        name, colon, hop = value.partition(":")
-        value = f"{name}{colon}{_UNICODE_HOST.sub(lambda found: _host(found[0]), hop)}"
     if len(value) > MAX_LENGTH or not _TRANSPORT.fullmatch(value):
         raise InvalidTransport("not a Postfix transport such as dovecot or smtp:[192.0.2.1]:25")
     return value
@@ -63,11 +69,6 @@ def _address(text: str) -> str | None:
 
 
 def _host(text: str) -> str:
-    if not text.isascii():
-        try:
-            text = addresses.existing_domain(text)
-        except addresses.InvalidAddress:
-            raise InvalidTransport("not a host name or address") from None
     if not _HOST.fullmatch(text):
         raise InvalidTransport("not a host name or address")
     if text.replace(".", "").isdigit():

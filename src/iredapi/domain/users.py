@@ -214,7 +214,9 @@ def revise(
         new["location"] = location
     if "quota" in changes:
         most = settings_text.number(domain.settings, "max_user_quota")
-        new["quota"] = limits.quota_of_user(changes["quota"], most, domain.quota, others_quota)
+        new["quota"] = limits.quota_of_user(
+            changes["quota"], most, domain.quota, others_quota, before.quota
+        )
     if "is_global_admin" in changes:
         new["is_global"] = changes["is_global_admin"]
         new["marks_agree"] = True

@@ -9,7 +9,7 @@ from iredapi.schemas.params import Params, param
 class AdminEdit(Params):
     """A standalone admin, new or changed. Limits are for normal admins, and dropped otherwise."""
 
-    needs = (("maxQuota", "quotaUnit"), ("quotaUnit", "maxQuota"))
+    needs = (("quotaUnit", "maxQuota"),)
     legacy = {
         "cn": "name",
         "preferredLanguage": "language",
@@ -24,8 +24,10 @@ class AdminEdit(Params):
     max_domains: fields.Limit = param(
         "Most domains that the admin may create; without a number above 0 it may create none.", "5"
     )
-    max_quota: fields.Limit = param(
-        "Most mailbox quota over all domains of the admin, in `quotaUnit`; 0 is unlimited.", "20"
+    max_quota: fields.OptionalLimit = param(
+        "Most mailbox quota over all domains of the admin, in `quotaUnit`; 0 or empty is unlimited "
+        "and needs no unit. Without a unit the stored one stays.",
+        "20",
     )
     quota_unit: fields.QuotaUnit = param("Unit of `maxQuota`.", "GB")
     max_users: fields.Limit = param(

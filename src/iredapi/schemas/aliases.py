@@ -21,8 +21,10 @@ class AliasDraft(Params):
 
     name: fields.Name = param("Display name.", "Sales team")
     account_status: fields.Status = param("`disabled` aliases receive no mail.", "active")
-    access_policy: fields.AccessPolicy = param(
-        "Who may send to the alias; 501 on LDAP, where nobody looks at it.", "public"
+    access_policy: fields.AliasPolicy = param(
+        "Who may send to the alias. On LDAP nobody looks: there `public` (or empty) holds anyway, "
+        "and all others are 501.",
+        "public",
     )
     members: fields.Mails = param(
         "All members. Those in the own domain must exist, others are told in `_skipped`.",

@@ -144,6 +144,17 @@ def _number(lowest: int, highest: int) -> Callable[[Any], int]:
     return parse
 
 
+def _alias_policy(value: Any) -> str:
+    # Whether an empty one says anything depends on the storage.
+    read = _choice(aliases.POLICIES, dict(aliases.LEGACY_POLICIES))
+    return read(value) if one(value) else ""
+
+
+def _optional_limit(value: Any) -> int:
+    # Empty: no limit.
+    return _number(-1, 2**31 - 1)(value) if one(value) else limits.UNLIMITED
+
+
 def _text(longest: int) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         text = one(value)
@@ -239,7 +250,15 @@ def _password_hash(value: Any) -> str:
 
 def _relay(text: str) -> str:
     # Whether a prefix is kept is a setting, so a rule of the domain decides it.
-    return transports.outbound_relay(text, keep_prefix=True)
+    return transports.outbound_relay(transports.with_ascii_hosts(text), keep_prefix=True)
+
+
+def _transport(text: str) -> str:
+    return transports.transport(transports.with_ascii_hosts(text))
+
+
+def _next_hop(text: str) -> str:
+    return transports.next_hop(transports.with_ascii_hosts(text))
 
 
 def _folder(value: Any) -> str:
@@ -329,6 +348,11 @@ Limit = Annotated[
     BeforeValidator(_number(-1, 2**31 - 1)),
     _schema("integer", minimum=-1, maximum=2**31 - 1),
 ]
+OptionalLimit = Annotated[
+    int,
+    BeforeValidator(_optional_limit),
+    _schema("integer", minimum=-1, maximum=2**31 - 1),
+]
 PasswordLength = Annotated[
     int, BeforeValidator(_number(0, 255)), _schema("integer", minimum=0, maximum=255)
 ]
@@ -353,12 +377,12 @@ OptionalMail = Annotated[
 ]
 Transport = Annotated[
     str,
-    BeforeValidator(_checked(transports.transport, "INVALID_TRANSPORT")),
+    BeforeValidator(_checked(_transport, "INVALID_TRANSPORT")),
     _schema("string", maxLength=255),
 ]
 NextHop = Annotated[
     str,
-    BeforeValidator(_checked(transports.next_hop, "INVALID_RELAY", empty=False)),
+    BeforeValidator(_checked(_next_hop, "INVALID_RELAY", empty=False)),
     _schema("string"),
 ]
 Relay = Annotated[str, BeforeValidator(_checked(_relay, "INVALID_RELAY")), _schema("string")]
@@ -413,6 +437,9 @@ AccessPolicy = Annotated[
     str,
     BeforeValidator(_choice(aliases.POLICIES, dict(aliases.LEGACY_POLICIES))),
     _schema("string", enum=list(aliases.POLICIES)),
+]
+AliasPolicy = Annotated[
+    str, BeforeValidator(_alias_policy), _schema("string", enum=list(aliases.POLICIES))
 ]
 MailboxFormat = Annotated[
     str,
