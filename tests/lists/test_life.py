@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from typing import Any
 
@@ -60,6 +61,45 @@ async def test_a_post_reaches_a_subscriber(lists: Lists) -> None:
     refusal = await asyncio.to_thread(lists.sink.to, "eve@else.test")
     assert "Spam" in str(refusal)
     assert not [rcpt for rcpt, _ in lists.sink.mails if "bob@else.test" in rcpt]
+
+
+@pytest.mark.stores("sqlite")
+async def test_other_letters_in_headers_are_encoded(lists: Lists) -> None:
+    """mlmmj copies them into mail as they are, where nothing but ASCII may stand."""
+    headers = [
+        "X-Empty-Case: abc",
+        "X-Ort: Köln am schönen  Rhein",
+        "X-Wer: Jörg Müller <j@d.test>",
+    ]
+    prefix = "[Grüße aus Köln] "
+    await lists.create(
+        subscribers="ann@else.test,bob@else.test",
+        require_confirm="no",
+        subject_prefix=prefix,
+        custom_headers="\n".join(headers),
+    )
+    for name in ("prefix", "customheaders"):
+        assert (lists.control(name) or "é").isascii(), name
+    await asyncio.to_thread(post, lists, "ann@else.test")
+    mail = await asyncio.to_thread(lists.sink.to, "bob@else.test")
+    assert mail.as_bytes().isascii()
+    assert str(make_header(decode_header(mail["Subject"]))) == "[Grüße aus Köln]  Hello"
+    assert str(make_header(decode_header(mail["X-Ort"]))) == "Köln am schönen  Rhein"
+    assert mail["X-Wer"].endswith(" <j@d.test>")
+    # They are shown as they were sent, and what is shown can be sent back.
+    for view in ({}, {"view": "canonical"}):
+        shown = await lists.get(**view)
+        assert shown["subject_prefix"] == prefix
+        assert [line for line in shown["custom_headers"] if line.startswith("X-")] == headers
+    before = {path.name: path.read_text() for path in (lists.directory() / "control").iterdir()}
+    await lists.update(subject_prefix=prefix, custom_headers="\n".join(shown["custom_headers"]))
+    after = {path.name: path.read_text() for path in (lists.directory() / "control").iterdir()}
+    assert after == before
+    # What somebody else encoded is their own, and not ours to spell anew.
+    for text in ("=?utf-8?q?=5BK=C3=B6ln=5D?=", "=?iso-8859-1?q?K=F6ln?=", "=?utf-8?q?broken"):
+        await lists.update(subject_prefix=text)
+        assert (await lists.get())["subject_prefix"] == text
+        assert lists.control("prefix") == f"{text}\n"
 
 
 @pytest.mark.parametrize("when", ["created", "updated"])
@@ -239,7 +279,7 @@ async def test_a_renamed_user_keeps_offices_and_subscriptions(lists: Lists) -> N
     answer = await lists.root.ok("PUT", f"user/{bob}/change_email/{new}")
     assert "_skipped" not in answer
     assert await offices(lists) == (
-        [new, "ann@else.test"] if lists.kind == "spool" else ["ann@else.test", new],
+        ["ann@else.test", new],
         [new],
         [new],
         [{"mail": new, "subscription": "digest"}],

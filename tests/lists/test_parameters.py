@@ -305,8 +305,8 @@ async def test_lesson_26_headers(lists: Lists) -> None:
         f"List-Id: <{TEAM}>",
         f"Reply-To: {TEAM}",
         f"List-Post: <mailto:{TEAM}>",
-        f"List-Subscribe: <mailto:team+subscribe@{DOMAIN}>",
-        f"List-Unsubscribe: <mailto:team+unsubscribe@{DOMAIN}>",
+        f"List-Subscribe: <mailto:team+subscribe@{DOMAIN}?subject=Subscribe>",
+        f"List-Unsubscribe: <mailto:team+unsubscribe@{DOMAIN}?subject=Unsubscribe>",
     ]
     content = lists.control("customheaders")
     assert content is not None
@@ -326,6 +326,40 @@ async def test_lesson_26_headers(lists: Lists) -> None:
     assert (await lists.get())["custom_headers"] == shown
     await lists.update(custom_headers="")
     assert (await lists.get())["custom_headers"] == sorted(fixed)
+
+
+@pytest.mark.stores("sqlite", "openldap")
+async def test_people_are_in_one_order_everywhere(lists: Lists) -> None:
+    some, others = "zoe@else.test,ann@else.test,mia@else.test", "mia@else.test,zoe@else.test"
+    extra = f"z@{DOMAIN},c@{DOMAIN}"
+    await lists.create(
+        owner=some, moderators=some, subscription_moderators=some, extra_addresses=extra
+    )
+    for sent in (some, others, some):
+        people = dict.fromkeys(("owner", "moderators", "subscription_moderators"), sent)
+        await lists.update(**people)
+        shown = await lists.get()
+        assert {name: shown[name] for name in people} == {
+            name: sorted(sent.split(",")) for name in people
+        }
+        assert shown["extra_addresses"] == [f"c@{DOMAIN}", f"z@{DOMAIN}"]
+        assert lists.control("owner") == "".join(f"{mail}\n" for mail in sorted(sent.split(",")))
+
+
+@pytest.mark.stores("sqlite", "openldap")
+async def test_headers_of_lists_made_before(lists: Lists) -> None:
+    """Without ?subject=…: they may be sent back, and get it when something else changes."""
+    await lists.create()
+    new = (await lists.get())["custom_headers"]
+    old = [line.partition("?")[0] + ">" * ("?" in line) for line in new]
+    assert old != new
+    control = lists.directory() / "control" / "customheaders"
+    control.write_text("".join(f"{line}\n" for line in old))
+    for sent in (old, new):
+        await lists.update(custom_headers="\n".join(sent))
+        assert (await lists.get())["custom_headers"] == old
+    await lists.update(custom_headers="\n".join([*old, "X-A: 1"]))
+    assert (await lists.get())["custom_headers"] == sorted([*new, "X-A: 1"])
 
 
 async def test_footers_come_in_pairs(lists: Lists) -> None:
@@ -500,8 +534,8 @@ async def test_the_canonical_view_is_the_same_everywhere(lists: Lists) -> None:
         "custom_headers": [
             f"List-Id: <{TEAM}>",
             f"List-Post: <mailto:{TEAM}>",
-            f"List-Subscribe: <mailto:team+subscribe@{DOMAIN}>",
-            f"List-Unsubscribe: <mailto:team+unsubscribe@{DOMAIN}>",
+            f"List-Subscribe: <mailto:team+subscribe@{DOMAIN}?subject=Subscribe>",
+            f"List-Unsubscribe: <mailto:team+unsubscribe@{DOMAIN}?subject=Unsubscribe>",
             "Precedence: bulk",
             f"Reply-To: {TEAM}",
         ],

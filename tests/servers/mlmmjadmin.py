@@ -1,26 +1,30 @@
-"""A stand-in for mlmmjadmin 3.6.3 (mode ``bk_none``), made from the fact sheet, over real mlmmj.
+"""A stand-in for mlmmjadmin 3.6.3 (mode ``bk_none``) on its own server, over real mlmmj.
 
-Facts of ``reference/mailing-lists.md`` that it reproduces:
+What the real one was seen to do, and this one does:
 
-* 1.2: only urlencoded bodies are parsed, anything else (JSON) is ignored and answers success; query
+* only urlencoded bodies are parsed, anything else (JSON) is ignored and answers success; query
   and body are merged, the last duplicate wins; DELETE reads the query only; a chunked body is
   dropped; answers have no Content-Length and end with the connection; addresses in paths must match
   its pattern, else 404 HTML.
-* 1.3: every answer of the application is HTTP 200, failed logins too; ``has_subscriber`` fails
+* every answer of the application is HTTP 200, failed logins too; ``has_subscriber`` fails
   without a text; unknown paths are 404 and wrong methods 405 HTML.
-* 1.4: the endpoints, the missing-list answers, ``require_confirm`` defaults of each endpoint,
+* the endpoints, the missing-list answers, ``require_confirm`` defaults of each endpoint,
   additions before removals, archive by default.
-* 2.1-2.7: yes/no exactly; exclusive poster flags, moderator wins; real defaults on creation;
-  ``submod``; six fixed headers, which cannot be overridden; ``remove_headers`` colons; sizes.
-* 7.1: an empty ``extra_addresses`` removes ``listaddress``. 7.2: POST over an existing directory is
-  not refused: it truncates ``index``, resets settings and keeps subscribers. 7.5: PUT on a missing
-  list succeeds when there is nothing to write. 7.7: addresses that it does not like are dropped,
-  with success. 7.8: an addition without confirmation leaves other versions alone. 7.10: nothing is
+* yes/no exactly; exclusive poster flags, moderator wins; real defaults on creation;
+  ``submod``; six fixed headers, which cannot be overridden; ``remove_headers`` colons, and a line
+  ``:`` for a blank item; sizes; ``owner`` is sorted, with its duplicates and letters. GET has all
+  43 keys, with sorted lists; for an address in mixed case it finds the list, and shows empty
+  values.
+* Its own server (unlike uWSGI) does not decode ``%2F``: an address with ``/`` in a path is a 404.
+* an empty ``extra_addresses`` removes ``listaddress``. POST over an existing directory is
+  not refused: it truncates ``index``, resets settings and keeps subscribers. PUT on a missing
+  list succeeds when there is nothing to write. addresses that it does not like are dropped,
+  with success. an addition without confirmation leaves other versions alone. nothing is
   locked; subscriber files are read, changed and written whole.
-* 1.5: confirmed additions start one ``mlmmj-sub`` each, all at once, and their failures are silent.
+* confirmed additions start one ``mlmmj-sub`` each, all at once, and their failures are silent.
 
-Not reproduced: ``bk_iredmail_sql`` and ``bk_iredmail_ldap``; other booleans than those of 2.2;
-limits of header sizes; multipart.
+Not reproduced: ``bk_iredmail_sql`` and ``bk_iredmail_ldap``; writing other booleans than
+``BOOLEANS``; limits of header sizes; multipart.
 
 ``fail`` makes the next matching calls go wrong: see ``Failure``.
 """
@@ -66,6 +70,18 @@ BOOLEANS = {
     "disable_archive": "noarchive",
     "enable_newsletter_subscription": "enable_newsletter_subscription",
 }
+_OTHER_BOOLEANS = {
+    "tocc": "tocc",
+    "if_mod_send_only_mod_moderate": "ifmodsendonlymodmoderate",
+    "disable_notify_subscription_moderated": "nosubmodmails",
+    "disable_notify_when_missing_listaddress": "notoccdenymails",
+    "disable_notify_when_access_denied": "noaccessdenymails",
+    "disable_notify_when_subscriber_only": "nosubonlydenymails",
+    "disable_notify_when_moderator_only": "nomodonlydenymails",
+    "disable_notify_when_exceeding_max_mail_size": "nomaxmailsizedenymails",
+    "reply_to_sender": "replyto",
+}
+"""Shown, but not for anybody to set through the API."""
 _VERSIONS = {"normal": "subscribers.d", "nomail": "nomailsubs.d", "digest": "digesters.d"}
 _DIRECTORIES = (
     "incoming queue queue/discarded archive text subconf unsubconf bounce control moderation"
@@ -207,7 +223,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         split = urlsplit(self.path)
-        path = unquote(split.path)
+        # Kept apart from the slashes that divide the path: nothing matches it.
+        path = unquote(re.sub("%2f", "%252F", split.path, flags=re.IGNORECASE))
         form = dict(parse_qsl(split.query, keep_blank_values=True))
         length = self.headers.get("Content-Length")
         body = self.rfile.read(int(length)) if length else b""
@@ -316,16 +333,22 @@ class _Handler(BaseHTTPRequestHandler):
         return sorted(item.lower() for item in _lines(directory / "control" / "owner"))
 
     def _profile(self, address: str, form: dict[str, str]) -> dict[str, Any]:
-        directory = self._directory(address)
-        if not directory.is_dir():
+        if not self._directory(address.lower()).is_dir():
             raise _Refusal("NO_SUCH_ACCOUNT")
-        control = directory / "control"
+        control = self._directory(address) / "control"
+        booleans = BOOLEANS | _OTHER_BOOLEANS
         data: dict[str, Any] = {
-            name: "yes" if (control / file).exists() else "no" for name, file in BOOLEANS.items()
+            name: "yes" if (control / file).exists() else "no" for name, file in booleans.items()
         }
-        for name, file in (("max_message_size", "maxmailsize"), ("name", "name")):
+        for name, file in (
+            ("max_message_size", "maxmailsize"),
+            ("name", "name"),
+            ("subject_prefix", "prefix"),
+            ("relay_host", "relayhost"),
+            ("smtp_helo", "smtphelo"),
+            ("smtp_port", "smtpport"),
+        ):
             data[name] = _first(control / file)
-        data["subject_prefix"] = _first(control / "prefix")
         for name in ("footer_text", "footer_html"):
             data[name] = _text(control / name).strip()
         for name, file in (
@@ -341,6 +364,7 @@ class _Handler(BaseHTTPRequestHandler):
         data["extra_addresses"] = sorted(
             item for item in _lines(control / "listaddress") if item != address
         )
+        assert len(data) == 43
         asked = [name for name in form.get("params", "").split(",") if name in data]
         return {name: data[name] for name in asked} if asked else data
 
@@ -412,7 +436,7 @@ class _Handler(BaseHTTPRequestHandler):
         if form.get("footer_html", "").strip() and not (control / "footer_text").exists():
             (control / "footer_text").write_text("\n")
         if "owner" in form:
-            _put(control / "owner", _joined(_items(form["owner"])))
+            _put(control / "owner", _joined(sorted(_items(form["owner"]))))
         if "moderators" in form:
             _put(control / "moderators", _joined(_valid(form["moderators"])))
         if "max_message_size" in form:
@@ -426,7 +450,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "custom_headers" in form:
             _put(control / "customheaders", _joined(_headers(address, form["custom_headers"])))
         if "remove_headers" in form:
-            names = {f"{item.rstrip(':')}:" for item in _items(form["remove_headers"])}
+            named = [item for item in form["remove_headers"].split(",") if item]
+            names = {f"{item.strip().rstrip(':')}:" for item in named}
             _put(control / "delheaders", _joined(sorted(names)))
         self._apply_gate(control, form)
 
@@ -545,8 +570,8 @@ def _headers(address: str, text: str) -> list[str]:
         f"List-Id: <{address}>",
         f"Reply-To: {address}",
         f"List-Post: <mailto:{address}>",
-        f"List-Subscribe: <mailto:{name}+subscribe@{domain}>",
-        f"List-Unsubscribe: <mailto:{name}+unsubscribe@{domain}>",
+        f"List-Subscribe: <mailto:{name}+subscribe@{domain}?subject=Subscribe>",
+        f"List-Unsubscribe: <mailto:{name}+unsubscribe@{domain}?subject=Unsubscribe>",
     ]
     taken = {line.partition(":")[0].lower() for line in fixed}
     own = [line.strip() for line in text.split("\n") if ":" in line]

@@ -73,7 +73,7 @@ def revise(before: State, changes: Mapping[str, Any]) -> State:
     policy, posters = _access(before, changes)
     flags = {name for name in FLAGS if changes.get(name, name in control.flags)}
     flags = (flags - set(_POSTERS.values())) | posters
-    owners = changes.get("owner", control.owners)
+    owners = _named(changes, "owner", control.owners)
     moderators = _moderators(control, changes, owners, moderated="moderated" in flags)
     text, markup = list_texts.footers(control.footer_text, control.footer_html, changes)
     headers_ = control.custom_headers
@@ -83,9 +83,7 @@ def revise(before: State, changes: Mapping[str, Any]) -> State:
         )
     moderate, gatekeepers = _gate(control, changes)
     extra = tuple(
-        item
-        for item in changes.get("extra_addresses", control.extra_addresses)
-        if item != stored.address
+        sorted(set(changes.get("extra_addresses", control.extra_addresses)) - {stored.address})
     )
     size = changes.get("max_message_size", control.max_message_size)
     return State(
@@ -111,13 +109,18 @@ def revise(before: State, changes: Mapping[str, Any]) -> State:
             control,
             name=changes.get("name", stored.name),
             flags=frozenset(flags),
-            owners=owners,
+            # As mlmmjadmin stores them; moderators stay in the order in which they were sent.
+            owners=tuple(sorted(owners)),
             moderators=moderators,
             moderate_subscription=moderate,
             subscription_moderators=gatekeepers,
             extra_addresses=extra,
             max_message_size=size,
-            subject_prefix=changes.get("subject_prefix", control.subject_prefix),
+            subject_prefix=(
+                list_texts.encoded(changes["subject_prefix"])
+                if "subject_prefix" in changes
+                else control.subject_prefix
+            ),
             custom_headers=headers_,
             remove_headers=tuple(sorted(changes.get("remove_headers", control.remove_headers))),
             footer_text=text,
@@ -178,6 +181,12 @@ def _access(before: State, changes: Mapping[str, Any]) -> tuple[str, set[str]]:
     return ("public" if policy in _POSTERS or not policy else policy), set()
 
 
+def _named(changes: Mapping[str, Any], param: str, present: tuple[str, ...]) -> tuple[str, ...]:
+    """Return people as they are to be; another order of the same is no change."""
+    sent: tuple[str, ...] = changes.get(param, present)
+    return present if frozenset(sent) == frozenset(present) else sent
+
+
 def _moderators(
     control: Control, changes: Mapping[str, Any], owners: Iterable[str], *, moderated: bool
 ) -> tuple[str, ...]:
@@ -185,7 +194,7 @@ def _moderators(
 
     Without any, mlmmj would keep posts and tell nobody.
     """
-    moderators: tuple[str, ...] = changes.get("moderators", control.moderators)
+    moderators = _named(changes, "moderators", control.moderators)
     if not moderated or moderators:
         return moderators
     found = tuple(owners)
@@ -201,7 +210,7 @@ def _gate(control: Control, changes: Mapping[str, Any]) -> tuple[bool, tuple[str
     if changes.get("moderate_subscription") is False:
         return False, ()
     if "subscription_moderators" in changes:
-        named = changes["subscription_moderators"]
+        named = _named(changes, "subscription_moderators", control.subscription_moderators)
         return changes.get("moderate_subscription", bool(named)), named
     if changes.get("moderate_subscription"):
         return True, control.subscription_moderators

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Mapping
+from email.errors import HeaderParseError
+from email.header import Header, decode_header, make_header
 from typing import Any, Final
 
 from iredapi.domain.addresses import domain_of, local_part_of, unique
@@ -13,8 +15,12 @@ from iredapi.errors import problem
 MAX_FOOTER: Final = 64 * 1024
 """Characters."""
 MAX_HEADERS: Final = 50
+_MAX_HEADER: Final = 900
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,76}")
 _TAG = re.compile(r"<[^<>]*>")
+_NOT_ASCII = re.compile(r"\S*[^\x00-\x7f]\S*(?: +\S*[^\x00-\x7f]\S*)*")
+"""Neighbours together: blanks between encoded words are not shown."""
+_ENCODED = re.compile(r"=\?utf-8\?[bq]\?[^ ?]*\?=(?: =\?utf-8\?[bq]\?[^ ?]*\?=)*")
 
 
 def fixed_headers(address: str) -> tuple[str, ...]:
@@ -25,15 +31,40 @@ def fixed_headers(address: str) -> tuple[str, ...]:
         f"List-Id: <{address}>",
         f"Reply-To: {address}",
         f"List-Post: <mailto:{address}>",
-        f"List-Subscribe: <mailto:{name}+subscribe@{domain}>",
-        f"List-Unsubscribe: <mailto:{name}+unsubscribe@{domain}>",
+        f"List-Subscribe: <mailto:{name}+subscribe@{domain}?subject=Subscribe>",
+        f"List-Unsubscribe: <mailto:{name}+unsubscribe@{domain}?subject=Unsubscribe>",
     )
+
+
+def _older_headers(address: str) -> tuple[str, ...]:
+    """Return them as lists of earlier releases have them."""
+    return tuple(re.sub(r"\?subject=\w+", "", line) for line in fixed_headers(address))
+
+
+def encoded(text: str) -> str:
+    """Return text of a header as RFC 2047 wants it: words that are not ASCII become encoded words.
+
+    mlmmj copies what it finds, and mail in other letters is refused without SMTPUTF8.
+    """
+    return _NOT_ASCII.sub(lambda found: Header(found[0], "utf-8", 75).encode(linesep=""), text)
+
+
+def decoded(text: str) -> str:
+    """Return what was encoded like that; words that somebody else encoded stay as they are."""
+    if len(text) > 2 * _MAX_HEADER:
+        return text
+    try:
+        found = _ENCODED.sub(lambda words: str(make_header(decode_header(words[0]))), text)
+    except (HeaderParseError, LookupError, ValueError):
+        return text
+    return found if encoded(found) == text else text
 
 
 def headers(text: str) -> tuple[str, ...]:
     """Return the lines of ``custom_headers``: separated by line feeds or the two characters "\\n".
 
-    Raises ValueError for a line that is no header: what follows a CR would be one of its own.
+    Values are encoded. Raises ValueError for a line that is no header: what follows a CR would be
+    one of its own.
     """
     lines = text.replace("\\r\\n", "\n").replace("\\n", "\n").replace("\r\n", "\n").split("\n")
     found = []
@@ -41,9 +72,10 @@ def headers(text: str) -> tuple[str, ...]:
         name, colon, value = line.partition(":")
         if not colon or not _HEADER.fullmatch(name) or not value.strip().isprintable():
             raise ValueError(f"{line[:80]!r} is not a header such as X-Team: sales")
-        if len(line) > 900:
-            raise ValueError("a header has at most 900 characters")
-        found.append(line)
+        header = f"{name}:{encoded(value)}" if len(line) <= _MAX_HEADER else line
+        if len(header) > _MAX_HEADER:
+            raise ValueError(f"a header has at most {_MAX_HEADER} characters, encoded as for mail")
+        found.append(header)
     if len(found) > MAX_HEADERS:
         raise ValueError(f"more than {MAX_HEADERS} headers")
     return unique(found)
@@ -57,6 +89,12 @@ def header_name(text: str) -> str:
     return f"{name}:"
 
 
+def shown_header(line: str) -> str:
+    """Return a header as it was sent."""
+    name, colon, value = line.partition(":")
+    return f"{name}{colon}{decoded(value)}"
+
+
 def footer(text: str) -> str:
     """Return a footer with plain line feeds. Raises ValueError."""
     text = text.replace("\r\n", "\n").strip()
@@ -68,19 +106,28 @@ def footer(text: str) -> str:
 
 
 def custom_headers(address: str, present: Iterable[str], sent: Iterable[str]) -> tuple[str, ...]:
-    """Return own headers with the fixed ones, which may be sent back but not be changed."""
-    fixed = {_named(line): line for line in (*fixed_headers(address), *present)}
-    fixed = {name: fixed[name] for name in _FIXED}
+    """Return own headers with the fixed ones, which may be sent back but not be changed.
+
+    What an older release made of the fixed ones stays until the own ones change, as mlmmjadmin
+    does it.
+    """
+    present = tuple(present)
+    known = {
+        (_named(line), _content(line))
+        for line in (*fixed_headers(address), *_older_headers(address), *present)
+    }
     own = []
     for line in sent:
         name = _named(line)
-        if name not in fixed:
+        if name not in _FIXED:
             own.append(line)
-        elif _content(line) != _content(fixed[name]):
+        elif (name, _content(line)) not in known:
             raise problem(
                 "custom_headers", "INVALID_VALUE", f"Every list has its own {name}: header."
             )
-    return tuple(sorted([*own, *fixed.values()]))
+    if sorted(own) == sorted(own_headers(present)) and len(present) > len(own):
+        return present
+    return tuple(sorted([*own, *fixed_headers(address)]))
 
 
 def own_headers(lines: Iterable[str]) -> tuple[str, ...]:

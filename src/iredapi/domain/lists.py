@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from iredapi.domain import list_texts
 from iredapi.domain.addresses import InvalidAddress, domain_of, existing_mail, local_part_of
 
 POLICIES: Final = ("public", "domain", "subdomain", "membersonly", "moderatorsonly")
@@ -78,7 +79,11 @@ class MailingList:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What mlmmj obeys. ``flags`` are those of ``FLAGS`` that are on; sizes as above."""
+    """What mlmmj obeys. ``flags`` are those of ``FLAGS`` that are on; sizes as above.
+
+    People and extra addresses that were read are sorted. Subject prefix and headers are as they go
+    into mail.
+    """
 
     name: str = ""
     flags: frozenset[str] = frozenset()
@@ -166,8 +171,8 @@ def shown(item: MailingList, control: Control) -> dict[str, Any]:
         "subscription_moderators": list(control.subscription_moderators),
         "moderate_subscription": _yes(control.moderate_subscription),
         "extra_addresses": list(control.extra_addresses),
-        "subject_prefix": control.subject_prefix,
-        "custom_headers": list(control.custom_headers),
+        "subject_prefix": list_texts.decoded(control.subject_prefix),
+        "custom_headers": [list_texts.shown_header(line) for line in control.custom_headers],
         "remove_headers": list(control.remove_headers),
         "footer_text": control.footer_text,
         "footer_html": control.footer_html,

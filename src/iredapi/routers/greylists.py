@@ -79,9 +79,12 @@ async def get_greylisting_domains(call: Call[NoParams]) -> Response:
 async def change_greylisting_domains(call: Call[GreylistingDomainsEdit]) -> Response:
     """Whitelist the networks from which sender domains send, for everybody.
 
-    The domain names are not looked at when mail arrives: a cron job of the mail server asks the DNS
-    for their networks every hour (SPF, or else MX, or else the domain's own addresses) and
-    whitelists those. With `query_dns_immediately=yes` the API does the same at once. A whole
+    The domain names are not looked at when mail arrives: a cron job of the mail server
+    (`spf_to_greylist_whitelists.py` of iRedAPD) asks the DNS for their networks every hour, SPF or
+    else MX, and whitelists those. With `query_dns_immediately=yes` the API does so at once, and
+    finds more: the job asks for no addresses of a domain that has neither, and skips `a/24`,
+    `mx/28`, `a:host/25` and `ip4:` with bits behind its prefix. **Every hour the job replaces what
+    is stored for the domains, and so removes what only the API found.** A whole
     answer replaces the networks that a domain had. What was found of an incomplete one is added,
     and the domain is told in `_skipped` with the reason: `DNS_FAILURE`, `DNS_TIMEOUT`,
     `NO_DNS_RECORDS`, `SPF_INVALID`, or `SPF_LIMIT` when mail servers would not read on either. At

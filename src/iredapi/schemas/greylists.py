@@ -47,7 +47,8 @@ class GreylistingDomainsEdit(Params):
         "iredmail.org,gmail.com",
     )
     query_dns_immediately: fields.YesNo = param(
-        "Ask the DNS now for the domains in `domains` or `addDomains`.",
+        "Ask the DNS now for the domains in `domains` or `addDomains`. The hourly job of iRedAPD "
+        "replaces what was found; it asks neither for A records nor for `a/24`.",
         "yes",
         alias="query_dns_immediately",
     )

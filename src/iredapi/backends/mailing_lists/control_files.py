@@ -40,7 +40,7 @@ def read(address: str, control: Path) -> Control:
         return tuple(filter(None, map(str.strip, text(name).split("\n"))))
 
     def mails(name: str) -> tuple[str, ...]:
-        return tuple(mail.lower() for mail in lines(name))
+        return tuple(sorted({mail.lower() for mail in lines(name)}))
 
     size = first("maxmailsize").strip()
     return Control(
