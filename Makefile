@@ -37,11 +37,11 @@ fuzz: ## schemathesis over the whole API: 100 requests to each operation (FUZZ_E
 		tests/integration/test_fuzz.py
 
 .PHONY: torture
-torture: ## Thousands of writes while service and database are killed (TORTURE_WRITES=1000)
+torture: ## Thousands of writes among kills, restarts and clients that hang up (TORTURE_WRITES=1000)
 	@scripts/bootstrap dev
 	@scripts/install-test-servers
 	TORTURE_WRITES=$${TORTURE_WRITES:-4000} .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
-		tests/integration/test_torture.py
+		tests/integration/test_torture.py tests/integration/test_torture_hang_ups.py
 
 .PHONY: bench
 bench: ## The service's speed as a share of a bare program's (QUICK=1, FULL=1; BENCH_ARGS=postgresql)
