@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from iredapi.domain.actors import Actor
 from iredapi.domain.scopes import EVERYBODY, Kind, Scope
+from iredapi.domain.tokens import too_limited
 from iredapi.errors import LoginRequired, PermissionDenied
 
 
@@ -168,6 +169,26 @@ READING: Final = frozenset(
 )
 """What a read-only token may do; not LDIF, which holds password hashes."""
 
+LASTING: Final[Mapping[Action, frozenset[str]]] = MappingProxyType(
+    {
+        Action.ADMIN_CREATE: frozenset(),
+        Action.ADMIN_UPDATE: frozenset(
+            {"password", "is_global_admin", "account_status", "quota_unit"}
+            | {"max_domains", "max_quota", "max_users", "max_aliases", "max_lists"}
+            | {"disable_viewing_mail_log", "disable_managing_quarantined_mails"}
+        ),
+        Action.DOMAIN_ADMINS: frozenset({"add_admin"}),
+        Action.TOKEN_CREATE: frozenset(),
+        Action.USER_CREATE: frozenset({"is_global_admin"}),
+        Action.USER_UPDATE: frozenset({"is_global_admin"}),
+    }
+)
+"""What gives rights that outlive a limited token, which may not do it: fields of the form, or the
+whole action where none is named. Passwords and the activation of mail users who are admins depend on
+the user: see ``domain.users.permit`` and ``operations.users.update_all``."""
+_TAKEN: Final = frozenset({"is_global_admin", "account_status", "add_admin"})
+"""Fields of these that give nothing when they are "no", "disabled" or empty."""
+
 RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
     {
         Action.ADMIN_CREATE: GLOBAL,
@@ -256,3 +277,18 @@ def check(actor: Actor | None, action: Action, target: Target) -> None:
         raise PermissionDenied(detail="The token is read-only.")
     if not RULES[action].test(actor, target):
         raise PermissionDenied
+    if actor.limited and LASTING.get(action) == frozenset():
+        raise too_limited()
+
+
+def check_form(actor: Actor | None, action: Action, changes: Mapping[str, Any]) -> None:
+    """Refuse what a limited token may not give to anybody; ``changes`` is what was sent."""
+    if actor is None or not actor.limited:
+        return
+    giving = [
+        name
+        for name in sorted(LASTING.get(action, frozenset()) & changes.keys())
+        if changes[name] or name not in _TAKEN
+    ]
+    if giving:
+        raise too_limited(giving)

@@ -94,6 +94,11 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         ),
         "NOT_ALLOWED_IP": Code(403, "This admin, or this token, is not for this address."),
         "NOT_AUTHORIZED": Code(403, "The API is not open to this client address."),
+        "LIMITED_TOKEN": Code(
+            403,
+            "A token that is limited in time, networks, domains or to reading may not give rights "
+            "that outlive it.",
+        ),
         "FOREIGN_ORIGIN": Code(
             403, "A page of another site sent this; `IREDAPI_ALLOWED_ORIGINS` names those that may."
         ),

@@ -109,9 +109,9 @@ async def _rehashed(office: Office, principal: Principal, plain: str, client: st
                 now.password == hashed or await office.hasher.verify(plain, now.password)
             ):
                 return principal
-            await office.state.sessions.carry(
-                now.username, fingerprint(principal), fingerprint(now)
-            )
+            proved = (now.username, fingerprint(principal), fingerprint(now))
+            await office.state.sessions.carry(*proved)
+            await office.state.tokens.carry(*proved)
     except Exception as error:
         _log.warning("not_rehashed", account=principal.username, reason=repr(error))
         return principal
@@ -220,5 +220,10 @@ def fingerprint(principal: Principal) -> str:
 def actor_of(principal: Principal, client: str) -> Actor:
     """Return who asks."""
     return Actor(
-        principal.username, principal.is_global, principal.domains, principal.settings, client
+        principal.username,
+        principal.is_global,
+        principal.domains,
+        principal.settings,
+        client,
+        credential=fingerprint(principal),
     )

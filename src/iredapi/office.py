@@ -288,7 +288,10 @@ class Office:
         try:
             for mail in sorted(endings.sessions | endings.demoted):
                 await self.state.sessions.end_all(mail)
-            await self.state.tokens.end_owners(endings.demoted)
+            ended = endings.demoted
+            if not self.settings.tokens_outlive_password:
+                ended = ended | endings.tokens
+            await self.state.tokens.end_owners(ended)
             for domain in sorted(endings.domains):
                 await self.state.sessions.end_domain(domain, but=endings.spared)
                 await self.state.tokens.end_domain(domain, but=endings.spared)

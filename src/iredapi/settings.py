@@ -233,6 +233,11 @@ class Settings(BaseSettings):
     session_cookie: str = Field(
         "iredapi_session", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the session cookie."
     )
+    tokens_outlive_password: bool = Field(
+        False,
+        description="API tokens stay good when their owner's password is changed. By default they "
+        "end: who knew the old one may have made them.",
+    )
     login_failures: int = Field(
         10, ge=1, description="Failed logins per account and per address before 429."
     )

@@ -1,8 +1,8 @@
 """API tokens in use: who calls with one, and who may make, see, rotate and revoke which.
 
 A token is a bearer of its owner's rights, cut down (``domain.tokens``). The owner is read at every
-call, so nothing outlives the owner's rights. Whoever calls with a token may only touch tokens that
-are no wider than that one.
+call, so nothing outlives the owner's rights, nor the password of the owner that it was made with.
+Whoever calls with a token may only touch tokens that are no wider than that one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from iredapi import identity
 from iredapi.audit import Event, Kind
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
-from iredapi.domain.tokens import FULL, Grant, Wish, narrowed
+from iredapi.domain.tokens import FULL, Grant, Wish, narrowed, too_limited
 from iredapi.errors import (
     ApiError,
     Conflict,
-    InvalidParameters,
     NotFound,
     PermissionDenied,
-    Problem,
     problem,
 )
 from iredapi.office import Office
@@ -42,7 +40,11 @@ async def token_actor(office: Office, secret: str, client: str) -> Actor:
     if owner is None:
         # Disabled or gone. A later account of this name is told apart below.
         raise ApiError("INVALID_TOKEN")
-    if account_of(owner) != token.account or (token.role == "global" and not owner.is_global):
+    if (
+        account_of(owner) != token.account
+        or (token.role == "global" and not owner.is_global)
+        or not await _has_password_of(office, owner, token)
+    ):
         await office.state.tokens.revoke(token.id)
         raise ApiError("INVALID_TOKEN")
     if not token.grant.admits(client):
@@ -53,6 +55,20 @@ async def token_actor(office: Office, secret: str, client: str) -> Actor:
         await identity.admit(office, client, "global_admin_ip_list")
     await office.state.tokens.touch(token)
     return narrowed(identity.actor_of(owner, client), token.id, token.grant)
+
+
+async def _has_password_of(office: Office, owner: Principal, token: Token) -> bool:
+    """Tell whether the owner's password is still that of the token's creation.
+
+    Who had the old one may have made the token.
+    """
+    if office.settings.tokens_outlive_password:
+        return True
+    credential = identity.fingerprint(owner)
+    if token.credential is None:
+        await office.state.tokens.bind(token, credential)
+        return True
+    return token.credential == credential
 
 
 def account_of(principal: Principal) -> str:
@@ -67,35 +83,43 @@ def account_of(principal: Principal) -> str:
 
 
 async def create(office: Office, actor: Actor, wish: Wish) -> tuple[Token, str]:
-    """Make a token for whoever calls; the secret is shown only now. Raises ApiError."""
+    """Make a token for whoever calls; the secret is shown only now. Raises ApiError.
+
+    Limited tokens make none: it would work on when they have been revoked.
+    """
+    if actor.limited:
+        raise too_limited()
     owner = await office.read(actor, identity.find_principal, actor.username)
-    if owner is None:
+    if owner is None or actor.credential not in {"", identity.fingerprint(owner)}:
+        # The password was changed in this second: who knew the old one gets nothing more.
         raise ApiError("LOGIN_REQUIRED")
     for name, value in (("domains", wish.domains), ("networks", wish.networks)):
         # Nothing at all would be of no use, and everything is not what was said.
         if value is not None and not value:
             raise problem(name, "EMPTY_NOT_ALLOWED")
-    own = await _grant(office, actor)
-    expires = office.state.tokens.now() + wish.days * _DAY if wish.days else own.expires
     grant = Grant(
-        read_only=own.read_only if wish.read_only is None else wish.read_only,
-        domains=own.domains if wish.domains is None else wish.domains,
-        networks=own.networks if wish.networks is None else wish.networks,
-        expires=expires,
+        read_only=bool(wish.read_only),
+        domains=wish.domains,
+        networks=wish.networks or frozenset(),
+        expires=office.state.tokens.now() + wish.days * _DAY if wish.days else None,
     )
-    if wider := own.wider(grant):
-        names = ("days" if name == "expires" else name for name in wider)
-        raise _refused(*names)
     if grant.domains is not None:
         foreign = [name for name in grant.domains if not actor.manages(name)]
         if foreign:
-            raise _refused("domains")
+            refused = problem("domains", "PERMISSION_DENIED", "That is more than you have.")
+            refused.status = 403
+            raise refused
         missing = await office.read(actor, _missing, grant.domains)
         if missing:
             raise problem("domains", "INVALID_DOMAIN_NAME", f"{missing[0]} is no mail domain.")
     try:
         token, secret = await office.state.tokens.create(
-            owner.username, identity.role_of(owner), account_of(owner), wish.label, grant
+            owner.username,
+            identity.role_of(owner),
+            account_of(owner),
+            identity.fingerprint(owner),
+            wish.label,
+            grant,
         )
     except TooManyTokens:
         raise Conflict("TOO_MANY_TOKENS") from None
@@ -133,7 +157,12 @@ async def get(office: Office, actor: Actor, token_id: str) -> Token:
 
 
 async def rotate(office: Office, actor: Actor, token: Token, overlap: int) -> tuple[Token, str]:
-    """Give a token a new secret; the old one works for ``overlap`` seconds more."""
+    """Give a token a new secret; the old one works for ``overlap`` seconds more.
+
+    A limited token renews only itself: the secret of another one would be good when it has ended.
+    """
+    if actor.limited and token.id != actor.token:
+        raise too_limited()
     found = await office.state.tokens.rotate(token, overlap)
     if found is None:
         raise NotFound("NO_SUCH_TOKEN")
@@ -159,14 +188,6 @@ async def _grant(office: Office, actor: Actor) -> Grant:
 
 async def _missing(unit: Unit, domains: frozenset[str]) -> list[str]:
     return [name for name in sorted(domains) if await unit.domains.get(name) is None]
-
-
-def _refused(*names: str) -> InvalidParameters:
-    error = InvalidParameters(
-        *(Problem(name, "PERMISSION_DENIED", "That is more than you have.") for name in names)
-    )
-    error.status = 403
-    return error
 
 
 async def _note(office: Office, actor: Actor, kind: Kind, token: Token) -> None:

@@ -61,6 +61,8 @@ class Endings:
 
     sessions: set[str] = field(default_factory=set)
     """Admins who keep their account, but must log in again."""
+    tokens: set[str] = field(default_factory=set)
+    """Admins with a new password: their tokens end, unless a setting says otherwise."""
     demoted: set[str] = field(default_factory=set)
     """Admins with fewer rights: their tokens end, too."""
     domains: set[str] = field(default_factory=set)
@@ -70,7 +72,7 @@ class Endings:
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.sessions or self.demoted or self.domains)
+        return bool(self.sessions or self.tokens or self.demoted or self.domains)
 
 
 @dataclass(slots=True)

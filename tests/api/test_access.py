@@ -69,7 +69,17 @@ ACTORS: dict[str, Actor | None] = {
     ),
     "user-admin": Actor("user-admin@a.com", is_global=False, domains=frozenset({"a.com"})),
     "of-nothing": Actor("of-nothing@admins.test", is_global=False, domains=frozenset()),
+    "limited": Actor(
+        "global@admins.test", is_global=True, domains=frozenset(), token="x", limited=True
+    ),
 }
+
+
+def bearer(service: Service, secret: str, *, address: str = "127.0.0.1") -> Client:
+    """A client that sends a token."""
+    client = service.client(address=address)
+    client.http.headers["Authorization"] = f"Bearer {secret}"
+    return client
 
 
 def targets(target: str) -> Target:
@@ -220,6 +230,12 @@ class World:
             if actor is None:
                 continue
             mail = actor.username
+            if actor.limited:
+                made = await (await self.service.client().login(mail)).ok(
+                    "POST", "tokens", label="x", days="1"
+                )
+                self.clients[persona] = bearer(self.service, made["token"])
+                continue
             settings = "".join(f"{key}:{value};" for key, value in actor.settings.items())
             if mail.endswith("@admins.test"):
                 await self.store.insert(
@@ -334,7 +350,7 @@ async def world(service: Service) -> World:
 def verdict(status: int, answer: dict[str, Any]) -> str:
     if (status, answer.get("_msg")) == (401, "LOGIN_REQUIRED"):
         return "login"
-    if (status, answer.get("_msg")) == (403, "PERMISSION_DENIED"):
+    if status == 403 and answer.get("_msg") in {"PERMISSION_DENIED", "LIMITED_TOKEN"}:
         return "no"
     return "yes"
 
@@ -348,6 +364,10 @@ REFUSED_LATER = {
     ("admin.update", "own", "global-user"): 404,
     ("admin.delete", "own", "global"): 409,  # yourself
     ("admin.delete", "own", "global-user"): 409,
+    ("admin.delete", "own", "limited"): 409,
+    ("token.read", "-", "limited"): 404,  # a wider one
+    ("token.rotate", "-", "limited"): 404,
+    ("token.revoke", "-", "limited"): 404,
     ("user.rename", "own>foreign", "*"): 400,
     ("user.rename", "foreign>own", "*"): 400,
     ("alias.rename", "own>foreign", "*"): 400,

@@ -11,26 +11,19 @@ import pytest
 
 from iredapi import access
 from iredapi.access import Action
-from iredapi.domain.passwords import hash_password
+from iredapi.domain.passwords import Scheme, hash_password
 from iredapi.domain.tokens import PREFIX
-from tests.api.test_access import routes
+from tests.api.test_access import bearer, routes
 from tests.api.test_sessions import Clock, panel
-from tests.clients import PASSWORD, ROOT, Client, Service
+from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers.api import add_root
-from tests.servers.openldap import ADMIN_BASE
-from tests.servers.store import ALL_STORES
+from tests.servers.openldap import ADMIN_BASE, account_dn
+from tests.servers.store import ALL_STORES, Store
 
 pytestmark = pytest.mark.stores(*ALL_STORES)
 
 INVALID = (401, "INVALID_TOKEN")
 DENIED = (403, "PERMISSION_DENIED")
-
-
-def bearer(service: Service, secret: str, *, address: str = "127.0.0.1") -> Client:
-    """A client that sends a token."""
-    client = service.client(address=address)
-    client.http.headers["Authorization"] = f"Bearer {secret}"
-    return client
 
 
 async def made(client: Client, **form: str) -> dict[str, Any]:
@@ -62,6 +55,22 @@ async def mark_global(service: Service, mail: str, *, yes: bool) -> None:
         "UPDATE domain_admins SET active = :active WHERE username = :mail",
         active=int(yes), mail=mail,
     )  # fmt: skip
+
+
+async def set_hash(service: Service, mail: str, hashed: str) -> None:
+    """Store a hash, as another program does."""
+    if service.store.name == "openldap":
+        dn = f"mail={mail},{ADMIN_BASE}"
+        if mail.endswith("@ex.com"):
+            dn = account_dn(mail)
+        service.store.directory.modify(dn, replace={"userPassword": hashed})
+        return
+    for table in ("admin", "mailbox"):
+        await service.store.execute(
+            f"UPDATE {table} SET password = :hashed WHERE username = :mail",
+            hashed=hashed,
+            mail=mail,
+        )
 
 
 async def write_again(service: Service, mail: str, born: datetime) -> None:
@@ -381,31 +390,116 @@ async def test_the_panels_lists_hold_for_tokens(service: Service, root: Client, 
 # Never wider --------------------------------------------------------------------------------------
 
 
-async def test_lesson_13_a_token_makes_no_wider_one(
-    service: Service, root: Client, clock: Clock
+LIMITS: list[dict[str, str]] = [
+    {"days": "10"}, {"networks": "127.0.0.0/8"}, {"domains": "a.com"}, {"readOnly": "yes"},
+]  # fmt: skip
+LIMITED = (403, "LIMITED_TOKEN")
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=str)
+async def test_lesson_13_a_limited_token_makes_none(
+    service: Service, root: Client, limit: dict[str, str]
 ) -> None:
+    """It would work on after the first one was revoked. Nor does it learn the secret of another."""
+    await domains(root, "a.com")
+    twin, token = await made(root, **limit), await made(root, **limit)
+    client = bearer(service, token["token"])
+    code = DENIED if "readOnly" in limit else LIMITED
+    for form in ({}, limit, {"days": "1", "networks": "127.0.0.1"}):
+        assert (await client.refused("POST", "tokens", label="x", **form))[:2] == code
+    assert (await client.refused("POST", f"token/{twin['id']}/rotate"))[:2] == code
+    if code == LIMITED:
+        again = await client.ok("POST", f"token/{token['id']}/rotate")
+        await bearer(service, again["token"]).ok("GET", "domains")
+    # One without limits makes any.
+    whole = bearer(service, (await made(root))["token"])
+    child = await made(whole, **limit)
+    await bearer(service, child["token"]).ok("GET", "domains")
+
+
+@pytest.mark.parametrize("limit", LIMITS[:3], ids=str)
+async def test_a_limited_token_makes_no_admin(
+    service: Service, root: Client, limit: dict[str, str]
+) -> None:
+    """Nor does it give one more rights, or a password that is known afterwards."""
     await domains(root, "a.com", "b.com")
-    narrow = {"domains": "a.com", "networks": "127.0.0.0/8", "days": "10"}
-    client = bearer(service, (await made(root, **narrow))["token"])
-    for form, name in (
-        ({"domains": "b.com"}, "domains"),
-        ({"domains": "a.com,b.com"}, "domains"),
-        ({"networks": "0.0.0.0/0"}, "networks"),
-        ({"networks": "127.0.0.1,10.0.0.1"}, "networks"),
-        ({"networks": "::1"}, "networks"),
-        ({"days": "11"}, "days"),
+    for name in ("plain", "deputy", "chief", "asleep"):
+        await root.ok("POST", f"user/{name}@a.com", password=PASSWORD)
+    for name in ("deputy", "asleep"):
+        await root.ok("PUT", "domain/admins/a.com", addAdmin=f"{name}@a.com")
+    await root.ok("PUT", "user/asleep@a.com", accountStatus="disabled")
+    await root.ok("PUT", "user/chief@a.com", isGlobalAdmin="yes")
+    await root.ok("POST", "admin/x@admins.test", password=PASSWORD)
+    client = bearer(service, (await made(root, **limit))["token"])
+    new = {"password": "N3w-Password"}
+    hashed = {"password_hash": hash_password("N3w-Password", Scheme.SSHA)}
+    whole = "domains" not in limit
+    for method, path, form in (
+        ("PUT", "domain/admins/a.com", {"addAdmin": "plain@a.com"}),
+        ("PUT", "domain/admins/a.com", {"addAdmin": ROOT, "removeAdmin": "deputy@a.com"}),
+        ("PUT", "user/plain@a.com", {"isGlobalAdmin": "yes"}),
+        ("PUT", "user/deputy@a.com", {"domainGlobalAdmin": "yes"}),
+        ("PUT", "user/deputy@a.com", new),
+        ("PUT", "user/deputy@a.com", hashed),
+        ("PUT", "user/asleep@a.com", {"accountStatus": "active"}),
+        ("POST", "user/new@a.com", new | {"isGlobalAdmin": "yes"}),
+        *((("PUT", "user/chief@a.com", new),) if whole else ()),
+        *((("PUT", "user/chief@a.com", hashed | {"name": "X"}),) if whole else ()),
+        *((("POST", "admin/new@admins.test", new),) if whole else ()),
+        *((("PUT", "admin/x@admins.test", new),) if whole else ()),
+        *((("PUT", f"admin/{ROOT}", new),) if whole else ()),
+        *((("PUT", "admin/x@admins.test", {"isGlobalAdmin": "yes"}),) if whole else ()),
+        *((("PUT", "admin/x@admins.test", {"accountStatus": "active"}),) if whole else ()),
+        *((("PUT", "admin/x@admins.test", {"maxDomains": "0"}),) if whole else ()),
     ):
-        refused = await client.refused("POST", "tokens", label="x", **form)
-        assert refused == (403, "PERMISSION_DENIED", [name]), form
-    # What is not said is inherited.
-    child = await made(client)
-    assert child["domains"] == ["a.com"]
-    assert child["networks"] == ["127.0.0.0/8"]
-    assert child["expires"] is not None
-    narrower = await made(client, networks="127.0.0.1", days="9", readOnly="yes")
-    assert narrower["read_only"] == 1
-    reader = bearer(service, narrower["token"])
-    assert (await reader.refused("POST", "tokens", label="x", readOnly="no"))[:2] == DENIED
+        assert (await client.refused(method, path, **form))[:2] == LIMITED, (method, path, form)
+    for name in ("plain", "deputy", "chief", "asleep"):
+        await root.ok("POST", f"verify_password/user/{name}@a.com", password=PASSWORD)
+    # All users at once: admins are left out, and named.
+    answer = await client.ok("PUT", "users/a.com", accountStatus="active", **new)
+    named = {item["value"] for item in answer["_skipped"]}
+    assert named == {"deputy@a.com", "chief@a.com", "asleep@a.com"}
+    await root.ok("POST", "verify_password/user/plain@a.com", **new)
+    assert (await root.ok("GET", "user/asleep@a.com", view="canonical"))[
+        "accountStatus"
+    ] != "active"
+
+
+async def test_what_a_limited_token_may(service: Service, root: Client) -> None:
+    """Its daily work, and to take rights away."""
+    await domains(root, "a.com")
+    await root.ok("POST", "user/deputy@a.com", password=PASSWORD)
+    await root.ok("PUT", "domain/admins/a.com", addAdmin="deputy@a.com")
+    await root.ok("POST", "admin/x@admins.test", password=PASSWORD, isGlobalAdmin="yes")
+    client = bearer(service, (await made(root, days="10"))["token"])
+    for method, path, form in (
+        ("POST", "domain/new.com", {}),
+        ("POST", "user/u@a.com", {"password": PASSWORD, "isGlobalAdmin": "no"}),
+        ("PUT", "user/u@a.com", {"password": "N3w-Password", "accountStatus": "active"}),
+        ("PUT", "user/deputy@a.com", {"name": "D", "quota": "10", "accountStatus": "active"}),
+        ("PUT", "user/deputy@a.com", {"isGlobalAdmin": "no", "accountStatus": "disabled"}),
+        ("PUT", "domain/admins/a.com", {"removeAdmin": "deputy@a.com"}),
+        ("PUT", "admin/x@admins.test", {"name": "X", "language": "de_DE"}),
+        ("PUT", "admin/x@admins.test", {"isGlobalAdmin": "no", "accountStatus": "disabled"}),
+        ("DELETE", "admin/x@admins.test", {}),
+    ):
+        await client.ok(method, path, **form)
+
+
+async def test_hashes_are_not_for_limited_tokens(store: Store, root: Client) -> None:
+    """A password that is guessed from one outlives the token."""
+    await domains(root, "a.com")
+    await root.ok("POST", "user/u@a.com", password=PASSWORD)
+    async with serving(store, hidden_user_fields="", hidden_admin_fields="") as service:
+        for form, shown in (({}, True), ({"days": "10"}, False)):
+            client = bearer(service, (await made(root, **form))["token"])
+            for path in ("user/u@a.com", f"admin/{ROOT}"):
+                profile = await client.ok("GET", path)
+                assert (bool({"password", "userPassword"} & profile.keys())) is shown
+            if store.name == "openldap":
+                for path in ("ldif/user/u@a.com", f"ldif/admin/{ROOT}"):
+                    text = (await client.http.get(path)).text
+                    assert ("userPassword" in text) is shown
 
 
 async def test_lesson_13_a_token_touches_no_wider_one(service: Service, root: Client) -> None:
@@ -473,13 +567,50 @@ async def test_lesson_14_demoted_by_another_program(service: Service, root: Clie
 
 
 async def test_a_disabled_owner(service: Service, root: Client) -> None:
-    """The token sleeps; it needs no new one afterwards. A new password does not end it."""
+    """The token sleeps; it needs no new one afterwards."""
     await root.ok("POST", "admin/g@admins.test", password=PASSWORD, isGlobalAdmin="yes")
     secret = (await made(await service.client().login("g@admins.test")))["token"]
     await root.ok("PUT", "admin/g@admins.test", accountStatus="disabled")
     assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
-    await root.ok("PUT", "admin/g@admins.test", accountStatus="active", password="N3w-Password")
+    await root.ok("PUT", "admin/g@admins.test", accountStatus="active")
     await bearer(service, secret).ok("GET", "domains")
+
+
+@pytest.mark.parametrize("noun, mail", [("admin", "g@admins.test"), ("user", "g@ex.com")])
+async def test_a_new_password_ends_tokens(
+    service: Service, root: Client, noun: str, mail: str
+) -> None:
+    """Who had the old one may have made them: whatever program it was changed with."""
+    await domains(root, "ex.com")
+    await root.ok("POST", f"{noun}/{mail}", password=PASSWORD, isGlobalAdmin="yes")
+    owner = await service.client().login(mail)
+    secret = (await made(owner))["token"]
+    await root.ok("PUT", f"{noun}/{mail}", name="New", language="de_DE")
+    await bearer(service, secret).ok("GET", "domains")
+    await root.ok("PUT", f"{noun}/{mail}", password="N3w-Password")
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+    assert await service.store.rows("SELECT * FROM tokens", "state") == []
+    secret = (await made(await service.client().login(mail, "N3w-Password")))["token"]
+    await set_hash(service, mail, hash_password(PASSWORD, Scheme.SSHA))
+    assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
+    # A session that is still believed for a second makes no token for the new password either.
+    assert (await owner.refused("POST", "tokens", label="x"))[:2] == (401, "LOGIN_REQUIRED")
+
+
+async def test_tokens_of_earlier_versions_and_of_a_setting(store: Store, root: Client) -> None:
+    await root.ok("POST", "admin/g@admins.test", password=PASSWORD, isGlobalAdmin="yes")
+    async with serving(store, tokens_outlive_password=True) as service:
+        owner = await service.client().login("g@admins.test")
+        secret = (await made(owner))["token"]
+        root_here = await service.client().login()
+        await root_here.ok("PUT", "admin/g@admins.test", password="N3w-Password")
+        await bearer(service, secret).ok("GET", "domains")
+    # As a version wrote it that did not know the password: it is bound at its next use.
+    await store.execute("UPDATE tokens SET credential = NULL", "state")
+    async with serving(store) as service:
+        await bearer(service, secret).ok("GET", "domains")
+        await set_hash(service, "g@admins.test", hash_password(PASSWORD, Scheme.SSHA))
+        assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
 
 
 async def test_a_deleted_owner(service: Service, root: Client) -> None:

@@ -41,11 +41,21 @@ class Actor:
     """The id of the API token that the request came with; empty for a login session."""
     read_only: bool = False
     """May change nothing: the token says so."""
+    limited: bool = False
+    """The token ends, or is for some networks or domains, or may only read: what it gives to others
+    must not outlive that."""
+    credential: str = field(default="", repr=False)
+    """A fingerprint of the password that this admin has logged in with; empty: not known."""
 
     @property
     def may_create_domains(self) -> bool:
         """Global admins may; normal ones when the key is there, whatever its value."""
         return self.is_global or "create_new_domains" in self.settings
+
+    @property
+    def sees_hashes(self) -> bool:
+        """Tell whether stored hashes are shown where the settings do not hide them."""
+        return self.is_global and not self.limited
 
     def manages(self, domain: str) -> bool:
         """Tell whether the domain is this admin's; an empty name never is."""

@@ -6,11 +6,13 @@ moment, cut down to the grant (``narrowed``).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from iredapi.domain.actors import Actor
+from iredapi.errors import PermissionDenied, Problem
 
 Network = IPv4Network | IPv6Network
 
@@ -33,6 +35,11 @@ class Grant:
     """Where it may be used from; empty: anywhere."""
     expires: float | None = None
     """Seconds since the epoch."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Tell whether it is less than its owner in any way."""
+        return self != FULL
 
     def admits(self, client: str) -> bool:
         """Tell whether a client address is in one of the networks."""
@@ -97,13 +104,21 @@ def network(text: str) -> str:
     return str(found.network_address) if found.num_addresses == 1 else str(found)
 
 
+def too_limited(names: Iterable[str] = ()) -> PermissionDenied:
+    """Return the refusal of what would outlive a limited token; ``names`` are parameters."""
+    code = "LIMITED_TOKEN"
+    return PermissionDenied(
+        code, errors=[Problem(name, code, "This token may not change it.") for name in names]
+    )
+
+
 def narrowed(owner: Actor, token: str, grant: Grant) -> Actor:
     """Return who calls with a token of ``owner``: the only place where a token narrows anybody.
 
     A token for some domains makes a normal admin of those, also of a global one, who may neither
     create domains nor change what only their creator may.
     """
-    found = replace(owner, token=token, read_only=grant.read_only)
+    found = replace(owner, token=token, read_only=grant.read_only, limited=grant.is_limited)
     if grant.domains is None:
         return found
     domains = grant.domains if owner.is_global else grant.domains & owner.domains

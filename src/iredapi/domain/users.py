@@ -12,6 +12,7 @@ from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
+from iredapi.domain.tokens import too_limited
 from iredapi.errors import PermissionDenied, problem
 
 _PROFILE_OF: Final[Mapping[str, str]] = {
@@ -82,6 +83,11 @@ class User:
     marks_agree: bool = True
     """Whether both marks of a global admin say the same; other tools write only one."""
 
+    @property
+    def has_rights(self) -> bool:
+        """Tell whether the user is an admin, or would be with a mark that another tool may set."""
+        return self.is_admin or self.is_global or bool(self.managed_domains)
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -114,6 +120,8 @@ def permit(actor: Actor, domain: Domain, target: User, changes: Mapping[str, Any
 
     Raises PermissionDenied that names them, or ``PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE``.
     """
+    if actor.limited and target.has_rights:
+        _check_lasting(target, changes)
     if actor.is_global:
         return
     spare_global(actor, target)
@@ -134,6 +142,18 @@ def permit(actor: Actor, domain: Domain, target: User, changes: Mapping[str, Any
         refused.append("transport")
     if refused:
         raise refusal(sorted(set(refused)))
+
+
+def _check_lasting(target: User, changes: Mapping[str, Any]) -> None:
+    """Refuse to a limited token what lets somebody act as an admin when the token has ended."""
+    giving = [
+        name
+        for name in changes
+        if name in _CREDENTIALS
+        or (name == "account_status" and changes[name] and not target.active)
+    ]
+    if giving:
+        raise too_limited(sorted(giving))
 
 
 def spare_global(actor: Actor, target: User) -> None:

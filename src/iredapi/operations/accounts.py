@@ -30,8 +30,10 @@ async def hosted(unit: Unit, name: str, *, lock: bool = False, share: bool = Fal
 def end_access(unit: Unit, before: User | Admin, after: User | Admin) -> None:
     """End the sessions of an admin with a new password, and of one who is disabled or demoted.
 
-    Tokens outlive a new password, and sleep while the owner is disabled.
+    So do the tokens with a new password; they sleep while the owner is disabled.
     """
+    if before.password != after.password:
+        unit.endings.tokens.add(before.mail)
     if before.is_global and not after.is_global:
         unit.endings.demoted.add(before.mail)
     elif before.password != after.password or (before.active and not after.active):

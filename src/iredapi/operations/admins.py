@@ -17,8 +17,11 @@ from iredapi.unit import Unit
 
 
 def visible(profile: Profile, hidden: frozenset[str], actor: Actor) -> Profile:
-    """Leave hidden fields out; hashes are never shown to a normal admin, whatever the setting."""
-    if not actor.is_global:
+    """Leave hidden fields out; whatever the setting, hashes are for global admins.
+
+    Nor are they for limited tokens: a hash that was guessed outlives them.
+    """
+    if not actor.sees_hashes:
         hidden |= {"password", "userPassword"}
     for name in _chosen(hidden, tuple(profile)):
         del profile[name]

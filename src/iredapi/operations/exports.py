@@ -15,7 +15,8 @@ _PASSWORD: Final = frozenset({"userPassword"})
 async def records(unit: Unit, what: Export, name: str) -> list[ldif.Record]:
     """Return the entries of an account or a domain, without what the actor may not see.
 
-    Hashes are for global admins, and only where the settings do not hide them.
+    Hashes are for global admins, not for limited tokens, and only where the settings do not hide
+    them.
     """
     if unit.ldif is None:
         raise NotSupported
@@ -24,4 +25,4 @@ async def records(unit: Unit, what: Export, name: str) -> list[ldif.Record]:
         raise NotFound("NO_SUCH_DOMAIN" if what is Export.DOMAIN else "NO_SUCH_ACCOUNT")
     rules = unit.rules
     hidden = rules.hidden_admin_fields if what is Export.ADMIN else rules.hidden_user_fields
-    return ldif.without(found, hidden if unit.actor.is_global else hidden | _PASSWORD)
+    return ldif.without(found, hidden if unit.actor.sees_hashes else hidden | _PASSWORD)

@@ -303,6 +303,8 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
             spared |= await unit.users.admins_beyond(name, actor.domains)
     elif globals_inside and changes.get("account_status") is False:
         keep_one_global(await unit.admins.globals_without((), domain=name))
+    if actor.limited and (password or changes.get("account_status")):
+        spared |= globals_inside | await unit.users.admins_beyond(name, ())
     for mail in sorted(spared):
         unit.skip("mail", mail, "PERMISSION_DENIED")
     values = dict(changes) | ({"password": password} if password else {})

@@ -62,13 +62,14 @@ async def list_tokens(call: Call[NoParams]) -> Response:
     Action.TOKEN_CREATE,
     NewToken,
     answer=NewTokenProfile,
-    errors=["INVALID_DOMAIN_NAME", "INVALID_NETWORK", "TOO_MANY_TOKENS"],
+    errors=["INVALID_DOMAIN_NAME", "INVALID_NETWORK", "LIMITED_TOKEN", "TOO_MANY_TOKENS"],
 )
 async def create_token(call: Call[NewToken]) -> Response:
     """Make an API token. Its secret is shown only in this answer.
 
     A token has at most the rights that its owner has at the time of each call. It ends with the
-    owner's account, and with a demotion; it sleeps while the owner is disabled.
+    owner's account, with a demotion and with a new password; it sleeps while the owner is disabled.
+    One that is limited in any way gives nobody rights that would outlive it.
     """
     token, secret = await tokens.create(call.office, call.actor, call.form.wish())
     return envelope.success(shown(token, _now(call)) | _with(token, secret))
@@ -102,12 +103,13 @@ async def revoke_token(call: Call[NoParams]) -> Response:
     Action.TOKEN_ROTATE,
     Rotation,
     answer=NewTokenProfile,
-    errors=["NO_SUCH_TOKEN"],
+    errors=["NO_SUCH_TOKEN", "LIMITED_TOKEN"],
 )
 async def rotate_token(call: Call[Rotation]) -> Response:
     """Give an API token a new secret, shown only in this answer.
 
-    The rest of it stays as it is. With `overlap` both secrets work for a while.
+    The rest of it stays as it is. With `overlap` both secrets work for a while. A limited token
+    renews only itself.
     """
     overlap = call.form.overlap or 0
     token, secret = await tokens.rotate(call.office, call.actor, await _token(call), overlap)

@@ -12,11 +12,11 @@ from iredapi.schemas.params import Params, param
 
 
 class NewToken(Params):
-    """An API token. What is not sent is as wide as the caller, and never wider."""
+    """An API token. What is not sent is as wide as the owner. Limited tokens make none."""
 
     label: fields.Label = param("What it is for.", "Billing system", required=True)
     days: fields.TokenDays = param(
-        "Days until it expires; without it, it does not (or when the token that makes it does).",
+        "Days until it expires; without it, it does not.",
         "90",
     )
     read_only: fields.YesNo = param("It may change nothing.", "yes", alias="readOnly")

@@ -61,10 +61,22 @@ login_attempts = Table(
     Column("key", String(KEY_LENGTH), primary_key=True),
     Column("count", Integer, nullable=False),
     Column("window_start", Double, nullable=False),
+    Column("guesses", Text, nullable=True),
     Index("login_attempts_window_start", "window_start"),
     **MARIADB_OPTIONS,
 )
-"""Attempts to log in since ``window_start``, per account and per client address."""
+"""Attempts to log in since ``window_start``, per account and per client address. ``guesses`` holds
+short keyed tags of the passwords that were tried, with commas around each."""
+
+known_networks = Table(
+    "known_networks",
+    metadata,
+    Column("account", String(255), primary_key=True),
+    Column("network", String(CLIENT_LENGTH), primary_key=True),
+    Column("seen", Double, nullable=False),
+    **MARIADB_OPTIONS,
+)
+"""Networks from which accounts have logged in well, and when they did last."""
 
 locks = Table(
     "locks",
@@ -108,13 +120,15 @@ tokens = Table(
     Column("created", Double, nullable=False),
     Column("expires", Double, nullable=True),
     Column("used", Double, nullable=True),
+    Column("credential", CHAR(64), nullable=True),
     Index("tokens_secret_hash", "secret_hash", unique=True),
     Index("tokens_old_hash", "old_hash"),
     Index("tokens_owner", "owner"),
     **MARIADB_OPTIONS,
 )
 """API tokens. ``secret_hash`` is the SHA-256 of the token, which only the client has; ``old_hash``
-that of the one before, good until ``old_until``; lists have commas around every item."""
+that of the one before, good until ``old_until``; lists have commas around every item;
+``credential`` is a fingerprint of the owner's password, NULL before the first use."""
 
 
 renames = Table(

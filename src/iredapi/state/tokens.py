@@ -56,6 +56,8 @@ class Token:
     created: float
     used: float | None
     """The last use, up to ``USED`` seconds old."""
+    credential: str | None
+    """A fingerprint of the owner's password at that time (64 characters); None: not known yet."""
     old_until: float
     """Until when the secret before the last rotation works; 0: not at all."""
 
@@ -79,7 +81,7 @@ class Tokens:
         return self._clock()
 
     async def create(
-        self, owner: str, role: Role, account: str, label: str, grant: Grant
+        self, owner: str, role: Role, account: str, credential: str, label: str, grant: Grant
     ) -> tuple[Token, str]:
         """Make a token; the secret cannot be had a second time. Raises ``TooManyTokens``."""
         await self._purge()
@@ -94,6 +96,7 @@ class Tokens:
             grant=grant,
             created=self._clock(),
             used=None,
+            credential=credential,
             old_until=0.0,
         )
         row = {
@@ -112,6 +115,7 @@ class Tokens:
             "created": token.created,
             "expires": grant.expires,
             "used": None,
+            "credential": credential,
         }
 
         async def add(connection: AsyncConnection) -> None:
@@ -153,6 +157,22 @@ class Tokens:
         old = or_(tokens.c.used.is_(None), tokens.c.used <= now - USED)
         await self._connections.write(
             update(tokens).where(tokens.c.id == token.id, old).values(used=now)
+        )
+
+    async def bind(self, token: Token, credential: str) -> None:
+        """Remember the owner's password of a token that was made before that was noted."""
+        unbound = tokens.c.credential.is_(None)
+        await self._connections.write(
+            update(tokens).where(tokens.c.id == token.id, unbound).values(credential=credential)
+        )
+
+    async def carry(self, owner: str, old: str, new: str) -> None:
+        """Let tokens live on when the same password of the owner is stored in another way now."""
+        table = tokens.c
+        await self._connections.write(
+            update(tokens)
+            .where(table.owner == owner, table.credential == old)
+            .values(credential=new)
         )
 
     async def get(self, token_id: str) -> Token | None:
@@ -273,5 +293,6 @@ def _read(row: Row[Any]) -> Token:
         ),
         created=row.created,
         used=row.used,
+        credential=row.credential,
         old_until=row.old_until,
     )

@@ -280,4 +280,6 @@ async def _call(
         raw = await bodies.read(
             request, limit, office.settings.request_timeout, with_query=with_query
         )
-    return Call(office, caller, target, form.read(raw), request)
+    sent = form.read(raw)
+    access.check_form(caller, action, sent.changes())
+    return Call(office, caller, target, sent, request)
