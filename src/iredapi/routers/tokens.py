@@ -62,7 +62,7 @@ async def list_tokens(call: Call[NoParams]) -> Response:
     Action.TOKEN_CREATE,
     NewToken,
     answer=NewTokenProfile,
-    errors=["INVALID_DOMAIN_NAME", "INVALID_NETWORK", "LIMITED_TOKEN", "TOO_MANY_TOKENS"],
+    errors=["INVALID_DOMAIN_NAME", "INVALID_NETWORK", "TOO_MANY_TOKENS"],
 )
 async def create_token(call: Call[NewToken]) -> Response:
     """Make an API token. Its secret is shown only in this answer.

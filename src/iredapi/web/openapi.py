@@ -10,7 +10,7 @@ from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, Field, create_model
 
-from iredapi.access import PUBLIC, RULES, Action
+from iredapi.access import LASTING, PUBLIC, RULES, Action
 from iredapi.domain.features import NOTES, Feature
 from iredapi.errors import CODES
 from iredapi.schemas.params import Params
@@ -203,6 +203,8 @@ def _responses(
     codes = [*_EVERYWHERE, *errors]
     if action not in PUBLIC:
         codes += _WITH_SESSION
+    if action in LASTING:
+        codes.append("LIMITED_TOKEN")
     if form.model_fields:
         codes += _WITH_PARAMS
     if "domain" in named:
