@@ -89,7 +89,12 @@ class Settings(BaseSettings):
         description="Answer every handled result with HTTP 200, for old clients that look only "
         "at `_success`; `LOGIN_REQUIRED` is then spelt `LOGIN REQUIRED`.",
     )
-    body_limit: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body, in bytes.")
+    body_limit: int = Field(
+        8 * 1024 * 1024,
+        ge=1024,
+        description="Largest body of a request that takes lists of addresses, in bytes. Others "
+        "take 256 KiB at most, a login 8 KiB.",
+    )
     max_requests: int = Field(
         500,
         ge=1,
@@ -100,7 +105,8 @@ class Settings(BaseSettings):
         60.0,
         gt=0,
         description="Seconds for the databases' part of one request (before it is committed), for "
-        "each page of a list, and for a body to arrive; then 503, or 400 for the body. So long, "
+        "each page of a list, and for a body to arrive (10 at most before a login); then 503, or "
+        "400 for the body. So long, "
         "too, an answer waits at most for its turn in the panel's log, and again for the log "
         "itself; the change is made, and an entry that could not be written there is in the "
         "service's own log.",

@@ -41,7 +41,7 @@ from iredapi.domain import (
     wblists,
 )
 from iredapi.errors import CODES
-from iredapi.schemas.params import Repeated
+from iredapi.schemas.params import LongList, Repeated
 
 MAX_ITEMS: Final = 10_000
 """Most items in one comma list."""
@@ -387,17 +387,22 @@ NextHop = Annotated[
 ]
 Relay = Annotated[str, BeforeValidator(_checked(_relay, "INVALID_RELAY")), _schema("string")]
 Mails = Annotated[
-    tuple[str, ...], BeforeValidator(_list(addresses.any_mail, "INVALID_MAIL")), _schema("string")
+    tuple[str, ...],
+    BeforeValidator(_list(addresses.any_mail, "INVALID_MAIL")),
+    _schema("string"),
+    LongList(),
 ]
 AccountMails = Annotated[
     tuple[str, ...],
     BeforeValidator(_list(addresses.new_account, "INVALID_MAIL")),
     _schema("string"),
+    LongList(),
 ]
 ExistingMails = Annotated[
     tuple[str, ...],
     BeforeValidator(_list(addresses.existing_mail, "INVALID_MAIL")),
     _schema("string"),
+    LongList(),
 ]
 Domains = Annotated[
     tuple[str, ...],
@@ -408,13 +413,15 @@ ExistingDomains = Annotated[
     tuple[str, ...],
     BeforeValidator(_list(addresses.existing_domain, "INVALID_DOMAIN_NAME")),
     _schema("string"),
+    LongList(),
 ]
 GreylistingSenders = Annotated[
     tuple[str, ...],
     BeforeValidator(_list(remotes.greylisting_sender, "INVALID_SENDER")),
     _schema("string"),
+    LongList(),
 ]
-Entries = Annotated[tuple[str, ...], BeforeValidator(_entries), _schema("string")]
+Entries = Annotated[tuple[str, ...], BeforeValidator(_entries), _schema("string"), LongList()]
 Services = Annotated[tuple[str, ...], BeforeValidator(_words(None)), _schema("string")]
 DomainProfiles = Annotated[
     tuple[str, ...], BeforeValidator(_words(domains.PROFILES)), _schema("string")
@@ -477,7 +484,9 @@ SpamScore = Annotated[
 RuleNames = Annotated[
     tuple[str, ...], BeforeValidator(_rule_names), _schema("string", maxLength=64)
 ]
-RemoteAddresses = Annotated[wblists.Given, BeforeValidator(_remote_addresses), _schema("string")]
+RemoteAddresses = Annotated[
+    wblists.Given, BeforeValidator(_remote_addresses), _schema("string"), LongList()
+]
 MessageSize = Annotated[
     int, BeforeValidator(_bytes), _schema("integer", minimum=0, maximum=2**53 - 1)
 ]
@@ -492,7 +501,10 @@ Footer = Annotated[
     str, BeforeValidator(_footer), _schema("string", maxLength=list_texts.MAX_FOOTER)
 ]
 Subscribers = Annotated[
-    tuple[str, ...], BeforeValidator(_list(lists.subscriber, "INVALID_MAIL")), _schema("string")
+    tuple[str, ...],
+    BeforeValidator(_list(lists.subscriber, "INVALID_MAIL")),
+    _schema("string"),
+    LongList(),
 ]
 ListPolicy = Annotated[
     str,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self, get_origin
 
@@ -40,6 +41,14 @@ def base_name(name: str) -> str:
         return name
     found = _ITEM.fullmatch(name)
     return found[1] if found else name
+
+
+@dataclass(frozen=True, slots=True)
+class LongList:
+    """Marks a type of parameter that takes as many items as a list may have.
+
+    Operations with such a parameter take large bodies, and no others do.
+    """
 
 
 def param(
@@ -89,6 +98,13 @@ class Params(BaseModel):
     def wire_names(cls) -> Mapping[str, str]:
         """Return the wire name of each field."""
         return {name: field.alias or name for name, field in cls.model_fields.items()}
+
+    @classmethod
+    @cache
+    def takes_long_lists(cls) -> bool:
+        """Tell whether one of the parameters is a ``LongList``."""
+        every = (item for field in cls.model_fields.values() for item in field.metadata)
+        return any(isinstance(item, LongList) for item in every)
 
     @classmethod
     @cache

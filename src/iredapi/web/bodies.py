@@ -7,21 +7,19 @@ is sent several times has several values: the form knows whether it is a list.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
-from urllib.parse import parse_qsl
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
-from starlette.types import Message
 
-from iredapi.errors import InvalidRequest, TooLarge
+from iredapi.errors import InvalidRequest
 from iredapi.schemas.fields import MAX_ITEMS
 from iredapi.schemas.params import Repeated, Unreadable, base_name
 
@@ -29,21 +27,22 @@ MAX_FIELDS: Final = 1000
 """Most names of one request."""
 MAX_PAIRS: Final = MAX_FIELDS + MAX_ITEMS
 """Most values: each item of a list may come under the list's name."""
+MAX_JSON_VALUES: Final = 6 * MAX_ITEMS
+"""Most commas of a JSON body: no operation takes more than six lists."""
+MAX_ESCAPES: Final = 120_000
+"""Most encoded characters of a form: two for each address of its lists, and some more."""
+_LINE_END: Final = re.compile(rb"(?:--)?[ \t]*\r?\n|--\Z")
+_END: Final = re.compile(rb"--[ \t]*(?:\r?\n|\Z)")
 Raw = dict[str, str | list[str]]
+Result = TypeVar("Result")
 
 
-async def read(request: Request, limit: int, seconds: float, *, with_query: bool = True) -> Raw:
-    """Return what was sent; the body wins over the query. ``limit`` is in bytes.
+def read(request: Request, body: bytes, *, with_query: bool = True) -> Raw:
+    """Return what was sent; the body wins over the query. Raises InvalidRequest.
 
-    The body has ``seconds`` to arrive.
-
-    Raises InvalidRequest or TooLarge.
+    A large body takes long: read it in a thread.
     """
     raw = query(request) if with_query else {}
-    try:
-        body = await _body(request, limit, seconds)
-    except TimeoutError:
-        raise InvalidRequest(detail="The body did not arrive in time.") from None
     # Some editors and languages put a mark of UTF-8 in front of a text.
     body = body.removeprefix(BOM_UTF8)
     if not body.strip():
@@ -52,7 +51,7 @@ async def read(request: Request, limit: int, seconds: float, *, with_query: bool
     if kind == "application/json" or kind.endswith("+json"):
         sent = _json(body)
     elif kind == "multipart/form-data":
-        sent = await _multipart(request, body)
+        sent = _multipart(request, body)
     elif kind in {"", "application/x-www-form-urlencoded", "text/plain"}:
         # A client that names no type may have sent either; an object can only be JSON.
         sent = _json(body) if body.lstrip().startswith(b"{") else _form(body)
@@ -77,47 +76,23 @@ def _header(request: Request, name: bytes) -> str:
     return ""
 
 
-async def _body(request: Request, limit: int, seconds: float) -> bytes:
-    declared = _header(request, b"content-length")
-    if declared.isdigit() and int(declared[:20]) > limit:
-        raise TooLarge(detail=f"The limit is {limit} bytes.")
-    parts: list[bytes] = []
-    size, more = 0, True
-    async with asyncio.timeout(seconds):
-        while more:
-            message = await request.receive()
-            parts.append(_part(message, size, limit))
-            size, more = size + len(parts[-1]), message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _part(message: Message, size: int, limit: int) -> bytes:
-    if message["type"] != "http.request":
-        raise InvalidRequest(detail="The body ended early.")
-    part: bytes = message.get("body", b"")
-    if size + len(part) > limit:
-        raise TooLarge(detail=f"The limit is {limit} bytes.")
-    return part
-
-
 def _form(body: bytes) -> Raw:
+    # Counted before anything is built: all of this holds up the other threads.
+    if body.count(b"&") >= MAX_PAIRS:
+        raise InvalidRequest(detail=f"More than {MAX_PAIRS} values.")
+    if body.count(b"%") > MAX_ESCAPES:
+        raise InvalidRequest(detail=f"More than {MAX_ESCAPES} encoded characters.")
     try:
-        text = body.decode("utf-8").strip("\r\n")
-        if "%" in text or "+" in text:
-            pairs = parse_qsl(
-                text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PAIRS
-            )
-        else:
-            # The same, where nothing is encoded.
-            if text.count("&") >= MAX_PAIRS:
-                raise ValueError
-            halves = (pair.partition("=") for pair in text.split("&") if pair)
-            pairs = [(name, value) for name, _, value in halves]
+        body.decode("utf-8")
+        halves = (pair.partition(b"=") for pair in body.strip(b"\r\n").split(b"&") if pair)
+        pairs = [(_unquoted(name), _unquoted(value)) for name, _, value in halves]
     except UnicodeDecodeError:
         raise InvalidRequest(detail="The parameters are not UTF-8.") from None
-    except ValueError:
-        raise InvalidRequest(detail=f"More than {MAX_PAIRS} values.") from None
     return _gathered(pairs)
+
+
+def _unquoted(text: bytes) -> str:
+    return unquote_to_bytes(text.replace(b"+", b" ")).decode("utf-8")
 
 
 def _gathered(pairs: Sequence[tuple[str, str]]) -> Raw:
@@ -133,7 +108,7 @@ def _gathered(pairs: Sequence[tuple[str, str]]) -> Raw:
     return found
 
 
-async def _multipart(request: Request, body: bytes) -> Raw:
+def _multipart(request: Request, body: bytes) -> Raw:
     body = _parts(body, _header(request, b"content-type"))
 
     async def replay() -> Any:
@@ -142,13 +117,10 @@ async def _multipart(request: Request, body: bytes) -> Raw:
     again = Request(request.scope, replay)
     pairs: list[tuple[str, str]] = []
     try:
-        async with again.form(
-            max_files=0, max_fields=MAX_PAIRS, max_part_size=len(body) + 1
-        ) as form:
-            for name, value in form.multi_items():
-                if isinstance(value, UploadFile):
-                    raise InvalidRequest(detail="Files are not accepted.")
-                pairs.append((name, value))
+        for name, value in _finished(_fields(again, len(body) + 1)):
+            if isinstance(value, UploadFile):
+                raise InvalidRequest(detail="Files are not accepted.")
+            pairs.append((name, value))
     except (MultiPartException, UnicodeError, AssertionError, KeyError, ValueError):
         raise InvalidRequest(detail="The multipart body cannot be read.") from None
     except Exception as error:
@@ -159,6 +131,21 @@ async def _multipart(request: Request, body: bytes) -> Raw:
     return _gathered(pairs)
 
 
+async def _fields(request: Request, size: int) -> list[tuple[str, Any]]:
+    async with request.form(max_files=0, max_fields=MAX_PAIRS, max_part_size=size) as form:
+        return list(form.multi_items())
+
+
+def _finished(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine that never waits: its data are in memory."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    work.close()
+    raise RuntimeError("the coroutine waits for something")
+
+
 def _parts(body: bytes, kind: str) -> bytes:
     """Return what lies between the first boundary and the last (RFC 2046, section 5.1.1).
 
@@ -167,15 +154,27 @@ def _parts(body: bytes, kind: str) -> bytes:
     boundary = parse_options_header(kind)[1].get(b"boundary", b"").rstrip()
     if not 0 < len(boundary) <= 70:
         raise InvalidRequest(detail="A multipart body needs a boundary of 1 to 70 characters.")
-    mark = rb"(?:\A|\r\n)--" + re.escape(boundary)
-    first = re.search(mark + rb"(?=(?:--)?[ \t]*\r?\n|--\Z)", body)
-    last = re.search(mark + rb"--(?=[ \t]*(?:\r?\n|\Z))", body)
+    marks = list(_marks(body, b"--" + boundary))
+    first = next((at for at, end in marks if _LINE_END.match(body, end)), None)
+    last = next((end for _, end in marks if _END.match(body, end)), None)
     if first is None or last is None:
         raise InvalidRequest(detail="The multipart body ends early.")
-    return body[first.start() : last.end()].removeprefix(b"\r\n")
+    return body[first : last + 2]
+
+
+def _marks(body: bytes, mark: bytes) -> Iterator[tuple[int, int]]:
+    """Find a boundary where lines begin. A pattern for it all would hold up other threads."""
+    at = body.find(mark)
+    while at >= 0:
+        if at == 0 or body[at - 2 : at] == b"\r\n":
+            yield at, at + len(mark)
+        at = body.find(mark, at + 1)
 
 
 def _json(body: bytes) -> Raw:
+    # Python's parser holds up the other threads, and longer the more values there are.
+    if body.count(b",") > MAX_JSON_VALUES:
+        raise InvalidRequest(detail=f"More than {MAX_JSON_VALUES} values.")
     try:
         document = json.loads(body, parse_float=str, parse_int=str)
     except (ValueError, RecursionError):

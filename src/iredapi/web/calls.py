@@ -6,11 +6,13 @@ learns nothing about parameters.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from types import MappingProxyType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -29,14 +31,22 @@ from iredapi.schemas.params import Params
 from iredapi.state.connections import StateUnavailable
 from iredapi.unit import Unit
 from iredapi.web import bodies, envelope, openapi
+from iredapi.web.admission import receive_body
 from iredapi.web.switchboard import Operation
 
 Form = TypeVar("Form", bound=Params)
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 _MAX_DAYS = 36500
-_PUBLIC_LIMIT = 16 * 1024
-"""Bytes that somebody without a session may have us parse."""
+_LIMIT = 256 * 1024
+"""Bytes of the body of an operation that takes no long lists; the others have a setting."""
+_PUBLIC_LIMIT = 8 * 1024
+"""Bytes that somebody without a session may have us read: a login."""
+_PUBLIC_SECONDS = 10.0
+"""Time in which these arrive."""
+_READ_AT_ONCE = 16 * 1024
+"""Bytes that are parsed and validated in some milliseconds, whatever they are."""
+_READERS = ThreadPoolExecutor(2, thread_name_prefix="bodies")
 _STRICT = frozenset(
     {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
     | {Action.MAILLIST_CREATE, Action.ML_CREATE}
@@ -271,15 +281,25 @@ async def _call(
     if feature is not None and feature not in office.storage.features:
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
     if request.method == "GET":
-        raw = bodies.query(request)
+        filled = form.read(bodies.query(request))
     else:
         with_query = action is not Action.LOGIN or office.settings.query_login
-        limit = office.settings.body_limit
+        limit, seconds = office.settings.body_limit, office.settings.request_timeout
         if public:
-            limit = min(limit, _PUBLIC_LIMIT)
-        raw = await bodies.read(
-            request, limit, office.settings.request_timeout, with_query=with_query
-        )
-    sent = form.read(raw)
-    access.check_form(caller, action, sent.changes())
-    return Call(office, caller, target, sent, request)
+            limit, seconds = min(limit, _PUBLIC_LIMIT), min(seconds, _PUBLIC_SECONDS)
+        elif not form.takes_long_lists():
+            limit = min(limit, _LIMIT)
+        body = await receive_body(request, limit, seconds)
+        read = partial(_filled, form, request, body, with_query=with_query)
+        # Large ones are read in a thread: the event loop goes on meanwhile.
+        filled = await _in_thread(read) if len(body) > _READ_AT_ONCE else read()
+    access.check_form(caller, action, filled.changes())
+    return Call(office, caller, target, filled, request)
+
+
+def _filled(form: type[Form], request: Request, body: bytes, *, with_query: bool) -> Form:
+    return form.read(bodies.read(request, body, with_query=with_query))
+
+
+async def _in_thread(work: Callable[[], Result]) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(_READERS, work)

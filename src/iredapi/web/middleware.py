@@ -14,13 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iredapi import identity, tokens
 from iredapi.domain.actors import Actor
-from iredapi.errors import ApiError, Overloaded
+from iredapi.errors import ApiError
 from iredapi.errors import PermissionDenied as Denied
 from iredapi.logs import REQUEST_ID, line
 from iredapi.meter import METER, Meter
 from iredapi.office import Office
 from iredapi.state.connections import StateUnavailable
 from iredapi.web import clients, envelope, health, origins
+from iredapi.web.admission import Admission, take_place
 from iredapi.web.calls import API
 
 _OURS = API + "/"
@@ -152,7 +153,7 @@ class Door:
         self, app: ASGIApp, *, always_200: bool, proxies: Sequence[Any], most: int
     ) -> None:
         self.app = app
-        self._places = most
+        self._admission = Admission(most)
         self._always_200 = always_200
         self._proxies = tuple(proxies)
 
@@ -163,11 +164,11 @@ class Door:
             return
         client, https = clients.seen(scope, self._proxies)
         scope["iredapi.client"], scope["iredapi.https"] = client, https
-        if not self._places:
-            # Refused at once: who waits in a queue without end is not helped either.
-            await self._refuse(Overloaded("This server has its hands full."), scope, receive, send)
+        try:
+            place = take_place(scope, self._admission)
+        except ApiError as error:
+            await self._refuse(error, scope, receive, send)
             return
-        self._places -= 1
         try:
             try:
                 await self._admit(scope, client)
@@ -176,7 +177,7 @@ class Door:
                 return
             await self.app(scope, receive, send)
         finally:
-            self._places += 1
+            place.leave()
 
     async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         scope["iredapi.code"] = error.code

@@ -1,0 +1,112 @@
+"""Admission control: how many requests a worker handles at a time, and how bodies get in.
+
+A request is counted while it is worked on, and not while its client is still sending: who sends
+half a body keeps nobody else out. Bodies that are being received share a bound on memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from iredapi.errors import InvalidRequest, Overloaded, TooLarge
+
+BODY_MEMORY: Final = 128 * 1024 * 1024
+"""Most bytes of all bodies together, per worker; the first bytes of each are not counted."""
+_FREE_BYTES: Final = 64 * 1024
+"""Bytes of each body that are not counted: large bodies keep no small ones out."""
+_SCOPE_KEY: Final = "iredapi.place"
+
+
+class Admission:
+    """The places of one worker."""
+
+    def __init__(self, most: int) -> None:
+        self.free = most
+        """Requests that may begin now."""
+        self.memory = BODY_MEMORY
+        """Bytes that bodies may still take."""
+
+
+class Place:
+    """The place of one request: taken, given back, and taken again."""
+
+    __slots__ = ("_admission", "_bytes", "_held")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._held = False
+        self._bytes = 0
+
+    def take(self) -> None:
+        """Count the request. Raises Overloaded at once: a queue without end helps nobody."""
+        if not self._admission.free:
+            raise Overloaded("This server has its hands full.")
+        self._admission.free -= 1
+        self._held = True
+
+    def give(self) -> None:
+        """Do not count the request any more."""
+        if self._held:
+            self._admission.free += 1
+            self._held = False
+
+    def reserve(self, size: int) -> None:
+        """Count the memory of a body that is ``size`` bytes long by now. Raises Overloaded."""
+        more = size - _FREE_BYTES - self._bytes
+        if more > 0:
+            if more > self._admission.memory:
+                raise Overloaded("Too many large requests are being received.")
+            self._admission.memory -= more
+            self._bytes += more
+
+    def leave(self) -> None:
+        """Give back everything."""
+        self.give()
+        self._admission.memory += self._bytes
+        self._bytes = 0
+
+
+def take_place(scope: MutableMapping[str, Any], admission: Admission) -> Place:
+    """Take a place for a request. Raises Overloaded."""
+    place = Place(admission)
+    place.take()
+    scope[_SCOPE_KEY] = place
+    return place
+
+
+async def receive_body(request: Request, limit: int, seconds: float) -> bytes:
+    """Return the body, of at most ``limit`` bytes; all of it has ``seconds`` to arrive.
+
+    Raises InvalidRequest, TooLarge or Overloaded.
+    """
+    for name, value in request.scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
+            raise _too_large(limit)
+    place: Place = request.scope[_SCOPE_KEY]
+    place.give()
+    parts: list[bytes] = []
+    size, more = 0, True
+    try:
+        async with asyncio.timeout(seconds):
+            while more:
+                message = await request.receive()
+                if message["type"] != "http.request":
+                    raise InvalidRequest(detail="The body ended early.")
+                part: bytes = message.get("body", b"")
+                size, more = size + len(part), message.get("more_body", False)
+                if size > limit:
+                    raise _too_large(limit)
+                place.reserve(size)
+                parts.append(part)
+    except TimeoutError:
+        raise InvalidRequest(detail="The body did not arrive in time.") from None
+    place.take()
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(detail=f"The limit is {limit} bytes.")
