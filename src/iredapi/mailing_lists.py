@@ -86,6 +86,9 @@ async def _create(office: Office, actor: Actor, address: str, changes: Mapping[s
             "A list's name has letters, digits, dots, dashes and underscores, and begins with a "
             "letter or digit; its top-level domain has at most 15 characters.",
         )
+    if "add_subscribers" in changes:
+        both = (*changes.get("subscribers", ()), *changes["add_subscribers"])
+        changes = {**changes, "subscribers": tuple(dict.fromkeys(both))}
     _check_invitations(changes, "subscribers")
     async with held(office, address) as lease:
         usable, skipped = await office.read(

@@ -195,7 +195,9 @@ async def test_the_history_worked(sqlite_store: Store) -> None:
         for path, items in data.items()
         if isinstance(items, list)
     }
-    assert listed["domains"] == ["backup.com", "ex.com", "off.com", "plain.com"]
+    assert listed["domains"] == [
+        "backup.com", "ex.com", "made.com", "make.com", "off.com", "plain.com",
+    ]  # fmt: skip
     assert listed["domains?disabled_only"] == ["off.com"]
     users = ["alice@ex.com", "carol@ex.com", "eve.o-x_y@ex.com", "robert@ex.com"]
     assert listed["users/ex.com"] == users

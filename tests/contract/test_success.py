@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from iredapi.schemas.aliases import AliasDraft, AliasEdit
+from iredapi.schemas.domains import DomainDraft, DomainEdit
+from iredapi.schemas.lists import ListDraft, ListEdit
+from iredapi.schemas.maillists import MailListDraft, MailListEdit
+from iredapi.schemas.params import Params
+from iredapi.schemas.users import UserDraft, UserEdit
 from tests.clients import PASSWORD, Client, Service
+from tests.servers.openldap import domain_dn
 from tests.servers.snapshot import dump
 from tests.servers.store import ALL_STORES
 
@@ -95,6 +104,140 @@ async def test_unicode_names_of_hosts(root: Client) -> None:
             "INVALID_TRANSPORT",
             ["transport"],
         ), wrong
+
+
+# What is said of new accounts ---------------------------------------------------------------------
+
+CREATIONS: dict[tuple[type[Params], type[Params]], str] = {
+    (DomainDraft, DomainEdit): "domain/{}.test",
+    (UserDraft, UserEdit): "user/{}@ex.com",
+    (AliasDraft, AliasEdit): "alias/{}@ex.com",
+    (MailListDraft, MailListEdit): "maillist/{}@ex.com",
+    (ListDraft, ListEdit): "ml/{}@ex.com",
+}
+SAID = {
+    "domain": (
+        {"name": "N", "accountStatus": "disabled", "quota": "9000", "language": "de_DE",
+         "defaultQuota": "10", "maxUserQuota": "20", "numberOfUsers": "3", "numberOfAliases": "4",
+         "numberOfLists": "5", "senderBcc": "s@far.test", "recipientBcc": "r@far.test",
+         "minPasswordLength": "9", "maxPasswordLength": "40", "outboundRelay": "[192.0.2.9]:25",
+         "is_backupmx": "yes", "primarymx": "mx.far.test", "catchall": "far@far.test",
+         "services": "self-service", "disableDomainProfile": "bcc", "enableDomainProfile": "relay",
+         "disableUserProfile": "aliases", "enableUserProfile": "bcc",
+         "disableUserPreference": "wblist", "enableUserPreference": "quarantine"},
+        {"is_backupmx": "yes", "addAliasDomain": "{}-a.test", "removeAliasDomain": "x.test",
+         "addService": "self-service", "removeService": "mail"},
+        {"transport": "smtp:[192.0.2.1]", "aliasDomains": "{}-b.test,{}-c.test"},
+        {"is_backupmx": "no", "accountStatus": "active"},
+    ),
+    "user": (
+        {"name": "N", "password": PASSWORD, "language": "de_DE", "quota": "7", "gn": "G",
+         "sn": "S", "accountStatus": "disabled", "isGlobalAdmin": "yes", "employeeid": "E",
+         "mailboxFormat": "mdbox", "mailboxFolder": "Box", "telephoneNumber": "1", "mobile": "2",
+         "maildir": "/var/vmail/vmail1/own/{}", "transport": "dovecot", "senderBcc": "s@far.test",
+         "recipientBcc": "r@far.test", "forwarding": "far@far.test", "aliases": "{}.x@ex.com",
+         "services": "imap,deliver"},
+        {"password": PASSWORD, "addForwarding": "far@far.test", "removeForwarding": "z@far.test",
+         "addAlias": "{}.y@ex.com", "removeAlias": "z@ex.com", "addService": "imap",
+         "removeService": "pop3", "isGlobalAdmin": "no"},
+    ),
+    "alias": (
+        {"name": "N", "accountStatus": "disabled", "members": "far@far.test"},
+        {"addMember": "far@far.test", "removeMember": "z@far.test"},
+    ),
+    "maillist": (
+        {"name": "N", "accessPolicy": "domain", "members": "far@far.test"},
+        {"addMember": "far@far.test", "removeMember": "z@far.test"},
+    ),
+}  # fmt: skip
+"""All that can be said, in forms of what goes together."""
+BESIDE = {"password_hash", "accessPolicy"}
+"""Instead of a password; and what LDAP cannot hold for aliases."""
+
+
+def test_what_is_said_later_can_be_said_at_once() -> None:
+    """Acceptance: whoever adds a parameter to a change adds it to the creation."""
+    for (draft, edit), path in CREATIONS.items():
+        assert set(edit.wire_names()) <= set(draft.wire_names())
+        assert set(edit.legacy) <= set(draft.legacy)
+        if said := SAID.get(path.partition("/")[0]):
+            names = {name for form in said for name in form}
+            assert set(edit.wire_names().values()) - BESIDE == names - BESIDE, path
+
+
+@pytest.mark.parametrize("noun", SAID)
+async def test_what_was_said_at_once_holds(service: Service, root: Client, noun: str) -> None:
+    """An account that is made with everything is one that was made and changed."""
+    if noun == "maillist" and service.store.name != "openldap":
+        assert (await root.call("POST", "maillist/l@ex.com", data=SAID[noun][0]))[0] == 501
+        return
+    await root.ok("POST", "domain/ex.com")
+    path = next(path for path in CREATIONS.values() if path.startswith(f"{noun}/"))
+    for number, said in enumerate(SAID[noun]):
+        found = []
+        for name in (f"one{number}", f"two{number}"):
+            form = {key: value.format(*[name] * 2) for key, value in said.items()}
+            first = form if name.startswith("one") else {}
+            if noun == "user" and not first:
+                first = {"password": PASSWORD}
+            await root.ok("POST", path.format(name), **first)
+            if name.startswith("two"):
+                await root.ok("PUT", path.format(name), **form)
+            shape = await root.ok("GET", path.format(name), view="canonical")
+            if "maildir" not in form:
+                shape.pop("maildir", None)  # it has the letters of the name and the time
+            found.append(json.loads(json.dumps(shape).replace(name, "name")))
+        assert found[0] == found[1], said
+
+
+async def test_a_new_backup_mx_is_one(service: Service, root: Client) -> None:
+    """It must not become an ordinary domain, which bounces mail for users that it has not."""
+    await root.ok("POST", "domain/backup.test", is_backupmx="yes", primarymx="mx.far.test")
+    if service.store.name == "openldap":
+        entry = service.store.directory.entry(domain_dn("backup.test")) or {}
+        assert (entry["domainBackupMX"], entry["mtaTransport"]) == (["yes"], ["relay:mx.far.test"])
+    else:
+        rows = await service.store.rows("SELECT backupmx, transport FROM domain")
+        assert [tuple(row.values()) for row in rows] == [(1, "relay:mx.far.test")]
+
+
+async def test_a_normal_admin_says_no_more_of_what_is_new(service: Service, root: Client) -> None:
+    await root.ok("POST", "domain/ex.com", disableUserProfile="forwarding")
+    admin = await service.admin_of("ex.com", maxDomains="5")
+    denied = (403, "PERMISSION_DENIED")
+    for form in ({"forwarding": "x@far.test"}, {"transport": "pipe"}, {"isGlobalAdmin": "yes"}):
+        refused = await admin.refused("POST", "user/u@ex.com", password=PASSWORD, **form)
+        assert refused == (*denied, list(form))
+    refused = await admin.refused("POST", "domain/new.test", disableDomainProfile="bcc")
+    assert refused == (*denied, ["disableDomainProfile"])
+    await admin.ok("POST", "domain/new.test", catchall="x@far.test", is_backupmx="yes")
+    foreign = await admin.refused(
+        "POST", "user/u@ex.com", password=PASSWORD, aliases="u@foreign.test"
+    )
+    assert foreign == (400, "INVALID_DOMAIN_NAME", ["aliases"])
+    assert await root.ok("GET", "users/ex.com", email_only="yes") == []
+
+
+async def test_a_quota_for_everybody(root: Client) -> None:
+    await root.ok("POST", "domain/ex.com")
+    for name, quota in (("a", "10"), ("b", "20"), ("c", "300")):
+        await root.ok("POST", f"user/{name}@ex.com", password=PASSWORD, quota=quota)
+
+    async def quotas() -> list[int]:
+        users = await root.ok("GET", "users/ex.com", view="canonical")
+        return [user["quota"] for user in users]
+
+    await root.ok("PUT", "users/ex.com", quota="50", accountStatus="disabled")
+    assert await quotas() == [50, 50, 50]
+    await root.ok("PUT", "domain/ex.com", quota="100")
+    full: tuple[int, str, list[str]] = (409, "EXCEEDED_DOMAIN_QUOTA_SIZE", [])
+    assert await root.refused("PUT", "users/ex.com", quota="51") == full
+    assert await root.refused("PUT", "users/ex.com", mailQuota="0") == full
+    await root.ok("PUT", "users/ex.com", quota="49")
+    assert (await root.ok("GET", "domain/ex.com", view="canonical"))["allocatedQuota"] == 147
+    await root.ok("PUT", "domain/ex.com", maxUserQuota="30")
+    await root.ok("PUT", "users/ex.com", quota="40")
+    assert await quotas() == [30, 30, 30]
 
 
 # What was there before, and is more than may be ---------------------------------------------------

@@ -20,7 +20,7 @@ from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import Domain
 from iredapi.domain.ldif import Export, Record
-from iredapi.domain.limits import Totals
+from iredapi.domain.limits import Sizes, Totals
 from iredapi.domain.lists import MailingList
 from iredapi.domain.maillists import MailList
 from iredapi.domain.users import User
@@ -122,8 +122,11 @@ class Domains(Protocol):
         Returns those that are in use.
         """
 
-    async def add(self, domain: Domain, owner: str) -> None:
-        """Add a domain; ``owner`` (may be empty) becomes its admin."""
+    async def add(self, domain: Domain, owner: str, *, verified: bool = True) -> None:
+        """Add a domain; ``owner`` (may be empty) becomes its admin.
+
+        Its alias domains are inactive unless ``verified``.
+        """
 
     async def save(self, before: Domain, after: Domain, *, verified: bool = True) -> None:
         """Write the difference; new alias domains are inactive unless ``verified``."""
@@ -224,6 +227,9 @@ class Users(Protocol):
 
     async def save(self, before: User, after: User) -> None:
         """Write the difference."""
+
+    async def sizes(self, domain: str, quota: int, *, but: Collection[str]) -> Sizes:
+        """Say what all users of a domain but some have, when they are to get ``quota`` MB."""
 
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]

@@ -129,13 +129,22 @@ class Rules:
     verify_ownership: bool = False
 
 
-def draft(name: str, changes: Mapping[str, Any], actor: Actor, rules: Rules) -> Domain:
+def draft(
+    name: str,
+    changes: Mapping[str, Any],
+    actor: Actor,
+    rules: Rules,
+    features: Set[Feature] = frozenset(),
+) -> Domain:
     """Return a new domain from what was sent."""
     if transports.is_server(name, rules.hostname):
         raise problem("domain", "INVALID_DOMAIN_NAME", "The server's own name is no mail domain.")
     fresh = Domain(name, transport=rules.default_transport)
-    _check_transport(changes, actor)
-    domain = _apply(fresh, changes, rules, frozenset())
+    if Feature.ANY_SERVICE in features:
+        fresh = replace(fresh, settings={"enabled_services": "mail"})
+    # Who may create a domain may say of it what creators may.
+    permit(actor, fresh, changes, rules)
+    domain = _apply(fresh, changes, rules, features)
     if not actor.is_global and rules.verify_ownership:
         domain = replace(domain, active=False)
     return domain

@@ -149,6 +149,30 @@ def quota_of_user(
     return quota
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a domain's users have, when all but some are to get the same quota."""
+
+    users: int
+    """How many are to get it."""
+    raised: int
+    """How many of them have less now."""
+    spared: int
+    """What the others have, in MB."""
+
+
+def quota_of_all(wanted: int, most_per_user: int, domain_quota: int, sizes: Sizes) -> int:
+    """Return the quota that all users of a domain get, in MB, but for some. Only growth counts."""
+    quota = _capped(wanted, most_per_user)
+    if domain_quota > 0 and sizes.raised:
+        left = max(domain_quota - sizes.spared, 0)
+        if quota == UNLIMITED or quota * sizes.users > left:
+            raise Conflict(
+                "EXCEEDED_DOMAIN_QUOTA_SIZE", f"The domain has {left} MB for {sizes.users} users."
+            )
+    return quota
+
+
 def _capped(quota: int, most: int) -> int:
     return most if most > 0 and (quota == UNLIMITED or quota > most) else quota
 

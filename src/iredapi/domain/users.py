@@ -30,6 +30,8 @@ _GLOBAL_ONLY: Final = frozenset({"is_global_admin", "maildir"})
 _SERVICES: Final = frozenset({"services", "add_service", "remove_service"})
 _ROUTES: Final = frozenset({"forwarding", "add_forwarding", "remove_forwarding"})
 _CREDENTIALS: Final = frozenset({"password", "password_hash"})
+_AT_CREATION: Final = _CREDENTIALS | {"quota", "language", "is_global_admin", "maildir"}
+"""What is decided otherwise for a new user."""
 _PLAIN: Final[Mapping[str, str]] = {
     "name": "name",
     "gn": "given_name",
@@ -100,19 +102,15 @@ class Rules:
     enabled_services: frozenset[str] = frozenset()
 
 
-def permit_new(actor: Actor, changes: Mapping[str, Any]) -> None:
-    """Refuse what only a global admin may say of a new user."""
-    refused = [
-        name for name in changes if name in _GLOBAL_ONLY and not _says_nothing(name, changes, None)
-    ]
-    if refused and not actor.is_global:
-        raise refusal(refused)
+def permit_new(actor: Actor, domain: Domain | None, changes: Mapping[str, Any]) -> None:
+    """Refuse what this admin may not say of a new user; without a domain, what it never may."""
+    if not actor.is_global:
+        permit(actor, domain or Domain(""), User(""), changes)
 
 
-def _says_nothing(name: str, changes: Mapping[str, Any], target: User | None) -> bool:
+def _says_nothing(name: str, changes: Mapping[str, Any], target: User) -> bool:
     """Tell whether ``isGlobalAdmin=no`` is sent for one who is none: some clients always do."""
-    is_global = target is not None and target.is_global
-    return name == "is_global_admin" and not changes[name] and not is_global
+    return name == "is_global_admin" and not changes[name] and not target.is_global
 
 
 def permit(actor: Actor, domain: Domain, target: User, changes: Mapping[str, Any]) -> None:
@@ -200,12 +198,12 @@ def draft(
         "services": services.MANAGED - off,
         "custom_services": custom,
         "forwardings": frozenset({mail}),
-        **{_PLAIN[name]: changes[name] for name in changes if name in _PLAIN},
         "language": language,
         "is_global": is_global,
         "is_admin": is_global,
     }
-    return User(mail, **fields)
+    rest = {name: changes[name] for name in changes if name not in _AT_CREATION}
+    return revise(User(mail, **fields), rest, domain, features=features)
 
 
 def plain_values(changes: Mapping[str, Any], password: str) -> dict[str, Any]:

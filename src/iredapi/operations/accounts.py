@@ -67,18 +67,24 @@ def _lookups(address: str, domain: Domain) -> set[str]:
 
 
 async def only_existing(
-    unit: Unit, domain: Domain, changes: Mapping[str, Any], params: Collection[str]
+    unit: Unit,
+    domain: Domain,
+    changes: Mapping[str, Any],
+    params: Collection[str],
+    *,
+    own: str = "",
 ) -> dict[str, Any]:
     """Drop well-formed targets in the own domain (or its alias domains) that do not exist.
 
     Mail to them would bounce. Other domains are not looked into: it would tell who exists there.
+    ``own`` is the address of an account that is being made.
     """
     kept = dict(changes)
     inside = {
         address
         for param in params
         for address in changes.get(param, ())
-        if domain_of(address) in domain.names
+        if domain_of(address) in domain.names and domain.canonical(address) != own
     }
     if not inside:
         return kept

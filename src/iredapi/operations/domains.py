@@ -66,14 +66,22 @@ async def names(unit: Unit, after: str, limit: int, *, disabled_only: bool) -> l
 async def create(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     """Create a domain; a normal admin becomes its admin."""
     actor = unit.actor
-    domain = domains.draft(name, changes, actor, unit.rules.domains)
+    rules = unit.rules.domains
+    domain = domains.draft(name, changes, actor, rules, unit.features)
+    changes = await accounts.only_existing(unit, domain, changes, ["catchall"])
+    domain = domains.draft(name, changes, actor, rules, unit.features)
     if limits.is_limited(actor):
         totals = await unit.domains.totals(await _hold_managed(unit))
         limits.room_for_domain(actor, totals, domain.allocation)
-    await _reserve(unit, [name])
-    await unit.domains.add(domain, "" if actor.is_global else actor.username)
-    if not actor.is_global and unit.rules.domains.verify_ownership:
+    await _reserve(unit, domain.names)
+    verified = actor.is_global or not rules.verify_ownership
+    await unit.domains.add(domain, "" if actor.is_global else actor.username, verified=verified)
+    if not verified:
         await unit.satellites.pending_ownership(actor, name, (), _verify_code())
+        if domain.alias_domains:
+            await unit.satellites.pending_ownership(
+                actor, name, domain.alias_domains, _verify_code()
+            )
     unit.note(domain_event(Kind.CREATE, name))
 
 

@@ -27,7 +27,7 @@ from iredapi.unit import Unit
 
 _ORDINARY: Final = frozenset(
     {"name", "password", "password_hash", "language", "quota", "account_status"}
-    | {"mailbox_format", "mailbox_folder"}
+    | {"mailbox_format", "mailbox_folder", "gn", "sn", "mobile", "telephone_number", "employeeid"}
 )
 """What may be said of a new user that concerns nobody else."""
 _OWN: Final = frozenset(

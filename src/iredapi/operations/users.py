@@ -80,6 +80,8 @@ async def create(
     found = await unit.addresses.claim(mail)
     place = vacant(unit.actor, mail, changes, passwords, found)
     domain = place.domain
+    changes = await accounts.only_existing(unit, domain, changes, _TARGETS, own=mail)
+    changes = await _free_aliases(unit, User(mail), domain, changes)
     taken = await taken_in(unit, domain)
     location = await _new_location(unit, mail, changes, place.queued)
     user = drafted(unit, mail, changes, password, domain, taken, location)
@@ -108,7 +110,7 @@ def vacant(
 ) -> Vacancy:
     """Return the place of a new account, if it may be made there. Raises ApiError."""
     passwords.check(changes, lengths_in(found.domain.settings) if found else (0, 0))
-    users.permit_new(actor, changes)
+    users.permit_new(actor, found.domain if found else None, changes)
     if found is None:
         raise NotFound("NO_SUCH_DOMAIN")
     if found.in_use:
@@ -294,7 +296,7 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
         domain = await accounts.hosted(unit, name)
         if (value and not is_ordinary(value)) or domain.hides("relay", of_user=True):
             raise refusal(["transport"])
-    await accounts.hosted(unit, name, lock=True)
+    held = await accounts.hosted(unit, name, lock=True)
     spared: frozenset[str] = frozenset()
     globals_inside = await unit.users.globals_in(name)
     if not actor.is_global:
@@ -308,6 +310,10 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
     for mail in sorted(spared):
         unit.skip("mail", mail, "PERMISSION_DENIED")
     values = dict(changes) | ({"password": password} if password else {})
+    if "quota" in changes:
+        most = settings_text.number(held.settings, "max_user_quota")
+        sizes = await unit.users.sizes(name, changes["quota"], but=spared)
+        values["quota"] = limits.quota_of_all(changes["quota"], most, held.quota, sizes)
     await unit.users.save_all(name, values, but=spared)
     unit.note(domain_event(Kind.UPDATE, name, f"all users: {accounts.described(changes)}"))
 

@@ -14,9 +14,10 @@ class AliasFilter(Viewed):
     disabled_only: fields.YesNo = param("Only disabled aliases.", "yes", alias="disabled_only")
 
 
-class AliasDraft(Params):
-    """A new alias account."""
+class AliasEdit(Params):
+    """Changes of an alias account: what is not sent stays as it is."""
 
+    conflicts = (("members", "addMember"), ("members", "removeMember"))
     legacy = {"cn": "name"}
 
     name: fields.Name = param("Display name.", "Sales team")
@@ -30,12 +31,9 @@ class AliasDraft(Params):
         "All members. Those in the own domain must exist, others are told in `_skipped`.",
         "alice@example.com,bob@example.net",
     )
-
-
-class AliasEdit(AliasDraft):
-    """Changes of an alias account: what is not sent stays as it is."""
-
-    conflicts = (("members", "addMember"), ("members", "removeMember"))
-
     add_member: fields.Mails = param("Members to add.", "alice@example.com")
     remove_member: fields.Mails = param("Members to remove.", "bob@example.net")
+
+
+class AliasDraft(AliasEdit):
+    """A new alias account: whatever can be said of one later."""

@@ -17,8 +17,27 @@ class DomainFilter(Viewed):
     disabled_only: fields.YesNo = param("Only disabled domains.", "yes", alias="disabled_only")
 
 
-class _Domain(Params):
-    """What can be said of a domain at its creation and later."""
+class DomainEdit(Params):
+    """Changes of a domain: what is not sent stays as it is."""
+
+    conflicts = (
+        *_RIVALS_OF_TRANSPORT,
+        ("aliasDomains", "addAliasDomain"),
+        ("aliasDomains", "removeAliasDomain"),
+        ("services", "addService"),
+        ("services", "removeService"),
+    )
+    needs = (("primarymx", "is_backupmx"),)
+    legacy = _LEGACY | {
+        "backupmx": "is_backupmx",
+        "enableService": "addService",
+        "disableService": "removeService",
+        "removeAllServices": "services",
+    }
+    only_empty = {
+        "removeAllServices": "It takes no value. Alias domains are removed with removeAliasDomain, "
+        "single services with removeService."
+    }
 
     name: fields.Name = param("Short description, such as the company's name.", "Example Inc.")
     quota: fields.Megabytes = param(
@@ -51,36 +70,6 @@ class _Domain(Params):
     recipient_bcc: fields.OptionalMail = param(
         "Gets a copy of what the domain's users receive; empty removes it.", "archive@example.com"
     )
-
-
-class DomainDraft(_Domain):
-    """A new domain."""
-
-    legacy = _LEGACY
-
-
-class DomainEdit(_Domain):
-    """Changes of a domain: what is not sent stays as it is."""
-
-    conflicts = (
-        *_RIVALS_OF_TRANSPORT,
-        ("aliasDomains", "addAliasDomain"),
-        ("aliasDomains", "removeAliasDomain"),
-        ("services", "addService"),
-        ("services", "removeService"),
-    )
-    needs = (("primarymx", "is_backupmx"),)
-    legacy = _LEGACY | {
-        "backupmx": "is_backupmx",
-        "enableService": "addService",
-        "disableService": "removeService",
-        "removeAllServices": "services",
-    }
-    only_empty = {
-        "removeAllServices": "It takes no value. Alias domains are removed with removeAliasDomain, "
-        "single services with removeService."
-    }
-
     account_status: fields.Status = param(
         "`disabled` stops mail and logins of the whole domain; its accounts keep their own status.",
         "active",
@@ -150,6 +139,10 @@ class DomainEdit(_Domain):
     enable_user_preference: fields.UserPreferences = param(
         "Settings that users may change themselves again.", "wblist"
     )
+
+
+class DomainDraft(DomainEdit):
+    """A new domain: whatever can be said of one later."""
 
 
 class DomainAdmins(Params):

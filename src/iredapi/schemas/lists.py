@@ -152,14 +152,6 @@ class _ListSettings(Params):
     )
 
 
-class ListDraft(_ListSettings):
-    """A new mailing list."""
-
-    subscribers: fields.Mails = param(
-        "Subscribers, in any domain.", "alice@example.com,bob@example.net"
-    )
-
-
 class ListEdit(_ListSettings):
     """Changes of a mailing list: what is not sent stays as it is."""
 
@@ -168,4 +160,13 @@ class ListEdit(_ListSettings):
         "Subscribers to remove, whatever their kind; who is added at the same time changes the "
         "kind of subscription.",
         "bob@example.net",
+    )
+
+
+class ListDraft(ListEdit):
+    """A new mailing list: whatever can be said of one later."""
+
+    subscribers: fields.Mails = param(
+        "Subscribers, in any domain; those of `add_subscribers` too.",
+        "alice@example.com,bob@example.net",
     )

@@ -6,9 +6,10 @@ from iredapi.schemas import fields
 from iredapi.schemas.params import Params, param
 
 
-class MailListDraft(Params):
-    """A new list."""
+class MailListEdit(Params):
+    """Changes of a list: what is not sent stays as it is."""
 
+    conflicts = (("members", "addMember"), ("members", "removeMember"))
     legacy = {"cn": "name"}
 
     name: fields.Name = param("Display name.", "Sales team")
@@ -17,15 +18,12 @@ class MailListDraft(Params):
         "All members. Those in the own domain must exist, others are told in `_skipped`.",
         "alice@example.com,bob@example.net",
     )
-
-
-class MailListEdit(MailListDraft):
-    """Changes of a list: what is not sent stays as it is."""
-
-    conflicts = (("members", "addMember"), ("members", "removeMember"))
-
     add_member: fields.Mails = param("Members to add.", "alice@example.com")
     remove_member: fields.Mails = param("Members to remove.", "bob@example.net")
+
+
+class MailListDraft(MailListEdit):
+    """A new list: whatever can be said of one later."""
 
 
 class MailListEnd(Params):

@@ -24,8 +24,23 @@ class UserFilter(Viewed):
     disabled_only: fields.YesNo = param("Only disabled users.", "yes", alias="disabled_only")
 
 
-class _User(Params):
-    """What can be said of a user at its creation and later."""
+class UserEdit(Params):
+    """Changes of a user: what is not sent stays as it is."""
+
+    conflicts = (
+        *_PASSWORDS,
+        ("forwarding", "addForwarding"),
+        ("forwarding", "removeForwarding"),
+        ("aliases", "addAlias"),
+        ("aliases", "removeAlias"),
+        ("services", "addService"),
+        ("services", "removeService"),
+    )
+    legacy = _LEGACY | {
+        "givenName": "gn",
+        "employeeNumber": "employeeid",
+        "employee_id": "employeeid",
+    }
 
     name: fields.Name = param("Display name.", "Alice Example")
     password: fields.Password = param("Plain password.", "Corr3ct-Horse")
@@ -51,33 +66,6 @@ class _User(Params):
         "Absolute path of the mailbox under a storage root, lower-cased; global admins only.",
         "/var/vmail/vmail1/example.com/alice",
     )
-
-
-class UserDraft(_User):
-    """A new user: `password` or `password_hash` is required."""
-
-    conflicts = _PASSWORDS
-    legacy = _LEGACY
-
-
-class UserEdit(_User):
-    """Changes of a user: what is not sent stays as it is."""
-
-    conflicts = (
-        *_PASSWORDS,
-        ("forwarding", "addForwarding"),
-        ("forwarding", "removeForwarding"),
-        ("aliases", "addAlias"),
-        ("aliases", "removeAlias"),
-        ("services", "addService"),
-        ("services", "removeService"),
-    )
-    legacy = _LEGACY | {
-        "givenName": "gn",
-        "employeeNumber": "employeeid",
-        "employee_id": "employeeid",
-    }
-
     gn: fields.Name = param("Given name.", "Alice")
     sn: fields.Name = param("Surname.", "Example")
     employeeid: fields.Name = param("Number or name in the organisation.", "4711")
@@ -117,11 +105,20 @@ class UserEdit(_User):
     mobile: fields.Name = param("Mobile phone number.", "+49 170 1234567")
 
 
+class UserDraft(UserEdit):
+    """A new user, of whom whatever can be said later; `password` or `password_hash` is required."""
+
+
 class UsersEdit(Params):
     """Changes of all users of a domain."""
 
-    legacy = {"preferredLanguage": "language"}
+    legacy = {"preferredLanguage": "language", "mailQuota": "quota"}
 
+    quota: fields.Megabytes = param(
+        "Mailbox quota of each user in MB; 0 is unlimited. Together they must fit into the "
+        "domain's quota, unless no user gets more.",
+        "1024",
+    )
     account_status: fields.Status = param("Status of all users.", "active")
     password: fields.Password = param("Plain password of all users.", "Corr3ct-Horse")
     language: fields.Language = param("Language of the panel.", "en_US")

@@ -238,13 +238,16 @@ class LdapDomains:
 
     # -- writing -----------------------------------------------------------------------------------
 
-    async def add(self, domain: Domain, owner: str) -> None:
+    async def add(self, domain: Domain, owner: str, *, verified: bool = True) -> None:
         blank = Entry(self._tree.domain(domain.name), {})
         edit = Edit(blank)
         edit.put_all("objectClass", ["mailDomain"])
         edit.put("domainName", domain.name)
         edit.put("accountStatus", "active" if domain.active else "disabled")
-        edit.add("enabledService", ["mail"])
+        live = domain.alias_domains if verified else frozenset[str]()
+        edit.add("domainAliasName", sorted(live))
+        edit.add("domainPendingAliasName", sorted(domain.alias_domains - live))
+        edit.add("enabledService", ["domainalias"] if live else [])
         if owner:
             edit.put("domainAdmin", owner)
         for name in COUNTERS.values():
@@ -256,7 +259,7 @@ class LdapDomains:
                 self._tree.container(kind, domain.name),
                 {"objectClass": ["organizationalUnit"], "ou": [kind]},
             )
-        self._save_catchall(None, Domain(domain.name), domain, ())
+        self._save_catchall(None, Domain(domain.name), domain, live)
 
     def _put(self, edit: Edit, before: Domain, after: Domain) -> None:
         for name, attribute in _SINGLE.items():

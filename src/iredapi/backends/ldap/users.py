@@ -21,6 +21,7 @@ from iredapi.backends.protocols import Profile, Removal
 from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
+from iredapi.domain.limits import Sizes
 from iredapi.domain.maildirs import Location, overlap
 from iredapi.domain.moments import utc_text
 from iredapi.domain.passwords import SEVERAL
@@ -397,10 +398,36 @@ class LdapUsers:
                 by = (after.quota - before.quota) * MEGABYTE
                 count(self._session.edit(domain), "quota", by)
 
+    async def _quotas(self, domain: str) -> dict[str, int]:
+        """Return the quota of each user of a domain, in bytes."""
+        return {
+            entry.value("mail").lower(): number(entry.value("mailQuota"))
+            async for page in self._session.pages(
+                self._tree.container(USERS, domain),
+                Scope.ONE,
+                real_users(domain),
+                ("mail", "mailQuota"),
+            )
+            for entry in page
+        }
+
+    async def sizes(self, domain: str, quota: int, *, but: Collection[str]) -> Sizes:
+        found = await self._quotas(domain)
+        own = [size for mail, size in found.items() if mail not in but]
+        raised = [size for size in own if size and (not quota or size < quota * MEGABYTE)]
+        return Sizes(len(own), len(raised), (sum(found.values()) - sum(own)) // MEGABYTE)
+
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
     ) -> None:
         spared = frozenset(but)
+        size = changes.get("quota", 0) * MEGABYTE
+        if "quota" in changes:
+            found = await self._quotas(domain)
+            home = await self._session.entry(self._tree.domain(domain))
+            if home is not None:
+                by = sum(size - old for mail, old in found.items() if mail not in spared)
+                count(self._session.edit(home), "quota", by)
 
         def change(entry: Entry) -> Sequence[Change]:
             if entry.value("mail").lower() in spared:
@@ -412,6 +439,8 @@ class LdapUsers:
                 edit.put("preferredLanguage", changes["language"])
             if "transport" in changes:
                 edit.put("mtaTransport", changes["transport"])
+            if "quota" in changes:
+                edit.put("mailQuota", str(size) if size else "")
             if "password" in changes:
                 edit.put_all("userPassword", [changes["password"]])
                 edit.put("shadowLastChange", _today())
@@ -422,7 +451,7 @@ class LdapUsers:
             real_users(domain),
             change,
             ("mail", "accountStatus", "preferredLanguage", "mtaTransport", "userPassword",
-             "shadowLastChange"),
+             "shadowLastChange", "mailQuota"),
             Scope.ONE,
         )  # fmt: skip
 

@@ -209,7 +209,7 @@ class SqlDomains(Store):
         )
         return await self.taken(names)
 
-    async def add(self, domain: Domain, owner: str) -> None:
+    async def add(self, domain: Domain, owner: str, *, verified: bool = True) -> None:
         moment = now()
         await self.insert(
             t.domain,
@@ -224,7 +224,7 @@ class SqlDomains(Store):
                 "active": int(domain.active),
             },
         )
-        await self._save_sides(Domain(domain.name), domain, verified=True)
+        await self._save_sides(Domain(domain.name), domain, verified=verified)
         if owner:
             await self.insert(
                 t.domain_admins,

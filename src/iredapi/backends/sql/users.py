@@ -8,12 +8,18 @@ from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import (
+    Integer,
     Select,
     Update,
+    and_,
     bindparam,
+    case,
     func,
+    literal,
+    not_,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.exc import DBAPIError
@@ -33,6 +39,7 @@ from iredapi.backends.sql.user_sides import profile, side_values
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain
+from iredapi.domain.limits import Sizes
 from iredapi.domain.maildirs import Location
 from iredapi.domain.moments import utc_text
 from iredapi.domain.users import User
@@ -459,11 +466,30 @@ class SqlUsers(Store):
         )
         return {row["name"]: row["target"] for row in rows}
 
+    async def sizes(self, domain: str, quota: int, *, but: Collection[str]) -> Sizes:
+        q, chosen = t.mailbox.c.quota, t.mailbox.c.username.not_in(sorted(but))
+        raised = and_(chosen, q > 0, q < quota if quota else true())
+
+        def summed(value: ColumnElement[Any], *where: ColumnElement[bool]) -> ColumnElement[Any]:
+            return func.coalesce(func.sum(case((and_(*where), value), else_=0)), 0)
+
+        one = literal(1, Integer)
+        row = (
+            await self.rows(
+                select(
+                    summed(one, chosen).label("users"),
+                    summed(one, raised).label("raised"),
+                    summed(q, not_(chosen)).label("spared"),
+                ).where(t.mailbox.c.domain == domain)
+            )
+        )[0]
+        return Sizes(int(row["users"]), int(row["raised"]), int(row["spared"]))
+
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
     ) -> None:
         m = t.mailbox.c
-        names = {"language": "language", "transport": "transport", "password": "password"}
+        names = {name: name for name in ("language", "transport", "password", "quota")}
         values: dict[str, Any] = {names[name]: changes[name] for name in changes if name in names}
         if "account_status" in changes:
             values["active"] = int(changes["account_status"])
