@@ -68,7 +68,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "INVALID_MAILDIR": Code(400, "The mailbox path is not acceptable."),
         "INVALID_USERNAME": Code(400, "The login name is not an e-mail address."),
         "EMPTY_PASSWORD": Code(400, "No password was given."),
-        "INVALID_PASSWORD_SCHEME": Code(400, "Not a hash that the mail server can verify."),
+        "INVALID_PASSWORD_SCHEME": Code(400, "The hash cannot be verified by this service."),
         "PASSWORD_IS_A_HASH": Code(
             400, "The plain password looks like a hash; use the parameter password_hash."
         ),

@@ -42,7 +42,7 @@ from iredapi.settings import Settings
 Owners = Callable[[AsyncConnection, Collection[str]], Awaitable[dict[str, str]]]
 """Whose mailboxes some directories are."""
 _HASH = re.compile(r"\{[A-Za-z0-9.-]+\}.+", re.DOTALL)
-_CRYPT = re.compile(r"\$(?:1|2[aby]|5|6|y)\$.+")
+_CRYPT = re.compile(r"\$(?:1|2[aby]|5|6|g?y|7)\$.+")
 _INTERNAL: Final = ("internal", "doveadm", "lib-storage", "quota-status", "indexer-worker")
 
 

@@ -5,8 +5,10 @@ A stored value is ``{SCHEME}payload`` or ``{SCHEME.ENCODING}payload``. Reading i
 so nobody can log in with it.
 
 * The scheme's name is read in any case, as Dovecot does.
-* A bare ``$1$``, ``$5$``, ``$6$`` or ``$2?$`` is ``{CRYPT}`` (iRedMail's default scheme). Any
-  other value without prefix is refused; hex digits could be MD5 as well as NTLM.
+* A bare ``$1$``, ``$5$``, ``$6$``, ``$2?$``, ``$y$``, ``$gy$`` or ``$7$`` is ``{CRYPT}``
+  (iRedMail's default scheme). Any other value without prefix is refused; hex digits could be MD5
+  as well as NTLM.
+* What our libraries do not know is left to the host's crypt(3) (``crypt3``).
 * Hashes that are dearer than the ``MAX_*`` below are refused: one account with a billion rounds
   must not stop the whole pool.
 """
@@ -29,7 +31,7 @@ from argon2.low_level import Type as Argon2Type
 from argon2.low_level import hash_secret_raw
 from passlib.hash import md5_crypt, nthash, sha256_crypt, sha512_crypt
 
-from iredapi.domain import cram_md5
+from iredapi.domain import cram_md5, crypt3, scram
 
 MAX_STORED_LENGTH: Final = 1024
 MAX_BCRYPT_COST: Final = 15
@@ -55,7 +57,7 @@ class Encoding(Enum):
     BASE64 = auto()
 
 
-_SUFFIXES: Final = {"B64": Encoding.BASE64, "BASE64": Encoding.BASE64, "HEX": Encoding.HEX}
+SUFFIXES: Final = {"B64": Encoding.BASE64, "BASE64": Encoding.BASE64, "HEX": Encoding.HEX}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ class StoredHash:
 
     check: Check
     salt_length: int | None
-    """Bytes of a salt that follows a digest; None for schemes that are written otherwise."""
+    """Bytes of what may have any length at the end: a salt that follows a digest, or argon2's
+    digest; None for other schemes."""
 
 
 # ---- readers ----------------------------------------------------------------------------------
@@ -117,26 +120,39 @@ def _ntlm(secret: bytes) -> bytes:
     return bytes.fromhex(nthash.hash(secret.decode()))
 
 
-def _read_crypt(*kinds: str) -> Reader:
-    """Formats of crypt(3): the kinds that the scheme may hold."""
+def _read_crypt(*kinds: str, any_other: bool = False) -> Reader:
+    """Formats of crypt(3): the kinds that the scheme may hold, and those of this host's own."""
 
     def read(payload: bytes) -> Check | None:
         text = payload.decode("ascii")
         for kind in kinds:
             if match := _CRYPT_FORMATS[kind].fullmatch(text):
                 return _CRYPT_CHECKS[kind](match)
-        return None
+        return crypt3.read(text) or crypt3.read_des(text) if any_other else None
 
     return read
 
 
-def _md5_crypt(match: re.Match[str]) -> Check:
+def _read_des(payload: bytes) -> Check | None:
+    return crypt3.read_des(payload.decode("ascii"))
+
+
+def _foreign_salt(text: str) -> Check | None:
+    """The check of a hash whose salt our libraries refuse and crypt(3) takes."""
+    return crypt3.checker(text) if crypt3.supports(text) else None
+
+
+def _md5_crypt(match: re.Match[str]) -> Check | None:
+    if not _USUAL_SALT.fullmatch(match["salt"]):
+        return _foreign_salt(match.group())
     return lambda secret: bool(md5_crypt.verify(secret, match.group()))
 
 
 def _sha_crypt(match: re.Match[str]) -> Check | None:
     if match["rounds"] and not 1000 <= int(match["rounds"]) <= MAX_CRYPT_ROUNDS:
         return None
+    if not _USUAL_SALT.fullmatch(match["salt"]):
+        return _foreign_salt(match.group())
     scheme = sha512_crypt if match["kind"] == "6" else sha256_crypt
     return lambda secret: bool(scheme.verify(secret, match.group()))
 
@@ -148,14 +164,15 @@ def _bcrypt(match: re.Match[str]) -> Check | None:
     return lambda secret: len(secret) <= BCRYPT_BYTES and bcrypt.checkpw(secret, stored)
 
 
+_USUAL_SALT: Final = re.compile(r"[./0-9A-Za-z]*")
 _CRYPT_FORMATS: Final = {
-    "md5": re.compile(r"\$1\$[./0-9A-Za-z]{0,8}\$[./0-9A-Za-z]{22}"),
+    "md5": re.compile(rf"\$1\$(?P<salt>(?!rounds=){crypt3.SALT}{{0,8}})\$[./0-9A-Za-z]{{22}}"),
     "sha256": re.compile(
-        r"\$(?P<kind>5)\$(rounds=(?P<rounds>[1-9][0-9]{0,8})\$)?[./0-9A-Za-z]{0,16}"
+        rf"\$(?P<kind>5)\$(rounds=(?P<rounds>[1-9][0-9]{{0,8}})\$)?(?P<salt>(?!rounds=){crypt3.SALT}{{0,16}})"
         r"\$[./0-9A-Za-z]{43}"
     ),
     "sha512": re.compile(
-        r"\$(?P<kind>6)\$(rounds=(?P<rounds>[1-9][0-9]{0,8})\$)?[./0-9A-Za-z]{0,16}"
+        rf"\$(?P<kind>6)\$(rounds=(?P<rounds>[1-9][0-9]{{0,8}})\$)?(?P<salt>(?!rounds=){crypt3.SALT}{{0,16}})"
         r"\$[./0-9A-Za-z]{86}"
     ),
     "bcrypt": re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./0-9A-Za-z]{21}[.Oeu][./0-9A-Za-z]{31}"),
@@ -172,7 +189,7 @@ def _read_md5(payload: bytes) -> Check | None:
     """``{MD5}`` holds md5-crypt, or the plain digest in hex or base64."""
     if payload.startswith(b"$1$"):
         return _read_crypt("md5")(payload)
-    digest = _decode(payload.decode("ascii"), Encoding.HEX, size=16, guess=True)
+    digest = decode(payload.decode("ascii"), Encoding.HEX, size=16, guess=True)
     return None if digest is None else _read_digest(_digest("md5"))(digest)
 
 
@@ -194,35 +211,35 @@ def _read_pbkdf2(payload: bytes) -> Check | None:
 
 _ARGON2 = re.compile(
     r"\$argon2(?P<kind>i|id)\$v=19\$m=(?P<memory>[1-9][0-9]{0,6}),t=(?P<time>[1-9][0-9]?)"
-    r",p=(?P<lanes>[1-9][0-9]?)\$(?P<salt>[+/0-9A-Za-z]{11,86})\$(?P<digest>[+/0-9A-Za-z]{43})"
+    r",p=(?P<lanes>[1-9][0-9]?)\$(?P<salt>[+/0-9A-Za-z]{11,86})\$(?P<digest>[+/0-9A-Za-z]{22,86})"
 )
-_ARGON2_DIGEST: Final = 32  # what libsodium, argon2(1) and PHP make
+_ARGON2_DIGEST: Final = 16  # the least that libsodium takes; most programs make 32
 
 
-def _read_argon2(kind: str) -> Reader:
-    argon2_type = Argon2Type.ID if kind == "id" else Argon2Type.I
-
-    def read(payload: bytes) -> Check | None:
-        match = _ARGON2.fullmatch(payload.decode("ascii"))
-        if match is None or match["kind"] != kind:
-            return None
-        memory, time, lanes = int(match["memory"]), int(match["time"]), int(match["lanes"])
-        if not 8 * lanes <= memory <= MAX_ARGON2_MEMORY:
-            return None
-        if time > MAX_ARGON2_TIME or lanes > MAX_ARGON2_LANES:
-            return None
-        salt, digest = _unpadded(match["salt"]), _unpadded(match["digest"])
-        if len(salt) < 8 or len(digest) != _ARGON2_DIGEST:
-            return None
-        return lambda secret: hmac.compare_digest(
-            hash_secret_raw(secret, salt, time, memory, lanes, len(digest), argon2_type), digest
-        )
-
-    return read
+def _read_argon2(payload: bytes) -> Check | None:
+    """Either kind: Dovecot lets libsodium see which one it is, whatever the scheme says."""
+    match = _ARGON2.fullmatch(payload.decode("ascii"))
+    if match is None:
+        return None
+    argon2_type = Argon2Type.ID if match["kind"] == "id" else Argon2Type.I
+    memory, time, lanes = int(match["memory"]), int(match["time"]), int(match["lanes"])
+    if not 8 * lanes <= memory <= MAX_ARGON2_MEMORY:
+        return None
+    if time > MAX_ARGON2_TIME or lanes > MAX_ARGON2_LANES:
+        return None
+    salt, digest = _unpadded(match["salt"]), _unpadded(match["digest"])
+    if len(salt) < 8 or len(digest) < _ARGON2_DIGEST:
+        return None
+    return lambda secret: hmac.compare_digest(
+        hash_secret_raw(secret, salt, time, memory, lanes, len(digest), argon2_type), digest
+    )
 
 
 def _unpadded(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    found = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    if base64.b64encode(found).decode().rstrip("=") != text:
+        raise ValueError("bits behind the last byte")
+    return found
 
 
 # ---- the table --------------------------------------------------------------------------------
@@ -258,15 +275,20 @@ SCHEMES: Final[Mapping[str, _Form]] = MappingProxyType(
         "PLAIN-MD5": _unsalted("md5", Encoding.HEX),
         "LDAP-MD5": _unsalted("md5"),
         "CRAM-MD5": _Form(_read_digest(cram_md5.context), Encoding.HEX, 32),
+        "HMAC-MD5": _Form(_read_digest(cram_md5.context), Encoding.HEX, 32),
         "NTLM": _Form(_read_digest(_ntlm), Encoding.HEX, 16),
-        "CRYPT": _Form(_read_crypt("md5", "sha256", "sha512", "bcrypt")),
+        "CRYPT": _Form(_read_crypt("md5", "sha256", "sha512", "bcrypt", any_other=True)),
         "BLF-CRYPT": _Form(_read_crypt("bcrypt")),
+        "DES-CRYPT": _Form(_read_des),
         "SHA512-CRYPT": _SHA_CRYPT,
         "SHA256-CRYPT": _SHA_CRYPT,
         "MD5-CRYPT": _Form(_read_crypt("md5")),
         "PBKDF2": _Form(_read_pbkdf2),
-        "ARGON2I": _Form(_read_argon2("i")),
-        "ARGON2ID": _Form(_read_argon2("id")),
+        "ARGON2": _Form(_read_argon2),
+        "ARGON2I": _Form(_read_argon2),
+        "ARGON2ID": _Form(_read_argon2),
+        "SCRAM-SHA-1": _Form(scram.reader("sha1")),
+        "SCRAM-SHA-256": _Form(scram.reader("sha256")),
     }
 )
 """What is verified."""
@@ -274,25 +296,26 @@ SCHEMES: Final[Mapping[str, _Form]] = MappingProxyType(
 KNOWN_NAMES: Final = frozenset(SCHEMES) | {
     # Recognised, so that they are not taken for the beginning of a password; never verified.
     "BCRYPT",
-    "DES-CRYPT",
     "DIGEST-MD5",
-    "HMAC-MD5",
     "LANMAN",
     "OTP",
     "PLAIN-MD4",
     "PLAIN-TRUNC",
     "RPA",
     "SASL",
-    "SCRAM-SHA-1",
-    "SCRAM-SHA-256",
     "SKEY",
 }
 
 _PREFIX = re.compile(r"\{(?P<name>[A-Za-z0-9-]{1,20})(\.(?P<suffix>[A-Za-z0-9]{1,6}))?\}")
-_BARE = re.compile(r"\$(1|2[aby]|5|6)\$")
+_BARE = re.compile(r"\$(1|2[aby]|5|6|g?y|7)\$")
 
 
 # ---- reading ----------------------------------------------------------------------------------
+
+
+def is_bare(stored: str) -> bool:
+    """Whether a value begins like a hash of crypt(3) that lacks its ``{CRYPT}``."""
+    return _BARE.match(stored) is not None
 
 
 def split_prefix(stored: str) -> tuple[str, str, str] | None:
@@ -303,58 +326,22 @@ def split_prefix(stored: str) -> tuple[str, str, str] | None:
     return match["name"].upper(), (match["suffix"] or "").upper(), stored[match.end() :]
 
 
-_CRYPTED = re.compile(r"\$(?P<id>1|2[aby]|5|6)\$(?:rounds=(?P<rounds>\d{1,9})\$|(?P<cost>\d\d)\$)?")
-_ARGON2_COST = re.compile(r"\$argon2id?\$v=19\$m=(?P<memory>\d{1,9}),t=(?P<time>\d{1,9})")
-_PBKDF2_COST = re.compile(r"\$1\$[^$]*\$(?P<rounds>\d{1,9})\$")
-_CRYPT_KINDS: Final = {"1": "MD5-CRYPT", "5": "SHA256-CRYPT", "6": "SHA512-CRYPT"}
-_DEFAULT_CRYPT_ROUNDS: Final = 5000
-_DEAR: Final = frozenset(
-    {"BCRYPT", "SHA256-CRYPT", "SHA512-CRYPT", "PBKDF2", "ARGON2I", "ARGON2ID"}
-)
-_CHEAP: Final = {"SMD5": 1, "MD5-CRYPT": 1, "SSHA": 2, "SSHA256": 3, "SSHA512": 4}
-
-
-def kind_of(stored: str) -> tuple[str, int]:
-    """What made a hash, and how dear it was, in the kind's own measure (0: it has none).
-
-    Only for hashes that ``read_hash`` understands.
-    """
-    name, suffix, text = split_prefix(stored) or ("CRYPT", "", stored)
-    if suffix and SCHEMES[name].encoding is Encoding.TEXT:
-        text = (_decode(text, _SUFFIXES[suffix], size=0, guess=False) or b"").decode("latin-1")
-    if match := _CRYPTED.match(text) if name != "PBKDF2" else None:
-        if match["id"].startswith("2"):
-            return "BCRYPT", int(match["cost"] or 0)
-        kind = _CRYPT_KINDS[match["id"]]
-        return kind, 0 if kind == "MD5-CRYPT" else int(match["rounds"] or _DEFAULT_CRYPT_ROUNDS)
-    if match := _PBKDF2_COST.match(text):
-        return name, int(match["rounds"])
-    if match := _ARGON2_COST.match(text):
-        return name, int(match["memory"]) * int(match["time"])
-    return name, 0
-
-
-def strength(kind: str) -> int:
-    """How hard kinds of hashes are to guess, in steps: no salt, a salt, made slow."""
-    return 5 if kind in _DEAR else _CHEAP.get(kind, 0)
-
-
 def read_hash(stored: str) -> StoredHash | None:
     """What is stored, ready to check secrets; None if it is not a well-formed known hash."""
     if not stored or len(stored) > MAX_STORED_LENGTH:
         return None
     parts = split_prefix(stored)
     if parts is None:
-        if not _BARE.match(stored):
+        if not is_bare(stored):
             return None
         parts = ("CRYPT", "", stored)
     name, suffix, text = parts
     form = SCHEMES.get(name)
-    if form is None or (suffix and suffix not in _SUFFIXES):
+    if form is None or (suffix and suffix not in SUFFIXES):
         return None
-    encoding = _SUFFIXES[suffix] if suffix else form.encoding
+    encoding = SUFFIXES[suffix] if suffix else form.encoding
     size = 0 if form.salted else form.size
-    payload = _decode(text, encoding, size=size, guess=not suffix)
+    payload = decode(text, encoding, size=size, guess=not suffix)
     if payload is None:
         return None
     try:
@@ -363,10 +350,13 @@ def read_hash(stored: str) -> StoredHash | None:
         return None
     if check is None:
         return None
-    return StoredHash(check, len(payload) - form.size if form.salted else None)
+    length = len(payload) - form.size if form.salted else None
+    if form.read is _read_argon2:
+        length = len(payload.rpartition(b"$")[2]) * 3 // 4
+    return StoredHash(check, length)
 
 
-def _decode(text: str, encoding: Encoding, *, size: int, guess: bool) -> bytes | None:
+def decode(text: str, encoding: Encoding, *, size: int, guess: bool) -> bytes | None:
     """The payload as bytes; ``size`` is what a digest without salt must have (0: any).
 
     Without a suffix Dovecot guesses between hex and base64 by the length of such digests.

@@ -20,14 +20,15 @@ from argon2.low_level import Type as Argon2Type
 from argon2.low_level import hash_secret
 from passlib.hash import sha512_crypt
 
+from iredapi.domain.crypt3 import MAX_PASSPHRASE
+from iredapi.domain.password_kinds import kind_of, strength
 from iredapi.domain.password_schemes import (
     BCRYPT_BYTES,
     KNOWN_NAMES,
     MAX_BCRYPT_COST,
-    kind_of,
+    is_bare,
     read_hash,
     split_prefix,
-    strength,
 )
 
 MAX_PASSWORD_BYTES: Final = 1024
@@ -78,6 +79,8 @@ def hash_password(
         case Scheme.SHA512:
             return "{SHA512}" + base64.b64encode(hashlib.sha512(secret).digest()).decode()
         case Scheme.SHA512_CRYPT:
+            if len(secret) > MAX_PASSPHRASE:
+                raise ValueError("PW_GREATER_THAN_MAX_LENGTH")
             return "{SHA512-CRYPT}" + str(_SHA512_CRYPT.hash(secret))
         case Scheme.BCRYPT:
             if len(secret) > BCRYPT_BYTES:
@@ -130,19 +133,29 @@ def looks_hashed(plain: str) -> bool:
     return parts is not None and parts[0] in KNOWN_NAMES
 
 
+_RENAMED: Final = {
+    "BCRYPT": "BLF-CRYPT",  # the name of iRedMail, unknown to Dovecot
+    "HMAC-MD5": "CRAM-MD5",
+}
+
+
 def check_hash(value: str) -> str:
     """The parameter ``password_hash`` as it is stored.
 
     Raises ``ValueError('INVALID_PASSWORD_SCHEME')`` for anything that ``verify_password`` could
-    never accept. Stricter than reading in one point: a salt behind a digest must have 4, 8, 12 …
-    bytes, as all known tools make them, so that a hash that was cut in copying is noticed.
+    never accept. Stricter than reading in one point: a salt behind a digest, and argon2's digest,
+    must have 4, 8, 12 … bytes, as all known tools make them, so that a hash that was cut in copying
+    is noticed.
     """
     parts = split_prefix(value)
+    if parts is None and is_bare(value):  # Dovecot 2.4 would take it for the password itself
+        parts = ("CRYPT", "", value)
     if parts is None or len(value) > MAX_HASH_LENGTH or any(map(_is_control, value)):
         raise ValueError("INVALID_PASSWORD_SCHEME")
     name, suffix, payload = parts
-    if name == "BCRYPT":  # the name of iRedMail, unknown to Dovecot
-        name = "BLF-CRYPT"
+    name = _RENAMED.get(name, name)
+    if name == "ARGON2" and not suffix:  # unknown to Dovecot 2.3
+        name = "ARGON2ID" if payload.startswith("$argon2id$") else "ARGON2I"
     prefix = f"{name}.{suffix}" if suffix else name
     stored = f"{{{prefix}}}{payload}"
     known = read_hash(stored)

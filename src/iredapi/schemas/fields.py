@@ -40,6 +40,7 @@ from iredapi.domain import (
     transports,
     wblists,
 )
+from iredapi.domain.crypt3 import why_not
 from iredapi.errors import CODES
 from iredapi.schemas.params import LongList, Repeated
 
@@ -245,7 +246,7 @@ def _password_hash(value: Any) -> str:
     try:
         return passwords.check_hash(text)
     except ValueError:
-        fail("INVALID_PASSWORD_SCHEME")
+        fail("INVALID_PASSWORD_SCHEME", why_not(text.rpartition("}")[2]))
 
 
 def _relay(text: str) -> str:
