@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 import hmac
 from functools import partial
-from ipaddress import ip_address, ip_network
 
 import structlog
 
+from iredapi import throttle
 from iredapi.audit import Event, Kind
 from iredapi.backends.policies.panel import NetworkList
 from iredapi.domain import addresses
@@ -19,7 +19,6 @@ from iredapi.errors import (
     InvalidCredentials,
     NotFound,
     PermissionDenied,
-    TooManyAttempts,
     problem,
 )
 from iredapi.office import Office, admitted
@@ -46,9 +45,9 @@ async def login(office: Office, username: str, password: str, client: str) -> st
     except addresses.InvalidAddress:
         raise problem("username", "INVALID_USERNAME") from None
     await admit(office, client, "admin_login_ip_list")
-    keys = [f"account:{mail}", f"address:{_neighbourhood(client)}"]
-    async with office.gates.enter(*keys):
-        await throttle(office, keys)
+    counters = await throttle.counters(office, mail, client)
+    async with office.gates.enter(*counters.keys):
+        attempt = await throttle.begin(office, counters, password.strip())
         try:
             principal = await _authenticated(office, mail, password.strip())
             if principal.is_global:
@@ -59,9 +58,9 @@ async def login(office: Office, username: str, password: str, client: str) -> st
                 _log.warning("login_failed", account=mail, client=client, code=error.code)
             else:
                 # Nobody's fault: ten of these must not lock anybody out.
-                await office.state.attempts.withdraw(keys)
+                await office.state.attempts.withdraw(attempt)
             raise
-        await office.state.attempts.succeeded(keys)
+        await throttle.succeeded(office, counters, attempt)
     principal = await _rehashed(office, principal, password.strip(), client)
     session = await office.state.sessions.create(
         mail, role_of(principal), fingerprint(principal), client
@@ -69,15 +68,6 @@ async def login(office: Office, username: str, password: str, client: str) -> st
     actor = actor_of(principal, client)
     await office.audit(actor, [Event(Kind.LOGIN, "Admin login success", username=mail)])
     return session
-
-
-def _neighbourhood(client: str) -> str:
-    """Return what one client can choose its address from: a /64 of IPv6, one address of IPv4."""
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return client
-    return str(ip_network((address, 64), strict=False)) if address.version == 6 else client
 
 
 async def _authenticated(office: Office, mail: str, plain: str) -> Principal:
@@ -122,13 +112,6 @@ async def admit(office: Office, client: str, name: str) -> None:
     """Refuse a client that a list of the panel's settings does not admit."""
     if not admitted(client, (await office.panel()).lists.get(name, NetworkList())):
         raise PermissionDenied("NOT_ALLOWED_IP")
-
-
-async def throttle(office: Office, keys: list[str]) -> None:
-    """Count an attempt to guess a password. Raises TooManyAttempts."""
-    wait = await office.state.attempts.begin(keys)
-    if wait:
-        raise TooManyAttempts(retry_after=wait)
 
 
 async def session_actor(office: Office, session_id: str, client: str) -> Actor | None:
@@ -176,9 +159,9 @@ async def logout(office: Office, session_id: str) -> None:
 async def verify(office: Office, actor: Actor, mail: str, plain: str, *, of_admin: bool) -> None:
     """Check somebody's password. Raises InvalidCredentials (403) or NotFound."""
     # The throttle counts the account that is asked about, whoever asks from wherever.
-    keys = [f"account:{mail}"]
-    async with office.gates.enter(*keys):
-        await throttle(office, keys)
+    counters = throttle.counters_of_account(mail, actor.client)
+    async with office.gates.enter(*counters.keys):
+        attempt = await throttle.begin(office, counters, plain.strip())
         try:
             stored = await office.read(actor, find_password, mail, of_admin=of_admin)
             if stored is None:
@@ -187,9 +170,9 @@ async def verify(office: Office, actor: Actor, mail: str, plain: str, *, of_admi
                 raise InvalidCredentials(status=403)
         except ApiError as error:
             if not isinstance(error, InvalidCredentials):
-                await office.state.attempts.withdraw(keys)
+                await office.state.attempts.withdraw(attempt)
             raise
-        await office.state.attempts.succeeded(keys)
+        await office.state.attempts.succeeded(attempt)
 
 
 async def find_principal(unit: Unit, mail: str) -> Principal | None:

@@ -33,6 +33,7 @@ from iredapi.domain.passwords import PasswordPolicy
 from iredapi.errors import ApiError, Conflict, ServerDown, problem
 from iredapi.finishing import finish
 from iredapi.gates import Gates
+from iredapi.guess_key import guess_key
 from iredapi.hashing import PasswordHasher
 from iredapi.health import Probes
 from iredapi.logs import REQUEST_ID
@@ -119,6 +120,7 @@ class Office:
         """One entry without a name: it did not answer in time."""
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
+        self.guess_key = guess_key(settings)
         self._auditor = Auditor(databases, patience=settings.request_timeout)
         self.sessions = Remembered[Principal]()
         """Who is behind a session id."""
@@ -292,6 +294,8 @@ class Office:
             if not self.settings.tokens_outlive_password:
                 ended = ended | endings.tokens
             await self.state.tokens.end_owners(ended)
+            for mail in sorted(endings.demoted):
+                await self.state.networks.forget(mail)
             for domain in sorted(endings.domains):
                 await self.state.sessions.end_domain(domain, but=endings.spared)
                 await self.state.tokens.end_domain(domain, but=endings.spared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -27,6 +28,12 @@ COOKIE = "iredapi_session"
 LOGIN_REQUIRED = (401, "LOGIN_REQUIRED")
 WRONG = {"username": ROOT, "password": "Wr0ng-Password"}
 RIGHT = {"username": ROOT, "password": PASSWORD}
+_numbers = itertools.count()
+
+
+def guess(username: str = ROOT) -> dict[str, str]:
+    """A wrong password that nobody has tried before."""
+    return {"username": username, "password": f"Wr0ng-Password-{next(_numbers)}"}
 
 
 async def add_user(service: Service, mail: str, password: str = PASSWORD, **columns: Any) -> None:
@@ -385,8 +392,11 @@ async def test_expired_accounts(service: Service, root: Client) -> None:
 async def test_lesson_31_throttle(service: Service, root: Client, clock: Clock) -> None:
     client = service.client(address="192.0.2.1")
     for _ in range(10):
-        assert (await client.refused("POST", "login", **WRONG))[:2] == (401, "INVALID_CREDENTIALS")
-    for form in (WRONG, RIGHT):
+        assert (await client.refused("POST", "login", **guess()))[:2] == (
+            401,
+            "INVALID_CREDENTIALS",
+        )
+    for form in (guess(), RIGHT):
         response = await client.http.post("login", data=form)
         assert (response.status_code, response.json()["_msg"]) == (429, "TOO_MANY_ATTEMPTS")
         assert 0 < int(response.headers["retry-after"]) <= 900
@@ -406,7 +416,7 @@ async def test_lesson_31_success_clears_the_account(service: Service, root: Clie
     for turn in range(3):
         for number in range(9):
             client = service.client(address=f"192.0.2.{turn * 10 + number}")
-            assert (await client.refused("POST", "login", **WRONG))[0] == 401
+            assert (await client.refused("POST", "login", **guess()))[0] == 401
         await service.client(address="192.0.2.200").login()
 
 
@@ -416,7 +426,7 @@ async def test_lesson_31_only_success_clears(service: Service, root: Client) -> 
     await root.ok("POST", "admin/own@admins.test", password=PASSWORD)
     own = service.client(address="192.0.2.1")
     for _ in range(10):
-        assert (await client.refused("POST", "login", **WRONG))[0] == 401
+        assert (await client.refused("POST", "login", **guess()))[0] == 401
         await client.call("POST", "logout")
         await client.call("GET", "domains")
         await client.call("POST", "login", data={"username": ROOT, "password": ""})
@@ -435,9 +445,7 @@ async def test_lesson_31_one_address_many_accounts(service: Service, root: Clien
 
 async def test_lesson_31_parallel_guesses(service: Service, root: Client) -> None:
     client = service.client()
-    answers = await asyncio.gather(
-        *(client.call("POST", "login", data=WRONG | {"password": f"Guess-{n}"}) for n in range(40))
-    )
+    answers = await asyncio.gather(*(client.call("POST", "login", data=guess()) for n in range(40)))
     assert Counter(status for status, _ in answers) == {401: 10, 429: 30}
 
 
@@ -453,7 +461,7 @@ async def test_throttle_is_a_setting(store: Store, root: Client) -> None:
     async with serving(store, login_failures=2, login_window=60) as service:
         client = service.client()
         for _ in range(2):
-            assert (await client.refused("POST", "login", **WRONG))[0] == 401
+            assert (await client.refused("POST", "login", **guess()))[0] == 401
         response = await client.http.post("login", data=RIGHT)
         assert response.status_code == 429
         assert int(response.headers["retry-after"]) <= 60
@@ -503,7 +511,7 @@ async def test_lesson_08_verify_password_is_counted(
     path = f"verify_password/{noun}/{mail}"
     assert await root.ok("POST", path, password=PASSWORD) == {"_success": True}
     for _ in range(10):
-        refused = await root.refused("POST", path, password="Wr0ng-Password")
+        refused = await root.refused("POST", path, password=guess()["password"])
         assert refused[:2] == (403, "INVALID_CREDENTIALS")
     response = await root.http.post(path, data={"password": PASSWORD})
     assert (response.status_code, response.json()["_msg"]) == (429, "TOO_MANY_ATTEMPTS")
@@ -517,7 +525,8 @@ async def test_lesson_08_verify_password_closes_the_login_too(
 ) -> None:
     await root.ok("POST", "admin/a@admins.test", password=PASSWORD)
     for _ in range(10):
-        await root.refused("POST", "verify_password/admin/a@admins.test", password="x")
+        password = guess()["password"]
+        await root.refused("POST", "verify_password/admin/a@admins.test", password=password)
     form = {"username": "a@admins.test", "password": PASSWORD}
     assert (await service.client().refused("POST", "login", **form))[0] == 429
 

@@ -19,6 +19,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.state import (
+    Attempt,
     LockLost,
     LockTimeout,
     Role,
@@ -250,9 +251,9 @@ async def test_cancelled_writers_leave_nothing_behind(state: State) -> None:
                 await asyncio.sleep(pause)
                 task.cancel()
             answers = await asyncio.gather(*tasks, return_exceptions=True)
-            assert [answer for answer in answers[::2] if not isinstance(answer, int)] == []
+            assert [answer for answer in answers[::2] if not isinstance(answer, Attempt)] == []
         gc.collect()
-    assert await asyncio.wait_for(state.attempts.begin(["afterwards"]), 10) == 0
+    assert (await asyncio.wait_for(state.attempts.begin(["afterwards"]), 10)).wait == 0
 
 
 @pytest.mark.stores("sqlite")
@@ -271,7 +272,7 @@ async def test_a_connection_left_in_a_select_gives_up_its_lock(state: State) -> 
 
     with pytest.raises(KeyError):
         await state.connections.transact(work)
-    assert await asyncio.wait_for(state.attempts.begin(["afterwards"]), 5) == 0
+    assert (await asyncio.wait_for(state.attempts.begin(["afterwards"]), 5)).wait == 0
     assert await state.sessions.load(session_id) is not None
     assert len(kept) == 1
 
@@ -407,7 +408,8 @@ async def test_purge(store: Store, state: State, clock: Clock) -> None:
 async def test_parallel_attempts_are_exactly_the_limit(opened: Open) -> None:
     states = [await opened(), await opened()]
     keys = ["user:a@example.com", "addr:192.0.2.1"]
-    answers = await asyncio.gather(*(states[n % 2].attempts.begin(keys) for n in range(50)))
+    attempts = await asyncio.gather(*(states[n % 2].attempts.begin(keys) for n in range(50)))
+    answers = [attempt.wait for attempt in attempts]
     assert answers.count(0) == 10
     assert {answer for answer in answers if answer} == {900}
 
@@ -420,68 +422,157 @@ async def test_parallel_attempts_from_many_addresses(opened: Open) -> None:
         account, address = "user:b@example.com", f"addr:{n % 25}"
         return [account, address] if n % 3 else [address, account]
 
-    answers = await asyncio.gather(*(states[n % 2].attempts.begin(keys(n)) for n in range(50)))
-    assert answers.count(0) == 7
+    attempts = await asyncio.gather(*(states[n % 2].attempts.begin(keys(n)) for n in range(50)))
+    assert [attempt.wait for attempt in attempts].count(0) == 7
 
 
 async def test_one_key_at_its_limit_counts_nothing(store: Store, opened: Open) -> None:
     state = await opened(throttle_limit=2)
     for account in ("a", "b"):
-        assert await state.attempts.begin([account, "address"]) == 0
-    assert await state.attempts.begin(["c", "address"]) == 900
+        assert (await state.attempts.begin([account, "address"])).wait == 0
+    assert (await state.attempts.begin(["c", "address"])).wait == 900
     rows = await store.rows("SELECT * FROM login_attempts WHERE count = 2", "state")
     assert len(rows) == 1
     assert await count(store, "login_attempts") == 3
-    assert await state.attempts.begin(["a", "elsewhere"]) == 0
+    assert (await state.attempts.begin(["a", "elsewhere"])).wait == 0
 
 
 async def test_window(opened: Open, clock: Clock) -> None:
     state = await opened(throttle_limit=2, throttle_window=100)
-    assert await state.attempts.begin(["a"]) == 0
+    assert (await state.attempts.begin(["a"])).wait == 0
     clock.now += 30
-    assert await state.attempts.begin(["a"]) == 0
+    assert (await state.attempts.begin(["a"])).wait == 0
     for wait in (70, 60, 50):
-        assert await state.attempts.begin(["a"]) == wait
+        assert (await state.attempts.begin(["a"])).wait == wait
         clock.now += 10
     clock.now += 39.5
-    assert await state.attempts.begin(["a"]) == 1
+    assert (await state.attempts.begin(["a"])).wait == 1
     clock.now += 0.5
-    assert await state.attempts.begin(["a"]) == 0
-    assert await state.attempts.begin(["a"]) == 0
-    assert await state.attempts.begin(["a"]) == 100
+    assert (await state.attempts.begin(["a"])).wait == 0
+    assert (await state.attempts.begin(["a"])).wait == 0
+    assert (await state.attempts.begin(["a"])).wait == 100
 
 
 async def test_window_of_a_replica_that_is_ahead(opened: Open, clock: Clock) -> None:
     state = await opened(throttle_limit=1)
-    assert await state.attempts.begin(["a"]) == 0
+    assert (await state.attempts.begin(["a"])).wait == 0
     clock.now -= 5
-    assert await state.attempts.begin(["a"]) == 900
+    assert (await state.attempts.begin(["a"])).wait == 900
+
+
+async def test_a_clock_that_was_ahead(store: Store, opened: Open, clock: Clock) -> None:
+    """Its counters end at once when it has been corrected, also those of long windows."""
+    state = await opened(throttle_limit=1, throttle_window=100)
+    for ahead in (86400 * 365, 3600, 60):
+        clock.now += ahead
+        assert (await state.attempts.begin(["a"])).wait == 0
+        assert (await state.attempts.begin(["a"])).wait == 100
+        clock.now -= ahead
+        assert (await state.attempts.begin(["a"])).wait == 0
+        assert (await state.attempts.begin(["a"])).wait == 100
+        clock.now += 100
+    clock.now += 86400
+    await state.attempts.begin(["b"])
+    clock.now -= 86400
+    await state.attempts.purge()
+    assert await count(store, "login_attempts") == 0
+
+
+async def test_a_guess_counts_once(store: Store, opened: Open) -> None:
+    here, there = await opened(throttle_limit=3), await opened(throttle_limit=3)
+    for state in (here, there) * 5:
+        assert (await state.attempts.begin(["account", "address"], "aaaa")).wait == 0
+    found = await asyncio.gather(*(here.attempts.begin(["account"], "bbbb") for _ in range(9)))
+    assert [attempt.wait for attempt in found] == [0] * 9
+    assert sum(bool(attempt.counted) for attempt in found) == 1
+    # One that was withdrawn is tried anew; one that was known takes nothing back with it.
+    attempt = await there.attempts.begin(["other"], "cccc")
+    await there.attempts.withdraw(attempt)
+    assert (await there.attempts.begin(["other"], "cccc")).counted
+    await there.attempts.withdraw(await there.attempts.begin(["account"], "aaaa"))
+    assert (await here.attempts.begin(["account"], "dddd")).wait == 0
+    for guess in ("eeee", "aaaa", ""):
+        assert (await there.attempts.begin(["account"], guess)).wait == 900
+    assert (await there.attempts.begin(["other", "address"], "eeee")).wait == 0
+    (row,) = await store.rows("SELECT * FROM login_attempts WHERE count = 3", "state")
+    assert row["guesses"] == "aaaa,bbbb,dddd,"
+    await here.attempts.succeeded(Attempt(("account",), "dddd"))
+    assert (await there.attempts.begin(["account"], "aaaa")).counted
+
+
+async def test_a_guess_of_an_earlier_window_counts_again(opened: Open, clock: Clock) -> None:
+    state = await opened(throttle_limit=1)
+    for _ in range(3):
+        assert (await state.attempts.begin(["a"], "aaaa")).counted
+        clock.now += 901
+
+
+async def test_known_networks(store: Store, opened: Open, clock: Clock) -> None:
+    here, there = await opened(), await opened()
+    both = ["192.0.2.1/32", "192.0.2.0/24"]
+    assert await here.networks.of("a@x.com", both) == {}
+    assert await here.networks.of("a@x.com", []) == {}
+    await here.networks.remember("a@x.com", both)
+    assert await there.networks.of("a@x.com", both) == dict.fromkeys(both, True)
+    assert await there.networks.of("b@x.com", both) == {}
+    assert await there.networks.of("a@x.com", ["192.0.2.2/32", both[1]]) == {both[1]: True}
+    clock.now += 86400 * 29
+    assert await there.networks.of("a@x.com", both) == dict.fromkeys(both, False)
+    await there.networks.remember("a@x.com", both[1:])
+    clock.now += 86400
+    assert await there.networks.of("a@x.com", both) == {both[1]: False}
+    await there.networks.remember("b@x.com", ["::/64"])
+    assert await count(store, "known_networks") == 2
+    await there.networks.forget("a@x.com")
+    assert await there.networks.of("a@x.com", both) == {}
+    long = "x" * 300 + "@x.com"
+    await there.networks.remember(long, both)
+    assert await there.networks.of(long, both) == dict.fromkeys(both, True)
+
+
+async def test_state_of_an_earlier_version(store: Store, opened: Open) -> None:
+    """Counters that are there are kept, and go on."""
+    await opened()
+    for statement in (
+        "DROP TABLE known_networks",
+        "ALTER TABLE login_attempts DROP COLUMN guesses",
+        "ALTER TABLE tokens DROP COLUMN credential",
+        "UPDATE alembic_version SET version_num = '0004'",
+        "INSERT INTO login_attempts VALUES ('a', 9, 1700000000)",
+    ):
+        await store.execute(statement, "state")
+    state = await opened()
+    assert (await state.attempts.begin(["a"], "aaaa")).wait == 0
+    assert (await state.attempts.begin(["a"], "bbbb")).wait == 900
+    await state.networks.remember("a@x.com", ["::/64"])
 
 
 async def test_success_clears_the_account_only(opened: Open) -> None:
     state = await opened(throttle_limit=3)
     keys = ["account", "address"]
-    assert await state.attempts.begin(keys) == 0
-    assert await state.attempts.begin(keys) == 0
+    assert (await state.attempts.begin(keys)).wait == 0
+    assert (await state.attempts.begin(keys)).wait == 0
     for _ in range(5):
-        assert await state.attempts.begin(keys) == 0
-        await state.attempts.succeeded(keys)
+        attempt = await state.attempts.begin(keys)
+        assert attempt.wait == 0
+        await state.attempts.succeeded(attempt)
     # Two failures are left for the address, none for the account.
-    assert await state.attempts.begin(["other", "address"]) == 0
-    assert await state.attempts.begin(["other", "address"]) > 0
+    assert (await state.attempts.begin(["other", "address"])).wait == 0
+    assert (await state.attempts.begin(["other", "address"])).wait > 0
     for _ in range(3):
-        assert await state.attempts.begin(["account"]) == 0
-    assert await state.attempts.begin(["account"]) > 0
+        assert (await state.attempts.begin(["account"])).wait == 0
+    assert (await state.attempts.begin(["account"])).wait > 0
 
 
 async def test_withdrawn_attempts_do_not_count(opened: Open) -> None:
     state = await opened(throttle_limit=1)
     for _ in range(3):
-        assert await state.attempts.begin(["account", "address"]) == 0
-        await state.attempts.withdraw(["account", "address"])
-    await state.attempts.withdraw(["account"])
-    assert await state.attempts.begin(["account"]) == 0
-    assert await state.attempts.begin(["account"]) > 0
+        attempt = await state.attempts.begin(["account", "address"])
+        assert attempt.wait == 0
+        await state.attempts.withdraw(attempt)
+    await state.attempts.withdraw(attempt)
+    assert (await state.attempts.begin(["account"])).wait == 0
+    assert (await state.attempts.begin(["account"])).wait > 0
 
 
 async def test_parallel_logins(opened: Open) -> None:
@@ -491,10 +582,10 @@ async def test_parallel_logins(opened: Open) -> None:
     async def login(number: int) -> int:
         attempts = states[number % 2].attempts
         keys = [f"user{number % 4}", "address"]
-        wait = await attempts.begin(keys)
-        if not wait:
-            await attempts.succeeded(keys)
-        return wait
+        attempt = await attempts.begin(keys)
+        if not attempt.wait:
+            await attempts.succeeded(attempt)
+        return attempt.wait
 
     assert await asyncio.gather(*(login(n) for n in range(40))) == [0] * 40
     row = (await states[0].connections.read(text("SELECT count FROM login_attempts")))[0]
@@ -504,16 +595,18 @@ async def test_parallel_logins(opened: Open) -> None:
 @pytest.mark.parametrize("key", ["k" * 400, "\0", "\ud800", "ä", "a ", "", "%s :x ' \\"], ids=ascii)
 async def test_hostile_keys(opened: Open, key: str) -> None:
     state = await opened(throttle_limit=1)
-    assert await state.attempts.begin(["a", "A"]) == 0
-    assert await state.attempts.begin([key, key]) == 0
-    assert await state.attempts.begin([key]) > 0
-    await state.attempts.succeeded([key])
-    assert await state.attempts.begin([key]) == 0
+    assert (await state.attempts.begin(["a", "A"])).wait == 0
+    attempt = await state.attempts.begin([key, key])
+    assert attempt.wait == 0
+    assert (await state.attempts.begin([key])).wait > 0
+    await state.attempts.succeeded(attempt)
+    assert (await state.attempts.begin([key])).wait == 0
 
 
 async def test_no_keys(state: State) -> None:
-    assert await state.attempts.begin([]) == 0
-    await state.attempts.succeeded([])
+    attempt = await state.attempts.begin([])
+    assert attempt.wait == 0
+    await state.attempts.succeeded(attempt)
 
 
 async def test_old_windows_are_removed(store: Store, state: State, clock: Clock) -> None:

@@ -4,7 +4,7 @@ SQLite by default, PostgreSQL or MariaDB for several replicas.
 Never one of iRedMail's databases.
 """
 
-from iredapi.state.attempts import LoginAttempts
+from iredapi.state.attempts import Attempt, LoginAttempts
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
 from iredapi.state.journal import Journal, Record
@@ -14,6 +14,7 @@ from iredapi.state.sessions import Role, Session, Sessions
 from iredapi.state.tokens import Token, Tokens, TooManyTokens
 
 __all__ = [
+    "Attempt",
     "Journal",
     "Lease",
     "LockLost",

@@ -1,15 +1,17 @@
 """Counting attempts to log in, so that guessing passwords takes for ever.
 
 An attempt is counted *before* the password is verified: however many guesses arrive
-at once, on however many replicas, no more than the limit are ever verified.
+at once, on however many replicas, no more than the limit are ever verified. The same
+guess is counted once.
 """
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, case, delete, select, update
+from sqlalchemy import ColumnElement, Row, Select, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.state.connections import Connections, StateUnavailable
@@ -18,7 +20,24 @@ from iredapi.state.tables import KEY_LENGTH, as_key, login_attempts, upsert
 PURGE = 600.0
 """Seconds between two removals of old windows by one process."""
 
+SKEW = 30.0
+"""Seconds by which another replica's clock may be ahead. A window that begins later than that was
+counted by a clock that has been corrected since, and is over."""
+
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that was counted, or refused."""
+
+    keys: tuple[str, ...]
+    """Of what: the account first, where there is one."""
+    guess: str
+    wait: int = 0
+    """Seconds until an attempt is allowed again; 0: this one is."""
+    counted: frozenset[str] = frozenset()
+    """The stored keys whose counter has grown: not those that know this guess already."""
 
 
 class _Refused(Exception):
@@ -50,89 +69,114 @@ class LoginAttempts:
         self._clock = clock
         self._purge_at = clock() + PURGE
 
-    async def begin(self, keys: Sequence[str]) -> int:
-        """Count an attempt for every key, or for none: 0, or the seconds to wait.
+    async def begin(self, keys: Sequence[str], guess: str = "") -> Attempt:
+        """Count an attempt for every key, or for none.
 
-        An attempt that is refused leaves no trace, so waiting always helps.
+        ``guess`` is a short tag of the password, without commas: a counter grows once for each.
+        Empty: every attempt counts. An attempt that is refused leaves no trace, so waiting
+        always helps.
         """
         stored = _stored(keys)
         if not stored:
-            return 0
+            return Attempt((), guess)
         # An attack costs reads only.
-        seen = await self._connections.read(_counters(stored))
-        wait = self._wait(seen, self._limit - 1)
+        wait = self._wait(await self._connections.read(_counters(stored)))
         if wait:
-            return wait
+            return Attempt(tuple(keys), guess, wait)
         await self._purge_sometimes()
 
-        async def count(connection: AsyncConnection) -> None:
+        async def count(connection: AsyncConnection) -> frozenset[str]:
             now = self._clock()
             table = login_attempts.c
-            old = table.window_start <= now - self._window
+            old = self._is_over(now)
+            # Begins windows, and locks the rows of those that go on.
             await connection.execute(
                 upsert(
                     self._connections.dialect,
                     login_attempts,
-                    [{"key": key, "count": 1, "window_start": now} for key in stored],
                     [
-                        ("count", case((old, 1), else_=table["count"] + 1)),
+                        {"key": key, "count": 0, "guesses": "", "window_start": now}
+                        for key in stored
+                    ],
+                    [
+                        ("count", case((old, 0), else_=table["count"])),
+                        ("guesses", case((old, ""), else_=func.coalesce(table.guesses, ""))),
                         ("window_start", case((old, now), else_=table.window_start)),
                     ],
                 )
             )
             rows = (await connection.execute(_counters(stored))).all()
-            wait = self._wait(rows, self._limit)
+            wait = self._wait(rows)
             if wait:
                 raise _Refused(wait)
+            new = [row.key for row in rows if not guess or guess not in row.guesses.split(",")]
+            if new:
+                tried = table.guesses + (f"{guess}," if guess else "")
+                await connection.execute(
+                    update(login_attempts)
+                    .where(table.key.in_(new))
+                    .values({"count": table["count"] + 1, "guesses": tried})
+                )
+            return frozenset(new)
 
         try:
-            await self._connections.transact(count)
+            counted = await self._connections.transact(count)
         except _Refused as refused:
-            return refused.wait
-        return 0
+            return Attempt(tuple(keys), guess, refused.wait)
+        return Attempt(tuple(keys), guess, counted=counted)
 
-    async def succeeded(self, keys: Sequence[str]) -> None:
+    async def succeeded(self, attempt: Attempt) -> None:
         """The password was right: the account's failures are forgotten.
 
         An address only gets this attempt back, or an attacker with an account of his
         own would start afresh whenever he logs in.
         """
-        await self._give_back(keys, forget=keys[:1])
+        await self._give_back(attempt, forget=_stored(attempt.keys[:1]))
 
-    async def withdraw(self, keys: Sequence[str]) -> None:
+    async def withdraw(self, attempt: Attempt) -> None:
         """The password could not be verified (a server is away): as if never tried."""
-        await self._give_back(keys, forget=())
+        await self._give_back(attempt, forget=())
 
     async def purge(self) -> int:
         """Remove counters whose window is over; how many there were."""
-        over = login_attempts.c.window_start <= self._clock() - self._window
+        over = self._is_over(self._clock())
         return await self._connections.write(delete(login_attempts).where(over))
 
-    async def _give_back(self, keys: Sequence[str], forget: Sequence[str]) -> None:
-        stored = _stored(keys)
-        forgotten = _stored(forget)
-        if not stored:
+    async def _give_back(self, attempt: Attempt, forget: Collection[str]) -> None:
+        counted = sorted(attempt.counted.union(forget))
+        if not counted:
             return
         table = login_attempts.c
 
         async def give_back(connection: AsyncConnection) -> None:
-            for key in stored:
-                if key in forgotten:
+            for key in counted:
+                if key in forget:
                     await connection.execute(delete(login_attempts).where(table.key == key))
                     continue
+                values: dict[str, Any] = {"count": table["count"] - 1}
+                if attempt.guess:
+                    # All tags have one length, so that none is part of two others.
+                    values["guesses"] = func.replace(table.guesses, f"{attempt.guess},", "")
                 await connection.execute(
                     update(login_attempts)
                     .where(table.key == key, table["count"] > 0)
-                    .values(count=table["count"] - 1)
+                    .values(values)
                 )
 
         await self._connections.transact(give_back)
 
-    def _wait(self, rows: Sequence[Row[Any]], allowed: int) -> int:
-        """Whole seconds until no counter is above ``allowed``; 0 when none is."""
+    def _is_over(self, now: float) -> ColumnElement[bool]:
+        start = login_attempts.c.window_start
+        return or_(start <= now - self._window, start > now + SKEW)
+
+    def _wait(self, rows: Sequence[Row[Any]]) -> int:
+        """Whole seconds until no counter is at its limit; 0 when none is."""
         now = self._clock()
-        starts = [row.window_start for row in rows if row.attempts > allowed]
-        # Another replica's clock may be ahead of ours.
+        starts = [
+            row.window_start
+            for row in rows
+            if row.attempts >= self._limit and row.window_start <= now + SKEW
+        ]
         left = min(max(starts, default=-math.inf) - now, 0.0) + self._window
         return math.ceil(left) if left > 0 else 0
 
@@ -156,4 +200,6 @@ def _counters(stored: Sequence[str]) -> Select[Any]:
     table = login_attempts.c
     # Not "count": that is a method of every row.
     attempts = table["count"].label("attempts")
-    return select(attempts, table.window_start).where(table.key.in_(stored))
+    return select(table.key, attempts, table.guesses, table.window_start).where(
+        table.key.in_(stored)
+    )

@@ -12,6 +12,7 @@ from iredapi.state.connections import Connections
 from iredapi.state.journal import Journal
 from iredapi.state.locks import Locks
 from iredapi.state.migrate import migrate
+from iredapi.state.networks import KnownNetworks
 from iredapi.state.renames import Renames
 from iredapi.state.sessions import Sessions
 from iredapi.state.tokens import Tokens
@@ -33,6 +34,7 @@ class State:
         journal: Journal,
         renames: Renames,
         tokens: Tokens,
+        networks: KnownNetworks,
     ) -> None:
         self.connections = connections
         self.sessions = sessions
@@ -41,6 +43,7 @@ class State:
         self.journal = journal
         self.renames = renames
         self.tokens = tokens
+        self.networks = networks
 
     @classmethod
     async def open(
@@ -79,6 +82,7 @@ class State:
             journal=Journal(connections, clock=clock),
             renames=Renames(connections, clock=clock),
             tokens=Tokens(connections, clock=clock),
+            networks=KnownNetworks(connections, clock=clock),
         )
 
     async def ping(self) -> None:
