@@ -10,7 +10,7 @@ while the list server is asked.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import structlog
@@ -39,7 +39,9 @@ from iredapi.list_steps import (
 from iredapi.office import Done, Office
 from iredapi.operations import domains, lists
 from iredapi.state import LockTimeout
+from iredapi.unit import Skipped
 
+_REMOVED: Final = "remove_subscribers"
 _log = structlog.get_logger(__name__)
 
 
@@ -166,6 +168,7 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
         asked = usable.get("require_confirm", True)
         touched = tuple(dict.fromkeys((*gone, *wanted)))
         were = await server.subscriptions(address, touched) if touched else {}
+        gone, left_out = _removable(server, gone, were)
         # Who is removed in the same request only changes the kind of subscription.
         left = {mail: kind for mail, kind in were.items() if mail not in gone}
         lease.check()
@@ -186,7 +189,25 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
             await subscribe(server, address, [m for m in wanted if m in were], version, left)
             if new := [mail for mail in wanted if mail not in were]:
                 await server.invite(address, new, version)
-    return more(done, skipped)
+    return more(done, (*skipped, *left_out))
+
+
+def _removable(
+    server: ListServer, mails: Collection[str], present: Mapping[str, str]
+) -> tuple[tuple[str, ...], list[Skipped]]:
+    """Return who can be unsubscribed, and who is left out. Raises for what is no address at all."""
+    able, left_out = [], []
+    for mail in mails:
+        if mail not in present:
+            if not records.is_address(mail):
+                detail = f"{mail[:80]!r} is no address and is not subscribed."
+                raise problem(_REMOVED, "INVALID_MAIL", detail)
+            left_out.append(Skipped(_REMOVED, mail, "NOT_FOUND"))
+        elif server.can_drop(mail):
+            able.append(mail)
+        else:
+            left_out.append(Skipped(_REMOVED, mail, "INVALID_MAIL"))
+    return tuple(able), left_out
 
 
 async def _undo_update(

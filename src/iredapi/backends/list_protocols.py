@@ -24,6 +24,9 @@ class ListServer(Protocol):
     def accepts(self, mail: str) -> bool:
         """Tell whether the server can handle an address; others it would drop without a word."""
 
+    def can_drop(self, mail: str) -> bool:
+        """Tell whether the server can unsubscribe an address that is subscribed."""
+
     async def ping(self) -> None:
         """Raise unless the server works."""
 

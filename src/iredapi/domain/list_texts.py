@@ -17,6 +17,7 @@ MAX_FOOTER: Final = 64 * 1024
 MAX_HEADERS: Final = 50
 _MAX_HEADER: Final = 900
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,76}")
+_NUMBER = re.compile(r"\s*([+-]?[0-9]{1,100})", re.ASCII)
 _TAG = re.compile(r"<[^<>]*>")
 _NOT_ASCII = re.compile(r"\S*[^\x00-\x7f]\S*(?: +\S*[^\x00-\x7f]\S*)*")
 """Neighbours together: blanks between encoded words are not shown."""
@@ -58,6 +59,24 @@ def decoded(text: str) -> str:
     except (HeaderParseError, LookupError, ValueError):
         return text
     return found if encoded(found) == text else text
+
+
+def as_number(text: str) -> int:
+    """Return the number at the beginning of a control file's line, as mlmmj 1.3 reads it.
+
+    Anything else is 0, and what does not fit into 32 bits is cut to them.
+    """
+    found = _NUMBER.match(text)
+    number = min(max(int(found[1]), -(2**63)), 2**63 - 1) if found else 0
+    return (number + 2**31) % 2**32 - 2**31
+
+
+def size_limit(line: str) -> int:
+    """Return the largest post, in bytes, that ``maxmailsize`` with this line lets pass.
+
+    With 0 or less mlmmj refuses every post: the same as a limit of 1, where 0 stands for none.
+    """
+    return max(as_number(line), 1)
 
 
 def headers(text: str) -> tuple[str, ...]:

@@ -51,6 +51,8 @@ DEFAULT_FLAGS: Final = frozenset(
 OFFICES: Final = ("owner", "moderators", "subscription_moderators")
 """Parameters that name people with rights over a list."""
 
+MAX_SIZE: Final = 2**31 - 1
+"""Largest ``max_message_size``: mlmmj 1.3 cuts more to 32 bits, and then refuses every post."""
 MAX_INVITATIONS: Final = 1000
 """Most subscribers whom one request asks to confirm: each is a mail."""
 
@@ -126,12 +128,20 @@ def is_safe(address: str) -> bool:
     return bool(_NAME.fullmatch(name)) and ".." not in name and "/" not in domain_of(address)
 
 
-def subscriber(text: str) -> str:
-    """Return the address of somebody who may be subscribed already: lenient. InvalidAddress."""
-    mail = existing_mail(text)
-    if "," in mail:
-        raise InvalidAddress("an address has no comma")
-    return mail
+def stored_subscriber(text: str) -> str:
+    """Return how somebody may be subscribed already, as GET shows it: perhaps no address at all."""
+    try:
+        return existing_mail(text)
+    except InvalidAddress:
+        return text.strip().lower()
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a subscriber's text can be one of an address."""
+    try:
+        return existing_mail(text) == text
+    except InvalidAddress:
+        return False
 
 
 # Answers -----------------------------------------------------------------------------------------

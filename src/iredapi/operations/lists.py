@@ -20,7 +20,7 @@ from iredapi.operations import accounts
 from iredapi.unit import Skipped, Unit
 
 Usable = tuple[dict[str, Any], tuple[Skipped, ...]]
-SUBSCRIBERS = ("subscribers", "add_subscribers", "remove_subscribers")
+SUBSCRIBERS = ("subscribers", "add_subscribers")
 _CHECKED = ("moderators", "subscription_moderators", *SUBSCRIBERS)
 """What mlmmjadmin drops without a word when it does not like an address."""
 _WHAT = "mailing list"

@@ -302,7 +302,7 @@ def _network(text: str) -> str:
 
 def _bytes(value: Any) -> int:
     # Empty: no limit.
-    return _number(0, 2**53 - 1)(value) if one(value) else 0
+    return _number(0, lists.MAX_SIZE)(value) if one(value) else 0
 
 
 def _prefix(value: Any) -> str:
@@ -489,7 +489,7 @@ RemoteAddresses = Annotated[
     wblists.Given, BeforeValidator(_remote_addresses), _schema("string"), LongList()
 ]
 MessageSize = Annotated[
-    int, BeforeValidator(_bytes), _schema("integer", minimum=0, maximum=2**53 - 1)
+    int, BeforeValidator(_bytes), _schema("integer", minimum=0, maximum=lists.MAX_SIZE)
 ]
 SubjectPrefix = Annotated[str, BeforeValidator(_prefix), _schema("string", maxLength=128)]
 Headers = Annotated[tuple[str, ...], BeforeValidator(_headers), _schema("string")]
@@ -503,7 +503,7 @@ Footer = Annotated[
 ]
 Subscribers = Annotated[
     tuple[str, ...],
-    BeforeValidator(_list(lists.subscriber, "INVALID_MAIL")),
+    BeforeValidator(_list(lists.stored_subscriber, "")),
     _schema("string"),
     LongList(),
 ]

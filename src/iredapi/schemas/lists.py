@@ -120,7 +120,7 @@ class _ListSettings(Params):
         "alice@example.com",
     )
     max_message_size: fields.MessageSize = param(
-        "Largest post in bytes; 0 or empty: no limit.", "10485760"
+        "Largest post in bytes, below 2 GiB; 0 or empty: no limit.", "10485760"
     )
     subject_prefix: fields.SubjectPrefix = param("Begins the subject of each post.", "[sales]")
     custom_headers: fields.Headers = param(
@@ -157,8 +157,9 @@ class ListEdit(_ListSettings):
 
     add_subscribers: fields.Mails = param("Subscribers to add.", "alice@example.com")
     remove_subscribers: fields.Subscribers = param(
-        "Subscribers to remove, whatever their kind; who is added at the same time changes the "
-        "kind of subscription.",
+        "Subscribers to remove, whatever their kind, and whatever `with_subscribers` shows; who is "
+        "not subscribed is told in `_skipped` (`NOT_FOUND`). Who is added at the same time changes "
+        "the kind of subscription.",
         "bob@example.net",
     )
 

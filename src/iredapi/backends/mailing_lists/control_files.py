@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from iredapi.domain import list_texts
 from iredapi.domain.list_texts import fixed_headers, own_headers
 from iredapi.domain.lists import FLAGS, Control
 
@@ -29,12 +30,13 @@ def read(address: str, control: Path) -> Control:
 
     def text(name: str) -> str:
         try:
-            return (control / name).read_text(encoding="utf-8", errors="replace")
+            # Not in text mode: a carriage return is part of a line.
+            return (control / name).read_bytes().decode("utf-8", "replace")
         except FileNotFoundError:
             return ""
 
     def first(name: str) -> str:
-        return text(name).partition("\n")[0]
+        return text(name).partition("\n")[0].rstrip("\r")
 
     def lines(name: str) -> tuple[str, ...]:
         return tuple(filter(None, map(str.strip, text(name).split("\n"))))
@@ -42,7 +44,11 @@ def read(address: str, control: Path) -> Control:
     def mails(name: str) -> tuple[str, ...]:
         return tuple(sorted({mail.lower() for mail in lines(name)}))
 
-    size = first("maxmailsize").strip()
+    def removed() -> tuple[str, ...]:
+        # What does not begin like a header is never found in one.
+        found = {line.rstrip() for line in text("delheaders").split("\n") if not line[:1].isspace()}
+        return tuple(sorted(found - {""}))
+
     return Control(
         name=first("name"),
         flags=frozenset(flag for flag, name in _FILES.items() if (control / name).exists()),
@@ -51,14 +57,23 @@ def read(address: str, control: Path) -> Control:
         moderate_subscription=(control / "submod").exists(),
         subscription_moderators=mails("submod"),
         extra_addresses=tuple(item for item in mails("listaddress") if item != address),
-        max_message_size=int(size) if size.isascii() and size.isdigit() else 0,
+        max_message_size=list_texts.size_limit(first("maxmailsize")) if text("maxmailsize") else 0,
         subject_prefix=first("prefix"),
         custom_headers=tuple(sorted(lines("customheaders"))),
-        remove_headers=tuple(sorted(lines("delheaders"))),
-        footer_text=text("footer_text").strip(),
-        footer_html=text("footer_html").strip(),
+        remove_headers=removed(),
+        footer_text=text("footer_text").replace("\r\n", "\n").strip(),
+        footer_html=text("footer_html").replace("\r\n", "\n").strip(),
         newsletter=(control / _NEWSLETTER).exists(),
     )
+
+
+def number(path: Path, default: int) -> int:
+    """Return the number in a control file, as mlmmj reads it; the default without one."""
+    try:
+        content = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return default
+    return list_texts.as_number(content.partition("\n")[0]) if content else default
 
 
 def contents(address: str, control: Control) -> dict[str, str | None]:

@@ -18,6 +18,7 @@ import orjson
 import structlog
 
 from iredapi.backends.list_protocols import Untouched
+from iredapi.domain import list_texts
 from iredapi.domain.list_texts import own_headers
 from iredapi.domain.lists import FLAGS, Control, Subscriber
 from iredapi.errors import ApiError
@@ -64,6 +65,9 @@ class MlmmjAdmin:
 
     def accepts(self, mail: str) -> bool:
         return _ADDRESS.fullmatch(mail) is not None
+
+    def can_drop(self, mail: str) -> bool:
+        return self.accepts(mail)
 
     async def ping(self) -> None:
         await self.exists(_PROBE)
@@ -129,8 +133,8 @@ class MlmmjAdmin:
         )
 
     async def subscriptions(self, address: str, mails: Collection[str]) -> dict[str, str]:
-        # Its own server, other than uWSGI, does not decode a slash in a path.
-        if len(mails) > _FEW or any("/" in mail for mail in mails):
+        # Some have no path: its own server, other than uWSGI, does not decode a slash there.
+        if len(mails) > _FEW or any("/" in mail or not self.accepts(mail) for mail in mails):
             wanted = set(mails)
             return {
                 item.mail: item.version
@@ -327,7 +331,8 @@ def _control(address: str, found: Mapping[str, Any]) -> Control:
         moderate_subscription=found.get("moderate_subscription") == "yes",
         subscription_moderators=mails("subscription_moderators"),
         extra_addresses=tuple(item for item in mails("extra_addresses") if item != address),
-        max_message_size=int(size) if size.isascii() and size.isdigit() else 0,
+        # An empty text may be no file, or one with an empty line, with which mlmmj refuses all.
+        max_message_size=list_texts.size_limit(size) if size else 0,
         subject_prefix=text("subject_prefix"),
         custom_headers=tuple(sorted(items("custom_headers"))),
         remove_headers=tuple(sorted(items("remove_headers"))),

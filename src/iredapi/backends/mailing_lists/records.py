@@ -1,7 +1,13 @@
-"""mlmmj's files of subscribers: one per first character, one address a line, under its locks.
+"""mlmmj's files of subscribers: one address a line, under its locks.
 
-The locks are POSIX record locks, which mlmmj's programs take too: first on ``.<character>.lock``,
-then on the file itself.
+mlmmj 1.3 sends to every line of every file in the directory, whatever the file's name; it adds to
+the file that is named after the address's first character, at its end, and looks in all of them for
+whom it removes. It minds neither upper case nor blank lines; blanks and carriage returns around an
+address do not keep it from sending.
+
+The locks are POSIX record locks: first on ``.<file>.lock``, then on the file itself, which mlmmj
+opens before it waits. So files are changed in place: who renamed another one over the file, or
+removed it, would lose what a waiting ``mlmmj-sub`` is about to add.
 """
 
 from __future__ import annotations
@@ -17,64 +23,136 @@ from typing import Final
 _SECONDS: Final = 10.0
 """How long to wait for mlmmj itself."""
 _PAUSE: Final = 0.01
+_FEW: Final = 20
+"""So many addresses are looked for one by one before a file is taken apart."""
 
 
-def is_record(path: Path) -> bool:
-    """Tell a file of subscribers from locks, and from what a removal is about to rename."""
-    return not path.name.startswith(".") and not path.name.endswith(".new")
-
-
-def read(path: Path) -> Iterator[str]:
-    """Return the addresses in a file, if there is one; blank lines do not count."""
+def files(directory: Path) -> list[Path]:
+    """Return the files with subscribers, sorted."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            yield from _addresses(file)
+        with os.scandir(directory) as entries:
+            found = [entry.path for entry in entries if entry.is_file() and entry.stat().st_size]
     except FileNotFoundError:
-        return
+        return []
+    return [Path(path) for path in sorted(found)]
 
 
-def _addresses(lines: Iterable[str]) -> Iterator[str]:
-    for line in lines:
-        if mail := line.strip().lower():
-            yield mail
+def read(path: Path) -> list[str]:
+    """Return the addresses in a file, if there is one; blank lines do not count."""
+    return list(filter(None, map(_address, _content(path).split(b"\n"))))
 
 
-def change(
-    path: Path, *, add: Collection[str], remove: Collection[str], give: Callable[[Path], None]
+def find(path: Path, wanted: Collection[str]) -> set[str]:
+    """Return which addresses are in a file."""
+    content = _content(path)
+    if content.isascii() and len(wanted) <= _FEW:
+        lowered = content.lower()
+        if not any(mail.encode("utf-8", "replace") in lowered for mail in wanted):
+            return set()
+    return set(map(_address, content.split(b"\n"))).intersection(wanted)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _address(line: bytes) -> str:
+    return line.decode("utf-8", "replace").strip().lower()
+
+
+def add(path: Path, mails: Iterable[str], give: Callable[[Path], None]) -> None:
+    """Add addresses at the end, unless they are there; ``give`` sets a new file's owner."""
+    with _held(path, give, create=True) as descriptor:
+        before = _whole(descriptor)
+        present = set(map(_address, before.split(b"\n")))
+        lines = "".join(f"{mail}\n" for mail in sorted(set(mails) - present)).encode()
+        if not lines:
+            return
+        if before and not before.endswith(b"\n"):
+            lines = b"\n" + lines
+        try:
+            _write(descriptor, lines, len(before))
+        except OSError:
+            # Half an address is somebody else's.
+            os.ftruncate(descriptor, len(before))
+            raise
+        os.fsync(descriptor)
+
+
+def remove(
+    path: Path, mails: Collection[str], give: Callable[[Path], None], *, closing_up: bool
 ) -> None:
-    """Add and remove addresses; a file that gets empty goes. ``give`` sets a new file's owner."""
-    guard = path.with_name(f".{path.name}.lock")
-    with _locked(guard, give), _locked(path, give) as descriptor:
-        # Through the locked descriptor: closing another one of the same file would end the lock.
-        with os.fdopen(descriptor, encoding="utf-8", errors="replace", closefd=False) as held:
-            before = list(_addresses(held))
-        kept = [mail for mail in before if mail not in remove]
-        present = set(kept)
-        after = [*kept, *sorted(mail for mail in add if mail not in present)]
-        if not after:
-            path.unlink(missing_ok=True)
-        elif after != before:
-            new = path.with_name(f"{path.name}.new")
-            writing = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(writing, "w", encoding="utf-8", newline="") as file:
-                file.writelines(f"{mail}\n" for mail in after)
-                file.flush()
-                os.fsync(file.fileno())
-            give(new)
-            new.replace(path)
-        guard.unlink(missing_ok=True)
+    """Remove addresses, whatever their spelling, and how often they are there.
+
+    With ``closing_up`` the following lines move up. Without, blank lines take the place: mlmmj-send
+    remembers up to which byte it has sent, and would go on in the middle of another address.
+    """
+    with _held(path, give, create=False) as descriptor:
+        if descriptor < 0:
+            return
+        before = _whole(descriptor)
+        after = b"".join(
+            line if _address(line) not in mails else b"" if closing_up else b"\n" * len(line)
+            for line in _lines(before)
+        )
+        if after == before:
+            return
+        # Filled up with blank lines until it is cut: nobody sees half an address.
+        _write(descriptor, after.ljust(len(before), b"\n"), 0)
+        os.ftruncate(descriptor, len(after))
+        os.fsync(descriptor)
+
+
+def _lines(content: bytes) -> list[bytes]:
+    *whole, rest = content.split(b"\n")
+    return [*(line + b"\n" for line in whole), *([rest] if rest else ())]
+
+
+def _whole(descriptor: int) -> bytes:
+    found, size = bytearray(), os.fstat(descriptor).st_size
+    while part := os.pread(descriptor, max(size - len(found), 1), len(found)):
+        found += part
+    return bytes(found)
+
+
+def _write(descriptor: int, content: bytes, start: int) -> None:
+    while content:
+        written = os.pwrite(descriptor, content, start)
+        content, start = content[written:], start + written
 
 
 @contextmanager
-def _locked(path: Path, give: Callable[[Path], None]) -> Iterator[int]:
-    """Hold mlmmj's lock on a file, which is made when it is not there; gives its descriptor.
+def _held(path: Path, give: Callable[[Path], None], *, create: bool) -> Iterator[int]:
+    """Hold mlmmj's locks on a file of subscribers; gives its descriptor, -1 without a file."""
+    guard = path.with_name(f".{path.name}.lock")
+    with _locked(guard, give, create=True):
+        try:
+            with _locked(path, give, create=create) as descriptor:
+                yield descriptor
+        finally:
+            guard.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path, give: Callable[[Path], None], *, create: bool) -> Iterator[int]:
+    """Hold the lock on a file; gives its descriptor, -1 when there is none and none is to be made.
 
     Raises TimeoutError.
     """
     deadline = time.monotonic() + _SECONDS
     while True:
-        made = not path.exists()
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        made = create and not path.exists()
+        try:
+            flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+            descriptor = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            if create:
+                raise
+            yield -1
+            return
         if made:
             give(path)
         try:

@@ -38,6 +38,8 @@ _DIRECTORIES: Final = (
 _INVITING: Final = 4
 """Programs that run at a time."""
 _PROGRAM_SECONDS: Final = 30.0
+_BATCH: Final = 100
+"""Subscribers whom mlmmj-send takes at a time, unless a control file says otherwise."""
 _NEW: Final = ".new-"
 """Begins the name of a list's directory while it is made: no list's name begins with a dot."""
 _log = structlog.get_logger(__name__)
@@ -107,6 +109,9 @@ class Spool:
 
     async def lists_of(self, mail: str) -> dict[str, str]:
         return await self._in_thread(self._lists_of, mail)
+
+    def can_drop(self, mail: str) -> bool:
+        return bool(mail)
 
     async def close(self) -> None:
         """Nothing stays open."""
@@ -234,42 +239,50 @@ class Spool:
     # -- subscribers -------------------------------------------------------------------------------
 
     def _subscribers(self, address: str) -> list[Subscriber]:
-        found = [
+        found = {
             Subscriber(mail, version)
             for version in _VERSIONS
             for file in self._record_files(address, version)
             for mail in records.read(file)
-        ]
+        }
         return sorted(found, key=lambda item: (item.mail, item.version))
 
     def _subscriptions(self, address: str, mails: Collection[str]) -> dict[str, str]:
-        wanted = set(mails)
         found: dict[str, str] = {}
-        for version, name in _VERSIONS.items():
-            for letter in sorted({mail[0] for mail in wanted}):
-                for mail in records.read(self._directory(address) / name / letter):
-                    if mail in wanted:
-                        found.setdefault(mail, version)
+        for version in _VERSIONS:
+            for file in self._record_files(address, version):
+                for mail in records.find(file, mails):
+                    found.setdefault(mail, version)
         return found
 
-    def _record_files(self, address: str, version: str) -> Iterator[Path]:
-        directory = self._directory(address) / _VERSIONS[version]
-        if directory.is_dir():
-            yield from sorted(path for path in directory.iterdir() if records.is_record(path))
+    def _record_files(self, address: str, version: str) -> list[Path]:
+        return records.files(self._directory(address) / _VERSIONS[version])
 
     def _add(self, address: str, mails: Sequence[str], version: str) -> None:
         directory = self._directory(address) / _VERSIONS[version]
         if not directory.is_dir():
             raise ApiError("MAILING_LIST_DATA_MISSING")
-        for letter, some in _by_letter(mails):
-            records.change(directory / letter, add=some, remove=(), give=self._give)
+        present: set[str] = set()
+        for file in records.files(directory):
+            present |= records.find(file, mails)
+        for letter, some in _by_letter(mail for mail in mails if mail not in present):
+            records.add(directory / letter, some, self._give)
 
     def _drop(self, address: str, mails: Sequence[str]) -> None:
-        for name in _VERSIONS.values():
-            directory = self._directory(address) / name
-            for letter, some in _by_letter(mails):
-                if (directory / letter).exists():
-                    records.change(directory / letter, add=(), remove=some, give=self._give)
+        wanted = set(mails)
+        for version in _VERSIONS:
+            files = self._record_files(address, version)
+            with_some = [file for file in files if records.find(file, wanted)]
+            if not with_some:
+                continue
+            at_once = sum(len(records.read(file)) for file in files) < self._batch(address)
+            for file in with_some:
+                records.remove(file, wanted, self._give, closing_up=at_once)
+
+    def _batch(self, address: str) -> int:
+        """Return how many subscribers mlmmj-send reads before it sends for the first time."""
+        path = self._directory(address) / "control" / "maxverprecips"
+        return control_files.number(path, _BATCH)
 
     def _lists_of(self, mail: str) -> dict[str, str]:
         found: dict[str, str] = {}
