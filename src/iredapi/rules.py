@@ -34,6 +34,7 @@ def rules(settings: Settings) -> Rules:
             mailbox_folder=settings.mailbox_folder,
             disabled_services=frozenset(settings.disabled_user_services),
             enabled_services=frozenset(settings.enabled_user_services),
+            name_characters=settings.auth_username_chars,
         ),
         hidden_user_fields=frozenset(settings.hidden_user_fields),
         hidden_admin_fields=frozenset(settings.hidden_admin_fields),

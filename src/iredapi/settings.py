@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from iredapi.domain.addresses import DOVECOT_CHARACTERS
 from iredapi.domain.origins import normalised as normalised_origin
 from iredapi.domain.passwords import Scheme
 from iredapi.notation import EnvFile, async_url, split
@@ -309,6 +310,12 @@ class Settings(BaseSettings):
     )
     mailbox_folder: str = Field(
         "Maildir", pattern="^[A-Za-z0-9]{1,20}$", description="Folder of new mailboxes."
+    )
+    auth_username_chars: str = Field(
+        DOVECOT_CHARACTERS,
+        description="Characters of the addresses of new users: Dovecot's `auth_username_chars` in "
+        "lower case, with its default. Dovecot lets nobody else log in, and 2.3 delivers them no "
+        "mail. Empty: all that an address may have. Aliases and lists may have these anyway.",
     )
     default_transport: str = Field(
         "dovecot", description="Postfix transport of new domains (`default_mta_transport`)."

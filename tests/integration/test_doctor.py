@@ -227,6 +227,10 @@ PLANTS: Final = [
            " 'vmail/vmail1/ex.com/U/_/_/u-2020.02.03.04.05.06' WHERE username = 'v@ex.com'"),
     insert("MAILBOX_IN_REMOVAL_QUEUE", LIVING, "deleted_mailboxes", username="old@ex.com",
            domain="ex.com", maildir=LIVING + "/", delete_date=date(2030, 1, 1), admin="x"),
+    change("USER_NAME_REFUSED", "r&d@ex.com",
+           "UPDATE mailbox SET username = 'r&d@ex.com' WHERE username = 'idle@ex.com'",
+           beside=frozenset({"USER_WITHOUT_ROUTE", "DEAD_DESTINATION", "DISABLED_USER_ROUTED",
+                             "ACTIVE_ALIAS_NOT_ROUTED", "SELF_ROUTE_WITHOUT_ACCOUNT"})),
     change("DATE_UNKNOWN", "u@ex.com",
            "UPDATE mailbox SET passwordlastchange = '0000-00-00 00\\:00\\:00'"
            " WHERE username = 'u@ex.com'", stores=("sqlite", "mariadb")),

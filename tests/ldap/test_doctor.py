@@ -190,6 +190,13 @@ PLANTS: Final = [
     edit("RELAY_WITH_PREFIX", "late@ex.com", LATE, add={"senderRelayHost": "smtp:[192.0.2.9]:25"},
          left={"senderRelayHost": ["[192.0.2.9]:25"]}),
     edit("SETTINGS_UNREADABLE", "late@ex.com", LATE, add={"accountSetting": "nonsense"}),
+    Plant(
+        "USER_NAME_REFUSED", "r&d@ex.com",
+        lambda d: d.add(account_dn("r&d@ex.com"), {**(d.entry(LATE) or {}), "mail": "r&d@ex.com"}),
+        beside=frozenset(
+            {"ALIAS_ADDRESS_SHARED", "COUNTER_WRONG", "MAILBOX_SHARED", "TWIN_MISSING"}
+        ),
+    ),
     new("ENTRY_MISPLACED", "stray@ex.com", f"mail=stray@ex.com,ou=Users,{EX}", "COUNTER_WRONG",
         mail="stray@ex.com", **STRAY),
     new("ENTRY_MISPLACED", "stray@far.org", f"mail=stray@far.org,ou=Aliases,{EX}",

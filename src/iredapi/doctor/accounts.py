@@ -37,6 +37,7 @@ from iredapi.backends.sql.moments import is_unknown
 from iredapi.backends.sql.schema import Schema
 from iredapi.doctor.probes import Delete, Insert, Probe, Row, SqlProbe, Update
 from iredapi.domain import transports
+from iredapi.domain.addresses import strange_characters
 from iredapi.settings import Settings
 
 Owners = Callable[[AsyncConnection, Collection[str]], Awaitable[dict[str, str]]]
@@ -308,6 +309,10 @@ class Vmail:
         yield from self._probe(
             "LOGIN_NETWORKS_EMPTY", t.mailbox, m.username, m.allow_nets == "",
             change={"allow_nets": None},
+        )  # fmt: skip
+        yield from self._probe(
+            "USER_NAME_REFUSED", t.mailbox, m.username,
+            judge=lambda row: refused_name(row["subject"], self._settings),
         )  # fmt: skip
         for name in t.SOGO_COLUMNS:
             if self._schema.has(t.mailbox, name):
@@ -676,6 +681,11 @@ class QueuedMailboxes:
             for row in rows
             if row["subject"] in owners
         ]
+
+
+def refused_name(mail: str, settings: Settings) -> str | None:
+    """Return the characters that Dovecot refuses in a user's name, or None."""
+    return " ".join(strange_characters(mail, settings.auth_username_chars)) or None
 
 
 def _switch(name: str) -> Callable[[Row], dict[str, Any]]:

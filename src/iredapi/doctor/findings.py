@@ -226,6 +226,12 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "SOGo does not understand it.",
             "0 becomes n, 1 becomes y.",
         ),
+        "USER_NAME_REFUSED": Check(
+            _E,
+            "A user's address has characters that Dovecot refuses in names.",
+            "The user cannot log in, and Dovecot 2.3 delivers no mail to it. Change its address, or"
+            " widen Dovecot's `auth_username_chars` and IREDAPI_AUTH_USERNAME_CHARS.",
+        ),
         "PASSWORD_BARE_CRYPT": Check(
             _W,
             "A crypt hash is stored without its scheme, or with one that Dovecot does not know.",

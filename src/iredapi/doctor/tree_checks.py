@@ -15,7 +15,7 @@ from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.session import flag, words
 from iredapi.backends.ldap.tree import CONTAINERS
 from iredapi.backends.ldap.twins import twins
-from iredapi.doctor.accounts import bare_crypt, bracketed, with_scheme, without_prefix
+from iredapi.doctor.accounts import bare_crypt, bracketed, refused_name, with_scheme, without_prefix
 from iredapi.doctor.tree_facts import Facts, Hosted, key_of, mail_in
 from iredapi.domain import services, transports
 from iredapi.domain.addresses import domain_of, local_part_of
@@ -216,6 +216,8 @@ def _membership(mail: str, groups: frozenset[str], facts: Facts) -> Iterator[Wro
 def _user(entry: Entry, mail: str, facts: Facts, settings: Settings) -> Iterator[Wrong]:
     enabled = words(entry, "enabledService")
     active = flag(entry, "accountStatus", "active")
+    if strange := refused_name(mail, settings):
+        yield Wrong("USER_NAME_REFUSED", mail, strange)
     if mail in facts.sharing:
         yield Wrong("MAILBOX_SHARED", mail, facts.sharing[mail])
     lacking = services.INTERNAL - enabled

@@ -111,6 +111,16 @@ def existing_mail(text: str) -> str:
     return mail
 
 
+DOVECOT_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.-_@"
+"""What Dovecot takes in the name of a user (``auth_username_chars``), in lower case."""
+
+
+def strange_characters(mail: str, allowed: str) -> str:
+    """Return the characters of a user's address that Dovecot refuses; nothing allowed: any are."""
+    known = allowed.lower()
+    return "".join(char for char in unique(mail.lower()) if char not in known) if known else ""
+
+
 def unique(values: Iterable[str]) -> tuple[str, ...]:
     """Return the values without repetition, in their order."""
     return tuple(dict.fromkeys(values))

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from iredapi.domain import limits, maildirs, phones, services, settings_text, transports
 from iredapi.domain.actors import Actor
-from iredapi.domain.addresses import domain_of
+from iredapi.domain.addresses import DOVECOT_CHARACTERS, domain_of
 from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
@@ -100,6 +100,8 @@ class Rules:
     mailbox_folder: str = "Maildir"
     disabled_services: frozenset[str] = frozenset()
     enabled_services: frozenset[str] = frozenset()
+    name_characters: str = DOVECOT_CHARACTERS
+    """Of users' addresses, which are the names that they log in with; empty: any."""
 
 
 def permit_new(actor: Actor, domain: Domain | None, changes: Mapping[str, Any]) -> None:

@@ -109,6 +109,7 @@ async def _new(
     if order.passwords is None:
         return None
     place = users.vacant(order.actor, mail, changes, order.passwords, place)
+    users.permit_name(unit, mail)
     domain = place.domain
     # The second of two requests for one address sees the first one's user when it goes by itself.
     if mail in made or settings_text.words(domain.settings, "default_groups"):

@@ -11,7 +11,7 @@ from iredapi.audit import Event, Kind, account_event, domain_event
 from iredapi.backends.protocols import Later, Profile, Vacancy
 from iredapi.domain import canonical, limits, maildirs, settings_text, users
 from iredapi.domain.actors import Actor
-from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.addresses import domain_of, local_part_of, strange_characters
 from iredapi.domain.admins import keep_one_global
 from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.transports import is_ordinary
@@ -79,6 +79,7 @@ async def create(
     unit.concerns = mail
     found = await unit.addresses.claim(mail)
     place = vacant(unit.actor, mail, changes, passwords, found)
+    permit_name(unit, mail)
     domain = place.domain
     changes = await accounts.only_existing(unit, domain, changes, _TARGETS, own=mail)
     changes = await _free_aliases(unit, User(mail), domain, changes)
@@ -116,6 +117,18 @@ def vacant(
     if found.in_use:
         raise accounts.refuse_taken(mail)
     return found
+
+
+def permit_name(unit: Unit, mail: str) -> None:
+    """Refuse an address under which Dovecot lets nobody log in."""
+    strange = strange_characters(mail, unit.rules.users.name_characters)
+    if strange:
+        raise problem(
+            "mail",
+            "INVALID_MAIL",
+            f"Dovecot refuses {' '.join(strange)} in the name of a user, so nobody could log in."
+            " (IREDAPI_AUTH_USERNAME_CHARS says what it takes; aliases may have any.)",
+        )
 
 
 async def taken_in(unit: Unit, domain: Domain) -> Taken:
@@ -326,6 +339,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     users.spare_global(unit.actor, before)
+    permit_name(unit, new)
     await accounts.free(unit, new, domain)
     _outlive_timestamp(before.location)
     await unit.users.rename(old, new)
