@@ -246,7 +246,10 @@ class Settings(BaseSettings):
         "end: who knew the old one may have made them.",
     )
     login_failures: int = Field(
-        10, ge=1, description="Failed logins per account and per address before 429."
+        10,
+        ge=1,
+        description="Different wrong passwords per account and per address before 429; an account "
+        "that logged in from a network within 30 days has a counter of its own there.",
     )
     login_window: int = Field(900, ge=1, description="Seconds over which failures are counted.")
     query_login: bool = Field(
