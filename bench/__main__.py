@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import quote
 
-from bench import directory, seed
+from bench import against, directory, seed
 from bench.drive import CONNECTIONS, Failed, Prober, Rate, Request, crowd, transfer, wrk
 from bench.programs import Memory, bare, login, service
 from bench.seed import BIG, Size
@@ -46,6 +46,8 @@ class Plan:
     rounds: int
     long_rounds: int
     full: bool = False
+    against: str = ""
+    """A revision to compare with instead of the bare program."""
 
 
 QUICK = Plan(Size(20, 2_000, 5_000), seconds=1, rounds=1, long_rounds=1)
@@ -356,8 +358,46 @@ async def million(kind: str, plan: Plan) -> None:
             await store.close()
 
 
+async def on_both(kind: str, plan: Plan, source: str) -> None:
+    """Compare two revisions on one kind of storage."""
+    size = plan.size
+    beside: MariadbServer | None = None
+    async with databases("mariadb" if kind == "openldap" else kind) as make:
+        if kind == "openldap":
+            size = Size(size.domains, size.users // 10, size.big // 10)
+            beside, server = MariadbServer(mariadb.DURABLE), OpenldapServer(sync=True)
+            store = await beside.create_store("ldap", server)
+            await directory.fill(store, size)
+        else:
+            store = await make("a")
+            await seed.fill(store, size)
+        spare = await make("b")
+        print(f"\n{kind}: {size.users + size.big:,} users", flush=True)
+        names = ("read one user", "create user") if kind == "openldap" else tuple(SMALL_ONES)
+        try:
+            await against.compare(
+                store, spare.state, source, size, {name: SMALL_ONES[name] for name in names},
+                seconds=plan.seconds, rounds=plan.rounds, long_rounds=plan.long_rounds,
+            )  # fmt: skip
+        finally:
+            await store.close()
+            await spare.close()
+            if beside is not None:
+                server.stop()
+                beside.stop()
+
+
 async def measure(plan: Plan, kinds: list[str]) -> None:
     """Measure and print all tables."""
+    if plan.against:
+        started = time.monotonic()
+        print(f"{CONNECTIONS} connections, one worker, {os.cpu_count()} cores; this tree and "
+              f"{plan.against} in turn")  # fmt: skip
+        with against.checked_out(plan.against) as source:
+            for kind in kinds:
+                await on_both(kind, plan, source)
+        print(f"\n{time.monotonic() - started:.0f} s in all")
+        return
     missing = {"postgresql": postgresql.missing, "mariadb": mariadb.missing}
     missing["openldap"] = lambda: openldap.missing() or mariadb.missing()
     started = time.monotonic()
@@ -380,12 +420,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     parser.add_argument("--full", action="store_true", default=bool(os.environ.get("FULL")))
+    parser.add_argument("--against", default="", metavar="REV", help="compare with a revision")
     parser.add_argument("stores", nargs="*", default=KINDS)
     given = parser.parse_args()
     plan = QUICK if given.quick else USUAL
     if given.full:
         plan = Plan(plan.size, plan.seconds, plan.rounds, plan.long_rounds, full=True)
-    asyncio.run(measure(plan, given.stores))
+    asyncio.run(measure(replace(plan, against=given.against), given.stores))
 
 
 if __name__ == "__main__":

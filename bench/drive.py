@@ -55,6 +55,8 @@ class Rate:
     per_second: float
     p99: float
     """Milliseconds."""
+    requests: int
+    """How many were answered."""
 
 
 class Failed(Exception):
@@ -99,7 +101,7 @@ def wrk(
     requests, microseconds, failed, p99 = map(int, found.groups())
     if (failed and not lenient) or not requests:
         raise Failed(f"{request.method} {request.path}: {failed} of {requests} failed")
-    return Rate(requests / microseconds * 1e6, p99 / 1000)
+    return Rate(requests / microseconds * 1e6, p99 / 1000, requests)
 
 
 @dataclass(frozen=True, slots=True)

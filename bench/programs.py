@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import urllib.request
@@ -68,6 +69,27 @@ def _bare_environment(store: Store) -> Mapping[str, str]:
     )
 
 
+def processes(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    found, todo = [], [pid]
+    while todo:
+        one = todo.pop()
+        found.append(one)
+        children = Path(f"/proc/{one}/task/{one}/children").read_text(encoding="ascii")
+        todo += map(int, children.split())
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time, user and system, that a process and its children have used so far."""
+    ticks = 0
+    for one in processes(pid):
+        # The name in brackets may hold blanks; utime and stime are fields 14 and 15.
+        fields = Path(f"/proc/{one}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 class Memory:
     """The resident memory of a process and its children, in bytes."""
 
@@ -76,25 +98,16 @@ class Memory:
 
     def now(self) -> int:
         """What is resident now."""
-        return sum(map(partial(_status, "VmRSS"), self._all()))
+        return sum(map(partial(_status, "VmRSS"), processes(self._pid)))
 
     def peak(self) -> int:
         """The most since ``forget_peak``."""
-        return sum(map(partial(_status, "VmHWM"), self._all()))
+        return sum(map(partial(_status, "VmHWM"), processes(self._pid)))
 
     def forget_peak(self) -> None:
         """Begin to look for a new peak."""
-        for pid in self._all():
+        for pid in processes(self._pid):
             Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
-
-    def _all(self) -> list[int]:
-        found, todo = [], [self._pid]
-        while todo:
-            pid = todo.pop()
-            found.append(pid)
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-            todo += map(int, children.split())
-        return found
 
 
 def _status(name: str, pid: int) -> int:
