@@ -1,8 +1,8 @@
 """This working tree's service beside another revision's, on the same databases, round by round.
 
-``make bench BENCH_ARGS="--against REV"`` prints for each journey what both reach, their ratio (above
-1: this tree is faster) and the CPU time that a request costs in each. ``--against HEAD`` compares a
-revision with itself: the spread of its ratios is the noise of the machine.
+``make bench BENCH_ARGS="--against REV"`` prints for each journey what both reach, their ratio
+(above 1: this tree is faster) and the CPU time that a request costs in each. ``--against HEAD``
+compares a revision with itself: the spread of its ratios is the noise of the machine.
 """
 
 from __future__ import annotations
