@@ -109,6 +109,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "NO_SUCH_SESSION": Code(404, "There is no such session of this admin."),
         "NO_SUCH_DOMAIN": Code(404, "There is no such mail domain."),
         "ALREADY_EXISTS": Code(409, "The name is in use."),
+        "AMBIGUOUS_NAME": Code(
+            409, "Several are stored under names that differ in capitals or blanks only."
+        ),
         "CHANGED_MEANWHILE": Code(409, "Somebody changed the account at the same time: try again."),
         "NOT_ALLOWED": Code(403, "The domain may have no accounts of this kind."),
         "EXCEEDED_DOMAIN_ACCOUNT_LIMIT": Code(409, "The domain has as many accounts as it may."),

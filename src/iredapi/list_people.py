@@ -21,7 +21,7 @@ import structlog
 from iredapi.backends.list_protocols import ListServer, Untouched
 from iredapi.domain import list_changes
 from iredapi.domain.actors import Actor
-from iredapi.domain.addresses import domain_of
+from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.lists import State
 from iredapi.errors import ApiError, ServerDown
 from iredapi.finishing import finish
@@ -71,7 +71,7 @@ async def leaving(
     others = await of_domain(office, actor, domain_of(old))
 
     def successor(mail: str) -> str:
-        return new if mail == old else mail
+        return new if fold(mail) == fold(old) else mail
 
     return more(done, await finish(tell(office, actor, successor, named, others, old)))
 

@@ -266,7 +266,10 @@ class Office:
         self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
     ) -> Done:
         """Change a user; changes of their own that arrive at the same moment share a message."""
-        if await self._crowds.change(actor, mail, changes, hashed):
+        # A crowd knows folded names only.
+        if addresses.typed(mail) == mail and await self._crowds.change(
+            actor, mail, changes, hashed
+        ):
             return Done()
         return await self.write(actor, users.update, mail, changes, hashed)
 

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from iredapi.app import create_app
 from iredapi.errors import NotFound
 from iredapi.settings import Settings
+from iredapi.web.middleware import PathNormaliser
 from iredapi.web.switchboard import Operation, Switchboard
 
 
@@ -93,3 +94,25 @@ def test_every_declared_route_is_on_the_board() -> None:
             part[1:-1] for part in path.split("/") if part.startswith("{")
         }
     assert len(declared) > 70
+
+
+@pytest.mark.parametrize(
+    "path,status,answer",
+    [
+        ("/api/a/x%2Fy", 200, "named [('name', 'x/y')]"),
+        ("/api//a/%2f%2F/", 200, "named [('name', '//')]"),
+        ("/iredadmin/api/a/x%2F%252F", 200, "named [('name', 'x/%2F')]"),
+        ("/api/a/x%2F%25", 200, "named [('name', 'x/%')]"),
+        ("/api/a/%C3%A9%2F", 200, "named [('name', 'é/')]"),
+        ("/api/a/x%2Fb%2Fy", 200, "named [('name', 'x/b/y')]"),
+        ("/api%2Fa/x", 200, "elsewhere"),
+        ("/api/a/%25", 200, "named [('name', '%')]"),
+        ("/api/a/%252F", 200, "named [('name', '%2F')]"),
+    ],
+)
+async def test_a_slash_in_a_name_divides_nothing(path: str, status: int, answer: str) -> None:
+    app = PathNormaliser(BOARD, prefixes=["/api", "/iredadmin/api"])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        response = await client.get(path)
+    assert (response.status_code, response.text) == (status, answer)

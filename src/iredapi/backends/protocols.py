@@ -204,6 +204,12 @@ class Users(Protocol):
     async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
         """Return addresses. One round trip."""
 
+    async def other_aliases(self, mail: str) -> frozenset[str]:
+        """Return further addresses whose routes name the user in another spelling.
+
+        They may be among those that ``get`` returns.
+        """
+
     async def allocated(self, domain: str, *, but: str = "") -> int:
         """Sum up the quotas of a domain's users in MB, one of them left out."""
 

@@ -62,8 +62,11 @@ class Actor:
         return bool(domain) and (self.is_global or domain in self.domains)
 
     def manages_account(self, mail: str) -> bool:
-        """Tell whether the account's domain, the part after its last ``@``, is this admin's."""
-        return "@" in mail and self.manages(domain_of(mail))
+        """Tell whether the account's domain, the part after its last ``@``, is this admin's.
+
+        What has no domain is for global admins.
+        """
+        return self.is_global if "@" not in mail else self.manages(domain_of(mail))
 
 
 SYSTEM = Actor("iredapi", is_global=True, domains=frozenset())

@@ -8,14 +8,17 @@ Everything is lower case. Every function raises ``InvalidAddress`` for text that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
+from typing import Self
 
 import idna
 
 MAX_ADDRESS = 254
 MAX_LOCAL = 64
 MAX_DOMAIN = 253
+MAX_STORED = 255
+"""Most characters that a database has room for."""
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TOP_LABEL = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])")
@@ -32,9 +35,62 @@ class InvalidAddress(ValueError):
     """The text is no address or domain name of the kind that is asked for."""
 
 
+def fold(text: str) -> str:
+    """Return the form in which addresses and domain names are compared, on every storage."""
+    return text.strip().lower()
+
+
+class Name(str):
+    """The name of something that is there, in folded form, as all rules know it.
+
+    What other tools have stored may be told apart by capitals alone, or may be no address at all.
+    """
+
+    __slots__ = ("typed", "well_formed")
+
+    typed: str
+    """What the client wrote, without surrounding blanks."""
+    well_formed: bool
+    """Whether it is an address (or a domain name) by the grammar."""
+
+    @classmethod
+    def of(cls, text: str, read: Callable[[str], str]) -> Self:
+        """Return the name of what may be there; ``read`` is the grammar that it should have."""
+        try:
+            found, well_formed = read(text), True
+        except InvalidAddress:
+            found, well_formed = fold(text), False
+        name = cls(found)
+        name.typed, name.well_formed = text.strip(), well_formed
+        return name
+
+
+def spellings(text: str) -> frozenset[str]:
+    """Return what a name may be compared as, folded: as it was typed, and in its normal form."""
+    found = frozenset({fold(text)})
+    return found | {fold(text.typed)} if isinstance(text, Name) else found
+
+
+def typed(text: str) -> str:
+    """Return a name as the client wrote it."""
+    return text.typed if isinstance(text, Name) else text
+
+
+def without(present: Iterable[str], gone: Iterable[str]) -> frozenset[str]:
+    """Return what is stored but for what compares equal to one of some texts."""
+    wanted = frozenset[str]().union(*map(spellings, gone))
+    return frozenset(value for value in present if fold(value) not in wanted)
+
+
+def joined(present: Collection[str], new: Iterable[str]) -> frozenset[str]:
+    """Return what is stored, and new values that none of it compares equal to."""
+    there = {fold(value) for value in present}
+    return frozenset(present) | {value for value in new if fold(value) not in there}
+
+
 def domain_of(mail: str) -> str:
-    """Return the part after the last ``@``: the domain whose admins are responsible."""
-    return mail.rpartition("@")[2]
+    """Return the part after the last ``@``, folded: the domain whose admins are responsible."""
+    return mail.rpartition("@")[2].rstrip().lower()
 
 
 def local_part_of(mail: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from iredapi.domain.addresses import fold
 from iredapi.domain.domains import Domain
 from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
@@ -54,7 +55,7 @@ def revise(before: Alias, changes: Mapping[str, Any], domain: Domain) -> Alias:
     would go round in circles.
     """
     members = resettable(before.members, changes, "members", "add_member", "remove_member")
-    own = {member for member in members if domain.canonical(member) == before.address}
+    own = {member for member in members if domain.canonical(member) == fold(before.address)}
     return replace(
         before,
         name=changes.get("name", before.name),

@@ -119,8 +119,8 @@ def admin(record: Admin) -> Shape:
     }
 
 
-def user(record: User, alias_domains: Collection[str]) -> Shape:
-    """Return a mail user; ``alias_domains`` are its domain's.
+def user(record: User, names: Collection[str]) -> Shape:
+    """Return a mail user; ``names`` are those of its domain, and of its alias domains.
 
     An alias address in the primary domain is one in each alias domain too, said or not.
     """
@@ -128,7 +128,8 @@ def user(record: User, alias_domains: Collection[str]) -> Shape:
     twins = {
         address
         for address in record.aliases
-        if domain_of(address) in alias_domains
+        if domain_of(address) in names
+        and domain_of(address) != home
         and f"{local_part_of(address)}@{home}" in record.aliases
     }
     return {

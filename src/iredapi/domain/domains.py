@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from iredapi.domain import limits, settings_text, transports
 from iredapi.domain.actors import Actor
+from iredapi.domain.addresses import fold, without
 from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
 from iredapi.errors import PermissionDenied, Problem, problem
@@ -90,18 +91,24 @@ class Domain:
 
     @property
     def names(self) -> frozenset[str]:
-        """The domain and its alias domains: where its accounts' addresses may be."""
-        return self.alias_domains | {self.name}
+        """The domain and its alias domains, folded: where its accounts' addresses may be."""
+        return frozenset(map(fold, (*self.alias_domains, self.name)))
+
+    @property
+    def live_names(self) -> frozenset[str]:
+        """Those of ``names`` that get mail, or would if the domain is switched on."""
+        return without(self.names, self.inactive_alias_domains)
 
     def canonical(self, address: str) -> str:
         """Return where mail to an address of this domain really goes.
 
-        That is the primary domain, and no extension. Other addresses stay as they are.
+        That is the primary domain, and no extension. Other addresses stay as they are, folded.
         """
+        address = fold(address)
         local, _, domain = address.rpartition("@")
         if domain not in self.names:
             return address
-        return f"{local.partition('+')[0]}@{self.name}"
+        return f"{local.partition('+')[0]}@{fold(self.name)}"
 
     def twins(self, address: str) -> list[str]:
         """Return what an address in this domain is called in its alias domains.
@@ -109,7 +116,7 @@ class Domain:
         Where one of these is somebody's alias address, it would keep getting the mail.
         """
         local = address.rpartition("@")[0]
-        return [f"{local}@{alias}" for alias in sorted(self.alias_domains)]
+        return [f"{local}@{alias}" for alias in sorted(map(fold, self.alias_domains))]
 
     def hides(self, profile: str, *, of_user: bool = False) -> bool:
         """Tell whether a profile is disabled for normal admins."""
@@ -237,7 +244,7 @@ def _apply(
     new["alias_domains"] = resettable(
         before.alias_domains, changes, "alias_domains", "add_alias_domain", "remove_alias_domain"
     )
-    if before.name in new["alias_domains"]:
+    if fold(before.name) in map(fold, new["alias_domains"]):
         param = "alias_domains" if "alias_domains" in changes else "add_alias_domain"
         raise problem(param, "INVALID_DOMAIN_NAME", "A domain is no alias of itself.")
     new["settings"] = _settings(before.settings, changes, features)
@@ -303,7 +310,7 @@ def _check_lengths(
 
 def regroup(before: Domain, old: str, new: str = "") -> Domain:
     """Return the domain with an address renamed in (or taken out of) what new users join."""
-    settings = before.settings
+    settings, old = before.settings, fold(old)
     for key in ("default_groups", "default_mailing_lists"):
         groups = settings_text.words(settings, key)
         if old in groups:
@@ -317,7 +324,7 @@ def revive(domain: Domain, named: Collection[str]) -> Domain:
 
     A reset does not: it may repeat what was read.
     """
-    return replace(domain, inactive_alias_domains=domain.inactive_alias_domains - frozenset(named))
+    return replace(domain, inactive_alias_domains=without(domain.inactive_alias_domains, named))
 
 
 def primary_mx(transport: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from iredapi.domain import list_texts
-from iredapi.domain.addresses import domain_of, local_part_of, unique
+from iredapi.domain.addresses import domain_of, fold, local_part_of, unique
 from iredapi.domain.lists import DEFAULT_FLAGS, FLAGS, Control, MailingList, State
 from iredapi.errors import InvalidParameters, Problem, problem
 
@@ -83,7 +83,11 @@ def revise(before: State, changes: Mapping[str, Any]) -> State:
         )
     moderate, gatekeepers = _gate(control, changes)
     extra = tuple(
-        sorted(set(changes.get("extra_addresses", control.extra_addresses)) - {stored.address})
+        sorted(
+            item
+            for item in set(changes.get("extra_addresses", control.extra_addresses))
+            if fold(item) != fold(stored.address)
+        )
     )
     size = changes.get("max_message_size", control.max_message_size)
     return State(

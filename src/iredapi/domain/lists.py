@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from iredapi.domain import list_texts
-from iredapi.domain.addresses import InvalidAddress, domain_of, existing_mail, local_part_of
+from iredapi.domain.addresses import (
+    InvalidAddress,
+    domain_of,
+    existing_mail,
+    fold,
+    local_part_of,
+)
 
 POLICIES: Final = ("public", "domain", "subdomain", "membersonly", "moderatorsonly")
 """Who may send to a list. iRedAPD enforces domain and subdomain, mlmmj the last two."""
@@ -166,9 +172,9 @@ def shown_stored(item: MailingList) -> dict[str, Any]:
         "created": item.created,
         "modified": item.modified,
         "max_message_size": item.max_message_size,
-        "owner": sorted(item.owners),
-        "moderators": sorted(item.moderators),
-        "extra_addresses": sorted(item.extra_addresses),
+        "owner": sorted(set(map(fold, item.owners))),
+        "moderators": sorted(set(map(fold, item.moderators))),
+        "extra_addresses": sorted(set(map(fold, item.extra_addresses))),
     }
 
 
@@ -199,4 +205,8 @@ def drift(item: MailingList, control: Control) -> list[str]:
         "moderators": (item.moderators, frozenset(control.moderators)),
         "extra_addresses": (item.extra_addresses, frozenset(control.extra_addresses)),
     }
-    return [name for name, (stored, obeyed) in pairs.items() if stored != obeyed]
+    return [name for name, (stored, obeyed) in pairs.items() if _kept(stored) != _kept(obeyed)]
+
+
+def _kept(value: object) -> object:
+    return frozenset(map(fold, value)) if isinstance(value, frozenset) else value

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from iredapi.domain.addresses import domain_of
+from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.aliases import LEGACY_POLICIES, POLICIES
 from iredapi.domain.domains import Domain
 from iredapi.domain.sets import resettable
@@ -43,7 +43,7 @@ class MailList:
 def revise(before: MailList, changes: Mapping[str, Any], domain: Domain) -> MailList:
     """Return the list as it is to be. It is never its own member."""
     members = resettable(before.members, changes, "members", "add_member", "remove_member")
-    own = {member for member in members if domain.canonical(member) == before.address}
+    own = {member for member in members if domain.canonical(member) == fold(before.address)}
     return replace(
         before,
         name=changes.get("name", before.name),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
+from iredapi.domain.addresses import joined, without
+
 
 def resettable(
     present: Set[str],
@@ -17,6 +19,7 @@ def resettable(
 ) -> frozenset[str]:
     """Return a set after the triple was applied: removals first, then additions.
 
+    Values that are there are compared as addresses are, and keep their spelling, or go in it.
     ``only`` limits what is added to known words; what is there already stays.
     """
 
@@ -25,4 +28,4 @@ def resettable(
 
     if reset in changes:
         return frozenset(allowed(changes[reset]))
-    return frozenset((present - set(changes.get(remove, ()))) | allowed(changes.get(add, ())))
+    return joined(without(present, changes.get(remove, ())), allowed(changes.get(add, ())))

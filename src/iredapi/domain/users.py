@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from iredapi.domain import limits, maildirs, phones, services, settings_text, transports
 from iredapi.domain.actors import Actor
-from iredapi.domain.addresses import DOVECOT_CHARACTERS, domain_of
+from iredapi.domain.addresses import DOVECOT_CHARACTERS, domain_of, fold
 from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
@@ -267,7 +267,7 @@ def _routes(before: User, changes: Mapping[str, Any], domain: Domain) -> frozens
     )
     own = before.mail
     return frozenset(
-        own if domain.canonical(address) == own else address for address in wanted
+        own if domain.canonical(address) == fold(own) else address for address in wanted
     ) or frozenset({own})
 
 
@@ -300,8 +300,7 @@ def _services(present: frozenset[str], changes: Mapping[str, Any]) -> frozenset[
 
 def check_alias_domains(wanted: frozenset[str], domain: Domain, param: str) -> None:
     """Refuse per-user alias addresses outside the user's domain and its alias domains."""
-    allowed = domain.names - domain.inactive_alias_domains
-    foreign = sorted(address for address in wanted if domain_of(address) not in allowed)
+    foreign = sorted(item for item in wanted if domain_of(item) not in domain.live_names)
     if foreign:
         raise problem(
             param,

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from iredapi.backends.protocols import Removal
-from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.addresses import (
+    Name,
+    domain_of,
+    fold,
+    local_part_of,
+    spellings,
+    typed,
+)
 from iredapi.domain.admins import Admin
 from iredapi.domain.domains import Domain
 from iredapi.domain.users import User
@@ -46,6 +53,16 @@ def removal(unit: Unit, days: int) -> Removal:
         days = min(days, unit.rules.max_keep_days)
     after = (datetime.now(UTC) + timedelta(days=days)).date() if days else None
     return Removal(unit.actor.username, after)
+
+
+async def forget(unit: Unit, stored: str) -> None:
+    """Remove what the satellites hold of an account that is gone.
+
+    They know folded names: somebody of the same name in other letters keeps it.
+    """
+    address = fold(stored)
+    if stored == address or address not in await unit.addresses.taken([address]):
+        await unit.satellites.forget_account(address)
 
 
 def refuse_taken(address: str) -> Conflict:
@@ -98,6 +115,21 @@ async def only_existing(
         if param in changes:
             kept[param] = tuple(item for item in changes[param] if item not in missing)
     return kept
+
+
+def skip_absent(unit: Unit, present: Iterable[str], changes: Mapping[str, Any], param: str) -> None:
+    """Tell what was to be removed and is not there.
+
+    Raises ApiError ``INVALID_MAIL`` or ``INVALID_DOMAIN_NAME`` for what could not be there either.
+    """
+    asked = changes.get(param, ())
+    there = {fold(value) for value in present} if asked else set()
+    for item in asked:
+        if there.isdisjoint(spellings(item)):
+            if isinstance(item, Name) and not item.well_formed:
+                code = "INVALID_MAIL" if param != "remove_alias_domain" else "INVALID_DOMAIN_NAME"
+                raise problem(param, code, f"{typed(item)[:80]!r} is not there, and no such name.")
+            unit.skip(param, typed(item), "NOT_FOUND")
 
 
 def same_domain(old: str, new: str) -> None:

@@ -10,7 +10,7 @@ from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import admins, canonical
 from iredapi.domain.actors import Actor, Principal
-from iredapi.domain.addresses import domain_of
+from iredapi.domain.addresses import domain_of, fold
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
 from iredapi.unit import Unit
@@ -89,14 +89,14 @@ async def rehash(unit: Unit, principal: Principal, password: str) -> None:
 
 async def remove(unit: Unit, mail: str) -> None:
     """Remove a standalone admin."""
-    if mail == unit.actor.username:
+    if fold(mail) == unit.actor.username:
         raise Conflict("CANNOT_REMOVE_YOURSELF")
     before = await unit.admins.claim(mail)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     if before.is_global:
         admins.keep_one_global(await unit.admins.globals_without([mail]))
-    await unit.admins.remove(mail)
-    await unit.satellites.forget_admin(mail)
-    unit.endings.demoted.add(mail)
+    await unit.admins.remove(before.mail)
+    await unit.satellites.forget_admin(fold(mail))
+    unit.endings.demoted.add(fold(mail))
     unit.note(account_event(Kind.DELETE, "admin", mail))

@@ -75,6 +75,7 @@ async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     changes = await accounts.only_existing(unit, domain, changes, _TARGETS)
+    accounts.skip_absent(unit, before.members, changes, "remove_member")
     after = aliases.revise(before, changes, domain)
     await unit.aliases.save(before, after)
     if before.active != after.active:
@@ -87,10 +88,11 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     """Give an alias another address of its domain."""
     accounts.same_domain(old, new)
     domain = await accounts.hosted(unit, domain_of(old), lock=True)
-    if await unit.aliases.claim(old) is None:
+    before = await unit.aliases.claim(old)
+    if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     await accounts.free(unit, new, domain)
-    await unit.aliases.rename(old, new)
+    await unit.aliases.rename(before.address, new)
     await unit.domains.save(domain, domains.regroup(domain, old, new))
     await unit.satellites.rename_account(old, new)
     unit.note(account_event(Kind.UPDATE, "mail alias", new, f"change_email from {old}"))
@@ -100,10 +102,11 @@ async def remove(unit: Unit, address: str) -> None:
     """Remove an alias account."""
     # Held against everybody who is about to refer to the alias.
     domain = await unit.domains.claim(domain_of(address))
-    if await unit.aliases.claim(address) is None:
+    before = await unit.aliases.claim(address)
+    if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    await unit.aliases.remove(address)
+    await unit.aliases.remove(before.address)
     if domain is not None:
         await unit.domains.save(domain, domains.regroup(domain, address))
-    await unit.satellites.forget_account(address)
+    await accounts.forget(unit, before.address)
     unit.note(account_event(Kind.DELETE, "mail alias", address))

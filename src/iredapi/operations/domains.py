@@ -9,7 +9,7 @@ from typing import Any
 from iredapi.audit import Kind, domain_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import canonical, domains, limits
-from iredapi.domain.addresses import domain_of
+from iredapi.domain.addresses import domain_of, fold, without
 from iredapi.domain.admins import keep_one_global
 from iredapi.domain.domains import Domain
 from iredapi.errors import Conflict, LoginRequired, NotFound, PermissionDenied
@@ -37,9 +37,9 @@ async def page(unit: Unit, after: str, limit: int, *, disabled_only: bool) -> li
 async def shape(unit: Unit, name: str) -> canonical.Shape:
     """Return a domain in its storage-neutral shape, with counters."""
     found = await accounts.hosted(unit, name)
-    admins = await unit.domains.admins_of([name])
-    usage = await unit.domains.usage(name)
-    return canonical.domain(found, admins.get(name, ())) | canonical.counters(
+    admins = await unit.domains.admins_of([found.name])
+    usage = await unit.domains.usage(found.name)
+    return canonical.domain(found, admins.get(found.name, ())) | canonical.counters(
         users=usage.users,
         aliases=usage.aliases,
         lists=usage.lists,
@@ -124,18 +124,19 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     domains.permit(actor, before, changes, rules)
     await _only_verified(unit, before, changes)
     changes = await accounts.only_existing(unit, before, changes, ["catchall"])
+    accounts.skip_absent(unit, before.alias_domains, changes, "remove_alias_domain")
     after = domains.revise(before, changes, rules, unit.features)
     if limited:
-        others = await unit.domains.totals(managed - {name})
+        others = await unit.domains.totals(without(managed, [name]))
         limits.room_for_domain(actor, others, after.allocation, before.allocation)
-    new = after.alias_domains - before.alias_domains
+    new = without(after.alias_domains, before.alias_domains)
     if new:
         await _reserve(unit, new)
     verified = actor.is_global or not rules.verify_ownership
     if verified:
         after = domains.revive(after, changes.get("add_alias_domain", ()))
     await unit.domains.save(before, after, verified=verified)
-    for gone in sorted(before.alias_domains - after.alias_domains):
+    for gone in sorted(map(fold, without(before.alias_domains, after.alias_domains))):
         await unit.satellites.forget_domain(gone)
     if new and not verified:
         await unit.satellites.pending_ownership(actor, name, new, _verify_code())
@@ -172,14 +173,14 @@ class ListsLeft(Conflict):
 async def check_removal(unit: Unit, name: str, *, lock: bool = False) -> Domain:
     """Return a domain that the actor may remove. Raises ApiError."""
     actor = unit.actor
-    if domain_of(actor.username) == name:
+    if domain_of(actor.username) == fold(name):
         raise Conflict("CANNOT_REMOVE_YOURSELF", "Your own account is in this domain.")
     domain = await accounts.hosted(unit, name, lock=lock)
     globals_inside = await unit.users.globals_in(name)
     if globals_inside and not actor.is_global:
         raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
     if globals_inside:
-        keep_one_global(await unit.admins.globals_without((), domain=name))
+        keep_one_global(await unit.admins.globals_without((), domain=fold(name)))
     return domain
 
 
@@ -189,14 +190,18 @@ async def remove(unit: Unit, name: str, days: int, *, with_lists: bool = True) -
     Without ``with_lists`` it raises ListsLeft when there are any.
     """
     domain = await check_removal(unit, name, lock=True)
-    if not with_lists and await unit.lists.addresses(name, "", 1):
+    if not with_lists and await unit.lists.addresses(domain.name, "", 1):
         raise ListsLeft
-    await unit.admins.hold(await unit.domains.admins(name))
+    await unit.admins.hold([fold(mail) for mail in await unit.domains.admins(name)])
     standalone = await unit.admins.inside(domain.names)
-    await unit.domains.remove(name, accounts.removal(unit, days))
-    for gone in sorted(domain.names):
+    await unit.domains.remove(domain.name, accounts.removal(unit, days))
+    names = domain.names
+    if domain.name != fold(domain.name):
+        # Another domain may have the same name in other letters.
+        names -= await unit.domains.taken(names)
+    for gone in sorted(names):
         await unit.satellites.forget_domain(gone)
-    unit.endings.domains |= domain.names
+    unit.endings.domains |= names
     # They were there before the domain was, and stay what they are.
     unit.endings.spared |= standalone
     unit.note(domain_event(Kind.DELETE, name))
@@ -209,20 +214,20 @@ async def change_admins(unit: Unit, name: str, changes: Mapping[str, Any]) -> No
     foreign = [mail for mail in wanted if not actor.manages_account(mail)]
     if foreign and not actor.is_global:
         raise domains.refusal(["add_admin"])
-    await accounts.hosted(unit, name, lock=True)
+    name = fold((await accounts.hosted(unit, name, lock=True)).name)
     present = await unit.domains.admins(name)
-    gone = set(changes.get("remove_admin", ()))
+    accounts.skip_absent(unit, present, changes, "remove_admin")
+    gone = set(present - without(present, changes.get("remove_admin", ())))
     if changes.get("remove_all_admins"):
         gone |= present
-    gone &= present
     for mail in sorted(gone) if not actor.is_global else ():
         # A domain counts against the limits of who made it: it cannot be handed to a mail user of
         # one's own to make room for another one.
-        limited = await unit.admins.principal(mail)
+        limited = await unit.admins.principal(fold(mail))
         if limited is not None and limits.is_limited(limited):
             gone.remove(mail)
             unit.skip("remove_admin", mail, "PERMISSION_DENIED")
-    await unit.admins.hold(gone | set(wanted))
+    await unit.admins.hold({*map(fold, gone), *wanted})
     existing = await unit.admins.exists(wanted) if wanted else frozenset()
     for mail in wanted:
         if mail not in existing:

@@ -12,7 +12,7 @@ from typing import Any
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import canonical, domains, limits, list_changes, lists, settings_text
-from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.addresses import domain_of, fold, local_part_of, without
 from iredapi.domain.domains import Domain
 from iredapi.domain.lists import MailingList
 from iredapi.errors import Conflict, NotFound, problem
@@ -133,9 +133,8 @@ async def _used(
 
     With ``hold`` the domains they are in are held.
     """
-    wanted = frozenset(extra) - before.extra_addresses - {before.address}
-    live = domain.names - domain.inactive_alias_domains
-    for name in sorted({domain_of(address) for address in wanted} - live):
+    wanted = without(extra, {*before.extra_addresses, before.address})
+    for name in sorted({domain_of(address) for address in wanted} - domain.live_names):
         find_ = unit.domains.claim if hold else unit.domains.get
         if not unit.actor.manages(name) or await find_(name) is None:
             raise problem(
@@ -151,7 +150,7 @@ async def _used(
     asked = sorted({name for group in names.values() for name in group})
     if not asked:
         return set()
-    own = before.extra_addresses | {before.address}
+    own = {*map(fold, before.extra_addresses), fold(before.address)}
     taken = await unit.addresses.taken(asked) | await unit.admins.exists(sorted(wanted))
     return {address for address in wanted if address in taken or names[address] & taken - own}
 
@@ -184,7 +183,7 @@ async def save(
     unit: Unit, before: MailingList, after: MailingList, changes: Mapping[str, Any]
 ) -> None:
     """Write what changed since ``before`` was read."""
-    more = bool(after.extra_addresses - before.extra_addresses)
+    more = bool(without(after.extra_addresses, before.extra_addresses))
     domain = await accounts.hosted(unit, domain_of(before.address), lock=more, share=not more)
     held = await unit.lists.claim(before.address)
     if held is None:
@@ -193,7 +192,7 @@ async def save(
     if more:
         await _hold_extra(unit, domain, held, after)
     await unit.lists.save(held, after)
-    for gone in sorted(held.extra_addresses - after.extra_addresses):
+    for gone in sorted(map(fold, without(held.extra_addresses, after.extra_addresses))):
         await unit.satellites.forget_account(gone)
     if held.active != after.active:
         kind = Kind.ACTIVE if after.active else Kind.DISABLE
@@ -219,7 +218,8 @@ async def remove(unit: Unit, before: MailingList) -> None:
     await unit.lists.remove(address)
     if domain is not None:
         await unit.domains.save(domain, domains.regroup(domain, address))
-    for gone in sorted({address, *before.extra_addresses}):
+    await accounts.forget(unit, address)
+    for gone in sorted(map(fold, before.extra_addresses)):
         await unit.satellites.forget_account(gone)
     unit.note(account_event(Kind.DELETE, _WHAT, address))
 

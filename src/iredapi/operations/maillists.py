@@ -61,6 +61,7 @@ async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     changes = await _with_primaries(unit, domain, changes)
+    accounts.skip_absent(unit, before.members, changes, "remove_member")
     await lists.save(before, maillists.revise(before, changes, domain))
     unit.note(account_event(Kind.UPDATE, _NOUN, address, accounts.described(changes)))
 

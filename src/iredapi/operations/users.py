@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,13 @@ from iredapi.audit import Event, Kind, account_event, domain_event
 from iredapi.backends.protocols import Later, Profile, Vacancy
 from iredapi.domain import canonical, limits, maildirs, settings_text, users
 from iredapi.domain.actors import Actor
-from iredapi.domain.addresses import domain_of, local_part_of, strange_characters
+from iredapi.domain.addresses import (
+    domain_of,
+    fold,
+    local_part_of,
+    strange_characters,
+    without,
+)
 from iredapi.domain.admins import keep_one_global
 from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.transports import is_ordinary
@@ -25,6 +31,7 @@ from iredapi.unit import Unit
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
 _TARGETS = ("forwarding", "add_forwarding")
 _NEW_ALIASES = ("aliases", "add_alias")
+_GONE_ALIASES = frozenset({"aliases", "remove_alias"})
 
 
 async def profile(unit: Unit, mail: str) -> Profile:
@@ -49,7 +56,7 @@ async def shape(unit: Unit, mail: str) -> canonical.Shape:
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     domain = await unit.domains.get(domain_of(mail))
-    shown = canonical.user(found, domain.alias_domains if domain else ())
+    shown = canonical.user(found, domain.names if domain else ())
     return canonical.without(shown, unit.rules.hidden_user_fields)
 
 
@@ -59,7 +66,7 @@ async def shapes(
     """Return the next users of a domain in their storage-neutral shape."""
     found = await unit.users.records(domain, after, limit, disabled_only=disabled_only)
     home = await unit.domains.get(domain)
-    shown = [canonical.user(item, home.alias_domains if home else ()) for item in found]
+    shown = [canonical.user(item, home.names if home else ()) for item in found]
     return [canonical.without(item, unit.rules.hidden_user_fields) for item in shown]
 
 
@@ -215,7 +222,7 @@ def _outlive_timestamp(location: maildirs.Location) -> None:
 
 async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
     """Change what was sent; ``password`` is the new hash, or empty."""
-    unit.concerns = mail
+    unit.concerns = fold(mail)
     lock = bool(_NEEDS_DOMAIN & changes.keys())
     domain, before = await unit.users.claim_at_home(mail, hold_domain=lock)
     if domain is None:
@@ -223,6 +230,12 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     users.permit(unit.actor, domain, before, changes)
+    if changes.keys() & _GONE_ALIASES:
+        # Postfix obeys rows that name the user in other spellings, too.
+        others = await unit.users.other_aliases(before.mail)
+        before = replace(before, aliases=before.aliases | others)
+    accounts.skip_absent(unit, before.forwardings, changes, "remove_forwarding")
+    accounts.skip_absent(unit, before.aliases, changes, "remove_alias")
     changes = await accounts.only_existing(unit, domain, changes, _TARGETS)
     changes = await _free_aliases(unit, before, domain, changes)
     counted = "quota" in changes and domain.quota > 0
@@ -231,8 +244,8 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
         changes,
         domain,
         password=password,
-        others_quota=await unit.users.allocated(domain.name, but=mail) if counted else 0,
-        location=await _given_location(unit, changes["maildir"], owner=mail)
+        others_quota=await unit.users.allocated(domain.name, but=before.mail) if counted else 0,
+        location=await _given_location(unit, changes["maildir"], owner=before.mail)
         if "maildir" in changes
         else None,
         features=unit.features,
@@ -243,8 +256,8 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     if before.is_admin or before.is_global:
         accounts.end_access(unit, before, after)
         if before.is_admin and not after.is_admin:
-            unit.endings.demoted.add(mail)
-    await _forget_aliases(unit, before.aliases - after.aliases)
+            unit.endings.demoted.add(fold(mail))
+    await _forget_aliases(unit, without(before.aliases, after.aliases))
     if before.active != after.active:
         unit.note(account_event(Kind.ACTIVE if after.active else Kind.DISABLE, "user", mail))
     unit.note(changed(mail, changes))
@@ -261,7 +274,7 @@ async def _free_aliases(
     """Drop alias addresses that somebody has already; refuse those outside the own domains."""
     kept = dict(changes)
     for param in _NEW_ALIASES:
-        wanted = frozenset(changes.get(param, ())) - before.aliases
+        wanted = without(changes.get(param, ()), before.aliases)
         if not wanted:
             continue
         if unit.rules.alias_anywhere:
@@ -272,9 +285,9 @@ async def _free_aliases(
         twins = {
             address: f"{local_part_of(address)}@{domain.name}"
             for address in wanted
-            if domain_of(address) in domain.alias_domains
+            if domain_of(address) in domain.names - {fold(domain.name)}
         }
-        own = before.aliases | wanted | {before.mail}
+        own = {*map(fold, before.aliases), *wanted, fold(before.mail)}
         taken = await unit.addresses.taken(sorted({*wanted, *twins.values()}))
         used = {
             address
@@ -289,14 +302,13 @@ async def _free_aliases(
 
 async def _forget_aliases(unit: Unit, gone: frozenset[str]) -> None:
     """Remove the policies of alias addresses: they would apply to whoever gets the address next."""
-    for address in sorted(gone):
+    for address in sorted(map(fold, gone)):
         await unit.satellites.forget_account(address)
 
 
 async def _hosted_aliases(unit: Unit, wanted: frozenset[str], domain: Domain, param: str) -> None:
     """Refuse alias addresses outside the hosted domains that the admin manages; hold those."""
-    own = domain.names - domain.inactive_alias_domains
-    for name in sorted({domain_of(address) for address in wanted} - own):
+    for name in sorted({domain_of(address) for address in wanted} - domain.live_names):
         if not unit.actor.manages(name) or await unit.domains.claim(name) is None:
             raise problem(param, "INVALID_DOMAIN_NAME", f"{name} is not a domain of yours.")
 
@@ -310,6 +322,7 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
         if (value and not is_ordinary(value)) or domain.hides("relay", of_user=True):
             raise refusal(["transport"])
     held = await accounts.hosted(unit, name, lock=True)
+    name = held.name
     spared: frozenset[str] = frozenset()
     globals_inside = await unit.users.globals_in(name)
     if not actor.is_global:
@@ -317,7 +330,7 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
         if password:
             spared |= await unit.users.admins_beyond(name, actor.domains)
     elif globals_inside and changes.get("account_status") is False:
-        keep_one_global(await unit.admins.globals_without((), domain=name))
+        keep_one_global(await unit.admins.globals_without((), domain=fold(name)))
     if actor.limited and (password or changes.get("account_status")):
         spared |= globals_inside | await unit.users.admins_beyond(name, ())
     for mail in sorted(spared):
@@ -342,16 +355,16 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     permit_name(unit, new)
     await accounts.free(unit, new, domain)
     _outlive_timestamp(before.location)
-    await unit.users.rename(old, new)
+    await unit.users.rename(before.mail, new)
     if before.is_admin or before.is_global:
-        unit.endings.demoted.add(old)
-    await unit.satellites.rename_account(old, new)
+        unit.endings.demoted.add(fold(old))
+    await unit.satellites.rename_account(fold(old), new)
     unit.note(account_event(Kind.UPDATE, "user", new, f"change_email from {old}"))
 
 
 async def remove(unit: Unit, mail: str, days: int) -> None:
     """Remove a user; the mailbox stays on disk for some days, or for ever."""
-    if mail == unit.actor.username:
+    if fold(mail) == unit.actor.username:
         raise Conflict("CANNOT_REMOVE_YOURSELF")
     # Held against everybody who is about to refer to the user. An orphan without a domain can be
     # removed too.
@@ -362,9 +375,9 @@ async def remove(unit: Unit, mail: str, days: int) -> None:
     users.spare_global(unit.actor, before)
     if before.is_global:
         keep_one_global(await unit.admins.globals_without([mail]))
-    await unit.users.remove(mail, accounts.removal(unit, days))
+    await unit.users.remove(before.mail, accounts.removal(unit, days))
     if before.is_admin or before.is_global:
-        unit.endings.demoted.add(mail)
-    await unit.satellites.forget_account(mail)
+        unit.endings.demoted.add(fold(mail))
+    await accounts.forget(unit, before.mail)
     await _forget_aliases(unit, before.aliases)
     unit.note(account_event(Kind.DELETE, "user", mail))

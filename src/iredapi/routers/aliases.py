@@ -92,8 +92,8 @@ async def rename_alias(call: Call[NoParams]) -> Response:
 )
 async def list_aliases(call: Call[AliasFilter]) -> Response:
     """List the alias accounts of a domain with their members, sorted by address."""
-    domain = call.target.domain
-    await call.read(accounts.hosted, domain)
+    # As it is stored: so are the names of its accounts' domain.
+    domain = (await call.read(accounts.hosted, call.target.domain)).name
     profiles = aliases.shapes if call.form.is_canonical else aliases.page
     chosen = aliases.addresses if call.form.email_only else profiles
     key = "mail" if call.form.is_canonical else "address"

@@ -38,8 +38,8 @@ async def list_mailing_lists(call: Call[ListFilter]) -> Response:
 
     This is what the account storage holds; the list server is not asked.
     """
-    domain = call.target.domain
-    await call.read(accounts.hosted, domain)
+    # As it is stored: so are the names of its accounts' domain.
+    domain = (await call.read(accounts.hosted, call.target.domain)).name
     profiles = lists.shapes if call.form.is_canonical else lists.page
     chosen = lists.addresses if call.form.email_only else profiles
     return await call.listing(chosen, "mail", domain)

@@ -121,8 +121,8 @@ async def rename_user(call: Call[NoParams]) -> Response:
 )
 async def list_users(call: Call[UserFilter]) -> Response:
     """List the users of a domain, sorted by address."""
-    domain = call.target.domain
-    await call.read(accounts.hosted, domain)
+    # As it is stored: so are the names of its accounts' domain.
+    domain = (await call.read(accounts.hosted, call.target.domain)).name
     profiles = users.shapes if call.form.is_canonical else users.page
     chosen = users.mails if call.form.email_only else profiles
     key = "mail" if call.form.is_canonical else "username"

@@ -32,7 +32,7 @@ class AliasEdit(Params):
         "alice@example.com,bob@example.net",
     )
     add_member: fields.Mails = param("Members to add.", "alice@example.com")
-    remove_member: fields.Mails = param("Members to remove.", "bob@example.net")
+    remove_member: fields.GoneMails = param("Members to remove.", "bob@example.net")
 
 
 class AliasDraft(AliasEdit):

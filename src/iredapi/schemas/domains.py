@@ -105,7 +105,7 @@ class DomainEdit(Params):
         "of its ownership is switched on when a global admin adds it again.",
         "example.net",
     )
-    remove_alias_domain: fields.ExistingDomains = param("Alias domains to remove.", "example.net")
+    remove_alias_domain: fields.GoneDomains = param("Alias domains to remove.", "example.net")
     alias_domains: fields.Domains = param(
         "All alias domains; empty removes them.", "example.net,example.org"
     )
@@ -153,7 +153,7 @@ class DomainAdmins(Params):
         "domains it manages.",
         "alice@example.com",
     )
-    remove_admin: fields.ExistingMails = param("Admins to remove.", "bob@example.com")
+    remove_admin: fields.GoneMails = param("Admins to remove.", "bob@example.com")
     remove_all_admins: fields.Present = param(
         "Remove all admins of the domain; the value does not matter.", ""
     )

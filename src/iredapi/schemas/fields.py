@@ -12,6 +12,7 @@ yes / no                      error       YesNo, Status
 amount, never empty           error       Megabytes, Limit …
 one value, empty clears       removes     OptionalMail, …
 comma list, empty clears      removes all Mails, Domains, …
+comma list of what is to go   nothing     GoneMails, …
 comma list, bad ones dropped  nothing     RemoteAddresses
 present means yes             yes         Present
 ============================  ==========  ==================
@@ -23,7 +24,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Final, NoReturn
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from iredapi.domain import (
@@ -193,6 +194,21 @@ def _list(
             except ValueError as error:
                 fail(code, f"{item[:80]!r}: {error}")
         return addresses.unique(found)
+
+    return parse
+
+
+def _names(read: Callable[[str], str], code: str) -> Callable[[Any], tuple[addresses.Name, ...]]:
+    """Read names of what is to be removed: whatever may be stored, by whatever grammar."""
+
+    def parse(value: Any) -> tuple[addresses.Name, ...]:
+        found: dict[str, addresses.Name] = {}
+        for item in items(value):
+            if len(item) > addresses.MAX_STORED or not item.isprintable():
+                fail(code, f"{item[:80]!r}: not printable, or too long")
+            name = addresses.Name.of(item, read)
+            found.setdefault(name, name)
+        return tuple(found.values())
 
     return parse
 
@@ -404,6 +420,16 @@ ExistingMails = Annotated[
     BeforeValidator(_list(addresses.existing_mail, "INVALID_MAIL")),
     _schema("string"),
     LongList(),
+]
+GoneMails = Annotated[
+    tuple[str, ...],
+    PlainValidator(_names(addresses.existing_mail, "INVALID_MAIL")),
+    _schema("string"),
+]
+GoneDomains = Annotated[
+    tuple[str, ...],
+    PlainValidator(_names(addresses.existing_domain, "INVALID_DOMAIN_NAME")),
+    _schema("string"),
 ]
 Domains = Annotated[
     tuple[str, ...],

@@ -19,7 +19,7 @@ class MailListEdit(Params):
         "alice@example.com,bob@example.net",
     )
     add_member: fields.Mails = param("Members to add.", "alice@example.com")
-    remove_member: fields.Mails = param("Members to remove.", "bob@example.net")
+    remove_member: fields.GoneMails = param("Members to remove.", "bob@example.net")
 
 
 class MailListDraft(MailListEdit):

@@ -78,7 +78,7 @@ class UserEdit(Params):
         "alice@example.com,bob@example.net",
     )
     add_forwarding: fields.Mails = param("Destinations to add.", "bob@example.net")
-    remove_forwarding: fields.Mails = param("Destinations to remove.", "bob@example.net")
+    remove_forwarding: fields.GoneMails = param("Destinations to remove.", "bob@example.net")
     sender_bcc: fields.OptionalMail = param(
         "Gets a copy of what the user sends; empty removes it.", "archive@example.com"
     )
@@ -91,7 +91,7 @@ class UserEdit(Params):
         "sales@example.com",
     )
     add_alias: fields.AccountMails = param("Addresses to add.", "sales@example.com")
-    remove_alias: fields.Mails = param("Addresses to remove.", "sales@example.com")
+    remove_alias: fields.GoneMails = param("Addresses to remove.", "sales@example.com")
     services: fields.Services = param(
         "All services of the user. On SQL unknown ones are ignored; on LDAP any word is a service, "
         "and the conditions of all mail (`mail`, `forward`, `shadowaddress`, `senderbcc`, "

@@ -25,7 +25,7 @@ from iredapi.access import Action, Target
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
-from iredapi.errors import ApiError, LoginRequired, NotSupported, problem
+from iredapi.errors import ApiError, LoginRequired, NotFound, NotSupported, problem
 from iredapi.office import Done, Office
 from iredapi.schemas.params import Params
 from iredapi.state.connections import StateUnavailable
@@ -121,9 +121,10 @@ class Call(Generic[Form]):
         def name(item: Any) -> str:
             if isinstance(item, str):
                 return item
-            # Profiles on LDAP have its names, and lists of values.
+            # A page begins after the key as it is stored: the database sorts capitals elsewhere.
+            # Profiles on LDAP have its names, and lists of values; its names are listed folded.
             found = item.get(key) or item.get("mail") or item["domainName"]
-            return str(found[0] if isinstance(found, list) else found).lower()
+            return found[0].strip().lower() if isinstance(found, list) else str(found)
 
         return await envelope.listing(fetch, name, self.request_id)
 
@@ -152,13 +153,15 @@ class Call(Generic[Form]):
         ]
 
 
+_MALFORMED = "iredapi.malformed"
+"""In a scope: the refusal of a name in the path that may be there all the same."""
 API = "/api"
 """Where operations are, whatever the prefixes are."""
 Words = Mapping[str, type[StrEnum]]
 Handler = Callable[[Call[Form]], Awaitable[Response]]
 
 
-def _target(request: Request, *, strict: bool) -> Target:
+def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
     path = request.path_params
     found: dict[str, Any] = {}
     if "account" in path:
@@ -170,17 +173,33 @@ def _target(request: Request, *, strict: bool) -> Target:
     for name in ("domain", "mail", "new_mail"):
         if name not in path:
             continue
+        new = strict or name == "new_mail"
+        if name == "domain":
+            read = addresses.domain_name if new else addresses.existing_domain
+        else:
+            read = addresses.new_account if new else addresses.existing_mail
         try:
-            if name == "domain":
-                read = addresses.domain_name if strict else addresses.existing_domain
-            else:
-                new = strict or name == "new_mail"
-                read = addresses.new_account if new else addresses.existing_mail
             found[name] = read(path[name])
         except addresses.InvalidAddress as error:
             code = "INVALID_DOMAIN_NAME" if name == "domain" else "INVALID_MAIL"
-            raise problem(name, code, str(error)) from None
+            refusal = problem(name, code, str(error))
+            if new or not _may_be_there(path[name], caller):
+                raise refusal from None
+            # What a list shows can be named; what is not there was no name.
+            request.scope[_MALFORMED] = refusal
+        if not new:
+            found[name] = addresses.Name.of(path[name], read)
     return Target(**found)
+
+
+def _may_be_there(text: str, caller: Actor | None) -> bool:
+    """Tell whether something may be stored under a name that is none by the grammar.
+
+    Without an ``@``, or with several, it is in nobody's domain: for global admins only.
+    """
+    if not text.isprintable() or len(text.strip()) > addresses.MAX_STORED:
+        return False
+    return text.count("@") == 1 or (caller is not None and caller.is_global)
 
 
 class Router(APIRouter):
@@ -226,6 +245,8 @@ class Router(APIRouter):
                 except StateUnavailable as error:
                     raise error.to_api_error() from None
                 except ApiError as error:
+                    if isinstance(error, NotFound) and _MALFORMED in request.scope:
+                        raise request.scope[_MALFORMED] from None
                     # Rules speak of fields; a client knows the names that it sent.
                     wire = form.wire_names()
                     error.errors = tuple(
@@ -275,7 +296,7 @@ async def _call(
     for name, allowed in words.items():
         if request.path_params[name] not in set(allowed):
             raise ApiError("NO_SUCH_OPERATION")
-    target = _target(request, strict=strict)
+    target = _target(request, caller, strict=strict)
     request.scope["iredapi.target"] = target.named
     access.check(caller, action, target)
     if feature is not None and feature not in office.storage.features:

@@ -23,6 +23,7 @@ from iredapi.state.connections import StateUnavailable
 from iredapi.web import clients, envelope, health, origins
 from iredapi.web.admission import Admission, take_place
 from iredapi.web.calls import API
+from iredapi.web.switchboard import ESCAPED, escaped
 
 _OURS = API + "/"
 _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -127,8 +128,13 @@ class PathNormaliser:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Rewrite the path of one request."""
         if scope["type"] == "http":
+            path, raw = scope["path"], scope.get("raw_path") or b""
+            if b"%2f" in raw.lower():
+                # A slash in a name divides nothing: the path is cut before it is decoded.
+                path = "/".join(escaped(part) for part in raw.decode("latin-1").split("/"))
+                scope[ESCAPED] = True
             # In place: what is found out later must be there for the request log.
-            scope["path"] = self.normal(scope["path"])
+            scope["path"] = self.normal(path)
             scope["raw_path"] = scope["path"].encode()
         await self.app(scope, receive, send)
 

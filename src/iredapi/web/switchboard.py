@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +21,17 @@ from iredapi.web import envelope
 
 _NOUN = 2
 """Where the noun of a path is: after the empty word and the prefix."""
+ESCAPED: Final = "iredapi.escaped"
+"""In a scope: its path has names with a slash in them, which ``escaped`` wrote."""
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def escaped(part: str) -> str:
+    """Return one part of a path as a client wrote it, decoded, but for slashes and percent signs.
+
+    Those are ``%2F`` and ``%25``, so that the path can still be cut at its slashes.
+    """
+    return unquote(part).replace("%", "%25").replace("/", "%2F")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,8 @@ class Switchboard:
                     break
             else:
                 found = {name: parts[at] for at, name in pattern.named}
+                if ESCAPED in scope:
+                    found = {name: unquote(text) for name, text in found.items()}
                 # A name that is empty is no name: the framework says that there is no such path.
                 if all(found.values()):
                     scope["path_params"] = found

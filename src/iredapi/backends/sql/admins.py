@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -21,12 +22,13 @@ from sqlalchemy import (
 
 from iredapi.backends.protocols import Profile
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import domain_of as domain_part
 from iredapi.backends.sql.moments import is_unknown
-from iredapi.backends.sql.store import Store, chunks, now, shown
+from iredapi.backends.sql.store import Store, at_home, chunks, names_of, now, shown
 from iredapi.domain import settings_text
 from iredapi.domain.actors import Principal
-from iredapi.domain.addresses import domain_of
+from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.admins import Admin
 
 _EPOCH_SENTINEL = datetime(1971, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
@@ -42,9 +44,9 @@ class SqlAdmins(Store):
     async def inside(self, domains: Collection[str]) -> frozenset[str]:
         a = t.admin.c
         found = await self.column(
-            select(a.username).where(domain_part(a.username).in_(sorted(domains)))
+            select(a.username).where(is_like(domain_part(a.username), domains))
         )
-        return frozenset(mail.lower() for mail in found)
+        return frozenset(map(fold, found))
 
     async def hold(self, mails: Collection[str]) -> None:
         for table in (t.admin, t.mailbox):
@@ -75,13 +77,20 @@ class SqlAdmins(Store):
         return await self._read(mail, lock=True)
 
     async def _read(self, mail: str, *, lock: bool) -> Admin | None:
+        return await self.find(t.admin.c.username, mail, partial(self._exact, lock=lock))
+
+    async def _row(self, mail: str, *, lock: bool = False) -> Mapping[str, Any] | None:
         statement = select(*self.schema.columns(t.admin)).where(t.admin.c.username == mail)
         rows = await self.rows(statement.with_for_update() if lock else statement)
-        if not rows or rows[0]["username"].lower() != mail:
+        return rows[0] if rows and fold(rows[0]["username"]) == fold(mail) else None
+
+    async def _exact(self, mail: str, *, lock: bool) -> Admin | None:
+        row, d = await self._row(mail, lock=lock), t.domain_admins.c
+        if row is None:
             return None
-        row, d = rows[0], t.domain_admins.c
+        mail = row["username"]
         managed = frozenset(
-            await self.column(select(d.domain).where(d.username == mail, d.active == 1))
+            await self.column(select(d.domain).where(is_like(d.username, [mail]), d.active == 1))
         )
         return Admin(
             mail,
@@ -95,14 +104,16 @@ class SqlAdmins(Store):
         )
 
     async def profile(self, mail: str) -> Profile | None:
-        rows = await self.rows(
-            select(*self.schema.columns(t.admin)).where(t.admin.c.username == mail)
-        )
-        if not rows or rows[0]["username"].lower() != mail:
+        return await self.find(t.admin.c.username, mail, self._profile)
+
+    async def _profile(self, mail: str) -> Profile | None:
+        row, d = await self._row(mail), t.domain_admins.c
+        if row is None:
             return None
-        row, d = rows[0], t.domain_admins.c
         managed = await self.column(
-            select(d.domain).where(d.username == mail, d.active == 1).order_by(d.domain)
+            select(d.domain)
+            .where(is_like(d.username, [row["username"]]), d.active == 1)
+            .order_by(d.domain)
         )
         return shown(row) | {
             "settings": settings_text.shown(settings_text.parse(row["settings"])),
@@ -113,14 +124,20 @@ class SqlAdmins(Store):
 
     async def password(self, mail: str) -> str | None:
         a, m = t.admin.c, t.mailbox.c
-        found = await self.column(select(a.password).where(a.username == mail))
-        if not found:
-            found = await self.column(
-                select(m.password).where(
-                    m.username == mail, or_(m.isadmin == 1, m.isglobaladmin == 1)
-                )
-            )
-        return found[0] if found else None
+
+        async def of_admin(name: str) -> str | None:
+            found = await self.column(select(a.password).where(a.username == name))
+            return found[0] if found else None
+
+        async def of_user(name: str) -> str | None:
+            mark = or_(m.isadmin == 1, m.isglobaladmin == 1)
+            found = await self.column(select(m.password).where(m.username == name, mark))
+            return found[0] if found else None
+
+        found = await self.find(a.username, mail, of_admin)
+        if found is not None:
+            return found
+        return await self.find(m.username, mail, of_user, *at_home(m.domain, mail))
 
     async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
         table = t.admin if standalone else t.mailbox
@@ -150,7 +167,7 @@ class SqlAdmins(Store):
             },
         )
         # Rights that another tool left behind must not come to life.
-        await self.delete(t.domain_admins, t.domain_admins.c.username == admin.mail)
+        await self.delete(t.domain_admins, is_like(t.domain_admins.c.username, [admin.mail]))
         if admin.is_global:
             await self.set_global(admin.mail, is_global=True)
 
@@ -174,7 +191,16 @@ class SqlAdmins(Store):
             await self.set_global(after.mail, is_global=after.is_global)
 
     async def remove(self, mail: str) -> None:
-        await self.delete(t.domain_admins, t.domain_admins.c.username == mail)
+        d, names = t.domain_admins.c, names_of(mail)
+        # Somebody of the same name in other letters keeps the rights.
+        others = [
+            name
+            for column in (t.admin.c.username, t.mailbox.c.username)
+            for name in await self.column(select(column).where(column.in_(names)))
+            if name != mail and len(names) > 1
+        ]
+        mine = d.username == mail if others else is_like(d.username, [mail])
+        await self.delete(t.domain_admins, mine)
         await self.delete(t.admin, t.admin.c.username == mail)
 
     async def globals_without(self, mails: Collection[str], *, domain: str = "") -> int:
@@ -198,7 +224,7 @@ class SqlAdmins(Store):
                 )
             )
         )
-        gone = set(mails)
+        gone = set(map(fold, mails))
         return sum(
             name not in gone and not (domain and domain_of(name) == domain)
             for name in {name.lower() for name in names}

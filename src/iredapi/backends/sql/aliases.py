@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Select, bindparam, select
@@ -10,8 +11,20 @@ from sqlalchemy import Select, bindparam, select
 from iredapi.backends.protocols import Profile
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.store import Sides, Store, chunks, now, shown, side
-from iredapi.domain.addresses import domain_of
+from iredapi.backends.sql.store import (
+    Sides,
+    Store,
+    at_home,
+    chunks,
+    in_domain,
+    names_in,
+    names_of,
+    now,
+    owned,
+    shown,
+    side,
+)
+from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.aliases import Alias
 
 
@@ -25,19 +38,30 @@ class SqlAliases(Store):
         return await self._read(address, lock=True)
 
     async def _read(self, address: str, *, lock: bool) -> Alias | None:
+        a, read = t.alias.c, partial(self._exact, lock=lock)
+        return await self.find(a.address, address, read, *at_home(a.domain, address))
+
+    async def _exact(self, address: str, *, lock: bool) -> Alias | None:
+        row = await self._row(address, lock=lock)
+        if row is None:
+            return None
+        return _record(row, await self._sides(names_of(row["address"]), moderators=False))
+
+    async def _row(self, address: str, *, lock: bool = False) -> Mapping[str, Any] | None:
         statement = select(*self.schema.columns(t.alias)).where(t.alias.c.address == address)
         rows = await self.rows(statement.with_for_update() if lock else statement)
-        if not rows or rows[0]["address"].lower() != address:
-            return None
-        return _record(rows[0], await self._sides([address], moderators=False))
+        return rows[0] if rows and fold(rows[0]["address"]) == fold(address) else None
 
     async def profile(self, address: str) -> Profile | None:
-        rows = await self.rows(
-            select(*self.schema.columns(t.alias)).where(t.alias.c.address == address)
-        )
-        if not rows or rows[0]["address"].lower() != address:
+        a = t.alias.c
+        return await self.find(a.address, address, self._profile, *at_home(a.domain, address))
+
+    async def _profile(self, address: str) -> Profile | None:
+        row = await self._row(address)
+        if row is None:
             return None
-        return _shown(rows[0], await self._sides([address], moderators=True), moderators=True)
+        sides = await self._sides(names_of(row["address"]), moderators=True)
+        return _shown(row, sides, moderators=True)
 
     async def _sides(self, addresses: Sequence[str], *, moderators: bool) -> Sides:
         f, m = t.forwardings.c, t.moderators.c
@@ -71,12 +95,12 @@ class SqlAliases(Store):
     ) -> Sequence[Mapping[str, Any]]:
         columns = self.schema.columns(t.alias)
         names, rows = await self.page_of(
-            ("aliases.page", disabled_only),
-            lambda: _page(columns, disabled_only=disabled_only),
+            ("aliases.page", disabled_only, len(names_of(domain))),
+            lambda: _page(columns, domain, disabled_only=disabled_only),
             after,
             limit,
             order=[column.name for column in columns].index("address"),
-            domain=domain,
+            **names_in(domain),
         )
         return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -84,11 +108,11 @@ class SqlAliases(Store):
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[str]:
         _, rows = await self.page_of(
-            ("aliases.addresses", disabled_only),
-            lambda: _page([t.alias.c.address], disabled_only=disabled_only),
+            ("aliases.addresses", disabled_only, len(names_of(domain))),
+            lambda: _page([t.alias.c.address], domain, disabled_only=disabled_only),
             after,
             limit,
-            domain=domain,
+            **names_in(domain),
         )
         return [row[0] for row in rows]
 
@@ -127,7 +151,7 @@ class SqlAliases(Store):
 
     async def _switch(self, alias: Alias) -> None:
         f, m = t.forwardings.c, t.mailbox.c
-        where = [f.address == alias.address, f.is_list == 1]
+        where = [owned(f.address, alias.address), f.is_list == 1]
         if alias.active:
             where.append(f.forwarding.not_in(select(m.username).where(m.active == 0)))
         await self.update(t.forwardings, {"active": int(alias.active)}, *where)
@@ -137,7 +161,7 @@ class SqlAliases(Store):
         for some in chunks(before.members - after.members):
             await self.delete(
                 t.forwardings,
-                f.address == before.address,
+                owned(f.address, before.address),
                 f.forwarding.in_(some),
                 f.is_list == 1,
             )
@@ -147,7 +171,7 @@ class SqlAliases(Store):
             t.forwardings,
             [
                 {
-                    "address": after.address,
+                    "address": fold(after.address),
                     "forwarding": member,
                     "domain": domain_of(after.address),
                     "dest_domain": domain_of(member),
@@ -165,16 +189,16 @@ class SqlAliases(Store):
         await removals.remove_alias(self, address)
 
 
-def _page(columns: Sequence[Any], *, disabled_only: bool) -> Select[Any]:
+def _page(columns: Sequence[Any], domain: str, *, disabled_only: bool) -> Select[Any]:
     a = t.alias.c
-    where = [a.domain == bindparam("domain"), a.address > bindparam("after")]
+    where = [in_domain(a.domain, domain), a.address > bindparam("after")]
     if disabled_only:
         where.append(a.active == 0)
     return select(*columns).where(*where).order_by(a.address)
 
 
 def _record(row: Mapping[str, Any], sides: Sides) -> Alias:
-    address = row["address"].lower()
+    address = row["address"]
     return Alias(
         address,
         name=row["name"],
@@ -188,8 +212,8 @@ def _shown(row: Any, sides: Sides, *, moderators: bool) -> Profile:
     address = row["address"]
     answer = shown(row) | {
         "accountStatus": "active" if row["active"] else "disabled",
-        "members": sides.texts(address, "member"),
+        "members": sorted(set(sides.texts(address, "member"))),
     }
     if moderators:
-        answer["moderators"] = sides.texts(address, "moderator")
+        answer["moderators"] = sorted(set(sides.texts(address, "moderator")))
     return answer

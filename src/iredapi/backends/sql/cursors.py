@@ -66,7 +66,7 @@ class Cursors:
             if not keep:
                 await self._end(found)
         if keep:
-            self._park((list_of, str(rows[-1][order]).lower()), found)
+            self._park((list_of, rows[-1][order]), found)
         return rows
 
     async def close(self) -> None:

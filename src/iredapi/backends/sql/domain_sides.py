@@ -22,6 +22,7 @@ from sqlalchemy import (
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.schema import Schema
 from iredapi.backends.sql.store import side
+from iredapi.domain.addresses import fold
 
 
 def name() -> ColumnElement[str]:
@@ -79,7 +80,7 @@ def split(
     """Return the row of a domain, and what belongs to it, as ``Sides`` takes it."""
     at, width = columns.index("domain"), len(columns) - 4
     # MariaDB compares without regard to case, accents and trailing blanks.
-    mine = [row for row in rows if row[at].lower() == domain]
+    mine = [row for row in rows if fold(row[at]) == fold(domain)]
     if not mine:
         return None, []
     row = dict(zip(columns, mine[0][:width], strict=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import case, false, func, select, true
@@ -12,11 +13,13 @@ from iredapi.backends.protocols import Profile, Removal, Usage
 from iredapi.backends.sql import domain_sides
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import domain_of
 from iredapi.backends.sql.leases import Row
-from iredapi.backends.sql.store import Sides, Store, chunks, demotable, now, shown
+from iredapi.backends.sql.store import Sides, Store, chunks, demotable, now, owned, shown
 from iredapi.domain import settings_text
 from iredapi.domain.addresses import domain_of as domain_part
+from iredapi.domain.addresses import fold, without
 from iredapi.domain.domains import Domain, primary_mx
 from iredapi.domain.limits import Allocation, Totals
 
@@ -34,10 +37,11 @@ class SqlDomains(Store):
     """See ``protocols.Domains``."""
 
     async def get(self, name: str, *, share: bool = False) -> Domain | None:
-        return await (self._held(name, share=True) if share else self._whole(name))
+        read = partial(self._held, share=True) if share else self._whole
+        return await self.find(t.domain.c.domain, name, read)
 
     async def claim(self, name: str) -> Domain | None:
-        return await self._held(name, share=False)
+        return await self.find(t.domain.c.domain, name, partial(self._held, share=False))
 
     async def _whole(self, name: str) -> Domain | None:
         found = await self._row_and_sides(name, admins=False)
@@ -80,6 +84,9 @@ class SqlDomains(Store):
         return await self.read_sides(domain_sides.sides(own, *more))
 
     async def profile(self, name: str) -> Profile | None:
+        return await self.find(t.domain.c.domain, name, self._profile)
+
+    async def _profile(self, name: str) -> Profile | None:
         found = await self._row_and_sides(name, admins=True)
         if found is None:
             return None
@@ -99,7 +106,7 @@ class SqlDomains(Store):
         }
 
     def _shown(self, row: Any, sides: Sides) -> Profile:
-        name = row["domain"].lower()
+        name = row["domain"]
         backupmx = bool(row["backupmx"])
         return shown(row) | {
             "settings": settings_text.shown(settings_text.parse(row["settings"])),
@@ -143,20 +150,18 @@ class SqlDomains(Store):
         )
 
     async def taken(self, names: Collection[str]) -> frozenset[str]:
+        # In any spelling: Postfix folds names before it asks, so two would be one.
+        d, a = t.domain.c, t.alias_domain.c
         found: set[str] = set()
         for some in chunks(names):
             found.update(
                 await self.column(
-                    select(t.domain.c.domain)
-                    .where(t.domain.c.domain.in_(some))
-                    .union_all(
-                        select(t.alias_domain.c.alias_domain).where(
-                            t.alias_domain.c.alias_domain.in_(some)
-                        )
-                    )
+                    select(d.domain)
+                    .where(is_like(d.domain, some))
+                    .union_all(select(a.alias_domain).where(is_like(a.alias_domain, some)))
                 )
             )
-        return frozenset(name.lower() for name in found)
+        return frozenset(map(fold, found))
 
     async def usage(self, name: str) -> Usage:
         row = (
@@ -180,7 +185,7 @@ class SqlDomains(Store):
                     positive(d.mailboxes).label("users"),
                     positive(d.aliases).label("aliases"),
                     positive(d.maillists).label("lists"),
-                ).where(d.domain.in_(names))
+                ).where(is_like(d.domain, names))
             )
         )[0]
         return Totals(
@@ -249,7 +254,7 @@ class SqlDomains(Store):
         await self._save_sides(before, after, verified=verified)
 
     async def _save_sides(self, before: Domain, after: Domain, *, verified: bool) -> None:
-        name, moment = before.name, now()
+        name, moment = fold(before.name), now()
         if before.sender_bcc != after.sender_bcc:
             await self.set_bcc(t.sender_bcc_domain, {"domain": name}, after.sender_bcc)
         if before.recipient_bcc != after.recipient_bcc:
@@ -261,7 +266,7 @@ class SqlDomains(Store):
         # No filter on flags: catch-all rows of servers before 0.9.7 have is_forwarding=1.
         revived = before.dead_catchall - after.dead_catchall
         for some in chunks((before.catchall - after.catchall) | revived):
-            await self.delete(t.forwardings, f.address == name, f.forwarding.in_(some))
+            await self.delete(t.forwardings, owned(f.address, before.name), f.forwarding.in_(some))
         destinations = after.catchall - (before.catchall - revived)
         disabled = await self.disabled(destinations)
         await self.insert_missing(
@@ -277,21 +282,19 @@ class SqlDomains(Store):
                 for mail in sorted(destinations)
             ],
         )
+        mine = is_like(t.alias_domain.c.target_domain, [name])
         for some in chunks(before.alias_domains - after.alias_domains):
-            await self.delete(
-                t.alias_domain,
-                t.alias_domain.c.alias_domain.in_(some),
-                t.alias_domain.c.target_domain == name,
-            )
+            await self.delete(t.alias_domain, t.alias_domain.c.alias_domain.in_(some), mine)
+        for some in chunks(without(before.alias_domains, after.alias_domains)):
             # Per-user alias addresses in them are out of reach now.
-            await self.delete(t.forwardings, f.is_alias == 1, domain_of(f.address).in_(some))
+            await self.delete(t.forwardings, f.is_alias == 1, is_like(domain_of(f.address), some))
         revived_domains = before.inactive_alias_domains - after.inactive_alias_domains
         for some in chunks(revived_domains & after.alias_domains):
             await self.update(
                 t.alias_domain,
                 {"active": 1, "modified": moment},
                 t.alias_domain.c.alias_domain.in_(some),
-                t.alias_domain.c.target_domain == name,
+                mine,
             )
         await self.insert_all(
             t.alias_domain,
@@ -312,7 +315,7 @@ class SqlDomains(Store):
 
     async def admins(self, name: str) -> frozenset[str]:
         d = t.domain_admins.c
-        return frozenset(await self.column(select(d.username).where(d.domain == name)))
+        return frozenset(await self.column(select(d.username).where(is_like(d.domain, [name]))))
 
     async def admins_of(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
         d = t.domain_admins.c
@@ -321,7 +324,7 @@ class SqlDomains(Store):
         )
         found: dict[str, set[str]] = {}
         for row in rows:
-            found.setdefault(row["domain"].lower(), set()).add(row["username"])
+            found.setdefault(row["domain"], set()).add(row["username"])
         return {name: frozenset(mails) for name, mails in found.items()}
 
     async def add_admins(self, name: str, mails: Collection[str]) -> None:
@@ -348,7 +351,8 @@ class SqlDomains(Store):
     async def remove_admins(self, name: str, mails: Collection[str]) -> None:
         d = t.domain_admins.c
         for some in chunks(mails):
-            await self.delete(t.domain_admins, d.domain == name, d.username.in_(some))
+            await self.delete(t.domain_admins, is_like(d.domain, [name]), d.username.in_(some))
+        for some in chunks(map(fold, mails)):
             await self.update(
                 t.mailbox, {"isadmin": 0}, t.mailbox.c.username.in_(some), *demotable()
             )
@@ -373,7 +377,7 @@ def recorded() -> list[ColumnElement[Any]]:
 
 
 def record(row: Mapping[str, Any], sides: Sides) -> Domain:
-    name = row["domain"].lower()
+    name = row["domain"]
     beside: dict[str, Any] = {}
     if sides:
         beside = {

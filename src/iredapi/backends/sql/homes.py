@@ -34,6 +34,7 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import BY_NAME, MYSQL, domain_of
 from iredapi.backends.sql.schema import Schema
 from iredapi.backends.sql.several import label, texts
+from iredapi.domain.addresses import fold
 
 _SIDE = 4
 
@@ -88,11 +89,11 @@ def split(schema: Schema, rows: Sequence[Any], name: str, mail: str) -> Home | N
     first, last = len(domain), len(domain) + len(mailbox)
     at = domain.index("domain")
     # MariaDB compares without regard to case, accents and trailing blanks.
-    mine = [row for row in rows if row[at].lower() == name]
+    mine = [row for row in rows if fold(row[at]) == fold(name)]
     if not mine:
         return None
     at = first + mailbox.index("username")
-    own = next((row for row in mine if row[at] is not None and row[at].lower() == mail), None)
+    own = next((row for row in mine if row[at] is not None and fold(row[at]) == fold(mail)), None)
     return Home(
         dict(zip(domain, mine[0], strict=False)),
         None if own is None else dict(zip(mailbox, own[first:last], strict=True)),

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.store import Sides, Store, chunks, now, shown, side
-from iredapi.domain.addresses import domain_of
+from iredapi.backends.sql.comparing import is_like
+from iredapi.backends.sql.dialect import domain_of as domain_part
+from iredapi.backends.sql.store import (
+    Sides,
+    Store,
+    at_home,
+    chunks,
+    names_of,
+    now,
+    owned,
+    shown,
+    side,
+)
+from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.lists import MailingList
 from iredapi.errors import NotSupported
 
@@ -19,22 +32,28 @@ class SqlLists(Store):
     """See ``protocols.Lists``."""
 
     async def get(self, address: str) -> MailingList | None:
-        return await self._read(address, self._rows(t.maillists.c.address == address))
+        return await self._find(address, lock=False)
 
     async def claim(self, address: str) -> MailingList | None:
-        rows = self._rows(t.maillists.c.address == address)
-        return await self._read(address, rows.with_for_update())
+        return await self._find(address, lock=True)
+
+    async def _find(self, address: str, *, lock: bool) -> MailingList | None:
+        m, read = t.maillists.c, partial(self._read, lock=lock)
+        if not self.schema.has(t.maillists):
+            return await read(address)
+        return await self.find(m.address, address, read, *at_home(m.domain, address))
 
     def _rows(self, *where: ColumnElement[bool]) -> Select[Any]:
         if not self.schema.has(t.maillists):
             raise NotSupported(detail="This server's database has no mailing lists.")
         return select(*self.schema.columns(t.maillists)).where(*where)
 
-    async def _read(self, address: str, statement: Select[Any]) -> MailingList | None:
-        rows = await self.rows(statement)
-        if not rows or rows[0]["address"].lower() != address:
+    async def _read(self, address: str, *, lock: bool) -> MailingList | None:
+        statement = self._rows(t.maillists.c.address == address)
+        rows = await self.rows(statement.with_for_update() if lock else statement)
+        if not rows or fold(rows[0]["address"]) != fold(address):
             return None
-        return _record(rows[0], await self._sides([address]))
+        return _record(rows[0], await self._sides(names_of(rows[0]["address"])))
 
     async def _sides(self, addresses: Sequence[str]) -> Sides:
         m, f, o = t.moderators.c, t.forwardings.c, t.maillist_owners.c
@@ -49,7 +68,7 @@ class SqlLists(Store):
     async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
         m = t.maillists.c
         rows = await self.rows(
-            self._rows(m.domain == domain, m.address > after).order_by(m.address).limit(limit)
+            self._rows(owned(m.domain, domain), m.address > after).order_by(m.address).limit(limit)
         )
         if not rows:
             return []
@@ -62,7 +81,7 @@ class SqlLists(Store):
             return []
         return await self.column(
             select(m.address)
-            .where(m.domain == domain, m.address > after)
+            .where(owned(m.domain, domain), m.address > after)
             .order_by(m.address)
             .limit(limit)
         )
@@ -75,7 +94,13 @@ class SqlLists(Store):
             c = table.c
             found.update(
                 await self.column(
-                    select(c.address).where(or_(c[person].in_(mails), c.dest_domain.in_(domains)))
+                    select(c.address).where(
+                        or_(
+                            is_like(c[person], mails),
+                            is_like(domain_part(c[person]), domains),
+                            c.dest_domain.in_(domains),
+                        )
+                    )
                 )
             )
         if not found or not self.schema.has(t.maillists):
@@ -88,7 +113,7 @@ class SqlLists(Store):
                     select(t.maillists.c.address).where(t.maillists.c.address.in_(some))
                 )
             )
-        return frozenset(address.lower() for address in lists)
+        return frozenset(map(fold, lists))
 
     async def add(self, item: MailingList) -> None:
         moment = now()
@@ -127,11 +152,11 @@ class SqlLists(Store):
             await self.update(
                 t.forwardings,
                 {"active": int(after.active)},
-                or_(f.address == after.address, and_(*_extra([after.address]))),
+                or_(owned(f.address, after.address), and_(*_extra(names_of(after.address)))),
             )
 
     async def _save_sides(self, before: MailingList, after: MailingList) -> None:
-        address, domain = after.address, domain_of(after.address)
+        address, domain = fold(after.address), domain_of(after.address)
         row = {"address": address, "domain": domain}
         people = (
             (t.maillist_owners, "owner", before.owners, after.owners),
@@ -141,7 +166,8 @@ class SqlLists(Store):
             if not self.schema.has(table):
                 continue
             for some in chunks(old - new):
-                await self.delete(table, table.c.address == address, table.c[person].in_(some))
+                own = owned(table.c.address, after.address)
+                await self.delete(table, own, table.c[person].in_(some))
             await self.insert_missing(
                 table,
                 [
@@ -151,7 +177,7 @@ class SqlLists(Store):
             )
         f = t.forwardings.c
         for some in chunks(before.extra_addresses - after.extra_addresses):
-            await self.delete(t.forwardings, f.address.in_(some), *_extra([address]))
+            await self.delete(t.forwardings, f.address.in_(some), *_extra(names_of(after.address)))
         primary = await self._primary({domain_of(mail) for mail in after.extra_addresses})
         route = {"forwarding": address, "dest_domain": domain, "active": int(after.active)}
         rows = [
@@ -173,7 +199,7 @@ class SqlLists(Store):
         rows = await self.rows(
             select(a.alias_domain, a.target_domain).where(a.alias_domain.in_(sorted(names)))
         )
-        return {row["alias_domain"].lower(): row["target_domain"].lower() for row in rows}
+        return {fold(row["alias_domain"]): fold(row["target_domain"]) for row in rows}
 
     async def remove(self, address: str) -> None:
         await removals.remove_list(self, address)
@@ -203,7 +229,7 @@ def _values(item: MailingList) -> dict[str, Any]:
 
 
 def _record(row: Mapping[str, Any], sides: Sides) -> MailingList:
-    address = row["address"].lower()
+    address = row["address"]
     times = shown(row)
     return MailingList(
         address,
@@ -215,9 +241,9 @@ def _record(row: Mapping[str, Any], sides: Sides) -> MailingList:
         max_message_size=int(row["maxmsgsize"]),
         mlid=row["mlid"],
         transport=row["transport"],
-        owners=frozenset(item.lower() for item in sides.texts(address, "owner")),
-        moderators=frozenset(item.lower() for item in sides.texts(address, "moderator")),
-        extra_addresses=frozenset(item.lower() for item in sides.texts(address, "extra")),
+        owners=frozenset(sides.texts(address, "owner")),
+        moderators=frozenset(sides.texts(address, "moderator")),
+        extra_addresses=frozenset(sides.texts(address, "extra")),
         created=times["created"],
         modified=times["modified"],
     )

@@ -1,39 +1,63 @@
 """What goes, and what changes its name, with an account: every table of ``vmail`` in one place.
 
-The order is the sheet's: what is copied elsewhere is copied first, the account itself goes last.
+What is copied elsewhere is copied first, the account itself goes last. Rows belong to an account in
+whatever spelling they name it: Postfix folds what it asks for and what it is answered. Only where
+somebody else has the same name in other letters, the rows in exactly this spelling go.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Table, and_, exists, literal, or_, select
 
 from iredapi.backends.protocols import Removal
 from iredapi.backends.sql import mailboxes
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import domain_of
-from iredapi.backends.sql.store import Store, chunks, demotable, now
+from iredapi.backends.sql.store import Store, at_home, chunks, demotable, now
 from iredapi.domain.addresses import domain_of as domain_part
+from iredapi.domain.addresses import fold
+
+Chosen = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 
 _BCC_USER = (t.sender_bcc_user, t.recipient_bcc_user)
 _BCC_DOMAIN = (t.sender_bcc_domain, t.recipient_bcc_domain)
 
 
+async def _meaning(store: Store, name: str) -> Chosen:
+    """Return what chooses the rows that mean an account that is there."""
+    if name != fold(name):
+        columns = [t.mailbox.c.username, t.alias.c.address]
+        if store.schema.has(t.maillists):
+            columns.append(t.maillists.c.address)
+        for column in columns:
+            like = await store.column(
+                select(column).where(is_like(column, [name]), *at_home(column.table.c.domain, name))
+            )
+            if set(like) - {name}:
+                return lambda column: column == name
+    return lambda column: is_like(column, [name])
+
+
 async def remove_user(store: Store, mail: str, removal: Removal) -> None:
     """Remove a mail user and everything that points to it."""
+    means = await _meaning(store, mail)
     await mailboxes.queue(store, removal, t.mailbox.c.username == mail)
-    await _forget_address(store, mail)
+    await _forget_address(store, means)
     for table in _BCC_USER:
-        await store.delete(table, table.c.username == mail)
-    await store.delete(t.sender_relayhost, t.sender_relayhost.c.account == mail)
+        await store.delete(table, means(table.c.username))
+    await store.delete(t.sender_relayhost, means(t.sender_relayhost.c.account))
+    # Dovecot writes these itself, folded.
     for table in (store.quota_table, t.last_login):
         await store.delete(table, table.c.username == mail)
     s, a = t.share_folder.c, t.anyone_shares.c
-    await store.delete(t.share_folder, or_(s.from_user == mail, s.to_user == mail))
-    await store.delete(t.anyone_shares, a.from_user == mail)
+    await store.delete(t.share_folder, or_(means(s.from_user), means(s.to_user)))
+    await store.delete(t.anyone_shares, means(a.from_user))
     await store.delete(
-        t.domain_admins, t.domain_admins.c.username == mail, _not_standalone(t.domain_admins)
+        t.domain_admins, means(t.domain_admins.c.username), _not_standalone(t.domain_admins)
     )
     await store.delete(t.mailbox, t.mailbox.c.username == mail)
 
@@ -46,32 +70,35 @@ def _not_standalone(table: Table) -> ColumnElement[bool]:
 
 async def remove_alias(store: Store, address: str) -> None:
     """Remove an alias account and everything that points to it."""
-    await _forget_address(store, address)
-    await store.delete(t.moderators, t.moderators.c.address == address)
+    means = await _meaning(store, address)
+    await _forget_address(store, means)
+    await store.delete(t.moderators, means(t.moderators.c.address))
     # Postfix looks a sender's relay host up for any address.
-    await store.delete(t.sender_relayhost, t.sender_relayhost.c.account == address)
+    await store.delete(t.sender_relayhost, means(t.sender_relayhost.c.account))
     await store.delete(t.alias, t.alias.c.address == address)
 
 
 async def remove_list(store: Store, address: str) -> None:
     """Remove a mailing list and everything that points to it, its other addresses too."""
-    await _forget_address(store, address)
-    for table in (t.moderators, t.maillist_owners, t.maillists):
-        await store.delete(table, table.c.address == address)
-    await store.delete(t.sender_relayhost, t.sender_relayhost.c.account == address)
+    means = await _meaning(store, address)
+    await _forget_address(store, means)
+    for table in (t.moderators, t.maillist_owners):
+        await store.delete(table, means(table.c.address))
+    await store.delete(t.maillists, t.maillists.c.address == address)
+    await store.delete(t.sender_relayhost, means(t.sender_relayhost.c.account))
 
 
-async def _forget_address(store: Store, mail: str) -> None:
+async def _forget_address(store: Store, means: Chosen) -> None:
     f = t.forwardings.c
     bereft = await store.column(
-        select(f.address).where(f.forwarding == mail, f.is_forwarding == 1, f.address != mail)
+        select(f.address).where(means(f.forwarding), f.is_forwarding == 1, ~means(f.address))
     )
-    await store.delete(t.forwardings, or_(f.address == mail, f.forwarding == mail))
+    await store.delete(t.forwardings, or_(means(f.address), means(f.forwarding)))
     await _restore_self_rows(store, bereft)
-    await store.delete(t.moderators, t.moderators.c.moderator == mail)
-    await store.delete(t.maillist_owners, t.maillist_owners.c.owner == mail)
+    await store.delete(t.moderators, means(t.moderators.c.moderator))
+    await store.delete(t.maillist_owners, means(t.maillist_owners.c.owner))
     for table in (*_BCC_USER, *_BCC_DOMAIN):
-        await store.delete(table, table.c.bcc_address == mail)
+        await store.delete(table, means(table.c.bcc_address))
 
 
 async def _restore_self_rows(store: Store, addresses: list[str]) -> None:
@@ -102,120 +129,140 @@ async def _restore_self_rows(store: Store, addresses: list[str]) -> None:
 
 async def remove_domain(store: Store, name: str, removal: Removal) -> None:
     """Remove a domain, its accounts, its alias domains, and everything that points to them."""
-    f, a = t.forwardings.c, t.alias_domain.c
-    names = [
-        name, *await store.column(select(a.alias_domain).where(a.target_domain == name))
-    ]  # fmt: skip
+    f, a, d = t.forwardings.c, t.alias_domain.c, t.domain.c
+    like = await store.column(select(d.domain).where(is_like(d.domain, [name])))
+    # Somebody else's domain has the same name in other letters.
+    alone = not set(like) - {name} or name == fold(name)
+
+    def among(column: ColumnElement[Any], some: Collection[str]) -> ColumnElement[bool]:
+        return is_like(column, some) if alone else column.in_(some)
+
+    def here(column: ColumnElement[Any]) -> ColumnElement[bool]:
+        return among(column, [name])
+
+    names = [name, *await store.column(select(a.alias_domain).where(here(a.target_domain)))]
 
     def inside(column: ColumnElement[Any]) -> ColumnElement[bool]:
-        return domain_of(column).in_(names)
+        return among(domain_of(column), names)
 
-    await mailboxes.queue(store, removal, t.mailbox.c.domain == name)
+    await mailboxes.queue(store, removal, here(t.mailbox.c.domain))
     bereft = await store.column(
         select(f.address).where(
-            f.domain != name,
+            ~here(f.domain),
             f.is_forwarding == 1,
-            or_(f.dest_domain.in_(names), inside(f.forwarding)),
+            or_(among(f.dest_domain, names), inside(f.forwarding)),
         )
     )
     await store.delete(
         t.forwardings,
         or_(
-            f.domain == name,
-            f.dest_domain.in_(names),
-            f.address == name,
+            here(f.domain),
+            among(f.dest_domain, names),
+            here(f.address),
             inside(f.address),
             inside(f.forwarding),
         ),
     )
     await _restore_self_rows(store, bereft)
-    for table in (t.moderators, t.maillist_owners):
-        await store.delete(table, or_(table.c.domain == name, table.c.dest_domain.in_(names)))
+    for table, person in ((t.moderators, "moderator"), (t.maillist_owners, "owner")):
+        await store.delete(
+            table,
+            or_(
+                here(table.c.domain),
+                among(table.c.dest_domain, names),
+                inside(table.c.address),
+                inside(table.c[person]),
+            ),
+        )
     for table in (t.maillists, t.alias):
-        await store.delete(table, table.c.domain == name)
+        await store.delete(table, here(table.c.domain))
     for table in (*_BCC_USER, *_BCC_DOMAIN):
-        await store.delete(table, or_(table.c.domain == name, inside(table.c.bcc_address)))
+        await store.delete(table, or_(here(table.c.domain), inside(table.c.bcc_address)))
     relay = t.sender_relayhost.c.account
     await store.delete(t.sender_relayhost, inside(relay))
     for table in (store.quota_table, t.last_login):
-        await store.delete(table, or_(table.c.domain == name, domain_of(table.c.username) == name))
+        await store.delete(table, or_(here(table.c.domain), inside(table.c.username)))
     s = t.share_folder.c
     await store.delete(t.share_folder, or_(inside(s.from_user), inside(s.to_user)))
     await store.delete(t.anyone_shares, inside(t.anyone_shares.c.from_user))
-    d = t.domain_admins.c
-    managers = await store.column(select(d.username).where(d.domain == name))
-    users = select(t.mailbox.c.username).where(t.mailbox.c.domain == name)
-    await store.delete(t.domain_admins, d.domain == name)
-    await store.delete(t.domain_admins, d.username.in_(users), _not_standalone(t.domain_admins))
-    await store.delete(t.mailbox, t.mailbox.c.domain == name)
+    rights = t.domain_admins.c
+    managers = await store.column(select(rights.username).where(here(rights.domain)))
+    users = select(t.mailbox.c.username).where(here(t.mailbox.c.domain))
+    await store.delete(t.domain_admins, here(rights.domain))
+    await store.delete(
+        t.domain_admins, rights.username.in_(users), _not_standalone(t.domain_admins)
+    )
+    await store.delete(t.mailbox, here(t.mailbox.c.domain))
     for some in chunks(managers):
         await store.update(t.mailbox, {"isadmin": 0}, t.mailbox.c.username.in_(some), *demotable())
-    await store.delete(t.alias_domain, or_(a.target_domain == name, a.alias_domain == name))
-    await store.delete(t.domain, t.domain.c.domain == name)
+    await store.delete(t.alias_domain, or_(here(a.target_domain), here(a.alias_domain)))
+    await store.delete(t.domain, d.domain == name)
 
 
 async def rename_user(store: Store, old: str, new: str) -> None:
     """Carry a mail user over to another address of its domain; its mailbox path stays."""
-    m = t.mailbox.c
+    m, means = t.mailbox.c, await _meaning(store, old)
     domain = domain_part(new)
     await store.update(
         t.mailbox, {"username": new, "domain": domain, "modified": now()}, m.username == old
     )
-    await _rename_address(store, old, new, is_forwarding=1)
+    await _rename_address(store, means, new, is_forwarding=1)
     for table in _BCC_USER:
-        await _rename(store, table, "username", old, new, domain="domain")
-    await _rename(store, t.sender_relayhost, "account", old, new)
+        await _rename(store, table, "username", means, new, domain="domain")
+    await _rename(store, t.sender_relayhost, "account", means, new)
     # Rights that are left of the new address belong to nobody.
     await store.delete(
         t.domain_admins, t.domain_admins.c.username == new, _not_standalone(t.domain_admins)
     )
     await _rename(
-        store, t.domain_admins, "username", old, new, other="domain",
+        store, t.domain_admins, "username", means, new, other="domain",
         where=[_not_standalone(t.domain_admins)],
     )  # fmt: skip
     # Dovecot's triggers do not act on UPDATE, so the domain is written too.
     for table in (store.quota_table, t.last_login):
-        await _rename(store, table, "username", old, new, domain="domain")
-    await _rename(store, t.share_folder, "from_user", old, new, other="to_user")
-    await _rename(store, t.share_folder, "to_user", old, new, other="from_user")
-    await _rename(store, t.anyone_shares, "from_user", old, new)
+        await _rename(store, table, "username", means, new, domain="domain")
+    await _rename(store, t.share_folder, "from_user", means, new, other="to_user")
+    await _rename(store, t.share_folder, "to_user", means, new, other="from_user")
+    await _rename(store, t.anyone_shares, "from_user", means, new)
 
 
 async def rename_alias(store: Store, old: str, new: str) -> None:
     """Carry an alias account over to another address of its domain."""
-    domain = domain_part(new)
+    domain, means = domain_part(new), await _meaning(store, old)
     await store.update(
         t.alias,
         {"address": new, "domain": domain, "modified": now()},
         t.alias.c.address == old,
     )
-    await _rename_address(store, old, new, is_list=1)
-    await _rename(store, t.moderators, "address", old, new, other="moderator", domain="domain")
-    await _rename(store, t.sender_relayhost, "account", old, new)
+    await _rename_address(store, means, new, is_list=1)
+    await _rename(store, t.moderators, "address", means, new, other="moderator", domain="domain")
+    await _rename(store, t.sender_relayhost, "account", means, new)
 
 
-async def _rename_address(store: Store, old: str, new: str, **flags: int) -> None:
+async def _rename_address(store: Store, means: Chosen, new: str, **flags: int) -> None:
     """Change an address where it stands as a source (rows with these flags) and as a target."""
     await _rename(
-        store, t.forwardings, "address", old, new, other="forwarding", domain="domain",
+        store, t.forwardings, "address", means, new, other="forwarding", domain="domain",
         where=[t.forwardings.c[name] == value for name, value in flags.items()],
     )  # fmt: skip
     await _rename(
-        store, t.forwardings, "forwarding", old, new, other="address", domain="dest_domain"
+        store, t.forwardings, "forwarding", means, new, other="address", domain="dest_domain"
     )
-    await _rename(store, t.moderators, "moderator", old, new, other="address", domain="dest_domain")
     await _rename(
-        store, t.maillist_owners, "owner", old, new, other="address", domain="dest_domain"
+        store, t.moderators, "moderator", means, new, other="address", domain="dest_domain"
+    )
+    await _rename(
+        store, t.maillist_owners, "owner", means, new, other="address", domain="dest_domain"
     )
     for table in (*_BCC_USER, *_BCC_DOMAIN):
-        await _rename(store, table, "bcc_address", old, new, unique=False)
+        await _rename(store, table, "bcc_address", means, new, unique=False)
 
 
 async def _rename(
     store: Store,
     table: Table,
     column: str,
-    old: str,
+    means: Chosen,
     new: str,
     *,
     other: str = "",
@@ -225,18 +272,23 @@ async def _rename(
 ) -> None:
     """Change a value of a column that is unique, alone or together with ``other``.
 
-    A dangling row that has the new value already would collide with the renamed one: it goes.
+    A dangling row that has the new value already would collide with the renamed one: it goes. So
+    do all but one of the rows that have the old value in several spellings.
     """
     if not store.schema.has(table):
         return
-    mine = and_(table.c[column] == old, *(where or []))
-    if unique and not other:
-        if await store.column(select(table.c[column]).where(mine)):
-            await store.delete(table, table.c[column] == new)
-    elif unique:
-        beside = await store.column(select(table.c[other]).where(mine))
-        for some in chunks(beside):
-            await store.delete(table, table.c[column] == new, table.c[other].in_(some))
+    own, mine = table.c[column], and_(means(table.c[column]), *(where or []))
+    if unique:
+        beside = table.c[other] if other else literal("")
+        rows = await store.rows(select(own.label("own"), beside.label("beside")).where(mine))
+        kept: dict[str, str] = {}
+        for row in sorted(rows, key=lambda row: (row["own"] != fold(row["own"]), row["own"])):
+            if kept.setdefault(row["beside"], row["own"]) != row["own"]:
+                same = [] if not other else [table.c[other] == row["beside"]]
+                await store.delete(table, own == row["own"], *same)
+        for some in chunks(kept):
+            others = [] if not other else [table.c[other].in_(some)]
+            await store.delete(table, own == new, ~means(own), *others)
     values = {column: new}
     if domain:
         values[domain] = domain_part(new)

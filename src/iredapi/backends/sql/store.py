@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,18 +23,23 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    or_,
     select,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.sql import tables
+from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import MYSQL, insert_ignore
 from iredapi.backends.sql.engine import Connections
 from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.plain import Plain, Statement
 from iredapi.backends.sql.schema import Schema
+from iredapi.domain.addresses import domain_of, fold, spellings, typed
+from iredapi.errors import Conflict
 
+Found = TypeVar("Found")
 _NULLABLE = frozenset({"allow_nets"})
 CHUNK = 500
 """Most values in one IN list."""
@@ -59,6 +64,40 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         elif value is None and key not in _NULLABLE:
             answer[key] = ""
     return answer
+
+
+def names_of(name: str) -> list[str]:
+    """Return under which names rows belong to what is stored in some spelling: Postfix folds."""
+    return sorted({name, fold(name)})
+
+
+def owned(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Choose rows that belong to what is stored in some spelling."""
+    names = names_of(name)
+    return column == name if len(names) == 1 else column.in_(names)
+
+
+def in_domain(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Choose, for a statement that is built once, what is in a domain of some spelling.
+
+    ``names_in`` are its values.
+    """
+    own = column == bindparam("domain")
+    return own if len(names_of(name)) == 1 else or_(own, column == bindparam("folded"))
+
+
+def names_in(name: str) -> dict[str, Any]:
+    """Return the values that ``in_domain`` asks for."""
+    own = {"domain": str(name)}
+    return own if len(names_of(name)) == 1 else own | {"folded": fold(name)}
+
+
+def at_home(column: ColumnElement[Any], name: str) -> tuple[ColumnElement[bool], ...]:
+    """Choose rows by the ``domain`` that an address says it is in, so that a key is enough."""
+    if "@" not in name:
+        return ()
+    written = typed(name).rpartition("@")[2]
+    return (column.in_(sorted({domain_of(name), written})),)
 
 
 def chunks(values: Iterable[str]) -> Iterable[list[str]]:
@@ -100,8 +139,8 @@ class Sides:
     def __init__(self, rows: Sequence[Any]) -> None:
         self._values: dict[tuple[str, str], list[tuple[str, int]]] = {}
         for kind, owner, text, number in rows:
-            # MariaDB finds rows whose owner was stored with upper-case letters.
-            key = (owner.lower(), kind)
+            # Rows are found whose owner was stored in another spelling.
+            key = (fold(owner), kind)
             self._values.setdefault(key, []).append((text or "", int(number or 0)))
 
     def __bool__(self) -> bool:
@@ -110,20 +149,20 @@ class Sides:
 
     def texts(self, owner: str, kind: str) -> list[str]:
         """Return the texts of a kind, sorted."""
-        return sorted(text for text, _ in self._values.get((owner.lower(), kind), []))
+        return sorted(text for text, _ in self._values.get((fold(owner), kind), []))
 
     def off(self, owner: str, kind: str) -> list[str]:
         """Return the texts of a kind whose number, a mark of activity, is 0."""
-        found = self._values.get((owner.lower(), kind), [])
+        found = self._values.get((fold(owner), kind), [])
         return sorted(text for text, number in found if not number)
 
     def text(self, owner: str, kind: str) -> str:
         """Return the only text of a kind, or an empty one."""
-        return next((text for text, _ in self._values.get((owner.lower(), kind), [])), "")
+        return next((text for text, _ in self._values.get((fold(owner), kind), [])), "")
 
     def number(self, owner: str, kind: str) -> int:
         """Return the only number of a kind, or 0."""
-        return next((number for _, number in self._values.get((owner.lower(), kind), [])), 0)
+        return next((number for _, number in self._values.get((fold(owner), kind), [])), 0)
 
 
 class Store:
@@ -330,6 +369,44 @@ class Store:
         """Run a read and return its first column."""
         return list((await (await self.connection()).execute(statement)).scalars())
 
+    async def spelling(
+        self, column: ColumnElement[Any], name: str, *where: ColumnElement[bool]
+    ) -> str | None:
+        """Return how the name of something is stored; None: nothing has it.
+
+        A key is asked first, then what ``where`` leaves. Raises Conflict ``AMBIGUOUS_NAME``.
+        """
+        wanted, written = spellings(name), typed(name)
+        for chosen in (column.in_(sorted({written, str(name)})), is_like(column, wanted)):
+            rows = await self.column(select(column).where(chosen, *where))
+            # MariaDB's comparison knows neither accents nor trailing blanks.
+            found = {value for value in rows if fold(value) in wanted}
+            for exact in (written, str(name)):
+                if exact in found:
+                    return exact
+            if len(found) > 1:
+                raise Conflict(
+                    "AMBIGUOUS_NAME", f"Stored as {', '.join(map(repr, sorted(found)))}: name one."
+                )
+            if found:
+                return found.pop()
+        return None
+
+    async def find(
+        self,
+        column: ColumnElement[Any],
+        name: str,
+        read: Callable[[str], Awaitable[Found | None]],
+        *where: ColumnElement[bool],
+    ) -> Found | None:
+        """Read what has a name: by its key, or else in the spelling in which it is stored."""
+        if typed(name) == name:
+            found = await read(str(name))
+            if found is not None:
+                return found
+        stored = await self.spelling(column, name, *where)
+        return None if stored is None else await read(stored)
+
     async def sides(self, *branches: Select[Any]) -> Sides:
         """Run side branches as one UNION ALL."""
         return await self.read_sides(branches[0].union_all(*branches[1:]))
@@ -378,8 +455,8 @@ class Store:
     async def set_one(
         self, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]
     ) -> None:
-        """Replace the row with a key by another one; no values: only remove it."""
-        await self.delete(table, *(table.c[name] == value for name, value in key.items()))
+        """Replace the rows with a key, in any spelling, by another one; no values: only remove."""
+        await self.delete(table, *(is_like(table.c[name], [key[name]]) for name in key))
         if values:
             await self.insert(table, {**key, **values})
 
@@ -389,7 +466,7 @@ class Store:
         The first column of the key is unique: a row of older tools without the others goes.
         """
         unique, value = next(iter(key.items()))
-        await self.delete(table, table.c[unique] == value)
+        await self.delete(table, is_like(table.c[unique], [value]))
         if address:
             row = {"bcc_address": address, "created": now(), "active": 1}
             await self.insert(table, {**key, **row})

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.comparing import in_ascii
 from iredapi.backends.sql.dialect import domain_of
 from iredapi.backends.sql.schema import Schema
 from iredapi.backends.sql.store import side
@@ -42,6 +43,11 @@ def of_record(mails: Collection[str] | None) -> list[Select[Any]]:
     def own(column: ColumnElement[Any]) -> ColumnElement[bool]:
         return column == _mail() if mails is None else column.in_(sorted(mails))
 
+    def manages() -> ColumnElement[bool]:
+        if mails is None:
+            return d.username == in_ascii(_mail())
+        return d.username.in_(sorted(filter(str.isascii, mails)))
+
     f, d = t.forwardings.c, t.domain_admins.c
     sender, recipient = t.sender_bcc_user.c, t.recipient_bcc_user.c
     return [
@@ -51,7 +57,7 @@ def of_record(mails: Collection[str] | None) -> list[Select[Any]]:
              *_alive(sender)),
         side("recipient_bcc", recipient.username, recipient.bcc_address,
              own(recipient.username), *_alive(recipient)),
-        side("managed", d.username, d.domain, own(d.username), d.active == 1),
+        side("managed", d.username, d.domain, manages(), d.active == 1),
     ]  # fmt: skip
 
 
@@ -73,7 +79,7 @@ def profile(schema: Schema, quota_table: Table) -> Select[Any]:
         side("forwarding", f.address, f.forwarding, f.address == mail, f.is_forwarding == 1)
         .union_all(
             side("alias", f.forwarding, f.address, f.forwarding == mail, f.is_alias == 1),
-            side("managed", d.username, d.domain, d.username == mail, d.active == 1),
+            side("managed", d.username, d.domain, d.username == in_ascii(mail), d.active == 1),
         )
         .subquery("many")
     )

@@ -29,15 +29,27 @@ from iredapi.backends.protocols import Profile, Removal
 from iredapi.backends.sql import activity, homes, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import MYSQL, is_retryable, without_waiting
 from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.several import numbered, padded
-from iredapi.backends.sql.store import Sides, Store, chunks, now, shown
+from iredapi.backends.sql.store import (
+    Sides,
+    Store,
+    at_home,
+    chunks,
+    in_domain,
+    names_in,
+    names_of,
+    now,
+    owned,
+    shown,
+)
 from iredapi.backends.sql.user_rows import COLUMNS, FLAGS, addition, new_values, service_value
 from iredapi.backends.sql.user_sides import profile, side_values
 from iredapi.domain import services, settings_text
-from iredapi.domain.addresses import domain_of
+from iredapi.domain.addresses import domain_of, fold, typed
 from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Sizes
 from iredapi.domain.maildirs import Location
@@ -70,7 +82,23 @@ class SqlUsers(Store):
     async def claim_at_home(
         self, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
-        name = domain_of(mail)
+        domain: Domain | None = None
+        if typed(mail) == mail:
+            domain, user = await self._at_home(domain_of(mail), str(mail), hold_domain=hold_domain)
+            if user is not None:
+                return domain, user
+        m, d = t.mailbox.c, t.domain.c
+        name = domain.name if domain else await self.spelling(d.domain, domain_of(mail))
+        if name is None:
+            return None, None
+        stored = await self.spelling(m.username, mail, *at_home(m.domain, mail))
+        domain, user = await self._at_home(name, stored or mail, hold_domain=hold_domain)
+        # What belongs to it stands under its folded name, too.
+        return domain, None if user is None else await self._exact(user.mail)
+
+    async def _at_home(
+        self, name: str, mail: str, *, hold_domain: bool
+    ) -> tuple[Domain | None, User | None]:
         home = Row(t.domain.c.domain, name, share=not hold_domain)
         await self.hold_rows(home, Row(t.mailbox.c.username, mail))
         # A statement of its own: who waited for a row sees what was done before it was free.
@@ -176,7 +204,7 @@ class SqlUsers(Store):
             ("users.row", lock), lambda: self._row_by_mail(lock=lock), mail=mail
         )
         # MariaDB compares without regard to case, accents and trailing blanks.
-        return rows[0] if rows and rows[0]["username"].lower() == mail else None
+        return rows[0] if rows and fold(rows[0]["username"]) == fold(mail) else None
 
     def _row_by_mail(self, *, lock: bool) -> Select[Any]:
         columns = self.schema.columns(t.mailbox)
@@ -184,11 +212,16 @@ class SqlUsers(Store):
         return statement.with_for_update() if lock else statement
 
     async def _read(self, mail: str, *, lock: bool) -> User | None:
+        m = t.mailbox.c
+        read = partial(self._exact, lock=lock)
+        return await self.find(m.username, mail, read, *at_home(m.domain, mail))
+
+    async def _exact(self, mail: str, *, lock: bool = False) -> User | None:
         row = await self._row(mail, lock=lock)
         return None if row is None else self._record(row, await self._sides(mail))
 
     def _record(self, row: Mapping[str, Any], sides: Sides) -> User:
-        mail = row["username"].lower()
+        mail = row["username"]
         texts: dict[str, Any] = {name: row.get(column) or "" for name, column in COLUMNS.items()}
         del texts["quota"]
         managed: frozenset[str] = frozenset()
@@ -215,17 +248,42 @@ class SqlUsers(Store):
         )
 
     async def _sides(self, mail: str) -> Sides:
+        names = names_of(mail)
+        if len(names) > 1:
+            return await self.read_sides(side_values(names))
         return Sides((await self.table("users.sides", side_values, mail=mail))[1])
 
+    async def other_aliases(self, mail: str) -> frozenset[str]:
+        f = t.forwardings.c
+        return frozenset(
+            await self.column(
+                select(f.address).where(
+                    f.is_alias == 1, is_like(f.forwarding, [mail]), f.address != mail
+                )
+            )
+        )
+
     async def profile(self, mail: str) -> Profile | None:
+        m = t.mailbox.c
+        return await self.find(m.username, mail, self._whole, *at_home(m.domain, mail))
+
+    async def _whole(self, mail: str) -> Profile | None:
         columns, rows = await self.glance(
             ("users.profile", self.quota_table.name),
             lambda: profile(self.schema, self.quota_table),
             mail=mail,
         )
         # MariaDB compares without regard to case, accents and trailing blanks.
-        mine = [row for row in rows if row[0].lower() == mail]
-        return self._profile(mail, columns, mine) if mine else None
+        folded = fold(mail)
+        mine = [row for row in rows if fold(row[0]) == folded]
+        if not mine:
+            return None
+        answer = self._profile(folded, columns, mine)
+        if len(names_of(mail)) > 1:
+            sides = await self._sides(mail)
+            answer["forwardings"] = sorted({*sides.texts(mail, "forwarding")})
+            answer["aliases"] = sorted({*sides.texts(mail, "alias")})
+        return answer
 
     def _profile(self, mail: str, columns: Sequence[str], rows: Sequence[Any]) -> Profile:
         width, places = self.schema.statement(
@@ -236,13 +294,10 @@ class SqlUsers(Store):
         owners = [places[name] for name in _OWNERS if name in places]
         if len(rows) == 1:
             # A table's row counts when it names this user, for MariaDB in any case of letters.
-            own = {at: first for at in owners if (first[at] or "").lower() == mail}
+            own = {at: first for at in owners if fold(first[at] or "") == mail}
         else:
             own = {
-                at: row
-                for row in reversed(rows)
-                for at in owners
-                if (row[at] or "").lower() == mail
+                at: row for row in reversed(rows) for at in owners if fold(row[at] or "") == mail
             }
 
         def of(owner: str, *names: str) -> list[Any]:
@@ -252,7 +307,7 @@ class SqlUsers(Store):
         sides: dict[str, set[str]] = {"forwarding": set(), "alias": set(), "managed": set()}
         kind, owner, text = places["kind"], places["owner"], places["text"]
         for row in rows:
-            if row[kind] is not None and row[owner].lower() == mail:
+            if row[kind] is not None and fold(row[owner]) == mail:
                 sides[row[kind]].add(row[text])
         stored_bytes, messages = of("quota_of", "bytes", "messages")
         seen = [at if isinstance(at, int) else 0 for at in of("seen_by", *_SEEN)]
@@ -314,22 +369,22 @@ class SqlUsers(Store):
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[dict[str, Any]]:
         columns, rows = await self.page_of(
-            ("users.page", disabled_only),
-            lambda: _page(self.schema.columns(t.mailbox), disabled_only=disabled_only),
+            ("users.page", disabled_only, len(names_of(domain))),
+            lambda: _page(self.schema.columns(t.mailbox), domain, disabled_only=disabled_only),
             after,
             limit,
             order=self._mailbox_columns().index("username"),
-            domain=domain,
+            **names_in(domain),
         )
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
         _, rows = await self.page_of(
-            ("users.mails", disabled_only),
-            lambda: _page([t.mailbox.c.username], disabled_only=disabled_only),
+            ("users.mails", disabled_only, len(names_of(domain))),
+            lambda: _page([t.mailbox.c.username], domain, disabled_only=disabled_only),
             after,
             limit,
-            domain=domain,
+            **names_in(domain),
         )
         return [row[0] for row in rows]
 
@@ -337,7 +392,7 @@ class SqlUsers(Store):
         m = t.mailbox.c
         rows = await self.rows(
             select(func.coalesce(func.sum(m.quota), 0).label("sum")).where(
-                m.domain == domain, m.username != but
+                owned(m.domain, domain), m.username != but
             )
         )
         return int(rows[0]["sum"])
@@ -404,11 +459,14 @@ class SqlUsers(Store):
         await self.change(("users.save", tuple(there)), build, mail=mail, **there)
 
     async def _save_sides(self, before: User, after: User) -> None:
-        mail, f = before.mail, t.forwardings.c
+        mail, f = fold(before.mail), t.forwardings.c
         domain = domain_of(mail)
         for some in chunks(before.forwardings - after.forwardings):
             await self.delete(
-                t.forwardings, f.address == mail, f.forwarding.in_(some), f.is_forwarding == 1
+                t.forwardings,
+                owned(f.address, before.mail),
+                f.forwarding.in_(some),
+                f.is_forwarding == 1,
             )
         destinations = after.forwardings - before.forwardings
         disabled = await self.disabled(destinations - {mail})
@@ -426,7 +484,7 @@ class SqlUsers(Store):
         ]
         for some in chunks(before.aliases - after.aliases):
             await self.delete(
-                t.forwardings, f.address.in_(some), f.forwarding == mail, f.is_alias == 1
+                t.forwardings, f.address.in_(some), is_like(f.forwarding, [mail]), f.is_alias == 1
             )
         new = after.aliases - before.aliases
         primaries = await self._primaries({domain_of(address) for address in new} - {domain})
@@ -464,7 +522,7 @@ class SqlUsers(Store):
                 select(a.alias_domain, a.target_domain).where(a.alias_domain.in_(sorted(domains)))
             )
         )
-        return {row["name"]: row["target"] for row in rows}
+        return {fold(row["name"]): row["target"] for row in rows}
 
     async def sizes(self, domain: str, quota: int, *, but: Collection[str]) -> Sizes:
         q, chosen = t.mailbox.c.quota, t.mailbox.c.username.not_in(sorted(but))
@@ -498,7 +556,7 @@ class SqlUsers(Store):
         values["modified"] = now()
         if "password" in values:
             values["passwordlastchange"] = now()
-        chosen: list[ColumnElement[bool]] = [m.domain == domain]
+        chosen: list[ColumnElement[bool]] = [owned(m.domain, domain)]
         if but:
             chosen.append(m.username.not_in(sorted(but)))
         await self.update(t.mailbox, values, *chosen)
@@ -510,7 +568,7 @@ class SqlUsers(Store):
         return frozenset(
             await self.column(
                 select(m.username).where(
-                    m.domain == domain,
+                    is_like(m.domain, [domain]),
                     or_(
                         m.isglobaladmin == 1,
                         m.username.in_(select(d.username).where(d.domain == "ALL")),
@@ -524,7 +582,7 @@ class SqlUsers(Store):
         return frozenset(
             await self.column(
                 select(m.username).where(
-                    m.domain == domain,
+                    owned(m.domain, domain),
                     m.username.in_(
                         select(d.username).where(d.domain.not_in([*sorted(managed), ""]))
                     ),
@@ -569,9 +627,9 @@ def _row_changes(before: User, after: User) -> dict[str, Any]:
     return values
 
 
-def _page(columns: Sequence[Any], *, disabled_only: bool) -> Select[Any]:
+def _page(columns: Sequence[Any], domain: str, *, disabled_only: bool) -> Select[Any]:
     m = t.mailbox.c
-    where = [m.domain == bindparam("domain"), m.username > bindparam("after")]
+    where = [in_domain(m.domain, domain), m.username > bindparam("after")]
     if disabled_only:
         where.append(m.active == 0)
     return select(*columns).where(*where).order_by(m.username)
