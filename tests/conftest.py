@@ -18,8 +18,8 @@ import pytest_asyncio
 
 from iredapi.logs import configure
 from tests.clients import Client, Service, serving
+from tests.servers import amavis, mariadb, mlmmjadmin, nginx, openldap, postgresql
 from tests.servers import dovecot as dovecot_server
-from tests.servers import mariadb, mlmmjadmin, nginx, openldap, postgresql
 from tests.servers import postfix as postfix_maps
 from tests.servers.dovecot import Dovecot
 from tests.servers.mariadb import MariadbServer
@@ -46,6 +46,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "nginx": nginx.missing,
     "openldap": openldap.missing,
     "mlmmj": mlmmjadmin.missing,
+    "amavisd": amavis.missing,
 }
 
 

@@ -3,55 +3,24 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from email import message_from_bytes
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiosmtpd.controller import Controller
 
 from tests.clients import Client, Service, serving
 from tests.servers.mlmmjadmin import TOKEN, MlmmjAdminServer
 from tests.servers.openldap import account_dn
-from tests.servers.process import find_program, free_port, remove_directory, temporary_directory
+from tests.servers.process import find_program, remove_directory, temporary_directory
+from tests.servers.sink import Sink
 from tests.servers.store import Store
 
 DOMAIN = "list.test"
 TEAM = f"team@{DOMAIN}"
 KINDS = ("spool", "mlmmjadmin")
-
-
-class Sink:
-    """Where mlmmj's mail ends: an SMTP server that keeps everything."""
-
-    def __init__(self) -> None:
-        self.mails: list[tuple[list[str], Message]] = []
-        self.port = free_port()
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
-        self._controller.start()
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        """Keep a mail (aiosmtpd calls this)."""
-        self.mails.append((envelope.rcpt_tos, message_from_bytes(envelope.content)))
-        return "250 kept"
-
-    def to(self, recipient: str, *, seconds: float = 20.0) -> Message:
-        """Wait for a mail to somebody."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            for recipients, mail in self.mails:
-                if recipient in recipients:
-                    return mail
-            time.sleep(0.05)
-        raise AssertionError(f"no mail to {recipient}: {[r for r, _ in self.mails]}")
-
-    def stop(self) -> None:
-        self._controller.stop()
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,8 @@ async def add_to_wblist(call: Call[WblistEdit]) -> Response:
     as that address. What iRedAPD ignores is stored, and told in `_skipped` with the reason
     `NO_EFFECT`: IPv6 networks, IPv4 networks larger than /8, addresses with an extension
     (`user+tag@example.com`) or with other characters in the local part than letters, digits and
-    `_-.=/&#`. The null sender is never looked up. Sub-domains are not in `@example.com` but in
+    `_-.=/&#`. (Amavisd, which marks mail and refuses none, does look at such addresses.) The null
+    sender is never looked up. Sub-domains are not in `@example.com` but in
     `@.example.com`. Mail to or from `user+x@example.com` is looked up as `user@example.com`. In
     outbound lists IP addresses and networks have no effect either.
     """
