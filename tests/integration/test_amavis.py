@@ -18,6 +18,8 @@ from tests.servers.amavis import FIVE, Amavis
 pytestmark = [pytest.mark.stores("postgresql", "mariadb", "openldap"), pytest.mark.needs("amavisd")]
 # What SpamAssassin takes for spam, for tests: 1000 points.
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+MARKED: tuple[str, list[str]] = ("[SPAM] Hello", [])
+PLAIN: tuple[str, list[str]] = ("Hello", [])
 USER, OTHER, FAR = "u@local.test", "other@local.test", "x@remote.test"
 
 
@@ -81,9 +83,8 @@ async def test_spam(root: Client, amavis: Amavis) -> None:
 
 async def test_scores_and_headers(root: Client, amavis: Amavis) -> None:
     await local_test(root)
-    marked, plain = ("[SPAM] Hello", []), ("Hello", [])
-    assert await sent(amavis, mail(), sender=FIVE) == plain
-    for score, expected in (("4", marked), ("40", plain), ("4.5", marked), ("", plain)):
+    assert await sent(amavis, mail(), sender=FIVE) == PLAIN
+    for score, expected in (("4", MARKED), ("40", PLAIN), ("4.5", MARKED), ("", PLAIN)):
         await root.ok("PUT", f"spampolicy/user/{USER}", spam_score=score)
         assert await sent(amavis, mail(), sender=FIVE) == expected, score
     await root.ok("PUT", f"spampolicy/user/{USER}", spam_score="3", quarantine_spam="yes")
@@ -124,26 +125,25 @@ async def test_banned_files_and_bad_headers(root: Client, amavis: Amavis) -> Non
 
 async def test_white_and_blacklists(root: Client, amavis: Amavis) -> None:
     await local_test(root)
-    marked, plain = ("[SPAM] Hello", []), ("Hello", [])
 
     async def put(kind: str, account: str, address: str, method: str = "POST") -> None:
         await root.ok(method, f"wblist/inbound/{kind}/{account}", addresses=address)
 
-    assert await sent(amavis, mail()) == plain
+    assert await sent(amavis, mail()) == PLAIN
     await put("blacklist", "global", FAR)
-    assert await sent(amavis, mail()) == marked
-    assert await sent(amavis, mail(), sender="y@remote.test") == plain
+    assert await sent(amavis, mail()) == MARKED
+    assert await sent(amavis, mail(), sender="y@remote.test") == PLAIN
     await put("whitelist", USER, "@remote.test")
-    assert await sent(amavis, mail()) == plain
-    assert await sent(amavis, mail(GTUBE)) == plain
-    assert await sent(amavis, mail(), recipient=OTHER) == marked
+    assert await sent(amavis, mail()) == PLAIN
+    assert await sent(amavis, mail(GTUBE)) == PLAIN
+    assert await sent(amavis, mail(), recipient=OTHER) == MARKED
     # To the one list is from the other.
     await put("blacklist", USER, "@remote.test")
-    assert await sent(amavis, mail(), sender="y@remote.test") == marked
+    assert await sent(amavis, mail(), sender="y@remote.test") == MARKED
     await put("blacklist", USER, "@remote.test", "PUT")
-    assert await sent(amavis, mail(), sender="y@remote.test") == plain
+    assert await sent(amavis, mail(), sender="y@remote.test") == PLAIN
     await put("blacklist", "global", FAR, "PUT")
-    assert await sent(amavis, mail()) == plain
+    assert await sent(amavis, mail()) == PLAIN
     # The last two are nothing that iRedAPD finds: it is Amavisd alone that looks at them.
     for address, sender in (
         ("@.remote.test", "a@sub.remote.test"),
@@ -153,9 +153,9 @@ async def test_white_and_blacklists(root: Client, amavis: Amavis) -> None:
         ("tag+ged@remote.test", "tag+ged@remote.test"),
     ):
         await put("blacklist", "local.test", address)
-        assert await sent(amavis, mail(), sender=sender) == marked, address
+        assert await sent(amavis, mail(), sender=sender) == MARKED, address
         await root.ok("DELETE", "wblist/inbound/blacklist/local.test")
-        assert await sent(amavis, mail(), sender=sender) == plain, address
+        assert await sent(amavis, mail(), sender=sender) == PLAIN, address
     # Outbound lists are none of its business.
     await root.ok("POST", f"wblist/outbound/blacklist/{USER}", addresses=FAR)
-    assert await sent(amavis, mail()) == plain
+    assert await sent(amavis, mail()) == PLAIN
