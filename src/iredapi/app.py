@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -108,6 +108,7 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
         description=_DESCRIPTION,
         openapi_tags=[{"name": name} for name in _TAGS],
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -138,6 +139,12 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
     return app
 
 
+def _with_head(methods: Sequence[str]) -> list[str]:
+    """Return methods, with HEAD where GET is."""
+    more = ["HEAD"] if "GET" in methods and "HEAD" not in methods else []
+    return [*methods, *more]
+
+
 def _handle_errors(app: FastAPI, *, always_200: bool) -> None:
     def answer(request: Request, error: ApiError) -> Response:
         request_id = request.scope.get("iredapi.request_id", "")
@@ -159,7 +166,8 @@ def _handle_errors(app: FastAPI, *, always_200: bool) -> None:
         )
         found = answer(request, ApiError(code))
         if error.headers and "Allow" in error.headers:
-            found.headers["Allow"] = error.headers["Allow"]
+            allowed = error.headers["Allow"].split(", ")
+            found.headers["Allow"] = ", ".join(_with_head(allowed))
         return found
 
 

@@ -400,6 +400,10 @@ async def test_live_answers(world: World, persona: str) -> None:
         payload = {"params" if route.method == "GET" else "data": form}
         status, answer = await client.call(route.method, path, **payload)
         name = f"{route.method} {path} ({route.action} {target})"
+        if route.method == "GET":
+            head = await client.http.head(path, params=form)
+            if (head.status_code, head.content) != (status, b""):
+                wrong.append(f"HEAD, not {name}: {status}, is {head.status_code} {head.content!r}")
         if verdict(status, answer) != expected:
             wrong.append(f"{name}: expected {expected}, is {status} {answer}")
         elif expected == "yes":

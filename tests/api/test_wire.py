@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
@@ -560,8 +561,51 @@ async def test_unknown_routes_for_strangers(service: Service, there: Client) -> 
 
 
 async def test_head(there: Client) -> None:
-    response = await there.http.head("domains")
-    assert response.status_code in {200, 405}
+    """The headers of GET, and no body; also where there is none of ours, and for a failure."""
+    for path in (
+        "domains", USER, "users/ex.com", "user/nobody@ex.com", "nothing",
+        "http://server/livez", "http://server/readyz", "http://server/docs", "http://server/",
+        "http://server/openapi.json", "http://server/docs-assets/swagger-ui.css",
+    ):  # fmt: skip
+        head, get = [await there.http.request(method, path) for method in ("HEAD", "GET")]
+        assert (head.status_code, head.content) == (get.status_code, b""), path
+        for response in (head, get):
+            for name in ("x-request-id", "date"):
+                response.headers.pop(name, None)
+        assert head.headers == get.headers, path
+    for path in ("login", "verify_password/user/u@ex.com"):
+        assert (await there.http.head(path)).status_code == 405
+    assert (await there.http.put("domains")).headers["allow"] == "GET, HEAD"
+
+
+async def test_head_of_a_long_list_reads_one_page(service: Service, there: Client) -> None:
+    await _fill(service, 1100)
+    response = await there.http.head("users/ex.com")
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-type"] == "application/json"
+
+
+async def test_the_document_is_made_once(there: Client) -> None:
+    """Strangers may ask for it: it is encoded once, and a client that has it gets no second one."""
+    first = await there.http.get("http://server/openapi.json")
+    again = await there.http.get("http://server/openapi.json")
+    assert first.content == again.content
+    assert first.json()["paths"]
+    assert first.headers["cache-control"] == "no-cache"
+    tag = first.headers["etag"]
+    for known in (tag, f'"x", W/{tag}'):
+        response = await there.http.get(
+            "http://server/openapi.json", headers={"If-None-Match": known}
+        )
+        assert (response.status_code, response.content) == (304, b"")
+        assert response.headers["etag"] == tag
+    response = await there.http.get("http://server/openapi.json", headers={"If-None-Match": '"x"'})
+    assert response.status_code == 200
+    started = time.perf_counter()
+    for _ in range(20):
+        await there.http.get("http://server/openapi.json")
+    # 40 ms each, when it was made of its parts every time.
+    assert time.perf_counter() - started < 0.4
 
 
 # Hostile bodies ----------------------------------------------------------------------------------
@@ -719,8 +763,6 @@ async def test_lesson_25_other_content_types(there: Client) -> None:
 
 async def test_lesson_25_content_type_in_bounded_time(there: Client) -> None:
     """GHSA-93gm-qmq6-w238: options that make a regular expression run for ever."""
-    import time
-
     started = time.perf_counter()
     for option in ('x="' + "\\" * 60_000, ";" * 60_000, "a=" * 30_000, 'a="' + '\\"' * 30_000):
         kind = f"multipart/form-data; {option}"

@@ -40,7 +40,12 @@ class ApiProcess:
     """``iredapi serve`` on a port that was free; the printed address is the way to find it."""
 
     def __init__(
-        self, given: Mapping[str, str], *, arguments: tuple[str, ...] = (), directory: Path
+        self,
+        given: Mapping[str, str],
+        *,
+        arguments: tuple[str, ...] = (),
+        directory: Path,
+        descriptors: int = 0,
     ) -> None:
         self.directory = directory
         log = directory / "log"
@@ -48,8 +53,19 @@ class ApiProcess:
         quick = {"IREDAPI_DRAIN_SECONDS": "0", "IREDAPI_START_TIMEOUT": "0"}
         settings = environment(**{"IREDAPI_PORT": "0", **quick, **given})
         words = [f"{name}={value}" for name, value in settings.items()]
+        limited = ["/usr/bin/prlimit", f"--nofile={descriptors}:{descriptors}"]
         self._daemon = Daemon.start(
-            ["/usr/bin/env", "-i", "-C", directory, *words, *COMMAND, "serve", *arguments],
+            [
+                *(limited if descriptors else ()),
+                "/usr/bin/env",
+                "-i",
+                "-C",
+                directory,
+                *words,
+                *COMMAND,
+                "serve",
+                *arguments,
+            ],
             log=log,
             ready=partial(_answers, log),
             timeout=60,
@@ -88,12 +104,19 @@ def _answers(log: Path) -> bool:
 
 @contextmanager
 def running(
-    given: Mapping[str, str], *, arguments: tuple[str, ...] = (), directory: Path | None = None
+    given: Mapping[str, str],
+    *,
+    arguments: tuple[str, ...] = (),
+    directory: Path | None = None,
+    descriptors: int = 0,
 ) -> Iterator[ApiProcess]:
-    """Run a service with the given environment; in a directory of its own unless one is named."""
+    """Run a service with the given environment; in a directory of its own unless one is named.
+
+    ``descriptors``: how many files and connections it may have open; 0: as many as we may.
+    """
     place = directory or temporary_directory("api")
     try:
-        process = ApiProcess(given, arguments=arguments, directory=place)
+        process = ApiProcess(given, arguments=arguments, directory=place, descriptors=descriptors)
         try:
             yield process
         finally:

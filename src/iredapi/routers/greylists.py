@@ -49,7 +49,7 @@ async def list_greylistings(call: Call[NoParams]) -> Response:
         last[:] = found[-1:]
         return [greylists.shown(setting) for setting in found]
 
-    return await envelope.listing(fetch, _account, call.request_id)
+    return await call.pages(fetch, _account)
 
 
 def _account(row: Any) -> str:

@@ -31,13 +31,14 @@ from iredapi.schemas.params import Params
 from iredapi.state.connections import StateUnavailable
 from iredapi.unit import Unit
 from iredapi.web import bodies, envelope, openapi
-from iredapi.web.admission import receive_body
+from iredapi.web.admission import place_of, receive_body
 from iredapi.web.switchboard import Operation
 
 Form = TypeVar("Form", bound=Params)
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 _MAX_DAYS = 36500
+_READING = frozenset({"GET", "HEAD"})
 _LIMIT = 256 * 1024
 """Bytes of the body of an operation that takes no long lists; the others have a setting."""
 _PUBLIC_LIMIT = 8 * 1024
@@ -126,7 +127,17 @@ class Call(Generic[Form]):
             found = item.get(key) or item.get("mail") or item["domainName"]
             return found[0].strip().lower() if isinstance(found, list) else str(found)
 
-        return await envelope.listing(fetch, name, self.request_id)
+        return await self.pages(fetch, name)
+
+    async def pages(self, fetch: envelope.Fetch, key: Callable[[Any], str]) -> Response:
+        """Answer with a list whose pages ``fetch`` reads; see ``envelope.listing``."""
+        place = place_of(self.request.scope)
+
+        async def in_turn(after: str, limit: int) -> list[Any]:
+            async with place.page(first=not after):
+                return await fetch(after, limit)
+
+        return await envelope.listing(in_turn, key, self.request_id)
 
     async def write(
         self,
@@ -301,7 +312,7 @@ async def _call(
     access.check(caller, action, target)
     if feature is not None and feature not in office.storage.features:
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
-    if request.method == "GET":
+    if request.method in _READING:
         filled = form.read(bodies.query(request))
     else:
         with_query = action is not Action.LOGIN or office.settings.query_login

@@ -16,16 +16,19 @@ from itertools import islice
 from typing import Any, Final
 
 import orjson
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from iredapi.errors import ApiError
+from iredapi.web.admission import Stream
 
 JSON: Final = "application/json"
 PAGE: Final = 500
-"""Items of a streamed list that are read at a time; two pages are in memory."""
+"""Items of the first page of a list; two pages are in memory."""
 _NAMES: Final = 4 * PAGE
 """The same, of names after the first page: they are small."""
+_PROFILES: Final = 200
+"""The same, of profiles after the first page: making one page holds up all other requests."""
 
 
 _SUCCESS: Final = b'{"_success":true}'
@@ -98,7 +101,7 @@ def download(chunks: Iterator[str], kind: str, name: str) -> Response:
         "Vary": "Accept",
         "X-Content-Type-Options": "nosniff",
     }
-    return StreamingResponse(chunks, headers=headers, media_type=f"{kind}; charset=utf-8")
+    return Stream(chunks, headers=headers, media_type=f"{kind}; charset=utf-8")
 
 
 def failure(error: ApiError, request_id: str, *, always_200: bool = False) -> Response:
@@ -132,7 +135,7 @@ async def listing(fetch: Fetch, key: Callable[[Any], str], request_id: str) -> R
     first = await fetch("", PAGE)
     if len(first) < PAGE:
         return success(first)
-    return StreamingResponse(_stream(first, fetch, key, request_id), media_type=JSON)
+    return Stream(_stream(first, fetch, key, request_id), media_type=JSON)
 
 
 async def _stream(
@@ -141,7 +144,7 @@ async def _stream(
     opening = b'{"_data":'
     lead = b"["
     yield opening
-    asked, limit = PAGE, _NAMES if isinstance(page[0], str) else PAGE
+    asked, limit = PAGE, _NAMES if isinstance(page[0], str) else _PROFILES
     following: asyncio.Future[list[Any]] | None = None
     try:
         while page:
@@ -174,7 +177,7 @@ def with_list(
     """Answer with data and a list in it, of ``count`` items; a long one is written in pieces."""
     if count < PAGE:
         return success({**data, key: list(items)})
-    return StreamingResponse(_pieces(data, key, items), media_type=JSON)
+    return Stream(_pieces(data, key, items), media_type=JSON)
 
 
 async def _pieces(

@@ -21,11 +21,11 @@ PATHS: Final = frozenset({"/livez", "/readyz"})
 def mount(app: FastAPI) -> None:
     """Serve both."""
 
-    @app.get("/livez", include_in_schema=False)
+    @app.api_route("/livez", methods=["GET", "HEAD"], include_in_schema=False)
     async def _live() -> Response:
         return envelope.success({"status": "alive"})
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
     async def _ready(request: Request) -> Response:
         office: Office = request.app.state.office
         conditions = await office.probes.ask()

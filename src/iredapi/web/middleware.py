@@ -27,6 +27,9 @@ from iredapi.web.switchboard import ESCAPED, escaped
 
 _OURS = API + "/"
 _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_PUBLIC_HEADERS = ((b"cache-control", b"no-cache"), (b"x-content-type-options", b"nosniff"))
+PUBLIC = "iredapi.public"
+"""In a scope: the answer is the same for everybody, and a cache may keep it and ask again."""
 _ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _SLASHES = re.compile(r"/{2,}")
 _chance = random.Random()  # noqa: S311 (ids tell requests apart, and are no secret)
@@ -51,6 +54,7 @@ class RequestContext:
         meter = Meter()
         metering = METER.set(meter)
         started, status = time.perf_counter(), 0
+        is_head = scope["method"] == "HEAD"
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -59,10 +63,12 @@ class RequestContext:
                 message["headers"] = [
                     *message.get("headers", []),
                     (b"x-request-id", request_id.encode()),
-                    *_HEADERS,
+                    *(_HEADERS if PUBLIC not in scope else _PUBLIC_HEADERS),
                 ]
                 if _is_leaving(scope):
                     message["headers"].append((b"connection", b"close"))
+            elif is_head and message["type"] == "http.response.body":
+                message["body"] = b""
             await send(message)
 
         try:

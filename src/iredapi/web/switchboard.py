@@ -81,18 +81,22 @@ class Switchboard:
             return
         try:
             answer = await endpoint(Request(scope, receive, send))
+            # A long answer may be refused for want of a place.
+            await answer(scope, receive, send)
         except ApiError as error:
             scope["iredapi.code"] = error.code
             answer = envelope.failure(
                 error, scope["iredapi.request_id"], always_200=self._always_200
             )
-        await answer(scope, receive, send)
+            await answer(scope, receive, send)
 
     def _find(self, scope: Scope) -> Endpoint | None:
         parts = scope["path"].split("/")
         if len(parts) <= _NOUN:
             return None
-        key = (scope["method"], len(parts), parts[_NOUN])
+        method = scope["method"]
+        # Whoever sends leaves the body out.
+        key = ("GET" if method == "HEAD" else method, len(parts), parts[_NOUN])
         for pattern in self._patterns.get(key, ()):
             for at, text in pattern.fixed:
                 if parts[at] != text:
