@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,7 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from iredapi.backends.ldap import panel
 from iredapi.backends.policies.tables import SEEDS, seed
-from iredapi.backends.sql.moments import prepare_asyncpg
 from iredapi.backends.sql.schema import create_all
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Store:
             if self.name == "sqlite":
                 event.listen(engine.sync_engine, "connect", _do_not_wait_for_the_disk)
             elif self.name == "postgresql":
-                prepare_asyncpg(engine)  # alone it writes 0001-01-01 as -infinity
+                event.listen(engine.sync_engine, "connect", _write_the_first_day)
             self._engines[database] = engine
         return self._engines[database]
 
@@ -213,6 +213,24 @@ async def _seed(store: Store) -> None:
                 if "id" in table.columns:
                     rows = [{"id": number, **row} for number, row in enumerate(rows, 1)]
                 await connection.execute(table.insert(), rows)
+
+
+def _write_the_first_day(connection: Any, _record: Any) -> None:
+    # asyncpg alone writes 0001-01-01, the birthday of nobody, as -infinity.
+    first = date(2000, 1, 1)
+
+    def encode(day: date) -> tuple[int]:
+        return ((day - first).days,)
+
+    def decode(days: tuple[int]) -> date:
+        return first + timedelta(days[0])
+
+    async def prepare(driver: Any) -> None:
+        await driver.set_type_codec(
+            "date", schema="pg_catalog", encoder=encode, decoder=decode, format="tuple"
+        )
+
+    connection.run_async(prepare)
 
 
 def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
