@@ -25,7 +25,7 @@ from iredapi.backends.sql import tables
 from iredapi.backends.sql.addresses import SqlAddresses
 from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.backends.sql.aliases import SqlAliases
-from iredapi.backends.sql.dialect import is_retryable
+from iredapi.backends.sql.dialect import is_retryable, is_unknown_name
 from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.engine import Connections, Database, Databases, PoolOptions
 from iredapi.backends.sql.errors import translated
@@ -204,7 +204,8 @@ class SqlStorage:
         return SqlWork(connections, self._state, self._quota_table)
 
     def is_transient(self, error: Exception) -> bool:
-        return isinstance(error, DBAPIError) and is_retryable(error)
+        # Columns that went away are not asked for again.
+        return isinstance(error, DBAPIError) and (is_retryable(error) or is_unknown_name(error))
 
     def translated(self, error: Exception) -> Exception:
         return translated(error) if isinstance(error, DBAPIError) else error
@@ -291,7 +292,7 @@ class LdapStorage:
 
     def is_transient(self, error: Exception) -> bool:
         if isinstance(error, DBAPIError):
-            return is_retryable(error)
+            return is_retryable(error) or is_unknown_name(error)
         return self._work.is_transient(error)
 
     def translated(self, error: Exception) -> Exception:

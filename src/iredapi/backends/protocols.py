@@ -153,6 +153,9 @@ class Domains(Protocol):
 class Users(Protocol):
     """Mail users."""
 
+    def lacking(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+        """Return parameters and values that this server's tables have no place for."""
+
     async def get(self, mail: str) -> User | None:
         """Return a user without claiming it."""
 

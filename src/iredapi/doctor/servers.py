@@ -51,7 +51,10 @@ async def examine(
     except DBAPIError as error:
         raise translated(error) from error
     required = set(schema.lacking_required())
+    newer = set(schema.newer())
     for item in schema.missing():
+        if item not in required and item not in newer:
+            continue
         if not ignore or item.partition(".")[0] != ignore:
             code = "SCHEMA_LACKS" if item in required else "SCHEMA_OLDER"
             yield Finding(code, f"{database.name}.{item}")

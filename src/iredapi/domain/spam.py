@@ -169,7 +169,8 @@ def _score(value: float | None) -> float | int | None:
 
 
 def _names(value: str | None) -> list[str]:
-    return [name for part in (value or "").split(",") if (name := part.strip())]
+    # Amavisd divides at commas and blanks alike.
+    return (value or "").replace(",", " ").split()
 
 
 def lookups(scope: Scope) -> list[str]:

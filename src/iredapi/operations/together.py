@@ -106,7 +106,7 @@ async def _new(
     made: dict[str, User],
 ) -> Outcome:
     changes, mail = order.changes, order.mail
-    if order.passwords is None:
+    if order.passwords is None or unit.users.lacking(changes):
         return None
     place = users.vacant(order.actor, mail, changes, order.passwords, place)
     users.permit_name(unit, mail)
@@ -133,7 +133,11 @@ async def change(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -
     """
     # The second change of a user goes by itself: what becomes of one says nothing of the other.
     first = {order.mail: place for place, order in reversed(list(enumerate(orders)))}
-    alone = [place for place, order in enumerate(orders) if first[order.mail] == place]
+    alone = [
+        place
+        for place, order in enumerate(orders)
+        if first[order.mail] == place and not unit.users.lacking(order.changes)
+    ]
     free = [place for place in alone if orders[place].needs_nothing]
     seen = [place for place in alone if not orders[place].needs_nothing]
     if free:

@@ -87,6 +87,7 @@ async def create(
     found = await unit.addresses.claim(mail)
     place = vacant(unit.actor, mail, changes, passwords, found)
     permit_name(unit, mail)
+    _tell_lacking(unit, changes)
     domain = place.domain
     changes = await accounts.only_existing(unit, domain, changes, _TARGETS, own=mail)
     changes = await _free_aliases(unit, User(mail), domain, changes)
@@ -124,6 +125,12 @@ def vacant(
     if found.in_use:
         raise accounts.refuse_taken(mail)
     return found
+
+
+def _tell_lacking(unit: Unit, changes: Mapping[str, Any]) -> None:
+    """Tell what an older iRedMail has no columns for."""
+    for param, value in unit.users.lacking(changes):
+        unit.skip(param, value, "NOT_SUPPORTED_BY_BACKEND")
 
 
 def permit_name(unit: Unit, mail: str) -> None:
@@ -230,6 +237,7 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     users.permit(unit.actor, domain, before, changes)
+    _tell_lacking(unit, changes)
     if changes.keys() & _GONE_ALIASES:
         # Postfix obeys rows that name the user in other spellings, too.
         others = await unit.users.other_aliases(before.mail)

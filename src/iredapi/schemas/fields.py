@@ -295,7 +295,7 @@ def _score(value: Any) -> float | None:
 
 
 def _rule_names(value: Any) -> tuple[str, ...]:
-    found = items(value)
+    found = tuple(name for item in items(value) for name in item.split())
     if not all(_RULE_NAME.fullmatch(name) for name in found) or len(",".join(found)) > 64:
         fail("INVALID_TEXT", "Names of rules are expected, at most 64 characters together.")
     return found

@@ -117,8 +117,9 @@ class LdapDomains:
         found = await self._entries(name)
         if found is None:
             return None
-        usage = await self.usage(name)
-        used = await self._session.panel.used_in(name)
+        living: set[str] = set()
+        usage = await self._usage(name, living)
+        used = await self._session.panel.used_in(name, living)
         return domain_profile(*found) | {
             "num_existing_users": usage.users,
             "num_existing_aliases": usage.aliases,
@@ -196,6 +197,10 @@ class LdapDomains:
         return frozenset(found) & wanted
 
     async def usage(self, name: str) -> Usage:
+        return await self._usage(name, set())
+
+    async def _usage(self, name: str, living: set[str]) -> Usage:
+        """Count what is in a domain; the names of its users go into ``living``."""
         users = aliases = lists = size = 0
         async for page in self._session.pages(
             self._tree.domain(name), Scope.SUB, ACCOUNTS, ("objectClass", "mail", "mailQuota")
@@ -204,6 +209,7 @@ class LdapDomains:
                 kinds = words(entry, "objectClass")
                 if "mailuser" in kinds and not entry.value("mail").startswith("@"):
                     users += 1
+                    living.add(entry.value("mail").lower())
                     size += number(entry.value("mailQuota"))
                 aliases += "mailalias" in kinds
                 lists += "maillist" in kinds

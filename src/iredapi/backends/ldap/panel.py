@@ -102,19 +102,22 @@ class PanelAccounts:
                     found.setdefault(row.username.lower(), {}).update(moments)
         return {mail: Used(**values) for mail, values in found.items()}
 
-    async def used_in(self, domain: str) -> tuple[int, int]:
-        """Return how many bytes and messages the users of a domain have stored."""
+    async def used_in(self, domain: str, users: Collection[str]) -> tuple[int, int]:
+        """Return how many bytes and messages the users of a domain have stored.
+
+        Rows of users that are gone, and numbers below 0, do not count.
+        """
         if not await self._has(self._quota):
             return 0, 0
         q = self._quota.c
-        row = (
-            await self._run(
-                select(
-                    func.coalesce(func.sum(q.bytes), 0), func.coalesce(func.sum(q.messages), 0)
-                ).where(q.domain == domain)
-            )
-        ).one()
-        return int(row[0]), int(row[1])
+        stored = messages = 0
+        for row in await self._run(
+            select(q.username, q.bytes, q.messages).where(q.domain == domain)
+        ):
+            if row.username.lower() in users:
+                stored += max(int(row.bytes or 0), 0)
+                messages += max(int(row.messages or 0), 0)
+        return stored, messages
 
     # -- mailboxes that wait to be removed ---------------------------------------------------------
 

@@ -56,6 +56,7 @@ __all__ = [
     "is_retryable",
     "is_unavailable",
     "is_unique_violation",
+    "is_unknown_name",
     "moment_column",
     "mysql_options",
     "number_column",
@@ -321,6 +322,9 @@ _RETRY_STATES = {"40001", "40P01", "55P03"}  # serialization, deadlock, lock not
 _RETRY_MYSQL = {1020, 1205, 1213, 3572}  # record changed, lock wait timeout, deadlock, NOWAIT
 _RETRY_SQLITE = {5, 6}  # busy, locked
 
+_UNKNOWN_STATES = {"42703", "42P01"}  # column, table
+_UNKNOWN_MYSQL = {1054, 1146}
+
 _REFUSED_MYSQL = {1142, 1143, 1227, 1370}  # table, column, privilege, routine
 _REFUSED_SQLITE = {3, 8, 23}  # permission, read-only, authorization
 
@@ -383,6 +387,16 @@ def is_retryable(exc: DBAPIError) -> bool:
         _sqlstate(error) in _RETRY_STATES
         or _mysql_code(error) in _RETRY_MYSQL
         or _sqlite_code(error) & 0xFF in _RETRY_SQLITE
+        for error in _chain(exc)
+    )
+
+
+def is_unknown_name(exc: BaseException) -> bool:
+    """Say whether a statement names a table or column that the database has not (any more)."""
+    return any(
+        _sqlstate(error) in _UNKNOWN_STATES
+        or _mysql_code(error) in _UNKNOWN_MYSQL
+        or (_sqlite_code(error) & 0xFF == 1 and str(error).startswith("no such "))
         for error in _chain(exc)
     )
 

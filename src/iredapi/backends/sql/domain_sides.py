@@ -12,6 +12,8 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
+    case,
+    exists,
     func,
     literal,
     literal_column,
@@ -100,7 +102,7 @@ def counts(schema: Schema, quota_table: Table | None = None) -> Select[Any]:
         return select(what).where(column == name()).scalar_subquery().label(label)
 
     def total(column: ColumnElement[Any]) -> ColumnElement[Any]:
-        return func.coalesce(func.sum(column), 0)
+        return func.coalesce(func.sum(case((column > 0, column), else_=0)), 0)
 
     m = t.mailbox.c
     lists = schema.has(t.maillists)
@@ -114,6 +116,9 @@ def counts(schema: Schema, quota_table: Table | None = None) -> Select[Any]:
     ]
     if quota_table is not None:
         q = quota_table.c
-        columns += [one(total(q.bytes), q.domain, "bytes")]
-        columns += [one(total(q.messages), q.domain, "messages")]
+        # Dovecot's rows outlive users that other programs removed.
+        living = exists(select(m.username).where(m.username == q.username))
+        for column in (q.bytes, q.messages):
+            used = select(total(column)).where(q.domain == name(), living)
+            columns.append(used.scalar_subquery().label(column.name))
     return select(*columns)

@@ -18,14 +18,19 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Column, MetaData, event, select
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from iredapi import sqlite
 from iredapi.backends.sql.cursors import Cursors
-from iredapi.backends.sql.dialect import holds_at_once, is_full, is_unavailable
+from iredapi.backends.sql.dialect import (
+    holds_at_once,
+    is_full,
+    is_unavailable,
+    is_unknown_name,
+)
 from iredapi.backends.sql.leases import Lease, Leases, Row
 from iredapi.backends.sql.moments import MYSQL_DECODERS, prepare_asyncpg
 from iredapi.backends.sql.pipelines import Pipeline
@@ -41,6 +46,8 @@ ORDER: Final = ("vmail", "amavisd", "iredapd", "iredadmin")
 FULL: Final = 15.0
 """Seconds for which a server counts as full after a write that found its disk full."""
 _log = structlog.get_logger(__name__)
+SCHEMA_AGE: Final = 30.0
+"""Seconds after which it is looked again which tables and columns there are."""
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA busy_timeout=30000",  # milliseconds, for writers in other processes
@@ -145,6 +152,8 @@ class Database:
         self.size = pool.size
         """Connections at most."""
         self._schema: Schema | None = None
+        self._schema_read = 0.0
+        """Monotonic time at which it was read."""
         self._detecting = asyncio.Lock()
 
     def make_file(self) -> None:
@@ -160,17 +169,37 @@ class Database:
         return Path(path) if self.sqlite and path else None
 
     async def schema(self) -> Schema:
-        """Return what the live database has; read once. Raises ServerDown when it is away."""
+        """Return what the live database has, as of a while ago. Raises ServerDown.
+
+        An upgrade of iRedMail adds columns while we run; somebody may take some away.
+        """
+        if self._schema is not None:
+            if time.monotonic() - self._schema_read > SCHEMA_AGE and not self._detecting.locked():
+                async with self._detecting:
+                    await self._look_again()
+            return self._schema
         if self._schema is None:
             async with self._detecting:
                 if self._schema is None:
                     lease = await self.lease()
                     try:
                         self._schema = await Schema.detect(lease.connection, self.metadata)
+                        self._schema_read = time.monotonic()
                         self.holds_at_once = holds_at_once(self._engine.dialect)
                     finally:
                         await self.give(lease)
         return self._schema
+
+    async def _look_again(self) -> None:
+        self._schema_read = time.monotonic()
+        try:
+            # A connection of its own: who asks may hold one of the pool's.
+            async with asyncio.timeout(SCHEMA_AGE / 3), self._prober.connect() as connection:
+                found = await Schema.detect(connection, self.metadata)
+        except (SQLAlchemyError, OSError, TimeoutError):
+            return  # whoever uses the database will be told
+        if self._schema is None or found.found != self._schema.found:
+            self._schema = found
 
     async def lease(self, *, writing: bool = False) -> Lease:
         """Return a connection, in autocommit. Raises ServerDown."""
@@ -222,6 +251,8 @@ class Database:
             if now > self._full_until:
                 _log.error("storage_full", database=self.name)
             self._full_until = now + FULL
+        if is_unknown_name(error):
+            self._schema_read = -SCHEMA_AGE
 
     def _away(self, error: Exception) -> Exception:
         if isinstance(error, PoolTimeout):

@@ -100,6 +100,19 @@ class Schema:
         """Return all that the database lacks, as `table` or `table.column`, sorted."""
         return sorted(self._lacking(optional_too=True))
 
+    def newer(self) -> list[str]:
+        """Return what the database lacks and a release is known to have added.
+
+        The newest one lacks some of the others: they came and went, or only some installations
+        have them.
+        """
+        return [name for name in self.missing() if self._since(name) not in ("", "?")]
+
+    def _since(self, name: str) -> str:
+        table, _, column = name.partition(".")
+        item = self._table(table)
+        return str((item.columns[column] if column else item).info.get("since", ""))
+
     def lacking_required(self) -> list[str]:
         """Return what the database lacks and we cannot do without; it must be empty."""
         return sorted(self._lacking(optional_too=False))

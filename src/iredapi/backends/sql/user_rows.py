@@ -32,6 +32,15 @@ COLUMNS = {
     "mailbox_folder": "mailboxfolder",
 }
 """The columns of a user's fields."""
+OPTIONAL = {
+    "gn": "first_name",
+    "sn": "last_name",
+    "mobile": "mobile",
+    "telephone_number": "telephone",
+    "mailbox_format": "mailboxformat",
+    "mailbox_folder": "mailboxfolder",
+}
+"""Parameters whose columns older releases lack."""
 FLAGS = {"active": "active", "is_admin": "isadmin", "is_global": "isglobaladmin"}
 """The same, of those that are 0 or 1."""
 

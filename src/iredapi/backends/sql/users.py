@@ -46,7 +46,14 @@ from iredapi.backends.sql.store import (
     owned,
     shown,
 )
-from iredapi.backends.sql.user_rows import COLUMNS, FLAGS, addition, new_values, service_value
+from iredapi.backends.sql.user_rows import (
+    COLUMNS,
+    FLAGS,
+    OPTIONAL,
+    addition,
+    new_values,
+    service_value,
+)
 from iredapi.backends.sql.user_sides import profile, side_values
 from iredapi.domain import services, settings_text
 from iredapi.domain.addresses import domain_of, fold, typed
@@ -78,6 +85,30 @@ class SqlUsers(Store):
 
     async def claim(self, mail: str) -> User | None:
         return await self._read(mail, lock=True)
+
+    def lacking(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+        params, names = self.schema.statement("users.lacking", self._lacking)
+        found = [
+            (name, str(changes[name])) for name in sorted(params & changes.keys()) if changes[name]
+        ]
+        for param in ("services", "add_service") if names else ():
+            found += [(param, name) for name in changes.get(param) or () if name in names]
+        return found
+
+    def _lacking(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Return which parameters, and which services, have no column."""
+
+        def is_there(column: str) -> bool:
+            return self.schema.has(t.mailbox, column)
+
+        return (
+            frozenset(name for name, column in OPTIONAL.items() if not is_there(column)),
+            frozenset(
+                name
+                for name, columns in services.COLUMNS.items()
+                if not any(is_there(f"enable{column}") for column in columns)
+            ),
+        )
 
     async def claim_at_home(
         self, mail: str, *, hold_domain: bool
@@ -392,7 +423,7 @@ class SqlUsers(Store):
         m = t.mailbox.c
         rows = await self.rows(
             select(func.coalesce(func.sum(m.quota), 0).label("sum")).where(
-                owned(m.domain, domain), m.username != but
+                owned(m.domain, domain), m.username != but, m.quota > 0
             )
         )
         return int(rows[0]["sum"])
@@ -537,7 +568,7 @@ class SqlUsers(Store):
                 select(
                     summed(one, chosen).label("users"),
                     summed(one, raised).label("raised"),
-                    summed(q, not_(chosen)).label("spared"),
+                    summed(q, not_(chosen), q > 0).label("spared"),
                 ).where(t.mailbox.c.domain == domain)
             )
         )[0]
