@@ -146,7 +146,7 @@ def user(record: User, names: Collection[str]) -> Shape:
         "isGlobalAdmin": _yes_no(yes=record.is_global),
         "managedDomains": sorted(record.managed_domains),
         "transport": record.transport,
-        "forwarding": sorted(record.forwardings or {record.mail}),
+        "forwarding": sorted(record.destinations),
         "aliases": sorted(record.aliases - twins),
         "senderBcc": record.sender_bcc,
         "recipientBcc": record.recipient_bcc,

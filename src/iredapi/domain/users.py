@@ -53,8 +53,9 @@ _PLAIN: Final[Mapping[str, str]] = {
 class User:
     """A mail user. Quota in MB, 0 is unlimited.
 
-    ``forwardings`` holds the address itself when a copy is kept in the mailbox; an empty set does
-    not exist, because mail would have no destination. ``services`` are column names.
+    ``forwardings`` holds the address itself when a copy is kept in the mailbox. It is empty where
+    nothing is stored: then Postfix delivers to the mailbox, see ``destinations``. ``services`` are
+    column names.
     """
 
     mail: str
@@ -89,6 +90,11 @@ class User:
     def has_rights(self) -> bool:
         """Tell whether the user is an admin, or would be with a mark that another tool may set."""
         return self.is_admin or self.is_global or bool(self.managed_domains)
+
+    @property
+    def destinations(self) -> frozenset[str]:
+        """Where Postfix delivers the user's mail, whatever is stored."""
+        return self.forwardings or frozenset({self.mail})
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +269,7 @@ def _routes(before: User, changes: Mapping[str, Any], domain: Domain) -> frozens
     would go round in circles otherwise.
     """
     wanted = resettable(
-        before.forwardings, changes, "forwarding", "add_forwarding", "remove_forwarding"
+        before.destinations, changes, "forwarding", "add_forwarding", "remove_forwarding"
     )
     own = before.mail
     return frozenset(

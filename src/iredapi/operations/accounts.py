@@ -34,6 +34,13 @@ async def hosted(unit: Unit, name: str, *, lock: bool = False, share: bool = Fal
     return domain
 
 
+async def home(unit: Unit, address: str) -> Domain:
+    """Return the domain of an account that may be there, shared; without an ``@`` it is in none."""
+    if "@" not in address:
+        return Domain("")
+    return await hosted(unit, domain_of(address), share=True)
+
+
 def end_access(unit: Unit, before: User | Admin, after: User | Admin) -> None:
     """End the sessions of an admin with a new password, and of one who is disabled or demoted.
 

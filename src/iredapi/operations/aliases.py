@@ -70,7 +70,7 @@ async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
 async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
     aliases.check(changes, unit.features)
-    domain = await accounts.hosted(unit, domain_of(address), share=True)
+    domain = await accounts.home(unit, address)
     before = await unit.aliases.claim(address)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")

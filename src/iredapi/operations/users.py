@@ -242,7 +242,7 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
         # Postfix obeys rows that name the user in other spellings, too.
         others = await unit.users.other_aliases(before.mail)
         before = replace(before, aliases=before.aliases | others)
-    accounts.skip_absent(unit, before.forwardings, changes, "remove_forwarding")
+    accounts.skip_absent(unit, before.destinations, changes, "remove_forwarding")
     accounts.skip_absent(unit, before.aliases, changes, "remove_alias")
     changes = await accounts.only_existing(unit, domain, changes, _TARGETS)
     changes = await _free_aliases(unit, before, domain, changes)

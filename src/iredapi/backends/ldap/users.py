@@ -94,11 +94,17 @@ def record(entry: Entry, aliases: Collection[str], managed: Collection[str]) -> 
         is_global=is_global,
         services=enabled & services.MANAGED,
         custom_services=services.custom(enabled),
-        forwardings=words(entry, "mailForwardingAddress") or frozenset({mail}),
+        forwardings=_destinations(entry, mail, enabled),
         aliases=alias_addresses(entry, aliases),
         managed_domains=frozenset(managed),
         marks_agree=not is_global or _ADMIN in enabled,
     )
+
+
+def _destinations(entry: Entry, mail: str, enabled: Collection[str]) -> frozenset[str]:
+    """Return where a user's mail goes: without the service, not where the attribute says."""
+    found = words(entry, "mailForwardingAddress")
+    return found if found and "forward" in enabled else found | {mail}
 
 
 class LdapUsers:

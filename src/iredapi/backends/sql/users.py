@@ -118,6 +118,8 @@ class SqlUsers(Store):
             domain, user = await self._at_home(domain_of(mail), str(mail), hold_domain=hold_domain)
             if user is not None:
                 return domain, user
+        if "@" not in mail:
+            return Domain(""), await self._read(mail, lock=True)  # it is in no domain
         m, d = t.mailbox.c, t.domain.c
         name = domain.name if domain else await self.spelling(d.domain, domain_of(mail))
         if name is None:
@@ -500,6 +502,8 @@ class SqlUsers(Store):
                 f.is_forwarding == 1,
             )
         destinations = after.forwardings - before.forwardings
+        if after.active and destinations - {mail} and mail in map(fold, after.forwardings):
+            await self._wake_own_route(before.mail)
         disabled = await self.disabled(destinations - {mail})
         rows: list[dict[str, Any]] = [
             {
@@ -540,6 +544,18 @@ class SqlUsers(Store):
             await self.set_bcc(t.recipient_bcc_user, key, after.recipient_bcc)
         if before.is_global != after.is_global or before.marks_agree != after.marks_agree:
             await self.set_global(mail, is_global=after.is_global)
+
+    async def _wake_own_route(self, mail: str) -> None:
+        """Let Postfix see the route to a user's own mailbox, before it sees others.
+
+        While it sees none it delivers to the mailbox all the same: a row that is switched off, or
+        is in no domain, makes no difference until another one comes.
+        """
+        f, d = t.forwardings.c, t.domain.c
+        seen = select(f.id).where(owned(f.address, mail), f.active == 1, f.domain == d.domain)
+        if not await self.rows(seen.limit(1)):
+            own = (owned(f.address, mail), is_like(f.forwarding, [mail]))
+            await self.update(t.forwardings, {"active": 1, "domain": domain_of(mail)}, *own)
 
     async def _primaries(self, domains: Collection[str]) -> dict[str, str]:
         """Return the primary domains behind domains and alias domains."""

@@ -1,0 +1,335 @@
+"""What other programs wrote goes when it is to go, and Postfix knows no more of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.clients import PASSWORD, Client, Service
+from tests.conftest import need
+from tests.servers.foreign import Foreign, folded, maps_of
+from tests.servers.lookups import accepts, copies, delivery, first
+from tests.servers.postfix import PostfixMaps
+
+U, V, LIST = "u@ex.com", "v@ex.com", "list@ex.com"
+CASED = ("Boss@Far.ORG", " boss@far.org", "boss@far.org ", "BOSS@far.org\t")
+ODD = (
+    "bob.@docomo.ne.jp", "a..b@far.org", "root@localhost", "devnull", "user@[192.0.2.1]",
+    '"quo ted"@far.org', "-dash@far.org", "JOSÉ@far.org",
+)  # fmt: skip
+
+
+@dataclass
+class World:
+    """The API, another program, and Postfix, on one store."""
+
+    root: Client
+    foreign: Foreign
+    maps: Any
+
+    async def routes(self, address: str) -> set[str]:
+        """What Postfix finds for an address, one step far."""
+        return folded(await first(self.maps, "virtual_alias_maps", [address]))
+
+    async def skipped(self, method: str, path: str, **form: str) -> list[tuple[str, str]]:
+        answer = await self.root.ok(method, path, **form)
+        return [(item["param"], item["value"]) for item in answer.get("_skipped", [])]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(service: Service, root: Client, _postfix_maps: dict[str, PostfixMaps]) -> World:
+    if service.store.name != "sqlite":
+        need("postmap")
+    await root.ok("POST", "domain/ex.com")
+    for mail in (U, V):
+        await root.ok("POST", f"user/{mail}", password=PASSWORD)
+    await root.ok("POST", f"alias/{LIST}", members=V)
+    return World(root, Foreign(service.store), maps_of(service.store, _postfix_maps))
+
+
+def _storable(world: World, text: str) -> bool:
+    return text.isascii() or not world.foreign.ldap
+
+
+# -- removals compare as Postfix does --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stored", [*CASED, *ODD])
+async def test_a_forwarding_goes_in_any_spelling(world: World, stored: str) -> None:
+    if not _storable(world, stored):
+        return  # the directory takes ASCII only
+    await world.foreign.forwarding(U, U)
+    await world.foreign.forwarding(U, stored)
+    name = stored.strip().lower()
+    if name.isascii():  # Postfix asks PostgreSQL for Latin-1
+        assert name in await world.routes(U)
+    assert await world.skipped("PUT", f"user/{U}", removeForwarding=name) == []
+    assert await world.routes(U) <= {U}
+    assert await delivery(world.maps, U) == {U}
+
+
+@pytest.mark.parametrize("stored", [*CASED, *ODD])
+async def test_a_member_goes_in_any_spelling(world: World, stored: str) -> None:
+    if not _storable(world, stored):
+        return
+    await world.foreign.member(LIST, stored)
+    assert await world.skipped("PUT", f"alias/{LIST}", removeMember=stored.strip().upper()) == []
+    assert await world.routes(LIST) == {V}
+
+
+async def test_a_whole_list_leaves_one_spelling(world: World) -> None:
+    for stored in CASED:
+        await world.foreign.forwarding(U, stored)
+        await world.foreign.member(LIST, stored)
+    await world.root.ok("PUT", f"user/{U}", forwarding="boss@far.org")
+    await world.root.ok("PUT", f"alias/{LIST}", members="boss@far.org")
+    for address in (U, LIST):
+        answers = await first(world.maps, "virtual_alias_maps", [address])
+        if not world.foreign.ldap:  # where a tab is no blank, both are one value for us
+            assert len(answers) == 1
+        assert folded(answers) == {"boss@far.org"}
+    await world.root.ok("PUT", f"user/{U}", forwarding="")
+    assert await world.routes(U) <= {U}
+
+
+async def test_adding_what_is_there_makes_no_second_one(world: World) -> None:
+    await world.foreign.forwarding(U, "Boss@Far.ORG")
+    await world.root.ok("PUT", f"user/{U}", addForwarding="boss@far.org")
+    answers = await first(world.maps, "virtual_alias_maps", [U])
+    assert [item for item in answers if item.lower() == "boss@far.org"] == ["Boss@Far.ORG"]
+
+
+@pytest.mark.parametrize("how", ["removeAlias", "aliases"])
+async def test_a_users_alias_goes_in_any_spelling(world: World, how: str) -> None:
+    await world.foreign.alias("sales@ex.com", U, "U@Ex.COM")
+    await world.foreign.alias("more@ex.com", U, f"{U} ")
+    assert U in await delivery(world.maps, "sales@ex.com")
+    form = {how: "SALES@ex.com,more@ex.com" if how == "removeAlias" else ""}
+    assert await world.skipped("PUT", f"user/{U}", **form) == []
+    for address in ("sales@ex.com", "more@ex.com"):
+        assert await delivery(world.maps, address) == set()
+
+
+@pytest.mark.parametrize("how", ["removeAliasDomain", "aliasDomains"])
+async def test_an_alias_domain_goes_in_any_spelling(world: World, how: str) -> None:
+    await world.foreign.alias_domain("Al.COM", "ex.com")
+    form = {how: "al.com" if how == "removeAliasDomain" else ""}
+    assert await world.skipped("PUT", "domain/ex.com", **form) == []
+    assert not await accepts(world.maps, "u@al.com")
+    assert await world.root.ok("GET", "domain/ex.com", view="canonical") | {} == {
+        **await world.root.ok("GET", "domain/ex.com", view="canonical"), "aliasDomains": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["removeAdmin", "removeAllAdmins"])
+async def test_rights_go_in_any_spelling(world: World, how: str) -> None:
+    await world.foreign.admin("V@Ex.com", "ex.com")
+    await world.foreign.admin(U, "ex.com")
+    assert await world.foreign.admins("ex.com") == {U, V}
+    form = {how: f"{U},{V}" if how == "removeAdmin" else "yes"}
+    assert await world.skipped("PUT", "domain/admins/ex.com", **form) == []
+    assert await world.foreign.admins("ex.com") == set()
+
+
+@pytest.mark.parametrize("side", ["sender", "recipient"])
+async def test_a_copy_is_switched_off(world: World, side: str) -> None:
+    await world.foreign.bcc(side, U, "Spy@Far.org ")
+    assert folded(await copies(world.maps, side, U)) == {"spy@far.org"}
+    await world.root.ok("PUT", f"user/{U}", **{f"{side}Bcc": ""})
+    assert await copies(world.maps, side, U) == set()
+
+
+@pytest.mark.sql_only("an entry's catch-all is an account of its own")
+async def test_a_catch_all_goes_in_any_spelling(world: World) -> None:
+    for stored in CASED:
+        await world.foreign.catch_all("ex.com", stored)
+    await world.root.ok("PUT", "domain/ex.com", catchall=V)
+    assert await delivery(world.maps, "nobody@ex.com") == {V}
+    await world.root.ok("PUT", "domain/ex.com", catchall="")
+    assert await delivery(world.maps, "nobody@ex.com") == set()
+
+
+@pytest.mark.parametrize("spelled", ["V@Ex.COM", " v@ex.com", "v@EX.com "])
+async def test_nothing_leads_to_a_user_who_is_gone(world: World, spelled: str) -> None:
+    foreign = world.foreign
+    await foreign.forwarding(U, U)
+    await foreign.forwarding(U, spelled)
+    await foreign.member(LIST, spelled)
+    await foreign.alias("old@ex.com", V, spelled)
+    await foreign.bcc("recipient", U, spelled)
+    await foreign.admin(spelled.strip(), "ex.com")
+    await world.root.ok("DELETE", f"user/{V}")
+    assert await world.routes(U) <= {U}
+    assert await world.routes(LIST) == await world.routes("old@ex.com") == set()
+    assert await copies(world.maps, "recipient", U) == set()
+    assert await foreign.admins("ex.com") == set()
+
+
+@pytest.mark.parametrize("spelled", ["V@Ex.COM", " v@ex.com"])
+async def test_what_leads_to_a_user_follows_a_new_name(world: World, spelled: str) -> None:
+    await world.foreign.forwarding(U, spelled)
+    await world.foreign.member(LIST, spelled)
+    await world.root.ok("PUT", f"user/{V}/change_email/w@ex.com")
+    assert await world.routes(U) >= {"w@ex.com"}
+    assert V not in await world.routes(U) | await world.routes(LIST)
+    assert await world.routes(LIST) == {"w@ex.com"}
+
+
+async def test_nothing_leads_to_a_domain_that_is_gone(world: World) -> None:
+    await world.root.ok("POST", "domain/far.com")
+    await world.root.ok("POST", "user/far@far.com", password=PASSWORD)
+    await world.foreign.forwarding(U, "Far@FAR.com ")
+    await world.foreign.member(LIST, "Nobody@Far.Com")
+    await world.foreign.bcc("sender", U, "FAR@far.COM")
+    await world.root.ok("DELETE", "domain/far.com")
+    assert await world.routes(U) <= {U}
+    assert await world.routes(LIST) == {V}
+    assert await copies(world.maps, "sender", U) == set()
+
+
+async def test_a_removal_that_found_nothing_is_told(world: World) -> None:
+    cases = {
+        f"user/{U}": {"removeForwarding": "gone@far.org", "removeAlias": "gone@ex.com"},
+        f"alias/{LIST}": {"removeMember": "gone@far.org"},
+        "domain/ex.com": {"removeAliasDomain": "gone.com"},
+        "domain/admins/ex.com": {"removeAdmin": "gone@ex.com"},
+    }
+    for path, form in cases.items():
+        assert sorted(await world.skipped("PUT", path, **form)) == sorted(form.items())
+    answer = await world.root.ok("PUT", f"user/{U}", removeForwarding="gone@far.org")
+    assert answer["_skipped"][0]["reason"] == "NOT_FOUND"
+    # What could not be there is an error, as ever.
+    status, code, params = await world.root.refused("PUT", f"user/{U}", removeForwarding="devnull")
+    assert (status, code, params) == (400, "INVALID_MAIL", ["removeForwarding"])
+
+
+# -- whoever has no row gets mail all the same -----------------------------------------------------
+
+
+async def _no_row(world: World) -> None:
+    store = world.foreign.store
+    if not world.foreign.ldap:  # there nobody has the attribute before somebody forwards
+        await store.execute("DELETE FROM forwardings WHERE address = :u", "vmail", u=U)
+
+
+async def _switched_off(world: World) -> None:
+    store = world.foreign.store
+    if world.foreign.ldap:
+        dn = next(iter(store.directory.find(filter=f"(mail={U})")))
+        store.directory.modify(dn, add={"mailForwardingAddress": "dormant@far.org"})
+        with_service = store.directory.entry(dn)
+        assert with_service is not None
+        left = [name for name in with_service["enabledService"] if name != "forward"]
+        store.directory.modify(dn, replace={"enabledService": left})
+        return
+    await store.execute("UPDATE forwardings SET active = 0 WHERE address = :u", "vmail", u=U)
+
+
+async def _nowhere(world: World) -> None:
+    if not world.foreign.ldap:
+        await world.foreign.store.execute(
+            "UPDATE forwardings SET domain = 'none' WHERE address = :u", "vmail", u=U
+        )
+
+
+Loss = Callable[[World], Awaitable[None]]
+
+
+@pytest.mark.parametrize("lose", [_no_row, _switched_off, _nowhere])
+async def test_a_new_forwarding_takes_nobodys_mail_away(world: World, lose: Loss) -> None:
+    await lose(world)
+    assert await delivery(world.maps, U) == {U}
+    await world.root.ok("PUT", f"user/{U}", addForwarding="boss@far.org")
+    assert await delivery(world.maps, U) >= {U, "boss@far.org"}
+    shown = await world.root.ok("GET", f"user/{U}", view="canonical")
+    assert set(shown["forwarding"]) == await delivery(world.maps, U)
+    await world.root.ok("PUT", f"user/{U}", forwarding="boss@far.org")
+    assert await delivery(world.maps, U) == {"boss@far.org"}
+
+
+# -- what a list shows can be named ----------------------------------------------------------------
+
+NAMES = (
+    "Bob@ex.com", "Ann@Ex.COM", "JOSÉ@ex.com", '"quo ted"@ex.com', "a..b@ex.com", "bob.@ex.com",
+    "sla/sh@ex.com", "a%2Fb@ex.com", "devnull", "a@b@ex.com", "-x@ex.com",
+)  # fmt: skip
+
+
+def _in_path(name: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in name.encode())
+
+
+@pytest.mark.sql_only("a directory's names differ in no capitals; it refuses most of these")
+@pytest.mark.parametrize("name", NAMES)
+async def test_what_a_list_shows_can_be_named(world: World, name: str) -> None:
+    root, foreign = world.root, world.foreign
+    await foreign.user(name, "ex.com")
+    await foreign.alias_account(f"of-{name}", "ex.com")
+    assert name in await root.ok("GET", "users/ex.com", email_only="yes")
+    assert f"of-{name}" in await root.ok("GET", "aliases/ex.com", email_only="yes")
+    for path, key in (
+        (f"user/{_in_path(name)}", "username"),
+        (f"alias/of-{_in_path(name)}", "address"),
+    ):
+        shown = await root.ok("GET", path)
+        assert shown[key].removeprefix("of-") == name
+        await root.ok("PUT", path, name="New")
+        assert (await root.ok("GET", path))["name"] == "New"
+        await root.ok("DELETE", path)
+        assert (await root.call("GET", path))[0] in {400, 404}
+    assert set(await root.ok("GET", "users/ex.com", email_only="yes")) == {U, V}
+    assert await root.ok("GET", "aliases/ex.com", email_only="yes") == [LIST]
+
+
+@pytest.mark.stores("sqlite", "postgresql")
+async def test_names_that_differ_in_capitals_are_told_apart(world: World) -> None:
+    root, foreign = world.root, world.foreign
+    for name in ("V@ex.com", "V@Ex.com"):
+        await foreign.user(name, "ex.com")
+    await foreign.alias_account("LIST@ex.com")
+    await foreign.domain("EX.com")
+    await root.ok("PUT", "user/V@ex.com", name="Second", addForwarding="x@far.org")
+    await root.ok("PUT", f"user/{V}", name="First")
+    names = {i["username"]: i["name"] for i in await root.ok("GET", "users/ex.com")}
+    assert names == {U: "", V: "First", "V@ex.com": "Second", "V@Ex.com": ""}
+    await root.ok("PUT", f"user/{V}", forwarding="")
+    await root.ok("DELETE", "user/V@Ex.com")
+    await root.ok("DELETE", "user/V@ex.com")
+    await root.ok("DELETE", "alias/LIST@ex.com")
+    await root.ok("DELETE", "domain/EX.com")
+    # The live ones have lost nothing.
+    assert await delivery(world.maps, V) == {V}
+    assert await world.routes(LIST) == {V}
+    assert await root.ok("GET", "domains", name_only="yes") == ["ex.com"]
+    for name in ("W@ex.com", "w@Ex.com"):
+        await foreign.user(name, "ex.com")
+    assert (await root.refused("DELETE", "user/w@ex.com"))[:2] == (409, "AMBIGUOUS_NAME")
+    # In letters that nobody has, the folded name is meant, as ever.
+    assert (await root.ok("GET", "user/u@EX.COM"))["username"] == U
+
+
+@pytest.mark.stores("sqlite", "postgresql", "mariadb")
+async def test_domains_and_admins_with_capitals(world: World) -> None:
+    root, foreign = world.root, world.foreign
+    await foreign.domain("Big.COM")
+    await foreign.user("Bob@Big.COM")
+    await foreign.store.insert("admin", {"username": "Boss@Admins.org", "settings": ""})
+    await foreign.admin("Boss@Admins.org", "Big.COM")
+    assert "Big.COM" in await root.ok("GET", "domains", name_only="yes")
+    assert (await root.ok("GET", "domain/big.com"))["domain"] == "Big.COM"
+    assert await root.ok("GET", "users/Big.COM", email_only="yes") == ["Bob@Big.COM"]
+    await root.ok("PUT", "domain/Big.COM", name="Big")
+    assert (await root.ok("GET", "domain/Big.COM", view="canonical"))["name"] == "Big"
+    assert (await root.refused("POST", "domain/big.com"))[:2] == (409, "ALREADY_EXISTS")
+    await root.ok("PUT", "admin/boss@admins.org", name="Boss")
+    assert (await root.ok("GET", "admin/Boss@Admins.org"))["name"] == "Boss"
+    await root.ok("DELETE", "admin/boss@admins.org")
+    assert await foreign.admins("big.com") == set()
+    await root.ok("DELETE", "domain/Big.COM")
+    assert await root.ok("GET", "domains", name_only="yes") == ["ex.com"]
+    left = await foreign.store.rows("SELECT username FROM mailbox")
+    assert {row["username"] for row in left} == {U, V}
