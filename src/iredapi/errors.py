@@ -69,6 +69,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "INVALID_USERNAME": Code(400, "The login name is not an e-mail address."),
         "EMPTY_PASSWORD": Code(400, "No password was given."),
         "INVALID_PASSWORD_SCHEME": Code(400, "The hash cannot be verified by this service."),
+        "PASSWORD_HASH_TOO_COSTLY": Code(
+            400, "Verifying the hash would take too long: see docs/security.md for the bounds."
+        ),
         "PASSWORD_IS_A_HASH": Code(
             400, "The plain password looks like a hash; use the parameter password_hash."
         ),

@@ -9,21 +9,21 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from iredapi.domain import passwords
+from iredapi.domain import password_costs, passwords
 from iredapi.domain.passwords import DEFAULT_BCRYPT_COST, Scheme
 from iredapi.errors import Overloaded
 
 Result = TypeVar("Result")
 
 
-_QUICK = ("{SSHA512}", "{SSHA}", "{SHA512}")
-"""Schemes that take microseconds: handing them to a thread would take longer."""
+HEAVY_WAITING = 16
+"""Calls that may wait for the thread of the heavy hashes."""
 NICENESS = 10
 """Hashing stands back behind everything else: a crowd at the login slows nobody down."""
 
@@ -40,6 +40,10 @@ class PasswordHasher:
 
     More than ``max_waiting`` waiting calls are refused with ``Overloaded``. A caller that goes
     away gives its place in the queue back at once; a hash that is being made is finished.
+
+    Hashes that take much more time or memory than usual are verified one after the other, in a
+    thread and a queue of their own: they keep nobody else waiting. So hashing takes at most
+    ``max_workers`` times 64 MiB, and 256 MiB, of memory.
     """
 
     def __init__(
@@ -54,13 +58,8 @@ class PasswordHasher:
         self._scheme = scheme
         self._is_quick = scheme in {Scheme.SSHA512, Scheme.SSHA, Scheme.SHA512}
         self._bcrypt_cost = bcrypt_cost
-        self._places = workers + max_waiting
-        self._taken = 0
-        self._closed = False
-        self._lock = threading.Lock()  # places are also given back by the worker threads
-        self._threads = ThreadPoolExecutor(
-            workers, thread_name_prefix="passwords", initializer=_stand_back
-        )
+        self._usual = _Pool(workers, max_waiting)
+        self._heavy = _Pool(1, HEAVY_WAITING)
 
     async def hash(self, plain: str) -> str:
         """A new hash of the configured scheme; ``ValueError`` as ``passwords.hash_password``."""
@@ -69,38 +68,61 @@ class PasswordHasher:
 
     async def verify(self, plain: str, stored: str) -> bool:
         """Whether the password belongs to the stored hash."""
-        quick = all(item.startswith(_QUICK) for item in stored.split(passwords.SEVERAL))
-        return await self._run(partial(passwords.verify_password, plain, stored), quick=quick)
+        work = partial(passwords.verify_password, plain, stored)
+        items = stored.split(passwords.SEVERAL)
+        heavy = any(map(password_costs.is_heavy, items))
+        # Handing what takes microseconds to a thread would take longer.
+        return await self._run(work, quick=all(map(password_costs.is_quick, items)), heavy=heavy)
 
     def outdated(self, stored: str) -> bool:
         """Whether a new hash of the configured scheme would be another one, and no weaker."""
         return passwords.outdated(stored, self._scheme, bcrypt_cost=self._bcrypt_cost)
 
-    async def equalise(self, plain: str) -> bool:
-        """Take the time of a wrong password, for an account that does not exist. False."""
-        work = partial(passwords.equalise, plain, self._scheme, bcrypt_cost=self._bcrypt_cost)
-        return await self._run(work, quick=self._is_quick)
+    async def equalise(self, plain: str, others: Iterable[str]) -> None:
+        """Take the time of verifying other hashes, and tell nothing of what comes out."""
+        for stored in others:
+            await self.verify(plain, stored)
 
     def close(self) -> None:
         """Refuse new calls, cancel the waiting ones; does not wait for the running ones."""
-        with self._lock:
-            self._closed = True
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._usual.close()
+        self._heavy.close()
 
-    async def _run(self, work: Callable[[], Result], *, quick: bool) -> Result:
-        if quick and not self._closed:
+    async def _run(self, work: Callable[[], Result], *, quick: bool, heavy: bool = False) -> Result:
+        if quick and not self._usual.closed:
             return work()
-        return await asyncio.wrap_future(self._submit(work))
+        pool = self._heavy if heavy else self._usual
+        return await asyncio.wrap_future(pool.submit(work))
 
-    def _submit(self, work: Callable[[], Result]) -> Future[Result]:
+
+class _Pool:
+    """Threads with a bounded queue in front of them."""
+
+    def __init__(self, workers: int, max_waiting: int) -> None:
+        self._places = workers + max_waiting
+        self._taken = 0
+        self.closed = False
+        self._lock = threading.Lock()  # places are also given back by the worker threads
+        self._threads = ThreadPoolExecutor(
+            workers, thread_name_prefix="passwords", initializer=_stand_back
+        )
+
+    def submit(self, work: Callable[[], Result]) -> Future[Result]:
+        """Queue a call. Raises Overloaded."""
         with self._lock:
-            if self._closed or self._taken >= self._places:
+            if self.closed or self._taken >= self._places:
                 raise Overloaded
             future = self._threads.submit(work)
             self._taken += 1
         # Outside the lock: for a future that is done already this calls back at once.
         future.add_done_callback(self._give_back)
         return future
+
+    def close(self) -> None:
+        """Refuse new calls, and cancel those that wait."""
+        with self._lock:
+            self.closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _give_back(self, _: Future[Result]) -> None:
         with self._lock:

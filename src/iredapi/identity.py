@@ -12,12 +12,14 @@ import structlog
 from iredapi import throttle
 from iredapi.audit import Event, Kind
 from iredapi.backends.policies.panel import NetworkList
-from iredapi.domain import addresses
+from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.domain.passwords import SEVERAL
 from iredapi.errors import (
     ApiError,
     InvalidCredentials,
     NotFound,
+    Overloaded,
     PermissionDenied,
     problem,
 )
@@ -31,6 +33,10 @@ _REHASH_PATIENCE = 5.0
 _ACTORS = 1000
 """Sessions whose actor is kept beside the principal that it was made of."""
 _log = structlog.get_logger(__name__)
+
+
+class _WrongInACrowd(Overloaded):
+    """The password is wrong, which is not told, for there was no time left to hide why."""
 
 
 async def login(office: Office, username: str, password: str, client: str) -> str:
@@ -54,7 +60,7 @@ async def login(office: Office, username: str, password: str, client: str) -> st
                 # Before the attempt is given back: whoever guesses from elsewhere is still counted.
                 await admit(office, client, "global_admin_ip_list")
         except ApiError as error:
-            if isinstance(error, InvalidCredentials | PermissionDenied):
+            if isinstance(error, InvalidCredentials | PermissionDenied | _WrongInACrowd):
                 _log.warning("login_failed", account=mail, client=client, code=error.code)
             else:
                 # Nobody's fault: ten of these must not lock anybody out.
@@ -72,12 +78,19 @@ async def login(office: Office, username: str, password: str, client: str) -> st
 
 async def _authenticated(office: Office, mail: str, plain: str) -> Principal:
     principal = await office.read(SYSTEM, find_principal, mail)
-    if principal is None:
-        await office.hasher.equalise(plain)
-        raise InvalidCredentials
-    if not await office.hasher.verify(plain, principal.password):
-        raise InvalidCredentials
-    return principal
+    stored = "" if principal is None else principal.password
+    in_use = await office.slow_hashes(stored)
+    if principal is not None and await office.hasher.verify(plain, stored):
+        return principal
+    verified = stored.split(SEVERAL)
+    if any(map(password_costs.is_too_dear, verified)):
+        _log.warning("hash_too_costly", account=mail, hint="Set the password anew.")
+    # Nobody learns from the time which names there are, nor what their hashes are made of.
+    try:
+        await office.hasher.equalise(plain, password_costs.rest(in_use, verified))
+    except Overloaded:
+        raise _WrongInACrowd from None
+    raise InvalidCredentials
 
 
 async def _rehashed(office: Office, principal: Principal, plain: str, client: str) -> Principal:

@@ -27,9 +27,9 @@ from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
 from iredapi.backends.protocols import Later
 from iredapi.backends.sql.engine import Databases
 from iredapi.crowds import Crowds
-from iredapi.domain import addresses
+from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
-from iredapi.domain.passwords import PasswordPolicy
+from iredapi.domain.passwords import SEVERAL, PasswordPolicy
 from iredapi.errors import ApiError, Conflict, ServerDown, problem
 from iredapi.finishing import finish
 from iredapi.gates import Gates
@@ -53,6 +53,8 @@ Operation = Callable[Concatenate[Unit, Params], Awaitable[Result]]
 TRIES = 8
 _LISTS_SECONDS = 30.0
 """How long is believed what is only read to be helpful to mailing lists."""
+_SLOW_HASHES_SECONDS = 120.0
+"""How long is believed which kinds of hashes admins have."""
 _EVERYBODY = NetworkList()
 _log = structlog.get_logger(__name__)
 
@@ -136,6 +138,7 @@ class Office:
             patience=settings.request_timeout,
         )
         self._panel = Remembered[PanelSettings]()
+        self._slow_hashes = Remembered[tuple[str, ...]](_SLOW_HASHES_SECONDS)
         self._ours = NetworkList(settings.networks("allowed_networks"))
         self.probes = Probes()
         for name, database in databases.by_name.items():
@@ -173,6 +176,7 @@ class Office:
         await self._crowds.settle()
         await self._auditor.close()
         await self._panel.settle()
+        await self._slow_hashes.settle()
         await self.sessions.settle()
 
     # -- units -------------------------------------------------------------------------------------
@@ -334,6 +338,21 @@ class Office:
         found = await self._panel.of("", self._read_panel)
         return PanelSettings() if found is None else found
 
+    async def slow_hashes(self, stored: str) -> tuple[str, ...]:
+        """Return the hashes whose time every wrong password of an admin takes.
+
+        ``stored`` is the one of who logs in, whose kind may be new.
+        """
+        found = await self._slow_hashes.of("", self._read_slow_hashes) or ()
+        if password_costs.rest(password_costs.in_use([stored.split(SEVERAL)]), found):
+            self._slow_hashes.forget()
+            found = await self._slow_hashes.of("", self._read_slow_hashes) or ()
+        return found
+
+    async def _read_slow_hashes(self) -> tuple[str, ...]:
+        hashes = await self.read(SYSTEM, slow_hashes)
+        return password_costs.in_use(item.split(SEVERAL) for item in hashes)
+
     async def _read_panel(self) -> PanelSettings:
         async def once() -> PanelSettings:
             async with self.deadline():
@@ -362,6 +381,7 @@ class Office:
     def forget_cached(self) -> None:
         """Read everything anew at the next request."""
         self._panel.forget()
+        self._slow_hashes.forget()
         self.sessions.forget()
 
     async def admits(self, client: str) -> bool:
@@ -417,6 +437,11 @@ class Office:
         password = given or f"{secrets.token_urlsafe(18)}-Aa1"
         await self.create_admin(mail, password)
         return FirstAdmin(mail, password)
+
+
+async def slow_hashes(unit: Unit) -> list[str]:
+    """Return the hashes of admins that are not verified at once."""
+    return await unit.admins.slow_hashes()
 
 
 async def count_globals(unit: Unit) -> int:

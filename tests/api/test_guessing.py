@@ -13,6 +13,7 @@ import pytest_asyncio
 from iredapi.throttle import networks_of
 from tests.api.test_sessions import Clock
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
+from tests.servers.openldap import account_dn
 from tests.servers.store import ALL_STORES, Store
 
 pytestmark = pytest.mark.stores(*ALL_STORES)
@@ -122,6 +123,24 @@ async def test_an_account_that_is_gone_is_known_nowhere(service: Service, root: 
     await root.ok("DELETE", "admin/x@admins.test")
     rows = await service.store.rows("SELECT account FROM known_networks", "state")
     assert {row["account"] for row in rows} == {ROOT}
+
+
+async def test_hashes_that_take_too_long(service: Service, root: Client) -> None:
+    """Through the API they are refused; one that another program stored lets nobody in."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    too_dear = "{CRYPT}$2b$15$" + "." * 53
+    for method, path in (("POST", "user/n@ex.com"), ("PUT", "user/u@ex.com")):
+        refused = await root.refused(method, path, password_hash=too_dear)
+        assert refused == (400, "PASSWORD_HASH_TOO_COSTLY", ["password_hash"])
+    await root.ok("PUT", "user/u@ex.com", isGlobalAdmin="yes")
+    await service.client().login("u@ex.com")
+    if service.store.name == "openldap":
+        service.store.directory.modify(account_dn("u@ex.com"), replace={"userPassword": too_dear})
+    else:
+        await service.store.execute("UPDATE mailbox SET password = :p", p=too_dear)
+    form = {"username": "u@ex.com", "password": PASSWORD}
+    assert (await service.client().refused("POST", "login", **form))[0] == 401
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -17,6 +17,7 @@ import pytest
 
 from iredapi.domain import passwords
 from iredapi.domain.passwords import Scheme, hash_password
+from iredapi.errors import Overloaded
 from iredapi.logs import configure
 from iredapi.settings import ConfigurationError, Settings, load
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
@@ -480,27 +481,70 @@ async def test_lesson_32_unknown_and_wrong_look_the_same(service: Service, root:
     assert answers[0] == answers[1] == answers[2]
 
 
-async def test_lesson_30_unknown_costs_a_hash(
+async def test_lesson_30_every_wrong_password_costs_the_same(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whoever it is, and whatever hash is stored: all kinds that admins have are verified."""
+    dear, cheap = hash_password(PASSWORD, Scheme.BCRYPT, bcrypt_cost=4), hash_password(PASSWORD)
+    other = hash_password(PASSWORD, Scheme.PBKDF2)
+    rights = {"isadmin": 1, "isglobaladmin": 1}
+    for mail, hashed, columns in (
+        ("dear@ex.com", dear, rights),
+        ("other@ex.com", other, rights),
+        ("cheap@ex.com", cheap, rights),
+        ("none@ex.com", "", rights),
+        ("off@ex.com", dear, rights | {"active": 0}),
+        ("plain@ex.com", dear, {}),
+    ):
+        await add_user(service, mail, PASSWORD, **columns)
+        await service.store.execute(
+            "UPDATE mailbox SET password = :hashed WHERE username = :mail", hashed=hashed, mail=mail
+        )
     calls: list[str] = []
-    real_verify, real_equalise = passwords.verify_password, passwords.equalise
+    real = passwords.verify_password
 
     def verify(plain: str, stored: str) -> bool:
-        calls.append("verify")
-        return real_verify(plain, stored)
-
-    def equalise(*args: Any, **kwargs: Any) -> bool:
-        calls.append("equalise")
-        return real_equalise(*args, **kwargs)
+        calls.append(stored[1:8])
+        return real(plain, stored)
 
     monkeypatch.setattr(passwords, "verify_password", verify)
-    monkeypatch.setattr(passwords, "equalise", equalise)
-    await service.client().call("POST", "login", data=WRONG)
-    assert calls.count("verify") == 1
+    service.office.forget_cached()
+    names = ["dear@ex.com", "other@ex.com", "cheap@ex.com", "none@ex.com", "off@ex.com"]
+    for mail in (*names, "plain@ex.com", "nobody@ex.com", "nobody@nowhere.test", ROOT):
+        calls.clear()
+        client = service.client(address=f"198.51.100.{len(mail)}")
+        assert (await client.refused("POST", "login", **guess(mail)))[0] == 401
+        slow = sorted(item for item in calls if item in {"CRYPT}$", "PBKDF2}"})
+        assert slow == ["CRYPT}$", "PBKDF2}"], mail
+    # A kind that is new here is known from the first login with it.
+    await service.store.execute(
+        "UPDATE mailbox SET password = :hashed WHERE username = 'other@ex.com'",
+        hashed=hash_password(PASSWORD, Scheme.SHA512_CRYPT),
+    )
+    await service.client(address="203.0.113.7").refused("POST", "login", **guess("other@ex.com"))
     calls.clear()
-    await service.client().call("POST", "login", data=WRONG | {"username": "no@body.com"})
-    assert calls.count("equalise") == 1
+    await service.client(address="203.0.113.8").refused("POST", "login", **guess("no@ex.com"))
+    assert any(item.startswith("SHA512-") for item in calls)
+    # The right password takes its own time only.
+    calls.clear()
+    await service.client().login()
+    assert calls == ["SSHA512"]
+
+
+async def test_a_crowd_makes_no_guess_free(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong password counts also when there is no room to take its time."""
+
+    async def busy(*_: Any) -> None:
+        raise Overloaded
+
+    monkeypatch.setattr(service.office.hasher, "equalise", busy)
+    for _ in range(10):
+        refused = await service.client(address="192.0.2.1").refused("POST", "login", **guess())
+        assert refused[:2] == (503, "OVERLOADED")
+    refused = await service.client(address="192.0.2.1").refused("POST", "login", **guess())
+    assert refused[0] == 429
 
 
 @pytest.mark.parametrize("noun, mail", [("admin", "a@admins.test"), ("user", "u@ex.com")])

@@ -17,13 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iredapi.domain import password_schemes, passwords
+from iredapi.domain import password_costs, password_schemes, passwords
 from iredapi.domain.passwords import (
     SEVERAL,
     PasswordPolicy,
     Scheme,
     check_hash,
-    equalise,
     hash_password,
     looks_hashed,
     outdated,
@@ -31,7 +30,7 @@ from iredapi.domain.passwords import (
     violations,
 )
 from iredapi.errors import Overloaded
-from iredapi.hashing import PasswordHasher
+from iredapi.hashing import HEAVY_WAITING, PasswordHasher
 
 SECRET = "Secret1!"
 DATA = Path(__file__).parent / "data" / "password_vectors.json"
@@ -260,7 +259,7 @@ def test_more_malformed_hashes(stored: str) -> None:
     for plain in (SECRET, stored, "x", ""):
         assert not verify_password(plain, stored)
     assert time.perf_counter() - started < 1
-    with pytest.raises(ValueError, match=r"^INVALID_PASSWORD_SCHEME$"):
+    with pytest.raises(ValueError, match=r"^(INVALID_PASSWORD_SCHEME|PASSWORD_HASH_TOO_COSTLY)$"):
         check_hash(stored)
 
 
@@ -424,7 +423,6 @@ def test_dummies_cost_what_hashes_cost(scheme: Scheme) -> None:
     made = hash_password(SECRET, scheme, bcrypt_cost=10)
     assert len(dummy) == len(made)
     assert check_hash(dummy) == dummy
-    assert equalise(SECRET, scheme, bcrypt_cost=10) is False
 
     def seconds(stored: str) -> float:
         started = time.thread_time()
@@ -572,7 +570,7 @@ def test_pool_works() -> None:
         assert stored.startswith("{CRYPT}$2b$04$")
         assert await hasher.verify(SECRET, stored)
         assert not await hasher.verify("wrong", stored)
-        assert await hasher.equalise(SECRET) is False
+        await hasher.equalise(SECRET, [stored])
         with pytest.raises(ValueError, match="PW_GREATER_THAN_MAX_LENGTH"):
             await hasher.hash("x" * 73)
         hasher.close()
@@ -606,7 +604,7 @@ def test_queue_is_bounded(gate: threading.Event) -> None:
         with pytest.raises(Overloaded):
             await hasher.verify("x", "x")
         with pytest.raises(Overloaded):
-            await hasher.equalise("x")
+            await hasher.equalise("x", ["x"])
 
         calls.pop().cancel()  # a waiting client goes away: its place is free
         await asyncio.sleep(0.01)
@@ -620,7 +618,7 @@ def test_queue_is_bounded(gate: threading.Event) -> None:
         gate.set()
         assert await asyncio.gather(*calls[1:]) == [True] * 4
         await asyncio.sleep(0.05)
-        assert hasher._taken == 0
+        assert hasher._usual._taken == 0
         assert await hasher.verify("x", "x")
         hasher.close()
 
@@ -657,5 +655,99 @@ def test_close_cancels_what_waits(gate: threading.Event) -> None:
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert results[0] is True
         assert all(isinstance(result, asyncio.CancelledError) for result in results[1:])
+
+    asyncio.run(scenario())
+
+
+# Costs -------------------------------------------------------------------------------------------
+
+
+def argon2(memory: int, passes: int, lanes: int = 1) -> str:
+    return f"{{ARGON2ID}}$argon2id$v=19$m={memory},t={passes},p={lanes}${'A' * 22}${'A' * 43}"
+
+
+def bcrypt_of(cost: int) -> str:
+    return f"{{CRYPT}}$2b${cost:02}${'.' * 53}"
+
+
+def sha_crypt(rounds: int) -> str:
+    return f"{{SHA512-CRYPT}}$6$rounds={rounds}${'.' * 16}${'.' * 86}"
+
+
+def pbkdf2(rounds: int) -> str:
+    return f"{{PBKDF2}}$1${'.' * 16}${rounds}${'0' * 40}"
+
+
+YESCRYPT = "{CRYPT}$y$%s$" + "." * 22 + "$" + "." * 43
+TOO_DEAR = [
+    bcrypt_of(15), bcrypt_of(31), bcrypt_of(99), sha_crypt(1_000_001), sha_crypt(999_999_999),
+    pbkdf2(2_000_001), argon2(262_145, 1), argon2(262_144, 5), argon2(131_072, 9),
+    argon2(65_536, 17), argon2(65_536, 3, 17), argon2(9_999_999, 99, 99), YESCRYPT % "jHT",
+    "$2y$15$" + "." * 53, "{BCRYPT}$2y$16$" + "." * 53,
+    "{BLF-CRYPT.HEX}" + ("$2y$15$" + "." * 53).encode().hex(),
+]  # fmt: skip
+HEAVY = [
+    bcrypt_of(13), bcrypt_of(14), sha_crypt(1_000_000), pbkdf2(2_000_000), argon2(262_144, 1),
+    argon2(262_144, 4), argon2(65_536, 16), argon2(65_537, 1), YESCRYPT % "jCT",
+    "{ARGON2ID.B64}" + base64.b64encode(argon2(8, 1)[10:].encode()).decode(),
+]  # fmt: skip
+USUAL = [
+    bcrypt_of(4), bcrypt_of(12), sha_crypt(5_000), sha_crypt(50_000), pbkdf2(100_000),
+    argon2(65_536, 3), YESCRYPT % "j9T", "{SSHA}" + "A" * 32, "x", "", "{", "{NO.HEX}00",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("stored", TOO_DEAR, ids=lambda text: text[:40])
+def test_hashes_that_are_too_dear(stored: str) -> None:
+    """Neither taken nor verified, with a code that says why."""
+    started = time.perf_counter()
+    assert password_costs.is_too_dear(stored)
+    with pytest.raises(ValueError, match=r"^PASSWORD_HASH_TOO_COSTLY$"):
+        check_hash(stored)
+    assert verify_password(SECRET, stored) is False
+    assert time.perf_counter() - started < 0.2
+
+
+@pytest.mark.parametrize("stored", HEAVY + USUAL, ids=lambda text: text[:40])
+def test_hashes_that_are_not(stored: str) -> None:
+    assert not password_costs.is_too_dear(stored)
+    assert password_costs.is_heavy(stored) is (stored in HEAVY)
+    if stored in HEAVY:
+        assert check_hash(stored)
+
+
+def test_a_wrong_password_takes_what_all_kinds_take() -> None:
+    two = [bcrypt_of(12), bcrypt_of(12)]
+    found = password_costs.in_use(
+        [["{SSHA512}" + "A" * 96], [""], two, [bcrypt_of(12)], [sha_crypt(5000)], [bcrypt_of(15)],
+         ["{CRYPT}$2b$12$short"]]
+    )  # fmt: skip
+    assert found == (*two, sha_crypt(5000))
+    for stored in ([""], ["{SSHA}" + "A" * 32], ["{CRYPT}$2b$12$short"], two, [bcrypt_of(12)]):
+        left = password_costs.rest(found, stored)
+        verified = [item for item in (*stored, *left) if item in found]
+        assert sorted(verified) == sorted(found), stored
+
+
+def test_heavy_hashes_keep_nobody_waiting(gate: threading.Event) -> None:
+    """Six logins with the dearest hashes: others are verified meanwhile."""
+
+    async def scenario() -> None:
+        hasher = PasswordHasher(max_workers=2)
+        heavy = [asyncio.create_task(hasher.verify("x", argon2(262_144, 4))) for _ in range(6)]
+        await asyncio.sleep(0.05)
+        gate.clear()
+        assert hasher._usual._taken == 0
+        assert hasher._heavy._taken == 6
+        usual = asyncio.create_task(hasher.verify("x", bcrypt_of(12)))
+        await asyncio.sleep(0.05)
+        assert hasher._usual._taken == 1
+        # More of them than may wait are refused at once, the usual ones are not.
+        more = [asyncio.create_task(hasher.verify("x", bcrypt_of(14))) for _ in range(30)]
+        await asyncio.sleep(0.05)
+        assert sum(task.done() for task in more) == 30 - (HEAVY_WAITING + 1 - 6)
+        gate.set()
+        await asyncio.gather(*heavy, usual, *more, return_exceptions=True)
+        hasher.close()
 
     asyncio.run(scenario())

@@ -396,6 +396,12 @@ class Admins(Protocol):
     async def password(self, mail: str) -> str | None:
         """Return the hash of a standalone admin, or else of a mail user with admin rights."""
 
+    async def slow_hashes(self) -> list[str]:
+        """Return the hashes of all admins, of either kind.
+
+        Those that are verified in no time may be missing.
+        """
+
     async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
         """Write another hash of the same password, unless it is not the old one any more.
 

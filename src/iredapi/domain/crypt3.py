@@ -92,6 +92,12 @@ def read(stored: str) -> Check | None:
     return None
 
 
+def is_too_dear(stored: str) -> bool:
+    """Whether a hash whose kind only crypt(3) knows is refused for its cost."""
+    matches = ((pattern.fullmatch(stored), affordable) for pattern, affordable in _KINDS)
+    return any(match is not None and not affordable(match) for match, affordable in matches)
+
+
 def why_not(stored: str) -> str:
     """Say why a hash that only crypt(3) knows cannot be checked here; empty: another reason."""
     known = any(pattern.fullmatch(stored) for pattern, _ in _KINDS) or _DES.fullmatch(stored)

@@ -34,11 +34,12 @@ from passlib.hash import md5_crypt, nthash, sha256_crypt, sha512_crypt
 from iredapi.domain import cram_md5, crypt3, scram
 
 MAX_STORED_LENGTH: Final = 1024
-MAX_BCRYPT_COST: Final = 15
+MAX_BCRYPT_COST: Final = 14
 MAX_CRYPT_ROUNDS: Final = 1_000_000
 MAX_PBKDF2_ROUNDS: Final = 2_000_000
 MAX_ARGON2_MEMORY: Final = 256 * 1024  # KiB
 MAX_ARGON2_TIME: Final = 16
+MAX_ARGON2_WORK: Final = 1024 * 1024  # KiB times passes
 MAX_ARGON2_LANES: Final = 16
 
 BCRYPT_BYTES: Final = 72
@@ -151,8 +152,10 @@ def _md5_crypt(match: re.Match[str]) -> Check | None:
 def _sha_crypt(match: re.Match[str]) -> Check | None:
     if match["rounds"] and not 1000 <= int(match["rounds"]) <= MAX_CRYPT_ROUNDS:
         return None
-    if not _USUAL_SALT.fullmatch(match["salt"]):
-        return _foreign_salt(match.group())
+    # In C, and without Python's lock, where the host has it.
+    check = _foreign_salt(match.group())
+    if check is not None or not _USUAL_SALT.fullmatch(match["salt"]):
+        return check
     scheme = sha512_crypt if match["kind"] == "6" else sha256_crypt
     return lambda secret: bool(scheme.verify(secret, match.group()))
 
@@ -224,6 +227,8 @@ def _read_argon2(payload: bytes) -> Check | None:
     argon2_type = Argon2Type.ID if match["kind"] == "id" else Argon2Type.I
     memory, time, lanes = int(match["memory"]), int(match["time"]), int(match["lanes"])
     if not 8 * lanes <= memory <= MAX_ARGON2_MEMORY:
+        return None
+    if memory * time > MAX_ARGON2_WORK:
         return None
     if time > MAX_ARGON2_TIME or lanes > MAX_ARGON2_LANES:
         return None

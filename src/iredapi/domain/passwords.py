@@ -21,6 +21,7 @@ from argon2.low_level import hash_secret
 from passlib.hash import sha512_crypt
 
 from iredapi.domain.crypt3 import MAX_PASSPHRASE
+from iredapi.domain.password_costs import is_too_dear
 from iredapi.domain.password_kinds import kind_of, strength
 from iredapi.domain.password_schemes import (
     BCRYPT_BYTES,
@@ -121,12 +122,6 @@ def outdated(stored: str, scheme: Scheme, *, bcrypt_cost: int = DEFAULT_BCRYPT_C
     return strength(kind) <= strength(wanted)
 
 
-def equalise(plain: str, scheme: Scheme, *, bcrypt_cost: int = DEFAULT_BCRYPT_COST) -> bool:
-    """Take the time of a wrong password, for an account that does not exist. Always False."""
-    verify_password(plain, _dummy_hash(scheme, bcrypt_cost))
-    return False
-
-
 def looks_hashed(plain: str) -> bool:
     """Whether a "password" begins with a known ``{SCHEME}``: a hash in the wrong parameter."""
     parts = split_prefix(plain.lstrip())
@@ -142,7 +137,8 @@ _RENAMED: Final = {
 def check_hash(value: str) -> str:
     """The parameter ``password_hash`` as it is stored.
 
-    Raises ``ValueError('INVALID_PASSWORD_SCHEME')`` for anything that ``verify_password`` could
+    Raises ``ValueError('PASSWORD_HASH_TOO_COSTLY')`` for what takes too long to verify, and
+    ``ValueError('INVALID_PASSWORD_SCHEME')`` for anything that ``verify_password`` could
     never accept. Stricter than reading in one point: a salt behind a digest, and argon2's digest,
     must have 4, 8, 12 … bytes, as all known tools make them, so that a hash that was cut in copying
     is noticed.
@@ -159,6 +155,8 @@ def check_hash(value: str) -> str:
     prefix = f"{name}.{suffix}" if suffix else name
     stored = f"{{{prefix}}}{payload}"
     known = read_hash(stored)
+    if known is None and is_too_dear(stored):
+        raise ValueError("PASSWORD_HASH_TOO_COSTLY")
     if known is None or len(stored) > MAX_HASH_LENGTH:
         raise ValueError("INVALID_PASSWORD_SCHEME")
     if known.salt_length is not None and known.salt_length % 4:

@@ -261,8 +261,8 @@ def _password_hash(value: Any) -> str:
     text = filled(value)
     try:
         return passwords.check_hash(text)
-    except ValueError:
-        fail("INVALID_PASSWORD_SCHEME", why_not(text.rpartition("}")[2]))
+    except ValueError as error:
+        fail(str(error), why_not(text.rpartition("}")[2]))
 
 
 def _relay(text: str) -> str:

@@ -130,6 +130,15 @@ class LdapAdmins:
                 entry = user
         return None if entry is None else stored_hash(entry)
 
+    async def slow_hashes(self) -> list[str]:
+        marks = "(|(domainGlobalAdmin=yes)(enabledService=domainadmin))"
+        attributes = ("mail", "userPassword")
+        found = [
+            *await self._session.find(self._tree.admin_base, Scope.ONE, _ADMIN, attributes),
+            *await self._session.find(self._tree.base, Scope.SUB, f"(&{_USER}{marks})", attributes),
+        ]
+        return [stored_hash(entry) for entry in found]
+
     async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
         place = self._tree.admin(mail) if standalone else self._tree.user(mail)
         await self._session.lock(domain_of(mail))

@@ -139,6 +139,24 @@ class SqlAdmins(Store):
             return found
         return await self.find(m.username, mail, of_user, *at_home(m.domain, mail))
 
+    async def slow_hashes(self) -> list[str]:
+        a, m = t.admin.c, t.mailbox.c
+
+        def slow(password: ColumnElement[Any]) -> ColumnElement[bool]:
+            return and_(*(password.not_like(f"{{{name}}}%") for name in ("SSHA512", "SSHA")))
+
+        return list(
+            await self.column(
+                select(a.password)
+                .where(slow(a.password))
+                .union(
+                    select(m.password).where(
+                        or_(m.isadmin == 1, m.isglobaladmin == 1), slow(m.password)
+                    )
+                )
+            )
+        )
+
     async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
         table = t.admin if standalone else t.mailbox
         found = await self.column(
