@@ -33,8 +33,10 @@ from iredapi.routers import (
     users,
     wblists,
 )
-from iredapi.settings import Settings, load
 from iredapi.web import clients, connection_limits, docs, envelope, health
+from iredapi.settings import Settings
+from iredapi.settings import from_environment as settings_of_worker
+from iredapi.web import clients, docs, envelope, health
 from iredapi.web.calls import API
 from iredapi.web.middleware import Door, PathNormaliser, RequestContext
 from iredapi.web.switchboard import Switchboard
@@ -173,7 +175,7 @@ def _handle_errors(app: FastAPI, *, always_200: bool) -> None:
 
 def from_environment() -> FastAPI:
     """Build the application from ``IREDAPI_*``: what uvicorn's workers call."""
-    return create_app(load())
+    return create_app(settings_of_worker())
 
 
 def document(app: FastAPI) -> dict[str, Any]:

@@ -221,7 +221,8 @@ def openapi() -> None:
     from iredapi.app import create_app
 
     try:
-        chosen = Settings()  # the environment only: the env file is not everybody's to read
+        # The env file is not everybody's to read.
+        chosen = Settings(_env_file=settings.check_names(optional=True))
     except ValidationError as error:
         raise ConfigurationError(settings.explain(error)) from None
     document = create_app(chosen).openapi()
@@ -239,6 +240,7 @@ class Document(StrEnum):
 @app.command()
 def docs(document: Annotated[Document, typer.Argument(help="Which one.")]) -> None:
     """Print a generated page of the documentation, in Markdown."""
+    settings.check_names(optional=True)
     from iredapi.doctor import findings
 
     pages = {
@@ -259,6 +261,7 @@ class LdapSchema(StrEnum):
 @app.command()
 def ldap_schema(schema: Annotated[LdapSchema, typer.Argument(help="Which one.")]) -> None:
     """Print a schema file for a new OpenLDAP server; both are needed, `amavis` first."""
+    settings.check_names(optional=True)
     from iredapi.backends.ldap.schema_definitions import openldap
 
     typer.echo(openldap(schema), nl=False)

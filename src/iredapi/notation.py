@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from dotenv import dotenv_values
 from pydantic_settings import DotEnvSettingsSource
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+from iredapi import env_names
 
 
 class EnvFile(DotEnvSettingsSource):
     """The env file as systemd reads it: ``${NAME}`` in a value is text, nothing is expanded."""
 
     def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
-        values = dotenv_values(file_path, interpolate=False, encoding="utf-8")
-        return {name.lower(): value for name, value in values.items()}
+        return {line.name.lower(): line.value for line in env_names.read(file_path)}
 
 
 def split(value: Any) -> Any:
@@ -30,19 +30,36 @@ def split(value: Any) -> Any:
     return value
 
 
+SPECIAL: Final = ", ".join(f"{char} is %{ord(char):02X}" for char in "@:/?#%[]")
+"""How special characters of a user name or password are written in a URL."""
+
+_EXAMPLE: Final = "postgresql://user:password@host/name"
+_SQLITE: Final = "sqlite:///path, with one more / before an absolute path, names a SQLite file"
+
+
 def async_url(url: str) -> str:
     """Complete a database URL with the asynchronous driver of its kind.
 
-    Raises ValueError when it is not a URL of PostgreSQL, MariaDB/MySQL or SQLite.
+    Raises ValueError when it is not a URL of PostgreSQL, MariaDB/MySQL or SQLite that names a
+    database. No part of the URL is in the message: what a special character of the password cuts
+    off looks like a host.
     """
     if not url:
         return url
+    sqlite = url.lower().startswith("sqlite")
+    if not sqlite and url.count("@") > 1:
+        raise ValueError(
+            f"a database URL has one @, before the host: in a user name or password {SPECIAL}"
+        )
     try:
         parsed = make_url(url)
         kind = parsed.get_backend_name()
-    except (ArgumentError, ValueError):
+    except ArgumentError:
+        raise ValueError(f"not a database URL such as {_EXAMPLE} ({SPECIAL})") from None
+    except ValueError:
         raise ValueError(
-            "not a database URL such as postgresql://user:password@host/name"
+            f"not a database URL such as {_EXAMPLE}: the port is not a number ({SPECIAL} in a "
+            "user name or password)"
         ) from None
     drivers = {
         "postgresql": "postgresql+asyncpg",
@@ -52,7 +69,28 @@ def async_url(url: str) -> str:
     }
     if kind not in drivers:
         raise ValueError(f"{kind}: only postgresql, mysql (MariaDB) and sqlite are supported")
+    _check(parsed, kind)
     parsed = parsed.set(drivername=drivers[kind])
     if kind in {"mysql", "mariadb"} and "charset" not in parsed.query:
         parsed = parsed.update_query_dict({"charset": "utf8mb4"})
     return parsed.render_as_string(hide_password=False)
+
+
+def _check(url: URL, kind: str) -> None:
+    """Refuse what could only fail later, or would be something else than is meant."""
+    if kind == "sqlite":
+        if url.host or not url.database or url.database == ":memory:":
+            raise ValueError(f"{_SQLITE}; a database in memory is not supported")
+        return
+    if not url.database:
+        raise ValueError("the name of the database is missing at the end of the URL")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise ValueError("the port is not one of 1 to 65535")
+    if kind == "postgresql" and "sslmode" in url.query:
+        raise ValueError("write ?ssl=… in place of ?sslmode=…, with the same values")
+    if kind != "postgresql" and any(name.startswith("ssl") for name in url.query):
+        # aiomysql goes on in plain text when the server has no TLS, and fails when it has.
+        raise ValueError(
+            "TLS is not supported with MariaDB and MySQL: remove what begins with ssl after the ?; "
+            "to a server elsewhere use a tunnel"
+        )

@@ -19,7 +19,7 @@ import uvicorn
 from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
-from iredapi import __version__, leaving
+from iredapi import __version__, data_lock, leaving
 from iredapi.errors import ApiError
 from iredapi.logs import configure
 from iredapi.office import Office
@@ -29,7 +29,7 @@ from iredapi.web.connection_limits import LimitedProtocol, accept_backlog
 
 def run(chosen: Settings) -> int:
     """Serve until a signal ends it; returns the exit status. Raises ConfigurationError."""
-    with _listen(chosen.host, chosen.port) as listener:
+    with _listen(chosen.host, chosen.port) as listener, data_lock.alone(chosen):
         asyncio.run(_when_ready(chosen))
         address = _address(chosen.host, listener)
         typer.echo(f"iredapi {__version__} listens on {address}")

@@ -5,7 +5,10 @@ The descriptions are what ``docs/configuration.md`` prints (``iredapi docs confi
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -19,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from iredapi import env_names
 from iredapi.domain.addresses import DOVECOT_CHARACTERS
 from iredapi.domain.origins import normalised as normalised_origin
 from iredapi.domain.passwords import Scheme
@@ -490,6 +494,30 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _one_storage(self) -> Settings:
+        beside = {"AMAVISD_URL": self.amavisd_url, "IREDAPD_URL": self.iredapd_url}
+        beside |= {"IREDADMIN_URL": self.iredadmin_url}
+        if self.embedded and (given := [n for n, url in beside.items() if url.get_secret_value()]):
+            # Every policy there would belong to an account that does not exist.
+            raise ValueError(
+                f"IREDAPI_{given[0]}: it is set, but no account storage: set IREDAPI_VMAIL_URL "
+                "too, or IREDAPI_BACKEND=ldap with IREDAPI_LDAP_URI; or remove it, and SQLite "
+                "databases of our own are used for everything"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ldap_is_meant(self) -> Settings:
+        given = [name for name in ("LDAP_URI", "LDAP_BASE_DN", "LDAP_BIND_DN")
+                 if getattr(self, name.lower())]  # fmt: skip
+        if given and self.backend is not Backend.LDAP:
+            raise ValueError(
+                f"IREDAPI_{given[0]}: it is used with IREDAPI_BACKEND=ldap only: set that too, or "
+                "remove it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _together(self) -> Settings:
         if self.uses_sqlite and self.workers > 1:
             raise ValueError(
@@ -504,6 +532,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 "IREDAPI_MLMMJ_SPOOL: mlmmjadmin keeps the spool when IREDAPI_MLMMJADMIN_URL is "
                 "set; two writers would overwrite each other's changes"
+            )
+        if self.mlmmjadmin_url and not self.mlmmjadmin_token.get_secret_value():
+            raise ValueError(
+                "IREDAPI_MLMMJADMIN_TOKEN: IREDAPI_MLMMJADMIN_URL needs it: one of "
+                "`api_auth_tokens` in mlmmjadmin's settings.py"
+            )
+        if self.mlmmjadmin_token.get_secret_value() and not self.mlmmjadmin_url:
+            raise ValueError(
+                "IREDAPI_MLMMJADMIN_URL: IREDAPI_MLMMJADMIN_TOKEN is for it: set it, such as "
+                "http://127.0.0.1:7790/api, or remove the token"
             )
         return self
 
@@ -596,22 +634,72 @@ def _address_and_port(text: str) -> tuple[str, int] | None:
 def load(env_file: Path | None = None, **given: Any) -> Settings:
     """Read the settings; ``given`` (from the command line) wins over the environment.
 
-    The environment wins over ``env_file`` (default ``/etc/iredapi/iredapi.env``, when it can be
-    read). Raises ConfigurationError that names the setting and what is wrong with it.
+    The environment wins over ``env_file`` (default ``/etc/iredapi/iredapi.env``, when it is
+    there). Raises ConfigurationError that names the setting and what is wrong with it: also for
+    names that are no settings.
     """
-    path = env_file or ENV_FILE
+    given["_env_file"] = check_names(env_file)
     try:
-        # A file that is not there is fine unless it was asked for by name.
-        if env_file is not None and not env_file.is_file():
-            raise ConfigurationError(f"{env_file}: no such file")
-        given["_env_file"] = path if path.is_file() else None
         return Settings(**given)
-    except PermissionError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
     except ValidationError as error:
         raise ConfigurationError(explain(error)) from None
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def check_names(env_file: Path | None = None, *, optional: bool = False) -> Path | None:
+    """Refuse names in the environment and in the env file that are no settings.
+
+    Returns the file that is to be read: None when there is none. ``optional``: one that may not be
+    read is not there. Raises ConfigurationError with a line for each name.
+    """
+    path = env_file or ENV_FILE
+    try:
+        is_there = _is_there(path, required=env_file is not None)
+        lines = env_names.read(path) if is_there else []
+    except PermissionError as error:
+        if not optional:
+            raise ConfigurationError(
+                f"{path}: {error.strerror}: run this as its owner, or as root"
+            ) from None
+        is_there, lines = False, []
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except env_names.WrongEnvFile as error:
+        raise ConfigurationError(str(error)) from None
+    if wrong := list(env_names.complaints(names(), os.environ, path, lines)):
+        raise ConfigurationError("\n".join(wrong))
+    return path if is_there else None
+
+
+def _is_there(path: Path, *, required: bool) -> bool:
+    """Whether there is an env file. Raises OSError when that cannot be known."""
+    try:
+        mode = path.stat().st_mode  # not is_file(), which takes what it may not see for absent
+    except (FileNotFoundError, NotADirectoryError):
+        if required:
+            raise ConfigurationError(f"{path}: no such file") from None
+        return False
+    if stat.S_ISDIR(mode):
+        raise ConfigurationError(
+            f"{path}: a directory, where an env file is expected; Docker makes one when the file "
+            "that is to be mounted does not exist"
+        )
+    return True
+
+
+def names() -> list[str]:
+    """Return the name of every setting, with its prefix."""
+    return [f"{env_names.PREFIX}{name.upper()}" for name in Settings.model_fields]
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings in a worker process, to which ``serve`` handed all of them on.
+
+    Then no file is read: it may have changed meanwhile, or have been another one. Raises
+    ConfigurationError.
+    """
+    return Settings(_env_file=None) if set(names()) <= environment.keys() else load()
 
 
 def explain(error: ValidationError) -> str:

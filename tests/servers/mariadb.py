@@ -35,7 +35,7 @@ from tests.servers.store import (
     create_tables,
 )
 
-ENVIRONMENT = "IREDAPI_TEST_MARIADB_URL"
+ENVIRONMENT = "TEST_MARIADB_URL"
 DRIVER = "mysql+aiomysql"
 QUERY = {"charset": "utf8mb4"}
 

@@ -33,7 +33,7 @@ from tests.servers.store import (
     create_tables,
 )
 
-ENVIRONMENT = "IREDAPI_TEST_POSTGRESQL_URL"
+ENVIRONMENT = "TEST_POSTGRESQL_URL"
 DRIVER = "postgresql+asyncpg"
 
 # The role that owns each database.

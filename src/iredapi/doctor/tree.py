@@ -38,7 +38,7 @@ from iredapi.doctor.tree_facts import DOMAIN, NAMING, PAGE, Facts, TreeDirectory
 from iredapi.domain.addresses import domain_of
 from iredapi.errors import ApiError
 from iredapi.opening import open_state
-from iredapi.settings import NotReady, Settings
+from iredapi.settings import ConfigurationError, Settings
 from iredapi.state import LockTimeout, State, StateUnavailable
 
 _ADMIN: Final = "(objectClass=mailAdmin)"
@@ -155,7 +155,7 @@ class TreeExamination:
     async def _opened_state(self) -> State | None:
         """Open the state database, unless that would make or migrate it."""
         if not self._looked and await is_well(self._settings):
-            with suppress(NotReady):
+            with suppress(ConfigurationError):
                 self._state = await open_state(self._settings)
         self._looked = True
         return self._state

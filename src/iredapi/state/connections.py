@@ -192,7 +192,7 @@ class Connections:
             connections = cls(engine, engine.execution_options(**{_IMMEDIATE: True}), lock)
             try:
                 await _use_wal(engine)
-            except OperationalError as error:
+            except DBAPIError as error:
                 await engine.dispose()
                 raise StateUnavailable(str(error.orig)) from error
             return connections

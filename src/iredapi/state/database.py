@@ -4,17 +4,19 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from sqlalchemy import select
+from sqlalchemy import delete, false
+from sqlalchemy.exc import DBAPIError
 
 from iredapi.health import NotUsable
 from iredapi.state.attempts import LoginAttempts
-from iredapi.state.connections import Connections
+from iredapi.state.connections import Connections, StateUnavailable
 from iredapi.state.journal import Journal
 from iredapi.state.locks import Locks
 from iredapi.state.migrate import migrate
 from iredapi.state.networks import KnownNetworks
 from iredapi.state.renames import Renames
 from iredapi.state.sessions import Sessions
+from iredapi.state.tables import sessions as sessions_table
 from iredapi.state.tokens import Tokens
 
 
@@ -86,10 +88,17 @@ class State:
         )
 
     async def ping(self) -> None:
-        """One round trip; ``StateUnavailable`` when there is no answer, ``NotUsable`` when full."""
+        """Write nothing; ``StateUnavailable`` when there is no answer, ``NotUsable`` when full.
+
+        A database that is read-only answers questions as before, and nobody can log in:
+        ``StateUnavailable`` too.
+        """
         if time.monotonic() < self.connections.full_until:
             raise NotUsable("full")
-        await self.connections.read(select(1))
+        try:
+            await self.connections.write(delete(sessions_table).where(false()))
+        except DBAPIError as error:
+            raise StateUnavailable("The state database cannot be written.") from error
 
     async def close(self) -> None:
         """Finish what runs in the background and close all connections."""

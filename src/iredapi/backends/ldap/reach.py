@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 os.environ.setdefault("LDAPNETWORK_TIMEOUT", "2")  # seconds; libldap reads it once
 
-_STARTTLS: Final = b"0\x1d\x02\x01\x01w\x18\x80\x161.3.6.1.4.1.1466.20037"
+STARTTLS: Final = b"0\x1d\x02\x01\x01w\x18\x80\x161.3.6.1.4.1.1466.20037"
 """An extended request with message id 1 (RFC 4511 section 4.14.1)."""
 _PORTS: Final = {"ldap": 389, "ldaps": 636}
 
@@ -85,7 +85,7 @@ def _shake_hands(connection: socket.socket, deadline: float, *, ask: bool) -> No
     """Try TLS, after StartTLS when ``ask``. Only silence counts; libldap judges the certificate."""
     _limit(connection, deadline)
     if ask:
-        connection.sendall(_STARTTLS)
+        connection.sendall(STARTTLS)
         if not connection.recv(4096):
             raise ConnectionResetError("the server closed the connection")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -27,6 +27,7 @@ from iredapi.backends.ldap.locks import Contended, UnitLocks, recover
 from iredapi.backends.ldap.panel import PanelAccounts
 from iredapi.backends.ldap.session import Listings, Options, Session
 from iredapi.backends.ldap.tree import Tree
+from iredapi.backends.ldap.trouble import STRONGER_AUTH_REQUIRED, explain
 from iredapi.backends.protocols import ChangedMeanwhile, Later
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.engine import Connections, Databases
@@ -66,7 +67,8 @@ class Directories:
     """What all units of one process share."""
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
-        self.directory = Directory(options_of(settings))
+        self._reach = options_of(settings)
+        self.directory = Directory(self._reach)
         self.databases = databases
         self.state = state
         self._tree = Tree(settings.ldap_base_dn, settings.admin_base_dn)
@@ -121,12 +123,20 @@ class Directories:
             for name, dn in (("BASE", self._tree.base), ("ADMIN_BASE", self._tree.admin_base)):
                 if await self.directory.get(dn, ["1.1"]) is None:
                     return f"IREDAPI_LDAP_{name}_DN: there is no entry {dn}, or it may not be read"
-        except Refused:
-            return "IREDAPI_LDAP_BIND_DN, IREDAPI_LDAP_BIND_PASSWORD: the server refuses them"
-        except Unavailable:
-            raise ServerDown(
-                detail="no LDAP server can be reached: is it running, are address and TLS right?"
-            ) from None
+        except Refused as error:
+            if error.code == STRONGER_AUTH_REQUIRED:
+                return explain(self._reach, error.code)[0]
+            return (
+                "IREDAPI_LDAP_BIND_DN, IREDAPI_LDAP_BIND_PASSWORD: the server refuses them: one of "
+                "the two is wrong"
+            )
+        except Unavailable as error:
+            sentence, away = await asyncio.to_thread(explain, self._reach, error.code)
+            if not away:
+                return sentence
+            raise ServerDown(detail=sentence) from None
+        except InvalidData:
+            return "IREDAPI_LDAP_BASE_DN, IREDAPI_LDAP_ADMIN_BASE_DN: one of them is not a DN"
         if lacking := sorted(REQUIRED - known):
             return (
                 "IREDAPI_LDAP_URI: the server has not the schema of iRedMail; it lacks "

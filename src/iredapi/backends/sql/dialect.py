@@ -5,7 +5,7 @@ what a database error means. Everything else in the backends is the same SQL for
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -46,8 +46,10 @@ __all__ = [
     "YES_NO",
     "ByteText",
     "ascii_column",
+    "codes_in",
     "ddl",
     "domain_of",
+    "error_in",
     "expired_column",
     "holds_at_once",
     "insert_ignore",
@@ -65,6 +67,8 @@ __all__ = [
     "varchar_column",
     "without_waiting",
 ]
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 MYSQL = ("mysql", "mariadb")
 """The names SQLAlchemy has for MySQL and MariaDB; one server family, the same SQL."""
@@ -365,6 +369,21 @@ def _mysql_code(error: BaseException) -> int:
 def _sqlite_code(error: BaseException) -> int:
     code = getattr(error, "sqlite_errorcode", 0)
     return code if isinstance(code, int) else 0
+
+
+def codes_in(exc: BaseException) -> tuple[frozenset[str], frozenset[int], frozenset[int]]:
+    """Return the SQLSTATEs, MySQL's codes and SQLite's primary codes in an error's chain."""
+    chain = list(_chain(exc))
+    return (
+        frozenset(state for error in chain if (state := _sqlstate(error))),
+        frozenset(code for error in chain if (code := _mysql_code(error))),
+        frozenset(code & 0xFF for error in chain if (code := _sqlite_code(error))),
+    )
+
+
+def error_in(exc: BaseException, kind: type[_Error]) -> _Error | None:
+    """Return the first error of a class in an error's chain."""
+    return next((error for error in _chain(exc) if isinstance(error, kind)), None)
 
 
 def is_unique_violation(exc: IntegrityError) -> bool:

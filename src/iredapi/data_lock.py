@@ -1,0 +1,70 @@
+"""One service on one set of SQLite files: a second one is refused.
+
+``flock`` on a file beside them: the kernel gives it up with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from iredapi.settings import ConfigurationError, Settings
+
+NAME = "iredapi.lock"
+"""The file in the data directory."""
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Be the only service on the SQLite files of a configuration.
+
+    Raises ConfigurationError, naming the process that is there already.
+    """
+    with ExitStack() as held:
+        for path, setting in _files(settings).items():
+            held.enter_context(_locked(path, setting))
+        yield
+
+
+def _files(settings: Settings) -> dict[Path, str]:
+    """Return the lock files and the setting that leads to each."""
+    files = {}
+    directory = settings.data_dir.absolute()
+    for name, text in settings.urls().items():
+        url = make_url(text)
+        if url.get_backend_name() != "sqlite":
+            continue
+        path = Path(url.database or "").absolute()
+        if path.parent == directory:
+            files[directory / NAME] = "IREDAPI_DATA_DIR"
+        else:
+            files[path.with_name(f"{path.name}.lock")] = f"IREDAPI_{name.upper()}_URL"
+    return files
+
+
+@contextmanager
+def _locked(path: Path, setting: str) -> Iterator[None]:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"{setting}: {path} cannot be made: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            process = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            raise ConfigurationError(
+                f"{setting}: the SQLite files there ({path}) are in use by another `iredapi "
+                f"serve`, process {process or 'unknown'}: stop it first, or use another directory"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

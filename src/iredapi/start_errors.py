@@ -1,0 +1,224 @@
+"""Why a database cannot be used, in a sentence for the one who wrote its URL.
+
+Only at start: answers of the API never say more than that a database is away. No sentence holds a
+password, or a driver's text, which may repeat one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import re
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.engine import URL
+
+from iredapi.backends.sql.dialect import codes_in, error_in
+from iredapi.notation import SPECIAL
+
+_PATIENCE: Final = 1.5
+"""Seconds in which a server says what it is."""
+_SSL_REQUEST: Final = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+"""What a client of PostgreSQL may send first; answered with S or N."""
+_NAMES: Final = {"postgresql": "PostgreSQL", "mysql": "MariaDB or MySQL"}
+_PORTS: Final = {"postgresql": 5432, "mysql": 3306}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a database cannot be used. ``away``: the same settings may work later."""
+
+    sentence: str
+    away: bool = False
+
+
+async def reason(error: BaseException, url: URL) -> Reason:
+    """Say why a connection could not be opened, or a database not be used."""
+    if url.get_backend_name() == "sqlite":
+        return _of_sqlite(error, Path(url.database or ""))
+    kind = "postgresql" if url.get_backend_name() == "postgresql" else "mysql"
+    host = url.host or "localhost"
+    port = url.port or _PORTS[kind]
+    place = _socket_of(url) or f"{host}, port {port}"
+    return _of_server(error, url, place) or await _of_network(error, url, kind, place)
+
+
+def _of_server(error: BaseException, url: URL, place: str) -> Reason | None:
+    """Judge what the server has answered; None: it has not."""
+    states, numbers, _ = codes_in(error)
+    user, name = url.username or "(none)", url.database or ""
+    if states & {"28P01"} or numbers & {1045, 1698}:
+        return Reason(
+            f"the server at {place} refuses the login {user}: the user or the password is wrong. "
+            f"Special characters of a password are written as %XX in a URL: {SPECIAL}"
+        )
+    if states & {"28000"}:
+        return Reason(
+            f"the server at {place} does not let {user} in from here: see pg_hba.conf, and whether "
+            "the user exists"
+        )
+    if numbers & {1130}:
+        return Reason(f"the server at {place} takes no logins from this machine for any user")
+    if numbers & {1129}:
+        return Reason(f"the server at {place} has blocked this machine: FLUSH HOSTS there", True)
+    if states & {"3D000"} or numbers & {1049}:
+        return Reason(f"there is no database {name} on the server at {place}")
+    if states & {"42501"} or numbers & {1044, 1142}:
+        return Reason(
+            f"the login {user} may not use the database {name} on the server at {place}, or there "
+            "is none of this name"
+        )
+    if states & {"53300"} or numbers & {1040, 1203, 1226}:
+        return Reason(f"the server at {place} has no connection left (max_connections)", True)
+    if states & {"57P01", "57P02", "57P03"} or numbers & {1053}:
+        return Reason(f"the server at {place} is starting or stopping", True)
+    return None
+
+
+async def _of_network(error: BaseException, url: URL, kind: str, place: str) -> Reason:
+    """Judge what kept us from talking to the server."""
+    if found := error_in(error, TypeError):
+        option = re.search(r"keyword argument '(\w+)'", str(found))
+        if option:
+            return Reason(f"the driver knows no option {option[1]}, which stands after the ?")
+    path = _socket_of(url)
+    if error_in(error, socket.gaierror):
+        return Reason(f"there is no host {url.host}: is the name right, does DNS work?", True)
+    if error_in(error, FileNotFoundError) and path:
+        return Reason(f"there is no socket {place}: is the server running?", True)
+    if error_in(error, PermissionError):
+        return Reason(f"this process may not use the socket {place}")
+    if error_in(error, ConnectionRefusedError):
+        return Reason(
+            f"nothing listens at {place}: is the server running, are host and port right?", True
+        )
+    if found_ssl := error_in(error, ssl.SSLError):
+        return Reason(f"TLS with {place} fails: {found_ssl.reason or type(found_ssl).__name__}")
+    there = "" if path else await identify(url.host or "localhost", url.port or _PORTS[kind])
+    if there and there != kind:
+        return Reason(
+            f"at {place} is {_NAMES[there]}, not {_NAMES[kind]}: a wrong port, or the URL begins "
+            f"with {there}://"
+        )
+    if there == kind == "postgresql" and "ssl" in url.query and "SSL upgrade" in str(error):
+        return Reason(
+            f"the server at {place} does not offer TLS: remove ?ssl= from the URL, or switch `ssl` "
+            "on in postgresql.conf"
+        )
+    if error_in(error, TimeoutError) and not there:
+        return Reason(
+            f"{place} does not answer as {_NAMES[kind]} would: is it the right port, is a firewall "
+            "between?",
+            True,
+        )
+    if found_os := error_in(error, OSError):
+        what = os.strerror(found_os.errno) if found_os.errno else "no usable answer"
+        return Reason(f"{place} cannot be reached as {_NAMES[kind]}: {what}", True)
+    return Reason(f"the server at {place} cannot be used ({type(error).__name__})", True)
+
+
+def _socket_of(url: URL) -> str:
+    """Return the path of the Unix socket that a URL names, if it names one."""
+    for name in ("unix_socket", "host"):
+        value = url.query.get(name, "")
+        if isinstance(value, str) and value.startswith("/"):
+            return value
+    return ""
+
+
+async def identify(host: str, port: int) -> str:
+    """Find out what listens: ``postgresql``, ``mysql`` or "". Never raises, takes seconds at most.
+
+    MariaDB and MySQL speak first; PostgreSQL answers the question whether it has TLS.
+    """
+    try:
+        async with asyncio.timeout(2 * _PATIENCE):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                greeting = b""
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_PATIENCE / 3):
+                        greeting = await reader.read(64)
+                if len(greeting) > 4 and greeting[3] == 0 and greeting[4] in {0x0A, 0xFF}:
+                    return "mysql"
+                if not greeting:
+                    writer.write(_SSL_REQUEST)
+                    return "postgresql" if await reader.read(1) in {b"S", b"N"} else ""
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        pass
+    return ""
+
+
+# SQLite --------------------------------------------------------------------------------------
+
+
+def _of_sqlite(error: BaseException, path: Path) -> Reason:
+    _, _, codes = codes_in(error)
+    if codes & {26}:
+        return Reason(f"{path} is not an SQLite database: is the path right?")
+    if codes & {11}:
+        return Reason(
+            f"{path} is damaged: stop the service and restore it from a backup, or try `sqlite3 "
+            f'{path} ".recover"`'
+        )
+    if codes & {13} or ((os_error := error_in(error, OSError)) and os_error.errno == 28):
+        return Reason(f"{path} cannot be written: the disk is full", True)
+    if codes & {5, 6}:
+        return Reason(f"{path} is locked by another process", True)
+    return Reason(file_trouble(path) or f"{path} cannot be opened ({describe(path)})")
+
+
+def file_trouble(path: Path) -> str:
+    """Say why this process cannot read and write an SQLite file; "" when it can."""
+    directory = path.parent
+    try:
+        if path.is_dir():
+            return f"{path} is a directory, where an SQLite file is expected"
+        if not directory.is_dir():
+            return f"{path} cannot be made: there is no directory {directory}"
+        if path.exists() and not _may(path, os.R_OK):
+            return f"{path} may not be read by this process ({describe(path)}): {_CURE}"
+        if path.exists() and not _may(path, os.W_OK):
+            return f"{path} may not be written by this process ({describe(path)}): {_CURE}"
+        if not _may(directory, os.W_OK | os.X_OK):
+            return (
+                f"{directory} may not be written by this process ({describe(directory)}), and "
+                f"SQLite makes files there beside {path.name}: {_CURE}"
+            )
+    except OSError as error:
+        return f"{path}: {error.strerror}: {_CURE}"
+    return ""
+
+
+_CURE: Final = "give it to the account of the service (chown), or run this as its owner"
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=True)
+
+
+def describe(path: Path) -> str:
+    """Say whose a file is, its mode, and who asks."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        return f"{error.strerror}; this process is {_name(os.geteuid())}"
+    return (
+        f"owner {_name(found.st_uid)}, mode {found.st_mode & 0o7777:04o}; this process is "
+        f"{_name(os.geteuid())}"
+    )
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
