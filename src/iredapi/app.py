@@ -33,10 +33,9 @@ from iredapi.routers import (
     users,
     wblists,
 )
-from iredapi.web import clients, connection_limits, docs, envelope, health
 from iredapi.settings import Settings
 from iredapi.settings import from_environment as settings_of_worker
-from iredapi.web import clients, docs, envelope, health
+from iredapi.web import clients, connection_limits, docs, envelope, health
 from iredapi.web.calls import API
 from iredapi.web.middleware import Door, PathNormaliser, RequestContext
 from iredapi.web.switchboard import Switchboard

@@ -66,6 +66,7 @@ EnvFile = Annotated[
     typer.Option(
         "--env-file",
         help=f"Read the settings from this file instead of {settings.ENV_FILE}.",
+        readable=False,  # whether it is, is said by us
         show_default=False,
     ),
 ]
@@ -151,6 +152,7 @@ def init_command(
     state_url: Annotated[str | None, _url_option("state")] = None,
 ) -> None:
     """Write the configuration: from an existing iRedAdmin, from options, or by asking."""
+    settings.check_names(replaced=output)
     options = {
         "IREDAPI_VMAIL_URL": vmail_url,
         "IREDAPI_AMAVISD_URL": amavisd_url,
@@ -281,23 +283,42 @@ def doctor(
         list[str] | None, typer.Option("--only", help="This code only; may be repeated.")
     ] = None,
     most: Annotated[int, typer.Option("--most", help="Name so many findings of each code.")] = 20,
+    remove_strays: Annotated[
+        int,
+        typer.Option(
+            "--remove-strays",
+            help="With --fix: remove up to so many rows of each table, even when the account "
+            "storage holds no domain or much of a table would go.",
+            min=0,
+        ),
+    ] = 0,
+    removed_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--removed-to",
+            help="Write what --fix removes to files in this directory, not IREDAPI_DATA_DIR.",
+            show_default=False,
+        ),
+    ] = None,
     env_file: EnvFile = None,
 ) -> None:
     """Examine all databases for what is wrong; exit status 0: nothing, 1: something."""
     chosen = settings.load(env_file)
     from iredapi.doctor.examination import Examination
+    from iredapi.doctor.removals import Removals
     from iredapi.doctor.report import Json, Text
     from iredapi.logs import configure
 
     configure("WARNING")
-    examination = Examination(chosen, fix=fix, only=only or [])
+    removals = Removals((removed_to or chosen.data_dir).absolute(), most=remove_strays)
+    examination = Examination(chosen, fix=fix, only=only or [], removals=removals)
     report: Json | Text
     if as_json:
         report = Json(lambda piece: typer.echo(piece, nl=False))
     else:
         report = Text(typer.echo, most=most, fix=fix)
     result = asyncio.run(examination.run(report.tell))
-    report.end(result)
+    report.end(result, removals.files)
     if result.status:
         raise typer.Exit(result.status)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from iredapi.settings import ConfigurationError, Settings
+from iredapi.start_errors import file_trouble
 
 NAME = "iredapi.lock"
 """The file in the data directory."""
@@ -51,9 +52,15 @@ def _files(settings: Settings) -> dict[Path, str]:
 def _locked(path: Path, setting: str) -> Iterator[None]:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{setting}: the directory {path.parent} cannot be made: {error.strerror}"
+        ) from None
+    try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise ConfigurationError(f"{setting}: {path} cannot be made: {error.strerror}") from None
+        trouble = file_trouble(path) or f"{path} cannot be made: {error.strerror}"
+        raise ConfigurationError(f"{setting}: {trouble}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

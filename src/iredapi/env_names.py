@@ -105,13 +105,18 @@ def _is_ours(name: str, known: Collection[str], *, own_file: bool = False) -> bo
         return True
     first, _, rest = re.sub(r"[^A-Z0-9_]", "", name).replace("IRED_API", _WORD).partition("_")
     near = difflib.SequenceMatcher(None, first, _WORD).ratio() >= _NEAR
-    return near and first not in _OTHERS and bool(_nearest(PREFIX + rest, known, 0.85))
+    return near and first not in _OTHERS and bool(_nearest(rest, known, 0.85))
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
     # A name may hold what a terminal would act on.
     shown = name.encode("ascii", "backslashreplace").decode()
-    found = _nearest(name.upper(), known, 0.6) or _nearest(PREFIX + name.upper(), known, 0.6)
+    whole = name.upper()
+    found = next(
+        (near for rest in (whole.removeprefix(PREFIX), whole.partition("_")[2], whole)
+         if (near := _nearest(rest, known, 0.65))),
+        "",
+    )  # fmt: skip
     hint = (
         f"did you mean {found}?"
         if found
@@ -121,4 +126,7 @@ def _unknown(name: str, known: Collection[str]) -> str:
 
 
 def _nearest(name: str, known: Collection[str], cutoff: float) -> str:
-    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)), "")
+    """Return the setting whose name without its prefix is nearest; "" when none is near."""
+    rests = sorted(item.removeprefix(PREFIX) for item in known)
+    found = difflib.get_close_matches(name, rests, n=1, cutoff=cutoff)
+    return PREFIX + found[0] if found else ""

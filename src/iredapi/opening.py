@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,14 @@ from iredapi.errors import ServerDown
 from iredapi.settings import ConfigurationError, NotReady, Settings
 from iredapi.start_errors import file_trouble, reason
 from iredapi.state import State, StateUnavailable, WrongDatabase
+from iredapi.state.connections import Connections
 
 _log = structlog.get_logger(__name__)
 
 CLOCK_SECONDS: Final = 30.0
 """So far may our clock be off a database's before it is said."""
+_GRACE: Final = 1.0
+"""Seconds beyond the drivers' own limit; aiomysql has none for a server that says nothing."""
 _NOW: Final = {
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
     "mysql": "SELECT unix_timestamp(sysdate(6))",
@@ -41,6 +45,7 @@ async def open_state(settings: Settings) -> State:
     if url.get_backend_name() == "sqlite" and (trouble := file_trouble(Path(url.database or ""))):
         raise ConfigurationError(f"{setting}: {trouble}")
     try:
+        await _look_at_state(settings)
         state = await State.open(
             settings.urls()["state"],
             session_idle=settings.session_idle,
@@ -54,12 +59,18 @@ async def open_state(settings: Settings) -> State:
         found = await reason(error, url)
         kind = NotReady if found.away else ConfigurationError
         raise kind(f"{setting}: {found.sentence}") from None
-    try:
-        async with state.connections.connect() as connection:
-            await check_clock("state", connection)
-    except _FAILURES:
-        pass  # it was there a moment ago; whoever needs it says so
     return state
+
+
+async def _look_at_state(settings: Settings) -> None:
+    """Connect once, for the driver's own error, and within a time that a person waits."""
+    connections = await Connections.open(settings.urls()["state"])
+    try:
+        async with asyncio.timeout(settings.connect_timeout + _GRACE):
+            async with connections.connect() as connection:
+                await check_clock("state", connection)
+    finally:
+        await connections.close()
 
 
 async def check(databases: Databases, settings: Settings) -> None:
@@ -76,7 +87,8 @@ async def check(databases: Databases, settings: Settings) -> None:
             raise ConfigurationError(f"{setting}: {trouble}")
         try:
             # Its error is the driver's own.
-            await database.ping()
+            async with asyncio.timeout(settings.connect_timeout + _GRACE):
+                await database.ping()
             schema = await database.schema()
             async with database.using() as lease:
                 await check_clock(name, lease.connection)

@@ -647,15 +647,18 @@ def load(env_file: Path | None = None, **given: Any) -> Settings:
         raise ConfigurationError(str(error)) from None
 
 
-def check_names(env_file: Path | None = None, *, optional: bool = False) -> Path | None:
+def check_names(
+    env_file: Path | None = None, *, optional: bool = False, replaced: Path | None = None
+) -> Path | None:
     """Refuse names in the environment and in the env file that are no settings.
 
     Returns the file that is to be read: None when there is none. ``optional``: one that may not be
-    read is not there. Raises ConfigurationError with a line for each name.
+    read is not there; ``replaced``: nor is the one that is about to be written. Raises
+    ConfigurationError with a line for each name.
     """
     path = env_file or ENV_FILE
     try:
-        is_there = _is_there(path, required=env_file is not None)
+        is_there = path != replaced and _is_there(path, required=env_file is not None)
         lines = env_names.read(path) if is_there else []
     except PermissionError as error:
         if not optional:

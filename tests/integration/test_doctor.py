@@ -14,12 +14,14 @@ import pytest_asyncio
 
 from iredapi.doctor.examination import Examination, Result
 from iredapi.doctor.findings import CHECKS, Finding
+from iredapi.doctor.removals import Removals
 from iredapi.doctor.servers import RIGHTS
 from tests.clients import Client, settings_for
 from tests.conftest import _Services
 from tests.integration.test_command_line import iredapi
 from tests.servers import rich
 from tests.servers.api import urls_of
+from tests.servers.process import temporary_directory
 from tests.servers.rich import add_alias, add_domain, add_route, add_user, as_bytes, on
 from tests.servers.snapshot import MOMENTS, Arranged, Arrangement, Difference, difference, dump
 from tests.servers.store import Database, Store
@@ -425,11 +427,12 @@ async def server(selected_store: Store, _services: _Services) -> AsyncIterator[A
 
 
 async def examine(
-    store: Store, *only: str, fix: bool = False, **given: Any
+    store: Store, *only: str, fix: bool = False, most: int = 0, **given: Any
 ) -> tuple[list[Finding], Result]:
     """Run the doctor on a store."""
     found: list[Finding] = []
-    examination = Examination(settings_for(store, **given), fix=fix, only=only)
+    removals = Removals(temporary_directory("doctor"), most)
+    examination = Examination(settings_for(store, **given), fix=fix, only=only, removals=removals)
     result = await examination.run(found.append)
     return found, result
 
@@ -503,7 +506,14 @@ async def test_no_global_admin(server: Arranged) -> None:
 def test_every_check_is_planted() -> None:
     """A check without a test cannot be trusted."""
     planted = {plant.code for plant in PLANTS} | {plant.code for plant, _ in REPAIRED.values()}
-    servers = {"SERVER_AWAY", "SCHEMA_LACKS", "SCHEMA_OLDER", "RIGHT_MISSING", "STATE_OUTDATED"}
+    servers = {
+        "REMOVAL_HELD_BACK",
+        "SERVER_AWAY",
+        "SCHEMA_LACKS",
+        "SCHEMA_OLDER",
+        "RIGHT_MISSING",
+        "STATE_OUTDATED",
+    }
     assert planted | servers | {"NO_GLOBAL_ADMIN"} | ONLY_IN_TREES == CHECKS.keys()
 
 
@@ -528,7 +538,7 @@ async def test_many(server: Arranged) -> None:
         for n in range(1101)
     ]  # fmt: skip
     await server.store.insert("forwardings", *rows)
-    found, result = await examine(server.store, "ROUTE_WITHOUT_DOMAIN", fix=True)
+    found, result = await examine(server.store, "ROUTE_WITHOUT_DOMAIN", fix=True, most=1101)
     assert len(found) == 1101
     assert result.fixed == {"ROUTE_WITHOUT_DOMAIN": 1101}
     assert await server.changes() == {}

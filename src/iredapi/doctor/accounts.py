@@ -663,6 +663,15 @@ class QueuedMailboxes:
             Delete(q, (q.c.id,)),
         )
 
+    @property
+    def removes(self) -> Table | None:
+        """See ``Probe``."""
+        return t.deleted_mailboxes
+
+    async def number(self, connection: Any, rows: Any) -> int:
+        """See ``Probe``."""
+        return await self._inner.number(connection, rows)
+
     async def page(self, connection: Any, after: Any) -> tuple[list[tuple[Row, str]], Any]:
         """See ``Probe``."""
         rows, following = await self._inner.page(connection, after)

@@ -39,6 +39,12 @@ class SqlDirectory:
         unknown.update(account for account, texts in spellings.items() if not texts & present)
         return frozenset(unknown)
 
+    async def hosts_any(self) -> bool:
+        """See ``policies.Directory``."""
+        async with self._databases["vmail"].using() as lease:
+            found = await lease.connection.execute(select(t.domain.c.domain).limit(1))
+            return found.first() is not None
+
     @staticmethod
     def _spellings(mail: str, twins: dict[str, str]) -> frozenset[str]:
         """An address, without its extension, and its twin in the domain of an alias domain."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import MetaData, Table, func, select
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.loader import make_databases
@@ -23,11 +23,14 @@ from iredapi.doctor.findings import CHECKS, Finding, Severity
 from iredapi.doctor.notes import note
 from iredapi.doctor.policies import Directory, beside_a_tree, satellites
 from iredapi.doctor.probes import Probe, Row
+from iredapi.doctor.removals import ROWS, Removals
 from iredapi.doctor.state import examine_state
 from iredapi.errors import ServerDown
 from iredapi.settings import Backend, ConfigurationError, Settings
 
 _TRIES = 5
+_ALWAYS = frozenset({"SERVER_AWAY", "REMOVAL_HELD_BACK"})
+"""Codes that are told whatever is asked for."""
 
 Tell = Callable[[Finding], None]
 
@@ -58,7 +61,12 @@ class Examination:
     """Looks at everything that a configuration names. ``only``: these codes, all when empty."""
 
     def __init__(
-        self, settings: Settings, *, fix: bool = False, only: Collection[str] = ()
+        self,
+        settings: Settings,
+        *,
+        fix: bool = False,
+        only: Collection[str] = (),
+        removals: Removals | None = None,
     ) -> None:
         if unknown := sorted(set(only) - CHECKS.keys()):
             raise ConfigurationError(f"--only: there is no check {', '.join(unknown)}")
@@ -66,6 +74,7 @@ class Examination:
         self._fix = fix
         self._only = frozenset(only) or frozenset(CHECKS)
         self._quota_table = _quota_table(settings)
+        self.removals = removals or Removals(settings.data_dir.absolute())
 
     async def run(self, tell: Tell) -> Result:
         """Examine, tell each finding as it comes, and return the figures."""
@@ -73,7 +82,7 @@ class Examination:
         databases = make_databases(self._settings)
         try:
             async for finding in self._findings(databases):
-                if finding.code in self._only or finding.code == "SERVER_AWAY":
+                if finding.code in self._only | _ALWAYS:
                     result.count(finding)
                     tell(finding)
         finally:
@@ -145,7 +154,7 @@ class Examination:
             if probe.code not in self._only:
                 continue
             try:
-                async for finding in self._pages(databases, probe):
+                async for finding in self._pages(databases, probe, accounts):
                     yield finding
             except ServerDown as error:
                 yield Finding("SERVER_AWAY", name, error.detail)
@@ -154,12 +163,26 @@ class Examination:
             async for finding in no_global_admin(databases, quota):
                 yield finding
 
-    async def _pages(self, databases: Databases, probe: Probe) -> AsyncIterator[Finding]:
+    async def _pages(
+        self, databases: Databases, probe: Probe, accounts: Directory | None
+    ) -> AsyncIterator[Finding]:
+        repairs, left = self._fix and probe.fixable, 0
+        if repairs and probe.removes is not None:
+            held, left = await self._held_back(databases, probe, accounts)
+            if held:
+                yield Finding("REMOVAL_HELD_BACK", _place(probe), held)
+                repairs = False
         after: Any = None
         while True:
             found, after = await self._page(databases, probe, after)
             repaired: set[str] = set()
-            if self._fix and probe.fixable and found:
+            if repairs and found and probe.removes is not None:
+                # What was counted before may have become more, or the domains have gone.
+                left -= len(found)
+                if left < 0 or not (self.removals.most or await _hosts_any(accounts)):
+                    repairs = False
+                    yield Finding("REMOVAL_HELD_BACK", _place(probe), "it became more meanwhile")
+            if repairs and found:
                 rows = await self._repair(databases, probe, [row for row, _ in found])
                 repaired = {_identity(row) for row in rows}
                 await note(databases, probe.code, [str(row["subject"]) for row in rows])
@@ -167,6 +190,37 @@ class Examination:
                 yield Finding(probe.code, str(row["subject"]), detail, _identity(row) in repaired)
             if after is None:
                 return
+
+    async def _held_back(
+        self, databases: Databases, probe: Probe, accounts: Directory | None
+    ) -> tuple[str, int]:
+        """Count what would be removed, before anything is.
+
+        Returns why it may not be ("" when it may), and how many findings may be repaired. What is
+        removed is counted at once: two checks of a table share its bounds.
+        """
+        table = probe.removes
+        assert table is not None  # noqa: S101 (for the type checker)
+        number, findings, after = 0, 0, None
+        while True:
+            found, after = await self._page(databases, probe, after)
+            if found:
+                rows = [row for row, _ in found]
+                findings += len(rows)
+                async with databases[probe.database].using() as lease:
+                    number += await probe.number(lease.connection, rows)
+            if after is None:
+                break
+        if not number:
+            return "", ROWS
+        async with databases[probe.database].using() as lease:
+            statement = select(func.count()).select_from(table)
+            total = int((await lease.connection.execute(statement)).scalar_one())
+        hosts_any = await _hosts_any(accounts)
+        held = self.removals.held_back(_place(probe), number, total, hosts_any=hosts_any)
+        if not held:
+            self.removals.count(_place(probe), number)
+        return held, findings + ROWS
 
     @staticmethod
     async def _page(
@@ -178,19 +232,28 @@ class Examination:
         except DBAPIError as error:
             raise translated(error) from error
 
-    @staticmethod
-    async def _repair(databases: Databases, probe: Probe, rows: Sequence[Row]) -> list[Row]:
+    async def _repair(self, databases: Databases, probe: Probe, rows: Sequence[Row]) -> list[Row]:
         """Repair a page in one transaction; again after a deadlock."""
         for attempt in range(_TRIES):
             try:
                 async with databases[probe.database].using(writing=True) as lease:
-                    repaired = await probe.repair(lease.connection, rows)
+                    with self.removals.recording(probe.database):
+                        repaired = await probe.repair(lease.connection, rows)
                     await lease.commit()
                     return repaired
             except DBAPIError as error:
                 if not is_retryable(error) or attempt == _TRIES - 1:
                     raise translated(error) from error
         raise AssertionError("unreachable")
+
+
+async def _hosts_any(accounts: Directory | None) -> bool:
+    return accounts is not None and await accounts.hosts_any()
+
+
+def _place(probe: Probe) -> str:
+    table = "" if probe.removes is None else probe.removes.name
+    return f"{probe.database}.{table}"
 
 
 def _identity(row: Row) -> str:

@@ -53,6 +53,13 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "SERVER_AWAY": Check(
             _E, "A server does not answer.", "Nothing that it holds could be examined."
         ),
+        "REMOVAL_HELD_BACK": Check(
+            _E,
+            "So many rows of a table would be removed that none was.",
+            "Nothing was removed. It seems that the account storage is empty, another server's, or "
+            "not restored yet; if it is right, `--remove-strays NUMBER` removes up to so many rows "
+            "of each table.",
+        ),
         "SCHEMA_LACKS": Check(
             _E,
             "A table or column that every supported release has is missing.",
@@ -597,8 +604,17 @@ def document() -> str:
         "what it did. `--only CODE` limits both, `--json` prints one JSON object. Run it with the",
         "service running: each repair looks again under a lock.",
         "",
+        "Rows are removed with care. None is when the account storage holds no domain, or when",
+        "more than 10 percent and more than 20 rows of a table would go: that is",
+        "`REMOVAL_HELD_BACK`, with the number, and exit status 1. `--remove-strays NUMBER` allows",
+        "so many rows of each table. What is removed is written to a file before, as SQL that puts",
+        "it back: `doctor-TIME-DATABASE.sql` in `IREDAPI_DATA_DIR` (`--removed-to DIRECTORY`:",
+        "there), readable by its owner only. The report names it. When it cannot be written",
+        "nothing is removed, and the exit status is 2.",
+        "",
         "Exit status: 0 nothing is wrong (or everything was fixed; notes do not count), 1",
-        "something is, 2 the configuration is wrong, 3 something could not be examined.",
+        "something is, also when a removal was held back, 2 the configuration is wrong, 3",
+        "something could not be examined.",
         "",
         "| code | severity | what is wrong | what it means | `--fix` |",
         "|---|---|---|---|---|",

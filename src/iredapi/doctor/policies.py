@@ -35,6 +35,7 @@ from iredapi.doctor.probes import (
     Update,
     having_keys,
 )
+from iredapi.doctor.removals import keep, remove
 from iredapi.domain import remotes
 from iredapi.domain.addresses import InvalidAddress
 from iredapi.domain.greylists import derived_comment
@@ -54,6 +55,9 @@ class Directory(Protocol):
 
         An address of an alias domain exists when its twin in the mail domain does.
         """
+
+    async def hosts_any(self) -> bool:
+        """Tell whether there is any domain: without one everything else seems to be a stray."""
 
 
 def scope_of(account: str) -> Scope | None:
@@ -89,6 +93,19 @@ class StrayAccounts:
         self._directory = directory
         self._also = also
 
+    @property
+    def removes(self) -> Table | None:
+        """See ``Probe``."""
+        return self._table
+
+    async def number(self, connection: AsyncConnection, rows: Sequence[Row]) -> int:
+        """See ``Probe``."""
+        statement = select(func.count()).select_from(self._table).where(self._chosen(rows))
+        return int((await connection.execute(statement)).scalar_one())
+
+    def _chosen(self, rows: Sequence[Row]) -> ColumnElement[bool]:
+        return and_(self._column.in_([row["subject"] for row in rows]), *self._also)
+
     async def page(
         self, connection: AsyncConnection, after: Any
     ) -> tuple[list[tuple[Row, str]], Any]:
@@ -116,9 +133,7 @@ class StrayAccounts:
         """See ``Probe``."""
         still = await self._stray(rows)
         if still:
-            names = [row["subject"] for row in still]
-            chosen = and_(self._column.in_(names), *self._also)
-            await _forget(connection, self._table, chosen)
+            await _forget(connection, self._table, self._chosen(still))
         return still
 
 
@@ -150,6 +165,8 @@ def _asked(account: str, table: Table) -> str:
 
 
 async def _forget(connection: AsyncConnection, table: Table, chosen: ColumnElement[bool]) -> None:
+    # In the file the rows come before those that hang on them.
+    await keep(connection, table, chosen)
     if table in (t.users, t.throttle):
         ids: list[int] = list(
             (await connection.execute(select(table.c.id).where(chosen))).scalars()
@@ -159,7 +176,7 @@ async def _forget(connection: AsyncConnection, table: Table, chosen: ColumnEleme
             t.throttle: (t.throttle_tracking.c.tid,),
         }[table]
         for column in hanging:
-            await connection.execute(delete(column.table).where(column.in_(ids)))
+            await remove(connection, column.table, column.in_(ids))
     await connection.execute(delete(table).where(chosen))
 
 

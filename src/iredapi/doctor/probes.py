@@ -18,7 +18,6 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
-    delete,
     or_,
     tuple_,
     update,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.sql.dialect import insert_ignore
+from iredapi.doctor.removals import remove
 
 PAGE = 500
 """Rows that are read, and repaired, at once."""
@@ -56,6 +56,13 @@ class Probe(Protocol):
     @property
     def fixable(self) -> bool:
         """Whether what it finds has one right answer."""
+
+    @property
+    def removes(self) -> Table | None:
+        """The table that the repair removes rows of; None: it removes none."""
+
+    async def number(self, connection: AsyncConnection, rows: Sequence[Row]) -> int:
+        """Return how many rows of that table the repair of these would remove."""
 
     async def page(
         self, connection: AsyncConnection, after: Any
@@ -95,7 +102,7 @@ class Delete:
 
     async def apply(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
         """See ``Fix``."""
-        await connection.execute(delete(self.table).where(having_keys(self.key, rows)))
+        await remove(connection, self.table, having_keys(self.key, rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +160,15 @@ class SqlProbe:
     def fixable(self) -> bool:
         """See ``Probe``."""
         return self.fix is not None
+
+    @property
+    def removes(self) -> Table | None:
+        """See ``Probe``."""
+        return self.fix.table if isinstance(self.fix, Delete) else None
+
+    async def number(self, connection: AsyncConnection, rows: Sequence[Row]) -> int:  # noqa: ARG002
+        """See ``Probe``."""
+        return len(rows)
 
     async def page(
         self, connection: AsyncConnection, after: Any

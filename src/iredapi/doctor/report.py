@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from iredapi.doctor.examination import Result
@@ -35,8 +36,8 @@ class Text:
             detail = f" ({finding.detail})" if finding.detail else ""
             self._write(f"  {'fixed ' if finding.fixed else '- '}{finding.subject}{detail}")
 
-    def end(self, result: Result) -> None:
-        """Print the figures."""
+    def end(self, result: Result, removed: Mapping[str, Path]) -> None:
+        """Print the figures, and the file of what was ``removed`` from each database."""
         if not result.found:
             self._write("Nothing is wrong.")
             return
@@ -45,6 +46,8 @@ class Text:
             fixed = result.fixed.get(code, 0)
             said = f", {fixed} fixed" if fixed else ""
             self._write(f"{CHECKS[code].severity.value:8}{code}: {number}{said}")
+        for name, path in removed.items():
+            self._write(f"What was removed from {name} is in {path}, with how to put it back.")
 
 
 class Json:
@@ -69,8 +72,14 @@ class Json:
         self._write(('{"findings": [\n' if self._first else ",\n") + json.dumps(item))
         self._first = False
 
-    def end(self, result: Result) -> None:
-        """Print the figures."""
-        figures = {"found": result.found, "fixed": result.fixed, "status": result.status}
+    def end(self, result: Result, removed: Mapping[str, Path]) -> None:
+        """See ``Text``."""
+        figures: dict[str, Any] = {
+            "found": result.found,
+            "fixed": result.fixed,
+            "status": result.status,
+        }
+        if removed:
+            figures |= {"removed_to": {name: str(path) for name, path in removed.items()}}
         opening = '{"findings": [' if self._first else "\n"
         self._write(f'{opening}], "summary": {json.dumps(figures)}}}\n')

@@ -284,6 +284,12 @@ class TreeDirectory:
             )
         )
 
+    async def hosts_any(self) -> bool:
+        """See ``policies.Directory``."""
+        facts = Facts(self._tree)
+        await facts.read_domains(self._directory)
+        return bool(facts.domains)
+
     async def _present(self, mails: Iterable[str]) -> frozenset[str]:
         wanted, found = frozenset(mails), set[str]()
         for some in chunks(wanted):

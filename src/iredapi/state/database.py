@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi.health import NotUsable
 from iredapi.state.attempts import LoginAttempts
-from iredapi.state.connections import Connections, StateUnavailable
+from iredapi.state.connections import Connections
 from iredapi.state.journal import Journal
 from iredapi.state.locks import Locks
 from iredapi.state.migrate import migrate
@@ -88,17 +88,16 @@ class State:
         )
 
     async def ping(self) -> None:
-        """Write nothing; ``StateUnavailable`` when there is no answer, ``NotUsable`` when full.
+        """Write nothing; ``StateUnavailable`` when there is no answer.
 
-        A database that is read-only answers questions as before, and nobody can log in:
-        ``StateUnavailable`` too.
+        ``NotUsable`` when it is full or read-only: questions are answered, and nobody can log in.
         """
         if time.monotonic() < self.connections.full_until:
             raise NotUsable("full")
         try:
             await self.connections.write(delete(sessions_table).where(false()))
         except DBAPIError as error:
-            raise StateUnavailable("The state database cannot be written.") from error
+            raise NotUsable("read-only") from error
 
     async def close(self) -> None:
         """Finish what runs in the background and close all connections."""

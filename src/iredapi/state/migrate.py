@@ -28,6 +28,12 @@ _LOCK = "iredapi state migration"
 _LOCK_NUMBER = int.from_bytes(hashlib.sha256(_LOCK.encode()).digest()[:8], signed=True)
 _SCRIPTS = Path(__file__).parent / "migrations"
 
+_IREDMAIL = frozenset(
+    {"mailbox", "domain", "forwardings", "policy", "mailaddr", "throttle", "greylisting", "log"}
+    | {"domain_ownership", "msgs", "quarantine"}
+)
+"""Tables of iRedMail's databases, whose names are none of ours."""
+
 # Alembic's "op" is one for the whole process, whatever the thread or task.
 _alembic = threading.Lock()
 
@@ -81,7 +87,7 @@ def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
         inspector = inspect(connection)
         # iRedAdmin has a table "sessions", too. The names come first: another replica may be making
         # our tables, and whoever sees them sees their version afterwards.
-        foreign = sorted(set(inspector.get_table_names()) & set(metadata.tables))
+        foreign = sorted(set(inspector.get_table_names()) & (set(metadata.tables) | _IREDMAIL))
         if foreign:
             inspector.clear_cache()
             if not inspector.has_table(context.version_table):
