@@ -122,8 +122,9 @@ MISTAKES = [
          f'IREDAPI_ADMIN_PASSWORD="{SECRET}\nIREDAPI_ALLOWED_NETWORKS=10.0.0.0/8\nIREDAPI_ADMIN=x"\n'),
     file("The env file is in another encoding", b"IREDAPI_PORT=0\nIREDAPI_ADMIN=\xe4@b.c\n"),
     Mistake("The env file does not exist", command=("serve", "--env-file", "none.env")),
-    Mistake("A directory where the env file should be", prepare=lambda place: (place / "d").mkdir(),
-            command=("serve", "--env-file", "d")),
+    Mistake("A directory where the env file should be",
+            prepare=lambda place: (place / "d.env").mkdir(),
+            command=("serve", "--env-file", "d.env")),
     # Values.
     env("A port that is no number", PORT="many"),
     env("A port out of range", PORT="70000"),
