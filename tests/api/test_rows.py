@@ -119,6 +119,16 @@ def _route(forwarding: str, domain: str = "ex.com", **flags: int) -> dict[str, A
     return {"domain": domain, "dest_domain": destination, "active": 1, **flags}
 
 
+def _moderators(*names: str) -> Difference:
+    return {
+        f"+moderators list@ex.com {name}": {
+            "domain": "ex.com",
+            "dest_domain": name.partition("@")[2],
+        }
+        for name in names
+    }
+
+
 def _off(*routes: str) -> Difference:
     return {f"~forwardings {route}": {"active": 0} for route in routes}
 
@@ -362,6 +372,15 @@ ALIAS_CASES = (
          NO_MAILS),
     Case("removeMember", "far@gmail.com,bob@ex.com",
          {"-forwardings list@ex.com far@gmail.com": {}}, NOTHING, NO_MAILS),
+    Case("moderators", "v@ex.com,new@far.org,*@far.org,*@ex.com,nobody@ex.com",
+         {"-moderators list@ex.com u@ex.com": {}, "-moderators list@ex.com x@other.com": {},
+          **_moderators("new@far.org", "*@far.org", "*@ex.com")},
+         {f"-moderators list@ex.com {who}": {} for who in ("u@ex.com", "v@ex.com", "x@other.com")},
+         NO_MAILS),
+    Case("addModerator", "new@far.org,u@ex.com,nobody@ex.com", _moderators("new@far.org"), NOTHING,
+         NO_MAILS),
+    Case("removeModerator", "U@ex.com,bob@ex.com", {"-moderators list@ex.com u@ex.com": {}},
+         NOTHING, NO_MAILS),
 )  # fmt: skip
 
 FORMS: Mapping[type[Params], tuple[str, tuple[Case, ...]]] = {

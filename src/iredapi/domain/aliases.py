@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from iredapi.domain.addresses import fold
+from iredapi.domain.addresses import fold, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
@@ -33,6 +33,13 @@ class Alias:
     access_policy: str = "public"
     active: bool = True
     members: frozenset[str] = frozenset()
+    moderators: frozenset[str] = frozenset()
+    """Who may send to it under ``moderatorsonly``; ``*@domain`` is everybody there."""
+
+
+def is_wildcard(moderator: str) -> bool:
+    """Tell whether a moderator stands for everybody in a domain."""
+    return local_part_of(moderator) == "*"
 
 
 def check(changes: Mapping[str, Any], features: Set[Feature]) -> None:
@@ -41,11 +48,13 @@ def check(changes: Mapping[str, Any], features: Set[Feature]) -> None:
     if Feature.ALIAS_POLICIES in features:
         if not wanted:
             raise problem("access_policy", "EMPTY_NOT_ALLOWED")
-    elif wanted not in ("", "public"):  # these hold anyway
-        code = "NOT_SUPPORTED_BY_BACKEND"
-        raise NotSupported(
-            errors=[Problem("access_policy", code, "Nobody looks at it for aliases in LDAP.")]
-        )
+        return
+    # Of the rest nothing is there: these hold anyway.
+    refused = ["access_policy"] if wanted not in ("", "public") else []
+    refused += [name for name in ("moderators", "add_moderator") if changes.get(name)]
+    if refused:
+        code, detail = "NOT_SUPPORTED_BY_BACKEND", "Nobody looks at it for aliases in LDAP."
+        raise NotSupported(errors=[Problem(name, code, detail) for name in refused])
 
 
 def revise(before: Alias, changes: Mapping[str, Any], domain: Domain) -> Alias:
@@ -62,6 +71,9 @@ def revise(before: Alias, changes: Mapping[str, Any], domain: Domain) -> Alias:
         access_policy=changes.get("access_policy", before.access_policy) or "public",
         active=changes.get("account_status", before.active),
         members=members - own,
+        moderators=resettable(
+            before.moderators, changes, "moderators", "add_moderator", "remove_moderator"
+        ),
     )
 
 

@@ -158,12 +158,16 @@ def user(record: User, names: Collection[str]) -> Shape:
 
 
 def alias(record: Alias) -> Shape:
-    """Return a mail alias account; who may send to it is something that LDAP cannot hold."""
+    """Return a mail alias account; who may send to it is something that LDAP cannot hold.
+
+    There moderators are nobody: no daemon reads them.
+    """
     return {
         "mail": record.address,
         "name": _name(record.name, record.address),
         "accountStatus": _status(active=record.active),
         "members": sorted(record.members),
+        "moderators": sorted(record.moderators),
     }
 
 

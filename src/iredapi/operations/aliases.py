@@ -9,11 +9,13 @@ from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import aliases, canonical, domains, limits
 from iredapi.domain.addresses import domain_of
+from iredapi.domain.domains import Domain
 from iredapi.errors import NotFound
 from iredapi.operations import accounts
 from iredapi.unit import Unit
 
 _TARGETS = ("members", "add_member")
+_MODERATORS = ("moderators", "add_moderator")
 
 
 async def profile(unit: Unit, address: str) -> Profile:
@@ -62,9 +64,19 @@ async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     if domain.aliases:
         usage = await unit.domains.usage(domain.name)
         limits.room_for_account(domain.aliases, usage.aliases)
-    changes = await accounts.only_existing(unit, domain, changes, _TARGETS)
+    changes = await _usable(unit, domain, changes)
     await unit.aliases.add(aliases.draft(address, changes, domain))
     unit.note(account_event(Kind.CREATE, "mail alias", address))
+
+
+async def _usable(unit: Unit, domain: Domain, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a request can be used: members and moderators of the domain must exist."""
+    kept = await accounts.only_existing(unit, domain, changes, _TARGETS)
+    sent = {name: changes[name] for name in _MODERATORS if name in changes}
+    wild = {name: tuple(filter(aliases.is_wildcard, mails)) for name, mails in sent.items()}
+    single = {name: tuple(m for m in sent[name] if m not in wild[name]) for name in sent}
+    found = await accounts.only_existing(unit, domain, single, _MODERATORS)
+    return kept | {name: (*found[name], *wild[name]) for name in sent}
 
 
 async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
@@ -74,8 +86,9 @@ async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     before = await unit.aliases.claim(address)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    changes = await accounts.only_existing(unit, domain, changes, _TARGETS)
+    changes = await _usable(unit, domain, changes)
     accounts.skip_absent(unit, before.members, changes, "remove_member")
+    accounts.skip_absent(unit, before.moderators, changes, "remove_moderator")
     after = aliases.revise(before, changes, domain)
     await unit.aliases.save(before, after)
     if before.active != after.active:

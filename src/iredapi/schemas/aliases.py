@@ -17,14 +17,19 @@ class AliasFilter(Viewed):
 class AliasEdit(Params):
     """Changes of an alias account: what is not sent stays as it is."""
 
-    conflicts = (("members", "addMember"), ("members", "removeMember"))
+    conflicts = (
+        ("members", "addMember"),
+        ("members", "removeMember"),
+        ("moderators", "addModerator"),
+        ("moderators", "removeModerator"),
+    )
     legacy = {"cn": "name"}
 
     name: fields.Name = param("Display name.", "Sales team")
     account_status: fields.Status = param("`disabled` aliases receive no mail.", "active")
     access_policy: fields.AliasPolicy = param(
-        "Who may send to the alias. On LDAP nobody looks: there `public` (or empty) holds anyway, "
-        "and all others are 501.",
+        "Who may send to the alias; `moderatorsonly` without `moderators` is nobody. On LDAP no "
+        "daemon looks: there `public` (or empty) holds anyway, and all others are 501.",
         "public",
     )
     members: fields.Mails = param(
@@ -33,6 +38,14 @@ class AliasEdit(Params):
     )
     add_member: fields.Mails = param("Members to add.", "alice@example.com")
     remove_member: fields.GoneMails = param("Members to remove.", "bob@example.net")
+    moderators: fields.Mails = param(
+        "All who may send to the alias under `accessPolicy=moderatorsonly` (or "
+        "`membersandmoderatorsonly`); `*@example.com` is everybody there. Those in the own domain "
+        "must exist. 501 on LDAP, where no daemon looks.",
+        "alice@example.com,*@example.org",
+    )
+    add_moderator: fields.Mails = param("Moderators to add.", "alice@example.com")
+    remove_moderator: fields.GoneMails = param("Moderators to remove.", "*@example.org")
 
 
 class AliasDraft(AliasEdit):

@@ -105,6 +105,7 @@ class CanonicalAlias(_Canonical):
     mail: str
     name: str = Field(description=_NAME)
     members: list[str]
+    moderators: list[str] = Field(description="Nobody on LDAP, where no daemon looks at them.")
 
 
 class CanonicalMailList(_Canonical):

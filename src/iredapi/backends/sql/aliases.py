@@ -45,7 +45,7 @@ class SqlAliases(Store):
         row = await self._row(address, lock=lock)
         if row is None:
             return None
-        return _record(row, await self._sides(names_of(row["address"]), moderators=False))
+        return _record(row, await self._sides(names_of(row["address"]), moderators=True))
 
     async def _row(self, address: str, *, lock: bool = False) -> Mapping[str, Any] | None:
         statement = select(*self.schema.columns(t.alias)).where(t.alias.c.address == address)
@@ -87,7 +87,7 @@ class SqlAliases(Store):
         rows = await self._page(domain, after, limit, disabled_only=disabled_only)
         if not rows:
             return []
-        sides = await self._sides([row["address"] for row in rows], moderators=False)
+        sides = await self._sides([row["address"] for row in rows], moderators=True)
         return [_record(row, sides) for row in rows]
 
     async def _page(
@@ -131,6 +131,7 @@ class SqlAliases(Store):
             },
         )
         await self._save_members(Alias(alias.address), alias)
+        await self._save_moderators(Alias(alias.address), alias)
 
     async def save(self, before: Alias, after: Alias) -> None:
         if before == after:
@@ -144,6 +145,7 @@ class SqlAliases(Store):
             values["active"] = int(after.active)
         await self.update(t.alias, values, t.alias.c.address == before.address)
         await self._save_members(before, after)
+        await self._save_moderators(before, after)
         if before.active != after.active:
             # Postfix never reads the alias table: these rows are what counts. Switching on leaves
             # the rows of disabled users off.
@@ -182,6 +184,25 @@ class SqlAliases(Store):
             ],
         )
 
+    async def _save_moderators(self, before: Alias, after: Alias) -> None:
+        if before.moderators == after.moderators or not self.schema.has(t.moderators):
+            return
+        m = t.moderators.c
+        for some in chunks(before.moderators - after.moderators):
+            await self.delete(t.moderators, owned(m.address, before.address), m.moderator.in_(some))
+        await self.insert_missing(
+            t.moderators,
+            [
+                {
+                    "address": fold(after.address),
+                    "moderator": moderator,
+                    "domain": domain_of(after.address),
+                    "dest_domain": domain_of(moderator),
+                }
+                for moderator in sorted(after.moderators - before.moderators)
+            ],
+        )
+
     async def rename(self, old: str, new: str) -> None:
         await removals.rename_alias(self, old, new)
 
@@ -205,6 +226,7 @@ def _record(row: Mapping[str, Any], sides: Sides) -> Alias:
         access_policy=row["accesspolicy"].lower(),
         active=bool(row["active"]),
         members=frozenset(sides.texts(address, "member")),
+        moderators=frozenset(sides.texts(address, "moderator")),
     )
 
 
