@@ -15,6 +15,7 @@ import yaml
 from dotenv import dotenv_values
 
 from iredapi.settings import Backend, Settings, load
+from iredapi.web import connection_limits
 
 ROOT = Path(__file__).parents[2]
 FILES = [
@@ -159,6 +160,20 @@ def test_unit_is_well_formed() -> None:
     assert service["User"] == "iredapi"
     assert service["StateDirectory"] == "iredapi"
     assert service["ExecStart"].endswith("/iredapi serve")
+
+
+def test_unit_bounds_what_an_attack_may_take() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(ROOT / "deploy" / "iredapi.service", encoding="utf-8")
+    service = unit["Service"]
+    assert service["LimitCORE"] == "0"
+    assert re.fullmatch(r"[1-9]G", service["MemoryMax"])
+    # So many descriptors are enough for all connections that a worker keeps.
+    descriptors = int(service["LimitNOFILE"])
+    settings = Settings(_env_file=None, pool_size=100)
+    found = connection_limits.max_connections(settings, descriptors)
+    assert found == connection_limits.MOST_CONNECTIONS
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

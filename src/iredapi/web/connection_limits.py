@@ -54,6 +54,8 @@ _LINGER_SECONDS: Final = 2.0
 """Time for a refused client to read the answer: closing at once would reset the connection."""
 _PROTECTED_SECONDS: Final = 0.1
 """Age below which a connection is not closed for a newcomer: its request may be on its way."""
+MOST_CONNECTIONS: Final = 8192
+"""However many descriptors there are: a connection takes some 30 kB, more while a head comes in."""
 _OTHER_DESCRIPTORS: Final = 64
 """Files, pipes, the event loop's own, requests to mlmmjadmin and DNS."""
 _STATE_CONNECTIONS: Final = 8
@@ -76,8 +78,10 @@ class Limits:
     """0: a quarter of the file descriptors."""
 
 
-def max_connections(settings: Settings) -> int:
-    """Return how many connections one worker may have open, by its number of file descriptors.
+def max_connections(settings: Settings, descriptors: int = 0) -> int:
+    """Return how many connections one worker may have open.
+
+    ``descriptors``: how many files and connections it may have open in all; 0: its limit.
 
     What the worker needs for databases and files is left for these, and a queue's length for
     connections that the event loop accepts before it can count them (``accept_backlog``).
@@ -87,19 +91,19 @@ def max_connections(settings: Settings) -> int:
         databases += settings.ldap_pool_size
     # SQLite has three files for each connection: the database, its log, and the log's index.
     reserved = _OTHER_DESCRIPTORS + databases * (3 if settings.uses_sqlite else 1)
-    limit = descriptor_limit()
-    wanted, least = limit - reserved - accept_backlog(), max(limit // 4, 1)
+    limit = descriptors or descriptor_limit()
+    wanted, least = limit - reserved - accept_backlog(limit), max(limit // 4, 1)
     if wanted < least:
         _log.warning("few_descriptors", descriptors=limit, databases=reserved, connections=least)
-    return max(wanted, least)
+    return min(max(wanted, least), MOST_CONNECTIONS)
 
 
-def accept_backlog() -> int:
+def accept_backlog(descriptors: int = 0) -> int:
     """Return the length of the queue of connections: at most an eighth of the descriptors.
 
     libuv accepts the whole queue before a protocol is told of the first connection.
     """
-    return min(2048, max(descriptor_limit() // 8, 16))
+    return min(2048, max((descriptors or descriptor_limit()) // 8, 16))
 
 
 def descriptor_limit() -> int:
