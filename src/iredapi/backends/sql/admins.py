@@ -25,7 +25,7 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import domain_of as domain_part
 from iredapi.backends.sql.moments import is_unknown
-from iredapi.backends.sql.store import Store, at_home, chunks, names_of, now, shown
+from iredapi.backends.sql.store import Store, chunks, names_of, now, shown
 from iredapi.domain import settings_text
 from iredapi.domain.actors import Principal
 from iredapi.domain.addresses import domain_of, fold
@@ -137,7 +137,7 @@ class SqlAdmins(Store):
         found = await self.find(a.username, mail, of_admin)
         if found is not None:
             return found
-        return await self.find(m.username, mail, of_user, *at_home(m.domain, mail))
+        return await self.find(m.username, mail, of_user, home=m.domain)
 
     async def slow_hashes(self) -> list[str]:
         a, m = t.admin.c, t.mailbox.c

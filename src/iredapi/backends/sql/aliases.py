@@ -14,7 +14,6 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.store import (
     Sides,
     Store,
-    at_home,
     chunks,
     in_domain,
     names_in,
@@ -39,7 +38,7 @@ class SqlAliases(Store):
 
     async def _read(self, address: str, *, lock: bool) -> Alias | None:
         a, read = t.alias.c, partial(self._exact, lock=lock)
-        return await self.find(a.address, address, read, *at_home(a.domain, address))
+        return await self.find(a.address, address, read, home=a.domain)
 
     async def _exact(self, address: str, *, lock: bool) -> Alias | None:
         row = await self._row(address, lock=lock)
@@ -54,7 +53,7 @@ class SqlAliases(Store):
 
     async def profile(self, address: str) -> Profile | None:
         a = t.alias.c
-        return await self.find(a.address, address, self._profile, *at_home(a.domain, address))
+        return await self.find(a.address, address, self._profile, home=a.domain)
 
     async def _profile(self, address: str) -> Profile | None:
         row = await self._row(address)

@@ -15,7 +15,6 @@ from iredapi.backends.sql.dialect import domain_of as domain_part
 from iredapi.backends.sql.store import (
     Sides,
     Store,
-    at_home,
     chunks,
     names_of,
     now,
@@ -41,7 +40,7 @@ class SqlLists(Store):
         m, read = t.maillists.c, partial(self._read, lock=lock)
         if not self.schema.has(t.maillists):
             return await read(address)
-        return await self.find(m.address, address, read, *at_home(m.domain, address))
+        return await self.find(m.address, address, read, home=m.domain)
 
     def _rows(self, *where: ColumnElement[bool]) -> Select[Any]:
         if not self.schema.has(t.maillists):

@@ -397,13 +397,19 @@ class Store:
         column: ColumnElement[Any],
         name: str,
         read: Callable[[str], Awaitable[Found | None]],
-        *where: ColumnElement[bool],
+        *,
+        home: ColumnElement[Any] | None = None,
     ) -> Found | None:
-        """Read what has a name: by its key, or else in the spelling in which it is stored."""
+        """Read what has a name: by its key, or else in the spelling in which it is stored.
+
+        ``home`` is the column of its domain, see ``at_home``.
+        """
         if typed(name) == name:
             found = await read(str(name))
             if found is not None:
                 return found
+        # Built only here: making an expression costs a third of what a whole request does.
+        where = () if home is None else at_home(home, name)
         stored = await self.spelling(column, name, *where)
         return None if stored is None else await read(stored)
 

@@ -247,7 +247,7 @@ class SqlUsers(Store):
     async def _read(self, mail: str, *, lock: bool) -> User | None:
         m = t.mailbox.c
         read = partial(self._exact, lock=lock)
-        return await self.find(m.username, mail, read, *at_home(m.domain, mail))
+        return await self.find(m.username, mail, read, home=m.domain)
 
     async def _exact(self, mail: str, *, lock: bool = False) -> User | None:
         row = await self._row(mail, lock=lock)
@@ -298,7 +298,7 @@ class SqlUsers(Store):
 
     async def profile(self, mail: str) -> Profile | None:
         m = t.mailbox.c
-        return await self.find(m.username, mail, self._whole, *at_home(m.domain, mail))
+        return await self.find(m.username, mail, self._whole, home=m.domain)
 
     async def _whole(self, mail: str) -> Profile | None:
         columns, rows = await self.glance(
