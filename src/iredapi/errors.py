@@ -83,6 +83,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "PW_NO_UPPERCASE": Code(400, "The password has no upper-case letter."),
         "PW_NO_DIGIT_NUMBER": Code(400, "The password has no digit."),
         "PW_NO_SPECIAL_CHAR": Code(400, "The password has no special character."),
+        "PW_REFUSED_BY_DIRECTORY": Code(
+            400, "The directory's password policy does not take the password."
+        ),
         "CROSS_DOMAIN_NOT_ALLOWED": Code(400, "An address cannot move to another domain."),
         "CAN_NOT_BE_LOCAL_DOMAIN": Code(
             400, "A standalone admin's address must not be in a hosted domain."
@@ -133,6 +136,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "SERVER_DOWN": Code(503, "A server behind the API is away."),
         "STORAGE_FULL": Code(
             503, "The disk of a server behind the API is full; nothing was changed."
+        ),
+        "DIRECTORY_READ_ONLY": Code(
+            503, "No LDAP server that could be reached takes writes; reading works."
         ),
         "MLMMJADMIN_UNREACHABLE": Code(503, "mlmmjadmin, the list server, cannot be reached."),
         "MLMMJADMIN_TIMEOUT": Code(503, "mlmmjadmin, the list server, did not answer in time."),

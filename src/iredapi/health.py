@@ -16,6 +16,9 @@ PATIENCE = 1.5
 FRESH = 0.5
 """Seconds for which an answer is believed, so that many askers cost one question."""
 
+READS_ONLY = "reads only"
+"""What a probe returns when its server can be read and takes no writes."""
+
 Probe = Callable[[], Awaitable[object]]
 
 
@@ -32,15 +35,20 @@ class Condition:
     """What is known of one server."""
 
     status: str
-    """``ok``, ``away`` (it cannot be reached), or the word of a ``NotUsable``."""
+    """``ok``, ``reads only``, ``away`` (it cannot be reached), or the word of a ``NotUsable``."""
     needed: bool
     """Without it nothing works; without the others some operations answer 503."""
     milliseconds: float
 
     @property
     def ok(self) -> bool:
-        """Whether it can be used."""
-        return self.status == "ok"
+        """Whether it can be used, for reading at least."""
+        return self.status in {"ok", READS_ONLY}
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether it can be read, and changes that would need it answer 503."""
+        return self.status == READS_ONLY
 
 
 class Probes:
@@ -76,7 +84,7 @@ class Probes:
         if done and not task.cancelled():
             error = task.exception()
             if error is None:
-                status = "ok"
+                status = READS_ONLY if task.result() == READS_ONLY else "ok"
             elif isinstance(error, NotUsable):
                 status = error.status
         if not done:

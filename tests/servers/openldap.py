@@ -68,20 +68,30 @@ def account_dn(mail: str, container: str = "Users") -> str:
 class OpenldapServer:
     """Starts at construction; with ``tls`` it also speaks LDAPS and StartTLS.
 
-    With ``sync`` what it has acknowledged is on the disk.
+    With ``sync`` what it has acknowledged is on the disk. ``lines`` are more lines of its database
+    section, such as overlays; ``like`` is a server whose data and passwords it begins with;
+    ``port`` is where it listens, if nobody else does.
 
     ``uri`` and ``tls_uri`` name 127.0.0.1, which the certificate is for; ``ca_file`` is the
     authority that has signed it.
     """
 
-    def __init__(self, *, tls: bool = False, sync: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        tls: bool = False,
+        sync: bool = False,
+        lines: Sequence[str] = (),
+        like: OpenldapServer | None = None,
+        port: int = 0,
+    ) -> None:
         reason = missing()
         if reason is not None:
             raise ServerError(reason)
-        self.password = secrets.token_hex(12)
+        self.password: str = like.password if like else secrets.token_hex(12)
         """Of ``BIND_DN``."""
-        self.reader_password = secrets.token_hex(12)
-        self.root_password = secrets.token_hex(12)
+        self.reader_password: str = like.reader_password if like else secrets.token_hex(12)
+        self.root_password: str = like.root_password if like else secrets.token_hex(12)
         self.ca_file: Path | None = None
         self._user = _ACCOUNT if is_root() else None
         directory = self.directory = temporary_directory("ldap", self._user)
@@ -101,17 +111,18 @@ class OpenldapServer:
             "LDAP_CONFIG": str(directory / "config"),
             "LDAP_DATA": str(directory / "data"),
             "LDAP_RUN": str(directory / "run"),
-            # Nothing survives most tests, so nothing has to reach the disk.
-            "LDAP_OPTIONS": "" if sync else "dbnosync",
+            "LDAP_OPTIONS": _joined(lines, sync=sync),
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         }
+        if like is not None:
+            self.take_data_of(like)
         if tls:
             self._make_certificates()
         self._connection: Any = None
         self._names: list[str] = []
         self._starts = 0
         for attempt in range(3):
-            self.port, self.tls_port = free_port(), free_port()
+            self.port, self.tls_port = (not attempt and port) or free_port(), free_port()
             try:
                 self._daemon = self._start()
             except ServerError:
@@ -198,6 +209,24 @@ class OpenldapServer:
         """Break all connections; what is written stays."""
         self.halt()
         self.resume()
+
+    def configure(self, *lines: str) -> None:
+        """Start again with other lines in the database section; what is written stays."""
+        self._settings["LDAP_OPTIONS"] = _joined(lines, sync=False)
+        self.restart()
+
+    def take_data_of(self, other: OpenldapServer) -> None:
+        """Copy another server's data, which stands still meanwhile. Only while not running."""
+        other.halt()
+        file = self.directory / "data" / "data.mdb"
+        # It has a size of gigabytes, nearly all of it holes.
+        source = other.directory / "data" / "data.mdb"
+        run(["cp", "--sparse=always", source, file], timeout=60)
+        file.chmod(0o600)
+        if self._user is not None:
+            shutil.chown(file, self._user)
+        (self.directory / "data" / "lock.mdb").unlink(missing_ok=True)
+        other.resume()
 
     def crash(self) -> None:
         """Kill it in the middle of whatever it does, and start it again."""
@@ -359,6 +388,11 @@ class OpenldapServer:
         found = self.root.search(dn, LDAPSearchScope.SUBTREE, attrlist=["1.1"])
         # The DN of an entry is longer than that of its parent.
         return sorted((str(entry.dn) for entry in found), key=len, reverse=True)
+
+
+def _joined(lines: Sequence[str], *, sync: bool) -> str:
+    # Nothing survives most tests, so nothing has to reach the disk. ``entrypoint`` gives it to sed.
+    return "\\n".join([*([] if sync else ["dbnosync"]), *lines])
 
 
 def _text(value: Any) -> str:

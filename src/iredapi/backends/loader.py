@@ -324,7 +324,7 @@ class LdapWork:
         from iredapi.backends.ldap.users import LdapUsers
 
         session, connections = self._unit.session, self._unit.connections
-        return Unit(
+        self._opened = Unit(
             actor=actor,
             rules=rules,
             domains=LdapDomains(session),
@@ -343,10 +343,13 @@ class LdapWork:
             spam_policies=SqlSpamPolicies(connections),
             wblists=SqlWblists(connections),
         )
+        return self._opened
 
     async def commit(self) -> None:
         async with self._satellites.committing():
             await self._unit.commit()
+        for left_out in self._unit.session.left_out:
+            self._opened.skip(*left_out)
 
     async def close(self) -> None:
         await self._unit.close()

@@ -75,6 +75,11 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "The login lacks a right that the API needs.",
             "Calls that need it fail with 500 or 503 and change nothing.",
         ),
+        "DIRECTORY_READS_ONLY": Check(
+            _E,
+            "No LDAP server that can be reached takes writes.",
+            "Reading works; changes are answered with 503. Name the provider in IREDAPI_LDAP_URI.",
+        ),
         "STATE_OUTDATED": Check(
             _N,
             "The state database is not at this version's revision.",
@@ -166,9 +171,10 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "The domain of the address is stored.",
         ),
         "ENTRY_MISPLACED": Check(
-            _E,
+            _W,
             "An entry does not lie where its kind and address belong, or has several addresses.",
-            "Postfix finds it and the API does not: it gets mail that no panel shows.",
+            "Postfix and the API find it by its address; iRedAdmin does not, nor do the lookups of "
+            "BCC addresses and relay hosts.",
         ),
         "DOMAIN_STATUS_MISSING": Check(
             _E,

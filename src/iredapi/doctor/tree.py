@@ -21,6 +21,7 @@ from iredapi.backends.ldap.errors import (
     EntryExists,
     LdapError,
     NoSuchValue,
+    ReadsOnly,
     Refused,
     Unavailable,
 )
@@ -115,9 +116,22 @@ class TreeExamination:
                 readable = False
                 yield Finding("RIGHT_MISSING", base, "read, or there is no such entry")
         self.usable = readable and not lacking
+        if readable and await self._reads_only():
+            yield Finding("DIRECTORY_READS_ONLY", "ldap")
+            return
         if self.usable and "RIGHT_MISSING" in self._only:
             async for finding in self._rights():
                 yield finding
+
+    async def _reads_only(self) -> bool:
+        """Tell whether no server can be reached that takes writes, whoever sends them."""
+        if await self._directory.takes_writes():
+            return False
+        try:
+            await self._may_write(self._tree.base, "description")
+        except ReadsOnly:
+            return True
+        return False
 
     async def _rights(self) -> AsyncIterator[Finding]:
         """Try to take away values that are not there: who may, is told that they are not there."""

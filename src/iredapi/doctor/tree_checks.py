@@ -13,10 +13,11 @@ from iredapi.backends.ldap import settings_values
 from iredapi.backends.ldap.client import Entry
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.session import flag, words
+from iredapi.backends.ldap.text import key_of
 from iredapi.backends.ldap.tree import CONTAINERS
 from iredapi.backends.ldap.twins import twins
 from iredapi.doctor.accounts import bare_crypt, bracketed, refused_name, with_scheme, without_prefix
-from iredapi.doctor.tree_facts import Facts, Hosted, key_of, mail_in
+from iredapi.doctor.tree_facts import Facts, Hosted, mail_in
 from iredapi.domain import services, transports
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.slapd_passwords import for_slapd
@@ -162,6 +163,7 @@ def _account(
     domain = facts.domains.get(domain_of(mail))
     if domain is None or key_of(place) != key_of(entry.dn) or len(entry.raw("mail")) != 1:
         yield Wrong("ENTRY_MISPLACED", mail, entry.dn)
+    if domain is None:
         return
     yield from _status(entry, mail, domain)
     yield from _addresses(entry, mail, domain, facts)
@@ -280,16 +282,20 @@ def _dns(entry: Entry, mail: str, facts: Facts) -> Iterator[Wrong]:
     """Judge the names that SOGo expands a list with."""
     for dn in sorted(entry.values("member")):
         member = mail_in(dn)
-        if member not in facts.users or key_of(facts.tree.user(member)) != key_of(dn):
+        if key_of(dn) not in facts.elsewhere and (
+            member not in facts.users or key_of(facts.tree.user(member)) != key_of(dn)
+        ):
             yield Wrong("MEMBER_NAME_DEAD", mail, dn, _drop("member", dn))
 
 
 def _external(entry: Entry, facts: Facts) -> Iterator[Wrong]:
     groups = words(entry, "memberOfGroup")
-    group = next((name for name in sorted(groups) if _is_named(entry, name)), "")
+    named = [name for name in sorted(groups) if _is_named(entry, name)]
+    group = next(iter(named or sorted(groups)), "")
     domain = facts.domains.get(domain_of(group))
     if domain is None or key_of(facts.tree.external(group)) != key_of(entry.dn):
         yield Wrong("ENTRY_MISPLACED", group, entry.dn)
+    if domain is None:
         return
     if group not in facts.groups:
         yield Wrong("MEMBER_OF_NO_LIST", group, "external members")

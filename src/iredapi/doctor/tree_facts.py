@@ -5,7 +5,6 @@ Addresses and mailbox paths are kept in memory (some 200 bytes for each), entrie
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +12,16 @@ from dataclasses import dataclass, field
 from iredapi.backends.ldap.client import Directory, Entry, Scope
 from iredapi.backends.ldap.domains import COUNTERS, home_of
 from iredapi.backends.ldap.session import chunks, flag, number, words
-from iredapi.backends.ldap.tree import ACCOUNTS, ALL_ACCOUNTS, Tree, both, either, equal
+from iredapi.backends.ldap.text import key_of
+from iredapi.backends.ldap.tree import (
+    ACCOUNTS,
+    ALL_ACCOUNTS,
+    Tree,
+    both,
+    either,
+    equal,
+    everything,
+)
 from iredapi.backends.ldap.twins import twins
 from iredapi.domain.addresses import domain_of, local_part_of
 
@@ -31,13 +39,6 @@ _NAMES = (
     "homeDirectory", "storageBaseDirectory", "mailMessageStore", "enabledService",
     "domainGlobalAdmin",
 )  # fmt: skip
-_ESCAPED = re.compile(r"\\([0-9A-Fa-f]{2})")
-
-
-def key_of(dn: str) -> str:
-    """Return a DN for comparison: slapd escapes more than it must, and keeps the case."""
-    plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), dn)
-    return ",".join(part.strip() for part in plain.lower().split(","))
 
 
 def mail_in(dn: str) -> str:
@@ -70,6 +71,8 @@ class Facts:
         """Alias domains, and the domains that have them."""
         self.users: dict[str, bool] = {}
         """Mail users, and whether they are marked as admins."""
+        self.elsewhere: set[str] = set()
+        """The names of mail users' entries that do not lie where they belong."""
         self.groups: set[str] = set()
         """Mailing lists."""
         self.admins: set[str] = set()
@@ -101,7 +104,7 @@ class Facts:
         await facts.read_domains(directory)
         name = entry.value("domainName").lower()
         if name in facts.domains:
-            await facts._read(directory, tree.domain(name), Scope.SUB, ALL_ACCOUNTS, once=True)
+            await facts._read(directory, tree.base, Scope.SUB, everything(name), once=True)
             await facts._read_containers(directory, name)
         named = set[str]().union(*(words(entry, attribute) for attribute in NAMING))
         named |= {mail_in(dn) for dn in entry.values("member")}
@@ -124,6 +127,10 @@ class Facts:
                 tree.admin_base, Scope.ONE, both("(objectClass=mailAdmin)", either(terms)), _NAMES
             ):
                 facts._absorb(found)
+        for dn in entry.values("member"):
+            if key_of(tree.user(mail_in(dn))) != key_of(dn):
+                for found in await directory.search(dn, Scope.BASE, ACCOUNTS, _NAMES):
+                    facts._absorb_once(found)
         return facts
 
     async def read_domains(self, directory: Directory) -> None:
@@ -194,6 +201,8 @@ class Facts:
                 domain.catchall = True
         elif "mailuser" in kinds:
             counts["users"] += 1
+            if key_of(self.tree.user(mail)) != key_of(entry.dn):
+                self.elsewhere.add(key_of(entry.dn))
             counts["quota"] += number(entry.value("mailQuota"))
             self.users[mail] = "domainadmin" in words(entry, "enabledService") or flag(
                 entry, "domainGlobalAdmin", "yes"

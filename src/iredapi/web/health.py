@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from iredapi.health import READS_ONLY
 from iredapi.office import Office
 from iredapi.web import envelope
 
@@ -31,11 +32,15 @@ def mount(app: FastAPI) -> None:
         conditions = await office.probes.ask()
         away = sorted(name for name, found in conditions.items() if not found.ok)
         missing = [name for name in away if conditions[name].needed]
+        reading = sorted(name for name, found in conditions.items() if found.reads_only)
         data: dict[str, Any] = {"status": "ready", "away": away}
         if office.probes.leaving:
             data["status"] = "leaving"
         elif missing:
             data["status"] = "not ready"
+        elif reading:
+            # Still 200: whoever only reads is served, and no other replica could do more.
+            data |= {"status": READS_ONLY, "reads_only": reading}
         if "verbose" in request.query_params:
             data["servers"] = {
                 name: {
@@ -45,7 +50,7 @@ def mount(app: FastAPI) -> None:
                 }
                 for name, found in conditions.items()
             }
-        if data["status"] == "ready":
+        if data["status"] in {"ready", READS_ONLY}:
             return envelope.success(data)
         by_status: dict[str, list[str]] = {}
         for name in missing:

@@ -13,6 +13,7 @@ from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.locks import GLOBALS
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, flag, words
+from iredapi.backends.ldap.tree import both, equal
 from iredapi.backends.ldap.users import stored_hash
 from iredapi.backends.protocols import Profile
 from iredapi.domain.actors import Principal
@@ -63,6 +64,11 @@ class LdapAdmins:
             self._session.directory.get(self._tree.user(username), _WITH_ID),
             self._managed(username),
         )
+        if admin is None and user is None:
+            admin, user = await asyncio.gather(
+                self._found(self._tree.admin_base, _ADMIN, username),
+                self._found(self._tree.base, _USER, username),
+            )
         # A standalone admin stands in front of a mail user of the same address, even disabled.
         entry = admin or user
         if entry is None or not flag(entry, "accountStatus", "active"):
@@ -84,6 +90,11 @@ class LdapAdmins:
             born=entry.value("entryUUID") or entry.value("createTimestamp"),
         )
 
+    async def _found(self, base: str, kind: str, mail: str) -> Entry | None:
+        """Return an account that does not lie where iRedMail puts it."""
+        found = await self._session.find(base, Scope.SUB, both(kind, equal("mail", mail)), _WITH_ID)
+        return min(found, key=lambda entry: entry.dn, default=None)
+
     async def _managed(self, mail: str) -> frozenset[str]:
         found = await self._session.holders(
             self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", [mail], ("domainName",)
@@ -95,7 +106,7 @@ class LdapAdmins:
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         admins = await self._session.holders(
-            self._tree.admin_base, Scope.ONE, _ADMIN, "mail", mails, ("mail",)
+            self._tree.admin_base, Scope.SUB, _ADMIN, "mail", mails, ("mail",)
         )
         users = await self._session.holders(
             self._tree.base, Scope.SUB, _USER, "mail", mails, ("mail",)
@@ -106,7 +117,7 @@ class LdapAdmins:
         await self._session.lock(*{domain_of(mail) for mail in mails})
 
     async def get(self, mail: str) -> Admin | None:
-        entry = await self._session.entry(self._tree.admin(mail))
+        entry = await self._session.admin(mail)
         return None if entry is None else record(entry, await self._managed(mail))
 
     async def claim(self, mail: str) -> Admin | None:
@@ -114,15 +125,15 @@ class LdapAdmins:
         return await self.get(mail)
 
     async def profile(self, mail: str) -> Profile | None:
-        entry = await self._session.entry(self._tree.admin(mail))
+        entry = await self._session.admin(mail)
         if entry is None:
             return None
         return shown(entry) | {"managed_domains": sorted(await self._managed(mail))}
 
     async def password(self, mail: str) -> str | None:
-        entry = await self._session.entry(self._tree.admin(mail))
+        entry = await self._session.admin(mail)
         if entry is None:
-            user = await self._session.entry(self._tree.user(mail))
+            user = await self._session.account("mailUser", self._tree.user(mail), mail)
             if user is not None and (
                 flag(user, "domainGlobalAdmin", "yes")
                 or "domainadmin" in words(user, "enabledService")
@@ -140,13 +151,16 @@ class LdapAdmins:
         return [stored_hash(entry) for entry in found]
 
     async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
-        place = self._tree.admin(mail) if standalone else self._tree.user(mail)
-        await self._session.lock(domain_of(mail))
-        entry = await self._session.entry(place)
+        session = self._session
+        await session.lock(domain_of(mail))
+        if standalone:
+            entry = await session.admin(mail)
+        else:
+            entry = await session.account("mailUser", self._tree.user(mail), mail)
         if entry is None or stored_hash(entry) != old:
             return False
-        # It deletes the old value, and fails when that is gone meanwhile.
-        self._session.edit(entry).put_all("userPassword", [new])
+        # It names the old value, and fails when that is gone meanwhile.
+        session.edit(entry).put_all("userPassword", [new])
         return True
 
     async def add(self, admin: Admin) -> None:
@@ -180,26 +194,26 @@ class LdapAdmins:
         settings_values.write(edit, old, new)
 
     async def save(self, before: Admin, after: Admin) -> None:
-        entry = await self._session.entry(self._tree.admin(before.mail))
+        entry = await self._session.admin(before.mail)
         if before != after and entry is not None:
             self._put(self._session.edit(entry), before, after)
 
     async def remove(self, mail: str) -> None:
-        entry = await self._session.entry(self._tree.admin(mail))
+        entry = await self._session.admin(mail)
         if entry is None:
             return
         for domain in await self._session.holders(
             self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", [mail]
         ):
             self._session.edit(self._session.remember(domain)).discard("domainAdmin", [mail])
-        self._session.delete(entry)
+        await self._session.delete(entry)
 
     async def globals_without(self, mails: Collection[str], *, domain: str = "") -> int:
         await self._session.lock(GLOBALS)
         wanted = "(domainGlobalAdmin=yes)(accountStatus=active)"
         found = [
             *await self._session.find(
-                self._tree.admin_base, Scope.ONE, f"(&{_ADMIN}{wanted})", ("mail",)
+                self._tree.admin_base, Scope.SUB, f"(&{_ADMIN}{wanted})", ("mail",)
             ),
             *await self._session.find(self._tree.base, Scope.SUB, f"(&{_USER}{wanted})", ("mail",)),
         ]

@@ -7,13 +7,13 @@ from functools import partial
 
 from iredapi.backends.ldap import references
 from iredapi.backends.ldap.admins import LdapAdmins
-from iredapi.backends.ldap.changes import Modify, Rename
+from iredapi.backends.ldap.changes import Modify
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.domains import LdapDomains, count
-from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.profiles import shown
-from iredapi.backends.ldap.session import Session, chunks, flag, full_page, words
-from iredapi.backends.ldap.tree import ACCOUNTS, ALIASES, both, either, equal
+from iredapi.backends.ldap.session import Session, address_in, chunks, flag, full_page, words
+from iredapi.backends.ldap.text import names_of_rdn
+from iredapi.backends.ldap.tree import ACCOUNTS, both, either, equal, inside
 from iredapi.backends.ldap.twins import twins
 from iredapi.backends.protocols import Profile, Vacancy
 from iredapi.domain.addresses import domain_of, local_part_of
@@ -22,10 +22,10 @@ from iredapi.domain.aliases import Alias
 _ALIAS = "(objectClass=mailAlias)"
 
 
-def record(entry: Entry) -> Alias:
+def record(address: str, entry: Entry) -> Alias:
     """Return the neutral record of an alias; who may send to it is nothing that LDAP keeps."""
     return Alias(
-        entry.value("mail").lower(),
+        address,
         name=entry.value("cn"),
         active=flag(entry, "accountStatus", "active"),
         members=words(entry, "mailForwardingAddress"),
@@ -44,25 +44,27 @@ class LdapAliases:
         self._session = session
         self._tree = session.tree
 
+    async def _entry(self, address: str) -> Entry | None:
+        return await self._session.account("mailAlias", self._tree.alias(address), address)
+
     async def get(self, address: str) -> Alias | None:
-        entry = await self._session.entry(self._tree.alias(address))
-        return None if entry is None else record(entry)
+        entry = await self._entry(address)
+        return None if entry is None else record(address, entry)
 
     async def claim(self, address: str) -> Alias | None:
         await self._session.lock(domain_of(address))
         return await self.get(address)
 
     async def profile(self, address: str) -> Profile | None:
-        entry = await self._session.entry(self._tree.alias(address))
+        entry = await self._entry(address)
         return None if entry is None else profile_of(entry)
 
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Entry]:
         async def read(names: list[str]) -> dict[str, Entry]:
-            place = self._tree.container(ALIASES, domain)
-            found = await self._session.holders(place, Scope.ONE, _ALIAS, "mail", names)
-            return {entry.value("mail").lower(): entry for entry in found}
+            found = await self._session.holders(self._tree.base, Scope.SUB, _ALIAS, "mail", names)
+            return {address_in(entry, domain): entry for entry in found}
 
         listed = partial(self.addresses, domain, disabled_only=disabled_only)
         return await full_page(listed, read, after, limit)
@@ -77,25 +79,25 @@ class LdapAliases:
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Alias]:
         entries = await self._page(domain, after, limit, disabled_only=disabled_only)
-        return [record(entry) for entry in entries]
+        return [record(address_in(entry, domain), entry) for entry in entries]
 
     async def addresses(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[str]:
-        kind = both(_ALIAS, "(!(accountStatus=active))") if disabled_only else _ALIAS
+        kind = inside(_ALIAS, domain)
+        if disabled_only:
+            kind = both(kind, "(!(accountStatus=active))")
 
         async def read() -> list[str]:
-            found = self._session.pages(
-                self._tree.container(ALIASES, domain), Scope.ONE, kind, ("mail",)
-            )
-            return [entry.value("mail").lower() async for page in found for entry in page]
+            found = self._session.pages(self._tree.base, Scope.SUB, kind, ("mail",))
+            return list({address_in(entry, domain) async for page in found for entry in page})
 
         key = ("aliases", domain, disabled_only)
         return await self._session.listings.page(key, after, limit, read)
 
     async def add(self, alias: Alias) -> None:
         name = domain_of(alias.address)
-        domain = await self._session.entry(self._tree.domain(name))
+        domain = await self._session.domain(name)
         aliases = frozenset() if domain is None else words(domain, "domainAliasName")
         disabled = domain is not None and not flag(domain, "accountStatus", "active")
         self._session.add(
@@ -115,7 +117,7 @@ class LdapAliases:
             count(self._session.edit(domain), "aliases", 1)
 
     async def save(self, before: Alias, after: Alias) -> None:
-        entry = await self._session.entry(self._tree.alias(before.address))
+        entry = await self._entry(before.address)
         if before == after or entry is None:
             return
         edit = self._session.edit(entry)
@@ -128,31 +130,30 @@ class LdapAliases:
 
     async def rename(self, old: str, new: str) -> None:
         session, name = self._session, domain_of(old)
-        old_dn, new_dn = self._tree.alias(old), self._tree.alias(new)
-        entry = await session.entry(old_dn)
+        entry = await self._entry(old)
         if entry is None:
             return
-        domain = await session.entry(self._tree.domain(name))
+        domain = await session.domain(name)
         aliases = frozenset() if domain is None else words(domain, "domainAliasName")
-        edit = Edit(Entry(new_dn, {k: v for k, v in entry.attributes.items() if k != "mail"}))
-        if entry.value("cn") == local_part_of(old):
+        edit = references.moved(session, entry, old, new)
+        if "cn" not in names_of_rdn(entry.dn) and entry.value("cn") == local_part_of(old):
             edit.put("cn", local_part_of(new))
         edit.discard("shadowAddress", sorted(twins([old], name, aliases)))
         edit.add("shadowAddress", sorted(twins([new], name, aliases)))
-        session.plan.append(Rename(entry.dn, new_dn))
-        session.plan.append(Modify(new_dn, edit.changes()))
-        await references.rename(session, old, new, old_dn, new_dn)
+        session.plan.append(Modify(edit.dn, edit.changes()))
+        await references.rename(session, old, new, entry.dn, edit.dn)
 
     async def remove(self, address: str) -> None:
-        dn = self._tree.alias(address)
-        entry = await self._session.entry(dn)
-        if entry is None:
+        entries = await self._session.accounts("mailAlias", address)
+        if not entries:
             return
-        await references.forget(self._session, address, dn)
-        self._session.delete(entry)
-        domain = await self._session.entry(self._tree.domain(domain_of(address)))
+        for entry in entries:
+            await references.forget(self._session, address, entry.dn)
+        domain = await self._session.domain(domain_of(address))
         if domain is not None:
-            count(self._session.edit(domain), "aliases", -1)
+            count(self._session.edit(domain), "aliases", -len(entries))
+        for entry in entries:
+            await self._session.delete(entry)
 
 
 class LdapAddresses:

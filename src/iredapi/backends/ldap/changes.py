@@ -11,28 +11,34 @@ them visible as done, and find themselves what is left to do: the same request c
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from iredapi.backends.ldap.client import Change, Directory, Entry, Op
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.errors import (
+    Busy,
     EntryExists,
-    InvalidData,
     LdapError,
     NoSuchEntry,
+    NoSuchValue,
     NotLeaf,
+    PasswordRefused,
+    ReadsOnly,
     Unavailable,
+    ValueExists,
 )
+from iredapi.backends.ldap.sending import send
 from iredapi.backends.ldap.tree import same
 
 _log = structlog.get_logger(__name__)
+_TRIES = 5
+_NOT_NOW = (Busy, ReadsOnly, Unavailable)
+"""What says nothing about the change itself."""
 Attributes = Mapping[str, tuple[bytes, ...]]
 
 
@@ -51,6 +57,8 @@ class Writer(Protocol):
     async def get(self, dn: str, names: Sequence[str] = ("*",)) -> Entry | None:
         """See ``Directory``, as for the others."""
         ...
+
+    async def below(self, dn: str) -> list[Entry]: ...
 
     async def add(self, dn: str, attributes: Attributes) -> None: ...
 
@@ -76,6 +84,9 @@ class Fence:
 
     async def get(self, dn: str, names: Sequence[str] = ("*",)) -> Entry | None:
         return await self._directory.get(dn, names)
+
+    async def below(self, dn: str) -> list[Entry]:
+        return await self._directory.below(dn)
 
     async def add(self, dn: str, attributes: Attributes) -> None:
         self._check()
@@ -121,16 +132,26 @@ class Modify:
     changes: tuple[Change, ...] = field(repr=False)
 
     async def do(self, directory: Writer) -> None:
-        await directory.modify(self.dn, self.changes)
+        await send(directory, self.dn, self.changes)
 
     async def undo(self, directory: Writer) -> None:
-        there = await directory.get(self.dn)
-        if there is None:
-            return
-        try:
-            await directory.modify(self.dn, self._reverse(there, self.changes))
-        except InvalidData:
-            await self._undo_one_by_one(directory, there)
+        # An overlay may be doing the same meanwhile: it takes back what the step before did.
+        for attempt in range(_TRIES):
+            there = await directory.get(self.dn)
+            if there is None:
+                return
+            try:
+                await send(directory, self.dn, self._reverse(there, self.changes))
+            except (NoSuchEntry, NoSuchValue, ValueExists):
+                if attempt == _TRIES - 1:
+                    raise
+            except _NOT_NOW:
+                raise
+            except LdapError:
+                await self._undo_one_by_one(directory, there)
+                return
+            else:
+                return
 
     @staticmethod
     def _reverse(there: Entry, changes: Sequence[Change]) -> tuple[Change, ...]:
@@ -143,15 +164,18 @@ class Modify:
         return edit.changes()
 
     async def _undo_one_by_one(self, directory: Writer, there: Entry) -> None:
-        """Leave out what cannot be taken back: somebody has given the attribute another value.
+        """Leave out what cannot be taken back: somebody has given the attribute another value, or
+        a password policy finds the new password too young to be changed.
 
         A record that could never be taken back would stop all writes to its domains for ever.
         """
         for name in dict.fromkeys(change.name for change in self.changes):
             own = [change for change in self.changes if change.name == name]
             try:
-                await directory.modify(self.dn, self._reverse(there, own))
-            except InvalidData as error:
+                await send(directory, self.dn, self._reverse(there, own))
+            except _NOT_NOW:
+                raise
+            except LdapError as error:
                 _log.warning("ldap_value_not_taken_back", attribute=name, code=error.code)
 
 
@@ -179,12 +203,19 @@ class Delete:
     attributes: Attributes = field(repr=False)
 
     async def do(self, directory: Writer) -> None:
-        await directory.delete(self.dn)
+        with suppress(NoSuchEntry):  # somebody else has deleted it
+            await directory.delete(self.dn)
 
     async def undo(self, directory: Writer) -> None:
         # Without its parent there is no place for it: its domain was deleted meanwhile.
         with suppress(EntryExists, NoSuchEntry):
-            await directory.add(self.dn, self.attributes)
+            try:
+                await directory.add(self.dn, self.attributes)
+            except PasswordRefused:
+                # A policy may refuse what the entry had all the time. It must not be lost for that.
+                kept = {k: v for k, v in self.attributes.items() if k.lower() != "userpassword"}
+                await directory.add(self.dn, kept)
+                _log.error("ldap_password_not_taken_back", dn=self.dn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,21 +228,64 @@ class Sweep:
     find: Callable[[], AsyncIterator[list[Entry]]]
     change: Callable[[Entry], Sequence[Change] | None]
     """The changes of an entry; None deletes it."""
+    left_out: Callable[[Entry, LdapError], None] | None = None
+    """Is told of entries that the server refused to change; without it the first one ends all."""
+    some: bool = False
+    """Whether it is a failure when there were entries to change, and all of them were refused."""
 
     async def do(self, directory: Writer) -> None:
+        refused: list[tuple[Entry, LdapError]] = []
+        changed = False
         async for page in self.find():
             for entry in page:
                 changes = self.change(entry)
                 try:
                     if changes is None:
-                        await directory.delete(entry.dn)
-                    else:
-                        await directory.modify(entry.dn, changes)
+                        await delete_all(directory, entry.dn)
+                    elif changes:
+                        await self._modify(directory, entry, changes)
+                        changed = True
                 except NoSuchEntry:
                     continue
+                except _NOT_NOW:
+                    raise
+                except LdapError as error:
+                    if self.left_out is None:
+                        raise
+                    refused.append((entry, error))
+        if refused and self.some and not changed:
+            raise refused[0][1]
+        for entry, reason in refused:
+            _log.warning("ldap_entry_left_out", dn=entry.dn, code=reason.code)
+            if self.left_out is not None:
+                self.left_out(entry, reason)
+
+    async def _modify(self, directory: Writer, entry: Entry, changes: Sequence[Change]) -> None:
+        """Change an entry; again when somebody else was faster."""
+        for attempt in range(_TRIES):
+            try:
+                await send(directory, entry.dn, changes)
+            except (NoSuchValue, ValueExists):
+                there = await directory.get(entry.dn)
+                if there is None or attempt == _TRIES - 1:
+                    raise
+                changes = self.change(there) or ()
+            else:
+                return
 
     async def undo(self, _directory: Writer) -> None:
         """Nothing: the same request completes a sweep."""
+
+
+async def delete_all(directory: Writer, dn: str) -> None:
+    """Delete an entry and what others have put below it, deepest first."""
+    try:
+        await directory.delete(dn)
+    except NotLeaf:
+        for below in await directory.below(dn):
+            with suppress(NoSuchEntry):
+                await directory.delete(below.dn)
+        await directory.delete(dn)
 
 
 Step = Add | Modify | Rename | Delete | Sweep
@@ -236,13 +310,18 @@ class Plan:
         """Add a step."""
         self._steps.append(step)
 
-    def steps(self) -> list[Step]:
-        """Return what is to be done; edits that change nothing are none."""
+    def steps(self, fit: Callable[[Edit], None]) -> list[Step]:
+        """Return what is to be done; edits that change nothing are none.
+
+        ``fit`` makes an edit one that the server's schema allows.
+        """
         found: list[Step] = []
         for step in self._steps:
             if not isinstance(step, Edit):
                 found.append(step)
-            elif changes := step.changes():
+                continue
+            fit(step)
+            if changes := step.changes():
                 found.append(Modify(step.dn, changes))
         return found
 
@@ -285,61 +364,3 @@ def _alike(one: Attributes, other: Attributes) -> bool:
         return {name.lower(): frozenset(values) for name, values in attributes.items()}
 
     return shape(one) == shape(other)
-
-
-# -- the journal's text ----------------------------------------------------------------------------
-
-
-def dump(steps: Sequence[Step]) -> str:
-    """Return the text of a record: what ``take_back`` needs. Sweeps are not in it."""
-    return json.dumps([_dumped(step) for step in steps if not isinstance(step, Sweep)])
-
-
-def load(text: str) -> list[Step]:
-    """Read a record."""
-    return [_loaded(item) for item in json.loads(text)]
-
-
-def _packed(attributes: Attributes) -> dict[str, list[str]]:
-    return {
-        name: [base64.b64encode(value).decode() for value in values]
-        for name, values in attributes.items()
-    }
-
-
-def _unpacked(attributes: Mapping[str, list[str]]) -> dict[str, tuple[bytes, ...]]:
-    return {
-        name: tuple(base64.b64decode(value) for value in values)
-        for name, values in attributes.items()
-    }
-
-
-def _dumped(step: Step) -> dict[str, Any]:
-    match step:
-        case Add(dn, attributes):
-            return {"add": dn, "attributes": _packed(attributes)}
-        case Delete(dn, attributes):
-            return {"delete": dn, "attributes": _packed(attributes)}
-        case Rename(dn, new_dn):
-            return {"rename": dn, "to": new_dn}
-        case Modify(dn, changes):
-            packed = [
-                [item.op.name, item.name, _packed(encoded({"": item.values})).get("", [])]
-                for item in changes
-            ]
-            return {"modify": dn, "changes": packed}
-    raise TypeError(step)
-
-
-def _loaded(item: Mapping[str, Any]) -> Step:
-    if "add" in item:
-        return Add(item["add"], _unpacked(item["attributes"]))
-    if "delete" in item:
-        return Delete(item["delete"], _unpacked(item["attributes"]))
-    if "rename" in item:
-        return Rename(item["rename"], item["to"])
-    changes = tuple(
-        Change(Op[op], name, tuple(base64.b64decode(value) for value in values))
-        for op, name, values in item["changes"]
-    )
-    return Modify(item["modify"], changes)

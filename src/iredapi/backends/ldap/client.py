@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
+from iredapi.backends.ldap.classes import Schema, names_in
 from iredapi.backends.ldap.errors import LdapError
 from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope
 from iredapi.backends.ldap.pool import Pool
-from iredapi.backends.ldap.text import escape_filter, rdn
+from iredapi.backends.ldap.text import depth, escape_filter, key_of, rdn
 from iredapi.backends.ldap.wire import Connection
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Op",
     "Scope",
     "escape_filter",
+    "names_in",
     "rdn",
 ]
 
@@ -28,7 +29,6 @@ _T = TypeVar("_T")
 _ALL: Final = ("*",)
 _ANY: Final = "(objectClass=*)"
 _PATIENCE: Final = 5.0
-_NAMES: Final = re.compile(r"\bNAME\s+(?:'([^']+)'|\(([^)]*)\))")
 
 _tls: tuple[str, bool] | None = None
 
@@ -54,7 +54,7 @@ class Directory:
         """Open nothing yet. Raises ValueError for options that cannot work."""
         _claim_tls(options)
         self._pool = Pool(options)
-        self._schema: frozenset[str] | None = None
+        self._schema: Schema | None = None
         self._reading_schema = asyncio.Lock()
 
     @property
@@ -66,6 +66,15 @@ class Directory:
     def idle_connections(self) -> int:
         """How many connections nobody uses."""
         return self._pool.idle
+
+    async def takes_writes(self) -> bool:
+        """Tell whether the server that is asked takes writes; what was seen lately counts."""
+        return await self._run(self._pool.takes_writes, again=True)
+
+    @property
+    def others_may_write(self) -> bool:
+        """Whether a write that a server did not take may be sent again, to another one."""
+        return self._pool.others_may_write
 
     async def search(
         self, base: str, scope: Scope, filter_text: str, names: Sequence[str] = _ALL
@@ -109,6 +118,12 @@ class Directory:
         found = await self.search(dn, Scope.BASE, _ANY, names)
         return found[0] if found else None
 
+    async def below(self, dn: str) -> list[Entry]:
+        """Return what lies below an entry, deepest first, with all attributes."""
+        found = await self.search(dn, Scope.SUB, _ANY)
+        inside = [entry for entry in found if key_of(entry.dn) != key_of(dn)]
+        return sorted(inside, key=lambda entry: -depth(entry.dn))
+
     async def add(self, dn: str, attributes: Mapping[str, Collection[str | bytes]]) -> None:
         """Add an entry. An attribute without values is left out."""
         await self._run(lambda connection: connection.add(dn, attributes))
@@ -131,6 +146,10 @@ class Directory:
 
     async def schema(self) -> frozenset[str]:
         """Return all names of attributes and object classes that the server knows, lower case."""
+        return (await self.definitions()).names
+
+    async def definitions(self) -> Schema:
+        """Return what the server's object classes allow; read once."""
         if self._schema is None:
             async with self._reading_schema:
                 if self._schema is None:
@@ -148,7 +167,7 @@ class Directory:
         finally:
             lease.release()
 
-    async def _read_schema(self) -> frozenset[str]:
+    async def _read_schema(self) -> Schema:
         root = await self.get("", ("subschemaSubentry",))
         base = (root.value("subschemaSubentry") if root else "") or "cn=Subschema"
         found = await self.search(
@@ -156,14 +175,4 @@ class Directory:
         )
         if not found:
             raise LdapError(32, "the server does not show its schema")
-        definitions = [*found[0].values("attributeTypes"), *found[0].values("objectClasses")]
-        return frozenset(name for text in definitions for name in names_in(text))
-
-
-def names_in(definition: str) -> list[str]:
-    """Return the names that an RFC 4512 definition gives to what it defines, lower case."""
-    found = _NAMES.search(definition)
-    if found is None:
-        return []
-    one, several = found.groups()
-    return [one.lower()] if one else [name.strip("'").lower() for name in several.split()]
+        return Schema.read(found[0].values("attributeTypes"), found[0].values("objectClasses"))

@@ -7,19 +7,25 @@ from functools import partial
 from typing import Any
 
 from iredapi.backends.ldap import references, settings_values, twins
+from iredapi.backends.ldap.changes import Rename
 from iredapi.backends.ldap.client import Change, Entry, Op, Scope
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.profiles import domain_profile
-from iredapi.backends.ldap.session import Session, flag, full_page, number, words
+from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
+from iredapi.backends.ldap.text import depth, split_rdn
 from iredapi.backends.ldap.tree import (
     ACCOUNTS,
-    ALL_ACCOUNTS,
     CONTAINERS,
-    USERS,
+    DOMAIN,
+    USER,
     both,
     either,
+    ends,
     equal,
+    everything,
+    inside,
     real_users,
+    same,
 )
 from iredapi.backends.protocols import Profile, Removal, Usage
 from iredapi.domain import settings_text
@@ -27,7 +33,6 @@ from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Allocation, Totals
 
-_DOMAIN = "(objectClass=mailDomain)"
 _INACTIVE = "(!(accountStatus=active))"
 MEGABYTE = 1048576
 _SINGLE = {
@@ -91,16 +96,26 @@ class LdapDomains:
     async def _entries(self, name: str) -> tuple[Entry, Entry | None] | None:
         """Read a domain and its catch-all account. One round trip."""
         found = await self._session.find(
-            self._tree.domain(name),
+            self._tree.base,
             Scope.SUB,
-            either([both(_DOMAIN, equal("domainName", name)), equal("mail", f"@{name}")]),
+            either(
+                [both(DOMAIN, equal("domainName", name)), both(USER, equal("mail", f"@{name}"))]
+            ),
         )
-        kinds = {("maildomain" in words(entry, "objectClass")): entry for entry in found}
-        if True not in kinds:
-            return None
-        for entry in kinds.values():
+        places = {same(self._tree.domain(name)), same(self._tree.catchall(name))}
+        domain = catchall = None
+        # What lies where it belongs comes last, and wins.
+        for entry in sorted(found, key=lambda entry: (same(entry.dn) in places, entry.dn)):
             self._session.remember(entry)
-        return kinds[True], kinds.get(False)
+            if "maildomain" not in words(entry, "objectClass"):
+                catchall = entry
+            elif same(split_rdn(entry.dn)[1]) == same(self._tree.base):
+                domain = entry
+        if domain is None:
+            return None
+        if same(domain.dn) != same(self._tree.domain(name)):
+            self._tree.places[name] = domain.dn
+        return domain, catchall
 
     async def get(self, name: str, *, share: bool = False) -> Domain | None:
         if share:
@@ -133,7 +148,7 @@ class LdapDomains:
     ) -> list[tuple[Entry, Entry | None]]:
         async def read(names: list[str]) -> dict[str, tuple[Entry, Entry | None]]:
             entries = await self._session.holders(
-                self._tree.base, Scope.ONE, _DOMAIN, "domainName", names
+                self._tree.base, Scope.ONE, DOMAIN, "domainName", names
             )
             catchalls = {
                 entry.value("mail").lower(): entry
@@ -166,7 +181,7 @@ class LdapDomains:
     async def names(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
     ) -> list[str]:
-        kind = both(_DOMAIN, _INACTIVE) if disabled_only else _DOMAIN
+        kind = both(DOMAIN, _INACTIVE) if disabled_only else DOMAIN
 
         async def read() -> list[str]:
             if only is None:
@@ -189,7 +204,7 @@ class LdapDomains:
                 for entry in await self._session.find(
                     self._tree.base,
                     Scope.ONE,
-                    both(_DOMAIN, either(terms[start : start + 100])),
+                    both(DOMAIN, either(terms[start : start + 100])),
                     attributes,
                 ):
                     for name in attributes:
@@ -203,11 +218,11 @@ class LdapDomains:
         """Count what is in a domain; the names of its users go into ``living``."""
         users = aliases = lists = size = 0
         async for page in self._session.pages(
-            self._tree.domain(name), Scope.SUB, ACCOUNTS, ("objectClass", "mail", "mailQuota")
+            self._tree.base, Scope.SUB, inside(ACCOUNTS, name), ("objectClass", "mail", "mailQuota")
         ):
             for entry in page:
                 kinds = words(entry, "objectClass")
-                if "mailuser" in kinds and not entry.value("mail").startswith("@"):
+                if "mailuser" in kinds and f"@{name}" not in words(entry, "mail"):
                     users += 1
                     living.add(entry.value("mail").lower())
                     size += number(entry.value("mailQuota"))
@@ -217,7 +232,7 @@ class LdapDomains:
 
     async def totals(self, names: Collection[str]) -> Totals:
         entries = await self._session.holders(
-            self._tree.base, Scope.ONE, _DOMAIN, "domainName", names, (settings_values.ATTRIBUTE,)
+            self._tree.base, Scope.ONE, DOMAIN, "domainName", names, (settings_values.ATTRIBUTE,)
         )
         quota = users = aliases = lists = 0
         for entry in entries:
@@ -233,12 +248,12 @@ class LdapDomains:
         return await self.taken(names)
 
     async def admins(self, name: str) -> frozenset[str]:
-        entry = await self._session.entry(self._tree.domain(name))
+        entry = await self._session.domain(name)
         return frozenset() if entry is None else words(entry, "domainAdmin")
 
     async def admins_of(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
         entries = await self._session.holders(
-            self._tree.base, Scope.ONE, _DOMAIN, "domainName", names, ("domainName", "domainAdmin")
+            self._tree.base, Scope.ONE, DOMAIN, "domainName", names, ("domainName", "domainAdmin")
         )
         return {entry.value("domainName").lower(): words(entry, "domainAdmin") for entry in entries}
 
@@ -265,7 +280,7 @@ class LdapDomains:
                 self._tree.container(kind, domain.name),
                 {"objectClass": ["organizationalUnit"], "ou": [kind]},
             )
-        self._save_catchall(None, Domain(domain.name), domain, live)
+        await self._save_catchall(None, Domain(domain.name), domain, live)
 
     def _put(self, edit: Edit, before: Domain, after: Domain) -> None:
         for name, attribute in _SINGLE.items():
@@ -295,7 +310,7 @@ class LdapDomains:
         if old_words.get("default_language") != new_words.get("default_language"):
             edit.put("preferredLanguage", new_words.get("default_language") or "")
 
-    def _save_catchall(
+    async def _save_catchall(
         self, entry: Entry | None, before: Domain, after: Domain, live: Collection[str]
     ) -> None:
         """Plan the catch-all account; ``live`` are the alias domains that get mail."""
@@ -303,7 +318,7 @@ class LdapDomains:
             return
         if not after.catchall:
             if entry is not None:
-                self._session.delete(entry)
+                await self._session.delete(entry)
             return
         if entry is not None:
             edit = self._session.edit(entry)
@@ -339,10 +354,10 @@ class LdapDomains:
         new |= revived
         # Postfix asks for the recipients of all mail: a domain that is not proved would be caught.
         live = after.alias_domains - after.inactive_alias_domains - (set() if verified else new)
-        self._save_catchall(catchall, before, after, live)
+        await self._save_catchall(catchall, before, after, live)
         # What others see as done, the domain's own entry, comes last: a broken sweep is repeated.
         if gone - before.inactive_alias_domains:
-            twins.remove(self._session, name, gone)
+            twins.remove(self._session, gone)
         if new and verified:
             twins.add(self._session, name, new)
         if before.active != after.active:
@@ -363,26 +378,25 @@ class LdapDomains:
     def _sweep_status(self, name: str, *, active: bool) -> None:
         """Postfix and Dovecot look at each account, not at the domain."""
         left = "(domainStatus=*)" if active else "(!(domainStatus=disabled))"
-        to = () if active else ("disabled",)
-        self._session.sweep(
-            self._tree.domain(name),
-            both(ALL_ACCOUNTS, left),
-            lambda _entry: (Change(Op.REPLACE, "domainStatus", to),),
-            ("1.1",),
+        self._session.sweep_each(
+            self._tree.base,
+            both(everything(name), left),
+            lambda edit: edit.put("domainStatus", "" if active else "disabled"),
+            ("mail", "domainStatus"),
         )
 
     async def add_admins(self, name: str, mails: Collection[str]) -> None:
-        entry = await self._session.entry(self._tree.domain(name))
+        entry = await self._session.domain(name)
         if entry is None:
             return
         self._session.edit(entry).add("domainAdmin", sorted(mails))
         for mail in sorted(mails):
-            user = await self._session.entry(self._tree.user(mail))
+            user = await self._session.account("mailUser", self._tree.user(mail), mail)
             if user is not None:
                 self._session.edit(user).add("enabledService", ["domainadmin"])
 
     async def remove_admins(self, name: str, mails: Collection[str]) -> None:
-        entry = await self._session.entry(self._tree.domain(name))
+        entry = await self._session.domain(name)
         if entry is None:
             return
         self._session.edit(entry).discard("domainAdmin", sorted(mails))
@@ -392,14 +406,14 @@ class LdapDomains:
         """Take the mark of an admin from mail users who manage nothing else."""
         managing: set[str] = set()
         for other in await self._session.holders(
-            self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", mails, ("domainName", "domainAdmin")
+            self._tree.base, Scope.ONE, DOMAIN, "domainAdmin", mails, ("domainName", "domainAdmin")
         ):
             if other.value("domainName").lower() != name:
                 managing |= words(other, "domainAdmin")
         for mail in sorted(set(mails) - managing):
             if domain_of(mail) == name:
                 await self._session.lock(name)
-            user = await self._session.entry(self._tree.user(mail))
+            user = await self._session.account("mailUser", self._tree.user(mail), mail)
             if user is not None and not flag(user, "domainGlobalAdmin", "yes"):
                 self._session.edit(user).discard("enabledService", ["domainadmin"])
 
@@ -409,43 +423,67 @@ class LdapDomains:
             return
         entry, session = found[0], self._session
         moment = session.panel.moment()
-        async for page in session.pages(
-            self._tree.container(USERS, name), Scope.ONE, real_users(name), ("*",)
-        ):
-            paths = {user.value("mail").lower(): home_of(user) for user in page}
+        async for page in session.pages(self._tree.base, Scope.SUB, real_users(name), ("*",)):
+            paths = {address_in(user, name): home_of(user) for user in page}
             await session.panel.queue(name, paths, removal, moment)
         names = sorted({name} | words(entry, "domainAliasName"))
         await session.panel.forget_domain(names)
         managers = words(entry, "domainAdmin")
         # Sweeps only: a removal that breaks off is not taken back but sent again. The domain is
         # switched off first, so that nothing is accepted for what is half gone.
-        own = both(_DOMAIN, equal("domainName", name))
+        own = both(DOMAIN, equal("domainName", name))
         off = Change(Op.REPLACE, "accountStatus", ("disabled",))
         session.sweep(self._tree.domain(name), own, lambda _: (off,), ("1.1",), Scope.BASE)
         standalone = await references.standalone(session, names)
         references.forget_domains(session, name, names, standalone)
         outside = [mail for mail in managers if domain_of(mail) != name]
         await self._demote_by_sweep(name, outside)
-        session.sweep(self._tree.domain(name), ALL_ACCOUNTS, lambda _: None, ("1.1",))
+        await self._move_out(name, names)
+        session.sweep(self._tree.base, everything(name), lambda _: None, ("1.1",))
         session.sweep_bottom_up(self._tree.domain(name))
         session.after.append(partial(session.panel.date_later, name, removal, moment))
+
+    async def _move_out(self, name: str, names: Collection[str]) -> None:
+        """Plan that accounts of other domains, which somebody has put below this one, stay."""
+        session = self._session
+        found = await session.find(
+            self._tree.domain(name), Scope.SUB, both(ACCOUNTS, f"(!{ends('mail', f'@{name}')})")
+        )
+        for entry in sorted(found, key=lambda entry: -depth(entry.dn)):
+            mail = entry.value("mail").lower()
+            home = None if domain_of(mail) in names else await session.domain(domain_of(mail))
+            if home is None:
+                continue
+            kinds = words(entry, "objectClass")
+            place = self._tree.alias(mail)
+            if "mailuser" in kinds:
+                place = self._tree.user(mail)
+            elif "maillist" in kinds:
+                place = self._tree.mail_list(mail)
+            if await session.entry(place) is not None:
+                continue
+            session.plan.append(Rename(entry.dn, place))
+            for group in await session.holders(
+                self._tree.base, Scope.SUB, "(objectClass=mailList)", "member", [entry.dn]
+            ):
+                session.edit(session.remember(group)).swap("member", entry.dn, place)
 
     async def _demote_by_sweep(self, name: str, mails: Sequence[str]) -> None:
         managing: set[str] = set()
         for other in await self._session.holders(
-            self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", mails, ("domainName", "domainAdmin")
+            self._tree.base, Scope.ONE, DOMAIN, "domainAdmin", mails, ("domainName", "domainAdmin")
         ):
             if other.value("domainName").lower() != name:
                 managing |= words(other, "domainAdmin")
         lost = Change(Op.DELETE, "enabledService", ("domainadmin",))
         for mail in sorted(set(mails) - managing):
             self._session.sweep(
-                self._tree.user(mail),
-                both("(enabledService=domainadmin)", "(!(domainGlobalAdmin=yes))"),
+                self._tree.base,
+                both(USER, equal("mail", mail), "(enabledService=domainadmin)",
+                     "(!(domainGlobalAdmin=yes))"),
                 lambda _: (lost,),
                 ("1.1",),
-                Scope.BASE,
-            )
+            )  # fmt: skip
 
 
 def home_of(entry: Entry) -> str:

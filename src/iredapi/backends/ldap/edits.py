@@ -1,14 +1,16 @@
 """Changes of one entry, computed against what it holds, so that each can be taken back.
 
 Values are compared as slapd compares them: without regard to case, but for mailbox paths,
-passwords and DNs as they are. What is not touched is never in a change.
+passwords as they are; DNs as such. What is not touched is never in a change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from iredapi.backends.ldap.client import Change, Entry, Op
+from iredapi.backends.ldap.classes import Schema
+from iredapi.backends.ldap.model import Change, Entry, Op
+from iredapi.backends.ldap.text import key_of
 
 _EXACT = frozenset({"homedirectory", "storagebasedirectory", "mailmessagestore", "userpassword"})
 _TEXTS = frozenset(
@@ -19,7 +21,13 @@ _TEXTS = frozenset(
 it equal."""
 
 
-def _key(name: str, value: bytes) -> bytes:
+_DNS = frozenset({"member", "uniquemember"})
+
+
+def key_of_value(name: str, value: bytes) -> bytes:
+    """Return a value of an attribute (its name in lower case) as slapd compares it."""
+    if name in _DNS:
+        return key_of(value.decode(errors="replace")).encode()
     return value if name in _EXACT else b" ".join(value.lower().split())
 
 
@@ -40,7 +48,9 @@ class Edit:
         low = name.lower()
         self._names.setdefault(low, name)
         if low not in self._after:
-            self._after[low] = {_key(low, value): value for value in self._before.get(low, ())}
+            self._after[low] = {
+                key_of_value(low, value): value for value in self._before.get(low, ())
+            }
         return self._after[low]
 
     def now(self, name: str) -> list[str]:
@@ -49,7 +59,7 @@ class Edit:
 
     def has(self, name: str, value: str) -> bool:
         """Tell whether a value is among them."""
-        return _key(name.lower(), value.encode()) in self._values(name)
+        return key_of_value(name.lower(), value.encode()) in self._values(name)
 
     def put(self, name: str, value: str) -> None:
         """Make this the only value; an empty text leaves none."""
@@ -58,7 +68,7 @@ class Edit:
     def put_all(self, name: str, values: Iterable[str | bytes]) -> None:
         """Make these the only values."""
         low, there = name.lower(), self._values(name)
-        wanted = {_key(low, _bytes(value)): _bytes(value) for value in values}
+        wanted = {key_of_value(low, _bytes(value)): _bytes(value) for value in values}
         kept = {} if low in _TEXTS else there
         self._after[low] = {key: kept.get(key, value) for key, value in wanted.items()}
 
@@ -66,19 +76,41 @@ class Edit:
         """Add values; those that are there do not matter."""
         there, low = self._values(name), name.lower()
         for value in map(_bytes, values):
-            there.setdefault(_key(low, value), value)
+            there.setdefault(key_of_value(low, value), value)
 
     def discard(self, name: str, values: Collection[str | bytes]) -> None:
         """Remove values; those that are not there do not matter."""
         there, low = self._values(name), name.lower()
         for value in map(_bytes, values):
-            there.pop(_key(low, value), None)
+            there.pop(key_of_value(low, value), None)
 
     def swap(self, name: str, old: str, new: str) -> None:
         """Replace a value by another one, if it is there."""
         if self.has(name, old):
             self.discard(name, [old])
             self.add(name, [new])
+
+    def fit(self, schema: Schema) -> list[str]:
+        """Leave out attributes that the entry's object classes do not allow, and return them.
+
+        A class of iRedMail's accounts that brings one is added instead, where one can be.
+        """
+        classes = self.now("objectClass")
+        left_out = []
+        for low, after in list(self._after.items()):
+            before = self._before.get(low, ())
+            if not classes or all(value in before for value in after.values()):
+                continue
+            if schema.allows(classes, low):
+                continue
+            present = {*self._before, *(name for name, values in self._after.items() if values)}
+            if more := schema.class_for(low, present):
+                classes.append(more)
+                self.add("objectClass", [more])
+            else:
+                left_out.append(self._names[low])
+                del self._after[low]
+        return left_out
 
     def changes(self) -> tuple[Change, ...]:
         """Return the difference: what goes by value, then what comes, in one modification."""

@@ -1,11 +1,13 @@
 """What an LDAP server may answer instead of success, as exceptions.
 
 Every exception carries the LDAP result code (RFC 4511 section 4.1.9; libldap's own are negative).
-None carries the server's diagnostic text: it may repeat a value, and values may be secrets.
+The server's diagnostic text may repeat a value, and values may be secrets: only a password policy's
+is kept, once it is known to hold nothing that was sent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 
@@ -37,12 +39,31 @@ class InvalidData(LdapError):
     """A value, name or filter breaks the schema or LDAP's syntax (17, 19, 21, 34, 64, 65, 69)."""
 
 
+class PasswordRefused(InvalidData):
+    """A password policy (overlay ppolicy) does not take the password (19, 50, 53).
+
+    ``text`` is the policy's own sentence; empty when it would repeat what was sent.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code)
+        self.text = text
+
+
+class NotUnique(LdapError):
+    """The overlay unique found the value in another entry (19)."""
+
+
 class NotLeaf(LdapError):
     """The entry has children (66)."""
 
 
 class Refused(LdapError):
     """Our bind may not do this, or the server will not (8, 49, 50, 53)."""
+
+
+class ReadsOnly(LdapError):
+    """This server takes no writes: a replica, or one that was switched so (10, 53)."""
 
 
 class Busy(LdapError):
@@ -68,6 +89,7 @@ _CLASSES: Final[dict[int, type[LdapError]]] = {
     3: SizeLimit,
     4: SizeLimit,
     8: Refused,
+    10: ReadsOnly,
     11: SizeLimit,
     16: NoSuchValue,
     17: InvalidData,
@@ -91,6 +113,35 @@ _CLASSES: Final[dict[int, type[LdapError]]] = {
 }
 
 
-def error_of(code: int) -> LdapError:
-    """Return the exception of a result code."""
+_READ_ONLY: Final = ("shadow context", "operation restricted", "read-only", "read only")
+"""What slapd says with 53 on a replica without ``updateref``, and with ``readonly on``."""
+_MOST: Final = 200
+_REVEALING: Final = 4
+"""Characters from which on a value that the text repeats could be recognised."""
+
+
+def error_of(
+    code: int, text: str = "", sent: Iterable[bytes] = (), *, of_password: bool = False
+) -> LdapError:
+    """Return the exception of a result code.
+
+    ``text`` is the server's, ``sent`` are the values that were sent, ``of_password`` tells that a
+    password was among them.
+    """
+    low = text.lower()
+    if of_password and code in {19, 50, 53} and "password" in low:
+        return PasswordRefused(code, _harmless(text, sent))
+    if code == 19 and ("non-unique" in low or "not unique" in low):
+        return NotUnique(code)
+    if code == 53 and any(words in low for words in _READ_ONLY):
+        return ReadsOnly(code)
     return _CLASSES.get(code, LdapError)(code)
+
+
+def _harmless(text: str, sent: Iterable[bytes]) -> str:
+    """Return a text of a policy, or nothing when it holds something that was sent."""
+    low = text.lower()
+    secrets = (value.decode(errors="replace").lower() for value in sent)
+    if any(len(secret) >= _REVEALING and secret in low for secret in secrets):
+        return ""
+    return "".join(char for char in text[:_MOST] if char.isprintable()).strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iredapi.backends.ldap.client import Entry, Scope
-from iredapi.backends.ldap.session import Session, words
+from iredapi.backends.ldap.session import Session
 from iredapi.domain.ldif import Export, Record
 
 
@@ -21,7 +21,7 @@ class LdapLdif:
         session, tree = self._session, self._session.tree
         match what:
             case Export.DOMAIN:
-                domain = await session.entry(tree.domain(name))
+                domain = await session.domain(name)
                 if domain is None:
                     return []
                 containers = await session.find(
@@ -29,15 +29,13 @@ class LdapLdif:
                 )
                 return [domain, *sorted(containers, key=lambda entry: entry.dn.lower())]
             case Export.MAILLIST:
-                found = await session.entry(tree.mail_list(name))
-                if found is None or "maillist" not in words(found, "objectClass"):
-                    return []
-                return [found, await session.entry(tree.external(name))]
+                found = await session.account("mailList", tree.mail_list(name), name)
+                return [] if found is None else [found, await session.external(name)]
             case Export.CATCHALL:
-                return [await session.entry(tree.catchall(name))]
+                return [await session.account("mailUser", tree.catchall(name), f"@{name}")]
             case Export.ADMIN:
-                return [await session.entry(tree.admin(name))]
+                return [await session.admin(name)]
             case Export.ALIAS:
-                return [await session.entry(tree.alias(name))]
+                return [await session.account("mailAlias", tree.alias(name), name)]
             case Export.USER:
-                return [await session.entry(tree.user(name))]
+                return [await session.account("mailUser", tree.user(name), name)]

@@ -13,8 +13,8 @@ from functools import partial
 from iredapi.backends.ldap import references, settings_values
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.domains import count
-from iredapi.backends.ldap.session import Session, flag, full_page, number, words
-from iredapi.backends.ldap.tree import GROUPS, both, either, ends, equal
+from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
+from iredapi.backends.ldap.tree import both, either, ends, equal, inside
 from iredapi.backends.ldap.twins import twins, with_twins
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.lists import MailingList
@@ -32,9 +32,8 @@ _SINGLE = {
 }
 
 
-def record(entry: Entry, aliases: Collection[str]) -> MailingList:
+def record(address: str, entry: Entry, aliases: Collection[str]) -> MailingList:
     """Return the neutral record of a list; ``aliases`` are its domain's alias domains."""
-    address = entry.value("mail").lower()
     name = domain_of(address)
     others = words(entry, "shadowAddress") - twins([address], name, aliases)
     settings = settings_values.parse(entry.values(settings_values.ATTRIBUTE))
@@ -70,43 +69,46 @@ class LdapLists:
         self._tree = session.tree
 
     async def _aliases(self, domain: str) -> frozenset[str]:
-        entry = await self._session.entry(self._tree.domain(domain))
+        entry = await self._session.domain(domain)
         return frozenset() if entry is None else words(entry, "domainAliasName")
 
     async def get(self, address: str) -> MailingList | None:
         # Times are read here only: an entry that may be put back must not hold them.
-        found = await self._session.find(
-            self._tree.mail_list(address), Scope.BASE, _LIST, ("*", *_TIMES)
-        )
-        return record(found[0], await self._aliases(domain_of(address))) if found else None
+        entry = await self._entry(address)
+        if entry is None:
+            return None
+        found = await self._session.find(entry.dn, Scope.BASE, _LIST, ("*", *_TIMES))
+        aliases = await self._aliases(domain_of(address))
+        return record(address, found[0], aliases) if found else None
 
     async def claim(self, address: str) -> MailingList | None:
         await self._session.lock(domain_of(address))
         entry = await self._entry(address)
-        return None if entry is None else record(entry, await self._aliases(domain_of(address)))
+        if entry is None:
+            return None
+        return record(address, entry, await self._aliases(domain_of(address)))
 
     async def _entry(self, address: str) -> Entry | None:
-        entry = await self._session.entry(self._tree.mail_list(address))
+        entry = await self._session.account("mailList", self._tree.mail_list(address), address)
         return entry if entry is not None and "mlmmj" in words(entry, "enabledService") else None
 
     async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
         aliases = await self._aliases(domain)
 
         async def read(names: list[str]) -> dict[str, MailingList]:
-            place = self._tree.container(GROUPS, domain)
             found = await self._session.holders(
-                place, Scope.ONE, _LIST, "mail", names, ("*", *_TIMES)
+                self._tree.base, Scope.SUB, _LIST, "mail", names, ("*", *_TIMES)
             )
-            return {entry.value("mail").lower(): record(entry, aliases) for entry in found}
+            listed = {address_in(entry, domain): entry for entry in found}
+            return {address: record(address, entry, aliases) for address, entry in listed.items()}
 
         return await full_page(partial(self.addresses, domain), read, after, limit)
 
     async def addresses(self, domain: str, after: str, limit: int) -> list[str]:
         async def read() -> list[str]:
-            found = self._session.pages(
-                self._tree.container(GROUPS, domain), Scope.ONE, _LIST, ("mail",)
-            )
-            return [entry.value("mail").lower() async for page in found for entry in page]
+            kind = inside(_LIST, domain)
+            found = self._session.pages(self._tree.base, Scope.SUB, kind, ("mail",))
+            return list({address_in(entry, domain) async for page in found for entry in page})
 
         return await self._session.listings.page(("lists", domain), after, limit, read)
 
@@ -129,7 +131,7 @@ class LdapLists:
 
     async def add(self, item: MailingList) -> None:
         session, name = self._session, domain_of(item.address)
-        domain = await session.entry(self._tree.domain(name))
+        domain = await session.domain(name)
         disabled = domain is not None and not flag(domain, "accountStatus", "active")
         aliases = await self._aliases(name)
         everything = with_twins([item.address, *item.extra_addresses], name, aliases)
@@ -189,12 +191,12 @@ class LdapLists:
         edit.add("shadowAddress", sorted(new_extra - old_extra))
 
     async def remove(self, address: str) -> None:
-        dn = self._tree.mail_list(address)
-        entry = await self._entry(address)
-        if entry is None:
-            return
-        await references.forget(self._session, address, dn)
-        self._session.delete(entry)
-        domain = await self._session.entry(self._tree.domain(domain_of(address)))
+        found = await self._session.accounts("mailList", address)
+        entries = [entry for entry in found if "mlmmj" in words(entry, "enabledService")]
+        for entry in entries:
+            await references.forget(self._session, address, entry.dn)
+        domain = await self._session.domain(domain_of(address))
         if domain is not None:
-            count(self._session.edit(domain), "lists", -1)
+            count(self._session.edit(domain), "lists", -len(entries))
+        for entry in entries:
+            await self._session.delete(entry)

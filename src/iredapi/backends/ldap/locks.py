@@ -13,8 +13,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from iredapi.backends.ldap.changes import load, take_back
+from iredapi.backends.ldap.changes import take_back
 from iredapi.backends.ldap.client import Directory
+from iredapi.backends.ldap.records import load
 from iredapi.backends.protocols import Later
 from iredapi.errors import Overloaded, ServerDown
 from iredapi.state import Lease, LockLost, LockTimeout, State

@@ -12,8 +12,8 @@ from iredapi.backends.ldap import references
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.domains import count
 from iredapi.backends.ldap.profiles import shown
-from iredapi.backends.ldap.session import Session, chunks, flag, words
-from iredapi.backends.ldap.tree import ACCOUNTS, both, either, equal, same
+from iredapi.backends.ldap.session import Session, address_in, chunks, flag, words
+from iredapi.backends.ldap.tree import ACCOUNTS, both, either, equal
 from iredapi.backends.ldap.twins import twins, with_twins
 from iredapi.backends.protocols import Profile
 from iredapi.domain.addresses import domain_of, local_part_of
@@ -28,8 +28,8 @@ class LdapMailLists:
         self._tree = session.tree
 
     async def _entry(self, address: str) -> Entry | None:
-        entry = await self._session.entry(self._tree.mail_list(address))
-        if entry is None or "maillist" not in words(entry, "objectClass"):
+        entry = await self._session.account("mailList", self._tree.mail_list(address), address)
+        if entry is None:
             return None
         # Subscribable lists lie beside, and belong to mlmmj.
         return None if "mlmmj" in words(entry, "enabledService") else entry
@@ -68,7 +68,7 @@ class LdapMailLists:
         return frozenset().union(*(words(entry, "mail") for entry in found))
 
     async def _aliases(self, domain: str) -> tuple[Entry | None, frozenset[str]]:
-        entry = await self._session.entry(self._tree.domain(domain))
+        entry = await self._session.domain(domain)
         return entry, frozenset() if entry is None else words(entry, "domainAliasName")
 
     async def primaries(self, domain: str, addresses: Collection[str]) -> Mapping[str, str]:
@@ -76,12 +76,14 @@ class LdapMailLists:
         for some in chunks(addresses):
             terms = [equal(name, value) for value in some for name in ("mail", "shadowAddress")]
             for entry in await self._session.find(
-                self._tree.domain(domain),
+                self._tree.base,
                 Scope.SUB,
                 both(ACCOUNTS, either(terms)),
                 ("mail", "shadowAddress"),
             ):
-                mail = entry.value("mail").lower()
+                mail = address_in(entry, domain)
+                if domain_of(mail) != domain:
+                    continue  # another domain's account, with an address here
                 # A catch-all is nobody's address.
                 if not mail.startswith("@"):
                     found |= dict.fromkeys(words(entry, "shadowAddress"), mail) | {mail: mail}
@@ -89,8 +91,9 @@ class LdapMailLists:
 
     async def _accounts(self, members: Collection[str], domain: str) -> list[Entry]:
         found = await self._session.holders(
-            self._tree.domain(domain), Scope.SUB, ACCOUNTS, "mail", members
-        )
+            self._tree.base, Scope.SUB, ACCOUNTS, "mail",
+            [mail for mail in members if domain_of(mail) == domain],
+        )  # fmt: skip
         return [self._session.remember(entry) for entry in found]
 
     # -- writing -----------------------------------------------------------------------------------
@@ -136,7 +139,7 @@ class LdapMailLists:
             edit = session.edit(entry)
             edit.add("memberOfGroup", sorted(with_twins([address], name, aliases)))
         outside = new & mail_list.external
-        external = await session.entry(self._tree.external(address))
+        external = await session.external(address)
         if external is not None:
             session.edit(external).add("mail", sorted(outside))
         elif outside:
@@ -165,9 +168,9 @@ class LdapMailLists:
         if gone:
             leaving = await self._leave(address, gone)
         joining = await self._join(after, after.members - before.members)
-        external = await session.entry(self._tree.external(address))
+        external = await session.external(address)
         if external is not None and not session.edit(external).now("mail"):
-            session.delete(external)
+            await session.delete(external)
         edit = session.edit(entry)
         if before.name != after.name:
             edit.put("cn", after.name or local_part_of(address))
@@ -185,7 +188,7 @@ class LdapMailLists:
         left = []
         for entry in await self._belonging(address):
             mails = words(entry, "mail")
-            if same(entry.dn) == same(self._tree.external(address)):
+            if "mailexternaluser" in words(entry, "objectClass"):
                 session.edit(entry).discard("mail", sorted(gone))
             elif mails & frozenset(gone):
                 session.edit(entry).discard("memberOfGroup", sorted(own))
@@ -193,16 +196,24 @@ class LdapMailLists:
         return left
 
     async def remove(self, address: str) -> None:
-        entry = await self._entry(address)
-        if entry is None:
+        found = await self._session.accounts("mailList", address)
+        entries = [entry for entry in found if "mlmmj" not in words(entry, "enabledService")]
+        if not entries:
             return
-        session, dn = self._session, self._tree.mail_list(address)
+        session = self._session
         await self._leave(address, await self._members(address))
-        external = await session.entry(self._tree.external(address))
-        if external is not None:
-            session.delete(external)
-        await references.forget(session, address, dn)
-        session.delete(entry)
-        domain = await session.entry(self._tree.domain(domain_of(address)))
+        domain, aliases = await self._aliases(domain_of(address))
+        own = with_twins([address], domain_of(address), aliases)
+        for entry in await self._belonging(address):
+            if "mailexternaluser" not in words(entry, "objectClass"):
+                continue
+            if words(entry, "memberOfGroup") <= own:
+                await session.delete(entry)
+            else:
+                session.edit(entry).discard("memberOfGroup", sorted(own))
+        for entry in entries:
+            await references.forget(session, address, entry.dn)
         if domain is not None:
-            count(session.edit(domain), "lists", -1)
+            count(session.edit(domain), "lists", -len(entries))
+        for entry in entries:
+            await session.delete(entry)

@@ -77,3 +77,5 @@ class DirectoryOptions:
     connect_timeout: float = 5.0
     timeout: float = 30.0
     pool_timeout: float = 10.0
+    base: str = ""
+    """An entry that writes may be tried on, to learn whether a server takes them; "": not asked."""

@@ -14,99 +14,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-import structlog
-
-from iredapi.backends.ldap.errors import LdapError, Refused, Unavailable
+from iredapi.backends.ldap.errors import ReadsOnly, Unavailable
 from iredapi.backends.ldap.model import DirectoryOptions
-from iredapi.backends.ldap.reach import Target
-from iredapi.backends.ldap.wire import Connection, RawNames, connect
+from iredapi.backends.ldap.servers import Servers
+from iredapi.backends.ldap.wire import Connection
 from iredapi.meter import METER
 
-_log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 _MAX_AGE: Final = 3600.0
 """Seconds after which a connection is not used again."""
 _MAX_FAILURES: Final = 200
 """bonsai keeps what it sent for each failed write until the connection ends."""
-_DOWN: Final = 15.0
-"""Seconds for which a server that could not be reached is only asked when no other one is left."""
 _MARGIN: Final = 2.0
-
-
-class Servers:
-    """The servers in the order of preference, and which of them are believed to be down."""
-
-    def __init__(self, options: DirectoryOptions) -> None:
-        self._options = options
-        self._targets = [Target.parse(uri) for uri in options.uris]
-        self._down = [0.0] * len(self._targets)
-        self._raw = RawNames()
-        self._lock = threading.Lock()
-
-    def connect(self) -> Connection:
-        """Return a connection to the first server that gives one. Raises Unavailable, Refused."""
-        now = time.monotonic()
-        order = sorted(range(len(self._targets)), key=lambda place: self._down[place] > now)
-        failure: LdapError = Unavailable("no server", uncertain=False)
-        for place in order:
-            target = self._targets[place]
-            try:
-                connection = connect(place, target, self._options, self._raw)
-            except Refused:
-                # A wrong password is wrong everywhere, and asking on would only hide it.
-                raise
-            except LdapError as error:
-                failure = error
-                self._set_down(place, str(error))
-            else:
-                self._set_up(place)
-                return connection
-        try:
-            if isinstance(failure, Unavailable):
-                raise failure
-            raise Unavailable(str(failure), uncertain=False, code=failure.code)
-        finally:
-            del failure  # it holds this frame, which would hold it
-
-    def best(self) -> int:
-        """Return the place of the first server that is not believed to be down."""
-        now = time.monotonic()
-        return next((place for place, until in enumerate(self._down) if until <= now), 0)
-
-    def is_recovery_due(self) -> bool:
-        """Say whether a server before the one in use should be looked at (once per period)."""
-        now = time.monotonic()
-        with self._lock:
-            for place, until in enumerate(self._down):
-                if until and until <= now:
-                    self._down[place] = now + _DOWN
-                    return True
-        return False
-
-    def look(self) -> None:
-        """Find out whether servers that are believed to be down are back."""
-        for place, target in enumerate(self._targets):
-            if self._down[place]:
-                with suppress(OSError):
-                    target.reach(
-                        time.monotonic() + self._options.connect_timeout,
-                        starttls=self._options.starttls,
-                    )
-                    self._set_up(place)
-
-    def _set_down(self, place: int, reason: str) -> None:
-        with self._lock:
-            was_down = bool(self._down[place])
-            self._down[place] = time.monotonic() + _DOWN
-        if not was_down:
-            _log.warning("ldap_server_down", server=str(self._targets[place]), reason=reason)
-
-    def _set_up(self, place: int) -> None:
-        with self._lock:
-            was_down = bool(self._down[place])
-            self._down[place] = 0.0
-        if was_down:
-            _log.info("ldap_server_up", server=str(self._targets[place]))
 
 
 class Pool:
@@ -152,6 +71,19 @@ class Pool:
         self._places.release()
         raise Unavailable("the directory is closed", uncertain=False)
 
+    def takes_writes(self, connection: Connection) -> bool:
+        """Tell whether the server of a connection takes writes, as was seen lately. In a thread."""
+        return self._servers.takes_writes(connection)
+
+    def refused(self, connection: Connection) -> None:
+        """Note that a server takes no writes."""
+        self._servers.set_role(connection.server, writes=False)
+
+    @property
+    def others_may_write(self) -> bool:
+        """Whether some server may take writes, as far as is known."""
+        return self._servers.some_may_write
+
     @property
     def limit(self) -> float:
         """Seconds within which an operation has ended, whatever happens."""
@@ -167,7 +99,7 @@ class Pool:
 
     def take(self) -> tuple[Connection, bool]:
         """Return a connection, and whether it was idle. In a thread. Raises Unavailable."""
-        best = self._servers.best()
+        best = self._servers.rank(self._servers.best())
         while True:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
@@ -175,7 +107,7 @@ class Pool:
                     self._busy.add(connection)
             if connection is None:
                 return self.connect(), False
-            if connection.server <= best and self._is_good(connection):
+            if self._servers.rank(connection.server) <= best and self._is_good(connection):
                 return connection, True
             self.drop(connection)
 
@@ -194,6 +126,7 @@ class Pool:
 
     def drop_idle(self) -> None:
         """Close what is idle: the server that one of them was to is gone."""
+        self._servers.doubt()
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -289,6 +222,9 @@ class Lease:
             again = False
         try:
             return work(self._connection)
+        except ReadsOnly:
+            self._pool.refused(self._connection)
+            raise
         except Unavailable:
             self._drop()
             if not again:
@@ -297,6 +233,9 @@ class Lease:
         self._connection = self._pool.connect()
         try:
             return work(self._connection)
+        except ReadsOnly:
+            self._pool.refused(self._connection)
+            raise
         except Unavailable:
             self._drop()
             raise

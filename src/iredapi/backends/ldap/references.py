@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from iredapi.backends.ldap.changes import Rename
 from iredapi.backends.ldap.client import Change, Entry, Scope
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.session import Session, words
+from iredapi.backends.ldap.text import names_of_rdn, renamed
 from iredapi.backends.ldap.tree import both, either, ends, equal, same
-from iredapi.domain.addresses import domain_of
+from iredapi.domain.addresses import domain_of, local_part_of
 
 _INDEXED = (
     "mailForwardingAddress", "domainAdmin", "domainSenderBccAddress", "domainRecipientBccAddress",
@@ -65,7 +67,7 @@ async def forget_rights(session: Session, mail: str) -> None:
 async def _names_of(session: Session, mail: str) -> tuple[str, ...]:
     """Return the attributes that name a mailbox; rights may be a standalone admin's."""
     found = (*_INDEXED, *_OF_LISTS)
-    if await session.entry(session.tree.admin(mail)) is None:
+    if await session.admin(mail) is None:
         return found
     return tuple(name for name in found if name != _RIGHTS)
 
@@ -109,6 +111,28 @@ async def rename(session: Session, old: str, new: str, old_dn: str, new_dn: str)
         edit.swap("member", old_dn, new_dn)
         if _is_external(entry):
             edit.swap("mail", old, new)
+
+
+def moved(session: Session, entry: Entry, old: str, new: str) -> Edit:
+    """Plan another name for an account; return the edit of what it holds then.
+
+    What names the entry beside the address stays: it may lie where another program has put it.
+    """
+    swaps = {("mail", old): new, ("uid", local_part_of(old)): local_part_of(new)}
+    new_dn = renamed(entry.dn, swaps)
+    attributes = dict(entry.attributes)
+    if new_dn != entry.dn:
+        session.plan.append(Rename(entry.dn, new_dn))
+        names = names_of_rdn(entry.dn)
+        for spelt, values in entry.attributes.items():
+            if (name := spelt.lower()) in names:
+                attributes[spelt] = tuple(
+                    swaps.get((name, value.decode(errors="replace").lower()), "").encode() or value
+                    for value in values
+                )
+    edit = Edit(Entry(new_dn, attributes))
+    edit.swap("mail", old, new)
+    return edit
 
 
 def forget_domains(

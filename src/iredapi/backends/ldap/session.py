@@ -14,15 +14,19 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from iredapi.backends.ldap.changes import Add, Delete, Plan, Sweep, encoded
+from iredapi.backends.ldap.classes import Schema
 from iredapi.backends.ldap.client import Change, Directory, Entry, Scope
 from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.errors import LdapError, NotUnique, PasswordRefused
 from iredapi.backends.ldap.locks import UnitLocks
 from iredapi.backends.ldap.panel import PanelAccounts
-from iredapi.backends.ldap.tree import Tree, both, either, equal, same
+from iredapi.backends.ldap.text import depth, split_rdn
+from iredapi.backends.ldap.tree import DOMAIN, EXTERNAL, Tree, both, either, equal, same
+from iredapi.domain.addresses import domain_of
 
 _Item = TypeVar("_Item")
 CHUNK = 200
@@ -109,10 +113,11 @@ class Session:
         options: Options,
         listings: Listings,
         locks: UnitLocks | None,
-        known: frozenset[str],
+        schema: Schema,
     ) -> None:
         self.directory = directory
-        self.tree = tree
+        # Where other names of domains are noted, for this unit.
+        self.tree = replace(tree, places={})
         self.panel = panel
         self.options = options
         self.listings = listings
@@ -121,9 +126,13 @@ class Session:
         """What is done when the plan was carried out."""
         self.failed: list[Callable[[], Awaitable[None]]] = []
         """What is done when it was not, and all of it is taken back."""
+        self.left_out: list[tuple[str, str, str]] = []
+        """What a write could not do: attribute or ``mail``, whose, and why."""
         self._locks = locks
-        self._known = known
+        self._schema = schema
+        self._known = schema.names
         self._entries: dict[str, Entry | None] = {}
+        self._searched: dict[tuple[str, str], list[Entry]] = {}
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -133,6 +142,7 @@ class Session:
             await self._locks.take(*domains)
             # What was read before may have changed until it was held.
             self._entries.clear()
+            self._searched.clear()
 
     async def entry(self, dn: str) -> Entry | None:
         """Return an entry, read once in this unit."""
@@ -140,6 +150,60 @@ class Session:
         if key not in self._entries:
             self._entries[key] = await self.directory.get(dn)
         return self._entries[key]
+
+    async def domain(self, name: str) -> Entry | None:
+        """Return the entry of a mail domain, whatever it is named by, as Postfix finds it."""
+        entry = await self.entry(self.tree.domain(name))
+        if entry is not None and "maildomain" in words(entry, "objectClass"):
+            return entry
+        found = await self.find(self.tree.base, Scope.ONE, both(DOMAIN, equal("domainName", name)))
+        for entry in found[:1]:
+            self.tree.places[name] = entry.dn
+            return self.remember(entry)
+        return None
+
+    async def account(self, kind: str, place: str, mail: str) -> Entry | None:
+        """Return the entry of an account: from the place of its kind, or wherever it lies."""
+        entry = await self.entry(place)
+        if entry is not None and kind.lower() in words(entry, "objectClass"):
+            return entry
+        found = await self.accounts(kind, mail)
+        return found[0] if found else None
+
+    async def accounts(self, kind: str, mail: str) -> list[Entry]:
+        """Return all entries of a kind that have an address, those of its domain's tree first.
+
+        There is one, unless another program has made more: Postfix finds them all.
+        """
+        if (kind, mail) not in self._searched:
+            found = await self.find(
+                self.tree.base, Scope.SUB, both(f"(objectClass={kind})", equal("mail", mail))
+            )
+            home = same(self.tree.domain(domain_of(mail)))
+            found.sort(key=lambda entry: (not same(entry.dn).endswith(home), same(entry.dn)))
+            self._searched[kind, mail] = [self.remember(entry) for entry in found]
+        return self._searched[kind, mail]
+
+    async def admin(self, mail: str) -> Entry | None:
+        """Return the entry of a standalone admin, from its place or wherever it lies."""
+        entry = await self.entry(self.tree.admin(mail))
+        if entry is not None:
+            return entry
+        key = ("mailAdmin", mail)
+        if key not in self._searched:
+            kind = both("(objectClass=mailAdmin)", equal("mail", mail))
+            found = await self.find(self.tree.admin_base, Scope.SUB, kind)
+            self._searched[key] = [self.remember(entry) for entry in found]
+        return next(iter(self._searched[key]), None)
+
+    async def external(self, address: str) -> Entry | None:
+        """Return the entry of a list's external members, from its place or wherever it lies."""
+        entry = await self.entry(self.tree.external(address))
+        if entry is not None:
+            return entry
+        kind = both(EXTERNAL, equal("memberOfGroup", address))
+        found = await self.find(self.tree.base, Scope.SUB, kind)
+        return self.remember(found[0]) if found else None
 
     def remember(self, entry: Entry) -> Entry:
         """Keep an entry that a search has found."""
@@ -174,13 +238,22 @@ class Session:
         """Return the edit of an entry."""
         return self.plan.edit(entry)
 
+    def fit(self, edit: Edit) -> None:
+        """Make an edit one that the server's schema allows; what cannot be is told in the end."""
+        for name in edit.fit(self._schema):
+            # The date of a password is a note of our own.
+            if name.lower() != "shadowlastchange":
+                self.left_out.append((name, named_by(edit.dn), "NOT_ALLOWED_BY_SCHEMA"))
+
     def add(self, dn: str, attributes: Mapping[str, Collection[str | bytes]]) -> None:
         """Plan a new entry, without what this server does not know."""
         there = {name: values for name, values in encoded(attributes).items() if self.knows(name)}
         self.plan.append(Add(dn, there))
 
-    def delete(self, entry: Entry) -> None:
-        """Plan the end of an entry."""
+    async def delete(self, entry: Entry) -> None:
+        """Plan the end of an entry, after that of what others have put below it."""
+        for below in await self.directory.below(entry.dn):
+            self.plan.append(Delete(below.dn, dict(below.attributes)))
         self.plan.append(Delete(entry.dn, dict(entry.attributes)))
 
     def sweep(
@@ -194,12 +267,46 @@ class Session:
         """Plan a change of all entries that a search finds; ``change`` returns None to delete."""
         self.plan.append(Sweep(lambda: self.pages(base, scope, filter_text, names), change))
 
+    def sweep_each(
+        self,
+        base: str,
+        filter_text: str,
+        change: Callable[[Edit], None],
+        names: Sequence[str] = ("*",),
+        *,
+        some: bool = False,
+    ) -> None:
+        """Plan an edit of all entries that a search finds, below and with ``base``.
+
+        Entries that the server refuses to change are left out, and told in the end; with ``some``
+        it is a failure when there are no others.
+        """
+
+        def changes(entry: Entry) -> Sequence[Change]:
+            edit = Edit(entry)
+            change(edit)
+            self.fit(edit)
+            return edit.changes()
+
+        def left_out(entry: Entry, error: LdapError) -> None:
+            reason = "DIRECTORY_REFUSED"
+            if isinstance(error, PasswordRefused):
+                reason = "PW_REFUSED_BY_DIRECTORY"
+            elif isinstance(error, NotUnique):
+                reason = "ALREADY_EXISTS"
+            self.left_out.append(("mail", named_by(entry.dn), reason))
+
+        wanted = names if "*" in names else (*names, "objectClass")
+        self.plan.append(
+            Sweep(lambda: self.pages(base, Scope.SUB, filter_text, wanted), changes, left_out, some)
+        )
+
     def sweep_bottom_up(self, base: str) -> None:
         """Plan the end of everything that is left below an entry, and of the entry itself."""
 
         async def find() -> AsyncIterator[list[Entry]]:
             left = await self.find(base, Scope.SUB, "(objectClass=*)", ("1.1",))
-            yield sorted(left, key=lambda entry: -len(same(entry.dn).split(",")))
+            yield sorted(left, key=lambda entry: -depth(entry.dn))
 
         self.plan.append(Sweep(find, lambda _entry: None))
 
@@ -207,6 +314,21 @@ class Session:
         """Tell whether the server's schema has an attribute that older ones lack."""
         low = attribute.lower()
         return low not in _OPTIONAL or not self._known or low in self._known
+
+
+def named_by(dn: str) -> str:
+    """Return what an entry is named by: the value of its first component, mostly an address."""
+    return same(split_rdn(dn)[0]).partition("=")[2]
+
+
+def address_in(entry: Entry, domain: str) -> str:
+    """Return the address by which a domain lists an entry: the one that names it, or the first.
+
+    An entry should have one.
+    """
+    own = sorted(mail for mail in words(entry, "mail") if domain_of(mail) == domain)
+    name = named_by(entry.dn)
+    return name if name in own or not own else own[0]
 
 
 def flag(entry: Entry, name: str, word: str) -> bool:

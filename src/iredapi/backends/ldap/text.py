@@ -6,6 +6,8 @@ on an empty value.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 _FILTER: Final = str.maketrans({char: f"\\{ord(char):02x}" for char in "\\*()\0"})
@@ -42,3 +44,55 @@ def split_rdn(dn: str) -> tuple[str, str]:
             return dn[:position], dn[position + 1 :].lstrip(" ")
         position += 1
     return dn, ""
+
+
+def renamed(dn: str, swaps: Mapping[tuple[str, str], str]) -> str:
+    """Return a DN with other values in its first component, which may have several.
+
+    ``swaps`` are new values by attribute and old value (both lower case). What is not in it stays.
+    """
+    first, parent = split_rdn(dn)
+    parts = []
+    for part in _split_plus(first):
+        name, _, value = part.partition("=")
+        new = swaps.get((name.strip().lower(), key_of(f"x={value}").partition("=")[2]))
+        parts.append(part if new is None else rdn(name.strip(), new))
+    changed = "+".join(parts)
+    return f"{changed},{parent}" if parent else changed
+
+
+def names_of_rdn(dn: str) -> frozenset[str]:
+    """Return the attributes that an entry is named by, lower case."""
+    parts = _split_plus(split_rdn(dn)[0])
+    return frozenset(part.partition("=")[0].strip().lower() for part in parts)
+
+
+def _split_plus(text: str) -> list[str]:
+    parts, start, position = [], 0, 0
+    while position < len(text):
+        if text[position] == "\\":
+            position += 1
+        elif text[position] == "+":
+            parts.append(text[start:position])
+            start = position + 1
+        position += 1
+    return [*parts, text[start:]]
+
+
+def depth(dn: str) -> int:
+    """Return how many components a DN has."""
+    count = 0
+    while dn:
+        _, dn = split_rdn(dn)
+        count += 1
+    return count
+
+
+_ESCAPED: Final = re.compile(rb"\\([0-9A-Fa-f]{2})")
+
+
+def key_of(dn: str) -> str:
+    """Return a DN for comparison: slapd escapes more than it must, and keeps the case."""
+    plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), dn.encode())
+    parts = plain.decode(errors="replace").replace("\\", "").lower().split(",")
+    return ",".join("=".join(side.strip() for side in part.split("=")) for part in parts)

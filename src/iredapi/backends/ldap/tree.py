@@ -1,4 +1,8 @@
-"""Where entries lie. Every DN can be computed, so accounts are read by name and not searched for.
+"""Where entries lie. Every DN can be computed, so accounts are read by name first.
+
+Other programs put them elsewhere, and Postfix finds them by their address: so do we, when there is
+nothing in the computed place (``Session.account``). What a domain holds is what has an address in
+it, wherever it lies.
 
 Names are lower case; slapd compares DNs without regard to case, and answers with the case of their
 making, so DNs are compared by ``same``.
@@ -7,13 +11,38 @@ making, so DNs are compared by ``same``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from iredapi.backends.ldap.client import escape_filter, rdn
+from iredapi.backends.ldap.text import escape_filter, rdn
+from iredapi.backends.ldap.text import key_of as same
 from iredapi.domain.addresses import domain_of
 
+__all__ = [
+    "ACCOUNTS",
+    "ALIASES",
+    "ALL_ACCOUNTS",
+    "CONTAINERS",
+    "DOMAIN",
+    "EXTERNAL",
+    "EXTERNALS",
+    "GROUPS",
+    "USER",
+    "USERS",
+    "Tree",
+    "both",
+    "either",
+    "ends",
+    "equal",
+    "everything",
+    "inside",
+    "real_users",
+    "same",
+]  # fmt: skip
 USERS, GROUPS, ALIASES, EXTERNALS = "Users", "Groups", "Aliases", "Externals"
 CONTAINERS = (USERS, GROUPS, ALIASES, EXTERNALS)
+USER = "(objectClass=mailUser)"
+DOMAIN = "(objectClass=mailDomain)"
+EXTERNAL = "(objectClass=mailExternalUser)"
 ACCOUNTS = "(|(objectClass=mailUser)(objectClass=mailList)(objectClass=mailAlias))"
 """Everything that has an address of its own."""
 ALL_ACCOUNTS = (
@@ -29,9 +58,13 @@ class Tree:
 
     base: str
     admin_base: str
+    places: dict[str, str] = field(default_factory=dict, compare=False)
+    """Domains whose entries are named otherwise, and how."""
 
     def domain(self, name: str) -> str:
         """Return the DN of a mail domain."""
+        if name in self.places:
+            return self.places[name]
         return f"{rdn('domainName', name)},{self.base}"
 
     def container(self, kind: str, name: str) -> str:
@@ -64,11 +97,6 @@ class Tree:
         return f"{rdn('mail', mail)},{self.admin_base}"
 
 
-def same(dn: str) -> str:
-    """Return a DN in a form that can be compared: lower case, no blanks around separators."""
-    return ",".join(part.strip() for part in dn.lower().split(","))
-
-
 def equal(name: str, value: str) -> str:
     """Return a filter: the attribute has this value."""
     return f"({name}={escape_filter(value)})"
@@ -90,6 +118,16 @@ def both(*terms: str) -> str:
     return terms[0] if len(terms) == 1 else f"(&{''.join(terms)})"
 
 
+def inside(kind: str, domain: str) -> str:
+    """Return a filter: entries of a kind that have an address in a domain."""
+    return both(kind, ends("mail", f"@{domain}"))
+
+
 def real_users(domain: str) -> str:
     """Return a filter: the mail users of a domain, without its catch-all account."""
-    return both("(objectClass=mailUser)", f"(!{equal('mail', '@' + domain)})")
+    return both(USER, ends("mail", f"@{domain}"), f"(!{equal('mail', '@' + domain)})")
+
+
+def everything(domain: str) -> str:
+    """Return a filter: what carries ``domainStatus`` for a domain, wherever it lies."""
+    return either([inside(ACCOUNTS, domain), both(EXTERNAL, ends("memberOfGroup", f"@{domain}"))])

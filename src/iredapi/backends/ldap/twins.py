@@ -7,11 +7,10 @@ list, and the entry of external members has a ``shadowAddress`` for it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
-from iredapi.backends.ldap.client import Change, Entry
 from iredapi.backends.ldap.edits import Edit
-from iredapi.backends.ldap.session import Session, words
+from iredapi.backends.ldap.session import Session
 from iredapi.backends.ldap.tree import ALL_ACCOUNTS, both, either, ends
 from iredapi.domain.addresses import domain_of, local_part_of
 
@@ -35,43 +34,45 @@ def with_twins(addresses: Iterable[str], domain: str, aliases: Collection[str]) 
 def add(session: Session, domain: str, aliases: Collection[str]) -> None:
     """Plan twins for everything that a domain holds, before the alias domains are made known."""
 
-    def change(entry: Entry) -> Sequence[Change]:
-        edit = Edit(entry)
-        groups = words(entry, "memberOfGroup")
-        if "mailexternaluser" in words(entry, "objectClass"):
+    def change(edit: Edit) -> None:
+        groups = _words(edit, "memberOfGroup")
+        if "mailexternaluser" in _words(edit, "objectClass"):
             edit.add("shadowAddress", sorted(twins(groups, domain, aliases)))
         else:
-            own = words(entry, "mail") | words(entry, "shadowAddress")
+            own = _words(edit, "mail") | _words(edit, "shadowAddress")
             edit.add("shadowAddress", sorted(twins(own, domain, aliases)))
             edit.add("memberOfGroup", sorted(twins(groups, domain, aliases)))
-        return edit.changes()
 
-    session.sweep(
-        session.tree.domain(domain),
-        ALL_ACCOUNTS,
-        change,
-        ("objectClass", "mail", "shadowAddress", "memberOfGroup"),
+    names = ("mail", "shadowAddress", "memberOfGroup")
+    terms = [ends(name, f"@{domain}") for name in names]
+    session.sweep_each(
+        session.tree.base, both(ALL_ACCOUNTS, either(terms)), change, ("uid", *names)
     )
 
 
-def remove(session: Session, domain: str, aliases: Collection[str]) -> None:
+def _words(edit: Edit, name: str) -> frozenset[str]:
+    return frozenset(value.strip().lower() for value in edit.now(name))
+
+
+def remove(session: Session, aliases: Collection[str]) -> None:
     """Plan the end of all addresses in alias domains."""
 
-    def change(entry: Entry) -> Sequence[Change]:
-        edit = Edit(entry)
+    def change(edit: Edit) -> None:
         for name in ("shadowAddress", "memberOfGroup"):
-            gone = [value for value in words(entry, name) if domain_of(value) in aliases]
-            edit.discard(name, gone)
-        return edit.changes()
+            edit.discard(name, [value for value in edit.now(name) if _host(value) in aliases])
 
     terms = [
         ends(name, f"@{alias}")
         for alias in sorted(aliases)
         for name in ("shadowAddress", "memberOfGroup")
     ]
-    session.sweep(
-        session.tree.domain(domain),
+    session.sweep_each(
+        session.tree.base,
         both(ALL_ACCOUNTS, either(terms)),
         change,
-        ("shadowAddress", "memberOfGroup"),
+        ("mail", "shadowAddress", "memberOfGroup"),
     )
+
+
+def _host(address: str) -> str:
+    return domain_of(address.strip().lower())

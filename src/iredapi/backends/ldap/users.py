@@ -8,14 +8,16 @@ from functools import partial
 from typing import Any
 
 from iredapi.backends.ldap import references
-from iredapi.backends.ldap.changes import Modify, Rename
-from iredapi.backends.ldap.client import Change, Entry, Scope
+from iredapi.backends.ldap.changes import Modify
+from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.domains import MEGABYTE, LdapDomains, count, home_of
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.panel import Used
 from iredapi.backends.ldap.profiles import shown
-from iredapi.backends.ldap.session import Session, flag, full_page, number, words
-from iredapi.backends.ldap.tree import USERS, both, ends, equal, real_users
+from iredapi.backends.ldap.references import moved
+from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
+from iredapi.backends.ldap.text import names_of_rdn
+from iredapi.backends.ldap.tree import DOMAIN, USER, both, ends, equal, inside, real_users
 from iredapi.backends.ldap.twins import twins, with_twins
 from iredapi.backends.protocols import Profile, Removal
 from iredapi.domain import phones, services
@@ -40,8 +42,6 @@ _SINGLE = {
 _NAMES = {"name": "cn", "surname": "sn"}
 """Attributes that an entry must have: without a name they hold the local part."""
 _PHONES = {"mobile": "mobile", "telephone": "telephoneNumber"}
-_USER = "(objectClass=mailUser)"
-_DOMAIN = "(objectClass=mailDomain)"
 _ADMIN = "domainadmin"
 _NEEDED = {"sender_bcc": "senderbcc", "recipient_bcc": "recipientbcc"}
 """Services without which Postfix does not look at the attribute."""
@@ -66,16 +66,14 @@ def stored_hash(entry: Entry) -> str:
     return SEVERAL.join(sorted(entry.values("userPassword")))
 
 
-def alias_addresses(entry: Entry, aliases: Collection[str]) -> frozenset[str]:
+def alias_addresses(mail: str, entry: Entry, aliases: Collection[str]) -> frozenset[str]:
     """Return a user's further addresses, without those that alias domains bring by themselves."""
-    mail = entry.value("mail").lower()
     others = words(entry, "shadowAddress") - twins([mail], domain_of(mail), aliases)
     return others - twins(others, domain_of(mail), aliases)
 
 
-def record(entry: Entry, aliases: Collection[str], managed: Collection[str]) -> User:
+def record(mail: str, entry: Entry, aliases: Collection[str], managed: Collection[str]) -> User:
     """Return the neutral record of a user; ``aliases`` are its domain's active alias domains."""
-    mail = entry.value("mail").lower()
     enabled = words(entry, "enabledService")
     is_global = flag(entry, "domainGlobalAdmin", "yes")
     return User(
@@ -95,7 +93,7 @@ def record(entry: Entry, aliases: Collection[str], managed: Collection[str]) -> 
         services=enabled & services.MANAGED,
         custom_services=services.custom(enabled),
         forwardings=_destinations(entry, mail, enabled),
-        aliases=alias_addresses(entry, aliases),
+        aliases=alias_addresses(mail, entry, aliases),
         managed_domains=frozenset(managed),
         marks_agree=not is_global or _ADMIN in enabled,
     )
@@ -114,11 +112,14 @@ class LdapUsers:
         self._session = session
         self._tree = session.tree
 
+    async def _entry(self, mail: str) -> Entry | None:
+        return await self._session.account("mailUser", self._tree.user(mail), mail)
+
     async def get(self, mail: str) -> User | None:
-        entry = await self._session.entry(self._tree.user(mail))
-        if entry is None or "mailuser" not in words(entry, "objectClass"):
+        entry = await self._entry(mail)
+        if entry is None:
             return None
-        return record(entry, await self._aliases(domain_of(mail)), await self._managed(mail))
+        return record(mail, entry, await self._aliases(domain_of(mail)), await self._managed(mail))
 
     async def claim(self, mail: str) -> User | None:
         await self._session.lock(domain_of(mail))
@@ -148,12 +149,12 @@ class LdapUsers:
         return domain, None if domain is None else await self.claim(mail)
 
     async def _aliases(self, domain: str) -> frozenset[str]:
-        entry = await self._session.entry(self._tree.domain(domain))
+        entry = await self._session.domain(domain)
         return frozenset() if entry is None else words(entry, "domainAliasName")
 
     async def _managed(self, mail: str) -> frozenset[str]:
         found = await self._session.holders(
-            self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", [mail], ("domainName",)
+            self._tree.base, Scope.ONE, DOMAIN, "domainAdmin", [mail], ("domainName",)
         )
         return frozenset(entry.value("domainName").lower() for entry in found)
 
@@ -161,7 +162,7 @@ class LdapUsers:
 
     async def profile(self, mail: str) -> Profile | None:
         session, tree = self._session, self._tree
-        entry = await session.entry(tree.user(mail))
+        entry = await self._entry(mail)
         if entry is None:
             return None
         used = (await session.panel.used([mail])).get(mail, Used())
@@ -190,9 +191,8 @@ class LdapUsers:
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Entry]:
         async def read(mails: list[str]) -> dict[str, Entry]:
-            place = self._tree.container(USERS, domain)
-            found = await self._session.holders(place, Scope.ONE, _USER, "mail", mails)
-            return {entry.value("mail").lower(): entry for entry in found}
+            found = await self._session.holders(self._tree.base, Scope.SUB, USER, "mail", mails)
+            return {address_in(entry, domain): entry for entry in found}
 
         names = partial(self.mails, domain, disabled_only=disabled_only)
         return await full_page(names, read, after, limit)
@@ -207,16 +207,16 @@ class LdapUsers:
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[User]:
         entries = await self._page(domain, after, limit, disabled_only=disabled_only)
-        mails = [entry.value("mail").lower() for entry in entries]
+        mails = [address_in(entry, domain) for entry in entries]
         managed: dict[str, set[str]] = {}
         for other in await self._session.holders(
-            self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", mails, ("domainName", "domainAdmin")
+            self._tree.base, Scope.ONE, DOMAIN, "domainAdmin", mails, ("domainName", "domainAdmin")
         ):
             for mail in words(other, "domainAdmin"):
                 managed.setdefault(mail, set()).add(other.value("domainName").lower())
         aliases = await self._aliases(domain)
         return [
-            record(entry, aliases, managed.get(mail, ()))
+            record(mail, entry, aliases, managed.get(mail, ()))
             for entry, mail in zip(entries, mails, strict=True)
         ]
 
@@ -226,10 +226,8 @@ class LdapUsers:
             kind = both(kind, "(!(accountStatus=active))")
 
         async def read() -> list[str]:
-            found = self._session.pages(
-                self._tree.container(USERS, domain), Scope.ONE, kind, ("mail",)
-            )
-            return [entry.value("mail").lower() async for page in found for entry in page]
+            found = self._session.pages(self._tree.base, Scope.SUB, kind, ("mail",))
+            return list({address_in(entry, domain) async for page in found for entry in page})
 
         key = ("users", domain, disabled_only)
         return await self._session.listings.page(key, after, limit, read)
@@ -241,10 +239,10 @@ class LdapUsers:
     async def allocated(self, domain: str, *, but: str = "") -> int:
         size = 0
         async for page in self._session.pages(
-            self._tree.container(USERS, domain), Scope.ONE, _USER, ("mail", "mailQuota")
+            self._tree.base, Scope.SUB, inside(USER, domain), ("mail", "mailQuota")
         ):
             for entry in page:
-                if entry.value("mail").lower() != but:
+                if but not in words(entry, "mail"):
                     size += number(entry.value("mailQuota"))
         return size // MEGABYTE
 
@@ -252,10 +250,10 @@ class LdapUsers:
         # The attribute has no substring rule: only reading all of them finds what lies inside.
         found = await self._session.panel.near(path)
         names = ("mail", "homeDirectory", "storageBaseDirectory", "mailMessageStore")
-        async for page in self._session.pages(self._tree.base, Scope.SUB, _USER, names):
+        async for page in self._session.pages(self._tree.base, Scope.SUB, USER, names):
             for entry in page:
                 home = Location("", "", home_of(entry)).path
-                if entry.value("mail").lower() != but and home != "/" and overlap(home, path):
+                if but not in words(entry, "mail") and home != "/" and overlap(home, path):
                     found.append(home)
         return found
 
@@ -264,19 +262,21 @@ class LdapUsers:
 
     async def globals_in(self, domain: str) -> frozenset[str]:
         found = await self._session.find(
-            self._tree.container(USERS, domain),
-            Scope.ONE,
-            both(_USER, "(domainGlobalAdmin=yes)"),
+            self._tree.base,
+            Scope.SUB,
+            both(inside(USER, domain), "(domainGlobalAdmin=yes)"),
             ("mail",),
         )
-        return frozenset(entry.value("mail").lower() for entry in found)
+        return frozenset(
+            m for entry in found for m in words(entry, "mail") if domain_of(m) == domain
+        )
 
     async def admins_beyond(self, domain: str, managed: Collection[str]) -> frozenset[str]:
         found = set(await self.globals_in(domain))
         async for page in self._session.pages(
             self._tree.base,
             Scope.ONE,
-            both(_DOMAIN, ends("domainAdmin", f"@{domain}")),
+            both(DOMAIN, ends("domainAdmin", f"@{domain}")),
             ("domainName", "domainAdmin"),
         ):
             for other in page:
@@ -293,7 +293,7 @@ class LdapUsers:
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
         session, mail = self._session, user.mail
         name = domain_of(mail)
-        domain = await session.entry(self._tree.domain(name))
+        domain = await session.domain(name)
         aliases = await self._aliases(name)
         blank = Entry(self._tree.user(mail), {})
         edit = Edit(blank)
@@ -399,7 +399,7 @@ class LdapUsers:
             edit.discard("enabledService", [_ADMIN])
 
     async def save(self, before: User, after: User) -> None:
-        entry = await self._session.entry(self._tree.user(before.mail))
+        entry = await self._entry(before.mail)
         if before == after or entry is None:
             return
         edit = self._session.edit(entry)
@@ -407,7 +407,7 @@ class LdapUsers:
         if before.password != after.password:
             edit.put("shadowLastChange", _today())
         if before.quota != after.quota:
-            domain = await self._session.entry(self._tree.domain(domain_of(before.mail)))
+            domain = await self._session.domain(domain_of(before.mail))
             if domain is not None:
                 by = (after.quota - before.quota) * MEGABYTE
                 count(self._session.edit(domain), "quota", by)
@@ -415,12 +415,9 @@ class LdapUsers:
     async def _quotas(self, domain: str) -> dict[str, int]:
         """Return the quota of each user of a domain, in bytes."""
         return {
-            entry.value("mail").lower(): number(entry.value("mailQuota"))
+            address_in(entry, domain): number(entry.value("mailQuota"))
             async for page in self._session.pages(
-                self._tree.container(USERS, domain),
-                Scope.ONE,
-                real_users(domain),
-                ("mail", "mailQuota"),
+                self._tree.base, Scope.SUB, real_users(domain), ("mail", "mailQuota")
             )
             for entry in page
         }
@@ -438,15 +435,14 @@ class LdapUsers:
         size = changes.get("quota", 0) * MEGABYTE
         if "quota" in changes:
             found = await self._quotas(domain)
-            home = await self._session.entry(self._tree.domain(domain))
+            home = await self._session.domain(domain)
             if home is not None:
                 by = sum(size - old for mail, old in found.items() if mail not in spared)
                 count(self._session.edit(home), "quota", by)
 
-        def change(entry: Entry) -> Sequence[Change]:
-            if entry.value("mail").lower() in spared:
-                return ()
-            edit = Edit(entry)
+        def change(edit: Edit) -> None:
+            if spared.intersection(mail.lower() for mail in edit.now("mail")):
+                return
             if "account_status" in changes:
                 edit.put("accountStatus", "active" if changes["account_status"] else "disabled")
             if "language" in changes:
@@ -458,63 +454,64 @@ class LdapUsers:
             if "password" in changes:
                 edit.put_all("userPassword", [changes["password"]])
                 edit.put("shadowLastChange", _today())
-            return edit.changes()
 
-        self._session.sweep(
-            self._tree.container(USERS, domain),
+        self._session.sweep_each(
+            self._tree.base,
             real_users(domain),
             change,
-            ("mail", "accountStatus", "preferredLanguage", "mtaTransport", "userPassword",
+            ("mail", "uid", "accountStatus", "preferredLanguage", "mtaTransport", "userPassword",
              "shadowLastChange", "mailQuota"),
-            Scope.ONE,
+            some=True,
         )  # fmt: skip
 
     async def rename(self, old: str, new: str) -> None:
         session, name = self._session, domain_of(old)
-        old_dn, new_dn = self._tree.user(old), self._tree.user(new)
-        entry = await session.entry(old_dn)
+        entry = await self._entry(old)
         if entry is None:
             return
         aliases = await self._aliases(name)
-        edit = Edit(Entry(new_dn, {k: v for k, v in entry.attributes.items() if k != "mail"}))
-        edit.put("uid", local_part_of(new))
+        edit = moved(session, entry, old, new)
+        if "uid" not in names_of_rdn(entry.dn):
+            edit.put("uid", local_part_of(new))
         for attribute in _NAMES.values():
             # No name of its own: the local part stands there. "Bob" for bob@ is a name.
-            if entry.value(attribute) == local_part_of(old):
+            if attribute not in names_of_rdn(entry.dn) and (
+                entry.value(attribute) == local_part_of(old)
+            ):
                 edit.put(attribute, local_part_of(new))
         edit.swap("mailForwardingAddress", old, new)
         edit.discard("shadowAddress", sorted(twins([old], name, aliases)))
         edit.add("shadowAddress", sorted(twins([new], name, aliases)))
-        session.plan.append(Rename(entry.dn, new_dn))
-        session.plan.append(Modify(new_dn, edit.changes()))
+        session.plan.append(Modify(edit.dn, edit.changes()))
         await references.forget_rights(session, new)
-        await references.rename(session, old, new, old_dn, new_dn)
+        await references.rename(session, old, new, entry.dn, edit.dn)
         await session.panel.rename(old, new)
 
     async def remove(self, mail: str, removal: Removal) -> None:
         session, name = self._session, domain_of(mail)
-        dn = self._tree.user(mail)
-        entry = await session.entry(dn)
-        if entry is None:
+        entries = await session.accounts("mailUser", mail)
+        if not entries:
             return
         moment = session.panel.moment()
-        await session.panel.queue(name, {mail: home_of(entry)}, removal, moment)
+        domain = await session.domain(name)
+        for entry in entries:
+            await session.panel.queue(name, {mail: home_of(entry)}, removal, moment)
+            await references.forget(session, mail, entry.dn)
+            await self._leave(entry)
         await session.panel.forget(mail)
-        await references.forget(session, mail, dn)
-        await self._leave(entry)
-        session.delete(entry)
-        domain = await session.entry(self._tree.domain(name))
         if domain is not None:
             counters = session.edit(domain)
-            count(counters, "users", -1)
-            count(counters, "quota", -number(entry.value("mailQuota")))
+            count(counters, "users", -len(entries))
+            count(counters, "quota", -sum(number(entry.value("mailQuota")) for entry in entries))
+        for entry in entries:
+            await session.delete(entry)
         session.after.append(partial(session.panel.date_later, name, removal, moment))
         session.failed.append(partial(session.panel.unqueue_later, mail, removal, moment))
 
     async def _leave(self, entry: Entry) -> None:
         """Note at lists that have no other member that they have none."""
         for address in sorted(words(entry, "memberOfGroup")):
-            group = await self._session.entry(self._tree.mail_list(address))
+            group = await self._session.account("mailList", self._tree.mail_list(address), address)
             if group is None:
                 continue
             others = await self._session.find(

@@ -19,12 +19,15 @@ from iredapi.backends.ldap.errors import (
     InvalidData,
     LdapError,
     NoSuchEntry,
+    ReadsOnly,
+    Refused,
     Unavailable,
     error_of,
 )
 from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope
 from iredapi.backends.ldap.parts import Changed, Socket
 from iredapi.backends.ldap.reach import Target, default_ca_file
+from iredapi.backends.ldap.text import key_of
 
 _TRANSPORT: Final = frozenset({-1, -2, -5, -11, -100, -101, 0x51})
 """Codes of libldap and bonsai that say nothing about the entry, only about the connection."""
@@ -33,6 +36,8 @@ _INVALID_DN: Final = 34
 _READINGS: Final = 4
 _PAGE: Final = 100
 _TICK: Final = 0.005
+_ANY: Final = "(objectClass=*)"
+_NOBODY: Final = "iredapi-probe.invalid"
 
 
 class RawNames:
@@ -143,14 +148,14 @@ class Connection:
         """Add an entry; attributes without values are left out."""
         changes = [Change(Op.ADD, name, tuple(values)) for name, values in attributes.items()]
         entry = _changed(dn, changes)
-        with self._operation():
+        with self._operation(changes):
             self._socket.add(entry, self._timeout)
 
     def modify(self, dn: str, changes: Sequence[Change]) -> None:
         """Carry out all changes in their order, or none."""
         entry = _changed(dn, changes)
         entry.connection = self._socket
-        with self._operation():
+        with self._operation(changes):
             entry.modify(self._timeout)
 
     def delete(self, dn: str) -> None:
@@ -166,6 +171,38 @@ class Connection:
         entry.connection = self._socket
         with self._operation():
             self._socket.result_of(entry.start_rename(new_dn), self._timeout)
+
+    def takes_writes(self, base: str) -> bool:
+        """Tell whether the server takes writes: one that could change nothing is tried."""
+        nothing = Change(Op.DELETE, "description", (_NOBODY,))
+        try:
+            self.modify(base, [nothing])
+        except (ReadsOnly, Refused):
+            return False
+        except Unavailable:
+            raise
+        except LdapError:
+            return True  # the value is not there
+        return True
+
+    def state_of_replication(self, base: str) -> dict[str, str]:
+        """Return the last change that the server has of each server that takes writes.
+
+        By its number, as ``contextCSN`` says; nothing where nobody replicates.
+        """
+        roots = self.search("", Scope.BASE, _ANY, ("namingContexts",))
+        suffixes = [
+            suffix
+            for root in roots
+            for suffix in root.values("namingContexts")
+            if f",{key_of(base)}".endswith(f",{key_of(suffix)}")
+        ]
+        found = self.search(max(suffixes, key=len), Scope.BASE, _ANY, ("contextCSN",)) if (
+            suffixes
+        ) else []  # fmt: skip
+        values = [value for entry in found for value in entry.values("contextCSN")]
+        # time#count#server#modification
+        return {value.split("#")[2]: value for value in values if value.count("#") == 3}
 
     def is_alive(self) -> bool:
         """Say whether the server has not closed an idle connection."""
@@ -211,7 +248,7 @@ class Connection:
         return entries, changed
 
     @contextmanager
-    def _operation(self) -> Iterator[None]:
+    def _operation(self, sent: Sequence[Change] = ()) -> Iterator[None]:
         try:
             yield
         except bonsai.LDAPError as error:
@@ -219,7 +256,9 @@ class Connection:
             if error.code in _TRANSPORT:
                 self.broken = True
                 raise Unavailable("no answer", uncertain=True, code=error.code) from None
-            raise error_of(error.code) from None
+            values = (_encode(value) for change in sent for value in change.values)
+            password = any(change.name.lower() == "userpassword" for change in sent)
+            raise error_of(error.code, _text_of(error), values, of_password=password) from None
         except (TimeoutError, SystemError):
             # SystemError: the C layer has failed without an exception, as after a time-out.
             self.broken = True
@@ -230,6 +269,11 @@ class Connection:
             # Nothing is known about the connection any more.
             self.broken = True
             raise
+
+
+def _text_of(error: bonsai.LDAPError) -> str:
+    """Return what the server said: bonsai puts libldap's name of the code in front of it."""
+    return str(error.args[0]).partition(". ")[2] if error.args else ""
 
 
 def _check_text(*texts: str) -> None:

@@ -19,19 +19,24 @@ from iredapi.backends.ldap.errors import (
     LdapError,
     NoSuchEntry,
     NoSuchValue,
+    NotUnique,
+    PasswordRefused,
+    ReadsOnly,
     Refused,
     Unavailable,
     ValueExists,
 )
 from iredapi.backends.ldap.locks import Contended, UnitLocks, recover
 from iredapi.backends.ldap.panel import PanelAccounts
+from iredapi.backends.ldap.records import dump
 from iredapi.backends.ldap.session import Listings, Options, Session
 from iredapi.backends.ldap.tree import Tree
 from iredapi.backends.ldap.trouble import STRONGER_AUTH_REQUIRED, explain
 from iredapi.backends.protocols import ChangedMeanwhile, Later
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.engine import Connections, Databases
-from iredapi.errors import ApiError, ServerDown
+from iredapi.errors import ApiError, Conflict, ServerDown, problem
+from iredapi.health import READS_ONLY
 from iredapi.settings import Settings
 from iredapi.state import State, StateUnavailable
 
@@ -60,6 +65,7 @@ def options_of(settings: Settings) -> DirectoryOptions:
         connect_timeout=settings.connect_timeout,
         timeout=settings.ldap_timeout,
         pool_timeout=settings.pool_timeout,
+        base=settings.ldap_base_dn,
     )
 
 
@@ -80,10 +86,14 @@ class Directories:
         self.sweeps = asyncio.Semaphore(settings.ldap_pool_size // 2)
         """A sweep needs two connections at a time: so many never wait for each other."""
 
-    async def ping(self) -> None:
-        """Read the base of the tree. Raises what the client does, or LookupError without a base."""
+    async def ping(self) -> object:
+        """Read the base of the tree. Raises what the client does, or LookupError without a base.
+
+        Returns ``READS_ONLY`` when no server can be reached that takes writes.
+        """
         if await self.directory.get(self._tree.base, ("1.1",)) is None:
             raise LookupError(self._tree.base)
+        return None if await self.directory.takes_writes() else READS_ONLY
 
     async def open(self, *, writing: bool, again: Later | None) -> LdapUnit:
         """Begin a unit of work; one that met others' locks begins with all that it needs."""
@@ -96,7 +106,7 @@ class Directories:
                 raise
         connections = await self.databases.open(writing=writing)
         try:
-            known = await self.directory.schema()
+            known = await self.directory.definitions()
         except BaseException:
             await connections.close()
             if locks is not None:
@@ -197,7 +207,7 @@ class LdapUnit:
 
     async def commit(self) -> None:
         """Commit the satellites, then carry the plan out, then do what waited for it."""
-        steps = self.session.plan.steps()
+        steps = self.session.plan.steps(self.session.fit)
         if self._locks is not None:
             self._locks.check()
         await self.connections.commit()
@@ -233,7 +243,7 @@ class LdapUnit:
         if sum(not isinstance(step, Sweep) for step in steps) < 2 or self._locks is None:
             await changes.carry_out(directory, steps)
             return
-        record_id = await state.journal.write(self._locks.names, changes.dump(steps))
+        record_id = await state.journal.write(self._locks.names, dump(steps))
         try:
             await changes.carry_out(directory, steps)
         except changes.Stuck:
@@ -267,6 +277,11 @@ class LdapUnit:
     async def _changed(self, steps: Sequence[Step]) -> None:
         try:
             await self._carry_out(steps)
+        except ReadsOnly:
+            if not self._home.directory.others_may_write:
+                raise
+            # Read anew, too, from the server that takes writes.
+            raise ChangedMeanwhile from None
         except (NoSuchValue, ValueExists, EntryExists, NoSuchEntry) as error:
             # Another program was faster; all is taken back, so it can be looked at again.
             _log.info("ldap_changed_meanwhile", code=error.code)
@@ -290,6 +305,15 @@ def translated(error: Exception) -> Exception:
     """Return our error for the directory's; no text of the server leaves it."""
     if isinstance(error, Unavailable | Busy | changes.Stuck):
         return ServerDown(detail="The LDAP server is away.")
+    if isinstance(error, PasswordRefused):
+        return problem("password", "PW_REFUSED_BY_DIRECTORY", error.text)
+    if isinstance(error, NotUnique):
+        return Conflict(
+            "ALREADY_EXISTS", "Another entry has a value that the directory allows only once."
+        )
+    if isinstance(error, ReadsOnly) or (isinstance(error, Refused) and error.code in {50, 53}):
+        _log.error("ldap_reads_only", code=error.code)
+        return ApiError("DIRECTORY_READ_ONLY")
     if isinstance(error, InvalidData):
         _log.error("ldap_refused", code=error.code)
         return ApiError("INVALID_VALUE", "A value does not fit into the directory.")

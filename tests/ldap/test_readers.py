@@ -1,0 +1,213 @@
+"""Several servers: replicas that take no writes, and servers that come back behind the others."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+
+import pytest
+
+from iredapi.domain.actors import SYSTEM
+from iredapi.identity import find_principal
+from tests.clients import Client, Service, serving
+from tests.conftest import need
+from tests.integration.test_doctor import examine
+from tests.ldap.test_undo import HASH, home_of
+from tests.servers.openldap import OpenldapServer, account_dn, domain_dn
+from tests.servers.process import free_port
+from tests.servers.replication import PROVIDER, consumer, following, has, wait_for
+from tests.servers.store import Store
+
+pytestmark = pytest.mark.stores("openldap")
+U = account_dn("u@ex.com")
+
+
+@pytest.fixture
+def servers() -> Iterator[ExitStack]:
+    """Stops servers that are pushed onto it."""
+    need("openldap")
+    with ExitStack() as stack:
+        yield stack
+
+
+def started(servers: ExitStack, server: OpenldapServer) -> OpenldapServer:
+    servers.callback(server.stop)
+    return server
+
+
+@asynccontextmanager
+async def using(store: Store, *chosen: OpenldapServer) -> AsyncIterator[tuple[Service, Client]]:
+    """The application on some servers, in this order, and a global admin."""
+    uris = ",".join(server.uri for server in chosen)
+    async with serving(store, ldap_uri=uris, ldap_bind_password=chosen[0].password) as service:
+        yield service, await service.root()
+
+
+async def ready(service: Service) -> dict[str, object]:
+    service.office.probes._last = None  # what was seen half a second ago does not count
+    status, answer = await service.client(mount="").call("GET", "/readyz?verbose")
+    assert status == 200, answer
+    found: dict[str, object] = answer["_data"]
+    return found
+
+
+async def soon(condition: Callable[[], object]) -> None:
+    await asyncio.to_thread(wait_for, condition)
+
+
+@pytest.mark.parametrize("refers", [True, False], ids=["referral", "unwilling"])
+async def test_a_replica_only_reads(store: Store, servers: ExitStack, refers: bool) -> None:
+    """Writes are refused by a name of their own; the provider it refers to is not ours to ask."""
+    provider = started(servers, OpenldapServer(lines=PROVIDER))
+    async with using(store, provider) as (_, root):
+        await root.ok("POST", "domain/ex.com")
+        await root.ok("POST", "user/u@ex.com", password_hash=HASH)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        stranger.settimeout(0.3)
+        update = f"updateref ldap://127.0.0.1:{stranger.getsockname()[1]}"
+        replica = started(servers, consumer(provider, *([update] if refers else [])))
+        before = replica.dump()
+        async with using(store, replica) as (service, root):
+            assert await root.ok("GET", "users/ex.com", email_only="yes") == ["u@ex.com"]
+            for method, path, form in (
+                ("POST", "user/new@ex.com", {"password_hash": HASH}),
+                ("PUT", "user/u@ex.com", {"name": "New", "quota": "7"}),
+                ("PUT", "users/ex.com", {"language": "de_DE"}),
+                ("POST", "user/u@ex.com/change_email/v@ex.com", {}),
+                ("DELETE", "user/u@ex.com", {}),
+                ("DELETE", "domain/ex.com", {}),
+            ):
+                refused = await root.refused(method, path, **form)
+                assert refused == (503, "DIRECTORY_READ_ONLY", []), path
+            assert not await service.office.state.journal.open()
+            found = await ready(service)
+            assert (found["status"], found["reads_only"]) == ("reads only", ["ldap"])
+        with pytest.raises(TimeoutError):
+            stranger.accept()
+        assert replica.dump() == before
+        report, result = await examine(
+            store, ldap_uri=replica.uri, ldap_bind_password=replica.password
+        )
+        assert "DIRECTORY_READS_ONLY" in {item.code for item in report}
+        assert "SERVER_AWAY" not in {item.code for item in report}
+        assert result.status == 1
+
+
+async def test_a_write_finds_the_provider(
+    store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named after a replica, or away for a while: reading goes on, and writing when it is back."""
+    monkeypatch.setattr("iredapi.backends.ldap.servers._DOWN", 0.2)
+    provider = started(servers, OpenldapServer(lines=PROVIDER))
+    replica = started(servers, consumer(provider))
+    async with using(store, replica, provider) as (service, root):
+        await root.ok("POST", "domain/ex.com")
+        await root.ok("POST", "user/u@ex.com", password_hash=HASH)
+        assert provider.entry(U) is not None
+        # What was written is read at once, whatever the replica has.
+        await root.ok("GET", "user/u@ex.com")
+        assert (await ready(service))["status"] == "ready"
+        await soon(has(replica, U))
+        provider.halt()
+        await root.ok("GET", "user/u@ex.com")
+        refused = await root.refused("PUT", "user/u@ex.com", name="New")
+        assert refused[:2] == (503, "DIRECTORY_READ_ONLY")
+        assert (await ready(service))["status"] == "reads only"
+        provider.resume()
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            status, answer = await root.call("PUT", "user/u@ex.com", data={"name": "New"})
+            if status == 200:
+                break
+            assert (status, answer["_msg"]) == (503, "DIRECTORY_READ_ONLY")
+        else:
+            raise AssertionError("the provider is not used again")
+        entry = provider.entry(U)
+        assert entry is not None
+        assert entry["cn"] == ["New"]
+
+
+async def test_a_server_that_becomes_a_replica(store: Store, servers: ExitStack) -> None:
+    """Its role is noticed when it refuses, and the write is done anew where it can be."""
+    first = started(servers, OpenldapServer(lines=["serverID 1", *PROVIDER]))
+    second = started(servers, OpenldapServer(like=first, lines=["serverID 2", *PROVIDER]))
+    async with using(store, first, second) as (service, root):
+        await root.ok("POST", "domain/ex.com")
+        assert second.entry(domain_dn("ex.com")) is None
+        first.configure("serverID 1", *PROVIDER, "readonly on")
+        second.halt()
+        second.take_data_of(first)
+        second.resume()
+        await root.ok("POST", "user/u@ex.com", password_hash=HASH)
+        assert second.entry(U) is not None
+        assert await service.office.read(SYSTEM, find_principal, "nobody@ex.com") is None
+
+
+async def test_a_server_that_is_behind_is_not_believed(
+    store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is back, and answers with old data; it is used again when it has what the other has."""
+    monkeypatch.setattr("iredapi.backends.ldap.servers._DOWN", 0.2)
+    monkeypatch.setattr("iredapi.backends.ldap.servers._PAUSE", 0.0)
+    first = started(servers, OpenldapServer(lines=["serverID 1", *PROVIDER]))
+    async with using(store, first) as (_, root):
+        await root.ok("POST", "domain/ex.com")
+    second = started(servers, OpenldapServer(like=first, lines=["serverID 2", *PROVIDER]))
+    async with using(store, first, second) as (service, root):
+        directory = home_of(service).directory
+        first.halt()
+        await root.ok("POST", "user/u@ex.com", password_hash=HASH)
+        first.resume()
+        assert first.entry(U) is None
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            await root.ok("GET", "user/u@ex.com")
+        # Nor by a process that starts now, or by one whose connections were cut.
+        async with using(store, first, second) as (_, other):
+            await other.ok("GET", "user/u@ex.com")
+        second.restart()
+        await root.ok("GET", "user/u@ex.com")
+        first.halt()
+        first.take_data_of(second)
+        first.resume()
+        first.add(account_dn("w@ex.com"), {"objectClass": ["inetOrgPerson", "mailUser"],
+                  "mail": "w@ex.com", "uid": "w", "cn": "w", "sn": "w"})  # fmt: skip
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            if await directory.get(account_dn("w@ex.com")):
+                break
+        else:
+            raise AssertionError("the first server is not used again")
+        await root.ok("GET", "user/u@ex.com")
+
+
+async def test_mirror_mode(
+    store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers that follow each other: one dies and comes back, and nothing is lost."""
+    monkeypatch.setattr("iredapi.backends.ldap.servers._DOWN", 0.2)
+    seed = OpenldapServer(lines=PROVIDER)
+    try:
+        ports = free_port(), free_port()
+        pair = []
+        for number, other in ((1, ports[1]), (2, ports[0])):
+            line = following(seed, number).replace(seed.uri, f"ldap://127.0.0.1:{other}")
+            lines = [f"serverID {number}", *PROVIDER, line, "multiprovider on"]
+            server = OpenldapServer(like=seed, lines=lines, port=ports[number - 1])
+            pair.append(started(servers, server))
+    finally:
+        seed.stop()
+    first, second = pair
+    async with using(store, first, second) as (_, root):
+        await root.ok("POST", "domain/ex.com")
+        await soon(has(second, domain_dn("ex.com")))
+        first.halt()
+        await root.ok("POST", "user/u@ex.com", password_hash=HASH)
+        first.resume()
+        for number in range(20):
+            await root.ok("PUT", "user/u@ex.com", name=f"Name {number}")
+            await asyncio.sleep(0.05)
+            assert (await root.ok("GET", "user/u@ex.com"))["cn"] == [f"Name {number}"]
+        await soon(lambda: first.dump() == second.dump())
