@@ -15,6 +15,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from iredapi.audit import Event
+from iredapi.domain import settings_text
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
@@ -395,6 +396,9 @@ class Admins(Protocol):
 
     async def password(self, mail: str) -> str | None:
         """Return the hash of a standalone admin, or else of a mail user with admin rights."""
+
+    async def limits_of_user(self, mail: str) -> settings_text.Settings:
+        """Return a mail user's settings as an admin, whether active or not."""
 
     async def slow_hashes(self) -> list[str]:
         """Return the hashes of all admins, of either kind.

@@ -170,9 +170,11 @@ def permit(actor: Actor, before: Domain, changes: Mapping[str, Any], rules: Rule
     refused += [
         name for name in changes if name not in refused and before.hides(_PROFILE_OF.get(name, ""))
     ]
+    refused += [name for name in _unsafe_routes(before, changes, rules) if name not in refused]
+    if _lifts_cap(actor, before, changes) and "max_user_quota" not in refused:
+        refused.append("max_user_quota")
     if refused:
         raise refusal(refused)
-    _check_transport(changes, actor)
     number = settings_text.number
     lowest = changes.get("min_password_length", 0)
     stays = lowest == number(before.settings, "min_passwd_length")
@@ -200,10 +202,35 @@ def refusal(names: list[str]) -> PermissionDenied:
     )
 
 
-def _check_transport(changes: Mapping[str, Any], actor: Actor) -> None:
-    value = changes.get("transport", "")
-    if value and not actor.is_global and not transports.is_ordinary(value):
-        raise refusal(["transport"])
+def _lifts_cap(actor: Actor, before: Domain, changes: Mapping[str, Any]) -> bool:
+    """Tell whether a limit of the users' quota is raised by one who may not raise the domain's."""
+    cap = settings_text.number(before.settings, "max_user_quota")
+    wanted = changes.get("max_user_quota", cap)
+    return not actor.may_create_domains and cap > 0 and limits.is_raised(cap, wanted)
+
+
+def _unsafe_routes(before: Domain, changes: Mapping[str, Any], rules: Rules) -> list[str]:
+    """Return the parameters that would send mail where normal admins must not (ADR 13).
+
+    What repeats what is there changes nothing.
+    """
+    host = rules.hostname
+    found = []
+    wanted = changes.get("transport") or before.transport
+    if wanted != before.transport and not transports.is_ordinary(wanted, host):
+        found.append("transport")
+    relay = changes.get("outbound_relay") or "DUNNO"
+    if relay.strip().upper() != "DUNNO" and not transports.is_same_relay(
+        relay, before.outbound_relay
+    ):
+        hop = transports.outbound_relay(relay)
+        if not transports.is_outside(hop, host):
+            found.append("outbound_relay")
+    primary = changes.get("primarymx")
+    repeated = before.backupmx and before.transport == transports.backup_mx(primary or "")
+    if primary and not repeated and not transports.is_outside(primary, host):
+        found.append("primarymx")
+    return found
 
 
 def revise(
@@ -247,7 +274,7 @@ def _apply(
     if fold(before.name) in map(fold, new["alias_domains"]):
         param = "alias_domains" if "alias_domains" in changes else "add_alias_domain"
         raise problem(param, "INVALID_DOMAIN_NAME", "A domain is no alias of itself.")
-    new["settings"] = _settings(before.settings, changes, features)
+    new["settings"] = _settings(before.settings, changes, features, rules)
     return replace(before, **new)
 
 
@@ -264,7 +291,10 @@ def _backup_mx(before: Domain, changes: Mapping[str, Any], rules: Rules) -> dict
 
 
 def _settings(
-    settings: settings_text.Settings, changes: Mapping[str, Any], features: Set[Feature]
+    settings: settings_text.Settings,
+    changes: Mapping[str, Any],
+    features: Set[Feature],
+    rules: Rules,
 ) -> settings_text.Settings:
     values = {
         "default_quota": "default_user_quota",
@@ -284,7 +314,7 @@ def _settings(
         if Feature.ANY_SERVICE in features and "services" in changes:
             kept |= there & CONDITIONS
         settings = settings_text.with_value(settings, "enabled_services", kept)
-    _check_lengths(before, settings, changes)
+    _check_lengths(before, settings, changes, rules)
     for what in ("domain_profile", "user_profile", "user_preference"):
         off, on = changes.get(f"disable_{what}", ()), changes.get(f"enable_{what}", ())
         if off or on:
@@ -295,16 +325,27 @@ def _settings(
 
 
 def _check_lengths(
-    before: settings_text.Settings, settings: settings_text.Settings, changes: Mapping[str, Any]
+    before: settings_text.Settings,
+    settings: settings_text.Settings,
+    changes: Mapping[str, Any],
+    rules: Rules,
 ) -> None:
-    """Refuse new lengths that no password could have: the longest below the shortest."""
+    """Refuse new lengths that no password could have: the longest below the shortest.
+
+    Where the domain says nothing the server's lengths hold.
+    """
     sent = [name for name in ("max_password_length", "min_password_length") if name in changes]
-    lowest = settings_text.number(settings, "min_passwd_length")
-    highest = settings_text.number(settings, "max_passwd_length")
-    stays = all(before.get(key) == settings.get(key) for key in _LENGTHS)
-    if sent and not stays and 0 < highest < lowest:
+    if not sent or all(before.get(key) == settings.get(key) for key in _LENGTHS):
+        return
+    number = settings_text.number
+    lowest = max(number(settings, "min_passwd_length"), 0) or rules.min_password_length
+    highest = max(number(settings, "max_passwd_length"), 0) or rules.max_password_length
+    if 0 < highest < lowest:
         raise problem(
-            sent[0], "INVALID_NUMBER", f"The longest ({highest}) is below the shortest ({lowest})."
+            sent[0],
+            "INVALID_NUMBER",
+            f"Nobody could set a password: the longest ({highest}) is below the shortest "
+            f"({lowest}).",
         )
 
 

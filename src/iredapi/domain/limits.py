@@ -64,6 +64,15 @@ def is_limited(admin: Actor | Principal) -> bool:
     )
 
 
+def is_wider(settings: settings_text.Settings, other: settings_text.Settings) -> bool:
+    """Tell whether an admin with these limits may have more than one with the other ones."""
+    number = settings_text.number
+    if is_raised(quota_limit(other), quota_limit(settings)):
+        return True
+    keys = ("create_max_domains", "create_max_users", "create_max_aliases", "create_max_lists")
+    return any(is_raised(number(other, key), number(settings, key)) for key in keys)
+
+
 def quota_limit(settings: settings_text.Settings) -> int:
     """Return an admin's ``create_max_quota`` in MB; a missing unit is MB."""
     unit = (settings.get("create_quota_unit") or "MB").strip().upper()

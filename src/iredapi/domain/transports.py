@@ -7,7 +7,8 @@ trailing word would change where mail goes.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from collections.abc import Collection
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from iredapi.domain import addresses
@@ -23,6 +24,9 @@ _BRACKETED = re.compile(r"\[([^\[\]]+)\](?::([0-9]{1,5}))?")
 _PLAIN = re.compile(r"([^\[\]:]+)(?::([0-9]{1,5}))?")
 LOCAL: Final = frozenset({"dovecot", "lmtp:unix:private/dovecot-lmtp", "lmtp:inet:127.0.0.1:24"})
 _ORDINARY: Final = ("smtp:", "relay:", "lmtp:")
+_MAIL_PORTS: Final = frozenset({25, 465, 587, 2525})
+_LOCAL_NAMES: Final = frozenset({"localhost", "localdomain", "localhost6", "localdomain6"})
+"""Names, and ends of names, of this very host (RFC 6761 and /etc/hosts)."""
 MAX_LENGTH = 255
 
 
@@ -48,17 +52,59 @@ def transport(text: str) -> str:
     return value
 
 
-def is_ordinary(value: str) -> bool:
-    """Tell whether normal admins may use it.
+def is_ordinary(value: str, hostname: str = "") -> bool:
+    """Tell whether normal admins may use it (ADR 13); ``hostname`` is this server's.
 
-    Only local delivery, ``smtp:``, ``relay:`` and ``lmtp:`` over the network. Pipes to programs,
-    ``error:`` and ``discard:`` would be a way around the server's policy, and a ``unix:`` socket
-    other than Dovecot's one to its inner services.
+    Only local delivery, ``smtp:``, ``relay:`` and ``lmtp:`` to the mail port of another host. Pipes
+    to programs, ``error:`` and ``discard:`` would be a way around the server's policy, and a
+    ``unix:`` socket other than Dovecot's one, or a port on loopback, to its inner services.
     """
     lowered = value.lower()
     if lowered in LOCAL:
         return True
-    return lowered.startswith(_ORDINARY) and not lowered.startswith("lmtp:unix:")
+    if not lowered.startswith(_ORDINARY):
+        return False
+    name, _, hops = lowered.partition(":")
+    ports = _MAIL_PORTS
+    if name == "lmtp":
+        hops, ports = hops.removeprefix("inet:"), _MAIL_PORTS | {24}
+    # Without a next hop Postfix asks the DNS for the recipient's domain.
+    return not hops or all(is_outside(hop, hostname, ports) for hop in hops.split(","))
+
+
+def is_outside(hop: str, hostname: str = "", ports: Collection[int] = ()) -> bool:
+    """Tell whether a next hop is the mail port of another host, as far as its text tells.
+
+    A name may still resolve to this host; there only the ports of mail servers are to be had, which
+    are open to everybody anyway.
+    """
+    try:
+        text = next_hop(hop)
+    except InvalidTransport:
+        return False
+    match = _BRACKETED.fullmatch(text) or _PLAIN.fullmatch(text)
+    if match is None or (match[2] and int(match[2]) not in (ports or _MAIL_PORTS)):
+        return False
+    host = match[1]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return _is_name_of_another(host, hostname)
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address.sixtofour or address
+    nearby = address.is_loopback or address.is_unspecified or address.is_link_local
+    special = address.is_multicast or address.is_reserved
+    return not (nearby or special or str(address).startswith("0."))
+
+
+def _is_name_of_another(host: str, hostname: str) -> bool:
+    labels = host.split(".")
+    # ``db`` is a name of the own network, and 0x7f.0.0.1 an address to some resolvers.
+    if len(labels) < 2 or labels[-1].isdigit() or labels[-1].startswith("0x"):
+        return False
+    if labels[-1] in _LOCAL_NAMES:
+        return False
+    return not is_server(host, hostname)
 
 
 def _address(text: str) -> str | None:
@@ -119,6 +165,14 @@ def outbound_relay(text: str, *, keep_prefix: bool = False) -> str:
     prefix = _PREFIX.match(value)
     rest = next_hop(value[prefix.end() :] if prefix else value)
     return f"{prefix[0].lower()}{rest}" if prefix and keep_prefix else rest
+
+
+def is_same_relay(text: str, stored: str) -> bool:
+    """Tell whether a relay is the stored one, in whatever spelling."""
+    try:
+        return bool(stored) and outbound_relay(text) == outbound_relay(stored)
+    except InvalidTransport:
+        return text == stored
 
 
 def backup_mx(primary: str) -> str:

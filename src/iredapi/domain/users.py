@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from iredapi.domain import limits, maildirs, phones, services, settings_text, transports
+from iredapi.domain import limits, maildirs, phones, ranks, services, settings_text, transports
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import DOVECOT_CHARACTERS, domain_of, fold
 from iredapi.domain.domains import Domain, refusal
@@ -110,10 +110,12 @@ class Rules:
     """Of users' addresses, which are the names that they log in with; empty: any."""
 
 
-def permit_new(actor: Actor, domain: Domain | None, changes: Mapping[str, Any]) -> None:
+def permit_new(
+    actor: Actor, domain: Domain | None, changes: Mapping[str, Any], hostname: str = ""
+) -> None:
     """Refuse what this admin may not say of a new user; without a domain, what it never may."""
     if not actor.is_global:
-        permit(actor, domain or Domain(""), User(""), changes)
+        permit(actor, domain or Domain(""), User(""), changes, hostname=hostname)
 
 
 def _says_nothing(name: str, changes: Mapping[str, Any], target: User) -> bool:
@@ -121,10 +123,20 @@ def _says_nothing(name: str, changes: Mapping[str, Any], target: User) -> bool:
     return name == "is_global_admin" and not changes[name] and not target.is_global
 
 
-def permit(actor: Actor, domain: Domain, target: User, changes: Mapping[str, Any]) -> None:
+def permit(
+    actor: Actor,
+    domain: Domain,
+    target: User,
+    changes: Mapping[str, Any],
+    *,
+    outranked: bool = False,
+    hostname: str = "",
+) -> None:
     """Refuse parameters that this admin may not change on this user.
 
-    Raises PermissionDenied that names them, or ``PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE``.
+    ``outranked``: the user has rights that the admin has not (``ranks``). ``hostname`` is this
+    server's. Raises PermissionDenied that names them, or with the code
+    ``PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE``.
     """
     if actor.limited and target.has_rights:
         _check_lasting(target, changes)
@@ -141,10 +153,10 @@ def permit(actor: Actor, domain: Domain, target: User, changes: Mapping[str, Any
         for name in changes
         if name not in refused and domain.hides(_PROFILE_OF.get(name, ""), of_user=True)
     ]
-    if target.managed_domains - actor.domains:
-        # Who sets this user's password could log in and manage domains of somebody else.
-        refused += [name for name in changes if name in _CREDENTIALS]
-    if "transport" in changes and not transports.is_ordinary(changes["transport"] or "dovecot"):
+    if outranked:
+        refused += ranks.guarded(target, _PLAIN, changes)
+    wanted = changes.get("transport") or target.transport
+    if wanted != target.transport and not transports.is_ordinary(wanted, hostname):
         refused.append("transport")
     if refused:
         raise refusal(sorted(set(refused)))

@@ -179,6 +179,8 @@ async def check_removal(unit: Unit, name: str, *, lock: bool = False) -> Domain:
     globals_inside = await unit.users.globals_in(name)
     if globals_inside and not actor.is_global:
         raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
+    if not actor.is_global and await unit.users.admins_beyond(name, actor.domains):
+        raise PermissionDenied(detail="A user of this domain manages a domain that you do not.")
     if globals_inside:
         keep_one_global(await unit.admins.globals_without((), domain=fold(name)))
     return domain

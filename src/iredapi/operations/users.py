@@ -9,7 +9,7 @@ from typing import Any
 
 from iredapi.audit import Event, Kind, account_event, domain_event
 from iredapi.backends.protocols import Later, Profile, Vacancy
-from iredapi.domain import canonical, limits, maildirs, settings_text, users
+from iredapi.domain import canonical, limits, maildirs, ranks, settings_text, users
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import (
     domain_of,
@@ -23,7 +23,7 @@ from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.transports import is_ordinary
 from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
-from iredapi.operations import accounts
+from iredapi.operations import accounts, wider
 from iredapi.operations.admins import visible
 from iredapi.operations.passwords import Passwords, lengths_in
 from iredapi.unit import Unit
@@ -236,7 +236,14 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
         raise NotFound("NO_SUCH_DOMAIN")
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    users.permit(unit.actor, domain, before, changes)
+    users.permit(
+        unit.actor,
+        domain,
+        before,
+        changes,
+        outranked=await wider.outranks(unit, before),
+        hostname=unit.rules.domains.hostname,
+    )
     _tell_lacking(unit, changes)
     if changes.keys() & _GONE_ALIASES:
         # Postfix obeys rows that name the user in other spellings, too.
@@ -327,7 +334,8 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
     if "transport" in changes and not actor.is_global:
         value = changes["transport"]
         domain = await accounts.hosted(unit, name)
-        if (value and not is_ordinary(value)) or domain.hides("relay", of_user=True):
+        ordinary = not value or is_ordinary(value, unit.rules.domains.hostname)
+        if not ordinary or domain.hides("relay", of_user=True):
             raise refusal(["transport"])
     held = await accounts.hosted(unit, name, lock=True)
     name = held.name
@@ -335,8 +343,8 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
     globals_inside = await unit.users.globals_in(name)
     if not actor.is_global:
         spared = globals_inside
-        if password:
-            spared |= await unit.users.admins_beyond(name, actor.domains)
+        if password or changes.keys() - ranks.PERSONAL:
+            spared |= await wider.inside(unit, name)
     elif globals_inside and changes.get("account_status") is False:
         keep_one_global(await unit.admins.globals_without((), domain=fold(name)))
     if actor.limited and (password or changes.get("account_status")):
@@ -359,7 +367,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     before = await unit.users.claim(old)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    users.spare_global(unit.actor, before)
+    await wider.spare(unit, before)
     permit_name(unit, new)
     await accounts.free(unit, new, domain)
     _outlive_timestamp(before.location)
@@ -380,7 +388,7 @@ async def remove(unit: Unit, mail: str, days: int) -> None:
     before = await unit.users.claim(mail)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    users.spare_global(unit.actor, before)
+    await wider.spare(unit, before)
     if before.is_global:
         keep_one_global(await unit.admins.globals_without([mail]))
     await unit.users.remove(before.mail, accounts.removal(unit, days))

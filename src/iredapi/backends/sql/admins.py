@@ -139,6 +139,11 @@ class SqlAdmins(Store):
             return found
         return await self.find(m.username, mail, of_user, home=m.domain)
 
+    async def limits_of_user(self, mail: str) -> settings_text.Settings:
+        m = t.mailbox.c
+        found = await self.column(select(m.settings).where(m.username == mail))
+        return settings_text.parse(found[0]) if found else {}
+
     async def slow_hashes(self) -> list[str]:
         a, m = t.admin.c, t.mailbox.c
 
