@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import resource
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +17,8 @@ import pytest
 import uvicorn
 
 from iredapi.logs import configure
-from iredapi.web.connection_limits import LimitedProtocol, Limits
+from iredapi.settings import Settings
+from iredapi.web.connection_limits import LimitedProtocol, Limits, max_connections
 
 QUICK = Limits(head_seconds=0.4, body_seconds=0.4, write_seconds=1.0, check_seconds=0.1)
 GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -288,3 +291,36 @@ async def test_a_newcomer_is_refused_when_all_are_busy() -> None:
         for reader, writer in busy:
             assert b"/wait" in await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 3)
             writer.close()
+
+
+async def test_running_out_of_descriptors_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("INFO")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving() as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        held = [os.open(os.devnull, os.O_RDONLY)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 20, hard))
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    held.append(os.open(os.devnull, os.O_RDONLY))
+            await asyncio.sleep(0.3)
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        writer.close()
+    logged = capsys.readouterr().out
+    configure("ERROR")
+    assert '"event":"no_descriptor_left"' in logged
+
+
+def test_connections_leave_descriptors_for_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("INFO")
+    settings = Settings(_env_file=None)
+    assert 3_000 < max_connections(settings, 4096) < 4096 - 33 * 3
+    assert 600 < max_connections(settings, 1024) < 1024 - 33 * 3
+    assert "few_descriptors" not in capsys.readouterr().out
+    assert max_connections(settings, 128) == 32
+    assert '"event":"few_descriptors"' in capsys.readouterr().out
+    configure("ERROR")
