@@ -97,6 +97,8 @@ async def _create(office: Office, actor: Actor, address: str, changes: Mapping[s
             actor, lists.prepare_new, address, changes, server.accepts
         )
         state = list_changes.draft(address, usable, str(uuid4()), office.settings.mlmmj_transport)
+        features = office.storage.features
+        list_changes.refuse_open(MailingList(address), state.stored, usable, features)
         mails, version = usable.get("subscribers", ()), usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
         await _clear(server, address)
@@ -156,13 +158,16 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
     _check_invitations(changes, "add_subscribers")
     async with held(office, address) as lease:
         before = await office.read(actor, lists.get, address)
+        features = office.storage.features
         if not list_changes.needs_server(changes, before):
             after = list_changes.revise_stored(before, changes)
+            list_changes.refuse_open(before, after, changes, features)
             return await office.write(actor, lists.save, before, after, changes)
         server = server_of(office)
         usable, skipped = await office.read(actor, lists.prepare, before, changes, server.accepts)
         state = State(before, await control_of(server, address))
         revised = list_changes.revise(state, usable)
+        list_changes.refuse_open(before, revised.stored, usable, features)
         wanted, gone = usable.get("add_subscribers", ()), usable.get("remove_subscribers", ())
         version = usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)

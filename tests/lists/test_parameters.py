@@ -240,6 +240,37 @@ async def test_a_policy_decides_the_flags(lists: Lists) -> None:
             await lists.update(address, accessPolicy=policy)
 
 
+@pytest.mark.list_servers("spool")
+async def test_a_policy_that_would_not_hold_is_refused(lists: Lists) -> None:
+    """iRedAPD finds no policy under a list's extra addresses in SQL; in LDAP it does."""
+    extra = f"crew@{DOMAIN}"
+    conflict = (400, "CONFLICTING_PARAMETERS", ["accessPolicy", "extra_addresses"])
+
+    async def combine(method: str, address: str, **form: str) -> None:
+        path = f"ml/{address}"
+        if lists.store.name != "openldap":
+            before = lists.control("listaddress", address)
+            assert await lists.root.refused(method, path, **form) == conflict, form
+            assert lists.control("listaddress", address) == before
+            form["open_extra_addresses"] = "yes"
+        await lists.root.ok(method, path, **form)
+        shown = await lists.get(address)
+        assert (shown["accessPolicy"], bool(shown["extra_addresses"])) == (policy, True)
+
+    for policy in ("domain", "subdomain"):
+        await combine("POST", TEAM, accessPolicy=policy, extra_addresses=extra)
+        # What is like that may be changed otherwise, and made less.
+        await lists.update(name="Team", extra_addresses=extra, accessPolicy=policy)
+        await combine("PUT", TEAM, extra_addresses=f"{extra},new@{DOMAIN}")
+        await lists.update(extra_addresses="")
+        await combine("PUT", TEAM, extra_addresses=extra)
+        await lists.update(accessPolicy="membersonly")
+        await combine("PUT", TEAM, accessPolicy=policy)
+        await lists.update(accessPolicy="public")
+        await combine("PUT", TEAM, accessPolicy=policy)
+        await lists.root.ok("DELETE", f"ml/{TEAM}")
+
+
 async def test_flags_decide_the_policy(lists: Lists) -> None:
     await lists.create(only_moderator_can_post="yes")
     assert (await lists.get())["accessPolicy"] == "moderatorsonly"

@@ -36,7 +36,7 @@ from iredapi.backends.sql.dialect import MYSQL, domain_of
 from iredapi.backends.sql.moments import is_unknown
 from iredapi.backends.sql.schema import Schema
 from iredapi.doctor.probes import Delete, Insert, Probe, Row, SqlProbe, Update
-from iredapi.domain import transports
+from iredapi.domain import lists, transports
 from iredapi.domain.addresses import strange_characters
 from iredapi.settings import Settings
 
@@ -493,6 +493,14 @@ class Vmail:
                 "active": row["active"],
             }),
         )  # fmt: skip
+        if self._schema.has(t.maillists):
+            closed = func.lower(t.maillists.c.accesspolicy).in_(sorted(lists.BY_IREDAPD))
+            yield from self._probe(
+                "LIST_ADDRESS_OPEN", t.forwardings, f.address, f.is_list == 0,
+                f.is_forwarding == 0, f.address != f.forwarding, f.address.contains("@"),
+                exists(select(ml.address).where(ml.address == f.forwarding, closed)),
+                detail=f.forwarding,
+            )  # fmt: skip
         disabled_member = _is_in(t.mailbox, "username", f.forwarding, lambda c: c.active == 0)
         for table, mark in ((t.alias, f.is_list), (t.maillists, f.is_maillist)):
             for active, code in ((1, "DISABLED_ALIAS_ROUTED"), (0, "ACTIVE_ALIAS_NOT_ROUTED")):

@@ -337,6 +337,11 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "Postfix refuses mail to it as unknown.",
             "The row is added.",
         ),
+        "LIST_ADDRESS_OPEN": Check(
+            _W,
+            "A mailing list that takes mail from some domains only has another address.",
+            "iRedAPD does not know that address as the list's: everybody can send to it.",
+        ),
         "SELF_ROUTE_WITHOUT_ACCOUNT": Check(
             _E,
             "A row sends an address to itself, but there is no such user or list.",

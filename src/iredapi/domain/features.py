@@ -17,11 +17,21 @@ class Feature(StrEnum):
     """Services of users, and of domains, are free words, not columns."""
     PHONE_VALUES = "phone values"
     """Telephone numbers are values of a syntax, not one text."""
+    EXTRA_ADDRESS_POLICIES = "policies of extra addresses"
+    """Who may send to a mailing list holds for its extra addresses, too."""
     MAILLIST = "unsubscribable mailing lists"
     LDIF = "LDIF export"
 
 
-LDAP: Final = frozenset({Feature.ANY_SERVICE, Feature.PHONE_VALUES, Feature.MAILLIST, Feature.LDIF})
+LDAP: Final = frozenset(
+    {
+        Feature.ANY_SERVICE,
+        Feature.PHONE_VALUES,
+        Feature.EXTRA_ADDRESS_POLICIES,
+        Feature.MAILLIST,
+        Feature.LDIF,
+    }
+)
 SQL: Final = frozenset({Feature.ALIAS_POLICIES})
 NOTES: Final[Mapping[Feature, str]] = MappingProxyType(
     {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import fields, replace
 from typing import Any, Final
 
 from iredapi.domain import list_texts
 from iredapi.domain.addresses import domain_of, fold, local_part_of, unique
-from iredapi.domain.lists import DEFAULT_FLAGS, FLAGS, Control, MailingList, State
+from iredapi.domain.features import Feature
+from iredapi.domain.lists import BY_IREDAPD, DEFAULT_FLAGS, FLAGS, Control, MailingList, State
 from iredapi.errors import InvalidParameters, Problem, problem
 
 _POSTERS: Final[Mapping[str, str]] = {
@@ -17,6 +18,8 @@ _POSTERS: Final[Mapping[str, str]] = {
 }
 _STORED: Final = frozenset({"account_status", "newsletter_description"})
 """Parameters that the account storage alone holds."""
+_MANNERS: Final = frozenset({"require_confirm", "subscription", "open_extra_addresses"})
+"""Parameters that say how the others are meant."""
 
 
 def merged(read: MailingList, after: MailingList, held: MailingList) -> MailingList:
@@ -32,12 +35,40 @@ def merged(read: MailingList, after: MailingList, held: MailingList) -> MailingL
 def needs_server(changes: Mapping[str, Any], before: MailingList) -> bool:
     """Tell whether a change reaches what mlmmj obeys, or only the account storage."""
     for name, value in changes.items():
-        if name in _STORED or name in {"require_confirm", "subscription"}:
+        if name in _STORED or name in _MANNERS:
             continue
         if name == "access_policy" and not {value, before.access_policy} & _POSTERS.keys():
             continue
         return True
     return False
+
+
+def refuse_open(
+    before: MailingList, after: MailingList, changes: Mapping[str, Any], features: Set[Feature]
+) -> None:
+    """Refuse a policy that iRedAPD would not enforce for a list's extra addresses, unless asked.
+
+    iRedAPD 6.1 looks lists in SQL up under the address that a mail is sent to; for others than the
+    list's own it finds no policy, and lets everybody through. What is like that already may stay.
+    """
+    if (
+        Feature.EXTRA_ADDRESS_POLICIES in features
+        or changes.get("open_extra_addresses")
+        or after.access_policy not in BY_IREDAPD
+        or not after.extra_addresses
+        or (before.access_policy in BY_IREDAPD and after.extra_addresses <= before.extra_addresses)
+    ):
+        return
+    detail = (
+        f"accessPolicy={after.access_policy} would not hold for mail to extra_addresses, which "
+        "everybody could send to. Send open_extra_addresses=yes to have both."
+    )
+    raise InvalidParameters(
+        *(
+            Problem(name, "CONFLICTING_PARAMETERS", detail)
+            for name in ("access_policy", "extra_addresses")
+        )
+    )
 
 
 def draft(address: str, changes: Mapping[str, Any], mlid: str, transport: str) -> State:

@@ -22,6 +22,7 @@ from iredapi.domain.addresses import (
 
 POLICIES: Final = ("public", "domain", "subdomain", "membersonly", "moderatorsonly")
 """Who may send to a list. iRedAPD enforces domain and subdomain, mlmmj the last two."""
+BY_IREDAPD: Final = frozenset({"domain", "subdomain"})
 VERSIONS: Final = ("normal", "digest", "nomail")
 """How a subscriber gets posts: each, collected, not at all."""
 

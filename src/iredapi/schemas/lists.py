@@ -44,9 +44,9 @@ class _ListSettings(Params):
         "`disabled` lists receive no mail.", "active", alias="accountStatus"
     )
     access_policy: fields.ListPolicy = param(
-        "Who may send to the list; iRedAPD enforces `domain` and `subdomain`, for mail to the "
-        "list's main address. Decides `only_subscriber_can_post` and `only_moderator_can_post`, "
-        "or is decided by them; a new list is `membersonly`.",
+        "Who may send to the list; iRedAPD enforces `domain` and `subdomain`, in SQL not for mail "
+        "to `extra_addresses`: see `open_extra_addresses`. Decides `only_subscriber_can_post` and "
+        "`only_moderator_can_post`, or is decided by them; a new list is `membersonly`.",
         "membersonly",
         alias="accessPolicy",
     )
@@ -109,6 +109,12 @@ class _ListSettings(Params):
         "All other addresses of the list, in hosted domains of yours; those in use are told in "
         "`_skipped`.",
         "crew@example.com",
+    )
+    open_extra_addresses: fields.YesNo = param(
+        "Take `extra_addresses` together with `accessPolicy=domain` or `subdomain` although "
+        "everybody can send to them. Without it the combination is refused where iRedAPD does not "
+        "enforce it (SQL).",
+        "yes",
     )
     owner: fields.Mails = param(
         "All owners: they get mail to `name+owner@`. In the list's own domain they must exist. A "
