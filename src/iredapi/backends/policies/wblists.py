@@ -11,7 +11,21 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, Integer, Select, Table, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Integer,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    not_,
+    select,
+    update,
+)
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.recipients import AmavisdStore, Recipient
@@ -45,7 +59,7 @@ class SqlWblists(AmavisdStore):
             select(m.email)
             .join_from(table, t.mailaddr, m.id == address)
             .join(t.users, u.id == account)
-            .where(u.email == scope.account, table.c.wb == kind.mark, m.email.in_(addresses))
+            .where(u.email == scope.account, _is_on(table, kind), m.email.in_(addresses))
         )
         return frozenset(row.email for row in rows)
 
@@ -86,7 +100,7 @@ class SqlWblists(AmavisdStore):
         ids: Collection[int] | None = None,
     ) -> None:
         table, account, address = _table(direction)
-        chosen = delete(table).where(account == recipient.id, table.c.wb == kind.mark)
+        chosen = delete(table).where(account == recipient.id, _is_on(table, kind))
         await self.run(chosen if ids is None else chosen.where(address.in_(ids)))
 
     async def _addresses(self, wanted: Mapping[str, int]) -> list[int]:
@@ -133,12 +147,27 @@ def _page(direction: Direction, kind: Kind) -> Select[Any]:
         .join(t.users, u.id == account)
         .where(
             u.email == bindparam("account", type_=u.email.type),
-            table.c.wb == kind.mark,
+            _is_on(table, kind),
             m.email > bindparam("after", type_=m.email.type),
         )
         .order_by(m.email)
         .limit(bindparam("limit", type_=Integer))
     )
+
+
+def _is_on(table: Table, kind: Kind) -> ColumnElement[bool]:
+    """Choose the rows of a list as Amavisd reads ``wb`` (2.13, ``white_black_list``).
+
+    B, N and F in any case blacklist; a number is added to the score. Anything else whitelists, and
+    blanks keep wider lists away, which is no blacklist either. iRedAPD knows W and B only.
+    """
+    wb = f"{table.name}.wb"
+    black: ColumnElement[bool] = literal_column(
+        f"(rtrim({wb}) IN ('B', 'b', 'N', 'n', 'F', 'f') OR substr(ltrim({wb}), 1, 1)"
+        " IN ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '+'))",
+        Boolean(),
+    )
+    return black if kind is Kind.BLACKLIST else not_(black)
 
 
 def _table(direction: Direction) -> tuple[Table, Column[Any], Column[Any]]:

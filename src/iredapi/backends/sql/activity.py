@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import domain_of
+from iredapi.backends.sql.routes import is_alias_address, is_forward, is_member
 from iredapi.backends.sql.store import Store
 
 
@@ -26,15 +27,16 @@ async def follow(store: Store, *users: ColumnElement[bool], active: bool) -> Non
     owner, group = t.mailbox.alias(), t.alias.alias()
     enabled = or_(
         domain_of(f.address) == f.address,  # no "@": a catch-all
-        f.is_alias == 1,
+        f.address.like("@%"),  # the same
+        is_alias_address(),
         and_(
-            f.is_forwarding == 1,
+            is_forward(),
             exists(
                 select(owner.c.username).where(owner.c.username == f.address, owner.c.active == 1)
             ),
         ),
         and_(
-            f.is_list == 1,
+            is_member(),
             exists(
                 select(group.c.address).where(group.c.address == f.address, group.c.active == 1)
             ),

@@ -11,6 +11,7 @@ from sqlalchemy import Select, bindparam, select
 from iredapi.backends.protocols import Profile
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.routes import is_member
 from iredapi.backends.sql.store import (
     Sides,
     Store,
@@ -64,9 +65,7 @@ class SqlAliases(Store):
 
     async def _sides(self, addresses: Sequence[str], *, moderators: bool) -> Sides:
         f, m = t.forwardings.c, t.moderators.c
-        branches = [
-            side("member", f.address, f.forwarding, f.address.in_(addresses), f.is_list == 1)
-        ]
+        branches = [side("member", f.address, f.forwarding, f.address.in_(addresses), is_member())]
         if moderators and self.schema.has(t.moderators):
             branches.append(side("moderator", m.address, m.moderator, m.address.in_(addresses)))
         return await self.sides(*branches)
@@ -152,7 +151,7 @@ class SqlAliases(Store):
 
     async def _switch(self, alias: Alias) -> None:
         f, m = t.forwardings.c, t.mailbox.c
-        where = [owned(f.address, alias.address), f.is_list == 1]
+        where = [owned(f.address, alias.address), is_member()]
         if alias.active:
             where.append(f.forwarding.not_in(select(m.username).where(m.active == 0)))
         await self.update(t.forwardings, {"active": int(alias.active)}, *where)
@@ -164,7 +163,7 @@ class SqlAliases(Store):
                 t.forwardings,
                 owned(f.address, before.address),
                 f.forwarding.in_(some),
-                f.is_list == 1,
+                is_member(),
             )
         members = after.members - before.members
         disabled = await self.disabled(members)

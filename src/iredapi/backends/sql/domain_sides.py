@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.schema import Schema
-from iredapi.backends.sql.store import side
+from iredapi.backends.sql.store import Sides, side
 from iredapi.domain.addresses import fold
 
 
@@ -51,10 +51,14 @@ def alias_domains(of: Callable[..., ColumnElement[bool]]) -> Select[Any]:
 
 def sides(of: Callable[..., ColumnElement[bool]], *more: Select[Any]) -> CompoundSelect[Any]:
     """Select what belongs to domains in other tables, as one UNION, and more."""
-    f, r = t.forwardings.c, t.sender_relayhost.c
+    a, f, r = t.alias_domain.c, t.forwardings.c, t.sender_relayhost.c
     sender, recipient = t.sender_bcc_domain.c, t.recipient_bcc_domain.c
     return alias_domains(of).union_all(
         side("catchall", f.address, f.forwarding, of(f.address, account=False), number=f.active),
+        # Postfix asks for these keys, too; it finds them when nothing is found before.
+        side("catchall_at", f.address, f.forwarding, of(f.address, account=True), number=f.active),
+        side("catchall_alias", a.target_domain, f.forwarding, of(a.target_domain, account=False),
+             f.address == literal("@", String(1)).concat(a.alias_domain), number=f.active),
         side("sender_bcc", sender.domain, sender.bcc_address, of(sender.domain, account=False)),
         side("recipient_bcc", recipient.domain, recipient.bcc_address,
              of(recipient.domain, account=False)),
@@ -87,6 +91,27 @@ def split(
         return None, []
     row = dict(zip(columns, mine[0][:width], strict=False))
     return row, [row[width:] for row in mine if row[width] is not None]
+
+
+def catchall(sides: Sides, name: str) -> list[str]:
+    """Return where a domain's catch-all leads, in whatever form it is stored."""
+    return sorted(
+        {
+            *sides.texts(name, "catchall"),
+            *sides.texts("@" + name, "catchall_at"),
+            *sides.texts(name, "catchall_alias"),
+        }
+    )
+
+
+def dead_catchall(sides: Sides, name: str) -> list[str]:
+    """Return which of these destinations Postfix does not see in any form."""
+    return sorted(
+        set(catchall(sides, name))
+        - (set(sides.texts(name, "catchall")) - set(sides.off(name, "catchall")))
+        - (set(sides.texts("@" + name, "catchall_at")) - set(sides.off("@" + name, "catchall_at")))
+        - (set(sides.texts(name, "catchall_alias")) - set(sides.off(name, "catchall_alias")))
+    )
 
 
 def admins(of: Callable[..., ColumnElement[bool]]) -> Select[Any]:

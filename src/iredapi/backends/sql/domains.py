@@ -111,7 +111,7 @@ class SqlDomains(Store):
         return shown(row) | {
             "settings": settings_text.shown(settings_text.parse(row["settings"])),
             "accountStatus": "active" if row["active"] else "disabled",
-            "catchall": sides.texts(name, "catchall"),
+            "catchall": domain_sides.catchall(sides, name),
             "alias_domains": sides.texts(name, "alias_domain"),
             "sender_bcc": sides.text(name, "sender_bcc"),
             "recipient_bcc": sides.text(name, "recipient_bcc"),
@@ -266,7 +266,8 @@ class SqlDomains(Store):
         # No filter on flags: catch-all rows of servers before 0.9.7 have is_forwarding=1.
         revived = before.dead_catchall - after.dead_catchall
         for some in chunks((before.catchall - after.catchall) | revived):
-            await self.delete(t.forwardings, owned(f.address, before.name), f.forwarding.in_(some))
+            for place in self._catchall_places(before):
+                await self.delete(t.forwardings, place, f.forwarding.in_(some))
         destinations = after.catchall - (before.catchall - revived)
         disabled = await self.disabled(destinations)
         await self.insert_missing(
@@ -286,8 +287,8 @@ class SqlDomains(Store):
         for some in chunks(before.alias_domains - after.alias_domains):
             await self.delete(t.alias_domain, t.alias_domain.c.alias_domain.in_(some), mine)
         for some in chunks(without(before.alias_domains, after.alias_domains)):
-            # Per-user alias addresses in them are out of reach now.
-            await self.delete(t.forwardings, f.is_alias == 1, is_like(domain_of(f.address), some))
+            # Addresses in them, and catch-alls of their own, are out of reach now.
+            await self.delete(t.forwardings, is_like(domain_of(f.address), some))
         revived_domains = before.inactive_alias_domains - after.inactive_alias_domains
         for some in chunks(revived_domains & after.alias_domains):
             await self.update(
@@ -309,6 +310,13 @@ class SqlDomains(Store):
                 for alias in sorted(after.alias_domains - before.alias_domains)
             ],
         )
+
+    def _catchall_places(self, domain: Domain) -> list[ColumnElement[bool]]:
+        """Return where rows of a domain's catch-all may be: each choice uses an index."""
+        address = t.forwardings.c.address
+        places = [owned(address, domain.name), owned(address, "@" + domain.name)]
+        others = [f"@{name}" for name in domain.alias_domains]
+        return [*places, *(address.in_(some) for some in chunks(others))]
 
     async def remove(self, name: str, removal: Removal) -> None:
         await removals.remove_domain(self, name, removal)
@@ -384,8 +392,8 @@ def record(row: Mapping[str, Any], sides: Sides) -> Domain:
             "sender_bcc": sides.text(name, "sender_bcc"),
             "recipient_bcc": sides.text(name, "recipient_bcc"),
             "outbound_relay": sides.text("@" + name, "relay"),
-            "catchall": frozenset(sides.texts(name, "catchall")),
-            "dead_catchall": frozenset(sides.off(name, "catchall")),
+            "catchall": frozenset(domain_sides.catchall(sides, name)),
+            "dead_catchall": frozenset(domain_sides.dead_catchall(sides, name)),
             "alias_domains": frozenset(sides.texts(name, "alias_domain")),
             "inactive_alias_domains": frozenset(sides.off(name, "alias_domain")),
         }

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.comparing import in_ascii
 from iredapi.backends.sql.dialect import domain_of
+from iredapi.backends.sql.routes import is_alias_address, is_forward
 from iredapi.backends.sql.schema import Schema
 from iredapi.backends.sql.store import side
 
@@ -51,8 +52,8 @@ def of_record(mails: Collection[str] | None) -> list[Select[Any]]:
     f, d = t.forwardings.c, t.domain_admins.c
     sender, recipient = t.sender_bcc_user.c, t.recipient_bcc_user.c
     return [
-        side("forwarding", f.address, f.forwarding, own(f.address), f.is_forwarding == 1),
-        side("alias", f.forwarding, f.address, own(f.forwarding), f.is_alias == 1),
+        side("forwarding", f.address, f.forwarding, own(f.address), is_forward()),
+        side("alias", f.forwarding, f.address, own(f.forwarding), is_alias_address()),
         side("sender_bcc", sender.username, sender.bcc_address, own(sender.username),
              *_alive(sender)),
         side("recipient_bcc", recipient.username, recipient.bcc_address,
@@ -76,9 +77,9 @@ def profile(schema: Schema, quota_table: Table) -> Select[Any]:
     sender, recipient = t.sender_bcc_user.c, t.recipient_bcc_user.c
     f, d = t.forwardings.c, t.domain_admins.c
     many = (
-        side("forwarding", f.address, f.forwarding, f.address == mail, f.is_forwarding == 1)
+        side("forwarding", f.address, f.forwarding, f.address == mail, is_forward())
         .union_all(
-            side("alias", f.forwarding, f.address, f.forwarding == mail, f.is_alias == 1),
+            side("alias", f.forwarding, f.address, f.forwarding == mail, is_alias_address()),
             side("managed", d.username, d.domain, d.username == in_ascii(mail), d.active == 1),
         )
         .subquery("many")

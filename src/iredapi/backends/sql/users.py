@@ -33,6 +33,7 @@ from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import MYSQL, is_retryable, without_waiting
 from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.leases import Row
+from iredapi.backends.sql.routes import is_alias_address, is_forward
 from iredapi.backends.sql.several import numbered, padded
 from iredapi.backends.sql.store import (
     Sides,
@@ -291,7 +292,7 @@ class SqlUsers(Store):
         return frozenset(
             await self.column(
                 select(f.address).where(
-                    f.is_alias == 1, is_like(f.forwarding, [mail]), f.address != mail
+                    is_alias_address(), is_like(f.forwarding, [mail]), f.address != mail
                 )
             )
         )
@@ -499,7 +500,7 @@ class SqlUsers(Store):
                 t.forwardings,
                 owned(f.address, before.mail),
                 f.forwarding.in_(some),
-                f.is_forwarding == 1,
+                is_forward(),
             )
         destinations = after.forwardings - before.forwardings
         if after.active and destinations - {mail} and mail in map(fold, after.forwardings):
@@ -519,7 +520,10 @@ class SqlUsers(Store):
         ]
         for some in chunks(before.aliases - after.aliases):
             await self.delete(
-                t.forwardings, f.address.in_(some), is_like(f.forwarding, [mail]), f.is_alias == 1
+                t.forwardings,
+                f.address.in_(some),
+                is_like(f.forwarding, [mail]),
+                is_alias_address(),
             )
         new = after.aliases - before.aliases
         primaries = await self._primaries({domain_of(address) for address in new} - {domain})
