@@ -249,10 +249,9 @@ class Spool:
 
     def _subscriptions(self, address: str, mails: Collection[str]) -> dict[str, str]:
         found: dict[str, str] = {}
-        for version in _VERSIONS:
-            for file in self._record_files(address, version):
-                for mail in records.find(file, mails):
-                    found.setdefault(mail, version)
+        for version, name in _VERSIONS.items():
+            for mail in records.find_in(self._directory(address) / name, mails):
+                found.setdefault(mail, version)
         return found
 
     def _record_files(self, address: str, version: str) -> list[Path]:
@@ -262,9 +261,7 @@ class Spool:
         directory = self._directory(address) / _VERSIONS[version]
         if not directory.is_dir():
             raise ApiError("MAILING_LIST_DATA_MISSING")
-        present: set[str] = set()
-        for file in records.files(directory):
-            present |= records.find(file, mails)
+        present = records.find_in(directory, mails)
         for letter, some in _by_letter(mail for mail in mails if mail not in present):
             records.add(directory / letter, some, self._give)
 
