@@ -26,7 +26,7 @@ from iredapi.operations import together
 from iredapi.operations.passwords import Passwords
 from iredapi.operations.together import Order, Outcome
 from iredapi.remembered import Remembered
-from iredapi.unit import Rules, Unit
+from iredapi.unit import STRICT, Rules, Unit
 
 _log = structlog.get_logger(__name__)
 Done = bool | asyncio.Future[bool]
@@ -77,29 +77,31 @@ class Crowds:
         changes: Mapping[str, Any],
         hashed: str,
         passwords: Passwords,
-    ) -> bool:
-        """Create a user; False: this one is to go by itself. Raises ApiError."""
+    ) -> Order | None:
+        """Create a user; None: this one is to go by itself. Raises ApiError."""
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get(), passwords)
+        order.exact = STRICT.get()
         if not self._storage.shares or not order.creates_only_itself:
-            return False
-        return await self._done(self._creations, order)
+            return None
+        return order if await self._done(self._creations, order) else None
 
     async def change(
         self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
-    ) -> bool:
-        """Change a user; False: this one is to go by itself. Raises ApiError."""
+    ) -> Order | None:
+        """Change a user; None: this one is to go by itself. Raises ApiError."""
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
         if not order.changes_only_itself:
-            return False
+            return None
         if not (order.needs_nothing and self._storage.writes_unseen) and not self._storage.versions:
-            return False
+            return None
         if self._storage.shares:
-            return await self._done(self._changes, order)
+            return order if await self._done(self._changes, order) else None
         # A crowd of one: a single statement is worth it.
         (found,) = await finish(self._run(together.change, [order]))
         if isinstance(found, Exception):
             raise found
-        return found if isinstance(found, bool) else await asyncio.shield(found)
+        done = found if isinstance(found, bool) else await asyncio.shield(found)
+        return order if done else None
 
     async def settle(self) -> None:
         """Wait for what goes on without its requests, but not for ever."""
@@ -170,14 +172,21 @@ class Crowds:
         names = {event.username for _, _, event in deeds}
         self._sessions.forget(lambda _, principal: principal.username in names)
         logged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if not deeds:
+            logged.set_result(True)
+            return _results(outcomes, logged)
         task = asyncio.ensure_future(self._auditor.append(deeds))
         self._logging.add(task)
         task.add_done_callback(self._logging.discard)
         task.add_done_callback(partial(_tell, logged))
-        return [
-            logged if isinstance(outcome, Event) else False if outcome is None else outcome
-            for outcome in outcomes
-        ]
+        return _results(outcomes, logged)
+
+
+def _results(outcomes: Sequence[Outcome], logged: asyncio.Future[bool]) -> list[Done | Exception]:
+    return [
+        logged if isinstance(outcome, Event) else False if outcome is None else outcome
+        for outcome in outcomes
+    ]
 
 
 def _tell(logged: asyncio.Future[bool], _: asyncio.Task[None]) -> None:

@@ -51,6 +51,12 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         # One parameter (these stand in _errors, and in _msg when they are the only one).
         "REQUIRED": Code(400, "The parameter is required here and was not sent."),
         "CONFLICTING_PARAMETERS": Code(400, "Parameters that exclude each other were sent."),
+        "IGNORED_PARAMETER": Code(
+            400, "The operation does nothing with the parameter, and strict=yes was sent."
+        ),
+        "VALUE_ADJUSTED": Code(
+            400, "The value cannot be stored as it was sent, and strict=yes was sent."
+        ),
         "MISSING_COMPANION": Code(400, "The parameter must be sent together with another one."),
         "EMPTY_NOT_ALLOWED": Code(400, "The parameter must not be empty."),
         "INVALID_VALUE": Code(400, "The value is not one of the allowed ones."),

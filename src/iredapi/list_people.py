@@ -179,7 +179,7 @@ async def _succeed(
     if stored is not None:
         revised = list_changes.revise(State(stored, control), changes)
         await server.save(address, control, revised.control)
-        await office.write(actor, lists.save, stored, revised.stored, changes)
+        await office.write(actor, lists.save, stored, revised.stored, changes, changes)
     if subscribed:
         present = await server.subscriptions(address, (mail,))
         new = successor(mail)

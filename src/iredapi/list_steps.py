@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
@@ -146,4 +147,4 @@ async def unsubscribe(
 
 def more(done: Done, skipped: Collection[Skipped]) -> Done:
     """Add to what the answer tells."""
-    return Done((*done.skipped, *(item.told() for item in skipped)))
+    return replace(done, skipped=(*done.skipped, *(item.told() for item in skipped)))

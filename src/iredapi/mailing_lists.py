@@ -176,6 +176,11 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
         gone, left_out = _removable(server, gone, were)
         # Who is removed in the same request only changes the kind of subscription.
         left = {mail: kind for mail, kind in were.items() if mail not in gone}
+        different = records.different(before, revised.stored, state.control, revised.control)
+        if any(mail in were for mail in gone) or any(left.get(m) != version for m in wanted):
+            different.add("subscribers")
+        if not different and state == revised:
+            return more(Done(changed=()), skipped)
         lease.check()
         write = LastWrite()
         try:
@@ -185,11 +190,13 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
             if not asked:
                 await subscribe(server, address, wanted, version, left)
             lease.check()
-            done = await write.run(office, actor, lists.save, before, revised.stored, changes)
+            done = await write.run(
+                office, actor, lists.save, before, revised.stored, changes, different
+            )
         except Exception as error:
             if not await _undo_update(office, server, state, revised, were, touched, write, error):
                 raise
-            done = Done()
+            done = Done(changed=tuple(sorted(different)))
         if asked:
             await subscribe(server, address, [m for m in wanted if m in were], version, left)
             if new := [mail for mail in wanted if mail not in were]:

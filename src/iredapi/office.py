@@ -29,6 +29,7 @@ from iredapi.backends.sql.engine import Databases
 from iredapi.crowds import Crowds
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.domain.changed import of_user_fields
 from iredapi.domain.passwords import SEVERAL, PasswordPolicy
 from iredapi.errors import ApiError, Conflict, ServerDown, problem
 from iredapi.finishing import finish
@@ -38,13 +39,13 @@ from iredapi.hashing import PasswordHasher
 from iredapi.health import Probes
 from iredapi.logs import REQUEST_ID
 from iredapi.operations import admins, users
-from iredapi.operations.passwords import Passwords, lengths_of
+from iredapi.operations.passwords import Passwords, lengths_of, stored_for, stored_for_admin
 from iredapi.remembered import Remembered
 from iredapi.rules import password_policy, rules
 from iredapi.settings import Settings
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
-from iredapi.unit import Endings, Rules, Unit
+from iredapi.unit import STRICT, Endings, Rules, Unit, refuse_unless_exact
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -64,6 +65,20 @@ class Done:
     """What a write says besides "success"."""
 
     skipped: tuple[Mapping[str, str], ...] = ()
+    changed: tuple[str, ...] | None = None
+    """What is different now, in the names of parameters; None: something was made, or ended."""
+    ignored: tuple[str, ...] = ()
+    adjusted: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, unit: Unit) -> Self:
+        """Return what a unit has to say."""
+        return cls(
+            tuple(item.told() for item in unit.skipped),
+            None if unit.changed is None else tuple(sorted(unit.changed)),
+            tuple(unit.ignored),
+            tuple(item.told() for item in unit.adjusted),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +245,8 @@ class Office:
                 async with self.deadline():
                     unit = await work.unit(actor, current)
                     await operation(unit, *args, **kwargs)
+                    if STRICT.get():
+                        refuse_unless_exact(unit.ignored, unit.adjusted)
                 committing = True
                 # The log is written even when the client goes away between the two.
                 await finish(self._commit(work, unit))
@@ -250,7 +267,7 @@ class Office:
             await asyncio.sleep(pause)
         else:
             raise Conflict("CHANGED_MEANWHILE")
-        return Done(tuple(item.told() for item in unit.skipped))
+        return Done.of(unit)
 
     async def create_user(self, actor: Actor, mail: str, changes: Mapping[str, Any]) -> Done:
         """Create a user; ordinary ones that arrive at the same moment share a transaction."""
@@ -262,8 +279,8 @@ class Office:
             # All that is wrong with it is told at once.
             await self.prepare_password(actor, addresses.domain_of(mail), changes)
             raise
-        if await self._crowds.create(actor, mail, changes, hashed, passwords):
-            return Done()
+        if order := await self._crowds.create(actor, mail, changes, hashed, passwords):
+            return Done(adjusted=tuple(item.told() for item in order.adjusted))
         return await self.write(actor, users.create, mail, changes, hashed, passwords)
 
     async def update_user(
@@ -271,10 +288,10 @@ class Office:
     ) -> Done:
         """Change a user; changes of their own that arrive at the same moment share a message."""
         # A crowd knows folded names only.
-        if addresses.typed(mail) == mail and await self._crowds.change(
-            actor, mail, changes, hashed
+        if addresses.typed(mail) == mail and (
+            order := await self._crowds.change(actor, mail, changes, hashed)
         ):
-            return Done()
+            return Done(changed=of_user_fields(order.changed or ()))
         return await self.write(actor, users.update, mail, changes, hashed)
 
     def deadline(self) -> Deadline:
@@ -401,6 +418,27 @@ class Office:
             return ""
         lengths = await self.read(actor, lengths_of, domain)
         return await (await self.passwords()).prepare(changes, lengths)
+
+    async def prepare_user_password(
+        self, actor: Actor, mail: str, changes: Mapping[str, Any]
+    ) -> str:
+        """Return the hash for the password in a form of a user; the stored one if it is the same.
+
+        What must not be changed is refused all the same: the hash is no permission.
+        """
+        if "password" not in changes:
+            return await self.prepare_password(actor, addresses.domain_of(mail), changes)
+        lengths, stored = await self.read(actor, stored_for, mail)
+        return await (await self.passwords()).prepare(changes, lengths, stored)
+
+    async def prepare_admin_password(
+        self, actor: Actor, mail: str, changes: Mapping[str, Any]
+    ) -> str:
+        """Return the hash for the password in a form of a standalone admin, as of a user."""
+        stored = ""
+        if "password" in changes:
+            stored = await self.read(actor, stored_for_admin, mail)
+        return await (await self.passwords()).prepare(changes, stored=stored)
 
     async def _policy(self) -> PasswordPolicy:
         panel = await self.panel()

@@ -256,6 +256,11 @@ class Settings(BaseSettings):
         "that logged in from a network within 30 days has a counter of its own there.",
     )
     login_window: int = Field(900, ge=1, description="Seconds over which failures are counted.")
+    strict: bool = Field(
+        False,
+        description="Parameters that an operation ignores, and values that it would adjust, are "
+        "errors; a request's own `strict=no` prevails.",
+    )
     query_login: bool = Field(
         True, description="Accept login credentials in the query string too (never logged)."
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from iredapi.audit import Event
 from iredapi.backends.policy_protocols import Greylists, SpamPolicies, Throttles, Wblists
@@ -21,6 +23,7 @@ from iredapi.backends.protocols import (
 from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
+from iredapi.errors import InvalidParameters, Problem
 
 NO_EFFECT: Final = "NO_EFFECT"
 """The reason of a value that was stored, and that the mail server's daemon is known to ignore."""
@@ -37,6 +40,38 @@ class Skipped:
     def told(self) -> dict[str, str]:
         """Return it as answers show it."""
         return {"param": self.param, "value": self.value, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """A value that was not stored as it was asked for, and why: an item of ``_adjusted``."""
+
+    param: str
+    asked: Any
+    stored: Any
+    why: str
+
+    def told(self) -> dict[str, Any]:
+        """Return it as answers show it."""
+        return {
+            "param": self.param, "asked": self.asked, "stored": self.stored, "why": self.why,
+        }  # fmt: skip
+
+
+STRICT: ContextVar[bool] = ContextVar("strict", default=False)
+"""Whether what would be ignored or adjusted is an error in this request."""
+
+
+def refuse_unless_exact(ignored: Iterable[str], adjusted: Iterable[Adjusted]) -> None:
+    """Raise InvalidParameters that names what would be ignored or adjusted, if there is any."""
+    code = "IGNORED_PARAMETER"
+    problems = [Problem(name, code, "It has no effect here.") for name in ignored]
+    problems += [
+        Problem(item.param, "VALUE_ADJUSTED", f"{item.stored} instead of {item.asked}: {item.why}.")
+        for item in adjusted
+    ]
+    if problems:
+        raise InvalidParameters(*problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +138,26 @@ class Unit:
     events: list[Event] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     endings: Endings = field(default_factory=Endings)
+    changed: set[str] | None = None
+    """Names of what is different now; None: the operation makes or ends something."""
+    ignored: list[str] = field(default_factory=list)
+    """Parameters that had no effect."""
+    adjusted: list[Adjusted] = field(default_factory=list)
+
+    def tell(self, names: Iterable[str]) -> bool:
+        """Remember what is different now; tells whether it is anything."""
+        found = set(names)
+        self.changed = found if self.changed is None else self.changed | found
+        return bool(found)
+
+    def ignore(self, names: Iterable[str]) -> None:
+        """Remember parameters that had no effect."""
+        self.ignored.extend(names)
+
+    def adjust(self, param: str, asked: Any, stored: Any, why: str) -> None:
+        """Remember a value that is stored as another one, if it is."""
+        if asked != stored:
+            self.adjusted.append(Adjusted(param, asked, stored, why))
 
     def note(self, *events: Event) -> None:
         """Remember what the audit log is to say once the change is committed."""

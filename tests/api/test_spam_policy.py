@@ -136,7 +136,7 @@ async def test_a_later_call_changes_only_what_it_sends(service: Service, root: C
         "bypass_virus_checks": "Y",
     }
     _, answer = await root.call("PUT", USER, json={"bypass_virus_checks": False, "spam_score": 5})
-    assert answer == {"_success": True}
+    assert answer == {"_success": True, "_changed": ["bypass_virus_checks", "spam_score"]}
     shown = await root.ok("GET", USER)
     assert (shown["bypass_virus_checks"], shown["spam_score"]) == ("no", 5)
     log = await service.store.rows(
@@ -297,7 +297,7 @@ async def test_pitfall_2_deleting_a_policy_keeps_the_lists(service: Service, roo
     assert await users(service.store) == [("u@local.test", 10, 0)]
     assert list(await policies(service.store)) == ["@."]
     assert await root.ok("GET", "wblist/inbound/whitelist/u@local.test") == ["a@r.test"]
-    assert await root.ok("DELETE", USER) == {"_success": True}
+    assert await root.ok("DELETE", USER) == {"_success": True, "_changed": []}
     assert await root.ok("GET", USER) == {}
     # And the other way round: deleting a list keeps the policy.
     await root.ok("PUT", USER, bypass_spam_checks="yes")

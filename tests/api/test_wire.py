@@ -23,6 +23,7 @@ pytestmark = pytest.mark.stores("sqlite")
 
 FORM = "application/x-www-form-urlencoded"
 USER = "user/u@ex.com"
+NOTHING = {"_success": True, "_changed": []}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -88,7 +89,7 @@ CARRIERS = {
 async def test_carriers(there: Client, carrier: str) -> None:
     body, kind = CARRIERS[carrier]
     response = await raw(there, "PUT", USER, body, kind)
-    assert response.json() == {"_success": True}
+    assert response.json() == {"_success": True, "_changed": ["gn", "name"]}
     profile = await there.ok("GET", USER)
     assert (profile["name"], profile["first_name"]) == ("Jørn & Co", "J")
 
@@ -100,7 +101,7 @@ async def test_parameters_in_the_query(service: Service, there: Client, method: 
     status, answer = await there.call(
         method, paths[method], params=params.get(method, {"keep_mailbox_days": "9"})
     )
-    assert (status, answer) == (200, {"_success": True})
+    assert (status, answer.pop("_changed", ["name"]), answer) == (200, ["name"], {"_success": True})
     if method == "DELETE":
         row = (await service.store.rows("SELECT delete_date FROM deleted_mailboxes"))[0]
         assert row["delete_date"] is not None
@@ -171,7 +172,7 @@ async def test_json_lists(there: Client) -> None:
     ):
         await there.ok("PUT", "alias/list@ex.com", members="z@x.com")
         status, answer = await there.call("PUT", "alias/list@ex.com", json={"members": members})
-        assert (status, answer) == (200, {"_success": True})
+        assert (status, answer) == (200, {"_success": True, "_changed": ["members"]})
         assert (await there.ok("GET", "alias/list@ex.com"))["members"] == expected
 
 
@@ -231,14 +232,14 @@ async def test_no_body_no_type(there: Client, method: str) -> None:
     request = there.http.build_request(method, f"alias/list@ex.com/change_email/{new}")
     request.headers.pop("content-length", None)
     response = await there.http.send(request)
-    assert response.json() == {"_success": True}
-    assert (await there.call("PUT", f"alias/{new}"))[1] == {"_success": True}
+    assert response.json() == {"_success": True, "_changed": ["mail"]}
+    assert (await there.call("PUT", f"alias/{new}"))[1] == {"_success": True, "_changed": []}
 
 
 @pytest.mark.parametrize("body", [b"", b" ", b"\r\n"])
 async def test_an_empty_body_of_any_type(there: Client, body: bytes) -> None:
     for kind in (FORM, "application/json", "multipart/form-data; boundary=X", "image/png"):
-        assert (await raw(there, "PUT", USER, body, kind)).json() == {"_success": True}, kind
+        assert (await raw(there, "PUT", USER, body, kind)).json() == NOTHING, kind
 
 
 async def test_unknown_parameters_are_ignored(there: Client) -> None:
@@ -250,9 +251,10 @@ async def test_unknown_parameters_are_ignored(there: Client) -> None:
         "NAME": "x",
         "": "x",
     }
-    assert (await there.call("PUT", USER, data=unknown))[1] == {"_success": True}
-    assert (await there.call("PUT", USER, json=unknown))[1] == {"_success": True}
-    assert (await there.call("PUT", USER, params=unknown))[1] == {"_success": True}
+    ignored = {"_success": True, "_changed": [], "_ignored": sorted(unknown)}
+    assert (await there.call("PUT", USER, data=unknown))[1] == ignored
+    assert (await there.call("PUT", USER, json=unknown))[1] == ignored
+    assert (await there.call("PUT", USER, params=unknown))[1] == ignored
     assert (await there.ok("GET", USER))["name"] == "U"
     assert await there.ok("GET", "domains", name_only="yes", pages="x", page="2") == ["ex.com"]
 
@@ -260,7 +262,7 @@ async def test_unknown_parameters_are_ignored(there: Client) -> None:
 async def test_unknown_parameters_with_an_object_in_json(there: Client) -> None:
     """Decision 5: unknown is ignored; a client that sends its whole record is served."""
     status, answer = await there.call("PUT", USER, json={"name": "N", "extra": {"a": [1, {}]}})
-    assert (status, answer) == (200, {"_success": True})
+    assert (status, answer["_changed"], answer["_ignored"]) == (200, ["name"], ["extra"])
 
 
 # Older names and words ---------------------------------------------------------------------------
@@ -836,7 +838,10 @@ async def test_long_lists(there: Client) -> None:
 
 
 async def test_success_says_nothing_but_success(there: Client) -> None:
-    assert await there.call("PUT", USER, data={"name": "x"}) == (200, {"_success": True})
+    assert await there.call("PUT", USER, data={"name": "x"}) == (
+        200,
+        {"_success": True, "_changed": ["name"]},
+    )
     response = await there.http.get("domains")
     assert response.headers["content-type"] == "application/json"
     assert response.json().keys() == {"_success", "_data"}
@@ -852,6 +857,7 @@ async def test_skipped_is_told(there: Client) -> None:
     assert status == 200
     assert answer == {
         "_success": True,
+        "_changed": ["members"],
         "_skipped": [{"param": "members", "value": "nobody@ex.com", "reason": "NO_SUCH_ACCOUNT"}],
     }
     status, answer = await there.call("PUT", "alias/list@ex.com", data={"addMember": "no@ex.com"})

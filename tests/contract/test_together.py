@@ -66,7 +66,7 @@ def changing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     async def save_unseen(
         self: SqlUsers, changes: Sequence[tuple[str, Mapping[str, Any]]]
-    ) -> frozenset[str]:
+    ) -> Mapping[str, frozenset[str]]:
         seen.append(len(changes))
         return await original(self, changes)
 

@@ -172,11 +172,14 @@ class Users(Protocol):
         relay may be missing. At most three round trips on SQL.
         """
 
-    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> frozenset[str]:
+    async def save_unseen(
+        self, changes: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> Mapping[str, frozenset[str]]:
         """Write fields of users who are no admins, whatever they are now, and commit them at once.
 
-        No user may be named twice. Returns who was written; not those of whom anything is out of
-        the ordinary. One round trip on SQL, where all are ordinary and the fields are the same.
+        No user may be named twice. Returns for each which fields were different, and so were
+        written; those of whom anything is out of the ordinary are missing. One round trip on
+        PostgreSQL, and elsewhere for one field of one user; else two.
         """
 
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
@@ -214,6 +217,9 @@ class Users(Protocol):
         They may be among those that ``get`` returns.
         """
 
+    async def password(self, mail: str) -> str:
+        """Return the hash of a user's password; empty: no such user. One round trip."""
+
     async def allocated(self, domain: str, *, but: str = "") -> int:
         """Sum up the quotas of a domain's users in MB, one of them left out."""
 
@@ -243,8 +249,11 @@ class Users(Protocol):
 
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
-    ) -> None:
-        """Change all users of a domain but some. A constant number of statements."""
+    ) -> frozenset[str]:
+        """Change all users of a domain but some; returns the fields that were different.
+
+        A constant number of statements.
+        """
 
     async def globals_in(self, domain: str) -> frozenset[str]:
         """Return the users of a domain who are global admins."""

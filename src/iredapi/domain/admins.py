@@ -63,6 +63,12 @@ def revise(before: Admin, changes: Mapping[str, Any], password: str = "") -> Adm
     )
 
 
+def without_effect(admin: Admin, changes: Mapping[str, Any]) -> list[str]:
+    """Return the parameters that mean nothing for a global admin."""
+    normal = _LIMITS.keys() | _SWITCHES.keys()
+    return sorted(normal & changes.keys()) if admin.is_global else []
+
+
 def _limits(settings: settings_text.Settings, changes: Mapping[str, Any]) -> settings_text.Settings:
     known = "quota_unit" in changes or settings.keys() & {"create_max_quota", "create_quota_unit"}
     if changes.get("max_quota", 0) > 0 and not known:

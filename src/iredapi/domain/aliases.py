@@ -57,7 +57,12 @@ def check(changes: Mapping[str, Any], features: Set[Feature]) -> None:
         raise NotSupported(errors=[Problem(name, code, detail) for name in refused])
 
 
-def revise(before: Alias, changes: Mapping[str, Any], domain: Domain) -> Alias:
+def revise(
+    before: Alias,
+    changes: Mapping[str, Any],
+    domain: Domain,
+    features: Set[Feature] = frozenset(),
+) -> Alias:
     """Return the alias as it is to be.
 
     It is never its own member, not by the way of an alias domain or an extension either: Postfix
@@ -65,9 +70,12 @@ def revise(before: Alias, changes: Mapping[str, Any], domain: Domain) -> Alias:
     """
     members = resettable(before.members, changes, "members", "add_member", "remove_member")
     own = {member for member in members if domain.canonical(member) == fold(before.address)}
+    name = changes.get("name", before.name)
+    if Feature.NAMES_NEEDED in features:
+        name = name or local_part_of(before.address)
     return replace(
         before,
-        name=changes.get("name", before.name),
+        name=name,
         access_policy=changes.get("access_policy", before.access_policy) or "public",
         active=changes.get("account_status", before.active),
         members=members - own,
@@ -77,6 +85,11 @@ def revise(before: Alias, changes: Mapping[str, Any], domain: Domain) -> Alias:
     )
 
 
-def draft(address: str, changes: Mapping[str, Any], domain: Domain) -> Alias:
+def draft(
+    address: str,
+    changes: Mapping[str, Any],
+    domain: Domain,
+    features: Set[Feature] = frozenset(),
+) -> Alias:
     """Return a new alias from what was sent."""
-    return revise(Alias(address), changes, domain)
+    return revise(Alias(address), changes, domain, features)

@@ -197,6 +197,22 @@ def shown(item: MailingList, control: Control) -> dict[str, Any]:
     }
 
 
+def different(
+    before: MailingList,
+    after: MailingList,
+    before_control: Control | None = None,
+    after_control: Control | None = None,
+) -> set[str]:
+    """Name what is different of a list; without ``control`` in the account storage."""
+
+    def every(item: MailingList, control: Control | None) -> dict[str, Any]:
+        return shown_stored(item) if control is None else shown(item, control)
+
+    old, new = every(before, before_control), every(after, after_control)
+    # Times are not what a list is changed in.
+    return {name for name in new if old[name] != new[name]} - {"created", "modified"}
+
+
 def drift(item: MailingList, control: Control) -> list[str]:
     """Name what the account storage and the list server disagree about."""
     pairs = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from iredapi.domain.addresses import domain_of, fold
+from iredapi.domain.addresses import domain_of, fold, local_part_of
 from iredapi.domain.aliases import LEGACY_POLICIES, POLICIES
 from iredapi.domain.domains import Domain
 from iredapi.domain.sets import resettable
@@ -46,7 +46,7 @@ def revise(before: MailList, changes: Mapping[str, Any], domain: Domain) -> Mail
     own = {member for member in members if domain.canonical(member) == fold(before.address)}
     return replace(
         before,
-        name=changes.get("name", before.name),
+        name=changes.get("name", before.name) or local_part_of(before.address),
         access_policy=changes.get("access_policy", before.access_policy) or "public",
         members=members - own,
     )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from iredapi.domain import limits, maildirs, phones, ranks, services, settings_text, transports
 from iredapi.domain.actors import Actor
-from iredapi.domain.addresses import DOVECOT_CHARACTERS, domain_of, fold
+from iredapi.domain.addresses import DOVECOT_CHARACTERS, domain_of, fold, local_part_of
 from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.features import Feature
 from iredapi.domain.sets import resettable
@@ -248,7 +248,7 @@ def revise(
     when ``quota`` was sent).
     """
     new = plain_values(changes, password)
-    if location is not None:
+    if location is not None and location.path.rstrip("/") != before.location.path.rstrip("/"):
         new["location"] = location
     if "quota" in changes:
         most = settings_text.number(domain.settings, "max_user_quota")
@@ -262,8 +262,20 @@ def revise(
     if changes.keys() & _ROUTES:
         new["forwardings"] = _routes(before, changes, domain)
     new["aliases"] = resettable(before.aliases, changes, "aliases", "add_alias", "remove_alias")
+    if Feature.NAMES_NEEDED in features:
+        # As it is stored: what is sent anew is no difference then.
+        new |= {
+            name: new[name] or local_part_of(before.mail)
+            for name in ("name", "surname")
+            if name in new
+        }
     if Feature.PHONE_VALUES in features:
         _check_phones(changes)
+        new |= {
+            name: ",".join(sorted(phones.numbers(new[name])))
+            for name in ("mobile", "telephone")
+            if name in new
+        }
     if Feature.ANY_SERVICE in features and changes.keys() & _SERVICES:
         _check_words(changes)
         new["services"], new["custom_services"] = services.revised(

@@ -57,7 +57,9 @@ def end_access(unit: Unit, before: User | Admin, after: User | Admin) -> None:
 def removal(unit: Unit, days: int) -> Removal:
     """Say how long mailboxes are kept; 0 days is for ever, and normal admins have a longest."""
     if not unit.actor.is_global:
-        days = min(days, unit.rules.max_keep_days)
+        most = unit.rules.max_keep_days
+        unit.adjust("keep_mailbox_days", days, min(days, most), "MAX_KEEP_DAYS")
+        days = min(days, most)
     after = (datetime.now(UTC) + timedelta(days=days)).date() if days else None
     return Removal(unit.actor.username, after)
 

@@ -9,6 +9,7 @@ from typing import Any
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import admins, canonical
+from iredapi.domain import changed as differences
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.errors import Conflict, NotFound, problem
@@ -59,7 +60,9 @@ async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
         raise problem("mail", "CAN_NOT_BE_LOCAL_DOMAIN")
     if await unit.admins.claim(mail) is not None:
         raise Conflict("ALREADY_EXISTS", f"{mail} is an admin already.")
-    await unit.admins.add(admins.draft(mail, changes, password))
+    admin = admins.draft(mail, changes, password)
+    unit.ignore(admins.without_effect(admin, changes))
+    await unit.admins.add(admin)
     unit.note(account_event(Kind.CREATE, "admin", mail))
 
 
@@ -71,6 +74,9 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     after = admins.revise(before, changes, password)
     if before.is_global and before.active and not (after.is_global and after.active):
         admins.keep_one_global(await unit.admins.globals_without([mail]))
+    unit.ignore(admins.without_effect(after, changes))
+    if not unit.tell(differences.of_admin(before, after)):
+        return
     await unit.admins.save(before, after)
     accounts.end_access(unit, before, after)
     unit.note(account_event(Kind.UPDATE, "admin", mail, accounts.described(changes)))

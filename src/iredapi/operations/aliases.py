@@ -8,6 +8,7 @@ from typing import Any
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import aliases, canonical, domains, limits
+from iredapi.domain import changed as differences
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain
 from iredapi.errors import NotFound
@@ -65,7 +66,7 @@ async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
         usage = await unit.domains.usage(domain.name)
         limits.room_for_account(domain.aliases, usage.aliases)
     changes = await _usable(unit, domain, changes)
-    await unit.aliases.add(aliases.draft(address, changes, domain))
+    await unit.aliases.add(aliases.draft(address, changes, domain, unit.features))
     unit.note(account_event(Kind.CREATE, "mail alias", address))
 
 
@@ -89,7 +90,9 @@ async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     changes = await _usable(unit, domain, changes)
     accounts.skip_absent(unit, before.members, changes, "remove_member")
     accounts.skip_absent(unit, before.moderators, changes, "remove_moderator")
-    after = aliases.revise(before, changes, domain)
+    after = aliases.revise(before, changes, domain, unit.features)
+    if not unit.tell(differences.of_alias(before, after)):
+        return
     await unit.aliases.save(before, after)
     if before.active != after.active:
         kind = Kind.ACTIVE if after.active else Kind.DISABLE
@@ -100,6 +103,7 @@ async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
 async def rename(unit: Unit, old: str, new: str) -> None:
     """Give an alias another address of its domain."""
     accounts.same_domain(old, new)
+    unit.tell(["mail"])
     domain = await accounts.hosted(unit, domain_of(old), lock=True)
     before = await unit.aliases.claim(old)
     if before is None:

@@ -9,6 +9,7 @@ from typing import Any
 from iredapi.audit import Kind, domain_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import canonical, domains, limits
+from iredapi.domain import changed as differences
 from iredapi.domain.addresses import domain_of, fold, without
 from iredapi.domain.admins import keep_one_global
 from iredapi.domain.domains import Domain
@@ -73,6 +74,8 @@ async def create(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     if limits.is_limited(actor):
         totals = await unit.domains.totals(await _hold_managed(unit))
         limits.room_for_domain(actor, totals, domain.allocation)
+    if changes.get("account_status") and not domain.active:
+        unit.adjust("account_status", "active", "disabled", "OWNERSHIP_NOT_VERIFIED")
     await _reserve(unit, domain.names)
     verified = actor.is_global or not rules.verify_ownership
     await unit.domains.add(domain, "" if actor.is_global else actor.username, verified=verified)
@@ -123,6 +126,8 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     before = await accounts.hosted(unit, name, lock=True)
     domains.permit(actor, before, changes, rules)
     await _only_verified(unit, before, changes)
+    if "primarymx" in changes and not changes.get("is_backupmx"):
+        unit.ignore(["primarymx"])
     changes = await accounts.only_existing(unit, before, changes, ["catchall"])
     accounts.skip_absent(unit, before.alias_domains, changes, "remove_alias_domain")
     after = domains.revise(before, changes, rules, unit.features)
@@ -135,6 +140,8 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     verified = actor.is_global or not rules.verify_ownership
     if verified:
         after = domains.revive(after, changes.get("add_alias_domain", ()))
+    if not unit.tell(differences.of_domain(before, after)):
+        return
     await unit.domains.save(before, after, verified=verified)
     for gone in sorted(map(fold, without(before.alias_domains, after.alias_domains))):
         await unit.satellites.forget_domain(gone)
@@ -230,14 +237,19 @@ async def change_admins(unit: Unit, name: str, changes: Mapping[str, Any]) -> No
             gone.remove(mail)
             unit.skip("remove_admin", mail, "PERMISSION_DENIED")
     await unit.admins.hold({*map(fold, gone), *wanted})
+    active = (await unit.domains.admins_of([name])).get(name, frozenset())
     existing = await unit.admins.exists(wanted) if wanted else frozenset()
     for mail in wanted:
         if mail not in existing:
             unit.skip("add_admin", mail, "NO_SUCH_ACCOUNT")
     granted = frozenset(mail for mail in wanted if mail in existing)
+    new = granted - {fold(mail) for mail in active - gone}
+    unit.tell(["admins"] if gone or new else [])
     if gone:
         await unit.domains.remove_admins(name, gone)
         unit.note(domain_event(Kind.REVOKE, name, ", ".join(sorted(gone))))
     if granted:
+        # Also for those who are admins already: what they lack for it is made good.
         await unit.domains.add_admins(name, granted)
-        unit.note(domain_event(Kind.GRANT, name, ", ".join(sorted(granted))))
+    if new:
+        unit.note(domain_event(Kind.GRANT, name, ", ".join(sorted(new))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 from iredapi.audit import Kind, policy_event
@@ -18,6 +18,7 @@ from iredapi.unit import NO_EFFECT, Unit
 MAX_ASKED: Final = 100
 """Most domains of one call whose networks are looked up."""
 _PROFILE = "greylisting"
+_PAGE: Final = 5000
 
 
 async def page(unit: Unit, after: Setting | None, limit: int) -> list[Setting]:
@@ -68,6 +69,13 @@ async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
     await permitted(unit, scope, _PROFILE)
     _check_account(unit, scope)
     active = changes["status"]
+    there = await unit.greylists.get(scope.account)
+    if there is not None and (there.active, there.priority, there.sender_priority) == (
+        active, scope.iredapd_priority, 0,
+    ):  # fmt: skip
+        unit.tell([])
+        return
+    unit.tell(["status"])
     await unit.greylists.save(scope.account, scope.iredapd_priority, active=active)
     unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, _status(active=active)))
 
@@ -81,7 +89,7 @@ def _check_account(unit: Unit, scope: Scope) -> None:
 async def remove(unit: Unit, scope: Scope) -> None:
     """Remove a scope's setting, so that it is inherited; a missing one does not matter."""
     await permitted(unit, scope, _PROFILE)
-    if await unit.greylists.remove(scope.account):
+    if unit.tell(["status"] if await unit.greylists.remove(scope.account) else []):
         unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, "remove"))
 
 
@@ -105,6 +113,7 @@ async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -
     if gone.malformed:
         stored = await unit.greylists.stored_senders(scope.account, gone.malformed)
         _refuse_unknown("removeSenders", "INVALID_SENDER", gone.malformed - stored)
+    before = await _listed(unit.greylists.senders, scope.account)
     if "senders" in changes:
         await unit.greylists.replace_senders(scope.account, changes["senders"])
     if gone.texts:
@@ -115,8 +124,17 @@ async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -
         for sender in changes.get(name, ()):
             if remotes.greylisting_ignores(sender):
                 unit.skip(name, sender, NO_EFFECT)
-    if changes:
+    after = await _listed(unit.greylists.senders, scope.account)
+    if unit.tell(["senders"] if before != after else []):
         unit.note(policy_event(Kind.IREDAPD, "greylisting whitelist", scope, _counted(changes)))
+
+
+async def _listed(page: Callable[..., Awaitable[list[str]]], *args: str) -> list[str]:
+    found = some = await page(*args, "", _PAGE)
+    while len(some) == _PAGE:
+        some = await page(*args, some[-1], _PAGE)
+        found = [*found, *some]
+    return found
 
 
 def _check_length(param: str, texts: Collection[str], longest: int) -> None:
@@ -176,6 +194,7 @@ async def change_domains(
     """
     gone = await check_domains(unit, changes)
     added = changes.get("add_domains", ())
+    before = await _listed(unit.greylists.domains)
     if "domains" in changes:
         await unit.greylists.replace_domains(changes["domains"])
     if gone.texts:
@@ -191,5 +210,8 @@ async def change_domains(
     for domain, item in found.items():
         if item.reason:
             unit.skip("domains" if "domains" in changes else "add_domains", domain, item.reason)
-    if counted := _counted(changes):
+    after = await _listed(unit.greylists.domains)
+    # What was found in the DNS is stored anew, whatever was there.
+    different = unit.tell(["domains"] if before != after or networks else [])
+    if different and (counted := _counted(changes)):
         unit.note(policy_event(Kind.IREDAPD, "greylisting whitelist of domains", scope, counted))

@@ -180,9 +180,13 @@ async def add(unit: Unit, item: MailingList) -> None:
 
 
 async def save(
-    unit: Unit, before: MailingList, after: MailingList, changes: Mapping[str, Any]
+    unit: Unit,
+    before: MailingList,
+    after: MailingList,
+    changes: Mapping[str, Any],
+    different: Collection[str] = (),
 ) -> None:
-    """Write what changed since ``before`` was read."""
+    """Write what changed since ``before`` was read; ``different`` names what did elsewhere."""
     more = bool(without(after.extra_addresses, before.extra_addresses))
     domain = await accounts.hosted(unit, domain_of(before.address), lock=more, share=not more)
     held = await unit.lists.claim(before.address)
@@ -191,6 +195,8 @@ async def save(
     after = list_changes.merged(before, after, held)
     if more:
         await _hold_extra(unit, domain, held, after)
+    if not unit.tell({*lists.different(held, after), *different}):
+        return
     await unit.lists.save(held, after)
     for gone in sorted(map(fold, without(held.extra_addresses, after.extra_addresses))):
         await unit.satellites.forget_account(gone)

@@ -8,6 +8,7 @@ from typing import Any
 from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import MailLists, Profile
 from iredapi.domain import canonical, domains, limits, maillists
+from iredapi.domain import changed as differences
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.errors import NotFound, NotSupported
@@ -62,7 +63,10 @@ async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
         raise NotFound("NO_SUCH_ACCOUNT")
     changes = await _with_primaries(unit, domain, changes)
     accounts.skip_absent(unit, before.members, changes, "remove_member")
-    await lists.save(before, maillists.revise(before, changes, domain))
+    after = maillists.revise(before, changes, domain)
+    if not unit.tell(differences.of_alias(before, after)):
+        return
+    await lists.save(before, after)
     unit.note(account_event(Kind.UPDATE, _NOUN, address, accounts.described(changes)))
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from iredapi.domain import settings_text
-from iredapi.domain.passwords import PasswordPolicy, looks_hashed, violations
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.passwords import SEVERAL, PasswordPolicy, looks_hashed, violations
 from iredapi.domain.slapd_passwords import for_slapd
 from iredapi.errors import CODES, ApiError, Problem, problem
 from iredapi.hashing import PasswordHasher
@@ -23,14 +24,25 @@ class Passwords:
     for_slapd: bool = False
     """Whether OpenLDAP checks the hashes: those that it cannot check are refused."""
 
-    async def prepare(self, changes: Mapping[str, Any], lengths: tuple[int, int] = (0, 0)) -> str:
+    async def prepare(
+        self, changes: Mapping[str, Any], lengths: tuple[int, int] = (0, 0), stored: str = ""
+    ) -> str:
         """Return the hash to store for ``password`` or ``password_hash``; empty: neither was sent.
 
-        The domain's own ``lengths`` replace the server's. Raises ApiError with the violated rules
-        joined by commas, as iRedMail does.
+        The domain's own ``lengths`` replace the server's. A ``stored`` hash of the same password
+        stays, unless a new one would be of another scheme: then nothing changes. Raises ApiError
+        with the violated rules joined by commas, as iRedMail does.
         """
         self.check(changes, lengths)
+        if stored and "password" in changes and await self._is_of(changes["password"], stored):
+            return stored
         return await self.hashed(changes)
+
+    async def _is_of(self, plain: str, stored: str) -> bool:
+        # Of several hashes only the new one would stay.
+        if SEVERAL in stored or self.hasher.outdated(stored):
+            return False
+        return await self.hasher.verify(plain, stored)
 
     def check(self, changes: Mapping[str, Any], lengths: tuple[int, int] = (0, 0)) -> None:
         """Refuse a plain password that the policy does not allow."""
@@ -78,6 +90,17 @@ class Passwords:
                 "INVALID_PASSWORD_SCHEME",
                 "OpenLDAP cannot check it, so its owner could not log in.",
             ) from None
+
+
+async def stored_for(unit: Unit, mail: str) -> tuple[tuple[int, int], str]:
+    """Return what is asked before a user's new password is hashed: lengths, and the hash it has."""
+    return await lengths_of(unit, domain_of(mail)), await unit.users.password(mail)
+
+
+async def stored_for_admin(unit: Unit, mail: str) -> str:
+    """Return the hash of a standalone admin; empty: there is none."""
+    found = await unit.admins.get(mail)
+    return "" if found is None else found.password
 
 
 async def lengths_of(unit: Unit, domain: str) -> tuple[int, int]:

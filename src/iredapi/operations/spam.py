@@ -7,6 +7,7 @@ from typing import Any
 
 from iredapi.audit import Kind, policy_event
 from iredapi.backends.protocols import Profile
+from iredapi.domain import changed as differences
 from iredapi.domain import spam
 from iredapi.domain.scopes import Scope
 from iredapi.operations import accounts
@@ -35,9 +36,17 @@ async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
     """Change what was sent; an account without a policy gets its own."""
     await permitted(unit, scope, _PROFILE)
     if not changes:
+        unit.tell([])
         return
     before = await unit.spam_policies.claim(scope)
     after = spam.revise(before or spam.draft(scope), changes)
+    if before is None:
+        unit.tell(changes)
+    else:
+        old, new = spam.described(before.columns), spam.described(after.columns)
+        unit.tell(differences.of_mapping(old, new))
+        if before == after:
+            return
     if before is None:
         await unit.spam_policies.add(after)
     else:
@@ -48,5 +57,15 @@ async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
 async def remove(unit: Unit, scope: Scope) -> None:
     """Remove an account's own policy: it inherits again. None is no error."""
     await permitted(unit, scope, _PROFILE)
+    found = await unit.spam_policies.get(scope)
     await unit.spam_policies.remove(scope)
-    unit.note(policy_event(Kind.DELETE, "spam policy", scope))
+    if unit.tell(_set_in(found)):
+        unit.note(policy_event(Kind.DELETE, "spam policy", scope))
+
+
+def _set_in(policy: spam.Policy | None) -> list[str]:
+    """Name what a policy says itself."""
+    if policy is None:
+        return []
+    own = spam.described(policy.columns)
+    return [name for name, value in own.items() if value not in (None, [])] or ["policy"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from iredapi.audit import Kind, policy_event
 from iredapi.backends.protocols import Profile
+from iredapi.domain import changed as differences
 from iredapi.domain import throttles
 from iredapi.domain.scopes import Scope
 from iredapi.domain.throttles import INHERIT, Throttle
@@ -47,16 +48,23 @@ def _decided(name: str, row: Throttle | None) -> dict[str, Any]:
 async def update(unit: Unit, scope: Scope, direction: str, changes: Mapping[str, Any]) -> None:
     """Make or change a scope's setting; limits that iRedAPD cannot count up to are told."""
     await permitted(unit, scope, _PROFILE)
-    before = await unit.throttles.claim(scope.account, direction)
-    await unit.throttles.save(before, throttles.revise(scope, before, changes))
     for name, largest in unit.throttles.largest_counts.items():
         if changes.get(name, 0) > largest:
             unit.skip(name, str(changes[name]), NO_EFFECT)
+    there = await unit.throttles.get(scope.account, direction)
+    if there is not None and throttles.revise(scope, there, changes) == there:
+        unit.tell([])
+        return
+    before = await unit.throttles.claim(scope.account, direction)
+    after = throttles.revise(scope, before, changes)
+    await unit.throttles.save(before, after)
+    unit.tell(differences.of_throttle(None if there is None else before, after))
     unit.note(policy_event(Kind.IREDAPD, "throttle", scope, direction))
 
 
 async def remove(unit: Unit, scope: Scope, direction: str) -> None:
     """Remove a scope's setting; a missing one does not matter."""
     await permitted(unit, scope, _PROFILE)
-    if await unit.throttles.remove(scope.account, direction):
+    gone = await unit.throttles.remove(scope.account, direction)
+    if unit.tell(("period", *throttles.LIMITS) if gone else ()):
         unit.note(policy_event(Kind.IREDAPD, "throttle", scope, f"remove {direction}"))

@@ -7,7 +7,7 @@ all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,13 +17,14 @@ from iredapi.audit import Event
 from iredapi.backends.protocols import Vacancy
 from iredapi.domain import settings_text
 from iredapi.domain.actors import Actor
+from iredapi.domain.changed import different
 from iredapi.domain.domains import Domain
 from iredapi.domain.users import User, permit, plain_values, revise
 from iredapi.errors import ApiError
 from iredapi.meter import Meter
 from iredapi.operations import users
 from iredapi.operations.passwords import Passwords
-from iredapi.unit import Unit
+from iredapi.unit import Adjusted, Unit, refuse_unless_exact
 
 _ORDINARY: Final = frozenset(
     {"name", "password", "password_hash", "language", "quota", "account_status"}
@@ -49,6 +50,11 @@ class Order:
     meter: Meter | None
     passwords: Passwords | None = None
     """By which the plain password is still to be checked, with the domain's own lengths."""
+    exact: bool = False
+    """Whether it is an error to store something else than what was asked for."""
+    changed: frozenset[str] | None = None
+    """Fields that were different, when it was carried out."""
+    adjusted: Sequence[Adjusted] = ()
 
     @property
     def creates_only_itself(self) -> bool:
@@ -69,8 +75,11 @@ class Order:
 _PAUSES: Final = (0.002, 0.008)
 """Seconds to wait, again and again, for who holds a domain; then each waits for itself."""
 _log = structlog.get_logger(__name__)
-Outcome = Event | Exception | None
-"""What is to be logged, or why a request was refused; None: it is to go by itself."""
+Outcome = Event | Exception | bool | None
+"""What is to be logged, or why a request was refused; None: it is to go by itself.
+
+True: there is nothing to log, for nothing was different.
+"""
 
 
 async def create(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -> None:
@@ -121,6 +130,9 @@ async def _new(
         taken = room[domain.name] = await users.taken_in(unit, domain)
     location = await users.free_location(unit, mail, place.queued)
     user = users.drafted(unit, mail, changes, order.password, domain, taken, location)
+    order.adjusted = users.adjusted(changes, user, domain)
+    if order.exact:
+        refuse_unless_exact((), order.adjusted)
     room[domain.name] = users.Taken(taken.users + 1, taken.quota + user.quota)
     made[mail] = user
     return users.created(mail)
@@ -148,8 +160,8 @@ async def change(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -
             ]
         )
         for place in free:
-            if orders[place].mail in written:
-                outcomes[place] = users.changed(orders[place].mail, orders[place].changes)
+            if (fields := written.get(orders[place].mail)) is not None:
+                outcomes[place] = _done(orders[place], fields)
     decided = await _decided(unit, [orders[place] for place in seen]) if seen else []
     pairs = [found for found in decided if isinstance(found, tuple)]
     for place, found in zip(seen, decided, strict=True):
@@ -158,7 +170,12 @@ async def change(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -
     saved = await unit.users.save_rows(pairs) if pairs else frozenset()
     for place, found in zip(seen, decided, strict=True):
         if isinstance(found, tuple) and found[0].mail in saved:
-            outcomes[place] = users.changed(orders[place].mail, orders[place].changes)
+            outcomes[place] = _done(orders[place], different(*found))
+
+
+def _done(order: Order, fields: Collection[str]) -> Outcome:
+    order.changed = frozenset(fields)
+    return users.changed(order.mail, order.changes) if fields else True
 
 
 async def _decided(

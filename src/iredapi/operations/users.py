@@ -10,6 +10,7 @@ from typing import Any
 from iredapi.audit import Event, Kind, account_event, domain_event
 from iredapi.backends.protocols import Later, Profile, Vacancy
 from iredapi.domain import canonical, limits, maildirs, ranks, settings_text, users
+from iredapi.domain import changed as differences
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import (
     domain_of,
@@ -26,7 +27,7 @@ from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts, wider
 from iredapi.operations.admins import visible
 from iredapi.operations.passwords import Passwords, lengths_in
-from iredapi.unit import Unit
+from iredapi.unit import Adjusted, Unit
 
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
 _TARGETS = ("forwarding", "add_forwarding")
@@ -94,6 +95,7 @@ async def create(
     taken = await taken_in(unit, domain)
     location = await _new_location(unit, mail, changes, place.queued)
     user = drafted(unit, mail, changes, password, domain, taken, location)
+    unit.adjusted.extend(adjusted(changes, user, domain))
     await unit.users.add(
         user,
         groups=settings_text.words(domain.settings, "default_groups"),
@@ -167,6 +169,17 @@ def drafted(
     return users.draft(
         mail, changes, password, domain, taken.quota, location, unit.rules.users, unit.features
     )
+
+
+def adjusted(changes: Mapping[str, Any], user: User, domain: Domain) -> list[Adjusted]:
+    """Return what a new user has not got as it was asked for; without a quota, the default."""
+    number = settings_text.number
+    asked = changes.get("quota", number(domain.settings, "default_user_quota"))
+    most = number(domain.settings, "max_user_quota")
+    if user.quota == asked or ("quota" not in changes and not asked):
+        return []
+    why = "MAX_USER_QUOTA" if user.quota == most else "DOMAIN_QUOTA"
+    return [Adjusted("quota", asked, user.quota, why)]
 
 
 def date_of_password(unit: Unit) -> datetime | None:
@@ -267,6 +280,10 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     )
     if before.is_global and before.active and not (after.is_global and after.active):
         keep_one_global(await unit.admins.globals_without([mail]))
+    if "quota" in changes:
+        unit.adjust("quota", changes["quota"], after.quota, "MAX_USER_QUOTA")
+    if not unit.tell(differences.of_user(before, after)):
+        return
     await unit.users.save(before, after)
     if before.is_admin or before.is_global:
         accounts.end_access(unit, before, after)
@@ -352,17 +369,21 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
     for mail in sorted(spared):
         unit.skip("mail", mail, "PERMISSION_DENIED")
     values = dict(changes) | ({"password": password} if password else {})
+    values.pop("password_hash", None)
     if "quota" in changes:
         most = settings_text.number(held.settings, "max_user_quota")
         sizes = await unit.users.sizes(name, changes["quota"], but=spared)
         values["quota"] = limits.quota_of_all(changes["quota"], most, held.quota, sizes)
-    await unit.users.save_all(name, values, but=spared)
-    unit.note(domain_event(Kind.UPDATE, name, f"all users: {accounts.described(changes)}"))
+        unit.adjust("quota", changes["quota"], values["quota"], "MAX_USER_QUOTA")
+    different = await unit.users.save_all(name, values, but=spared)
+    if unit.tell(differences.of_user_fields(different)):
+        unit.note(domain_event(Kind.UPDATE, name, f"all users: {accounts.described(changes)}"))
 
 
 async def rename(unit: Unit, old: str, new: str) -> None:
     """Give a user another address of its domain; mail, rights and policies stay with it."""
     accounts.same_domain(old, new)
+    unit.tell(["mail"])
     domain = await accounts.hosted(unit, domain_of(old), lock=True)
     before = await unit.users.claim(old)
     if before is None:

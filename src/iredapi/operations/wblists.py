@@ -31,13 +31,20 @@ async def add(unit: Unit, scope: Scope, direction: Direction, kind: Kind, addres
     for item in addresses.invalid:
         unit.skip(_PARAM, item, "INVALID_VALUE")
     if not addresses.valid:
+        unit.tell([])
         return
     priorities = {item: remotes.priority_amavisd(item) for item in addresses.valid}
-    await unit.wblists.add(scope, direction, kind, priorities)
+    opposite = Kind.WHITELIST if kind is Kind.BLACKLIST else Kind.BLACKLIST
+    there = await unit.wblists.stored(scope, direction, kind, addresses.valid)
+    against = await unit.wblists.stored(scope, direction, opposite, addresses.valid)
+    different = unit.tell([_PARAM] if against or priorities.keys() - there else [])
+    if different:
+        await unit.wblists.add(scope, direction, kind, priorities)
     for item in addresses.valid:
         if remotes.wblist_ignores(item, inbound=direction is Direction.INBOUND):
             unit.skip(_PARAM, item, NO_EFFECT)
-    _note(unit, scope, direction, kind, f"add {len(priorities)}")
+    if different:
+        _note(unit, scope, direction, kind, f"add {len(priorities)}")
 
 
 async def remove(
@@ -54,7 +61,10 @@ async def remove(
     for item in addresses.invalid:
         if item not in known:
             unit.skip(_PARAM, item, "INVALID_VALUE")
-    if not addresses.valid and not known:
+    there = known
+    if addresses.spellings:
+        there |= await unit.wblists.stored(scope, direction, kind, addresses.spellings)
+    if not unit.tell([_PARAM] if there else []):
         return
     await unit.wblists.remove(scope, direction, kind, addresses.spellings)
     _note(unit, scope, direction, kind, f"remove {len(addresses.valid) + len(known)}")
@@ -63,6 +73,9 @@ async def remove(
 async def clear(unit: Unit, scope: Scope, direction: Direction, kind: Kind) -> None:
     """Take all addresses from a list; the other list and the other direction stay."""
     await permitted(unit, scope, _PROFILE)
+    which = (scope, direction, kind)
+    if not unit.tell([_PARAM] if await unit.wblists.page(*which, "", 1) else []):
+        return
     await unit.wblists.clear(scope, direction, kind)
     _note(unit, scope, direction, kind, "remove all")
 

@@ -57,7 +57,7 @@ async def create_admin(call: Call[AdminEdit]) -> Response:
 async def update_admin(call: Call[AdminEdit]) -> Response:
     """Change a standalone admin: what is not sent stays as it is."""
     changes = call.form.changes()
-    hashed = await (await call.office.passwords()).prepare(changes)
+    hashed = await call.office.prepare_admin_password(call.actor, call.target.mail, changes)
     return await call.write(admins.update, call.target.mail, changes, hashed)
 
 
@@ -88,4 +88,4 @@ async def verify_admin_password(call: Call[Verification]) -> Response:
     await identity.verify(
         call.office, call.actor, call.target.mail, call.form.password, of_admin=True
     )
-    return envelope.success()
+    return call.success()

@@ -72,7 +72,7 @@ async def create_token(call: Call[NewToken]) -> Response:
     One that is limited in any way gives nobody rights that would outlive it.
     """
     token, secret = await tokens.create(call.office, call.actor, call.form.wish())
-    return envelope.success(shown(token, _now(call)) | _with(token, secret))
+    return call.success(shown(token, _now(call)) | _with(token, secret))
 
 
 @router.operation(
@@ -94,7 +94,7 @@ async def get_token(call: Call[NoParams]) -> Response:
 async def revoke_token(call: Call[NoParams]) -> Response:
     """End an API token, on every replica at once."""
     await tokens.revoke(call.office, call.actor, await _token(call))
-    return envelope.success()
+    return call.success()
 
 
 @router.operation(
@@ -113,7 +113,7 @@ async def rotate_token(call: Call[Rotation]) -> Response:
     """
     overlap = call.form.overlap or 0
     token, secret = await tokens.rotate(call.office, call.actor, await _token(call), overlap)
-    return envelope.success(shown(token, _now(call)) | _with(token, secret))
+    return call.success(shown(token, _now(call)) | _with(token, secret))
 
 
 @router.operation("GET", "/sessions", Action.SESSIONS_LIST, NoParams, answer=list[SessionProfile])
@@ -142,7 +142,7 @@ async def end_other_sessions(call: Call[NoParams]) -> Response:
     current = str(call.request.scope["iredapi.session"])
     await call.office.state.sessions.end_named(call.actor.username, "", but=current)
     call.office.sessions.forget()
-    return envelope.success()
+    return call.success()
 
 
 @router.operation(
@@ -155,7 +155,7 @@ async def end_session(call: Call[NoParams]) -> Response:
     if not ended:
         raise NotFound("NO_SUCH_SESSION")
     call.office.sessions.forget()
-    return envelope.success()
+    return call.success()
 
 
 async def _token(call: Call[Any]) -> Token:

@@ -6,7 +6,6 @@ from starlette.responses import Response
 
 from iredapi import identity, list_people
 from iredapi.access import Action
-from iredapi.domain.addresses import domain_of
 from iredapi.operations import accounts, users
 from iredapi.schemas.canonical import CanonicalUser
 from iredapi.schemas.domains import Keep
@@ -61,7 +60,7 @@ async def create_user(call: Call[UserDraft]) -> Response:
 async def update_user(call: Call[UserEdit]) -> Response:
     """Change a mail user: what is not sent stays as it is."""
     changes, mail = call.form.changes(), call.target.mail
-    hashed = await call.office.prepare_password(call.actor, domain_of(mail), changes)
+    hashed = await call.office.prepare_user_password(call.actor, mail, changes)
     return call.done(await call.office.update_user(call.actor, mail, changes, hashed))
 
 
@@ -158,4 +157,4 @@ async def verify_user_password(call: Call[Verification]) -> Response:
     await identity.verify(
         call.office, call.actor, call.target.mail, call.form.password, of_admin=False
     )
-    return envelope.success()
+    return call.success()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from typing import Any, ClassVar, Self, get_origin
 
@@ -110,6 +111,23 @@ class Params(BaseModel):
     @cache
     def _known(cls) -> frozenset[str]:
         return frozenset(cls.wire_names().values())
+
+    @classmethod
+    @cache
+    def _accepted(cls) -> frozenset[str]:
+        return cls._known() | frozenset(cls.legacy) | frozenset(cls.only_empty)
+
+    @classmethod
+    def ignored(cls, raw: Raw) -> tuple[str, ...]:
+        """Return the names of which a form takes no notice, as they were sent."""
+        unknown = raw.keys() - cls._accepted()
+        return tuple(sorted(name for name in unknown if base_name(name) not in cls._lists()))
+
+    @classmethod
+    def resembling(cls, name: str) -> str:
+        """Return the parameter that was meant, if one looks like it; else an empty text."""
+        found = get_close_matches(base_name(name), sorted(cls._accepted()), n=1)
+        return found[0] if found else ""
 
     @classmethod
     @cache

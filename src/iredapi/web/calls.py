@@ -25,11 +25,20 @@ from iredapi.access import Action, Target
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
-from iredapi.errors import ApiError, LoginRequired, NotFound, NotSupported, problem
+from iredapi.errors import (
+    ApiError,
+    InvalidParameters,
+    LoginRequired,
+    NotFound,
+    NotSupported,
+    Problem,
+    problem,
+)
 from iredapi.office import Done, Office
 from iredapi.schemas.params import Params
+from iredapi.schemas.strictness import Strictness
 from iredapi.state.connections import StateUnavailable
-from iredapi.unit import Unit
+from iredapi.unit import STRICT, Unit
 from iredapi.web import bodies, envelope, openapi
 from iredapi.web.admission import place_of, receive_body
 from iredapi.web.switchboard import Operation
@@ -41,6 +50,9 @@ _MAX_DAYS = 36500
 _READING = frozenset({"GET", "HEAD"})
 _LIMIT = 256 * 1024
 """Bytes of the body of an operation that takes no long lists; the others have a setting."""
+_MOST_IGNORED = 100
+_LONGEST_NAME = 80
+"""Characters of a name that nobody knows which are told."""
 _PUBLIC_LIMIT = 8 * 1024
 """Bytes that somebody without a session may have us read: a login."""
 _PUBLIC_SECONDS = 10.0
@@ -64,6 +76,8 @@ class Call(Generic[Form]):
     target: Target
     form: Form
     request: Request
+    ignored: tuple[str, ...] = ()
+    """Names that were sent, and of which the form takes no notice."""
 
     @property
     def actor(self) -> Actor:
@@ -150,7 +164,19 @@ class Call(Generic[Form]):
 
     def done(self, done: Done) -> Response:
         """Answer that a change was made."""
-        return envelope.success(skipped=self._wired(done.skipped) if done.skipped else ())
+        names = type(self.form).wire_names()
+        return envelope.success(
+            changed=done.changed,
+            skipped=self._wired(done.skipped) if done.skipped else (),
+            ignored=(*self.ignored, *(names.get(name, name) for name in done.ignored)),
+            adjusted=[
+                {**item, "param": names.get(item["param"], item["param"])} for item in done.adjusted
+            ],
+        )
+
+    def success(self, data: Any = None) -> Response:
+        """Answer that something else was done, with data where the call returns any."""
+        return envelope.success(data, ignored=self.ignored)
 
     def _wired(self, skipped: Sequence[Any]) -> list[dict[str, str]]:
         names = type(self.form).wire_names()
@@ -312,6 +338,7 @@ async def _call(
     access.check(caller, action, target)
     if feature is not None and feature not in office.storage.features:
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
+    ignored: tuple[str, ...] = ()
     if request.method in _READING:
         filled = form.read(bodies.query(request))
     else:
@@ -322,15 +349,36 @@ async def _call(
         elif not form.takes_long_lists():
             limit = min(limit, _LIMIT)
         body = await receive_body(request, limit, seconds)
-        read = partial(_filled, form, request, body, with_query=with_query)
+        read = partial(_filled, form, request, body, with_query=with_query, public=public)
         # Large ones are read in a thread: the event loop goes on meanwhile.
-        filled = await _in_thread(read) if len(body) > _READ_AT_ONCE else read()
+        found = await _in_thread(read) if len(body) > _READ_AT_ONCE else read()
+        filled, ignored, exact = found
+        STRICT.set(office.settings.strict if exact is None else exact)
+        if ignored and STRICT.get():
+            raise InvalidParameters(*(_unknown(form, name) for name in ignored))
     access.check_form(caller, action, filled.changes())
-    return Call(office, caller, target, filled, request)
+    return Call(office, caller, target, filled, request, ignored)
 
 
-def _filled(form: type[Form], request: Request, body: bytes, *, with_query: bool) -> Form:
-    return form.read(bodies.read(request, body, with_query=with_query))
+def _filled(
+    form: type[Form], request: Request, body: bytes, *, with_query: bool, public: bool
+) -> tuple[Form, tuple[str, ...], bool | None]:
+    """Return the form, what it ignores of what was sent, and whether that is an error."""
+    raw = bodies.read(request, body, with_query=with_query)
+    if public:
+        return form.read(raw), (), None
+    exact: bool | None = None
+    if STRICT.name in raw:
+        exact = Strictness.read({STRICT.name: raw.pop(STRICT.name)}).strict
+    filled = form.read(raw)
+    ignored = form.ignored(raw) if raw else ()
+    return filled, tuple(name[:_LONGEST_NAME] for name in ignored[:_MOST_IGNORED]), exact
+
+
+def _unknown(form: type[Params], name: str) -> Problem:
+    meant = form.resembling(name)
+    hint = f" Was {meant} meant?" if meant else ""
+    return Problem(name, "IGNORED_PARAMETER", f"The operation does not know it.{hint}")
 
 
 async def _in_thread(work: Callable[[], Result]) -> Result:

@@ -56,19 +56,32 @@ class Json(Response):
 
 
 def success(
-    data: Any = None, *, skipped: Sequence[Mapping[str, str]] = (), varies: bool = False
+    data: Any = None,
+    *,
+    changed: Sequence[str] | None = None,
+    skipped: Sequence[Mapping[str, str]] = (),
+    ignored: Sequence[str] = (),
+    adjusted: Sequence[Mapping[str, Any]] = (),
+    varies: bool = False,
 ) -> Response:
     """Answer that something was done, with data where the call returns any.
 
-    ``varies`` tells caches that the header Accept decides.
+    ``changed`` is None where something was made or ended. ``varies`` tells caches that the header
+    Accept decides.
     """
-    if data is None and not skipped and not varies:
+    if data is None and changed is None and not (skipped or ignored or adjusted or varies):
         return Json(_SUCCESS)
     body: dict[str, Any] = {"_success": True}
     if data is not None:
         body["_data"] = data
+    if changed is not None:
+        body["_changed"] = list(changed)
     if skipped:
         body["_skipped"] = list(skipped)
+    if ignored:
+        body["_ignored"] = list(ignored)
+    if adjusted:
+        body["_adjusted"] = list(adjusted)
     return Json(orjson.dumps(body), headers={"Vary": "Accept"} if varies else {})
 
 

@@ -14,6 +14,7 @@ from iredapi.access import LASTING, PUBLIC, RULES, Action
 from iredapi.domain.features import NOTES, Feature
 from iredapi.errors import CODES
 from iredapi.schemas.params import Params
+from iredapi.schemas.strictness import Strictness
 
 FORM: Final = "application/x-www-form-urlencoded"
 PATHS: Final = {
@@ -38,6 +39,19 @@ _WITH_SESSION: Final = ("LOGIN_REQUIRED", "INVALID_TOKEN", "PERMISSION_DENIED", 
 _WITH_PARAMS: Final = ("INVALID_REQUEST", "INVALID_PARAMETERS", "REQUEST_TOO_LARGE")
 
 
+CHANGES: Final = frozenset(
+    {Action.USER_UPDATE, Action.USERS_UPDATE, Action.USER_RENAME}
+    | {Action.ALIAS_UPDATE, Action.ALIAS_RENAME, Action.DOMAIN_UPDATE, Action.DOMAIN_ADMINS}
+    | {Action.ADMIN_UPDATE, Action.MAILLIST_UPDATE, Action.ML_UPDATE}
+    | {Action.THROTTLE_UPDATE, Action.THROTTLE_DELETE}
+    | {Action.SPAMPOLICY_UPDATE, Action.SPAMPOLICY_DELETE}
+    | {Action.WBLIST_ADD, Action.WBLIST_REMOVE, Action.WBLIST_CLEAR}
+    | {Action.GREYLISTING_UPDATE, Action.GREYLISTING_DELETE}
+    | {Action.GREYLISTING_SENDERS_UPDATE, Action.GREYLISTING_DOMAINS_UPDATE}
+)
+"""What answers with ``_changed``: it may find that there is nothing to do."""
+
+
 class ParameterProblem(BaseModel):
     """What is wrong with one parameter."""
 
@@ -52,6 +66,27 @@ class Skipped(BaseModel):
     param: str
     value: str
     reason: str
+
+
+class Adjusted(BaseModel):
+    """A value that a successful change stored as another one."""
+
+    param: str
+    asked: str | int | None
+    stored: str | int | None
+    why: str = Field(description="A stable short code; see docs/compatibility.md.")
+
+
+_IGNORED: Final = Field(
+    None,
+    alias="_ignored",
+    description="Names that were sent and have no effect in this operation; missing without any.",
+)
+_ADJUSTED: Final = Field(
+    None,
+    alias="_adjusted",
+    description="Values that could not be stored as they were asked for; missing without any.",
+)
 
 
 class Failure(BaseModel):
@@ -73,6 +108,18 @@ class Success(BaseModel):
         alias="_skipped",
         description="Values that were left out, or stored although the mail server ignores them "
         "(`NO_EFFECT`).",
+    )
+    ignored: list[str] | None = _IGNORED
+    adjusted: list[Adjusted] | None = _ADJUSTED
+
+
+class Changed(Success):
+    """The answer to a change of something that is there."""
+
+    changed: list[str] = Field(
+        alias="_changed",
+        description="What is different now, in the names of parameters. Empty: nothing was "
+        "written, and nothing logged.",
     )
 
 
@@ -103,9 +150,14 @@ def describe(
         parameters += [_query_parameter(name, schema) for name, schema in _properties(form)]
     elif form.model_fields:
         extra["requestBody"] = _body(form)
+    if method != "GET" and action not in PUBLIC:
+        parameters += [_query_parameter(name, schema) for name, schema in _properties(Strictness)]
     if parameters:
         extra["parameters"] = parameters
-    responses = _responses(action, form, named, answer, _ruled(method, words) + tuple(errors))
+    codes = _ruled(method, words) + tuple(errors)
+    if method != "GET" and action not in PUBLIC:
+        codes += ("INVALID_VALUE", "IGNORED_PARAMETER", *_WITH_PARAMS)
+    responses = _responses(action, form, named, answer, codes, writes=method != "GET")
     if also:
         responses[200]["content"] = {kind: {"schema": {"type": "string"}} for kind in also}
     return {
@@ -199,6 +251,8 @@ def _responses(
     named: Sequence[str],
     answer: Any,
     errors: Sequence[str],
+    *,
+    writes: bool = False,
 ) -> dict[int | str, dict[str, Any]]:
     codes = [*_EVERYWHERE, *errors]
     if action not in PUBLIC:
@@ -217,7 +271,10 @@ def _responses(
     for code in codes:
         by_status.setdefault(CODES[code].status, []).append(code)
     responses: dict[int | str, dict[str, Any]] = {
-        200: {"model": _success(answer), "description": "Done."}
+        200: {
+            "model": Changed if action in CHANGES else _success(answer, writes=writes),
+            "description": "Done.",
+        }
     }
     for status in sorted(by_status):
         listed = ", ".join(f"`{code}`" for code in dict.fromkeys(by_status[status]))
@@ -225,14 +282,16 @@ def _responses(
     return responses
 
 
-def _success(answer: Any) -> type[BaseModel]:
+def _success(answer: Any, *, writes: bool = False) -> type[BaseModel]:
     if answer is None:
         return Success
+    more: dict[str, Any] = {"ignored": (list[str] | None, _IGNORED)} if writes else {}
     return create_model(
         f"{_name(answer)}Answer",
         __doc__="A successful answer with data.",
         success=(bool, Field(alias="_success", json_schema_extra={"const": True})),
         data=(answer, Field(alias="_data")),
+        **more,
     )
 
 

@@ -43,6 +43,14 @@ _NAMES = {"name": "cn", "surname": "sn"}
 """Attributes that an entry must have: without a name they hold the local part."""
 _PHONES = {"mobile": "mobile", "telephone": "telephoneNumber"}
 _ADMIN = "domainadmin"
+_OF_ALL = {
+    "accountstatus": "active",
+    "preferredlanguage": "language",
+    "mtatransport": "transport",
+    "userpassword": "password",
+    "mailquota": "quota",
+}
+"""What can be changed of all users of a domain."""
 _NEEDED = {"sender_bcc": "senderbcc", "recipient_bcc": "recipientbcc"}
 """Services without which Postfix does not look at the attribute."""
 
@@ -125,9 +133,11 @@ class LdapUsers:
         await self._session.lock(domain_of(mail))
         return await self.get(mail)
 
-    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> frozenset[str]:
+    async def save_unseen(
+        self, changes: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> Mapping[str, frozenset[str]]:
         del changes
-        return frozenset()
+        return {}
 
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
         return [(None, None) for _ in mails]  # each entry is a write of its own
@@ -235,6 +245,10 @@ class LdapUsers:
     async def other_aliases(self, mail: str) -> frozenset[str]:
         del mail
         return frozenset()  # an entry has all its addresses
+
+    async def password(self, mail: str) -> str:
+        entry = await self._session.entry(self._tree.user(mail))
+        return "" if entry is None else stored_hash(entry)
 
     async def allocated(self, domain: str, *, but: str = "") -> int:
         size = 0
@@ -430,8 +444,9 @@ class LdapUsers:
 
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
-    ) -> None:
+    ) -> frozenset[str]:
         spared = frozenset(but)
+        attributes = ("mail", "uid", *_OF_ALL, "shadowLastChange")
         size = changes.get("quota", 0) * MEGABYTE
         if "quota" in changes:
             found = await self._quotas(domain)
@@ -455,14 +470,15 @@ class LdapUsers:
                 edit.put_all("userPassword", [changes["password"]])
                 edit.put("shadowLastChange", _today())
 
-        self._session.sweep_each(
-            self._tree.base,
-            real_users(domain),
-            change,
-            ("mail", "uid", "accountStatus", "preferredLanguage", "mtaTransport", "userPassword",
-             "shadowLastChange", "mailQuota"),
-            some=True,
-        )  # fmt: skip
+        # Two rounds: whether anything is to be done is asked before it is planned.
+        kind, names = real_users(domain), set[str]()
+        async for page in self._session.pages(self._tree.base, Scope.SUB, kind, attributes):
+            for edit in map(Edit, page):
+                change(edit)
+                names |= {item.name.lower() for item in edit.changes()} & _OF_ALL.keys()
+        if names:
+            self._session.sweep_each(self._tree.base, kind, change, attributes, some=True)
+        return frozenset(_OF_ALL[name] for name in names)
 
     async def rename(self, old: str, new: str) -> None:
         session, name = self._session, domain_of(old)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Dialect,
     Insert,
     Integer,
@@ -19,7 +20,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    cast,
     func,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -48,6 +51,7 @@ __all__ = [
     "ascii_column",
     "codes_in",
     "ddl",
+    "differs",
     "domain_of",
     "error_in",
     "expired_column",
@@ -236,6 +240,21 @@ class _DomainOf(FunctionElement[str]):
     name = "domain_of"
     type = String()
     inherit_cache = True
+
+
+def differs(
+    column: ColumnElement[Any], value: ColumnElement[Any], dialect: str
+) -> ColumnElement[bool]:
+    """Make SQL for whether a column holds anything but a value; no text is an empty one.
+
+    On MySQL equality knows no case, accents and trailing blanks, so bytes are compared.
+    """
+    if not isinstance(column.type, String):
+        return column.is_distinct_from(value)
+    there = func.coalesce(column, literal_column("''"))
+    if dialect in MYSQL:
+        return cast(there, mysql.BINARY).is_distinct_from(cast(value, mysql.BINARY))
+    return there.is_distinct_from(value)
 
 
 def domain_of(address: Any) -> FunctionElement[str]:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
+    or_,
     select,
     true,
     update,
@@ -31,7 +32,8 @@ from sqlalchemy.dialects.mysql import BINARY
 
 from iredapi.backends.sql import domain_sides, user_sides
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import BY_NAME, MYSQL, domain_of
+from iredapi.backends.sql.dialect import BY_NAME, MYSQL, differs, domain_of
+from iredapi.backends.sql.plain import Statement
 from iredapi.backends.sql.schema import Schema
 from iredapi.backends.sql.several import label, texts
 from iredapi.domain.addresses import fold
@@ -189,32 +191,78 @@ def _ordinary(mail: ColumnElement[str], name: ColumnElement[str]) -> list[Column
     ]
 
 
-def update_all_unseen(columns: Sequence[str], size: int, dialect: str) -> Update:
-    """Write columns of some users who are in a domain and no admins of any kind.
+def _wanted(columns: Sequence[str], size: int) -> dict[str, ColumnElement[Any]]:
+    """Return what each of some users is to have in columns."""
+    m, mails = t.mailbox.c, texts("mail", size)
+    found: dict[str, ColumnElement[Any]] = {}
+    for column in columns:
+        own = [bindparam(label(f"m_{column}", n, size), type_=m[column].type) for n in range(size)]
+        found[column] = (
+            own[0]
+            if size == 1
+            else case(*zip(mails, own, strict=True), value=m.username, else_=m[column])
+        )
+    return found
 
-    It returns the name of each, but on MariaDB, which counts them. On PostgreSQL it waits for
-    nobody: a row that somebody else holds is left out.
-    """
-    m = t.mailbox.c
-    mails = texts("mail", size)
+
+def _chosen(size: int, dialect: str) -> list[ColumnElement[bool]]:
+    """Choose some users who are in a domain and no admins of any kind."""
+    m, mails = t.mailbox.c, texts("mail", size)
     chosen = [m.username.in_(mails), *_ordinary(m.username, domain_of(m.username))]
     if dialect in MYSQL:
         # Its equality knows no case, accents and trailing blanks.
         name = cast(func.lower(m.username), BINARY)
         chosen.append(name.in_([cast(mail, BINARY) for mail in mails]))
-    values: dict[str, Any] = {}
-    for column in columns:
-        own = [bindparam(label(f"m_{column}", n, size), type_=m[column].type) for n in range(size)]
-        values[column] = (
-            own[0]
-            if size == 1
-            else case(*zip(mails, own, strict=True), value=m.username, else_=m[column])
-        )
-    change = update(t.mailbox).values(values)
-    if dialect in MYSQL:
-        return change.where(*chosen).with_hint(BY_NAME)
+    return chosen
+
+
+def compare_unseen(columns: Sequence[str], size: int, dialect: str) -> Select[Any]:
+    """Select who of some users is ordinary, and for each column whether it would be different."""
+    wanted = _wanted(columns, size)
+    differences = [
+        differs(t.mailbox.c[column], wanted[column], dialect).label(f"d_{column}")
+        for column in columns
+    ]
+    return select(t.mailbox.c.username, *differences).where(*_chosen(size, dialect))
+
+
+def update_all_unseen(
+    columns: Sequence[str], moments: Mapping[str, str], size: int, dialect: str
+) -> Statement:
+    """Write columns of some ordinary users where any is different, as a transaction of its own.
+
+    ``moments`` are columns that are written with another one, or with any (empty). On PostgreSQL
+    it returns what ``compare_unseen`` does, and waits for nobody: a row that somebody else holds is
+    left out. On SQLite it returns the names of who was written, on MariaDB it counts them.
+    """
+    m, wanted = t.mailbox.c, _wanted(columns, size)
+    times = _wanted(tuple(moments), size)
+    chosen = _chosen(size, dialect)
     if dialect == "postgresql":
-        found = select(m.username).where(*chosen)
+        found = compare_unseen(columns, size, dialect)
         held = found.with_for_update(skip_locked=True, of=t.mailbox).cte("held")
+        different: dict[str, ColumnElement[bool]] = {
+            column: held.c[f"d_{column}"] for column in columns
+        }
         chosen = [m.username == held.c.username]
-    return change.where(*chosen).returning(m.username)
+    else:
+        different = {column: differs(m[column], wanted[column], dialect) for column in columns}
+    # MySQL's assignments see what those before them have written.
+    change = (
+        update(t.mailbox)
+        .ordered_values(
+            *(
+                (m[column], case((different[of], times[column]), else_=m[column]) if of
+                 else times[column])
+                for column, of in moments.items()
+            ),
+            *((m[column], wanted[column]) for column in columns),
+        )
+        .where(*chosen, or_(*different.values()))
+    )  # fmt: skip
+    if dialect in MYSQL:
+        return change.with_hint(BY_NAME)
+    if dialect == "postgresql":
+        done = change.returning(m.username).cte("done")
+        return select(held.c.username, *different.values()).add_cte(done)
+    return change.returning(m.username)

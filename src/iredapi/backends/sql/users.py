@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any
@@ -30,9 +30,10 @@ from iredapi.backends.sql import activity, homes, mailboxes
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.comparing import is_like
-from iredapi.backends.sql.dialect import MYSQL, is_retryable, without_waiting
+from iredapi.backends.sql.dialect import MYSQL, differs, is_retryable, without_waiting
 from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.leases import Row
+from iredapi.backends.sql.plain import Statement
 from iredapi.backends.sql.routes import is_alias_address, is_forward
 from iredapi.backends.sql.several import numbered, padded
 from iredapi.backends.sql.store import (
@@ -67,6 +68,8 @@ from iredapi.domain.users import User
 NEVER = datetime(1970, 1, 1, 1, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
 """The sentinel of ``passwordlastchange`` that makes iRedAPD ask for a new password."""
 
+_MOMENTS = {"modified": "", "passwordlastchange": "password"}
+"""Columns that tell when one was written, or (empty) any."""
 _SEEN = ("imap", "pop3", "lda")
 _OWNERS = ("quota_of", "seen_by", "relay_of", "sender_of", "recipient_of")
 """Whose row of another table came along with a profile."""
@@ -146,52 +149,116 @@ class SqlUsers(Store):
         user = None if found.user is None else self._record(found.user, sides)
         return domain_record(found.domain, sides), user
 
-    async def save_unseen(self, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> frozenset[str]:
-        moment, written = now(), set[str]()
+    async def save_unseen(
+        self, changes: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> Mapping[str, frozenset[str]]:
+        moment, told = now(), dict[str, frozenset[str]]()
         alike: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
         for mail, fields in changes:
-            sources = self._written(tuple(fields))
-            values = {f"m_{column}": fields.get(name, moment) for column, name in sources.items()}
-            values["mail"] = mail
-            alike.setdefault(tuple(sources), {})[mail] = values
-        for columns, some in sorted(alike.items()):
-            written |= await self._write_unseen(columns, some)
-        return frozenset(written)
-
-    def _written(self, fields: tuple[str, ...]) -> Mapping[str, str]:
-        """Return the columns of fields that are there; those of none are for the moment."""
-
-        def build() -> Mapping[str, str]:
-            columns = {COLUMNS[name]: name for name in fields}
-            if "password" in fields:
-                columns["passwordlastchange"] = ""
-            return self.schema.values(t.mailbox, {**columns, "modified": ""})
-
-        return self.schema.statement(("users.written", fields), build)
+            values = {f"m_{COLUMNS[name]}": value for name, value in fields.items()}
+            values |= dict.fromkeys((f"m_{name}" for name in _MOMENTS), moment)
+            alike.setdefault(tuple(sorted(fields)), {})[mail] = values | {"mail": mail}
+        for fields_, some in sorted(alike.items()):
+            told |= await self._write_unseen(fields_, some)
+        return told
 
     async def _write_unseen(
-        self, columns: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
-    ) -> set[str]:
-        size = padded(len(some))
-        key = ("users.save unseen", columns, size)
-        build = partial(homes.update_all_unseen, columns, size, self.dialect)
+        self, fields: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, frozenset[str]]:
+        """Write where there is a difference; who is out of the ordinary is not in the answer."""
+        there = self.schema.statement(("users.unseen", fields), lambda: self._unseen(fields))
+        if not there:
+            return {}  # a server without these columns
+        if self.dialect == "postgresql":
+            return self._compared(there, await self._update_unseen(there, some))
+        if len(there) > 1 or (self.dialect in MYSQL and len(some) > 1):
+            # Which of them are different is not to be learned from an update.
+            found = self._compared(there, await self._compare_unseen(there, some))
+            different = {mail: some[mail] for mail, names in found.items() if names}
+            count = await self._count_unseen(there, different) if different else 0
+            if count == len(different):
+                return found
+            # Somebody was faster, or holds one of the rows: they go by themselves, but for those
+            # who are as they are to be.
+            now_ = self._compared(there, await self._compare_unseen(there, different))
+            return {
+                mail: names
+                for mail, names in found.items()
+                if not names or (count and now_.get(mail) == frozenset())
+            }
+        written = await self._written_unseen(there, some)
+        found = {mail: frozenset(there.values()) for mail in written}
+        if left := {mail: values for mail, values in some.items() if mail not in written}:
+            others = self._compared(there, await self._compare_unseen(there, left))
+            found |= {mail: names for mail, names in others.items() if not names}
+        return found
+
+    def _unseen(self, fields: tuple[str, ...]) -> Mapping[str, str]:
+        """Return the columns of fields that are there, and their fields."""
+        names = {COLUMNS[name]: name for name in fields}
+        return {
+            column: names[column] for column in self.schema.values(t.mailbox, dict.fromkeys(names))
+        }
+
+    def _moments(self, columns: Collection[str]) -> Mapping[str, str]:
+        wanted = {name: of for name, of in _MOMENTS.items() if not of or of in columns}
+        there = self.schema.values(t.mailbox, dict.fromkeys(wanted))
+        return {name: wanted[name] for name in there}
+
+    @staticmethod
+    def _compared(columns: Mapping[str, str], rows: Sequence[Any]) -> dict[str, frozenset[str]]:
+        return {
+            row[0].lower(): frozenset(
+                name for name, different in zip(columns.values(), row[1:], strict=True) if different
+            )
+            for row in rows
+        }
+
+    async def _compare_unseen(
+        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
+    ) -> Sequence[Any]:
+        size, names = padded(len(some)), tuple(columns)
+        return (
+            await self.glance(
+                ("users.compare unseen", names, size),
+                lambda: homes.compare_unseen(names, size, self.dialect),
+                **numbered(list(some.values()), size),
+            )
+        )[1]
+
+    def _update(
+        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[Any, Callable[[], Statement], Mapping[str, Any]]:
+        size, names = padded(len(some)), tuple(columns)
+        build = partial(homes.update_all_unseen, names, self._moments(names), size, self.dialect)
         values = numbered(list(some.values()), size)
+        return ("users.save unseen", names, size), build, values
+
+    async def _update_unseen(
+        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
+    ) -> list[Any]:
+        key, build, values = self._update(columns, some)
+        return await self.change_alone(key, build, **values)
+
+    async def _count_unseen(
+        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
+    ) -> int:
         if self.dialect not in MYSQL:
-            return {row[0] for row in await self.change_alone(key, build, **values)}
+            return len(await self._update_unseen(columns, some))
+        key, build, values = self._update(columns, some)
         try:
-            count = await self.count(key, build, without_waiting(self.engine_dialect), **values)
+            return await self.count(key, build, without_waiting(self.engine_dialect), **values)
         except DBAPIError as error:
             if error.connection_invalidated or not is_retryable(error):
                 raise
-            count = 0  # somebody holds one of the rows
-        if count == len(some):
-            return set(some)
-        if count == 0 or len(some) == 1:
-            return set()
-        # Who could not be written is found out one by one. Once more is the same: nobody has been
-        # told yet that it was written before.
-        found = [await self._write_unseen(columns, {mail: some[mail]}) for mail in some]
-        return set[str]().union(*found)
+            return 0  # somebody holds one of the rows
+
+    async def _written_unseen(
+        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
+    ) -> set[str]:
+        if self.dialect in MYSQL:
+            return set(some) if await self._count_unseen(columns, some) else set()
+        return {row[0] for row in await self._update_unseen(columns, some)}
 
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
         every = await self.glance_for_each(
@@ -422,6 +489,15 @@ class SqlUsers(Store):
         )
         return [row[0] for row in rows]
 
+    async def password(self, mail: str) -> str:
+        m = t.mailbox.c
+        rows = await self.plain(
+            "users.password",
+            lambda: select(m.username, m.password).where(m.username == bindparam("mail")),
+            mail=mail,
+        )
+        return next((row["password"] for row in rows if row["username"].lower() == mail), "")
+
     async def allocated(self, domain: str, *, but: str = "") -> int:
         m = t.mailbox.c
         rows = await self.rows(
@@ -596,23 +672,37 @@ class SqlUsers(Store):
 
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
-    ) -> None:
+    ) -> frozenset[str]:
         m = t.mailbox.c
         names = {name: name for name in ("language", "transport", "password", "quota")}
         values: dict[str, Any] = {names[name]: changes[name] for name in changes if name in names}
         if "account_status" in changes:
             values["active"] = int(changes["account_status"])
-        if not values:
-            return
-        values["modified"] = now()
-        if "password" in values:
-            values["passwordlastchange"] = now()
         chosen: list[ColumnElement[bool]] = [owned(m.domain, domain)]
         if but:
             chosen.append(m.username.not_in(sorted(but)))
-        await self.update(t.mailbox, values, *chosen)
+        differences = {
+            name: differs(m[name], literal(value, m[name].type), self.dialect)
+            for name, value in values.items()
+        }
+        if not differences:
+            return frozenset()
+        compared = [
+            func.coalesce(func.max(case((different, 1), else_=0)), 0).label(name)
+            for name, different in differences.items()
+        ]
+        row = (await self.rows(select(*compared).where(*chosen)))[0]
+        values = {name: value for name, value in values.items() if row[name]}
+        if not values:
+            return frozenset()
+        others = or_(*(differences[name] for name in values))
+        moments = {"modified": now()}
+        if "password" in values:
+            moments["passwordlastchange"] = now()
+        await self.update(t.mailbox, values | moments, *chosen, others)
         if "active" in values:
             await activity.follow(self, *chosen, active=bool(values["active"]))
+        return frozenset(values)
 
     async def globals_in(self, domain: str) -> frozenset[str]:
         m, d = t.mailbox.c, t.domain_admins.c

@@ -1,0 +1,153 @@
+"""What is different of an account after a change, in the names of parameters.
+
+An answer tells it in ``_changed``; what is written and logged depends on it: nothing when there is
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+from iredapi.domain import settings_text
+from iredapi.domain.admins import Admin
+from iredapi.domain.aliases import Alias
+from iredapi.domain.domains import Domain, primary_mx
+from iredapi.domain.maillists import MailList
+from iredapi.domain.throttles import LIMITS, Throttle
+from iredapi.domain.users import User
+
+Names = tuple[str, ...]
+
+_USER: Final[Mapping[str, str]] = {
+    "given_name": "gn",
+    "surname": "sn",
+    "telephone": "telephoneNumber",
+    "employee_id": "employeeid",
+    "active": "accountStatus",
+    "mailbox_format": "mailboxFormat",
+    "mailbox_folder": "mailboxFolder",
+    "location": "maildir",
+    "is_admin": "isGlobalAdmin",
+    "is_global": "isGlobalAdmin",
+    "marks_agree": "isGlobalAdmin",
+    "custom_services": "services",
+    "forwardings": "forwarding",
+    "sender_bcc": "senderBcc",
+    "recipient_bcc": "recipientBcc",
+}
+_DOMAIN: Final[Mapping[str, str]] = {
+    "description": "name",
+    "active": "accountStatus",
+    "users": "numberOfUsers",
+    "aliases": "numberOfAliases",
+    "lists": "numberOfLists",
+    "backupmx": "is_backupmx",
+    "sender_bcc": "senderBcc",
+    "recipient_bcc": "recipientBcc",
+    "outbound_relay": "outboundRelay",
+    "dead_catchall": "catchall",
+    "alias_domains": "aliasDomains",
+    "inactive_alias_domains": "aliasDomains",
+}
+_OF_DOMAIN_SETTINGS: Final[Mapping[str, str]] = {
+    "default_user_quota": "defaultQuota",
+    "max_user_quota": "maxUserQuota",
+    "min_passwd_length": "minPasswordLength",
+    "max_passwd_length": "maxPasswordLength",
+    "default_language": "language",
+    "enabled_services": "services",
+    "disabled_domain_profiles": "disabledDomainProfile",
+    "disabled_user_profiles": "disabledUserProfile",
+    "disabled_user_preferences": "disabledUserPreference",
+}
+_ADMIN: Final[Mapping[str, str]] = {"active": "accountStatus", "is_global": "isGlobalAdmin"}
+_OF_ADMIN_SETTINGS: Final[Mapping[str, str]] = {
+    "create_new_domains": "maxDomains",
+    "create_max_domains": "maxDomains",
+    "create_max_quota": "maxQuota",
+    "create_quota_unit": "quotaUnit",
+    "create_max_users": "maxUsers",
+    "create_max_aliases": "maxAliases",
+    "create_max_lists": "maxLists",
+    "disable_viewing_mail_log": "disableViewingMailLog",
+    "disable_managing_quarantined_mails": "disableManagingQuarantinedMails",
+}
+_ALIAS: Final[Mapping[str, str]] = {"active": "accountStatus", "access_policy": "accessPolicy"}
+
+
+def of_user(before: User, after: User) -> Names:
+    """Name what is different of a user."""
+    return of_user_fields(different(before, after))
+
+
+def of_user_fields(names: Iterable[str]) -> Names:
+    """Name fields of a user as parameters are called."""
+    return _named(names, _USER)
+
+
+def of_domain(before: Domain, after: Domain) -> Names:
+    """Name what is different of a domain."""
+    found = {_DOMAIN.get(name, name) for name in different(before, after)} - {"settings"}
+    if primary_mx(before.transport) != primary_mx(after.transport) and after.backupmx:
+        found.add("primarymx")
+    return _sorted(found | _of_settings(before.settings, after.settings, _OF_DOMAIN_SETTINGS))
+
+
+def of_admin(before: Admin, after: Admin) -> Names:
+    """Name what is different of a standalone admin."""
+    found = {_ADMIN.get(name, name) for name in different(before, after)} - {"settings"}
+    return _sorted(found | _of_settings(before.settings, after.settings, _OF_ADMIN_SETTINGS))
+
+
+def of_alias(before: Alias | MailList, after: Alias | MailList) -> Names:
+    """Name what is different of an alias account, or of an unsubscribable list."""
+    return _named(different(before, after), _ALIAS)
+
+
+def of_throttle(before: Throttle | None, after: Throttle) -> Names:
+    """Name what is different of a throttle setting; None: there was none."""
+    names = ("period", *LIMITS)
+    if before is None:
+        return _sorted(names)
+    return _sorted(name for name in names if getattr(before, name) != getattr(after, name))
+
+
+def of_mapping(before: Mapping[str, Any], after: Mapping[str, Any]) -> Names:
+    """Name keys whose values are different."""
+    names = before.keys() | after.keys()
+    return _sorted(name for name in names if before.get(name) != after.get(name))
+
+
+def different(before: Any, after: Any) -> set[str]:
+    """Name fields of two records."""
+    if before is after:
+        return set()
+    return {
+        field.name
+        for field in fields(before)
+        if getattr(before, field.name) != getattr(after, field.name)
+    }
+
+
+def _of_settings(
+    before: settings_text.Settings, after: settings_text.Settings, names: Mapping[str, str]
+) -> set[str]:
+    if before == after:
+        return set()
+    old, new = settings_text.shown(before), settings_text.shown(after)
+    # A number or a list that is missing is none: other tools write these out.
+    return {
+        names.get(key, key)
+        for key in old.keys() | new.keys()
+        if (old.get(key) or None) != (new.get(key) or None)
+    }
+
+
+def _named(found: Iterable[str], names: Mapping[str, str]) -> Names:
+    return _sorted({names.get(name, name) for name in found})
+
+
+def _sorted(names: Iterable[str]) -> Names:
+    return tuple(sorted(names))

@@ -1,0 +1,168 @@
+"""A request that asks for what is there leaves no trace; one that changes something names it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.clients import PASSWORD, Client, Service
+from tests.contract.histories import HASH
+from tests.servers.openldap import BASE
+from tests.servers.snapshot import dump, tables_of
+from tests.servers.store import ALL_STORES, Store
+
+pytestmark = pytest.mark.stores(*ALL_STORES)
+LONG_AGO = "2001-02-03 04:05:06"
+
+# fmt: off
+MADE: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("POST", "domain/ex.com", {}),
+    ("POST", "domain/other.com", {}),
+    ("POST", "user/bob@ex.com", {"password_hash": HASH}),
+    ("POST", "user/u@ex.com", {"password": PASSWORD}),
+    ("POST", "alias/a@ex.com", {}),
+    ("POST", "admin/adm@admins.test", {"password": PASSWORD}),
+)
+RECORDS: dict[str, tuple[str, str, dict[str, str], list[str]]] = {
+    "domain": ("PUT", "domain/ex.com", {
+        "name": "Ex", "quota": "5000", "language": "de_DE", "defaultQuota": "10",
+        "maxUserQuota": "400", "numberOfUsers": "30", "numberOfAliases": "40",
+        "numberOfLists": "5", "senderBcc": "s@far.test", "recipientBcc": "r@far.test",
+        "minPasswordLength": "9", "maxPasswordLength": "40", "outboundRelay": "smtp:[192.0.2.9]:25",
+        "catchall": "bob@ex.com,Far@far.test", "aliasDomains": "al.com,bl.com",
+        "services": "self-service", "disableDomainProfile": "bcc", "enableUserProfile": "bcc",
+        "accountStatus": "active", "transport": "smtp:[192.0.2.1]", "disableUserProfile": "",
+    }, ["aliasDomains", "catchall", "defaultQuota", "disabledDomainProfile", "language",
+        "maxPasswordLength", "maxUserQuota", "minPasswordLength", "name", "numberOfAliases",
+        "numberOfLists", "numberOfUsers", "outboundRelay", "quota", "recipientBcc", "senderBcc",
+        "services", "transport"]),
+    "backup": ("PUT", "domain/other.com", {"is_backupmx": "yes", "primarymx": "mx.far.test"},
+               ["is_backupmx", "primarymx", "transport"]),
+    "user, its own fields": ("PUT", "user/u@ex.com", {
+        "name": "Ü", "gn": "G", "sn": "S", "employeeid": "7", "mobile": "+49 2,+49 1",
+        "telephoneNumber": "1", "language": "de_DE", "password": "An0ther-Horse",
+        "mailboxFormat": "mdbox", "mailboxFolder": "Box",
+    }, ["employeeid", "gn", "language", "mailboxFolder", "mailboxFormat", "mobile", "name",
+        "password", "sn", "telephoneNumber"]),
+    "user, one field": ("PUT", "user/u@ex.com", {"name": "Ünè"}, ["name"]),
+    "user, one empty field": ("PUT", "user/u@ex.com", {"gn": ""}, ["gn"]),
+    "user, its password": ("PUT", "user/u@ex.com", {"password": "N3w-Horse-x"}, ["password"]),
+    "user, a hash": ("PUT", "user/u@ex.com", {"password_hash": HASH, "name": "H"},
+                     ["name", "password"]),
+    "user, more": ("PUT", "user/u@ex.com", {
+        "quota": "77", "accountStatus": "disabled", "transport": "dovecot",
+        "forwarding": "U@ex.com,bob@ex.com,far@far.test", "aliases": "x@ex.com,y@ex.com",
+        "senderBcc": "s@far.test", "recipientBcc": "r@far.test", "services": "imap,deliver",
+        "isGlobalAdmin": "yes", "maildir": "/var/vmail/vmail1/own/u",
+    }, ["accountStatus", "aliases", "forwarding", "isGlobalAdmin", "maildir", "quota",
+        "recipientBcc", "senderBcc", "services", "transport"]),
+    "user, again": ("PUT", "user/u@ex.com", {"accountStatus": "active", "isGlobalAdmin": "no"},
+                    ["accountStatus", "isGlobalAdmin"]),
+    "user, additions": ("PUT", "user/u@ex.com", {
+        "addForwarding": "new@far.test", "removeForwarding": "gone@far.test",
+        "addAlias": "z@ex.com", "addService": "pop3", "removeService": "sogo",
+    }, ["aliases", "forwarding", "services"]),
+    "users": ("PUT", "users/ex.com", {
+        "accountStatus": "active", "language": "fr_FR", "transport": "smtp:[192.0.2.7]",
+        "quota": "55",
+    }, ["language", "quota", "transport"]),
+    "alias": ("PUT", "alias/a@ex.com", {
+        "name": "A", "members": "bob@ex.com,Far@far.test", "accountStatus": "disabled",
+    }, ["accountStatus", "members", "name"]),
+    "alias, one member": ("PUT", "alias/a@ex.com", {"addMember": "u@ex.com"}, ["members"]),
+    "admin": ("PUT", "admin/adm@admins.test", {
+        "name": "N", "password": "An0ther-Horse", "accountStatus": "disabled", "language": "de_DE",
+        "maxDomains": "3", "maxQuota": "4", "quotaUnit": "GB", "maxUsers": "5", "maxAliases": "6",
+        "maxLists": "7", "disableViewingMailLog": "yes", "disableManagingQuarantinedMails": "yes",
+        "isGlobalAdmin": "no",
+    }, ["accountStatus", "disableManagingQuarantinedMails", "disableViewingMailLog", "language",
+        "maxAliases", "maxDomains", "maxLists", "maxQuota", "maxUsers", "name", "password",
+        "quotaUnit"]),
+    "domain admins": ("PUT", "domain/admins/ex.com", {"addAdmin": "adm@admins.test,bob@ex.com"},
+                      ["admins"]),
+    "fewer domain admins": ("PUT", "domain/admins/ex.com", {"removeAdmin": "bob@ex.com"},
+                            ["admins"]),
+    "throttle": ("POST", "throttle/ex.com/outbound", {"period": "60", "max_msgs": "5"},
+                 ["max_msgs", "max_quota", "max_rcpts", "msg_size", "period"]),
+    "greylisting": ("POST", "greylisting/ex.com", {"status": "enable"}, ["status"]),
+    "greylisting whitelist": ("POST", "greylisting/ex.com/whitelists",
+                              {"senders": "a@far.test,@b.test"}, ["senders"]),
+    "more of it": ("POST", "greylisting/ex.com/whitelists",
+                   {"addSenders": "c@far.test", "removeSenders": "nobody@far.test"}, ["senders"]),
+    "greylisting domains": ("POST", "greylisting/whitelist_spf_domains",
+                            {"domains": "far.test,b.test"}, ["domains"]),
+    "spam policy": ("PUT", "spampolicy/domain/ex.com",
+                    {"spam_score": "4.5", "bypass_virus_checks": "yes"},
+                    ["bypass_virus_checks", "spam_score"]),
+    "wblist": ("POST", "wblist/inbound/whitelist/ex.com", {"addresses": "a@far.test,b@far.test"},
+               ["addresses"]),
+    "less of it": ("PUT", "wblist/inbound/whitelist/ex.com", {"addresses": "a@far.test"},
+                   ["addresses"]),
+    "no wblist": ("DELETE", "wblist/inbound/whitelist/ex.com", {}, ["addresses"]),
+    "no spam policy": ("DELETE", "spampolicy/domain/ex.com", {},
+                       ["bypass_virus_checks", "spam_score"]),
+    "no greylisting": ("DELETE", "greylisting/ex.com", {}, ["status"]),
+    "no throttle": ("DELETE", "throttle/ex.com/outbound", {},
+                    ["max_msgs", "max_quota", "max_rcpts", "msg_size", "period"]),
+}
+# fmt: on
+
+
+async def age(store: Store) -> None:
+    """Make all times old, so that whatever is touched shows."""
+    for (database, name), table in tables_of(store).items():
+        for column in ("modified", "passwordlastchange"):
+            if column in table.c:
+                assert database != "openldap"
+                async with store.admin_engine(database).begin() as connection:
+                    await connection.execute(text(f"UPDATE {name} SET {column} = '{LONG_AGO}'"))
+
+
+async def trace(store: Store) -> Any:
+    """Everything that is stored, with the marks that LDAP puts on what is written."""
+    found: dict[Any, Any] = dict(await dump(store))
+    if store.openldap is not None:
+        found["written"] = {
+            str(entry.dn): entry["entryCSN"]
+            for entry in store.openldap.root.search(BASE, 2, attrlist=["entryCSN"])
+        }
+    if store.name == "postgresql":
+        async with store.admin_engine("vmail").connect() as connection:
+            for name in ("mailbox", "domain", "alias", "admin", "forwardings"):
+                rows = await connection.execute(text(f"SELECT ctid, xmin FROM {name}"))
+                found[name] = sorted(str(row) for row in rows)
+    return found
+
+
+async def test_what_is_there_already_leaves_no_trace(service: Service, root: Client) -> None:
+    for method, path, form in MADE:
+        await root.ok(method, path, **form)
+    for case, (method, path, form, wanted) in RECORDS.items():
+        status, answer = await root.call(method, path, data=form)
+        assert status == 200, (case, answer)
+        assert answer["_changed"] == wanted, case
+        await service.office.settle()
+        await age(service.store)
+        before = await trace(service.store)
+        status, answer = await root.call(method, path, data=form)
+        assert (status, answer["_changed"]) == (200, []), (case, answer)
+        await service.office.settle()
+        after = await trace(service.store)
+        assert {key for key in after if after[key] != before[key]} == set(), case
+    # What is different is named, and nothing beside it.
+    _, path, form, _ = RECORDS["user, its own fields"]
+    status, answer = await root.call("PUT", path, data={**form, "sn": "T"})
+    assert answer["_changed"] != []
+
+
+async def test_case_and_blanks_are_differences_of_names(root: Client) -> None:
+    """MariaDB finds these equal."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD, name="alice", gn="jose")
+    for form in ({"name": "Alice"}, {"gn": "José"}, {"name": "ALICE", "gn": "JOSÉ"}):
+        _, answer = await root.call("PUT", "user/u@ex.com", data=form)
+        assert answer["_changed"] == sorted(form)
+        shape = await root.ok("GET", "user/u@ex.com", view="canonical")
+        assert {name: shape[name] for name in form} == form
