@@ -151,7 +151,7 @@ SAID = {
     ),
 }  # fmt: skip
 """All that can be said, in forms of what goes together."""
-BESIDE = {"password_hash", "accessPolicy"}
+BESIDE = {"password_hash", "accessPolicy", "moderators", "addModerator", "removeModerator"}
 """Instead of a password; and what LDAP cannot hold for aliases."""
 
 
