@@ -96,6 +96,27 @@ async def create_user(office: Office, actor: Actor, mail: str, changes: Mapping[
     return more(done, skipped)
 
 
+async def subscribed(office: Office, mail: str) -> tuple[frozenset[str] | None, list[Skipped]]:
+    """Return the lists that somebody is subscribed to; None when nobody can tell.
+
+    Nobody waits for long: what a list server that fails or hangs has said is believed for a moment.
+    """
+    server = office.list_server
+    if server is None or not server.accepts(mail):
+        return None if server is None else frozenset(), []
+    reason = office.list_server_fails.get("")
+    if reason is None:
+        now = office.list_server_fails.now
+        try:
+            async with asyncio.timeout(_BRIEF):
+                return frozenset(await server.lists_of(mail)), []
+        except (ApiError, TimeoutError) as error:
+            reason = error.code if isinstance(error, ApiError) else "MLMMJADMIN_TIMEOUT"
+        office.list_server_fails.put("", reason, now)
+        _log.warning("lists_not_asked", reason=reason)
+    return None, [Skipped("mailing_lists", mail, reason)]
+
+
 async def tell(
     office: Office,
     actor: Actor,

@@ -56,6 +56,8 @@ _LISTS_SECONDS = 30.0
 """How long is believed what is only read to be helpful to mailing lists."""
 _SLOW_HASHES_SECONDS = 120.0
 """How long is believed which kinds of hashes admins have."""
+_LISTS_FAIL_SECONDS = 3.0
+"""How long a list server that failed is not asked for what an answer can do without."""
 _EVERYBODY = NetworkList()
 _log = structlog.get_logger(__name__)
 
@@ -135,6 +137,8 @@ class Office:
         """Who is in an office of a list, as far as mlmmj is concerned."""
         self.list_server_hangs = Remembered[bool](_LISTS_SECONDS)
         """One entry without a name: it did not answer in time."""
+        self.list_server_fails = Remembered[str](_LISTS_FAIL_SECONDS)
+        """The same, of any failure while it was only read: why."""
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
         self.guess_key = guess_key(settings)

@@ -29,9 +29,19 @@ router = Router(tags=["Mail User"])
     errors=["NO_SUCH_ACCOUNT"],
 )
 async def get_user(call: Call[Viewed]) -> Response:
-    """Show a mail user."""
-    chosen = users.shape if call.form.is_canonical else users.profile
-    return envelope.success(await call.read(chosen, call.target.mail))
+    """Show a mail user.
+
+    `mailing_lists` has the lists that the user is subscribed to, as far as a list server is
+    configured. When that does not answer, `_skipped` says so, and what only it knows is missing.
+    """
+    mail = call.target.mail
+    if call.form.is_canonical:
+        return envelope.success(await call.read(users.shape, mail))
+    shown = dict(await call.read(users.profile, mail))
+    lists, skipped = await list_people.subscribed(call.office, mail)
+    if lists is not None:
+        shown["mailing_lists"] = sorted(lists.union(shown.get("mailing_lists", ())))
+    return envelope.success(shown, skipped=[item.told() for item in skipped])
 
 
 @router.operation(

@@ -97,6 +97,9 @@ class UserProfile(_Profile):
     last_login: str | None = Field(None, description="The later of IMAP and POP3, UTC.")
     last_login_by_service: dict[str, str | None] | None = None
     managed_domains: list[str] | None = None
+    mailing_lists: list[str] | None = Field(
+        None, description="Subscriptions, where a list server is configured. Not in lists."
+    )
 
 
 class DecidedLimit(BaseModel):
