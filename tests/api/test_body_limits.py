@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from iredapi.errors import Overloaded
 from iredapi.schemas.params import Params
 from iredapi.web.admission import BODY_MEMORY, Admission, take_place
-from tests.clients import Client, Service
+from tests.clients import Client, Service, serving
 
 FORM = "application/x-www-form-urlencoded"
 MIB = 1024 * 1024
@@ -157,3 +157,61 @@ def test_bodies_share_memory() -> None:
     for place in places:
         place.leave()
     assert admission.memory == BODY_MEMORY
+
+
+@pytest.mark.stores("sqlite")
+async def test_unread_lists_share_a_bound(service: Service, root: Client) -> None:
+    """One more is refused like any other request, and short lists, HEAD and the rest are not."""
+    async with serving(service.store, max_requests=64) as small:
+        await root.ok("POST", "domain/ex.com")
+        columns = "username, domain, password"
+        rows = ", ".join(f"('u{number:04}@ex.com', 'ex.com', 'x')" for number in range(700))
+        await service.store.execute(f"INSERT INTO mailbox ({columns}) VALUES {rows}")
+        client = await small.client().login()
+        cookie = f"iredapi_session={client.http.cookies['iredapi_session']}"
+        readers = [_Unread(small.app, "/api/users/ex.com", cookie) for _ in range(4)]
+        await asyncio.gather(*(reader.begun.wait() for reader in readers))
+        status, answer = await client.call("GET", "users/ex.com")
+        assert (status, answer["_msg"]) == (503, "OVERLOADED")
+        assert (await client.http.head("users/ex.com")).status_code == 200
+        assert len(await client.ok("GET", "domains")) == 1
+        readers[0].task.cancel()
+        await asyncio.wait([readers[0].task])
+        assert len(await client.ok("GET", "users/ex.com")) == 700
+        for reader in readers:
+            reader.task.cancel()
+        await asyncio.wait([reader.task for reader in readers])
+
+
+class _Unread:
+    """A client of the application that takes the head of an answer and nothing more."""
+
+    def __init__(self, app: Any, path: str, cookie: str) -> None:
+        self.begun = asyncio.Event()
+        self._path, self._cookie = path, cookie
+        self.task = asyncio.create_task(self._ask(app))
+
+    async def _ask(self, app: Any) -> None:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": self._path,
+            "raw_path": self._path.encode(),
+            "query_string": b"",
+            "headers": [(b"cookie", self._cookie.encode())],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+            "scheme": "http",
+            "root_path": "",
+            "http_version": "1.1",
+        }
+        await app(scope, self._receive, self._send)
+
+    async def _receive(self) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    async def _send(self, message: Any) -> None:
+        if message["type"] == "http.response.body":
+            self.begun.set()
+            await asyncio.Event().wait()

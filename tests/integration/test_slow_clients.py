@@ -240,7 +240,6 @@ async def test_unread_lists_leave_the_rest_responsive(
             taken.append(time.monotonic() - started)
     for connection in connections:
         connection.close()
-    assert len(taken) >= 12
     assert max(taken) < 5
 
 

@@ -26,7 +26,6 @@ _FREE_BYTES: Final = 64 * 1024
 _STREAM_SHARE: Final = 16
 """One of so many places may be a long answer's."""
 _PAGES_AT_ONCE: Final = 2
-_FIRST_PAGE_SECONDS: Final = 10.0
 _SCOPE_KEY: Final = "iredapi.place"
 
 
@@ -90,14 +89,14 @@ class Place:
             self._streams = True
 
     @asynccontextmanager
-    async def page(self, *, first: bool) -> AsyncIterator[None]:
-        """Wait for the turn to read a page of a list, the first one for some seconds.
+    async def page(self, *, first: bool, seconds: float) -> AsyncIterator[None]:
+        """Wait for the turn to read a page of a list; for a first one ``seconds`` at most.
 
         Raises Overloaded.
         """
         turn = self._admission.first_pages if first else self._admission.next_pages
         try:
-            async with asyncio.timeout(_FIRST_PAGE_SECONDS if first and turn.locked() else None):
+            async with asyncio.timeout(seconds if first and turn.locked() else None):
                 await turn.acquire()
         except TimeoutError:
             raise Overloaded("Too many lists are being read.") from None

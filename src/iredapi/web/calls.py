@@ -145,10 +145,10 @@ class Call(Generic[Form]):
 
     async def pages(self, fetch: envelope.Fetch, key: Callable[[Any], str]) -> Response:
         """Answer with a list whose pages ``fetch`` reads; see ``envelope.listing``."""
-        place = place_of(self.request.scope)
+        place, patience = place_of(self.request.scope), self.office.settings.request_timeout
 
         async def in_turn(after: str, limit: int) -> list[Any]:
-            async with place.page(first=not after):
+            async with place.page(first=not after, seconds=patience):
                 return await fetch(after, limit)
 
         return await envelope.listing(in_turn, key, self.request_id)
