@@ -353,7 +353,7 @@ def admin_password(
     password: Password = None,
     env_file: EnvFile = None,
 ) -> None:
-    """Set a new password; the admin's sessions end."""
+    """Set a new password; the admin's sessions and API tokens end."""
     chosen = settings.load(env_file)
     secret = _password(password)
 

@@ -102,7 +102,7 @@ def bearer(service: Service, secret: str) -> Client:
 async def test_tokens_and_their_owner(
     service: Service, root: Client, store: Store, mail: str
 ) -> None:
-    """As on SQL: a token outlives its owner's password, and not its owner's account."""
+    """As on SQL: a token ends with its owner's password, and with its owner's account."""
     await root.ok("POST", "domain/a.com")
     noun, dn = ("admin", f"mail={mail},{ADMIN_BASE}")
     if mail == "g@a.com":
@@ -112,6 +112,10 @@ async def test_tokens_and_their_owner(
     secret = (await owner.ok("POST", "tokens", label="x"))["token"]
     await root.ok("PUT", f"{noun}/{mail}", password="N3w-Password")
     assert (await owner.refused("GET", "domains"))[0] == 401
+    refused = await bearer(service, secret).refused("GET", "domains")
+    assert refused[:2] == (401, "INVALID_TOKEN")
+    owner = await service.client().login(mail, "N3w-Password")
+    secret = (await owner.ok("POST", "tokens", label="x"))["token"]
     await bearer(service, secret).ok("GET", "domains")
     # Another program removes the account, and makes one that is the same to the last letter.
     entry = store.directory.entry(dn)
