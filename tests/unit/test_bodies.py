@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from iredapi.errors import InvalidRequest
+from iredapi.web import bodies
 from iredapi.web.bodies import MAX_FIELDS, MAX_PAIRS, query
 
 
@@ -49,3 +50,12 @@ def test_too_many_names_are_refused(pair: str) -> None:
     assert len(query(_Sent("&".join([*pairs, *items]).encode()))) == MAX_FIELDS + 20  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest):
         query(_Sent("&".join([*pairs, "b=1"]).encode()))  # type: ignore[arg-type]
+
+
+_PIECES = b"%41 %c3%a9 = =3D % %4 a _ + %0D%0A %0a %3D . %zz %%41 %2541 %00 %e2%82%ac".split()
+
+
+@given(st.lists(st.sampled_from([*_PIECES, b" ", b"\t", b"\n", b"\r\n", b"\r"]), max_size=12))
+def test_the_fast_way_decodes_what_the_slow_one_does(pieces: list[bytes]) -> None:
+    text = b"".join(pieces)
+    assert bodies._unquoted(text) == unquote_to_bytes(text.replace(b"+", b" ")).decode()
