@@ -57,7 +57,7 @@ async def test_limits_of_operations(service: Service, root: Client) -> None:
     cases = {
         ("PUT", "alias/none@ex.com"): 8 * MIB,
         ("PUT", "user/none@ex.com"): 8 * MIB,
-        ("POST", "user/none@ex.com"): 256 * 1024,
+        ("POST", "admin/none@admins.test"): 256 * 1024,
         ("POST", "wblist/inbound/whitelist/global"): 8 * MIB,
         ("PUT", "domain/none.com"): 8 * MIB,  # its catch-all goes to a list of addresses
         ("POST", "throttle/global/inbound"): 256 * 1024,
