@@ -184,6 +184,13 @@ def init_command(
     for warning in warnings:
         typer.echo(f"Note: {warning}", err=True)
     typer.echo(f"Wrote {output} (readable by its owner only).")
+    if values.get("IREDAPI_BACKEND") == "ldap" or "IREDAPI_VMAIL_URL" in values:
+        typer.echo("Answered 501 with this configuration:")
+        for line in init.not_served(values):
+            typer.echo(f"  - {line}")
+        typer.echo("Next steps:")
+        for number, step in enumerate(init.next_steps(output, values), 1):
+            typer.echo(f"  {number}. {step}")
 
 
 def _ask(given: dict[str, str]) -> dict[str, str]:
@@ -310,6 +317,7 @@ def doctor(
     from iredapi.logs import configure
 
     configure("WARNING")
+    typer.echo(f"iredapi: {chosen.places()}", err=True)
     removals = Removals((removed_to or chosen.data_dir).absolute(), most=remove_strays)
     examination = Examination(chosen, fix=fix, only=only or [], removals=removals)
     report: Json | Text
@@ -480,6 +488,8 @@ def _in_office(chosen: Settings, work: Callable[[Office], Awaitable[None]]) -> N
     from iredapi.office import Office
 
     configure("WARNING")
+    # What was meant for another server is seen before it is repeated there.
+    typer.echo(f"iredapi: {chosen.places()}", err=True)
 
     async def run() -> None:
         async with Office.open(chosen) as office:

@@ -1,25 +1,27 @@
 """Make our env file from the ``settings.py`` of an iRedAdmin that is already there.
 
-``read_iredadmin`` reads the file (as data: it is never executed), ``configuration`` maps what it
-found to ``IREDAPI_*`` values; ``env_file`` writes them.
+``settings_py`` reads the file (as data: it is never executed), ``configuration`` maps what it found
+to ``IREDAPI_*`` values; ``env_file`` writes them. What cannot be known is refused where a wrong
+guess would let somebody in, and told otherwise.
 """
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network, summarize_address_range
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy.engine import URL
 
 from iredapi.domain.passwords import Scheme
-from iredapi.settings import ConfigurationError
+from iredapi.settings import ENV_FILE, ConfigurationError
+from iredapi.settings_py import IredadminSettings, all_unknown, read_iredadmin
+
+__all__ = ["IredadminSettings", "configuration", "read_iredadmin"]
 
 USUAL_PLACES: Final = (
     Path("/opt/www/iredadmin/settings.py"),
@@ -73,9 +75,21 @@ _LISTS: Final = {
     "ADDITIONAL_DISABLED_USER_SERVICES": "DISABLED_USER_SERVICES",
     "ADDITIONAL_ENABLED_USER_SERVICES": "ENABLED_USER_SERVICES",
 }
+_NEVER_GUESSED: Final = frozenset(
+    {"RESTFUL_API_CLIENTS", "min_passwd_length", "DEFAULT_PASSWORD_SCHEME"}
+    | {"API_HIDDEN_USER_PROFILES", "API_HIDDEN_ADMIN_PROFILES"}
+    | {"REQUIRE_DOMAIN_OWNERSHIP_VERIFICATION", "require_domain_ownership_verification"}
+    | {"ADDITIONAL_DISABLED_USER_SERVICES"}
+    | {"backend", "ldap_uri", "ldap_basedn", "ldap_bind_dn", "ldap_bind_password"}
+    | {f"vmail_db_{part}" for part in ("host", "port", "name", "user", "password")}
+)
+"""Their defaults are more open than what may stand there, or lead to other accounts."""
+_NOBODY: Final = "255.255.255.255/32"
+"""The network of no client."""
 _LDAP_NEEDED: Final = ("ldap_basedn", "ldap_bind_dn", "ldap_bind_password")
 _KNOWN: Final = frozenset(
-    {"backend", "RESTFUL_API_CLIENTS", "DEFAULT_PASSWORD_SCHEME", "iredapd_enabled"}
+    {"backend", "RESTFUL_API_CLIENTS", "RESTRICT_API_ACCESS"}
+    | {"DEFAULT_PASSWORD_SCHEME", "iredapd_enabled"}
     | {"amavisd_enable_logging", "amavisd_enable_quarantine", "amavisd_enable_policy_lookup"}
     | {"mlmmjadmin_api_auth_token", "MLMMJADMIN_API_BASE_URL", "MLMMJADMIN_API_VERIFY_SSL"}
     | {"ldap_uri", "ldap_domainadmin_dn", "LDAP_ADD_MEMBER_DN_TO_GROUP", *_LDAP_NEEDED}
@@ -88,17 +102,8 @@ _KNOWN: Final = frozenset(
     | _NUMBERS.keys()
     | _SWITCHES.keys()
     | _LISTS.keys()
+    | {name.lower() for name in _SWITCHES}
 )
-
-
-@dataclass(frozen=True)
-class IredadminSettings:
-    """The literals of one ``settings.py``; the last assignment of a name has won."""
-
-    path: Path
-    values: Mapping[str, Any]
-    not_literal: Mapping[str, int] = field(default_factory=dict)
-    """Names of ours that are (also) assigned something else than a literal: name → line."""
 
 
 class Configuration(NamedTuple):
@@ -106,70 +111,6 @@ class Configuration(NamedTuple):
 
     values: dict[str, str]
     warnings: list[str]
-
-
-# Reading ---------------------------------------------------------------------------------------
-
-
-def read_iredadmin(path: Path | str) -> IredadminSettings:
-    """Read the assignments of literals in iRedAdmin's ``settings.py``.
-
-    Raises ConfigurationError when the file cannot be read or is not Python.
-    """
-    path = Path(path)
-    try:
-        source = path.read_bytes()
-    except PermissionError:
-        raise ConfigurationError(
-            f"{path}: no permission to read it (only root and iRedAdmin may: run this as root)"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
-    try:
-        with warnings.catch_warnings():
-            # An odd escape such as "\d" in a password is none of our business, and the warning
-            # would show the line.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-    except SyntaxError as error:
-        # Never the text of the line: it may hold a password.
-        raise ConfigurationError(
-            f"{path}: not a Python file (line {error.lineno or 1} cannot be read), so not "
-            "iRedAdmin's settings"
-        ) from None
-    except (ValueError, RecursionError, MemoryError):
-        raise ConfigurationError(
-            f"{path}: not a Python file, so not iRedAdmin's settings"
-        ) from None
-    values: dict[str, Any] = {}
-    not_literal: dict[str, int] = {}
-    for name, value, line in _assignments(tree):
-        try:
-            if value is None:
-                raise ValueError
-            values[name] = ast.literal_eval(value)
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            if name in _KNOWN:
-                not_literal[name] = line
-        else:
-            not_literal.pop(name, None)
-    return IredadminSettings(path, MappingProxyType(values), MappingProxyType(not_literal))
-
-
-def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr | None, int]]:
-    """Each top-level assignment: its name, its value (None: ``+=`` and the like), its line."""
-    for statement in tree.body:
-        match statement:
-            case ast.Assign(targets=targets, value=value):
-                for target in targets:
-                    if isinstance(target, ast.Name):
-                        yield target.id, value, statement.lineno
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                yield name, value, statement.lineno
-            case ast.AugAssign(target=ast.Name(id=name)):
-                yield name, None, statement.lineno
-            case _:
-                pass
 
 
 # Mapping ---------------------------------------------------------------------------------------
@@ -182,6 +123,14 @@ def configuration(found: IredadminSettings) -> Configuration:
     MySQL/MariaDB, PostgreSQL or OpenLDAP or holds a value that cannot be meant.
     """
     reader = _Reader(found)
+    unknown = dict(all_unknown(found, sorted(_KNOWN)))
+    for name in sorted(_NEVER_GUESSED & unknown.keys()):
+        if name.startswith("vmail_db_") and found.values.get("backend") == "ldap":
+            continue
+        raise ConfigurationError(
+            f"{found.path}: `{name}` in {unknown[name]} is not a plain value, and a guess would be "
+            "wrong: write it as a text, number or list at the end of the file"
+        )
     backend = reader.text("backend").lower()
     needed = _LDAP_NEEDED if backend == "ldap" else ("vmail_db_password",)
     missing = [name for name in ("backend", *needed) if found.values.get(name) in (None, "")]
@@ -195,12 +144,6 @@ def configuration(found: IredadminSettings) -> Configuration:
         raise ConfigurationError(
             f"{found.path}: `backend` is {backend!r}; 'mysql', 'pgsql' or 'ldap' is expected"
         )
-    if "RESTFUL_API_CLIENTS" in found.not_literal:
-        # Skipping it would open the API to addresses that the administrator keeps out.
-        raise ConfigurationError(
-            f"{found.path}: `RESTFUL_API_CLIENTS` in line "
-            f"{found.not_literal['RESTFUL_API_CLIENTS']} is not a plain list; write it as one"
-        )
     values = {"IREDAPI_DATA_DIR": DATA_DIR}
     if backend == "ldap":
         values |= _directory(reader)
@@ -208,21 +151,96 @@ def configuration(found: IredadminSettings) -> Configuration:
     else:
         values["IREDAPI_BACKEND"] = "sql"
         values["IREDAPI_VMAIL_URL"] = reader.url("vmail", backend)
-    for name in _satellites(reader):
+    for name in _satellites(reader, unknown):
         values[f"IREDAPI_{name.upper()}_URL"] = reader.url(name, backend)
     values |= _mail_server(reader)
-    if clients := reader.items("RESTFUL_API_CLIENTS"):
-        values["IREDAPI_ALLOWED_NETWORKS"] = ",".join(
-            network for client in clients for network in _networks(found.path, client)
-        )
+    values |= _access(reader, unknown)
     if token := reader.text("mlmmjadmin_api_auth_token"):
         values["IREDAPI_MLMMJADMIN_URL"] = reader.text("MLMMJADMIN_API_BASE_URL", _MLMMJADMIN_URL)
         values["IREDAPI_MLMMJADMIN_TOKEN"] = token
         if not reader.switch("MLMMJADMIN_API_VERIFY_SSL", default=True):
             values["IREDAPI_MLMMJADMIN_VERIFY_TLS"] = "false"
-    for name, line in found.not_literal.items():
-        reader.warnings.append(f"`{name}` in line {line} is not a plain value and was left out")
+    reader.warnings += [
+        f"`{name}` in {where} is not a plain value and was left out"
+        for name, where in unknown.items()
+        if name not in _NEVER_GUESSED and name in found.unknown
+    ]
+    if behind_nginx():
+        values["IREDAPI_TRUSTED_PROXIES"] = "127.0.0.1,::1"
     return Configuration(values, reader.warnings)
+
+
+def _access(reader: _Reader, unknown: Mapping[str, str]) -> dict[str, str]:
+    """Who may use the API; a restriction to nobody in particular lets nobody in."""
+    clients = reader.items("RESTFUL_API_CLIENTS")
+    if reader.values.get("RESTFUL_API_CLIENTS") and not clients:
+        raise reader.wrong("RESTFUL_API_CLIENTS", "a list of addresses or networks")
+    if clients:
+        networks = [item for client in clients for item in _networks(reader.found.path, client)]
+        return {"IREDAPI_ALLOWED_NETWORKS": ",".join(networks)}
+    if "RESTRICT_API_ACCESS" in unknown:
+        raise ConfigurationError(
+            f"{reader.found.path}: `RESTRICT_API_ACCESS` in {unknown['RESTRICT_API_ACCESS']} is "
+            "not a plain value, and there is no `RESTFUL_API_CLIENTS`: write True or False"
+        )
+    if not reader.switch("RESTRICT_API_ACCESS", default=False):
+        return {}
+    reader.warnings.append(
+        "`RESTRICT_API_ACCESS` is True and `RESTFUL_API_CLIENTS` is empty: nobody may use the API "
+        f"({_NOBODY} is no client). List the clients in IREDAPI_ALLOWED_NETWORKS"
+    )
+    return {"IREDAPI_ALLOWED_NETWORKS": _NOBODY}
+
+
+NGINX: Final = (Path("/etc/nginx"), Path("/usr/local/etc/nginx"))
+"""Where nginx's configuration is on the systems that iRedMail knows."""
+
+
+def behind_nginx() -> bool:
+    """Whether nginx of this host passes requests on to iRedAdmin, as iRedMail sets it up."""
+    for directory in NGINX:
+        for path in sorted(directory.rglob("*")) if directory.is_dir() else ():
+            if path.suffix not in {".conf", ".tmpl"} or not path.is_file():
+                continue
+            with suppress(OSError):
+                text = path.read_text(encoding="utf-8", errors="replace")
+                if "iredadmin" in text.lower() and re.search(r"(uwsgi|proxy)_pass\s", text):
+                    return True
+    return False
+
+
+def not_served(values: Mapping[str, str]) -> list[str]:
+    """Say what will be answered 501 with a configuration, and what would change it."""
+    lines = []
+    if "IREDAPI_MLMMJADMIN_URL" not in values and not values.get("IREDAPI_MLMMJ_SPOOL"):
+        lines.append(
+            "subscribable mailing lists (/api/ml): no `mlmmjadmin_api_auth_token`; set "
+            "IREDAPI_MLMMJADMIN_URL and IREDAPI_MLMMJADMIN_TOKEN, or IREDAPI_MLMMJ_SPOOL"
+        )
+    for name, what in (
+        ("AMAVISD", "spam policies, white- and blacklists"),
+        ("IREDAPD", "throttling, greylisting"),
+    ):
+        if f"IREDAPI_{name}_URL" not in values:
+            lines.append(f"{what}: set IREDAPI_{name}_URL")
+    if values.get("IREDAPI_BACKEND", "sql") != "ldap":
+        lines.append("unsubscribable lists (/api/maillist) and LDIF: they exist with OpenLDAP only")
+    return lines
+
+
+def next_steps(output: Path, values: Mapping[str, str]) -> list[str]:
+    """Say what is to be done before the service runs."""
+    option = "" if output == ENV_FILE else f" --env-file {output}"
+    proxied = "IREDAPI_TRUSTED_PROXIES" in values
+    create = f"iredapi admin create{option} admin@admins.example --global"
+    return [
+        f"chown iredapi: {output}",
+        f"iredapi doctor{option}",
+        "cp deploy/iredapi.service /etc/systemd/system/ && systemctl enable --now iredapi",
+        "include deploy/nginx.conf in the server block for HTTPS"
+        + ("" if proxied else ", and set IREDAPI_TRUSTED_PROXIES to the web server's address"),
+        f"log in with a global admin, or make one: {create}",
+    ]
 
 
 def _directory(reader: _Reader) -> dict[str, str]:
@@ -254,7 +272,7 @@ def _directory(reader: _Reader) -> dict[str, str]:
     return values
 
 
-def _satellites(reader: _Reader) -> list[str]:
+def _satellites(reader: _Reader, unknown: Mapping[str, str]) -> list[str]:
     """The databases beside the accounts that this server uses and whose password is known."""
     unused = set()
     if not reader.switch("iredapd_enabled", default=True):
@@ -267,6 +285,9 @@ def _satellites(reader: _Reader) -> list[str]:
     names = []
     for name in ("amavisd", "iredapd", "iredadmin"):
         if name in unused:
+            continue
+        if any(item.startswith(f"{name}_db_") for item in unknown):
+            reader.warnings.append(f"where the database {name} is, is not known: it is not used")
             continue
         if reader.text(f"{name}_db_password"):
             names.append(name)

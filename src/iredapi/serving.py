@@ -32,6 +32,7 @@ def run(chosen: Settings) -> int:
     with _listen(chosen.host, chosen.port) as listener, data_lock.alone(chosen):
         asyncio.run(_when_ready(chosen))
         address = _address(chosen.host, listener)
+        typer.echo(f"iredapi {__version__}: {chosen.places()}")
         typer.echo(f"iredapi {__version__} listens on {address}")
         typer.echo(f"API documentation: {address}/docs")
         sys.stdout.flush()

@@ -21,6 +21,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from sqlalchemy.engine import make_url
 
 from iredapi import env_names
 from iredapi.domain.addresses import DOVECOT_CHARACTERS
@@ -604,6 +605,16 @@ class Settings(BaseSettings):
                 urls[name] = url
         return urls
 
+    def places(self) -> str:
+        """Say where the accounts and our own data are, without a secret."""
+        shown = {name: _place(url) for name, url in self.urls().items()}
+        accounts = shown.pop("vmail", "") or f"{self.ldap_base_dn} on {', '.join(self.ldap_uri)}"
+        own = shown.pop("state")
+        beside = f"; beside them {', '.join(shown.values())}" if shown else ""
+        if self.embedded:
+            beside = " (the embedded default: IREDAPI_VMAIL_URL is not set)"
+        return f"accounts in {accounts}{beside}; own data in {own}"
+
     @property
     def spool(self) -> Path | None:
         """The directory of the mailing lists that we keep ourselves; None: mlmmjadmin, or none."""
@@ -621,6 +632,16 @@ class Settings(BaseSettings):
     def networks(self, name: str) -> tuple[Network, ...]:
         """Return ``allowed_networks`` or ``trusted_proxies`` as networks."""
         return tuple(ip_network(item) for item in getattr(self, name))
+
+
+def _place(url: str) -> str:
+    """Return a database URL without its password and options."""
+    parsed = make_url(url)
+    sockets = {name: path for name, path in parsed.query.items() if name in {"host", "unix_socket"}}
+    parsed = parsed.set(password=None, query=sockets)
+    if parsed.get_backend_name() == "sqlite":
+        return str(parsed.database)
+    return parsed.set(drivername=parsed.get_backend_name()).render_as_string()
 
 
 def _address_and_port(text: str) -> tuple[str, int] | None:

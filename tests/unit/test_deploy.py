@@ -46,7 +46,9 @@ def test_compose_is_well_formed(compose: dict[str, Any]) -> None:
         "environment", "depends_on", "profiles", "volumes", "healthcheck",
     }  # fmt: skip
     services = compose["services"]
-    assert {key for key in compose if not key.startswith("x-")} == {"services", "volumes"}
+    assert {key for key in compose if not key.startswith("x-")} == {
+        "services", "volumes", "networks",
+    }  # fmt: skip
     assert services.keys() == {
         "api", "postgresql", "api-mariadb", "mariadb", "api-ldap", "openldap",
     }  # fmt: skip
@@ -98,15 +100,24 @@ def test_compose_settings_load(compose: dict[str, Any], tmp_path: Path) -> None:
         name, default = match[1], match[2] or ""
         return given.get(name, default.removeprefix(":-"))
 
-    variable = re.compile(r"\$\{([A-Z_]+)(:[-?][^}]*)?\}")
+    innermost = re.compile(r"\$\{([A-Z_]+)(:[-?][^${}]*)?\}")
+
+    def filled(text: str) -> str:
+        while innermost.search(text):
+            text = innermost.sub(substitute, text)
+        return text
+
+    gateway = filled(compose["networks"]["default"]["ipam"]["config"][0]["gateway"])
     for service in ("api", "api-mariadb", "api-ldap"):
         environment = compose["services"][service]["environment"]
-        lines = [f'{n}="{variable.sub(substitute, value)}"' for n, value in environment.items()]
+        lines = [f'{n}="{filled(value)}"' for n, value in environment.items()]
         path = tmp_path / f"{service}.env"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         settings = load(path)
         assert not settings.uses_sqlite
         assert settings.workers == 2
+        # The web server of the machine comes from there.
+        assert settings.trusted_proxies == [gateway]
     assert settings.backend is Backend.LDAP
     assert settings.ldap_uri == ["ldap://openldap:1389"]
 

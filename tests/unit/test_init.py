@@ -318,7 +318,7 @@ def test_options_that_an_administrator_adds(source: Write) -> None:
         "RESTFUL_API_CLIENTS = ['-']",
         "RESTFUL_API_CLIENTS = [1]",
         "RESTFUL_API_CLIENTS = clients()",
-        "RESTFUL_API_CLIENTS = ['10.0.0.1']\nRESTFUL_API_CLIENTS += ['10.0.0.2']",
+        "RESTFUL_API_CLIENTS = ['10.0.0.1']\nRESTFUL_API_CLIENTS += clients()",
     ],
 )
 def test_an_allow_list_that_is_not_understood_never_opens_the_api(source: Write, line: str) -> None:
@@ -334,12 +334,12 @@ def test_an_unknown_scheme_keeps_the_default_and_says_so(source: Write) -> None:
 
 
 def test_what_is_computed_is_told(source: Write) -> None:
-    assert "`vmail_db_host` in line" in warned(source("vmail_db_host = gethostname()"))
+    assert "`mailbox_format` in line" in warned(source("mailbox_format = gethostname()"))
     assert "webmaster" not in warned(source("webmaster = 'x' + y"))
 
 
 def test_messages_hold_no_passwords(source: Write) -> None:
-    path = source("DEFAULT_PASSWORD_SCHEME = 'NTLM'", "vmail_db_host = gethostname()")
+    path = source("DEFAULT_PASSWORD_SCHEME = 'NTLM'", "mailbox_format = gethostname()")
     assert PASSWORD not in warned(path)
     assert TOKEN not in warned(path)
 
@@ -492,3 +492,156 @@ def test_mailing_lists(source: Write) -> None:
     assert found["IREDAPI_MLMMJADMIN_URL"] == "https://lists.test/api"
     assert found["IREDAPI_MLMMJADMIN_VERIFY_TLS"] == "false"
     assert found["IREDAPI_MLMMJ_TRANSPORT"] == "lists"
+
+
+# What is beside the file, and what is computed
+
+
+MINIMUM = "backend = 'mysql'\nvmail_db_password = 'pw'\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "from custom_settings import *",
+        "try:\n    from custom_settings import *\nexcept ImportError:\n    pass",
+        "from custom_settings import *\nfrom custom_settings import RESTFUL_API_CLIENTS",
+        "import os\nif True:\n    from custom_settings import *",
+        "from libs.default_settings import *\nfrom local import *\nfrom custom_settings import *",
+    ],
+)
+def test_modules_beside_the_file_are_read(source: Write, tmp_path: Path, lines: str) -> None:
+    """In their order: the last assignment wins, wherever it stands."""
+    (tmp_path / "custom_settings.py").write_text(
+        "RESTFUL_API_CLIENTS = ['10.0.0.1']\nmin_passwd_length = 14\n"
+        "DEFAULT_PASSWORD_SCHEME = 'BCRYPT'\nraise SystemExit('never executed')\n"
+    )
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "__init__.py").write_text("RESTFUL_API_CLIENTS = ['10.9.9.9']\n")
+    before = "RESTFUL_API_CLIENTS = []\nmin_passwd_length = 8\n"
+    found = mapped(source(sample=f"{MINIMUM}{before}{lines}\n"))
+    assert found["IREDAPI_ALLOWED_NETWORKS"] == "10.0.0.1/32"
+    assert found["IREDAPI_MIN_PASSWORD_LENGTH"] == "14"
+    assert found["IREDAPI_PASSWORD_SCHEME"] == "BCRYPT"
+    after = mapped(source(sample=f"{MINIMUM}{lines}\nmin_passwd_length = 9\n"))
+    assert after["IREDAPI_MIN_PASSWORD_LENGTH"] == "9"
+    assert after["IREDAPI_ALLOWED_NETWORKS"] == "10.0.0.1/32"
+
+
+@pytest.mark.parametrize(
+    "lines, expected",
+    [
+        ("N = '10.0.0.'\nRESTFUL_API_CLIENTS = [N + '1', f'{N}2']", "10.0.0.1/32,10.0.0.2/32"),
+        ("RESTFUL_API_CLIENTS = ['10.0.0.1'] + ['10.0.0.2']", "10.0.0.1/32,10.0.0.2/32"),
+        ("RESTFUL_API_CLIENTS = []\nRESTFUL_API_CLIENTS += ('10.0.0.1',)", "10.0.0.1/32"),
+        ("RESTFUL_API_CLIENTS = []\nRESTFUL_API_CLIENTS.append('10.0.0.1')", "10.0.0.1/32"),
+        ("X = []\nRESTFUL_API_CLIENTS = X\nX.append('10.0.0.1')", "10.0.0.1/32"),
+        ("RESTFUL_API_CLIENTS, y = ['10.0.0.1'], 2", "10.0.0.1/32"),
+        ("RESTFUL_API_CLIENTS = ('10.0.0.1', '10.0.0.2')", "10.0.0.1/32,10.0.0.2/32"),
+        ("if False:\n    RESTFUL_API_CLIENTS = []\nelse:\n    RESTFUL_API_CLIENTS = ['10.0.0.1']",
+         "10.0.0.1/32"),
+        ("try:\n    from no import *\nexcept ImportError:\n    RESTFUL_API_CLIENTS = '10.0.0.1'",
+         "10.0.0.1/32"),
+        # A restriction to nobody in particular is none to everybody.
+        ("RESTRICT_API_ACCESS = True", "255.255.255.255/32"),
+        ("RESTRICT_API_ACCESS = True\nRESTFUL_API_CLIENTS = []", "255.255.255.255/32"),
+    ],
+)  # fmt: skip
+def test_what_can_be_computed_is(source: Write, lines: str, expected: str) -> None:
+    path = source(sample=f"{MINIMUM}{lines}\n")
+    assert mapped(path)["IREDAPI_ALLOWED_NETWORKS"] == expected
+    assert ("nobody" in warned(path)) == expected.startswith("255")
+
+
+LIST = "RESTFUL_API_CLIENTS = []\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "from custom_settings import *",  # not beside the file
+        "from libs.more import *",
+        "import os\nif os.path.exists('x'):\n    from custom_settings import *",
+        "RESTFUL_API_CLIENTS = os.environ.get('CLIENTS', '').split()",
+        "import os\nRESTFUL_API_CLIENTS = os.environ['CLIENTS']",
+        "RESTFUL_API_CLIENTS = [clients()]",
+        "RESTFUL_API_CLIENTS = f'{clients()}'",
+        "RESTFUL_API_CLIENTS = open('clients').read()",
+        f"{LIST}if production:\n    RESTFUL_API_CLIENTS = ['10.0.0.1']",
+        f"{LIST}for x in y:\n    RESTFUL_API_CLIENTS.append(x)",
+        f"{LIST}with a:\n    RESTFUL_API_CLIENTS = ['10.0.0.1']",
+        f"{LIST}try:\n    RESTFUL_API_CLIENTS = ['10.0.0.1']\nexcept Exception:\n    pass",
+        f"{LIST}RESTFUL_API_CLIENTS.append(clients())",
+        f"{LIST}RESTFUL_API_CLIENTS += clients()",
+        f"{LIST}RESTFUL_API_CLIENTS[:] = ['10.0.0.1']",
+        f"{LIST}RESTFUL_API_CLIENTS.insert(0, '10.0.0.1')",
+        f"{LIST}fill(RESTFUL_API_CLIENTS)",
+        f"{LIST}def f():\n  global RESTFUL_API_CLIENTS\n  RESTFUL_API_CLIENTS = ['1.1.1.1']\nf()",
+        f"{LIST}exec(open('custom_settings.py').read())",
+        f"{LIST}globals().update(RESTFUL_API_CLIENTS=['10.0.0.1'])",
+        "from absent import RESTFUL_API_CLIENTS",
+        "RESTFUL_API_CLIENTS = ['']",
+        "import os\nRESTRICT_API_ACCESS = os.environ.get('X') == 'yes'",
+        "import os\nmin_passwd_length = int(os.environ['LENGTH'])",
+        "DEFAULT_PASSWORD_SCHEME = scheme()",
+        "API_HIDDEN_USER_PROFILES = hidden()",
+        "require_domain_ownership_verification = ask()",
+        "import os\nvmail_db_host = os.environ['SQL_HOST']",
+        "from custom_settings import vmail_db_name",
+    ],
+)
+def test_what_cannot_be_known_is_never_the_more_open_reading(source: Write, lines: str) -> None:
+    path = source(sample=f"{MINIMUM}{lines}\n")
+    with pytest.raises(ConfigurationError, match=r"settings\.py: .*line|settings\.py: `REST|func"):
+        mapped(path)
+
+
+def test_an_unreadable_module_is_named_and_nothing_of_it_is_shown(
+    source: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "custom_settings.py").write_text("this is no Python s3cret\n")
+    with pytest.raises(ConfigurationError, match=r"custom_settings\.py: not a Python file") as no:
+        mapped(source(sample=f"{MINIMUM}from custom_settings import *\n"))
+    assert "s3cret" not in str(no.value)
+
+
+def test_modules_in_a_circle(source: Write, tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("from two import *\n")
+    (tmp_path / "two.py").write_text("from one import *\n")
+    with pytest.raises(ConfigurationError, match="circle"):
+        mapped(source(sample=f"{MINIMUM}from one import *\n"))
+
+
+def test_a_database_at_an_unknown_place_is_not_used(source: Write) -> None:
+    path = source("import os", "amavisd_db_host = os.environ['SQL_HOST']")
+    assert "IREDAPI_AMAVISD_URL" not in mapped(path)
+    assert "amavisd" in warned(path)
+
+
+def test_nginx_of_the_same_host_is_trusted(
+    source: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(init, "NGINX", (tmp_path / "nginx",))
+    assert "IREDAPI_TRUSTED_PROXIES" not in mapped(source())
+    (tmp_path / "nginx" / "templates").mkdir(parents=True)
+    template = tmp_path / "nginx" / "templates" / "iredadmin.tmpl"
+    template.write_text("location ~ ^/iredadmin(.*) {\n    uwsgi_pass 127.0.0.1:7791;\n}\n")
+    assert mapped(source())["IREDAPI_TRUSTED_PROXIES"] == "127.0.0.1,::1"
+
+
+def test_what_will_be_501_and_what_comes_next_is_said() -> None:
+    values = {"IREDAPI_VMAIL_URL": "x", "IREDAPI_IREDAPD_URL": "x"}
+    said = "\n".join(init.not_served(values))
+    assert "/api/ml)" in said
+    assert "IREDAPI_AMAVISD_URL" in said
+    assert "IREDAPI_IREDAPD_URL" not in said
+    steps = "\n".join(init.next_steps(Path("/x.env"), values))
+    for word in (
+        "chown",
+        "doctor --env-file /x.env",
+        "systemctl",
+        "nginx",
+        "TRUSTED",
+        "admin create",
+    ):
+        assert word in steps

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, Final
+
+import structlog
 
 from iredapi.settings import Network
 
+_log = structlog.get_logger(__name__)
 Address = IPv4Address | IPv6Address
 
 
@@ -45,6 +48,24 @@ def _peer(text: str, proxies: tuple[Network, ...]) -> tuple[str, bool]:
     return str(address or ""), _trusted(address, proxies)
 
 
+_told: set[str] = set()
+_MOST_TOLD: Final = 20
+"""Peers that are told of in one process: a stranger with many addresses must not fill the log."""
+
+
+def _tell(peer: str) -> None:
+    """Say once of a peer that what it forwards is not believed."""
+    if len(_told) < _MOST_TOLD:
+        _told.add(peer)
+        _log.warning(
+            "proxy_not_trusted",
+            peer=peer,
+            setting="IREDAPI_TRUSTED_PROXIES",
+            hint="X-Forwarded-For of this address is not believed, so all clients behind it count "
+            "as one in allow lists and login throttles; if it is your web server, add it",
+        )
+
+
 def seen(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, bool]:
     """Return the client's address as text, and whether it speaks TLS, to us or to a trusted proxy.
 
@@ -55,6 +76,8 @@ def seen(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, bool]:
     text, trusted = _peer((scope.get("client") or ("", 0))[0], proxies)
     https = scope.get("scheme") == "https"
     if not trusted:
+        if text not in _told and header_values(scope, b"x-forwarded-for"):
+            _tell(text)
         return text, https
     said = header_values(scope, b"x-forwarded-proto")
     if said and not https:
