@@ -433,7 +433,7 @@ def token_list(
                 f"last used {used}  {' '.join(limits)}".rstrip()
             )
 
-    _in_office(chosen, work)
+    _in_office(chosen, work, changes=False)
 
 
 @tokens.command("rotate")
@@ -483,13 +483,15 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _in_office(chosen: Settings, work: Callable[[Office], Awaitable[None]]) -> None:
+def _in_office(
+    chosen: Settings, work: Callable[[Office], Awaitable[None]], *, changes: bool = True
+) -> None:
     from iredapi.logs import configure
     from iredapi.office import Office
 
     configure("WARNING")
-    # What was meant for another server is seen before it is repeated there.
-    typer.echo(f"iredapi: {chosen.places()}", err=True)
+    if changes:  # a change that was meant for another server is noticed
+        typer.echo(f"iredapi: {chosen.places()}", err=True)
 
     async def run() -> None:
         async with Office.open(chosen) as office:
