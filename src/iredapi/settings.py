@@ -105,7 +105,8 @@ class Settings(BaseSettings):
         500,
         ge=1,
         description="Most requests that one worker handles at a time; more are answered 503 "
-        "`OVERLOADED` with `Retry-After` at once.",
+        "`OVERLOADED` with `Retry-After` at once. One that waits for its body is not counted; a "
+        "sixteenth may be lists of 500 items and more.",
     )
     request_timeout: float = Field(
         60.0,
