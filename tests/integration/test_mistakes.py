@@ -7,9 +7,12 @@ what differs. ``WRITE_MISTAKES=file`` in the environment writes the rows of that
 from __future__ import annotations
 
 import os
+import pwd
 import re
+import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,11 +25,10 @@ import typer
 from sqlalchemy.engine import URL, make_url
 
 from iredapi.cli import app
-from iredapi.data_lock import alone
 from iredapi.settings import load
 from tests.clients import PASSWORD
 from tests.integration.test_command_line import in_process, iredapi
-from tests.servers.api import urls_of
+from tests.servers.api import COMMAND, environment, urls_of
 from tests.servers.openldap import OpenldapServer
 from tests.servers.process import free_port, is_root
 from tests.servers.store import Store
@@ -429,10 +431,6 @@ def test_directories(
 
 def _weak(*words: str, cwd: Path) -> tuple[int, str]:
     """Run a command as somebody who is bound to the rights of files, also when we are root."""
-    import subprocess
-
-    from tests.servers.api import COMMAND, environment
-
     prefix: tuple[str, ...] = ()
     if is_root():
         caps = "--bounding-set=-dac_override,-dac_read_search"
@@ -465,8 +463,6 @@ def test_rights(what: str, tmp_path: Path) -> None:
     finally:
         (tmp_path / name).chmod(before)
     assert status == 2, said
-    import pwd
-
     me = pwd.getpwuid(os.geteuid()).pw_name
     check(
         what,
@@ -484,17 +480,22 @@ def test_rights(what: str, tmp_path: Path) -> None:
 SECOND = "A second service on the same SQLite files"
 
 
-def test_a_second_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_service(tmp_path: Path) -> None:
     """It changes nothing; and a lock whose process is gone, however it went, holds nobody up."""
+    from iredapi.data_lock import alone
+
+    killed = (
+        "import os, signal; from iredapi import data_lock, settings\n"
+        "with data_lock.alone(settings.load()): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run([sys.executable, "-c", killed], check=False, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
     with alone(load()):
         done = in_process("serve", "--port", "0")
         assert done.exit_code == 2
         shown = {str(tmp_path): "/PATH", f"process {os.getpid()}": "process NUMBER"}
         check(SECOND, 2, done.stderr, [], shown)
         assert [path.name for path in (tmp_path / "data").iterdir()] == ["iredapi.lock"]
-    with alone(load()):
-        pass
-    assert sys.platform != "win32"
 
 
 def test_the_page_has_these_and_no_others() -> None:
