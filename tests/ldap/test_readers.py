@@ -64,6 +64,7 @@ async def test_a_replica_only_reads(store: Store, servers: ExitStack, refers: bo
     async with using(store, provider) as (_, root):
         await root.ok("POST", "domain/ex.com")
         await root.ok("POST", "user/u@ex.com", password_hash=HASH)
+        await root.ok("POST", "throttle/u@ex.com/inbound", period="60", max_msgs="7")
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         stranger.settimeout(0.3)
         update = f"updateref ldap://127.0.0.1:{stranger.getsockname()[1]}"
@@ -81,6 +82,8 @@ async def test_a_replica_only_reads(store: Store, servers: ExitStack, refers: bo
             ):
                 refused = await root.refused(method, path, **form)
                 assert refused == (503, "DIRECTORY_READ_ONLY", []), path
+            # Nor is what lies in databases beside it removed with accounts that stay.
+            assert (await root.ok("GET", "throttle/u@ex.com/inbound"))["max_msgs"] == 7
             assert not await service.office.state.journal.open()
             found = await ready(service)
             assert (found["status"], found["reads_only"]) == ("reads only", ["ldap"])

@@ -119,7 +119,7 @@ class Servers:
         """Tell whether the server of a connection takes writes, as was seen lately."""
         place = connection.server
         known = self._writes[place]
-        if known is None or time.monotonic() - self._asked[place] > _DOWN:
+        if not known or time.monotonic() - self._asked[place] > _DOWN:
             known = not self._options.base or connection.takes_writes(self._options.base)
             self.set_role(place, writes=known)
         return known

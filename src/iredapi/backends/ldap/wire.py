@@ -37,6 +37,7 @@ _READINGS: Final = 4
 _PAGE: Final = 100
 _TICK: Final = 0.005
 _ANY: Final = "(objectClass=*)"
+_REFERRAL: Final = 10
 _NOBODY: Final = "iredapi-probe.invalid"
 
 
@@ -114,7 +115,7 @@ class Connection:
     def _read(self, dn: str, filter_text: str, names: Sequence[str]) -> list[Entry]:
         _check_text(dn, filter_text, *names)
         for _ in range(_READINGS):
-            with self._operation():
+            with self._operation(reading=True):
                 found = self._socket.search(dn, 0, filter_text, list(names), self._timeout)
             entries, changed = self._plain(found)
             if not changed:
@@ -127,7 +128,7 @@ class Connection:
         """Return the first page of a search and what ``next_page`` needs, None at the end."""
         _check_text(base, filter_text, *names)
         try:
-            with self._operation():
+            with self._operation(reading=True):
                 found = self._socket.paged_search(
                     base, scope.value, filter_text, list(names), self._timeout, page_size=size
                 )
@@ -173,13 +174,25 @@ class Connection:
             self._socket.result_of(entry.start_rename(new_dn), self._timeout)
 
     def takes_writes(self, base: str) -> bool:
-        """Tell whether the server takes writes: one that could change nothing is tried."""
-        nothing = Change(Op.DELETE, "description", (_NOBODY,))
+        """Tell whether the server takes writes: one that could change nothing is tried.
+
+        On an entry in the tree too, where our login may not change its top.
+        """
         try:
-            self.modify(base, [nothing])
-        except (ReadsOnly, Refused):
+            return self._may_write(base)
+        except Refused:
+            entries, _ = self.first_page(base, Scope.ONE, _ANY, ("1.1",), 1)
+        try:
+            return all(self._may_write(entry.dn) for entry in entries)
+        except Refused:
             return False
-        except Unavailable:
+
+    def _may_write(self, dn: str) -> bool:
+        try:
+            self.modify(dn, [Change(Op.DELETE, "description", (_NOBODY,))])
+        except ReadsOnly:
+            return False
+        except (Refused, Unavailable):
             raise
         except LdapError:
             return True  # the value is not there
@@ -248,7 +261,7 @@ class Connection:
         return entries, changed
 
     @contextmanager
-    def _operation(self, sent: Sequence[Change] = ()) -> Iterator[None]:
+    def _operation(self, sent: Sequence[Change] = (), *, reading: bool = False) -> Iterator[None]:
         try:
             yield
         except bonsai.LDAPError as error:
@@ -256,6 +269,9 @@ class Connection:
             if error.code in _TRANSPORT:
                 self.broken = True
                 raise Unavailable("no answer", uncertain=True, code=error.code) from None
+            if reading and error.code == _REFERRAL:
+                # What was looked for is elsewhere; that says nothing about writes.
+                raise LdapError(error.code) from None
             values = (_encode(value) for change in sent for value in change.values)
             password = any(change.name.lower() == "userpassword" for change in sent)
             raise error_of(error.code, _text_of(error), values, of_password=password) from None

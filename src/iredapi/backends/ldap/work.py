@@ -42,6 +42,7 @@ from iredapi.state import State, StateUnavailable
 
 RECOVERY_SECONDS = 15.0
 """How often a process looks for writes that others have left unfinished."""
+_UNWILLING = 53
 _ERASE_SECONDS = 0.5
 """How often the end of a write is told to a state database that is away."""
 REQUIRED = frozenset(
@@ -210,6 +211,8 @@ class LdapUnit:
         steps = self.session.plan.steps(self.session.fit)
         if self._locks is not None:
             self._locks.check()
+        if steps:
+            await self._ready()
         await self.connections.commit()
         # SQLite's next writer may be one of those that wait for the plan.
         await self.connections.close()
@@ -222,6 +225,14 @@ class LdapUnit:
             raise
         for work in self.session.after:
             await work()
+
+    async def _ready(self) -> None:
+        """Refuse to commit anything beside a tree that takes no writes. Raises ReadsOnly."""
+        directory = self._home.directory
+        if not await directory.takes_writes():
+            if directory.others_may_write:
+                raise ChangedMeanwhile
+            raise ReadsOnly(_UNWILLING)
 
     async def _failed(self) -> None:
         for work in self.session.failed:
