@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from iredapi.guess_key import guess_key
+from iredapi.settings import Settings
 from iredapi.throttle import networks_of
 from tests.api.test_sessions import Clock
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
@@ -172,3 +174,13 @@ async def test_replicas_share_it(replicas: list[Service]) -> None:
 )
 def test_what_a_network_is(client: str, networks: Any) -> None:
     assert networks_of(client) == networks
+
+
+def test_the_key_of_tags() -> None:
+    """Replicas have one key, which others cannot know; where nothing is secret it is a new one."""
+    url = "postgresql://vmailadmin:{}@192.0.2.1/vmail"
+    here = guess_key(Settings(_env_file=None, vmail_url=url.format("secret")))
+    there = guess_key(Settings(_env_file=None, vmail_url=url.format("secret").replace("1/", "2/")))
+    assert here == there
+    assert here != guess_key(Settings(_env_file=None, vmail_url=url.format("other")))
+    assert guess_key(Settings(_env_file=None)) != guess_key(Settings(_env_file=None))
