@@ -33,8 +33,9 @@ check: ## Linter, formatting, types, import layers
 fuzz: ## schemathesis over the whole API: 100 requests to each operation (FUZZ_EXAMPLES=20)
 	@scripts/bootstrap dev
 	@scripts/install-test-servers
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100} .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
-		tests/integration/test_fuzz.py
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100} FOREIGN_HISTORIES=$${FOREIGN_HISTORIES:-1250} \
+		.venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
+		tests/integration/test_fuzz.py tests/contract/test_foreign_histories.py
 
 .PHONY: torture
 torture: ## Thousands of writes among kills, restarts and clients that hang up (TORTURE_WRITES=1000)

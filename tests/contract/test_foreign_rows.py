@@ -333,3 +333,32 @@ async def test_domains_and_admins_with_capitals(world: World) -> None:
     assert await root.ok("GET", "domains", name_only="yes") == ["ex.com"]
     left = await foreign.store.rows("SELECT username FROM mailbox")
     assert {row["username"] for row in left} == {U, V}
+
+
+# -- policies --------------------------------------------------------------------------------------
+
+
+async def test_a_list_entry_goes_in_any_spelling(world: World) -> None:
+    store = world.foreign.store
+    path = f"wblist/inbound/blacklist/{U}"
+    await world.root.ok("POST", path, addresses="friend@far.org")
+    (row,) = await store.rows("SELECT id, email FROM mailaddr", "amavisd")
+    for number, text in enumerate(("Boss@Far.ORG", "boss@far.org "), row["id"] + 1):
+        email: object = text if store.name == "sqlite" else text.encode()
+        await store.insert("mailaddr", {"id": number, "email": email}, database="amavisd")
+        (user,) = await store.rows("SELECT rid FROM wblist WHERE sid = :s", "amavisd", s=row["id"])
+        await store.insert(
+            "wblist", {"rid": user["rid"], "sid": number, "wb": "B"}, database="amavisd"
+        )
+    form = {"addresses": "boss@far.org,gone@far.org"}
+    assert await world.skipped("PUT", path, **form) == [("addresses", "gone@far.org")]
+    assert await world.root.ok("GET", path) == ["friend@far.org"]
+
+
+async def test_policies_go_with_the_account_in_any_spelling(world: World) -> None:
+    store = world.foreign.store
+    await store.insert(
+        "throttle", {"account": "V@Ex.com", "kind": "inbound", "period": 60}, database="iredapd"
+    )
+    await world.root.ok("DELETE", f"user/{V}")
+    assert await store.rows("SELECT account FROM throttle", "iredapd") == []

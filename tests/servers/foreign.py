@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -24,10 +26,15 @@ def folded(values: set[str]) -> set[str]:
 def maps_of(store: Store, kept: dict[str, PostfixMaps]) -> Any:
     """Postfix's maps of a store: the real ones, but for SQLite; ``kept`` are reused."""
     if store.name == "sqlite":
-        return SqlMailServer(store)
+        return _PlainMaps(store)
     if store.name not in kept:
         kept[store.name] = PostfixMaps(store)
     return _Maps(kept[store.name])
+
+
+class _PlainMaps(SqlMailServer):
+    async def query_many(self, map_name: str, keys: Sequence[str]) -> set[str]:
+        return set[str]().union(*[await self.query(map_name, key) for key in keys])
 
 
 class _Maps:
@@ -37,6 +44,9 @@ class _Maps:
 
     async def query(self, map_name: str, key: str) -> set[str]:
         return self._maps.query(map_name, key)
+
+    async def query_many(self, map_name: str, keys: Sequence[str]) -> set[str]:
+        return await asyncio.to_thread(self._maps.query_many, map_name, keys)
 
 
 class Foreign:

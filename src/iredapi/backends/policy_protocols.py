@@ -59,6 +59,11 @@ class Wblists(Protocol):
     ) -> None:
         """Put addresses, each with its priority, on a list and take them from the other one."""
 
+    async def listed(
+        self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
+    ) -> frozenset[str]:
+        """Return what is on a list and compares equal to one of some addresses, as it is stored."""
+
     async def remove(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
     ) -> None:

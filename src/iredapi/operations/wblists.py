@@ -5,6 +5,7 @@ from __future__ import annotations
 from iredapi.audit import Kind as Event
 from iredapi.audit import policy_event
 from iredapi.domain import remotes
+from iredapi.domain.addresses import fold
 from iredapi.domain.scopes import Scope
 from iredapi.domain.wblists import Direction, Given, Kind
 from iredapi.operations.policies import permitted
@@ -50,24 +51,24 @@ async def add(unit: Unit, scope: Scope, direction: Direction, kind: Kind, addres
 async def remove(
     unit: Unit, scope: Scope, direction: Direction, kind: Kind, addresses: Given
 ) -> None:
-    """Take addresses from a list; those that are not on it do not matter.
+    """Take addresses from a list; those that are not on it are told.
 
-    What other programs stored in a spelling of their own can be removed under that.
+    What other programs stored in a spelling of their own goes, too.
     """
     await permitted(unit, scope, _PROFILE)
-    known: frozenset[str] = frozenset()
-    if addresses.invalid:
-        known = await unit.wblists.stored(scope, direction, kind, addresses.invalid)
-    for item in addresses.invalid:
-        if item not in known:
-            unit.skip(_PARAM, item, "INVALID_VALUE")
-    there = known
-    if addresses.spellings:
-        there |= await unit.wblists.stored(scope, direction, kind, addresses.spellings)
+    there = await unit.wblists.listed(scope, direction, kind, addresses.spellings)
+    names, malformed = {fold(email) for email in there}, frozenset(addresses.invalid)
+    for item in addresses.items:
+        if item in malformed:
+            if fold(item) not in names:
+                unit.skip(_PARAM, item, "INVALID_VALUE")
+        elif names.isdisjoint({fold(item), remotes.wblist_address(item)}):
+            unit.skip(_PARAM, item, "NOT_FOUND")
     if not unit.tell([_PARAM] if there else []):
         return
-    await unit.wblists.remove(scope, direction, kind, addresses.spellings)
-    _note(unit, scope, direction, kind, f"remove {len(addresses.valid) + len(known)}")
+    await unit.wblists.remove(scope, direction, kind, there)
+    known = sum(fold(item) in names for item in malformed)
+    _note(unit, scope, direction, kind, f"remove {len(addresses.valid) + known}")
 
 
 async def clear(unit: Unit, scope: Scope, direction: Direction, kind: Kind) -> None:

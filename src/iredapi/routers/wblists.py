@@ -54,7 +54,7 @@ async def add_to_wblist(call: Call[WblistEdit]) -> Response:
 
 @router.operation("PUT", _PATH, Action.WBLIST_REMOVE, WblistEdit, errors=_ERRORS, words=_WORDS)
 async def remove_from_wblist(call: Call[WblistEdit]) -> Response:
-    """Remove addresses from a white- or blacklist. Those that are not on it do not matter."""
+    """Remove addresses from a white- or blacklist. Those that are not on it are told."""
     return await call.write(wblists.remove, call.target.whom, *_list(call), _addresses(call))
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, se
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.iredapd import IredapdStore
+from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import MYSQL
 from iredapi.backends.sql.store import chunks
 from iredapi.domain.greylists import Setting, derived_comment
@@ -151,7 +152,7 @@ class SqlGreylists(IredapdStore):
         *where: ColumnElement[bool],
     ) -> None:
         for some in chunks(texts):
-            await self.run(delete(table).where(*where, func.lower(column).in_(some)))
+            await self.run(delete(table).where(*where, is_like(column, some)))
 
     async def _keep_only(
         self,

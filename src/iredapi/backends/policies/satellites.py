@@ -24,6 +24,7 @@ from sqlalchemy import Column, ColumnElement, Table, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.policies import tables as t
+from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import domain_of, insert_ignore
 from iredapi.backends.sql.engine import Connections
 from iredapi.domain.actors import Actor
@@ -75,11 +76,16 @@ class SqlSatellites:
         return (await self._connections.databases[name].schema()).has(table)
 
     async def forget_account(self, mail: str) -> None:
-        await self._forget(lambda column: column == mail)
+        def means(column: ColumnElement[Any]) -> ColumnElement[bool]:
+            # Large, and written by the daemon itself: folded.
+            exact = column is t.greylisting_tracking.c.recipient
+            return column == mail if exact else is_like(column, [mail])
+
+        await self._forget(means)
 
     async def forget_domain(self, domain: str) -> None:
         # Accounts are "@domain" and "user@domain" here, and the bare name in the panel's settings.
-        await self._forget(lambda column: domain_of(column) == domain, domain)
+        await self._forget(lambda column: is_like(domain_of(column), [domain]), domain)
 
     async def _forget(self, chosen: Chosen, domain: str = "", places: Places = PLACES) -> None:
         for name in places:
@@ -140,10 +146,11 @@ class SqlSatellites:
         if iredadmin is None:
             return
         if await self._has("iredadmin", t.settings):
-            await iredadmin.execute(delete(t.settings).where(t.settings.c.account == mail))
+            await iredadmin.execute(delete(t.settings).where(is_like(t.settings.c.account, [mail])))
         if await self._has("iredadmin", t.domain_ownership):
             owned = t.domain_ownership.c
-            await iredadmin.execute(delete(t.domain_ownership).where(owned.admin == mail))
+            mine = is_like(owned.admin, [mail])
+            await iredadmin.execute(delete(t.domain_ownership).where(mine))
 
     async def rename_account(self, old: str, new: str) -> None:
         again = await self._renames.begin(old, new)

@@ -29,7 +29,10 @@ from sqlalchemy import (
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.recipients import AmavisdStore, Recipient
+from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import insert_ignore
+from iredapi.backends.sql.store import chunks
+from iredapi.domain.addresses import fold
 from iredapi.domain.scopes import Scope
 from iredapi.domain.wblists import Direction, Kind
 from iredapi.errors import Conflict
@@ -62,6 +65,24 @@ class SqlWblists(AmavisdStore):
             .where(u.email == scope.account, _is_on(table, kind), m.email.in_(addresses))
         )
         return frozenset(row.email for row in rows)
+
+    async def listed(
+        self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
+    ) -> frozenset[str]:
+        if not addresses:
+            return frozenset()
+        found = set(await self.stored(scope, direction, kind, addresses))
+        table, account, address = _table(direction)
+        u, m = t.users.c, t.mailaddr.c
+        for some in chunks({*map(fold, addresses)} - {*map(fold, found)}):
+            rows = await self.rows(
+                select(m.email)
+                .join_from(table, t.mailaddr, m.id == address)
+                .join(t.users, u.id == account)
+                .where(u.email == scope.account, _is_on(table, kind), is_like(m.email, some))
+            )
+            found |= {row.email for row in rows}
+        return frozenset(found)
 
     async def add(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Mapping[str, int]
