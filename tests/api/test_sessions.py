@@ -1006,6 +1006,7 @@ async def test_secret_settings_are_not_shown() -> None:
         _env_file=None,
         vmail_url=f"postgresql://u:{CANARY}@h/vmail",
         admin_password=CANARY,
+        mlmmjadmin_url="http://127.0.0.1:7790/api",
         mlmmjadmin_token=CANARY,
     )
     assert CANARY not in repr(settings)
