@@ -180,7 +180,7 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
         if any(mail in were for mail in gone) or any(left.get(m) != version for m in wanted):
             different.add("subscribers")
         if not different and state == revised:
-            return more(Done(changed=()), skipped)
+            return more(Done(changed=()), (*skipped, *left_out))
         lease.check()
         write = LastWrite()
         try:

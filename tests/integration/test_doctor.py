@@ -307,6 +307,8 @@ PLANTS: Final = [
     insert("SHARE_WITHOUT_USER", "u@ex.com", "share_folder", from_user="u@ex.com",
            to_user="ghost@ex.com"),
     insert("SHARE_WITHOUT_USER", "ghost@ex.com", "anyone_shares", from_user="ghost@ex.com"),
+    change("ALIAS_CLOSED", "off@ex.com",
+           "UPDATE alias SET accesspolicy = 'AllowedOnly' WHERE address = 'off@ex.com'"),
     Plant("LIST_ADDRESS_OPEN", "crew@ex.com",
           "UPDATE maillists SET accesspolicy = 'domain' WHERE address = 'ml@ex.com'",
           table="forwardings",

@@ -501,6 +501,13 @@ class Vmail:
                 exists(select(ml.address).where(ml.address == f.forwarding, closed)),
                 detail=f.forwarding,
             )  # fmt: skip
+        if self._schema.has(t.moderators):
+            a = t.alias.c
+            yield from self._probe(
+                "ALIAS_CLOSED", t.alias, a.address,
+                func.lower(a.accesspolicy).in_(["moderatorsonly", "allowedonly"]),
+                ~_is_in(t.moderators, "address", a.address),
+            )  # fmt: skip
         disabled_member = _is_in(t.mailbox, "username", f.forwarding, lambda c: c.active == 0)
         for table, mark in ((t.alias, f.is_list), (t.maillists, f.is_maillist)):
             for active, code in ((1, "DISABLED_ALIAS_ROUTED"), (0, "ACTIVE_ALIAS_NOT_ROUTED")):

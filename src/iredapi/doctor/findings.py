@@ -342,6 +342,11 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "A mailing list that takes mail from some domains only has another address.",
             "iRedAPD does not know that address as the list's: everybody can send to it.",
         ),
+        "ALIAS_CLOSED": Check(
+            _W,
+            "Only moderators may send to an alias, and it has none.",
+            "iRedAPD refuses everybody. Name moderators, or change its accessPolicy.",
+        ),
         "SELF_ROUTE_WITHOUT_ACCOUNT": Check(
             _E,
             "A row sends an address to itself, but there is no such user or list.",
