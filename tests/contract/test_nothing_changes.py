@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from tests.clients import PASSWORD, Client, Service
+from tests.clients import PASSWORD, Client, Service, serving
 from tests.contract.histories import HASH
 from tests.servers.openldap import BASE
 from tests.servers.snapshot import dump, tables_of
@@ -166,3 +167,154 @@ async def test_case_and_blanks_are_differences_of_names(root: Client) -> None:
         assert answer["_changed"] == sorted(form)
         shape = await root.ok("GET", "user/u@ex.com", view="canonical")
         assert {name: shape[name] for name in form} == form
+
+
+# What has no effect, and what is not as it was asked for ------------------------------------------
+
+# fmt: off
+WRITES: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("POST", "domain/new.com", {}), ("PUT", "domain/ex.com", {"name": "N"}),
+    ("PUT", "domain/admins/ex.com", {"addAdmin": "bob@ex.com"}),
+    ("POST", "user/new@ex.com", {"password": PASSWORD}), ("PUT", "user/u@ex.com", {"name": "N"}),
+    ("PUT", "users/ex.com", {"language": "de_DE"}),
+    ("POST", "user/bob@ex.com/change_email/rob@ex.com", {}),
+    ("POST", "alias/new.a@ex.com", {}), ("PUT", "alias/a@ex.com", {"name": "N"}),
+    ("POST", "alias/new.a@ex.com/change_email/old.a@ex.com", {}),
+    ("POST", "admin/new@admins.test", {"password": PASSWORD}),
+    ("PUT", "admin/adm@admins.test", {"name": "N"}),
+    ("POST", "throttle/ex.com/inbound", {"period": "60"}),
+    ("POST", "greylisting/ex.com", {"status": "enable"}),
+    ("POST", "greylisting/ex.com/whitelists", {"addSenders": "x@far.test"}),
+    ("POST", "greylisting/whitelist_spf_domains", {"addDomains": "far.test"}),
+    ("PUT", "spampolicy/user/u@ex.com", {"spam_score": "3"}),
+    ("POST", "wblist/outbound/blacklist/global", {"addresses": "x@far.test"}),
+    ("PUT", "wblist/outbound/blacklist/global", {"addresses": "x@far.test"}),
+    ("POST", "tokens", {"label": "x"}),
+    ("DELETE", "user/rob@ex.com", {}), ("DELETE", "alias/a@ex.com", {}),
+    ("DELETE", "admin/new@admins.test", {}), ("DELETE", "domain/new.com", {}),
+    ("DELETE", "throttle/ex.com/inbound", {}), ("DELETE", "greylisting/ex.com", {}),
+    ("DELETE", "spampolicy/user/u@ex.com", {}), ("DELETE", "wblist/outbound/blacklist/global", {}),
+)
+# fmt: on
+UNKNOWN = {"qouta": "5", "suspended": "yes", "email_only": "yes", "foo[0]": "x"}
+"""No operation's, another one's, and an item of no list."""
+
+
+async def test_every_write_tells_what_it_ignores(service: Service, root: Client) -> None:
+    for method, path, form in MADE:
+        await root.ok(method, path, **form)
+    for method, path, form in WRITES:
+        before = await trace(service.store)
+        status, answer = await root.call(
+            method, path, data=form | UNKNOWN, params={"strict": "yes"}
+        )
+        assert (status, answer["_msg"]) == (400, "IGNORED_PARAMETER"), (method, path, answer)
+        assert sorted(item["param"] for item in answer["_errors"]) == sorted(UNKNOWN)
+        assert await trace(service.store) == before, (method, path)
+        status, answer = await root.call(method, path, data=form | UNKNOWN)
+        assert (status, answer.get("_ignored")) == (200, sorted(UNKNOWN)), (method, path, answer)
+        # What it knows is carried out, and strict is no parameter that nobody knows.
+        again = {"data": form} if form else {}
+        _, answer = await root.call(method, path, params={"strict": "no"}, **again)
+        assert "_ignored" not in answer, (method, path, answer)
+
+
+async def test_a_misspelt_name_is_guessed(root: Client) -> None:
+    await root.ok("POST", "domain/ex.com")
+    _, answer = await root.call("PUT", "domain/ex.com", json={"qouta": 5, "strict": True})
+    assert "Was quota meant?" in answer["_errors"][0]["detail"]
+    status, answer = await root.call("PUT", "domain/ex.com", params={"strict": "perhaps"})
+    assert (status, answer["_errors"][0]["param"]) == (400, "strict")
+
+
+async def test_a_server_may_be_strict(store: Store, root: Client) -> None:
+    async with serving(store, strict=True) as service:
+        client = await service.root()
+        assert (await client.refused("POST", "domain/strict.com", qouta="5"))[2] == ["qouta"]
+        status, answer = await client.call("POST", "domain/strict.com?strict=no", data=UNKNOWN)
+        assert (status, answer["_ignored"]) == (200, sorted(UNKNOWN))
+
+
+async def test_what_is_cut_is_told(service: Service, root: Client) -> None:
+    await root.ok("POST", "domain/ex.com", maxUserQuota="100", defaultQuota="90")
+    cut = {"param": "quota", "asked": 500, "stored": 100, "why": "MAX_USER_QUOTA"}
+    for method, path, form in (
+        ("POST", "user/u@ex.com", {"password": PASSWORD, "mailQuota": "500"}),
+        ("POST", "user/v@ex.com", {"password": PASSWORD, "quota": "500", "senderBcc": "s@f.test"}),
+        ("PUT", "user/u@ex.com", {"quota": "500", "name": "U"}),
+        ("PUT", "users/ex.com", {"quota": "500", "language": "de_DE"}),
+    ):
+        before = await trace(service.store)
+        status, answer = await root.call(method, path, data=form, params={"strict": "yes"})
+        assert (status, answer["_msg"]) == (400, "VALUE_ADJUSTED"), (path, answer)
+        assert [item["param"] for item in answer["_errors"]] == ["quota"]
+        assert await trace(service.store) == before, path
+        status, answer = await root.call(method, path, data=form)
+        assert (status, answer["_adjusted"]) == (200, [cut]), path
+    # Nobody asked for the default: it is told all the same.
+    await root.ok("PUT", "domain/ex.com", quota="250")
+    _, answer = await root.call("POST", "user/w@ex.com", data={"password": PASSWORD})
+    assert answer["_adjusted"] == [
+        {"param": "quota", "asked": 90, "stored": 50, "why": "DOMAIN_QUOTA"}
+    ]
+    _, answer = await root.call("PUT", "user/w@ex.com", data={"quota": "50"})
+    assert answer == {"_success": True, "_changed": []}
+
+
+async def test_limits_of_a_global_admin_are_none(root: Client) -> None:
+    form = {"password": PASSWORD, "isGlobalAdmin": "yes", "maxDomains": "3", "maxUsers": "4"}
+    refused = await root.refused("POST", "admin/a@admins.test", strict="yes", **form)
+    assert refused == (400, "IGNORED_PARAMETER", ["maxDomains", "maxUsers"])
+    _, answer = await root.call("POST", "admin/a@admins.test", data=form)
+    assert answer == {"_success": True, "_ignored": ["maxDomains", "maxUsers"]}
+    _, answer = await root.call("PUT", "admin/a@admins.test", data={"maxLists": "4"})
+    assert answer == {"_success": True, "_changed": [], "_ignored": ["maxLists"]}
+
+
+async def test_a_crowd_is_told_each_its_own(service: Service, root: Client) -> None:
+    """Changes that arrive at the same moment share a message, not an answer."""
+    await root.ok("POST", "domain/ex.com")
+    for number in range(12):
+        await root.ok("POST", f"user/u{number}@ex.com", password=PASSWORD, name=f"N{number % 3}")
+    await service.office.settle()
+    await age(service.store)
+    logged = len(await service.store.rows("SELECT id FROM log", "iredadmin"))
+    answers = await asyncio.gather(
+        *(
+            root.call("PUT", f"user/u{n}@ex.com", data={"name": "N1", "gn": "" if n % 2 else "G"})
+            for n in range(12)
+        )
+    )
+    wanted = [
+        [name for name, is_new in (("gn", n % 2 == 0), ("name", n % 3 != 1)) if is_new]
+        for n in range(12)
+    ]
+    assert [answer["_changed"] for _, answer in answers] == wanted
+    await service.office.settle()
+    rows = await service.store.rows("SELECT id FROM log", "iredadmin")
+    assert len(rows) - logged == sum(map(bool, wanted))
+    if service.store.name != "openldap":
+        rows = await service.store.rows("SELECT modified FROM mailbox ORDER BY username")
+        old = sum(str(row["modified"]).startswith(LONG_AGO) for row in rows)
+        assert old == sum(not names for names in wanted)
+
+
+async def test_a_password_that_is_in_use(service: Service, root: Client) -> None:
+    """Who may not set it does not learn whether it is right."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "domain/other.com")
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    await root.ok("PUT", "domain/admins/other.com", addAdmin="u@ex.com")
+    admin = await service.admin_of("ex.com")
+    for password in (PASSWORD, "An0ther-Horse"):
+        refused = await admin.refused("PUT", "user/u@ex.com", password=password)
+        assert refused == (403, "PERMISSION_DENIED", ["password"])
+    _, answer = await root.call("PUT", "user/u@ex.com", data={"password": PASSWORD})
+    assert answer["_changed"] == []
+    _, answer = await root.call("PUT", "user/u@ex.com", data={"password": "An0ther-Horse"})
+    assert answer["_changed"] == ["password"]
+    await root.ok("POST", "verify_password/user/u@ex.com", password="An0ther-Horse")
+    # Of another scheme: the hash is made anew.
+    await root.ok("PUT", "user/u@ex.com", password_hash="{SHA}+SzwEI1zT4dDC7RJ0f4xMxkIqxs=")
+    _, answer = await root.call("PUT", "user/u@ex.com", data={"password": "Corr3ct-Horse"})
+    assert answer["_changed"] == ["password"]
