@@ -343,7 +343,7 @@ WRONG: list[tuple[str, str, str]] = [
       for value, code in (("", "EMPTY_NOT_ALLOWED"), ("maybe", "INVALID_VALUE"))),
     *(("spam_score", value, "INVALID_NUMBER")
       for value in ("x", "nan", "inf", "1e3", "1000", "-100", "4,5", "1.2345", "0x4", "٤", "4 5")),
-    *(("banned_rulenames", value, "INVALID_TEXT") for value in ("a b", "É", "x" * 65, "a;b")),
+    *(("banned_rulenames", value, "INVALID_TEXT") for value in ("É", "x" * 65, "a;b")),
 ]  # fmt: skip
 
 

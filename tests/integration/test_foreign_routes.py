@@ -121,6 +121,12 @@ async def test_catchalls(store: Store, root: Client, mail_server: MailServer) ->
     await _route(store, "@al.com", "spy@far.org")
     await root.ok("PUT", "domain/ex.com", catchall="v@ex.com")
     assert await caught() == [{"v@ex.com"}, {"v@ex.com"}]
+    # What caught for the alias domain only catches for both when it is named.
+    await root.ok("PUT", "domain/ex.com", catchall="")
+    await _route(store, "@al.com", "spy@far.org")
+    await root.ok("PUT", "domain/ex.com", catchall="spy@far.org")
+    assert await caught() == [{"spy@far.org"}, {"spy@far.org"}]
+    await root.ok("PUT", "domain/ex.com", catchall="v@ex.com")
     # One that the new list keeps is kept.
     await _route(store, "@ex.com", "spy@far.org")
     await root.ok("PUT", "domain/ex.com", catchall="spy@far.org")
@@ -132,6 +138,25 @@ async def test_catchalls(store: Store, root: Client, mail_server: MailServer) ->
     await _route(store, "@ex.com", "spy@far.org")
     await root.ok("DELETE", "domain/ex.com")
     assert await store.rows("SELECT * FROM forwardings") == []
+
+
+@pytest.mark.sql_only("an entry of OpenLDAP has no alias domain's relay")
+async def test_relay_of_an_alias_domain(
+    store: Store, root: Client, mail_server: MailServer
+) -> None:
+    await _people(root)
+    relay = {"account": "@al.com", "relayhost": "[192.0.2.9]:25"}
+    await store.insert("sender_relayhost", relay)
+    await root.ok("PUT", "domain/ex.com", outboundRelay=relay["relayhost"])
+    assert await lookups.relayhost(mail_server, "u@ex.com") == relay["relayhost"]
+    await root.ok("PUT", "domain/ex.com", outboundRelay="")
+    for change in ({"outboundRelay": ""}, {"removeAliasDomain": "al.com"}):
+        await store.insert("sender_relayhost", relay)
+        assert await lookups.relayhost(mail_server, "u@al.com") == "[192.0.2.9]:25"
+        assert (await root.ok("GET", "domain/ex.com"))["outbound_relay"] == "[192.0.2.9]:25"
+        await root.ok("PUT", "domain/ex.com", **change)
+        assert await lookups.relayhost(mail_server, "u@al.com") is None
+        assert (await root.ok("GET", "domain/ex.com"))["outbound_relay"] == ""
 
 
 MARKS = {

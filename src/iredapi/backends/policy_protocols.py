@@ -121,10 +121,12 @@ class Greylists(Protocol):
     async def remove(self, account: str) -> bool:
         """Remove that setting; rows for single senders stay. Tell whether there was one."""
 
-    async def senders(self, account: str, after: str, limit: int) -> list[str]:
+    async def senders(self, accounts: Collection[str], after: str, limit: int) -> list[str]:
         """Return whitelisted senders."""
 
-    async def stored_senders(self, account: str, texts: Collection[str]) -> frozenset[str]:
+    async def stored_senders(
+        self, accounts: Collection[str], texts: Collection[str]
+    ) -> frozenset[str]:
         """Return which texts are whitelisted, letter by letter but for their case."""
 
     async def add_senders(self, account: str, senders: Collection[str]) -> None:

@@ -71,7 +71,7 @@ def domain(record: Domain, admins: Collection[str]) -> Shape:
         "transport": record.transport,
         "is_backupmx": _yes_no(yes=record.backupmx),
         "primarymx": primary_mx(record.transport) if record.backupmx else "",
-        "outboundRelay": record.outbound_relay,
+        "outboundRelay": record.outbound_relay or record.alias_relay,
         "senderBcc": record.sender_bcc,
         "recipientBcc": record.recipient_bcc,
         "catchall": sorted(record.catchall),

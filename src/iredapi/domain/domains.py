@@ -77,6 +77,8 @@ class Domain:
     sender_bcc: str = ""
     recipient_bcc: str = ""
     outbound_relay: str = ""
+    alias_relay: str = ""
+    """What relays for senders in alias domains only: other programs store that."""
     catchall: frozenset[str] = frozenset()
     dead_catchall: frozenset[str] = frozenset()
     """Catch-all destinations whose routes are switched off; setting the catch-all revives them."""
@@ -264,6 +266,7 @@ def _apply(
         new["dead_catchall"] = frozenset()
     if "outbound_relay" in changes:
         relay = changes["outbound_relay"]
+        new["alias_relay"] = ""
         new["outbound_relay"] = relay and transports.outbound_relay(
             relay, keep_prefix=rules.keep_relay_prefix
         )

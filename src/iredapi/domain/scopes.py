@@ -37,6 +37,16 @@ class Scope:
         return {Kind.GLOBAL: "@.", Kind.DOMAIN: f"@{self.name}", Kind.USER: self.name}[self.kind]
 
     @property
+    def accounts(self) -> tuple[str, ...]:
+        """All forms of it that the daemons ask for, the one that we write first.
+
+        ``@.example.com``, which other programs write, is a domain with all below it.
+        """
+        if self.kind is Kind.DOMAIN:
+            return (self.account, f"@.{self.name}")
+        return (self.account,)
+
+    @property
     def domain(self) -> str:
         """The domain whose admins are responsible; empty for the global scope."""
         return "" if self.kind is Kind.GLOBAL else addresses.domain_of(self.name)

@@ -47,9 +47,11 @@ def _status(*, active: bool) -> str:
 async def profile(unit: Unit, scope: Scope) -> Profile:
     """Return whether a scope has a setting of its own, and which."""
     await permitted(unit, scope, _PROFILE)
-    found = await unit.greylists.get(scope.account)
-    status = "inherit" if found is None else _status(active=found.active)
-    return {"account": scope.account, "status": status}
+    for account in scope.accounts:
+        found = await unit.greylists.get(account)
+        if found is not None:
+            return {"account": account, "status": _status(active=found.active)}
+    return {"account": scope.account, "status": "inherit"}
 
 
 async def effective(unit: Unit, scope: Scope) -> Profile:
@@ -89,14 +91,15 @@ def _check_account(unit: Unit, scope: Scope) -> None:
 async def remove(unit: Unit, scope: Scope) -> None:
     """Remove a scope's setting, so that it is inherited; a missing one does not matter."""
     await permitted(unit, scope, _PROFILE)
-    if unit.tell(["status"] if await unit.greylists.remove(scope.account) else []):
+    gone = [await unit.greylists.remove(account) for account in scope.accounts]
+    if unit.tell(["status"] if any(gone) else []):
         unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, "remove"))
 
 
 async def senders(unit: Unit, scope: Scope, after: str, limit: int) -> list[str]:
     """Return the next senders of a whitelist, whatever is stored."""
     await permitted(unit, scope, _PROFILE)
-    return await unit.greylists.senders(scope.account, after, limit)
+    return await unit.greylists.senders(scope.accounts, after, limit)
 
 
 async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
@@ -111,25 +114,27 @@ async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -
     added = changes.get("add_senders", ())
     gone = greylists.named(changes.get("remove_senders", ()))
     if gone.malformed:
-        stored = await unit.greylists.stored_senders(scope.account, gone.malformed)
+        stored = await unit.greylists.stored_senders(scope.accounts, gone.malformed)
         _refuse_unknown("removeSenders", "INVALID_SENDER", gone.malformed - stored)
-    before = await _listed(unit.greylists.senders, scope.account)
+    before = await _listed(unit.greylists.senders, scope.accounts)
     if "senders" in changes:
-        await unit.greylists.replace_senders(scope.account, changes["senders"])
-    if gone.texts:
-        await unit.greylists.remove_senders(scope.account, gone.texts - set(added))
+        for account in scope.accounts:
+            mine = account == scope.account
+            await unit.greylists.replace_senders(account, changes["senders"] if mine else ())
+    for account in scope.accounts if gone.texts else ():
+        await unit.greylists.remove_senders(account, gone.texts - set(added))
     if added:
         await unit.greylists.add_senders(scope.account, added)
     for name in ("senders", "add_senders"):
         for sender in changes.get(name, ()):
             if remotes.greylisting_ignores(sender):
                 unit.skip(name, sender, NO_EFFECT)
-    after = await _listed(unit.greylists.senders, scope.account)
+    after = await _listed(unit.greylists.senders, scope.accounts)
     if unit.tell(["senders"] if before != after else []):
         unit.note(policy_event(Kind.IREDAPD, "greylisting whitelist", scope, _counted(changes)))
 
 
-async def _listed(page: Callable[..., Awaitable[list[str]]], *args: str) -> list[str]:
+async def _listed(page: Callable[..., Awaitable[list[str]]], *args: Any) -> list[str]:
     found = some = await page(*args, "", _PAGE)
     while len(some) == _PAGE:
         some = await page(*args, some[-1], _PAGE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from iredapi.audit import Kind, policy_event
@@ -10,6 +11,7 @@ from iredapi.backends.protocols import Profile
 from iredapi.domain import changed as differences
 from iredapi.domain import spam
 from iredapi.domain.scopes import Scope
+from iredapi.domain.spam import Policy
 from iredapi.operations import accounts
 from iredapi.operations.policies import permitted
 from iredapi.unit import Unit
@@ -39,7 +41,7 @@ async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
         unit.tell([])
         return
     before = await unit.spam_policies.claim(scope)
-    after = spam.revise(before or spam.draft(scope), changes)
+    after = spam.revise(before or await _draft(unit, scope), changes)
     if before is None:
         unit.tell(changes)
     else:
@@ -52,6 +54,14 @@ async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
     else:
         await unit.spam_policies.save(before, after)
     unit.note(policy_event(Kind.UPDATE, "spam policy", scope, accounts.described(changes)))
+
+
+async def _draft(unit: Unit, scope: Scope) -> Policy:
+    """Return a new policy; of an account that is tied to another's, with what that one says."""
+    draft, tied = spam.draft(scope), await unit.spam_policies.get(scope)
+    if tied is None:
+        return draft
+    return replace(draft, columns={**draft.columns, **tied.columns})
 
 
 async def remove(unit: Unit, scope: Scope) -> None:

@@ -21,11 +21,12 @@ _PROFILE = "throttle"
 async def profile(unit: Unit, scope: Scope, direction: str) -> Profile:
     """Return a scope's own setting, or nothing."""
     await permitted(unit, scope, _PROFILE)
-    found = await unit.throttles.get(scope.account, direction)
-    if found is None:
-        return {}
-    shown = asdict(found)
-    return {"account": scope.account, "kind": shown.pop("direction")} | shown
+    for account in scope.accounts:
+        found = await unit.throttles.get(account, direction)
+        if found is not None:
+            shown = asdict(found)
+            return {"account": account, "kind": shown.pop("direction")} | shown
+    return {}
 
 
 async def effective(unit: Unit, scope: Scope, direction: str) -> Profile:
@@ -65,6 +66,6 @@ async def update(unit: Unit, scope: Scope, direction: str, changes: Mapping[str,
 async def remove(unit: Unit, scope: Scope, direction: str) -> None:
     """Remove a scope's setting; a missing one does not matter."""
     await permitted(unit, scope, _PROFILE)
-    gone = await unit.throttles.remove(scope.account, direction)
-    if unit.tell(("period", *throttles.LIMITS) if gone else ()):
+    gone = [await unit.throttles.remove(account, direction) for account in scope.accounts]
+    if unit.tell(("period", *throttles.LIMITS) if any(gone) else ()):
         unit.note(policy_event(Kind.IREDAPD, "throttle", scope, f"remove {direction}"))

@@ -60,21 +60,24 @@ class SqlGreylists(IredapdStore):
 
     # -- whitelists --------------------------------------------------------------------------------
 
-    async def senders(self, account: str, after: str, limit: int) -> list[str]:
+    async def senders(self, accounts: Collection[str], after: str, limit: int) -> list[str]:
         w = t.greylisting_whitelists.c
         return await self.column(
             select(w.sender)
-            .where(w.account == account, w.sender > after)
+            .distinct()
+            .where(w.account.in_(accounts), w.sender > after)
             .order_by(w.sender)
             .limit(limit)
         )
 
-    async def stored_senders(self, account: str, texts: Collection[str]) -> frozenset[str]:
+    async def stored_senders(
+        self, accounts: Collection[str], texts: Collection[str]
+    ) -> frozenset[str]:
         w = t.greylisting_whitelists.c
         found: set[str] = set()
         for some in chunks(texts):
             chosen = select(func.lower(w.sender)).where(
-                w.account == account, func.lower(w.sender).in_(some)
+                w.account.in_(accounts), func.lower(w.sender).in_(some)
             )
             found.update(await self.column(chosen))
         return frozenset(found)

@@ -80,6 +80,17 @@ class AmavisdStore:
             )
         return Recipient(found.id, found.policy_id)
 
+    async def hold_all(self, scope: Scope) -> list[Recipient]:
+        """Return the rows of all forms of an account, and hold them."""
+        u = t.users.c
+        found = await self.rows(
+            select(u.id, u.policy_id)
+            .where(u.email.in_(scope.accounts))
+            .order_by(u.id)
+            .with_for_update()
+        )
+        return [Recipient(row.id, row.policy_id) for row in found]
+
     async def _locked(self, scope: Scope) -> Any:
         u = t.users.c
         found = await self.rows(

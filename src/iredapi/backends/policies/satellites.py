@@ -84,8 +84,10 @@ class SqlSatellites:
         await self._forget(means)
 
     async def forget_domain(self, domain: str) -> None:
-        # Accounts are "@domain" and "user@domain" here, and the bare name in the panel's settings.
-        await self._forget(lambda column: is_like(domain_of(column), [domain]), domain)
+        # Accounts are "@domain" and "user@domain" here, "@.domain" of other programs, and the bare
+        # name in the panel's settings.
+        names = [domain, f".{domain}"]
+        await self._forget(lambda column: is_like(domain_of(column), names), domain)
 
     async def _forget(self, chosen: Chosen, domain: str = "", places: Places = PLACES) -> None:
         for name in places:

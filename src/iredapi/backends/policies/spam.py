@@ -13,7 +13,8 @@ from sqlalchemy import Column, delete, insert, or_, select, update
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.recipients import AmavisdStore
-from iredapi.domain.scopes import Scope
+from iredapi.domain.remotes import EVERYBODY
+from iredapi.domain.scopes import Kind, Scope
 from iredapi.domain.spam import SCORE_DIGITS, Policy
 
 _KEYS = frozenset({"id", "policy_name"})
@@ -25,11 +26,19 @@ class SqlSpamPolicies(AmavisdStore):
     async def get(self, scope: Scope) -> Policy | None:
         u, p = t.users.c, t.policy.c
         found = await self.rows(
-            select(p.policy_name, *await self._columns())
+            select(u.email, p.policy_name, *await self._columns())
             .join_from(t.users, t.policy, p.id == u.policy_id)
-            .where(u.email == scope.account)
+            .where(u.email.in_(scope.accounts))
         )
-        return _own(scope, found)
+        # Amavisd follows the number and looks at no name: one may be tied to another's policy. To
+        # that of everybody by the column's default: nobody meant that as a policy of its own.
+        found = sorted(
+            (row for row in found if row.policy_name != EVERYBODY or scope.kind is Kind.GLOBAL),
+            key=lambda row: scope.accounts.index(row.email),
+        )
+        if not found:
+            return None
+        return Policy(found[0].policy_name or "", _values(found[0]._mapping))
 
     async def claim(self, scope: Scope) -> Policy | None:
         recipient = await self.hold(scope, create=True)
@@ -73,14 +82,14 @@ class SqlSpamPolicies(AmavisdStore):
     async def remove(self, scope: Scope) -> None:
         await self.hold(scope, create=False)
         u, p = t.users.c, t.policy.c
-        named = select(p.id).where(p.policy_name == scope.account)
+        named = select(p.id).where(p.policy_name.in_(scope.accounts))
         # Unlinked first: nobody may point to a policy that is gone.
         await self.run(
             update(t.users)
-            .where(or_(u.email == scope.account, u.policy_id.in_(named)))
+            .where(or_(u.email.in_(scope.accounts), u.policy_id.in_(named)))
             .values(policy_id=0)
         )
-        await self.run(delete(t.policy).where(p.policy_name == scope.account))
+        await self.run(delete(t.policy).where(p.policy_name.in_(scope.accounts)))
 
     async def layers(self, accounts: Sequence[str]) -> list[Policy]:
         u, p = t.users.c, t.policy.c

@@ -7,7 +7,7 @@ list that a form takes, 10,000 addresses in two spellings: below what any of the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     not_,
+    or_,
     select,
     update,
 )
@@ -47,7 +48,8 @@ class SqlWblists(AmavisdStore):
         rows = await self.plain(
             ("wblists.page", direction, kind),
             partial(_page, direction, kind),
-            account=scope.account,
+            account=scope.accounts[0],
+            also=scope.accounts[-1],
             after=after,
             limit=limit,
         )
@@ -62,7 +64,7 @@ class SqlWblists(AmavisdStore):
             select(m.email)
             .join_from(table, t.mailaddr, m.id == address)
             .join(t.users, u.id == account)
-            .where(u.email == scope.account, _is_on(table, kind), m.email.in_(addresses))
+            .where(u.email.in_(scope.accounts), _is_on(table, kind), m.email.in_(addresses))
         )
         return frozenset(row.email for row in rows)
 
@@ -79,7 +81,7 @@ class SqlWblists(AmavisdStore):
                 select(m.email)
                 .join_from(table, t.mailaddr, m.id == address)
                 .join(t.users, u.id == account)
-                .where(u.email == scope.account, _is_on(table, kind), is_like(m.email, some))
+                .where(u.email.in_(scope.accounts), _is_on(table, kind), is_like(m.email, some))
             )
             found |= {row.email for row in rows}
         return frozenset(found)
@@ -101,27 +103,28 @@ class SqlWblists(AmavisdStore):
     async def remove(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
     ) -> None:
-        recipient = await self.hold(scope, create=False)
-        if recipient is None or not addresses:
+        recipients = await self.hold_all(scope)
+        if not recipients or not addresses:
             return
         m = t.mailaddr.c
         ids = [row.id for row in await self.rows(select(m.id).where(m.email.in_(addresses)))]
-        await self._delete(recipient, direction, kind, ids)
+        await self._delete(recipients, direction, kind, ids)
 
     async def clear(self, scope: Scope, direction: Direction, kind: Kind) -> None:
-        recipient = await self.hold(scope, create=False)
-        if recipient is not None:
-            await self._delete(recipient, direction, kind)
+        recipients = await self.hold_all(scope)
+        if recipients:
+            await self._delete(recipients, direction, kind)
 
     async def _delete(
         self,
-        recipient: Recipient,
+        recipients: Sequence[Recipient],
         direction: Direction,
         kind: Kind,
         ids: Collection[int] | None = None,
     ) -> None:
         table, account, address = _table(direction)
-        chosen = delete(table).where(account == recipient.id, _is_on(table, kind))
+        numbers = [recipient.id for recipient in recipients]
+        chosen = delete(table).where(account.in_(numbers), _is_on(table, kind))
         await self.run(chosen if ids is None else chosen.where(address.in_(ids)))
 
     async def _addresses(self, wanted: Mapping[str, int]) -> list[int]:
@@ -164,10 +167,14 @@ def _page(direction: Direction, kind: Kind) -> Select[Any]:
     u, m = t.users.c, t.mailaddr.c
     return (
         select(m.email)
+        .distinct()
         .join_from(table, t.mailaddr, m.id == address)
         .join(t.users, u.id == account)
         .where(
-            u.email == bindparam("account", type_=u.email.type),
+            or_(
+                u.email == bindparam("account", type_=u.email.type),
+                u.email == bindparam("also", type_=u.email.type),
+            ),
             _is_on(table, kind),
             m.email > bindparam("after", type_=m.email.type),
         )

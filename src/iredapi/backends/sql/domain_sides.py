@@ -63,6 +63,8 @@ def sides(of: Callable[..., ColumnElement[bool]], *more: Select[Any]) -> Compoun
         side("recipient_bcc", recipient.domain, recipient.bcc_address,
              of(recipient.domain, account=False)),
         side("relay", r.account, r.relayhost, of(r.account, account=True)),
+        side("relay_alias", a.target_domain, r.relayhost, of(a.target_domain, account=False),
+             r.account == literal("@", String(1)).concat(a.alias_domain)),
         *more,
     )  # fmt: skip
 
@@ -93,6 +95,11 @@ def split(
     return row, [row[width:] for row in mine if row[width] is not None]
 
 
+def relay(sides: Sides, name: str) -> str:
+    """Return what relays mail of a domain's senders, or of those in its alias domains."""
+    return sides.text("@" + name, "relay") or sides.text(name, "relay_alias")
+
+
 def catchall(sides: Sides, name: str) -> list[str]:
     """Return where a domain's catch-all leads, in whatever form it is stored."""
     return sorted(
@@ -105,12 +112,11 @@ def catchall(sides: Sides, name: str) -> list[str]:
 
 
 def dead_catchall(sides: Sides, name: str) -> list[str]:
-    """Return which of these destinations Postfix does not see in any form."""
+    """Return which of these destinations Postfix does not use for the domain itself."""
     return sorted(
         set(catchall(sides, name))
         - (set(sides.texts(name, "catchall")) - set(sides.off(name, "catchall")))
         - (set(sides.texts("@" + name, "catchall_at")) - set(sides.off("@" + name, "catchall_at")))
-        - (set(sides.texts(name, "catchall_alias")) - set(sides.off(name, "catchall_alias")))
     )
 
 

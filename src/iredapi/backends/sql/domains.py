@@ -115,7 +115,7 @@ class SqlDomains(Store):
             "alias_domains": sides.texts(name, "alias_domain"),
             "sender_bcc": sides.text(name, "sender_bcc"),
             "recipient_bcc": sides.text(name, "recipient_bcc"),
-            "outbound_relay": sides.text("@" + name, "relay"),
+            "outbound_relay": domain_sides.relay(sides, name),
             "primarymx": primary_mx(row["transport"]) if backupmx else "",
             "admins": sides.texts(name, "admin"),
         }
@@ -262,6 +262,8 @@ class SqlDomains(Store):
         if before.outbound_relay != after.outbound_relay:
             relay = {"relayhost": after.outbound_relay} if after.outbound_relay else {}
             await self.set_one(t.sender_relayhost, {"account": "@" + name}, relay)
+        if before.alias_relay and not after.alias_relay:
+            await self._forget_relays(before.alias_domains)
         f = t.forwardings.c
         # No filter on flags: catch-all rows of servers before 0.9.7 have is_forwarding=1.
         revived = before.dead_catchall - after.dead_catchall
@@ -289,6 +291,7 @@ class SqlDomains(Store):
         for some in chunks(without(before.alias_domains, after.alias_domains)):
             # Addresses in them, and catch-alls of their own, are out of reach now.
             await self.delete(t.forwardings, is_like(domain_of(f.address), some))
+            await self._forget_relays(some)
         revived_domains = before.inactive_alias_domains - after.inactive_alias_domains
         for some in chunks(revived_domains & after.alias_domains):
             await self.update(
@@ -310,6 +313,12 @@ class SqlDomains(Store):
                 for alias in sorted(after.alias_domains - before.alias_domains)
             ],
         )
+
+    async def _forget_relays(self, domains: Collection[str]) -> None:
+        """Remove what relays mail of senders in alias domains."""
+        account = t.sender_relayhost.c.account
+        for some in chunks(f"@{name}" for name in domains):
+            await self.delete(t.sender_relayhost, account.in_(some))
 
     def _catchall_places(self, domain: Domain) -> list[ColumnElement[bool]]:
         """Return where rows of a domain's catch-all may be: each choice uses an index."""
@@ -392,6 +401,7 @@ def record(row: Mapping[str, Any], sides: Sides) -> Domain:
             "sender_bcc": sides.text(name, "sender_bcc"),
             "recipient_bcc": sides.text(name, "recipient_bcc"),
             "outbound_relay": sides.text("@" + name, "relay"),
+            "alias_relay": sides.text(name, "relay_alias"),
             "catchall": frozenset(domain_sides.catchall(sides, name)),
             "dead_catchall": frozenset(domain_sides.dead_catchall(sides, name)),
             "alias_domains": frozenset(sides.texts(name, "alias_domain")),
