@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.amavisd import add_address, add_user
+from tests.api.amavisd import add_address, add_user, text
 from tests.clients import PASSWORD, Client
 from tests.servers import lookups
 from tests.servers.dovecot import Dovecot
@@ -183,6 +183,16 @@ async def test_marks_of_lists(store: Store, root: Client, direction: str) -> Non
     for kind, addresses in wanted.items():
         path = f"wblist/{direction}/{kind}/ex.com"
         assert await root.ok("GET", path) == sorted(addresses)
+        # iRedAPD obeys the letters W and B only, so these are what POST writes.
+        await root.ok("POST", path, addresses=addresses[2])
+        (row,) = await store.rows(
+            f"SELECT wb FROM {table} WHERE wb IN ('W', 'B') AND"
+            f" {'sid' if direction == 'inbound' else 'rid'} ="
+            " (SELECT id FROM mailaddr WHERE email = :email)",
+            "amavisd",
+            email=text(store, addresses[2]),
+        )
+        assert row["wb"] == kind[0].upper()
         await root.ok("PUT", path, addresses=addresses[1])
         assert addresses[1] not in await root.ok("GET", path)
         await root.ok("DELETE", path)

@@ -50,9 +50,15 @@ class Wblists(Protocol):
         """Return the addresses of a list as they are stored, after an address. One round trip."""
 
     async def stored(
-        self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
+        self,
+        scope: Scope,
+        direction: Direction,
+        kind: Kind,
+        addresses: Collection[str],
+        *,
+        exact: bool = False,
     ) -> frozenset[str]:
-        """Return which addresses are on a list. One round trip."""
+        """Return which addresses are on a list; ``exact``: as we would store it. One round trip."""
 
     async def add(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Mapping[str, int]

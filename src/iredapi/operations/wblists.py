@@ -35,10 +35,9 @@ async def add(unit: Unit, scope: Scope, direction: Direction, kind: Kind, addres
         unit.tell([])
         return
     priorities = {item: remotes.priority_amavisd(item) for item in addresses.valid}
-    opposite = Kind.WHITELIST if kind is Kind.BLACKLIST else Kind.BLACKLIST
-    there = await unit.wblists.stored(scope, direction, kind, addresses.valid)
-    against = await unit.wblists.stored(scope, direction, opposite, addresses.valid)
-    different = unit.tell([_PARAM] if against or priorities.keys() - there else [])
+    # One that has another mark, or stands for more than this scope, is not what is asked for.
+    there = await unit.wblists.stored(scope, direction, kind, addresses.valid, exact=True)
+    different = unit.tell([_PARAM] if priorities.keys() - there else [])
     if different:
         await unit.wblists.add(scope, direction, kind, priorities)
     for item in addresses.valid:

@@ -56,17 +56,25 @@ class SqlWblists(AmavisdStore):
         return [email for (email,) in rows]
 
     async def stored(
-        self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
+        self,
+        scope: Scope,
+        direction: Direction,
+        kind: Kind,
+        addresses: Collection[str],
+        *,
+        exact: bool = False,
     ) -> frozenset[str]:
         table, account, address = _table(direction)
         u, m = t.users.c, t.mailaddr.c
         rows = await self.rows(
-            select(m.email)
+            select(m.email, u.email.label("account"), table.c.wb)
             .join_from(table, t.mailaddr, m.id == address)
             .join(t.users, u.id == account)
             .where(u.email.in_(scope.accounts), _is_on(table, kind), m.email.in_(addresses))
         )
-        return frozenset(row.email for row in rows)
+        # Compared here: MySQL's comparison ignores case.
+        wanted = (scope.account, kind.mark)
+        return frozenset(row.email for row in rows if not exact or (row.account, row.wb) == wanted)
 
     async def listed(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
