@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from tests.clients import PASSWORD, Client, Service
+from tests.clients import PASSWORD, Client, Service, serving
 from tests.integration.test_doctor import examine
-from tests.ldap.test_undo import HASH
+from tests.ldap.test_undo import HASH, Cutter, Request, home_of, put_back, send
 from tests.servers.openldap import BASE, OpenldapServer, account_dn, domain_dn
 from tests.servers.postfix import PostfixMaps
 from tests.servers.store import Store
@@ -154,6 +154,46 @@ async def test_what_lies_below_an_account_goes_with_it(root: Client, store: Stor
     directory.add(f"cn=y,ou=more,{domain_dn('ex.com')}", {"objectClass": "device", "cn": "y"})
     await root.ok("DELETE", "domain/ex.com")
     assert not [dn for dn in directory.dump() if "ex.com" in dn]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ("DELETE", "user/odd@ex.com", {}),
+        ("POST", "user/odd@ex.com/change_email/new@ex.com", {}),
+        ("DELETE", "domain/two.com", {}),
+        ("DELETE", "domain/ex.com", {}),
+    ],
+    ids=["gone", "renamed", "other domain gone", "domain gone"],
+)
+async def test_writes_that_break_off(store: Store, request_: Request) -> None:
+    """Cut at every step: as before, as after, or completed by the same request."""
+    directory = store.directory
+    async with serving(store) as service:
+        root = await service.root()
+        for name in ("ex.com", "two.com"):
+            await root.ok("POST", f"domain/{name}")
+        for mail, where in (("odd@ex.com", "uid"), ("far@ex.com", "foreign domain")):
+            dn = place(directory, "user", where, mail)
+            directory.add(f"cn=phone,{dn}", {"objectClass": "device", "cn": "phone"})
+        await root.ok("POST", "maillist/team@ex.com", members="odd@ex.com,far@ex.com")
+        await root.ok("POST", "alias/all@ex.com", members="odd@ex.com,far@ex.com")
+        before = directory.dump()
+        cutter = Cutter(home_of(service).directory)
+        cutter.arm(-1, "")
+        assert await send(root, request_) == 200
+        steps, after = cutter.count, directory.dump()
+        for at in range(steps):
+            for fault in ("refused", "done", "killed after"):
+                put_back(directory, before)
+                cutter.arm(at, fault)
+                assert await send(root, request_) != 200, (fault, at)
+                cutter.arm(-1, "")
+                await home_of(service).recover()
+                assert not await service.office.state.journal.open()
+                if directory.dump() not in (before, after):
+                    assert await send(root, request_) == 200, (fault, at)
+                    assert directory.dump() == after, (fault, at)
 
 
 async def test_two_entries_of_one_address(root: Client, store: Store) -> None:

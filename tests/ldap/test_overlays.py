@@ -247,6 +247,20 @@ async def test_a_rename_that_breaks_off(
                 assert await send(admin, ("POST", "user/x@ex.com/change_email/u@ex.com", {})) == 200
 
 
+async def test_what_is_logged(admin: Client, slapd: OpenldapServer) -> None:
+    """The overlay accesslog has each write once, and nothing of requests that were refused."""
+
+    def writes() -> list[str]:
+        found = slapd.find("cn=accesslog", f"(&(objectClass=auditWriteObject)(reqDN={U}))")
+        return [entry["reqType"][0] for entry in found.values()]
+
+    before = writes()
+    await admin.ok("PUT", "user/u@ex.com", password_hash=OTHER, name="Once")
+    await admin.ok("PUT", "user/u@ex.com", addForwarding="far@x.org")
+    assert (await admin.refused("PUT", "user/u@ex.com", quota="x"))[0] == 400
+    assert writes()[len(before) :] == ["modify", "modify"]
+
+
 async def test_a_value_that_is_there_once(admin: Client, slapd: OpenldapServer) -> None:
     """The overlay unique refuses: the name is in use, and nothing is changed."""
     await admin.ok("PUT", "user/u@ex.com", employeeid="17")

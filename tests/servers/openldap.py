@@ -69,8 +69,8 @@ class OpenldapServer:
     """Starts at construction; with ``tls`` it also speaks LDAPS and StartTLS.
 
     With ``sync`` what it has acknowledged is on the disk. ``lines`` are more lines of its database
-    section, such as overlays; ``like`` is a server whose data and passwords it begins with;
-    ``port`` is where it listens, if nobody else does.
+    section, such as overlays, with ``{directory}`` for its place; ``like`` is a server whose data
+    and passwords it begins with; ``port`` is where it listens, if nobody else does.
 
     ``uri`` and ``tls_uri`` name 127.0.0.1, which the certificate is for; ``ca_file`` is the
     authority that has signed it.
@@ -95,7 +95,7 @@ class OpenldapServer:
         self.ca_file: Path | None = None
         self._user = _ACCOUNT if is_root() else None
         directory = self.directory = temporary_directory("ldap", self._user)
-        for name in ("config", "data", "run"):
+        for name in ("config", "data", "run", "accesslog"):
             place = directory / name
             place.mkdir(mode=0o755)
             if self._user is not None:
@@ -111,7 +111,7 @@ class OpenldapServer:
             "LDAP_CONFIG": str(directory / "config"),
             "LDAP_DATA": str(directory / "data"),
             "LDAP_RUN": str(directory / "run"),
-            "LDAP_OPTIONS": _joined(lines, sync=sync),
+            "LDAP_OPTIONS": _joined(lines, sync=sync).replace("{directory}", str(directory)),
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         }
         if like is not None:

@@ -57,7 +57,11 @@ OVERLAYS: Final = (
     "overlay refint", "refint_attributes member", "overlay unique",
     f"unique_uri ldap:///{BASE}?employeeNumber?sub",
     "overlay memberof", "memberof-group-oc mailList", "memberof-member-ad member",
-    "memberof-refint TRUE",
+    "memberof-refint TRUE", "overlay accesslog", "logdb cn=accesslog", "logops writes",
+    "logsuccess TRUE",
+    # A database of its own, after the one with the overlays.
+    "database mdb", "suffix cn=accesslog", "directory {directory}/accesslog",
+    f"rootdn {ROOT_DN}", "index reqStart eq",
 )  # fmt: skip
 
 
