@@ -353,6 +353,7 @@ USERS_CASES = (
     Case("transport", "smtp:[10.0.0.9]", _all_users(transport="smtp:[10.0.0.9]"),
          {"~mailbox u@ex.com": {"transport": ""}, "~mailbox v@ex.com": {"transport": ""}},
          ("a b", "dovecot\nx", ":x")),
+    Case("quota", "2048", _all_users(quota=2048), EMPTY, _numbers("-1")),
 )  # fmt: skip
 
 _MEMBERS = ("list@ex.com u@ex.com", "list@ex.com v@ex.com", "list@ex.com far@gmail.com")
