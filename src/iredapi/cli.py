@@ -317,9 +317,9 @@ def doctor(
     from iredapi.logs import configure
 
     configure("WARNING")
-    typer.echo(f"iredapi: {chosen.places()}", err=True)
     removals = Removals((removed_to or chosen.data_dir).absolute(), most=remove_strays)
     examination = Examination(chosen, fix=fix, only=only or [], removals=removals)
+    typer.echo(f"iredapi: {chosen.places()}", err=True)
     report: Json | Text
     if as_json:
         report = Json(lambda piece: typer.echo(piece, nl=False))
