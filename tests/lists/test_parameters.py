@@ -581,3 +581,24 @@ async def test_the_canonical_view_is_the_same_everywhere(lists: Lists) -> None:
     }
     status, _, params = await lists.root.refused("GET", f"ml/{TEAM}", view="x")
     assert (status, params) == (400, ["view"])
+
+
+async def test_what_a_list_has_already_leaves_no_trace(lists: Lists) -> None:
+    """Decided by the account storage and the list server together."""
+    await lists.create()
+    logged = "SELECT msg FROM log WHERE event = 'update'"
+    for form, wanted in (
+        ({"name": "T", "newsletter_description": "D"}, ["name", "newsletter_description"]),
+        ({"subject_prefix": "[t]", "close_list": "yes", "owner": "o@else.test"},
+         ["close_list", "owner", "subject_prefix"]),
+        ({"add_subscribers": "a@else.test", "require_confirm": "no"}, ["subscribers"]),
+        ({"remove_subscribers": "a@else.test"}, ["subscribers"]),
+    ):  # fmt: skip
+        _, answer = await lists.root.call("PUT", f"ml/{TEAM}", data=form)
+        assert answer["_changed"] == wanted, form
+        row = await lists.row()
+        rows = await lists.service.store.rows(logged, "iredadmin")
+        _, answer = await lists.root.call("PUT", f"ml/{TEAM}", data=form)
+        assert answer["_changed"] == [], form
+        assert await lists.row() == row
+        assert await lists.service.store.rows(logged, "iredadmin") == rows
