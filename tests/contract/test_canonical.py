@@ -199,7 +199,7 @@ async def test_the_history_worked(sqlite_store: Store) -> None:
     assert listed["domains"] == [
         "backup.com", "ex.com", "made.com", "make.com", "off.com", "plain.com",
     ]  # fmt: skip
-    assert listed["domains?disabled_only"] == ["off.com"]
+    assert listed["domains?disabled_only"] == ["made.com", "off.com"]
     users = ["alice@ex.com", "carol@ex.com", "eve.o-x_y@ex.com", "robert@ex.com"]
     assert listed["users/ex.com"] == users
     assert listed["aliases/ex.com"] == ["all@ex.com", "crew@ex.com", "quiet@ex.com"]
