@@ -421,7 +421,7 @@ ONLY_IN_TREES: Final = {
     "MEMBER_OF_NO_LIST", "PASSWORD_SPELLING", "PASSWORD_UNKNOWN_TO_SLAPD", "TWIN_MISSING",
     "WRITE_UNFINISHED", "DIRECTORY_READS_ONLY",
 }  # fmt: skip
-"""What SQL cannot have: ``tests/ldap/test_doctor.py`` plants these."""
+"""What SQL cannot have: the tests of LDAP plant these."""
 
 _server = Arrangement(healthy)
 
