@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec
 
 import structlog
 
 from iredapi.backends.list_protocols import ListServer, Untouched
 from iredapi.domain import list_changes
-from iredapi.domain.actors import Actor
+from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.lists import State
 from iredapi.errors import ApiError, ServerDown
@@ -104,6 +105,9 @@ async def subscribed(office: Office, mail: str) -> tuple[frozenset[str] | None, 
     server = office.list_server
     if server is None or not server.accepts(mail):
         return None if server is None else frozenset(), []
+    # Without a list there is nothing to ask for, at each profile that is read.
+    if not await office.has_lists.of("", partial(office.read, SYSTEM, lists.exist)):
+        return frozenset(), []
     reason = office.list_server_fails.get("")
     if reason is None:
         now = office.list_server_fails.now

@@ -61,6 +61,7 @@ async def held(office: Office, address: str, wait: float = _WAIT) -> AsyncIterat
                 yield lease
             finally:
                 office.list_people.forget(lambda key, _: key == address)
+                office.has_lists.forget()
     except LockTimeout:
         raise Overloaded("Somebody else is changing the list.") from None
 

@@ -135,6 +135,8 @@ class Office:
         self.list_server = make_list_server(settings)
         self.list_people = Remembered[frozenset[str]](_LISTS_SECONDS)
         """Who is in an office of a list, as far as mlmmj is concerned."""
+        self.has_lists = Remembered[bool]()
+        """One entry without a name: whether any domain has a list that mlmmj keeps."""
         self.list_server_hangs = Remembered[bool](_LISTS_SECONDS)
         """One entry without a name: it did not answer in time."""
         self.list_server_fails = Remembered[str](_LISTS_FAIL_SECONDS)
@@ -197,6 +199,7 @@ class Office:
         await self._panel.settle()
         await self._slow_hashes.settle()
         await self.sessions.settle()
+        await self.has_lists.settle()
 
     # -- units -------------------------------------------------------------------------------------
 

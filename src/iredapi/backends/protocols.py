@@ -355,6 +355,9 @@ class Lists(Protocol):
     async def get(self, address: str) -> MailingList | None:
         """Return a list without claiming it. At most two round trips."""
 
+    async def has_any(self) -> bool:
+        """Tell whether there may be a list in any domain. One round trip."""
+
     async def claim(self, address: str) -> MailingList | None:
         """Return a list and hold it."""
 

@@ -59,6 +59,11 @@ async def held_by(unit: Unit, mails: Collection[str], domains_: Collection[str])
     return await unit.lists.held_by(mails, domains_)
 
 
+async def exist(unit: Unit) -> bool:
+    """Tell whether there may be a list in any domain."""
+    return await unit.lists.has_any()
+
+
 async def defaults(unit: Unit, domain: str) -> list[str]:
     """Return the lists that new users of a domain are subscribed to."""
     found = await unit.domains.get(domain)

@@ -7,6 +7,7 @@ in alias domains too. Subscribers are mlmmj's alone.
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 
@@ -80,6 +81,11 @@ class LdapLists:
         found = await self._session.find(entry.dn, Scope.BASE, _LIST, ("*", *_TIMES))
         aliases = await self._aliases(domain_of(address))
         return record(address, found[0], aliases) if found else None
+
+    async def has_any(self) -> bool:
+        pages = self._session.directory.pages(self._tree.base, Scope.SUB, _LIST, ("1.1",), size=1)
+        async with aclosing(pages) as found:
+            return bool(await anext(found, None))
 
     async def claim(self, address: str) -> MailingList | None:
         await self._session.lock(domain_of(address))

@@ -33,6 +33,11 @@ class SqlLists(Store):
     async def get(self, address: str) -> MailingList | None:
         return await self._find(address, lock=False)
 
+    async def has_any(self) -> bool:
+        if not self.schema.has(t.maillists):
+            return True  # the list server may have some that the database knows nothing of
+        return bool(await self.column(select(t.maillists.c.address).limit(1)))
+
     async def claim(self, address: str) -> MailingList | None:
         return await self._find(address, lock=True)
 
