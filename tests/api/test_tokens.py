@@ -57,6 +57,14 @@ async def mark_global(service: Service, mail: str, *, yes: bool) -> None:
     )  # fmt: skip
 
 
+async def mark_admin(service: Service, mail: str) -> None:
+    """Make a mail user an admin who manages nothing yet, as another program does."""
+    if service.store.name == "openldap":
+        service.store.directory.modify(account_dn(mail), add={"enabledService": "domainadmin"})
+        return
+    await service.store.execute("UPDATE mailbox SET isadmin = 1 WHERE username = :mail", mail=mail)
+
+
 async def set_hash(service: Service, mail: str, hashed: str) -> None:
     """Store a hash, as another program does."""
     if service.store.name == "openldap":
@@ -429,6 +437,8 @@ async def test_a_limited_token_makes_no_admin(
         await root.ok("PUT", "domain/admins/a.com", addAdmin=f"{name}@a.com")
     await root.ok("PUT", "user/asleep@a.com", accountStatus="disabled")
     await root.ok("PUT", "user/chief@a.com", isGlobalAdmin="yes")
+    await root.ok("POST", "user/marked@a.com", password=PASSWORD)
+    await mark_admin(service, "marked@a.com")
     await root.ok("POST", "admin/x@admins.test", password=PASSWORD)
     client = bearer(service, (await made(root, **limit))["token"])
     new = {"password": "N3w-Password"}
@@ -441,6 +451,7 @@ async def test_a_limited_token_makes_no_admin(
         ("PUT", "user/deputy@a.com", {"domainGlobalAdmin": "yes"}),
         ("PUT", "user/deputy@a.com", new),
         ("PUT", "user/deputy@a.com", hashed),
+        ("PUT", "user/marked@a.com", new),
         ("PUT", "user/asleep@a.com", {"accountStatus": "active"}),
         ("POST", "user/new@a.com", new | {"isGlobalAdmin": "yes"}),
         *((("PUT", "user/chief@a.com", new),) if whole else ()),
@@ -458,7 +469,7 @@ async def test_a_limited_token_makes_no_admin(
     # All users at once: admins are left out, and named.
     answer = await client.ok("PUT", "users/a.com", accountStatus="active", **new)
     named = {item["value"] for item in answer["_skipped"]}
-    assert named == {"deputy@a.com", "chief@a.com", "asleep@a.com"}
+    assert named == {"deputy@a.com", "chief@a.com", "asleep@a.com", "marked@a.com"}
     await root.ok("POST", "verify_password/user/plain@a.com", **new)
     assert (await root.ok("GET", "user/asleep@a.com", view="canonical"))[
         "accountStatus"

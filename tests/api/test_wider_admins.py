@@ -139,6 +139,26 @@ async def test_users_who_may_create_more(service: Service, root: Client) -> None
                 assert "deputy@a.com" in [item["value"] for item in answer["_skipped"]]
                 assert (await admin.refused("DELETE", "user/deputy@a.com"))[:2] == DENIED
     await none.ok("PUT", "user/deputy@a.com", name="New")
+    # The same of one who manages nothing yet.
+    await root.ok("PUT", "domain/admins/a.com", removeAdmin="deputy@a.com")
+    await service.store.execute(
+        "UPDATE mailbox SET isadmin = 1, settings = 'create_new_domains:yes;'"
+        " WHERE username = 'deputy@a.com'"
+    )
+    form = {"password": "N3w-Password"}
+    assert (await none.refused("PUT", "user/deputy@a.com", **form))[:2] == DENIED
+    answer = await none.ok("PUT", "users/a.com", **form)
+    assert "deputy@a.com" in [item["value"] for item in answer["_skipped"]]
+    await root.ok("POST", "verify_password/user/deputy@a.com", password=PASSWORD)
+
+
+@pytest.mark.sql_only("in LDAP the mark and the rights are written by one program")
+async def test_rights_that_wait_for_a_mark(service: Service, root: Client) -> None:
+    """Another program may give the mark at any time; who has the password by then is an admin."""
+    admin = await there(service, root)
+    await service.store.execute("UPDATE mailbox SET isadmin = 0 WHERE username = :m", m=MAIL)
+    for form in ({"password": "N3w-Password"}, {"mailboxFolder": "Elsewhere"}):
+        assert await admin.refused("PUT", f"user/{MAIL}", **form) == (*DENIED, sorted(form))
 
 
 # Where mail goes ---------------------------------------------------------------------------------
@@ -171,6 +191,10 @@ async def test_where_mail_goes(store: Store, root: Client) -> None:
                 assert refused == (*DENIED, [name]), (path, value)
         refused = await admin.refused("POST", "domain/new.com", transport=INSIDE[0])
         assert refused == (*DENIED, ["transport"])
+        for value in (INSIDE[0], "smtp:[mx.server.example]"):
+            form = {"password": PASSWORD, "transport": value}
+            refused = await admin.refused("POST", "user/new@a.com", **form)
+            assert refused == (*DENIED, ["transport"]), value
         for path, name in places:
             for value in OUTSIDE:
                 await admin.ok("PUT", path, **{name: value})

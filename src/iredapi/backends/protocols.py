@@ -261,6 +261,9 @@ class Users(Protocol):
     async def admins_beyond(self, domain: str, managed: Collection[str]) -> frozenset[str]:
         """Return the users of a domain who manage a domain that is not among ``managed``."""
 
+    async def admins_in(self, domain: str) -> frozenset[str]:
+        """Return the users of a domain who have rights, or a mark of an admin (``has_rights``)."""
+
     async def rename(self, old: str, new: str) -> None:
         """Give a user another address; the mailbox stays where it is."""
 

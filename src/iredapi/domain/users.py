@@ -111,7 +111,7 @@ class Rules:
 
 
 def permit_new(
-    actor: Actor, domain: Domain | None, changes: Mapping[str, Any], hostname: str = ""
+    actor: Actor, domain: Domain | None, changes: Mapping[str, Any], hostname: str
 ) -> None:
     """Refuse what this admin may not say of a new user; without a domain, what it never may."""
     if not actor.is_global:

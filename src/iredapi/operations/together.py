@@ -117,7 +117,8 @@ async def _new(
     changes, mail = order.changes, order.mail
     if order.passwords is None or unit.users.lacking(changes):
         return None
-    place = users.vacant(order.actor, mail, changes, order.passwords, place)
+    host = unit.rules.domains.hostname
+    place = users.vacant(order.actor, mail, changes, order.passwords, place, host)
     users.permit_name(unit, mail)
     domain = place.domain
     # The second of two requests for one address sees the first one's user when it goes by itself.
@@ -198,7 +199,7 @@ async def _decided(
 
 
 def _changed(unit: Unit, order: Order, domain: Domain, before: User) -> User | None:
-    if before.is_admin or before.is_global:
+    if before.has_rights:
         return None
     permit(order.actor, domain, before, order.changes)
     return revise(before, order.changes, domain, password=order.password, features=unit.features)

@@ -86,7 +86,7 @@ async def create(
         raise problem("password", "REQUIRED", "Send password or password_hash.")
     unit.concerns = mail
     found = await unit.addresses.claim(mail)
-    place = vacant(unit.actor, mail, changes, passwords, found)
+    place = vacant(unit.actor, mail, changes, passwords, found, unit.rules.domains.hostname)
     permit_name(unit, mail)
     _tell_lacking(unit, changes)
     domain = place.domain
@@ -118,10 +118,11 @@ def vacant(
     changes: Mapping[str, Any],
     passwords: Passwords,
     found: Vacancy | None,
+    hostname: str,
 ) -> Vacancy:
     """Return the place of a new account, if it may be made there. Raises ApiError."""
     passwords.check(changes, lengths_in(found.domain.settings) if found else (0, 0))
-    users.permit_new(actor, found.domain if found else None, changes)
+    users.permit_new(actor, found.domain if found else None, changes, hostname)
     if found is None:
         raise NotFound("NO_SUCH_DOMAIN")
     if found.in_use:
@@ -365,7 +366,7 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
     elif globals_inside and changes.get("account_status") is False:
         keep_one_global(await unit.admins.globals_without((), domain=fold(name)))
     if actor.limited and (password or changes.get("account_status")):
-        spared |= globals_inside | await unit.users.admins_beyond(name, ())
+        spared |= await unit.users.admins_in(name)
     for mail in sorted(spared):
         unit.skip("mail", mail, "PERMISSION_DENIED")
     values = dict(changes) | ({"password": password} if password else {})

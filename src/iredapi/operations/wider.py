@@ -26,7 +26,7 @@ async def spare(unit: Unit, user: User) -> None:
 async def inside(unit: Unit, domain: str) -> frozenset[str]:
     """Return the users of a domain who have rights that the actor has not."""
     beyond = await unit.users.admins_beyond(domain, unit.actor.domains)
-    others = await unit.users.admins_beyond(domain, ()) - beyond
+    others = await unit.users.admins_in(domain) - beyond
     return beyond | {
         mail
         for mail in others

@@ -298,6 +298,14 @@ class LdapUsers:
                     found |= {m for m in words(other, "domainAdmin") if domain_of(m) == domain}
         return frozenset(found)
 
+    async def admins_in(self, domain: str) -> frozenset[str]:
+        marked = await self._session.find(
+            self._tree.base, Scope.SUB, both(inside(USER, domain), f"(enabledService={_ADMIN})"),
+            ("mail",),
+        )  # fmt: skip
+        mails = (mail for entry in marked for mail in words(entry, "mail"))
+        return await self.admins_beyond(domain, ()) | {m for m in mails if domain_of(m) == domain}
+
     # -- writing -----------------------------------------------------------------------------------
 
     async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:

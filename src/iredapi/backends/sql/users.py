@@ -731,6 +731,12 @@ class SqlUsers(Store):
             )
         )
 
+    async def admins_in(self, domain: str) -> frozenset[str]:
+        m, d = t.mailbox.c, t.domain_admins.c
+        marked = or_(m.isadmin == 1, m.isglobaladmin == 1, m.username.in_(select(d.username)))
+        found = select(m.username).where(owned(m.domain, domain), marked)
+        return frozenset(await self.column(found))
+
     async def rename(self, old: str, new: str) -> None:
         await removals.rename_user(self, old, new)
 
