@@ -55,7 +55,7 @@ async def login(office: Office, username: str, password: str, client: str) -> st
     async with office.gates.enter(*counters.keys):
         attempt = await throttle.begin(office, counters, password.strip())
         try:
-            principal = await _authenticated(office, mail, password.strip())
+            principal = await _authenticated(office, counters, password.strip())
             if principal.is_global:
                 # Before the attempt is given back: whoever guesses from elsewhere is still counted.
                 await admit(office, client, "global_admin_ip_list")
@@ -76,9 +76,13 @@ async def login(office: Office, username: str, password: str, client: str) -> st
     return session
 
 
-async def _authenticated(office: Office, mail: str, plain: str) -> Principal:
+async def _authenticated(office: Office, counters: throttle.Counters, plain: str) -> Principal:
+    mail = counters.account
     principal = await office.read(SYSTEM, find_principal, mail)
     stored = "" if principal is None else principal.password
+    guess = (mail, counters.where, plain, stored)
+    if office.wrong_guesses.has(*guess):
+        raise InvalidCredentials
     in_use = await office.slow_hashes(stored)
     if principal is not None and await office.hasher.verify(plain, stored):
         return principal
@@ -90,6 +94,7 @@ async def _authenticated(office: Office, mail: str, plain: str) -> Principal:
         await office.hasher.equalise(plain, password_costs.rest(in_use, verified))
     except Overloaded:
         raise _WrongInACrowd from None
+    office.wrong_guesses.note(*guess)
     raise InvalidCredentials
 
 

@@ -46,6 +46,7 @@ from iredapi.settings import Settings
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
 from iredapi.unit import STRICT, Endings, Rules, Unit, refuse_unless_exact
+from iredapi.wrong_guesses import WrongGuesses
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -144,6 +145,7 @@ class Office:
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.gates = Gates()
         self.guess_key = guess_key(settings)
+        self.wrong_guesses = WrongGuesses(self.guess_key)
         self._auditor = Auditor(databases, patience=settings.request_timeout)
         self.sessions = Remembered[Principal]()
         """Who is behind a session id."""

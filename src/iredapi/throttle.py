@@ -35,6 +35,11 @@ class Counters:
     is_noted: bool
     """Whether all networks are known, and noted lately."""
 
+    @property
+    def where(self) -> str:
+        """From where the same guess is the same."""
+        return self.networks[-1] if self.networks else ""
+
 
 async def counters(office: Office, account: str, client: str) -> Counters:
     """Return by what an attempt is judged: the account's own counter here, or that of strangers."""
@@ -55,8 +60,7 @@ def counters_of_account(account: str, client: str) -> Counters:
 
 async def begin(office: Office, used: Counters, password: str) -> Attempt:
     """Count an attempt before the password is looked at. Raises TooManyAttempts."""
-    where = used.networks[-1] if used.networks else ""
-    text = f"{used.account}\0{where}\0{password}"
+    text = f"{used.account}\0{used.where}\0{password}"
     full = hmac.digest(office.guess_key, text.encode("utf-8", "surrogatepass"), "sha256")
     tag = full[:_TAG_BYTES].hex()
     attempt = await office.state.attempts.begin(used.keys, tag)

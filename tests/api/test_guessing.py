@@ -119,6 +119,29 @@ async def test_the_same_wrong_password_counts_once(service: Service, root: Clien
     assert "Old-Passw0rd" not in stored
 
 
+async def test_a_repeated_guess_keeps_nothing_busy(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is free for the throttle, so it must not be verified each time; nor written."""
+    verify, verified = service.office.hasher.verify, []
+
+    async def noting(plain: str, stored: str) -> bool:
+        verified.append(plain)
+        return await verify(plain, stored)
+
+    monkeypatch.setattr(service.office.hasher, "verify", noting)
+    for mail in (ROOT, "nobody@admins.test"):
+        assert await login(service, STRANGER, "0ld-Password", mail) == 401
+    before = await service.store.rows("SELECT * FROM login_attempts", "state")
+    for mail in [ROOT, "nobody@admins.test"] * 5:
+        assert await login(service, STRANGER, "0ld-Password", mail) == 401
+    assert verified == ["0ld-Password"]
+    assert await service.store.rows("SELECT * FROM login_attempts", "state") == before
+    # A password that is new is looked at at once.
+    await root.ok("PUT", f"admin/{ROOT}", password="0ld-Password")
+    assert await login(service, STRANGER, "0ld-Password") == 200
+
+
 async def test_an_account_that_is_gone_is_known_nowhere(service: Service, root: Client) -> None:
     await root.ok("POST", "admin/x@admins.test", password=PASSWORD)
     assert await login(service, HOME, PASSWORD, "x@admins.test") == 200
