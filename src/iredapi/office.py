@@ -408,6 +408,7 @@ class Office:
         """Read everything anew at the next request."""
         self._panel.forget()
         self._slow_hashes.forget()
+        self.has_lists.forget()
         self.sessions.forget()
 
     async def admits(self, client: str) -> bool:

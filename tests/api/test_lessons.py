@@ -111,13 +111,13 @@ async def test_lesson_23_mailboxes_stay_below_the_base(service: Service, there: 
 
 @pytest.mark.stores("sqlite")
 async def test_lesson_23_where_mailboxes_are(service: Service, there: Client) -> None:
-    for local in ("a", "ab", "abc", "a.b", "a-b_c", "0", "_", "#x", "a&b", "x" * 64):
+    for local in ("a", "ab", "abc", "a.b", "a-b_c", "0", "_", "1x", "a_b", "x" * 64):
         await there.ok("POST", f"user/{quote(local)}@ex.com", password=PASSWORD)
     rows = await service.store.rows("SELECT * FROM mailbox")
     assert len({row["maildir"] for row in rows}) == len(rows) == 11
     for row in rows:
         where = f"{row['storagebasedirectory']}/{row['storagenode']}/{row['maildir']}"
-        assert re.fullmatch(r"/var/vmail/vmail1/ex\.com/[a-z0-9_.&#/-]+/", where)
+        assert re.fullmatch(r"/var/vmail/vmail1/ex\.com/[a-z0-9_./-]+/", where)
         assert "/../" not in where
         assert "/./" not in where
 

@@ -32,7 +32,9 @@ def environment(lists: Lists) -> dict[str, str]:
         for name, value in given.items()
         if name.startswith("mlmmj") and value is not None
     }
-    own = {"IREDAPI_MLMMJADMIN_TOKEN": TOKEN, "IREDAPI_WORKERS": "1"}
+    own = {"IREDAPI_WORKERS": "1"}
+    if given["mlmmjadmin_url"]:
+        own["IREDAPI_MLMMJADMIN_TOKEN"] = TOKEN
     return urls_of(lists.store) | ours | own
 
 

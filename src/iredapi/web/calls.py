@@ -220,7 +220,7 @@ def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
         except addresses.InvalidAddress as error:
             code = "INVALID_DOMAIN_NAME" if name == "domain" else "INVALID_MAIL"
             refusal = problem(name, code, str(error))
-            if new or not _may_be_there(path[name], caller):
+            if new or not _may_be_there(name, path[name], caller):
                 raise refusal from None
             # What a list shows can be named; what is not there was no name.
             request.scope[_MALFORMED] = refusal
@@ -229,13 +229,18 @@ def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
     return Target(**found)
 
 
-def _may_be_there(text: str, caller: Actor | None) -> bool:
+def _may_be_there(param: str, text: str, caller: Actor | None) -> bool:
     """Tell whether something may be stored under a name that is none by the grammar.
 
-    Without an ``@``, or with several, it is in nobody's domain: for global admins only.
+    No domain has an ``@``. An account without one, or with several, is in nobody's domain: for
+    global admins only.
     """
     if not text.isprintable() or len(text.strip()) > addresses.MAX_STORED:
         return False
+    if text.strip().endswith("@"):
+        return False  # in no domain at all
+    if param == "domain":
+        return "@" not in text
     return text.count("@") == 1 or (caller is not None and caller.is_global)
 
 

@@ -16,7 +16,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -177,9 +177,11 @@ def _locked(path: Path, give: Callable[[Path], None], *, create: bool) -> Iterat
                 raise
             yield -1
             return
-        if made:
-            give(path)
         try:
+            if made:
+                # mlmmj may have removed it again: then the next round makes another one.
+                with suppress(FileNotFoundError):
+                    give(path)
             _lock(descriptor, deadline)
             # Whoever held it may have removed or replaced the file meanwhile.
             if _same(descriptor, path):
