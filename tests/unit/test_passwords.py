@@ -678,20 +678,33 @@ def pbkdf2(rounds: int) -> str:
     return f"{{PBKDF2}}$1${'.' * 16}${rounds}${'0' * 40}"
 
 
+def scram_of(rounds: int) -> str:
+    key = base64.b64encode(bytes(32)).decode()
+    return f"{{SCRAM-SHA-256}}{rounds},QUJDRA==,{key},{key}"
+
+
+def encoded(scheme: str, stored: str) -> str:
+    return f"{{{scheme}.B64}}" + base64.b64encode(stored.partition("}")[2].encode()).decode()
+
+
 YESCRYPT = "{CRYPT}$y$%s$" + "." * 22 + "$" + "." * 43
 TOO_DEAR = [
     bcrypt_of(15), bcrypt_of(31), bcrypt_of(99), sha_crypt(1_000_001), sha_crypt(999_999_999),
     pbkdf2(2_000_001), argon2(262_145, 1), argon2(262_144, 5), argon2(131_072, 9),
     argon2(65_536, 17), argon2(65_536, 3, 17), argon2(9_999_999, 99, 99), YESCRYPT % "jHT",
     "$2y$15$" + "." * 53, "{BCRYPT}$2y$16$" + "." * 53,
-    "{BLF-CRYPT.HEX}" + ("$2y$15$" + "." * 53).encode().hex(),
+    "{BLF-CRYPT.HEX}" + ("$2y$15$" + "." * 53).encode().hex(), scram_of(1_000_001),
+    encoded("ARGON2ID", argon2(65_536, 17)), encoded("CRYPT", YESCRYPT % "jHT"),
 ]  # fmt: skip
 HEAVY = [
     bcrypt_of(13), bcrypt_of(14), sha_crypt(1_000_000), pbkdf2(2_000_000), argon2(262_144, 1),
     argon2(262_144, 4), argon2(65_536, 16), argon2(65_537, 1), YESCRYPT % "jCT",
-    "{ARGON2ID.B64}" + base64.b64encode(argon2(8, 1)[10:].encode()).decode(),
+    encoded("ARGON2ID", argon2(262_144, 1)), scram_of(1_000_000),
+    encoded("SCRAM-SHA-256", scram_of(1_000_000)), "{CRYPT}$sha1$500000$salt$" + "." * 28,
+    encoded("CRYPT", "{CRYPT}_z1.." + "." * 15), "{CRYPT}_z1.." + "." * 15,
 ]  # fmt: skip
 USUAL = [
+    encoded("ARGON2ID", argon2(8, 1)), scram_of(4096),
     bcrypt_of(4), bcrypt_of(12), sha_crypt(5_000), sha_crypt(50_000), pbkdf2(100_000),
     argon2(65_536, 3), YESCRYPT % "j9T", "{SSHA}" + "A" * 32, "x", "", "{", "{NO.HEX}00",
 ]  # fmt: skip
@@ -727,6 +740,26 @@ def test_a_wrong_password_takes_what_all_kinds_take() -> None:
         left = password_costs.rest(found, stored)
         verified = [item for item in (*stored, *left) if item in found]
         assert sorted(verified) == sorted(found), stored
+
+
+@pytest.mark.parametrize(
+    "cheap, dear",
+    [
+        (scram_of(4096), scram_of(1_000_000)),
+        (YESCRYPT % "j9T", YESCRYPT % "jCT"),
+        ("{CRYPT}$sha1$1000$salt$" + "." * 28, "{CRYPT}$sha1$500000$salt$" + "." * 28),
+        ("{CRYPT}_1..." + "." * 15, "{CRYPT}_zzz." + "." * 15),
+        (argon2(65_536, 3, 1), argon2(65_536, 3, 4)),
+        (argon2(16_384, 16), argon2(262_144, 1)),
+    ],
+    ids=lambda text: text[:24],
+)
+def test_hashes_of_one_kind_may_differ(cheap: str, dear: str) -> None:
+    """An admin with the dearer one is not told from an unknown name by the time."""
+    found = password_costs.in_use([[cheap], [dear], [cheap]])
+    assert sorted(found) == sorted([cheap, dear])
+    assert password_costs.rest(found, [cheap]) == [dear]
+    assert sorted(password_costs.rest(found, [""])) == sorted([cheap, dear])
 
 
 def test_heavy_hashes_keep_nobody_waiting(gate: threading.Event) -> None:

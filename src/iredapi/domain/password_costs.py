@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from iredapi.domain import crypt3
-from iredapi.domain.password_kinds import kind_of
+from iredapi.domain import crypt3, scram
+from iredapi.domain.password_kinds import decoded, kind_of
 from iredapi.domain.password_schemes import (
     MAX_ARGON2_LANES,
     MAX_ARGON2_MEMORY,
@@ -21,7 +21,6 @@ from iredapi.domain.password_schemes import (
     MAX_CRYPT_ROUNDS,
     MAX_PBKDF2_ROUNDS,
     read_hash,
-    split_prefix,
 )
 
 HEAVY_MILLISECONDS: Final = 300
@@ -55,26 +54,32 @@ _QUICK: Final = frozenset(
 _ARGON2: Final = re.compile(
     r"\$argon2id?\$v=\d+\$m=(?P<memory>\d+),t=(?P<time>\d+),p=(?P<lanes>\d+)"
 )
-_SCRAM: Final = re.compile(r"\{SCRAM[^}]*\}(?P<rounds>\d+),", re.IGNORECASE)
-_USUAL_YESCRYPT: Final = "$y$j9T$"
+_PARAMETERS: Final = re.compile(
+    r"\$argon2id?\$v=\d+\$(m=\d+,t=\d+,p=\d+)|(\$g?y\$[^$]*)|(\$7\$.{11})|(\$sha1\$\d+)"
+    r"|(\$md5(?:,rounds=\d+)?)|(_[./0-9A-Za-z]{4})|([0-9]{1,9})(?=,)"
+)
+"""What decides on the time where the cost is not one number: of argon2, of crypt(3)'s own kinds,
+and the rounds of SCRAM."""
+_Kind = tuple[str, int, str]
+_USUAL_YESCRYPT: Final = "$y$j9T"
 _HOSTS_OWN: Final = frozenset({"YESCRYPT", "SCRYPT", "SHA1-CRYPT"})
-_OLD_AND_SLOW: Final = re.compile(r"(^|\})(_|\$md5)")
-"""How hashes of BSDi and of Solaris begin."""
 
 
 def is_too_dear(stored: str) -> bool:
     """Tell whether a hash is refused for what it would take to verify it, whoever stored it."""
-    kind, cost = _kind(stored)
+    kind, cost, parameters = _kind(stored)
     if kind in _MOST_OF_KIND and cost > _MOST_OF_KIND[kind]:
         return True
-    if match := _ARGON2.search(stored):
+    if kind.startswith("SCRAM"):
+        return bool(parameters) and int(parameters) > scram.MAX_ROUNDS
+    text = _text(stored)
+    if match := _ARGON2.match(text):
         return (
             int(match["memory"]) > MAX_ARGON2_MEMORY
             or int(match["time"]) > MAX_ARGON2_TIME
             or int(match["lanes"]) > MAX_ARGON2_LANES
         )
-    parts = split_prefix(stored)
-    return crypt3.is_too_dear(parts[2] if parts else stored)
+    return crypt3.is_too_dear(text)
 
 
 def is_quick(stored: str) -> bool:
@@ -85,7 +90,7 @@ def is_quick(stored: str) -> bool:
 def is_heavy(stored: str) -> bool:
     """Tell whether a hash takes much more time or memory than those that are usual."""
     if _kind(stored)[0].startswith("ARGON2"):
-        match = _ARGON2.search(stored)  # none: it is written in another encoding
+        match = _ARGON2.match(_text(stored))
         if match is None or int(match["memory"]) > HEAVY_MEMORY:
             return True
     return _milliseconds(stored) > HEAVY_MILLISECONDS
@@ -97,8 +102,8 @@ def in_use(hashes: Iterable[list[str]]) -> tuple[str, ...]:
     ``hashes`` are those of each account. Where one account has several of a kind, so many are
     returned.
     """
-    most: Counter[tuple[str, int]] = Counter()
-    examples: dict[tuple[str, int], str] = {}
+    most: Counter[_Kind] = Counter()
+    examples: dict[_Kind, str] = {}
     for several in hashes:
         slow = [item for item in several if not is_quick(item) and read_hash(item)]
         most |= Counter(map(_kind, slow))
@@ -120,23 +125,37 @@ def rest(in_use_: Iterable[str], verified: Iterable[str]) -> list[str]:
     return left
 
 
-def _kind(stored: str) -> tuple[str, int]:
+def _kind(stored: str) -> _Kind:
+    """Return what takes the same time: the kind, its cost, and other parameters of the hash."""
     try:
-        return kind_of(stored) if stored else ("PLAIN", 0)
+        kind, cost = kind_of(stored) if stored else ("PLAIN", 0)
+        if kind in _QUICK:
+            return kind, cost, ""
     except (KeyError, ValueError):
-        return "PLAIN", 0  # nothing that could be verified
+        return "PLAIN", 0, ""  # nothing that could be verified
+    match = _PARAMETERS.match(_text(stored))
+    return kind, cost, (match[match.lastindex or 0] if match else "")
+
+
+def _text(stored: str) -> str:
+    """Return what stands behind the scheme, whatever it is encoded in."""
+    try:
+        return decoded(stored)[1]
+    except (KeyError, ValueError):
+        return ""
 
 
 def _milliseconds(stored: str) -> float:
-    kind, cost = _kind(stored)
+    kind, cost, parameters = _kind(stored)
     if kind in _QUICK:
         return 0.0
     if kind == "BCRYPT":
         return 2.0 ** min(cost, 99) / _BCRYPT_PER_MILLISECOND
     if kind in _PER_MILLISECOND:
         return cost / _PER_MILLISECOND[kind]
-    if match := _SCRAM.match(stored):
-        return int(match["rounds"]) / _SCRAM_PER_MILLISECOND
-    if kind in _HOSTS_OWN and _USUAL_YESCRYPT not in stored:
+    if kind.startswith("SCRAM") and parameters:
+        return int(parameters) / _SCRAM_PER_MILLISECOND
+    if kind in _HOSTS_OWN and parameters != _USUAL_YESCRYPT:
         return _NOT_MEASURED
-    return _NOT_MEASURED if kind == "CRYPT" and _OLD_AND_SLOW.search(stored) else 0.0
+    # BSDi's and Solaris' have such, DES has none.
+    return _NOT_MEASURED if kind == "CRYPT" and parameters else 0.0

@@ -29,14 +29,20 @@ _DEAR: Final = frozenset(
 _CHEAP: Final = {"SMD5": 1, "MD5-CRYPT": 1, "SSHA": 2, "SSHA256": 3, "SSHA512": 4}
 
 
+def decoded(stored: str) -> tuple[str, str]:
+    """Return the scheme and the text behind it of a hash that ``read_hash`` understands."""
+    name, suffix, text = split_prefix(stored) or ("CRYPT", "", stored)
+    if suffix and SCHEMES[name].encoding is Encoding.TEXT:
+        text = (decode(text, SUFFIXES[suffix], size=0, guess=False) or b"").decode("latin-1")
+    return name, text
+
+
 def kind_of(stored: str) -> tuple[str, int]:
     """What made a hash, and how dear it was, in the kind's own measure (0: it has none).
 
     Only for hashes that ``read_hash`` understands.
     """
-    name, suffix, text = split_prefix(stored) or ("CRYPT", "", stored)
-    if suffix and SCHEMES[name].encoding is Encoding.TEXT:
-        text = (decode(text, SUFFIXES[suffix], size=0, guess=False) or b"").decode("latin-1")
+    name, text = decoded(stored)
     if match := _CRYPTED.match(text) if name != "PBKDF2" else None:
         if match["id"].startswith("2"):
             return "BCRYPT", int(match["cost"] or 0)
