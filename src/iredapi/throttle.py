@@ -60,13 +60,17 @@ def counters_of_account(account: str, client: str) -> Counters:
 
 async def begin(office: Office, used: Counters, password: str) -> Attempt:
     """Count an attempt before the password is looked at. Raises TooManyAttempts."""
-    text = f"{used.account}\0{used.where}\0{password}"
-    full = hmac.digest(office.guess_key, text.encode("utf-8", "surrogatepass"), "sha256")
-    tag = full[:_TAG_BYTES].hex()
+    tag = tag_of(office.guess_key, used.account, used.where, password)
     attempt = await office.state.attempts.begin(used.keys, tag)
     if attempt.wait:
         raise TooManyAttempts(retry_after=attempt.wait)
     return attempt
+
+
+def tag_of(key: bytes, account: str, where: str, password: str) -> str:
+    """Return what is kept of a guess."""
+    text = f"{account}\0{where}\0{password}"
+    return hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256")[:_TAG_BYTES].hex()
 
 
 async def succeeded(office: Office, used: Counters, attempt: Attempt) -> None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from iredapi.guess_key import guess_key
 from iredapi.settings import Settings
-from iredapi.throttle import networks_of
+from iredapi.throttle import networks_of, tag_of
 from tests.api.test_sessions import Clock
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers.openldap import account_dn
@@ -22,11 +22,23 @@ pytestmark = pytest.mark.stores(*ALL_STORES)
 
 HOME, NEIGHBOUR, STRANGER = "192.0.2.10", "192.0.2.77", "198.51.100.1"
 _numbers = itertools.count()
+_tried: set[tuple[bytes, str]] = set()
+
+
+def new_guess(service: Service, address: str, mail: str) -> str:
+    """A password whose tag no other guess has: two of some thousands would have the same."""
+    key, where = service.office.guess_key, networks_of(address)[-1]
+    for number in _numbers:
+        tag = (key, tag_of(key, mail, where, guess := f"Guess-{number}"))
+        if tag not in _tried:
+            break
+    _tried.add(tag)
+    return guess
 
 
 async def login(service: Service, address: str, password: str = "", mail: str = ROOT) -> int:
     """Log in, with a password that was never tried unless one is given; the status."""
-    form = {"username": mail, "password": password or f"Guess-{next(_numbers)}"}
+    form = {"username": mail, "password": password or new_guess(service, address, mail)}
     status, _ = await service.client(address=address).call("POST", "login", data=form)
     return status
 
@@ -85,6 +97,26 @@ async def test_known_for_thirty_days(service: Service, root: Client, clock: Cloc
     clock.now += 86400 * 31
     assert await guess_until_refused(service, STRANGER) == 10
     assert await login(service, HOME, PASSWORD) == 429
+
+
+async def test_a_clock_that_was_ahead_makes_nothing_known_for_long(
+    service: Service, root: Client, clock: Clock
+) -> None:
+    clock.now += 86400 * 400
+    assert await login(service, HOME, PASSWORD) == 200
+    assert await guess_until_refused(service, STRANGER) == 10
+    clock.now -= 86400 * 400
+    assert await guess_until_refused(service, STRANGER) == 10
+    assert await login(service, HOME, PASSWORD) == 429
+    clock.now += 901
+    assert await login(service, HOME, PASSWORD) == 200
+    assert await guess_until_refused(service, STRANGER) == 10
+    assert await login(service, HOME, PASSWORD) == 200
+    # The counters of the time before are removed with the first attempt.
+    clock.now += 901
+    assert await login(service, "203.0.113.1") == 401
+    rows = await service.store.rows("SELECT window_start FROM login_attempts", "state")
+    assert all(row["window_start"] <= clock.now for row in rows)
 
 
 async def test_a_failed_login_makes_nothing_known(service: Service, root: Client) -> None:

@@ -299,16 +299,33 @@ async def test_a_crowd_is_told_each_its_own(service: Service, root: Client) -> N
         assert old == sum(not names for names in wanted)
 
 
-async def test_a_password_that_is_in_use(service: Service, root: Client) -> None:
-    """Who may not set it does not learn whether it is right."""
+async def test_a_password_that_is_in_use(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may not set it does not learn whether it is right, nor from the time."""
+    hasher, work = service.office.hasher, list[str]()
+    make, verify = hasher.hash, hasher.verify
+
+    async def making(plain: str) -> str:
+        work.append("hash")
+        return await make(plain)
+
+    async def verifying(plain: str, stored: str) -> bool:
+        work.append("verify")
+        return await verify(plain, stored)
+
     await root.ok("POST", "domain/ex.com")
     await root.ok("POST", "domain/other.com")
     await root.ok("POST", "user/u@ex.com", password=PASSWORD)
     await root.ok("PUT", "domain/admins/other.com", addAdmin="u@ex.com")
     admin = await service.admin_of("ex.com")
+    monkeypatch.setattr(hasher, "hash", making)
+    monkeypatch.setattr(hasher, "verify", verifying)
     for password in (PASSWORD, "An0ther-Horse"):
         refused = await admin.refused("PUT", "user/u@ex.com", password=password)
         assert refused == (403, "PERMISSION_DENIED", ["password"])
+    monkeypatch.undo()
+    assert work == ["hash", "verify"] * 2
     _, answer = await root.call("PUT", "user/u@ex.com", data={"password": PASSWORD})
     assert answer["_changed"] == []
     _, answer = await root.call("PUT", "user/u@ex.com", data={"password": "An0ther-Horse"})

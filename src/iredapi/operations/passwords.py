@@ -34,9 +34,11 @@ class Passwords:
         with the violated rules joined by commas, as iRedMail does.
         """
         self.check(changes, lengths)
+        # Made in any case: the time must not tell who may not set it whether it is right.
+        hashed = await self.hashed(changes)
         if stored and "password" in changes and await self._is_of(changes["password"], stored):
             return stored
-        return await self.hashed(changes)
+        return hashed
 
     async def _is_of(self, plain: str, stored: str) -> bool:
         # Of several hashes only the new one would stay.

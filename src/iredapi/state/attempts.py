@@ -190,7 +190,8 @@ class LoginAttempts:
 
     async def _purge_sometimes(self) -> None:
         now = self._clock()
-        if now < self._purge_at:
+        # A clock that was ahead and has been corrected puts nothing off.
+        if 0 < self._purge_at - now <= PURGE:
             return
         self._purge_at = now + PURGE
         try:

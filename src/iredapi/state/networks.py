@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import delete, literal, select
+from sqlalchemy import delete, literal, or_, select
 
 from iredapi.state.connections import Connections
 from iredapi.state.tables import as_key, known_networks, upsert
@@ -11,7 +11,11 @@ KEPT = 30 * 86400.0
 """Seconds for which a network is known after the last login from it."""
 
 FRESH = 86400.0
-"""Seconds for which a login from a known network is not written again."""
+"""Seconds for which a login from a known network is not written again.
+
+What is noted so far in the future was noted by a clock that has been corrected since: nobody knows
+when that was.
+"""
 
 _LENGTH = 255
 
@@ -33,16 +37,18 @@ class KnownNetworks:
                 table.account == as_key(account, _LENGTH),
                 table.network.in_(networks),
                 table.seen > now - KEPT,
+                table.seen < now + FRESH,
             )
         )
-        return {row.network: row.seen > now - FRESH for row in rows}
+        return {row.network: now - FRESH < row.seen <= now for row in rows}
 
     async def remember(self, account: str, networks: Sequence[str]) -> None:
         """Note a login; old notes of everybody are removed."""
         if not networks:
             return
         table, now = known_networks.c, self._clock()
-        await self._connections.write(delete(known_networks).where(table.seen <= now - KEPT))
+        over = or_(table.seen <= now - KEPT, table.seen >= now + FRESH)
+        await self._connections.write(delete(known_networks).where(over))
         rows = [
             {"account": as_key(account, _LENGTH), "network": network, "seen": now}
             for network in sorted(networks)
