@@ -70,7 +70,9 @@ class PasswordHasher:
         """Whether the password belongs to the stored hash."""
         work = partial(passwords.verify_password, plain, stored)
         items = stored.split(passwords.SEVERAL)
-        heavy = any(map(password_costs.is_heavy, items))
+        if password_costs.are_too_dear(items):
+            return False
+        heavy = password_costs.are_heavy(items)
         # Handing what takes microseconds to a thread would take longer.
         return await self._run(work, quick=all(map(password_costs.is_quick, items)), heavy=heavy)
 

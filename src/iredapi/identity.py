@@ -87,11 +87,13 @@ async def _authenticated(office: Office, counters: throttle.Counters, plain: str
     if principal is not None and await office.hasher.verify(plain, stored):
         return principal
     verified = stored.split(SEVERAL)
-    if any(map(password_costs.is_too_dear, verified)):
+    several = password_costs.are_too_dear(verified)
+    if several or any(map(password_costs.is_too_dear, verified)):
         _log.warning("hash_too_costly", account=mail, hint="Set the password anew.")
     # Nobody learns from the time which names there are, nor what their hashes are made of.
     try:
-        await office.hasher.equalise(plain, password_costs.rest(in_use, verified))
+        left = password_costs.rest(in_use, () if several else verified)
+        await office.hasher.equalise(plain, left)
     except Overloaded:
         raise _WrongInACrowd from None
     office.wrong_guesses.note(*guess)

@@ -742,6 +742,24 @@ def test_a_wrong_password_takes_what_all_kinds_take() -> None:
         assert sorted(verified) == sorted(found), stored
 
 
+def test_many_hashes_of_one_account() -> None:
+    """In LDAP users write as many as they like: nobody waits for more than a few."""
+
+    async def scenario() -> None:
+        hasher, right = PasswordHasher(), hash_password(SECRET)
+        for few in ([right] * 100, [bcrypt_of(4)] * 9 + [right]):
+            assert await hasher.verify(SECRET, SEVERAL.join(few))
+        for many in ([right] * 101, [right] + [bcrypt_of(12)] * 10, [right] + [bcrypt_of(14)] * 3):
+            started = time.perf_counter()
+            assert not await hasher.verify(SECRET, SEVERAL.join(many))
+            assert time.perf_counter() - started < 0.2
+        hasher.close()
+
+    asyncio.run(scenario())
+    assert password_costs.are_heavy([bcrypt_of(12)] * 2)
+    assert not password_costs.are_heavy([bcrypt_of(12)])
+
+
 @pytest.mark.parametrize(
     "cheap, dear",
     [

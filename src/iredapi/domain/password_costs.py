@@ -25,6 +25,9 @@ from iredapi.domain.password_schemes import (
 
 HEAVY_MILLISECONDS: Final = 300
 HEAVY_MEMORY: Final = 64 * 1024  # KiB
+MOST_OF_ACCOUNT: Final = 100
+MOST_MILLISECONDS: Final = 2000
+"""What all hashes of one account may take together, where it has several."""
 MOST_IN_USE: Final = 8
 """Kinds of hashes whose time a wrong password takes, at most: the dearest ones."""
 _NOT_MEASURED: Final = 500
@@ -80,6 +83,22 @@ def is_too_dear(stored: str) -> bool:
             or int(match["lanes"]) > MAX_ARGON2_LANES
         )
     return crypt3.is_too_dear(text)
+
+
+def are_too_dear(several: list[str]) -> bool:
+    """Tell whether one account has more hashes than are verified; in LDAP users write them."""
+    if len(several) == 1:
+        return False
+    return len(several) > MOST_OF_ACCOUNT or _together(several) > MOST_MILLISECONDS
+
+
+def are_heavy(several: list[str]) -> bool:
+    """Tell whether verifying all hashes of one account takes more than is usual."""
+    return any(map(is_heavy, several)) or _together(several) > HEAVY_MILLISECONDS
+
+
+def _together(several: list[str]) -> float:
+    return sum(map(_milliseconds, several))
 
 
 def is_quick(stored: str) -> bool:
