@@ -169,6 +169,27 @@ async def test_nothing_leads_to_a_user_who_is_gone(world: World, spelled: str) -
     assert await foreign.admins("ex.com") == set()
 
 
+@pytest.mark.sql_only("routes of a directory have no status of their own")
+@pytest.mark.parametrize("how", ["user", "users"])
+async def test_no_route_in_any_spelling_leads_to_who_is_disabled(world: World, how: str) -> None:
+    """Mail to an alias with such a member would bounce."""
+    foreign, root = world.foreign, world.root
+    path = f"user/{V}" if how == "user" else "users/ex.com"
+    await root.ok("PUT", f"alias/{LIST}", members="kept@far.org")
+    for spelled in ("V@Ex.COM", " v@ex.com", "v@EX.com\t"):
+        await foreign.member(LIST, spelled)
+    await foreign.alias("old@ex.com", V, "V@EX.com")
+    await root.ok("PUT", path, accountStatus="disabled")
+    assert await world.routes("old@ex.com") == set()
+    assert await world.routes(LIST) == {"kept@far.org"}
+    for status in ("disabled", "active"):
+        await root.ok("PUT", f"alias/{LIST}", accountStatus=status)
+    assert await world.routes(LIST) == {"kept@far.org"}
+    await root.ok("PUT", path, accountStatus="active")
+    assert await world.routes("old@ex.com") == {V}
+    assert await world.routes(LIST) == {"kept@far.org", V}
+
+
 @pytest.mark.parametrize("spelled", ["V@Ex.COM", " v@ex.com"])
 async def test_what_leads_to_a_user_follows_a_new_name(world: World, spelled: str) -> None:
     await world.foreign.forwarding(U, spelled)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 
 from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.comparing import is_like, is_odd
 from iredapi.backends.sql.dialect import domain_of
 from iredapi.backends.sql.routes import is_alias_address, is_forward, is_member
-from iredapi.backends.sql.store import Store
+from iredapi.backends.sql.store import Store, chunks
+from iredapi.domain.addresses import fold
 
 
 async def follow(store: Store, *users: ColumnElement[bool], active: bool) -> None:
@@ -19,10 +21,10 @@ async def follow(store: Store, *users: ColumnElement[bool], active: bool) -> Non
     """
     f, m = t.forwardings.c, t.mailbox.c
     chosen = select(m.username).where(*users)
+    leads = [f.forwarding.in_(chosen)]
+    leads += [f.forwarding.in_(some) for some in chunks(await spellings(store, *users))]
     if not active:
-        await store.update(
-            t.forwardings, {"active": 0}, or_(f.address.in_(chosen), f.forwarding.in_(chosen))
-        )
+        await store.update(t.forwardings, {"active": 0}, or_(f.address.in_(chosen), *leads))
         return
     owner, group = t.mailbox.alias(), t.alias.alias()
     enabled = or_(
@@ -45,5 +47,22 @@ async def follow(store: Store, *users: ColumnElement[bool], active: bool) -> Non
     await store.update(
         t.forwardings,
         {"active": 1},
-        or_(f.address.in_(chosen), and_(f.forwarding.in_(chosen), enabled)),
+        or_(f.address.in_(chosen), and_(or_(*leads), enabled)),
     )
+
+
+async def spellings(store: Store, *users: ColumnElement[bool]) -> set[str]:
+    """Return destinations in other letters or with blanks, which Postfix takes for these users."""
+    f, m = t.forwardings.c, t.mailbox.c
+    odd: dict[str, set[str]] = {}
+    for value in await store.column(select(f.forwarding).where(is_odd(f.forwarding)).distinct()):
+        odd.setdefault(fold(value), set()).add(value)
+    found: list[str] = []
+    for some in chunks(odd):
+        found += await store.column(select(m.username).where(*users, is_like(m.username, some)))
+    # What is spelled as none of them belongs to who has the folded name.
+    twins = {fold(name) for name in found} - set(found)
+    taken: set[str] = set()
+    for some in chunks(twins):
+        taken.update(await store.column(select(m.username).where(m.username.in_(some))))
+    return {value for name in map(fold, found) if name not in twins & taken for value in odd[name]}

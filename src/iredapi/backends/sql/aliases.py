@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, select
 
 from iredapi.backends.protocols import Profile
+from iredapi.backends.sql import activity
 from iredapi.backends.sql import removal as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.routes import is_member
@@ -153,7 +154,10 @@ class SqlAliases(Store):
         f, m = t.forwardings.c, t.mailbox.c
         where = [owned(f.address, alias.address), is_member()]
         if alias.active:
-            where.append(f.forwarding.not_in(select(m.username).where(m.active == 0)))
+            off = m.active == 0
+            where.append(f.forwarding.not_in(select(m.username).where(off)))
+            spelled = await activity.spellings(self, off)
+            where += [f.forwarding.not_in(some) for some in chunks(spelled)]
         await self.update(t.forwardings, {"active": int(alias.active)}, *where)
 
     async def _save_members(self, before: Alias, after: Alias) -> None:

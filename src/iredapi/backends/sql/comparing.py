@@ -114,6 +114,11 @@ def is_like(column: ColumnElement[Any], names: Iterable[str]) -> ColumnElement[b
     return _Same(_Folded(column)).in_([_Same(form) for form in forms])
 
 
+def is_odd(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Choose rows whose value is not spelled as it is compared."""
+    return _Same(_Folded(column)) != _Same(column)
+
+
 def _forms(name: str) -> Collection[str]:
     """Return what a folded name may become in a database that folds ASCII only."""
     if name.isascii():
