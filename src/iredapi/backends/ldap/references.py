@@ -32,13 +32,23 @@ def _filter(terms: Iterable[str], of_lists: Iterable[str], external: Iterable[st
     )
 
 
+def _forms(mail: str) -> list[str]:
+    """Return an address as slapd tells it apart: it folds case and spaces, but no other blanks."""
+    return [mail, f"{mail}\t", f"\t{mail}", f"{mail}\r"]
+
+
 async def _naming(session: Session, mail: str, dn: str) -> list[Entry]:
-    terms = [equal(name, mail) for name in _INDEXED]
+    forms = _forms(mail)
+    terms = [equal(name, form) for name in _INDEXED for form in forms]
     terms.append(equal("member", dn))
     found = await session.find(
         session.tree.base,
         Scope.SUB,
-        _filter(terms, [equal(name, mail) for name in _OF_LISTS], [equal("mail", mail)]),
+        _filter(
+            terms,
+            [equal(name, form) for name in _OF_LISTS for form in forms],
+            [equal("mail", form) for form in forms],
+        ),
     )
     return [session.remember(entry) for entry in found]
 
@@ -59,7 +69,7 @@ async def standalone(session: Session, domains: Iterable[str]) -> frozenset[str]
 async def forget_rights(session: Session, mail: str) -> None:
     """Plan that a new account gets no rights that another tool left of an earlier one."""
     for entry in await session.holders(
-        session.tree.base, Scope.ONE, "(objectClass=mailDomain)", _RIGHTS, [mail]
+        session.tree.base, Scope.ONE, "(objectClass=mailDomain)", _RIGHTS, _forms(mail)
     ):
         session.edit(session.remember(entry)).discard(_RIGHTS, [mail])
 
@@ -166,7 +176,7 @@ def forget_domains(
             edit.discard("mail", gone)
         return edit.changes()
 
-    tails = [f"@{name}" for name in sorted(names)]
+    tails = [f"@{name}{blank}" for name in sorted(names) for blank in ("", "\t", "\r")]
     terms = [ends(name, tail) for name in indexed for tail in tails]
     session.sweep(
         session.tree.base,
