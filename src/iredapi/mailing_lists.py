@@ -157,7 +157,7 @@ async def _undo_creation(
 async def _update(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
     _check_invitations(changes, "add_subscribers")
     async with held(office, address) as lease:
-        before = await office.read(actor, lists.get, address)
+        before = await office.read(actor, lists.to_change, address, changes)
         features = office.storage.features
         if not list_changes.needs_server(changes, before):
             after = list_changes.revise_stored(before, changes)

@@ -241,6 +241,31 @@ async def test_a_policy_decides_the_flags(lists: Lists) -> None:
 
 
 @pytest.mark.list_servers("spool")
+@pytest.mark.sql_only("other addresses are values of the list's own entry")
+async def test_extra_addresses_go_in_any_spelling(lists: Lists) -> None:
+    await lists.create(extra_addresses=f"crew@{DOMAIN}")
+    row = {"forwarding": f" {TEAM.title()}", "domain": DOMAIN, "dest_domain": DOMAIN, "is_alias": 1}
+    for name in ("old", "older"):
+        await lists.store.insert("forwardings", {"address": f"{name}@{DOMAIN}", **row})
+
+    async def active() -> list[str]:
+        rows = await lists.store.rows(
+            "SELECT address FROM forwardings WHERE active = 1 ORDER BY address"
+        )
+        return [row["address"].partition("@")[0] for row in rows]
+
+    await lists.update(accountStatus="disabled")
+    assert await active() == []
+    await lists.update(accountStatus="active")
+    assert await active() == ["crew", "old", "older", "team"]
+    answer = await lists.update(extra_addresses=f"old@{DOMAIN}")
+    assert answer["_changed"] == ["extra_addresses"]
+    assert await active() == ["old", "team"]
+    await lists.update(extra_addresses="")
+    assert await active() == ["team"]
+
+
+@pytest.mark.list_servers("spool")
 async def test_a_policy_that_would_not_hold_is_refused(lists: Lists) -> None:
     """iRedAPD finds no policy under a list's extra addresses in SQL; in LDAP it does."""
     extra = f"crew@{DOMAIN}"

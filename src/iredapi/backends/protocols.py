@@ -364,6 +364,9 @@ class Lists(Protocol):
     async def claim(self, address: str) -> MailingList | None:
         """Return a list and hold it."""
 
+    async def other_addresses(self, address: str) -> frozenset[str]:
+        """Return what leads to a list in any spelling. Slow: no index helps."""
+
     async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
         """Return lists. At most two round trips."""
 

@@ -34,6 +34,19 @@ async def get(unit: Unit, address: str) -> MailingList:
     return found
 
 
+async def to_change(unit: Unit, address: str, changes: Mapping[str, Any]) -> MailingList:
+    """Return a list with all that a change may remove. Raises NotFound."""
+    return await _with_others(unit, await get(unit, address), changes)
+
+
+async def _with_others(unit: Unit, item: MailingList, changes: Mapping[str, Any]) -> MailingList:
+    if "extra_addresses" not in changes:
+        return item
+    # Postfix obeys rows that name the list in other spellings, too.
+    others = await unit.lists.other_addresses(item.address)
+    return replace(item, extra_addresses=item.extra_addresses | others)
+
+
 async def find(unit: Unit, address: str) -> MailingList | None:
     """Return a list, if there is one."""
     return await unit.lists.get(address)
@@ -197,6 +210,7 @@ async def save(
     held = await unit.lists.claim(before.address)
     if held is None:
         raise NotFound("NO_SUCH_ACCOUNT")
+    held = await _with_others(unit, held, changes)
     after = list_changes.merged(before, after, held)
     if more:
         await _hold_extra(unit, domain, held, after)

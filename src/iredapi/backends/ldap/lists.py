@@ -98,6 +98,10 @@ class LdapLists:
         entry = await self._session.account("mailList", self._tree.mail_list(address), address)
         return entry if entry is not None and "mlmmj" in words(entry, "enabledService") else None
 
+    async def other_addresses(self, address: str) -> frozenset[str]:
+        del address  # all are values of the list's own entry
+        return frozenset()
+
     async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
         aliases = await self._aliases(domain)
 

@@ -63,11 +63,17 @@ class SqlLists(Store):
         m, f, o = t.moderators.c, t.forwardings.c, t.maillist_owners.c
         branches = [
             side("moderator", m.address, m.moderator, m.address.in_(addresses)),
-            side("extra", f.forwarding, f.address, *_extra(addresses)),
+            side("extra", f.forwarding, f.address, *_extra(f.forwarding.in_(addresses))),
         ]
         if self.schema.has(t.maillist_owners):
             branches.append(side("owner", o.address, o.owner, o.address.in_(addresses)))
         return await self.sides(*branches)
+
+    async def other_addresses(self, address: str) -> frozenset[str]:
+        f = t.forwardings.c
+        leads = is_like(f.forwarding, [address])
+        found = await self.column(select(f.address).where(*_extra(leads), f.address != address))
+        return frozenset(found)
 
     async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
         m = t.maillists.c
@@ -156,7 +162,10 @@ class SqlLists(Store):
             await self.update(
                 t.forwardings,
                 {"active": int(after.active)},
-                or_(owned(f.address, after.address), and_(*_extra(names_of(after.address)))),
+                or_(
+                    owned(f.address, after.address),
+                    and_(*_extra(is_like(f.forwarding, [after.address]))),
+                ),
             )
 
     async def _save_sides(self, before: MailingList, after: MailingList) -> None:
@@ -181,7 +190,8 @@ class SqlLists(Store):
             )
         f = t.forwardings.c
         for some in chunks(before.extra_addresses - after.extra_addresses):
-            await self.delete(t.forwardings, f.address.in_(some), *_extra(names_of(after.address)))
+            leads = is_like(f.forwarding, [after.address])
+            await self.delete(t.forwardings, f.address.in_(some), *_extra(leads))
         primary = await self._primary({domain_of(mail) for mail in after.extra_addresses})
         route = {"forwarding": address, "dest_domain": domain, "active": int(after.active)}
         rows = [
@@ -209,11 +219,11 @@ class SqlLists(Store):
         await removals.remove_list(self, address)
 
 
-def _extra(addresses: Collection[str]) -> tuple[ColumnElement[bool], ...]:
-    """Select a list's other addresses, whatever flags another tool gave them."""
+def _extra(leads: ColumnElement[bool]) -> tuple[ColumnElement[bool], ...]:
+    """Select other addresses that lead to lists, whatever flags another tool gave them."""
     f = t.forwardings.c
     return (
-        f.forwarding.in_(addresses),
+        leads,
         f.address != f.forwarding,
         f.is_list == 0,
         f.is_forwarding == 0,
