@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from iredapi.audit import Kind, policy_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import greylists, remotes
+from iredapi.domain.addresses import fold
 from iredapi.domain.greylists import Setting
 from iredapi.domain.scopes import Scope
 from iredapi.domain.spf import Senders
@@ -117,6 +118,7 @@ async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -
         stored = await unit.greylists.stored_senders(scope.accounts, gone.malformed)
         _refuse_unknown("removeSenders", "INVALID_SENDER", gone.malformed - stored)
     before = await _listed(unit.greylists.senders, scope.accounts)
+    _skip_absent(unit, before, changes, "remove_senders", greylists.named)
     if "senders" in changes:
         for account in scope.accounts:
             mine = account == scope.account
@@ -151,6 +153,21 @@ def _refuse_unknown(param: str, code: str, texts: Collection[str]) -> None:
     """Refuse malformed entries, unless they are there and are to be removed."""
     if texts:
         raise problem(param, code, f"{min(texts)[:80]!r} is malformed and is not stored.")
+
+
+def _skip_absent(
+    unit: Unit,
+    present: Iterable[str],
+    changes: Mapping[str, Any],
+    param: str,
+    named: Callable[[Iterable[str]], greylists.Named],
+) -> None:
+    """Tell which entries were to be removed and are not there."""
+    asked = changes.get(param, ())
+    there = set(map(fold, present)) if asked else set()
+    for entry in asked:
+        if there.isdisjoint(named([entry]).texts):
+            unit.skip(param, entry, "NOT_FOUND")
 
 
 def _counted(changes: Mapping[str, Any]) -> str:
@@ -200,6 +217,7 @@ async def change_domains(
     gone = await check_domains(unit, changes)
     added = changes.get("add_domains", ())
     before = await _listed(unit.greylists.domains)
+    _skip_absent(unit, before, changes, "remove_domains", greylists.named_domains)
     if "domains" in changes:
         await unit.greylists.replace_domains(changes["domains"])
     if gone.texts:
