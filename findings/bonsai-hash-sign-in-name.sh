@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Good guess: a name of an entry that slapd returns can be read by an LDAP client library; RFC 4514 wants a "#" escaped
-#   only as the first character of a value.
-# What happens: bonsai checks every name with a pattern of its own, which wants "#" escaped everywhere. slapd
-#   keeps and returns it as it is, bonsai raises InvalidDN; and since the name of each entry found is
-#   checked, one entry makes the whole search fail. (bonsai wants "=" escaped, too, but that does no harm: slapd itself returns it as "\3D".)
-# Why it matters to iredapi: addresses are part of names in iRedMail's tree (mail=a#b@x.test,...) and "#" may stand in the
-#   local part. Another program can make such an account, and then every search that finds it would fail. So iredapi
-#   puts a class of its own in the place of bonsai's, which keeps the name as the server sent it.
+# Good guess: a name of an entry that slapd returns can be read by an LDAP client library; RFC 4514 wants a "#"
+#   escaped only as the first character of a value.
+# What happens: bonsai checks every name with a pattern of its own, which wants "#" escaped everywhere. slapd keeps
+#   and returns it as it is, bonsai raises InvalidDN; and since the name of each entry found is checked, one entry
+#   makes the whole search fail. (bonsai wants "=" escaped, too, but that does no harm: slapd itself returns it as
+#   "\3D".)
+# Why it matters to iredapi: addresses are part of names in iRedMail's tree (mail=a#b@x.test,...) and "#" may stand in
+#   the local part. Another program can make such an account, and then every search that finds it would fail. So
+#   iredapi puts a class of its own in the place of bonsai's, which keeps the name as the server sent it.
 # Source: bonsai, ldapdn.py, LDAPDN._attrvalue; RFC 4514, section 3 (leadchar, stringchar).
 # Needs what bonsai is compiled with: a C compiler, Python's headers, libldap-dev, libsasl2-dev (scripts/bootstrap).
 set -euo pipefail

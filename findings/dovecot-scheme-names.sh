@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Good guess: the name in front of a Dovecot password says how it was made, so {ARGON2ID} before an "$argon2i$" hash
 #   (or the other way round) is a wrong scheme and verifies nothing.
-# What happens: the name only chooses who is asked, libsodium or crypt(3), and those go by the hash itself. All mixtures
-#   within one of the two families verify, {SHA256-CRYPT} before a "$6$" hash, too; an argon2 hash named SHA512-CRYPT does not.
+# What happens: the name only chooses who is asked, libsodium or crypt(3), and those go by the hash itself. The
+#   mixtures tried within one of the two families verify, {SHA256-CRYPT} before a "$6$" hash, too; an argon2 hash
+#   named SHA512-CRYPT does not.
 # Why it matters to iredapi: such rows let their users in, so they are to be read as good passwords and not as broken
 #   ones; and the name alone does not tell whether a hash still is of the kind that new ones are.
-# Source: Dovecot 2.3.19, src/auth/password-scheme-sodium.c and password-scheme-crypt.c (one verify function for all names).
+# Source: Dovecot 2.3.19, src/auth/password-scheme-sodium.c and password-scheme-crypt.c (one verify function for all
+#   names).
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Good guess: the larger the number in control/maxmailsize, the larger the posts that a list takes; a limit of several
 #   gigabytes is as good as none.
-# What happens: mlmmj keeps 32 bits of the number, one of them the sign. 2147483647 works. 2147483648 and
-#   more wrap around: the limit becomes negative, or a few bytes, and every post is denied. The author is told
-#   that a post of a few lines "exceeded the maximum allowed message size of 2147483648 bytes". Other large numbers, like 5 GiB, happen to work (as 1 GiB).
+# What happens: mlmmj keeps 32 bits of the number, one of them the sign. 2147483647 works. 2147483648 and more wrap
+#   around: the limit becomes negative, or a few bytes, and every post is denied. The author is told that a post of a
+#   few lines "exceeded the maximum allowed message size of 2147483648 bytes". Other large numbers, like 5 GiB, happen
+#   to work (as 1 GiB).
 # Why it matters to iredapi: max_message_size of a list is written there. A number that raises the limit must not
 #   silence the list, so what does not fit has to be refused or left out (no file means no limit).
 # Source: mlmmj 1.3.0, src/mlmmj-process.c.
