@@ -95,7 +95,9 @@ async def test_parameters(
             if name == "primarymx":
                 sent["is_backupmx"] = "yes"
             status, answer = await root.call(method, path, data=sent)
-            assert status in {200, 400, 404, 409}, (sent, answer)
+            # Aliases of a directory have no moderators.
+            allowed = {501} if "oderator" in name and path.startswith("alias/") else set()
+            assert status in {200, 400, 404, 409} | allowed, (sent, answer)
             after = server.dump()
             touched = list(changed(before, after))
             if status != 200:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.clients import Client, Service, serving
-from tests.servers.store import Store
+from tests.servers.store import Store, create_sqlite
 
 _TRIGGERS = {
     # What the servers say by themselves when the disk is full.
@@ -83,13 +85,26 @@ async def _refused(client: Client, store: Store) -> tuple[int, str, str]:
     raise AssertionError("the file grows")
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def fresh(store: Store, tmp_path: Path) -> AsyncIterator[Store]:
+    """A store whose files have no free pages: on SQLite one of its own."""
+    if store.name != "sqlite":
+        yield store
+        return
+    own = await create_sqlite(tmp_path)
+    await own.reset()
+    yield own
+    await own.close()
+
+
 async def test_a_full_account_database(
-    store: Store, root: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    fresh: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await root.ok("POST", "domain/ex.com")
-    await root.ok("POST", "user/full@ex.com", password_hash="{PLAIN}Corr3ct-Horse")
+    store = fresh
     async with serving(store) as service:
-        client = await service.client().login()
+        client = await service.root()
+        await client.ok("POST", "domain/ex.com")
+        await client.ok("POST", "user/full@ex.com", password_hash="{PLAIN}Corr3ct-Horse")
         health = service.client(mount="")
         async with _full(service):
             status, code, mail = await _refused(client, store)
@@ -113,8 +128,9 @@ async def test_a_full_account_database(
 
 
 @pytest.mark.stores("sqlite")
-async def test_a_full_state_database(store: Store, root: Client) -> None:
-    async with serving(store) as service:
+async def test_a_full_state_database(fresh: Store) -> None:
+    async with serving(fresh) as service:
+        await service.root()
         connections = service.office.state.connections
         listener = _no_more_pages(connections._engine)
         await connections._engine.dispose()
@@ -133,12 +149,12 @@ async def test_a_full_state_database(store: Store, root: Client) -> None:
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")
 async def test_an_exhausted_pool_is_seen(store: Store) -> None:
     """Not ready when somebody has been waiting for a connection for half of the limit."""
-    async with serving(store, pool_size=2, pool_timeout=1) as service:
+    async with serving(store, pool_size=2, pool_timeout=6) as service:
         database = service.office.databases["vmail"]
         health = service.client(mount="")
         leases = [await database.lease() for _ in range(2)]
         waiting = asyncio.create_task(database.lease())
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(3.1)
         status, answer = await health.call("GET", "/readyz")
         assert (status, answer["_detail"]) == (503, "Busy: vmail.")
         for lease in leases:

@@ -7,7 +7,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -102,6 +102,16 @@ def _answers(log: Path) -> bool:
         return False
 
 
+_SHARED: dict[str, Callable[[], None]] = {}
+"""How to stop a service that several tests share, by the URL of its SQLite file."""
+
+
+def share_sqlite(store: Store, stop: Callable[[], None]) -> None:
+    """Let whoever starts another service on a store stop the shared one: SQLite takes one only."""
+    if store.name == "sqlite":
+        _SHARED[store.vmail] = stop
+
+
 @contextmanager
 def running(
     given: Mapping[str, str],
@@ -114,6 +124,9 @@ def running(
 
     ``descriptors``: how many files and connections it may have open; 0: as many as we may.
     """
+    stop_shared = _SHARED.pop(given.get("IREDAPI_VMAIL_URL", ""), None)
+    if stop_shared is not None:
+        stop_shared()
     place = directory or temporary_directory("api")
     try:
         process = ApiProcess(given, arguments=arguments, directory=place, descriptors=descriptors)
