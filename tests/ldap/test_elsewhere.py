@@ -280,3 +280,30 @@ async def test_what_no_class_allows_is_left_out_and_told(root: Client, store: St
     entry = store.directory.entry(dn)
     assert entry is not None
     assert "shadowAccount" in entry["objectClass"]
+
+
+@pytest.mark.parametrize("kind", ["user", "alias"])
+async def test_another_account_that_catches_all(
+    store: Store, root: Client, postfix: PostfixMaps, kind: str
+) -> None:
+    """``shadowAddress: @domain`` is a catch-all to Postfix: it is shown, and cleared with it."""
+
+    def caught(key: str) -> set[str]:
+        maps = ("virtual_alias_maps", "catchall_maps")
+        return set[str]().union(*(postfix.query(name, key) for name in maps))
+
+    await root.ok("POST", "domain/ex.com")
+    dn = place(store.directory, kind, "another container", "spy@ex.com")
+    store.directory.modify(dn, add={"shadowAddress": ["@ex.com", "spy2@ex.com"]})
+    assert caught("@ex.com") == {"far@x.org"}
+    for path in ("domain/ex.com", "domain/ex.com?view=canonical"):
+        assert (await root.ok("GET", path))["catchall"] == ["far@x.org"]
+    listed = (await root.ok("GET", "domains"))[0]
+    assert listed["catchall"] == ["far@x.org"]
+    await root.ok("PUT", "domain/ex.com", catchall="new@x.org")
+    assert (await root.ok("GET", "domain/ex.com"))["catchall"] == ["new@x.org"]
+    assert caught("@ex.com") == {"new@x.org"}
+    await root.ok("PUT", "domain/ex.com", catchall="")
+    assert caught("@ex.com") == set()
+    # Its other addresses stay.
+    assert caught("spy2@ex.com") == {"far@x.org"}

@@ -10,8 +10,16 @@ from iredapi.backends.ldap import references, settings_values, twins
 from iredapi.backends.ldap.changes import Rename
 from iredapi.backends.ldap.client import Change, Entry, Op, Scope
 from iredapi.backends.ldap.edits import Edit
-from iredapi.backends.ldap.profiles import domain_profile
-from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
+from iredapi.backends.ldap.profiles import catchall_targets, domain_profile
+from iredapi.backends.ldap.session import (
+    Session,
+    address_in,
+    chunks,
+    flag,
+    full_page,
+    number,
+    words,
+)
 from iredapi.backends.ldap.text import depth, split_rdn
 from iredapi.backends.ldap.tree import (
     ACCOUNTS,
@@ -59,16 +67,19 @@ def count(edit: Edit, what: str, by: int) -> None:
         edit.put(name, str(max(number(present[0]) + by, 0)))
 
 
-def record(entry: Entry, catchall: Entry | None) -> Domain:
-    """Return the neutral record of a domain's entries."""
+def record(entry: Entry, catchall: Entry | None, others: Sequence[Entry] = ()) -> Domain:
+    """Return the neutral record of a domain's entries; ``others`` are catch-alls beside its own."""
     settings = entry.values(settings_values.ATTRIBUTE)
     words_ = dict(settings_values.parse(settings))
     if services := words(entry, "enabledService"):
         words_[_SERVICES] = ",".join(sorted(services))
     if not words_.get("default_language") and entry.value("preferredLanguage"):
         words_["default_language"] = entry.value("preferredLanguage")
-    targets = frozenset() if catchall is None else words(catchall, "mailForwardingAddress")
-    alive = catchall is not None and flag(catchall, "accountStatus", "active")
+    targets, alive = frozenset[str](), frozenset[str]()
+    for account in (*others, *([] if catchall is None else [catchall])):
+        led = catchall_targets(account)
+        targets |= led
+        alive |= led if flag(account, "accountStatus", "active") else frozenset()
     pending = words(entry, "domainPendingAliasName")
     fields: dict[str, Any] = {name: entry.value(at) for name, at in _SINGLE.items()}
     fields |= {name: settings_values.number(settings, key) for name, key in _LIMITS.items()}
@@ -80,10 +91,21 @@ def record(entry: Entry, catchall: Entry | None) -> Domain:
         backupmx=flag(entry, "domainBackupMX", "yes"),
         settings=words_,
         catchall=targets,
-        dead_catchall=frozenset() if alive else targets,
+        dead_catchall=targets - alive,
         alias_domains=words(entry, "domainAliasName") | pending,
         inactive_alias_domains=pending,
     )
+
+
+_Entries = tuple[Entry, Entry | None, list[Entry]]
+"""A domain, its catch-all account, and what else catches its mail."""
+
+
+def _catchalls(names: Sequence[str]) -> str:
+    """Return a filter: accounts to which Postfix takes the mail for any name in these domains."""
+    own = either([equal("mail", f"@{name}") for name in names])
+    shadows = either([equal("shadowAddress", f"@{name}") for name in names])
+    return either([both(USER, own), both(ACCOUNTS, shadows)])
 
 
 class LdapDomains:
@@ -93,29 +115,31 @@ class LdapDomains:
         self._session = session
         self._tree = session.tree
 
-    async def _entries(self, name: str) -> tuple[Entry, Entry | None] | None:
-        """Read a domain and its catch-all account. One round trip."""
+    async def _entries(self, name: str) -> _Entries | None:
+        """Read a domain and its catch-all accounts. One round trip."""
         found = await self._session.find(
             self._tree.base,
             Scope.SUB,
-            either(
-                [both(DOMAIN, equal("domainName", name)), both(USER, equal("mail", f"@{name}"))]
-            ),
+            either([both(DOMAIN, equal("domainName", name)), _catchalls([name])]),
         )
         places = {same(self._tree.domain(name)), same(self._tree.catchall(name))}
         domain = catchall = None
+        others: list[Entry] = []
         # What lies where it belongs comes last, and wins.
         for entry in sorted(found, key=lambda entry: (same(entry.dn) in places, entry.dn)):
             self._session.remember(entry)
             if "maildomain" not in words(entry, "objectClass"):
-                catchall = entry
+                if f"@{name}" not in words(entry, "mail"):
+                    others.append(entry)
+                else:
+                    catchall = entry
             elif same(split_rdn(entry.dn)[1]) == same(self._tree.base):
                 domain = entry
         if domain is None:
             return None
         if same(domain.dn) != same(self._tree.domain(name)):
             self._tree.places[name] = domain.dn
-        return domain, catchall
+        return domain, catchall, others
 
     async def get(self, name: str, *, share: bool = False) -> Domain | None:
         if share:
@@ -145,23 +169,27 @@ class LdapDomains:
 
     async def _page(
         self, after: str, limit: int, only: Collection[str] | None, *, disabled_only: bool
-    ) -> list[tuple[Entry, Entry | None]]:
-        async def read(names: list[str]) -> dict[str, tuple[Entry, Entry | None]]:
+    ) -> list[_Entries]:
+        async def read(names: list[str]) -> dict[str, _Entries]:
             entries = await self._session.holders(
                 self._tree.base, Scope.ONE, DOMAIN, "domainName", names
             )
-            catchalls = {
-                entry.value("mail").lower(): entry
-                for entry in await self._session.holders(
-                    self._tree.base,
-                    Scope.SUB,
-                    "(objectClass=mailUser)",
-                    "mail",
-                    [f"@{name}" for name in names],
-                )
-            }
+            own: dict[str, Entry] = {}
+            others: dict[str, list[Entry]] = {}
+            for some in chunks(names):
+                wanted = {f"@{name}" for name in some}
+                for account in await self._session.find(
+                    self._tree.base, Scope.SUB, _catchalls(some)
+                ):
+                    mails = words(account, "mail")
+                    own |= dict.fromkeys(mails & wanted, account)
+                    for at in words(account, "shadowAddress") & wanted - mails:
+                        others.setdefault(at, []).append(account)
             found = {entry.value("domainName").lower(): entry for entry in entries}
-            return {name: (entry, catchalls.get(f"@{name}")) for name, entry in found.items()}
+            return {
+                name: (entry, own.get(f"@{name}"), others.get(f"@{name}", []))
+                for name, entry in found.items()
+            }
 
         listed = partial(self.names, only=only, disabled_only=disabled_only)
         return await full_page(listed, read, after, limit)
@@ -170,13 +198,13 @@ class LdapDomains:
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
     ) -> list[Profile]:
         found = await self._page(after, limit, only, disabled_only=disabled_only)
-        return [domain_profile(entry, catchall) for entry, catchall in found]
+        return [domain_profile(*entries) for entries in found]
 
     async def records(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
     ) -> list[Domain]:
         found = await self._page(after, limit, only, disabled_only=disabled_only)
-        return [record(entry, catchall) for entry, catchall in found]
+        return [record(*entries) for entries in found]
 
     async def names(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
@@ -311,11 +339,21 @@ class LdapDomains:
             edit.put("preferredLanguage", new_words.get("default_language") or "")
 
     async def _save_catchall(
-        self, entry: Entry | None, before: Domain, after: Domain, live: Collection[str]
+        self,
+        entry: Entry | None,
+        before: Domain,
+        after: Domain,
+        live: Collection[str],
+        others: Sequence[Entry] = (),
     ) -> None:
-        """Plan the catch-all account; ``live`` are the alias domains that get mail."""
+        """Plan the catch-all account; ``live`` are the alias domains that get mail.
+
+        ``others`` are accounts of other programs that catch the domain's mail, too.
+        """
         if before.catchall == after.catchall and before.dead_catchall == after.dead_catchall:
             return
+        for other in others:
+            self._session.edit(other).discard("shadowAddress", [f"@{before.name}"])
         if not after.catchall:
             if entry is not None:
                 await self._session.delete(entry)
@@ -346,7 +384,7 @@ class LdapDomains:
         found = await self._entries(before.name)
         if found is None:
             return
-        entry, catchall = found
+        entry, catchall, others = found
         name = before.name
         gone = before.alias_domains - after.alias_domains
         new = after.alias_domains - before.alias_domains
@@ -354,7 +392,7 @@ class LdapDomains:
         new |= revived
         # Postfix asks for the recipients of all mail: a domain that is not proved would be caught.
         live = after.alias_domains - after.inactive_alias_domains - (set() if verified else new)
-        await self._save_catchall(catchall, before, after, live)
+        await self._save_catchall(catchall, before, after, live, others)
         # What others see as done, the domain's own entry, comes last: a broken sweep is repeated.
         if gone - before.inactive_alias_domains:
             twins.remove(self._session, gone)

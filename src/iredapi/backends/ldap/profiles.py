@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from iredapi.backends.ldap import settings_values
@@ -31,7 +32,19 @@ def _text(value: bytes) -> str:
         return base64.b64encode(value).decode()
 
 
-def domain_profile(entry: Entry, catchall: Entry | None) -> Profile:
-    """Return a domain, with the destinations of its catch-all account."""
-    targets = [] if catchall is None else sorted(words(catchall, "mailForwardingAddress"))
-    return shown(entry) | {"catchall": targets}
+def catchall_targets(account: Entry) -> frozenset[str]:
+    """Return where an account takes the mail that it catches: to its forwardings, else to itself.
+
+    That is the order of iRedMail's LDAP maps for ``virtual_alias_maps``.
+    """
+    forwarded = words(account, "mailForwardingAddress")
+    if forwarded:
+        return forwarded
+    return frozenset(mail for mail in words(account, "mail") if not mail.startswith("@"))
+
+
+def domain_profile(entry: Entry, catchall: Entry | None, others: Sequence[Entry] = ()) -> Profile:
+    """Return a domain, with the destinations of its catch-all account, and of other accounts."""
+    accounts = [*others, *([] if catchall is None else [catchall])]
+    targets = frozenset[str]().union(*map(catchall_targets, accounts))
+    return shown(entry) | {"catchall": sorted(targets)}
