@@ -58,4 +58,11 @@ _PIECES = b"%41 %c3%a9 = =3D % %4 a _ + %0D%0A %0a %3D . %zz %%41 %2541 %00 %e2%
 @given(st.lists(st.sampled_from([*_PIECES, b" ", b"\t", b"\n", b"\r\n", b"\r"]), max_size=12))
 def test_the_fast_way_decodes_what_the_slow_one_does(pieces: list[bytes]) -> None:
     text = b"".join(pieces)
-    assert bodies._unquoted(text) == unquote_to_bytes(text.replace(b"+", b" ")).decode()
+    try:
+        wanted = unquote_to_bytes(text.replace(b"+", b" ")).decode()
+    except UnicodeDecodeError:
+        # Two pieces may make a byte that begins no character.
+        with pytest.raises(UnicodeDecodeError):
+            bodies._unquoted(text)
+    else:
+        assert bodies._unquoted(text) == wanted
