@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
-from iredapi.logs import configure
+from iredapi.observability.logging import configure
 from tests.clients import Client, Service, serving
 from tests.servers import amavis, mariadb, mlmmjadmin, nginx, openldap, postgresql
 from tests.servers import dovecot as dovecot_server

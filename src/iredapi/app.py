@@ -15,8 +15,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from iredapi import __version__, leaving
+from iredapi.config.settings import Settings
+from iredapi.config.settings import from_environment as settings_of_worker
 from iredapi.errors import ApiError
-from iredapi.logs import configure
+from iredapi.observability.logging import configure
 from iredapi.office import Office
 from iredapi.routers import (
     admins,
@@ -33,8 +35,6 @@ from iredapi.routers import (
     users,
     wblists,
 )
-from iredapi.settings import Settings
-from iredapi.settings import from_environment as settings_of_worker
 from iredapi.web import clients, connection_limits, docs, envelope, health
 from iredapi.web.calls import API
 from iredapi.web.middleware import Door, PathNormaliser, RequestContext

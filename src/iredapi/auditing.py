@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.audit import Event
 from iredapi.backends.policies.panel import Entry, SqlPanel, entry
 from iredapi.backends.sql.engine import Databases
+from iredapi.concurrency.batcher import LANES, Group
 from iredapi.domain.actors import Actor
+from iredapi.domain.audit_events import Event
 from iredapi.errors import ApiError
-from iredapi.grouping import LANES, Group
-from iredapi.logs import Values, lines
+from iredapi.observability.logging import Values, lines
 
 Deed = tuple[str, Actor, Event]
 """The id of a request, who sent it, and what came of it."""

@@ -1,8 +1,8 @@
 """The command line: ``serve``, ``init``, ``openapi``, ``admin``, ``docs``, ``doctor`` and so on.
 
 Never work of its own: accounts are the business of ``iredapi.office``, the env file that of
-``iredapi.init``. A wrong configuration ends with one sentence and exit status 2, a refusal of the
-office with its code and exit status 1; neither shows a traceback.
+``iredapi.config.import_iredadmin``. A wrong configuration ends with one sentence and exit
+status 2, a refusal of the office with its code and exit status 1; neither shows a traceback.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from iredapi import __version__, errors, init, settings
-from iredapi import env_file as writing
-from iredapi.settings import ConfigurationError, Settings
+from iredapi import __version__, errors
+from iredapi.config import env_file as writing
+from iredapi.config import import_iredadmin, settings
+from iredapi.config.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
     from iredapi.office import Office
@@ -167,10 +168,12 @@ def init_command(
     warnings: list[str] = []
     heading = f"Written by iredapi {__version__} init"
     if from_iredadmin is not None:
-        values, warnings = init.configuration(init.read_iredadmin(from_iredadmin))
+        values, warnings = import_iredadmin.configuration(
+            import_iredadmin.read_iredadmin(from_iredadmin)
+        )
         heading += f" from {from_iredadmin}"
     elif "IREDAPI_VMAIL_URL" in given:
-        values = {"IREDAPI_DATA_DIR": init.DATA_DIR}
+        values = {"IREDAPI_DATA_DIR": import_iredadmin.DATA_DIR}
     elif sys.stdin.isatty():
         values = _ask(given)
         given = {}
@@ -186,16 +189,16 @@ def init_command(
     typer.echo(f"Wrote {output} (readable by its owner only).")
     if values.get("IREDAPI_BACKEND") == "ldap" or "IREDAPI_VMAIL_URL" in values:
         typer.echo("Answered 501 with this configuration:")
-        for line in init.not_served(values):
+        for line in import_iredadmin.not_served(values):
             typer.echo(f"  - {line}")
         typer.echo("Next steps:")
-        for number, step in enumerate(init.next_steps(output, values), 1):
+        for number, step in enumerate(import_iredadmin.next_steps(output, values), 1):
             typer.echo(f"  {number}. {step}")
 
 
 def _ask(given: dict[str, str]) -> dict[str, str]:
     """Ask for what the options did not say."""
-    found = next((str(path) for path in init.USUAL_PLACES if path.is_file()), None)
+    found = next((str(path) for path in import_iredadmin.USUAL_PLACES if path.is_file()), None)
     if found is not None:
         typer.echo(f"There is an iRedAdmin: --from-iredadmin {found} would answer all of this.")
     typer.echo("A database URL looks like postgresql://user:password@127.0.0.1/vmail or mysql://…")
@@ -208,7 +211,9 @@ def _ask(given: dict[str, str]) -> dict[str, str]:
         "IREDAPI_STATE_URL": "Our own database (empty: a SQLite file in the data directory)",
     }
     values = {
-        "IREDAPI_DATA_DIR": typer.prompt("Directory for our own files", default=init.DATA_DIR)
+        "IREDAPI_DATA_DIR": typer.prompt(
+            "Directory for our own files", default=import_iredadmin.DATA_DIR
+        )
     }
     for name, question in questions.items():
         answer = given.get(name)
@@ -314,7 +319,7 @@ def doctor(
     from iredapi.doctor.examination import Examination
     from iredapi.doctor.removals import Removals
     from iredapi.doctor.report import Json, Text
-    from iredapi.logs import configure
+    from iredapi.observability.logging import configure
 
     configure("WARNING")
     removals = Removals((removed_to or chosen.data_dir).absolute(), most=remove_strays)
@@ -486,7 +491,7 @@ def _moment(seconds: float) -> str:
 def _in_office(
     chosen: Settings, work: Callable[[Office], Awaitable[None]], *, changes: bool = True
 ) -> None:
-    from iredapi.logs import configure
+    from iredapi.observability.logging import configure
     from iredapi.office import Office
 
     configure("WARNING")

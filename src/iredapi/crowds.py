@@ -13,19 +13,19 @@ from typing import Any
 
 import structlog
 
-from iredapi.audit import Event
 from iredapi.auditing import Auditor
 from iredapi.backends.loader import Storage
+from iredapi.concurrency.batcher import Group
+from iredapi.concurrency.shield import finish
+from iredapi.concurrency.ttl_cache import Remembered
 from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.domain.audit_events import Event
 from iredapi.errors import ApiError, ServerDown
-from iredapi.finishing import finish
-from iredapi.grouping import Group
-from iredapi.logs import REQUEST_ID
-from iredapi.meter import METER, Meter
+from iredapi.observability.logging import REQUEST_ID
+from iredapi.observability.query_counter import METER, Meter
 from iredapi.operations import together
 from iredapi.operations.passwords import Passwords
 from iredapi.operations.together import Order, Outcome
-from iredapi.remembered import Remembered
 from iredapi.unit import STRICT, Rules, Unit
 
 _log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from iredapi.settings import ConfigurationError, Settings
+from iredapi.config.settings import ConfigurationError, Settings
 from iredapi.start_errors import file_trouble
 
 NAME = "iredapi.lock"

@@ -7,7 +7,7 @@ import secrets
 
 from sqlalchemy.engine import make_url
 
-from iredapi.settings import Settings
+from iredapi.config.settings import Settings
 
 
 def guess_key(settings: Settings) -> bytes:

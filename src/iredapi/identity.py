@@ -10,10 +10,10 @@ from functools import partial
 import structlog
 
 from iredapi import throttle
-from iredapi.audit import Event, Kind
 from iredapi.backends.policies.panel import NetworkList
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.domain.audit_events import Event, Kind
 from iredapi.domain.passwords import SEVERAL
 from iredapi.errors import (
     ApiError,

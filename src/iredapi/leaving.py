@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 
-from iredapi.health import Probes
+from iredapi.observability.health_checks import Probes
 
 _SETTLE = 0.15
 """Seconds in which connections that were made are accepted."""

@@ -20,12 +20,12 @@ from typing import Any, Concatenate, Final, ParamSpec
 import structlog
 
 from iredapi.backends.list_protocols import ListServer, Untouched
-from iredapi.domain import list_changes
+from iredapi.concurrency.shield import finish
+from iredapi.domain import list_updates
 from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.lists import State
 from iredapi.errors import ApiError, ServerDown
-from iredapi.finishing import finish
 from iredapi.list_steps import (
     held,
     more,
@@ -199,10 +199,10 @@ async def _succeed(
     control = await server.get(address)
     if control is None:
         return
-    changes = list_changes.succeed(address, control, successor)
+    changes = list_updates.succeed(address, control, successor)
     stored = await office.read(actor, lists.find, address) if changes else None
     if stored is not None:
-        revised = list_changes.revise(State(stored, control), changes)
+        revised = list_updates.revise(State(stored, control), changes)
         await server.save(address, control, revised.control)
         await office.write(actor, lists.save, stored, revised.stored, changes, changes)
     if subscribed:
@@ -224,7 +224,7 @@ async def _with_offices(
         if found is None:
             now = memory.now
             control = await server.get(address)
-            found = frozenset() if control is None else list_changes.officers(control)
+            found = frozenset() if control is None else list_updates.officers(control)
             memory.put(address, found, now)
         return found
 

@@ -16,13 +16,13 @@ from uuid import uuid4
 import structlog
 
 from iredapi.backends.list_protocols import ListServer, Untouched
-from iredapi.domain import canonical, list_changes
+from iredapi.concurrency.shield import finish
+from iredapi.domain import canonical, list_updates
 from iredapi.domain import lists as records
 from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.lists import MailingList, State, Subscriber
 from iredapi.errors import ApiError, Conflict, NotFound, problem
-from iredapi.finishing import finish
 from iredapi.list_people import tell
 from iredapi.list_steps import (
     TRIES,
@@ -96,9 +96,9 @@ async def _create(office: Office, actor: Actor, address: str, changes: Mapping[s
         usable, skipped = await office.read(
             actor, lists.prepare_new, address, changes, server.accepts
         )
-        state = list_changes.draft(address, usable, str(uuid4()), office.settings.mlmmj_transport)
+        state = list_updates.draft(address, usable, str(uuid4()), office.settings.mlmmj_transport)
         features = office.storage.features
-        list_changes.refuse_open(MailingList(address), state.stored, usable, features)
+        list_updates.refuse_open(MailingList(address), state.stored, usable, features)
         mails, version = usable.get("subscribers", ()), usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
         await _clear(server, address)
@@ -159,15 +159,15 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
     async with held(office, address) as lease:
         before = await office.read(actor, lists.to_change, address, changes)
         features = office.storage.features
-        if not list_changes.needs_server(changes, before):
-            after = list_changes.revise_stored(before, changes)
-            list_changes.refuse_open(before, after, changes, features)
+        if not list_updates.needs_server(changes, before):
+            after = list_updates.revise_stored(before, changes)
+            list_updates.refuse_open(before, after, changes, features)
             return await office.write(actor, lists.save, before, after, changes)
         server = server_of(office)
         usable, skipped = await office.read(actor, lists.prepare, before, changes, server.accepts)
         state = State(before, await control_of(server, address))
-        revised = list_changes.revise(state, usable)
-        list_changes.refuse_open(before, revised.stored, usable, features)
+        revised = list_updates.revise(state, usable)
+        list_updates.refuse_open(before, revised.stored, usable, features)
         wanted, gone = usable.get("add_subscribers", ()), usable.get("remove_subscribers", ())
         version = usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
@@ -243,7 +243,7 @@ async def _undo_update(
             # Nobody knows whether it was committed: the same request again completes it.
             _log.exception("list_change_unsure", list=address)
             return False
-        if row is not None and list_changes.merged(before.stored, after.stored, row) == row:
+        if row is not None and list_updates.merged(before.stored, after.stored, row) == row:
             return True
     try:
         if before.control != after.control:

@@ -19,30 +19,30 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import structlog
 
 from iredapi import opening
-from iredapi.audit import Event
 from iredapi.auditing import Auditor
 from iredapi.backends.dns import SenderDns
 from iredapi.backends.loader import Storage, Work, make_databases, make_list_server, make_storage
 from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
 from iredapi.backends.protocols import Later
 from iredapi.backends.sql.engine import Databases
+from iredapi.concurrency.keyed_semaphore import Gates
+from iredapi.concurrency.password_hasher import PasswordHasher
+from iredapi.concurrency.shield import finish
+from iredapi.concurrency.ttl_cache import Remembered
+from iredapi.config.settings import Settings
 from iredapi.crowds import Crowds
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
-from iredapi.domain.changed import of_user_fields
+from iredapi.domain.audit_events import Event
+from iredapi.domain.changed_parameters import of_user_fields
 from iredapi.domain.passwords import SEVERAL, PasswordPolicy
 from iredapi.errors import ApiError, Conflict, ServerDown, problem
-from iredapi.finishing import finish
-from iredapi.gates import Gates
 from iredapi.guess_key import guess_key
-from iredapi.hashing import PasswordHasher
-from iredapi.health import Probes
-from iredapi.logs import REQUEST_ID
+from iredapi.observability.health_checks import Probes
+from iredapi.observability.logging import REQUEST_ID
 from iredapi.operations import admins, users
 from iredapi.operations.passwords import Passwords, lengths_of, stored_for, stored_for_admin
-from iredapi.remembered import Remembered
 from iredapi.rules import password_policy, rules
-from iredapi.settings import Settings
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
 from iredapi.unit import STRICT, Endings, Rules, Unit, refuse_unless_exact

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from iredapi.backends.policies.panel import PanelSettings
+from iredapi.config.settings import Settings
 from iredapi.domain import domains, users
-from iredapi.domain.maildirs import Layout
+from iredapi.domain.mailbox_paths import Layout
 from iredapi.domain.passwords import PasswordPolicy
-from iredapi.settings import Settings
 from iredapi.unit import Rules
 
 

@@ -20,10 +20,10 @@ from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
 from iredapi import __version__, data_lock, leaving
+from iredapi.config.settings import ConfigurationError, NotReady, Settings
 from iredapi.errors import ApiError
-from iredapi.logs import configure
+from iredapi.observability.logging import configure
 from iredapi.office import Office
-from iredapi.settings import ConfigurationError, NotReady, Settings
 from iredapi.web.connection_limits import LimitedProtocol, accept_backlog
 
 
@@ -52,7 +52,7 @@ def run(chosen: Settings) -> int:
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=30,
-            # Ours is JSON: see iredapi.logs.
+            # Ours is JSON: see iredapi.observability.logging.
             log_config=None,
         )
         if chosen.workers > 1:

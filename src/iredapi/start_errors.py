@@ -20,7 +20,7 @@ from typing import Final
 from sqlalchemy.engine import URL
 
 from iredapi.backends.sql.dialect import codes_in, error_in
-from iredapi.notation import SPECIAL
+from iredapi.config.parsing import SPECIAL
 
 _PATIENCE: Final = 1.5
 """Seconds in which a server says what it is."""

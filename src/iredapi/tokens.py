@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 
 from iredapi import identity
-from iredapi.audit import Event, Kind
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.domain.audit_events import Event, Kind
 from iredapi.domain.tokens import FULL, Grant, Wish, narrowed, too_limited
 from iredapi.errors import (
     ApiError,

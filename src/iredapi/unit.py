@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from iredapi.audit import Event
 from iredapi.backends.policy_protocols import Greylists, SpamPolicies, Throttles, Wblists
 from iredapi.backends.protocols import (
     Addresses,
@@ -22,6 +21,7 @@ from iredapi.backends.protocols import (
 )
 from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
+from iredapi.domain.audit_events import Event
 from iredapi.domain.features import Feature
 from iredapi.errors import InvalidParameters, Problem
 

@@ -171,7 +171,7 @@ def examples(app: FastAPI, route: Route) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
-    from iredapi.settings import Settings
+    from iredapi.config.settings import Settings
 
     return create_app(Settings(_env_file=None, data_dir=tmp_path_factory.mktemp("none")))
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from iredapi.config.settings import Settings
 from iredapi.guess_key import guess_key
-from iredapi.settings import Settings
 from iredapi.throttle import networks_of, tag_of
 from tests.api.test_sessions import Clock
 from tests.clients import PASSWORD, ROOT, Client, Service, serving

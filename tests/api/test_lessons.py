@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
-from iredapi import meter
+from iredapi.observability import query_counter
 from tests.clients import PASSWORD, Client, Service
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -205,10 +205,10 @@ async def test_lesson_45_size_costs_no_statements(service: Service, there: Clien
     async def cost(name: str) -> tuple[int, int]:
         # Whether the caller was just read would depend on the clock.
         service.office.forget_cached()
-        with meter.listening() as made:
+        with query_counter.listening() as made:
             await there.ok("POST", f"user/{name}@ex.com", password=PASSWORD)
         service.office.forget_cached()
-        with meter.listening() as read:
+        with query_counter.listening() as read:
             await there.call("GET", "user/u@ex.com")
         return len(made), len(read)
 

@@ -17,8 +17,8 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from iredapi.app import create_app
+from iredapi.config.settings import Settings
 from iredapi.errors import CODES
-from iredapi.settings import Settings
 from tests.clients import PASSWORD, ROOT, Client, Service
 
 IDS = Path(__file__).parent / "operation_ids.txt"

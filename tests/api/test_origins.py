@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from iredapi.settings import ConfigurationError, load
+from iredapi.config.settings import ConfigurationError, load
 from tests.api.test_access import bearer
 from tests.api.test_tokens import made
 from tests.clients import PASSWORD, ROOT, Client, Service, serving

@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from iredapi.config.settings import ConfigurationError, Settings, load
 from iredapi.domain import passwords
 from iredapi.domain.passwords import Scheme, hash_password
 from iredapi.errors import Overloaded
-from iredapi.logs import configure
-from iredapi.settings import ConfigurationError, Settings, load
+from iredapi.observability.logging import configure
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers.store import Store
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from iredapi.domain import addresses, remotes
+from iredapi.domain import addresses, sender_patterns
 from tests.api.amavisd import add_address, add_user, local_test, rows, statements, users
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.store import Store
@@ -349,23 +349,23 @@ def test_pitfall_9_and_normal_forms(sent: str) -> None:
     expected = FORMS[sent]
     if expected is None:
         with pytest.raises(addresses.InvalidAddress):
-            remotes.wblist_address(sent)
+            sender_patterns.wblist_address(sent)
         return
-    found = remotes.wblist_address(sent)
-    assert (found, remotes.priority_amavisd(found)) == expected
-    assert remotes.wblist_address(found) == found
+    found = sender_patterns.wblist_address(sent)
+    assert (found, sender_patterns.priority_amavisd(found)) == expected
+    assert sender_patterns.wblist_address(found) == found
 
 
 def test_greylisting_senders() -> None:
     for text in ("u@d.test", "@d.test", "@.d.test", "@.com", "@.", "192.0.2.1", "2001:db8::/32"):
-        assert remotes.greylisting_sender(text) == text
+        assert sender_patterns.greylisting_sender(text) == text
     for text in ("192.0.2.*", "u@*", "d.test", ""):
         with pytest.raises(addresses.InvalidAddress):
-            remotes.greylisting_sender(text)
+            sender_patterns.greylisting_sender(text)
     long = f"{'x' * 60}@{'d' * 40}.test"
-    assert remotes.greylisting_sender(long) == long
+    assert sender_patterns.greylisting_sender(long) == long
     with pytest.raises(addresses.InvalidAddress):
-        remotes.greylisting_sender(long, 100)
+        sender_patterns.greylisting_sender(long, 100)
 
 
 async def test_refusals_change_nothing(service: Service, root: Client) -> None:

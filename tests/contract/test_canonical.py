@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic import TypeAdapter
 
-from iredapi import meter
 from iredapi.domain.actors import SYSTEM
+from iredapi.observability import query_counter
 from iredapi.operations import aliases, domains, users
 from iredapi.schemas.admins import AdminEdit
 from iredapi.schemas.aliases import AliasDraft, AliasEdit
@@ -384,7 +384,7 @@ async def test_a_page_costs_the_same_whatever_its_length(service: Service, root:
     # Tables are looked at once, and connections prepared.
     for path in ("domains", "users/many.com", "aliases/many.com"):
         await root.ok("GET", path, view="canonical")
-    with meter.listening() as seen:
+    with query_counter.listening() as seen:
         for limit in (1, 3, 9):
             for name, read in reads.items():
                 seen.clear()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from iredapi import meter
 from iredapi.backends.sql.users import SqlUsers
+from iredapi.observability import query_counter
 from tests.clients import PASSWORD, Client, Service
 
 pytestmark = pytest.mark.stores("sqlite", "postgresql", "mariadb")
@@ -36,7 +36,7 @@ async def _fill(service: Service, domain: str, count: int) -> None:
 async def _counted(service: Service, call: Awaitable[object]) -> int:
     await service.office.settle()  # what was asked for ahead of time
     service.office.forget_cached()  # whether the caller was just read would depend on the clock
-    with meter.listening() as heard:
+    with query_counter.listening() as heard:
         await call
     # How often the panel's settings are read is the clock's: they are believed for a second.
     return sum("settings.k" not in sql for sql in heard)
@@ -82,7 +82,7 @@ async def test_few_statements_for_one_user(service: Service, root: Client) -> No
         ("read", "GET", {}),
     ):
         await root.ok("GET", "whoami")  # the caller was read a moment ago
-        with meter.listening() as heard:
+        with query_counter.listening() as heard:
             await root.ok(method, "user/new@ex.com", **form)
         costs[name] = [sql for sql in heard if "settings.k" not in sql]
     # With one for the log, and of creating one for default lists (there is a list server); BEGIN

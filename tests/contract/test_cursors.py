@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from iredapi import meter
 from iredapi.backends.sql import cursors
 from iredapi.backends.sql.cursors import Cursors
 from iredapi.domain.actors import SYSTEM
+from iredapi.observability import query_counter
 from iredapi.operations import aliases, users
 from tests.clients import Client, Service
 
@@ -77,7 +77,7 @@ async def test_profiles_and_aliases_go_on_too(service: Service, root: Client) ->
 async def test_a_list_is_sorted_once(service: Service, root: Client) -> None:
     await _fill(service, root)
     await _list(service)
-    with meter.listening() as heard:
+    with query_counter.listening() as heard:
         await _list(service)
     # The first page is a statement of its own; the others are fetched from one cursor.
     assert len({sql for sql in heard if "ORDER BY" in sql}) == 2

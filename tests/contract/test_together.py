@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from iredapi import meter
 from iredapi.backends.loader import SqlWork
 from iredapi.backends.sql.users import SqlUsers
+from iredapi.concurrency.batcher import MOST
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, ServerDown
-from iredapi.grouping import MOST
+from iredapi.observability import query_counter
 from iredapi.office import Done
 from iredapi.operations import domains, users
 from iredapi.unit import Unit
@@ -106,7 +106,7 @@ async def test_a_crowd_shares_transactions(
     # Several journeys may be under way, so it is not said which two are refused.
     assert Counter(map(type, made)) == {Done: 30, Conflict: 2}
     there = [mail for mail, found in zip(names, made, strict=True) if isinstance(found, Done)]
-    with meter.listening() as heard:
+    with query_counter.listening() as heard:
         await asyncio.gather(
             *(service.office.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in there)
         )
@@ -270,7 +270,7 @@ async def test_a_crowd_waits_for_its_own_rows_only(
             *(service.office.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names)
         )
         assert sum(crowds) == len(names)
-        with meter.listening() as heard:
+        with query_counter.listening() as heard:
             await asyncio.gather(
                 *(service.office.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in names)
             )

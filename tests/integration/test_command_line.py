@@ -24,7 +24,7 @@ from typer.testing import CliRunner, Result
 
 from iredapi import __version__
 from iredapi.cli import app
-from iredapi.remembered import SECONDS
+from iredapi.concurrency.ttl_cache import SECONDS
 from tests.clients import PASSWORD, ROOT
 from tests.servers.api import COMMAND, ApiProcess, add_root, environment, running
 from tests.servers.store import Store

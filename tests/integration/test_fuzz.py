@@ -27,7 +27,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi import checks
 
 from iredapi.app import create_app
-from iredapi.settings import Settings
+from iredapi.config.settings import Settings
 from tests.clients import PASSWORD, ROOT
 from tests.servers.api import add_root, running_on
 from tests.servers.store import Store

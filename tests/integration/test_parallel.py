@@ -12,8 +12,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from iredapi.concurrency.ttl_cache import SECONDS
 from iredapi.domain.passwords import hash_password
-from iredapi.remembered import SECONDS
 from tests.clients import PASSWORD, ROOT, Client
 from tests.servers import accounts
 from tests.servers.api import ApiProcess, add_root

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from iredapi.logs import configure
+from iredapi.observability.logging import configure
 from tests.clients import serving
 from tests.servers.store import Store
 

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from iredapi.domain.list_texts import fixed_headers
+from iredapi.domain.list_footers import fixed_headers
 from iredapi.domain.lists import FLAGS
 from iredapi.schemas.canonical import CanonicalList, CanonicalStoredList
 from tests.lists.conftest import DOMAIN, TEAM, Lists

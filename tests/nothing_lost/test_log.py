@@ -12,8 +12,8 @@ import httpx
 import pytest
 import structlog
 
-from iredapi import logs
-from iredapi.logs import configure, masked
+from iredapi.observability import logging as logs
+from iredapi.observability.logging import configure, masked
 from tests.clients import ROOT, Client, Service
 from tests.servers.api import add_root, running, urls_of
 from tests.servers.store import ALL_STORES, Store

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from iredapi.logs import configure
-from iredapi.settings import Settings
+from iredapi.config.settings import Settings
+from iredapi.observability.logging import configure
 from iredapi.web.connection_limits import LimitedProtocol, Limits, max_connections
 
 QUICK = Limits(head_seconds=0.4, body_seconds=0.4, write_seconds=1.0, check_seconds=0.1)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from iredapi.settings import Backend, Settings, load
+from iredapi.config.settings import Backend, Settings, load
 from iredapi.web import connection_limits
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iredapi.settings import ConfigurationError, load
+from iredapi.config.settings import ConfigurationError, load
 
 
 @pytest.mark.parametrize(

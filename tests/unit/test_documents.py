@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from iredapi import errors, settings
+from iredapi import errors
+from iredapi.config import settings
 from iredapi.doctor import findings
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iredapi.backends.sql.tables import ENABLE_COLUMNS, SOGO_COLUMNS
-from iredapi.domain import limits, maildirs, services, transports
+from iredapi.domain import limits, mailbox_paths, services, transports
 from iredapi.domain.actors import Actor
 from iredapi.domain.limits import Allocation, Totals
-from iredapi.domain.maildirs import InvalidMaildir, Layout
-from iredapi.domain.sets import resettable
+from iredapi.domain.mailbox_paths import InvalidMaildir, Layout
+from iredapi.domain.set_parameters import resettable
 from iredapi.domain.transports import InvalidTransport
 from iredapi.errors import ApiError
 
@@ -150,7 +150,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5)
     ],
 )
 def test_table_5_1(mail: str, maildir: str) -> None:
-    location = maildirs.generate(mail, maildirs.DEFAULT, NOW)
+    location = mailbox_paths.generate(mail, mailbox_paths.DEFAULT, NOW)
     assert (location.base, location.node, location.maildir) == ("/var/vmail", "vmail1", maildir)
     assert location.path == f"/var/vmail/vmail1/{maildir}".rstrip("/")
 
@@ -169,13 +169,13 @@ def test_table_5_1(mail: str, maildir: str) -> None:
     ],
 )
 def test_layouts(layout: Layout, maildir: str) -> None:
-    assert maildirs.generate("john@ex.com", layout, NOW).maildir == maildir
+    assert mailbox_paths.generate("john@ex.com", layout, NOW).maildir == maildir
 
 
 def test_domains_with_short_labels() -> None:
     layout = Layout(domain_hashed=True, hashed=False, append_timestamp=False)
-    assert maildirs.generate("j@a.com", layout, NOW).maildir == "a/_/a.com/j/"
-    assert maildirs.generate("j@a-b.com", layout, NOW).maildir == "a/_/a-b.com/j/"
+    assert mailbox_paths.generate("j@a.com", layout, NOW).maildir == "a/_/a.com/j/"
+    assert mailbox_paths.generate("j@a-b.com", layout, NOW).maildir == "a/_/a-b.com/j/"
 
 
 def test_base_directories() -> None:
@@ -183,7 +183,7 @@ def test_base_directories() -> None:
         ("/var/vmail/vmail1/", ("/var/vmail", "vmail1")),
         ("/mail", ("/", "mail")),
     ):
-        location = maildirs.generate("j@ex.com", Layout(base=base), NOW)
+        location = mailbox_paths.generate("j@ex.com", Layout(base=base), NOW)
         assert (location.base, location.node) == columns
         assert location.path.startswith(base.rstrip("/") + "/ex.com/")
 
@@ -198,7 +198,7 @@ def test_base_directories() -> None:
 )
 def test_given_paths(text: str, columns: tuple[str, str, str]) -> None:
     layout = Layout(roots=("/var/vmail/vmail1", "/srv/mail/"))
-    location = maildirs.given(text, layout)
+    location = mailbox_paths.given(text, layout)
     assert (location.base, location.node, location.maildir) == columns
     assert location.path == text.strip().lower().rstrip("/")
 
@@ -215,7 +215,7 @@ def test_given_paths(text: str, columns: tuple[str, str, str]) -> None:
 )  # fmt: skip
 def test_refused_paths(text: str) -> None:
     with pytest.raises(InvalidMaildir):
-        maildirs.given(text, maildirs.DEFAULT)
+        mailbox_paths.given(text, mailbox_paths.DEFAULT)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_refused_paths(text: str) -> None:
     ],
 )  # fmt: skip
 def test_overlap(one: str, other: str, found: bool) -> None:
-    assert maildirs.overlap(one, other) is found
+    assert mailbox_paths.overlap(one, other) is found
 
 
 # -- limits ----------------------------------------------------------------------------------------

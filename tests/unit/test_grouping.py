@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from iredapi.grouping import LANES, MOST, Group
+from iredapi.concurrency.batcher import LANES, MOST, Group
 
 
 class _Journeys:

@@ -13,8 +13,8 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from iredapi import env_file, init
-from iredapi.settings import ConfigurationError, Settings, load
+from iredapi.config import env_file, import_iredadmin
+from iredapi.config.settings import ConfigurationError, Settings, load
 
 # As the installer leaves it: names occur twice, the real values are appended.
 SAMPLE = '''
@@ -86,24 +86,24 @@ def source(tmp_path: Path) -> Write:
 
 
 def mapped(path: Path) -> dict[str, str]:
-    return init.configuration(init.read_iredadmin(path)).values
+    return import_iredadmin.configuration(import_iredadmin.read_iredadmin(path)).values
 
 
 def warned(path: Path) -> str:
-    return "\n".join(init.configuration(init.read_iredadmin(path)).warnings)
+    return "\n".join(import_iredadmin.configuration(import_iredadmin.read_iredadmin(path)).warnings)
 
 
 # Reading
 
 
 def test_the_last_literal_wins_and_nothing_is_executed(source: Write) -> None:
-    found = init.read_iredadmin(source())
+    found = import_iredadmin.read_iredadmin(source())
     assert found.values["vmail_db_password"] == PASSWORD
     assert found.values["mlmmjadmin_api_auth_token"] == TOKEN
 
 
 def test_every_kind_of_literal_is_read(source: Write) -> None:
-    found = init.read_iredadmin(
+    found = import_iredadmin.read_iredadmin(
         source("a = b = 'x' 'y'", "c: int = 3", "d = ['x', 'y']", "e = -1", "f = open('x')")
     )
     assert {name: found.values.get(name) for name in "abcdef"} == {
@@ -119,13 +119,13 @@ def test_what_is_not_python_is_refused_without_showing_it(tmp_path: Path, conten
     path = tmp_path / "settings.py"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match="not a Python file") as refused:
-        init.read_iredadmin(path)
+        import_iredadmin.read_iredadmin(path)
     assert "secret" not in str(refused.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
-        init.read_iredadmin(tmp_path / "settings.py")
+        import_iredadmin.read_iredadmin(tmp_path / "settings.py")
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,10 @@ def test_mysql(source: Write) -> None:
 
 
 def test_postgresql_with_nothing_but_the_password() -> None:
-    found = init.IredadminSettings(Path("x"), {"backend": "pgsql", "vmail_db_password": "x"})
-    values, warnings = init.configuration(found)
+    found = import_iredadmin.IredadminSettings(
+        Path("x"), {"backend": "pgsql", "vmail_db_password": "x"}
+    )
+    values, warnings = import_iredadmin.configuration(found)
     assert values == {
         "IREDAPI_DATA_DIR": "/var/lib/iredapi",
         "IREDAPI_BACKEND": "sql",
@@ -263,8 +265,8 @@ def test_an_ldap_address_that_is_none(source: Write, uri: str) -> None:
 )
 def test_hosts(backend: str, host: str, url: str) -> None:
     values = {"backend": backend, "vmail_db_password": "x", "vmail_db_host": host}
-    found = init.IredadminSettings(Path("x"), values)
-    assert init.configuration(found).values["IREDAPI_VMAIL_URL"] == url
+    found = import_iredadmin.IredadminSettings(Path("x"), values)
+    assert import_iredadmin.configuration(found).values["IREDAPI_VMAIL_URL"] == url
 
 
 def test_a_server_without_iredapd_or_amavisd(source: Write) -> None:
@@ -448,10 +450,10 @@ def test_the_whole_way(source: Write, tmp_path: Path) -> None:
 def test_every_name_that_is_written_is_a_setting(source: Write) -> None:
     names = {f"IREDAPI_{name.upper()}" for name in Settings.model_fields}
     ours = {
-        *init._TEXTS.values(),
-        *init._NUMBERS.values(),
-        *init._SWITCHES.values(),
-        *init._LISTS.values(),
+        *import_iredadmin._TEXTS.values(),
+        *import_iredadmin._NUMBERS.values(),
+        *import_iredadmin._SWITCHES.values(),
+        *import_iredadmin._LISTS.values(),
     }
     assert {f"IREDAPI_{name}" for name in ours} <= names
     assert mapped(source("RESTFUL_API_CLIENTS = ['::1']")).keys() <= names
@@ -621,7 +623,7 @@ def test_a_database_at_an_unknown_place_is_not_used(source: Write) -> None:
 def test_nginx_of_the_same_host_is_trusted(
     source: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(init, "NGINX", (tmp_path / "nginx",))
+    monkeypatch.setattr(import_iredadmin, "NGINX", (tmp_path / "nginx",))
     assert "IREDAPI_TRUSTED_PROXIES" not in mapped(source())
     (tmp_path / "nginx" / "templates").mkdir(parents=True)
     template = tmp_path / "nginx" / "templates" / "iredadmin.tmpl"
@@ -631,11 +633,11 @@ def test_nginx_of_the_same_host_is_trusted(
 
 def test_what_will_be_501_and_what_comes_next_is_said() -> None:
     values = {"IREDAPI_VMAIL_URL": "x", "IREDAPI_IREDAPD_URL": "x"}
-    said = "\n".join(init.not_served(values))
+    said = "\n".join(import_iredadmin.not_served(values))
     assert "/api/ml)" in said
     assert "IREDAPI_AMAVISD_URL" in said
     assert "IREDAPI_IREDAPD_URL" not in said
-    steps = "\n".join(init.next_steps(Path("/x.env"), values))
+    steps = "\n".join(import_iredadmin.next_steps(Path("/x.env"), values))
     for word in (
         "chown",
         "doctor --env-file /x.env",

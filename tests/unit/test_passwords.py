@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iredapi.concurrency.password_hasher import HEAVY_WAITING, PasswordHasher
 from iredapi.domain import password_costs, password_schemes, passwords
 from iredapi.domain.passwords import (
     SEVERAL,
@@ -30,7 +31,6 @@ from iredapi.domain.passwords import (
     violations,
 )
 from iredapi.errors import Overloaded
-from iredapi.hashing import HEAVY_WAITING, PasswordHasher
 
 SECRET = "Secret1!"
 DATA = Path(__file__).parent / "data" / "password_vectors.json"

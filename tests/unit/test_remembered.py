@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from iredapi import remembered
-from iredapi.remembered import Remembered
+from iredapi.concurrency import ttl_cache
+from iredapi.concurrency.ttl_cache import Remembered
 
 
 def test_a_value_is_believed_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +18,7 @@ def test_a_value_is_believed_for_a_second(monkeypatch: pytest.MonkeyPatch) -> No
     assert values.get("key") is None
     values.put("key", "value", values.now)
     assert values.get("key") == "value"
-    clock[0] += remembered.SECONDS - 0.01
+    clock[0] += ttl_cache.SECONDS - 0.01
     assert values.get("key") == "value"
     clock[0] += 0.02
     assert values.get("key") is None
@@ -122,11 +122,11 @@ async def test_an_old_value_is_asked_for_before_it_is_too_old(
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     values, source = Remembered[str](), _Source()
     values.put("key", "old", values.now)
-    clock[0] += remembered.SECONDS * 0.4
+    clock[0] += ttl_cache.SECONDS * 0.4
     assert await values.of("key", source.find) == "old"
     await asyncio.sleep(0)
     assert source.asked == 0
-    clock[0] += remembered.SECONDS * 0.2
+    clock[0] += ttl_cache.SECONDS * 0.2
     assert [await values.of("key", source.find) for _ in range(3)] == ["old"] * 3
     source.go.set()
     await values.settle()
@@ -134,13 +134,13 @@ async def test_an_old_value_is_asked_for_before_it_is_too_old(
     assert values.get("key") == "value"
     # It is asked for by those who come later, and is not there any more.
     source.answer = None
-    clock[0] += remembered.SECONDS * 0.6
+    clock[0] += ttl_cache.SECONDS * 0.6
     assert await values.of("key", source.find) == "value"
     await values.settle()
     assert values.get("key") is None
     # Nobody is told of a failure while there is a value.
     values.put("key", "kept", values.now)
-    clock[0] += remembered.SECONDS * 0.6
+    clock[0] += ttl_cache.SECONDS * 0.6
     source.error = ValueError()
     assert await values.of("key", source.find) == "kept"
     await values.settle()
@@ -175,11 +175,11 @@ async def test_nobody_waits_for_an_answer_that_will_be_too_old(
     first = asyncio.create_task(values.of("key", slow.find))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    clock[0] += remembered.SECONDS * 0.9
+    clock[0] += ttl_cache.SECONDS * 0.9
     second = asyncio.create_task(values.of("key", fast.find))
     await asyncio.sleep(0)
     assert fast.asked == 0
-    clock[0] += remembered.SECONDS * 0.2
+    clock[0] += ttl_cache.SECONDS * 0.2
     third = asyncio.create_task(values.of("key", fast.find))
     fast.go.set()
     assert await third == "new"
@@ -191,7 +191,7 @@ async def test_nobody_waits_for_an_answer_that_will_be_too_old(
     values.forget()
     fourth = asyncio.create_task(values.of("key", slow.find))
     await asyncio.sleep(0)
-    clock[0] += remembered.SECONDS * 1.1
+    clock[0] += ttl_cache.SECONDS * 1.1
     slow.go.set()
     assert await fourth == "old"
     assert values.get("key") is None

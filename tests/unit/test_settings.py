@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from iredapi import settings
-from iredapi.notation import async_url
-from iredapi.settings import ConfigurationError, Settings, load
+from iredapi.config import settings
+from iredapi.config.parsing import async_url
+from iredapi.config.settings import ConfigurationError, Settings, load
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iredapi.domain import settings_text
-from iredapi.domain.settings_text import number, parse, render, shown, with_value, words
+from iredapi.domain import account_settings
+from iredapi.domain.account_settings import number, parse, render, shown, with_value, words
 
 KEYS = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 VALUES = st.text(
@@ -126,4 +126,4 @@ def test_a_change_touches_one_key(settings: dict[str, str], key: str, value: int
 
 
 def test_known_keys_do_not_overlap() -> None:
-    assert not settings_text.LISTS & settings_text.NUMBERS
+    assert not account_settings.LISTS & account_settings.NUMBERS

@@ -11,8 +11,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from iredapi.app import create_app
+from iredapi.config.settings import Settings
 from iredapi.errors import NotFound
-from iredapi.settings import Settings
 from iredapi.web.middleware import PathNormaliser
 from iredapi.web.switchboard import Operation, Switchboard
 

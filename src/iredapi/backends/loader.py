@@ -31,12 +31,12 @@ from iredapi.backends.sql.engine import Connections, Database, Databases, PoolOp
 from iredapi.backends.sql.errors import translated
 from iredapi.backends.sql.lists import SqlLists
 from iredapi.backends.sql.users import SqlUsers
+from iredapi.concurrency.batcher import LANES
+from iredapi.config.settings import Backend, ConfigurationError, Settings
 from iredapi.domain import features
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
-from iredapi.grouping import LANES
-from iredapi.health import Probe
-from iredapi.settings import Backend, ConfigurationError, Settings
+from iredapi.observability.health_checks import Probe
 from iredapi.state import State
 from iredapi.unit import Rules, Unit
 

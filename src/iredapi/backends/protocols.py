@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from iredapi.audit import Event
-from iredapi.domain import settings_text
+from iredapi.domain import account_settings
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
+from iredapi.domain.audit_events import Event
 from iredapi.domain.domains import Domain
 from iredapi.domain.ldif import Export, Record
 from iredapi.domain.limits import Sizes, Totals
@@ -415,7 +415,7 @@ class Admins(Protocol):
     async def password(self, mail: str) -> str | None:
         """Return the hash of a standalone admin, or else of a mail user with admin rights."""
 
-    async def limits_of_user(self, mail: str) -> settings_text.Settings:
+    async def limits_of_user(self, mail: str) -> account_settings.Settings:
         """Return a mail user's settings as an admin, whether active or not."""
 
     async def slow_hashes(self) -> list[str]:

@@ -35,10 +35,10 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.dialect import MYSQL, domain_of
 from iredapi.backends.sql.moments import is_unknown
 from iredapi.backends.sql.schema import Schema
+from iredapi.config.settings import Settings
 from iredapi.doctor.probes import Delete, Insert, Probe, Row, SqlProbe, Update
 from iredapi.domain import lists, transports
 from iredapi.domain.addresses import strange_characters
-from iredapi.settings import Settings
 
 Owners = Callable[[AsyncConnection, Collection[str]], Awaitable[dict[str, str]]]
 """Whose mailboxes some directories are."""

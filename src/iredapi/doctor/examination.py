@@ -16,6 +16,7 @@ from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.backends.sql.dialect import is_retryable
 from iredapi.backends.sql.engine import ORDER, Databases
 from iredapi.backends.sql.errors import translated
+from iredapi.config.settings import Backend, ConfigurationError, Settings
 from iredapi.doctor import servers
 from iredapi.doctor.accounts import Owners, Vmail
 from iredapi.doctor.directory import SqlDirectory
@@ -26,7 +27,6 @@ from iredapi.doctor.probes import Probe, Row
 from iredapi.doctor.removals import ROWS, Removals
 from iredapi.doctor.state import examine_state
 from iredapi.errors import ServerDown
-from iredapi.settings import Backend, ConfigurationError, Settings
 
 _TRIES = 5
 _ALWAYS = frozenset({"SERVER_AWAY", "REMOVAL_HELD_BACK"})

@@ -6,10 +6,10 @@ from collections.abc import Collection
 
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.audit import Event, Kind
 from iredapi.backends.policies.panel import SqlPanel
 from iredapi.backends.sql.engine import Databases
 from iredapi.domain.actors import SYSTEM
+from iredapi.domain.audit_events import Event, Kind
 from iredapi.errors import ApiError
 
 _NAMED = 20

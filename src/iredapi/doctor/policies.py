@@ -36,7 +36,7 @@ from iredapi.doctor.probes import (
     having_keys,
 )
 from iredapi.doctor.removals import keep, remove
-from iredapi.domain import remotes
+from iredapi.domain import sender_patterns
 from iredapi.domain.addresses import InvalidAddress
 from iredapi.domain.greylists import derived_comment
 from iredapi.domain.scopes import Kind, Scope
@@ -235,7 +235,7 @@ def _scale_a(account: str) -> int | None:
 
 def _scale_m_remote(address: str) -> int | None:
     try:
-        return remotes.priority_amavisd(address)
+        return sender_patterns.priority_amavisd(address)
     except InvalidAddress:
         return None
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from iredapi.config.settings import Settings
 from iredapi.doctor.findings import Finding
-from iredapi.settings import Settings
 from iredapi.state.connections import Connections, StateUnavailable
 from iredapi.state.migrate import WrongDatabase, is_current
 

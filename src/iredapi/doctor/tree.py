@@ -31,6 +31,7 @@ from iredapi.backends.ldap.session import words
 from iredapi.backends.ldap.tree import ALL_ACCOUNTS, Tree
 from iredapi.backends.ldap.work import REQUIRED, options_of
 from iredapi.backends.sql.engine import Databases
+from iredapi.config.settings import ConfigurationError, Settings
 from iredapi.doctor.findings import Finding
 from iredapi.doctor.notes import note
 from iredapi.doctor.state import is_well
@@ -39,7 +40,6 @@ from iredapi.doctor.tree_facts import DOMAIN, NAMING, PAGE, Facts, TreeDirectory
 from iredapi.domain.addresses import domain_of
 from iredapi.errors import ApiError
 from iredapi.opening import open_state
-from iredapi.settings import ConfigurationError, Settings
 from iredapi.state import LockTimeout, State, StateUnavailable
 
 _ADMIN: Final = "(objectClass=mailAdmin)"

@@ -16,12 +16,12 @@ from iredapi.backends.ldap.session import flag, words
 from iredapi.backends.ldap.text import key_of
 from iredapi.backends.ldap.tree import CONTAINERS
 from iredapi.backends.ldap.twins import twins
+from iredapi.config.settings import Settings
 from iredapi.doctor.accounts import bare_crypt, bracketed, refused_name, with_scheme, without_prefix
 from iredapi.doctor.tree_facts import Facts, Hosted, mail_in
 from iredapi.domain import services, transports
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.slapd_passwords import for_slapd
-from iredapi.settings import Settings
 
 Change = Callable[[Edit], None]
 _DESTINATIONS: Final[Mapping[str, str]] = {

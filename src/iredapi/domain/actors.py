@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from iredapi.domain import settings_text
+from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of
 
 
@@ -20,7 +20,7 @@ class Principal:
     standalone: bool
     is_global: bool
     domains: frozenset[str]
-    settings: settings_text.Settings
+    settings: account_settings.Settings
     born: str = ""
     """What tells this account from a later one of the same name; empty where nothing does."""
 
@@ -33,7 +33,7 @@ class Actor:
     is_global: bool
     domains: frozenset[str]
     """Managed domains; of no meaning for a global admin."""
-    settings: settings_text.Settings = field(default_factory=dict)
+    settings: account_settings.Settings = field(default_factory=dict)
     """Limits of a normal admin (``create_max_…``)."""
     client: str = ""
     """The client's IP address, for the audit log."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from iredapi.domain import settings_text
+from iredapi.domain import account_settings
 from iredapi.errors import Conflict, problem
 
 _LIMITS: Final[Mapping[str, str]] = {
@@ -34,7 +34,7 @@ class Admin:
     language: str = ""
     active: bool = True
     is_global: bool = False
-    settings: settings_text.Settings = field(default_factory=dict)
+    settings: account_settings.Settings = field(default_factory=dict)
     managed_domains: frozenset[str] = frozenset()
     """What it manages, read only: rights are given and taken by the domain."""
 
@@ -69,7 +69,9 @@ def without_effect(admin: Admin, changes: Mapping[str, Any]) -> list[str]:
     return sorted(normal & changes.keys()) if admin.is_global else []
 
 
-def _limits(settings: settings_text.Settings, changes: Mapping[str, Any]) -> settings_text.Settings:
+def _limits(
+    settings: account_settings.Settings, changes: Mapping[str, Any]
+) -> account_settings.Settings:
     known = "quota_unit" in changes or settings.keys() & {"create_max_quota", "create_quota_unit"}
     if changes.get("max_quota", 0) > 0 and not known:
         raise problem(
@@ -79,14 +81,14 @@ def _limits(settings: settings_text.Settings, changes: Mapping[str, Any]) -> set
         )
     for name, key in _LIMITS.items():
         if name in changes:
-            settings = settings_text.with_value(settings, key, changes[name])
+            settings = account_settings.with_value(settings, key, changes[name])
     for name, key in _SWITCHES.items():
         if name in changes:
-            settings = settings_text.with_value(settings, key, "yes" if changes[name] else "")
+            settings = account_settings.with_value(settings, key, "yes" if changes[name] else "")
     if "max_domains" in changes:
         # The panel tests the presence of the key, and 0 would mean "unlimited" to it.
         granted = changes["max_domains"] > 0
-        settings = settings_text.with_value(
+        settings = account_settings.with_value(
             settings, "create_new_domains", "yes" if granted else ""
         )
     return settings

@@ -9,7 +9,7 @@ from typing import Any, Final
 from iredapi.domain.addresses import fold, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.features import Feature
-from iredapi.domain.sets import resettable
+from iredapi.domain.set_parameters import resettable
 from iredapi.errors import NotSupported, Problem, problem
 
 POLICIES: Final = (

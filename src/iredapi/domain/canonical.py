@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from iredapi.domain import lists, phones, services, settings_text
+from iredapi.domain import account_settings, lists, phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
@@ -54,7 +54,7 @@ def without(shape: Shape, hidden: Collection[str]) -> Shape:
 
 def domain(record: Domain, admins: Collection[str]) -> Shape:
     """Return a mail domain; ``admins`` manage it."""
-    number, words = settings_text.number, settings_text.words
+    number, words = account_settings.number, account_settings.words
     return {
         "domain": record.name,
         "name": record.description,
@@ -96,7 +96,7 @@ def counters(*, users: int, aliases: int, lists: int, allocated_quota: int) -> S
 
 def admin(record: Admin) -> Shape:
     """Return a standalone admin."""
-    number = settings_text.number
+    number = account_settings.number
     max_quota = number(record.settings, "create_max_quota")
     unit = (record.settings.get("create_quota_unit") or "MB").strip().upper()
     return {

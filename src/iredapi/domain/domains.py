@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from iredapi.domain import limits, settings_text, transports
+from iredapi.domain import account_settings, limits, transports
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import fold, without
 from iredapi.domain.features import Feature
-from iredapi.domain.sets import resettable
+from iredapi.domain.set_parameters import resettable
 from iredapi.errors import PermissionDenied, Problem, problem
 
 PROFILES: Final = frozenset(
@@ -73,7 +73,7 @@ class Domain:
     lists: int = 0
     transport: str = "dovecot"
     backupmx: bool = False
-    settings: settings_text.Settings = field(default_factory=dict)
+    settings: account_settings.Settings = field(default_factory=dict)
     sender_bcc: str = ""
     recipient_bcc: str = ""
     outbound_relay: str = ""
@@ -123,7 +123,7 @@ class Domain:
     def hides(self, profile: str, *, of_user: bool = False) -> bool:
         """Tell whether a profile is disabled for normal admins."""
         key = "disabled_user_profiles" if of_user else "disabled_domain_profiles"
-        return profile in settings_text.words(self.settings, key)
+        return profile in account_settings.words(self.settings, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def permit(actor: Actor, before: Domain, changes: Mapping[str, Any], rules: Rule
         refused.append("max_user_quota")
     if refused:
         raise refusal(refused)
-    number = settings_text.number
+    number = account_settings.number
     lowest = changes.get("min_password_length", 0)
     stays = lowest == number(before.settings, "min_passwd_length")
     if not stays and 0 < lowest < rules.min_password_length:
@@ -206,7 +206,7 @@ def refusal(names: list[str]) -> PermissionDenied:
 
 def _lifts_cap(actor: Actor, before: Domain, changes: Mapping[str, Any]) -> bool:
     """Tell whether a limit of the users' quota is raised by one who may not raise the domain's."""
-    cap = settings_text.number(before.settings, "max_user_quota")
+    cap = account_settings.number(before.settings, "max_user_quota")
     wanted = changes.get("max_user_quota", cap)
     return not actor.may_create_domains and cap > 0 and limits.is_raised(cap, wanted)
 
@@ -294,11 +294,11 @@ def _backup_mx(before: Domain, changes: Mapping[str, Any], rules: Rules) -> dict
 
 
 def _settings(
-    settings: settings_text.Settings,
+    settings: account_settings.Settings,
     changes: Mapping[str, Any],
     features: Set[Feature],
     rules: Rules,
-) -> settings_text.Settings:
+) -> account_settings.Settings:
     values = {
         "default_quota": "default_user_quota",
         "max_user_quota": "max_user_quota",
@@ -309,27 +309,27 @@ def _settings(
     before = settings
     for name, key in values.items():
         if name in changes:
-            settings = settings_text.with_value(settings, key, changes[name])
+            settings = account_settings.with_value(settings, key, changes[name])
     if changes.keys() & {"services", "add_service", "remove_service"}:
-        there = settings_text.words(settings, "enabled_services")
+        there = account_settings.words(settings, "enabled_services")
         known = SERVICES | CONDITIONS if Feature.ANY_SERVICE in features else SERVICES
         kept = resettable(there, changes, "services", "add_service", "remove_service", only=known)
         if Feature.ANY_SERVICE in features and "services" in changes:
             kept |= there & CONDITIONS
-        settings = settings_text.with_value(settings, "enabled_services", kept)
+        settings = account_settings.with_value(settings, "enabled_services", kept)
     _check_lengths(before, settings, changes, rules)
     for what in ("domain_profile", "user_profile", "user_preference"):
         off, on = changes.get(f"disable_{what}", ()), changes.get(f"enable_{what}", ())
         if off or on:
             key = f"disabled_{what}s"
-            words = (settings_text.words(settings, key) - set(on)) | set(off)
-            settings = settings_text.with_value(settings, key, words)
+            words = (account_settings.words(settings, key) - set(on)) | set(off)
+            settings = account_settings.with_value(settings, key, words)
     return settings
 
 
 def _check_lengths(
-    before: settings_text.Settings,
-    settings: settings_text.Settings,
+    before: account_settings.Settings,
+    settings: account_settings.Settings,
     changes: Mapping[str, Any],
     rules: Rules,
 ) -> None:
@@ -340,7 +340,7 @@ def _check_lengths(
     sent = [name for name in ("max_password_length", "min_password_length") if name in changes]
     if not sent or all(before.get(key) == settings.get(key) for key in _LENGTHS):
         return
-    number = settings_text.number
+    number = account_settings.number
     lowest = max(number(settings, "min_passwd_length"), 0) or rules.min_password_length
     highest = max(number(settings, "max_passwd_length"), 0) or rules.max_password_length
     if 0 < highest < lowest:
@@ -356,10 +356,10 @@ def regroup(before: Domain, old: str, new: str = "") -> Domain:
     """Return the domain with an address renamed in (or taken out of) what new users join."""
     settings, old = before.settings, fold(old)
     for key in ("default_groups", "default_mailing_lists"):
-        groups = settings_text.words(settings, key)
+        groups = account_settings.words(settings, key)
         if old in groups:
             kept = (groups - {old}) | ({new} if new else set())
-            settings = settings_text.with_value(settings, key, kept)
+            settings = account_settings.with_value(settings, key, kept)
     return before if settings is before.settings else replace(before, settings=settings)
 
 

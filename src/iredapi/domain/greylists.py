@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from iredapi.domain import addresses, remotes
+from iredapi.domain import addresses, sender_patterns
 from iredapi.domain.addresses import InvalidAddress
-from iredapi.domain.remotes import EVERYBODY
+from iredapi.domain.sender_patterns import EVERYBODY
 
 _DERIVED: Final = "AUTO-UPDATE: "
 
@@ -71,7 +71,7 @@ class Named:
 
 def named(entries: Iterable[str]) -> Named:
     """Return how the entries to remove may be stored: older tools did not store normal forms."""
-    return _named(entries, remotes.greylisting_sender)
+    return _named(entries, sender_patterns.greylisting_sender)
 
 
 def named_domains(entries: Iterable[str]) -> Named:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from iredapi.domain import settings_text
+from iredapi.domain import account_settings
 from iredapi.domain.actors import Actor, Principal
 from iredapi.errors import Conflict, PermissionDenied
 
@@ -53,7 +53,7 @@ def room_for_account(limit: int, existing: int) -> None:
 def is_limited(admin: Actor | Principal) -> bool:
     """Tell whether the admin has a limit that creating or enlarging a domain could break."""
     return not admin.is_global and any(
-        settings_text.number(admin.settings, key)
+        account_settings.number(admin.settings, key)
         for key in (
             "create_max_domains",
             "create_max_quota",
@@ -64,19 +64,19 @@ def is_limited(admin: Actor | Principal) -> bool:
     )
 
 
-def is_wider(settings: settings_text.Settings, other: settings_text.Settings) -> bool:
+def is_wider(settings: account_settings.Settings, other: account_settings.Settings) -> bool:
     """Tell whether an admin with these limits may have more than one with the other ones."""
-    number = settings_text.number
+    number = account_settings.number
     if is_raised(quota_limit(other), quota_limit(settings)):
         return True
     keys = ("create_max_domains", "create_max_users", "create_max_aliases", "create_max_lists")
     return any(is_raised(number(other, key), number(settings, key)) for key in keys)
 
 
-def quota_limit(settings: settings_text.Settings) -> int:
+def quota_limit(settings: account_settings.Settings) -> int:
     """Return an admin's ``create_max_quota`` in MB; a missing unit is MB."""
     unit = (settings.get("create_quota_unit") or "MB").strip().upper()
-    amount = settings_text.number(settings, "create_max_quota")
+    amount = account_settings.number(settings, "create_max_quota")
     return amount * _UNITS.get(unit, 1) if amount > 0 else amount
 
 
@@ -98,7 +98,7 @@ def room_for_domain(
     """
     if actor.is_global:
         return
-    number = settings_text.number
+    number = account_settings.number
     if before is None:
         most = number(actor.settings, "create_max_domains")
         if most < 0 or (most and others.domains >= most):

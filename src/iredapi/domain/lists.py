@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from iredapi.domain import list_texts
+from iredapi.domain import list_footers
 from iredapi.domain.addresses import (
     InvalidAddress,
     domain_of,
@@ -188,8 +188,8 @@ def shown(item: MailingList, control: Control) -> dict[str, Any]:
         "subscription_moderators": list(control.subscription_moderators),
         "moderate_subscription": _yes(control.moderate_subscription),
         "extra_addresses": list(control.extra_addresses),
-        "subject_prefix": list_texts.decoded(control.subject_prefix),
-        "custom_headers": [list_texts.shown_header(line) for line in control.custom_headers],
+        "subject_prefix": list_footers.decoded(control.subject_prefix),
+        "custom_headers": [list_footers.shown_header(line) for line in control.custom_headers],
         "remove_headers": list(control.remove_headers),
         "footer_text": control.footer_text,
         "footer_html": control.footer_html,

@@ -14,7 +14,7 @@ from typing import Any
 from iredapi.domain.addresses import domain_of, fold, local_part_of
 from iredapi.domain.aliases import LEGACY_POLICIES, POLICIES
 from iredapi.domain.domains import Domain
-from iredapi.domain.sets import resettable
+from iredapi.domain.set_parameters import resettable
 
 
 @dataclass(frozen=True, slots=True)

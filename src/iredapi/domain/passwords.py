@@ -1,7 +1,8 @@
 """Passwords: making hashes, verifying them, and the policy for new ones.
 
-Everything here is pure and may take long: call it through ``iredapi.hashing.PasswordHasher``.
-Passwords are taken as they are; stripping blanks is the business of the form.
+Everything here is pure and may take long: call it through
+``iredapi.concurrency.password_hasher.PasswordHasher``. Passwords are taken as
+they are; stripping blanks is the business of the form.
 """
 
 from __future__ import annotations

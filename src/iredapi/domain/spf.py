@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, Literal
 
-from iredapi.domain.remotes import greylisting_sender
+from iredapi.domain.sender_patterns import greylisting_sender
 
 MAX_LOOKUPS: Final = 10
 MAX_VOID: Final = 2

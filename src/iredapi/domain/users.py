@@ -6,12 +6,20 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from iredapi.domain import limits, maildirs, phones, ranks, services, settings_text, transports
+from iredapi.domain import (
+    account_settings,
+    limits,
+    mailbox_paths,
+    phones,
+    services,
+    transports,
+    wider_rights,
+)
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import DOVECOT_CHARACTERS, domain_of, fold, local_part_of
 from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.features import Feature
-from iredapi.domain.sets import resettable
+from iredapi.domain.set_parameters import resettable
 from iredapi.domain.tokens import too_limited
 from iredapi.errors import PermissionDenied, problem
 
@@ -72,7 +80,7 @@ class User:
     active: bool = True
     mailbox_format: str = "maildir"
     mailbox_folder: str = "Maildir"
-    location: maildirs.Location = maildirs.NOWHERE
+    location: mailbox_paths.Location = mailbox_paths.NOWHERE
     is_admin: bool = False
     is_global: bool = False
     services: frozenset[str] = services.MANAGED
@@ -101,7 +109,7 @@ class User:
 class Rules:
     """What the server's settings say about new users."""
 
-    layout: maildirs.Layout = maildirs.DEFAULT
+    layout: mailbox_paths.Layout = mailbox_paths.DEFAULT
     mailbox_format: str = "maildir"
     mailbox_folder: str = "Maildir"
     disabled_services: frozenset[str] = frozenset()
@@ -154,7 +162,7 @@ def permit(
         if name not in refused and domain.hides(_PROFILE_OF.get(name, ""), of_user=True)
     ]
     if outranked:
-        refused += ranks.guarded(target, _PLAIN, changes)
+        refused += wider_rights.guarded(target, _PLAIN, changes)
     wanted = changes.get("transport") or target.transport
     if wanted != target.transport and not transports.is_ordinary(wanted, hostname):
         refused.append("transport")
@@ -186,12 +194,12 @@ def draft(
     password: str,
     domain: Domain,
     allocated: int,
-    location: maildirs.Location,
+    location: mailbox_paths.Location,
     rules: Rules,
     features: Set[Feature] = frozenset(),
 ) -> User:
     """Return a new user; ``allocated`` is what the domain's users have, in MB."""
-    number = settings_text.number
+    number = account_settings.number
     quota = limits.quota_of_new_user(
         changes.get("quota"),
         number(domain.settings, "default_user_quota"),
@@ -201,7 +209,7 @@ def draft(
     )
     language = changes.get("language") or domain.settings.get("default_language") or ""
     disabled = (
-        settings_text.words(domain.settings, "disabled_mail_services") | rules.disabled_services
+        account_settings.words(domain.settings, "disabled_mail_services") | rules.disabled_services
     )
     off = services.disabled_at_creation(disabled) - services.columns(rules.enabled_services)
     custom = frozenset[str]()
@@ -239,7 +247,7 @@ def revise(
     *,
     password: str = "",
     others_quota: int = 0,
-    location: maildirs.Location | None = None,
+    location: mailbox_paths.Location | None = None,
     features: Set[Feature] = frozenset(),
 ) -> User:
     """Return the user as it is to be.
@@ -251,7 +259,7 @@ def revise(
     if location is not None and location.path.rstrip("/") != before.location.path.rstrip("/"):
         new["location"] = location
     if "quota" in changes:
-        most = settings_text.number(domain.settings, "max_user_quota")
+        most = account_settings.number(domain.settings, "max_user_quota")
         new["quota"] = limits.quota_of_user(
             changes["quota"], most, domain.quota, others_quota, before.quota
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from iredapi.domain import addresses, remotes
+from iredapi.domain import addresses, sender_patterns
 
 
 class Direction(StrEnum):
@@ -54,7 +54,7 @@ def given(items: Iterable[str]) -> Given:
     valid, invalid = [], []
     for item in sent:
         try:
-            valid.append(remotes.wblist_address(item))
+            valid.append(sender_patterns.wblist_address(item))
         except addresses.InvalidAddress:
             invalid.append(item)
     return Given(sent, addresses.unique(valid), tuple(invalid))

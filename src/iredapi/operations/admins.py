@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import admins, canonical
-from iredapi.domain import changed as differences
+from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.addresses import domain_of, fold
+from iredapi.domain.audit_events import Kind, account_event
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
 from iredapi.unit import Unit

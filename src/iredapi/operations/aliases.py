@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import aliases, canonical, domains, limits
-from iredapi.domain import changed as differences
+from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of
+from iredapi.domain.audit_events import Kind, account_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import NotFound
 from iredapi.operations import accounts

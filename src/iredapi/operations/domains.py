@@ -6,12 +6,12 @@ import secrets
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from iredapi.audit import Kind, domain_event
 from iredapi.backends.protocols import Profile
 from iredapi.domain import canonical, domains, limits
-from iredapi.domain import changed as differences
+from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, fold, without
 from iredapi.domain.admins import keep_one_global
+from iredapi.domain.audit_events import Kind, domain_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import Conflict, LoginRequired, NotFound, PermissionDenied
 from iredapi.operations import accounts

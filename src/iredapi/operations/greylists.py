@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from iredapi.audit import Kind, policy_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import greylists, remotes
+from iredapi.domain import greylists, sender_patterns
 from iredapi.domain.addresses import fold
+from iredapi.domain.audit_events import Kind, policy_event
 from iredapi.domain.greylists import Setting
 from iredapi.domain.scopes import Scope
 from iredapi.domain.spf import Senders
@@ -129,7 +129,7 @@ async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -
         await unit.greylists.add_senders(scope.account, added)
     for name in ("senders", "add_senders"):
         for sender in changes.get(name, ()):
-            if remotes.greylisting_ignores(sender):
+            if sender_patterns.greylisting_ignores(sender):
                 unit.skip(name, sender, NO_EFFECT)
     after = await _listed(unit.greylists.senders, scope.accounts)
     if unit.tell(["senders"] if before != after else []):

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import canonical, domains, limits, list_changes, lists, settings_text
+from iredapi.domain import account_settings, canonical, domains, limits, list_updates, lists
 from iredapi.domain.addresses import domain_of, fold, local_part_of, without
+from iredapi.domain.audit_events import Kind, account_event
 from iredapi.domain.domains import Domain
 from iredapi.domain.lists import MailingList
 from iredapi.errors import Conflict, NotFound, problem
@@ -85,7 +85,7 @@ async def defaults(unit: Unit, domain: str) -> list[str]:
     # In LDAP one key holds lists of both kinds.
     names = frozenset[str]().union(
         *(
-            settings_text.words(found.settings, key)
+            account_settings.words(found.settings, key)
             for key in ("default_mailing_lists", "default_groups")
         )
     )
@@ -211,7 +211,7 @@ async def save(
     if held is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     held = await _with_others(unit, held, changes)
-    after = list_changes.merged(before, after, held)
+    after = list_updates.merged(before, after, held)
     if more:
         await _hold_extra(unit, domain, held, after)
     if not unit.tell({*lists.different(held, after), *different}):

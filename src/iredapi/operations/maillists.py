@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from iredapi.audit import Kind, account_event
 from iredapi.backends.protocols import MailLists, Profile
 from iredapi.domain import canonical, domains, limits, maillists
-from iredapi.domain import changed as differences
+from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.audit_events import Kind, account_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import NotFound, NotSupported
 from iredapi.operations import accounts

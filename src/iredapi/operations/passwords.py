@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from iredapi.domain import settings_text
+from iredapi.concurrency.password_hasher import PasswordHasher
+from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.passwords import SEVERAL, PasswordPolicy, looks_hashed, violations
 from iredapi.domain.slapd_passwords import for_slapd
 from iredapi.errors import CODES, ApiError, Problem, problem
-from iredapi.hashing import PasswordHasher
 from iredapi.unit import Unit
 
 
@@ -111,9 +111,9 @@ async def lengths_of(unit: Unit, domain: str) -> tuple[int, int]:
     return (0, 0) if found is None else lengths_in(found.settings)
 
 
-def lengths_in(settings: settings_text.Settings) -> tuple[int, int]:
+def lengths_in(settings: account_settings.Settings) -> tuple[int, int]:
     """Read them from a domain's settings."""
-    number = settings_text.number
+    number = account_settings.number
     lowest, highest = (number(settings, f"{end}_passwd_length") for end in ("min", "max"))
     return max(lowest, 0), max(highest, 0)
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from iredapi.audit import Kind, policy_event
 from iredapi.backends.protocols import Profile
-from iredapi.domain import changed as differences
+from iredapi.domain import changed_parameters as differences
 from iredapi.domain import throttles
+from iredapi.domain.audit_events import Kind, policy_event
 from iredapi.domain.scopes import Scope
 from iredapi.domain.throttles import INHERIT, Throttle
 from iredapi.operations.policies import permitted

@@ -13,15 +13,15 @@ from typing import Any, Final
 
 import structlog
 
-from iredapi.audit import Event
 from iredapi.backends.protocols import Vacancy
-from iredapi.domain import settings_text
+from iredapi.domain import account_settings
 from iredapi.domain.actors import Actor
-from iredapi.domain.changed import different
+from iredapi.domain.audit_events import Event
+from iredapi.domain.changed_parameters import different
 from iredapi.domain.domains import Domain
 from iredapi.domain.users import User, permit, plain_values, revise
 from iredapi.errors import ApiError
-from iredapi.meter import Meter
+from iredapi.observability.query_counter import Meter
 from iredapi.operations import users
 from iredapi.operations.passwords import Passwords
 from iredapi.unit import Adjusted, Unit, refuse_unless_exact
@@ -122,7 +122,7 @@ async def _new(
     users.permit_name(unit, mail)
     domain = place.domain
     # The second of two requests for one address sees the first one's user when it goes by itself.
-    if mail in made or settings_text.words(domain.settings, "default_groups"):
+    if mail in made or account_settings.words(domain.settings, "default_groups"):
         return None
     if not unit.rules.users.layout.append_timestamp:
         return None  # whose mailbox lies there is a question for each

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from iredapi.audit import Event, Kind, account_event, domain_event
 from iredapi.backends.protocols import Later, Profile, Vacancy
-from iredapi.domain import canonical, limits, maildirs, ranks, settings_text, users
-from iredapi.domain import changed as differences
+from iredapi.domain import account_settings, canonical, limits, mailbox_paths, users, wider_rights
+from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import (
     domain_of,
@@ -20,6 +19,7 @@ from iredapi.domain.addresses import (
     without,
 )
 from iredapi.domain.admins import keep_one_global
+from iredapi.domain.audit_events import Event, Kind, account_event, domain_event
 from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.transports import is_ordinary
 from iredapi.domain.users import User
@@ -98,7 +98,7 @@ async def create(
     unit.adjusted.extend(adjusted(changes, user, domain))
     await unit.users.add(
         user,
-        groups=settings_text.words(domain.settings, "default_groups"),
+        groups=account_settings.words(domain.settings, "default_groups"),
         changed=date_of_password(unit),
     )
     unit.note(created(mail))
@@ -163,7 +163,7 @@ def drafted(
     password: str,
     domain: Domain,
     taken: Taken,
-    location: maildirs.Location,
+    location: mailbox_paths.Location,
 ) -> User:
     """Return the user as it is to be. Raises what the domain's limits say."""
     limits.room_for_account(domain.users, taken.users)
@@ -174,7 +174,7 @@ def drafted(
 
 def adjusted(changes: Mapping[str, Any], user: User, domain: Domain) -> list[Adjusted]:
     """Return what a new user has not got as it was asked for; without a quota, the default."""
-    number = settings_text.number
+    number = account_settings.number
     asked = changes.get("quota", number(domain.settings, "default_user_quota"))
     most = number(domain.settings, "max_user_quota")
     if user.quota == asked or ("quota" not in changes and not asked):
@@ -196,16 +196,16 @@ def created(mail: str) -> Event:
 
 async def _new_location(
     unit: Unit, mail: str, changes: Mapping[str, Any], queued: frozenset[str]
-) -> maildirs.Location:
+) -> mailbox_paths.Location:
     if "maildir" in changes:
         return await _given_location(unit, changes["maildir"])
     return await free_location(unit, mail, queued)
 
 
-async def _given_location(unit: Unit, text: str, *, owner: str = "") -> maildirs.Location:
+async def _given_location(unit: Unit, text: str, *, owner: str = "") -> mailbox_paths.Location:
     try:
-        location = maildirs.given(text, unit.rules.users.layout)
-    except maildirs.InvalidMaildir as error:
+        location = mailbox_paths.given(text, unit.rules.users.layout)
+    except mailbox_paths.InvalidMaildir as error:
         raise problem("maildir", "INVALID_MAILDIR", str(error)) from None
     await unit.users.unqueue(location.path)
     if await unit.users.paths_near(location.path, but=owner):
@@ -213,24 +213,24 @@ async def _given_location(unit: Unit, text: str, *, owner: str = "") -> maildirs
     return location
 
 
-async def free_location(unit: Unit, mail: str, queued: frozenset[str]) -> maildirs.Location:
+async def free_location(unit: Unit, mail: str, queued: frozenset[str]) -> mailbox_paths.Location:
     """Return a generated path that nobody has: not one that waits to be removed either."""
     # Server local time, as iRedMail's own tools write it into paths.
     moment, layout = datetime.now().astimezone(), unit.rules.users.layout
     waiting = {path.rstrip("/") for path in queued}
-    location = maildirs.generate(mail, layout, moment)
+    location = mailbox_paths.generate(mail, layout, moment)
     if layout.append_timestamp:
         while location.path in waiting:
             moment += timedelta(seconds=1)
-            location = maildirs.generate(mail, layout, moment)
+            location = mailbox_paths.generate(mail, layout, moment)
     elif await unit.users.paths_near(location.path):
         raise Conflict("ALREADY_EXISTS", f"A mailbox lies in {location.path} already.")
-    if len(location.path) > maildirs.MAX_PATH:
+    if len(location.path) > mailbox_paths.MAX_PATH:
         raise problem("mail", "INVALID_MAIL", "The address is too long for a mailbox path.")
     return location
 
 
-def _outlive_timestamp(location: maildirs.Location) -> None:
+def _outlive_timestamp(location: mailbox_paths.Location) -> None:
     """Put off what frees a path that could be generated again in this very second.
 
     Only for a user that is renamed in the second of its creation: the old address is free then, and
@@ -361,7 +361,7 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
     globals_inside = await unit.users.globals_in(name)
     if not actor.is_global:
         spared = globals_inside
-        if password or changes.keys() - ranks.PERSONAL:
+        if password or changes.keys() - wider_rights.PERSONAL:
             spared |= await wider.inside(unit, name)
     elif globals_inside and changes.get("account_status") is False:
         keep_one_global(await unit.admins.globals_without((), domain=fold(name)))
@@ -372,7 +372,7 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
     values = dict(changes) | ({"password": password} if password else {})
     values.pop("password_hash", None)
     if "quota" in changes:
-        most = settings_text.number(held.settings, "max_user_quota")
+        most = account_settings.number(held.settings, "max_user_quota")
         sizes = await unit.users.sizes(name, changes["quota"], but=spared)
         values["quota"] = limits.quota_of_all(changes["quota"], most, held.quota, sizes)
         unit.adjust("quota", changes["quota"], values["quota"], "MAX_USER_QUOTA")

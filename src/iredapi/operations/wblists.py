@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from iredapi.audit import Kind as Event
-from iredapi.audit import policy_event
-from iredapi.domain import remotes
+from iredapi.domain import sender_patterns
 from iredapi.domain.addresses import fold
+from iredapi.domain.audit_events import Kind as Event
+from iredapi.domain.audit_events import policy_event
 from iredapi.domain.scopes import Scope
 from iredapi.domain.wblists import Direction, Given, Kind
 from iredapi.operations.policies import permitted
@@ -34,14 +34,14 @@ async def add(unit: Unit, scope: Scope, direction: Direction, kind: Kind, addres
     if not addresses.valid:
         unit.tell([])
         return
-    priorities = {item: remotes.priority_amavisd(item) for item in addresses.valid}
+    priorities = {item: sender_patterns.priority_amavisd(item) for item in addresses.valid}
     # One that has another mark, or stands for more than this scope, is not what is asked for.
     there = await unit.wblists.stored(scope, direction, kind, addresses.valid, exact=True)
     different = unit.tell([_PARAM] if priorities.keys() - there else [])
     if different:
         await unit.wblists.add(scope, direction, kind, priorities)
     for item in addresses.valid:
-        if remotes.wblist_ignores(item, inbound=direction is Direction.INBOUND):
+        if sender_patterns.wblist_ignores(item, inbound=direction is Direction.INBOUND):
             unit.skip(_PARAM, item, NO_EFFECT)
     if different:
         _note(unit, scope, direction, kind, f"add {len(priorities)}")
@@ -61,7 +61,7 @@ async def remove(
         if item in malformed:
             if fold(item) not in names:
                 unit.skip(_PARAM, item, "INVALID_VALUE")
-        elif names.isdisjoint({fold(item), remotes.wblist_address(item)}):
+        elif names.isdisjoint({fold(item), sender_patterns.wblist_address(item)}):
             unit.skip(_PARAM, item, "NOT_FOUND")
     if not unit.tell([_PARAM] if there else []):
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iredapi.domain import ranks, users
+from iredapi.domain import users, wider_rights
 from iredapi.domain.users import User
 from iredapi.errors import PermissionDenied
 from iredapi.unit import Unit
@@ -13,7 +13,7 @@ async def outranks(unit: Unit, user: User) -> bool:
     if unit.actor.is_global or not user.has_rights:
         return False
     settings = await unit.admins.limits_of_user(user.mail)
-    return ranks.outranks(unit.actor, user.managed_domains, settings)
+    return wider_rights.outranks(unit.actor, user.managed_domains, settings)
 
 
 async def spare(unit: Unit, user: User) -> None:
@@ -30,5 +30,5 @@ async def inside(unit: Unit, domain: str) -> frozenset[str]:
     return beyond | {
         mail
         for mail in others
-        if ranks.outranks(unit.actor, (), await unit.admins.limits_of_user(mail))
+        if wider_rights.outranks(unit.actor, (), await unit.admins.limits_of_user(mail))
     }

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from iredapi import tokens
 from iredapi.access import Action
-from iredapi.domain import settings_text
+from iredapi.domain import account_settings
 from iredapi.errors import NotFound
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.tokens import (
@@ -42,7 +42,7 @@ async def whoami(call: Call[NoParams]) -> Response:
             "managed_domains": [] if actor.is_global else sorted(actor.domains),
             "may_create_domains": int(actor.may_create_domains and not actor.read_only),
             "read_only": int(actor.read_only),
-            "settings": settings_text.shown(actor.settings),
+            "settings": account_settings.shown(actor.settings),
             "client": call.client,
             "token": token,
         }

@@ -32,10 +32,10 @@ from iredapi.domain import (
     aliases,
     domains,
     limits,
-    list_texts,
+    list_footers,
     lists,
     passwords,
-    remotes,
+    sender_patterns,
     throttles,
     tokens,
     transports,
@@ -126,7 +126,7 @@ def _entries(value: Any) -> tuple[str, ...]:
     # Whether it is well-formed does not matter when it is stored; the operation looks.
     found = addresses.unique(item.lower() for item in items(value))
     for item in found:
-        if len(item) > remotes.MAX_STORED or not item.isprintable():
+        if len(item) > sender_patterns.MAX_STORED or not item.isprintable():
             fail("INVALID_TEXT")
     return found
 
@@ -334,14 +334,14 @@ def _prefix(value: Any) -> str:
 def _headers(value: Any) -> tuple[str, ...]:
     text = value if isinstance(value, str) else "\n".join(value)
     try:
-        return list_texts.headers(text)
+        return list_footers.headers(text)
     except ValueError as error:
         fail("INVALID_TEXT", str(error))
 
 
 def _footer(value: Any) -> str:
     try:
-        return list_texts.footer(one(value))
+        return list_footers.footer(one(value))
     except ValueError as error:
         fail("INVALID_TEXT", str(error))
 
@@ -444,7 +444,7 @@ ExistingDomains = Annotated[
 ]
 GreylistingSenders = Annotated[
     tuple[str, ...],
-    BeforeValidator(_list(remotes.greylisting_sender, "INVALID_SENDER")),
+    BeforeValidator(_list(sender_patterns.greylisting_sender, "INVALID_SENDER")),
     _schema("string"),
     LongList(),
 ]
@@ -521,11 +521,11 @@ SubjectPrefix = Annotated[str, BeforeValidator(_prefix), _schema("string", maxLe
 Headers = Annotated[tuple[str, ...], BeforeValidator(_headers), _schema("string")]
 HeaderNames = Annotated[
     tuple[str, ...],
-    BeforeValidator(_list(list_texts.header_name, "INVALID_TEXT", most=list_texts.MAX_HEADERS)),
+    BeforeValidator(_list(list_footers.header_name, "INVALID_TEXT", most=list_footers.MAX_HEADERS)),
     _schema("string"),
 ]
 Footer = Annotated[
-    str, BeforeValidator(_footer), _schema("string", maxLength=list_texts.MAX_FOOTER)
+    str, BeforeValidator(_footer), _schema("string", maxLength=list_footers.MAX_FOOTER)
 ]
 Subscribers = Annotated[
     tuple[str, ...],

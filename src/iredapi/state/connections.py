@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from iredapi import sqlite
 from iredapi.errors import ApiError, ServerDown, StorageFull
-from iredapi.meter import watch
+from iredapi.observability.query_counter import watch
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Self
 from sqlalchemy import delete, false
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.health import NotUsable
+from iredapi.observability.health_checks import NotUsable
 from iredapi.state.attempts import LoginAttempts
 from iredapi.state.connections import Connections
 from iredapi.state.journal import Journal

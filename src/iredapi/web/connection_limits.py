@@ -43,8 +43,8 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from iredapi.config.settings import Backend, Settings
 from iredapi.errors import ApiError, Overloaded
-from iredapi.settings import Backend, Settings
 from iredapi.web import envelope
 
 STATE_KEY: Final = "max_connections"

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from iredapi.health import READS_ONLY
+from iredapi.observability.health_checks import READS_ONLY
 from iredapi.office import Office
 from iredapi.web import envelope
 

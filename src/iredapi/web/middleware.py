@@ -16,8 +16,8 @@ from iredapi import identity, tokens
 from iredapi.domain.actors import Actor
 from iredapi.errors import ApiError
 from iredapi.errors import PermissionDenied as Denied
-from iredapi.logs import REQUEST_ID, line
-from iredapi.meter import METER, Meter
+from iredapi.observability.logging import REQUEST_ID, line
+from iredapi.observability.query_counter import METER, Meter
 from iredapi.office import Office
 from iredapi.state.connections import StateUnavailable
 from iredapi.web import clients, envelope, health, origins

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from iredapi.config.settings import Network
 from iredapi.domain.origins import normalised, without_default_port
-from iredapi.settings import Network
 from iredapi.web import clients
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -16,11 +16,11 @@ from iredapi.backends.ldap.session import Session, flag, words
 from iredapi.backends.ldap.tree import both, equal
 from iredapi.backends.ldap.users import stored_hash
 from iredapi.backends.protocols import Profile
+from iredapi.domain.account_settings import Settings
 from iredapi.domain.actors import Principal
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.admins import Admin
 from iredapi.domain.passwords import SEVERAL
-from iredapi.domain.settings_text import Settings
 
 _ADMIN = "(objectClass=mailAdmin)"
 _USER = "(objectClass=mailUser)"

@@ -36,7 +36,7 @@ from iredapi.backends.ldap.tree import (
     same,
 )
 from iredapi.backends.protocols import Profile, Removal, Usage
-from iredapi.domain import settings_text
+from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Allocation, Totals
@@ -328,8 +328,8 @@ class LdapDomains:
             if getattr(before, name) != getattr(after, name):
                 settings_values.put_number(edit, key, getattr(after, name))
         old_words, new_words = dict(before.settings), dict(after.settings)
-        gone = settings_text.words(old_words, _SERVICES)
-        come = settings_text.words(new_words, _SERVICES)
+        gone = account_settings.words(old_words, _SERVICES)
+        come = account_settings.words(new_words, _SERVICES)
         edit.discard("enabledService", sorted(gone - come))
         edit.add("enabledService", sorted(come - gone))
         old_words.pop(_SERVICES, None)

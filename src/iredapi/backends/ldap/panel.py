@@ -21,7 +21,7 @@ from iredapi.backends.sql.dialect import domain_of
 from iredapi.backends.sql.engine import Connections
 from iredapi.backends.sql.store import chunks, now
 from iredapi.domain.addresses import domain_of as domain_part
-from iredapi.domain.maildirs import MAX_PATH, overlap
+from iredapi.domain.mailbox_paths import MAX_PATH, overlap
 
 _TABLES = (t.deleted_mailboxes, t.used_quota, t.last_login, t.share_folder, t.anyone_shares)
 _NAME = "iredadmin"

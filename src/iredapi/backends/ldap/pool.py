@@ -18,7 +18,7 @@ from iredapi.backends.ldap.errors import ReadsOnly, Unavailable
 from iredapi.backends.ldap.model import DirectoryOptions
 from iredapi.backends.ldap.servers import Servers
 from iredapi.backends.ldap.wire import Connection
-from iredapi.meter import METER
+from iredapi.observability.query_counter import METER
 
 _T = TypeVar("_T")
 _MAX_AGE: Final = 3600.0

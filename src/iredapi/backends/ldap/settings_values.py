@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from iredapi.backends.ldap.edits import Edit
-from iredapi.domain import settings_text
-from iredapi.domain.settings_text import Settings
+from iredapi.domain import account_settings
+from iredapi.domain.account_settings import Settings
 
 ATTRIBUTE: Final = "accountSetting"
 _NAMES: Final[Mapping[str, str]] = {
@@ -69,13 +69,13 @@ def parse(values: Collection[str]) -> Settings:
 
 def number(values: Collection[str], key: str) -> int:
     """Return a whole number; 0 when the key is missing or holds something else."""
-    return settings_text.number(dict(_lowered(values)), key.lower())
+    return account_settings.number(dict(_lowered(values)), key.lower())
 
 
 def megabytes(values: Collection[str]) -> int:
     """Return ``domainQuota``, which is ``amount:unit``, in MB."""
     amount, _, unit = (dict(_lowered(values)).get("domainquota") or "").partition(":")
-    size = settings_text.number({"n": amount}, "n")
+    size = account_settings.number({"n": amount}, "n")
     return size * _UNITS.get(unit.strip().upper() or "MB", 1) if size > 0 else size
 
 
@@ -116,7 +116,7 @@ def shown(values: Collection[str]) -> dict[str, Any]:
         elif low == "defaultlist":
             found[key] = sorted(item.strip() for item in text.split(",") if item.strip())
         elif low in _NUMBERS:
-            found[key] = settings_text.number({key: text}, key)
+            found[key] = account_settings.number({key: text}, key)
         else:
             found[key] = text
     return found

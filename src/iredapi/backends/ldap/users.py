@@ -24,7 +24,7 @@ from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Sizes
-from iredapi.domain.maildirs import Location, overlap
+from iredapi.domain.mailbox_paths import Location, overlap
 from iredapi.domain.moments import utc_text
 from iredapi.domain.passwords import SEVERAL
 from iredapi.domain.users import User

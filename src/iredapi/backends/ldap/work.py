@@ -35,9 +35,9 @@ from iredapi.backends.ldap.trouble import STRONGER_AUTH_REQUIRED, explain
 from iredapi.backends.protocols import ChangedMeanwhile, Later
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.engine import Connections, Databases
+from iredapi.config.settings import Settings
 from iredapi.errors import ApiError, Conflict, ServerDown, problem
-from iredapi.health import READS_ONLY
-from iredapi.settings import Settings
+from iredapi.observability.health_checks import READS_ONLY
 from iredapi.state import State, StateUnavailable
 
 RECOVERY_SECONDS = 15.0

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from iredapi.domain import list_texts
-from iredapi.domain.list_texts import fixed_headers, own_headers
+from iredapi.domain import list_footers
+from iredapi.domain.list_footers import fixed_headers, own_headers
 from iredapi.domain.lists import FLAGS, Control
 
 _FILES: Final = dict(
@@ -57,7 +57,9 @@ def read(address: str, control: Path) -> Control:
         moderate_subscription=(control / "submod").exists(),
         subscription_moderators=mails("submod"),
         extra_addresses=tuple(item for item in mails("listaddress") if item != address),
-        max_message_size=list_texts.size_limit(first("maxmailsize")) if text("maxmailsize") else 0,
+        max_message_size=list_footers.size_limit(first("maxmailsize"))
+        if text("maxmailsize")
+        else 0,
         subject_prefix=first("prefix"),
         custom_headers=tuple(sorted(lines("customheaders"))),
         remove_headers=removed(),
@@ -73,7 +75,7 @@ def number(path: Path, default: int) -> int:
         content = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return default
-    return list_texts.as_number(content.partition("\n")[0]) if content else default
+    return list_footers.as_number(content.partition("\n")[0]) if content else default
 
 
 def contents(address: str, control: Control) -> dict[str, str | None]:

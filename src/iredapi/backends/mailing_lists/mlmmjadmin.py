@@ -18,8 +18,8 @@ import orjson
 import structlog
 
 from iredapi.backends.list_protocols import Untouched
-from iredapi.domain import list_texts
-from iredapi.domain.list_texts import own_headers
+from iredapi.domain import list_footers
+from iredapi.domain.list_footers import own_headers
 from iredapi.domain.lists import FLAGS, Control, Subscriber
 from iredapi.errors import ApiError
 
@@ -332,7 +332,7 @@ def _control(address: str, found: Mapping[str, Any]) -> Control:
         subscription_moderators=mails("subscription_moderators"),
         extra_addresses=tuple(item for item in mails("extra_addresses") if item != address),
         # An empty text may be no file, or one with an empty line, with which mlmmj refuses all.
-        max_message_size=list_texts.size_limit(size) if size else 0,
+        max_message_size=list_footers.size_limit(size) if size else 0,
         subject_prefix=text("subject_prefix"),
         custom_headers=tuple(sorted(items("custom_headers"))),
         remove_headers=tuple(sorted(items("remove_headers"))),

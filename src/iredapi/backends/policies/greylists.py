@@ -13,7 +13,7 @@ from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import MYSQL
 from iredapi.backends.sql.store import chunks
 from iredapi.domain.greylists import Setting, derived_comment
-from iredapi.domain.remotes import EVERYBODY
+from iredapi.domain.sender_patterns import EVERYBODY
 
 _DOMAINS: Final = "whitelist_spf_domains"
 

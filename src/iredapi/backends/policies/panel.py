@@ -12,12 +12,12 @@ from typing import Any
 import structlog
 from sqlalchemy import Dialect, bindparam, insert, select
 
-from iredapi.audit import Event
 from iredapi.backends.policies import tables as t
 from iredapi.backends.sql.engine import Connections
 from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.store import now
 from iredapi.domain.actors import Actor
+from iredapi.domain.audit_events import Event
 
 _log = structlog.get_logger(__name__)
 _LISTS = ("restful_api_clients", "admin_login_ip_list", "global_admin_ip_list")

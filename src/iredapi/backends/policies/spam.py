@@ -13,8 +13,8 @@ from sqlalchemy import Column, delete, insert, or_, select, update
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.recipients import AmavisdStore
-from iredapi.domain.remotes import EVERYBODY
 from iredapi.domain.scopes import Kind, Scope
+from iredapi.domain.sender_patterns import EVERYBODY
 from iredapi.domain.spam import SCORE_DIGITS, Policy
 
 _KEYS = frozenset({"id", "policy_name"})

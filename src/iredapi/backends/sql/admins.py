@@ -26,7 +26,7 @@ from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import domain_of as domain_part
 from iredapi.backends.sql.moments import is_unknown
 from iredapi.backends.sql.store import Store, chunks, names_of, now, shown
-from iredapi.domain import settings_text
+from iredapi.domain import account_settings
 from iredapi.domain.actors import Principal
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.admins import Admin
@@ -99,7 +99,7 @@ class SqlAdmins(Store):
             language=row["language"],
             active=bool(row["active"]),
             is_global="ALL" in managed,
-            settings=settings_text.parse(row["settings"]),
+            settings=account_settings.parse(row["settings"]),
             managed_domains=managed - {"ALL"},
         )
 
@@ -116,7 +116,7 @@ class SqlAdmins(Store):
             .order_by(d.domain)
         )
         return shown(row) | {
-            "settings": settings_text.shown(settings_text.parse(row["settings"])),
+            "settings": account_settings.shown(account_settings.parse(row["settings"])),
             "accountStatus": "active" if row["active"] else "disabled",
             "isglobaladmin": int("ALL" in managed),
             "managed_domains": [domain for domain in managed if domain != "ALL"],
@@ -139,10 +139,10 @@ class SqlAdmins(Store):
             return found
         return await self.find(m.username, mail, of_user, home=m.domain)
 
-    async def limits_of_user(self, mail: str) -> settings_text.Settings:
+    async def limits_of_user(self, mail: str) -> account_settings.Settings:
         m = t.mailbox.c
         found = await self.column(select(m.settings).where(m.username == mail))
-        return settings_text.parse(found[0]) if found else {}
+        return account_settings.parse(found[0]) if found else {}
 
     async def slow_hashes(self) -> list[str]:
         a, m = t.admin.c, t.mailbox.c
@@ -182,7 +182,7 @@ class SqlAdmins(Store):
                 "password": admin.password,
                 "name": admin.name,
                 "language": admin.language,
-                "settings": settings_text.render(admin.settings),
+                "settings": account_settings.render(admin.settings),
                 "created": moment,
                 "modified": moment,
                 "passwordlastchange": moment,
@@ -205,7 +205,7 @@ class SqlAdmins(Store):
         if before.active != after.active:
             values["active"] = int(after.active)
         if before.settings != after.settings:
-            values["settings"] = settings_text.render(after.settings)
+            values["settings"] = account_settings.render(after.settings)
         if "password" in values:
             values["passwordlastchange"] = now()
         values["modified"] = now()
@@ -305,7 +305,7 @@ def _read_principal(username: str, rows: Sequence[Mapping[str, Any]]) -> Princip
     if expired is not None and _EPOCH_SENTINEL <= expired < now():
         return None
     domains = frozenset(row["domain"] for row in chosen if row["domain"])
-    settings = settings_text.parse(first["settings"])
+    settings = account_settings.parse(first["settings"])
     return Principal(
         username=username,
         password=first["password"] or "",

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from iredapi.backends.sql.leases import Cursor, Lease
 from iredapi.backends.sql.plain import Plain
-from iredapi.finishing import Background
+from iredapi.concurrency.shield import Background
 
 PATIENCE: Final = 3.0
 """Seconds that a cursor waits for the next page."""

@@ -17,7 +17,7 @@ from iredapi.backends.sql.comparing import is_like
 from iredapi.backends.sql.dialect import domain_of
 from iredapi.backends.sql.leases import Row
 from iredapi.backends.sql.store import Sides, Store, chunks, demotable, now, owned, shown
-from iredapi.domain import settings_text
+from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.addresses import fold, without
 from iredapi.domain.domains import Domain, primary_mx
@@ -109,7 +109,7 @@ class SqlDomains(Store):
         name = row["domain"]
         backupmx = bool(row["backupmx"])
         return shown(row) | {
-            "settings": settings_text.shown(settings_text.parse(row["settings"])),
+            "settings": account_settings.shown(account_settings.parse(row["settings"])),
             "accountStatus": "active" if row["active"] else "disabled",
             "catchall": domain_sides.catchall(sides, name),
             "alias_domains": sides.texts(name, "alias_domain"),
@@ -222,7 +222,7 @@ class SqlDomains(Store):
                 "domain": domain.name,
                 **{column: getattr(domain, name) for name, column in _COLUMNS.items()},
                 "disclaimer": "",
-                "settings": settings_text.render(domain.settings),
+                "settings": account_settings.render(domain.settings),
                 "backupmx": int(domain.backupmx),
                 "created": moment,
                 "modified": moment,
@@ -247,7 +247,7 @@ class SqlDomains(Store):
         if before.backupmx != after.backupmx:
             values["backupmx"] = int(after.backupmx)
         if before.settings != after.settings:
-            values["settings"] = settings_text.render(after.settings)
+            values["settings"] = account_settings.render(after.settings)
         if before != after:
             values["modified"] = now()
         await self.update(t.domain, values, t.domain.c.domain == before.name)
@@ -417,6 +417,6 @@ def record(row: Mapping[str, Any], sides: Sides) -> Domain:
         lists=int(row["maillists"]),
         transport=row["transport"],
         backupmx=bool(row["backupmx"]),
-        settings=settings_text.parse(row["settings"]),
+        settings=account_settings.parse(row["settings"]),
         **beside,
     )

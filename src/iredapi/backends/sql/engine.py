@@ -36,10 +36,10 @@ from iredapi.backends.sql.moments import MYSQL_DECODERS, prepare_asyncpg
 from iredapi.backends.sql.pipelines import Pipeline
 from iredapi.backends.sql.plain import Plain
 from iredapi.backends.sql.schema import Schema
+from iredapi.concurrency.shield import Background
 from iredapi.errors import NotSupported, Overloaded, ServerDown
-from iredapi.finishing import Background
-from iredapi.health import NotUsable
-from iredapi.meter import watch
+from iredapi.observability.health_checks import NotUsable
+from iredapi.observability.query_counter import watch
 
 ORDER: Final = ("vmail", "amavisd", "iredapd", "iredadmin")
 """The order in which databases are locked, and the reverse of that of commits."""

@@ -23,11 +23,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from iredapi import meter
 from iredapi.backends.sql.dialect import is_retryable
 from iredapi.backends.sql.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg
 from iredapi.backends.sql.plain import Plain
-from iredapi.finishing import Background
+from iredapi.concurrency.shield import Background
+from iredapi.observability import query_counter
 
 Answer = TypeVar("Answer")
 
@@ -154,7 +154,7 @@ class Lease:
         """Wait for an answer of the driver, and count it. Raises what SQLAlchemy would."""
         begun = time.perf_counter()
         answer = await self._answered(sql, question)
-        meter.count(sql, time.perf_counter() - begun)
+        query_counter.count(sql, time.perf_counter() - begun)
         return answer
 
     async def _answered(self, sql: str, question: Awaitable[Answer]) -> Answer:

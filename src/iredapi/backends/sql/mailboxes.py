@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, String, func, literal, or_, select
 from iredapi.backends.protocols import Removal
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.store import Store, now
-from iredapi.domain.maildirs import MAX_PATH, overlap
+from iredapi.domain.mailbox_paths import MAX_PATH, overlap
 
 
 async def queue(store: Store, removal: Removal, *where: ColumnElement[bool]) -> None:

@@ -18,9 +18,9 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.sql.leases import Lease
 from iredapi.backends.sql.plain import Plain
+from iredapi.concurrency.batcher import Group
 from iredapi.errors import ServerDown
-from iredapi.grouping import Group
-from iredapi.meter import METER
+from iredapi.observability.query_counter import METER
 
 SECONDS: Final = 10.0
 """What takes milliseconds is not waited for much longer: others wait behind it."""

@@ -57,11 +57,11 @@ from iredapi.backends.sql.user_rows import (
     service_value,
 )
 from iredapi.backends.sql.user_sides import profile, side_values
-from iredapi.domain import services, settings_text
+from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import domain_of, fold, typed
 from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Sizes
-from iredapi.domain.maildirs import Location
+from iredapi.domain.mailbox_paths import Location
 from iredapi.domain.moments import utc_text
 from iredapi.domain.users import User
 
@@ -441,7 +441,7 @@ class SqlUsers(Store):
     def _shown(self, row: dict[str, Any]) -> Profile:
         answer = shown(row)
         text = row["settings"]
-        answer["settings"] = settings_text.shown(settings_text.parse(text)) if text else {}
+        answer["settings"] = account_settings.shown(account_settings.parse(text)) if text else {}
         answer["accountStatus"] = "active" if row["active"] else "disabled"
         switches = self.schema.statement("users.switches", self._switches)
         answer["enabled_services"] = list(_services(switches, tuple([row[c] for c in switches])))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from iredapi.domain import limits, settings_text
+from iredapi.domain import account_settings, limits
 from iredapi.domain.actors import Actor
 
 PERSONAL: Final = frozenset(
@@ -19,7 +19,7 @@ PERSONAL: Final = frozenset(
 
 
 def outranks(
-    actor: Actor, managed_domains: Collection[str], settings: settings_text.Settings
+    actor: Actor, managed_domains: Collection[str], settings: account_settings.Settings
 ) -> bool:
     """Tell whether a mail user manages a domain that a normal admin does not, or may create more.
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from iredapi.settings import ConfigurationError, load
+from iredapi.config.settings import ConfigurationError, load
 
 
 def render(values: Mapping[str, str], *, heading: str = "") -> str:

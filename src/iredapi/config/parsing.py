@@ -11,7 +11,7 @@ from pydantic_settings import DotEnvSettingsSource
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from iredapi import env_names
+from iredapi.config import env_names
 
 
 class EnvFile(DotEnvSettingsSource):

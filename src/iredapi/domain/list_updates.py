@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import fields, replace
 from typing import Any, Final
 
-from iredapi.domain import list_texts
+from iredapi.domain import list_footers
 from iredapi.domain.addresses import domain_of, fold, local_part_of, unique
 from iredapi.domain.features import Feature
 from iredapi.domain.lists import BY_IREDAPD, DEFAULT_FLAGS, FLAGS, Control, MailingList, State
@@ -90,7 +90,7 @@ def draft(address: str, changes: Mapping[str, Any], mlid: str, transport: str) -
         flags=DEFAULT_FLAGS | {"only_subscriber_can_post"},
         owners=postmaster,
         moderators=postmaster,
-        custom_headers=list_texts.custom_headers(address, (), ()),
+        custom_headers=list_footers.custom_headers(address, (), ()),
     )
     if changes.get("moderated") and "moderators" not in changes:
         # The owners moderate, not the default moderator.
@@ -106,10 +106,10 @@ def revise(before: State, changes: Mapping[str, Any]) -> State:
     flags = (flags - set(_POSTERS.values())) | posters
     owners = _named(changes, "owner", control.owners)
     moderators = _moderators(control, changes, owners, moderated="moderated" in flags)
-    text, markup = list_texts.footers(control.footer_text, control.footer_html, changes)
+    text, markup = list_footers.footers(control.footer_text, control.footer_html, changes)
     headers_ = control.custom_headers
     if "custom_headers" in changes:
-        headers_ = list_texts.custom_headers(
+        headers_ = list_footers.custom_headers(
             stored.address, control.custom_headers, changes["custom_headers"]
         )
     moderate, gatekeepers = _gate(control, changes)
@@ -152,7 +152,7 @@ def revise(before: State, changes: Mapping[str, Any]) -> State:
             extra_addresses=extra,
             max_message_size=size,
             subject_prefix=(
-                list_texts.encoded(changes["subject_prefix"])
+                list_footers.encoded(changes["subject_prefix"])
                 if "subject_prefix" in changes
                 else control.subject_prefix
             ),

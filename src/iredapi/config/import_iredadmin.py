@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy.engine import URL
 
+from iredapi.config.iredadmin_settings import IredadminSettings, all_unknown, read_iredadmin
+from iredapi.config.settings import ENV_FILE, ConfigurationError
 from iredapi.domain.passwords import Scheme
-from iredapi.settings import ENV_FILE, ConfigurationError
-from iredapi.settings_py import IredadminSettings, all_unknown, read_iredadmin
 
 __all__ = ["IredadminSettings", "configuration", "read_iredadmin"]
 

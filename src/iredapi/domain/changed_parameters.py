@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
-from iredapi.domain import settings_text
+from iredapi.domain import account_settings
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import Domain, primary_mx
@@ -132,11 +132,11 @@ def different(before: Any, after: Any) -> set[str]:
 
 
 def _of_settings(
-    before: settings_text.Settings, after: settings_text.Settings, names: Mapping[str, str]
+    before: account_settings.Settings, after: account_settings.Settings, names: Mapping[str, str]
 ) -> set[str]:
     if before == after:
         return set()
-    old, new = settings_text.shown(before), settings_text.shown(after)
+    old, new = account_settings.shown(before), account_settings.shown(after)
     # A number or a list that is missing is none: other tools write these out.
     return {
         names.get(key, key)

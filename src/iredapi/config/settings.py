@@ -23,11 +23,11 @@ from pydantic_settings import (
 )
 from sqlalchemy.engine import make_url
 
-from iredapi import env_names
+from iredapi.config import env_names
+from iredapi.config.parsing import EnvFile, async_url, split
 from iredapi.domain.addresses import DOVECOT_CHARACTERS
 from iredapi.domain.origins import normalised as normalised_origin
 from iredapi.domain.passwords import Scheme
-from iredapi.notation import EnvFile, async_url, split
 
 Network = IPv4Network | IPv6Network
 ENV_FILE = Path("/etc/iredapi/iredapi.env")

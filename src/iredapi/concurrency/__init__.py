@@ -1,0 +1,1 @@
+"""Building blocks for asyncio: batching, caches, semaphores, shielding, hashing passwords."""

@@ -1,0 +1,1 @@
+"""Logs, counters of queries and the results of health checks."""
