@@ -13,8 +13,8 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.policies.panel import Entry, SqlPanel, entry
-from iredapi.backends.sql.engine import Databases
 from iredapi.concurrency.batcher import LANES, Group
+from iredapi.database.database import Databases
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
 from iredapi.errors import ApiError

@@ -24,13 +24,13 @@ from iredapi.backends.dns import SenderDns
 from iredapi.backends.loader import Storage, Work, make_databases, make_list_server, make_storage
 from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
 from iredapi.backends.protocols import Later
-from iredapi.backends.sql.engine import Databases
 from iredapi.concurrency.keyed_semaphore import Gates
 from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.concurrency.shield import finish
 from iredapi.concurrency.ttl_cache import Remembered
 from iredapi.config.settings import Settings
 from iredapi.crowds import Crowds
+from iredapi.database.database import Databases
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event

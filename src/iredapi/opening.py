@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.loader import Storage
 from iredapi.backends.policies import tables as policies
-from iredapi.backends.sql.engine import Database, Databases
-from iredapi.backends.sql.schema import OLDEST_IREDMAIL, create_all
 from iredapi.config.settings import ConfigurationError, NotReady, Settings
+from iredapi.database.database import Database, Databases
+from iredapi.database.live_schema import OLDEST_IREDMAIL, create_all
 from iredapi.errors import ServerDown
 from iredapi.start_errors import file_trouble, reason
 from iredapi.state import State, StateUnavailable, WrongDatabase

@@ -19,8 +19,8 @@ from typing import Final
 
 from sqlalchemy.engine import URL
 
-from iredapi.backends.sql.dialect import codes_in, error_in
 from iredapi.config.parsing import SPECIAL
+from iredapi.database.dialect import codes_in, error_in
 
 _PATIENCE: Final = 1.5
 """Seconds in which a server says what it is."""

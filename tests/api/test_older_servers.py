@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from iredapi.backends.sql.schema import is_optional
+from iredapi.database.live_schema import is_optional
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.conftest import need
 from tests.servers.mariadb import MariadbServer

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from iredapi.backends.sql import cursors
-from iredapi.backends.sql.cursors import Cursors
+from iredapi.database import cursor_cache
+from iredapi.database.cursor_cache import Cursors
 from iredapi.domain.actors import SYSTEM
 from iredapi.observability import query_counter
 from iredapi.operations import aliases, users
@@ -101,7 +101,7 @@ async def test_who_is_slow_gives_the_connection_back(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = await _fill(service, root)
-    monkeypatch.setattr(cursors, "PATIENCE", 0.05)
+    monkeypatch.setattr(cursor_cache, "PATIENCE", 0.05)
     found, places = _cursors(service), _cursors(service)._places
     first = await _page(service, "")
     second = await _page(service, first[-1])

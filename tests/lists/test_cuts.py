@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from iredapi.backends.ldap.client import Directory
 from iredapi.backends.ldap.errors import Unavailable
-from iredapi.backends.sql.leases import Lease
+from iredapi.database.connection import Lease
 from tests.lists.conftest import DOMAIN, TEAM, Lists
 from tests.servers.store import ALL_STORES
 

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from iredapi.backends.ldap import panel
 from iredapi.backends.policies.tables import SEEDS, seed
-from iredapi.backends.sql.schema import create_all
+from iredapi.database.live_schema import create_all
 
 if TYPE_CHECKING:
     from tests.servers.openldap import OpenldapServer

@@ -17,7 +17,7 @@ from sqlalchemy.schema import CreateTable
 
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.sql import tables
-from iredapi.backends.sql.dialect import (
+from iredapi.database.dialect import (
     ByteText,
     domain_of,
     insert_ignore,
@@ -25,7 +25,7 @@ from iredapi.backends.sql.dialect import (
     is_unavailable,
     is_unique_violation,
 )
-from iredapi.backends.sql.schema import Schema, create_all
+from iredapi.database.live_schema import Schema, create_all
 
 pytestmark = pytest.mark.asyncio
 

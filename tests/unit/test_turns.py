@@ -8,8 +8,8 @@ import time
 import pytest
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from iredapi.backends.sql.leases import Turns
 from iredapi.concurrency.shield import finish
+from iredapi.database.connection import Turns
 
 
 async def test_a_place_that_comes_in_the_last_moment_is_not_lost() -> None:

@@ -25,14 +25,14 @@ from iredapi.backends.sql import tables
 from iredapi.backends.sql.addresses import SqlAddresses
 from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.backends.sql.aliases import SqlAliases
-from iredapi.backends.sql.dialect import is_retryable, is_unknown_name
 from iredapi.backends.sql.domains import SqlDomains
-from iredapi.backends.sql.engine import Connections, Database, Databases, PoolOptions
-from iredapi.backends.sql.errors import translated
 from iredapi.backends.sql.lists import SqlLists
 from iredapi.backends.sql.users import SqlUsers
 from iredapi.concurrency.batcher import LANES
 from iredapi.config.settings import Backend, ConfigurationError, Settings
+from iredapi.database.database import Connections, Database, Databases, PoolOptions
+from iredapi.database.dialect import is_retryable, is_unknown_name
+from iredapi.database.errors import translated
 from iredapi.domain import features
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature

@@ -32,10 +32,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import MYSQL, domain_of
-from iredapi.backends.sql.moments import is_unknown
-from iredapi.backends.sql.schema import Schema
 from iredapi.config.settings import Settings
+from iredapi.database.datetimes import is_unknown
+from iredapi.database.dialect import MYSQL, domain_of
+from iredapi.database.live_schema import Schema
 from iredapi.doctor.probes import Delete, Insert, Probe, Row, SqlProbe, Update
 from iredapi.domain import lists, transports
 from iredapi.domain.addresses import strange_characters

@@ -13,10 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from iredapi.backends.loader import make_databases
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.admins import SqlAdmins
-from iredapi.backends.sql.dialect import is_retryable
-from iredapi.backends.sql.engine import ORDER, Databases
-from iredapi.backends.sql.errors import translated
 from iredapi.config.settings import Backend, ConfigurationError, Settings
+from iredapi.database.database import ORDER, Databases
+from iredapi.database.dialect import is_retryable
+from iredapi.database.errors import translated
 from iredapi.doctor import servers
 from iredapi.doctor.accounts import Owners, Vmail
 from iredapi.doctor.directory import SqlDirectory

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.sql import tables as accounts
-from iredapi.backends.sql.schema import Schema
+from iredapi.database.live_schema import Schema
 from iredapi.doctor.accounts import Owners, QueuedMailboxes, dates
 from iredapi.doctor.probes import (
     PAGE,

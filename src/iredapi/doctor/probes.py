@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from iredapi.backends.sql.dialect import insert_ignore
+from iredapi.database.dialect import insert_ignore
 from iredapi.doctor.removals import remove
 
 PAGE = 500

@@ -12,9 +12,9 @@ from typing import Any, Final
 from sqlalchemy import Executable, Table, delete, false, insert, literal, select, update
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.sql.dialect import is_refused, is_unavailable
-from iredapi.backends.sql.engine import Database
-from iredapi.backends.sql.errors import translated
+from iredapi.database.database import Database
+from iredapi.database.dialect import is_refused, is_unavailable
+from iredapi.database.errors import translated
 from iredapi.doctor.findings import Finding
 from iredapi.errors import ServerDown
 

@@ -30,8 +30,8 @@ from iredapi.backends.ldap.schema_definitions import SCHEMAS
 from iredapi.backends.ldap.session import words
 from iredapi.backends.ldap.tree import ALL_ACCOUNTS, Tree
 from iredapi.backends.ldap.work import REQUIRED, options_of
-from iredapi.backends.sql.engine import Databases
 from iredapi.config.settings import ConfigurationError, Settings
+from iredapi.database.database import Databases
 from iredapi.doctor.findings import Finding
 from iredapi.doctor.notes import note
 from iredapi.doctor.state import is_well

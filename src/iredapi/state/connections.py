@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from iredapi import sqlite
+from iredapi.database import sqlite
 from iredapi.errors import ApiError, ServerDown, StorageFull
 from iredapi.observability.query_counter import watch
 

@@ -34,8 +34,8 @@ from iredapi.backends.ldap.tree import Tree
 from iredapi.backends.ldap.trouble import STRONGER_AUTH_REQUIRED, explain
 from iredapi.backends.protocols import ChangedMeanwhile, Later
 from iredapi.backends.sql import tables
-from iredapi.backends.sql.engine import Connections, Databases
 from iredapi.config.settings import Settings
+from iredapi.database.database import Connections, Databases
 from iredapi.errors import ApiError, Conflict, ServerDown, problem
 from iredapi.observability.health_checks import READS_ONLY
 from iredapi.state import State, StateUnavailable

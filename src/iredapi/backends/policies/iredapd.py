@@ -9,8 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Executable, Select, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from iredapi.backends.sql.dialect import MYSQL, insert_ignore
-from iredapi.backends.sql.engine import Connections
+from iredapi.database.database import Connections
+from iredapi.database.dialect import MYSQL, insert_ignore
 
 LONGEST: Final = 255
 LONGEST_ON_MYSQL: Final = 100

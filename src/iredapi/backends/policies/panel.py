@@ -13,9 +13,9 @@ import structlog
 from sqlalchemy import Dialect, bindparam, insert, select
 
 from iredapi.backends.policies import tables as t
-from iredapi.backends.sql.engine import Connections
-from iredapi.backends.sql.plain import Plain
-from iredapi.backends.sql.store import now
+from iredapi.backends.sql.account_repository import now
+from iredapi.database.compiled_statement import Plain
+from iredapi.database.database import Connections
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
 

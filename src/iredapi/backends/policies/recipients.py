@@ -14,9 +14,9 @@ from sqlalchemy import Executable, Select, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.policies import tables as t
-from iredapi.backends.sql.dialect import insert_ignore
-from iredapi.backends.sql.engine import Connections
-from iredapi.backends.sql.plain import Plain
+from iredapi.database.compiled_statement import Plain
+from iredapi.database.database import Connections
+from iredapi.database.dialect import insert_ignore
 from iredapi.domain.scopes import Scope
 
 

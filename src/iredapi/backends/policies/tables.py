@@ -30,7 +30,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
-from iredapi.backends.sql.dialect import (
+from iredapi.database.dialect import (
     BIG,
     DATE,
     DATETIME,

@@ -30,9 +30,9 @@ from sqlalchemy import (
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.recipients import AmavisdStore, Recipient
-from iredapi.backends.sql.comparing import is_like
-from iredapi.backends.sql.dialect import insert_ignore
-from iredapi.backends.sql.store import chunks
+from iredapi.backends.sql.account_repository import chunks
+from iredapi.database.dialect import insert_ignore
+from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import fold
 from iredapi.domain.scopes import Scope
 from iredapi.domain.wblists import Direction, Kind

@@ -9,15 +9,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, CompoundSelect, Select, String, bindparam, select
 
 from iredapi.backends.protocols import Vacancy
-from iredapi.backends.sql import domain_sides, mailboxes
+from iredapi.backends.sql import domain_related_rows, mailbox_paths
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import BY_NAME
-from iredapi.backends.sql.domain_sides import split
+from iredapi.backends.sql.account_repository import Sides, Store, chunks, side
+from iredapi.backends.sql.domain_related_rows import split
 from iredapi.backends.sql.domains import record, recorded
-from iredapi.backends.sql.leases import Row
-from iredapi.backends.sql.schema import Schema
-from iredapi.backends.sql.several import numbered, padded, texts
-from iredapi.backends.sql.store import Sides, Store, chunks, side
+from iredapi.database.bulk_parameters import numbered, padded, texts
+from iredapi.database.connection import Row
+from iredapi.database.dialect import BY_NAME
+from iredapi.database.live_schema import Schema
 from iredapi.domain.addresses import domain_of
 
 
@@ -134,8 +134,8 @@ def _vacancy(schema: Schema) -> Select[Any]:
     """Select a domain (``:name``), what belongs to it, and what is in the way of ``:mail``."""
     mail = bindparam("mail", type_=String(255))
     in_the_way = _in_the_way(schema, lambda column: column == mail)
-    union = domain_sides.alias_domains(domain_sides.own).union_all(*in_the_way)
-    return domain_sides.whole(schema, union)
+    union = domain_related_rows.alias_domains(domain_related_rows.own).union_all(*in_the_way)
+    return domain_related_rows.whole(schema, union)
 
 
 def _homes(size: int) -> Select[Any]:
@@ -148,7 +148,7 @@ def _homes(size: int) -> Select[Any]:
 def _vacancies(schema: Schema, size: int) -> CompoundSelect[Any]:
     """Select what belongs to some domains, and what is in the way of some addresses."""
     names, mails = texts("name", size), texts("mail", size)
-    return domain_sides.alias_domains(lambda column, **_: column.in_(names)).union_all(
+    return domain_related_rows.alias_domains(lambda column, **_: column.in_(names)).union_all(
         *_in_the_way(schema, lambda column: column.in_(mails))
     )
 
@@ -160,5 +160,5 @@ def _in_the_way(
     taken = (*_names(schema), t.admin.c.username)
     return [
         *(side("taken", column, column, of(column)).distinct() for column in taken),
-        side("queued", queue.username, mailboxes.tidy(queue.maildir), of(queue.username)),
+        side("queued", queue.username, mailbox_paths.tidy(queue.maildir), of(queue.username)),
     ]

@@ -9,11 +9,10 @@ from typing import Any
 from sqlalchemy import Select, bindparam, select
 
 from iredapi.backends.protocols import Profile
-from iredapi.backends.sql import activity
-from iredapi.backends.sql import removal as removals
+from iredapi.backends.sql import cascade as removals
+from iredapi.backends.sql import forwarding_status
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.routes import is_member
-from iredapi.backends.sql.store import (
+from iredapi.backends.sql.account_repository import (
     Sides,
     Store,
     chunks,
@@ -25,6 +24,7 @@ from iredapi.backends.sql.store import (
     shown,
     side,
 )
+from iredapi.backends.sql.routes import is_member
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.aliases import Alias
 
@@ -156,7 +156,7 @@ class SqlAliases(Store):
         if alias.active:
             off = m.active == 0
             where.append(f.forwarding.not_in(select(m.username).where(off)))
-            spelled = await activity.spellings(self, off)
+            spelled = await forwarding_status.spellings(self, off)
             where += [f.forwarding.not_in(some) for some in chunks(spelled)]
         await self.update(t.forwardings, {"active": int(alias.active)}, *where)
 

@@ -10,13 +10,21 @@ from sqlalchemy import case, false, func, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal, Usage
-from iredapi.backends.sql import domain_sides
-from iredapi.backends.sql import removal as removals
+from iredapi.backends.sql import cascade as removals
+from iredapi.backends.sql import domain_related_rows
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.comparing import is_like
-from iredapi.backends.sql.dialect import domain_of
-from iredapi.backends.sql.leases import Row
-from iredapi.backends.sql.store import Sides, Store, chunks, demotable, now, owned, shown
+from iredapi.backends.sql.account_repository import (
+    Sides,
+    Store,
+    chunks,
+    demotable,
+    now,
+    owned,
+    shown,
+)
+from iredapi.database.connection import Row
+from iredapi.database.dialect import domain_of
+from iredapi.database.text_matching import is_like
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.addresses import fold, without
@@ -55,14 +63,16 @@ class SqlDomains(Store):
     async def _row_and_sides(
         self, name: str, *, admins: bool
     ) -> tuple[Mapping[str, Any], Sides] | None:
-        more = [domain_sides.admins(domain_sides.own)] if admins else []
+        more = [domain_related_rows.admins(domain_related_rows.own)] if admins else []
         read = self.table if self._connections.writing else self.glance
         columns, rows = await read(
             ("domains.whole", admins),
-            lambda: domain_sides.whole(self.schema, domain_sides.sides(domain_sides.own, *more)),
+            lambda: domain_related_rows.whole(
+                self.schema, domain_related_rows.sides(domain_related_rows.own, *more)
+            ),
             name=name,
         )
-        row, sides = domain_sides.split(columns, rows, name)
+        row, sides = domain_related_rows.split(columns, rows, name)
         return None if row is None else (row, Sides(sides))
 
     async def records(
@@ -80,8 +90,8 @@ class SqlDomains(Store):
         def own(column: ColumnElement[Any], *, account: bool) -> ColumnElement[bool]:
             return column.in_(accounts if account else names)
 
-        more = [domain_sides.admins(own)] if admins else []
-        return await self.read_sides(domain_sides.sides(own, *more))
+        more = [domain_related_rows.admins(own)] if admins else []
+        return await self.read_sides(domain_related_rows.sides(own, *more))
 
     async def profile(self, name: str) -> Profile | None:
         return await self.find(t.domain.c.domain, name, self._profile)
@@ -93,7 +103,7 @@ class SqlDomains(Store):
         usage = (
             await self.plain(
                 ("domains.usage", self.quota_table.name),
-                lambda: domain_sides.counts(self.schema, self.quota_table),
+                lambda: domain_related_rows.counts(self.schema, self.quota_table),
                 name=name,
             )
         )[0]
@@ -111,11 +121,11 @@ class SqlDomains(Store):
         return shown(row) | {
             "settings": account_settings.shown(account_settings.parse(row["settings"])),
             "accountStatus": "active" if row["active"] else "disabled",
-            "catchall": domain_sides.catchall(sides, name),
+            "catchall": domain_related_rows.catchall(sides, name),
             "alias_domains": sides.texts(name, "alias_domain"),
             "sender_bcc": sides.text(name, "sender_bcc"),
             "recipient_bcc": sides.text(name, "recipient_bcc"),
-            "outbound_relay": domain_sides.relay(sides, name),
+            "outbound_relay": domain_related_rows.relay(sides, name),
             "primarymx": primary_mx(row["transport"]) if backupmx else "",
             "admins": sides.texts(name, "admin"),
         }
@@ -165,7 +175,9 @@ class SqlDomains(Store):
 
     async def usage(self, name: str) -> Usage:
         row = (
-            await self.plain("domains.counts", lambda: domain_sides.counts(self.schema), name=name)
+            await self.plain(
+                "domains.counts", lambda: domain_related_rows.counts(self.schema), name=name
+            )
         )[0]
         return Usage(
             int(row["users"]), int(row["aliases"]), int(row["lists"]), int(row["allocated"])
@@ -402,8 +414,8 @@ def record(row: Mapping[str, Any], sides: Sides) -> Domain:
             "recipient_bcc": sides.text(name, "recipient_bcc"),
             "outbound_relay": sides.text("@" + name, "relay"),
             "alias_relay": sides.text(name, "relay_alias"),
-            "catchall": frozenset(domain_sides.catchall(sides, name)),
-            "dead_catchall": frozenset(domain_sides.dead_catchall(sides, name)),
+            "catchall": frozenset(domain_related_rows.catchall(sides, name)),
+            "dead_catchall": frozenset(domain_related_rows.dead_catchall(sides, name)),
             "alias_domains": frozenset(sides.texts(name, "alias_domain")),
             "inactive_alias_domains": frozenset(sides.off(name, "alias_domain")),
         }

@@ -8,11 +8,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 
-from iredapi.backends.sql import removal as removals
+from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.comparing import is_like
-from iredapi.backends.sql.dialect import domain_of as domain_part
-from iredapi.backends.sql.store import (
+from iredapi.backends.sql.account_repository import (
     Sides,
     Store,
     chunks,
@@ -22,6 +20,8 @@ from iredapi.backends.sql.store import (
     shown,
     side,
 )
+from iredapi.database.dialect import domain_of as domain_part
+from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.lists import MailingList
 from iredapi.errors import NotSupported

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_, exists, or_, select
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import domain_of
+from iredapi.database.dialect import domain_of
 
 
 def _has(table: Table, column: str, address: ColumnElement[Any]) -> ColumnElement[bool]:

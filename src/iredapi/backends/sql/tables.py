@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import DDL, Column, MetaData, String, Table, Text, UniqueConstraint, event, func
 
-from iredapi.backends.sql.dialect import (
+from iredapi.database.dialect import (
     BIG,
     COUNT,
     DATE,

@@ -26,17 +26,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols import Profile, Removal
-from iredapi.backends.sql import activity, homes, mailboxes
-from iredapi.backends.sql import removal as removals
+from iredapi.backends.sql import cascade as removals
+from iredapi.backends.sql import forwarding_status, mailbox_paths, user_with_domain
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.comparing import is_like
-from iredapi.backends.sql.dialect import MYSQL, differs, is_retryable, without_waiting
-from iredapi.backends.sql.domains import record as domain_record
-from iredapi.backends.sql.leases import Row
-from iredapi.backends.sql.plain import Statement
-from iredapi.backends.sql.routes import is_alias_address, is_forward
-from iredapi.backends.sql.several import numbered, padded
-from iredapi.backends.sql.store import (
+from iredapi.backends.sql.account_repository import (
     Sides,
     Store,
     at_home,
@@ -48,7 +41,9 @@ from iredapi.backends.sql.store import (
     owned,
     shown,
 )
-from iredapi.backends.sql.user_rows import (
+from iredapi.backends.sql.domains import record as domain_record
+from iredapi.backends.sql.routes import is_alias_address, is_forward
+from iredapi.backends.sql.user_mapping import (
     COLUMNS,
     FLAGS,
     OPTIONAL,
@@ -56,7 +51,12 @@ from iredapi.backends.sql.user_rows import (
     new_values,
     service_value,
 )
-from iredapi.backends.sql.user_sides import profile, side_values
+from iredapi.backends.sql.user_related_rows import profile, side_values
+from iredapi.database.bulk_parameters import numbered, padded
+from iredapi.database.compiled_statement import Statement
+from iredapi.database.connection import Row
+from iredapi.database.dialect import MYSQL, differs, is_retryable, without_waiting
+from iredapi.database.text_matching import is_like
 from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import domain_of, fold, typed
 from iredapi.domain.domains import Domain
@@ -140,9 +140,9 @@ class SqlUsers(Store):
         await self.hold_rows(home, Row(t.mailbox.c.username, mail))
         # A statement of its own: who waited for a row sees what was done before it was free.
         _, rows = await self.table(
-            "users.home", lambda: homes.whole(self.schema), name=name, mail=mail
+            "users.home", lambda: user_with_domain.whole(self.schema), name=name, mail=mail
         )
-        found = homes.split(self.schema, rows, name, mail)
+        found = user_with_domain.split(self.schema, rows, name, mail)
         if found is None:
             return None, None
         sides = Sides(found.sides)
@@ -221,7 +221,7 @@ class SqlUsers(Store):
         return (
             await self.glance(
                 ("users.compare unseen", names, size),
-                lambda: homes.compare_unseen(names, size, self.dialect),
+                lambda: user_with_domain.compare_unseen(names, size, self.dialect),
                 **numbered(list(some.values()), size),
             )
         )[1]
@@ -230,7 +230,9 @@ class SqlUsers(Store):
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
     ) -> tuple[Any, Callable[[], Statement], Mapping[str, Any]]:
         size, names = padded(len(some)), tuple(columns)
-        build = partial(homes.update_all_unseen, names, self._moments(names), size, self.dialect)
+        build = partial(
+            user_with_domain.update_all_unseen, names, self._moments(names), size, self.dialect
+        )
         values = numbered(list(some.values()), size)
         return ("users.save unseen", names, size), build, values
 
@@ -263,13 +265,13 @@ class SqlUsers(Store):
     async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
         every = await self.glance_for_each(
             "users.rows",
-            lambda: homes.rows(self.schema),
+            lambda: user_with_domain.rows(self.schema),
             [{"name": domain_of(mail), "mail": mail} for mail in mails],
         )
         found: list[tuple[Domain | None, User | None]] = []
         versions = {}
         for mail, rows in zip(mails, every, strict=True):
-            home = homes.split_rows(self.schema, rows)
+            home = user_with_domain.split_rows(self.schema, rows)
             if home is None:
                 found.append((None, None))
                 continue
@@ -294,7 +296,7 @@ class SqlUsers(Store):
         for columns, every in sorted(alike.items()):
             done = await self.glance_for_each(
                 ("users.save unchanged", columns),
-                partial(homes.update_unchanged, columns),
+                partial(user_with_domain.update_unchanged, columns),
                 every,
             )
             written.update(values["mail"] for values, rows in zip(every, done, strict=True) if rows)
@@ -508,10 +510,10 @@ class SqlUsers(Store):
         return int(rows[0]["sum"])
 
     async def paths_near(self, path: str, *, but: str = "") -> list[str]:
-        return await mailboxes.near(self, path, but=but)
+        return await mailbox_paths.near(self, path, but=but)
 
     async def unqueue(self, path: str) -> None:
-        await mailboxes.unqueue(self, path)
+        await mailbox_paths.unqueue(self, path)
 
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
         await self.add_plain([user], changed=changed)
@@ -557,7 +559,9 @@ class SqlUsers(Store):
         await self._write_row(before.mail, values)
         await self._save_sides(before, after)
         if before.active != after.active:
-            await activity.follow(self, t.mailbox.c.username == after.mail, active=after.active)
+            await forwarding_status.follow(
+                self, t.mailbox.c.username == after.mail, active=after.active
+            )
 
     async def _write_row(self, mail: str, values: Mapping[str, Any]) -> None:
         there = self.schema.values(t.mailbox, values)
@@ -701,7 +705,7 @@ class SqlUsers(Store):
             moments["passwordlastchange"] = now()
         await self.update(t.mailbox, values | moments, *chosen, others)
         if "active" in values:
-            await activity.follow(self, *chosen, active=bool(values["active"]))
+            await forwarding_status.follow(self, *chosen, active=bool(values["active"]))
         return frozenset(values)
 
     async def globals_in(self, domain: str) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from iredapi.backends.sql.dialect import is_full, is_retryable, is_unavailable, is_unique_violation
+from iredapi.database.dialect import is_full, is_retryable, is_unavailable, is_unique_violation
 from iredapi.errors import ApiError, Conflict, ServerDown, StorageFull
 
 

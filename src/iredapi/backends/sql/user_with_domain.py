@@ -30,12 +30,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.mysql import BINARY
 
-from iredapi.backends.sql import domain_sides, user_sides
+from iredapi.backends.sql import domain_related_rows, user_related_rows
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import BY_NAME, MYSQL, differs, domain_of
-from iredapi.backends.sql.plain import Statement
-from iredapi.backends.sql.schema import Schema
-from iredapi.backends.sql.several import label, texts
+from iredapi.database.bulk_parameters import label, texts
+from iredapi.database.compiled_statement import Statement
+from iredapi.database.dialect import BY_NAME, MYSQL, differs, domain_of
+from iredapi.database.live_schema import Schema
 from iredapi.domain.addresses import fold
 
 _SIDE = 4
@@ -67,8 +67,8 @@ class Rows:
 def whole(schema: Schema) -> Select[Any]:
     """Select the domain ``:name``, the user ``:mail``, and a row for each value of either."""
     mail = bindparam("mail", type_=String(255))
-    home = domain_sides.alias_domains(domain_sides.own)
-    many = home.union_all(*user_sides.of_record(None)).subquery("many")
+    home = domain_related_rows.alias_domains(domain_related_rows.own)
+    many = home.union_all(*user_related_rows.of_record(None)).subquery("many")
     return (
         select(
             *schema.columns(t.domain),
@@ -81,7 +81,7 @@ def whole(schema: Schema) -> Select[Any]:
         .select_from(
             t.domain.outerjoin(t.mailbox, t.mailbox.c.username == mail).outerjoin(many, true())
         )
-        .where(t.domain.c.domain == domain_sides.name())
+        .where(t.domain.c.domain == domain_related_rows.name())
     )
 
 
@@ -120,7 +120,7 @@ def rows(schema: Schema) -> Select[Any]:
                 t.domain_admins, managed
             )
         )
-        .where(t.domain.c.domain == domain_sides.name())
+        .where(t.domain.c.domain == domain_related_rows.name())
     )
 
 
@@ -159,7 +159,7 @@ def update_unchanged(columns: Sequence[str]) -> Update:
     """
     m = t.mailbox.c
     home = select(t.domain.c.domain).where(
-        t.domain.c.domain == domain_sides.name(),
+        t.domain.c.domain == domain_related_rows.name(),
         _version("domain") == bindparam("home_version", type_=String),
     )
     own = (

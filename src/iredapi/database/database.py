@@ -23,20 +23,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from iredapi import sqlite
-from iredapi.backends.sql.cursors import Cursors
-from iredapi.backends.sql.dialect import (
-    holds_at_once,
-    is_full,
-    is_unavailable,
-    is_unknown_name,
-)
-from iredapi.backends.sql.leases import Lease, Leases, Row
-from iredapi.backends.sql.moments import MYSQL_DECODERS, prepare_asyncpg
-from iredapi.backends.sql.pipelines import Pipeline
-from iredapi.backends.sql.plain import Plain
-from iredapi.backends.sql.schema import Schema
 from iredapi.concurrency.shield import Background
+from iredapi.database import sqlite
+from iredapi.database.compiled_statement import Plain
+from iredapi.database.connection import Lease, Leases, Row
+from iredapi.database.cursor_cache import Cursors
+from iredapi.database.datetimes import MYSQL_DECODERS, prepare_asyncpg
+from iredapi.database.dialect import holds_at_once, is_full, is_unavailable, is_unknown_name
+from iredapi.database.live_schema import Schema
+from iredapi.database.read_batching import Pipeline
 from iredapi.errors import NotSupported, Overloaded, ServerDown
 from iredapi.observability.health_checks import NotUsable
 from iredapi.observability.query_counter import watch

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from iredapi.backends.sql.leases import Cursor, Lease
-from iredapi.backends.sql.plain import Plain
 from iredapi.concurrency.shield import Background
+from iredapi.database.compiled_statement import Plain
+from iredapi.database.connection import Cursor, Lease
 
 PATIENCE: Final = 3.0
 """Seconds that a cursor waits for the next page."""

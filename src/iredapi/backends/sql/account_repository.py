@@ -30,12 +30,12 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.sql import tables
-from iredapi.backends.sql.comparing import is_like
-from iredapi.backends.sql.dialect import MYSQL, insert_ignore
-from iredapi.backends.sql.engine import Connections
-from iredapi.backends.sql.leases import Row
-from iredapi.backends.sql.plain import Plain, Statement
-from iredapi.backends.sql.schema import Schema
+from iredapi.database.compiled_statement import Plain, Statement
+from iredapi.database.connection import Row
+from iredapi.database.database import Connections
+from iredapi.database.dialect import MYSQL, insert_ignore
+from iredapi.database.live_schema import Schema
+from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of, fold, spellings, typed
 from iredapi.errors import Conflict
 

@@ -18,11 +18,11 @@ from sqlalchemy import (
 )
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.comparing import in_ascii
-from iredapi.backends.sql.dialect import domain_of
+from iredapi.backends.sql.account_repository import side
 from iredapi.backends.sql.routes import is_alias_address, is_forward
-from iredapi.backends.sql.schema import Schema
-from iredapi.backends.sql.store import side
+from iredapi.database.dialect import domain_of
+from iredapi.database.live_schema import Schema
+from iredapi.database.text_matching import in_ascii
 
 
 def side_values(mails: Collection[str] | None = None) -> CompoundSelect[Any]:

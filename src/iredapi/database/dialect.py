@@ -34,7 +34,7 @@ from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from iredapi.backends.sql.moments import DATE, DATETIME
+from iredapi.database.datetimes import DATE, DATETIME
 
 __all__ = [
     "BIG",

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_, exists, literal, or_, select
 
 from iredapi.backends.protocols import Removal
-from iredapi.backends.sql import mailboxes
+from iredapi.backends.sql import mailbox_paths
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.comparing import is_like
-from iredapi.backends.sql.dialect import domain_of
-from iredapi.backends.sql.store import Store, at_home, chunks, demotable, now
+from iredapi.backends.sql.account_repository import Store, at_home, chunks, demotable, now
+from iredapi.database.dialect import domain_of
+from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.addresses import fold
 
@@ -45,7 +45,7 @@ async def _meaning(store: Store, name: str) -> Chosen:
 async def remove_user(store: Store, mail: str, removal: Removal) -> None:
     """Remove a mail user and everything that points to it."""
     means = await _meaning(store, mail)
-    await mailboxes.queue(store, removal, t.mailbox.c.username == mail)
+    await mailbox_paths.queue(store, removal, t.mailbox.c.username == mail)
     await _forget_address(store, means)
     for table in _BCC_USER:
         await store.delete(table, means(table.c.username))
@@ -145,7 +145,7 @@ async def remove_domain(store: Store, name: str, removal: Removal) -> None:
     def inside(column: ColumnElement[Any]) -> ColumnElement[bool]:
         return among(domain_of(column), names)
 
-    await mailboxes.queue(store, removal, here(t.mailbox.c.domain))
+    await mailbox_paths.queue(store, removal, here(t.mailbox.c.domain))
     bereft = await store.column(
         select(f.address).where(
             ~here(f.domain),

@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.schema import Schema
-from iredapi.backends.sql.store import Sides, side
+from iredapi.backends.sql.account_repository import Sides, side
+from iredapi.database.live_schema import Schema
 from iredapi.domain.addresses import fold
 
 

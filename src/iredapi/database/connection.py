@@ -23,10 +23,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from iredapi.backends.sql.dialect import is_retryable
-from iredapi.backends.sql.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg
-from iredapi.backends.sql.plain import Plain
 from iredapi.concurrency.shield import Background
+from iredapi.database.compiled_statement import Plain
+from iredapi.database.dialect import is_retryable
+from iredapi.database.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg
 from iredapi.observability import query_counter
 
 Answer = TypeVar("Answer")

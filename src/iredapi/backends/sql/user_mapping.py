@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Table, bindparam, delete, insert, literal_column
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.dialect import insert_ignore
-from iredapi.backends.sql.plain import Statement
-from iredapi.backends.sql.schema import Schema
-from iredapi.backends.sql.several import label, texts
+from iredapi.database.bulk_parameters import label, texts
+from iredapi.database.compiled_statement import Statement
+from iredapi.database.dialect import insert_ignore
+from iredapi.database.live_schema import Schema
 from iredapi.domain import services
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.users import User

@@ -16,9 +16,9 @@ from typing import Any, Final
 from sqlalchemy import Dialect
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.sql.leases import Lease
-from iredapi.backends.sql.plain import Plain
 from iredapi.concurrency.batcher import Group
+from iredapi.database.compiled_statement import Plain
+from iredapi.database.connection import Lease
 from iredapi.errors import ServerDown
 from iredapi.observability.query_counter import METER
 

@@ -1,0 +1,1 @@
+"""The driver layer: SQLAlchemy Core on three async drivers, own pools and statements."""
