@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.policies.panel import Entry, SqlPanel, entry
+from iredapi.backends.policies.iredadmin import Entry, SqlPanel, entry
 from iredapi.concurrency.batcher import LANES, Group
 from iredapi.database.database import Databases
 from iredapi.domain.actors import Actor

@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 
 from iredapi.auditing import Auditor
-from iredapi.backends.loader import Storage
+from iredapi.backends.factory import Storage
+from iredapi.backends.unit_of_work import STRICT, Rules, Unit
 from iredapi.concurrency.batcher import Group
 from iredapi.concurrency.shield import finish
 from iredapi.concurrency.ttl_cache import Remembered
@@ -26,7 +27,6 @@ from iredapi.observability.query_counter import METER, Meter
 from iredapi.operations import together
 from iredapi.operations.passwords import Passwords
 from iredapi.operations.together import Order, Outcome
-from iredapi.unit import STRICT, Rules, Unit
 
 _log = structlog.get_logger(__name__)
 Done = bool | asyncio.Future[bool]

@@ -10,7 +10,8 @@ from functools import partial
 import structlog
 
 from iredapi import throttle
-from iredapi.backends.policies.panel import NetworkList
+from iredapi.backends.policies.iredadmin import NetworkList
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event, Kind
@@ -26,7 +27,6 @@ from iredapi.errors import (
 from iredapi.office import Office, admitted
 from iredapi.operations import admins
 from iredapi.state import Role
-from iredapi.unit import Unit
 
 _REHASH_PATIENCE = 5.0
 """Seconds that a login waits at most for its hash to be replaced."""

@@ -19,7 +19,8 @@ from typing import Any, Concatenate, Final, ParamSpec
 
 import structlog
 
-from iredapi.backends.list_protocols import ListServer, Untouched
+from iredapi.backends.protocols.mailing_lists import ListServer, Untouched
+from iredapi.backends.unit_of_work import Skipped, Unit
 from iredapi.concurrency.shield import finish
 from iredapi.domain import list_updates
 from iredapi.domain.actors import SYSTEM, Actor
@@ -38,7 +39,6 @@ from iredapi.list_steps import (
 from iredapi.office import Done, Office
 from iredapi.operations import lists
 from iredapi.state import StateUnavailable
-from iredapi.unit import Skipped, Unit
 
 Params = ParamSpec("Params")
 Successor = Callable[[str], str]

@@ -13,14 +13,14 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
 
-from iredapi.backends.list_protocols import ListServer
+from iredapi.backends.protocols.mailing_lists import ListServer
+from iredapi.backends.unit_of_work import Skipped, Unit
 from iredapi.domain.actors import Actor
 from iredapi.domain.lists import Control, is_safe
 from iredapi.errors import ApiError, NotSupported, Overloaded
 from iredapi.office import Done, Office
 from iredapi.operations import lists
 from iredapi.state import Lease, LockTimeout
-from iredapi.unit import Skipped, Unit
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")

@@ -15,7 +15,8 @@ from uuid import uuid4
 
 import structlog
 
-from iredapi.backends.list_protocols import ListServer, Untouched
+from iredapi.backends.protocols.mailing_lists import ListServer, Untouched
+from iredapi.backends.unit_of_work import Skipped
 from iredapi.concurrency.shield import finish
 from iredapi.domain import canonical, list_updates
 from iredapi.domain import lists as records
@@ -39,7 +40,6 @@ from iredapi.list_steps import (
 from iredapi.office import Done, Office
 from iredapi.operations import domains, lists
 from iredapi.state import LockTimeout
-from iredapi.unit import Skipped
 
 _REMOVED: Final = "remove_subscribers"
 _log = structlog.get_logger(__name__)

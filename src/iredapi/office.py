@@ -21,9 +21,10 @@ import structlog
 from iredapi import opening
 from iredapi.auditing import Auditor
 from iredapi.backends.dns import SenderDns
-from iredapi.backends.loader import Storage, Work, make_databases, make_list_server, make_storage
-from iredapi.backends.policies.panel import NetworkList, PanelSettings, SqlPanel
-from iredapi.backends.protocols import Later
+from iredapi.backends.factory import Storage, Work, make_databases, make_list_server, make_storage
+from iredapi.backends.policies.iredadmin import NetworkList, PanelSettings, SqlPanel
+from iredapi.backends.protocols.accounts import Later
+from iredapi.backends.unit_of_work import STRICT, Endings, Rules, Unit, refuse_unless_exact
 from iredapi.concurrency.keyed_semaphore import Gates
 from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.concurrency.shield import finish
@@ -45,7 +46,6 @@ from iredapi.operations.passwords import Passwords, lengths_of, stored_for, stor
 from iredapi.rules import password_policy, rules
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
-from iredapi.unit import STRICT, Endings, Rules, Unit, refuse_unless_exact
 from iredapi.wrong_guesses import WrongGuesses
 
 Params = ParamSpec("Params")

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from iredapi.backends.loader import Storage
+from iredapi.backends.factory import Storage
 from iredapi.backends.policies import tables as policies
 from iredapi.config.settings import ConfigurationError, NotReady, Settings
 from iredapi.database.database import Database, Databases

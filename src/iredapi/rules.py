@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from iredapi.backends.policies.panel import PanelSettings
+from iredapi.backends.policies.iredadmin import PanelSettings
+from iredapi.backends.unit_of_work import Rules
 from iredapi.config.settings import Settings
 from iredapi.domain import domains, users
 from iredapi.domain.mailbox_paths import Layout
 from iredapi.domain.passwords import PasswordPolicy
-from iredapi.unit import Rules
 
 
 def rules(settings: Settings) -> Rules:

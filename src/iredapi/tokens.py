@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 
 from iredapi import identity
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event, Kind
@@ -23,7 +24,6 @@ from iredapi.errors import (
 )
 from iredapi.office import Office
 from iredapi.state import Token, TooManyTokens
-from iredapi.unit import Unit
 
 _DAY = 86400
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from iredapi.backends.loader import SqlWork
+from iredapi.backends.factory import SqlWork
 from iredapi.backends.sql.users import SqlUsers
+from iredapi.backends.unit_of_work import Unit
 from iredapi.concurrency.batcher import MOST
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.users import User
@@ -20,7 +21,6 @@ from iredapi.errors import Conflict, NotFound, ServerDown
 from iredapi.observability import query_counter
 from iredapi.office import Done
 from iredapi.operations import domains, users
-from iredapi.unit import Unit
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.store import ALL_STORES, Store
 

@@ -405,7 +405,7 @@ async def test_closing_does_not_wait_for_ever(
 async def test_next_server_is_asked_and_the_first_one_comes_back(
     own_server: OpenldapServer, directory: OpenldapServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iredapi.backends.ldap.servers._DOWN", 0.5)
+    monkeypatch.setattr("iredapi.backends.ldap.server_selection._DOWN", 0.5)
     own_server.add(f"ou=first,{BASE}", {"objectClass": "organizationalUnit", "ou": "first"})
     # Both must know the same login.
     directory.modify(BIND_DN, replace={"userPassword": own_server.password})
@@ -545,9 +545,9 @@ def test_replaced_pieces_of_bonsai_are_in_use(openldap_server: OpenldapServer) -
     try:
         with pytest.raises(bonsai.NoSuchObjectError) as caught:
             connection.delete(f"cn=no,{BASE}")
-        assert type(caught.value).__module__ == "iredapi.backends.ldap.parts"
+        assert type(caught.value).__module__ == "iredapi.backends.ldap.bonsai_patches"
         [entry] = connection.search(BASE, 0)
-        assert type(entry).__module__ == "iredapi.backends.ldap.parts"
+        assert type(entry).__module__ == "iredapi.backends.ldap.bonsai_patches"
         assert str(entry.dn) == BASE
     finally:
         connection.close()

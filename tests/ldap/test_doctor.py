@@ -19,8 +19,8 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from iredapi.backends.ldap.changes import Delete
-from iredapi.backends.ldap.records import dump
+from iredapi.backends.ldap.write_plan import Delete
+from iredapi.backends.ldap.write_plan_journal import dump
 from iredapi.doctor.findings import CHECKS
 from iredapi.opening import open_state
 from tests.clients import PASSWORD, Client, settings_for

@@ -102,7 +102,7 @@ async def test_a_write_finds_the_provider(
     store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named after a replica, or away for a while: reading goes on, and writing when it is back."""
-    monkeypatch.setattr("iredapi.backends.ldap.servers._DOWN", 0.2)
+    monkeypatch.setattr("iredapi.backends.ldap.server_selection._DOWN", 0.2)
     provider = started(servers, OpenldapServer(lines=PROVIDER))
     replica = started(servers, consumer(provider))
     async with using(store, replica, provider) as (service, root):
@@ -152,8 +152,8 @@ async def test_a_server_that_is_behind_is_not_believed(
     store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is back, and answers with old data; it is used again when it has what the other has."""
-    monkeypatch.setattr("iredapi.backends.ldap.servers._DOWN", 0.2)
-    monkeypatch.setattr("iredapi.backends.ldap.servers._PAUSE", 0.0)
+    monkeypatch.setattr("iredapi.backends.ldap.server_selection._DOWN", 0.2)
+    monkeypatch.setattr("iredapi.backends.ldap.server_selection._PAUSE", 0.0)
     first = started(servers, OpenldapServer(lines=["serverID 1", *PROVIDER]))
     async with using(store, first) as (_, root):
         await root.ok("POST", "domain/ex.com")
@@ -190,7 +190,7 @@ async def test_mirror_mode(
     store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two servers that follow each other: one dies and comes back, and nothing is lost."""
-    monkeypatch.setattr("iredapi.backends.ldap.servers._DOWN", 0.2)
+    monkeypatch.setattr("iredapi.backends.ldap.server_selection._DOWN", 0.2)
     seed = OpenldapServer(lines=PROVIDER)
     try:
         ports = free_port(), free_port()

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from iredapi.backends.factory import LdapStorage
+from iredapi.backends.ldap.backend import Directories
 from iredapi.backends.ldap.client import Directory
 from iredapi.backends.ldap.errors import LdapError, Unavailable
-from iredapi.backends.ldap.work import Directories
-from iredapi.backends.loader import LdapStorage
 from tests.clients import Client, Service, serving
 from tests.servers.openldap import BASE, OpenldapServer, Tree
 from tests.servers.store import Store

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from sqlalchemy import MetaData, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from iredapi.backends.ldap import panel
+from iredapi.backends.ldap import iredadmin_mailbox_tables
 from iredapi.backends.policies.tables import SEEDS, seed
 from iredapi.database.live_schema import create_all
 
@@ -53,7 +53,7 @@ def product_metadata(database: Database, kind: StoreName = "mariadb") -> MetaDat
     module, attribute = _METADATA[database]
     metadata: MetaData = getattr(importlib.import_module(module), attribute)
     if kind == "openldap" and database == "iredadmin":
-        return panel.metadata
+        return iredadmin_mailbox_tables.metadata
     return metadata
 
 

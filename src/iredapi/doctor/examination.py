@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import MetaData, Table, func, select
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.loader import make_databases
+from iredapi.backends.factory import make_databases
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.config.settings import Backend, ConfigurationError, Settings

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.policies.panel import SqlPanel
+from iredapi.backends.policies.iredadmin import SqlPanel
 from iredapi.database.database import Databases
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.audit_events import Event, Kind

@@ -14,9 +14,10 @@ from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
 
-from iredapi.backends.ldap.changes import encoded
+from iredapi.backends.ldap.backend import REQUIRED, options_of
 from iredapi.backends.ldap.client import Change, Directory, Entry, Op, Scope
-from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.dn_layout import ALL_ACCOUNTS, Tree
+from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.errors import (
     EntryExists,
     LdapError,
@@ -28,8 +29,7 @@ from iredapi.backends.ldap.errors import (
 from iredapi.backends.ldap.locks import Contended, UnitLocks, quiet, recover
 from iredapi.backends.ldap.schema_definitions import SCHEMAS
 from iredapi.backends.ldap.session import words
-from iredapi.backends.ldap.tree import ALL_ACCOUNTS, Tree
-from iredapi.backends.ldap.work import REQUIRED, options_of
+from iredapi.backends.ldap.write_plan import encoded
 from iredapi.config.settings import ConfigurationError, Settings
 from iredapi.database.database import Databases
 from iredapi.doctor.findings import Finding

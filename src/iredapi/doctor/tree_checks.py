@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from iredapi.backends.ldap import settings_values
+from iredapi.backends.ldap.alias_domain_addresses import twins
 from iredapi.backends.ldap.client import Entry
-from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.dn_layout import CONTAINERS
+from iredapi.backends.ldap.entry_diff import Edit
+from iredapi.backends.ldap.escaping import key_of
 from iredapi.backends.ldap.session import flag, words
-from iredapi.backends.ldap.text import key_of
-from iredapi.backends.ldap.tree import CONTAINERS
-from iredapi.backends.ldap.twins import twins
 from iredapi.config.settings import Settings
 from iredapi.doctor.accounts import bare_crypt, bracketed, refused_name, with_scheme, without_prefix
 from iredapi.doctor.tree_facts import Facts, Hosted, mail_in

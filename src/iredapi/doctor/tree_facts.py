@@ -9,11 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from iredapi.backends.ldap.alias_domain_addresses import twins
 from iredapi.backends.ldap.client import Directory, Entry, Scope
-from iredapi.backends.ldap.domains import COUNTERS, home_of
-from iredapi.backends.ldap.session import chunks, flag, number, words
-from iredapi.backends.ldap.text import key_of
-from iredapi.backends.ldap.tree import (
+from iredapi.backends.ldap.dn_layout import (
     ACCOUNTS,
     ALL_ACCOUNTS,
     Tree,
@@ -22,7 +20,9 @@ from iredapi.backends.ldap.tree import (
     equal,
     everything,
 )
-from iredapi.backends.ldap.twins import twins
+from iredapi.backends.ldap.domains import COUNTERS, home_of
+from iredapi.backends.ldap.escaping import key_of
+from iredapi.backends.ldap.session import chunks, flag, number, words
 from iredapi.domain.addresses import domain_of, local_part_of
 
 DOMAIN = "(objectClass=mailDomain)"

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from iredapi.backends.protocols import Removal
+from iredapi.backends.protocols.accounts import Removal
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain.addresses import (
     Name,
     domain_of,
@@ -19,7 +20,6 @@ from iredapi.domain.admins import Admin
 from iredapi.domain.domains import Domain
 from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
-from iredapi.unit import Unit
 
 
 async def hosted(unit: Unit, name: str, *, lock: bool = False, share: bool = False) -> Domain:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import admins, canonical
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor, Principal
@@ -14,7 +15,6 @@ from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.audit_events import Kind, account_event
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
-from iredapi.unit import Unit
 
 
 def visible(profile: Profile, hidden: frozenset[str], actor: Actor) -> Profile:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import aliases, canonical, domains, limits
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of
@@ -13,7 +14,6 @@ from iredapi.domain.audit_events import Kind, account_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import NotFound
 from iredapi.operations import accounts
-from iredapi.unit import Unit
 
 _TARGETS = ("members", "add_member")
 _MODERATORS = ("moderators", "add_moderator")

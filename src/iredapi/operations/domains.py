@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import canonical, domains, limits
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, fold, without
@@ -15,7 +16,6 @@ from iredapi.domain.audit_events import Kind, domain_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import Conflict, LoginRequired, NotFound, PermissionDenied
 from iredapi.operations import accounts
-from iredapi.unit import Unit
 
 _LIMITS = frozenset({"quota", "number_of_users", "number_of_aliases", "number_of_lists"})
 _CODE_PREFIX = "iredmail-domain-verification-"

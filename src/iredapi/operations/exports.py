@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import ldif
 from iredapi.domain.ldif import Export
 from iredapi.errors import NotFound, NotSupported
-from iredapi.unit import Unit
 
 _PASSWORD: Final = frozenset({"userPassword"})
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.unit_of_work import NO_EFFECT, Unit
 from iredapi.domain import greylists, sender_patterns
 from iredapi.domain.addresses import fold
 from iredapi.domain.audit_events import Kind, policy_event
@@ -14,7 +15,6 @@ from iredapi.domain.scopes import Scope
 from iredapi.domain.spf import Senders
 from iredapi.errors import problem
 from iredapi.operations.policies import permitted
-from iredapi.unit import NO_EFFECT, Unit
 
 MAX_ASKED: Final = 100
 """Most domains of one call whose networks are looked up."""

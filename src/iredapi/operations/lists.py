@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.unit_of_work import Skipped, Unit
 from iredapi.domain import account_settings, canonical, domains, limits, list_updates, lists
 from iredapi.domain.addresses import domain_of, fold, local_part_of, without
 from iredapi.domain.audit_events import Kind, account_event
@@ -17,7 +18,6 @@ from iredapi.domain.domains import Domain
 from iredapi.domain.lists import MailingList
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
-from iredapi.unit import Skipped, Unit
 
 Usable = tuple[dict[str, Any], tuple[Skipped, ...]]
 SUBSCRIBERS = ("subscribers", "add_subscribers")

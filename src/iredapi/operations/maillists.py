@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from iredapi.backends.protocols import MailLists, Profile
+from iredapi.backends.protocols.accounts import MailLists, Profile
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import canonical, domains, limits, maillists
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, local_part_of
@@ -13,7 +14,6 @@ from iredapi.domain.audit_events import Kind, account_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import NotFound, NotSupported
 from iredapi.operations import accounts
-from iredapi.unit import Unit
 
 _NOUN = "mailing list"
 _MEMBERS = ("members", "add_member", "remove_member")

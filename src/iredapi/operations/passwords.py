@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from iredapi.backends.unit_of_work import Unit
 from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.passwords import SEVERAL, PasswordPolicy, looks_hashed, violations
 from iredapi.domain.slapd_passwords import for_slapd
 from iredapi.errors import CODES, ApiError, Problem, problem
-from iredapi.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)

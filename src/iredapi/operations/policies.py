@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain.scopes import Kind, Scope
 from iredapi.errors import NotFound, PermissionDenied
 from iredapi.operations import accounts
-from iredapi.unit import Unit
 
 
 async def permitted(unit: Unit, scope: Scope, profile: str) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain import spam
 from iredapi.domain.audit_events import Kind, policy_event
@@ -14,7 +15,6 @@ from iredapi.domain.scopes import Scope
 from iredapi.domain.spam import Policy
 from iredapi.operations import accounts
 from iredapi.operations.policies import permitted
-from iredapi.unit import Unit
 
 _PROFILE = "spampolicy"
 

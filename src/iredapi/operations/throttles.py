@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.unit_of_work import NO_EFFECT, Unit
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain import throttles
 from iredapi.domain.audit_events import Kind, policy_event
 from iredapi.domain.scopes import Scope
 from iredapi.domain.throttles import INHERIT, Throttle
 from iredapi.operations.policies import permitted
-from iredapi.unit import NO_EFFECT, Unit
 
 _PROFILE = "throttle"
 

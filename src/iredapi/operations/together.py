@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import structlog
 
-from iredapi.backends.protocols import Vacancy
+from iredapi.backends.protocols.accounts import Vacancy
+from iredapi.backends.unit_of_work import Adjusted, Unit, refuse_unless_exact
 from iredapi.domain import account_settings
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
@@ -24,7 +25,6 @@ from iredapi.errors import ApiError
 from iredapi.observability.query_counter import Meter
 from iredapi.operations import users
 from iredapi.operations.passwords import Passwords
-from iredapi.unit import Adjusted, Unit, refuse_unless_exact
 
 _ORDINARY: Final = frozenset(
     {"name", "password", "password_hash", "language", "quota", "account_status"}

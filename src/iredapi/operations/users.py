@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from iredapi.backends.protocols import Later, Profile, Vacancy
+from iredapi.backends.protocols.accounts import Later, Profile, Vacancy
+from iredapi.backends.unit_of_work import Adjusted, Unit
 from iredapi.domain import account_settings, canonical, limits, mailbox_paths, users, wider_rights
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor
@@ -27,7 +28,6 @@ from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts, wider
 from iredapi.operations.admins import visible
 from iredapi.operations.passwords import Passwords, lengths_in
-from iredapi.unit import Adjusted, Unit
 
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
 _TARGETS = ("forwarding", "add_forwarding")

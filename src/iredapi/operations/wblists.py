@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iredapi.backends.unit_of_work import NO_EFFECT, Unit
 from iredapi.domain import sender_patterns
 from iredapi.domain.addresses import fold
 from iredapi.domain.audit_events import Kind as Event
@@ -9,7 +10,6 @@ from iredapi.domain.audit_events import policy_event
 from iredapi.domain.scopes import Scope
 from iredapi.domain.wblists import Direction, Given, Kind
 from iredapi.operations.policies import permitted
-from iredapi.unit import NO_EFFECT, Unit
 
 _PROFILE = "wblist"
 _PARAM = "addresses"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import users, wider_rights
 from iredapi.domain.users import User
 from iredapi.errors import PermissionDenied
-from iredapi.unit import Unit
 
 
 async def outranks(unit: Unit, user: User) -> bool:

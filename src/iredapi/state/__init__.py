@@ -4,14 +4,14 @@ SQLite by default, PostgreSQL or MariaDB for several replicas.
 Never one of iRedMail's databases.
 """
 
-from iredapi.state.attempts import Attempt, LoginAttempts
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
-from iredapi.state.journal import Journal, Record
 from iredapi.state.locks import Lease, LockLost, Locks, LockTimeout
+from iredapi.state.login_attempts import Attempt, LoginAttempts
 from iredapi.state.migrate import WrongDatabase
 from iredapi.state.sessions import Role, Session, Sessions
 from iredapi.state.tokens import Token, Tokens, TooManyTokens
+from iredapi.state.write_journal import Journal, Record
 
 __all__ = [
     "Attempt",

@@ -8,16 +8,16 @@ from sqlalchemy import delete, false
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.observability.health_checks import NotUsable
-from iredapi.state.attempts import LoginAttempts
 from iredapi.state.connections import Connections
-from iredapi.state.journal import Journal
 from iredapi.state.locks import Locks
+from iredapi.state.login_attempts import LoginAttempts
+from iredapi.state.login_networks import KnownNetworks
 from iredapi.state.migrate import migrate
-from iredapi.state.networks import KnownNetworks
-from iredapi.state.renames import Renames
+from iredapi.state.pending_renames import Renames
 from iredapi.state.sessions import Sessions
 from iredapi.state.tables import sessions as sessions_table
 from iredapi.state.tokens import Tokens
+from iredapi.state.write_journal import Journal
 
 
 class State:

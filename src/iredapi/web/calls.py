@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from iredapi import access
 from iredapi.access import Action, Target
+from iredapi.backends.unit_of_work import STRICT, Unit
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
@@ -38,7 +39,6 @@ from iredapi.office import Done, Office
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
 from iredapi.state.connections import StateUnavailable
-from iredapi.unit import STRICT, Unit
 from iredapi.web import bodies, envelope, openapi
 from iredapi.web.admission import place_of, receive_body
 from iredapi.web.switchboard import Operation

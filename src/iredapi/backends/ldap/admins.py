@@ -9,13 +9,13 @@ from typing import Final
 
 from iredapi.backends.ldap import references, settings_values
 from iredapi.backends.ldap.client import Entry, Scope
-from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.dn_layout import both, equal
+from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.locks import GLOBALS
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, flag, words
-from iredapi.backends.ldap.tree import both, equal
 from iredapi.backends.ldap.users import stored_hash
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols.accounts import Profile
 from iredapi.domain.account_settings import Settings
 from iredapi.domain.actors import Principal
 from iredapi.domain.addresses import domain_of

@@ -7,15 +7,15 @@ from functools import partial
 
 from iredapi.backends.ldap import references
 from iredapi.backends.ldap.admins import LdapAdmins
-from iredapi.backends.ldap.changes import Modify
+from iredapi.backends.ldap.alias_domain_addresses import twins
 from iredapi.backends.ldap.client import Entry, Scope
+from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal, inside
 from iredapi.backends.ldap.domains import LdapDomains, count
+from iredapi.backends.ldap.escaping import names_of_rdn
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, address_in, chunks, flag, full_page, words
-from iredapi.backends.ldap.text import names_of_rdn
-from iredapi.backends.ldap.tree import ACCOUNTS, both, either, equal, inside
-from iredapi.backends.ldap.twins import twins
-from iredapi.backends.protocols import Profile, Vacancy
+from iredapi.backends.ldap.write_plan import Modify
+from iredapi.backends.protocols.accounts import Profile, Vacancy
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.aliases import Alias
 

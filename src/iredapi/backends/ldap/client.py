@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
-from iredapi.backends.ldap.classes import Schema, names_in
+from iredapi.backends.ldap.connection import Connection
 from iredapi.backends.ldap.errors import LdapError
+from iredapi.backends.ldap.escaping import depth, escape_filter, key_of, rdn
 from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope
+from iredapi.backends.ldap.object_classes import Schema, names_in
 from iredapi.backends.ldap.pool import Pool
-from iredapi.backends.ldap.text import depth, escape_filter, key_of, rdn
-from iredapi.backends.ldap.wire import Connection
 
 __all__ = [
     "Change",

@@ -6,22 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from iredapi.backends.ldap import references, settings_values, twins
-from iredapi.backends.ldap.changes import Rename
+from iredapi.backends.ldap import alias_domain_addresses, references, settings_values
 from iredapi.backends.ldap.client import Change, Entry, Op, Scope
-from iredapi.backends.ldap.edits import Edit
-from iredapi.backends.ldap.profiles import catchall_targets, domain_profile
-from iredapi.backends.ldap.session import (
-    Session,
-    address_in,
-    chunks,
-    flag,
-    full_page,
-    number,
-    words,
-)
-from iredapi.backends.ldap.text import depth, split_rdn
-from iredapi.backends.ldap.tree import (
+from iredapi.backends.ldap.dn_layout import (
     ACCOUNTS,
     CONTAINERS,
     DOMAIN,
@@ -35,7 +22,20 @@ from iredapi.backends.ldap.tree import (
     real_users,
     same,
 )
-from iredapi.backends.protocols import Profile, Removal, Usage
+from iredapi.backends.ldap.entry_diff import Edit
+from iredapi.backends.ldap.escaping import depth, split_rdn
+from iredapi.backends.ldap.profiles import catchall_targets, domain_profile
+from iredapi.backends.ldap.session import (
+    Session,
+    address_in,
+    chunks,
+    flag,
+    full_page,
+    number,
+    words,
+)
+from iredapi.backends.ldap.write_plan import Rename
+from iredapi.backends.protocols.accounts import Profile, Removal, Usage
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain
@@ -395,9 +395,9 @@ class LdapDomains:
         await self._save_catchall(catchall, before, after, live, others)
         # What others see as done, the domain's own entry, comes last: a broken sweep is repeated.
         if gone - before.inactive_alias_domains:
-            twins.remove(self._session, gone)
+            alias_domain_addresses.remove(self._session, gone)
         if new and verified:
-            twins.add(self._session, name, new)
+            alias_domain_addresses.add(self._session, name, new)
         if before.active != after.active:
             self._sweep_status(name, active=after.active)
         edit = self._session.edit(entry)

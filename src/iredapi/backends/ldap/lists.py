@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from functools import partial
 
 from iredapi.backends.ldap import references, settings_values
+from iredapi.backends.ldap.alias_domain_addresses import twins, with_twins
 from iredapi.backends.ldap.client import Entry, Scope
+from iredapi.backends.ldap.dn_layout import both, either, ends, equal, inside
 from iredapi.backends.ldap.domains import count
 from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
-from iredapi.backends.ldap.tree import both, either, ends, equal, inside
-from iredapi.backends.ldap.twins import twins, with_twins
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.lists import MailingList
 

@@ -13,10 +13,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from iredapi.backends.ldap.changes import take_back
 from iredapi.backends.ldap.client import Directory
-from iredapi.backends.ldap.records import load
-from iredapi.backends.protocols import Later
+from iredapi.backends.ldap.write_plan import take_back
+from iredapi.backends.ldap.write_plan_journal import load
+from iredapi.backends.protocols.accounts import Later
 from iredapi.errors import Overloaded, ServerDown
 from iredapi.state import Lease, LockLost, LockTimeout, State
 

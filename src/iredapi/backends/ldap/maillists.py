@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from iredapi.backends.ldap import references
+from iredapi.backends.ldap.alias_domain_addresses import twins, with_twins
 from iredapi.backends.ldap.client import Entry, Scope
+from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal
 from iredapi.backends.ldap.domains import count
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, address_in, chunks, flag, words
-from iredapi.backends.ldap.tree import ACCOUNTS, both, either, equal
-from iredapi.backends.ldap.twins import twins, with_twins
-from iredapi.backends.protocols import Profile
+from iredapi.backends.protocols.accounts import Profile
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.maillists import MailList, policy
 

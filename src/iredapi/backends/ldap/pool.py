@@ -14,10 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
+from iredapi.backends.ldap.connection import Connection
 from iredapi.backends.ldap.errors import ReadsOnly, Unavailable
 from iredapi.backends.ldap.model import DirectoryOptions
-from iredapi.backends.ldap.servers import Servers
-from iredapi.backends.ldap.wire import Connection
+from iredapi.backends.ldap.server_selection import Servers
 from iredapi.observability.query_counter import METER
 
 _T = TypeVar("_T")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from iredapi.backends.ldap.changes import Rename
 from iredapi.backends.ldap.client import Change, Entry, Scope
-from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.dn_layout import both, either, ends, equal, same
+from iredapi.backends.ldap.entry_diff import Edit
+from iredapi.backends.ldap.escaping import names_of_rdn, renamed
 from iredapi.backends.ldap.session import Session, words
-from iredapi.backends.ldap.text import names_of_rdn, renamed
-from iredapi.backends.ldap.tree import both, either, ends, equal, same
+from iredapi.backends.ldap.write_plan import Rename
 from iredapi.domain.addresses import domain_of, local_part_of
 
 _INDEXED = (

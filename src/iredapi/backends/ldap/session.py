@@ -17,15 +17,15 @@ from collections.abc import (
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from iredapi.backends.ldap.changes import Add, Delete, Plan, Sweep, encoded
-from iredapi.backends.ldap.classes import Schema
 from iredapi.backends.ldap.client import Change, Directory, Entry, Scope
-from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.dn_layout import DOMAIN, EXTERNAL, Tree, both, either, equal, same
+from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.errors import LdapError, NotUnique, PasswordRefused
+from iredapi.backends.ldap.escaping import depth, split_rdn
+from iredapi.backends.ldap.iredadmin_mailbox_tables import PanelAccounts
 from iredapi.backends.ldap.locks import UnitLocks
-from iredapi.backends.ldap.panel import PanelAccounts
-from iredapi.backends.ldap.text import depth, split_rdn
-from iredapi.backends.ldap.tree import DOMAIN, EXTERNAL, Tree, both, either, equal, same
+from iredapi.backends.ldap.object_classes import Schema
+from iredapi.backends.ldap.write_plan import Add, Delete, Plan, Sweep, encoded
 from iredapi.domain.addresses import domain_of
 
 _Item = TypeVar("_Item")

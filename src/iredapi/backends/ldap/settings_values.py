@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.domain import account_settings
 from iredapi.domain.account_settings import Settings
 

@@ -8,18 +8,18 @@ from functools import partial
 from typing import Any
 
 from iredapi.backends.ldap import references
-from iredapi.backends.ldap.changes import Modify
+from iredapi.backends.ldap.alias_domain_addresses import twins, with_twins
 from iredapi.backends.ldap.client import Entry, Scope
+from iredapi.backends.ldap.dn_layout import DOMAIN, USER, both, ends, equal, inside, real_users
 from iredapi.backends.ldap.domains import MEGABYTE, LdapDomains, count, home_of
-from iredapi.backends.ldap.edits import Edit
-from iredapi.backends.ldap.panel import Used
+from iredapi.backends.ldap.entry_diff import Edit
+from iredapi.backends.ldap.escaping import names_of_rdn
+from iredapi.backends.ldap.iredadmin_mailbox_tables import Used
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.references import moved
 from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
-from iredapi.backends.ldap.text import names_of_rdn
-from iredapi.backends.ldap.tree import DOMAIN, USER, both, ends, equal, inside, real_users
-from iredapi.backends.ldap.twins import twins, with_twins
-from iredapi.backends.protocols import Profile, Removal
+from iredapi.backends.ldap.write_plan import Modify
+from iredapi.backends.protocols.accounts import Profile, Removal
 from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain

@@ -17,7 +17,7 @@ import httpx
 import orjson
 import structlog
 
-from iredapi.backends.list_protocols import Untouched
+from iredapi.backends.protocols.mailing_lists import Untouched
 from iredapi.domain import list_footers
 from iredapi.domain.list_footers import own_headers
 from iredapi.domain.lists import FLAGS, Control, Subscriber

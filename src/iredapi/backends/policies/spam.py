@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Column, delete, insert, or_, select, update
 
 from iredapi.backends.policies import tables as t
-from iredapi.backends.policies.recipients import AmavisdStore
+from iredapi.backends.policies.amavisd_recipients import AmavisdStore
 from iredapi.domain.scopes import Kind, Scope
 from iredapi.domain.sender_patterns import EVERYBODY
 from iredapi.domain.spam import SCORE_DIGITS, Policy

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from iredapi.backends.policies import tables as t
-from iredapi.backends.policies.recipients import AmavisdStore, Recipient
+from iredapi.backends.policies.amavisd_recipients import AmavisdStore, Recipient
 from iredapi.backends.sql.account_repository import chunks
 from iredapi.database.dialect import insert_ignore
 from iredapi.database.text_matching import is_like

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, CompoundSelect, Select, String, bindparam, select
 
-from iredapi.backends.protocols import Vacancy
+from iredapi.backends.protocols.accounts import Vacancy
 from iredapi.backends.sql import domain_related_rows, mailbox_paths
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import Sides, Store, chunks, side

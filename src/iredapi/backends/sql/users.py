@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ColumnElement
 
-from iredapi.backends.protocols import Profile, Removal
+from iredapi.backends.protocols.accounts import Profile, Removal
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import forwarding_status, mailbox_paths, user_with_domain
 from iredapi.backends.sql import tables as t

@@ -17,10 +17,10 @@ from typing import Final
 
 import structlog
 
+from iredapi.backends.ldap.connection import Connection, RawNames, connect
+from iredapi.backends.ldap.connectivity import Target
 from iredapi.backends.ldap.errors import LdapError, Refused, Unavailable
 from iredapi.backends.ldap.model import DirectoryOptions
-from iredapi.backends.ldap.reach import Target
-from iredapi.backends.ldap.wire import Connection, RawNames, connect
 
 _log = structlog.get_logger(__name__)
 _DOWN: Final = 15.0

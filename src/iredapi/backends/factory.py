@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Protocol
 from sqlalchemy import MetaData, Table
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.list_protocols import ListServer
+from iredapi.backends.mailing_lists.mlmmj_spool import Options, Spool
 from iredapi.backends.mailing_lists.mlmmjadmin import MlmmjAdmin
-from iredapi.backends.mailing_lists.spool import Options, Spool
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.policies.greylists import SqlGreylists
-from iredapi.backends.policies.satellites import SqlSatellites
+from iredapi.backends.policies.related_data import SqlSatellites
 from iredapi.backends.policies.spam import SqlSpamPolicies
 from iredapi.backends.policies.throttles import SqlThrottles
 from iredapi.backends.policies.wblists import SqlWblists
-from iredapi.backends.protocols import Later
+from iredapi.backends.protocols.accounts import Later
+from iredapi.backends.protocols.mailing_lists import ListServer
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.addresses import SqlAddresses
 from iredapi.backends.sql.admins import SqlAdmins
@@ -28,6 +28,7 @@ from iredapi.backends.sql.aliases import SqlAliases
 from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.lists import SqlLists
 from iredapi.backends.sql.users import SqlUsers
+from iredapi.backends.unit_of_work import Rules, Unit
 from iredapi.concurrency.batcher import LANES
 from iredapi.config.settings import Backend, ConfigurationError, Settings
 from iredapi.database.database import Connections, Database, Databases, PoolOptions
@@ -38,10 +39,9 @@ from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
 from iredapi.observability.health_checks import Probe
 from iredapi.state import State
-from iredapi.unit import Rules, Unit
 
 if TYPE_CHECKING:
-    from iredapi.backends.ldap.work import Directories, LdapUnit
+    from iredapi.backends.ldap.backend import Directories, LdapUnit
 
 _METADATA = {
     "vmail": tables.metadata,
@@ -55,9 +55,9 @@ def metadata_of(settings: Settings) -> dict[str, MetaData]:
     """Return what each database must have: with LDAP the panel's has the tables of mail users."""
     if settings.backend is not Backend.LDAP:
         return _METADATA
-    from iredapi.backends.ldap import panel
+    from iredapi.backends.ldap import iredadmin_mailbox_tables
 
-    return _METADATA | {"iredadmin": panel.metadata}
+    return _METADATA | {"iredadmin": iredadmin_mailbox_tables.metadata}
 
 
 class Work(Protocol):
@@ -267,15 +267,15 @@ class LdapStorage:
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
         # bonsai is there only where it is needed.
         try:
-            from iredapi.backends.ldap import work
+            from iredapi.backends.ldap import backend
             from iredapi.backends.ldap.errors import LdapError
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 f"IREDAPI_BACKEND: for ldap install iredapi[ldap]; {error.name} is missing"
             ) from None
-        self._work = work
+        self._work = backend
         self._state = state
-        self._home = work.Directories(settings, databases, state)
+        self._home = backend.Directories(settings, databases, state)
         self.errors: tuple[type[Exception], ...] = (DBAPIError, LdapError)
 
     async def start(self) -> None:

@@ -15,6 +15,8 @@ from typing import Any, Final
 import bonsai
 from bonsai import LDAPClient
 
+from iredapi.backends.ldap.bonsai_patches import Changed, Socket
+from iredapi.backends.ldap.connectivity import Target, default_ca_file
 from iredapi.backends.ldap.errors import (
     InvalidData,
     LdapError,
@@ -24,10 +26,8 @@ from iredapi.backends.ldap.errors import (
     Unavailable,
     error_of,
 )
+from iredapi.backends.ldap.escaping import key_of
 from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope
-from iredapi.backends.ldap.parts import Changed, Socket
-from iredapi.backends.ldap.reach import Target, default_ca_file
-from iredapi.backends.ldap.text import key_of
 
 _TRANSPORT: Final = frozenset({-1, -2, -5, -11, -100, -101, 0x51})
 """Codes of libldap and bonsai that say nothing about the entry, only about the connection."""

@@ -30,7 +30,7 @@ from iredapi.database.text_matching import is_like
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.state.connections import StateUnavailable
-from iredapi.state.renames import Renames
+from iredapi.state.pending_renames import Renames
 
 Chosen = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 Forget = Callable[["SqlSatellites", AsyncConnection, Chosen, str], Awaitable[None]]

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from iredapi.backends.ldap.text import escape_filter, rdn
-from iredapi.backends.ldap.text import key_of as same
+from iredapi.backends.ldap.escaping import escape_filter, rdn
+from iredapi.backends.ldap.escaping import key_of as same
 from iredapi.domain.addresses import domain_of
 
 __all__ = [

@@ -19,7 +19,8 @@ from typing import Protocol
 import structlog
 
 from iredapi.backends.ldap.client import Change, Directory, Entry, Op
-from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.dn_layout import same
+from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.errors import (
     Busy,
     EntryExists,
@@ -32,8 +33,7 @@ from iredapi.backends.ldap.errors import (
     Unavailable,
     ValueExists,
 )
-from iredapi.backends.ldap.sending import send
-from iredapi.backends.ldap.tree import same
+from iredapi.backends.ldap.modify_requests import send
 
 _log = structlog.get_logger(__name__)
 _TRIES = 5

@@ -26,8 +26,8 @@ from bonsai.ldapconnection import BaseLDAPConnection
 from bonsai.ldapdn import LDAPDN
 from bonsai.ldapentry import LDAPEntry
 
+from iredapi.backends.ldap.escaping import split_rdn
 from iredapi.backends.ldap.model import Op
-from iredapi.backends.ldap.text import split_rdn
 
 _TICK: Final = 0.005
 _errors: dict[int, type[bonsai.LDAPError]] = {}

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Executable, MetaData, Table, delete, func, or_, select, update
 
 from iredapi.backends.policies.tables import iredadmin_metadata
-from iredapi.backends.protocols import Removal
+from iredapi.backends.protocols.accounts import Removal
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import chunks, now
 from iredapi.database.database import Connections

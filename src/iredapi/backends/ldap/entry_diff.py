@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from iredapi.backends.ldap.classes import Schema
+from iredapi.backends.ldap.escaping import key_of
 from iredapi.backends.ldap.model import Change, Entry, Op
-from iredapi.backends.ldap.text import key_of
+from iredapi.backends.ldap.object_classes import Schema
 
 _EXACT = frozenset({"homedirectory", "storagebasedirectory", "mailmessagestore", "userpassword"})
 _TEXTS = frozenset(

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from iredapi.backends.ldap.edits import Edit
+from iredapi.backends.ldap.dn_layout import ALL_ACCOUNTS, both, either, ends
+from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.session import Session
-from iredapi.backends.ldap.tree import ALL_ACCOUNTS, both, either, ends
 from iredapi.domain.addresses import domain_of, local_part_of
 
 

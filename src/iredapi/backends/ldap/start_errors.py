@@ -10,8 +10,8 @@ import ssl
 import time
 from typing import Final
 
+from iredapi.backends.ldap.connectivity import STARTTLS, Target, default_ca_file
 from iredapi.backends.ldap.model import DirectoryOptions
-from iredapi.backends.ldap.reach import STARTTLS, Target, default_ca_file
 
 _PATIENCE: Final = 3.0
 STRONGER_AUTH_REQUIRED: Final = 8

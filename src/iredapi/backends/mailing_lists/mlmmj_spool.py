@@ -21,8 +21,8 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from iredapi.backends.list_protocols import Untouched
-from iredapi.backends.mailing_lists import control_files, records
+from iredapi.backends.mailing_lists import control_files, subscriber_files
+from iredapi.backends.protocols.mailing_lists import Untouched
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.lists import Control, Subscriber
 from iredapi.errors import ApiError
@@ -243,38 +243,38 @@ class Spool:
             Subscriber(mail, version)
             for version in _VERSIONS
             for file in self._record_files(address, version)
-            for mail in records.read(file)
+            for mail in subscriber_files.read(file)
         }
         return sorted(found, key=lambda item: (item.mail, item.version))
 
     def _subscriptions(self, address: str, mails: Collection[str]) -> dict[str, str]:
         found: dict[str, str] = {}
         for version, name in _VERSIONS.items():
-            for mail in records.find_in(self._directory(address) / name, mails):
+            for mail in subscriber_files.find_in(self._directory(address) / name, mails):
                 found.setdefault(mail, version)
         return found
 
     def _record_files(self, address: str, version: str) -> list[Path]:
-        return records.files(self._directory(address) / _VERSIONS[version])
+        return subscriber_files.files(self._directory(address) / _VERSIONS[version])
 
     def _add(self, address: str, mails: Sequence[str], version: str) -> None:
         directory = self._directory(address) / _VERSIONS[version]
         if not directory.is_dir():
             raise ApiError("MAILING_LIST_DATA_MISSING")
-        present = records.find_in(directory, mails)
+        present = subscriber_files.find_in(directory, mails)
         for letter, some in _by_letter(mail for mail in mails if mail not in present):
-            records.add(directory / letter, some, self._give)
+            subscriber_files.add(directory / letter, some, self._give)
 
     def _drop(self, address: str, mails: Sequence[str]) -> None:
         wanted = set(mails)
         for version in _VERSIONS:
             files = self._record_files(address, version)
-            with_some = [file for file in files if records.find(file, wanted)]
+            with_some = [file for file in files if subscriber_files.find(file, wanted)]
             if not with_some:
                 continue
-            at_once = sum(len(records.read(file)) for file in files) < self._batch(address)
+            at_once = sum(len(subscriber_files.read(file)) for file in files) < self._batch(address)
             for file in with_some:
-                records.remove(file, wanted, self._give, closing_up=at_once)
+                subscriber_files.remove(file, wanted, self._give, closing_up=at_once)
 
     def _batch(self, address: str) -> int:
         """Return how many subscribers mlmmj-send reads before it sends for the first time."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
-from iredapi.backends.ldap.edits import key_of_value
+from iredapi.backends.ldap.entry_diff import key_of_value
 from iredapi.backends.ldap.errors import NoSuchEntry, NoSuchValue, ValueExists
 from iredapi.backends.ldap.model import Change, Entry, Op
 

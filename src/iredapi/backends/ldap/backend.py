@@ -9,9 +9,9 @@ from contextlib import suppress
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.ldap import changes
-from iredapi.backends.ldap.changes import Fence, Step, Sweep
+from iredapi.backends.ldap import write_plan
 from iredapi.backends.ldap.client import Directory, DirectoryOptions
+from iredapi.backends.ldap.dn_layout import Tree
 from iredapi.backends.ldap.errors import (
     Busy,
     EntryExists,
@@ -26,13 +26,13 @@ from iredapi.backends.ldap.errors import (
     Unavailable,
     ValueExists,
 )
+from iredapi.backends.ldap.iredadmin_mailbox_tables import PanelAccounts
 from iredapi.backends.ldap.locks import Contended, UnitLocks, recover
-from iredapi.backends.ldap.panel import PanelAccounts
-from iredapi.backends.ldap.records import dump
 from iredapi.backends.ldap.session import Listings, Options, Session
-from iredapi.backends.ldap.tree import Tree
-from iredapi.backends.ldap.trouble import STRONGER_AUTH_REQUIRED, explain
-from iredapi.backends.protocols import ChangedMeanwhile, Later
+from iredapi.backends.ldap.start_errors import STRONGER_AUTH_REQUIRED, explain
+from iredapi.backends.ldap.write_plan import Fence, Step, Sweep
+from iredapi.backends.ldap.write_plan_journal import dump
+from iredapi.backends.protocols.accounts import ChangedMeanwhile, Later
 from iredapi.backends.sql import tables
 from iredapi.config.settings import Settings
 from iredapi.database.database import Connections, Databases
@@ -218,7 +218,7 @@ class LdapUnit:
         await self.connections.close()
         try:
             await self._changed(steps)
-        except changes.Stuck:
+        except write_plan.Stuck:
             raise
         except (LdapError, ChangedMeanwhile):
             await self._failed()
@@ -252,12 +252,12 @@ class LdapUnit:
         state = self._home.state
         directory = Fence(self._home.directory, self._check)
         if sum(not isinstance(step, Sweep) for step in steps) < 2 or self._locks is None:
-            await changes.carry_out(directory, steps)
+            await write_plan.carry_out(directory, steps)
             return
         record_id = await state.journal.write(self._locks.names, dump(steps))
         try:
-            await changes.carry_out(directory, steps)
-        except changes.Stuck:
+            await write_plan.carry_out(directory, steps)
+        except write_plan.Stuck:
             raise
         except LdapError:
             await state.journal.erase(record_id)
@@ -314,7 +314,7 @@ def is_transient(error: Exception) -> bool:
 
 def translated(error: Exception) -> Exception:
     """Return our error for the directory's; no text of the server leaves it."""
-    if isinstance(error, Unavailable | Busy | changes.Stuck):
+    if isinstance(error, Unavailable | Busy | write_plan.Stuck):
         return ServerDown(detail="The LDAP server is away.")
     if isinstance(error, PasswordRefused):
         return problem("password", "PW_REFUSED_BY_DIRECTORY", error.text)

@@ -7,8 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from iredapi.backends.policy_protocols import Greylists, SpamPolicies, Throttles, Wblists
-from iredapi.backends.protocols import (
+from iredapi.backends.protocols.accounts import (
     Addresses,
     Admins,
     Aliases,
@@ -19,6 +18,7 @@ from iredapi.backends.protocols import (
     Satellites,
     Users,
 )
+from iredapi.backends.protocols.policies import Greylists, SpamPolicies, Throttles, Wblists
 from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iredapi.backends.ldap.changes import (
+from iredapi.backends.ldap.client import Change, Op
+from iredapi.backends.ldap.write_plan import (
     Add,
     Attributes,
     Delete,
@@ -17,7 +18,6 @@ from iredapi.backends.ldap.changes import (
     Sweep,
     encoded,
 )
-from iredapi.backends.ldap.client import Change, Op
 
 
 def dump(steps: Sequence[Step]) -> str:
