@@ -11,10 +11,10 @@ import httpx
 from fastapi import FastAPI
 
 from iredapi.app import create_app
+from iredapi.auth.login import find_principal
 from iredapi.config.settings import Settings
 from iredapi.domain.actors import SYSTEM
-from iredapi.identity import find_principal
-from iredapi.office import Office
+from iredapi.runtime.context import Office
 from tests.servers.store import Store
 
 ROOT = "root@admins.test"

@@ -14,12 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from iredapi import __version__, leaving
+from iredapi import __version__
 from iredapi.config.settings import Settings
 from iredapi.config.settings import from_environment as settings_of_worker
 from iredapi.errors import ApiError
 from iredapi.observability.logging import configure
-from iredapi.office import Office
 from iredapi.routers import (
     admins,
     aliases,
@@ -35,6 +34,8 @@ from iredapi.routers import (
     users,
     wblists,
 )
+from iredapi.runtime import graceful_shutdown
+from iredapi.runtime.context import Office
 from iredapi.web import clients, connection_limits, docs, envelope, health
 from iredapi.web.calls import API
 from iredapi.web.middleware import Door, PathNormaliser, RequestContext
@@ -74,7 +75,7 @@ class _Api(FastAPI):
         """Answer one request."""
         if scope["type"] == "http":
             scope["app"] = self
-            scope["iredapi.office"] = getattr(self.state, "office", None)
+            scope["iredapi.runtime.context"] = getattr(self.state, "office", None)
             await self._doors(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -97,7 +98,7 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
             gc.freeze()
             # Nor at every few requests: what one leaves behind goes without it, as a rule.
             gc.set_threshold(20_000, 20, 20)
-            with leaving.on_sigterm(own.probes, settings.drain_seconds):
+            with graceful_shutdown.on_sigterm(own.probes, settings.drain_seconds):
                 yield {connection_limits.STATE_KEY: connection_limits.max_connections(settings)}
 
     policies = (spam, throttles, wblists, greylists)

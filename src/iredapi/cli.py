@@ -1,7 +1,7 @@
 """The command line: ``serve``, ``init``, ``openapi``, ``admin``, ``docs``, ``doctor`` and so on.
 
-Never work of its own: accounts are the business of ``iredapi.office``, the env file that of
-``iredapi.config.import_iredadmin``. A wrong configuration ends with one sentence and exit
+Never work of its own: accounts are the business of ``iredapi.runtime.context``, the env file
+that of ``iredapi.config.import_iredadmin``. A wrong configuration ends with one sentence and exit
 status 2, a refusal of the office with its code and exit status 1; neither shows a traceback.
 """
 
@@ -27,7 +27,7 @@ from iredapi.config import import_iredadmin, settings
 from iredapi.config.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
-    from iredapi.office import Office
+    from iredapi.runtime.context import Office
 
 DEFAULT_OUTPUT = settings.ENV_FILE
 
@@ -316,9 +316,9 @@ def doctor(
 ) -> None:
     """Examine all databases for what is wrong; exit status 0: nothing, 1: something."""
     chosen = settings.load(env_file)
-    from iredapi.doctor.examination import Examination
     from iredapi.doctor.removals import Removals
     from iredapi.doctor.report import Json, Text
+    from iredapi.doctor.runner import Examination
     from iredapi.observability.logging import configure
 
     configure("WARNING")
@@ -399,7 +399,7 @@ def token_create(
     env_file: EnvFile = None,
 ) -> None:
     """Make an API token and print it: it is shown only this once."""
-    from iredapi import tokens as api_tokens
+    from iredapi.auth import tokens as api_tokens
     from iredapi.schemas.tokens import NewToken
 
     chosen = settings.load(env_file)
@@ -450,7 +450,7 @@ def token_rotate(
     env_file: EnvFile = None,
 ) -> None:
     """Give an API token a new secret and print it: it is shown only this once."""
-    from iredapi import tokens as api_tokens
+    from iredapi.auth import tokens as api_tokens
     from iredapi.domain.actors import SYSTEM
 
     chosen = settings.load(env_file)
@@ -469,7 +469,7 @@ def token_rotate(
 @tokens.command("revoke")
 def token_revoke(token_id: TokenId, env_file: EnvFile = None) -> None:
     """End an API token."""
-    from iredapi import tokens as api_tokens
+    from iredapi.auth import tokens as api_tokens
     from iredapi.domain.actors import SYSTEM
 
     chosen = settings.load(env_file)
@@ -492,7 +492,7 @@ def _in_office(
     chosen: Settings, work: Callable[[Office], Awaitable[None]], *, changes: bool = True
 ) -> None:
     from iredapi.observability.logging import configure
-    from iredapi.office import Office
+    from iredapi.runtime.context import Office
 
     configure("WARNING")
     if changes:  # a change that was meant for another server is noticed

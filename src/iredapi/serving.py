@@ -19,11 +19,12 @@ import uvicorn
 from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
-from iredapi import __version__, data_lock, leaving
+from iredapi import __version__
 from iredapi.config.settings import ConfigurationError, NotReady, Settings
 from iredapi.errors import ApiError
 from iredapi.observability.logging import configure
-from iredapi.office import Office
+from iredapi.runtime import data_lock, graceful_shutdown
+from iredapi.runtime.context import Office
 from iredapi.web.connection_limits import LimitedProtocol, accept_backlog
 
 
@@ -58,7 +59,7 @@ def run(chosen: Settings) -> int:
         if chosen.workers > 1:
             _Workers(config, [listener], chosen.drain_seconds).run()
             return 0
-        leaving.LISTENERS.append(listener)
+        graceful_shutdown.LISTENERS.append(listener)
         server = uvicorn.Server(config)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
@@ -66,7 +67,10 @@ def run(chosen: Settings) -> int:
 
 
 class _Workers(Multiprocess):
-    """Worker processes; the port is closed when they are done with it, see ``iredapi.leaving``."""
+    """Worker processes; the port is closed when they are done with it.
+
+    See ``iredapi.runtime.graceful_shutdown``.
+    """
 
     def __init__(
         self, config: uvicorn.Config, sockets: list[socket.socket], seconds: float
@@ -78,7 +82,7 @@ class _Workers(Multiprocess):
         super().terminate_all()
         time.sleep(self._seconds)
         for listener in self.sockets:
-            leaving.turn_away(listener)
+            graceful_shutdown.turn_away(listener)
             # Or connections would queue up here that nobody accepts any more.
             listener.close()
 

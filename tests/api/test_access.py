@@ -18,9 +18,9 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iredapi import access
-from iredapi.access import RULES, Action, Target, check
 from iredapi.app import create_app
+from iredapi.auth import permissions
+from iredapi.auth.permissions import RULES, Action, Target, check
 from iredapi.domain.actors import Actor
 from iredapi.domain.passwords import hash_password
 from iredapi.domain.scopes import scope
@@ -188,7 +188,7 @@ def test_every_route_names_an_action(app: FastAPI) -> None:
 
 
 def test_only_login_and_logout_are_public() -> None:
-    assert set(access.PUBLIC) == {Action.LOGIN, Action.LOGOUT}
+    assert set(permissions.PUBLIC) == {Action.LOGIN, Action.LOGOUT}
 
 
 # Live answers ------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from iredapi.auth.login_throttle import networks_of, tag_of
 from iredapi.config.settings import Settings
-from iredapi.guess_key import guess_key
-from iredapi.throttle import networks_of, tag_of
+from iredapi.runtime.guess_key import guess_key
 from tests.api.test_sessions import Clock
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers.openldap import account_dn

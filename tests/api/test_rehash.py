@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from iredapi import identity
+from iredapi.auth import login
 from iredapi.domain.actors import SYSTEM, Principal
 from iredapi.domain.passwords import Scheme, hash_password
 from iredapi.operations import admins
@@ -22,7 +22,7 @@ ON: dict[str, Any] = {"rehash_at_login": True, "password_scheme": Scheme.SSHA512
 
 
 async def principal(service: Service, mail: str) -> Principal:
-    found = await service.office.read(SYSTEM, identity.find_principal, mail)
+    found = await service.office.read(SYSTEM, login.find_principal, mail)
     assert found is not None
     return found
 
@@ -143,7 +143,7 @@ async def test_a_row_that_is_held_fails_no_login(
             row = f"SELECT username FROM admin WHERE username = '{ADMIN}' FOR UPDATE"
             await connection.execute(text(row))
             with monkeypatch.context() as patched:
-                patched.setattr(identity, "_REHASH_PATIENCE", 0.5)
+                patched.setattr(login, "_REHASH_PATIENCE", 0.5)
                 client = await asyncio.wait_for(service.client().login(ADMIN), 5)
             await client.ok("GET", "whoami")
         assert (await principal(service, ADMIN)).password == old

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from iredapi import access
-from iredapi.access import Action
+from iredapi.auth import permissions
+from iredapi.auth.permissions import Action
 from iredapi.domain.passwords import Scheme, hash_password
 from iredapi.domain.tokens import PREFIX
 from tests.api.test_access import bearer, routes
@@ -323,7 +323,7 @@ async def test_read_only(service: Service, root: Client) -> None:
     client = bearer(service, (await made(root, readOnly="yes"))["token"])
     before = await root.ok("GET", "domain/ex.com", view="canonical")
     for route in routes(service.app):
-        if route.action in access.PUBLIC:
+        if route.action in permissions.PUBLIC:
             continue
         path = route.path.replace("{domain}", "ex.com").replace("{account}", "ex.com")
         path = path.replace("{mail}", "u@ex.com").replace("{new_mail}", "v@ex.com")
@@ -331,11 +331,11 @@ async def test_read_only(service: Service, root: Client) -> None:
         path = path.replace("{token_id}", "0" * 16).replace("{session_id}", "0" * 16)
         path = path.replace("{number}", "1").lstrip("/")
         status, answer = await client.call(route.method, path)
-        if route.action in access.READING and route.action is not Action.SESSIONS_LIST:
+        if route.action in permissions.READING and route.action is not Action.SESSIONS_LIST:
             assert status in {200, 404, 501}, (route, answer)
         else:
             assert (status, answer["_msg"]) == DENIED, (route, answer)
-        reads = route.action in access.READING or route.action.startswith("ldif.")
+        reads = route.action in permissions.READING or route.action.startswith("ldif.")
         assert (route.method == "GET") == reads, route
     assert await root.ok("GET", "domain/ex.com", view="canonical") == before
 

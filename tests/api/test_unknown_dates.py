@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from iredapi.doctor.examination import Examination
 from iredapi.doctor.findings import Finding
+from iredapi.doctor.runner import Examination
 from tests.clients import PASSWORD, ROOT, Client, Service, settings_for
 from tests.servers.openldap import ADMIN_BASE, account_dn
 from tests.servers.store import Store

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from iredapi.doctor.examination import Examination
 from iredapi.doctor.findings import Finding
+from iredapi.doctor.runner import Examination
 from tests.api.test_older_servers import _make_older
 from tests.clients import PASSWORD, Client, Service, serving, settings_for
 from tests.conftest import need

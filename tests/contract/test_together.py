@@ -19,8 +19,8 @@ from iredapi.domain.actors import SYSTEM
 from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, ServerDown
 from iredapi.observability import query_counter
-from iredapi.office import Done
 from iredapi.operations import domains, users
+from iredapi.runtime.context import Done
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.store import ALL_STORES, Store
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from iredapi.doctor.examination import Examination, Result
 from iredapi.doctor.findings import CHECKS, Finding
 from iredapi.doctor.removals import Removals
-from iredapi.doctor.servers import RIGHTS
+from iredapi.doctor.runner import Examination, Result
+from iredapi.doctor.server_checks import RIGHTS
 from tests.clients import Client, settings_for
 from tests.conftest import _Services
 from tests.integration.test_command_line import iredapi

@@ -482,7 +482,7 @@ SECOND = "A second service on the same SQLite files"
 
 def test_a_second_service(tmp_path: Path) -> None:
     """It changes nothing; and a lock whose process is gone, however it went, holds nobody up."""
-    from iredapi.data_lock import alone
+    from iredapi.runtime.data_lock import alone
 
     killed = (
         "import os, signal; from iredapi import data_lock, settings\n"

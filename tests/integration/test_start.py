@@ -73,7 +73,7 @@ def told(capfd: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:
 @pytest.mark.stores("postgresql", "mariadb")
 async def test_a_clock_that_is_off_is_told(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
     """In either direction, with the seconds; one that is right, or nearly, is not."""
-    from iredapi.opening import check_clock
+    from iredapi.runtime.startup import check_clock
 
     async with store.connect("state") as connection:
         for ahead in (0, 25, -25, 45, -3600):

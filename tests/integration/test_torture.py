@@ -23,7 +23,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from iredapi.opening import open_state
+from iredapi.runtime.startup import open_state
 from tests.clients import PASSWORD, ROOT, settings_for
 from tests.conftest import need
 from tests.integration.test_doctor import examine

@@ -22,7 +22,7 @@ import pytest_asyncio
 from iredapi.backends.ldap.write_plan import Delete
 from iredapi.backends.ldap.write_plan_journal import dump
 from iredapi.doctor.findings import CHECKS
-from iredapi.opening import open_state
+from iredapi.runtime.startup import open_state
 from tests.clients import PASSWORD, Client, settings_for
 from tests.conftest import _Services
 from tests.contract.histories import RICH, play, step
@@ -308,11 +308,11 @@ async def test_planted(server: Arranged, plant: Plant) -> None:
 
 def test_every_check_of_the_tree_is_planted() -> None:
     """A check without a test cannot be trusted."""
-    from iredapi.doctor import tree, tree_checks
+    from iredapi.doctor import ldap_checks, ldap_runner
 
     named = {
         word.strip('"')
-        for module in (tree, tree_checks)
+        for module in (ldap_runner, ldap_checks)
         for word in Path(module.__file__ or "").read_text().split("(")
         for word in word.split(",")[:1]
         if word.strip('"') in CHECKS

@@ -9,8 +9,8 @@ from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
+from iredapi.auth.login import find_principal
 from iredapi.domain.actors import SYSTEM
-from iredapi.identity import find_principal
 from tests.clients import Client, Service, serving
 from tests.conftest import need
 from tests.integration.test_doctor import examine

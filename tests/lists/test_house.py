@@ -10,9 +10,9 @@ import pytest
 
 from iredapi.app import create_app
 from iredapi.config.settings import Settings
-from iredapi.doctor.examination import Examination
 from iredapi.doctor.findings import Finding
-from iredapi.office import Office
+from iredapi.doctor.runner import Examination
+from iredapi.runtime.context import Office
 from tests.clients import Service, serving
 from tests.lists.conftest import DOMAIN, TEAM, Lists
 from tests.servers import lookups

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from iredapi.doctor.examination import Result
 from iredapi.doctor.findings import CHECKS, Finding
+from iredapi.doctor.runner import Result
 
 Write = Callable[[str], None]
 

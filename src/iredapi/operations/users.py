@@ -25,7 +25,8 @@ from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.transports import is_ordinary
 from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
-from iredapi.operations import accounts, wider
+from iredapi.operations import accounts
+from iredapi.operations import wider_rights as wider
 from iredapi.operations.admins import visible
 from iredapi.operations.passwords import Passwords, lengths_in
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from iredapi import identity
-from iredapi.access import Action
+from iredapi.auth import login
+from iredapi.auth.permissions import Action
 from iredapi.operations import admins
 from iredapi.schemas.admins import AdminEdit
 from iredapi.schemas.canonical import CanonicalAdmin
@@ -85,7 +85,5 @@ async def verify_admin_password(call: Call[Verification]) -> Response:
 
     A wrong one is 403 `INVALID_CREDENTIALS`, and counts as a failed login of that admin.
     """
-    await identity.verify(
-        call.office, call.actor, call.target.mail, call.form.password, of_admin=True
-    )
+    await login.verify(call.office, call.actor, call.target.mail, call.form.password, of_admin=True)
     return call.success()

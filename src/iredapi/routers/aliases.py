@@ -6,8 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from iredapi import list_people
-from iredapi.access import Action
+from iredapi.auth.permissions import Action
 from iredapi.operations import accounts, aliases
 from iredapi.schemas.aliases import AliasDraft, AliasEdit, AliasFilter
 from iredapi.schemas.canonical import CanonicalAlias
@@ -16,6 +15,7 @@ from iredapi.schemas.profiles import AliasProfile, DirectoryProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
+from iredapi.workflows import list_membership
 
 router = Router(tags=["Mail Alias"])
 _POLICY: Final = "NOT_SUPPORTED_BY_BACKEND"
@@ -63,7 +63,7 @@ async def delete_alias(call: Call[NoParams]) -> Response:
     """Delete a mail alias account."""
     mail = call.target.mail
     return call.done(
-        await list_people.leaving(call.office, call.actor, mail, "", aliases.remove, mail)
+        await list_membership.leaving(call.office, call.actor, mail, "", aliases.remove, mail)
     )
 
 
@@ -78,7 +78,7 @@ async def rename_alias(call: Call[NoParams]) -> Response:
     """Change an alias account's address within its domain."""
     old, new = call.target.mail, call.target.new_mail
     return call.done(
-        await list_people.leaving(call.office, call.actor, old, new, aliases.rename, old, new)
+        await list_membership.leaving(call.office, call.actor, old, new, aliases.rename, old, new)
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from iredapi import mailing_lists
-from iredapi.access import Action
+from iredapi.auth.permissions import Action
 from iredapi.operations import domains
 from iredapi.schemas.canonical import CanonicalDomain
 from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, DomainFilter, Keep
@@ -13,6 +12,7 @@ from iredapi.schemas.profiles import DirectoryProfile, DomainProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
+from iredapi.workflows import mailing_lists
 
 router = Router(tags=["Domain"])
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from iredapi.access import Action
+from iredapi.auth.permissions import Action
 from iredapi.domain import ldif
 from iredapi.domain.features import Feature
 from iredapi.domain.ldif import Export

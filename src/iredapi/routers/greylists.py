@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from iredapi.access import Action
+from iredapi.auth.permissions import Action
 from iredapi.domain.greylists import Setting
 from iredapi.domain.spf import Senders
 from iredapi.operations import greylists

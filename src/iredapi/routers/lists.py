@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from iredapi import mailing_lists
-from iredapi.access import Action
+from iredapi.auth.permissions import Action
 from iredapi.operations import accounts, lists
 from iredapi.schemas.canonical import CanonicalList, CanonicalStoredList
 from iredapi.schemas.lists import ListDraft, ListEdit, ListFilter, ListRemoval, ListView
 from iredapi.schemas.profiles import ListProfile, StoredListProfile
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
+from iredapi.workflows import mailing_lists
 
 router = Router(tags=["Subscribable Mailing List"])
 _SERVER = (

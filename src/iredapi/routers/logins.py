@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from iredapi import identity
-from iredapi.access import Action
+from iredapi.auth import login as login_service
+from iredapi.auth.permissions import Action
 from iredapi.schemas.logins import Login
 from iredapi.schemas.params import NoParams
 from iredapi.web import envelope
@@ -28,7 +28,7 @@ async def login(call: Call[Login]) -> Response:
     30 minutes without a request, after 12 hours, and when the password or the admin's rights
     change.
     """
-    session_id = await identity.login(
+    session_id = await login_service.login(
         call.office, call.form.username, call.form.password, call.client
     )
     answer = envelope.success()
@@ -48,7 +48,7 @@ async def logout(call: Call[NoParams]) -> Response:
     """End the session: at once, on other replicas within a second."""
     session_id = call.request.scope.get("iredapi.session")
     if session_id:
-        await identity.logout(call.office, session_id)
+        await login_service.logout(call.office, session_id)
     answer = envelope.success()
     answer.delete_cookie(call.office.settings.session_cookie, path="/")
     return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from iredapi.access import Action
+from iredapi.auth.permissions import Action
 from iredapi.domain.features import Feature
 from iredapi.operations import maillists
 from iredapi.schemas.canonical import CanonicalMailList

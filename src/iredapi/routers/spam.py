@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from starlette.responses import Response
 
-from iredapi.access import Action
+from iredapi.auth.permissions import Action
 from iredapi.operations import spam
 from iredapi.schemas.params import NoParams, Params
 from iredapi.schemas.policies import Effective

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from iredapi.access import Action
+from iredapi.auth.permissions import Action
 from iredapi.domain.throttles import Direction
 from iredapi.operations import throttles
 from iredapi.schemas.params import NoParams

@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from iredapi import tokens
-from iredapi.access import Action
+from iredapi.auth import tokens
+from iredapi.auth.permissions import Action
 from iredapi.domain import account_settings
 from iredapi.errors import NotFound
 from iredapi.schemas.params import NoParams

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from iredapi import identity, list_people
-from iredapi.access import Action
+from iredapi.auth import login
+from iredapi.auth.permissions import Action
 from iredapi.operations import accounts, users
 from iredapi.schemas.canonical import CanonicalUser
 from iredapi.schemas.domains import Keep
@@ -16,6 +16,7 @@ from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit
 from iredapi.schemas.views import Viewed
 from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
+from iredapi.workflows import list_membership
 
 router = Router(tags=["Mail User"])
 
@@ -38,7 +39,7 @@ async def get_user(call: Call[Viewed]) -> Response:
     if call.form.is_canonical:
         return envelope.success(await call.read(users.shape, mail))
     shown = dict(await call.read(users.profile, mail))
-    lists, skipped = await list_people.subscribed(call.office, mail)
+    lists, skipped = await list_membership.subscribed(call.office, mail)
     if lists is not None:
         shown["mailing_lists"] = sorted(lists.union(shown.get("mailing_lists", ())))
     return envelope.success(shown, skipped=[item.told() for item in skipped])
@@ -54,7 +55,7 @@ async def get_user(call: Call[Viewed]) -> Response:
 async def create_user(call: Call[UserDraft]) -> Response:
     """Create a mail user."""
     return call.done(
-        await list_people.create_user(
+        await list_membership.create_user(
             call.office, call.actor, call.target.mail, call.form.changes()
         )
     )
@@ -96,7 +97,9 @@ async def delete_user(call: Call[Keep]) -> Response:
     """
     mail = call.target.mail
     return call.done(
-        await list_people.leaving(call.office, call.actor, mail, "", users.remove, mail, call.days)
+        await list_membership.leaving(
+            call.office, call.actor, mail, "", users.remove, mail, call.days
+        )
     )
 
 
@@ -116,7 +119,7 @@ async def rename_user(call: Call[NoParams]) -> Response:
     """
     old, new = call.target.mail, call.target.new_mail
     return call.done(
-        await list_people.leaving(call.office, call.actor, old, new, users.rename, old, new)
+        await list_membership.leaving(call.office, call.actor, old, new, users.rename, old, new)
     )
 
 
@@ -164,7 +167,7 @@ async def verify_user_password(call: Call[Verification]) -> Response:
 
     A wrong one is 403 `INVALID_CREDENTIALS`, and counts as a failed login of that user.
     """
-    await identity.verify(
+    await login.verify(
         call.office, call.actor, call.target.mail, call.form.password, of_admin=False
     )
     return call.success()

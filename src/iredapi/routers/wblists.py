@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from iredapi.access import Action
+from iredapi.auth.permissions import Action
 from iredapi.domain.wblists import Direction, Given, Kind
 from iredapi.operations import wblists
 from iredapi.schemas.params import NoParams

@@ -20,8 +20,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from iredapi import access
-from iredapi.access import Action, Target
+from iredapi.auth import permissions
+from iredapi.auth.permissions import Action, Target
 from iredapi.backends.unit_of_work import STRICT, Unit
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
@@ -35,7 +35,7 @@ from iredapi.errors import (
     Problem,
     problem,
 )
-from iredapi.office import Done, Office
+from iredapi.runtime.context import Done, Office
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
 from iredapi.state.connections import StateUnavailable
@@ -272,12 +272,12 @@ class Router(APIRouter):
         """
 
         # Looking an action up runs Python's code for enumerations: once is enough.
-        strict, public, name = action in _STRICT, action in access.PUBLIC, action.value
+        strict, public, name = action in _STRICT, action in permissions.PUBLIC, action.value
 
         def declare(handler: Handler[Form]) -> Handler[Form]:
             @wraps(handler)
             async def endpoint(request: Request) -> Response:
-                office: Office = request.scope["iredapi.office"]
+                office: Office = request.scope["iredapi.runtime.context"]
                 request.scope["iredapi.action"] = name
                 try:
                     call = await _call(
@@ -340,7 +340,7 @@ async def _call(
             raise ApiError("NO_SUCH_OPERATION")
     target = _target(request, caller, strict=strict)
     request.scope["iredapi.target"] = target.named
-    access.check(caller, action, target)
+    permissions.check(caller, action, target)
     if feature is not None and feature not in office.storage.features:
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
     ignored: tuple[str, ...] = ()
@@ -361,7 +361,7 @@ async def _call(
         STRICT.set(office.settings.strict if exact is None else exact)
         if ignored and STRICT.get():
             raise InvalidParameters(*(_unknown(form, name) for name in ignored))
-    access.check_form(caller, action, filled.changes())
+    permissions.check_form(caller, action, filled.changes())
     return Call(office, caller, target, filled, request, ignored)
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from iredapi.observability.health_checks import READS_ONLY
-from iredapi.office import Office
+from iredapi.runtime.context import Office
 from iredapi.web import envelope
 
 PATHS: Final = frozenset({"/livez", "/readyz"})

@@ -12,13 +12,13 @@ import structlog
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from iredapi import identity, tokens
+from iredapi.auth import login, tokens
 from iredapi.domain.actors import Actor
 from iredapi.errors import ApiError
 from iredapi.errors import PermissionDenied as Denied
 from iredapi.observability.logging import REQUEST_ID, line
 from iredapi.observability.query_counter import METER, Meter
-from iredapi.office import Office
+from iredapi.runtime.context import Office
 from iredapi.state.connections import StateUnavailable
 from iredapi.web import clients, envelope, health, origins
 from iredapi.web.admission import Admission, take_place
@@ -109,7 +109,7 @@ def _log_request(scope: Scope, status: int, seconds: float, meter: Meter) -> Non
 
 
 def _is_leaving(scope: Scope) -> bool:
-    office: Office | None = scope.get("iredapi.office")
+    office: Office | None = scope.get("iredapi.runtime.context")
     return office is not None and office.probes.leaving
 
 
@@ -197,7 +197,7 @@ class Door:
         await answer(scope, receive, send)
 
     async def _admit(self, scope: Scope, client: str) -> None:
-        office: Office = scope["iredapi.office"]
+        office: Office = scope["iredapi.runtime.context"]
         if not await office.admits(client):
             raise Denied("NOT_AUTHORIZED")
         if not scope["path"].startswith(API + "/"):
@@ -222,7 +222,7 @@ class Door:
         session_id = session_of(scope, office.settings.session_cookie)
         if session_id:
             scope["iredapi.session"] = session_id
-            scope["iredapi.actor"] = await identity.session_actor(office, session_id, client)
+            scope["iredapi.actor"] = await login.session_actor(office, session_id, client)
 
 
 def bearer_of(scope: Scope) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, Field, create_model
 
-from iredapi.access import LASTING, PUBLIC, RULES, Action
+from iredapi.auth.permissions import LASTING, PUBLIC, RULES, Action
 from iredapi.domain.features import NOTES, Feature
 from iredapi.errors import CODES
 from iredapi.schemas.params import Params

@@ -18,8 +18,6 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import structlog
 
-from iredapi import opening
-from iredapi.auditing import Auditor
 from iredapi.backends.dns import SenderDns
 from iredapi.backends.factory import Storage, Work, make_databases, make_list_server, make_storage
 from iredapi.backends.policies.iredadmin import NetworkList, PanelSettings, SqlPanel
@@ -30,7 +28,6 @@ from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.concurrency.shield import finish
 from iredapi.concurrency.ttl_cache import Remembered
 from iredapi.config.settings import Settings
-from iredapi.crowds import Crowds
 from iredapi.database.database import Databases
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
@@ -38,15 +35,18 @@ from iredapi.domain.audit_events import Event
 from iredapi.domain.changed_parameters import of_user_fields
 from iredapi.domain.passwords import SEVERAL, PasswordPolicy
 from iredapi.errors import ApiError, Conflict, ServerDown, problem
-from iredapi.guess_key import guess_key
 from iredapi.observability.health_checks import Probes
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.operations import admins, users
 from iredapi.operations.passwords import Passwords, lengths_of, stored_for, stored_for_admin
-from iredapi.rules import password_policy, rules
+from iredapi.runtime import startup
+from iredapi.runtime.audit_writer import Auditor
+from iredapi.runtime.domain_rules import password_policy, rules
+from iredapi.runtime.guess_key import guess_key
+from iredapi.runtime.user_batcher import Crowds
+from iredapi.runtime.wrong_guesses import WrongGuesses
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
-from iredapi.wrong_guesses import WrongGuesses
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -175,21 +175,21 @@ class Office:
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncIterator[Self]:
         """Open databases and state; in the embedded default make what is missing."""
-        opening.make_data_dir(settings)
+        startup.make_data_dir(settings)
         async with AsyncExitStack() as opened:
             databases = make_databases(settings)
             opened.push_async_callback(databases.close)
             if settings.embedded:
-                await opening.create_tables(databases)
-            await opening.check(databases, settings)
-            state = await opening.open_state(settings)
+                await startup.create_tables(databases)
+            await startup.check(databases, settings)
+            state = await startup.open_state(settings)
             opened.push_async_callback(state.close)
             storage = make_storage(settings, databases, state)
             opened.push_async_callback(storage.close)
             office = cls(settings, databases, state, storage)
             opened.callback(office.hasher.close)
             opened.push_async_callback(office.settle)
-            await opening.start(storage)
+            await startup.start(storage)
             if office.list_server is not None:
                 opened.push_async_callback(office.list_server.close)
             yield office

@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from iredapi.errors import TooManyAttempts
-from iredapi.office import Office
+from iredapi.runtime.context import Office
 from iredapi.state import Attempt
 
 _IPV4_PREFIXES: Final = (32, 24)

@@ -27,7 +27,10 @@ from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.lists import State
 from iredapi.errors import ApiError, ServerDown
-from iredapi.list_steps import (
+from iredapi.operations import lists
+from iredapi.runtime.context import Done, Office
+from iredapi.state import StateUnavailable
+from iredapi.workflows.mailing_list_steps import (
     held,
     more,
     of_domain,
@@ -36,9 +39,6 @@ from iredapi.list_steps import (
     subscribe,
     unsubscribe,
 )
-from iredapi.office import Done, Office
-from iredapi.operations import lists
-from iredapi.state import StateUnavailable
 
 Params = ParamSpec("Params")
 Successor = Callable[[str], str]

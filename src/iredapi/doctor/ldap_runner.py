@@ -33,13 +33,13 @@ from iredapi.backends.ldap.write_plan import encoded
 from iredapi.config.settings import ConfigurationError, Settings
 from iredapi.database.database import Databases
 from iredapi.doctor.findings import Finding
-from iredapi.doctor.notes import note
-from iredapi.doctor.state import is_well
-from iredapi.doctor.tree_checks import Add, Wrong, judge
-from iredapi.doctor.tree_facts import DOMAIN, NAMING, PAGE, Facts, TreeDirectory
+from iredapi.doctor.ldap_checks import Add, Wrong, judge
+from iredapi.doctor.ldap_facts import DOMAIN, NAMING, PAGE, Facts, TreeDirectory
+from iredapi.doctor.repair_log import note
+from iredapi.doctor.state_checks import is_well
 from iredapi.domain.addresses import domain_of
 from iredapi.errors import ApiError
-from iredapi.opening import open_state
+from iredapi.runtime.startup import open_state
 from iredapi.state import LockTimeout, State, StateUnavailable
 
 _ADMIN: Final = "(objectClass=mailAdmin)"

@@ -25,7 +25,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from iredapi.backends.policies import tables as t
 from iredapi.backends.sql import tables as accounts
 from iredapi.database.live_schema import Schema
-from iredapi.doctor.accounts import Owners, QueuedMailboxes, dates
 from iredapi.doctor.probes import (
     PAGE,
     Delete,
@@ -36,6 +35,7 @@ from iredapi.doctor.probes import (
     having_keys,
 )
 from iredapi.doctor.removals import keep, remove
+from iredapi.doctor.vmail_checks import Owners, QueuedMailboxes, dates
 from iredapi.domain import sender_patterns
 from iredapi.domain.addresses import InvalidAddress
 from iredapi.domain.greylists import derived_comment

@@ -20,7 +20,7 @@ from iredapi.config.settings import ConfigurationError, NotReady, Settings
 from iredapi.database.database import Database, Databases
 from iredapi.database.live_schema import OLDEST_IREDMAIL, create_all
 from iredapi.errors import ServerDown
-from iredapi.start_errors import file_trouble, reason
+from iredapi.runtime.start_errors import file_trouble, reason
 from iredapi.state import State, StateUnavailable, WrongDatabase
 from iredapi.state.connections import Connections
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
-from iredapi import identity
+from iredapi.auth import login
 from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
@@ -22,7 +22,7 @@ from iredapi.errors import (
     PermissionDenied,
     problem,
 )
-from iredapi.office import Office
+from iredapi.runtime.context import Office
 from iredapi.state import Token, TooManyTokens
 
 _DAY = 86400
@@ -36,7 +36,7 @@ async def token_actor(office: Office, secret: str, client: str) -> Actor:
     token = await office.state.tokens.load(secret)
     if token is None or token.grant.domains == frozenset():
         raise ApiError("INVALID_TOKEN")
-    owner = await office.read(SYSTEM, identity.find_principal, token.owner)
+    owner = await office.read(SYSTEM, login.find_principal, token.owner)
     if owner is None:
         # Disabled or gone. A later account of this name is told apart below.
         raise ApiError("INVALID_TOKEN")
@@ -50,11 +50,11 @@ async def token_actor(office: Office, secret: str, client: str) -> Actor:
     if not token.grant.admits(client):
         raise PermissionDenied("NOT_ALLOWED_IP")
     # A token is no way around the panel's lists of addresses.
-    await identity.admit(office, client, "admin_login_ip_list")
+    await login.admit(office, client, "admin_login_ip_list")
     if owner.is_global:
-        await identity.admit(office, client, "global_admin_ip_list")
+        await login.admit(office, client, "global_admin_ip_list")
     await office.state.tokens.touch(token)
-    return narrowed(identity.actor_of(owner, client), token.id, token.grant)
+    return narrowed(login.actor_of(owner, client), token.id, token.grant)
 
 
 async def _has_password_of(office: Office, owner: Principal, token: Token) -> bool:
@@ -64,7 +64,7 @@ async def _has_password_of(office: Office, owner: Principal, token: Token) -> bo
     """
     if office.settings.tokens_outlive_password:
         return True
-    credential = identity.fingerprint(owner)
+    credential = login.fingerprint(owner)
     if token.credential is None:
         await office.state.tokens.bind(token, credential)
         return True
@@ -77,7 +77,7 @@ def account_of(principal: Principal) -> str:
     Where the storage has nothing better it is the password, and a token ends with it.
     """
     if not principal.born:
-        return identity.fingerprint(principal)
+        return login.fingerprint(principal)
     text = f"{principal.username}\0{principal.born}"
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -89,8 +89,8 @@ async def create(office: Office, actor: Actor, wish: Wish) -> tuple[Token, str]:
     """
     if actor.limited:
         raise too_limited()
-    owner = await office.read(actor, identity.find_principal, actor.username)
-    if owner is None or actor.credential not in {"", identity.fingerprint(owner)}:
+    owner = await office.read(actor, login.find_principal, actor.username)
+    if owner is None or actor.credential not in {"", login.fingerprint(owner)}:
         # The password was changed in this second: who knew the old one gets nothing more.
         raise ApiError("LOGIN_REQUIRED")
     for name, value in (("domains", wish.domains), ("networks", wish.networks)):
@@ -115,9 +115,9 @@ async def create(office: Office, actor: Actor, wish: Wish) -> tuple[Token, str]:
     try:
         token, secret = await office.state.tokens.create(
             owner.username,
-            identity.role_of(owner),
+            login.role_of(owner),
             account_of(owner),
-            identity.fingerprint(owner),
+            login.fingerprint(owner),
             wish.label,
             grant,
         )
@@ -133,10 +133,10 @@ async def create_for(office: Office, mail: str, wish: Wish) -> tuple[Token, str]
         address = addresses.existing_mail(mail)
     except addresses.InvalidAddress:
         raise problem("mail", "INVALID_MAIL") from None
-    owner = await office.read(SYSTEM, identity.find_principal, address)
+    owner = await office.read(SYSTEM, login.find_principal, address)
     if owner is None:
         raise NotFound("NO_SUCH_ACCOUNT", f"{address} is no active admin.")
-    return await create(office, identity.actor_of(owner, ""), wish)
+    return await create(office, login.actor_of(owner, ""), wish)
 
 
 async def listed(office: Office, actor: Actor) -> list[Token]:

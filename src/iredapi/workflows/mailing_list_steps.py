@@ -18,8 +18,8 @@ from iredapi.backends.unit_of_work import Skipped, Unit
 from iredapi.domain.actors import Actor
 from iredapi.domain.lists import Control, is_safe
 from iredapi.errors import ApiError, NotSupported, Overloaded
-from iredapi.office import Done, Office
 from iredapi.operations import lists
+from iredapi.runtime.context import Done, Office
 from iredapi.state import Lease, LockTimeout
 
 Params = ParamSpec("Params")

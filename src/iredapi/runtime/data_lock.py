@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from iredapi.config.settings import ConfigurationError, Settings
-from iredapi.start_errors import file_trouble
+from iredapi.runtime.start_errors import file_trouble
 
 NAME = "iredapi.lock"
 """The file in the data directory."""

@@ -17,15 +17,15 @@ from iredapi.config.settings import Backend, ConfigurationError, Settings
 from iredapi.database.database import ORDER, Databases
 from iredapi.database.dialect import is_retryable
 from iredapi.database.errors import translated
-from iredapi.doctor import servers
-from iredapi.doctor.accounts import Owners, Vmail
-from iredapi.doctor.directory import SqlDirectory
+from iredapi.doctor import server_checks
 from iredapi.doctor.findings import CHECKS, Finding, Severity
-from iredapi.doctor.notes import note
-from iredapi.doctor.policies import Directory, beside_a_tree, satellites
+from iredapi.doctor.policy_checks import Directory, beside_a_tree, satellites
 from iredapi.doctor.probes import Probe, Row
 from iredapi.doctor.removals import ROWS, Removals
-from iredapi.doctor.state import examine_state
+from iredapi.doctor.repair_log import note
+from iredapi.doctor.sql_directory import SqlDirectory
+from iredapi.doctor.state_checks import examine_state
+from iredapi.doctor.vmail_checks import Owners, Vmail
 from iredapi.errors import ServerDown
 
 _TRIES = 5
@@ -98,7 +98,7 @@ class Examination:
             ignore = tables.used_quota.name if renamed else ""
             lacking = False
             try:
-                async for finding in servers.examine(
+                async for finding in server_checks.examine(
                     databases[name], ignore=ignore, rights="RIGHT_MISSING" in self._only
                 ):
                     lacking = lacking or finding.code == "SCHEMA_LACKS"
@@ -112,7 +112,7 @@ class Examination:
             yield finding
         if self._settings.backend is Backend.LDAP:
             # bonsai is there only where it is needed.
-            from iredapi.doctor.tree import TreeExamination
+            from iredapi.doctor.ldap_runner import TreeExamination
 
             async with TreeExamination(
                 self._settings, databases, self._only, fix=self._fix

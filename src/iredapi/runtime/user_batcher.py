@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 
-from iredapi.auditing import Auditor
 from iredapi.backends.factory import Storage
 from iredapi.backends.unit_of_work import STRICT, Rules, Unit
 from iredapi.concurrency.batcher import Group
@@ -24,9 +23,10 @@ from iredapi.domain.audit_events import Event
 from iredapi.errors import ApiError, ServerDown
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.observability.query_counter import METER, Meter
-from iredapi.operations import together
+from iredapi.operations import user_batches
 from iredapi.operations.passwords import Passwords
-from iredapi.operations.together import Order, Outcome
+from iredapi.operations.user_batches import Order, Outcome
+from iredapi.runtime.audit_writer import Auditor
 
 _log = structlog.get_logger(__name__)
 Done = bool | asyncio.Future[bool]
@@ -60,10 +60,10 @@ class Crowds:
         self._unsure = unsure
         self._patience = patience
         self._creations: Group[Order, bool] = Group(
-            partial(self._run, together.create), patience=patience, lanes=storage.journeys
+            partial(self._run, user_batches.create), patience=patience, lanes=storage.journeys
         )
         self._changes: Group[Order, bool] = Group(
-            partial(self._run, together.change),
+            partial(self._run, user_batches.change),
             patience=patience,
             lanes=storage.journeys,
             in_step=True,
@@ -97,7 +97,7 @@ class Crowds:
         if self._storage.shares:
             return order if await self._done(self._changes, order) else None
         # A crowd of one: a single statement is worth it.
-        (found,) = await finish(self._run(together.change, [order]))
+        (found,) = await finish(self._run(user_batches.change, [order]))
         if isinstance(found, Exception):
             raise found
         done = found if isinstance(found, bool) else await asyncio.shield(found)
@@ -133,7 +133,7 @@ class Crowds:
             if any(isinstance(outcome, Event) for outcome in outcomes):
                 await work.commit()
         except ServerDown as late:
-            if operation is not together.change:
+            if operation is not user_batches.change:
                 raise
             # What was committed before is so; what was on its way may be.
             unsure = self._unsure(late)
@@ -150,7 +150,7 @@ class Crowds:
                     _log.warning("crowd_parted", reason=type(error).__name__)
                 # Nothing was made, and what was changed may be changed so again. Each for itself:
                 # then it is known whose fault it is, and what can be tried again is.
-                if operation is together.create:
+                if operation is user_batches.create:
                     outcomes = [None] * len(orders)
         finally:
             await work.close()

@@ -17,8 +17,14 @@ from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.escaping import key_of
 from iredapi.backends.ldap.session import flag, words
 from iredapi.config.settings import Settings
-from iredapi.doctor.accounts import bare_crypt, bracketed, refused_name, with_scheme, without_prefix
-from iredapi.doctor.tree_facts import Facts, Hosted, mail_in
+from iredapi.doctor.ldap_facts import Facts, Hosted, mail_in
+from iredapi.doctor.vmail_checks import (
+    bare_crypt,
+    bracketed,
+    refused_name,
+    with_scheme,
+    without_prefix,
+)
 from iredapi.domain import services, transports
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.slapd_passwords import for_slapd

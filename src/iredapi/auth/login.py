@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from iredapi import throttle
+from iredapi.auth import login_throttle
 from iredapi.backends.policies.iredadmin import NetworkList
 from iredapi.backends.unit_of_work import Unit
 from iredapi.domain import addresses, password_costs
@@ -24,8 +24,8 @@ from iredapi.errors import (
     PermissionDenied,
     problem,
 )
-from iredapi.office import Office, admitted
 from iredapi.operations import admins
+from iredapi.runtime.context import Office, admitted
 from iredapi.state import Role
 
 _REHASH_PATIENCE = 5.0
@@ -51,9 +51,9 @@ async def login(office: Office, username: str, password: str, client: str) -> st
     except addresses.InvalidAddress:
         raise problem("username", "INVALID_USERNAME") from None
     await admit(office, client, "admin_login_ip_list")
-    counters = await throttle.counters(office, mail, client)
+    counters = await login_throttle.counters(office, mail, client)
     async with office.gates.enter(*counters.keys):
-        attempt = await throttle.begin(office, counters, password.strip())
+        attempt = await login_throttle.begin(office, counters, password.strip())
         try:
             principal = await _authenticated(office, counters, password.strip())
             if principal.is_global:
@@ -66,7 +66,7 @@ async def login(office: Office, username: str, password: str, client: str) -> st
                 # Nobody's fault: ten of these must not lock anybody out.
                 await office.state.attempts.withdraw(attempt)
             raise
-        await throttle.succeeded(office, counters, attempt)
+        await login_throttle.succeeded(office, counters, attempt)
     principal = await _rehashed(office, principal, password.strip(), client)
     session = await office.state.sessions.create(
         mail, role_of(principal), fingerprint(principal), client
@@ -76,7 +76,9 @@ async def login(office: Office, username: str, password: str, client: str) -> st
     return session
 
 
-async def _authenticated(office: Office, counters: throttle.Counters, plain: str) -> Principal:
+async def _authenticated(
+    office: Office, counters: login_throttle.Counters, plain: str
+) -> Principal:
     mail = counters.account
     principal = await office.read(SYSTEM, find_principal, mail)
     stored = "" if principal is None else principal.password
@@ -179,9 +181,9 @@ async def logout(office: Office, session_id: str) -> None:
 async def verify(office: Office, actor: Actor, mail: str, plain: str, *, of_admin: bool) -> None:
     """Check somebody's password. Raises InvalidCredentials (403) or NotFound."""
     # The throttle counts the account that is asked about, whoever asks from wherever.
-    counters = throttle.counters_of_account(mail, actor.client)
+    counters = login_throttle.counters_of_account(mail, actor.client)
     async with office.gates.enter(*counters.keys):
-        attempt = await throttle.begin(office, counters, plain.strip())
+        attempt = await login_throttle.begin(office, counters, plain.strip())
         try:
             stored = await office.read(actor, find_password, mail, of_admin=of_admin)
             if stored is None:

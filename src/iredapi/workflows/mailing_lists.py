@@ -24,8 +24,11 @@ from iredapi.domain.actors import SYSTEM, Actor
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.lists import MailingList, State, Subscriber
 from iredapi.errors import ApiError, Conflict, NotFound, problem
-from iredapi.list_people import tell
-from iredapi.list_steps import (
+from iredapi.operations import domains, lists
+from iredapi.runtime.context import Done, Office
+from iredapi.state import LockTimeout
+from iredapi.workflows.list_membership import tell
+from iredapi.workflows.mailing_list_steps import (
     TRIES,
     LastWrite,
     control_of,
@@ -37,9 +40,6 @@ from iredapi.list_steps import (
     subscribe,
     unsubscribe,
 )
-from iredapi.office import Done, Office
-from iredapi.operations import domains, lists
-from iredapi.state import LockTimeout
 
 _REMOVED: Final = "remove_subscribers"
 _log = structlog.get_logger(__name__)

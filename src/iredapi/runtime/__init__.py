@@ -1,0 +1,1 @@
+"""One process at work: its resources, transactions, start and end."""

@@ -1,0 +1,1 @@
+"""Use cases over several systems: accounts and the mailing list server."""
