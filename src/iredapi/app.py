@@ -36,9 +36,9 @@ from iredapi.routers import (
 )
 from iredapi.runtime import graceful_shutdown
 from iredapi.runtime.context import Office
-from iredapi.web import clients, connection_limits, docs, envelope, health
-from iredapi.web.calls import API
+from iredapi.web import client_address, connection_limits, docs_page, health_routes, responses
 from iredapi.web.middleware import Door, PathNormaliser, RequestContext
+from iredapi.web.operation_route import API
 from iredapi.web.switchboard import Switchboard
 
 _DESCRIPTION = """\
@@ -122,7 +122,7 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
         Middleware(
             Door,
             always_200=settings.always_200,
-            proxies=clients.networks(settings.trusted_proxies),
+            proxies=client_address.networks(settings.trusted_proxies),
             most=settings.max_requests,
         ),
         Middleware(
@@ -136,8 +136,8 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
     for router in routers:
         app.include_router(router, prefix=API)
     _handle_errors(app, always_200=settings.always_200)
-    docs.mount(app)
-    health.mount(app)
+    docs_page.mount(app)
+    health_routes.mount(app)
     return app
 
 
@@ -151,7 +151,7 @@ def _handle_errors(app: FastAPI, *, always_200: bool) -> None:
     def answer(request: Request, error: ApiError) -> Response:
         request_id = request.scope.get("iredapi.request_id", "")
         request.scope["iredapi.code"] = error.code
-        return envelope.failure(error, request_id, always_200=always_200)
+        return responses.failure(error, request_id, always_200=always_200)
 
     @app.exception_handler(ApiError)
     async def _refused(request: Request, error: ApiError) -> Response:

@@ -15,7 +15,7 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from iredapi.operations import domains, users
-from iredapi.web import envelope
+from iredapi.web import responses
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers.store import Store
 
@@ -1033,7 +1033,7 @@ async def test_streamed_lists(
     disabled = await root.ok("GET", "users/ex.com", email_only="yes", disabled_only="yes")
     assert disabled == mails[::3]
     streamed = await root.call("GET", "users/ex.com")
-    monkeypatch.setattr(envelope, "PAGE", 100_000)
+    monkeypatch.setattr(responses, "PAGE", 100_000)
     whole = await root.call("GET", "users/ex.com")
     assert streamed == whole
     assert [user["username"] for user in whole[1]["_data"]] == mails
@@ -1053,7 +1053,7 @@ async def test_streamed_domains_and_aliases(
         )
     whole = {path: await root.call("GET", path) for path in ("domains", f"aliases/{names[0]}")}
     for page in (1, 7, 25, 26):
-        monkeypatch.setattr(envelope, "PAGE", page)
+        monkeypatch.setattr(responses, "PAGE", page)
         for path, answer in whole.items():
             assert await root.call("GET", path) == answer
         assert await root.ok("GET", "domains", name_only="yes") == names
@@ -1069,7 +1069,7 @@ async def test_failure_in_the_middle_of_a_list_is_told(
 
     await root.ok("POST", "domain/ex.com")
     await _fill(service, 10)
-    monkeypatch.setattr(envelope, "PAGE", 4)
+    monkeypatch.setattr(responses, "PAGE", 4)
     real = users.mails
     calls = 0
 

@@ -27,7 +27,7 @@ from iredapi.schemas.canonical import (
 from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, Keep
 from iredapi.schemas.params import Params
 from iredapi.schemas.users import UserDraft, UserEdit, UsersEdit
-from iredapi.web import envelope
+from iredapi.web import responses
 from tests.clients import Client, Service
 from tests.contract.histories import (
     HASH,
@@ -366,7 +366,7 @@ async def test_lists_come_in_pages(root: Client, monkeypatch: pytest.MonkeyPatch
     await _many(root, 11)
     whole = await everything(root)
     for size in (1, 4, 11, 12):
-        monkeypatch.setattr(envelope, "PAGE", size)
+        monkeypatch.setattr(responses, "PAGE", size)
         for path in ("users/many.com", "aliases/many.com", "domains"):
             shown = await root.ok("GET", path, view="canonical")
             assert shown == json.loads(whole[path])["_data"], (path, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iredapi.web import envelope
+from iredapi.web import responses
 from tests.clients import Client, Service, serving
 from tests.servers.store import Store
 
@@ -19,8 +19,8 @@ _COLUMNS = {"mailbox": "username", "alias": "address", "maillists": "address", "
 
 @pytest.fixture
 def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envelope, "PAGE", 3)
-    monkeypatch.setattr(envelope, "_NAMES", 4)
+    monkeypatch.setattr(responses, "PAGE", 3)
+    monkeypatch.setattr(responses, "_NAMES", 4)
 
 
 pytestmark = pytest.mark.usefixtures("_short_pages")

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from typer.testing import CliRunner, Result
 
 from iredapi import __version__
-from iredapi.cli import app
+from iredapi.cli.commands import app
 from iredapi.concurrency.ttl_cache import SECONDS
 from tests.clients import PASSWORD, ROOT
 from tests.servers.api import COMMAND, ApiProcess, add_root, environment, running

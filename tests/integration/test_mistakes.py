@@ -24,7 +24,7 @@ import pytest
 import typer
 from sqlalchemy.engine import URL, make_url
 
-from iredapi.cli import app
+from iredapi.cli.commands import app
 from iredapi.config.settings import load
 from tests.clients import PASSWORD
 from tests.integration.test_command_line import in_process, iredapi

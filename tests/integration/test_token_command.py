@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
-from iredapi.cli import app
+from iredapi.cli.commands import app
 from iredapi.domain.tokens import PREFIX
 from tests.clients import PASSWORD, ROOT
 from tests.servers.api import add_root, running_on, urls_of

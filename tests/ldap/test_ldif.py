@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from iredapi.web import envelope
+from iredapi.web import responses
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.contract.histories import HASH
 from tests.servers.openldap import ROOT_DN, SUFFIX, account_dn, domain_dn
@@ -168,7 +168,7 @@ async def test_as_a_file(unhidden: Service, accept: str, kind: str) -> None:
 
 
 def test_names_of_files_are_plain() -> None:
-    response = envelope.download(iter(()), "text/plain", 'a"b\\c;é@ex.com.ldif')
+    response = responses.download(iter(()), "text/plain", 'a"b\\c;é@ex.com.ldif')
     disposition = response.headers["content-disposition"]
     assert disposition == 'attachment; filename="a_b_c__@ex.com.ldif"'
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from iredapi.web import envelope
+from iredapi.web import responses
 from tests.clients import serving
 from tests.ldap.test_undo import HASH, home_of
 from tests.servers.openldap import account_dn, domain_dn
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.stores("openldap")
 async def test_who_goes_meanwhile(
     store: Store, monkeypatch: pytest.MonkeyPatch, path: str, view: str, place: int
 ) -> None:
-    monkeypatch.setattr(envelope, "PAGE", 3)
+    monkeypatch.setattr(responses, "PAGE", 3)
     # The service has a spool for mailing lists of its own.
     async with serving(store, mlmmj_spool="/nonexistent") as service:
         root = await service.root()

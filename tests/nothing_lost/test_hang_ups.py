@@ -11,7 +11,7 @@ import anyio
 import pytest
 import uvicorn
 
-from iredapi.web import envelope
+from iredapi.web import responses
 from tests.clients import Client, Service, serving
 from tests.servers.store import Store
 
@@ -81,7 +81,7 @@ async def test_who_hangs_up_takes_no_connection_along(
     store: Store, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """200 streams are cut; then all connections are there, and as many requests find one each."""
-    monkeypatch.setattr(envelope, "PAGE", 2)
+    monkeypatch.setattr(responses, "PAGE", 2)
     await root.ok("POST", "domain/ex.com")
     for number in range(_USERS):
         await root.ok("POST", f"user/u{number:02}@ex.com", password_hash="{PLAIN}Corr3ct-Horse")

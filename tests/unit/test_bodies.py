@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from iredapi.errors import InvalidRequest
-from iredapi.web import bodies
-from iredapi.web.bodies import MAX_FIELDS, MAX_PAIRS, query
+from iredapi.web import request_body
+from iredapi.web.request_body import MAX_FIELDS, MAX_PAIRS, query
 
 
 class _Sent:
@@ -63,6 +63,6 @@ def test_the_fast_way_decodes_what_the_slow_one_does(pieces: list[bytes]) -> Non
     except UnicodeDecodeError:
         # Two pieces may make a byte that begins no character.
         with pytest.raises(UnicodeDecodeError):
-            bodies._unquoted(text)
+            request_body._unquoted(text)
     else:
-        assert bodies._unquoted(text) == wanted
+        assert request_body._unquoted(text) == wanted

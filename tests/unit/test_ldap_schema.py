@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from iredapi.backends.ldap.schema_definitions import SCHEMAS, openldap
-from iredapi.cli import app
+from iredapi.cli.commands import app
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "openldap"
 

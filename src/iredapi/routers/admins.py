@@ -13,8 +13,8 @@ from iredapi.schemas.logins import Verification
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import AdminProfile, DirectoryProfile
 from iredapi.schemas.views import Viewed
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Router
 
 router = Router(tags=["Domain Admin"])
 
@@ -30,7 +30,7 @@ router = Router(tags=["Domain Admin"])
 async def get_admin(call: Call[Viewed]) -> Response:
     """Show a standalone admin."""
     chosen = admins.shape if call.form.is_canonical else admins.profile
-    return envelope.success(await call.read(chosen, call.target.mail))
+    return responses.success(await call.read(chosen, call.target.mail))
 
 
 @router.operation(

@@ -13,8 +13,8 @@ from iredapi.schemas.canonical import CanonicalAlias
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import AliasProfile, DirectoryProfile
 from iredapi.schemas.views import Viewed
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Router
 from iredapi.workflows import list_membership
 
 router = Router(tags=["Mail Alias"])
@@ -33,7 +33,7 @@ _POLICY: Final = "NOT_SUPPORTED_BY_BACKEND"
 async def get_alias(call: Call[Viewed]) -> Response:
     """Show a mail alias account."""
     chosen = aliases.shape if call.form.is_canonical else aliases.profile
-    return envelope.success(await call.read(chosen, call.target.mail))
+    return responses.success(await call.read(chosen, call.target.mail))
 
 
 @router.operation(

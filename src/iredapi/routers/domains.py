@@ -10,8 +10,8 @@ from iredapi.schemas.canonical import CanonicalDomain
 from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, DomainFilter, Keep
 from iredapi.schemas.profiles import DirectoryProfile, DomainProfile
 from iredapi.schemas.views import Viewed
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Router
 from iredapi.workflows import mailing_lists
 
 router = Router(tags=["Domain"])
@@ -45,7 +45,7 @@ async def list_domains(call: Call[DomainFilter]) -> Response:
 async def get_domain(call: Call[Viewed]) -> Response:
     """Show a domain, with the number of its accounts and its quota."""
     chosen = domains.shape if call.form.is_canonical else domains.profile
-    return envelope.success(await call.read(chosen, call.target.domain))
+    return responses.success(await call.read(chosen, call.target.domain))
 
 
 @router.operation(

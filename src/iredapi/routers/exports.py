@@ -12,8 +12,8 @@ from iredapi.domain.features import Feature
 from iredapi.domain.ldif import Export
 from iredapi.operations import exports
 from iredapi.schemas.params import NoParams
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Handler, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Handler, Router
 
 router = Router(tags=["Export"])
 _TEXTS: Final = ("text/ldif", "text/plain")
@@ -39,10 +39,10 @@ def _declare(what: Export) -> None:
     async def handler(call: Call[NoParams]) -> Response:
         target = call.target.domain or call.target.mail
         records = await call.read(exports.records, what, target)
-        kind = envelope.preferred(call.request.headers.get("accept", ""), _TEXTS)
+        kind = responses.preferred(call.request.headers.get("accept", ""), _TEXTS)
         if kind:
-            return envelope.download(ldif.chunks(records), kind, f"{target}.ldif")
-        return envelope.success(ldif.text(records), varies=True)
+            return responses.download(ldif.chunks(records), kind, f"{target}.ldif")
+        return responses.success(ldif.text(records), varies=True)
 
     handler.__name__ = f"export_{what}"
     handler.__doc__ = _ABOUT.format(summary)

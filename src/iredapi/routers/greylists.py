@@ -19,8 +19,8 @@ from iredapi.schemas.greylists import (
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.policies import Effective
 from iredapi.schemas.profiles import GreylistingProfile, GreylistingRow
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Router
 
 router = Router(tags=["Greylisting"])
 _DOMAINS: Final = "/greylisting/whitelist_spf_domains"
@@ -151,7 +151,7 @@ async def get_greylisting(call: Call[Effective]) -> Response:
     any setting at all greylisting is off.
     """
     chosen = greylists.effective if call.form.effective else greylists.profile
-    return envelope.success(await call.read(chosen, call.target.whom))
+    return responses.success(await call.read(chosen, call.target.whom))
 
 
 @router.operation("POST", _ACCOUNT, Action.GREYLISTING_UPDATE, GreylistingEdit, errors=_ERRORS)

@@ -9,8 +9,8 @@ from iredapi.operations import accounts, lists
 from iredapi.schemas.canonical import CanonicalList, CanonicalStoredList
 from iredapi.schemas.lists import ListDraft, ListEdit, ListFilter, ListRemoval, ListView
 from iredapi.schemas.profiles import ListProfile, StoredListProfile
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Router
 from iredapi.workflows import mailing_lists
 
 router = Router(tags=["Subscribable Mailing List"])
@@ -63,9 +63,9 @@ async def get_mailing_list(call: Call[ListView]) -> Response:
         neutral=call.form.is_canonical,
     )
     if subscribers is None:
-        return envelope.success(profile)
+        return responses.success(profile)
     items = ({"mail": item.mail, "subscription": item.version} for item in subscribers)
-    return envelope.with_list(profile, "subscribers", items, len(subscribers))
+    return responses.with_list(profile, "subscribers", items, len(subscribers))
 
 
 @router.operation(

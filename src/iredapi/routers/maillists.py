@@ -11,8 +11,8 @@ from iredapi.schemas.canonical import CanonicalMailList
 from iredapi.schemas.maillists import MailListDraft, MailListEdit, MailListEnd
 from iredapi.schemas.profiles import MailListProfile
 from iredapi.schemas.views import Viewed
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Router
 
 router = Router(tags=["Mailing List (Unsubscribable)"])
 
@@ -29,7 +29,7 @@ router = Router(tags=["Mailing List (Unsubscribable)"])
 async def get_maillist(call: Call[Viewed]) -> Response:
     """Show an unsubscribable mailing list with its members."""
     chosen = maillists.shape if call.form.is_canonical else maillists.profile
-    return envelope.success(await call.read(chosen, call.target.mail))
+    return responses.success(await call.read(chosen, call.target.mail))
 
 
 @router.operation(

@@ -13,8 +13,8 @@ from iredapi.operations import spam
 from iredapi.schemas.params import NoParams, Params
 from iredapi.schemas.policies import Effective
 from iredapi.schemas.spam import SpamPolicyEdit, SpamPolicyProfile
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Handler, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Handler, Router
 
 router = Router(tags=["Spam Policy"])
 _PATHS: Final = MappingProxyType(
@@ -47,7 +47,7 @@ async def get_spam_policy(call: Call[Effective]) -> Response:
     over the domain's, that over the global one, each field for itself.
     """
     chosen = spam.effective if call.form.effective else spam.profile
-    return envelope.success(await call.read(chosen, call.target.whom))
+    return responses.success(await call.read(chosen, call.target.whom))
 
 
 @_of_each_scope("PUT", Action.SPAMPOLICY_UPDATE, SpamPolicyEdit)

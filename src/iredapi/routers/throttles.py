@@ -14,8 +14,8 @@ from iredapi.schemas.params import NoParams
 from iredapi.schemas.policies import Effective
 from iredapi.schemas.profiles import ThrottleProfile
 from iredapi.schemas.throttles import ThrottleEdit
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Router
 
 router = Router(tags=["Throttling"])
 _PATH: Final = "/throttle/{account}/{direction}"
@@ -39,7 +39,7 @@ async def get_throttle(call: Call[Effective]) -> Response:
     account whose setting decides it: the user's, the domain's or the global one.
     """
     chosen = throttles.effective if call.form.effective else throttles.profile
-    return envelope.success(await call.read(chosen, call.target.whom, call.word("direction")))
+    return responses.success(await call.read(chosen, call.target.whom, call.word("direction")))
 
 
 @router.operation("POST", _PATH, Action.THROTTLE_UPDATE, ThrottleEdit, errors=_ERRORS, words=_WORDS)

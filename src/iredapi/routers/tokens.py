@@ -21,8 +21,8 @@ from iredapi.schemas.tokens import (
     WhoAmI,
 )
 from iredapi.state import Token
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Router
 
 router = Router(tags=["API Token"])
 _ID_LENGTH = 16
@@ -35,7 +35,7 @@ async def whoami(call: Call[NoParams]) -> Response:
     token = None
     if actor.token:
         token = shown(await tokens.get(call.office, actor, actor.token), _now(call))
-    return envelope.success(
+    return responses.success(
         {
             "username": actor.username,
             "isglobaladmin": int(actor.is_global),
@@ -53,7 +53,7 @@ async def whoami(call: Call[NoParams]) -> Response:
 async def list_tokens(call: Call[NoParams]) -> Response:
     """List the own API tokens; with a token, those that are no wider."""
     found = await tokens.listed(call.office, call.actor)
-    return envelope.success([shown(token, _now(call)) for token in found])
+    return responses.success([shown(token, _now(call)) for token in found])
 
 
 @router.operation(
@@ -85,7 +85,7 @@ async def create_token(call: Call[NewToken]) -> Response:
 )
 async def get_token(call: Call[NoParams]) -> Response:
     """Show one of the own API tokens."""
-    return envelope.success(shown(await _token(call), _now(call)))
+    return responses.success(shown(await _token(call), _now(call)))
 
 
 @router.operation(
@@ -121,7 +121,7 @@ async def list_sessions(call: Call[NoParams]) -> Response:
     """List the own login sessions."""
     found = await call.office.state.sessions.list(call.actor.username)
     current = await call.office.state.sessions.load(call.request.scope["iredapi.session"])
-    return envelope.success(
+    return responses.success(
         [
             {
                 "id": session.name,

@@ -14,8 +14,8 @@ from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import DirectoryProfile, UserProfile
 from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit
 from iredapi.schemas.views import Viewed
-from iredapi.web import envelope
-from iredapi.web.calls import Call, Router
+from iredapi.web import responses
+from iredapi.web.operation_route import Call, Router
 from iredapi.workflows import list_membership
 
 router = Router(tags=["Mail User"])
@@ -37,12 +37,12 @@ async def get_user(call: Call[Viewed]) -> Response:
     """
     mail = call.target.mail
     if call.form.is_canonical:
-        return envelope.success(await call.read(users.shape, mail))
+        return responses.success(await call.read(users.shape, mail))
     shown = dict(await call.read(users.profile, mail))
     lists, skipped = await list_membership.subscribed(call.office, mail)
     if lists is not None:
         shown["mailing_lists"] = sorted(lists.union(shown.get("mailing_lists", ())))
-    return envelope.success(shown, skipped=[item.told() for item in skipped])
+    return responses.success(shown, skipped=[item.told() for item in skipped])
 
 
 @router.operation(

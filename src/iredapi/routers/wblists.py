@@ -12,7 +12,7 @@ from iredapi.domain.wblists import Direction, Given, Kind
 from iredapi.operations import wblists
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.wblists import WblistEdit
-from iredapi.web.calls import Call, Router
+from iredapi.web.operation_route import Call, Router
 
 router = Router(tags=["Whitelisting and Blacklisting"])
 _PATH: Final = "/wblist/{direction}/{kind}/{account}"

@@ -45,7 +45,7 @@ from uvicorn.server import ServerState
 
 from iredapi.config.settings import Backend, Settings
 from iredapi.errors import ApiError, Overloaded
-from iredapi.web import envelope
+from iredapi.web import responses
 
 STATE_KEY: Final = "max_connections"
 """Key of the lifespan state that holds the most connections of this process."""
@@ -240,7 +240,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 def _response(error: ApiError) -> bytes:
     request_id = secrets.token_hex(8)
-    answer = envelope.failure(error, request_id)
+    answer = responses.failure(error, request_id)
     headers = [
         *answer.raw_headers,
         (b"x-request-id", request_id.encode()),

@@ -20,9 +20,9 @@ from iredapi.observability.logging import REQUEST_ID, line
 from iredapi.observability.query_counter import METER, Meter
 from iredapi.runtime.context import Office
 from iredapi.state.connections import StateUnavailable
-from iredapi.web import clients, envelope, health, origins
+from iredapi.web import client_address, csrf, health_routes, responses
 from iredapi.web.admission import Admission, take_place
-from iredapi.web.calls import API
+from iredapi.web.operation_route import API
 from iredapi.web.switchboard import ESCAPED, escaped
 
 _OURS = API + "/"
@@ -78,11 +78,11 @@ class RequestContext:
             if status:
                 raise
             scope["iredapi.code"] = "SERVER_ERROR"
-            answer = envelope.failure(ApiError("SERVER_ERROR"), request_id)
+            answer = responses.failure(ApiError("SERVER_ERROR"), request_id)
             await answer(scope, receive, watched)
         finally:
             METER.reset(metering)
-            if scope["path"] not in health.PATHS:
+            if scope["path"] not in health_routes.PATHS:
                 _log_request(scope, status, time.perf_counter() - started, meter)
             REQUEST_ID.reset(naming)
 
@@ -171,10 +171,10 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request."""
-        if scope["type"] != "http" or scope["path"] in health.PATHS:
+        if scope["type"] != "http" or scope["path"] in health_routes.PATHS:
             await self.app(scope, receive, send)
             return
-        client, https = clients.seen(scope, self._proxies)
+        client, https = client_address.seen(scope, self._proxies)
         scope["iredapi.client"], scope["iredapi.https"] = client, https
         try:
             place = take_place(scope, self._admission)
@@ -193,7 +193,7 @@ class Door:
 
     async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         scope["iredapi.code"] = error.code
-        answer = envelope.failure(error, scope["iredapi.request_id"], always_200=self._always_200)
+        answer = responses.failure(error, scope["iredapi.request_id"], always_200=self._always_200)
         await answer(scope, receive, send)
 
     async def _admit(self, scope: Scope, client: str) -> None:
@@ -214,7 +214,7 @@ class Door:
             async with office.deadline():
                 scope["iredapi.actor"] = await tokens.token_actor(office, secret, client)
             return
-        if origins.is_foreign(
+        if csrf.is_foreign(
             scope, self._proxies, office.settings.allowed_origins, https=scope["iredapi.https"]
         ):
             # Logging in and out too: nobody is to work in somebody else's session unknowingly.

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from iredapi.errors import ApiError
-from iredapi.web import envelope
+from iredapi.web import responses
 
 _NOUN = 2
 """Where the noun of a path is: after the empty word and the prefix."""
@@ -85,7 +85,7 @@ class Switchboard:
             await answer(scope, receive, send)
         except ApiError as error:
             scope["iredapi.code"] = error.code
-            answer = envelope.failure(
+            answer = responses.failure(
                 error, scope["iredapi.request_id"], always_200=self._always_200
             )
             await answer(scope, receive, send)

@@ -39,7 +39,7 @@ from iredapi.runtime.context import Done, Office
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
 from iredapi.state.connections import StateUnavailable
-from iredapi.web import bodies, envelope, openapi
+from iredapi.web import openapi, request_body, responses
 from iredapi.web.admission import place_of, receive_body
 from iredapi.web.switchboard import Operation
 
@@ -143,7 +143,7 @@ class Call(Generic[Form]):
 
         return await self.pages(fetch, name)
 
-    async def pages(self, fetch: envelope.Fetch, key: Callable[[Any], str]) -> Response:
+    async def pages(self, fetch: responses.Fetch, key: Callable[[Any], str]) -> Response:
         """Answer with a list whose pages ``fetch`` reads; see ``envelope.listing``."""
         place, patience = place_of(self.request.scope), self.office.settings.request_timeout
 
@@ -151,7 +151,7 @@ class Call(Generic[Form]):
             async with place.page(first=not after, seconds=patience):
                 return await fetch(after, limit)
 
-        return await envelope.listing(in_turn, key, self.request_id)
+        return await responses.listing(in_turn, key, self.request_id)
 
     async def write(
         self,
@@ -165,7 +165,7 @@ class Call(Generic[Form]):
     def done(self, done: Done) -> Response:
         """Answer that a change was made."""
         names = type(self.form).wire_names()
-        return envelope.success(
+        return responses.success(
             changed=done.changed,
             skipped=self._wired(done.skipped) if done.skipped else (),
             ignored=(*self.ignored, *(names.get(name, name) for name in done.ignored)),
@@ -176,7 +176,7 @@ class Call(Generic[Form]):
 
     def success(self, data: Any = None) -> Response:
         """Answer that something else was done, with data where the call returns any."""
-        return envelope.success(data, ignored=self.ignored)
+        return responses.success(data, ignored=self.ignored)
 
     def _wired(self, skipped: Sequence[Any]) -> list[dict[str, str]]:
         names = type(self.form).wire_names()
@@ -345,7 +345,7 @@ async def _call(
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
     ignored: tuple[str, ...] = ()
     if request.method in _READING:
-        filled = form.read(bodies.query(request))
+        filled = form.read(request_body.query(request))
     else:
         with_query = action is not Action.LOGIN or office.settings.query_login
         limit, seconds = office.settings.body_limit, office.settings.request_timeout
@@ -369,7 +369,7 @@ def _filled(
     form: type[Form], request: Request, body: bytes, *, with_query: bool, public: bool
 ) -> tuple[Form, tuple[str, ...], bool | None]:
     """Return the form, what it ignores of what was sent, and whether that is an error."""
-    raw = bodies.read(request, body, with_query=with_query)
+    raw = request_body.read(request, body, with_query=with_query)
     if public:
         return form.read(raw), (), None
     exact: bool | None = None

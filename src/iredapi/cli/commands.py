@@ -118,9 +118,9 @@ def serve(
     """Run the API server. Without any configuration: with SQLite databases of its own."""
     given = {"host": host, "port": port, "workers": workers}
     chosen = settings.load(env_file, **{k: v for k, v in given.items() if v is not None})
-    from iredapi import serving
+    from iredapi.cli.serve import run
 
-    status = serving.run(chosen)
+    status = run(chosen)
     if status:
         raise typer.Exit(status)
 
@@ -523,7 +523,3 @@ def _password(given: str | None) -> str:
 def main() -> None:
     """Run the command line."""
     app()
-
-
-if __name__ == "__main__":
-    main()

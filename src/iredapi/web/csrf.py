@@ -11,7 +11,7 @@ from typing import Any
 
 from iredapi.config.settings import Network
 from iredapi.domain.origins import normalised, without_default_port
-from iredapi.web import clients
+from iredapi.web import client_address
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITE = frozenset({"same-origin", "none"})
@@ -27,10 +27,10 @@ def is_foreign(
     """
     if scope["method"] in _SAFE_METHODS:
         return False
-    origins = clients.header_values(scope, b"origin")
+    origins = client_address.header_values(scope, b"origin")
     if len(origins) == 1 and origins[0].strip().lower() in allowed:
         return False
-    sites = clients.header_values(scope, b"sec-fetch-site")
+    sites = client_address.header_values(scope, b"sec-fetch-site")
     if any(site.strip().lower() not in _OWN_SITE for site in sites):
         return True
     return bool(origins) and not _is_own(scope, proxies, origins, https=https)
@@ -46,5 +46,5 @@ def _is_own(scope: Any, proxies: tuple[Network, ...], origins: list[str], *, htt
     scheme, _, place = origin.partition("://")
     if https and scheme != "https":
         return False
-    own = clients.requested_hosts(scope, proxies)
+    own = client_address.requested_hosts(scope, proxies)
     return place in {without_default_port(host.strip().lower(), scheme) for host in own}

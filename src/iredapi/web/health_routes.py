@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from iredapi.observability.health_checks import READS_ONLY
 from iredapi.runtime.context import Office
-from iredapi.web import envelope
+from iredapi.web import responses
 
 PATHS: Final = frozenset({"/livez", "/readyz"})
 
@@ -24,7 +24,7 @@ def mount(app: FastAPI) -> None:
 
     @app.api_route("/livez", methods=["GET", "HEAD"], include_in_schema=False)
     async def _live() -> Response:
-        return envelope.success({"status": "alive"})
+        return responses.success({"status": "alive"})
 
     @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
     async def _ready(request: Request) -> Response:
@@ -51,7 +51,7 @@ def mount(app: FastAPI) -> None:
                 for name, found in conditions.items()
             }
         if data["status"] in {"ready", READS_ONLY}:
-            return envelope.success(data)
+            return responses.success(data)
         by_status: dict[str, list[str]] = {}
         for name in missing:
             by_status.setdefault(conditions[name].status.capitalize(), []).append(name)
@@ -62,6 +62,6 @@ def mount(app: FastAPI) -> None:
         return Response(
             orjson.dumps(body),
             status_code=503,
-            media_type=envelope.JSON,
+            media_type=responses.JSON,
             headers={"Retry-After": "1"},
         )
