@@ -26,7 +26,7 @@ from iredapi.errors import (
 from iredapi.office import Office, admitted
 from iredapi.operations import admins
 from iredapi.state import Role
-from iredapi.unit import Unit
+from iredapi.unit import ReadUnit
 
 _REHASH_PATIENCE = 5.0
 """Seconds that a login waits at most for its hash to be replaced."""
@@ -195,12 +195,12 @@ async def verify(office: Office, actor: Actor, mail: str, plain: str, *, of_admi
         await office.state.attempts.succeeded(attempt)
 
 
-async def find_principal(unit: Unit, mail: str) -> Principal | None:
+async def find_principal(unit: ReadUnit, mail: str) -> Principal | None:
     """Read who may log in under a name."""
     return await unit.admins.principal(mail)
 
 
-async def find_password(unit: Unit, mail: str, *, of_admin: bool) -> str | None:
+async def find_password(unit: ReadUnit, mail: str, *, of_admin: bool) -> str | None:
     """Read the stored hash of an admin or a mail user."""
     if of_admin:
         return await unit.admins.password(mail)

@@ -23,7 +23,7 @@ from iredapi.errors import (
 )
 from iredapi.office import Office
 from iredapi.state import Token, TooManyTokens
-from iredapi.unit import Unit
+from iredapi.unit import ReadUnit
 
 _DAY = 86400
 
@@ -186,7 +186,7 @@ async def _grant(office: Office, actor: Actor) -> Grant:
     return token.grant
 
 
-async def _missing(unit: Unit, domains: frozenset[str]) -> list[str]:
+async def _missing(unit: ReadUnit, domains: frozenset[str]) -> list[str]:
     return [name for name in sorted(domains) if await unit.domains.get(name) is None]
 
 

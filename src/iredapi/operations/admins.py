@@ -14,7 +14,7 @@ from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
-from iredapi.unit import Unit
+from iredapi.unit import ReadUnit, Unit
 
 
 def visible(profile: Profile, hidden: frozenset[str], actor: Actor) -> Profile:
@@ -36,7 +36,7 @@ def _chosen(hidden: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name.lower() in words)
 
 
-async def profile(unit: Unit, mail: str) -> Profile:
+async def profile(unit: ReadUnit, mail: str) -> Profile:
     """Return a standalone admin's profile."""
     found = await unit.admins.profile(mail)
     if found is None:
@@ -44,7 +44,7 @@ async def profile(unit: Unit, mail: str) -> Profile:
     return visible(found, unit.rules.hidden_admin_fields, unit.actor)
 
 
-async def shape(unit: Unit, mail: str) -> canonical.Shape:
+async def shape(unit: ReadUnit, mail: str) -> canonical.Shape:
     """Return a standalone admin in its storage-neutral shape."""
     found = await unit.admins.get(mail)
     if found is None:

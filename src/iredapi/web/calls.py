@@ -38,7 +38,7 @@ from iredapi.office import Done, Office
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
 from iredapi.state.connections import StateUnavailable
-from iredapi.unit import STRICT, Unit
+from iredapi.unit import STRICT, ReadUnit, Unit
 from iredapi.web import bodies, envelope, openapi
 from iredapi.web.admission import place_of, receive_body
 from iredapi.web.switchboard import Operation
@@ -114,7 +114,7 @@ class Call(Generic[Form]):
 
     async def read(
         self,
-        operation: Callable[Concatenate[Unit, Arguments], Awaitable[Result]],
+        operation: Callable[Concatenate[ReadUnit, Arguments], Awaitable[Result]],
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Result:
