@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from iredapi.backends.ldap.changes import Add, Delete, Plan, Sweep, encoded
 from iredapi.backends.ldap.classes import Schema
-from iredapi.backends.ldap.client import Change, Directory, Entry, Scope
+from iredapi.backends.ldap.client import Change, DirectoryReader, Entry, Scope
 from iredapi.backends.ldap.edits import Edit
 from iredapi.backends.ldap.errors import LdapError, NotUnique, PasswordRefused
 from iredapi.backends.ldap.locks import UnitLocks
@@ -103,11 +103,14 @@ class Options:
 
 
 class Session:
-    """One unit of work on the tree."""
+    """One unit of work on the tree; without ``locks`` it only reads.
+
+    Nothing is written to the directory but by the plan, when it is carried out.
+    """
 
     def __init__(
         self,
-        directory: Directory,
+        directory: DirectoryReader,
         tree: Tree,
         panel: PanelAccounts,
         options: Options,
@@ -121,7 +124,7 @@ class Session:
         self.panel = panel
         self.options = options
         self.listings = listings
-        self.plan = Plan()
+        self.plan = Plan(read_only=locks is None)
         self.after: list[Callable[[], Awaitable[None]]] = []
         """What is done when the plan was carried out."""
         self.failed: list[Callable[[], Awaitable[None]]] = []
