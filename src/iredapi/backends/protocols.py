@@ -519,6 +519,9 @@ class SatelliteReader(Protocol):
     async def is_pending(self, domain: str) -> bool:
         """Tell whether a domain waits for the proof of its ownership."""
 
+    async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
+        """Return the same, and which addresses somebody has in other letters."""
+
 
 class Satellites(SatelliteReader, Protocol):
     """What other databases (policies, the panel) know of accounts."""

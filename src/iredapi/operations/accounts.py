@@ -91,7 +91,7 @@ def refuse_taken(address: str) -> Conflict:
 async def free(unit: ReadUnit, address: str, domain: Domain) -> None:
     """Refuse an address that is in use, or one of its twins. The domain must be held."""
     asked = [address, *domain.twins(address)]
-    if await unit.addresses.taken(asked) or await unit.admins.exists([address]):
+    if await unit.addresses.in_use(asked) or await unit.admins.exists([address]):
         raise refuse_taken(address)
 
 

@@ -173,7 +173,7 @@ async def _used(
     if not asked:
         return set()
     own = {*map(fold, before.extra_addresses), fold(before.address)}
-    taken = await unit.addresses.taken(asked) | await unit.admins.exists(sorted(wanted))
+    taken = await unit.addresses.in_use(asked) | await unit.admins.exists(sorted(wanted))
     return {address for address in wanted if address in taken or names[address] & taken - own}
 
 

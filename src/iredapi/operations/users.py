@@ -321,7 +321,7 @@ async def _free_aliases(
             if domain_of(address) in domain.names - {fold(domain.name)}
         }
         own = {*map(fold, before.aliases), *wanted, fold(before.mail)}
-        taken = await unit.addresses.taken(sorted({*wanted, *twins.values()}))
+        taken = await unit.addresses.in_use(sorted({*wanted, *twins.values()}))
         used = {
             address
             for address in wanted
