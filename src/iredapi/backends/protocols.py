@@ -495,6 +495,9 @@ class AddressReader(Protocol):
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         """Return which addresses are users, aliases, lists or per-user alias addresses."""
 
+    async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
+        """Return the same, and which addresses somebody has in other letters."""
+
 
 class Addresses(AddressReader, Protocol):
     """The one namespace of all accounts."""
@@ -518,9 +521,6 @@ class SatelliteReader(Protocol):
 
     async def is_pending(self, domain: str) -> bool:
         """Tell whether a domain waits for the proof of its ownership."""
-
-    async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
-        """Return the same, and which addresses somebody has in other letters."""
 
 
 class Satellites(SatelliteReader, Protocol):
