@@ -305,3 +305,7 @@ def document() -> str:
     ]
     lines += [f"| `{name}` | {code.status} | {code.meaning} |" for name, code in CODES.items()]
     return "\n".join(lines) + "\n"
+
+
+class WriteWhileReading(RuntimeError):
+    """A unit or connection that was opened for reading was asked to write: a fault of ours."""

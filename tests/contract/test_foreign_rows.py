@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.clients import PASSWORD, Client, Service
+from tests.clients import PASSWORD, Client, Service, serving
 from tests.conftest import need
 from tests.servers.foreign import Foreign, folded, maps_of
 from tests.servers.lookups import accepts, copies, delivery, first
 from tests.servers.postfix import PostfixMaps
+from tests.servers.sorting import COLLATIONS, collate
 
 U, V, LIST = "u@ex.com", "v@ex.com", "list@ex.com"
 CASED = ("Boss@Far.ORG", " boss@far.org", "boss@far.org ", "BOSS@far.org\t")
@@ -333,6 +335,66 @@ async def test_names_that_differ_in_capitals_are_told_apart(world: World) -> Non
     assert (await root.refused("DELETE", "user/w@ex.com"))[:2] == (409, "AMBIGUOUS_NAME")
     # In letters that nobody has, the folded name is meant, as ever.
     assert (await root.ok("GET", "user/u@EX.COM"))["username"] == U
+
+
+OTHER_LETTERS = ("Bob@ex.com", "bob@EX.com", "BOB@EX.COM", "bob@ex.com ")
+
+
+@pytest.mark.sql_only("the directory takes no second entry")
+@pytest.mark.parametrize("stored", OTHER_LETTERS)
+@pytest.mark.parametrize("table", ["mailbox", "alias", "maillists", "forwardings", "admin"])
+async def test_nobody_gets_an_address_that_is_there_in_other_letters(
+    world: World, table: str, stored: str
+) -> None:
+    await _write(world, table, stored)
+    await _nobody_gets(world.root, "bob@ex.com", alias=table != "admin")
+    await world.root.ok("POST", "alias/bobby@ex.com")
+
+
+@pytest.mark.stores("postgresql")
+async def test_nor_however_the_database_sorts(world: World) -> None:
+    store = world.foreign.store
+    names = [f"{number}{name}" for number, name in enumerate(OTHER_LETTERS)] + [" 9Bob@ex.com"]
+    for name in names:
+        await world.foreign.user(name, "ex.com")
+    there = {row["collname"] for row in await store.rows("SELECT collname FROM pg_collation")}
+    try:
+        for collation in there.intersection(COLLATIONS):
+            await collate(store, collation)
+            async with serving(store) as service:
+                root = await service.root()
+                for name in names:
+                    await _nobody_gets(root, name.strip().lower())
+    finally:
+        await collate(store, "default")
+
+
+async def _write(world: World, table: str, stored: str) -> None:
+    foreign = world.foreign
+    if table == "mailbox":
+        await foreign.user(stored, "ex.com")
+    elif table == "alias":
+        await foreign.alias_account(stored, "ex.com")
+    elif table == "forwardings":
+        await foreign.alias(stored, V, V)
+    elif table == "maillists":
+        await foreign.store.insert(
+            table, {"address": stored, "domain": "ex.com", "mlid": stored[:36]}
+        )
+    else:
+        await foreign.store.insert(table, {"username": stored, "settings": ""})
+
+
+async def _nobody_gets(root: Client, mail: str, *, alias: bool = True) -> None:
+    taken = (409, "ALREADY_EXISTS")
+    assert (await root.refused("POST", f"user/{mail}", password=PASSWORD))[:2] == taken
+    assert (await root.refused("POST", f"alias/{mail}"))[:2] == taken
+    assert (await root.refused("PUT", f"user/{V}/change_email/{mail}"))[:2] == taken
+    if alias:
+        answer = await root.ok("PUT", f"user/{U}", addAlias=mail)
+        assert [item["reason"] for item in answer["_skipped"]] == ["ALREADY_EXISTS"]
+    many = [root.call("POST", f"user/{mail}", data={"password": PASSWORD}) for _ in range(3)]
+    assert {status for status, _ in await asyncio.gather(*many)} == {409}
 
 
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")

@@ -6,15 +6,13 @@ import pytest
 
 from iredapi.web import responses
 from tests.clients import Client, Service, serving
+from tests.servers.sorting import COLLATIONS, collate
 from tests.servers.store import Store
 
 NAMES = (
     "Zoe", "abc", "a_b", "a-b", "A.c", "aBd", "ABE", "a0", "A1", "_x", "-y", "Ab", "b", "B-a",
     "josé", "jost", "Jane", "ümit", "zed", "Äc", "a&b", "a#b",
 )  # fmt: skip
-COLLATIONS = ("C", "en-US-x-icu", "und-x-icu", "en_US.utf8")
-"""Of PostgreSQL; the last one is there where the machine has the locale."""
-_COLUMNS = {"mailbox": "username", "alias": "address", "maillists": "address", "domain": "domain"}
 
 
 @pytest.fixture
@@ -24,13 +22,6 @@ def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 pytestmark = pytest.mark.usefixtures("_short_pages")
-
-
-async def _collate(store: Store, name: str) -> None:
-    for table, column in _COLUMNS.items():
-        await store.execute(
-            f'ALTER TABLE {table} ALTER COLUMN {column} TYPE VARCHAR(255) COLLATE "{name}"'
-        )
 
 
 async def _fill(store: Store) -> None:
@@ -61,11 +52,11 @@ async def test_however_the_database_sorts(store: Store) -> None:
     assert {"C", "en-US-x-icu", "und-x-icu"} <= there
     try:
         for collation in there.intersection(COLLATIONS):
-            await _collate(store, collation)
+            await collate(store, collation)
             async with serving(store) as service:
                 await _check(await service.root())
     finally:
-        await _collate(store, "default")
+        await collate(store, "default")
 
 
 async def _check(root: Client) -> None:

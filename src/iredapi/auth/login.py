@@ -11,7 +11,7 @@ import structlog
 
 from iredapi.auth import login_throttle
 from iredapi.backends.policies.iredadmin import NetworkList
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event, Kind
@@ -197,12 +197,12 @@ async def verify(office: Office, actor: Actor, mail: str, plain: str, *, of_admi
         await office.state.attempts.succeeded(attempt)
 
 
-async def find_principal(unit: Unit, mail: str) -> Principal | None:
+async def find_principal(unit: ReadUnit, mail: str) -> Principal | None:
     """Read who may log in under a name."""
     return await unit.admins.principal(mail)
 
 
-async def find_password(unit: Unit, mail: str, *, of_admin: bool) -> str | None:
+async def find_password(unit: ReadUnit, mail: str, *, of_admin: bool) -> str | None:
     """Read the stored hash of an admin or a mail user."""
     if of_admin:
         return await unit.admins.password(mail)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 
 from iredapi.auth import login
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event, Kind
@@ -186,7 +186,7 @@ async def _grant(office: Office, actor: Actor) -> Grant:
     return token.grant
 
 
-async def _missing(unit: Unit, domains: frozenset[str]) -> list[str]:
+async def _missing(unit: ReadUnit, domains: frozenset[str]) -> list[str]:
     return [name for name in sorted(domains) if await unit.domains.get(name) is None]
 
 

@@ -28,7 +28,7 @@ from iredapi.backends.sql.aliases import SqlAliases
 from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.lists import SqlLists
 from iredapi.backends.sql.users import SqlUsers
-from iredapi.backends.unit_of_work import Rules, Unit
+from iredapi.backends.unit_of_work import ReadUnit, Rules, Unit
 from iredapi.concurrency.batcher import LANES
 from iredapi.config.settings import Backend, ConfigurationError, Settings
 from iredapi.database.database import Connections, Database, Databases, PoolOptions
@@ -58,6 +58,16 @@ def metadata_of(settings: Settings) -> dict[str, MetaData]:
     from iredapi.backends.ldap import iredadmin_mailbox_tables
 
     return _METADATA | {"iredadmin": iredadmin_mailbox_tables.metadata}
+
+
+class Reading(Protocol):
+    """What one request reads on a storage. Its connections refuse to write."""
+
+    async def unit(self, actor: Actor, rules: Rules) -> ReadUnit:
+        """Return the reading part of all roles."""
+
+    async def close(self) -> None:
+        """Give everything back. May be called twice."""
 
 
 class Work(Protocol):
@@ -98,7 +108,10 @@ class Storage(Protocol):
     async def start(self) -> None:
         """Look whether it can be used. Raises ConfigurationError, or ServerDown."""
 
-    async def open(self, *, writing: bool, again: Later | None = None) -> Work:
+    async def open_reading(self) -> Reading:
+        """Begin a unit that only reads."""
+
+    async def open(self, *, again: Later | None = None) -> Work:
         """Begin a unit of work; ``again`` is why the one before could not go on."""
 
     def is_transient(self, error: Exception) -> bool:
@@ -198,9 +211,13 @@ class SqlStorage:
     def journeys(self) -> int:
         return 1 if self._accounts.sqlite else LANES
 
-    async def open(self, *, writing: bool, again: Later | None = None) -> Work:
+    async def open_reading(self) -> Reading:
+        connections = await self._databases.open(writing=False)
+        return SqlReading(connections, self._state, self._quota_table)
+
+    async def open(self, *, again: Later | None = None) -> Work:
         del again  # its rows are locked, and nothing is found out too late
-        connections = await self._databases.open(writing=writing)
+        connections = await self._databases.open(writing=True)
         return SqlWork(connections, self._state, self._quota_table)
 
     def is_transient(self, error: Exception) -> bool:
@@ -215,6 +232,38 @@ class SqlStorage:
 
     async def close(self) -> None:
         """Nothing is open beside the databases."""
+
+
+class SqlReading:
+    """Connections in autocommit, which refuse to write."""
+
+    def __init__(self, connections: Connections, state: State, quota_table: Table) -> None:
+        self._connections = connections
+        self._state = state
+        self._quota_table = quota_table
+
+    async def unit(self, actor: Actor, rules: Rules) -> ReadUnit:
+        schema = await self._connections.databases["vmail"].schema()
+        store = (self._connections, schema, self._quota_table)
+        return ReadUnit(
+            actor=actor,
+            rules=rules,
+            domains=SqlDomains(*store),
+            users=SqlUsers(*store),
+            admins=SqlAdmins(*store),
+            aliases=SqlAliases(*store),
+            lists=SqlLists(*store),
+            addresses=SqlAddresses(*store),
+            features=features.SQL,
+            satellites=SqlSatellites(self._connections, self._state.renames),
+            throttles=SqlThrottles(self._connections),
+            greylists=SqlGreylists(self._connections),
+            spam_policies=SqlSpamPolicies(self._connections),
+            wblists=SqlWblists(self._connections),
+        )
+
+    async def close(self) -> None:
+        await self._connections.close()
 
 
 class SqlWork:
@@ -238,7 +287,6 @@ class SqlWork:
             lists=SqlLists(*store),
             addresses=SqlAddresses(*store),
             features=features.SQL,
-            writing=self._connections.writing,
             satellites=self._satellites,
             throttles=SqlThrottles(self._connections),
             greylists=SqlGreylists(self._connections),
@@ -287,8 +335,11 @@ class LdapStorage:
         """The directory and what units share."""
         return self._home
 
-    async def open(self, *, writing: bool, again: Later | None = None) -> Work:
-        return LdapWork(await self._home.open(writing=writing, again=again), self._state)
+    async def open_reading(self) -> Reading:
+        return LdapReading(await self._home.open(writing=False), self._state)
+
+    async def open(self, *, again: Later | None = None) -> Work:
+        return LdapWork(await self._home.open(writing=True, again=again), self._state)
 
     def is_transient(self, error: Exception) -> bool:
         if isinstance(error, DBAPIError):
@@ -305,6 +356,46 @@ class LdapStorage:
 
     async def close(self) -> None:
         await self._home.close()
+
+
+class LdapReading:
+    """A session that plans nothing, and connections in autocommit, which refuse to write."""
+
+    def __init__(self, unit: LdapUnit, state: State) -> None:
+        self._unit = unit
+        self._state = state
+
+    async def unit(self, actor: Actor, rules: Rules) -> ReadUnit:
+        from iredapi.backends.ldap.admins import LdapAdmins
+        from iredapi.backends.ldap.aliases import LdapAddresses, LdapAliases
+        from iredapi.backends.ldap.domains import LdapDomains
+        from iredapi.backends.ldap.ldif import LdapLdif
+        from iredapi.backends.ldap.lists import LdapLists
+        from iredapi.backends.ldap.maillists import LdapMailLists
+        from iredapi.backends.ldap.users import LdapUsers
+
+        session, connections = self._unit.session, self._unit.connections
+        return ReadUnit(
+            actor=actor,
+            rules=rules,
+            domains=LdapDomains(session),
+            users=LdapUsers(session),
+            admins=LdapAdmins(session),
+            aliases=LdapAliases(session),
+            lists=LdapLists(session),
+            addresses=LdapAddresses(session),
+            maillists=LdapMailLists(session),
+            ldif=LdapLdif(session),
+            features=features.LDAP,
+            satellites=SqlSatellites(connections, self._state.renames),
+            throttles=SqlThrottles(connections),
+            greylists=SqlGreylists(connections),
+            spam_policies=SqlSpamPolicies(connections),
+            wblists=SqlWblists(connections),
+        )
+
+    async def close(self) -> None:
+        await self._unit.close()
 
 
 class LdapWork:
@@ -336,7 +427,6 @@ class LdapWork:
             maillists=LdapMailLists(session),
             ldif=LdapLdif(session),
             features=features.LDAP,
-            writing=connections.writing,
             satellites=self._satellites,
             throttles=SqlThrottles(connections),
             greylists=SqlGreylists(connections),

@@ -9,16 +9,33 @@ from typing import Any, Final
 
 from iredapi.backends.protocols.accounts import (
     Addresses,
+    AddressReader,
+    AdminReader,
     Admins,
     Aliases,
+    AliasReader,
+    DomainReader,
     Domains,
     Ldif,
+    ListReader,
     Lists,
+    MailListReader,
     MailLists,
+    SatelliteReader,
     Satellites,
+    UserReader,
     Users,
 )
-from iredapi.backends.protocols.policies import Greylists, SpamPolicies, Throttles, Wblists
+from iredapi.backends.protocols.policies import (
+    GreylistReader,
+    Greylists,
+    SpamPolicies,
+    SpamPolicyReader,
+    ThrottleReader,
+    Throttles,
+    WblistReader,
+    Wblists,
+)
 from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
@@ -111,11 +128,40 @@ class Endings:
 
 
 @dataclass(slots=True)
-class Unit:
-    """All roles of one request. A write unit is committed by who opened it (``office``)."""
+class ReadUnit:
+    """What a request that only reads may use: no role here has a method that writes.
+
+    Its connections refuse writes as well (``sql.leases``, ``ldap.changes``).
+    """
 
     actor: Actor
     rules: Rules
+    domains: DomainReader
+    users: UserReader
+    admins: AdminReader
+    aliases: AliasReader
+    lists: ListReader
+    addresses: AddressReader
+    satellites: SatelliteReader
+    throttles: ThrottleReader
+    greylists: GreylistReader
+    spam_policies: SpamPolicyReader
+    wblists: WblistReader
+    maillists: MailListReader | None = None
+    """None on a storage without the feature, as ``ldif``; routes refuse before anybody asks."""
+    ldif: Ldif | None = None
+    features: frozenset[Feature] = frozenset()
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def skip(self, param: str, value: str, reason: str) -> None:
+        """Remember a value that was left out."""
+        self.skipped.append(Skipped(param, value, reason))
+
+
+@dataclass(slots=True)
+class Unit(ReadUnit):
+    """All roles of a request that writes. It is committed by who opened it (``office``)."""
+
     domains: Domains
     users: Users
     admins: Admins
@@ -128,15 +174,9 @@ class Unit:
     spam_policies: SpamPolicies
     wblists: Wblists
     maillists: MailLists | None = None
-    """None on a storage without the feature, as ``ldif``; routes refuse before anybody asks."""
-    ldif: Ldif | None = None
-    features: frozenset[Feature] = frozenset()
-    writing: bool = False
-    """Whether the unit is to be committed; who writes holds what must not go away meanwhile."""
     concerns: str = ""
     """The only account whose rights the change may touch; empty: it may touch anybody's."""
     events: list[Event] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
     endings: Endings = field(default_factory=Endings)
     changed: set[str] | None = None
     """Names of what is different now; None: the operation makes or ends something."""
@@ -162,7 +202,3 @@ class Unit:
     def note(self, *events: Event) -> None:
         """Remember what the audit log is to say once the change is committed."""
         self.events.extend(events)
-
-    def skip(self, param: str, value: str, reason: str) -> None:
-        """Remember a value that was left out."""
-        self.skipped.append(Skipped(param, value, reason))

@@ -17,8 +17,10 @@ from sqlalchemy import (
     Integer,
     Select,
     Update,
+    UpdateBase,
     bindparam,
 )
+from sqlalchemy.sql import visitors
 
 Statement = Select[Any] | CompoundSelect[Any] | Insert | Update | Delete
 Convert = Callable[[Any], Any]
@@ -38,6 +40,8 @@ class Plain:
     columns: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
     """Columns whose values SQLAlchemy would convert."""
+    writes: bool
+    """Whether it changes rows: a connection that was opened for reading refuses it."""
     source: Statement
 
     @classmethod
@@ -66,6 +70,7 @@ class Plain:
             binds=binds,
             columns=tuple(str(column.key) for column in columns),
             results=results,
+            writes=any(isinstance(part, UpdateBase) for part in visitors.iterate(statement)),
             source=statement,
         )
 

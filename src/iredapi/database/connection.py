@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Column, Dialect, bindparam, select
+from sqlalchemy import Column, Dialect, bindparam, event, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -27,6 +27,8 @@ from iredapi.concurrency.shield import Background
 from iredapi.database.compiled_statement import Plain
 from iredapi.database.dialect import is_retryable
 from iredapi.database.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg
+from iredapi.database.read_only import only_reads
+from iredapi.errors import WriteWhileReading
 from iredapi.observability import query_counter
 
 Answer = TypeVar("Answer")
@@ -41,6 +43,17 @@ _GENERIC_PLANS: Final = (
     " WHERE name = 'plan_cache_mode'"
 )
 """Our statements look for keys: planning them anew for each value costs more than running them."""
+
+
+_LEASE: Final = "iredapi_lease"
+"""Under which name a connection's ``info`` holds its lease."""
+
+
+def _refuse_writes(connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+    """Make what goes through SQLAlchemy obey ``Lease.read_only``, too."""
+    lease = connection.info.get(_LEASE)  # none while it connects
+    if lease is not None and lease.read_only and not only_reads(sql):
+        raise WriteWhileReading(sql)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +86,8 @@ class Lease:
     """A connection, used by one request at a time."""
 
     __slots__ = (
-        "_adapter", "_driver", "_name", "_notice", "born", "broken", "connection", "lost", "spent",
-        "transacting",
+        "_adapter", "_driver", "_name", "_notice", "born", "broken", "connection", "lost",
+        "read_only", "spent", "transacting",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +111,13 @@ class Lease:
         """Whether it is of no use any more, though nothing is wrong with the server."""
         self.transacting = False
         """Whether there is something to commit or to roll back."""
+        self.read_only = False
+        """Whether it was taken to read only: writes are refused before they are sent."""
+
+    def permit(self, plain: Plain) -> None:
+        """Raise WriteWhileReading for a statement that writes where only reads are expected."""
+        if self.read_only and plain.writes:
+            raise WriteWhileReading(plain.sql)
 
     @property
     def usable(self) -> bool:
@@ -106,6 +126,8 @@ class Lease:
 
     async def fetch(self, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
         """Run a statement on the driver. Raises what SQLAlchemy would."""
+        if self.read_only and plain.writes:  # what ``permit`` does, without a call
+            raise WriteWhileReading(plain.sql)
         question = self._driver.fetch(plain.sql, plain.arguments(values))
         return plain.rows(await self.asked(plain.sql, question))
 
@@ -113,6 +135,7 @@ class Lease:
         """Run a write and return how many rows it found. Only aiomysql counts."""
         if not isinstance(self._driver, Aiomysql):
             raise TypeError(self._name)
+        self.permit(plain)
         question = self._driver.count(plain.sql, plain.arguments(values))
         return await self.asked(plain.sql, question)
 
@@ -126,6 +149,7 @@ class Lease:
         """
         if not isinstance(self._driver, Asyncpg):
             raise TypeError(self._name)
+        self.permit(numbered)
         every = [numbered.arguments({**one, "number": at}) for at, one in enumerate(values)]
         question = self._driver.fetch_many(numbered.sql, every)
         found: list[list[Any]] = [[] for _ in values]
@@ -139,14 +163,18 @@ class Lease:
         """Run a read for each of some values in one turn of the thread. Only aiosqlite has one."""
         if not isinstance(self._driver, Aiosqlite):
             raise TypeError(self._name)
+        self.permit(plain)
         every = [plain.arguments(one) for one in values]
         found = await self.asked(plain.sql, self._driver.fetch_each(plain.sql, every))
         return [plain.rows(rows) for rows in found]
 
     async def cursor(self, plain: Plain, values: Mapping[str, Any]) -> Cursor:
         """Run a read whose rows are fetched in pieces. Raises what SQLAlchemy would."""
+        self.permit(plain)
         if self._name == "asyncpg":
-            await self.begin()  # a portal lives as long as its transaction
+            # A portal lives as long as its transaction.
+            await self._tell(f"{self._driver.begin} READ ONLY")
+            self.transacting = True
         begin = self._driver.cursor(plain.sql, plain.arguments(values))
         return Cursor(self, plain, await self.asked(plain.sql, begin))
 
@@ -169,6 +197,7 @@ class Lease:
 
     async def begin(self) -> None:
         """Begin a transaction: READ COMMITTED, on SQLite as its only writer."""
+        self._permit_transaction()
         await self._tell(self._driver.begin)
         self.transacting = True
 
@@ -177,6 +206,7 @@ class Lease:
 
         Where a message takes several statements, it takes no parameters then.
         """
+        self._permit_transaction()
         driver = self._driver
         if not driver.several or not all(_HARMLESS.fullmatch(row.value) for row in rows):
             return False
@@ -190,6 +220,7 @@ class Lease:
 
         One round trip; False where that cannot be, and then no transaction has begun.
         """
+        self._permit_transaction()
         if not self._driver.several or not all(map(_HARMLESS.fullmatch, values)):
             return False
         names = ", ".join(f"'{value}'" for value in sorted(values))
@@ -206,6 +237,7 @@ class Lease:
         None where somebody else holds one of these, and then no transaction has begun. One round
         trip on MariaDB. SQLite has one writer, who holds everything.
         """
+        self._permit_transaction()
         work = [(plain.sql, plain.arguments(values)) for plain in every]
         words = "; ".join(plain.sql for plain in every)
         found = await self._begun(words, self._driver.begin_with(work))
@@ -213,6 +245,10 @@ class Lease:
             return None
         (answers,) = found
         return [plain.rows(rows) for plain, rows in zip(every, answers, strict=True)]
+
+    def _permit_transaction(self) -> None:
+        if self.read_only:
+            raise WriteWhileReading(self._driver.begin)
 
     async def _begun(self, words: str, question: Awaitable[Answer]) -> tuple[Answer] | None:
         """Begin a transaction by asking what others may be in the way of: then it ends again."""
@@ -228,11 +264,14 @@ class Lease:
 
     async def run_many(self, plain: Plain, values: Sequence[Mapping[str, Any]]) -> None:
         """Run a write for each of some values. Raises what SQLAlchemy would."""
+        self.permit(plain)
         every = [plain.arguments(one) for one in values]
         await self.asked(plain.sql, self._driver.run_many(plain.sql, every))
 
     async def run_all(self, every: Sequence[Plain], values: Mapping[str, Any]) -> None:
         """Run writes that share their values, one after the other. Raises what SQLAlchemy would."""
+        for plain in every:
+            self.permit(plain)
         work = [(plain.sql, plain.arguments(values)) for plain in every]
         await self.asked("; ".join(sql for sql, _ in work), self._driver.run_all(work))
 
@@ -389,6 +428,7 @@ class Leases:
         notice: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self._engine = engine
+        event.listen(engine.sync_engine, "before_cursor_execute", _refuse_writes)
         self._notice = notice
         self._all = Turns(size, timeout)
         # Writers that wait for each other's locks must leave something to those who read.
@@ -415,18 +455,26 @@ class Leases:
         """How many connections wait for the next request."""
         return len(self._free)
 
-    async def take(self, *, writing: bool) -> Lease:
-        """Return a connection. Raises what connecting raises, and sqlalchemy's TimeoutError."""
+    async def take(self, *, writing: bool, read_only: bool) -> Lease:
+        """Return a connection; who is ``writing`` is one of the writers, of whom there are fewer.
+
+        Raises what connecting raises, and sqlalchemy's TimeoutError.
+        """
         if not writing:
-            return await self._take()
+            return await self._take(read_only=read_only)
         await self._writers.take()
         try:
-            return await self._take()
+            return await self._take(read_only=read_only)
         except BaseException:
             self._writers.give()
             raise
 
-    async def _take(self) -> Lease:
+    async def _take(self, *, read_only: bool) -> Lease:
+        lease = await self._any()
+        lease.read_only = read_only
+        return lease
+
+    async def _any(self) -> Lease:
         await self._all.take()
         now = time.monotonic()
         while self._free:
@@ -459,7 +507,10 @@ class Leases:
         except BaseException:
             await connection.close()
             raise
-        return Lease(connection, raw.dbapi_connection, raw.driver_connection, self._notice)
+        lease = Lease(connection, raw.dbapi_connection, raw.driver_connection, self._notice)
+        assert connection.sync_connection is not None  # noqa: S101 (for the type checker)
+        connection.sync_connection.info[_LEASE] = lease
+        return lease
 
     def give_at_once(self, lease: Lease, *, writing: bool) -> bool:
         """Take a connection back if there is nothing to wait for; else ``give`` must be called."""

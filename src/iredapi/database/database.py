@@ -32,7 +32,7 @@ from iredapi.database.datetimes import MYSQL_DECODERS, prepare_asyncpg
 from iredapi.database.dialect import holds_at_once, is_full, is_unavailable, is_unknown_name
 from iredapi.database.live_schema import Schema
 from iredapi.database.read_batching import Pipeline
-from iredapi.errors import NotSupported, Overloaded, ServerDown
+from iredapi.errors import NotSupported, Overloaded, ServerDown, WriteWhileReading
 from iredapi.observability.health_checks import NotUsable
 from iredapi.observability.query_counter import watch
 
@@ -196,10 +196,15 @@ class Database:
         if self._schema is None or found.found != self._schema.found:
             self._schema = found
 
-    async def lease(self, *, writing: bool = False) -> Lease:
-        """Return a connection, in autocommit. Raises ServerDown."""
+    async def lease(self, *, writing: bool = False, read_only: bool | None = None) -> Lease:
+        """Return a connection, in autocommit. Raises ServerDown.
+
+        One that is not for ``writing`` refuses to, unless it is said not to be ``read_only``.
+        """
+        if read_only is None:
+            read_only = not writing
         try:
-            return await self._leases.take(writing=writing)
+            return await self._leases.take(writing=writing, read_only=read_only)
         except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
             raise self._away(error) from error
 
@@ -228,6 +233,8 @@ class Database:
 
         Its rows. Raises what SQLAlchemy would, and ServerDown.
         """
+        if plain.writes:
+            raise WriteWhileReading(plain.sql)
         if self._pipeline is not None:
             return await self._pipeline.fetch(plain, values)
         async with self.using() as lease:
@@ -308,7 +315,10 @@ class Databases:
             raise NotSupported(detail=f"The database {name} is not configured.") from None
 
     async def open(self, *, writing: bool) -> Connections:
-        """Return the connections of one request: none is opened before it is used."""
+        """Return the connections of one request: none is opened before it is used.
+
+        Unless it is ``writing`` they refuse to write.
+        """
         queue = None
         if writing and any(database.sqlite for database in self.by_name.values()):
             queue = self._sqlite_writer
@@ -318,6 +328,13 @@ class Databases:
             except TimeoutError:
                 raise Overloaded("Another change of the SQLite database takes long.") from None
         return Connections(self, writing=writing, queue=queue)
+
+    def open_for_logs(self) -> Connections:
+        """Return connections on which each write is a transaction of its own.
+
+        Who uses them is no writer among others, and waits for none.
+        """
+        return Connections(self, writing=False, queue=None, read_only=False)
 
     async def close(self) -> None:
         """Close all databases."""
@@ -329,7 +346,7 @@ class Databases:
 class Connections:
     """One request's connections, at most one to each database."""
 
-    __slots__ = ("_leases", "_queue", "databases", "writing")
+    __slots__ = ("_leases", "_queue", "databases", "read_only", "writing")
 
     def __init__(
         self,
@@ -337,9 +354,12 @@ class Connections:
         *,
         writing: bool,
         queue: asyncio.Lock | None,
+        read_only: bool | None = None,
     ) -> None:
         self.databases = databases
         self.writing = writing
+        """Whether what is done is in transactions, to be committed."""
+        self.read_only = not writing if read_only is None else read_only
         self._queue = queue
         self._leases: dict[str, Lease] = {}
 
@@ -350,7 +370,7 @@ class Connections:
     async def _lease(self, name: str) -> Lease:
         lease = self._leases.get(name)
         if lease is None:
-            lease = await self.databases[name].lease(writing=self.writing)
+            lease = await self.databases[name].lease(writing=self.writing, read_only=self.read_only)
             self._leases[name] = lease
         return lease
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Removal
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit, Unit
 from iredapi.domain.addresses import (
     Name,
     domain_of,
@@ -22,13 +22,22 @@ from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
 
 
-async def hosted(unit: Unit, name: str, *, lock: bool = False, share: bool = False) -> Domain:
-    """Return a domain, held or not. Raises NotFound ``NO_SUCH_DOMAIN``; so for alias domains.
+async def hosted(unit: ReadUnit, name: str) -> Domain:
+    """Return a domain, not held. Raises NotFound ``NO_SUCH_DOMAIN``; so for alias domains."""
+    return existing(await unit.domains.get(name))
+
+
+async def held(unit: Unit, name: str, *, share: bool = False) -> Domain:
+    """Return a domain and hold it, or share it. Raises NotFound as ``hosted``.
 
     Who writes to an account shares its domain at least, so that a removal of the domain waits.
     """
-    found = unit.domains.claim(name) if lock else unit.domains.get(name, share=share)
-    domain = await found
+    found = unit.domains.get(name, share=True) if share else unit.domains.claim(name)
+    return existing(await found)
+
+
+def existing(domain: Domain | None) -> Domain:
+    """Return a domain that was found. Raises NotFound ``NO_SUCH_DOMAIN``."""
     if domain is None:
         raise NotFound("NO_SUCH_DOMAIN")
     return domain
@@ -38,7 +47,7 @@ async def home(unit: Unit, address: str) -> Domain:
     """Return the domain of an account that may be there, shared; without an ``@`` it is in none."""
     if "@" not in address:
         return Domain("")
-    return await hosted(unit, domain_of(address), share=True)
+    return await held(unit, domain_of(address), share=True)
 
 
 def end_access(unit: Unit, before: User | Admin, after: User | Admin) -> None:
@@ -79,10 +88,10 @@ def refuse_taken(address: str) -> Conflict:
     return Conflict("ALREADY_EXISTS", f"{address} is in use.")
 
 
-async def free(unit: Unit, address: str, domain: Domain) -> None:
+async def free(unit: ReadUnit, address: str, domain: Domain) -> None:
     """Refuse an address that is in use, or one of its twins. The domain must be held."""
     asked = [address, *domain.twins(address)]
-    if await unit.addresses.taken(asked) or await unit.admins.exists([address]):
+    if await unit.addresses.in_use(asked) or await unit.admins.exists([address]):
         raise refuse_taken(address)
 
 
@@ -93,7 +102,7 @@ def _lookups(address: str, domain: Domain) -> set[str]:
 
 
 async def only_existing(
-    unit: Unit,
+    unit: ReadUnit,
     domain: Domain,
     changes: Mapping[str, Any],
     params: Collection[str],
@@ -126,7 +135,9 @@ async def only_existing(
     return kept
 
 
-def skip_absent(unit: Unit, present: Iterable[str], changes: Mapping[str, Any], param: str) -> None:
+def skip_absent(
+    unit: ReadUnit, present: Iterable[str], changes: Mapping[str, Any], param: str
+) -> None:
     """Tell what was to be removed and is not there.
 
     Raises ApiError ``INVALID_MAIL`` or ``INVALID_DOMAIN_NAME`` for what could not be there either.

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit, Unit
 from iredapi.domain import admins, canonical
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor, Principal
@@ -36,7 +36,7 @@ def _chosen(hidden: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name.lower() in words)
 
 
-async def profile(unit: Unit, mail: str) -> Profile:
+async def profile(unit: ReadUnit, mail: str) -> Profile:
     """Return a standalone admin's profile."""
     found = await unit.admins.profile(mail)
     if found is None:
@@ -44,7 +44,7 @@ async def profile(unit: Unit, mail: str) -> Profile:
     return visible(found, unit.rules.hidden_admin_fields, unit.actor)
 
 
-async def shape(unit: Unit, mail: str) -> canonical.Shape:
+async def shape(unit: ReadUnit, mail: str) -> canonical.Shape:
     """Return a standalone admin in its storage-neutral shape."""
     found = await unit.admins.get(mail)
     if found is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit, Unit
 from iredapi.domain import aliases, canonical, domains, limits
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of
@@ -19,7 +19,7 @@ _TARGETS = ("members", "add_member")
 _MODERATORS = ("moderators", "add_moderator")
 
 
-async def profile(unit: Unit, address: str) -> Profile:
+async def profile(unit: ReadUnit, address: str) -> Profile:
     """Return an alias account's profile."""
     found = await unit.aliases.profile(address)
     if found is None:
@@ -28,13 +28,13 @@ async def profile(unit: Unit, address: str) -> Profile:
 
 
 async def page(
-    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+    unit: ReadUnit, domain: str, after: str, limit: int, *, disabled_only: bool
 ) -> list[Profile]:
     """Return the next profiles of a domain."""
     return await unit.aliases.page(domain, after, limit, disabled_only=disabled_only)
 
 
-async def shape(unit: Unit, address: str) -> canonical.Shape:
+async def shape(unit: ReadUnit, address: str) -> canonical.Shape:
     """Return an alias account in its storage-neutral shape."""
     found = await unit.aliases.get(address)
     if found is None:
@@ -43,7 +43,7 @@ async def shape(unit: Unit, address: str) -> canonical.Shape:
 
 
 async def shapes(
-    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+    unit: ReadUnit, domain: str, after: str, limit: int, *, disabled_only: bool
 ) -> list[canonical.Shape]:
     """Return the next aliases of a domain in their storage-neutral shape."""
     found = await unit.aliases.records(domain, after, limit, disabled_only=disabled_only)
@@ -51,7 +51,7 @@ async def shapes(
 
 
 async def addresses(
-    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+    unit: ReadUnit, domain: str, after: str, limit: int, *, disabled_only: bool
 ) -> list[str]:
     """Return the next addresses of a domain."""
     return await unit.aliases.addresses(domain, after, limit, disabled_only=disabled_only)
@@ -60,7 +60,7 @@ async def addresses(
 async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     """Create an alias account."""
     aliases.check(changes, unit.features)
-    domain = await accounts.hosted(unit, domain_of(address), lock=True)
+    domain = await accounts.held(unit, domain_of(address))
     await accounts.free(unit, address, domain)
     if domain.aliases:
         usage = await unit.domains.usage(domain.name)
@@ -70,7 +70,7 @@ async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     unit.note(account_event(Kind.CREATE, "mail alias", address))
 
 
-async def _usable(unit: Unit, domain: Domain, changes: Mapping[str, Any]) -> dict[str, Any]:
+async def _usable(unit: ReadUnit, domain: Domain, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a request can be used: members and moderators of the domain must exist."""
     kept = await accounts.only_existing(unit, domain, changes, _TARGETS)
     sent = {name: changes[name] for name in _MODERATORS if name in changes}
@@ -104,7 +104,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     """Give an alias another address of its domain."""
     accounts.same_domain(old, new)
     unit.tell(["mail"])
-    domain = await accounts.hosted(unit, domain_of(old), lock=True)
+    domain = await accounts.held(unit, domain_of(old))
     before = await unit.aliases.claim(old)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit, Unit
 from iredapi.domain import canonical, domains, limits
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, fold, without
@@ -21,7 +21,7 @@ _LIMITS = frozenset({"quota", "number_of_users", "number_of_aliases", "number_of
 _CODE_PREFIX = "iredmail-domain-verification-"
 
 
-async def profile(unit: Unit, name: str) -> Profile:
+async def profile(unit: ReadUnit, name: str) -> Profile:
     """Return a domain's profile."""
     found = await unit.domains.profile(name)
     if found is None:
@@ -29,13 +29,13 @@ async def profile(unit: Unit, name: str) -> Profile:
     return found
 
 
-async def page(unit: Unit, after: str, limit: int, *, disabled_only: bool) -> list[Profile]:
+async def page(unit: ReadUnit, after: str, limit: int, *, disabled_only: bool) -> list[Profile]:
     """Return the next profiles of the actor's domains."""
     only = None if unit.actor.is_global else unit.actor.domains
     return await unit.domains.page(after, limit, only=only, disabled_only=disabled_only)
 
 
-async def shape(unit: Unit, name: str) -> canonical.Shape:
+async def shape(unit: ReadUnit, name: str) -> canonical.Shape:
     """Return a domain in its storage-neutral shape, with counters."""
     found = await accounts.hosted(unit, name)
     admins = await unit.domains.admins_of([found.name])
@@ -49,7 +49,7 @@ async def shape(unit: Unit, name: str) -> canonical.Shape:
 
 
 async def shapes(
-    unit: Unit, after: str, limit: int, *, disabled_only: bool
+    unit: ReadUnit, after: str, limit: int, *, disabled_only: bool
 ) -> list[canonical.Shape]:
     """Return the next of the actor's domains in their storage-neutral shape, without counters."""
     only = None if unit.actor.is_global else unit.actor.domains
@@ -58,7 +58,7 @@ async def shapes(
     return [canonical.domain(item, admins.get(item.name, ())) for item in found]
 
 
-async def names(unit: Unit, after: str, limit: int, *, disabled_only: bool) -> list[str]:
+async def names(unit: ReadUnit, after: str, limit: int, *, disabled_only: bool) -> list[str]:
     """Return the next names of the actor's domains."""
     only = None if unit.actor.is_global else unit.actor.domains
     return await unit.domains.names(after, limit, only=only, disabled_only=disabled_only)
@@ -123,7 +123,7 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     actor, rules = unit.actor, unit.rules.domains
     limited = bool(_LIMITS & changes.keys()) and limits.is_limited(actor)
     managed = await _hold_managed(unit) if limited else frozenset()
-    before = await accounts.hosted(unit, name, lock=True)
+    before = await accounts.held(unit, name)
     domains.permit(actor, before, changes, rules)
     await _only_verified(unit, before, changes)
     if "primarymx" in changes and not changes.get("is_backupmx"):
@@ -177,12 +177,18 @@ class ListsLeft(Conflict):
     code = "CHANGED_MEANWHILE"
 
 
-async def check_removal(unit: Unit, name: str, *, lock: bool = False) -> Domain:
+async def check_removal(unit: ReadUnit, name: str) -> Domain:
     """Return a domain that the actor may remove. Raises ApiError."""
+    return await _removable(unit, name, unit.domains.get)
+
+
+async def _removable(
+    unit: ReadUnit, name: str, find: Callable[[str], Awaitable[Domain | None]]
+) -> Domain:
     actor = unit.actor
     if domain_of(actor.username) == fold(name):
         raise Conflict("CANNOT_REMOVE_YOURSELF", "Your own account is in this domain.")
-    domain = await accounts.hosted(unit, name, lock=lock)
+    domain = accounts.existing(await find(name))
     globals_inside = await unit.users.globals_in(name)
     if globals_inside and not actor.is_global:
         raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
@@ -198,7 +204,7 @@ async def remove(unit: Unit, name: str, days: int, *, with_lists: bool = True) -
 
     Without ``with_lists`` it raises ListsLeft when there are any.
     """
-    domain = await check_removal(unit, name, lock=True)
+    domain = await _removable(unit, name, unit.domains.claim)
     if not with_lists and await unit.lists.addresses(domain.name, "", 1):
         raise ListsLeft
     await unit.admins.hold([fold(mail) for mail in await unit.domains.admins(name)])
@@ -223,7 +229,7 @@ async def change_admins(unit: Unit, name: str, changes: Mapping[str, Any]) -> No
     foreign = [mail for mail in wanted if not actor.manages_account(mail)]
     if foreign and not actor.is_global:
         raise domains.refusal(["add_admin"])
-    name = fold((await accounts.hosted(unit, name, lock=True)).name)
+    name = fold((await accounts.held(unit, name)).name)
     present = await unit.domains.admins(name)
     accounts.skip_absent(unit, present, changes, "remove_admin")
     gone = set(present - without(present, changes.get("remove_admin", ())))

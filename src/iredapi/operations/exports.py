@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import ldif
 from iredapi.domain.ldif import Export
 from iredapi.errors import NotFound, NotSupported
@@ -12,7 +12,7 @@ from iredapi.errors import NotFound, NotSupported
 _PASSWORD: Final = frozenset({"userPassword"})
 
 
-async def records(unit: Unit, what: Export, name: str) -> list[ldif.Record]:
+async def records(unit: ReadUnit, what: Export, name: str) -> list[ldif.Record]:
     """Return the entries of an account or a domain, without what the actor may not see.
 
     Hashes are for global admins, not for limited tokens, and only where the settings do not hide

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import NO_EFFECT, Unit
+from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, Unit
 from iredapi.domain import greylists, sender_patterns
 from iredapi.domain.addresses import fold
 from iredapi.domain.audit_events import Kind, policy_event
@@ -14,7 +14,7 @@ from iredapi.domain.greylists import Setting
 from iredapi.domain.scopes import Scope
 from iredapi.domain.spf import Senders
 from iredapi.errors import problem
-from iredapi.operations.policies import permitted
+from iredapi.operations.policies import permitted, permitted_to_write
 
 MAX_ASKED: Final = 100
 """Most domains of one call whose networks are looked up."""
@@ -22,7 +22,7 @@ _PROFILE = "greylisting"
 _PAGE: Final = 5000
 
 
-async def page(unit: Unit, after: Setting | None, limit: int) -> list[Setting]:
+async def page(unit: ReadUnit, after: Setting | None, limit: int) -> list[Setting]:
     """Return the next settings of all accounts."""
     return await unit.greylists.page(after, limit)
 
@@ -45,7 +45,7 @@ def _status(*, active: bool) -> str:
     return "enable" if active else "disable"
 
 
-async def profile(unit: Unit, scope: Scope) -> Profile:
+async def profile(unit: ReadUnit, scope: Scope) -> Profile:
     """Return whether a scope has a setting of its own, and which."""
     await permitted(unit, scope, _PROFILE)
     for account in scope.accounts:
@@ -55,7 +55,7 @@ async def profile(unit: Unit, scope: Scope) -> Profile:
     return {"account": scope.account, "status": "inherit"}
 
 
-async def effective(unit: Unit, scope: Scope) -> Profile:
+async def effective(unit: ReadUnit, scope: Scope) -> Profile:
     """Return whether a scope's mail is greylisted in the end, and by whose setting."""
     await permitted(unit, scope, _PROFILE)
     verdict = greylists.verdict(await unit.greylists.matching(scope.asked))
@@ -69,7 +69,7 @@ async def effective(unit: Unit, scope: Scope) -> Profile:
 
 async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
     """Switch greylisting on or off for a scope."""
-    await permitted(unit, scope, _PROFILE)
+    await permitted_to_write(unit, scope, _PROFILE)
     _check_account(unit, scope)
     active = changes["status"]
     there = await unit.greylists.get(scope.account)
@@ -83,7 +83,7 @@ async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
     unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, _status(active=active)))
 
 
-def _check_account(unit: Unit, scope: Scope) -> None:
+def _check_account(unit: ReadUnit, scope: Scope) -> None:
     longest = unit.greylists.longest
     if len(scope.account) > longest:
         raise problem("account", "INVALID_TEXT", f"Greylisting has room for {longest} characters.")
@@ -91,13 +91,13 @@ def _check_account(unit: Unit, scope: Scope) -> None:
 
 async def remove(unit: Unit, scope: Scope) -> None:
     """Remove a scope's setting, so that it is inherited; a missing one does not matter."""
-    await permitted(unit, scope, _PROFILE)
+    await permitted_to_write(unit, scope, _PROFILE)
     gone = [await unit.greylists.remove(account) for account in scope.accounts]
     if unit.tell(["status"] if any(gone) else []):
         unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, "remove"))
 
 
-async def senders(unit: Unit, scope: Scope, after: str, limit: int) -> list[str]:
+async def senders(unit: ReadUnit, scope: Scope, after: str, limit: int) -> list[str]:
     """Return the next senders of a whitelist, whatever is stored."""
     await permitted(unit, scope, _PROFILE)
     return await unit.greylists.senders(scope.accounts, after, limit)
@@ -108,7 +108,7 @@ async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -
 
     Senders that iRedAPD ignores are stored and told.
     """
-    await permitted(unit, scope, _PROFILE)
+    await permitted_to_write(unit, scope, _PROFILE)
     _check_account(unit, scope)
     for param, name in (("senders", "senders"), ("addSenders", "add_senders")):
         _check_length(param, changes.get(name, ()), unit.greylists.longest)
@@ -179,12 +179,12 @@ def _counted(changes: Mapping[str, Any]) -> str:
     )
 
 
-async def domains(unit: Unit, after: str, limit: int) -> list[str]:
+async def domains(unit: ReadUnit, after: str, limit: int) -> list[str]:
     """Return the next whitelisted sender domains."""
     return await unit.greylists.domains(after, limit)
 
 
-async def check_domains(unit: Unit, changes: Mapping[str, Any]) -> greylists.Named:
+async def check_domains(unit: ReadUnit, changes: Mapping[str, Any]) -> greylists.Named:
     """Refuse what is wrong before the DNS is asked; returns what is to be removed."""
     await unit.greylists.domains("", 1)  # is the database there at all?
     given = [name for name in ("domains", "add_domains") if name in changes]

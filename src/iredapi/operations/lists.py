@@ -5,12 +5,12 @@ These are single units; ``mailing_lists`` puts them in order with what the list 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import Skipped, Unit
+from iredapi.backends.unit_of_work import ReadUnit, Skipped, Unit
 from iredapi.domain import account_settings, canonical, domains, limits, list_updates, lists
 from iredapi.domain.addresses import domain_of, fold, local_part_of, without
 from iredapi.domain.audit_events import Kind, account_event
@@ -26,7 +26,7 @@ _CHECKED = ("moderators", "subscription_moderators", *SUBSCRIBERS)
 _WHAT = "mailing list"
 
 
-async def get(unit: Unit, address: str) -> MailingList:
+async def get(unit: ReadUnit, address: str) -> MailingList:
     """Return a list. Raises NotFound."""
     found = await unit.lists.get(address)
     if found is None:
@@ -34,12 +34,14 @@ async def get(unit: Unit, address: str) -> MailingList:
     return found
 
 
-async def to_change(unit: Unit, address: str, changes: Mapping[str, Any]) -> MailingList:
+async def to_change(unit: ReadUnit, address: str, changes: Mapping[str, Any]) -> MailingList:
     """Return a list with all that a change may remove. Raises NotFound."""
     return await _with_others(unit, await get(unit, address), changes)
 
 
-async def _with_others(unit: Unit, item: MailingList, changes: Mapping[str, Any]) -> MailingList:
+async def _with_others(
+    unit: ReadUnit, item: MailingList, changes: Mapping[str, Any]
+) -> MailingList:
     if "extra_addresses" not in changes:
         return item
     # Postfix obeys rows that name the list in other spellings, too.
@@ -47,37 +49,39 @@ async def _with_others(unit: Unit, item: MailingList, changes: Mapping[str, Any]
     return replace(item, extra_addresses=item.extra_addresses | others)
 
 
-async def find(unit: Unit, address: str) -> MailingList | None:
+async def find(unit: ReadUnit, address: str) -> MailingList | None:
     """Return a list, if there is one."""
     return await unit.lists.get(address)
 
 
-async def page(unit: Unit, domain: str, after: str, limit: int) -> list[Profile]:
+async def page(unit: ReadUnit, domain: str, after: str, limit: int) -> list[Profile]:
     """Return the next lists of a domain, as the account storage has them."""
     return [lists.shown_stored(item) for item in await unit.lists.page(domain, after, limit)]
 
 
-async def shapes(unit: Unit, domain: str, after: str, limit: int) -> list[canonical.Shape]:
+async def shapes(unit: ReadUnit, domain: str, after: str, limit: int) -> list[canonical.Shape]:
     """Return the next lists of a domain in their storage-neutral shape."""
     return [canonical.mailing_list(item) for item in await unit.lists.page(domain, after, limit)]
 
 
-async def addresses(unit: Unit, domain: str, after: str, limit: int) -> list[str]:
+async def addresses(unit: ReadUnit, domain: str, after: str, limit: int) -> list[str]:
     """Return the next addresses of a domain."""
     return await unit.lists.addresses(domain, after, limit)
 
 
-async def held_by(unit: Unit, mails: Collection[str], domains_: Collection[str]) -> frozenset[str]:
+async def held_by(
+    unit: ReadUnit, mails: Collection[str], domains_: Collection[str]
+) -> frozenset[str]:
     """Return the lists that have these people, or people of these domains, in an office."""
     return await unit.lists.held_by(mails, domains_)
 
 
-async def exist(unit: Unit) -> bool:
+async def exist(unit: ReadUnit) -> bool:
     """Tell whether there may be a list in any domain."""
     return await unit.lists.has_any()
 
 
-async def defaults(unit: Unit, domain: str) -> list[str]:
+async def defaults(unit: ReadUnit, domain: str) -> list[str]:
     """Return the lists that new users of a domain are subscribed to."""
     found = await unit.domains.get(domain)
     if found is None:
@@ -93,7 +97,7 @@ async def defaults(unit: Unit, domain: str) -> list[str]:
 
 
 async def prepare_new(
-    unit: Unit, address: str, changes: Mapping[str, Any], accepts: Callable[[str], bool]
+    unit: ReadUnit, address: str, changes: Mapping[str, Any], accepts: Callable[[str], bool]
 ) -> Usable:
     """Return what of a request for a new list can be used, and what is left out."""
     domain = await accounts.hosted(unit, domain_of(address))
@@ -103,21 +107,21 @@ async def prepare_new(
 
 
 async def prepare(
-    unit: Unit, before: MailingList, changes: Mapping[str, Any], accepts: Callable[[str], bool]
+    unit: ReadUnit, before: MailingList, changes: Mapping[str, Any], accepts: Callable[[str], bool]
 ) -> Usable:
     """Return what of a change can be used, and what is left out."""
     domain = await accounts.hosted(unit, domain_of(before.address))
     return await _usable(unit, domain, before, changes, accepts)
 
 
-async def _room(unit: Unit, domain: Domain, *, but: int = 0) -> None:
+async def _room(unit: ReadUnit, domain: Domain, *, but: int = 0) -> None:
     if domain.lists:
         usage = await unit.domains.usage(domain.name)
         limits.room_for_account(domain.lists, usage.lists - but)
 
 
 async def _usable(
-    unit: Unit,
+    unit: ReadUnit,
     domain: Domain,
     before: MailingList,
     changes: Mapping[str, Any],
@@ -135,7 +139,7 @@ async def _usable(
         # Nobody whom it names is there: the owners decide.
         kept.setdefault("moderate_subscription", True)
     if "extra_addresses" in kept:
-        used = await _used(unit, domain, before, kept["extra_addresses"])
+        used = await _used(unit, domain, before, kept["extra_addresses"], unit.domains.get)
         for address in sorted(used):
             unit.skip("extra_addresses", address, "ALREADY_EXISTS")
         kept["extra_addresses"] = tuple(
@@ -145,16 +149,16 @@ async def _usable(
 
 
 async def _used(
-    unit: Unit, domain: Domain, before: MailingList, extra: Collection[str], *, hold: bool = False
+    unit: ReadUnit,
+    domain: Domain,
+    before: MailingList,
+    extra: Collection[str],
+    find_domain: Callable[[str], Awaitable[Domain | None]],
 ) -> set[str]:
-    """Return which new extra addresses somebody else has; refuse those of foreign domains.
-
-    With ``hold`` the domains they are in are held.
-    """
+    """Return which new extra addresses somebody else has; refuse those of foreign domains."""
     wanted = without(extra, {*before.extra_addresses, before.address})
     for name in sorted({domain_of(address) for address in wanted} - domain.live_names):
-        find_ = unit.domains.claim if hold else unit.domains.get
-        if not unit.actor.manages(name) or await find_(name) is None:
+        if not unit.actor.manages(name) or await find_domain(name) is None:
             raise problem(
                 "extra_addresses", "INVALID_DOMAIN_NAME", f"{name} is not a domain of yours."
             )
@@ -169,19 +173,19 @@ async def _used(
     if not asked:
         return set()
     own = {*map(fold, before.extra_addresses), fold(before.address)}
-    taken = await unit.addresses.taken(asked) | await unit.admins.exists(sorted(wanted))
+    taken = await unit.addresses.in_use(asked) | await unit.admins.exists(sorted(wanted))
     return {address for address in wanted if address in taken or names[address] & taken - own}
 
 
 async def _hold_extra(unit: Unit, domain: Domain, before: MailingList, after: MailingList) -> None:
-    used = await _used(unit, domain, before, after.extra_addresses, hold=True)
+    used = await _used(unit, domain, before, after.extra_addresses, unit.domains.claim)
     if used:
         raise Conflict("ALREADY_EXISTS", f"{min(used)} is in use.")
 
 
 async def add(unit: Unit, item: MailingList) -> None:
     """Let mail get to a new list, whose directory is ready."""
-    domain = await accounts.hosted(unit, domain_of(item.address), lock=True)
+    domain = await accounts.held(unit, domain_of(item.address))
     # mlmmjadmin may be configured to write some rows itself.
     present = await unit.lists.claim(item.address)
     if present is None:
@@ -206,7 +210,7 @@ async def save(
 ) -> None:
     """Write what changed since ``before`` was read; ``different`` names what did elsewhere."""
     more = bool(without(after.extra_addresses, before.extra_addresses))
-    domain = await accounts.hosted(unit, domain_of(before.address), lock=more, share=not more)
+    domain = await accounts.held(unit, domain_of(before.address), share=not more)
     held = await unit.lists.claim(before.address)
     if held is None:
         raise NotFound("NO_SUCH_ACCOUNT")

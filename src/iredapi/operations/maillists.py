@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from iredapi.backends.protocols.accounts import MailLists, Profile
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.protocols.accounts import MailListReader, MailLists, Profile
+from iredapi.backends.unit_of_work import ReadUnit, Unit
 from iredapi.domain import canonical, domains, limits, maillists
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, local_part_of
@@ -19,23 +19,29 @@ _NOUN = "mailing list"
 _MEMBERS = ("members", "add_member", "remove_member")
 
 
+def _reader(unit: ReadUnit) -> MailListReader:
+    if unit.maillists is None:
+        raise NotSupported
+    return unit.maillists
+
+
 def _lists(unit: Unit) -> MailLists:
     if unit.maillists is None:
         raise NotSupported
     return unit.maillists
 
 
-async def profile(unit: Unit, address: str) -> Profile:
+async def profile(unit: ReadUnit, address: str) -> Profile:
     """Return a list's profile."""
-    found = await _lists(unit).profile(address)
+    found = await _reader(unit).profile(address)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     return found
 
 
-async def shape(unit: Unit, address: str) -> canonical.Shape:
+async def shape(unit: ReadUnit, address: str) -> canonical.Shape:
     """Return a list under the names of parameters."""
-    found = await _lists(unit).get(address)
+    found = await _reader(unit).get(address)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     return canonical.maillist(found)
@@ -44,7 +50,7 @@ async def shape(unit: Unit, address: str) -> canonical.Shape:
 async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     """Create a list."""
     lists = _lists(unit)
-    domain = await accounts.hosted(unit, domain_of(address), lock=True)
+    domain = await accounts.held(unit, domain_of(address))
     await accounts.free(unit, address, domain)
     if domain.lists:
         usage = await unit.domains.usage(domain.name)
@@ -57,7 +63,7 @@ async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
 async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
     lists = _lists(unit)
-    domain = await accounts.hosted(unit, domain_of(address), share=True)
+    domain = await accounts.held(unit, domain_of(address), share=True)
     before = await lists.claim(address)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")

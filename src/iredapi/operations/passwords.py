@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of
@@ -94,18 +94,18 @@ class Passwords:
             ) from None
 
 
-async def stored_for(unit: Unit, mail: str) -> tuple[tuple[int, int], str]:
+async def stored_for(unit: ReadUnit, mail: str) -> tuple[tuple[int, int], str]:
     """Return what is asked before a user's new password is hashed: lengths, and the hash it has."""
     return await lengths_of(unit, domain_of(mail)), await unit.users.password(mail)
 
 
-async def stored_for_admin(unit: Unit, mail: str) -> str:
+async def stored_for_admin(unit: ReadUnit, mail: str) -> str:
     """Return the hash of a standalone admin; empty: there is none."""
     found = await unit.admins.get(mail)
     return "" if found is None else found.password
 
 
-async def lengths_of(unit: Unit, domain: str) -> tuple[int, int]:
+async def lengths_of(unit: ReadUnit, domain: str) -> tuple[int, int]:
     """Return a domain's own least and greatest length of passwords; 0: the server's."""
     found = await unit.domains.get(domain)
     return (0, 0) if found is None else lengths_in(found.settings)

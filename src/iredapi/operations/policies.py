@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit, Unit
+from iredapi.domain.domains import Domain
 from iredapi.domain.scopes import Kind, Scope
 from iredapi.errors import NotFound, PermissionDenied
 from iredapi.operations import accounts
 
 
-async def permitted(unit: Unit, scope: Scope, profile: str) -> None:
+async def permitted(unit: ReadUnit, scope: Scope, profile: str) -> None:
     """Refuse a scope that does not exist, or whose profile is disabled for normal admins.
 
     ``profile`` is spampolicy, throttle, wblist or greylisting. Raises NotFound
     ``NO_SUCH_DOMAIN`` or ``NO_SUCH_ACCOUNT``, or PermissionDenied.
     """
-    if scope.kind is Kind.GLOBAL:
-        return
-    # Removals claim the domain, so that no policy is written for an account that goes meanwhile.
-    domain = await accounts.hosted(unit, scope.domain, share=unit.writing)
+    if scope.kind is not Kind.GLOBAL:
+        await _check(unit, scope, profile, await accounts.hosted(unit, scope.domain))
+
+
+async def permitted_to_write(unit: Unit, scope: Scope, profile: str) -> None:
+    """Refuse as ``permitted``, and hold the domain against removal.
+
+    Removals claim the domain, so that no policy is written for an account that goes meanwhile.
+    """
+    if scope.kind is not Kind.GLOBAL:
+        await _check(unit, scope, profile, await accounts.held(unit, scope.domain, share=True))
+
+
+async def _check(unit: ReadUnit, scope: Scope, profile: str, domain: Domain) -> None:
     of_user = scope.kind is Kind.USER
     if not unit.actor.is_global and (
         domain.hides(profile) or (of_user and domain.hides(profile, of_user=True))

@@ -7,19 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit, Unit
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain import spam
 from iredapi.domain.audit_events import Kind, policy_event
 from iredapi.domain.scopes import Scope
 from iredapi.domain.spam import Policy
 from iredapi.operations import accounts
-from iredapi.operations.policies import permitted
+from iredapi.operations.policies import permitted, permitted_to_write
 
 _PROFILE = "spampolicy"
 
 
-async def profile(unit: Unit, scope: Scope) -> Profile:
+async def profile(unit: ReadUnit, scope: Scope) -> Profile:
     """Return an account's own policy; nothing when it has none."""
     await permitted(unit, scope, _PROFILE)
     found = await unit.spam_policies.get(scope)
@@ -28,7 +28,7 @@ async def profile(unit: Unit, scope: Scope) -> Profile:
     return {"account": found.account, **spam.described(found.columns), "columns": found.columns}
 
 
-async def effective(unit: Unit, scope: Scope) -> Profile:
+async def effective(unit: ReadUnit, scope: Scope) -> Profile:
     """Return what applies to an account, and whose policy says so."""
     await permitted(unit, scope, _PROFILE)
     return spam.effective(scope, await unit.spam_policies.layers(spam.lookups(scope)))
@@ -36,7 +36,7 @@ async def effective(unit: Unit, scope: Scope) -> Profile:
 
 async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
     """Change what was sent; an account without a policy gets its own."""
-    await permitted(unit, scope, _PROFILE)
+    await permitted_to_write(unit, scope, _PROFILE)
     if not changes:
         unit.tell([])
         return
@@ -66,7 +66,7 @@ async def _draft(unit: Unit, scope: Scope) -> Policy:
 
 async def remove(unit: Unit, scope: Scope) -> None:
     """Remove an account's own policy: it inherits again. None is no error."""
-    await permitted(unit, scope, _PROFILE)
+    await permitted_to_write(unit, scope, _PROFILE)
     found = await unit.spam_policies.get(scope)
     await unit.spam_policies.remove(scope)
     if unit.tell(_set_in(found)):

@@ -7,18 +7,18 @@ from dataclasses import asdict
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import NO_EFFECT, Unit
+from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, Unit
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain import throttles
 from iredapi.domain.audit_events import Kind, policy_event
 from iredapi.domain.scopes import Scope
 from iredapi.domain.throttles import INHERIT, Throttle
-from iredapi.operations.policies import permitted
+from iredapi.operations.policies import permitted, permitted_to_write
 
 _PROFILE = "throttle"
 
 
-async def profile(unit: Unit, scope: Scope, direction: str) -> Profile:
+async def profile(unit: ReadUnit, scope: Scope, direction: str) -> Profile:
     """Return a scope's own setting, or nothing."""
     await permitted(unit, scope, _PROFILE)
     for account in scope.accounts:
@@ -29,7 +29,7 @@ async def profile(unit: Unit, scope: Scope, direction: str) -> Profile:
     return {}
 
 
-async def effective(unit: Unit, scope: Scope, direction: str) -> Profile:
+async def effective(unit: ReadUnit, scope: Scope, direction: str) -> Profile:
     """Return the limits that hold for a scope in the end."""
     await permitted(unit, scope, _PROFILE)
     rows = await unit.throttles.matching(scope.asked, direction)
@@ -48,7 +48,7 @@ def _decided(name: str, row: Throttle | None) -> dict[str, Any]:
 
 async def update(unit: Unit, scope: Scope, direction: str, changes: Mapping[str, Any]) -> None:
     """Make or change a scope's setting; limits that iRedAPD cannot count up to are told."""
-    await permitted(unit, scope, _PROFILE)
+    await permitted_to_write(unit, scope, _PROFILE)
     for name, largest in unit.throttles.largest_counts.items():
         if changes.get(name, 0) > largest:
             unit.skip(name, str(changes[name]), NO_EFFECT)
@@ -65,7 +65,7 @@ async def update(unit: Unit, scope: Scope, direction: str, changes: Mapping[str,
 
 async def remove(unit: Unit, scope: Scope, direction: str) -> None:
     """Remove a scope's setting; a missing one does not matter."""
-    await permitted(unit, scope, _PROFILE)
+    await permitted_to_write(unit, scope, _PROFILE)
     gone = [await unit.throttles.remove(account, direction) for account in scope.accounts]
     if unit.tell(("period", *throttles.LIMITS) if any(gone) else ()):
         unit.note(policy_event(Kind.IREDAPD, "throttle", scope, f"remove {direction}"))

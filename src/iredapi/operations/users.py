@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Later, Profile, Vacancy
-from iredapi.backends.unit_of_work import Adjusted, Unit
+from iredapi.backends.unit_of_work import Adjusted, ReadUnit, Unit
 from iredapi.domain import account_settings, canonical, limits, mailbox_paths, users, wider_rights
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor
@@ -36,7 +36,7 @@ _NEW_ALIASES = ("aliases", "add_alias")
 _GONE_ALIASES = frozenset({"aliases", "remove_alias"})
 
 
-async def profile(unit: Unit, mail: str) -> Profile:
+async def profile(unit: ReadUnit, mail: str) -> Profile:
     """Return a user's profile."""
     found = await unit.users.profile(mail)
     if found is None:
@@ -45,14 +45,14 @@ async def profile(unit: Unit, mail: str) -> Profile:
 
 
 async def page(
-    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+    unit: ReadUnit, domain: str, after: str, limit: int, *, disabled_only: bool
 ) -> list[Profile]:
     """Return the next profiles of a domain."""
     found = await unit.users.page(domain, after, limit, disabled_only=disabled_only)
     return [visible(item, unit.rules.hidden_user_fields, unit.actor) for item in found]
 
 
-async def shape(unit: Unit, mail: str) -> canonical.Shape:
+async def shape(unit: ReadUnit, mail: str) -> canonical.Shape:
     """Return a user in its storage-neutral shape."""
     found = await unit.users.get(mail)
     if found is None:
@@ -63,7 +63,7 @@ async def shape(unit: Unit, mail: str) -> canonical.Shape:
 
 
 async def shapes(
-    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+    unit: ReadUnit, domain: str, after: str, limit: int, *, disabled_only: bool
 ) -> list[canonical.Shape]:
     """Return the next users of a domain in their storage-neutral shape."""
     found = await unit.users.records(domain, after, limit, disabled_only=disabled_only)
@@ -73,7 +73,7 @@ async def shapes(
 
 
 async def mails(
-    unit: Unit, domain: str, after: str, limit: int, *, disabled_only: bool
+    unit: ReadUnit, domain: str, after: str, limit: int, *, disabled_only: bool
 ) -> list[str]:
     """Return the next addresses of a domain."""
     return await unit.users.mails(domain, after, limit, disabled_only=disabled_only)
@@ -131,13 +131,13 @@ def vacant(
     return found
 
 
-def _tell_lacking(unit: Unit, changes: Mapping[str, Any]) -> None:
+def _tell_lacking(unit: ReadUnit, changes: Mapping[str, Any]) -> None:
     """Tell what an older iRedMail has no columns for."""
     for param, value in unit.users.lacking(changes):
         unit.skip(param, value, "NOT_SUPPORTED_BY_BACKEND")
 
 
-def permit_name(unit: Unit, mail: str) -> None:
+def permit_name(unit: ReadUnit, mail: str) -> None:
     """Refuse an address under which Dovecot lets nobody log in."""
     strange = strange_characters(mail, unit.rules.users.name_characters)
     if strange:
@@ -149,7 +149,7 @@ def permit_name(unit: Unit, mail: str) -> None:
         )
 
 
-async def taken_in(unit: Unit, domain: Domain) -> Taken:
+async def taken_in(unit: ReadUnit, domain: Domain) -> Taken:
     """Count what is taken of the limits of a domain that is held, if it has any."""
     if not domain.users and not domain.quota:
         return Taken()
@@ -158,7 +158,7 @@ async def taken_in(unit: Unit, domain: Domain) -> Taken:
 
 
 def drafted(
-    unit: Unit,
+    unit: ReadUnit,
     mail: str,
     changes: Mapping[str, Any],
     password: str,
@@ -184,7 +184,7 @@ def adjusted(changes: Mapping[str, Any], user: User, domain: Domain) -> list[Adj
     return [Adjusted("quota", asked, user.quota, why)]
 
 
-def date_of_password(unit: Unit) -> datetime | None:
+def date_of_password(unit: ReadUnit) -> datetime | None:
     """Return what is written as the date of a new user's password."""
     changed = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     return changed if unit.rules.set_password_date else None
@@ -214,7 +214,9 @@ async def _given_location(unit: Unit, text: str, *, owner: str = "") -> mailbox_
     return location
 
 
-async def free_location(unit: Unit, mail: str, queued: frozenset[str]) -> mailbox_paths.Location:
+async def free_location(
+    unit: ReadUnit, mail: str, queued: frozenset[str]
+) -> mailbox_paths.Location:
     """Return a generated path that nobody has: not one that waits to be removed either."""
     # Server local time, as iRedMail's own tools write it into paths.
     moment, layout = datetime.now().astimezone(), unit.rules.users.layout
@@ -322,7 +324,7 @@ async def _free_aliases(
             if domain_of(address) in domain.names - {fold(domain.name)}
         }
         own = {*map(fold, before.aliases), *wanted, fold(before.mail)}
-        taken = await unit.addresses.taken(sorted({*wanted, *twins.values()}))
+        taken = await unit.addresses.in_use(sorted({*wanted, *twins.values()}))
         used = {
             address
             for address in wanted
@@ -356,7 +358,7 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
         ordinary = not value or is_ordinary(value, unit.rules.domains.hostname)
         if not ordinary or domain.hides("relay", of_user=True):
             raise refusal(["transport"])
-    held = await accounts.hosted(unit, name, lock=True)
+    held = await accounts.held(unit, name)
     name = held.name
     spared: frozenset[str] = frozenset()
     globals_inside = await unit.users.globals_in(name)
@@ -386,7 +388,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     """Give a user another address of its domain; mail, rights and policies stay with it."""
     accounts.same_domain(old, new)
     unit.tell(["mail"])
-    domain = await accounts.hosted(unit, domain_of(old), lock=True)
+    domain = await accounts.held(unit, domain_of(old))
     before = await unit.users.claim(old)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")

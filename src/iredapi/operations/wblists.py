@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from iredapi.backends.unit_of_work import NO_EFFECT, Unit
+from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, Unit
 from iredapi.domain import sender_patterns
 from iredapi.domain.addresses import fold
 from iredapi.domain.audit_events import Kind as Event
 from iredapi.domain.audit_events import policy_event
 from iredapi.domain.scopes import Scope
 from iredapi.domain.wblists import Direction, Given, Kind
-from iredapi.operations.policies import permitted
+from iredapi.operations.policies import permitted, permitted_to_write
 
 _PROFILE = "wblist"
 _PARAM = "addresses"
 
 
 async def page(
-    unit: Unit, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int
+    unit: ReadUnit, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int
 ) -> list[str]:
     """Return the next addresses of a list, whatever is stored."""
     await permitted(unit, scope, _PROFILE)
@@ -28,7 +28,7 @@ async def add(unit: Unit, scope: Scope, direction: Direction, kind: Kind, addres
 
     Those that iRedAPD ignores are stored and told.
     """
-    await permitted(unit, scope, _PROFILE)
+    await permitted_to_write(unit, scope, _PROFILE)
     for item in addresses.invalid:
         unit.skip(_PARAM, item, "INVALID_VALUE")
     if not addresses.valid:
@@ -54,7 +54,7 @@ async def remove(
 
     What other programs stored in a spelling of their own goes, too.
     """
-    await permitted(unit, scope, _PROFILE)
+    await permitted_to_write(unit, scope, _PROFILE)
     there = await unit.wblists.listed(scope, direction, kind, addresses.spellings)
     names, malformed = {fold(email) for email in there}, frozenset(addresses.invalid)
     for item in addresses.items:
@@ -72,7 +72,7 @@ async def remove(
 
 async def clear(unit: Unit, scope: Scope, direction: Direction, kind: Kind) -> None:
     """Take all addresses from a list; the other list and the other direction stay."""
-    await permitted(unit, scope, _PROFILE)
+    await permitted_to_write(unit, scope, _PROFILE)
     which = (scope, direction, kind)
     if not unit.tell([_PARAM] if await unit.wblists.page(*which, "", 1) else []):
         return

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import users, wider_rights
 from iredapi.domain.users import User
 from iredapi.errors import PermissionDenied
 
 
-async def outranks(unit: Unit, user: User) -> bool:
+async def outranks(unit: ReadUnit, user: User) -> bool:
     """Tell whether a user has rights that the actor has not."""
     if unit.actor.is_global or not user.has_rights:
         return False
@@ -16,14 +16,14 @@ async def outranks(unit: Unit, user: User) -> bool:
     return wider_rights.outranks(unit.actor, user.managed_domains, settings)
 
 
-async def spare(unit: Unit, user: User) -> None:
+async def spare(unit: ReadUnit, user: User) -> None:
     """Refuse to remove or rename a user who has rights that the actor has not."""
     users.spare_global(unit.actor, user)
     if await outranks(unit, user):
         raise PermissionDenied(detail="This user has rights as an admin that you do not have.")
 
 
-async def inside(unit: Unit, domain: str) -> frozenset[str]:
+async def inside(unit: ReadUnit, domain: str) -> frozenset[str]:
     """Return the users of a domain who have rights that the actor has not."""
     beyond = await unit.users.admins_beyond(domain, unit.actor.domains)
     others = await unit.users.admins_in(domain) - beyond

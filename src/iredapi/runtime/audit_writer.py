@@ -59,7 +59,7 @@ class Auditor:
         try:
             async with asyncio.timeout(self._patience):
                 # Each statement is its own transaction.
-                connections = await self._databases.open(writing=False)
+                connections = self._databases.open_for_logs()
                 try:
                     await SqlPanel(connections).append(entries)
                 finally:

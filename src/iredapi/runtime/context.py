@@ -22,7 +22,14 @@ from iredapi.backends.dns import SenderDns
 from iredapi.backends.factory import Storage, Work, make_databases, make_list_server, make_storage
 from iredapi.backends.policies.iredadmin import NetworkList, PanelSettings, SqlPanel
 from iredapi.backends.protocols.accounts import Later
-from iredapi.backends.unit_of_work import STRICT, Endings, Rules, Unit, refuse_unless_exact
+from iredapi.backends.unit_of_work import (
+    STRICT,
+    Endings,
+    ReadUnit,
+    Rules,
+    Unit,
+    refuse_unless_exact,
+)
 from iredapi.concurrency.keyed_semaphore import Gates
 from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.concurrency.shield import finish
@@ -50,7 +57,9 @@ from iredapi.state.database import State
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
-Operation = Callable[Concatenate[Unit, Params], Awaitable[Result]]
+Reading = Callable[Concatenate[ReadUnit, Params], Awaitable[Result]]
+"""An operation that changes nothing: its unit has no method that could."""
+Writing = Callable[Concatenate[Unit, Params], Awaitable[Result]]
 
 TRIES = 8
 _LISTS_SECONDS = 30.0
@@ -208,14 +217,14 @@ class Office:
     async def read(
         self,
         actor: Actor,
-        operation: Operation[Params, Result],
+        operation: Reading[Params, Result],
         *args: Params.args,
         **kwargs: Params.kwargs,
     ) -> Result:
         """Run an operation that changes nothing."""
 
         async def once() -> Result:
-            work = await self.storage.open(writing=False)
+            work = await self.storage.open_reading()
             try:
                 async with self.deadline():
                     unit = await work.unit(actor, self._rules)
@@ -239,7 +248,7 @@ class Office:
     async def write(
         self,
         actor: Actor,
-        operation: Operation[Params, Any],
+        operation: Writing[Params, Any],
         *args: Params.args,
         **kwargs: Params.kwargs,
     ) -> Done:
@@ -247,7 +256,7 @@ class Office:
         current = await self._current_rules()
         again: Later | None = None
         for attempt in range(TRIES):
-            work = await self.storage.open(writing=True, again=again)
+            work = await self.storage.open(again=again)
             committing = done = False
             pause = _backoff(attempt)
             try:
@@ -487,12 +496,12 @@ class Office:
         return FirstAdmin(mail, password)
 
 
-async def slow_hashes(unit: Unit) -> list[str]:
+async def slow_hashes(unit: ReadUnit) -> list[str]:
     """Return the hashes of admins that are not verified at once."""
     return await unit.admins.slow_hashes()
 
 
-async def count_globals(unit: Unit) -> int:
+async def count_globals(unit: ReadUnit) -> int:
     """Count the active global admins."""
     return await unit.admins.globals_without(())
 

@@ -123,7 +123,7 @@ class Crowds:
     ) -> Sequence[Done | Exception]:
         rules = await self._rules()
         outcomes: list[Outcome] = [None] * len(orders)
-        work = await self._storage.open(writing=True)
+        work = await self._storage.open()
         meter, committing = Meter(), False
         METER.set(meter)
         try:

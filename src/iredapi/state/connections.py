@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from iredapi.database import sqlite
+from iredapi.database import read_only, sqlite
 from iredapi.errors import ApiError, ServerDown, StorageFull
 from iredapi.observability.query_counter import watch
 
@@ -166,6 +166,8 @@ class Connections:
         self, engine: AsyncEngine, writer: AsyncEngine, write_lock: asyncio.Lock | None
     ) -> None:
         self._engine = engine
+        self._reader = engine.execution_options(**{read_only.OPTION: True})
+        event.listen(engine.sync_engine, "before_cursor_execute", read_only.refuse_writes)
         self._writer = writer
         self._write_lock = write_lock
         self.dialect: str = engine.dialect.name
@@ -233,20 +235,22 @@ class Connections:
 
     async def use(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run ``work``, on a connection in autocommit mode, perhaps twice."""
+        return await self._use(self._engine, work)
 
+    async def _use(self, engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async def once() -> T:
-            async with self._engine.connect() as connection:
+            async with engine.connect() as connection:
                 return await work(connection)
 
         return await self._persist(once)
 
     async def read(self, statement: Executable) -> Sequence[Row[Any]]:
-        """All rows of one SELECT."""
+        """All rows of one SELECT. Raises WriteWhileReading for anything else."""
 
         async def execute(connection: AsyncConnection) -> Sequence[Row[Any]]:
             return (await connection.execute(statement)).all()
 
-        return await self.use(execute)
+        return await self._use(self._reader, execute)
 
     async def write(self, statement: Executable) -> int:
         """Run one statement and commit it; the number of rows it matched."""

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from iredapi.auth import permissions
 from iredapi.auth.permissions import Action, Target
-from iredapi.backends.unit_of_work import STRICT, Unit
+from iredapi.backends.unit_of_work import STRICT, ReadUnit, Unit
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
@@ -114,7 +114,7 @@ class Call(Generic[Form]):
 
     async def read(
         self,
-        operation: Callable[Concatenate[Unit, Arguments], Awaitable[Result]],
+        operation: Callable[Concatenate[ReadUnit, Arguments], Awaitable[Result]],
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Result:

@@ -189,3 +189,6 @@ class LdapAddresses:
             ):
                 found |= words(entry, "mail") | words(entry, "shadowAddress")
         return frozenset(found) & wanted
+
+    async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
+        return await self.taken(addresses)  # the directory ignores case

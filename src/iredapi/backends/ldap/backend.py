@@ -96,7 +96,7 @@ class Directories:
             raise LookupError(self._tree.base)
         return None if await self.directory.takes_writes() else READS_ONLY
 
-    async def open(self, *, writing: bool, again: Later | None) -> LdapUnit:
+    async def open(self, *, writing: bool, again: Later | None = None) -> LdapUnit:
         """Begin a unit of work; one that met others' locks begins with all that it needs."""
         locks = UnitLocks(self.state, self.directory) if writing else None
         if locks is not None and isinstance(again, Contended):

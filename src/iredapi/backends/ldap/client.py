@@ -17,6 +17,7 @@ __all__ = [
     "Change",
     "Directory",
     "DirectoryOptions",
+    "DirectoryReader",
     "Entry",
     "Op",
     "Scope",
@@ -44,8 +45,8 @@ def _claim_tls(options: DirectoryOptions) -> None:
     _tls = wanted
 
 
-class Directory:
-    """The entries of a directory. Reads are tried again once when a connection was dead.
+class DirectoryReader:
+    """The entries of a directory, to read. Reads are tried again once when a connection was dead.
 
     Every method raises the exceptions of ``errors``; all end within a bounded time.
     """
@@ -124,6 +125,39 @@ class Directory:
         inside = [entry for entry in found if key_of(entry.dn) != key_of(dn)]
         return sorted(inside, key=lambda entry: -depth(entry.dn))
 
+    async def schema(self) -> frozenset[str]:
+        """Return all names of attributes and object classes that the server knows, lower case."""
+        return (await self.definitions()).names
+
+    async def definitions(self) -> Schema:
+        """Return what the server's object classes allow; read once."""
+        if self._schema is None:
+            async with self._reading_schema:
+                if self._schema is None:
+                    self._schema = await self._read_schema()
+        return self._schema
+
+    async def _run(self, work: Callable[[Connection], _T], *, again: bool = False) -> _T:
+        lease = await self._pool.lease()
+        try:
+            return await lease.run(work, again=again)
+        finally:
+            lease.release()
+
+    async def _read_schema(self) -> Schema:
+        root = await self.get("", ("subschemaSubentry",))
+        base = (root.value("subschemaSubentry") if root else "") or "cn=Subschema"
+        found = await self.search(
+            base, Scope.BASE, "(objectClass=subschema)", ("attributeTypes", "objectClasses")
+        )
+        if not found:
+            raise LdapError(32, "the server does not show its schema")
+        return Schema.read(found[0].values("attributeTypes"), found[0].values("objectClasses"))
+
+
+class Directory(DirectoryReader):
+    """The entries of a directory, with the methods that write."""
+
     async def add(self, dn: str, attributes: Mapping[str, Collection[str | bytes]]) -> None:
         """Add an entry. An attribute without values is left out."""
         await self._run(lambda connection: connection.add(dn, attributes))
@@ -144,35 +178,6 @@ class Directory:
         """
         await self._run(lambda connection: connection.rename(dn, new_dn))
 
-    async def schema(self) -> frozenset[str]:
-        """Return all names of attributes and object classes that the server knows, lower case."""
-        return (await self.definitions()).names
-
-    async def definitions(self) -> Schema:
-        """Return what the server's object classes allow; read once."""
-        if self._schema is None:
-            async with self._reading_schema:
-                if self._schema is None:
-                    self._schema = await self._read_schema()
-        return self._schema
-
     async def close(self) -> None:
         """Close all connections; what still runs after a few seconds is cut off."""
         await self._pool.close(_PATIENCE)
-
-    async def _run(self, work: Callable[[Connection], _T], *, again: bool = False) -> _T:
-        lease = await self._pool.lease()
-        try:
-            return await lease.run(work, again=again)
-        finally:
-            lease.release()
-
-    async def _read_schema(self) -> Schema:
-        root = await self.get("", ("subschemaSubentry",))
-        base = (root.value("subschemaSubentry") if root else "") or "cn=Subschema"
-        found = await self.search(
-            base, Scope.BASE, "(objectClass=subschema)", ("attributeTypes", "objectClasses")
-        )
-        if not found:
-            raise LdapError(32, "the server does not show its schema")
-        return Schema.read(found[0].values("attributeTypes"), found[0].values("objectClasses"))

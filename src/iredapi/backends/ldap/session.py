@@ -17,7 +17,7 @@ from collections.abc import (
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from iredapi.backends.ldap.client import Change, Directory, Entry, Scope
+from iredapi.backends.ldap.client import Change, DirectoryReader, Entry, Scope
 from iredapi.backends.ldap.dn_layout import DOMAIN, EXTERNAL, Tree, both, either, equal, same
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.errors import LdapError, NotUnique, PasswordRefused
@@ -103,11 +103,14 @@ class Options:
 
 
 class Session:
-    """One unit of work on the tree."""
+    """One unit of work on the tree; without ``locks`` it only reads.
+
+    Nothing is written to the directory but by the plan, when it is carried out.
+    """
 
     def __init__(
         self,
-        directory: Directory,
+        directory: DirectoryReader,
         tree: Tree,
         panel: PanelAccounts,
         options: Options,
@@ -121,7 +124,7 @@ class Session:
         self.panel = panel
         self.options = options
         self.listings = listings
-        self.plan = Plan()
+        self.plan = Plan(read_only=locks is None)
         self.after: list[Callable[[], Awaitable[None]]] = []
         """What is done when the plan was carried out."""
         self.failed: list[Callable[[], Awaitable[None]]] = []

@@ -34,6 +34,7 @@ from iredapi.backends.ldap.errors import (
     ValueExists,
 )
 from iredapi.backends.ldap.modify_requests import send
+from iredapi.errors import WriteWhileReading
 
 _log = structlog.get_logger(__name__)
 _TRIES = 5
@@ -292,14 +293,19 @@ Step = Add | Modify | Rename | Delete | Sweep
 
 
 class Plan:
-    """The steps of one unit, in order; edits of one entry are one step."""
+    """The steps of one unit, in order; edits of one entry are one step.
 
-    def __init__(self) -> None:
+    One that is ``read_only`` takes none: it raises WriteWhileReading.
+    """
+
+    def __init__(self, *, read_only: bool = False) -> None:
+        self._read_only = read_only
         self._steps: list[Step | Edit] = []
         self._edits: dict[str, Edit] = {}
 
     def edit(self, entry: Entry) -> Edit:
         """Return the edit of an entry; its place in the order is that of its first mention."""
+        self._permit(entry.dn)
         key = same(entry.dn)
         if key not in self._edits:
             self._edits[key] = Edit(entry)
@@ -308,7 +314,12 @@ class Plan:
 
     def append(self, step: Step) -> None:
         """Add a step."""
+        self._permit(type(step).__name__)
         self._steps.append(step)
+
+    def _permit(self, what: str) -> None:
+        if self._read_only:
+            raise WriteWhileReading(what)
 
     def steps(self, fit: Callable[[Edit], None]) -> list[Step]:
         """Return what is to be done; edits that change nothing are none.

@@ -1,5 +1,8 @@
 """The roles of a backend: what a storage promises, never how.
 
+A role has a part that reads (``UserReader``) and one that writes as well (``Users``): a unit that
+only reads (``unit.ReadUnit``) has the first of each.
+
 A *claim* is the read that announces a write: nobody else changes the account until the unit ends.
 ``save`` gets two complete records and writes their difference, set-valued fields as added and
 removed values, and touches nothing that the record does not hold. Records and addresses are lower
@@ -77,18 +80,8 @@ class Removal:
     delete_after: date | None
 
 
-class Domains(Protocol):
-    """Mail domains."""
-
-    async def get(self, name: str, *, share: bool = False) -> Domain | None:
-        """Return a domain without claiming it. At most two round trips.
-
-        ``share`` holds it against removal and claims, together with others who share it: what is
-        written to its accounts meanwhile cannot outlive it.
-        """
-
-    async def claim(self, name: str) -> Domain | None:
-        """Return a domain and hold it: also the lock of all addresses in it and its limits."""
+class DomainListings(Protocol):
+    """What is shown of mail domains."""
 
     async def profile(self, name: str) -> Profile | None:
         """Return what GET shows, with counters. At most four round trips."""
@@ -108,6 +101,13 @@ class Domains(Protocol):
     ) -> list[str]:
         """Return names."""
 
+
+class DomainReader(DomainListings, Protocol):
+    """Mail domains, to read."""
+
+    async def get(self, name: str) -> Domain | None:
+        """Return a domain without claiming it. At most two round trips."""
+
     async def taken(self, names: Collection[str]) -> frozenset[str]:
         """Return which names are domains or alias domains."""
 
@@ -116,6 +116,29 @@ class Domains(Protocol):
 
     async def totals(self, names: Collection[str]) -> Totals:
         """Sum up what these domains were given."""
+
+    async def admins(self, name: str) -> frozenset[str]:
+        """Return the admins of a domain (not the global ones)."""
+
+    async def admins_of(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Return the admins of domains whose rights are not switched off. One round trip.
+
+        A domain without any may be missing.
+        """
+
+
+class Domains(DomainReader, Protocol):
+    """Mail domains."""
+
+    async def get(self, name: str, *, share: bool = False) -> Domain | None:
+        """Return a domain without claiming it. At most two round trips.
+
+        ``share`` holds it against removal and claims, together with others who share it: what is
+        written to its accounts meanwhile cannot outlive it.
+        """
+
+    async def claim(self, name: str) -> Domain | None:
+        """Return a domain and hold it: also the lock of all addresses in it and its limits."""
 
     async def reserve(self, names: Collection[str]) -> frozenset[str]:
         """Hold names against everybody who wants one as a domain or alias domain meanwhile.
@@ -135,15 +158,6 @@ class Domains(Protocol):
     async def remove(self, name: str, removal: Removal) -> None:
         """Remove a domain, its accounts, and everything that points to them."""
 
-    async def admins(self, name: str) -> frozenset[str]:
-        """Return the admins of a domain (not the global ones)."""
-
-    async def admins_of(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
-        """Return the admins of domains whose rights are not switched off. One round trip.
-
-        A domain without any may be missing.
-        """
-
     async def add_admins(self, name: str, mails: Collection[str]) -> None:
         """Make admins of existing accounts."""
 
@@ -151,14 +165,69 @@ class Domains(Protocol):
         """Take the domain from these admins; a mail user with none left is no admin any more."""
 
 
-class Users(Protocol):
-    """Mail users."""
+class UserListings(Protocol):
+    """What is shown of mail users."""
+
+    async def profile(self, mail: str) -> Profile | None:
+        """Return what GET shows; hidden fields are included. At most two round trips."""
+
+    async def page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[Profile]:
+        """Return profiles. One round trip."""
+
+    async def records(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[User]:
+        """Return whole records, as ``get`` would. Two round trips."""
+
+    async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
+        """Return addresses. One round trip."""
+
+
+class UserRights(Protocol):
+    """Which users of a domain have rights as admins."""
+
+    async def globals_in(self, domain: str) -> frozenset[str]:
+        """Return the users of a domain who are global admins."""
+
+    async def admins_beyond(self, domain: str, managed: Collection[str]) -> frozenset[str]:
+        """Return the users of a domain who manage a domain that is not among ``managed``."""
+
+    async def admins_in(self, domain: str) -> frozenset[str]:
+        """Return the users of a domain who have rights, or a mark of an admin (``has_rights``)."""
+
+
+class UserReader(UserListings, UserRights, Protocol):
+    """Mail users, to read."""
 
     def lacking(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         """Return parameters and values that this server's tables have no place for."""
 
     async def get(self, mail: str) -> User | None:
         """Return a user without claiming it."""
+
+    async def other_aliases(self, mail: str) -> frozenset[str]:
+        """Return further addresses whose routes name the user in another spelling.
+
+        They may be among those that ``get`` returns.
+        """
+
+    async def password(self, mail: str) -> str:
+        """Return the hash of a user's password; empty: no such user. One round trip."""
+
+    async def allocated(self, domain: str, *, but: str = "") -> int:
+        """Sum up the quotas of a domain's users in MB, one of them left out."""
+
+    async def sizes(self, domain: str, quota: int, *, but: Collection[str]) -> Sizes:
+        """Say what all users of a domain but some have, when they are to get ``quota`` MB."""
+
+    async def paths_near(self, path: str, *, but: str = "") -> list[str]:
+        """Return the paths of living and deleted mailboxes that are, hold or lie in a directory."""
+
+
+class Users(UserReader, Protocol):
+    """Mail users."""
 
     async def claim(self, mail: str) -> User | None:
         """Return a user and hold it."""
@@ -195,37 +264,6 @@ class Users(Protocol):
         Returns whose were written: those who, with their domains, nobody has changed or holds.
         """
 
-    async def profile(self, mail: str) -> Profile | None:
-        """Return what GET shows; hidden fields are included. At most two round trips."""
-
-    async def page(
-        self, domain: str, after: str, limit: int, *, disabled_only: bool
-    ) -> list[Profile]:
-        """Return profiles. One round trip."""
-
-    async def records(
-        self, domain: str, after: str, limit: int, *, disabled_only: bool
-    ) -> list[User]:
-        """Return whole records, as ``get`` would. Two round trips."""
-
-    async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
-        """Return addresses. One round trip."""
-
-    async def other_aliases(self, mail: str) -> frozenset[str]:
-        """Return further addresses whose routes name the user in another spelling.
-
-        They may be among those that ``get`` returns.
-        """
-
-    async def password(self, mail: str) -> str:
-        """Return the hash of a user's password; empty: no such user. One round trip."""
-
-    async def allocated(self, domain: str, *, but: str = "") -> int:
-        """Sum up the quotas of a domain's users in MB, one of them left out."""
-
-    async def paths_near(self, path: str, *, but: str = "") -> list[str]:
-        """Return the paths of living and deleted mailboxes that are, hold or lie in a directory."""
-
     async def unqueue(self, path: str) -> None:
         """Keep the deleted mailbox in exactly this directory: a living one is to use it."""
 
@@ -244,9 +282,6 @@ class Users(Protocol):
     async def save(self, before: User, after: User) -> None:
         """Write the difference."""
 
-    async def sizes(self, domain: str, quota: int, *, but: Collection[str]) -> Sizes:
-        """Say what all users of a domain but some have, when they are to get ``quota`` MB."""
-
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
     ) -> frozenset[str]:
@@ -255,15 +290,6 @@ class Users(Protocol):
         A constant number of statements.
         """
 
-    async def globals_in(self, domain: str) -> frozenset[str]:
-        """Return the users of a domain who are global admins."""
-
-    async def admins_beyond(self, domain: str, managed: Collection[str]) -> frozenset[str]:
-        """Return the users of a domain who manage a domain that is not among ``managed``."""
-
-    async def admins_in(self, domain: str) -> frozenset[str]:
-        """Return the users of a domain who have rights, or a mark of an admin (``has_rights``)."""
-
     async def rename(self, old: str, new: str) -> None:
         """Give a user another address; the mailbox stays where it is."""
 
@@ -271,14 +297,11 @@ class Users(Protocol):
         """Remove a user and everything that points to it."""
 
 
-class Aliases(Protocol):
-    """Mail alias accounts."""
+class AliasReader(Protocol):
+    """Mail alias accounts, to read."""
 
     async def get(self, address: str) -> Alias | None:
         """Return an alias without claiming it. At most two round trips."""
-
-    async def claim(self, address: str) -> Alias | None:
-        """Return an alias and hold it."""
 
     async def profile(self, address: str) -> Profile | None:
         """Return what GET shows. At most two round trips."""
@@ -298,6 +321,13 @@ class Aliases(Protocol):
     ) -> list[str]:
         """Return addresses."""
 
+
+class Aliases(AliasReader, Protocol):
+    """Mail alias accounts."""
+
+    async def claim(self, address: str) -> Alias | None:
+        """Return an alias and hold it."""
+
     async def add(self, alias: Alias) -> None:
         """Add an alias."""
 
@@ -311,14 +341,11 @@ class Aliases(Protocol):
         """Remove an alias and everything that points to it."""
 
 
-class MailLists(Protocol):
-    """Unsubscribable mailing lists (``Feature.MAILLIST``)."""
+class MailListReader(Protocol):
+    """Unsubscribable mailing lists (``Feature.MAILLIST``), to read."""
 
     async def get(self, address: str) -> MailList | None:
         """Return a list without claiming it. At most three round trips."""
-
-    async def claim(self, address: str) -> MailList | None:
-        """Return a list and hold it."""
 
     async def profile(self, address: str) -> Profile | None:
         """Return what GET shows, with the members."""
@@ -328,6 +355,13 @@ class MailLists(Protocol):
 
         Addresses that no account of the domain has are missing.
         """
+
+
+class MailLists(MailListReader, Protocol):
+    """Unsubscribable mailing lists (``Feature.MAILLIST``)."""
+
+    async def claim(self, address: str) -> MailList | None:
+        """Return a list and hold it."""
 
     async def add(self, mail_list: MailList) -> None:
         """Add a list with its members; internal ones exist."""
@@ -349,7 +383,7 @@ class Ldif(Protocol):
         """
 
 
-class Lists(Protocol):
+class ListReader(Protocol):
     """Subscribable mailing lists: what makes mail get to them, and what iRedAPD reads.
 
     Subscribers and settings are the list server's (``list_protocols``).
@@ -360,9 +394,6 @@ class Lists(Protocol):
 
     async def has_any(self) -> bool:
         """Tell whether there may be a list in any domain. One round trip."""
-
-    async def claim(self, address: str) -> MailingList | None:
-        """Return a list and hold it."""
 
     async def other_addresses(self, address: str) -> frozenset[str]:
         """Return what leads to a list in any spelling. Slow: no index helps."""
@@ -378,6 +409,13 @@ class Lists(Protocol):
         moderator.
         """
 
+
+class Lists(ListReader, Protocol):
+    """Subscribable mailing lists, as ``ListReader``."""
+
+    async def claim(self, address: str) -> MailingList | None:
+        """Return a list and hold it."""
+
     async def add(self, item: MailingList) -> None:
         """Add a list, so that mail gets to it."""
 
@@ -388,8 +426,8 @@ class Lists(Protocol):
         """Remove a list and everything that points to it; one that is not there is no error."""
 
 
-class Admins(Protocol):
-    """Standalone admins, and who may log in."""
+class AdminReader(Protocol):
+    """Standalone admins, and who may log in, to read."""
 
     async def principal(self, username: str) -> Principal | None:
         """Return an active admin of either kind, the standalone one first. One round trip."""
@@ -400,14 +438,8 @@ class Admins(Protocol):
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         """Return which of these are standalone admins or mail users."""
 
-    async def hold(self, mails: Collection[str]) -> None:
-        """Hold accounts whose rights are about to change, in one order."""
-
     async def get(self, mail: str) -> Admin | None:
         """Return a standalone admin without claiming it. At most two round trips."""
-
-    async def claim(self, mail: str) -> Admin | None:
-        """Return a standalone admin and hold it."""
 
     async def profile(self, mail: str) -> Profile | None:
         """Return what GET shows; hidden fields are included."""
@@ -424,6 +456,23 @@ class Admins(Protocol):
         Those that are verified in no time may be missing.
         """
 
+    async def globals_without(self, mails: Collection[str], *, domain: str = "") -> int:
+        """Count the active global admins but these (and but all of a domain).
+
+        A unit that writes holds the list of global admins until its end, so that two parallel
+        removals do not both see the other.
+        """
+
+
+class Admins(AdminReader, Protocol):
+    """Standalone admins, and who may log in."""
+
+    async def hold(self, mails: Collection[str]) -> None:
+        """Hold accounts whose rights are about to change, in one order."""
+
+    async def claim(self, mail: str) -> Admin | None:
+        """Return a standalone admin and hold it."""
+
     async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
         """Write another hash of the same password, unless it is not the old one any more.
 
@@ -439,14 +488,18 @@ class Admins(Protocol):
     async def remove(self, mail: str) -> None:
         """Remove a standalone admin and its rights."""
 
-    async def globals_without(self, mails: Collection[str], *, domain: str = "") -> int:
-        """Count the active global admins but these (and but all of a domain).
 
-        Holds the list of global admins, so that two parallel removals do not both see the other.
-        """
+class AddressReader(Protocol):
+    """The one namespace of all accounts, to read."""
+
+    async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
+        """Return which addresses are users, aliases, lists or per-user alias addresses."""
+
+    async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
+        """Return the same, and which addresses somebody has in other letters."""
 
 
-class Addresses(Protocol):
+class Addresses(AddressReader, Protocol):
     """The one namespace of all accounts."""
 
     async def claim(self, address: str) -> Vacancy | None:
@@ -462,11 +515,15 @@ class Addresses(Protocol):
         storage has nothing to gain; then the unit has not begun. Three round trips on SQL.
         """
 
-    async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
-        """Return which addresses are users, aliases, lists or per-user alias addresses."""
+
+class SatelliteReader(Protocol):
+    """What other databases (policies, the panel) know of accounts, to read."""
+
+    async def is_pending(self, domain: str) -> bool:
+        """Tell whether a domain waits for the proof of its ownership."""
 
 
-class Satellites(Protocol):
+class Satellites(SatelliteReader, Protocol):
     """What other databases (policies, the panel) know of accounts."""
 
     async def forget_account(self, mail: str) -> None:
@@ -480,9 +537,6 @@ class Satellites(Protocol):
 
     async def forget_admin(self, mail: str) -> None:
         """Remove a standalone admin's panel data."""
-
-    async def is_pending(self, domain: str) -> bool:
-        """Tell whether a domain waits for the proof of its ownership."""
 
     async def pending_ownership(
         self, actor: Actor, domain: str, alias_domains: Collection[str], code: str

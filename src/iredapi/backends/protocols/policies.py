@@ -16,11 +16,21 @@ from iredapi.domain.throttles import Throttle
 from iredapi.domain.wblists import Direction, Kind
 
 
-class SpamPolicies(Protocol):
-    """Amavisd's policies. An account has one of its own, or none."""
+class SpamPolicyReader(Protocol):
+    """Amavisd's policies, to read."""
 
     async def get(self, scope: Scope) -> Policy | None:
         """Return the account's own policy with all its columns. One round trip."""
+
+    async def layers(self, accounts: Sequence[str]) -> list[Policy]:
+        """Return what Amavisd finds for these accounts, the highest priority first.
+
+        A policy is told under the account that leads to it, whoever it belongs to. One round trip.
+        """
+
+
+class SpamPolicies(SpamPolicyReader, Protocol):
+    """Amavisd's policies. An account has one of its own, or none."""
 
     async def claim(self, scope: Scope) -> Policy | None:
         """Return the account's own policy and hold the account: nobody else gives it one."""
@@ -34,15 +44,9 @@ class SpamPolicies(Protocol):
     async def remove(self, scope: Scope) -> None:
         """Remove the account's own policy, if it has one; its lists stay."""
 
-    async def layers(self, accounts: Sequence[str]) -> list[Policy]:
-        """Return what Amavisd finds for these accounts, the highest priority first.
 
-        A policy is told under the account that leads to it, whoever it belongs to. One round trip.
-        """
-
-
-class Wblists(Protocol):
-    """White- and blacklists. Each call is a constant number of round trips."""
+class WblistReader(Protocol):
+    """White- and blacklists, to read. Each call is one round trip."""
 
     async def page(
         self, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int
@@ -60,15 +64,19 @@ class Wblists(Protocol):
     ) -> frozenset[str]:
         """Return which addresses are on a list; ``exact``: as we would store it. One round trip."""
 
-    async def add(
-        self, scope: Scope, direction: Direction, kind: Kind, addresses: Mapping[str, int]
-    ) -> None:
-        """Put addresses, each with its priority, on a list and take them from the other one."""
-
     async def listed(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
     ) -> frozenset[str]:
         """Return what is on a list and compares equal to one of some addresses, as it is stored."""
+
+
+class Wblists(WblistReader, Protocol):
+    """White- and blacklists. Each call is a constant number of round trips."""
+
+    async def add(
+        self, scope: Scope, direction: Direction, kind: Kind, addresses: Mapping[str, int]
+    ) -> None:
+        """Put addresses, each with its priority, on a list and take them from the other one."""
 
     async def remove(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
@@ -79,8 +87,8 @@ class Wblists(Protocol):
         """Take all addresses from a list."""
 
 
-class Throttles(Protocol):
-    """Limits of how much mail is sent and received."""
+class ThrottleReader(Protocol):
+    """Limits of how much mail is sent and received, to read."""
 
     @property
     def largest_counts(self) -> Mapping[str, int]:
@@ -91,6 +99,10 @@ class Throttles(Protocol):
 
     async def matching(self, accounts: Collection[str], direction: str) -> list[Throttle]:
         """Return the settings of these accounts, the highest priority first. One round trip."""
+
+
+class Throttles(ThrottleReader, Protocol):
+    """Limits of how much mail is sent and received."""
 
     async def claim(self, account: str, direction: str) -> Throttle:
         """Return an account's setting and hold it; a missing one is made, and limits nothing.
@@ -105,8 +117,8 @@ class Throttles(Protocol):
         """Remove an account's setting and what was counted for it; tell whether there was one."""
 
 
-class Greylists(Protocol):
-    """Greylisting."""
+class GreylistReader(Protocol):
+    """Greylisting, to read."""
 
     @property
     def longest(self) -> int:
@@ -121,12 +133,6 @@ class Greylists(Protocol):
     async def page(self, after: Setting | None, limit: int) -> list[Setting]:
         """Return rows of all accounts, in the same order."""
 
-    async def save(self, account: str, priority: int, *, active: bool) -> None:
-        """Switch greylisting on or off for an account and all senders."""
-
-    async def remove(self, account: str) -> bool:
-        """Remove that setting; rows for single senders stay. Tell whether there was one."""
-
     async def senders(self, accounts: Collection[str], after: str, limit: int) -> list[str]:
         """Return whitelisted senders."""
 
@@ -134,6 +140,22 @@ class Greylists(Protocol):
         self, accounts: Collection[str], texts: Collection[str]
     ) -> frozenset[str]:
         """Return which texts are whitelisted, letter by letter but for their case."""
+
+    async def domains(self, after: str, limit: int) -> list[str]:
+        """Return the domains whose senders' networks are whitelisted for everybody."""
+
+    async def stored_domains(self, texts: Collection[str]) -> frozenset[str]:
+        """Return which of these are among them, whatever the case of their letters."""
+
+
+class Greylists(GreylistReader, Protocol):
+    """Greylisting."""
+
+    async def save(self, account: str, priority: int, *, active: bool) -> None:
+        """Switch greylisting on or off for an account and all senders."""
+
+    async def remove(self, account: str) -> bool:
+        """Remove that setting; rows for single senders stay. Tell whether there was one."""
 
     async def add_senders(self, account: str, senders: Collection[str]) -> None:
         """Whitelist senders that are not yet."""
@@ -143,12 +165,6 @@ class Greylists(Protocol):
 
     async def replace_senders(self, account: str, senders: Collection[str]) -> None:
         """Make a whitelist of exactly these; of two at a time one is the last."""
-
-    async def domains(self, after: str, limit: int) -> list[str]:
-        """Return the domains whose senders' networks are whitelisted for everybody."""
-
-    async def stored_domains(self, texts: Collection[str]) -> frozenset[str]:
-        """Return which of these are among them, whatever the case of their letters."""
 
     async def add_domains(self, domains: Collection[str]) -> None:
         """Add such domains."""

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, CompoundSelect, Select, String, bindparam, select
 
 from iredapi.backends.protocols.accounts import Vacancy
-from iredapi.backends.sql import domain_related_rows, mailbox_paths
+from iredapi.backends.sql import domain_related_rows, mailbox_paths, spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import Sides, Store, chunks, side
 from iredapi.backends.sql.domain_related_rows import split
@@ -18,7 +18,7 @@ from iredapi.database.bulk_parameters import numbered, padded, texts
 from iredapi.database.connection import Row
 from iredapi.database.dialect import BY_NAME
 from iredapi.database.live_schema import Schema
-from iredapi.domain.addresses import domain_of
+from iredapi.domain.addresses import domain_of, fold
 
 
 class SqlAddresses(Store):
@@ -29,13 +29,19 @@ class SqlAddresses(Store):
         await self.hold_rows(Row(t.domain.c.domain, name))
         # A statement of its own: who waited for the row sees what was done before it was free.
         columns, rows = await self.table(
-            "addresses.claim", lambda: _vacancy(self.schema), name=name, mail=address
+            "addresses.claim",
+            lambda: _vacancy(self.schema, self.dialect),
+            **self._asked(address),
         )
         place = _place(columns, rows, name)
         if place is None:
             return None
         twins = place.domain.twins(address)
-        return replace(place, in_use=place.in_use or bool(twins and await self.taken(twins)))
+        return replace(place, in_use=place.in_use or bool(twins and await self.in_use(twins)))
+
+    def _asked(self, address: str) -> dict[str, Any]:
+        asked: dict[str, Any] = {"name": domain_of(address), "mail": address}
+        return asked | spellings.spelled([address], self.dialect)
 
     async def claim_all(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
         many = self._connections.databases["vmail"].takes_many
@@ -49,7 +55,7 @@ class SqlAddresses(Store):
         every = sorted({twin for some in twins for twin in some})
         if not every:
             return places
-        taken = await self.taken(every)
+        taken = await self.in_use(every)
         if not taken <= set(every):
             return [await self.claim(address) for address in addresses]  # see ``_all``
         return [
@@ -63,8 +69,8 @@ class SqlAddresses(Store):
             return None
         columns, found = await self.table_for_each(
             "addresses.claim",
-            lambda: _vacancy(self.schema),
-            [{"name": domain_of(address), "mail": address} for address in addresses],
+            lambda: _vacancy(self.schema, self.dialect),
+            [self._asked(address) for address in addresses],
         )
         return [
             _place(columns, rows, domain_of(address))
@@ -93,6 +99,7 @@ class SqlAddresses(Store):
             # MariaDB takes some names for others: it knows which.
             return [await self.claim(address) for address in addresses]
         queued = frozenset(text for kind, _, text, _ in rows if kind == "queued")
+        taken |= await self._in_other_letters(addresses, admins=True)
         return [
             Vacancy(domains[name], in_use=address in taken, queued=queued)
             if name in domains
@@ -107,7 +114,27 @@ class SqlAddresses(Store):
                 select(column).where(column.in_(some)) for column in _names(self.schema)
             )
             found.update(await self.column(first.union(*others)))
-        return frozenset(address.lower() for address in found)
+        return frozenset(map(fold, found))
+
+    async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
+        return await self.taken(addresses) | await self._in_other_letters(addresses)
+
+    async def _in_other_letters(
+        self, addresses: Sequence[str], *, admins: bool = False
+    ) -> frozenset[str]:
+        """Return which addresses somebody has in another spelling, a standalone admin too."""
+        columns = (*_names(self.schema), *([t.admin.c.username] if admins else []))
+        found: set[str] = set()
+        for some in chunks(addresses):
+            values = spellings.spelled(some, self.dialect)
+            if values:
+                _, rows = await self.table(
+                    ("addresses.spelled", admins),
+                    lambda: spellings.of_any(columns, self.dialect),
+                    **values,
+                )
+                found.update(row[1] for row in rows)
+        return frozenset(found)
 
 
 def _place(columns: Sequence[str], rows: Sequence[Any], name: str) -> Vacancy | None:
@@ -130,10 +157,14 @@ def _names(schema: Schema) -> list[ColumnElement[Any]]:
     return columns
 
 
-def _vacancy(schema: Schema) -> Select[Any]:
-    """Select a domain (``:name``), what belongs to it, and what is in the way of ``:mail``."""
+def _vacancy(schema: Schema, dialect: str) -> Select[Any]:
+    """Select a domain (``:name``), what belongs to it, and what is in the way of ``:mail``.
+
+    ``spellings.spelled`` has further parameters.
+    """
     mail = bindparam("mail", type_=String(255))
     in_the_way = _in_the_way(schema, lambda column: column == mail)
+    in_the_way += spellings.others("taken", (*_names(schema), t.admin.c.username), dialect)
     union = domain_related_rows.alias_domains(domain_related_rows.own).union_all(*in_the_way)
     return domain_related_rows.whole(schema, union)
 

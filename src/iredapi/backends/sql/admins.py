@@ -64,11 +64,11 @@ class SqlAdmins(Store):
             found.update(
                 await self.column(
                     select(t.admin.c.username)
-                    .where(t.admin.c.username.in_(some))
+                    .where(or_(t.admin.c.username.in_(some), is_like(t.admin.c.username, some)))
                     .union(select(t.mailbox.c.username).where(t.mailbox.c.username.in_(some)))
                 )
             )
-        return frozenset(mail.lower() for mail in found)
+        return frozenset(map(fold, found))
 
     async def get(self, mail: str) -> Admin | None:
         return await self._read(mail, lock=False)

@@ -1,0 +1,57 @@
+"""An operation that only reads cannot write: the type checker says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mypy import api
+
+PROGRAM = """
+from iredapi.backends.protocols import Removal
+from iredapi.domain.actors import SYSTEM
+from iredapi.domain.throttles import Throttle
+from iredapi.domain.users import User
+from iredapi.runtime.context import Office
+from iredapi.operations import admins, users
+from iredapi.backends.unit_of_work import ReadUnit, Unit
+
+
+async def read(unit: ReadUnit, user: User, item: Throttle) -> None:
+    await unit.users.get(user.mail)
+    await unit.throttles.get("@.", "inbound")
+    await unit.users.claim(user.mail)  # refused
+    await unit.users.save(user, user)  # refused
+    await unit.users.remove(user.mail, Removal("", None))  # refused
+    await unit.domains.get("a.test", share=True)  # refused
+    await unit.admins.remove(user.mail)  # refused
+    await unit.throttles.save(item, item)  # refused
+    await unit.satellites.forget_account(user.mail)  # refused
+    unit.note()  # refused
+    await users.remove(unit, user.mail, 0)  # refused
+
+
+async def write(unit: Unit, user: User) -> None:
+    await read(unit, user, await unit.throttles.claim("@.", "inbound"))
+    await users.remove(unit, user.mail, 0)
+
+
+async def use(office: Office) -> None:
+    await office.read(SYSTEM, users.profile, "u@a.test")
+    await office.write(SYSTEM, users.remove, "u@a.test", 0)
+    await office.read(SYSTEM, users.remove, "u@a.test", 0)  # refused
+    await office.read(SYSTEM, admins.remove, "u@a.test")  # refused
+"""
+
+
+def test_an_operation_that_reads_is_refused_to_write_by_the_type_checker(tmp_path: Path) -> None:
+    """Each line that would write in a ``ReadUnit`` is an error, and no other line is."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    root = Path(__file__).parents[2]
+    found, trouble, _ = api.run(
+        ["--config-file", str(root / "pyproject.toml"), "--no-error-summary", str(program)]
+    )
+    assert not trouble
+    refused = {int(line.split(":")[1]) for line in found.splitlines() if ": error: " in line}
+    wanted = {n for n, line in enumerate(PROGRAM.splitlines(), 1) if line.endswith("# refused")}
+    assert refused == wanted, found
