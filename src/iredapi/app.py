@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -36,10 +37,10 @@ from iredapi.routers import (
 )
 from iredapi.runtime import graceful_shutdown
 from iredapi.runtime.context import Office
+from iredapi.state.connections import StateUnavailable
 from iredapi.web import client_address, connection_limits, docs_page, health_routes, responses
 from iredapi.web.middleware import Door, PathNormaliser, RequestContext
-from iredapi.web.operation_route import API
-from iredapi.web.switchboard import Switchboard
+from iredapi.web.route_table import API, RouteTable
 
 _DESCRIPTION = """\
 Provision mail domains, admins, users, aliases and mailing lists on an iRedMail server, and decide
@@ -63,20 +64,20 @@ class _Api(FastAPI):
     Operations never reach the framework's stack, which does nothing for them but cost time.
     """
 
-    _doors: ASGIApp
+    _stack: ASGIApp
 
     def behind(self, *middleware: Middleware) -> None:
         """Put middleware in front, the first one outermost."""
-        self._doors = super().__call__
+        self._stack = super().__call__
         for cls, args, kwargs in reversed(middleware):
-            self._doors = cls(self._doors, *args, **kwargs)
+            self._stack = cls(self._stack, *args, **kwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
             scope["app"] = self
-            scope["iredapi.runtime.context"] = getattr(self.state, "office", None)
-            await self._doors(scope, receive, send)
+            scope["iredapi.context"] = getattr(self.state, "office", None)
+            await self._stack(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -104,12 +105,14 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
     policies = (spam, throttles, wblists, greylists)
     accounts = (domains, admins, users, aliases, lists, maillists)
     routers = [module.router for module in (logins, tokens, *accounts, *policies, exports)]
+    handlers = exception_handlers(always_200=settings.always_200)
     app = _Api(
         title="iredapi",
         version=__version__,
         description=_DESCRIPTION,
         openapi_tags=[{"name": name} for name in _TAGS],
         lifespan=lifespan,
+        exception_handlers={**handlers, Exception: _crashed},
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -117,60 +120,51 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     app.behind(
-        Middleware(RequestContext, always_200=settings.always_200),
+        Middleware(RequestContext),
+        Middleware(ExceptionMiddleware, handlers=handlers),
         Middleware(PathNormaliser, prefixes=settings.prefixes),
         Middleware(
             Door,
-            always_200=settings.always_200,
             proxies=client_address.networks(settings.trusted_proxies),
             most=settings.max_requests,
         ),
-        Middleware(
-            Switchboard,
-            operations=[item for router in routers for item in router.operations],
-            always_200=settings.always_200,
-        ),
+        Middleware(RouteTable, routers=routers),
     )
     if office is not None:
         app.state.office = office
     for router in routers:
         app.include_router(router, prefix=API)
-    _handle_errors(app, always_200=settings.always_200)
     docs_page.mount(app)
     health_routes.mount(app)
     return app
 
 
-def _with_head(methods: Sequence[str]) -> list[str]:
-    """Return methods, with HEAD where GET is."""
-    more = ["HEAD"] if "GET" in methods and "HEAD" not in methods else []
-    return [*methods, *more]
+_Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 
-def _handle_errors(app: FastAPI, *, always_200: bool) -> None:
-    def answer(request: Request, error: ApiError) -> Response:
-        request_id = request.scope.get("iredapi.request_id", "")
+def exception_handlers(*, always_200: bool) -> dict[int | type[Exception], _Handler]:
+    """Return what Starlette calls to turn an exception into an answer."""
+
+    async def refused(request: Request, error: ApiError) -> Response:
         request.scope["iredapi.code"] = error.code
-        return responses.failure(error, request_id, always_200=always_200)
+        return responses.failure(error, request.scope["iredapi.request_id"], always_200=always_200)
 
-    @app.exception_handler(ApiError)
-    async def _refused(request: Request, error: ApiError) -> Response:
-        return answer(request, error)
+    async def state_unavailable(request: Request, error: StateUnavailable) -> Response:
+        return await refused(request, error.to_api_error())
 
-    @app.exception_handler(Exception)
-    async def _crashed(request: Request, _: Exception) -> Response:
-        return answer(request, ApiError("SERVER_ERROR"))
-
-    @app.exception_handler(HTTPException)
-    async def _routing(request: Request, error: HTTPException) -> Response:
-        code = {404: "NO_SUCH_OPERATION", 405: "METHOD_NOT_ALLOWED"}.get(
-            error.status_code, "INVALID_REQUEST"
-        )
-        found = answer(request, ApiError(code))
+    async def not_routed(request: Request, error: HTTPException) -> Response:
+        codes = {404: "NO_SUCH_OPERATION", 405: "METHOD_NOT_ALLOWED"}
+        code = codes.get(error.status_code, "INVALID_REQUEST")
+        answer = await refused(request, ApiError(code))
         if error.headers and "Allow" in error.headers:
-            allowed = error.headers["Allow"].split(", ")
-            found.headers["Allow"] = ", ".join(_with_head(allowed))
-        return found
+            answer.headers["Allow"] = ", ".join(sorted(error.headers["Allow"].split(", ")))
+        return answer
+
+    return {ApiError: refused, StateUnavailable: state_unavailable, HTTPException: not_routed}
+
+
+async def _crashed(request: Request, _: Exception) -> Response:
+    return responses.failure(ApiError("SERVER_ERROR"), request.scope["iredapi.request_id"])
 
 
 def from_environment() -> FastAPI:

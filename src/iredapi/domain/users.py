@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Final
 
 from iredapi.domain import (
@@ -55,6 +56,42 @@ _PLAIN: Final[Mapping[str, str]] = {
     "mailbox_format": "mailbox_format",
     "mailbox_folder": "mailbox_folder",
 }
+_ALIASES: Final = frozenset({"aliases", "add_alias", "remove_alias"})
+FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    **{name: frozenset({field}) for name, field in _PLAIN.items()},
+    **dict.fromkeys(_CREDENTIALS, frozenset({"password"})),
+    **dict.fromkeys(_ROUTES, frozenset({"forwardings"})),
+    **dict.fromkeys(_ALIASES, frozenset({"aliases"})),
+    **dict.fromkeys(_SERVICES, frozenset({"services", "custom_services"})),
+    "quota": frozenset({"quota"}),
+    "maildir": frozenset({"location"}),
+    "is_global_admin": frozenset({"is_global", "is_admin", "marks_agree"}),
+}
+"""Which fields of a user each parameter may change."""
+
+
+@cache
+def changed_alone(row: frozenset[str]) -> frozenset[str]:
+    """Return the parameters that change nothing but the user's own row, whatever is there.
+
+    ``row`` are the fields that a storage keeps in that row and that nothing else follows from. No
+    rule but ``revise`` decides on these parameters, and no setting of the domain hides them.
+    """
+    return frozenset(
+        name
+        for name in _PLAIN.keys() | _CREDENTIALS
+        if FIELDS[name] <= row and name not in _GLOBAL_ONLY and name not in _PROFILE_OF
+    )
+
+
+@cache
+def created_alone(row: frozenset[str]) -> frozenset[str]:
+    """Return the parameters of a new user that concern nobody else; ``row`` as above."""
+    return frozenset(
+        name
+        for name, fields in FIELDS.items()
+        if fields <= row and name not in _GLOBAL_ONLY and name not in _PROFILE_OF
+    )
 
 
 @dataclass(frozen=True, slots=True)

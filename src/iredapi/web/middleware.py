@@ -19,11 +19,9 @@ from iredapi.errors import PermissionDenied as Denied
 from iredapi.observability.logging import REQUEST_ID, line
 from iredapi.observability.query_counter import METER, Meter
 from iredapi.runtime.context import Office
-from iredapi.state.connections import StateUnavailable
 from iredapi.web import client_address, csrf, health_routes, responses
 from iredapi.web.admission import Admission, take_place
-from iredapi.web.operation_route import API
-from iredapi.web.switchboard import ESCAPED, escaped
+from iredapi.web.route_table import API, escape
 
 _OURS = API + "/"
 _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -39,9 +37,8 @@ _log = structlog.get_logger("iredapi.request")
 class RequestContext:
     """Gives every request an id, logs one line about it, and answers crashes in JSON."""
 
-    def __init__(self, app: ASGIApp, *, always_200: bool) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._always_200 = always_200
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request."""
@@ -54,7 +51,6 @@ class RequestContext:
         meter = Meter()
         metering = METER.set(meter)
         started, status = time.perf_counter(), 0
-        is_head = scope["method"] == "HEAD"
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -67,8 +63,6 @@ class RequestContext:
                 ]
                 if _is_leaving(scope):
                     message["headers"].append((b"connection", b"close"))
-            elif is_head and message["type"] == "http.response.body":
-                message["body"] = b""
             await send(message)
 
         try:
@@ -135,13 +129,11 @@ class PathNormaliser:
         """Rewrite the path of one request."""
         if scope["type"] == "http":
             path, raw = scope["path"], scope.get("raw_path") or b""
-            if b"%2f" in raw.lower():
-                # A slash in a name divides nothing: the path is cut before it is decoded.
-                path = "/".join(escaped(part) for part in raw.decode("latin-1").split("/"))
-                scope[ESCAPED] = True
-            # In place: what is found out later must be there for the request log.
+            if b"%" in raw:
+                # The path is split before it is decoded: an address may contain a slash.
+                path = "/".join(escape(part) for part in raw.decode("latin-1").split("/"))
+            # In place: the request log sees what inner layers add to the scope.
             scope["path"] = self.normal(path)
-            scope["raw_path"] = scope["path"].encode()
         await self.app(scope, receive, send)
 
     def normal(self, path: str) -> str:
@@ -161,53 +153,31 @@ class PathNormaliser:
 class Door:
     """Lets a request in when its address may use the API, and finds out who is calling."""
 
-    def __init__(
-        self, app: ASGIApp, *, always_200: bool, proxies: Sequence[Any], most: int
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, proxies: Sequence[Any], most: int) -> None:
         self.app = app
         self._admission = Admission(most)
-        self._always_200 = always_200
         self._proxies = tuple(proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check one request."""
+        """Check one request. Raises ApiError or StateUnavailable."""
         if scope["type"] != "http" or scope["path"] in health_routes.PATHS:
             await self.app(scope, receive, send)
             return
         client, https = client_address.seen(scope, self._proxies)
         scope["iredapi.client"], scope["iredapi.https"] = client, https
+        place = take_place(scope, self._admission)
         try:
-            place = take_place(scope, self._admission)
-        except ApiError as error:
-            await self._refuse(error, scope, receive, send)
-            return
-        try:
-            try:
-                await self._admit(scope, client)
-            except ApiError as error:
-                await self._refuse(error, scope, receive, send)
-                return
+            await self._admit(scope, client)
             await self.app(scope, receive, send)
         finally:
             place.leave()
 
-    async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["iredapi.code"] = error.code
-        answer = responses.failure(error, scope["iredapi.request_id"], always_200=self._always_200)
-        await answer(scope, receive, send)
-
     async def _admit(self, scope: Scope, client: str) -> None:
-        office: Office = scope["iredapi.runtime.context"]
+        office: Office = scope["iredapi.context"]
         if not await office.admits(client):
             raise Denied("NOT_AUTHORIZED")
         if not scope["path"].startswith(API + "/"):
             return
-        try:
-            await self._who(scope, office, client)
-        except StateUnavailable as error:
-            raise error.to_api_error() from None
-
-    async def _who(self, scope: Scope, office: Office, client: str) -> None:
         secret = bearer_of(scope)
         if secret is not None:
             # A token stands for itself: a session that came along does not widen it.

@@ -38,10 +38,8 @@ from iredapi.errors import (
 from iredapi.runtime.context import Done, Office
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
-from iredapi.state.connections import StateUnavailable
 from iredapi.web import openapi, request_body, responses
 from iredapi.web.admission import place_of, receive_body
-from iredapi.web.switchboard import Operation
 
 Form = TypeVar("Form", bound=Params)
 Arguments = ParamSpec("Arguments")
@@ -192,8 +190,6 @@ class Call(Generic[Form]):
 
 _MALFORMED = "iredapi.malformed"
 """In a scope: the refusal of a name in the path that may be there all the same."""
-API = "/api"
-"""Where operations are, whatever the prefixes are."""
 Words = Mapping[str, type[StrEnum]]
 Handler = Callable[[Call[Form]], Awaitable[Response]]
 
@@ -247,10 +243,6 @@ def _may_be_there(param: str, text: str, caller: Actor | None) -> bool:
 class Router(APIRouter):
     """Routes that each name an action and a form."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.operations: list[Operation] = []
-
     def operation(
         self,
         methods: str | Sequence[str],
@@ -277,15 +269,13 @@ class Router(APIRouter):
         def declare(handler: Handler[Form]) -> Handler[Form]:
             @wraps(handler)
             async def endpoint(request: Request) -> Response:
-                office: Office = request.scope["iredapi.runtime.context"]
+                office: Office = request.scope["iredapi.context"]
                 request.scope["iredapi.action"] = name
                 try:
                     call = await _call(
                         request, office, action, form, words, feature, strict=strict, public=public
                     )
                     return await handler(call)
-                except StateUnavailable as error:
-                    raise error.to_api_error() from None
                 except ApiError as error:
                     if isinstance(error, NotFound) and _MALFORMED in request.scope:
                         raise request.scope[_MALFORMED] from None
@@ -301,7 +291,6 @@ class Router(APIRouter):
             endpoint.__signature__ = inspect.signature(_blank)  # type: ignore[attr-defined]
             endpoint.iredapi_action = action  # type: ignore[attr-defined]
             for method in [methods] if isinstance(methods, str) else methods:
-                self.operations.append(Operation(method, API + path, endpoint))
                 self.add_api_route(
                     path,
                     endpoint,

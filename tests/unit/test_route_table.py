@@ -1,4 +1,4 @@
-"""The way from a path to its operation that goes past the framework agrees with the framework."""
+"""The table of Starlette routes finds what FastAPI's own dispatch would find."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from iredapi.app import create_app
+from iredapi.app import create_app, exception_handlers
 from iredapi.config.settings import Settings
 from iredapi.errors import NotFound
 from iredapi.web.middleware import PathNormaliser
-from iredapi.web.switchboard import Operation, Switchboard
+from iredapi.web.route_table import RouteTable
 
 
 async def _elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,21 +36,21 @@ async def _missing(_: Request) -> Response:
     raise NotFound("NO_SUCH_ACCOUNT")
 
 
-BOARD = Switchboard(
-    _elsewhere,
-    operations=[
-        Operation("GET", "/api/a/fixed", _fixed),
-        Operation("GET", "/api/a/{name}", _named),
-        Operation("PUT", "/api/a/{name}/b/{other}", _named),
-        Operation("GET", "/api/missing", _missing),
-    ],
-    always_200=False,
-)
+_ROUTER = APIRouter()
+for _method, _path, _endpoint in (
+    ("GET", "/a/fixed", _fixed),
+    ("GET", "/a/{name}", _named),
+    ("PUT", "/a/{name}/b/{other}", _named),
+    ("GET", "/missing", _missing),
+):
+    _ROUTER.add_api_route(_path, _endpoint, methods=[_method], response_model=None)
+TABLE = RouteTable(_elsewhere, routers=[_ROUTER])
+HANDLED = ExceptionMiddleware(TABLE, handlers=exception_handlers(always_200=False))
 
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     scope["iredapi.request_id"] = "id"
-    await BOARD(scope, receive, send)
+    await HANDLED(scope, receive, send)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +59,9 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
         ("GET", "/api/a/fixed", "fixed"),
         ("GET", "/api/a/x@y.z", "named [('name', 'x@y.z')]"),
         ("PUT", "/api/a/x/b/y", "named [('name', 'x'), ('other', 'y')]"),
-        ("PUT", "/api/a/x", "elsewhere"),
+        ("PUT", "/api/a/x", "Method Not Allowed"),
+        ("HEAD", "/api/a/fixed", ""),
+        ("GET", "/a/fixed", "elsewhere"),
         ("GET", "/api/a/", "elsewhere"),
         ("PUT", "/api/a//b/y", "elsewhere"),
         ("GET", "/api/a/x/y", "elsewhere"),
@@ -76,21 +81,22 @@ async def test_an_error_of_ours_becomes_its_envelope() -> None:
     assert (found.status_code, found.json()["_msg"]) == (404, "NO_SUCH_ACCOUNT")
 
 
-def test_every_declared_route_is_on_the_board() -> None:
-    """What the framework would answer for a method and path is what the board answers."""
+def test_every_declared_route_is_in_the_table() -> None:
+    """What FastAPI would answer for a method and path is what the table answers."""
     app = create_app(Settings(_env_file=None))
-    board: Any = app._doors  # type: ignore[attr-defined]
-    while not isinstance(board, Switchboard):
-        board = board.app
+    table: Any = app._stack  # type: ignore[attr-defined]
+    while not isinstance(table, RouteTable):
+        table = table.app
     declared = {
         (method.upper(), path) for path, methods in app.openapi()["paths"].items()
         for method in methods if path.startswith("/api/")
     }  # fmt: skip
     for method, path in declared:
         scope = {"type": "http", "method": method, "path": path.replace("{", "<").replace("}", ">")}
-        found = board._find(scope)
-        assert found is not None, (method, path)
-        assert set(scope["path_params"]) == {
+        found = [route.matches(scope) for route in table._routers[path.split("/")[2]].routes]
+        full = [child for match, child in found if match is Match.FULL]
+        assert full, (method, path)
+        assert set(full[0]["path_params"]) == {
             part[1:-1] for part in path.split("/") if part.startswith("{")
         }
     assert len(declared) > 70
@@ -108,10 +114,12 @@ def test_every_declared_route_is_on_the_board() -> None:
         ("/api%2Fa/x", 200, "elsewhere"),
         ("/api/a/%25", 200, "named [('name', '%')]"),
         ("/api/a/%252F", 200, "named [('name', '%2F')]"),
+        ("/api/a/fixed%0A", 200, "named [('name', 'fixed\\n')]"),
+        ("/api/missing%0A", 200, "elsewhere"),
     ],
 )
 async def test_a_slash_in_a_name_divides_nothing(path: str, status: int, answer: str) -> None:
-    app = PathNormaliser(BOARD, prefixes=["/api", "/iredadmin/api"])
+    app = PathNormaliser(TABLE, prefixes=["/api", "/iredadmin/api"])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         response = await client.get(path)

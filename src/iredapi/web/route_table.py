@@ -1,0 +1,76 @@
+"""Starlette's routes of the operations, in front of FastAPI's own dispatch.
+
+FastAPI declares the routes and describes them in OpenAPI. Its dispatch (effective routes,
+dependencies, exit stacks) costs more CPU than reading a user, and operations need none of it: they
+read their parameters themselves (ADR 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote, unquote
+
+from fastapi.routing import APIRoute, APIRouter
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+API = "/api"
+"""Where the operations are, whatever the configured prefixes are."""
+
+
+def escape(part: str) -> str:
+    """Decode one part of a request's path, except for ``%25``, ``%2F`` and ``%0A``.
+
+    The escaped path can be split at its slashes, and no pattern ends before a newline (as ``$`` of
+    a regular expression does). ``NameConvertor`` decodes the rest.
+    """
+    return unquote(part).replace("%", "%25").replace("/", "%2F").replace("\n", "%0A")
+
+
+class NameConvertor(Convertor[str]):
+    """A path parameter: any text. What ``escape`` has left encoded is decoded here."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        """Return the decoded value."""
+        return unquote(value) if "%" in value else value
+
+    def to_string(self, value: str) -> str:
+        """Return the value as it stands in a URL."""
+        return quote(value, safe="@")
+
+
+register_url_convertor("name", NameConvertor())
+
+
+class RouteTable:
+    """ASGI application: one Starlette router per first word below ``/api``.
+
+    A word is looked up in a dictionary, so that a request is compared with the few routes of its
+    resource only. All other requests go to ``app``.
+    """
+
+    def __init__(self, app: ASGIApp, *, routers: Iterable[APIRouter]) -> None:
+        by_word: dict[str, list[Route]] = {}
+        for route in (route for router in routers for route in router.routes):
+            if not isinstance(route, APIRoute):
+                raise TypeError(f"{route} is no operation")
+            path = API + route.path.replace("}", ":name}")
+            by_word.setdefault(_first_word(path), []).append(
+                Route(path, route.endpoint, methods=route.methods)
+            )
+        self.app = app
+        self._routers = {
+            word: Router(found, redirect_slashes=False, default=app)
+            for word, found in by_word.items()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Raises what the operation raises, and HTTPException (405)."""
+        await self._routers.get(_first_word(scope["path"]), self.app)(scope, receive, send)
+
+
+def _first_word(path: str) -> str:
+    return path.removeprefix(API + "/").partition("/")[0]

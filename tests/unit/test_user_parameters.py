@@ -1,0 +1,77 @@
+"""Which parameters of users go many at once is derived from their rules, and not listed again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from iredapi.domain import users
+from iredapi.domain.domains import Domain
+from iredapi.domain.mailbox_paths import Location
+from iredapi.domain.users import FIELDS, User
+from iredapi.schemas.users import UserDraft, UserEdit
+
+VALUES: dict[str, Any] = {
+    "account_status": False, "quota": 5, "is_global_admin": True, "mailbox_format": "mdbox",
+    "mailbox_folder": "Mail", "maildir": "/var/vmail/vmail1/x", "sender_bcc": "x@else.test",
+    "recipient_bcc": "x@else.test",
+    **dict.fromkeys(("forwarding", "add_forwarding", "remove_forwarding"), ("u@a.test",)),
+    **dict.fromkeys(("aliases", "add_alias", "remove_alias"), ("b@a.test",)),
+    **dict.fromkeys(("services", "add_service", "remove_service"), ("imap",)),
+}  # fmt: skip
+"""What is sent; a text for those that are not here."""
+
+
+def test_each_parameter_says_which_fields_it_changes() -> None:
+    """A new parameter of the forms must be said here, too."""
+    assert set(FIELDS) == set(UserEdit.model_fields) == set(UserDraft.model_fields)
+
+
+@pytest.mark.parametrize("param", sorted(FIELDS))
+def test_a_parameter_changes_the_fields_that_it_says_and_no_others(param: str) -> None:
+    before = User("u@a.test", forwardings=frozenset({"u@a.test", "v@a.test"}),
+                  aliases=frozenset({"b@a.test", "c@a.test"}), services=frozenset({"smtp", "imap"}),
+                  marks_agree=False)  # fmt: skip
+    if param.startswith("add_"):
+        before = User("u@a.test", forwardings=frozenset({"v@a.test"}), services=frozenset())
+    secret = param in {"password", "password_hash"}
+    after = users.revise(
+        before,
+        {param: VALUES.get(param, "other")},
+        Domain("a.test"),
+        password="{SSHA}x" if secret else "",
+        location=Location("/var/vmail", "vmail1", "x") if param == "maildir" else None,
+    )
+    changed = {name for name in before.__slots__ if getattr(before, name) != getattr(after, name)}
+    assert changed
+    assert changed <= FIELDS[param]
+
+
+def test_a_new_parameter_goes_many_at_once_where_its_field_is_in_the_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless a rule of its own decides on it."""
+    row = frozenset({"name", "nickname"})
+    monkeypatch.setattr(users, "_PLAIN", {**users._PLAIN, "nick": "nickname"})
+    monkeypatch.setattr(users, "FIELDS", {**FIELDS, "nick": frozenset({"nickname"})})
+    users.changed_alone.cache_clear()
+    users.created_alone.cache_clear()
+    try:
+        assert users.changed_alone(row) == users.created_alone(row) == {"name", "nick"}
+        users.changed_alone.cache_clear()
+        users.created_alone.cache_clear()
+        monkeypatch.setattr(users, "_PROFILE_OF", {**users._PROFILE_OF, "nick": "relay"})
+        assert users.changed_alone(row) == users.created_alone(row) == {"name"}
+    finally:
+        users.changed_alone.cache_clear()
+        users.created_alone.cache_clear()
+
+
+def test_what_depends_on_more_than_the_row_goes_by_itself() -> None:
+    """A quota depends on the domain's other users, and the status on routes."""
+    everything = frozenset(User.__slots__)
+    assert users.changed_alone(everything).isdisjoint(
+        {"quota", "is_global_admin", "maildir", "transport", "sender_bcc", "forwarding", "services"}
+    )
+    assert "account_status" not in users.changed_alone(everything - {"active"})
