@@ -103,7 +103,7 @@ def _log_request(scope: Scope, status: int, seconds: float, meter: Meter) -> Non
 
 
 def _is_leaving(scope: Scope) -> bool:
-    office: Office | None = scope.get("iredapi.runtime.context")
+    office: Office | None = scope.get("iredapi.context")
     return office is not None and office.probes.leaving
 
 
