@@ -8,7 +8,6 @@ from iredapi import identity
 from iredapi.access import Action
 from iredapi.schemas.logins import Login
 from iredapi.schemas.params import NoParams
-from iredapi.web import envelope
 from iredapi.web.calls import Call, Router
 
 router = Router(tags=["Login"])
@@ -31,7 +30,7 @@ async def login(call: Call[Login]) -> Response:
     session_id = await identity.login(
         call.office, call.form.username, call.form.password, call.client
     )
-    answer = envelope.success()
+    answer = call.success()
     answer.set_cookie(
         call.office.settings.session_cookie,
         session_id,
@@ -49,6 +48,6 @@ async def logout(call: Call[NoParams]) -> Response:
     session_id = call.request.scope.get("iredapi.session")
     if session_id:
         await identity.logout(call.office, session_id)
-    answer = envelope.success()
+    answer = call.success()
     answer.delete_cookie(call.office.settings.session_cookie, path="/")
     return answer
