@@ -219,6 +219,27 @@ async def test_every_write_tells_what_it_ignores(service: Service, root: Client)
         assert "_ignored" not in answer, (method, path, answer)
 
 
+async def test_login_and_logout_tell_what_they_ignore(store: Store, root: Client) -> None:
+    login = {"username": "root@admins.test", "password": PASSWORD}
+    for path, form in (("login", login), ("logout", {})):
+        for carrier in ("params", "json"):
+            more = form | UNKNOWN | ({"strict": "yes"} if carrier == "json" else {})
+            query = {"strict": "yes"} if carrier == "params" else {}
+            status, answer = await root.call("POST", path, json=more, params=query)
+            assert (status, answer["_msg"]) == (400, "IGNORED_PARAMETER"), path
+            assert sorted(item["param"] for item in answer["_errors"]) == sorted(UNKNOWN)
+            assert (await root.call("GET", "whoami"))[0] == 200  # nobody was logged out
+        assert await root.ok("POST", path, strict="yes", **form) in (None, {"_success": True})
+        status, answer = await root.call("POST", path, json=form | UNKNOWN)
+        assert (status, answer["_ignored"]) == (200, sorted(UNKNOWN)), path
+        await root.login("root@admins.test")
+    async with serving(store, strict=True, query_login=False) as service:
+        client = await service.root()
+        assert (await client.refused("POST", "logout", x="1"))[1] == "IGNORED_PARAMETER"
+        query = {"strict": "no"}
+        assert (await client.call("POST", "login", json=login | UNKNOWN, params=query))[0] == 200
+
+
 async def test_a_misspelt_name_is_guessed(root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     _, answer = await root.call("PUT", "domain/ex.com", json={"qouta": 5, "strict": True})

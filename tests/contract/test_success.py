@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from starlette.requests import Request
 
 from iredapi.schemas.aliases import AliasDraft, AliasEdit
 from iredapi.schemas.domains import DomainDraft, DomainEdit
@@ -12,6 +13,7 @@ from iredapi.schemas.lists import ListDraft, ListEdit
 from iredapi.schemas.maillists import MailListDraft, MailListEdit
 from iredapi.schemas.params import Params
 from iredapi.schemas.users import UserDraft, UserEdit
+from iredapi.web import bodies
 from tests.clients import PASSWORD, Client, Service
 from tests.servers.openldap import domain_dn
 from tests.servers.snapshot import dump
@@ -65,6 +67,33 @@ async def test_lists_as_languages_write_them(root: Client, carrier: str) -> None
         assert profile["members"] == MEMBERS, language
     await root.call("PUT", "alias/all@ex.com?members[]=")
     assert (await root.ok("GET", "alias/all@ex.com", view="canonical"))["members"] == []
+
+
+HOLES = {"members": {"2": "c@far.test", "0": "a@far.test", "10": "b@far.test"}}
+NO_LISTS: tuple[dict[str, object], ...] = (
+    {"members": {"0": "a@far.test", "x": "b@far.test"}}, {"members": {"-1": "a@far.test"}},
+    {"members": {"01": "a@far.test"}}, {"members": {"0": {"0": "a@far.test"}}}, {"members": {}},
+    {"name": {"0": "All"}},
+)  # fmt: skip
+
+
+async def test_lists_with_holes(root: Client) -> None:
+    """PHP's json_encode makes an object of a list from which an item was taken."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "alias/all@ex.com", members="z@far.test")
+    for wrong in NO_LISTS:
+        status, answer = await root.call("PUT", "alias/all@ex.com", json=wrong)
+        assert (status, answer["_errors"][0]["param"]) == (400, *wrong), wrong
+    assert (await root.call("PUT", "alias/all@ex.com", json=HOLES))[0] == 200
+    shown = await root.ok("GET", "alias/all@ex.com", view="canonical")
+    assert sorted(shown["members"]) == MEMBERS
+
+
+def test_the_order_of_a_list_with_holes() -> None:
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    assert bodies.read(Request(scope), json.dumps(HOLES).encode()) == {
+        "members": ["a@far.test", "c@far.test", "b@far.test"]
+    }
 
 
 async def test_of_what_is_no_list_the_last_one_counts(root: Client) -> None:
@@ -188,6 +217,41 @@ async def test_what_was_said_at_once_holds(service: Service, root: Client, noun:
                 shape.pop("maildir", None)  # it has the letters of the name and the time
             found.append(json.loads(json.dumps(shape).replace(name, "name")))
         assert found[0] == found[1], said
+
+
+GONE = {
+    "domain/new.com": {"removeAliasDomain": "gone.test"},
+    "user/u@ex.com": {"removeForwarding": "gone@far.test", "removeAlias": "gone@ex.com"},
+    "alias/a@ex.com": {"removeMember": "gone@far.test", "removeModerator": "gone@far.test"},
+    "maillist/l@ex.com": {"removeMember": "gone@far.test"},
+}
+"""What is removed from something that is only being made."""
+
+
+async def test_what_is_new_has_nothing_that_could_be_removed(
+    service: Service, root: Client
+) -> None:
+    await root.ok("POST", "domain/ex.com")
+    for path, gone in GONE.items():
+        form = gone
+        if service.store.openldap is None and path.startswith("maillist"):
+            continue  # only a directory has these
+        if service.store.openldap is not None:
+            form = {name: text for name, text in gone.items() if name != "removeModerator"}
+        for wrong in ("devnull", "no domain"):
+            for name in form:
+                more = {"password": PASSWORD} | {name: wrong}
+                status, code, params = await root.refused("POST", path, **more)
+                assert (status, params) == (400, [name]), code
+        answer = await root.ok("POST", path, **form, password=PASSWORD)
+        told = [(item["param"], item["value"], item["reason"]) for item in answer["_skipped"]]
+        assert sorted(told) == [(*item, "NOT_FOUND") for item in sorted(form.items())]
+    # A user is the first one to whom its mail goes.
+    answer = await root.ok(
+        "POST", "user/v@ex.com", password=PASSWORD, removeForwarding="v@ex.com",
+        addForwarding="far@far.test",
+    )  # fmt: skip
+    assert "_skipped" not in answer
 
 
 async def test_a_new_backup_mx_is_one(service: Service, root: Client) -> None:

@@ -66,6 +66,8 @@ async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
         usage = await unit.domains.usage(domain.name)
         limits.room_for_account(domain.aliases, usage.aliases)
     changes = await _usable(unit, domain, changes)
+    accounts.skip_absent(unit, (), changes, "remove_member")
+    accounts.skip_absent(unit, (), changes, "remove_moderator")
     await unit.aliases.add(aliases.draft(address, changes, domain, unit.features))
     unit.note(account_event(Kind.CREATE, "mail alias", address))
 

@@ -74,6 +74,7 @@ async def create(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     if limits.is_limited(actor):
         totals = await unit.domains.totals(await _hold_managed(unit))
         limits.room_for_domain(actor, totals, domain.allocation)
+    accounts.skip_absent(unit, (), changes, "remove_alias_domain")
     if changes.get("account_status") and not domain.active:
         unit.adjust("account_status", "active", "disabled", "OWNERSHIP_NOT_VERIFIED")
     await _reserve(unit, domain.names)

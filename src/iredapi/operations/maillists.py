@@ -56,6 +56,7 @@ async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
         usage = await unit.domains.usage(domain.name)
         limits.room_for_account(domain.lists, usage.lists)
     changes = await _with_primaries(unit, domain, changes)
+    accounts.skip_absent(unit, (), changes, "remove_member")
     await lists.add(maillists.draft(address, changes, domain))
     unit.note(account_event(Kind.CREATE, _NOUN, address))
 

@@ -96,6 +96,8 @@ async def create(
     taken = await taken_in(unit, domain)
     location = await _new_location(unit, mail, changes, place.queued)
     user = drafted(unit, mail, changes, password, domain, taken, location)
+    accounts.skip_absent(unit, {mail}, changes, "remove_forwarding")
+    accounts.skip_absent(unit, (), changes, "remove_alias")
     unit.adjusted.extend(adjusted(changes, user, domain))
     await unit.users.add(
         user,

@@ -8,7 +8,6 @@ from iredapi.auth import login as login_service
 from iredapi.auth.permissions import Action
 from iredapi.schemas.logins import Login
 from iredapi.schemas.params import NoParams
-from iredapi.web import responses
 from iredapi.web.operation_route import Call, Router
 
 router = Router(tags=["Login"])
@@ -31,7 +30,7 @@ async def login(call: Call[Login]) -> Response:
     session_id = await login_service.login(
         call.office, call.form.username, call.form.password, call.client
     )
-    answer = responses.success()
+    answer = call.success()
     answer.set_cookie(
         call.office.settings.session_cookie,
         session_id,
@@ -49,6 +48,6 @@ async def logout(call: Call[NoParams]) -> Response:
     session_id = call.request.scope.get("iredapi.session")
     if session_id:
         await login_service.logout(call.office, session_id)
-    answer = responses.success()
+    answer = call.success()
     answer.delete_cookie(call.office.settings.session_cookie, path="/")
     return answer

@@ -150,12 +150,12 @@ def describe(
         parameters += [_query_parameter(name, schema) for name, schema in _properties(form)]
     elif form.model_fields:
         extra["requestBody"] = _body(form)
-    if method != "GET" and action not in PUBLIC:
+    if method != "GET":
         parameters += [_query_parameter(name, schema) for name, schema in _properties(Strictness)]
     if parameters:
         extra["parameters"] = parameters
     codes = _ruled(method, words) + tuple(errors)
-    if method != "GET" and action not in PUBLIC:
+    if method != "GET":
         codes += ("INVALID_VALUE", "IGNORED_PARAMETER", *_WITH_PARAMS)
     responses = _responses(action, form, named, answer, codes, writes=method != "GET")
     if also:

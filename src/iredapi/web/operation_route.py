@@ -343,7 +343,7 @@ async def _call(
         elif not form.takes_long_lists():
             limit = min(limit, _LIMIT)
         body = await receive_body(request, limit, seconds)
-        read = partial(_filled, form, request, body, with_query=with_query, public=public)
+        read = partial(_filled, form, request, body, with_query=with_query)
         # Large ones are read in a thread: the event loop goes on meanwhile.
         found = await _in_thread(read) if len(body) > _READ_AT_ONCE else read()
         filled, ignored, exact = found
@@ -355,13 +355,13 @@ async def _call(
 
 
 def _filled(
-    form: type[Form], request: Request, body: bytes, *, with_query: bool, public: bool
+    form: type[Form], request: Request, body: bytes, *, with_query: bool
 ) -> tuple[Form, tuple[str, ...], bool | None]:
     """Return the form, what it ignores of what was sent, and whether that is an error."""
     raw = request_body.read(request, body, with_query=with_query)
-    if public:
-        return form.read(raw), (), None
     exact: bool | None = None
+    if not with_query and STRICT.name in (sent := request_body.query(request)):
+        raw = {STRICT.name: sent[STRICT.name], **raw}
     if STRICT.name in raw:
         exact = Strictness.read({STRICT.name: raw.pop(STRICT.name)}).strict
     filled = form.read(raw)

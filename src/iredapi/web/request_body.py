@@ -36,6 +36,7 @@ two for each address of its lists."""
 _MAX_SLOW: Final = 120_000
 """The same, where some of them are broken: then the fast way cannot be gone."""
 _BROKEN: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_INDEX: Final = re.compile("0|[1-9][0-9]{0,17}")
 _LINE_END: Final = re.compile(rb"(?:--)?[ \t]*\r?\n|--\Z")
 _END: Final = re.compile(rb"--[ \t]*(?:\r?\n|\Z)")
 Raw = dict[str, str | list[str]]
@@ -201,6 +202,9 @@ def _json(body: bytes) -> Raw:
 
 
 def _value(value: Any) -> str | list[str]:
+    if isinstance(value, dict) and value and all(map(_INDEX.fullmatch, value)):
+        # PHP writes a list so, once an item was taken out of it.
+        value = [value[key] for key in sorted(value, key=int)]
     if not isinstance(value, list):
         return _scalar(value)
     found = [_scalar(item) for item in value]
