@@ -13,7 +13,7 @@ from iredapi.schemas.lists import ListDraft, ListEdit
 from iredapi.schemas.maillists import MailListDraft, MailListEdit
 from iredapi.schemas.params import Params
 from iredapi.schemas.users import UserDraft, UserEdit
-from iredapi.web import bodies
+from iredapi.web import request_body
 from tests.clients import PASSWORD, Client, Service
 from tests.servers.openldap import domain_dn
 from tests.servers.snapshot import dump
@@ -91,7 +91,7 @@ async def test_lists_with_holes(root: Client) -> None:
 
 def test_the_order_of_a_list_with_holes() -> None:
     scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
-    assert bodies.read(Request(scope), json.dumps(HOLES).encode()) == {
+    assert request_body.read(Request(scope), json.dumps(HOLES).encode()) == {
         "members": ["a@far.test", "c@far.test", "b@far.test"]
     }
 
