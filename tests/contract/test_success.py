@@ -89,9 +89,9 @@ async def test_lists_with_holes(root: Client) -> None:
     assert sorted(shown["members"]) == MEMBERS
 
 
-def test_the_order_of_a_list_with_holes() -> None:
+async def test_the_order_of_a_list_with_holes() -> None:
     scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
-    assert request_body.read(Request(scope), json.dumps(HOLES).encode()) == {
+    assert await request_body.read(Request(scope), json.dumps(HOLES).encode()) == {
         "members": ["a@far.test", "c@far.test", "b@far.test"]
     }
 

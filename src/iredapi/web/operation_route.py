@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -345,7 +345,7 @@ async def _call(
         body = await receive_body(request, limit, seconds)
         read = partial(_filled, form, request, body, with_query=with_query)
         # Large ones are read in a thread: the event loop goes on meanwhile.
-        found = await _in_thread(read) if len(body) > _READ_AT_ONCE else read()
+        found = await (_in_thread(read) if len(body) > _READ_AT_ONCE else read())
         filled, ignored, exact = found
         STRICT.set(office.settings.strict if exact is None else exact)
         if ignored and STRICT.get():
@@ -354,11 +354,11 @@ async def _call(
     return Call(office, caller, target, filled, request, ignored)
 
 
-def _filled(
+async def _filled(
     form: type[Form], request: Request, body: bytes, *, with_query: bool
 ) -> tuple[Form, tuple[str, ...], bool | None]:
     """Return the form, what it ignores of what was sent, and whether that is an error."""
-    raw = request_body.read(request, body, with_query=with_query)
+    raw = await request_body.read(request, body, with_query=with_query)
     exact: bool | None = None
     if not with_query and STRICT.name in (sent := request_body.query(request)):
         raw = {STRICT.name: sent[STRICT.name], **raw}
@@ -375,5 +375,6 @@ def _unknown(form: type[Params], name: str) -> Problem:
     return Problem(name, "IGNORED_PARAMETER", f"The operation does not know it.{hint}")
 
 
-async def _in_thread(work: Callable[[], Result]) -> Result:
-    return await asyncio.get_running_loop().run_in_executor(_READERS, work)
+async def _in_thread(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_READERS, lambda: asyncio.run(work()))

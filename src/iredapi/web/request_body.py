@@ -11,13 +11,13 @@ import json
 import re
 from binascii import a2b_qp
 from codecs import BOM_UTF8
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from iredapi.errors import InvalidRequest
@@ -40,10 +40,9 @@ _INDEX: Final = re.compile("0|[1-9][0-9]{0,17}")
 _LINE_END: Final = re.compile(rb"(?:--)?[ \t]*\r?\n|--\Z")
 _END: Final = re.compile(rb"--[ \t]*(?:\r?\n|\Z)")
 Raw = dict[str, str | list[str]]
-Result = TypeVar("Result")
 
 
-def read(request: Request, body: bytes, *, with_query: bool = True) -> Raw:
+async def read(request: Request, body: bytes, *, with_query: bool = True) -> Raw:
     """Return what was sent; the body wins over the query. Raises InvalidRequest.
 
     A large body takes long: read it in a thread.
@@ -57,7 +56,7 @@ def read(request: Request, body: bytes, *, with_query: bool = True) -> Raw:
     if kind == "application/json" or kind.endswith("+json"):
         sent = _json(body)
     elif kind == "multipart/form-data":
-        sent = _multipart(request, body)
+        sent = await _multipart(request, body)
     elif kind in {"", "application/x-www-form-urlencoded", "text/plain"}:
         # A client that names no type may have sent either; an object can only be JSON.
         sent = _json(body) if body.lstrip().startswith(b"{") else _form(body)
@@ -121,42 +120,24 @@ def _gathered(pairs: Sequence[tuple[str, str]]) -> Raw:
     return found
 
 
-def _multipart(request: Request, body: bytes) -> Raw:
+async def _multipart(request: Request, body: bytes) -> Raw:
     body = _parts(body, _header(request, b"content-type"))
 
-    async def replay() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
 
-    again = Request(request.scope, replay)
-    pairs: list[tuple[str, str]] = []
     try:
-        for name, value in _finished(_fields(again, len(body) + 1)):
-            if isinstance(value, UploadFile):
-                raise InvalidRequest(detail="Files are not accepted.")
-            pairs.append((name, value))
+        async with aclosing(stream()) as chunks:
+            form = await MultiPartParser(
+                request.headers,
+                chunks,
+                max_files=0,
+                max_fields=MAX_PAIRS,
+                max_part_size=len(body),
+            ).parse()
     except (MultiPartException, UnicodeError, AssertionError, KeyError, ValueError):
         raise InvalidRequest(detail="The multipart body cannot be read.") from None
-    except Exception as error:
-        # Starlette turns a parser's refusal into an HTTPException of its own.
-        if type(error).__name__ != "HTTPException":
-            raise
-        raise InvalidRequest(detail="The multipart body cannot be read.") from None
-    return _gathered(pairs)
-
-
-async def _fields(request: Request, size: int) -> list[tuple[str, Any]]:
-    async with request.form(max_files=0, max_fields=MAX_PAIRS, max_part_size=size) as form:
-        return list(form.multi_items())
-
-
-def _finished(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine that never waits: its data are in memory."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    work.close()
-    raise RuntimeError("the coroutine waits for something")
+    return _gathered([(name, str(value)) for name, value in form.multi_items()])
 
 
 def _parts(body: bytes, kind: str) -> bytes:

@@ -7,14 +7,18 @@ read their parameters themselves (ADR 6).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import quote, unquote
 
 from fastapi.routing import APIRoute, APIRouter
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+"""Methods that operations have; for others the first one's routers find the answer 405."""
 API = "/api"
 """Where the operations are, whatever the configured prefixes are."""
 
@@ -45,11 +49,25 @@ class NameConvertor(Convertor[str]):
 register_url_convertor("name", NameConvertor())
 
 
-class RouteTable:
-    """ASGI application: one Starlette router per first word below ``/api``.
+Endpoint = Callable[[Request], Awaitable[Response]]
 
-    A word is looked up in a dictionary, so that a request is compared with the few routes of its
-    resource only. All other requests go to ``app``.
+
+class _Operation:
+    """An endpoint as an ASGI application. Exceptions are left to the middleware in front."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+class RouteTable:
+    """ASGI application: a Starlette router per method and first word below ``/api``.
+
+    Both are looked up in a dictionary, so that a request is compared with the few routes of its
+    resource only, and with those of its method first. All other requests go to ``app``.
     """
 
     def __init__(self, app: ASGIApp, *, routers: Iterable[APIRouter]) -> None:
@@ -59,17 +77,20 @@ class RouteTable:
                 raise TypeError(f"{route} is no operation")
             path = API + route.path.replace("}", ":name}")
             by_word.setdefault(_first_word(path), []).append(
-                Route(path, route.endpoint, methods=route.methods)
+                Route(path, _Operation(route.endpoint), methods=route.methods)
             )
         self.app = app
-        self._routers = {
-            word: Router(found, redirect_slashes=False, default=app)
-            for word, found in by_word.items()
-        }
+        self._routers: dict[tuple[str, str], Router] = {}
+        for word, found in by_word.items():
+            for method in _METHODS:
+                first = sorted(found, key=lambda route: method not in (route.methods or ()))
+                self._routers[method, word] = Router(first, redirect_slashes=False, default=app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Raises what the operation raises, and HTTPException (405)."""
-        await self._routers.get(_first_word(scope["path"]), self.app)(scope, receive, send)
+        method = scope["method"] if scope["method"] in _METHODS else "GET"
+        router = self._routers.get((method, _first_word(scope["path"])), self.app)
+        await router(scope, receive, send)
 
 
 def _first_word(path: str) -> str:
