@@ -23,7 +23,7 @@ from functools import partial
 from urllib.parse import quote
 
 from bench import against, directory, seed
-from bench.drive import CONNECTIONS, Failed, Prober, Rate, Request, crowd, transfer, wrk
+from bench.drive import CONNECTIONS, Failed, Prober, Rate, Request, batch, transfer, wrk
 from bench.programs import Memory, bare, login, service
 from bench.seed import BIG, Size
 from tests.servers import mariadb, openldap, postgresql
@@ -237,7 +237,7 @@ def crowded(pair: Pair) -> None:
     quiet, busy = [], []
     for _ in range(min(pair.plan.rounds, 3)):
         quiet.append(p99())
-        with crowd(pair.address, Request("POST", "/api/login", form), 50):
+        with batch(pair.address, Request("POST", "/api/login", form), 50):
             busy.append(p99())
         time.sleep(1)
     own, top = statistics.median(busy), statistics.median(quiet)

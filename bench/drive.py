@@ -147,7 +147,7 @@ def transfer(address: str, request: Request, cookie: str = "") -> Transfer:
 
 
 @contextmanager
-def crowd(address: str, request: Request, connections: int) -> Iterator[list[Rate]]:
+def batch(address: str, request: Request, connections: int) -> Iterator[list[Rate]]:
     """Let others send a kind of request meanwhile; what they reached is in the list at the end."""
     program = shutil.which("wrk")
     assert program is not None

@@ -14,7 +14,7 @@ from iredapi.app import create_app
 from iredapi.auth.login import find_principal
 from iredapi.config.settings import Settings
 from iredapi.domain.actors import SYSTEM
-from iredapi.runtime.context import Office
+from iredapi.runtime.context import AppContext
 from tests.servers.store import Store
 
 ROOT = "root@admins.test"
@@ -65,7 +65,7 @@ class Service:
     store: Store
     settings: Settings
     app: FastAPI
-    office: Office
+    context: AppContext
     _clients: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def client(self, *, address: str = "127.0.0.1", mount: str = "/api") -> Client:
@@ -77,8 +77,8 @@ class Service:
 
     async def root(self) -> Client:
         """A client that is logged in as the global admin ``ROOT``, who is made when missing."""
-        if await self.office.read(SYSTEM, find_principal, ROOT) is None:
-            await self.office.create_admin(ROOT, PASSWORD)
+        if await self.context.read(SYSTEM, find_principal, ROOT) is None:
+            await self.context.create_admin(ROOT, PASSWORD)
         return await self.client().login()
 
     async def admin_of(self, *domains: str, mail: str = "", **limits: Any) -> Client:
@@ -95,5 +95,5 @@ class Service:
 async def serving(store: Store, **given: Any) -> AsyncIterator[Service]:
     """Open the application on a store; ``given`` are settings that differ from the default."""
     settings = settings_for(store, **given)
-    async with Office.open(settings) as office:
-        yield Service(store, settings, create_app(settings, office), office)
+    async with AppContext.open(settings) as context:
+        yield Service(store, settings, create_app(settings, context), context)

@@ -28,7 +28,7 @@ _COUNTS = (
     " (SELECT coalesce(sum(bytes), 0) FROM used_quota WHERE domain = ?) AS bytes,"
     " (SELECT coalesce(sum(messages), 0) FROM used_quota WHERE domain = ?) AS messages"
 )
-_SIDES = (
+_RELATED_ROWS = (
     "SELECT 'catchall' AS kind, forwarding AS value FROM forwardings WHERE address = ?"
     " UNION ALL SELECT 'alias', alias_domain FROM alias_domain WHERE target_domain = ?"
     " UNION ALL SELECT 'admin', username FROM domain_admins WHERE domain = ?"
@@ -143,20 +143,20 @@ class Bare:
         return found
 
     async def _read_domain(self, name: str, _: Mapping[str, str]) -> Answer:
-        domains, counts, sides = await self._vmail.rows(
-            (_DOMAIN, (name,)), (_COUNTS, (name,) * 6), (_SIDES, (name,) * 3)
+        domains, counts, related_rows = await self._vmail.rows(
+            (_DOMAIN, (name,)), (_COUNTS, (name,) * 6), (_RELATED_ROWS, (name,) * 3)
         )
         found, count = dict(domains[0]), counts[0]
         return found | {
             "settings": {},
             "accountStatus": "active" if found["active"] else "disabled",
-            "catchall": [row["value"] for row in sides if row["kind"] == "catchall"],
-            "alias_domains": [row["value"] for row in sides if row["kind"] == "alias"],
+            "catchall": [row["value"] for row in related_rows if row["kind"] == "catchall"],
+            "alias_domains": [row["value"] for row in related_rows if row["kind"] == "alias"],
             "sender_bcc": "",
             "recipient_bcc": "",
             "outbound_relay": "",
             "primarymx": "",
-            "admins": [row["value"] for row in sides if row["kind"] == "admin"],
+            "admins": [row["value"] for row in related_rows if row["kind"] == "admin"],
             "num_existing_users": count["users"],
             "num_existing_aliases": count["aliases"],
             "num_existing_maillists": count["lists"],

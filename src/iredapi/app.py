@@ -36,10 +36,10 @@ from iredapi.routers import (
     wblists,
 )
 from iredapi.runtime import graceful_shutdown
-from iredapi.runtime.context import Office
+from iredapi.runtime.context import AppContext
 from iredapi.state.connections import StateUnavailable
 from iredapi.web import client_address, connection_limits, docs_page, health_routes, responses
-from iredapi.web.middleware import Door, PathNormaliser, RequestContext
+from iredapi.web.middleware import AccessMiddleware, PathNormaliser, RequestContext
 from iredapi.web.route_table import API, RouteTable
 
 _DESCRIPTION = """\
@@ -76,24 +76,24 @@ class _Api(FastAPI):
         """Answer one request."""
         if scope["type"] == "http":
             scope["app"] = self
-            scope["iredapi.context"] = getattr(self.state, "office", None)
+            scope["iredapi.context"] = getattr(self.state, "context", None)
             await self._stack(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
+def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI:
     """Build the application. It opens its own office unless one is given; opens nothing yet."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        if office is not None:
-            app.state.office = office
+        if context is not None:
+            app.state.context = context
             yield {}
             return
         configure(settings.log_level)
-        async with Office.open(settings) as own:
-            app.state.office = own
+        async with AppContext.open(settings) as own:
+            app.state.context = own
             # What is there now stays: the collector need not look at it again and again.
             gc.collect()
             gc.freeze()
@@ -124,14 +124,14 @@ def create_app(settings: Settings, office: Office | None = None) -> FastAPI:
         Middleware(ExceptionMiddleware, handlers=handlers),
         Middleware(PathNormaliser, prefixes=settings.prefixes),
         Middleware(
-            Door,
+            AccessMiddleware,
             proxies=client_address.networks(settings.trusted_proxies),
             most=settings.max_requests,
         ),
         Middleware(RouteTable, routers=routers),
     )
-    if office is not None:
-        app.state.office = office
+    if context is not None:
+        app.state.context = context
     for router in routers:
         app.include_router(router, prefix=API)
     docs_page.mount(app)

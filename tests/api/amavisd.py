@@ -86,7 +86,7 @@ def statements(service: Service) -> Iterator[list[str]]:
     def watch(_c: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         sent.append(statement)
 
-    engine = service.office.databases["amavisd"].engine.sync_engine
+    engine = service.context.databases["amavisd"].engine.sync_engine
     event.listen(engine, "before_cursor_execute", watch)
     try:
         yield sent

@@ -249,7 +249,7 @@ class World:
 
     async def grant(self, mail: str, domain: str) -> None:
         await self.store.insert("domain_admins", {"username": mail, "domain": domain, "active": 1})
-        self.service.office.forget_cached()
+        self.service.context.forget_cached()
 
     async def domain(self, name: str) -> None:
         await self.store.insert("domain", {"domain": name})
@@ -785,15 +785,15 @@ async def test_lesson_12_the_command_line_obeys_the_same_rules(world: World) -> 
     """The office that the command line calls has no back door around the operations' rules."""
     from iredapi.errors import ApiError
 
-    office = world.service.office
+    context = world.service.context
     with pytest.raises(ApiError, match="CAN_NOT_BE_LOCAL_DOMAIN"):
-        await office.create_admin("x@a.com", PASSWORD)
+        await context.create_admin("x@a.com", PASSWORD)
     with pytest.raises(ApiError, match="ALREADY_EXISTS"):
-        await office.create_admin("creator@admins.test", PASSWORD)
+        await context.create_admin("creator@admins.test", PASSWORD)
     with pytest.raises(ApiError, match="PW_SHORTER"):
-        await office.create_admin("x@admins.test", "short")
+        await context.create_admin("x@admins.test", "short")
     with pytest.raises(ApiError, match="NO_SUCH_ACCOUNT"):
-        await office.set_admin_password("nobody@admins.test", PASSWORD)
+        await context.set_admin_password("nobody@admins.test", PASSWORD)
 
 
 async def test_lesson_15_maildir(world: World, admin: Client) -> None:

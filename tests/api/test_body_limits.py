@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from iredapi.errors import Overloaded
 from iredapi.schemas.params import Params
-from iredapi.web.admission import BODY_MEMORY, Admission, take_place
+from iredapi.web.admission import BODY_MEMORY, Admission, take_slot
 from tests.clients import Client, Service, serving
 
 FORM = "application/x-www-form-urlencoded"
@@ -127,11 +127,11 @@ async def _longest_pause(root: Client, body: bytes, kind: str) -> float:
 def test_places_are_given_back() -> None:
     """A request that waits for its body has none, and may find none left afterwards."""
     admission = Admission(1)
-    first = take_place({}, admission)
+    first = take_slot({}, admission)
     with pytest.raises(Overloaded):
-        take_place({}, admission)
+        take_slot({}, admission)
     first.give()
-    second = take_place({}, admission)
+    second = take_slot({}, admission)
     with pytest.raises(Overloaded):
         first.take()
     first.leave()
@@ -145,7 +145,7 @@ def test_bodies_share_memory() -> None:
     """Small ones always get in."""
     admission = Admission(100)
     scope: dict[str, Any] = {}
-    places = [take_place(scope, admission) for _ in range(17)]
+    places = [take_slot(scope, admission) for _ in range(17)]
     for place in places[:16]:
         place.reserve(4 * MIB)
         place.reserve(8 * MIB)

@@ -27,7 +27,7 @@ _tried: set[tuple[bytes, str]] = set()
 
 def new_guess(service: Service, address: str, mail: str) -> str:
     """A password whose tag no other guess has: two of some thousands would have the same."""
-    key, where = service.office.guess_key, networks_of(address)[-1]
+    key, where = service.context.guess_key, networks_of(address)[-1]
     for number in _numbers:
         tag = (key, tag_of(key, mail, where, guess := f"Guess-{number}"))
         if tag not in _tried:
@@ -54,7 +54,7 @@ async def guess_until_refused(service: Service, address: str, mail: str = ROOT) 
 @pytest.fixture
 def clock(service: Service, monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock(service)
-    for part in (service.office.state.attempts, service.office.state.networks):
+    for part in (service.context.state.attempts, service.context.state.networks):
         monkeypatch.setattr(part, "_clock", found)
     return found
 
@@ -155,13 +155,13 @@ async def test_a_repeated_guess_keeps_nothing_busy(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is free for the throttle, so it must not be verified each time; nor written."""
-    verify, verified = service.office.hasher.verify, []
+    verify, verified = service.context.hasher.verify, []
 
     async def noting(plain: str, stored: str) -> bool:
         verified.append(plain)
         return await verify(plain, stored)
 
-    monkeypatch.setattr(service.office.hasher, "verify", noting)
+    monkeypatch.setattr(service.context.hasher, "verify", noting)
     for mail in (ROOT, "nobody@admins.test"):
         assert await login(service, STRANGER, "0ld-Password", mail) == 401
     before = await service.store.rows("SELECT * FROM login_attempts", "state")

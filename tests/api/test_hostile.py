@@ -141,7 +141,7 @@ def test_there_are_many() -> None:
 
 def untouched(changes: Difference, path: str) -> bool:
     """Whether nothing of a bystander has changed."""
-    spared = set(BYSTANDERS) - ({"v@ex.com"} if path.startswith("users/") else set())
+    exempt_admins = set(BYSTANDERS) - ({"v@ex.com"} if path.startswith("users/") else set())
     for name in changes:
         table, _, key = name[1:].partition(" ")
         if table == "entry":
@@ -151,7 +151,7 @@ def untouched(changes: Difference, path: str) -> bool:
             continue
         else:
             owners = {key.split(" ")[0]}
-        if owners & spared:
+        if owners & exempt_admins:
             return False
     return True
 

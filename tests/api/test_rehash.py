@@ -22,7 +22,7 @@ ON: dict[str, Any] = {"rehash_at_login": True, "password_scheme": Scheme.SSHA512
 
 
 async def principal(service: Service, mail: str) -> Principal:
-    found = await service.office.read(SYSTEM, login.find_principal, mail)
+    found = await service.context.read(SYSTEM, login.find_principal, mail)
     assert found is not None
     return found
 
@@ -87,7 +87,7 @@ async def test_parallel_logins_all_succeed(store: Store, root: Client, mail: str
     async with serving(store, **ON) as service:
         clients = await asyncio.gather(*(service.client().login(mail) for _ in range(6)))
         assert (await principal(service, mail)).password.startswith("{SSHA512}")
-        service.office.forget_cached()
+        service.context.forget_cached()
         for client in clients:
             await client.ok("GET", "whoami")
 
@@ -101,7 +101,7 @@ async def test_a_new_password_is_not_overwritten(store: Store, root: Client, mai
         path = f"admin/{mail}" if mail == ADMIN else f"user/{mail}"
         await root.ok("PUT", path, password="An0ther-Horse")
         new = (await principal(service, mail)).password
-        await service.office.write(SYSTEM, admins.rehash, stale, hash_password(PASSWORD))
+        await service.context.write(SYSTEM, admins.rehash, stale, hash_password(PASSWORD))
         assert (await principal(service, mail)).password == new
 
 

@@ -540,17 +540,17 @@ async def test_pitfall_26_rename_meets_dangling_rows(
     for place, rows in arranged.before.items():
         database, table = place
         assert database != "openldap"
-        for row, twin in zip(rows, dangling[place], strict=True):
-            if row == twin or table in {"mailbox", "alias", "deleted_mailboxes"}:
+        for row, alias_address in zip(rows, dangling[place], strict=True):
+            if row == alias_address or table in {"mailbox", "alias", "deleted_mailboxes"}:
                 continue
-            if "id" not in row and names_of(place, [row]) == names_of(place, [twin]):
+            if "id" not in row and names_of(place, [row]) == names_of(place, [alias_address]):
                 continue  # the row has a key, and it is somebody else's
             if table == "forwardings" and _text(row["address"]) == old:
                 continue  # rows from the new address would mean that it is in use
-            if "id" in twin:
+            if "id" in alias_address:
                 numbers += 1
-                twin["id"] = numbers
-            await store.insert(table, twin, database=database)
+                alias_address["id"] = numbers
+            await store.insert(table, alias_address, database=database)
     await arranged.root.ok("POST", f"{kind}/{old}/change_email/{new}")
     after = await dump(store)
     assert _mentions(after, old) == set()

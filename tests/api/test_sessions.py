@@ -57,7 +57,7 @@ async def panel(service: Service, key: str, value: Any) -> None:
     await service.store.insert(
         "settings", {"account": "global", "k": key, "v": stored}, database="iredadmin"
     )
-    service.office.forget_cached()
+    service.context.forget_cached()
 
 
 def cookie_of(response: httpx.Response) -> Morsel[str]:
@@ -230,7 +230,7 @@ class Clock:
     @now.setter
     def now(self, value: float) -> None:
         self._now = value
-        self._service.office.forget_cached()
+        self._service.context.forget_cached()
 
     def __call__(self) -> float:
         return self._now
@@ -239,8 +239,8 @@ class Clock:
 @pytest.fixture
 def clock(service: Service, monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock(service)
-    monkeypatch.setattr(service.office.state.sessions, "_clock", found)
-    monkeypatch.setattr(service.office.state.attempts, "_clock", found)
+    monkeypatch.setattr(service.context.state.sessions, "_clock", found)
+    monkeypatch.setattr(service.context.state.attempts, "_clock", found)
     return found
 
 
@@ -268,7 +268,7 @@ async def test_ends_are_settings(
 ) -> None:
     async with serving(store, session_idle=60, session_absolute=100) as service:
         clock = Clock(service)
-        monkeypatch.setattr(service.office.state.sessions, "_clock", clock)
+        monkeypatch.setattr(service.context.state.sessions, "_clock", clock)
         client = await service.client().login()
         clock.now += 59
         await client.ok("GET", "domains")
@@ -279,14 +279,14 @@ async def test_ends_are_settings(
         assert (await client.refused("GET", "domains"))[:2] == LOGIN_REQUIRED
 
 
-ENDINGS = {
+REVOCATIONS = {
     "password": {"password": "N3w-Password"},
     "disabled": {"accountStatus": "disabled"},
     "demoted": {"isGlobalAdmin": "no"},
 }
 
 
-@pytest.mark.parametrize("how", ENDINGS)
+@pytest.mark.parametrize("how", REVOCATIONS)
 @pytest.mark.parametrize("noun, mail", [("admin", "g@admins.test"), ("user", "g@ex.com")])
 async def test_lesson_14_38_what_ends_a_session(
     service: Service, root: Client, noun: str, mail: str, how: str
@@ -294,7 +294,7 @@ async def test_lesson_14_38_what_ends_a_session(
     await root.ok("POST", "domain/ex.com")
     await root.ok("POST", f"{noun}/{mail}", password=PASSWORD, isGlobalAdmin="yes")
     clients = [await service.client().login(mail) for _ in range(2)]
-    await root.ok("PUT", f"{noun}/{mail}", **ENDINGS[how])
+    await root.ok("PUT", f"{noun}/{mail}", **REVOCATIONS[how])
     for client in clients:
         assert (await client.refused("GET", "domains"))[:2] == LOGIN_REQUIRED
     # It does not come back with the old state either.
@@ -336,7 +336,7 @@ async def test_own_password_change_ends_the_own_session(service: Service, root: 
 
 
 async def test_password_from_the_command_line_ends_sessions(service: Service, root: Client) -> None:
-    await service.office.set_admin_password(ROOT, "N3w-Password")
+    await service.context.set_admin_password(ROOT, "N3w-Password")
     assert (await root.refused("GET", "domains"))[:2] == LOGIN_REQUIRED
 
 
@@ -508,7 +508,7 @@ async def test_lesson_30_every_wrong_password_costs_the_same(
         return real(plain, stored)
 
     monkeypatch.setattr(passwords, "verify_password", verify)
-    service.office.forget_cached()
+    service.context.forget_cached()
     names = ["dear@ex.com", "other@ex.com", "cheap@ex.com", "none@ex.com", "off@ex.com"]
     for mail in (*names, "plain@ex.com", "nobody@ex.com", "nobody@nowhere.test", ROOT):
         calls.clear()
@@ -539,7 +539,7 @@ async def test_a_crowd_makes_no_guess_free(
     async def busy(*_: Any) -> None:
         raise Overloaded
 
-    monkeypatch.setattr(service.office.hasher, "equalise", busy)
+    monkeypatch.setattr(service.context.hasher, "equalise", busy)
     for _ in range(10):
         refused = await service.client(address="192.0.2.1").refused("POST", "login", **guess())
         assert refused[:2] == (503, "OVERLOADED")
@@ -989,7 +989,7 @@ async def test_lesson_35_crashes(
         raise RuntimeError("unforeseen")
 
     await root.ok("POST", "domain/ex.com")
-    monkeypatch.setattr(users, "vacant", crash)
+    monkeypatch.setattr(users, "check_available", crash)
     response = await root.http.post(
         "user/n@ex.com", data={"password": CANARY}, headers={"X-Request-Id": "find-me-here"}
     )

@@ -34,7 +34,7 @@ async def made(client: Client, **form: str) -> dict[str, Any]:
 @pytest.fixture
 def clock(service: Service, monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock(service)
-    monkeypatch.setattr(service.office.state.tokens, "_clock", found)
+    monkeypatch.setattr(service.context.state.tokens, "_clock", found)
     return found
 
 
@@ -81,7 +81,7 @@ async def set_hash(service: Service, mail: str, hashed: str) -> None:
         )
 
 
-async def write_again(service: Service, mail: str, born: datetime) -> None:
+async def write_again(service: Service, mail: str, account_created_at: datetime) -> None:
     """Make a standalone global admin, in place of one of that name, as another program does.
 
     All are equal but for the time, where the storage has one that programs write.
@@ -96,7 +96,13 @@ async def write_again(service: Service, mail: str, born: datetime) -> None:
         return
     for table in ("admin", "domain_admins"):
         await service.store.execute(f"DELETE FROM {table} WHERE username = :mail", mail=mail)
-    row = {"username": mail, "name": "", "password": hashed, "active": 1, "created": born}
+    row = {
+        "username": mail,
+        "name": "",
+        "password": hashed,
+        "active": 1,
+        "created": account_created_at,
+    }
     await service.store.insert("admin", row)
     await service.store.insert("domain_admins", {"username": mail, "domain": "ALL", "active": 1})
 
@@ -410,12 +416,12 @@ async def test_lesson_13_a_limited_token_makes_none(
 ) -> None:
     """It would work on after the first one was revoked. Nor does it learn the secret of another."""
     await domains(root, "a.com")
-    twin, token = await made(root, **limit), await made(root, **limit)
+    alias_address, token = await made(root, **limit), await made(root, **limit)
     client = bearer(service, token["token"])
     code = DENIED if "readOnly" in limit else LIMITED
     for form in ({}, limit, {"days": "1", "networks": "127.0.0.1"}):
         assert (await client.refused("POST", "tokens", label="x", **form))[:2] == code
-    assert (await client.refused("POST", f"token/{twin['id']}/rotate"))[:2] == code
+    assert (await client.refused("POST", f"token/{alias_address['id']}/rotate"))[:2] == code
     if code == LIMITED:
         again = await client.ok("POST", f"token/{token['id']}/rotate")
         await bearer(service, again["token"]).ok("GET", "domains")
@@ -646,7 +652,7 @@ async def test_a_later_account_of_other_programs(service: Service, root: Client)
     await bearer(service, secret).ok("GET", "domains")
     await client.ok("GET", "domains")
     await write_again(service, "g@admins.test", datetime(2020, 1, 2, 1, 1, 1))
-    service.office.forget_cached()
+    service.context.forget_cached()
     assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
     assert (await client.refused("GET", "domains"))[:2] == (401, "LOGIN_REQUIRED")
     await service.client().login("g@admins.test")

@@ -42,7 +42,7 @@ async def own(
 
 
 def a_minute_passes(service: Service) -> None:
-    for database in service.office.databases.by_name.values():
+    for database in service.context.databases.by_name.values():
         database._schema_read -= 60  # seconds
 
 

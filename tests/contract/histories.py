@@ -208,7 +208,7 @@ def differences(one: dict[str, bytes], other: dict[str, bytes]) -> Iterator[str]
             yield f"{path}: {one.get(path)!r} != {other.get(path)!r}"
 
 
-async def outcome(store: Store, history: Sequence[Step], **settings: Any) -> Outcome:
+async def outcome(store: Store, history: Sequence[Step], **settings: Any) -> ChangeResult:
     """Empty a store and play a history on it."""
     await store.reset()
     # Paths of mailboxes would differ in their second.
@@ -216,14 +216,14 @@ async def outcome(store: Store, history: Sequence[Step], **settings: Any) -> Out
         return await outcome_on(service, history)
 
 
-async def outcome_on(service: Service, history: Sequence[Step]) -> Outcome:
+async def outcome_on(service: Service, history: Sequence[Step]) -> ChangeResult:
     """Play a history on an empty store."""
     client = await service.root()
-    return Outcome(await play(client, history), await everything(client))
+    return ChangeResult(await play(client, history), await everything(client))
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ChangeResult:
     """What a history left behind."""
 
     told: list[str]

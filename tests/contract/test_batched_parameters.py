@@ -11,7 +11,7 @@ import pytest
 
 from iredapi.backends.sql.user_mapping import COLUMNS
 from iredapi.domain.users import changed_alone, created_alone
-from iredapi.runtime.user_batcher import Crowds
+from iredapi.runtime.user_batcher import UserBatcher
 from iredapi.schemas.users import UserEdit
 from tests.clients import PASSWORD, Client, Service
 from tests.servers.snapshot import MOMENTS, dump
@@ -93,14 +93,14 @@ async def test_batched_and_unbatched_requests_write_the_same_rows(
     batched: list[bool] = []
     alone = False
     for name in ("create", "change"):
-        original = getattr(Crowds, name)
+        original = getattr(UserBatcher, name)
 
-        async def tried(self: Crowds, *given: Any, _original: Any = original) -> Any:
+        async def tried(self: UserBatcher, *given: Any, _original: Any = original) -> Any:
             found = None if alone else await _original(self, *given)
             batched.append(found is not None)
             return found
 
-        monkeypatch.setattr(Crowds, name, tried)
+        monkeypatch.setattr(UserBatcher, name, tried)
     changed, created = set[str](), set[str]()
     for client, who in ((root, "root"), (admin, "some")):
         for param, (first, second) in VALUES.items():

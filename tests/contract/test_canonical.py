@@ -32,7 +32,7 @@ from tests.clients import Client, Service
 from tests.contract.histories import (
     HASH,
     RICH,
-    Outcome,
+    ChangeResult,
     Step,
     differences,
     everything,
@@ -65,10 +65,10 @@ SHAPES = {
     "admin": CanonicalAdmin,
 }
 
-_on_sqlite: dict[str, Outcome] = {}
+_on_sqlite: dict[str, ChangeResult] = {}
 
 
-async def expected(sqlite_store: Store) -> Outcome:
+async def expected(sqlite_store: Store) -> ChangeResult:
     """What the rich history leaves on SQLite; played once."""
     if "rich" not in _on_sqlite:
         _on_sqlite["rich"] = await outcome(sqlite_store, RICH)
@@ -390,7 +390,7 @@ async def test_a_page_costs_the_same_whatever_its_length(service: Service, root:
                 seen.clear()
                 given: dict[str, Any] = {"after": "", "limit": limit, "disabled_only": False}
                 read_page: Any = partial(read, **given)
-                found = await service.office.read(SYSTEM, read_page)
+                found = await service.context.read(SYSTEM, read_page)
                 assert len(found) == limit
                 counts.setdefault(name, []).append(len(seen))
     assert {name for name, numbers in counts.items() if len(set(numbers)) > 1} == set(), counts

@@ -18,7 +18,7 @@ _COUNT = 25
 
 
 def _cursors(service: Service) -> Cursors:
-    return service.office.databases["vmail"].cursors
+    return service.context.databases["vmail"].cursors
 
 
 async def _fill(service: Service, root: Client, domain: str = "ex.com") -> list[str]:
@@ -32,7 +32,9 @@ async def _fill(service: Service, root: Client, domain: str = "ex.com") -> list[
 
 
 async def _page(service: Service, after: str, limit: int = 5, domain: str = "ex.com") -> list[str]:
-    return await service.office.read(SYSTEM, users.mails, domain, after, limit, disabled_only=False)
+    return await service.context.read(
+        SYSTEM, users.mails, domain, after, limit, disabled_only=False
+    )
 
 
 async def _list(service: Service, domain: str = "ex.com", limit: int = 5) -> list[str]:
@@ -57,7 +59,7 @@ async def test_profiles_and_aliases_go_on_too(service: Service, root: Client) ->
     names = await _fill(service, root)
     found: list[str] = []
     for _ in range(6):
-        page = await service.office.read(
+        page = await service.context.read(
             SYSTEM, users.page, "ex.com", found[-1] if found else "", 5, disabled_only=False
         )
         found += [item["username"] for item in page]
@@ -67,7 +69,7 @@ async def test_profiles_and_aliases_go_on_too(service: Service, root: Client) ->
     )
     found = []
     for _ in range(3):
-        page = await service.office.read(
+        page = await service.context.read(
             SYSTEM, aliases.page, "ex.com", found[-1] if found else "", 5, disabled_only=False
         )
         found += [item["address"] for item in page]

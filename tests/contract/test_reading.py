@@ -62,7 +62,7 @@ WRITES: Final[Mapping[str, Callable[[Any], Awaitable[object]]]] = {
     "an alias is removed": lambda unit: unit.aliases.remove("alias@a.test"),
     "an admin is changed": _save_admin,
     "an admin is removed": lambda unit: unit.admins.remove("admin@b.test"),
-    "an account's policies are removed": lambda unit: unit.satellites.forget_account(USER),
+    "an account's policies are removed": lambda unit: unit.related_data.forget_account(USER),
     "a throttle is made": lambda unit: unit.throttles.claim("@.", "inbound"),
     "greylisting is switched on": lambda unit: unit.greylists.save("@.", 0, active=True),
     "a spam policy is removed": lambda unit: unit.spam_policies.remove(scope("a.test")),
@@ -83,18 +83,18 @@ async def test_a_unit_that_reads_cannot_write(service: Service, root: Client) ->
     """Neither by a method of a role, nor by an operation, nor for an instant."""
     await _arranged(root)
     before = await dump(service.store)
-    office = service.office
+    context = service.context
     for what, write in WRITES.items():
-        reading = await office.storage.open_reading()
+        reading = await context.storage.open_reading()
         try:
-            unit = await reading.unit(SYSTEM, office._rules)
+            unit = await reading.unit(SYSTEM, context._rules)
             with pytest.raises(WriteWhileReading):
                 await write(unit)
         except pytest.fail.Exception as missing:
             raise AssertionError(what) from missing
         finally:
             await reading.close()
-    read: Any = office.read
+    read: Any = context.read
     for operation, *given in (
         (users.remove, USER, 0),
         (users.update, USER, {"name": "x"}, ""),
@@ -131,7 +131,7 @@ def _ways(connections: Connections, name: str, plain: Plain) -> list[Awaitable[o
         connections.run_alone(name, plain, {}),
         connections.run_all(name, [plain], {}),
         connections.run_for_each(name, plain, [{}]),
-        connections.glance(name, plain, {}),
+        connections.fetch_batched(name, plain, {}),
     ]
 
 
@@ -139,7 +139,7 @@ async def test_a_connection_for_reading_refuses_what_writes(service: Service, ro
     """Through SQLAlchemy and past it, before anything is sent; reads go through."""
     await _arranged(root)
     before = await dump(service.store)
-    databases = service.office.databases
+    databases = service.context.databases
     for name in databases.by_name:
         table, key = _TABLES[name]
         if not (await databases[name].schema()).has(table):
@@ -164,7 +164,7 @@ async def test_a_connection_for_reading_refuses_what_writes(service: Service, ro
 
 async def test_the_state_database_refuses_writes_where_it_is_read(service: Service) -> None:
     """Its read path takes SELECTs only."""
-    connections = service.office.state.connections
+    connections = service.context.state.connections
     for sql in ("DELETE FROM locks", "UPDATE sessions SET username = 'x'"):
         with pytest.raises(WriteWhileReading):
             await connections.read(text(sql))

@@ -45,7 +45,7 @@ def _users(domain: str, count: int) -> list[tuple[str, dict[str, str]]]:
 
 
 @pytest.fixture
-def crowds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many users were added together, each time."""
     seen: list[int] = []
     original = SqlUsers.add_plain
@@ -62,15 +62,15 @@ def crowds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def changing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many users were written unseen together, each time."""
     seen: list[int] = []
-    original = SqlUsers.save_unseen
+    original = SqlUsers.update_without_read
 
-    async def save_unseen(
+    async def update_without_read(
         self: SqlUsers, changes: Sequence[tuple[str, Mapping[str, Any]]]
     ) -> Mapping[str, frozenset[str]]:
         seen.append(len(changes))
         return await original(self, changes)
 
-    monkeypatch.setattr(SqlUsers, "save_unseen", save_unseen)
+    monkeypatch.setattr(SqlUsers, "update_without_read", update_without_read)
     return seen
 
 
@@ -92,23 +92,23 @@ async def test_forty_new_users_of_one_domain(service: Service, root: Client) -> 
 
 @pytest.mark.stores("postgresql", "mariadb", "sqlite")
 async def test_a_crowd_shares_transactions(
-    service: Service, root: Client, crowds: list[int], changing: list[int]
+    service: Service, root: Client, batches: list[int], changing: list[int]
 ) -> None:
     """However fast they come: nothing but the office lies between."""
     await root.ok("POST", "domain/ex.com", numberOfUsers="30")
     names = [f"u{number}@ex.com" for number in range(32)]
     made = await asyncio.gather(
-        *(service.office.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names),
+        *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names),
         return_exceptions=True,
     )
-    assert sum(crowds) == 30
-    assert max(crowds) == MOST
+    assert sum(batches) == 30
+    assert max(batches) == MOST
     # Several journeys may be under way, so it is not said which two are refused.
     assert Counter(map(type, made)) == {Done: 30, Conflict: 2}
     there = [mail for mail, found in zip(names, made, strict=True) if isinstance(found, Done)]
     with query_counter.listening() as heard:
         await asyncio.gather(
-            *(service.office.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in there)
+            *(service.context.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in there)
         )
     assert sum(changing) == 30
     assert max(changing) == MOST
@@ -127,7 +127,7 @@ async def test_one_of_a_crowd_that_is_not_there(
         await root.ok("POST", f"user/{mail}", password=PASSWORD)
     names.insert(3, names.pop())
     done = await asyncio.gather(
-        *(service.office.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in names),
+        *(service.context.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in names),
         return_exceptions=True,
     )
     assert max(changing) == MOST
@@ -235,7 +235,7 @@ async def test_who_waits_for_a_user_keeps_nobody_else_waiting(
         await holder.execute(text("SELECT 1 FROM mailbox WHERE username = 'u7@ex.com' FOR UPDATE"))
         changes = {
             n: asyncio.create_task(
-                service.office.update_user(SYSTEM, f"u{n}@ex.com", {"name": "V"}, "")
+                service.context.update_user(SYSTEM, f"u{n}@ex.com", {"name": "V"}, "")
             )
             for n in range(20)
         }
@@ -251,7 +251,7 @@ async def test_who_waits_for_a_user_keeps_nobody_else_waiting(
 
 @pytest.mark.stores("postgresql", "mariadb")
 async def test_a_crowd_waits_for_its_own_rows_only(
-    service: Service, root: Client, crowds: list[int], changing: list[int]
+    service: Service, root: Client, batches: list[int], changing: list[int]
 ) -> None:
     """MariaDB reads all of a small table if it is let, and holds whatever it reads."""
     domains = ["held.com", *(f"free{number}.com" for number in range(MOST))]
@@ -259,7 +259,7 @@ async def test_a_crowd_waits_for_its_own_rows_only(
         await root.ok("POST", f"domain/{name}")
     names = [f"u@{name}" for name in domains]
     await root.ok("POST", f"user/{names.pop(0)}", password=PASSWORD)
-    crowds.clear()
+    batches.clear()
     async with (
         service.store.admin_engine("vmail").connect() as holder,
         asyncio.timeout(5),
@@ -267,12 +267,12 @@ async def test_a_crowd_waits_for_its_own_rows_only(
         await holder.execute(text("SELECT 1 FROM domain WHERE domain = 'held.com' FOR UPDATE"))
         await holder.execute(text("SELECT 1 FROM mailbox WHERE username = 'u@held.com' FOR UPDATE"))
         await asyncio.gather(
-            *(service.office.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names)
+            *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names)
         )
-        assert sum(crowds) == len(names)
+        assert sum(batches) == len(names)
         with query_counter.listening() as heard:
             await asyncio.gather(
-                *(service.office.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in names)
+                *(service.context.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in names)
             )
         await holder.rollback()
     written = [sql for sql in heard if "UPDATE" in sql]
@@ -290,7 +290,7 @@ async def test_nobody_is_told_that_a_change_was_made_that_was_not(
     async with service.store.admin_engine("vmail").connect() as holder:
         await holder.execute(text("SELECT 1 FROM mailbox WHERE username = 'u4@ex.com' FOR UPDATE"))
         changes = [
-            asyncio.create_task(service.office.update_user(SYSTEM, f"{name}@ex.com", form, ""))
+            asyncio.create_task(service.context.update_user(SYSTEM, f"{name}@ex.com", form, ""))
             for name, form in forms
         ]
         async with asyncio.timeout(5):
@@ -315,8 +315,8 @@ async def test_a_crowd_says_different_things(service: Service, root: Client) -> 
         for number in range(9)
     }
     await asyncio.gather(
-        *(service.office.update_user(SYSTEM, mail, form, "") for mail, form in wanted.items()),
-        service.office.update_user(SYSTEM, "u3@ex.com", {"employeeid": "33"}, ""),
+        *(service.context.update_user(SYSTEM, mail, form, "") for mail, form in wanted.items()),
+        service.context.update_user(SYSTEM, "u3@ex.com", {"employeeid": "33"}, ""),
     )
     rows = await service.store.rows(
         "SELECT username, name, language, employeeid FROM mailbox", "vmail"
@@ -335,7 +335,7 @@ async def test_the_same_user_twice_in_a_crowd(service: Service, root: Client) ->
     mails = [f"u{number % 3}@ex.com" for number in range(12)]
     await asyncio.gather(
         *(
-            service.office.update_user(SYSTEM, mail, {"name": f"{number}"}, "")
+            service.context.update_user(SYSTEM, mail, {"name": f"{number}"}, "")
             for number, mail in enumerate(mails)
         )
     )
@@ -346,7 +346,7 @@ async def test_the_same_user_twice_in_a_crowd(service: Service, root: Client) ->
 
 @pytest.mark.stores("mariadb", "sqlite", "postgresql")
 async def test_what_is_in_the_way_of_one_is_in_the_way_of_nobody_else(
-    service: Service, root: Client, crowds: list[int]
+    service: Service, root: Client, batches: list[int]
 ) -> None:
     """MariaDB takes some names for others; twins in alias domains are in the way, too."""
     await root.ok("POST", "domain/ex.com")
@@ -370,14 +370,14 @@ async def test_what_is_in_the_way_of_one_is_in_the_way_of_nobody_else(
     )
     mails = [f"u{number}@{domain}" for number in range(6) for domain in ("ex.com", "own.com")]
     found = await asyncio.gather(
-        *(service.office.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
+        *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
         return_exceptions=True,
     )
     taken = {mail for mail, one in zip(mails, found, strict=True) if isinstance(one, Conflict)}
     # In another collation that letter is another one.
     letters = {"u1@ex.com", "u5@ex.com"} if service.store.name == "mariadb" else set()
     assert taken == {"u2@ex.com", "u3@ex.com"} | letters
-    assert sum(crowds) == len(mails) - len(taken)
+    assert sum(batches) == len(mails) - len(taken)
 
 
 @pytest.mark.stores("postgresql", "mariadb")
@@ -463,17 +463,17 @@ async def test_what_nobody_foresaw_of_one_is_not_the_others(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await root.ok("POST", "domain/ex.com")
-    original = users.drafted
+    original = users.new_user
 
-    def drafted(unit: Unit, mail: str, *more: Any) -> User:
+    def new_user(unit: Unit, mail: str, *more: Any) -> User:
         if mail == "u5@ex.com":
             raise RuntimeError("unforeseen")
         return original(unit, mail, *more)
 
-    monkeypatch.setattr(users, "drafted", drafted)
+    monkeypatch.setattr(users, "drafted", new_user)
     mails = [f"u{number}@ex.com" for number in range(12)]
     made = await asyncio.gather(
-        *(service.office.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
+        *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
         return_exceptions=True,
     )
     assert [type(one) for one in made] == [
@@ -539,9 +539,9 @@ async def test_a_commit_that_takes_too_long_may_have_happened(
 
     monkeypatch.setattr(SqlWork, "commit", commit)
     names = [f"u{number}@ex.com" for number in range(3)]
-    change = service.office.write(SYSTEM, domains.update, "ex.com", {"name": "New"})
+    change = service.context.write(SYSTEM, domains.update, "ex.com", {"name": "New"})
     *users_made, changed = await asyncio.gather(
-        *(service.office.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names),
+        *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names),
         change,
         return_exceptions=True,
     )

@@ -174,18 +174,18 @@ async def test_a_crowd_of_slow_clients_is_not_noticed(many_descriptors: None) ->
         for _ in range(TRIES):
             quiet = _p99(await _latencies(api, cookie, REQUESTS))
             kinds = ((SILENT, b""), (HALF_HEADS, HALF_HEAD), (HALF_BODIES, HALF_BODY))
-            crowd = Crowd(api, *kinds)
-            await crowd.open()
-            keeping = asyncio.create_task(crowd.keep())
+            batch = Crowd(api, *kinds)
+            await batch.open()
+            keeping = asyncio.create_task(batch.keep())
             try:
                 crowded = _p99(await _latencies(api, cookie, REQUESTS))
             finally:
                 keeping.cancel()
-                crowd.close()
+                batch.close()
             ratios.append(crowded / quiet)
             if FULL:
                 print(
-                    f"\n{crowd.opened} slow connections: p99 {quiet * 1000:.1f} ms without, "
+                    f"\n{batch.opened} slow connections: p99 {quiet * 1000:.1f} ms without, "
                     f"{crowded * 1000:.1f} ms with them"
                 )
             elif ratios[-1] <= FACTOR:
@@ -196,11 +196,11 @@ async def test_a_crowd_of_slow_clients_is_not_noticed(many_descriptors: None) ->
 async def test_newcomers_get_in_when_descriptors_are_few(many_descriptors: None) -> None:
     """160 silent connections with 128 descriptors cut everybody else off, and nothing was said."""
     with served(descriptors=128) as (api, _, cookie):
-        crowd = Crowd(api, (160, b""))
-        await crowd.open()
+        batch = Crowd(api, (160, b""))
+        await batch.open()
         await asyncio.sleep(0.3)
         seconds = await _latencies(api, cookie, 60)
-        crowd.close()
+        batch.close()
         assert len(seconds) == 60
         assert '"event":"connections_closed"' in api.output
         assert '"most":32' in api.output
@@ -246,8 +246,8 @@ async def test_unread_lists_leave_the_rest_responsive(
 async def test_half_bodies_keep_nobody_out() -> None:
     """A place is counted when the body is there. The body of a login has seconds to arrive."""
     with served(IREDAPI_MAX_REQUESTS="5") as (api, _, cookie):
-        crowd = Crowd(api, (40, HALF_BODY))
-        await crowd.open()
+        batch = Crowd(api, (40, HALF_BODY))
+        await batch.open()
         await asyncio.sleep(0.3)
         async with httpx.AsyncClient(base_url=api.address, trust_env=False) as client:
             for _ in range(3):
@@ -258,4 +258,4 @@ async def test_half_bodies_keep_nobody_out() -> None:
                     "/api/login", content=form, headers={"Content-Type": "text/plain"}
                 )
                 assert response.status_code == 200, response.text
-        crowd.close()
+        batch.close()

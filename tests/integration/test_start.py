@@ -47,11 +47,11 @@ async def test_not_ready_when_sessions_cannot_be_written(store: Store) -> None:
         health = service.client(mount="")
         assert (await health.call("GET", "/readyz"))[0] == 200
         async with _not_written(store):
-            service.office.probes._last = None
+            service.context.probes._last = None
             status, answer = await health.call("GET", "/readyz")
             assert status == 503
             assert "state" in answer["_detail"]
-        service.office.probes._last = None
+        service.context.probes._last = None
         assert (await health.call("GET", "/readyz"))[0] == 200
 
 

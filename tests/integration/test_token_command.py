@@ -26,7 +26,7 @@ INVALID = (401, "INVALID_TOKEN")
 
 
 @dataclass
-class Place:
+class Slot:
     """A running service, and the command line on the same machine."""
 
     address: str
@@ -67,7 +67,7 @@ def found(output: str) -> tuple[str, str]:
 
 
 @pytest_asyncio.fixture
-async def place(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+async def place(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Slot]:
     await add_root(store)
     data = temporary_directory("token")
     try:
@@ -77,7 +77,7 @@ async def place(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
             with httpx.Client(
                 base_url=f"{api.address}/api/", trust_env=False, timeout=60
             ) as client:
-                found = Place(api.address, client)
+                found = Slot(api.address, client)
                 found.ok("POST", "login", username=ROOT, password=PASSWORD)
                 for domain in ("a.com", "b.com"):
                     found.ok("POST", f"domain/{domain}")
@@ -88,7 +88,7 @@ async def place(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         remove_directory(data)
 
 
-async def test_create_list_rotate_revoke(place: Place) -> None:
+async def test_create_list_rotate_revoke(place: Slot) -> None:
     token_id, secret = place.created(ROOT, "--label", "Billing 1", "--days", "30")
     me = place.ask(secret)
     assert (me["username"], me["isglobaladmin"], me["token"]["label"]) == (ROOT, 1, "Billing 1")
@@ -124,7 +124,7 @@ async def test_create_list_rotate_revoke(place: Place) -> None:
     assert token_id not in place.run("list")
 
 
-async def test_never_wider_than_the_owner(place: Place) -> None:
+async def test_never_wider_than_the_owner(place: Slot) -> None:
     place.run("create", NORMAL, "--label", "x", "--domains", "b.com", fails="PERMISSION_DENIED")
     place.run("create", ROOT, "--label", "x", "--domains", "no.com", fails="INVALID_DOMAIN_NAME")
     place.run("create", "gone@admins.test", "--label", "x", fails="NO_SUCH_ACCOUNT")
@@ -141,7 +141,7 @@ async def test_never_wider_than_the_owner(place: Place) -> None:
     assert place.ask(secret, "domain/a.com") == (403, "PERMISSION_DENIED")
 
 
-async def test_what_ends_it(place: Place) -> None:
+async def test_what_ends_it(place: Slot) -> None:
     """A disabled owner's sleeps; a demoted or deleted owner's is dead, as one for a dead domain."""
     place.ok("POST", "admin/g@admins.test", password=PASSWORD, isGlobalAdmin="yes")
     place.ok("POST", "user/u@b.com", password=PASSWORD, isGlobalAdmin="yes")

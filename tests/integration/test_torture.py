@@ -63,7 +63,7 @@ class Figures:
 
     done: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
-    applied_unseen: int = 0
+    applied_without_answer: int = 0
     kills: int = 0
     restarts: int = 0
     seconds: float = 0.0
@@ -75,7 +75,7 @@ class Figures:
         return (
             f"{total} acknowledged writes in {self.seconds:.0f} s, {self.kills} SIGKILLs, "
             f"{self.restarts} restarts of the database, {self.repeated} requests sent again, "
-            f"{self.applied_unseen} of them had been carried out, "
+            f"{self.applied_without_answer} of them had been carried out, "
             f"{self.policies_lost} policies lost in renames; {dict(self.done)}"
         )
 
@@ -217,7 +217,7 @@ class Writer:
         """
         status, answer, again = await self.send(method, path, **form)
         if again and applied and answer.get("_msg") == applied:
-            self.figures.applied_unseen += 1
+            self.figures.applied_without_answer += 1
         else:
             assert (status, answer["_success"]) == (200, True), (method, path, form, again, answer)
         self.figures.done[kind] += 1

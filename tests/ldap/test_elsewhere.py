@@ -190,7 +190,7 @@ async def test_writes_that_break_off(store: Store, request_: Request) -> None:
                 assert await send(root, request_) != 200, (fault, at)
                 cutter.arm(-1, "")
                 await home_of(service).recover()
-                assert not await service.office.state.journal.open()
+                assert not await service.context.state.journal.open()
                 if directory.dump() not in (before, after):
                     assert await send(root, request_) == 200, (fault, at)
                     assert directory.dump() == after, (fault, at)

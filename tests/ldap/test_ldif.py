@@ -80,7 +80,7 @@ async def test_it_loads_and_exports_identically(
         kind = item.partition("/")[0]
         directory.reset()
         # The admin who asks lives here too.
-        await unhidden.office.create_admin("root@admins.test", PASSWORD)
+        await unhidden.context.create_admin("root@admins.test", PASSWORD)
         if kind not in {"domain", "admin"}:
             _load(store, tmp_path, texts["domain/ex.com"])
         _load(store, tmp_path, texts[item])

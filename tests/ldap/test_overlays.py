@@ -85,7 +85,7 @@ async def test_passwords_are_changed(
     cutter.arm(-1, "")
     await home_of(on_overlays).recover()
     assert stored(slapd, account_dn("w@ex.com")) == old
-    assert not await on_overlays.office.state.journal.open()
+    assert not await on_overlays.context.state.journal.open()
 
 
 async def test_a_hash_is_renewed_at_login(
@@ -95,7 +95,7 @@ async def test_a_hash_is_renewed_at_login(
     dn = f"mail=a@admins.test,{ADMIN_BASE}"
     outdated = hash_password(PASSWORD, Scheme.SSHA)
     slapd.modify(dn, replace={"userPassword": outdated})
-    on_overlays.office.forget_cached()
+    on_overlays.context.forget_cached()
     await on_overlays.client().login("a@admins.test")
     (now,) = stored(slapd, dn)
     assert now.startswith("{SSHA512}")
@@ -189,7 +189,7 @@ async def test_what_a_policy_keeps_from_being_taken_back(
     cutter.arm(-1, "")
     demand(slapd, pwdCheckQuality="2")
     await home_of(on_overlays).recover()
-    assert not await on_overlays.office.state.journal.open()
+    assert not await on_overlays.context.state.journal.open()
     assert stored(slapd, account_dn("w@ex.com")) == []
     await admin.ok("PUT", "domain/ex.com", name="Goes on")
 
@@ -240,7 +240,7 @@ async def test_a_rename_that_breaks_off(
             status = await send(admin, request)
             cutter.arm(-1, "")
             await home_of(on_overlays).recover()
-            assert not await on_overlays.office.state.journal.open()
+            assert not await on_overlays.context.state.journal.open()
             assert slapd.dump() == (after if status == 200 else before), (at, fault)
             if status == 200:
                 # slapd had done it already: there was nothing to cut.

@@ -46,7 +46,7 @@ async def using(store: Store, *chosen: OpenldapServer) -> AsyncIterator[tuple[Se
 
 
 async def ready(service: Service) -> dict[str, object]:
-    service.office.probes._last = None  # what was seen half a second ago does not count
+    service.context.probes._last = None  # what was seen half a second ago does not count
     status, answer = await service.client(mount="").call("GET", "/readyz?verbose")
     assert status == 200, answer
     found: dict[str, object] = answer["_data"]
@@ -84,7 +84,7 @@ async def test_a_replica_only_reads(store: Store, servers: ExitStack, refers: bo
                 assert refused == (503, "DIRECTORY_READ_ONLY", []), path
             # Nor is what lies in databases beside it removed with accounts that stay.
             assert (await root.ok("GET", "throttle/u@ex.com/inbound"))["max_msgs"] == 7
-            assert not await service.office.state.journal.open()
+            assert not await service.context.state.journal.open()
             found = await ready(service)
             assert (found["status"], found["reads_only"]) == ("reads only", ["ldap"])
         with pytest.raises(TimeoutError):
@@ -145,7 +145,7 @@ async def test_a_server_that_becomes_a_replica(store: Store, servers: ExitStack)
         second.resume()
         await root.ok("POST", "user/u@ex.com", password_hash=HASH)
         assert second.entry(U) is not None
-        assert await service.office.read(SYSTEM, find_principal, "nobody@ex.com") is None
+        assert await service.context.read(SYSTEM, find_principal, "nobody@ex.com") is None
 
 
 async def test_a_server_that_is_behind_is_not_believed(

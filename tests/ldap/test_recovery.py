@@ -27,12 +27,12 @@ async def broken_off(
     cutter.arm(at, "killed")
     assert await send(client, (method, path, form)) == 0
     cutter.arm(-1, "")
-    assert await service.office.state.journal.open()
+    assert await service.context.state.journal.open()
 
 
 async def recovered(service: Service) -> None:
     await home_of(service).recover()
-    assert not await service.office.state.journal.open()
+    assert not await service.context.state.journal.open()
 
 
 async def test_a_single_value_that_is_another_one_now(store: Store) -> None:
@@ -107,7 +107,7 @@ async def test_the_state_database_is_away_at_the_end(
     async with serving(store) as service:
         root = await service.root()
         await populate(root)
-        journal, clock = service.office.state.journal, Clock()
+        journal, clock = service.context.state.journal, Clock()
         erase, failures = journal.erase, 3
 
         async def away(record_id: str) -> None:
@@ -123,7 +123,7 @@ async def test_the_state_database_is_away_at_the_end(
         await recovered(service)
         await root.ok("GET", "user/new@ex.com")
         # It does not wait for ever: when its locks are gone others may have begun.
-        monkeypatch.setattr(service.office.state.locks, "_clock", clock)
+        monkeypatch.setattr(service.context.state.locks, "_clock", clock)
         failures = 1000
         refused = await root.refused("POST", "user/more@ex.com", password_hash=HASH, quota="1")
         assert refused[:2] == (503, "SERVER_DOWN")
@@ -174,7 +174,7 @@ async def test_who_lost_its_locks_stops(
         other = await quick.root()
         clock = Clock()
         for service in (slow, quick):
-            monkeypatch.setattr(service.office.state.locks, "_clock", clock)
+            monkeypatch.setattr(service.context.state.locks, "_clock", clock)
         after: dict[str, Any] = {}
 
         async def overtake() -> None:
@@ -187,7 +187,7 @@ async def test_who_lost_its_locks_stops(
         assert await send(root, request_) == 503
         assert after
         assert store.directory.dump() == after
-        assert not await slow.office.state.journal.open()
+        assert not await slow.context.state.journal.open()
 
 
 async def test_closing_ends_the_recovery(store: Store) -> None:
@@ -195,5 +195,5 @@ async def test_closing_ends_the_recovery(store: Store) -> None:
     for turn in range(40):
         async with asyncio.timeout(RECOVERY_SECONDS):
             async with serving(store) as service:
-                await service.office.state.tokens.list()
+                await service.context.state.tokens.list()
                 await asyncio.sleep(turn % 8 / 1000)

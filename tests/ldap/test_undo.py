@@ -112,7 +112,7 @@ class Cutter:
 
 
 def home_of(service: Service) -> Directories:
-    storage = service.office.storage
+    storage = service.context.storage
     assert isinstance(storage, LdapStorage)
     return storage.home
 
@@ -176,7 +176,7 @@ async def test_cut(store: Store, case: Case) -> None:
                 cutter.arm(-1, "")
                 # What another process does at its start, or before it touches the domain.
                 await home.recover()
-                assert not await service.office.state.journal.open()
+                assert not await service.context.state.journal.open()
                 found = server.dump()
                 if found not in (before, after):
                     seen.add("repeated")
@@ -209,8 +209,8 @@ async def test_cancelled(store: Store, case: Case) -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             # The request's unit goes on by itself; its locks are free when it is done.
-            async with service.office.state.locks.hold("ldap ex.com"):
-                assert not await service.office.state.journal.open()
+            async with service.context.state.locks.hold("ldap ex.com"):
+                assert not await service.context.state.journal.open()
                 assert server.dump() == after, at
 
 
@@ -223,9 +223,9 @@ async def test_a_writer_that_was_killed_holds_nobody_up(store: Store) -> None:
         cutter.arm(1, "killed after")
         await send(root, ("POST", "user/a@ex.com/change_email/z@ex.com", {}))
         cutter.arm(-1, "")
-        assert await service.office.state.journal.open()
+        assert await service.context.state.journal.open()
         await root.ok("PUT", "user/b@ex.com", name="Bea")
-        assert not await service.office.state.journal.open()
+        assert not await service.context.state.journal.open()
         assert store.directory.entry(f"mail=a@ex.com,ou=Users,domainName=ex.com,{BASE}")
         status, message, _ = await root.refused("GET", "user/z@ex.com")
         assert (status, message) == (404, "NO_SUCH_ACCOUNT")

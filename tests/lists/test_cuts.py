@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from iredapi.backends.ldap.client import Directory
 from iredapi.backends.ldap.errors import Unavailable
-from iredapi.database.connection import Lease
+from iredapi.database.connection import PooledConnection
 from tests.lists.conftest import DOMAIN, TEAM, Lists
 from tests.servers.store import ALL_STORES
 
@@ -69,20 +69,20 @@ def failing_commit(lists: Lists, *, after: bool, skip: int = 0) -> Iterator[None
             for name in ("add", "modify", "delete"):
                 patch.setattr(Directory, name, _cut(getattr(Directory, name), fails, after=after))
         else:
-            engine = lists.service.office.databases["vmail"].engine
-            patch.setattr(Lease, "commit", _cut_commit(engine, fails, after=after))
+            engine = lists.service.context.databases["vmail"].engine
+            patch.setattr(PooledConnection, "commit", _cut_commit(engine, fails, after=after))
         yield
     assert left[1] < 1, "nothing was committed"
 
 
 def _cut_commit(engine: AsyncEngine, fails: Callable[[], bool], *, after: bool) -> Any:
-    original = Lease.commit
+    original = PooledConnection.commit
 
-    async def commit(self: Lease) -> None:
+    async def commit(self: PooledConnection) -> None:
         if self.connection.engine != engine or not fails():
             await original(self)
             return
-        await (original if after else Lease.rollback)(self)
+        await (original if after else PooledConnection.rollback)(self)
         raise ConnectionResetError("cut by the test")
 
     return commit
@@ -295,7 +295,7 @@ async def test_a_row_that_looks_as_wanted_is_no_success(
     """The list server refuses, and meanwhile somebody else has written what was asked for."""
     await lists.create(**CREATE)
     before = await lists.get(with_subscribers="yes")
-    list_server = lists.service.office.list_server
+    list_server = lists.service.context.list_server
     assert list_server is not None
     server = type(list_server)
     original = server.save

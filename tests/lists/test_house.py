@@ -12,7 +12,7 @@ from iredapi.app import create_app
 from iredapi.config.settings import Settings
 from iredapi.doctor.findings import Finding
 from iredapi.doctor.runner import Examination
-from iredapi.runtime.context import Office
+from iredapi.runtime.context import AppContext
 from tests.clients import Service, serving
 from tests.lists.conftest import DOMAIN, TEAM, Lists
 from tests.servers import lookups
@@ -106,10 +106,10 @@ async def test_without_a_list_server(lists: Lists) -> None:
 @pytest.mark.list_servers("spool")
 async def test_the_embedded_default_has_working_lists(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data_dir=tmp_path / "data")
-    async with Office.open(settings) as office:
-        first = await office.ensure_first_admin()
+    async with AppContext.open(settings) as context:
+        first = await context.ensure_first_admin()
         assert first.password is not None
-        service = Service(None, settings, create_app(settings, office), office)  # type: ignore[arg-type]
+        service = Service(None, settings, create_app(settings, context), context)  # type: ignore[arg-type]
         root = await service.client().login(first.mail, first.password)
         await root.ok("POST", "domain/ex.com")
         await root.ok("POST", "ml/team@ex.com", subscribers="a@b.com", require_confirm="no")

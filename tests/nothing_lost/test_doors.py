@@ -204,7 +204,7 @@ async def test_what_is_not_needed_does_not_make_unready(service: Service, root: 
     async def hangs() -> None:
         await asyncio.sleep(60)
 
-    probes = service.office.probes
+    probes = service.context.probes
     kept = dict(probes._probes)
     try:
         for name, probe, needed, status in (

@@ -52,7 +52,7 @@ def _no_more_pages(engine: AsyncEngine) -> Any:
 @asynccontextmanager
 async def _full(service: Service) -> AsyncIterator[None]:
     """Fill the disk under ``deleted_mailboxes``, on SQLite under all of ``vmail``."""
-    store, database = service.store, service.office.databases[service.store.accounts]
+    store, database = service.store, service.context.databases[service.store.accounts]
     if store.name == "sqlite":
         listener = _no_more_pages(database.engine)
         database._leases.drop_idle()
@@ -122,8 +122,8 @@ async def test_a_full_account_database(
         # It is tried again after a while, and by the next write in any case.
         if store.name != "sqlite":
             await client.ok("DELETE", f"user/{mail}")
-        monkeypatch.setattr(service.office.databases[store.accounts], "_full_until", 0.0)
-        service.office.probes._last = None
+        monkeypatch.setattr(service.context.databases[store.accounts], "_full_until", 0.0)
+        service.context.probes._last = None
         assert (await health.call("GET", "/readyz"))[0] == 200
 
 
@@ -131,7 +131,7 @@ async def test_a_full_account_database(
 async def test_a_full_state_database(fresh: Store) -> None:
     async with serving(fresh) as service:
         await service.root()
-        connections = service.office.state.connections
+        connections = service.context.state.connections
         listener = _no_more_pages(connections._engine)
         await connections._engine.dispose()
         answer: dict[str, Any] = {}
@@ -150,7 +150,7 @@ async def test_a_full_state_database(fresh: Store) -> None:
 async def test_an_exhausted_pool_is_seen(store: Store) -> None:
     """Not ready when somebody has been waiting for a connection for half of the limit."""
     async with serving(store, pool_size=2, pool_timeout=6) as service:
-        database = service.office.databases["vmail"]
+        database = service.context.databases["vmail"]
         health = service.client(mount="")
         leases = [await database.lease() for _ in range(2)]
         waiting = asyncio.create_task(database.lease())
@@ -160,5 +160,5 @@ async def test_an_exhausted_pool_is_seen(store: Store) -> None:
         for lease in leases:
             await database.give(lease)
         await database.give(await waiting)
-        service.office.probes._last = None
+        service.context.probes._last = None
         assert (await health.call("GET", "/readyz"))[0] == 200

@@ -60,12 +60,12 @@ async def _until(done: Callable[[], bool]) -> None:
 
 def _in_use(service: Service) -> dict[str, int]:
     """Connections that are in use, by database; the directory's, too."""
-    pools = {name: base._leases for name, base in service.office.databases.by_name.items()}
+    pools = {name: base._leases for name, base in service.context.databases.by_name.items()}
     found = {name: leases.in_use for name, leases in pools.items()}
     if service.store.name == "openldap":
-        directory = service.office.storage.home.directory  # type: ignore[attr-defined]
+        directory = service.context.storage.home.directory  # type: ignore[attr-defined]
         found["ldap"] = directory.open_connections - directory.idle_connections
-    state = service.office.state.connections
+    state = service.context.state.connections
     for engine in (state._engine, state._writer):
         found["state"] = found.get("state", 0) + engine.pool.checkedout()  # type: ignore[attr-defined]
     return found
@@ -123,7 +123,7 @@ _SLOW = {
 async def test_a_cancelled_request_costs_its_own_connection_only(store: Store) -> None:
     """Cancelled twice, in the statement and while it gives the connection back."""
     async with serving(store, pool_size=4) as service:
-        database = service.office.databases["vmail"]
+        database = service.context.databases["vmail"]
         leases = [await database.lease() for _ in range(3)]
         for lease in leases:
             await database.give(lease)
@@ -145,7 +145,7 @@ async def test_a_cancelled_request_costs_its_own_connection_only(store: Store) -
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")
 async def test_who_gives_up_while_it_connects_leaves_the_place(store: Store) -> None:
     async with serving(store, pool_size=2) as service:
-        database = service.office.databases["amavisd"]
+        database = service.context.databases["amavisd"]
         for _ in range(10):
             task = asyncio.create_task(database.lease())
             await asyncio.sleep(0)

@@ -187,7 +187,7 @@ class _ToldLater:
     def __init__(self) -> None:
         self.seen: list[list[int]] = []
         self.told: list[asyncio.Future[int]] = []
-        self.group: Group[int, int] = Group(self._run, in_step=True)
+        self.group: Group[int, int] = Group(self._run, wait_for_previous=True)
 
     async def _run(self, items: Sequence[int]) -> Sequence[asyncio.Future[int]]:
         self.seen.append(list(items))

@@ -8,13 +8,13 @@ import time
 import pytest
 
 from iredapi.concurrency import ttl_cache
-from iredapi.concurrency.ttl_cache import Remembered
+from iredapi.concurrency.ttl_cache import TTLCache
 
 
 def test_a_value_is_believed_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    values = Remembered[str]()
+    values = TTLCache[str]()
     assert values.get("key") is None
     values.put("key", "value", values.now)
     assert values.get("key") == "value"
@@ -25,7 +25,7 @@ def test_a_value_is_believed_for_a_second(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_was_read_before_everything_was_forgotten_is_not_kept() -> None:
-    values = Remembered[str]()
+    values = TTLCache[str]()
     before = values.now
     values.forget()
     values.put("key", "value", before)
@@ -35,7 +35,7 @@ def test_what_was_read_before_everything_was_forgotten_is_not_kept() -> None:
 
 
 def test_a_choice_forgets_what_it_chooses_and_nothing_else() -> None:
-    values = Remembered[str]()
+    values = TTLCache[str]()
     values.put("one", "gone", values.now)
     values.put("two", "kept", values.now)
     before = values.now
@@ -51,7 +51,7 @@ def test_a_choice_forgets_what_it_chooses_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("first_everything", [False, True])
 def test_choices_that_are_no_longer_known_forget_everything(*, first_everything: bool) -> None:
-    values = Remembered[str]()
+    values = TTLCache[str]()
     before = values.now
     if first_everything:
         values.forget()
@@ -64,7 +64,7 @@ def test_choices_that_are_no_longer_known_forget_everything(*, first_everything:
 
 
 def test_it_does_not_grow_without_end() -> None:
-    values = Remembered[int]()
+    values = TTLCache[int]()
     for number in range(25_000):
         values.put(str(number), number, values.now)
     assert len(values._values) <= 10_000
@@ -90,7 +90,7 @@ class _Source:
 
 
 async def test_who_asks_meanwhile_waits_for_the_same_answer() -> None:
-    values, source = Remembered[str](), _Source()
+    values, source = TTLCache[str](), _Source()
     tasks = [asyncio.create_task(values.of("key", source.find)) for _ in range(5)]
     await asyncio.sleep(0)
     tasks[0].cancel()
@@ -104,7 +104,7 @@ async def test_who_asks_meanwhile_waits_for_the_same_answer() -> None:
 
 
 async def test_a_failure_is_everybodys_and_is_not_remembered() -> None:
-    values, source = Remembered[str](), _Source()
+    values, source = TTLCache[str](), _Source()
     source.error = ValueError()
     source.go.set()
     found = await asyncio.gather(
@@ -120,7 +120,7 @@ async def test_an_old_value_is_asked_for_before_it_is_too_old(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    values, source = Remembered[str](), _Source()
+    values, source = TTLCache[str](), _Source()
     values.put("key", "old", values.now)
     clock[0] += ttl_cache.SECONDS * 0.4
     assert await values.of("key", source.find) == "old"
@@ -151,7 +151,7 @@ async def test_an_old_value_is_asked_for_before_it_is_too_old(
 async def test_nobody_waits_for_an_answer_that_was_asked_for_before_something_was_forgotten() -> (
     None
 ):
-    values, source = Remembered[str](), _Source()
+    values, source = TTLCache[str](), _Source()
     source.answer = "before"
     first = asyncio.create_task(values.of("key", source.find))
     await asyncio.sleep(0.01)
@@ -170,7 +170,7 @@ async def test_nobody_waits_for_an_answer_that_will_be_too_old(
     """A session that ended elsewhere lives a second on, however long it takes to find out."""
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    values, slow, fast = Remembered[str](), _Source(), _Source()
+    values, slow, fast = TTLCache[str](), _Source(), _Source()
     slow.answer, fast.answer = "old", "new"
     first = asyncio.create_task(values.of("key", slow.find))
     await asyncio.sleep(0)

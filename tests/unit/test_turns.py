@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from iredapi.concurrency.shield import finish
-from iredapi.database.connection import Turns
+from iredapi.database.connection import FairSemaphore
 
 
 async def test_a_place_that_comes_in_the_last_moment_is_not_lost() -> None:
-    turns = Turns(1, 0.05)
+    turns = FairSemaphore(1, 0.05)
     await turns.take()
     waiting = asyncio.create_task(turns.take())
     await asyncio.sleep(0)
@@ -27,7 +27,7 @@ async def test_a_place_that_comes_in_the_last_moment_is_not_lost() -> None:
 
 
 async def test_who_is_called_and_cannot_come_hands_the_place_on() -> None:
-    turns = Turns(1, 5)
+    turns = FairSemaphore(1, 5)
     await turns.take()
     first, second = (asyncio.create_task(turns.take()) for _ in range(2))
     await asyncio.sleep(0)
@@ -42,7 +42,7 @@ async def test_who_is_called_and_cannot_come_hands_the_place_on() -> None:
 
 
 async def test_nobody_passes_those_who_wait() -> None:
-    turns, order = Turns(1, 5), list[str]()
+    turns, order = FairSemaphore(1, 5), list[str]()
 
     async def use(name: str) -> None:
         await turns.take()
@@ -60,7 +60,7 @@ async def test_nobody_passes_those_who_wait() -> None:
 
 
 async def test_who_waits_too_long_is_told_so() -> None:
-    turns = Turns(1, 0.02)
+    turns = FairSemaphore(1, 0.02)
     await turns.take()
     with pytest.raises(PoolTimeout):
         await turns.take()

@@ -25,7 +25,7 @@ from iredapi.errors import (
     problem,
 )
 from iredapi.operations import admins
-from iredapi.runtime.context import Office, admitted
+from iredapi.runtime.context import AppContext, admitted
 from iredapi.state import Role
 
 _REHASH_PATIENCE = 5.0
@@ -35,11 +35,11 @@ _ACTORS = 1000
 _log = structlog.get_logger(__name__)
 
 
-class _WrongInACrowd(Overloaded):
+class _WrongInABatch(Overloaded):
     """The password is wrong, which is not told, for there was no time left to hide why."""
 
 
-async def login(office: Office, username: str, password: str, client: str) -> str:
+async def login(context: AppContext, username: str, password: str, client: str) -> str:
     """Check an admin's password and return the id of a new session.
 
     Unknown names cost the same time and get the same answer as wrong passwords.
@@ -50,43 +50,43 @@ async def login(office: Office, username: str, password: str, client: str) -> st
         mail = addresses.existing_mail(username)
     except addresses.InvalidAddress:
         raise problem("username", "INVALID_USERNAME") from None
-    await admit(office, client, "admin_login_ip_list")
-    counters = await login_throttle.counters(office, mail, client)
-    async with office.gates.enter(*counters.keys):
-        attempt = await login_throttle.begin(office, counters, password.strip())
+    await admit(context, client, "admin_login_ip_list")
+    counters = await login_throttle.counters(context, mail, client)
+    async with context.gates.enter(*counters.keys):
+        attempt = await login_throttle.begin(context, counters, password.strip())
         try:
-            principal = await _authenticated(office, counters, password.strip())
+            principal = await _authenticated(context, counters, password.strip())
             if principal.is_global:
                 # Before the attempt is given back: whoever guesses from elsewhere is still counted.
-                await admit(office, client, "global_admin_ip_list")
+                await admit(context, client, "global_admin_ip_list")
         except ApiError as error:
-            if isinstance(error, InvalidCredentials | PermissionDenied | _WrongInACrowd):
+            if isinstance(error, InvalidCredentials | PermissionDenied | _WrongInABatch):
                 _log.warning("login_failed", account=mail, client=client, code=error.code)
             else:
                 # Nobody's fault: ten of these must not lock anybody out.
-                await office.state.attempts.withdraw(attempt)
+                await context.state.attempts.withdraw(attempt)
             raise
-        await login_throttle.succeeded(office, counters, attempt)
-    principal = await _rehashed(office, principal, password.strip(), client)
-    session = await office.state.sessions.create(
+        await login_throttle.succeeded(context, counters, attempt)
+    principal = await _rehashed(context, principal, password.strip(), client)
+    session = await context.state.sessions.create(
         mail, role_of(principal), fingerprint(principal), client
     )
     actor = actor_of(principal, client)
-    await office.audit(actor, [Event(Kind.LOGIN, "Admin login success", username=mail)])
+    await context.audit(actor, [Event(Kind.LOGIN, "Admin login success", username=mail)])
     return session
 
 
 async def _authenticated(
-    office: Office, counters: login_throttle.Counters, plain: str
+    context: AppContext, counters: login_throttle.Counters, plain: str
 ) -> Principal:
     mail = counters.account
-    principal = await office.read(SYSTEM, find_principal, mail)
+    principal = await context.read(SYSTEM, find_principal, mail)
     stored = "" if principal is None else principal.password
     guess = (mail, counters.where, plain, stored)
-    if office.wrong_guesses.has(*guess):
+    if context.wrong_guesses.has(*guess):
         raise InvalidCredentials
-    in_use = await office.slow_hashes(stored)
-    if principal is not None and await office.hasher.verify(plain, stored):
+    in_use = await context.slow_hashes(stored)
+    if principal is not None and await context.hasher.verify(plain, stored):
         return principal
     verified = stored.split(SEVERAL)
     several = password_costs.are_too_dear(verified)
@@ -95,106 +95,110 @@ async def _authenticated(
     # Nobody learns from the time which names there are, nor what their hashes are made of.
     try:
         left = password_costs.rest(in_use, () if several else verified)
-        await office.hasher.equalise(plain, left)
+        await context.hasher.equalise(plain, left)
     except Overloaded:
-        raise _WrongInACrowd from None
-    office.wrong_guesses.note(*guess)
+        raise _WrongInABatch from None
+    context.wrong_guesses.note(*guess)
     raise InvalidCredentials
 
 
-async def _rehashed(office: Office, principal: Principal, plain: str, client: str) -> Principal:
+async def _rehashed(
+    context: AppContext, principal: Principal, plain: str, client: str
+) -> Principal:
     """Replace an outdated hash of a password that was just proved. Never fails the login.
 
     Returns who logs in, with the hash that is stored now.
     """
     # Without a date of creation tokens are bound to the hash, and would end with it.
-    wanted = office.settings.rehash_at_login and principal.born
-    if not wanted or not office.hasher.outdated(principal.password):
+    wanted = context.settings.rehash_at_login and principal.account_created_at
+    if not wanted or not context.hasher.outdated(principal.password):
         return principal
     try:
         async with asyncio.timeout(_REHASH_PATIENCE):
-            hashed = await (await office.passwords()).renew(plain)
-            await office.write(actor_of(principal, client), admins.rehash, principal, hashed)
-            now = await office.read(SYSTEM, find_principal, principal.username)
+            hashed = await (await context.passwords()).renew(plain)
+            await context.write(actor_of(principal, client), admins.rehash, principal, hashed)
+            now = await context.read(SYSTEM, find_principal, principal.username)
             # A parallel login may have been faster; so may a new password.
             if now is None or not (
-                now.password == hashed or await office.hasher.verify(plain, now.password)
+                now.password == hashed or await context.hasher.verify(plain, now.password)
             ):
                 return principal
             proved = (now.username, fingerprint(principal), fingerprint(now))
-            await office.state.sessions.carry(*proved)
-            await office.state.tokens.carry(*proved)
+            await context.state.sessions.rebind_credential(*proved)
+            await context.state.tokens.rebind_credential(*proved)
     except Exception as error:
         _log.warning("not_rehashed", account=principal.username, reason=repr(error))
         return principal
     return now
 
 
-async def admit(office: Office, client: str, name: str) -> None:
+async def admit(context: AppContext, client: str, name: str) -> None:
     """Refuse a client that a list of the panel's settings does not admit."""
-    if not admitted(client, (await office.panel()).lists.get(name, NetworkList())):
+    if not admitted(client, (await context.panel()).lists.get(name, NetworkList())):
         raise PermissionDenied("NOT_ALLOWED_IP")
 
 
-async def session_actor(office: Office, session_id: str, client: str) -> Actor | None:
+async def session_actor(context: AppContext, session_id: str, client: str) -> Actor | None:
     """Return who a session belongs to, as the account is now.
 
     A session ends with a changed password, with disabling, and with demotion: whoever did it,
     through whatever program, the account itself is read again, after a second at the latest.
     """
-    found = await office.sessions.of(session_id, partial(_looked_up, office, session_id))
+    found = await context.sessions.of(session_id, partial(_looked_up, context, session_id))
     if found is None:
         return None
-    principal, actor = office.actors.get(session_id, (None, SYSTEM))
+    principal, actor = context.actors.get(session_id, (None, SYSTEM))
     if principal is not found or actor.client != client:
-        if len(office.actors) >= _ACTORS:
-            office.actors.clear()
+        if len(context.actors) >= _ACTORS:
+            context.actors.clear()
         actor = actor_of(found, client)
-        office.actors[session_id] = found, actor
+        context.actors[session_id] = found, actor
     return actor
 
 
-async def _looked_up(office: Office, session_id: str) -> Principal | None:
-    async with office.deadline():
-        session = await office.state.sessions.load(session_id)
+async def _looked_up(context: AppContext, session_id: str) -> Principal | None:
+    async with context.deadline():
+        session = await context.state.sessions.load(session_id)
         if session is None:
             return None
-        principal = await office.read(SYSTEM, find_principal, session.username)
+        principal = await context.read(SYSTEM, find_principal, session.username)
         if (
             principal is None
             or not hmac.compare_digest(fingerprint(principal), session.credential)
             or (session.role == "global" and not principal.is_global)
         ):
-            await office.state.sessions.end(session_id)
+            await context.state.sessions.end(session_id)
             return None
         return principal
 
 
-async def logout(office: Office, session_id: str) -> None:
+async def logout(context: AppContext, session_id: str) -> None:
     """End a session."""
     try:
-        await office.state.sessions.end(session_id)
+        await context.state.sessions.end(session_id)
     finally:
-        office.sessions.forget(lambda key, _: key == session_id)
+        context.sessions.forget(lambda key, _: key == session_id)
 
 
-async def verify(office: Office, actor: Actor, mail: str, plain: str, *, of_admin: bool) -> None:
+async def verify(
+    context: AppContext, actor: Actor, mail: str, plain: str, *, of_admin: bool
+) -> None:
     """Check somebody's password. Raises InvalidCredentials (403) or NotFound."""
     # The throttle counts the account that is asked about, whoever asks from wherever.
     counters = login_throttle.counters_of_account(mail, actor.client)
-    async with office.gates.enter(*counters.keys):
-        attempt = await login_throttle.begin(office, counters, plain.strip())
+    async with context.gates.enter(*counters.keys):
+        attempt = await login_throttle.begin(context, counters, plain.strip())
         try:
-            stored = await office.read(actor, find_password, mail, of_admin=of_admin)
+            stored = await context.read(actor, find_password, mail, of_admin=of_admin)
             if stored is None:
                 raise NotFound("NO_SUCH_ACCOUNT")
-            if not await office.hasher.verify(plain.strip(), stored):
+            if not await context.hasher.verify(plain.strip(), stored):
                 raise InvalidCredentials(status=403)
         except ApiError as error:
             if not isinstance(error, InvalidCredentials):
-                await office.state.attempts.withdraw(attempt)
+                await context.state.attempts.withdraw(attempt)
             raise
-        await office.state.attempts.succeeded(attempt)
+        await context.state.attempts.succeeded(attempt)
 
 
 async def find_principal(unit: ReadUnit, mail: str) -> Principal | None:
@@ -217,7 +221,7 @@ def role_of(principal: Principal) -> Role:
 
 def fingerprint(principal: Principal) -> str:
     """Return what a login proved, so that it ends with a new password, or a new account."""
-    account = f"{principal.standalone}\0{principal.username}\0{principal.born}"
+    account = f"{principal.standalone}\0{principal.username}\0{principal.account_created_at}"
     text = f"{account}\0{principal.password}"
     return hashlib.sha256(text.encode()).hexdigest()
 

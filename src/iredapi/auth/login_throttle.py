@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from iredapi.errors import TooManyAttempts
-from iredapi.runtime.context import Office
+from iredapi.runtime.context import AppContext
 from iredapi.state import Attempt
 
 _IPV4_PREFIXES: Final = (32, 24)
@@ -41,10 +41,10 @@ class Counters:
         return self.networks[-1] if self.networks else ""
 
 
-async def counters(office: Office, account: str, client: str) -> Counters:
+async def counters(context: AppContext, account: str, client: str) -> Counters:
     """Return by what an attempt is judged: the account's own counter here, or that of strangers."""
     networks = networks_of(client)
-    known = await office.state.networks.of(account, networks)
+    known = await context.state.networks.of(account, networks)
     is_noted = all(known.get(network, False) for network in networks)
     for network in networks:
         if network in known:
@@ -58,10 +58,10 @@ def counters_of_account(account: str, client: str) -> Counters:
     return Counters(account, networks_of(client), (f"account:{account}",), is_noted=True)
 
 
-async def begin(office: Office, used: Counters, password: str) -> Attempt:
+async def begin(context: AppContext, used: Counters, password: str) -> Attempt:
     """Count an attempt before the password is looked at. Raises TooManyAttempts."""
-    tag = tag_of(office.guess_key, used.account, used.where, password)
-    attempt = await office.state.attempts.begin(used.keys, tag)
+    tag = tag_of(context.guess_key, used.account, used.where, password)
+    attempt = await context.state.attempts.begin(used.keys, tag)
     if attempt.wait:
         raise TooManyAttempts(retry_after=attempt.wait)
     return attempt
@@ -73,11 +73,11 @@ def tag_of(key: bytes, account: str, where: str, password: str) -> str:
     return hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256")[:_TAG_BYTES].hex()
 
 
-async def succeeded(office: Office, used: Counters, attempt: Attempt) -> None:
+async def succeeded(context: AppContext, used: Counters, attempt: Attempt) -> None:
     """Forget the account's failures, and remember where it logged in from."""
-    await office.state.attempts.succeeded(attempt)
+    await context.state.attempts.succeeded(attempt)
     if not used.is_noted:
-        await office.state.networks.remember(used.account, used.networks)
+        await context.state.networks.remember(used.account, used.networks)
 
 
 def networks_of(client: str) -> tuple[str, ...]:

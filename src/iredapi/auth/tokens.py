@@ -22,51 +22,51 @@ from iredapi.errors import (
     PermissionDenied,
     problem,
 )
-from iredapi.runtime.context import Office
+from iredapi.runtime.context import AppContext
 from iredapi.state import Token, TooManyTokens
 
 _DAY = 86400
 
 
-async def token_actor(office: Office, secret: str, client: str) -> Actor:
+async def token_actor(context: AppContext, secret: str, client: str) -> Actor:
     """Return who calls with a token, as the owner is now.
 
     Raises ApiError ``INVALID_TOKEN`` (401) or PermissionDenied ``NOT_ALLOWED_IP``.
     """
-    token = await office.state.tokens.load(secret)
+    token = await context.state.tokens.load(secret)
     if token is None or token.grant.domains == frozenset():
         raise ApiError("INVALID_TOKEN")
-    owner = await office.read(SYSTEM, login.find_principal, token.owner)
+    owner = await context.read(SYSTEM, login.find_principal, token.owner)
     if owner is None:
         # Disabled or gone. A later account of this name is told apart below.
         raise ApiError("INVALID_TOKEN")
     if (
         account_of(owner) != token.account
         or (token.role == "global" and not owner.is_global)
-        or not await _has_password_of(office, owner, token)
+        or not await _has_password_of(context, owner, token)
     ):
-        await office.state.tokens.revoke(token.id)
+        await context.state.tokens.revoke(token.id)
         raise ApiError("INVALID_TOKEN")
     if not token.grant.admits(client):
         raise PermissionDenied("NOT_ALLOWED_IP")
     # A token is no way around the panel's lists of addresses.
-    await login.admit(office, client, "admin_login_ip_list")
+    await login.admit(context, client, "admin_login_ip_list")
     if owner.is_global:
-        await login.admit(office, client, "global_admin_ip_list")
-    await office.state.tokens.touch(token)
+        await login.admit(context, client, "global_admin_ip_list")
+    await context.state.tokens.touch(token)
     return narrowed(login.actor_of(owner, client), token.id, token.grant)
 
 
-async def _has_password_of(office: Office, owner: Principal, token: Token) -> bool:
+async def _has_password_of(context: AppContext, owner: Principal, token: Token) -> bool:
     """Tell whether the owner's password is still that of the token's creation.
 
     Who had the old one may have made the token.
     """
-    if office.settings.tokens_outlive_password:
+    if context.settings.tokens_outlive_password:
         return True
     credential = login.fingerprint(owner)
     if token.credential is None:
-        await office.state.tokens.bind(token, credential)
+        await context.state.tokens.bind(token, credential)
         return True
     return token.credential == credential
 
@@ -76,20 +76,20 @@ def account_of(principal: Principal) -> str:
 
     Where the storage has nothing better it is the password, and a token ends with it.
     """
-    if not principal.born:
+    if not principal.account_created_at:
         return login.fingerprint(principal)
-    text = f"{principal.username}\0{principal.born}"
+    text = f"{principal.username}\0{principal.account_created_at}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def create(office: Office, actor: Actor, wish: Wish) -> tuple[Token, str]:
+async def create(context: AppContext, actor: Actor, wish: Wish) -> tuple[Token, str]:
     """Make a token for whoever calls; the secret is shown only now. Raises ApiError.
 
     Limited tokens make none: it would work on when they have been revoked.
     """
     if actor.limited:
         raise too_limited()
-    owner = await office.read(actor, login.find_principal, actor.username)
+    owner = await context.read(actor, login.find_principal, actor.username)
     if owner is None or actor.credential not in {"", login.fingerprint(owner)}:
         # The password was changed in this second: who knew the old one gets nothing more.
         raise ApiError("LOGIN_REQUIRED")
@@ -101,7 +101,7 @@ async def create(office: Office, actor: Actor, wish: Wish) -> tuple[Token, str]:
         read_only=bool(wish.read_only),
         domains=wish.domains,
         networks=wish.networks or frozenset(),
-        expires=office.state.tokens.now() + wish.days * _DAY if wish.days else None,
+        expires=context.state.tokens.now() + wish.days * _DAY if wish.days else None,
     )
     if grant.domains is not None:
         foreign = [name for name in grant.domains if not actor.manages(name)]
@@ -109,11 +109,11 @@ async def create(office: Office, actor: Actor, wish: Wish) -> tuple[Token, str]:
             refused = problem("domains", "PERMISSION_DENIED", "That is more than you have.")
             refused.status = 403
             raise refused
-        missing = await office.read(actor, _missing, grant.domains)
+        missing = await context.read(actor, _missing, grant.domains)
         if missing:
             raise problem("domains", "INVALID_DOMAIN_NAME", f"{missing[0]} is no mail domain.")
     try:
-        token, secret = await office.state.tokens.create(
+        token, secret = await context.state.tokens.create(
             owner.username,
             login.role_of(owner),
             account_of(owner),
@@ -123,64 +123,66 @@ async def create(office: Office, actor: Actor, wish: Wish) -> tuple[Token, str]:
         )
     except TooManyTokens:
         raise Conflict("TOO_MANY_TOKENS") from None
-    await _note(office, actor, Kind.CREATE, token)
+    await _note(context, actor, Kind.CREATE, token)
     return token, secret
 
 
-async def create_for(office: Office, mail: str, wish: Wish) -> tuple[Token, str]:
+async def create_for(context: AppContext, mail: str, wish: Wish) -> tuple[Token, str]:
     """Make a token for an admin, from the command line. Raises ApiError."""
     try:
         address = addresses.existing_mail(mail)
     except addresses.InvalidAddress:
         raise problem("mail", "INVALID_MAIL") from None
-    owner = await office.read(SYSTEM, login.find_principal, address)
+    owner = await context.read(SYSTEM, login.find_principal, address)
     if owner is None:
         raise NotFound("NO_SUCH_ACCOUNT", f"{address} is no active admin.")
-    return await create(office, login.actor_of(owner, ""), wish)
+    return await create(context, login.actor_of(owner, ""), wish)
 
 
-async def listed(office: Office, actor: Actor) -> list[Token]:
+async def listed(context: AppContext, actor: Actor) -> list[Token]:
     """Return the tokens that the caller may touch."""
-    own = await _grant(office, actor)
-    found = await office.state.tokens.list(actor.username)
+    own = await _grant(context, actor)
+    found = await context.state.tokens.list(actor.username)
     return [token for token in found if not own.wider(token.grant)]
 
 
-async def get(office: Office, actor: Actor, token_id: str) -> Token:
+async def get(context: AppContext, actor: Actor, token_id: str) -> Token:
     """Return one of the tokens that the caller may touch. Raises NotFound."""
-    token = await office.state.tokens.get(token_id)
+    token = await context.state.tokens.get(token_id)
     if token is None or token.owner != actor.username:
         raise NotFound("NO_SUCH_TOKEN")
-    if (await _grant(office, actor)).wider(token.grant):
+    if (await _grant(context, actor)).wider(token.grant):
         raise NotFound("NO_SUCH_TOKEN")
     return token
 
 
-async def rotate(office: Office, actor: Actor, token: Token, overlap: int) -> tuple[Token, str]:
+async def rotate(
+    context: AppContext, actor: Actor, token: Token, overlap: int
+) -> tuple[Token, str]:
     """Give a token a new secret; the old one works for ``overlap`` seconds more.
 
     A limited token renews only itself: the secret of another one would be good when it has ended.
     """
     if actor.limited and token.id != actor.token:
         raise too_limited()
-    found = await office.state.tokens.rotate(token, overlap)
+    found = await context.state.tokens.rotate(token, overlap)
     if found is None:
         raise NotFound("NO_SUCH_TOKEN")
-    await _note(office, actor, Kind.UPDATE, token)
+    await _note(context, actor, Kind.UPDATE, token)
     return found
 
 
-async def revoke(office: Office, actor: Actor, token: Token) -> None:
+async def revoke(context: AppContext, actor: Actor, token: Token) -> None:
     """End a token, on every replica at once."""
-    await office.state.tokens.revoke(token.id)
-    await _note(office, actor, Kind.DELETE, token)
+    await context.state.tokens.revoke(token.id)
+    await _note(context, actor, Kind.DELETE, token)
 
 
-async def _grant(office: Office, actor: Actor) -> Grant:
+async def _grant(context: AppContext, actor: Actor) -> Grant:
     """Return what the caller's own token is limited to; with a session, nothing."""
     if not actor.token:
         return FULL
-    token = await office.state.tokens.get(actor.token)
+    token = await context.state.tokens.get(actor.token)
     if token is None:
         raise ApiError("INVALID_TOKEN")
     return token.grant
@@ -190,7 +192,7 @@ async def _missing(unit: ReadUnit, domains: frozenset[str]) -> list[str]:
     return [name for name in sorted(domains) if await unit.domains.get(name) is None]
 
 
-async def _note(office: Office, actor: Actor, kind: Kind, token: Token) -> None:
+async def _note(context: AppContext, actor: Actor, kind: Kind, token: Token) -> None:
     verbs = {Kind.CREATE: "Create", Kind.UPDATE: "Rotate", Kind.DELETE: "Revoke"}
     message = f"{verbs[kind]} API token {token.id} of {token.owner}."
-    await office.audit(actor, [Event(kind, message, username=token.owner)])
+    await context.audit(actor, [Event(kind, message, username=token.owner)])

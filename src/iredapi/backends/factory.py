@@ -15,11 +15,11 @@ from iredapi.backends.mailing_lists.mlmmj_spool import Options, Spool
 from iredapi.backends.mailing_lists.mlmmjadmin import MlmmjAdmin
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.policies.greylists import SqlGreylists
-from iredapi.backends.policies.related_data import SqlSatellites
+from iredapi.backends.policies.related_data import SqlRelatedData
 from iredapi.backends.policies.spam import SqlSpamPolicies
 from iredapi.backends.policies.throttles import SqlThrottles
 from iredapi.backends.policies.wblists import SqlWblists
-from iredapi.backends.protocols.accounts import Later
+from iredapi.backends.protocols.accounts import RetryUnit
 from iredapi.backends.protocols.mailing_lists import ListServer
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.addresses import SqlAddresses
@@ -90,7 +90,7 @@ class Storage(Protocol):
     """What it can do that not every storage can."""
     errors: tuple[type[Exception], ...]
     """What its drivers raise: for ``is_transient`` and ``translated``."""
-    writes_unseen: bool
+    updates_without_read: bool
     """Whether a user's own can be written without being read."""
 
     @property
@@ -111,7 +111,7 @@ class Storage(Protocol):
     async def open_reading(self) -> Reading:
         """Begin a unit that only reads."""
 
-    async def open(self, *, again: Later | None = None) -> Work:
+    async def open(self, *, again: RetryUnit | None = None) -> Work:
         """Begin a unit of work; ``again`` is why the one before could not go on."""
 
     def is_transient(self, error: Exception) -> bool:
@@ -197,11 +197,14 @@ class SqlStorage:
         self._quota_table = quota_table
         self._accounts = databases["vmail"]
         # SQLite says what was written since 3.35.
-        self.writes_unseen = not self._accounts.sqlite or sqlite3.sqlite_version_info >= (3, 35)
+        self.updates_without_read = not self._accounts.sqlite or sqlite3.sqlite_version_info >= (
+            3,
+            35,
+        )
 
     @property
     def shares(self) -> bool:
-        return self.writes_unseen and self._accounts.holds_at_once
+        return self.updates_without_read and self._accounts.holds_at_once
 
     @property
     def versions(self) -> bool:
@@ -215,7 +218,7 @@ class SqlStorage:
         connections = await self._databases.open(writing=False)
         return SqlReading(connections, self._state, self._quota_table)
 
-    async def open(self, *, again: Later | None = None) -> Work:
+    async def open(self, *, again: RetryUnit | None = None) -> Work:
         del again  # its rows are locked, and nothing is found out too late
         connections = await self._databases.open(writing=True)
         return SqlWork(connections, self._state, self._quota_table)
@@ -255,7 +258,7 @@ class SqlReading:
             lists=SqlLists(*store),
             addresses=SqlAddresses(*store),
             features=features.SQL,
-            satellites=SqlSatellites(self._connections, self._state.renames),
+            related_data=SqlRelatedData(self._connections, self._state.renames),
             throttles=SqlThrottles(self._connections),
             greylists=SqlGreylists(self._connections),
             spam_policies=SqlSpamPolicies(self._connections),
@@ -271,7 +274,7 @@ class SqlWork:
 
     def __init__(self, connections: Connections, state: State, quota_table: Table) -> None:
         self._connections = connections
-        self._satellites = SqlSatellites(connections, state.renames)
+        self._related_data = SqlRelatedData(connections, state.renames)
         self._quota_table = quota_table
 
     async def unit(self, actor: Actor, rules: Rules) -> Unit:
@@ -287,7 +290,7 @@ class SqlWork:
             lists=SqlLists(*store),
             addresses=SqlAddresses(*store),
             features=features.SQL,
-            satellites=self._satellites,
+            related_data=self._related_data,
             throttles=SqlThrottles(self._connections),
             greylists=SqlGreylists(self._connections),
             spam_policies=SqlSpamPolicies(self._connections),
@@ -295,12 +298,12 @@ class SqlWork:
         )
 
     async def commit(self) -> None:
-        async with self._satellites.committing():
+        async with self._related_data.committing():
             await self._connections.commit()
 
     async def close(self) -> None:
         await self._connections.close()
-        await self._satellites.give_up()
+        await self._related_data.give_up()
 
 
 class LdapStorage:
@@ -309,7 +312,7 @@ class LdapStorage:
     features = features.LDAP
     shares = False
     versions = False
-    writes_unseen = False
+    updates_without_read = False
     journeys = LANES
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
@@ -338,7 +341,7 @@ class LdapStorage:
     async def open_reading(self) -> Reading:
         return LdapReading(await self._home.open(writing=False), self._state)
 
-    async def open(self, *, again: Later | None = None) -> Work:
+    async def open(self, *, again: RetryUnit | None = None) -> Work:
         return LdapWork(await self._home.open(writing=True, again=again), self._state)
 
     def is_transient(self, error: Exception) -> bool:
@@ -387,7 +390,7 @@ class LdapReading:
             maillists=LdapMailLists(session),
             ldif=LdapLdif(session),
             features=features.LDAP,
-            satellites=SqlSatellites(connections, self._state.renames),
+            related_data=SqlRelatedData(connections, self._state.renames),
             throttles=SqlThrottles(connections),
             greylists=SqlGreylists(connections),
             spam_policies=SqlSpamPolicies(connections),
@@ -403,7 +406,7 @@ class LdapWork:
 
     def __init__(self, unit: LdapUnit, state: State) -> None:
         self._unit = unit
-        self._satellites = SqlSatellites(unit.connections, state.renames)
+        self._related_data = SqlRelatedData(unit.connections, state.renames)
 
     async def unit(self, actor: Actor, rules: Rules) -> Unit:
         from iredapi.backends.ldap.admins import LdapAdmins
@@ -427,7 +430,7 @@ class LdapWork:
             maillists=LdapMailLists(session),
             ldif=LdapLdif(session),
             features=features.LDAP,
-            satellites=self._satellites,
+            related_data=self._related_data,
             throttles=SqlThrottles(connections),
             greylists=SqlGreylists(connections),
             spam_policies=SqlSpamPolicies(connections),
@@ -436,11 +439,11 @@ class LdapWork:
         return self._opened
 
     async def commit(self) -> None:
-        async with self._satellites.committing():
+        async with self._related_data.committing():
             await self._unit.commit()
         for left_out in self._unit.session.left_out:
             self._opened.skip(*left_out)
 
     async def close(self) -> None:
         await self._unit.close()
-        await self._satellites.give_up()
+        await self._related_data.give_up()

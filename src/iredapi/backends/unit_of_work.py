@@ -21,8 +21,8 @@ from iredapi.backends.protocols.accounts import (
     Lists,
     MailListReader,
     MailLists,
-    SatelliteReader,
-    Satellites,
+    RelatedData,
+    RelatedDataReader,
     UserReader,
     Users,
 )
@@ -105,7 +105,7 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Endings:
+class AccessRevocations:
     """Whose sessions and tokens end with a change: told the state database after the commit.
 
     A crash in between lets nobody in: every request reads the account again.
@@ -119,7 +119,7 @@ class Endings:
     """Admins with fewer rights: their tokens end, too."""
     domains: set[str] = field(default_factory=set)
     """Domains that are gone, with all accounts in them."""
-    spared: set[str] = field(default_factory=set)
+    exempt_admins: set[str] = field(default_factory=set)
     """Standalone admins with an address in one of those domains."""
 
     def __bool__(self) -> bool:
@@ -142,7 +142,7 @@ class ReadUnit:
     aliases: AliasReader
     lists: ListReader
     addresses: AddressReader
-    satellites: SatelliteReader
+    related_data: RelatedDataReader
     throttles: ThrottleReader
     greylists: GreylistReader
     spam_policies: SpamPolicyReader
@@ -160,7 +160,7 @@ class ReadUnit:
 
 @dataclass(slots=True)
 class Unit(ReadUnit):
-    """All roles of a request that writes. It is committed by who opened it (``office``)."""
+    """All roles of a request that writes. It is committed by who opened it (``context``)."""
 
     domains: Domains
     users: Users
@@ -168,16 +168,16 @@ class Unit(ReadUnit):
     aliases: Aliases
     lists: Lists
     addresses: Addresses
-    satellites: Satellites
+    related_data: RelatedData
     throttles: Throttles
     greylists: Greylists
     spam_policies: SpamPolicies
     wblists: Wblists
     maillists: MailLists | None = None
-    concerns: str = ""
+    affected_account: str = ""
     """The only account whose rights the change may touch; empty: it may touch anybody's."""
     events: list[Event] = field(default_factory=list)
-    endings: Endings = field(default_factory=Endings)
+    revocations: AccessRevocations = field(default_factory=AccessRevocations)
     changed: set[str] | None = None
     """Names of what is different now; None: the operation makes or ends something."""
     ignored: list[str] = field(default_factory=list)

@@ -27,7 +27,7 @@ from iredapi.config import import_iredadmin, settings
 from iredapi.config.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
-    from iredapi.runtime.context import Office
+    from iredapi.runtime.context import AppContext
 
 DEFAULT_OUTPUT = settings.ENV_FILE
 
@@ -353,10 +353,10 @@ def admin_create(
     chosen = settings.load(env_file)
     secret = _password(password)
 
-    async def work(office: Office) -> None:
-        await office.create_admin(mail, secret, name=name, is_global=is_global)
+    async def work(context: AppContext) -> None:
+        await context.create_admin(mail, secret, name=name, is_global=is_global)
 
-    _in_office(chosen, work)
+    _in_context(chosen, work)
     typer.echo(f"Created {mail}.")
 
 
@@ -370,10 +370,10 @@ def admin_password(
     chosen = settings.load(env_file)
     secret = _password(password)
 
-    async def work(office: Office) -> None:
-        await office.set_admin_password(mail, secret)
+    async def work(context: AppContext) -> None:
+        await context.set_admin_password(mail, secret)
 
-    _in_office(chosen, work)
+    _in_context(chosen, work)
     typer.echo(f"Changed the password of {mail}.")
 
 
@@ -409,12 +409,12 @@ def token_create(
     sent |= {"networks": networks} if networks else {}
     wish = NewToken.read(sent).wish()
 
-    async def work(office: Office) -> None:
-        token, secret = await api_tokens.create_for(office, owner, wish)
+    async def work(context: AppContext) -> None:
+        token, secret = await api_tokens.create_for(context, owner, wish)
         typer.echo(f"Token {token.id} of {token.owner}, shown only this once:")
         typer.echo(secret)
 
-    _in_office(chosen, work)
+    _in_context(chosen, work)
 
 
 @tokens.command("list")
@@ -425,8 +425,8 @@ def token_list(
     """List API tokens."""
     chosen = settings.load(env_file)
 
-    async def work(office: Office) -> None:
-        for token in await office.state.tokens.list(owner.strip().lower()):
+    async def work(context: AppContext) -> None:
+        for token in await context.state.tokens.list(owner.strip().lower()):
             grant = token.grant
             limits = ["read-only"] if grant.read_only else []
             limits += [] if grant.domains is None else ["for", *sorted(grant.domains)]
@@ -438,7 +438,7 @@ def token_list(
                 f"last used {used}  {' '.join(limits)}".rstrip()
             )
 
-    _in_office(chosen, work, changes=False)
+    _in_context(chosen, work, changes=False)
 
 
 @tokens.command("rotate")
@@ -455,15 +455,15 @@ def token_rotate(
 
     chosen = settings.load(env_file)
 
-    async def work(office: Office) -> None:
-        token = await office.state.tokens.get(token_id)
+    async def work(context: AppContext) -> None:
+        token = await context.state.tokens.get(token_id)
         if token is None:
             raise errors.NotFound("NO_SUCH_TOKEN")
-        token, secret = await api_tokens.rotate(office, SYSTEM, token, overlap)
+        token, secret = await api_tokens.rotate(context, SYSTEM, token, overlap)
         typer.echo(f"Token {token.id} of {token.owner}, shown only this once:")
         typer.echo(secret)
 
-    _in_office(chosen, work)
+    _in_context(chosen, work)
 
 
 @tokens.command("revoke")
@@ -474,13 +474,13 @@ def token_revoke(token_id: TokenId, env_file: EnvFile = None) -> None:
 
     chosen = settings.load(env_file)
 
-    async def work(office: Office) -> None:
-        token = await office.state.tokens.get(token_id)
+    async def work(context: AppContext) -> None:
+        token = await context.state.tokens.get(token_id)
         if token is None:
             raise errors.NotFound("NO_SUCH_TOKEN")
-        await api_tokens.revoke(office, SYSTEM, token)
+        await api_tokens.revoke(context, SYSTEM, token)
 
-    _in_office(chosen, work)
+    _in_context(chosen, work)
     typer.echo(f"Revoked {token_id}.")
 
 
@@ -488,19 +488,19 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _in_office(
-    chosen: Settings, work: Callable[[Office], Awaitable[None]], *, changes: bool = True
+def _in_context(
+    chosen: Settings, work: Callable[[AppContext], Awaitable[None]], *, changes: bool = True
 ) -> None:
     from iredapi.observability.logging import configure
-    from iredapi.runtime.context import Office
+    from iredapi.runtime.context import AppContext
 
     configure("WARNING")
     if changes:  # a change that was meant for another server is noticed
         typer.echo(f"iredapi: {chosen.places()}", err=True)
 
     async def run() -> None:
-        async with Office.open(chosen) as office:
-            await work(office)
+        async with AppContext.open(chosen) as context:
+            await work(context)
 
     asyncio.run(run())
 

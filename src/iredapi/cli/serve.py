@@ -24,7 +24,7 @@ from iredapi.config.settings import ConfigurationError, NotReady, Settings
 from iredapi.errors import ApiError
 from iredapi.observability.logging import configure
 from iredapi.runtime import data_lock, graceful_shutdown
-from iredapi.runtime.context import Office
+from iredapi.runtime.context import AppContext
 from iredapi.web.connection_limits import LimitedProtocol, accept_backlog
 
 
@@ -150,11 +150,11 @@ def _address(host: str, listener: socket.socket) -> str:
 async def _prepare(chosen: Settings) -> None:
     """Open everything once, so that what is wrong is said here and not in a traceback."""
     configure("WARNING")
-    async with Office.open(chosen) as office:
+    async with AppContext.open(chosen) as context:
         if not chosen.embedded:
             return
         try:
-            first = await office.ensure_first_admin()
+            first = await context.ensure_first_admin()
         except ApiError as error:
             about_password = any(item.param == "password" for item in error.errors)
             name = "IREDAPI_ADMIN_PASSWORD" if about_password else "IREDAPI_ADMIN"

@@ -30,7 +30,7 @@ class Group(Generic[Item, Result]):
     ``run`` returns a result or an exception for each item, or a future of it: then the next journey
     begins, and its item waits on. What ``run`` raises itself is for all. Who has waited for
     ``patience`` seconds without a journey gets a TimeoutError. At most ``lanes`` go at once.
-    With ``in_step`` the next journey waits until the last one's items are told, unless it
+    With ``wait_for_previous`` the next journey waits until the last one's items are told, unless it
     is full: as many go with half the journeys.
     """
 
@@ -42,12 +42,12 @@ class Group(Generic[Item, Result]):
         *,
         patience: float = 60.0,
         lanes: int = LANES,
-        in_step: bool = False,
+        wait_for_previous: bool = False,
     ) -> None:
         self._run = run
         self._patience = patience
         self._most_lanes = lanes
-        self._in_step = in_step
+        self._wait_for_previous = wait_for_previous
         self._waiting: list[tuple[Item, asyncio.Future[Result], float]] = []
         self._lanes = 0
         self._full: list[asyncio.Future[None]] = []
@@ -109,14 +109,14 @@ class Group(Generic[Item, Result]):
                 del self._waiting[:MOST]
                 if some:
                     later = await self._together(some)
-                    if self._in_step and later is not None and len(self._waiting) < MOST:
-                        await self._until_told(later)
+                    if self._wait_for_previous and later is not None and len(self._waiting) < MOST:
+                        await self._until_reported(later)
         finally:
             # Counted here, and not when the task is seen to be done: who comes in between would
             # wait for nobody.
             self._lanes -= 1
 
-    async def _until_told(self, later: asyncio.Future[Result]) -> None:
+    async def _until_reported(self, later: asyncio.Future[Result]) -> None:
         """Wait for what is told later, but not for long, nor when there is a full journey."""
         full = asyncio.get_running_loop().create_future()
         self._full.append(full)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 
-class Gates:
+class KeyedSemaphore:
     """Named semaphores that exist while somebody is at them.
 
     They keep parallel logins of one admin from being taken for guesses: attempts are counted before

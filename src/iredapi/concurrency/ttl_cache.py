@@ -17,7 +17,7 @@ _MOST: Final = 10_000
 _CHOICES: Final = 100
 
 
-class Remembered(Generic[Value]):
+class TTLCache(Generic[Value]):
     """Values by key. What this process changes it forgets at once.
 
     Who reads a value takes ``now`` before, and hands it in with the value: nothing is remembered

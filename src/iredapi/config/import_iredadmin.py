@@ -151,7 +151,7 @@ def configuration(found: IredadminSettings) -> Configuration:
     else:
         values["IREDAPI_BACKEND"] = "sql"
         values["IREDAPI_VMAIL_URL"] = reader.url("vmail", backend)
-    for name in _satellites(reader, unknown):
+    for name in _related_data(reader, unknown):
         values[f"IREDAPI_{name.upper()}_URL"] = reader.url(name, backend)
     values |= _mail_server(reader)
     values |= _access(reader, unknown)
@@ -272,7 +272,7 @@ def _directory(reader: _Reader) -> dict[str, str]:
     return values
 
 
-def _satellites(reader: _Reader, unknown: Mapping[str, str]) -> list[str]:
+def _related_data(reader: _Reader, unknown: Mapping[str, str]) -> list[str]:
     """The databases beside the accounts that this server uses and whose password is known."""
     unused = set()
     if not reader.switch("iredapd_enabled", default=True):

@@ -50,7 +50,7 @@ _LEASE: Final = "iredapi_lease"
 
 
 def _refuse_writes(connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
-    """Make what goes through SQLAlchemy obey ``Lease.read_only``, too."""
+    """Make what goes through SQLAlchemy obey ``PooledConnection.read_only``, too."""
     lease = connection.info.get(_LEASE)  # none while it connects
     if lease is not None and lease.read_only and not only_reads(sql):
         raise WriteWhileReading(sql)
@@ -82,12 +82,21 @@ def _holding(column: Column[Any], share: bool, dialect: Dialect) -> Plain:
     return Plain.of(chosen.with_for_update(read=share), dialect)
 
 
-class Lease:
+class PooledConnection:
     """A connection, used by one request at a time."""
 
     __slots__ = (
-        "_adapter", "_driver", "_name", "_notice", "born", "broken", "connection", "lost",
-        "read_only", "spent", "transacting",
+        "_adapter",
+        "_driver",
+        "_name",
+        "_notice",
+        "broken",
+        "connection",
+        "lost",
+        "opened_at",
+        "read_only",
+        "spent",
+        "transacting",
     )  # fmt: skip
 
     def __init__(
@@ -102,7 +111,7 @@ class Lease:
         self._adapter = adapter
         self._name = connection.dialect.driver
         self._driver = DRIVERS[self._name](driver)
-        self.born = time.monotonic()
+        self.opened_at = time.monotonic()
         self.broken = False
         """Whether it cannot be used any more."""
         self.lost = False
@@ -215,7 +224,7 @@ class Lease:
         await self._answered(words, driver.say(words))
         return True
 
-    async def begin_at_once(self, column: Column[Any], values: Collection[str]) -> bool:
+    async def begin_nowait(self, column: Column[Any], values: Collection[str]) -> bool:
         """Begin a transaction that holds rows, chosen by names, if nobody else holds one of them.
 
         One round trip; False where that cannot be, and then no transaction has begun.
@@ -333,7 +342,7 @@ class Cursor:
 
     __slots__ = ("_ended", "_lease", "_plain", "_rows")
 
-    def __init__(self, lease: Lease, plain: Plain, rows: Any) -> None:
+    def __init__(self, lease: PooledConnection, plain: Plain, rows: Any) -> None:
         self._lease = lease
         self._plain = plain
         self._rows = rows
@@ -360,7 +369,7 @@ class Cursor:
                 await self._rows.close()
 
 
-class Turns:
+class FairSemaphore:
     """So many at a time; who finds no place waits ``timeout`` seconds, in order."""
 
     def __init__(self, places: int, timeout: float) -> None:
@@ -409,7 +418,7 @@ class Turns:
         self.left += 1
 
 
-class Leases:
+class ConnectionPool:
     """At most ``size`` leases, of which those who write may have all but some.
 
     ``lists`` of these may be taken for long, by those who read lists. A place is counted here only
@@ -430,10 +439,10 @@ class Leases:
         self._engine = engine
         event.listen(engine.sync_engine, "before_cursor_execute", _refuse_writes)
         self._notice = notice
-        self._all = Turns(size, timeout)
+        self._all = FairSemaphore(size, timeout)
         # Writers that wait for each other's locks must leave something to those who read.
-        self._writers = Turns(max(size - max(size // 4, 1) - lists, 1), timeout)
-        self._free: list[Lease] = []
+        self._writers = FairSemaphore(max(size - max(size // 4, 1) - lists, 1), timeout)
+        self._free: list[PooledConnection] = []
         self._background = Background()
 
     def is_spare(self) -> bool:
@@ -455,7 +464,7 @@ class Leases:
         """How many connections wait for the next request."""
         return len(self._free)
 
-    async def take(self, *, writing: bool, read_only: bool) -> Lease:
+    async def take(self, *, writing: bool, read_only: bool) -> PooledConnection:
         """Return a connection; who is ``writing`` is one of the writers, of whom there are fewer.
 
         Raises what connecting raises, and sqlalchemy's TimeoutError.
@@ -469,17 +478,17 @@ class Leases:
             self._writers.give()
             raise
 
-    async def _take(self, *, read_only: bool) -> Lease:
+    async def _take(self, *, read_only: bool) -> PooledConnection:
         lease = await self._any()
         lease.read_only = read_only
         return lease
 
-    async def _any(self) -> Lease:
+    async def _any(self) -> PooledConnection:
         await self._all.take()
         now = time.monotonic()
         while self._free:
             lease = self._free.pop()
-            if now - lease.born < RECYCLE:
+            if now - lease.opened_at < RECYCLE:
                 return lease
             self._background.start(_discard(lease))
         connecting = self._background.start(self._connect())
@@ -493,12 +502,12 @@ class Leases:
             self._all.give()
             raise
 
-    def _keep(self, connecting: asyncio.Task[Lease]) -> None:
+    def _keep(self, connecting: asyncio.Task[PooledConnection]) -> None:
         if not connecting.cancelled() and connecting.exception() is None:
             self._free.append(connecting.result())
         self._all.give()
 
-    async def _connect(self) -> Lease:
+    async def _connect(self) -> PooledConnection:
         connection = await self._engine.connect()
         try:
             raw = await connection.get_raw_connection()
@@ -507,12 +516,14 @@ class Leases:
         except BaseException:
             await connection.close()
             raise
-        lease = Lease(connection, raw.dbapi_connection, raw.driver_connection, self._notice)
+        lease = PooledConnection(
+            connection, raw.dbapi_connection, raw.driver_connection, self._notice
+        )
         assert connection.sync_connection is not None  # noqa: S101 (for the type checker)
         connection.sync_connection.info[_LEASE] = lease
         return lease
 
-    def give_at_once(self, lease: Lease, *, writing: bool) -> bool:
+    def give_at_once(self, lease: PooledConnection, *, writing: bool) -> bool:
         """Take a connection back if there is nothing to wait for; else ``give`` must be called."""
         if lease.spent or not lease.usable:
             return False
@@ -520,14 +531,14 @@ class Leases:
         self._freed(writing=writing)
         return True
 
-    async def give(self, lease: Lease, *, writing: bool) -> None:
+    async def give(self, lease: PooledConnection, *, writing: bool) -> None:
         """Take a connection back; what was not committed is rolled back.
 
         A cancelled caller stops waiting; the place is free when the connection is.
         """
         await self._background.run(self._give(lease, writing=writing))
 
-    async def _give(self, lease: Lease, *, writing: bool) -> None:
+    async def _give(self, lease: PooledConnection, *, writing: bool) -> None:
         try:
             if lease.transacting and not lease.broken and not lease.connection.invalidated:
                 # One that broke cannot be rolled back; closing it does it.
@@ -561,7 +572,7 @@ class Leases:
             await _discard(self._free.pop())
 
 
-async def _discard(lease: Lease) -> None:
+async def _discard(lease: PooledConnection) -> None:
     with suppress(SQLAlchemyError, OSError):
         if not lease.connection.invalidated:
             await lease.connection.invalidate()

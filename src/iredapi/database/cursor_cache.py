@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from iredapi.concurrency.shield import Background
 from iredapi.database.compiled_statement import Plain
-from iredapi.database.connection import Cursor, Lease
+from iredapi.database.connection import Cursor, PooledConnection
 
 PATIENCE: Final = 3.0
 """Seconds that a cursor waits for the next page."""
@@ -23,7 +23,7 @@ PATIENCE: Final = 3.0
 
 @dataclass(slots=True)
 class _Open:
-    lease: Lease
+    lease: PooledConnection
     cursor: Cursor
     expiry: asyncio.TimerHandle | None = None
 
@@ -33,8 +33,8 @@ class Cursors:
 
     def __init__(
         self,
-        lease: Callable[[], Awaitable[Lease]],
-        give: Callable[[Lease], Awaitable[None]],
+        lease: Callable[[], Awaitable[PooledConnection]],
+        give: Callable[[PooledConnection], Awaitable[None]],
         places: int,
         *,
         spare: Callable[[], bool],

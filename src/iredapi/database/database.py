@@ -26,7 +26,7 @@ from sqlalchemy.pool import NullPool
 from iredapi.concurrency.shield import Background
 from iredapi.database import sqlite
 from iredapi.database.compiled_statement import Plain
-from iredapi.database.connection import Lease, Leases, Row
+from iredapi.database.connection import ConnectionPool, PooledConnection, Row
 from iredapi.database.cursor_cache import Cursors
 from iredapi.database.datetimes import MYSQL_DECODERS, prepare_asyncpg
 from iredapi.database.dialect import holds_at_once, is_full, is_unavailable, is_unknown_name
@@ -66,7 +66,7 @@ class PoolOptions:
 def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
     options: dict[str, Any] = {
         "isolation_level": "AUTOCOMMIT",
-        # ``Leases`` is the pool: a second count of the same connections could only disagree.
+        # ``ConnectionPool`` is the pool: a second count of the same connections may disagree.
         "poolclass": NullPool,
         "pool_reset_on_return": None,
         "hide_parameters": True,  # error texts must not carry password hashes
@@ -117,7 +117,7 @@ class Database:
             prepare_asyncpg(self._engine)
         # The rest is for whoever reads, or is about to write.
         lists = pool.size // 4
-        self._leases = Leases(
+        self._leases = ConnectionPool(
             self._engine, pool.size, pool.timeout, lists=lists, notice=self._notice
         )
         self._full_until = 0.0
@@ -196,7 +196,9 @@ class Database:
         if self._schema is None or found.found != self._schema.found:
             self._schema = found
 
-    async def lease(self, *, writing: bool = False, read_only: bool | None = None) -> Lease:
+    async def lease(
+        self, *, writing: bool = False, read_only: bool | None = None
+    ) -> PooledConnection:
         """Return a connection, in autocommit. Raises ServerDown.
 
         One that is not for ``writing`` refuses to, unless it is said not to be ``read_only``.
@@ -208,17 +210,17 @@ class Database:
         except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
             raise self._away(error) from error
 
-    def give_at_once(self, lease: Lease, *, writing: bool) -> bool:
+    def give_at_once(self, lease: PooledConnection, *, writing: bool) -> bool:
         """Take a connection back if there is nothing to wait for; else ``give`` must be called."""
         return self._leases.give_at_once(lease, writing=writing)
 
-    async def give(self, lease: Lease, *, writing: bool = False) -> None:
+    async def give(self, lease: PooledConnection, *, writing: bool = False) -> None:
         """Take a connection back; what was not committed is rolled back, also when cancelled."""
         if not self._leases.give_at_once(lease, writing=writing):
             await self._leases.give(lease, writing=writing)
 
     @asynccontextmanager
-    async def using(self, *, writing: bool = False) -> AsyncIterator[Lease]:
+    async def using(self, *, writing: bool = False) -> AsyncIterator[PooledConnection]:
         """Lease a connection for some statements; one for writing is in a transaction."""
         lease = await self.lease(writing=writing)
         try:
@@ -361,20 +363,20 @@ class Connections:
         """Whether what is done is in transactions, to be committed."""
         self.read_only = not writing if read_only is None else read_only
         self._queue = queue
-        self._leases: dict[str, Lease] = {}
+        self._leases: dict[str, PooledConnection] = {}
 
     async def get(self, name: str) -> AsyncConnection:
         """Return the connection to a database, opened now if it was not; a writing one began."""
         return (await self._begun(name)).connection
 
-    async def _lease(self, name: str) -> Lease:
+    async def _lease(self, name: str) -> PooledConnection:
         lease = self._leases.get(name)
         if lease is None:
             lease = await self.databases[name].lease(writing=self.writing, read_only=self.read_only)
             self._leases[name] = lease
         return lease
 
-    async def _begun(self, name: str) -> Lease:
+    async def _begun(self, name: str) -> PooledConnection:
         lease = await self._lease(name)
         if self.writing and not lease.transacting:
             await lease.begin()
@@ -396,10 +398,10 @@ class Connections:
             for row in rows:
                 await lease.fetch(row.plain(lease.connection.dialect), {"value": row.value})
 
-    async def hold_at_once(self, name: str, column: Column[Any], values: Collection[str]) -> bool:
+    async def lock_nowait(self, name: str, column: Column[Any], values: Collection[str]) -> bool:
         """Begin by holding rows, if nobody else does and the database can tell at once."""
         lease = await self._lease(name)
-        return not lease.transacting and await lease.begin_at_once(column, values)
+        return not lease.transacting and await lease.begin_nowait(column, values)
 
     async def begin_reading(
         self, name: str, every: Sequence[Plain], values: Mapping[str, Any]
@@ -441,7 +443,7 @@ class Connections:
         lease = await (self._begun(name) if begun else self._lease(name))
         return await lease.fetch_many(numbered, values)
 
-    async def glance(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+    async def fetch_batched(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
         """Run a read that takes no time: together with others', unless the unit has a connection.
 
         Who holds one and waits for another one would wait for others who do the same.
@@ -474,7 +476,10 @@ class Connections:
 
 
 async def _close(
-    leases: Sequence[tuple[Database, Lease]], queue: asyncio.Lock | None, *, writing: bool
+    leases: Sequence[tuple[Database, PooledConnection]],
+    queue: asyncio.Lock | None,
+    *,
+    writing: bool,
 ) -> None:
     try:
         for database, lease in leases:

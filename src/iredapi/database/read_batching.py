@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi.concurrency.batcher import Group
 from iredapi.database.compiled_statement import Plain
-from iredapi.database.connection import Lease
+from iredapi.database.connection import PooledConnection
 from iredapi.errors import ServerDown
 from iredapi.observability.query_counter import METER
 
@@ -33,8 +33,8 @@ class Pipeline:
 
     def __init__(
         self,
-        lease: Callable[[], Awaitable[Lease]],
-        give: Callable[[Lease], Awaitable[None]],
+        lease: Callable[[], Awaitable[PooledConnection]],
+        give: Callable[[PooledConnection], Awaitable[None]],
         dialect: Dialect,
     ) -> None:
         self._lease = lease
@@ -47,9 +47,9 @@ class Pipeline:
         begun = time.perf_counter()
         group = self._groups.get(plain.sql)
         if group is None:
-            many = partial(Lease.fetch_each, plain=plain)
+            many = partial(PooledConnection.fetch_each, plain=plain)
             if self._dialect.driver == "asyncpg":
-                many = partial(Lease.fetch_many, numbered=plain.numbered(self._dialect))
+                many = partial(PooledConnection.fetch_many, numbered=plain.numbered(self._dialect))
             group = self._groups[plain.sql] = Group(partial(self._ask, plain, many))
         rows = await group.do(values)
         meter = METER.get()
@@ -77,7 +77,7 @@ class Pipeline:
 
 
 async def _answers(
-    lease: Lease,
+    lease: PooledConnection,
     plain: Plain,
     many: Callable[..., Awaitable[list[Rows]]],
     every: Sequence[Values],
@@ -92,7 +92,7 @@ async def _answers(
     return [await _alone(lease, plain, values) for values in every]
 
 
-async def _alone(lease: Lease, plain: Plain, values: Values) -> Rows | Exception:
+async def _alone(lease: PooledConnection, plain: Plain, values: Values) -> Rows | Exception:
     try:
         return await lease.fetch(plain, values)
     except DBAPIError as error:

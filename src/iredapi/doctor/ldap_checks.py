@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from iredapi.backends.ldap import settings_values
-from iredapi.backends.ldap.alias_domain_addresses import twins
+from iredapi.backends.ldap.alias_domain_addresses import alias_addresses
 from iredapi.backends.ldap.client import Entry
 from iredapi.backends.ldap.dn_layout import CONTAINERS
 from iredapi.backends.ldap.entry_diff import Edit
@@ -194,11 +194,11 @@ def _status(entry: Entry, subject: str, domain: Hosted) -> Iterator[Wrong]:
 
 def _addresses(entry: Entry, mail: str, domain: Hosted, facts: Facts) -> Iterator[Wrong]:
     others, groups = words(entry, "shadowAddress"), words(entry, "memberOfGroup")
-    wanted = twins({mail} | others, domain.name, domain.aliases) - others
-    for twin in sorted(wanted):
+    wanted = alias_addresses({mail} | others, domain.name, domain.aliases) - others
+    for alias_address in sorted(wanted):
         # One that somebody else has is that one's.
-        if facts.owner(twin) in {"", mail}:
-            yield Wrong("TWIN_MISSING", mail, twin, _give("shadowAddress", twin))
+        if facts.owner(alias_address) in {"", mail}:
+            yield Wrong("TWIN_MISSING", mail, alias_address, _give("shadowAddress", alias_address))
     for address in sorted(others):
         name = domain_of(address)
         if not facts.is_hosted(name) and name not in domain.pending:
@@ -217,8 +217,15 @@ def _membership(mail: str, groups: frozenset[str], facts: Facts) -> Iterator[Wro
         elif group not in facts.groups and not facts.groups & set(primaries):
             yield Wrong("MEMBER_OF_NO_LIST", mail, group)
         elif name in facts.domains:
-            for twin in sorted(twins([group], name, facts.domains[name].aliases) - groups):
-                yield Wrong("TWIN_MISSING", mail, f"list {twin}", _give("memberOfGroup", twin))
+            for alias_address in sorted(
+                alias_addresses([group], name, facts.domains[name].aliases) - groups
+            ):
+                yield Wrong(
+                    "TWIN_MISSING",
+                    mail,
+                    f"list {alias_address}",
+                    _give("memberOfGroup", alias_address),
+                )
 
 
 def _user(entry: Entry, mail: str, facts: Facts, settings: Settings) -> Iterator[Wrong]:
@@ -308,8 +315,13 @@ def _external(entry: Entry, facts: Facts) -> Iterator[Wrong]:
         return
     yield from _status(entry, group, domain)
     others = words(entry, "shadowAddress")
-    for twin in sorted(twins([group], domain.name, domain.aliases) - others):
-        yield Wrong("TWIN_MISSING", group, f"external {twin}", _give("shadowAddress", twin))
+    for alias_address in sorted(alias_addresses([group], domain.name, domain.aliases) - others):
+        yield Wrong(
+            "TWIN_MISSING",
+            group,
+            f"external {alias_address}",
+            _give("shadowAddress", alias_address),
+        )
     for address in sorted(others):
         if not facts.is_hosted(domain_of(address)) and domain_of(address) not in domain.pending:
             repair = _drop("shadowAddress", address)

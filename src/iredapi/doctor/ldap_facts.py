@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from iredapi.backends.ldap.alias_domain_addresses import twins
+from iredapi.backends.ldap.alias_domain_addresses import alias_addresses
 from iredapi.backends.ldap.client import Directory, Entry, Scope
 from iredapi.backends.ldap.dn_layout import (
     ACCOUNTS,
@@ -109,8 +109,8 @@ class Facts:
         named = set[str]().union(*(words(entry, attribute) for attribute in NAMING))
         named |= {mail_in(dn) for dn in entry.values("member")}
         for domain in facts.domains.values():
-            named |= twins(named, domain.name, domain.aliases)
-        named |= {twin for mail in named for twin in facts.primaries(mail)}
+            named |= alias_addresses(named, domain.name, domain.aliases)
+        named |= {alias_address for mail in named for alias_address in facts.primaries(mail)}
         named |= {f"@{domain_of(mail)}" for mail in named if "@" in mail}
         for some in chunks(named):
             terms = [

@@ -192,7 +192,7 @@ class LooseEntries(SqlProbe):
         return list(found)
 
 
-def satellites(name: str, schema: Schema, directory: Directory) -> Iterator[Probe]:
+def related_data(name: str, schema: Schema, directory: Directory) -> Iterator[Probe]:
     """Return the probes of a database."""
     yield from {"amavisd": _amavisd, "iredapd": _iredapd, "iredadmin": _iredadmin}[name](
         schema, directory

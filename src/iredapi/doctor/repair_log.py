@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.policies.iredadmin import SqlPanel
+from iredapi.backends.policies.iredadmin import SqlIredadmin
 from iredapi.database.database import Databases
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.audit_events import Event, Kind
@@ -25,7 +25,7 @@ async def note(databases: Databases, code: str, subjects: Collection[str]) -> No
     event = Event(Kind.UPDATE, f"Doctor repaired {code}: {', '.join(names[:_NAMED])}{more}.")
     connections = await databases.open(writing=True)
     try:
-        await SqlPanel(connections).write(SYSTEM, [event])
+        await SqlIredadmin(connections).write(SYSTEM, [event])
         await connections.commit()
     except (ApiError, DBAPIError, OSError):
         return

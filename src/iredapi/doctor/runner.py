@@ -19,7 +19,7 @@ from iredapi.database.dialect import is_retryable
 from iredapi.database.errors import translated
 from iredapi.doctor import server_checks
 from iredapi.doctor.findings import CHECKS, Finding, Severity
-from iredapi.doctor.policy_checks import Directory, beside_a_tree, satellites
+from iredapi.doctor.policy_checks import Directory, beside_a_tree, related_data
 from iredapi.doctor.probes import Probe, Row
 from iredapi.doctor.removals import ROWS, Removals
 from iredapi.doctor.repair_log import note
@@ -144,7 +144,7 @@ class Examination:
             dialect = databases[name].dialect
             probes = Vmail(schema, quota, dialect, self._settings).probes()
         elif accounts is not None:
-            probes = satellites(name, schema, accounts)
+            probes = related_data(name, schema, accounts)
             if owners is not None and name == "iredadmin":
                 beside = beside_a_tree(schema, self._quota_table, accounts, owners)
                 probes = chain(probes, beside)

@@ -24,17 +24,19 @@ class SqlDirectory:
         names = {account: account.lstrip("@") for account in accounts}
         domains = {domain_of(name) for name in names.values()}
         hosted = await self._present(domains, t.domain.c.domain)
-        twins = await self._targets(domains - hosted)
+        alias_addresses = await self._targets(domains - hosted)
         wanted: dict[str, str] = {}
         unknown = set()
         for account, name in names.items():
             domain = domain_of(name)
-            if domain in hosted or domain in twins:
+            if domain in hosted or domain in alias_addresses:
                 if "@" in name:
                     wanted[account] = name
             elif "@" not in name or not await self._is_admin(name):
                 unknown.add(account)
-        spellings = {account: self._spellings(name, twins) for account, name in wanted.items()}
+        spellings = {
+            account: self._spellings(name, alias_addresses) for account, name in wanted.items()
+        }
         present = await self._existing({text for texts in spellings.values() for text in texts})
         unknown.update(account for account, texts in spellings.items() if not texts & present)
         return frozenset(unknown)
@@ -46,11 +48,11 @@ class SqlDirectory:
             return found.first() is not None
 
     @staticmethod
-    def _spellings(mail: str, twins: dict[str, str]) -> frozenset[str]:
+    def _spellings(mail: str, alias_addresses: dict[str, str]) -> frozenset[str]:
         """An address, without its extension, and its twin in the domain of an alias domain."""
         local, domain = local_part_of(mail), domain_of(mail)
         locals_ = {local, local.partition("+")[0]}
-        domains = {domain, twins.get(domain, domain)}
+        domains = {domain, alias_addresses.get(domain, domain)}
         return frozenset(f"{one}@{other}" for one in locals_ for other in domains)
 
     async def _is_admin(self, name: str) -> bool:

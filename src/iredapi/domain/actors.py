@@ -21,7 +21,7 @@ class Principal:
     is_global: bool
     domains: frozenset[str]
     settings: account_settings.Settings
-    born: str = ""
+    account_created_at: str = ""
     """What tells this account from a later one of the same name; empty where nothing does."""
 
 

@@ -125,7 +125,7 @@ def user(record: User, names: Collection[str]) -> Shape:
     An alias address in the primary domain is one in each alias domain too, said or not.
     """
     home = domain_of(record.mail)
-    twins = {
+    alias_addresses = {
         address
         for address in record.aliases
         if domain_of(address) in names
@@ -147,7 +147,7 @@ def user(record: User, names: Collection[str]) -> Shape:
         "managedDomains": sorted(record.managed_domains),
         "transport": record.transport,
         "forwarding": sorted(record.destinations),
-        "aliases": sorted(record.aliases - twins),
+        "aliases": sorted(record.aliases - alias_addresses),
         "senderBcc": record.sender_bcc,
         "recipientBcc": record.recipient_bcc,
         "services": sorted(services.shown(record.services, services.MANAGED)),

@@ -112,7 +112,7 @@ class Domain:
             return address
         return f"{local.partition('+')[0]}@{fold(self.name)}"
 
-    def twins(self, address: str) -> list[str]:
+    def alias_addresses(self, address: str) -> list[str]:
         """Return what an address in this domain is called in its alias domains.
 
         Where one of these is somebody's alias address, it would keep getting the mail.

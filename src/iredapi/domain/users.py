@@ -187,7 +187,7 @@ def permit(
         _check_lasting(target, changes)
     if actor.is_global:
         return
-    spare_global(actor, target)
+    exempt_global_admin(actor, target)
     refused = [
         name
         for name in changes
@@ -219,7 +219,7 @@ def _check_lasting(target: User, changes: Mapping[str, Any]) -> None:
         raise too_limited(sorted(giving))
 
 
-def spare_global(actor: Actor, target: User) -> None:
+def exempt_global_admin(actor: Actor, target: User) -> None:
     """Refuse any change of a global admin by a normal one, inside its own domain too."""
     if target.is_global and not actor.is_global:
         raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")

@@ -56,11 +56,11 @@ def end_access(unit: Unit, before: User | Admin, after: User | Admin) -> None:
     So do the tokens with a new password; they sleep while the owner is disabled.
     """
     if before.password != after.password:
-        unit.endings.tokens.add(before.mail)
+        unit.revocations.tokens.add(before.mail)
     if before.is_global and not after.is_global:
-        unit.endings.demoted.add(before.mail)
+        unit.revocations.demoted.add(before.mail)
     elif before.password != after.password or (before.active and not after.active):
-        unit.endings.sessions.add(before.mail)
+        unit.revocations.sessions.add(before.mail)
 
 
 def removal(unit: Unit, days: int) -> Removal:
@@ -80,7 +80,7 @@ async def forget(unit: Unit, stored: str) -> None:
     """
     address = fold(stored)
     if stored == address or address not in await unit.addresses.taken([address]):
-        await unit.satellites.forget_account(address)
+        await unit.related_data.forget_account(address)
 
 
 def refuse_taken(address: str) -> Conflict:
@@ -90,7 +90,7 @@ def refuse_taken(address: str) -> Conflict:
 
 async def free(unit: ReadUnit, address: str, domain: Domain) -> None:
     """Refuse an address that is in use, or one of its twins. The domain must be held."""
-    asked = [address, *domain.twins(address)]
+    asked = [address, *domain.alias_addresses(address)]
     if await unit.addresses.in_use(asked) or await unit.admins.exists([address]):
         raise refuse_taken(address)
 

@@ -85,7 +85,7 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
 async def rehash(unit: Unit, principal: Principal, password: str) -> None:
     """Replace the hash that a login was checked with; ``password`` is the new one."""
     mail = principal.username
-    unit.concerns = mail
+    unit.affected_account = mail
     if await unit.admins.rehash(
         mail, principal.password, password, standalone=principal.standalone
     ):
@@ -103,6 +103,6 @@ async def remove(unit: Unit, mail: str) -> None:
     if before.is_global:
         admins.keep_one_global(await unit.admins.globals_without([mail]))
     await unit.admins.remove(before.mail)
-    await unit.satellites.forget_admin(fold(mail))
-    unit.endings.demoted.add(fold(mail))
+    await unit.related_data.forget_admin(fold(mail))
+    unit.revocations.demoted.add(fold(mail))
     unit.note(account_event(Kind.DELETE, "admin", mail))

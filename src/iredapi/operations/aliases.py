@@ -113,7 +113,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     await accounts.free(unit, new, domain)
     await unit.aliases.rename(before.address, new)
     await unit.domains.save(domain, domains.regroup(domain, old, new))
-    await unit.satellites.rename_account(old, new)
+    await unit.related_data.rename_account(old, new)
     unit.note(account_event(Kind.UPDATE, "mail alias", new, f"change_email from {old}"))
 
 

@@ -81,9 +81,9 @@ async def create(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     verified = actor.is_global or not rules.verify_ownership
     await unit.domains.add(domain, "" if actor.is_global else actor.username, verified=verified)
     if not verified:
-        await unit.satellites.pending_ownership(actor, name, (), _verify_code())
+        await unit.related_data.pending_ownership(actor, name, (), _verify_code())
         if domain.alias_domains:
-            await unit.satellites.pending_ownership(
+            await unit.related_data.pending_ownership(
                 actor, name, domain.alias_domains, _verify_code()
             )
     unit.note(domain_event(Kind.CREATE, name))
@@ -145,9 +145,9 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
         return
     await unit.domains.save(before, after, verified=verified)
     for gone in sorted(map(fold, without(before.alias_domains, after.alias_domains))):
-        await unit.satellites.forget_domain(gone)
+        await unit.related_data.forget_domain(gone)
     if new and not verified:
-        await unit.satellites.pending_ownership(actor, name, new, _verify_code())
+        await unit.related_data.pending_ownership(actor, name, new, _verify_code())
     _note_update(unit, before, after, changes)
 
 
@@ -158,7 +158,7 @@ async def _only_verified(unit: Unit, before: Domain, changes: Mapping[str, Any])
         and unit.rules.domains.verify_ownership
         and changes.get("account_status")
         and not before.active
-        and await unit.satellites.is_pending(before.name)
+        and await unit.related_data.is_pending(before.name)
     ):
         raise domains.refusal(["account_status"])
 
@@ -216,10 +216,10 @@ async def remove(unit: Unit, name: str, days: int, *, with_lists: bool = True) -
         # Another domain may have the same name in other letters.
         names -= await unit.domains.taken(names)
     for gone in sorted(names):
-        await unit.satellites.forget_domain(gone)
-    unit.endings.domains |= names
+        await unit.related_data.forget_domain(gone)
+    unit.revocations.domains |= names
     # They were there before the domain was, and stay what they are.
-    unit.endings.spared |= standalone
+    unit.revocations.exempt_admins |= standalone
     unit.note(domain_event(Kind.DELETE, name))
 
 

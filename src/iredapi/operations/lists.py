@@ -222,7 +222,7 @@ async def save(
         return
     await unit.lists.save(held, after)
     for gone in sorted(map(fold, without(held.extra_addresses, after.extra_addresses))):
-        await unit.satellites.forget_account(gone)
+        await unit.related_data.forget_account(gone)
     if held.active != after.active:
         kind = Kind.ACTIVE if after.active else Kind.DISABLE
         unit.note(account_event(kind, _WHAT, after.address))
@@ -249,7 +249,7 @@ async def remove(unit: Unit, before: MailingList) -> None:
         await unit.domains.save(domain, domains.regroup(domain, address))
     await accounts.forget(unit, address)
     for gone in sorted(map(fold, before.extra_addresses)):
-        await unit.satellites.forget_account(gone)
+        await unit.related_data.forget_account(gone)
     unit.note(account_event(Kind.DELETE, _WHAT, address))
 
 

@@ -124,5 +124,5 @@ async def remove(unit: Unit, address: str) -> None:
     await _lists(unit).remove(address)
     if domain is not None:
         await unit.domains.save(domain, domains.regroup(domain, address))
-    await unit.satellites.forget_account(address)
+    await unit.related_data.forget_account(address)
     unit.note(account_event(Kind.DELETE, _NOUN, address))

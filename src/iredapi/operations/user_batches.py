@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from iredapi.backends.protocols.accounts import Vacancy
+from iredapi.backends.protocols.accounts import AddressAvailability
 from iredapi.backends.unit_of_work import Adjusted, Unit, refuse_unless_exact
 from iredapi.domain import account_settings
 from iredapi.domain.actors import Actor
@@ -75,14 +75,14 @@ class Order:
 _PAUSES: Final = (0.002, 0.008)
 """Seconds to wait, again and again, for who holds a domain; then each waits for itself."""
 _log = structlog.get_logger(__name__)
-Outcome = Event | Exception | bool | None
+ChangeResult = Event | Exception | bool | None
 """What is to be logged, or why a request was refused; None: it is to go by itself.
 
 True: there is nothing to log, for nothing was different.
 """
 
 
-async def create(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -> None:
+async def create(unit: Unit, orders: Sequence[Order], outcomes: list[ChangeResult]) -> None:
     """Create what can be created together. A domain's limits count those who came before."""
     mails = [order.mail for order in orders]
     places = await unit.addresses.claim_all(mails)
@@ -110,15 +110,15 @@ async def create(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -
 async def _new(
     unit: Unit,
     order: Order,
-    place: Vacancy | None,
+    place: AddressAvailability | None,
     room: dict[str, users.Taken],
     made: dict[str, User],
-) -> Outcome:
+) -> ChangeResult:
     changes, mail = order.changes, order.mail
     if order.passwords is None or unit.users.lacking(changes):
         return None
     host = unit.rules.domains.hostname
-    place = users.vacant(order.actor, mail, changes, order.passwords, place, host)
+    place = users.check_available(order.actor, mail, changes, order.passwords, place, host)
     users.permit_name(unit, mail)
     domain = place.domain
     # The second of two requests for one address sees the first one's user when it goes by itself.
@@ -130,7 +130,7 @@ async def _new(
     if taken is None:
         taken = room[domain.name] = await users.taken_in(unit, domain)
     location = await users.free_location(unit, mail, place.queued)
-    user = users.drafted(unit, mail, changes, order.password, domain, taken, location)
+    user = users.new_user(unit, mail, changes, order.password, domain, taken, location)
     order.adjusted = users.adjusted(changes, user, domain)
     if order.exact:
         refuse_unless_exact((), order.adjusted)
@@ -139,7 +139,7 @@ async def _new(
     return users.created(mail)
 
 
-async def change(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -> None:
+async def change(unit: Unit, orders: Sequence[Order], outcomes: list[ChangeResult]) -> None:
     """Change what is the users' own. Whoever is an admin, too, goes alone: sessions may end.
 
     A global admin may say anything of that whatever is there, so nothing is read first.
@@ -154,7 +154,7 @@ async def change(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -
     free = [place for place in alone if orders[place].needs_nothing]
     seen = [place for place in alone if not orders[place].needs_nothing]
     if free:
-        written = await unit.users.save_unseen(
+        written = await unit.users.update_without_read(
             [
                 (order.mail, plain_values(order.changes, order.password))
                 for order in (orders[place] for place in free)
@@ -174,7 +174,7 @@ async def change(unit: Unit, orders: Sequence[Order], outcomes: list[Outcome]) -
             outcomes[place] = _done(orders[place], different(*found))
 
 
-def _done(order: Order, fields: Collection[str]) -> Outcome:
+def _done(order: Order, fields: Collection[str]) -> ChangeResult:
     order.changed = frozenset(fields)
     return users.changed(order.mail, order.changes) if fields else True
 
@@ -183,7 +183,7 @@ async def _decided(
     unit: Unit, orders: Sequence[Order]
 ) -> list[tuple[User, User] | ApiError | None]:
     """Return each user as it is and as it is to be, or why not."""
-    rows = await unit.users.rows_at_home([order.mail for order in orders])
+    rows = await unit.users.read_with_domain([order.mail for order in orders])
     found: list[tuple[User, User] | ApiError | None] = []
     for order, (domain, before) in zip(orders, rows, strict=True):
         if domain is None or before is None:

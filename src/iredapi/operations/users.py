@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from iredapi.backends.protocols.accounts import Later, Profile, Vacancy
+from iredapi.backends.protocols.accounts import AddressAvailability, Profile, RetryUnit
 from iredapi.backends.unit_of_work import Adjusted, ReadUnit, Unit
 from iredapi.domain import account_settings, canonical, limits, mailbox_paths, users, wider_rights
 from iredapi.domain import changed_parameters as differences
@@ -85,9 +85,11 @@ async def create(
     """Create a user; ``password`` is the hash, ``passwords`` what the plain one must satisfy."""
     if not password:
         raise problem("password", "REQUIRED", "Send password or password_hash.")
-    unit.concerns = mail
+    unit.affected_account = mail
     found = await unit.addresses.claim(mail)
-    place = vacant(unit.actor, mail, changes, passwords, found, unit.rules.domains.hostname)
+    place = check_available(
+        unit.actor, mail, changes, passwords, found, unit.rules.domains.hostname
+    )
     permit_name(unit, mail)
     _tell_lacking(unit, changes)
     domain = place.domain
@@ -95,7 +97,7 @@ async def create(
     changes = await _free_aliases(unit, User(mail), domain, changes)
     taken = await taken_in(unit, domain)
     location = await _new_location(unit, mail, changes, place.queued)
-    user = drafted(unit, mail, changes, password, domain, taken, location)
+    user = new_user(unit, mail, changes, password, domain, taken, location)
     accounts.skip_absent(unit, {mail}, changes, "remove_forwarding")
     accounts.skip_absent(unit, (), changes, "remove_alias")
     unit.adjusted.extend(adjusted(changes, user, domain))
@@ -115,14 +117,14 @@ class Taken:
     quota: int = 0
 
 
-def vacant(
+def check_available(
     actor: Actor,
     mail: str,
     changes: Mapping[str, Any],
     passwords: Passwords,
-    found: Vacancy | None,
+    found: AddressAvailability | None,
     hostname: str,
-) -> Vacancy:
+) -> AddressAvailability:
     """Return the place of a new account, if it may be made there. Raises ApiError."""
     passwords.check(changes, lengths_in(found.domain.settings) if found else (0, 0))
     users.permit_new(actor, found.domain if found else None, changes, hostname)
@@ -159,7 +161,7 @@ async def taken_in(unit: ReadUnit, domain: Domain) -> Taken:
     return Taken(usage.users, usage.allocated_quota)
 
 
-def drafted(
+def new_user(
     unit: ReadUnit,
     mail: str,
     changes: Mapping[str, Any],
@@ -243,14 +245,14 @@ def _outlive_timestamp(location: mailbox_paths.Location) -> None:
     """
     moment = datetime.now().astimezone()
     if location.path.endswith(moment.strftime("-%Y.%m.%d.%H.%M.%S")):
-        raise Later(1.0 - moment.microsecond / 1_000_000 + 0.01)
+        raise RetryUnit(1.0 - moment.microsecond / 1_000_000 + 0.01)
 
 
 async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
     """Change what was sent; ``password`` is the new hash, or empty."""
-    unit.concerns = fold(mail)
+    unit.affected_account = fold(mail)
     lock = bool(_NEEDS_DOMAIN & changes.keys())
-    domain, before = await unit.users.claim_at_home(mail, hold_domain=lock)
+    domain, before = await unit.users.claim_with_domain(mail, hold_domain=lock)
     if domain is None:
         raise NotFound("NO_SUCH_DOMAIN")
     if before is None:
@@ -294,7 +296,7 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     if before.is_admin or before.is_global:
         accounts.end_access(unit, before, after)
         if before.is_admin and not after.is_admin:
-            unit.endings.demoted.add(fold(mail))
+            unit.revocations.demoted.add(fold(mail))
     await _forget_aliases(unit, without(before.aliases, after.aliases))
     if before.active != after.active:
         unit.note(account_event(Kind.ACTIVE if after.active else Kind.DISABLE, "user", mail))
@@ -320,17 +322,17 @@ async def _free_aliases(
         else:
             users.check_alias_domains(wanted, domain, param)
         # In an alias domain an alias address would also shadow its twin in the primary domain.
-        twins = {
+        alias_addresses = {
             address: f"{local_part_of(address)}@{domain.name}"
             for address in wanted
             if domain_of(address) in domain.names - {fold(domain.name)}
         }
         own = {*map(fold, before.aliases), *wanted, fold(before.mail)}
-        taken = await unit.addresses.in_use(sorted({*wanted, *twins.values()}))
+        taken = await unit.addresses.in_use(sorted({*wanted, *alias_addresses.values()}))
         used = {
             address
             for address in wanted
-            if address in taken or (twins.get(address, address) in taken - own)
+            if address in taken or (alias_addresses.get(address, address) in taken - own)
         }
         for address in sorted(used):
             unit.skip(param, address, "ALREADY_EXISTS")
@@ -341,7 +343,7 @@ async def _free_aliases(
 async def _forget_aliases(unit: Unit, gone: frozenset[str]) -> None:
     """Remove the policies of alias addresses: they would apply to whoever gets the address next."""
     for address in sorted(map(fold, gone)):
-        await unit.satellites.forget_account(address)
+        await unit.related_data.forget_account(address)
 
 
 async def _hosted_aliases(unit: Unit, wanted: frozenset[str], domain: Domain, param: str) -> None:
@@ -362,26 +364,26 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
             raise refusal(["transport"])
     held = await accounts.held(unit, name)
     name = held.name
-    spared: frozenset[str] = frozenset()
+    exempt_admins: frozenset[str] = frozenset()
     globals_inside = await unit.users.globals_in(name)
     if not actor.is_global:
-        spared = globals_inside
+        exempt_admins = globals_inside
         if password or changes.keys() - wider_rights.PERSONAL:
-            spared |= await wider.inside(unit, name)
+            exempt_admins |= await wider.inside(unit, name)
     elif globals_inside and changes.get("account_status") is False:
         keep_one_global(await unit.admins.globals_without((), domain=fold(name)))
     if actor.limited and (password or changes.get("account_status")):
-        spared |= await unit.users.admins_in(name)
-    for mail in sorted(spared):
+        exempt_admins |= await unit.users.admins_in(name)
+    for mail in sorted(exempt_admins):
         unit.skip("mail", mail, "PERMISSION_DENIED")
     values = dict(changes) | ({"password": password} if password else {})
     values.pop("password_hash", None)
     if "quota" in changes:
         most = account_settings.number(held.settings, "max_user_quota")
-        sizes = await unit.users.sizes(name, changes["quota"], but=spared)
+        sizes = await unit.users.sizes(name, changes["quota"], but=exempt_admins)
         values["quota"] = limits.quota_of_all(changes["quota"], most, held.quota, sizes)
         unit.adjust("quota", changes["quota"], values["quota"], "MAX_USER_QUOTA")
-    different = await unit.users.save_all(name, values, but=spared)
+    different = await unit.users.save_all(name, values, but=exempt_admins)
     if unit.tell(differences.of_user_fields(different)):
         unit.note(domain_event(Kind.UPDATE, name, f"all users: {accounts.described(changes)}"))
 
@@ -400,8 +402,8 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     _outlive_timestamp(before.location)
     await unit.users.rename(before.mail, new)
     if before.is_admin or before.is_global:
-        unit.endings.demoted.add(fold(old))
-    await unit.satellites.rename_account(fold(old), new)
+        unit.revocations.demoted.add(fold(old))
+    await unit.related_data.rename_account(fold(old), new)
     unit.note(account_event(Kind.UPDATE, "user", new, f"change_email from {old}"))
 
 
@@ -420,7 +422,7 @@ async def remove(unit: Unit, mail: str, days: int) -> None:
         keep_one_global(await unit.admins.globals_without([mail]))
     await unit.users.remove(before.mail, accounts.removal(unit, days))
     if before.is_admin or before.is_global:
-        unit.endings.demoted.add(fold(mail))
+        unit.revocations.demoted.add(fold(mail))
     await accounts.forget(unit, before.mail)
     await _forget_aliases(unit, before.aliases)
     unit.note(account_event(Kind.DELETE, "user", mail))

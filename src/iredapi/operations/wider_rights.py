@@ -18,7 +18,7 @@ async def outranks(unit: ReadUnit, user: User) -> bool:
 
 async def spare(unit: ReadUnit, user: User) -> None:
     """Refuse to remove or rename a user who has rights that the actor has not."""
-    users.spare_global(unit.actor, user)
+    users.exempt_global_admin(unit.actor, user)
     if await outranks(unit, user):
         raise PermissionDenied(detail="This user has rights as an admin that you do not have.")
 

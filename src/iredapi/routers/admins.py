@@ -14,7 +14,7 @@ from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import AdminProfile, DirectoryProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 
 router = Router(tags=["Domain Admin"])
 
@@ -27,7 +27,7 @@ router = Router(tags=["Domain Admin"])
     answer=AdminProfile | DirectoryProfile | CanonicalAdmin,
     errors=["NO_SUCH_ACCOUNT"],
 )
-async def get_admin(call: Call[Viewed]) -> Response:
+async def get_admin(call: OperationRequest[Viewed]) -> Response:
     """Show a standalone admin."""
     chosen = admins.shape if call.form.is_canonical else admins.profile
     return responses.success(await call.read(chosen, call.target.mail))
@@ -40,10 +40,10 @@ async def get_admin(call: Call[Viewed]) -> Response:
     AdminEdit,
     errors=["ALREADY_EXISTS", "CAN_NOT_BE_LOCAL_DOMAIN", "PW_SHORTER_THAN_MIN_LENGTH"],
 )
-async def create_admin(call: Call[AdminEdit]) -> Response:
+async def create_admin(call: OperationRequest[AdminEdit]) -> Response:
     """Create a standalone admin, whose address is in no hosted domain."""
     changes = call.form.changes()
-    hashed = await (await call.office.passwords()).prepare(changes)
+    hashed = await (await call.context.passwords()).prepare(changes)
     return await call.write(admins.create, call.target.mail, changes, hashed)
 
 
@@ -54,10 +54,10 @@ async def create_admin(call: Call[AdminEdit]) -> Response:
     AdminEdit,
     errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN", "PW_SHORTER_THAN_MIN_LENGTH"],
 )
-async def update_admin(call: Call[AdminEdit]) -> Response:
+async def update_admin(call: OperationRequest[AdminEdit]) -> Response:
     """Change a standalone admin: what is not sent stays as it is."""
     changes = call.form.changes()
-    hashed = await call.office.prepare_admin_password(call.actor, call.target.mail, changes)
+    hashed = await call.context.prepare_admin_password(call.actor, call.target.mail, changes)
     return await call.write(admins.update, call.target.mail, changes, hashed)
 
 
@@ -68,7 +68,7 @@ async def update_admin(call: Call[AdminEdit]) -> Response:
     NoParams,
     errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN"],
 )
-async def delete_admin(call: Call[NoParams]) -> Response:
+async def delete_admin(call: OperationRequest[NoParams]) -> Response:
     """Delete a standalone admin; the domains stay."""
     return await call.write(admins.remove, call.target.mail)
 
@@ -80,10 +80,12 @@ async def delete_admin(call: Call[NoParams]) -> Response:
     Verification,
     errors=["NO_SUCH_ACCOUNT", "TOO_MANY_ATTEMPTS"],
 )
-async def verify_admin_password(call: Call[Verification]) -> Response:
+async def verify_admin_password(call: OperationRequest[Verification]) -> Response:
     """Compare a plain password with an admin's.
 
     A wrong one is 403 `INVALID_CREDENTIALS`, and counts as a failed login of that admin.
     """
-    await login.verify(call.office, call.actor, call.target.mail, call.form.password, of_admin=True)
+    await login.verify(
+        call.context, call.actor, call.target.mail, call.form.password, of_admin=True
+    )
     return call.success()

@@ -14,7 +14,7 @@ from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import AliasProfile, DirectoryProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import list_membership
 
 router = Router(tags=["Mail Alias"])
@@ -30,7 +30,7 @@ _POLICY: Final = "NOT_SUPPORTED_BY_BACKEND"
     answer=AliasProfile | DirectoryProfile | CanonicalAlias,
     errors=["NO_SUCH_ACCOUNT"],
 )
-async def get_alias(call: Call[Viewed]) -> Response:
+async def get_alias(call: OperationRequest[Viewed]) -> Response:
     """Show a mail alias account."""
     chosen = aliases.shape if call.form.is_canonical else aliases.profile
     return responses.success(await call.read(chosen, call.target.mail))
@@ -43,7 +43,7 @@ async def get_alias(call: Call[Viewed]) -> Response:
     AliasDraft,
     errors=["ALREADY_EXISTS", "NO_SUCH_DOMAIN", "EXCEEDED_DOMAIN_ACCOUNT_LIMIT", _POLICY],
 )
-async def create_alias(call: Call[AliasDraft]) -> Response:
+async def create_alias(call: OperationRequest[AliasDraft]) -> Response:
     """Create a mail alias account. Without members it receives no mail."""
     return await call.write(aliases.create, call.target.mail, call.form.changes())
 
@@ -51,7 +51,7 @@ async def create_alias(call: Call[AliasDraft]) -> Response:
 @router.operation(
     "PUT", "/alias/{mail}", Action.ALIAS_UPDATE, AliasEdit, errors=["NO_SUCH_ACCOUNT", _POLICY]
 )
-async def update_alias(call: Call[AliasEdit]) -> Response:
+async def update_alias(call: OperationRequest[AliasEdit]) -> Response:
     """Change a mail alias account: what is not sent stays as it is."""
     return await call.write(aliases.update, call.target.mail, call.form.changes())
 
@@ -59,11 +59,11 @@ async def update_alias(call: Call[AliasEdit]) -> Response:
 @router.operation(
     "DELETE", "/alias/{mail}", Action.ALIAS_DELETE, NoParams, errors=["NO_SUCH_ACCOUNT"]
 )
-async def delete_alias(call: Call[NoParams]) -> Response:
+async def delete_alias(call: OperationRequest[NoParams]) -> Response:
     """Delete a mail alias account."""
     mail = call.target.mail
     return call.done(
-        await list_membership.leaving(call.office, call.actor, mail, "", aliases.remove, mail)
+        await list_membership.leaving(call.context, call.actor, mail, "", aliases.remove, mail)
     )
 
 
@@ -74,11 +74,11 @@ async def delete_alias(call: Call[NoParams]) -> Response:
     NoParams,
     errors=["NO_SUCH_ACCOUNT", "ALREADY_EXISTS", "CROSS_DOMAIN_NOT_ALLOWED"],
 )
-async def rename_alias(call: Call[NoParams]) -> Response:
+async def rename_alias(call: OperationRequest[NoParams]) -> Response:
     """Change an alias account's address within its domain."""
     old, new = call.target.mail, call.target.new_mail
     return call.done(
-        await list_membership.leaving(call.office, call.actor, old, new, aliases.rename, old, new)
+        await list_membership.leaving(call.context, call.actor, old, new, aliases.rename, old, new)
     )
 
 
@@ -90,7 +90,7 @@ async def rename_alias(call: Call[NoParams]) -> Response:
     answer=list[AliasProfile | DirectoryProfile | CanonicalAlias | str],
     errors=["NO_SUCH_DOMAIN"],
 )
-async def list_aliases(call: Call[AliasFilter]) -> Response:
+async def list_aliases(call: OperationRequest[AliasFilter]) -> Response:
     """List the alias accounts of a domain with their members, sorted by address."""
     # As it is stored: so are the names of its accounts' domain.
     domain = (await call.read(accounts.hosted, call.target.domain)).name

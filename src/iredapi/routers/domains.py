@@ -11,7 +11,7 @@ from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, Domai
 from iredapi.schemas.profiles import DirectoryProfile, DomainProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import mailing_lists
 
 router = Router(tags=["Domain"])
@@ -24,7 +24,7 @@ router = Router(tags=["Domain"])
     DomainFilter,
     answer=list[DomainProfile | DirectoryProfile | CanonicalDomain | str],
 )
-async def list_domains(call: Call[DomainFilter]) -> Response:
+async def list_domains(call: OperationRequest[DomainFilter]) -> Response:
     """List the domains that the admin manages.
 
     Profiles without counters, sorted by name; or plain names with `name_only=yes`.
@@ -42,7 +42,7 @@ async def list_domains(call: Call[DomainFilter]) -> Response:
     answer=DomainProfile | DirectoryProfile | CanonicalDomain,
     errors=["NO_SUCH_DOMAIN"],
 )
-async def get_domain(call: Call[Viewed]) -> Response:
+async def get_domain(call: OperationRequest[Viewed]) -> Response:
     """Show a domain, with the number of its accounts and its quota."""
     chosen = domains.shape if call.form.is_canonical else domains.profile
     return responses.success(await call.read(chosen, call.target.domain))
@@ -55,7 +55,7 @@ async def get_domain(call: Call[Viewed]) -> Response:
     DomainDraft,
     errors=["ALREADY_EXISTS", "EXCEED_LIMIT_DOMAIN", "EXCEED_LIMIT_QUOTA"],
 )
-async def create_domain(call: Call[DomainDraft]) -> Response:
+async def create_domain(call: OperationRequest[DomainDraft]) -> Response:
     """Create a domain.
 
     A normal admin becomes the domain's admin, and its own limits hold.
@@ -70,7 +70,7 @@ async def create_domain(call: Call[DomainDraft]) -> Response:
     DomainEdit,
     errors=["NO_SUCH_DOMAIN", "ALREADY_EXISTS", "EXCEED_LIMIT_QUOTA"],
 )
-async def update_domain(call: Call[DomainEdit]) -> Response:
+async def update_domain(call: OperationRequest[DomainEdit]) -> Response:
     """Change a domain: what is not sent stays as it is."""
     return await call.write(domains.update, call.target.domain, call.form.changes())
 
@@ -89,7 +89,7 @@ async def update_domain(call: Call[DomainEdit]) -> Response:
     Keep,
     errors=["NO_SUCH_DOMAIN", "LAST_GLOBAL_ADMIN"],
 )
-async def delete_domain(call: Call[Keep]) -> Response:
+async def delete_domain(call: OperationRequest[Keep]) -> Response:
     """Delete a domain with all its accounts.
 
     Mailboxes stay on disk: for ever, or for a number of days, after which a cron job of the mail
@@ -97,7 +97,7 @@ async def delete_domain(call: Call[Keep]) -> Response:
     domain that has any stays as it is.
     """
     return call.done(
-        await mailing_lists.remove_domain(call.office, call.actor, call.target.domain, call.days)
+        await mailing_lists.remove_domain(call.context, call.actor, call.target.domain, call.days)
     )
 
 
@@ -108,6 +108,6 @@ async def delete_domain(call: Call[Keep]) -> Response:
     DomainAdmins,
     errors=["NO_SUCH_DOMAIN"],
 )
-async def change_domain_admins(call: Call[DomainAdmins]) -> Response:
+async def change_domain_admins(call: OperationRequest[DomainAdmins]) -> Response:
     """Give a domain to admins, or take it from them."""
     return await call.write(domains.change_admins, call.target.domain, call.form.changes())

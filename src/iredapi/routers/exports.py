@@ -13,7 +13,7 @@ from iredapi.domain.ldif import Export
 from iredapi.operations import exports
 from iredapi.schemas.params import NoParams
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Handler, Router
+from iredapi.web.operation_route import Handler, OperationRequest, Router
 
 router = Router(tags=["Export"])
 _TEXTS: Final = ("text/ldif", "text/plain")
@@ -36,7 +36,7 @@ _EXPORTS: Final = {
 def _declare(what: Export) -> None:
     name, action, summary = _EXPORTS[what]
 
-    async def handler(call: Call[NoParams]) -> Response:
+    async def handler(call: OperationRequest[NoParams]) -> Response:
         target = call.target.domain or call.target.mail
         records = await call.read(exports.records, what, target)
         kind = responses.preferred(call.request.headers.get("accept", ""), _TEXTS)

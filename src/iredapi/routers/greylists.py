@@ -20,7 +20,7 @@ from iredapi.schemas.params import NoParams
 from iredapi.schemas.policies import Effective
 from iredapi.schemas.profiles import GreylistingProfile, GreylistingRow
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 
 router = Router(tags=["Greylisting"])
 _DOMAINS: Final = "/greylisting/whitelist_spf_domains"
@@ -37,7 +37,7 @@ _ERRORS: Final = ("NOT_SUPPORTED_BY_BACKEND",)
     answer=list[GreylistingRow],
     errors=_ERRORS,
 )
-async def list_greylistings(call: Call[NoParams]) -> Response:
+async def list_greylistings(call: OperationRequest[NoParams]) -> Response:
     """List the greylisting settings of all accounts, in the order in which the daemon tries them.
 
     Among those of a recipient's accounts the first one whose sender matches decides.
@@ -64,7 +64,7 @@ def _account(row: Any) -> str:
     answer=list[str],
     errors=_ERRORS,
 )
-async def get_greylisting_domains(call: Call[NoParams]) -> Response:
+async def get_greylisting_domains(call: OperationRequest[NoParams]) -> Response:
     """List the sender domains whose networks are whitelisted for everybody, sorted."""
     return await call.listing(greylists.domains, "")
 
@@ -76,7 +76,7 @@ async def get_greylisting_domains(call: Call[NoParams]) -> Response:
     GreylistingDomainsEdit,
     errors=[*_ERRORS, "INVALID_DOMAIN_NAME", "CONFLICTING_PARAMETERS", "MISSING_COMPANION"],
 )
-async def change_greylisting_domains(call: Call[GreylistingDomainsEdit]) -> Response:
+async def change_greylisting_domains(call: OperationRequest[GreylistingDomainsEdit]) -> Response:
     """Whitelist the networks from which sender domains send, for everybody.
 
     The domain names are not looked at when mail arrives: a cron job of the mail server
@@ -97,7 +97,7 @@ async def change_greylisting_domains(call: Call[GreylistingDomainsEdit]) -> Resp
     if changes.get("query_dns_immediately"):
         # Before anything is locked: the DNS may be slow. What is refused anyway need not wait.
         await call.read(greylists.check_domains, changes)
-        found = await call.office.dns.senders(asked)
+        found = await call.context.dns.senders(asked)
     return await call.write(greylists.change_domains, call.target.whom, changes, found)
 
 
@@ -109,7 +109,7 @@ async def change_greylisting_domains(call: Call[GreylistingDomainsEdit]) -> Resp
     answer=list[str],
     errors=_ERRORS,
 )
-async def get_greylisting_senders(call: Call[NoParams]) -> Response:
+async def get_greylisting_senders(call: OperationRequest[NoParams]) -> Response:
     """List the senders whose mail to an account is not greylisted, sorted.
 
     Only the account's own entries; those of its domain and the global ones count too.
@@ -124,7 +124,7 @@ async def get_greylisting_senders(call: Call[NoParams]) -> Response:
     GreylistingSendersEdit,
     errors=[*_ERRORS, "INVALID_SENDER", "CONFLICTING_PARAMETERS"],
 )
-async def change_greylisting_senders(call: Call[GreylistingSendersEdit]) -> Response:
+async def change_greylisting_senders(call: OperationRequest[GreylistingSendersEdit]) -> Response:
     """Whitelist senders whose mail to an account is not greylisted.
 
     Has nothing to do with the whitelists of `/wblist`: those do not spare anybody greylisting. A
@@ -144,7 +144,7 @@ async def change_greylisting_senders(call: Call[GreylistingSendersEdit]) -> Resp
     answer=GreylistingProfile,
     errors=_ERRORS,
 )
-async def get_greylisting(call: Call[Effective]) -> Response:
+async def get_greylisting(call: OperationRequest[Effective]) -> Response:
     """Show whether greylisting is enabled, disabled or inherited for an account.
 
     With `effective=yes`: whether its mail is greylisted in the end, and by whose setting. Without
@@ -155,7 +155,7 @@ async def get_greylisting(call: Call[Effective]) -> Response:
 
 
 @router.operation("POST", _ACCOUNT, Action.GREYLISTING_UPDATE, GreylistingEdit, errors=_ERRORS)
-async def set_greylisting(call: Call[GreylistingEdit]) -> Response:
+async def set_greylisting(call: OperationRequest[GreylistingEdit]) -> Response:
     """Enable or disable greylisting for an account.
 
     The user's setting wins over the domain's, that over the global one.
@@ -164,7 +164,7 @@ async def set_greylisting(call: Call[GreylistingEdit]) -> Response:
 
 
 @router.operation("DELETE", _ACCOUNT, Action.GREYLISTING_DELETE, NoParams, errors=_ERRORS)
-async def delete_greylisting(call: Call[NoParams]) -> Response:
+async def delete_greylisting(call: OperationRequest[NoParams]) -> Response:
     """Remove an account's greylisting setting, so that it is inherited.
 
     Without the global setting greylisting is off for everybody who has none of their own. Settings

@@ -10,7 +10,7 @@ from iredapi.schemas.canonical import CanonicalList, CanonicalStoredList
 from iredapi.schemas.lists import ListDraft, ListEdit, ListFilter, ListRemoval, ListView
 from iredapi.schemas.profiles import ListProfile, StoredListProfile
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import mailing_lists
 
 router = Router(tags=["Subscribable Mailing List"])
@@ -33,7 +33,7 @@ _SERVER = (
     answer=list[StoredListProfile | CanonicalStoredList | str],
     errors=["NO_SUCH_DOMAIN"],
 )
-async def list_mailing_lists(call: Call[ListFilter]) -> Response:
+async def list_mailing_lists(call: OperationRequest[ListFilter]) -> Response:
     """List the mailing lists of a domain, sorted by address.
 
     This is what the account storage holds; the list server is not asked.
@@ -53,10 +53,10 @@ async def list_mailing_lists(call: Call[ListFilter]) -> Response:
     answer=ListProfile | CanonicalList,
     errors=["NO_SUCH_ACCOUNT", "MAILING_LIST_DATA_MISSING", *_SERVER],
 )
-async def get_mailing_list(call: Call[ListView]) -> Response:
+async def get_mailing_list(call: OperationRequest[ListView]) -> Response:
     """Show a mailing list: its settings are what mlmmj obeys."""
     profile, subscribers = await mailing_lists.read(
-        call.office,
+        call.context,
         call.actor,
         call.target.mail,
         with_subscribers=bool(call.form.with_subscribers),
@@ -81,10 +81,10 @@ async def get_mailing_list(call: Call[ListView]) -> Response:
         *_SERVER,
     ],
 )
-async def create_mailing_list(call: Call[ListDraft]) -> Response:
+async def create_mailing_list(call: OperationRequest[ListDraft]) -> Response:
     """Create a mailing list. Mail gets to it when it is complete."""
     return call.done(
-        await mailing_lists.create(call.office, call.actor, call.target.mail, call.form.changes())
+        await mailing_lists.create(call.context, call.actor, call.target.mail, call.form.changes())
     )
 
 
@@ -95,14 +95,14 @@ async def create_mailing_list(call: Call[ListDraft]) -> Response:
     ListEdit,
     errors=["NO_SUCH_ACCOUNT", "MAILING_LIST_DATA_MISSING", *_SERVER],
 )
-async def update_mailing_list(call: Call[ListEdit]) -> Response:
+async def update_mailing_list(call: OperationRequest[ListEdit]) -> Response:
     """Change a mailing list: what is not sent stays as it is.
 
     `accountStatus`, `newsletter_description` and the policies that mlmmj does not enforce can be
     changed while the list server is away.
     """
     return call.done(
-        await mailing_lists.update(call.office, call.actor, call.target.mail, call.form.changes())
+        await mailing_lists.update(call.context, call.actor, call.target.mail, call.form.changes())
     )
 
 
@@ -113,12 +113,12 @@ async def update_mailing_list(call: Call[ListEdit]) -> Response:
     ListRemoval,
     errors=["NO_SUCH_ACCOUNT", *_SERVER],
 )
-async def delete_mailing_list(call: Call[ListRemoval]) -> Response:
+async def delete_mailing_list(call: OperationRequest[ListRemoval]) -> Response:
     """Delete a mailing list. Its settings, subscribers and posts are kept in an archive, or not.
 
     When the list server fails in the middle the list stays disabled; send the request again.
     """
     archive = call.form.changes().get("keep_archive", True)
     return call.done(
-        await mailing_lists.remove(call.office, call.actor, call.target.mail, archive=archive)
+        await mailing_lists.remove(call.context, call.actor, call.target.mail, archive=archive)
     )

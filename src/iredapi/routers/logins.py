@@ -8,7 +8,7 @@ from iredapi.auth import login as login_service
 from iredapi.auth.permissions import Action
 from iredapi.schemas.logins import Login
 from iredapi.schemas.params import NoParams
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 
 router = Router(tags=["Login"])
 
@@ -20,7 +20,7 @@ router = Router(tags=["Login"])
     Login,
     errors=["INVALID_CREDENTIALS", "INVALID_USERNAME", "NOT_ALLOWED_IP", "TOO_MANY_ATTEMPTS"],
 )
-async def login(call: Call[Login]) -> Response:
+async def login(call: OperationRequest[Login]) -> Response:
     """Log in with an admin's address and password.
 
     The answer sets a session cookie that all further requests must carry. The session ends after
@@ -28,11 +28,11 @@ async def login(call: Call[Login]) -> Response:
     change.
     """
     session_id = await login_service.login(
-        call.office, call.form.username, call.form.password, call.client
+        call.context, call.form.username, call.form.password, call.client
     )
     answer = call.success()
     answer.set_cookie(
-        call.office.settings.session_cookie,
+        call.context.settings.session_cookie,
         session_id,
         path="/",
         httponly=True,
@@ -43,11 +43,11 @@ async def login(call: Call[Login]) -> Response:
 
 
 @router.operation("POST", "/logout", Action.LOGOUT, NoParams)
-async def logout(call: Call[NoParams]) -> Response:
+async def logout(call: OperationRequest[NoParams]) -> Response:
     """End the session: at once, on other replicas within a second."""
     session_id = call.request.scope.get("iredapi.session")
     if session_id:
-        await login_service.logout(call.office, session_id)
+        await login_service.logout(call.context, session_id)
     answer = call.success()
-    answer.delete_cookie(call.office.settings.session_cookie, path="/")
+    answer.delete_cookie(call.context.settings.session_cookie, path="/")
     return answer

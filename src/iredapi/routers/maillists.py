@@ -12,7 +12,7 @@ from iredapi.schemas.maillists import MailListDraft, MailListEdit, MailListEnd
 from iredapi.schemas.profiles import MailListProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 
 router = Router(tags=["Mailing List (Unsubscribable)"])
 
@@ -26,7 +26,7 @@ router = Router(tags=["Mailing List (Unsubscribable)"])
     errors=["NO_SUCH_ACCOUNT"],
     feature=Feature.MAILLIST,
 )
-async def get_maillist(call: Call[Viewed]) -> Response:
+async def get_maillist(call: OperationRequest[Viewed]) -> Response:
     """Show an unsubscribable mailing list with its members."""
     chosen = maillists.shape if call.form.is_canonical else maillists.profile
     return responses.success(await call.read(chosen, call.target.mail))
@@ -40,7 +40,7 @@ async def get_maillist(call: Call[Viewed]) -> Response:
     errors=["ALREADY_EXISTS", "NO_SUCH_DOMAIN", "EXCEEDED_DOMAIN_ACCOUNT_LIMIT", "NOT_ALLOWED"],
     feature=Feature.MAILLIST,
 )
-async def create_maillist(call: Call[MailListDraft]) -> Response:
+async def create_maillist(call: OperationRequest[MailListDraft]) -> Response:
     """Create an unsubscribable mailing list. Without members its mail is refused."""
     return await call.write(maillists.create, call.target.mail, call.form.changes())
 
@@ -53,7 +53,7 @@ async def create_maillist(call: Call[MailListDraft]) -> Response:
     errors=["NO_SUCH_ACCOUNT"],
     feature=Feature.MAILLIST,
 )
-async def update_maillist(call: Call[MailListEdit]) -> Response:
+async def update_maillist(call: OperationRequest[MailListEdit]) -> Response:
     """Change an unsubscribable mailing list: what is not sent stays as it is."""
     return await call.write(maillists.update, call.target.mail, call.form.changes())
 
@@ -66,6 +66,6 @@ async def update_maillist(call: Call[MailListEdit]) -> Response:
     errors=["NO_SUCH_ACCOUNT"],
     feature=Feature.MAILLIST,
 )
-async def delete_maillist(call: Call[MailListEnd]) -> Response:
+async def delete_maillist(call: OperationRequest[MailListEnd]) -> Response:
     """Delete an unsubscribable mailing list; the accounts of its members stay."""
     return await call.write(maillists.remove, call.target.mail)

@@ -14,7 +14,7 @@ from iredapi.schemas.params import NoParams, Params
 from iredapi.schemas.policies import Effective
 from iredapi.schemas.spam import SpamPolicyEdit, SpamPolicyProfile
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Handler, Router
+from iredapi.web.operation_route import Handler, OperationRequest, Router
 
 router = Router(tags=["Spam Policy"])
 _PATHS: Final = MappingProxyType(
@@ -40,7 +40,7 @@ def _of_each_scope(
 
 
 @_of_each_scope("GET", Action.SPAMPOLICY_READ, Effective, answer=SpamPolicyProfile)
-async def get_spam_policy(call: Call[Effective]) -> Response:
+async def get_spam_policy(call: OperationRequest[Effective]) -> Response:
     """Show a spam policy of its own, or what applies in the end.
 
     Without a policy of its own the answer is empty. `null` is inherited: the user's policy wins
@@ -51,7 +51,7 @@ async def get_spam_policy(call: Call[Effective]) -> Response:
 
 
 @_of_each_scope("PUT", Action.SPAMPOLICY_UPDATE, SpamPolicyEdit)
-async def update_spam_policy(call: Call[SpamPolicyEdit]) -> Response:
+async def update_spam_policy(call: OperationRequest[SpamPolicyEdit]) -> Response:
     """Change a spam policy, or make one: what is not sent stays as it is, or inherited.
 
     On a new policy only what was sent is set: defaults are not filled in, they would hide the
@@ -62,7 +62,7 @@ async def update_spam_policy(call: Call[SpamPolicyEdit]) -> Response:
 
 
 @_of_each_scope("DELETE", Action.SPAMPOLICY_DELETE, NoParams)
-async def delete_spam_policy(call: Call[NoParams]) -> Response:
+async def delete_spam_policy(call: OperationRequest[NoParams]) -> Response:
     """Delete a spam policy: everything is inherited again. White- and blacklists stay.
 
     Without a global policy Amavisd's configuration file decides, and iRedMail's keeps spam and bad

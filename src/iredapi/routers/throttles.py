@@ -15,7 +15,7 @@ from iredapi.schemas.policies import Effective
 from iredapi.schemas.profiles import ThrottleProfile
 from iredapi.schemas.throttles import ThrottleEdit
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 
 router = Router(tags=["Throttling"])
 _PATH: Final = "/throttle/{account}/{direction}"
@@ -32,7 +32,7 @@ _ERRORS: Final = ("NOT_SUPPORTED_BY_BACKEND",)
     errors=_ERRORS,
     words=_WORDS,
 )
-async def get_throttle(call: Call[Effective]) -> Response:
+async def get_throttle(call: OperationRequest[Effective]) -> Response:
     """Show an account's own limits of how much mail it sends or receives.
 
     An account without any has an empty object. With `effective=yes` each limit is shown with the
@@ -43,7 +43,7 @@ async def get_throttle(call: Call[Effective]) -> Response:
 
 
 @router.operation("POST", _PATH, Action.THROTTLE_UPDATE, ThrottleEdit, errors=_ERRORS, words=_WORDS)
-async def set_throttle(call: Call[ThrottleEdit]) -> Response:
+async def set_throttle(call: OperationRequest[ThrottleEdit]) -> Response:
     """Set an account's limits of how much mail it sends or receives.
 
     The parameters describe the whole setting. A limit of -1 is inherited: the user's wins over the
@@ -58,6 +58,6 @@ async def set_throttle(call: Call[ThrottleEdit]) -> Response:
 
 
 @router.operation("DELETE", _PATH, Action.THROTTLE_DELETE, NoParams, errors=_ERRORS, words=_WORDS)
-async def delete_throttle(call: Call[NoParams]) -> Response:
+async def delete_throttle(call: OperationRequest[NoParams]) -> Response:
     """Remove an account's limits, and what was counted for them."""
     return await call.write(throttles.remove, call.target.whom, call.word("direction"))

@@ -22,19 +22,19 @@ from iredapi.schemas.tokens import (
 )
 from iredapi.state import Token
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 
 router = Router(tags=["API Token"])
 _ID_LENGTH = 16
 
 
 @router.operation("GET", "/whoami", Action.WHOAMI, NoParams, answer=WhoAmI)
-async def whoami(call: Call[NoParams]) -> Response:
+async def whoami(call: OperationRequest[NoParams]) -> Response:
     """Show who calls, and what this session or token may do now."""
     actor = call.actor
     token = None
     if actor.token:
-        token = shown(await tokens.get(call.office, actor, actor.token), _now(call))
+        token = shown(await tokens.get(call.context, actor, actor.token), _now(call))
     return responses.success(
         {
             "username": actor.username,
@@ -50,9 +50,9 @@ async def whoami(call: Call[NoParams]) -> Response:
 
 
 @router.operation("GET", "/tokens", Action.TOKENS_LIST, NoParams, answer=list[TokenProfile])
-async def list_tokens(call: Call[NoParams]) -> Response:
+async def list_tokens(call: OperationRequest[NoParams]) -> Response:
     """List the own API tokens; with a token, those that are no wider."""
-    found = await tokens.listed(call.office, call.actor)
+    found = await tokens.listed(call.context, call.actor)
     return responses.success([shown(token, _now(call)) for token in found])
 
 
@@ -64,14 +64,14 @@ async def list_tokens(call: Call[NoParams]) -> Response:
     answer=NewTokenProfile,
     errors=["INVALID_DOMAIN_NAME", "INVALID_NETWORK", "TOO_MANY_TOKENS"],
 )
-async def create_token(call: Call[NewToken]) -> Response:
+async def create_token(call: OperationRequest[NewToken]) -> Response:
     """Make an API token. Its secret is shown only in this answer.
 
     A token has at most the rights that its owner has at the time of each call. It ends with the
     owner's account, with a demotion and with a new password; it sleeps while the owner is disabled.
     One that is limited in any way gives nobody rights that would outlive it.
     """
-    token, secret = await tokens.create(call.office, call.actor, call.form.wish())
+    token, secret = await tokens.create(call.context, call.actor, call.form.wish())
     return call.success(shown(token, _now(call)) | _with(token, secret))
 
 
@@ -83,7 +83,7 @@ async def create_token(call: Call[NewToken]) -> Response:
     answer=TokenProfile,
     errors=["NO_SUCH_TOKEN"],
 )
-async def get_token(call: Call[NoParams]) -> Response:
+async def get_token(call: OperationRequest[NoParams]) -> Response:
     """Show one of the own API tokens."""
     return responses.success(shown(await _token(call), _now(call)))
 
@@ -91,9 +91,9 @@ async def get_token(call: Call[NoParams]) -> Response:
 @router.operation(
     "DELETE", "/token/{token_id}", Action.TOKEN_REVOKE, NoParams, errors=["NO_SUCH_TOKEN"]
 )
-async def revoke_token(call: Call[NoParams]) -> Response:
+async def revoke_token(call: OperationRequest[NoParams]) -> Response:
     """End an API token, on every replica at once."""
-    await tokens.revoke(call.office, call.actor, await _token(call))
+    await tokens.revoke(call.context, call.actor, await _token(call))
     return call.success()
 
 
@@ -105,22 +105,22 @@ async def revoke_token(call: Call[NoParams]) -> Response:
     answer=NewTokenProfile,
     errors=["NO_SUCH_TOKEN", "LIMITED_TOKEN"],
 )
-async def rotate_token(call: Call[Rotation]) -> Response:
+async def rotate_token(call: OperationRequest[Rotation]) -> Response:
     """Give an API token a new secret, shown only in this answer.
 
     The rest of it stays as it is. With `overlap` both secrets work for a while. A limited token
     renews only itself.
     """
     overlap = call.form.overlap or 0
-    token, secret = await tokens.rotate(call.office, call.actor, await _token(call), overlap)
+    token, secret = await tokens.rotate(call.context, call.actor, await _token(call), overlap)
     return call.success(shown(token, _now(call)) | _with(token, secret))
 
 
 @router.operation("GET", "/sessions", Action.SESSIONS_LIST, NoParams, answer=list[SessionProfile])
-async def list_sessions(call: Call[NoParams]) -> Response:
+async def list_sessions(call: OperationRequest[NoParams]) -> Response:
     """List the own login sessions."""
-    found = await call.office.state.sessions.list(call.actor.username)
-    current = await call.office.state.sessions.load(call.request.scope["iredapi.session"])
+    found = await call.context.state.sessions.list(call.actor.username)
+    current = await call.context.state.sessions.load(call.request.scope["iredapi.session"])
     return responses.success(
         [
             {
@@ -137,40 +137,40 @@ async def list_sessions(call: Call[NoParams]) -> Response:
 
 
 @router.operation("DELETE", "/sessions", Action.SESSIONS_END, NoParams)
-async def end_other_sessions(call: Call[NoParams]) -> Response:
+async def end_other_sessions(call: OperationRequest[NoParams]) -> Response:
     """End all own login sessions but that of this request."""
     current = str(call.request.scope["iredapi.session"])
-    await call.office.state.sessions.end_named(call.actor.username, "", but=current)
-    call.office.sessions.forget()
+    await call.context.state.sessions.end_named(call.actor.username, "", but=current)
+    call.context.sessions.forget()
     return call.success()
 
 
 @router.operation(
     "DELETE", "/session/{session_id}", Action.SESSION_END, NoParams, errors=["NO_SUCH_SESSION"]
 )
-async def end_session(call: Call[NoParams]) -> Response:
+async def end_session(call: OperationRequest[NoParams]) -> Response:
     """End one of the own login sessions: at once, on other replicas within a second."""
     name = call.word("session_id")
-    ended = _is_id(name) and await call.office.state.sessions.end_named(call.actor.username, name)
+    ended = _is_id(name) and await call.context.state.sessions.end_named(call.actor.username, name)
     if not ended:
         raise NotFound("NO_SUCH_SESSION")
-    call.office.sessions.forget()
+    call.context.sessions.forget()
     return call.success()
 
 
-async def _token(call: Call[Any]) -> Token:
+async def _token(call: OperationRequest[Any]) -> Token:
     token_id = call.word("token_id")
     if not _is_id(token_id):
         raise NotFound("NO_SUCH_TOKEN")
-    return await tokens.get(call.office, call.actor, token_id)
+    return await tokens.get(call.context, call.actor, token_id)
 
 
 def _is_id(text: str) -> bool:
     return len(text) == _ID_LENGTH and set(text) <= set("0123456789abcdef")
 
 
-def _now(call: Call[Any]) -> float:
-    return call.office.state.tokens.now()
+def _now(call: OperationRequest[Any]) -> float:
+    return call.context.state.tokens.now()
 
 
 def shown(token: Token, now: float) -> dict[str, Any]:

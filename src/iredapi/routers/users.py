@@ -15,7 +15,7 @@ from iredapi.schemas.profiles import DirectoryProfile, UserProfile
 from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit
 from iredapi.schemas.views import Viewed
 from iredapi.web import responses
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import list_membership
 
 router = Router(tags=["Mail User"])
@@ -29,7 +29,7 @@ router = Router(tags=["Mail User"])
     answer=UserProfile | DirectoryProfile | CanonicalUser,
     errors=["NO_SUCH_ACCOUNT"],
 )
-async def get_user(call: Call[Viewed]) -> Response:
+async def get_user(call: OperationRequest[Viewed]) -> Response:
     """Show a mail user.
 
     `mailing_lists` has the lists that the user is subscribed to, as far as a list server is
@@ -39,7 +39,7 @@ async def get_user(call: Call[Viewed]) -> Response:
     if call.form.is_canonical:
         return responses.success(await call.read(users.shape, mail))
     shown = dict(await call.read(users.profile, mail))
-    lists, skipped = await list_membership.subscribed(call.office, mail)
+    lists, skipped = await list_membership.subscribed(call.context, mail)
     if lists is not None:
         shown["mailing_lists"] = sorted(lists.union(shown.get("mailing_lists", ())))
     return responses.success(shown, skipped=[item.told() for item in skipped])
@@ -52,11 +52,11 @@ async def get_user(call: Call[Viewed]) -> Response:
     UserDraft,
     errors=["ALREADY_EXISTS", "NO_SUCH_DOMAIN", "EXCEEDED_DOMAIN_ACCOUNT_LIMIT"],
 )
-async def create_user(call: Call[UserDraft]) -> Response:
+async def create_user(call: OperationRequest[UserDraft]) -> Response:
     """Create a mail user."""
     return call.done(
         await list_membership.create_user(
-            call.office, call.actor, call.target.mail, call.form.changes()
+            call.context, call.actor, call.target.mail, call.form.changes()
         )
     )
 
@@ -68,11 +68,11 @@ async def create_user(call: Call[UserDraft]) -> Response:
     UserEdit,
     errors=["NO_SUCH_ACCOUNT", "EXCEEDED_DOMAIN_QUOTA_SIZE", "LAST_GLOBAL_ADMIN"],
 )
-async def update_user(call: Call[UserEdit]) -> Response:
+async def update_user(call: OperationRequest[UserEdit]) -> Response:
     """Change a mail user: what is not sent stays as it is."""
     changes, mail = call.form.changes(), call.target.mail
-    hashed = await call.office.prepare_user_password(call.actor, mail, changes)
-    return call.done(await call.office.update_user(call.actor, mail, changes, hashed))
+    hashed = await call.context.prepare_user_password(call.actor, mail, changes)
+    return call.done(await call.context.update_user(call.actor, mail, changes, hashed))
 
 
 @router.operation(
@@ -89,7 +89,7 @@ async def update_user(call: Call[UserEdit]) -> Response:
     Keep,
     errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN"],
 )
-async def delete_user(call: Call[Keep]) -> Response:
+async def delete_user(call: OperationRequest[Keep]) -> Response:
     """Delete a mail user.
 
     The mailbox stays on disk: for ever, or for a number of days, after which a cron job of the
@@ -98,7 +98,7 @@ async def delete_user(call: Call[Keep]) -> Response:
     mail = call.target.mail
     return call.done(
         await list_membership.leaving(
-            call.office, call.actor, mail, "", users.remove, mail, call.days
+            call.context, call.actor, mail, "", users.remove, mail, call.days
         )
     )
 
@@ -110,7 +110,7 @@ async def delete_user(call: Call[Keep]) -> Response:
     NoParams,
     errors=["NO_SUCH_ACCOUNT", "ALREADY_EXISTS", "CROSS_DOMAIN_NOT_ALLOWED"],
 )
-async def rename_user(call: Call[NoParams]) -> Response:
+async def rename_user(call: OperationRequest[NoParams]) -> Response:
     """Change a user's address within its domain.
 
     The mailbox, memberships, rights and policies stay with the user. What is outside the databases
@@ -119,7 +119,7 @@ async def rename_user(call: Call[NoParams]) -> Response:
     """
     old, new = call.target.mail, call.target.new_mail
     return call.done(
-        await list_membership.leaving(call.office, call.actor, old, new, users.rename, old, new)
+        await list_membership.leaving(call.context, call.actor, old, new, users.rename, old, new)
     )
 
 
@@ -131,7 +131,7 @@ async def rename_user(call: Call[NoParams]) -> Response:
     answer=list[UserProfile | DirectoryProfile | CanonicalUser | str],
     errors=["NO_SUCH_DOMAIN"],
 )
-async def list_users(call: Call[UserFilter]) -> Response:
+async def list_users(call: OperationRequest[UserFilter]) -> Response:
     """List the users of a domain, sorted by address."""
     # As it is stored: so are the names of its accounts' domain.
     domain = (await call.read(accounts.hosted, call.target.domain)).name
@@ -144,14 +144,14 @@ async def list_users(call: Call[UserFilter]) -> Response:
 @router.operation(
     "PUT", "/users/{domain}", Action.USERS_UPDATE, UsersEdit, errors=["NO_SUCH_DOMAIN"]
 )
-async def update_users(call: Call[UsersEdit]) -> Response:
+async def update_users(call: OperationRequest[UsersEdit]) -> Response:
     """Change all users of a domain at once.
 
     Users whom the admin may not change are left out and told in `_skipped`. The password is hashed
     once for all.
     """
     changes, name = call.form.changes(), call.target.domain
-    hashed = await call.office.prepare_password(call.actor, name, changes)
+    hashed = await call.context.prepare_password(call.actor, name, changes)
     return await call.write(users.update_all, name, changes, hashed)
 
 
@@ -162,12 +162,12 @@ async def update_users(call: Call[UsersEdit]) -> Response:
     Verification,
     errors=["NO_SUCH_ACCOUNT", "TOO_MANY_ATTEMPTS"],
 )
-async def verify_user_password(call: Call[Verification]) -> Response:
+async def verify_user_password(call: OperationRequest[Verification]) -> Response:
     """Compare a plain password with a user's.
 
     A wrong one is 403 `INVALID_CREDENTIALS`, and counts as a failed login of that user.
     """
     await login.verify(
-        call.office, call.actor, call.target.mail, call.form.password, of_admin=False
+        call.context, call.actor, call.target.mail, call.form.password, of_admin=False
     )
     return call.success()

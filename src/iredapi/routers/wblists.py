@@ -12,7 +12,7 @@ from iredapi.domain.wblists import Direction, Given, Kind
 from iredapi.operations import wblists
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.wblists import WblistEdit
-from iredapi.web.operation_route import Call, Router
+from iredapi.web.operation_route import OperationRequest, Router
 
 router = Router(tags=["Whitelisting and Blacklisting"])
 _PATH: Final = "/wblist/{direction}/{kind}/{account}"
@@ -29,13 +29,13 @@ _ERRORS: Final = ("NOT_SUPPORTED_BY_BACKEND",)
     errors=_ERRORS,
     words=_WORDS,
 )
-async def get_wblist(call: Call[NoParams]) -> Response:
+async def get_wblist(call: OperationRequest[NoParams]) -> Response:
     """List the addresses of a white- or blacklist, sorted, as they are stored."""
     return await call.listing(wblists.page, "", call.target.whom, *_list(call))
 
 
 @router.operation("POST", _PATH, Action.WBLIST_ADD, WblistEdit, errors=_ERRORS, words=_WORDS)
-async def add_to_wblist(call: Call[WblistEdit]) -> Response:
+async def add_to_wblist(call: OperationRequest[WblistEdit]) -> Response:
     """Add addresses to a white- or blacklist, and take them from the opposite one.
 
     The user's lists win over the domain's, those over the global ones; within them an e-mail
@@ -53,21 +53,23 @@ async def add_to_wblist(call: Call[WblistEdit]) -> Response:
 
 
 @router.operation("PUT", _PATH, Action.WBLIST_REMOVE, WblistEdit, errors=_ERRORS, words=_WORDS)
-async def remove_from_wblist(call: Call[WblistEdit]) -> Response:
+async def remove_from_wblist(call: OperationRequest[WblistEdit]) -> Response:
     """Remove addresses from a white- or blacklist. Those that are not on it are told."""
     return await call.write(wblists.remove, call.target.whom, *_list(call), _addresses(call))
 
 
 @router.operation("DELETE", _PATH, Action.WBLIST_CLEAR, NoParams, errors=_ERRORS, words=_WORDS)
-async def clear_wblist(call: Call[NoParams]) -> Response:
+async def clear_wblist(call: OperationRequest[NoParams]) -> Response:
     """Remove all addresses of a white- or blacklist; the opposite one and other direction stay."""
     return await call.write(wblists.clear, call.target.whom, *_list(call))
 
 
-def _list(call: Call[NoParams] | Call[WblistEdit]) -> tuple[Direction, Kind]:
+def _list(
+    call: OperationRequest[NoParams] | OperationRequest[WblistEdit],
+) -> tuple[Direction, Kind]:
     return Direction(call.word("direction")), Kind(call.word("kind"))
 
 
-def _addresses(call: Call[WblistEdit]) -> Given:
+def _addresses(call: OperationRequest[WblistEdit]) -> Given:
     found: Given = call.form.changes().get("addresses", Given())
     return found

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.policies.iredadmin import Entry, SqlPanel, entry
+from iredapi.backends.policies.iredadmin import Entry, SqlIredadmin, entry
 from iredapi.concurrency.batcher import LANES, Group
 from iredapi.database.database import Databases
 from iredapi.domain.actors import Actor
@@ -20,7 +20,7 @@ from iredapi.domain.audit_events import Event
 from iredapi.errors import ApiError
 from iredapi.observability.logging import Values, lines
 
-Deed = tuple[str, Actor, Event]
+AuditEntry = tuple[str, Actor, Event]
 """The id of a request, who sent it, and what came of it."""
 _log = structlog.get_logger(__name__)
 
@@ -38,13 +38,16 @@ class Auditor:
             self._write, patience=patience, lanes=max(min(spare, LANES), 1)
         )
 
-    async def append(self, deeds: Sequence[Deed]) -> None:
+    async def append(self, audit_entries: Sequence[AuditEntry]) -> None:
         """Return when the deeds are in both logs, or could not be written."""
-        if not deeds:
+        if not audit_entries:
             return
-        lines("audit", ((request_id, _said(actor, event)) for request_id, actor, event in deeds))
+        lines(
+            "audit",
+            ((request_id, _said(actor, event)) for request_id, actor, event in audit_entries),
+        )
         if self._databases.has("iredadmin"):
-            entries = [entry(actor, event) for _, actor, event in deeds]
+            entries = [entry(actor, event) for _, actor, event in audit_entries]
             try:
                 await self._group.do(entries)
             except TimeoutError as error:
@@ -61,7 +64,7 @@ class Auditor:
                 # Each statement is its own transaction.
                 connections = self._databases.open_for_logs()
                 try:
-                    await SqlPanel(connections).append(entries)
+                    await SqlIredadmin(connections).append(entries)
                 finally:
                     await connections.close()
         except (ApiError, DBAPIError, OSError) as error:  # a TimeoutError is an OSError

@@ -20,20 +20,20 @@ import structlog
 
 from iredapi.backends.dns import SenderDns
 from iredapi.backends.factory import Storage, Work, make_databases, make_list_server, make_storage
-from iredapi.backends.policies.iredadmin import NetworkList, PanelSettings, SqlPanel
-from iredapi.backends.protocols.accounts import Later
+from iredapi.backends.policies.iredadmin import NetworkList, PanelSettings, SqlIredadmin
+from iredapi.backends.protocols.accounts import RetryUnit
 from iredapi.backends.unit_of_work import (
     STRICT,
-    Endings,
+    AccessRevocations,
     ReadUnit,
     Rules,
     Unit,
     refuse_unless_exact,
 )
-from iredapi.concurrency.keyed_semaphore import Gates
+from iredapi.concurrency.keyed_semaphore import KeyedSemaphore
 from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.concurrency.shield import finish
-from iredapi.concurrency.ttl_cache import Remembered
+from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.config.settings import Settings
 from iredapi.database.database import Databases
 from iredapi.domain import addresses, password_costs
@@ -50,7 +50,7 @@ from iredapi.runtime import startup
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.domain_rules import password_policy, rules
 from iredapi.runtime.guess_key import guess_key
-from iredapi.runtime.user_batcher import Crowds
+from iredapi.runtime.user_batcher import UserBatcher
 from iredapi.runtime.wrong_guesses import WrongGuesses
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
@@ -121,7 +121,7 @@ class Deadline:
             raise ServerDown(detail="A server behind the API did not answer in time.") from late
 
 
-class Office:
+class AppContext:
     """One process's resources. Open it with ``async with Office.open(settings) as office``."""
 
     def __init__(
@@ -143,34 +143,34 @@ class Office:
             settings.password_scheme, max_workers=settings.password_workers
         )
         self.list_server = make_list_server(settings)
-        self.list_people = Remembered[frozenset[str]](_LISTS_SECONDS)
+        self.list_people = TTLCache[frozenset[str]](_LISTS_SECONDS)
         """Who is in an office of a list, as far as mlmmj is concerned."""
-        self.has_lists = Remembered[bool]()
+        self.has_lists = TTLCache[bool]()
         """One entry without a name: whether any domain has a list that mlmmj keeps."""
-        self.list_server_hangs = Remembered[bool](_LISTS_SECONDS)
+        self.list_server_hangs = TTLCache[bool](_LISTS_SECONDS)
         """One entry without a name: it did not answer in time."""
-        self.list_server_fails = Remembered[str](_LISTS_FAIL_SECONDS)
+        self.list_server_fails = TTLCache[str](_LISTS_FAIL_SECONDS)
         """The same, of any failure while it was only read: why."""
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
-        self.gates = Gates()
+        self.gates = KeyedSemaphore()
         self.guess_key = guess_key(settings)
         self.wrong_guesses = WrongGuesses(self.guess_key)
         self._auditor = Auditor(databases, patience=settings.request_timeout)
-        self.sessions = Remembered[Principal]()
+        self.sessions = TTLCache[Principal]()
         """Who is behind a session id."""
         self.actors: dict[str, tuple[Principal, Actor]] = {}
         """The same, made ready for one client: valid with this very principal only."""
-        self._crowds = Crowds(
+        self._user_batcher = UserBatcher(
             storage,
             self._auditor,
             self.sessions,
             rules=self._current_rules,
             deadline=self.deadline,
-            unsure=self._unsure,
+            commit_outcome_unknown=self._commit_outcome_unknown,
             patience=settings.request_timeout,
         )
-        self._panel = Remembered[PanelSettings]()
-        self._slow_hashes = Remembered[tuple[str, ...]](_SLOW_HASHES_SECONDS)
+        self._panel = TTLCache[PanelSettings]()
+        self._slow_hashes = TTLCache[tuple[str, ...]](_SLOW_HASHES_SECONDS)
         self._ours = NetworkList(settings.networks("allowed_networks"))
         self.probes = Probes()
         for name, database in databases.by_name.items():
@@ -195,17 +195,17 @@ class Office:
             opened.push_async_callback(state.close)
             storage = make_storage(settings, databases, state)
             opened.push_async_callback(storage.close)
-            office = cls(settings, databases, state, storage)
-            opened.callback(office.hasher.close)
-            opened.push_async_callback(office.settle)
+            context = cls(settings, databases, state, storage)
+            opened.callback(context.hasher.close)
+            opened.push_async_callback(context.settle)
             await startup.start(storage)
-            if office.list_server is not None:
-                opened.push_async_callback(office.list_server.close)
-            yield office
+            if context.list_server is not None:
+                opened.push_async_callback(context.list_server.close)
+            yield context
 
     async def settle(self) -> None:
         """Wait for what goes on without its requests."""
-        await self._crowds.settle()
+        await self._user_batcher.settle()
         await self._auditor.close()
         await self._panel.settle()
         await self._slow_hashes.settle()
@@ -254,7 +254,7 @@ class Office:
     ) -> Done:
         """Run an operation, commit it, and write the audit log."""
         current = await self._current_rules()
-        again: Later | None = None
+        again: RetryUnit | None = None
         for attempt in range(TRIES):
             work = await self.storage.open(again=again)
             committing = done = False
@@ -269,12 +269,12 @@ class Office:
                 # The log is written even when the client goes away between the two.
                 await finish(self._commit(work, unit))
                 done = True
-            except Later as later:
+            except RetryUnit as later:
                 again = later
                 pause = later.seconds or pause
             except self._errors as error:
                 if committing:
-                    raise self._unsure(error) from error
+                    raise self._commit_outcome_unknown(error) from error
                 if not self.storage.is_transient(error) or attempt == TRIES - 1:
                     raise self.storage.translated(error) from error
             else:
@@ -297,7 +297,7 @@ class Office:
             # All that is wrong with it is told at once.
             await self.prepare_password(actor, addresses.domain_of(mail), changes)
             raise
-        if order := await self._crowds.create(actor, mail, changes, hashed, passwords):
+        if order := await self._user_batcher.create(actor, mail, changes, hashed, passwords):
             return Done(adjusted=tuple(item.told() for item in order.adjusted))
         return await self.write(actor, users.create, mail, changes, hashed, passwords)
 
@@ -307,7 +307,7 @@ class Office:
         """Change a user; changes of their own that arrive at the same moment share a message."""
         # A crowd knows folded names only.
         if addresses.typed(mail) == mail and (
-            order := await self._crowds.change(actor, mail, changes, hashed)
+            order := await self._user_batcher.change(actor, mail, changes, hashed)
         ):
             return Done(changed=of_user_fields(order.changed or ()))
         return await self.write(actor, users.update, mail, changes, hashed)
@@ -320,40 +320,40 @@ class Office:
         try:
             await work.commit()
         finally:
-            self._changed(unit.concerns)
+            self._changed(unit.affected_account)
         # SQLite's next writer may be this very log.
         await work.close()
         await self.audit(unit.actor, unit.events)
-        if unit.endings:
-            await self._end(unit.endings)
+        if unit.revocations:
+            await self._end(unit.revocations)
 
-    async def _end(self, endings: Endings) -> None:
+    async def _end(self, revocations: AccessRevocations) -> None:
         """End sessions and tokens. Never fails a request: each reads the account again anyway."""
         try:
-            for mail in sorted(endings.sessions | endings.demoted):
+            for mail in sorted(revocations.sessions | revocations.demoted):
                 await self.state.sessions.end_all(mail)
-            ended = endings.demoted
+            ended = revocations.demoted
             if not self.settings.tokens_outlive_password:
-                ended = ended | endings.tokens
+                ended = ended | revocations.tokens
             await self.state.tokens.end_owners(ended)
-            for mail in sorted(endings.demoted):
+            for mail in sorted(revocations.demoted):
                 await self.state.networks.forget(mail)
-            for domain in sorted(endings.domains):
-                await self.state.sessions.end_domain(domain, but=endings.spared)
-                await self.state.tokens.end_domain(domain, but=endings.spared)
+            for domain in sorted(revocations.domains):
+                await self.state.sessions.end_domain(domain, but=revocations.exempt_admins)
+                await self.state.tokens.end_domain(domain, but=revocations.exempt_admins)
         except StateUnavailable as error:
             _log.error("access_not_ended", reason=str(error))
         finally:
             self.sessions.forget()
 
-    def _changed(self, concerns: str) -> None:
+    def _changed(self, affected_account: str) -> None:
         """Forget the rights that a change may have touched."""
-        if concerns:
-            self.sessions.forget(lambda _, principal: principal.username == concerns)
+        if affected_account:
+            self.sessions.forget(lambda _, principal: principal.username == affected_account)
         else:
             self.sessions.forget()
 
-    def _unsure(self, error: Exception) -> Exception:
+    def _commit_outcome_unknown(self, error: Exception) -> Exception:
         found = self.storage.translated(error)
         if isinstance(found, ServerDown | TimeoutError):
             return ServerDown(
@@ -393,7 +393,7 @@ class Office:
             async with self.deadline():
                 connections = await self.databases.open(writing=False)
                 try:
-                    return await SqlPanel(connections).settings()
+                    return await SqlIredadmin(connections).settings()
                 finally:
                     await connections.close()
 

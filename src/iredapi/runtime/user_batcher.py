@@ -17,7 +17,7 @@ from iredapi.backends.factory import Storage
 from iredapi.backends.unit_of_work import STRICT, Rules, Unit
 from iredapi.concurrency.batcher import Group
 from iredapi.concurrency.shield import finish
-from iredapi.concurrency.ttl_cache import Remembered
+from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event
 from iredapi.errors import ApiError, ServerDown
@@ -25,31 +25,31 @@ from iredapi.observability.logging import REQUEST_ID
 from iredapi.observability.query_counter import METER, Meter
 from iredapi.operations import user_batches
 from iredapi.operations.passwords import Passwords
-from iredapi.operations.user_batches import Order, Outcome
+from iredapi.operations.user_batches import ChangeResult, Order
 from iredapi.runtime.audit_writer import Auditor
 
 _log = structlog.get_logger(__name__)
 Done = bool | asyncio.Future[bool]
 """Whether a request was carried out: told when that is in the log. False: it is to go by itself."""
-Operation = Callable[[Unit, Sequence[Order], list[Outcome]], Awaitable[None]]
+Operation = Callable[[Unit, Sequence[Order], list[ChangeResult]], Awaitable[None]]
 """Fills in the outcomes as they come: what was committed is known whatever happens next."""
 
 
-class Crowds:
+class UserBatcher:
     """Those who create, and those who change.
 
-    ``unsure`` makes an error of a commit into what a client is told.
+    ``commit_outcome_unknown`` makes an error of a commit into what a client is told.
     """
 
     def __init__(
         self,
         storage: Storage,
         auditor: Auditor,
-        sessions: Remembered[Principal],
+        sessions: TTLCache[Principal],
         *,
         rules: Callable[[], Awaitable[Rules]],
         deadline: Callable[[], AbstractAsyncContextManager[None]],
-        unsure: Callable[[Exception], Exception],
+        commit_outcome_unknown: Callable[[Exception], Exception],
         patience: float,
     ) -> None:
         self._storage = storage
@@ -57,7 +57,7 @@ class Crowds:
         self._sessions = sessions
         self._rules = rules
         self._deadline = deadline
-        self._unsure = unsure
+        self._commit_outcome_unknown = commit_outcome_unknown
         self._patience = patience
         self._creations: Group[Order, bool] = Group(
             partial(self._run, user_batches.create), patience=patience, lanes=storage.journeys
@@ -66,7 +66,7 @@ class Crowds:
             partial(self._run, user_batches.change),
             patience=patience,
             lanes=storage.journeys,
-            in_step=True,
+            wait_for_previous=True,
         )
         self._logging: set[asyncio.Task[None]] = set()
 
@@ -92,7 +92,10 @@ class Crowds:
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
         if not order.changes_only_itself:
             return None
-        if not (order.needs_nothing and self._storage.writes_unseen) and not self._storage.versions:
+        if (
+            not (order.needs_nothing and self._storage.updates_without_read)
+            and not self._storage.versions
+        ):
             return None
         if self._storage.shares:
             return order if await self._done(self._changes, order) else None
@@ -122,7 +125,7 @@ class Crowds:
         self, operation: Operation, orders: Sequence[Order]
     ) -> Sequence[Done | Exception]:
         rules = await self._rules()
-        outcomes: list[Outcome] = [None] * len(orders)
+        outcomes: list[ChangeResult] = [None] * len(orders)
         work = await self._storage.open()
         meter, committing = Meter(), False
         METER.set(meter)
@@ -136,15 +139,19 @@ class Crowds:
             if operation is not user_batches.change:
                 raise
             # What was committed before is so; what was on its way may be.
-            unsure = self._unsure(late)
-            outcomes = [unsure if outcome is None else outcome for outcome in outcomes]
+            commit_outcome_unknown = self._commit_outcome_unknown(late)
+            outcomes = [
+                commit_outcome_unknown if outcome is None else outcome for outcome in outcomes
+            ]
         except ApiError:
             raise
         except Exception as error:
             foreseen = isinstance(error, self._storage.errors)
             if committing:
-                unsure = self._unsure(error)
-                outcomes = [unsure if isinstance(item, Event) else item for item in outcomes]
+                commit_outcome_unknown = self._commit_outcome_unknown(error)
+                outcomes = [
+                    commit_outcome_unknown if isinstance(item, Event) else item for item in outcomes
+                ]
             else:
                 if not foreseen:
                     _log.warning("crowd_parted", reason=type(error).__name__)
@@ -161,28 +168,30 @@ class Crowds:
         return self._logged(orders, outcomes)
 
     def _logged(
-        self, orders: Sequence[Order], outcomes: Sequence[Outcome]
+        self, orders: Sequence[Order], outcomes: Sequence[ChangeResult]
     ) -> list[Done | Exception]:
         """Begin to log what was done: it is logged whoever goes away, and holds nobody up."""
-        deeds = [
+        audit_entries = [
             (order.request_id, order.actor, outcome)
             for order, outcome in zip(orders, outcomes, strict=True)
             if isinstance(outcome, Event)
         ]
-        names = {event.username for _, _, event in deeds}
+        names = {event.username for _, _, event in audit_entries}
         self._sessions.forget(lambda _, principal: principal.username in names)
         logged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        if not deeds:
+        if not audit_entries:
             logged.set_result(True)
             return _results(outcomes, logged)
-        task = asyncio.ensure_future(self._auditor.append(deeds))
+        task = asyncio.ensure_future(self._auditor.append(audit_entries))
         self._logging.add(task)
         task.add_done_callback(self._logging.discard)
         task.add_done_callback(partial(_tell, logged))
         return _results(outcomes, logged)
 
 
-def _results(outcomes: Sequence[Outcome], logged: asyncio.Future[bool]) -> list[Done | Exception]:
+def _results(
+    outcomes: Sequence[ChangeResult], logged: asyncio.Future[bool]
+) -> list[Done | Exception]:
     return [
         logged if isinstance(outcome, Event) else False if outcome is None else outcome
         for outcome in outcomes

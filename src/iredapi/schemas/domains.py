@@ -7,7 +7,7 @@ from iredapi.schemas.params import Params, param
 from iredapi.schemas.views import Viewed
 
 _LEGACY = {"cn": "name", "preferredLanguage": "language"}
-_RIVALS_OF_TRANSPORT = (("transport", "is_backupmx"), ("transport", "primarymx"))
+_CONFLICTS_WITH_TRANSPORT = (("transport", "is_backupmx"), ("transport", "primarymx"))
 
 
 class DomainFilter(Viewed):
@@ -21,7 +21,7 @@ class DomainEdit(Params):
     """Changes of a domain: what is not sent stays as it is."""
 
     conflicts = (
-        *_RIVALS_OF_TRANSPORT,
+        *_CONFLICTS_WITH_TRANSPORT,
         ("aliasDomains", "addAliasDomain"),
         ("aliasDomains", "removeAliasDomain"),
         ("services", "addService"),

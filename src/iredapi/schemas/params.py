@@ -155,16 +155,16 @@ class Params(BaseModel):
         return found
 
     @classmethod
-    def remark(cls, wire: str) -> str:
+    def describe_relations(cls, wire: str) -> str:
         """Return the sentences about a parameter's company, for its description."""
-        rivals = [b if a == wire else a for a, b in cls.conflicts if wire in (a, b)]
-        friends = [b for a, b in cls.needs if a == wire]
+        conflicting = [b if a == wire else a for a, b in cls.conflicts if wire in (a, b)]
+        required = [b for a, b in cls.needs if a == wire]
         older = [old for old, new in cls.legacy.items() if new == wire]
         sentences = []
-        if rivals:
-            sentences.append(f"Conflicts with {_quoted(rivals)}.")
-        if friends:
-            sentences.append(f"Must be sent together with {_quoted(friends)}.")
+        if conflicting:
+            sentences.append(f"Conflicts with {_quoted(conflicting)}.")
+        if required:
+            sentences.append(f"Must be sent together with {_quoted(required)}.")
         if older:
             sentences.append(f"Older name: {_quoted(older)}.")
         return " ".join(sentences)
@@ -182,7 +182,7 @@ class Params(BaseModel):
             return cls.blank()
         if any("[" in name or type(value) is Repeated for name, value in raw.items()):
             raw = cls._gathered(raw)
-        if not cls._touchy().isdisjoint(raw) or any(
+        if not cls._names_needing_checks().isdisjoint(raw) or any(
             type(value) is not str for value in raw.values()
         ):
             return cls._read_with_care(raw)
@@ -191,7 +191,7 @@ class Params(BaseModel):
 
     @classmethod
     @cache
-    def _touchy(cls) -> frozenset[str]:
+    def _names_needing_checks(cls) -> frozenset[str]:
         """Return the names that stand for others, or whose company matters."""
         pairs = [name for pair in (*cls.conflicts, *cls.needs) for name in pair]
         return frozenset((*pairs, *cls.legacy, *cls.only_empty))

@@ -193,7 +193,7 @@ class Sessions:
             )
         )
 
-    async def carry(self, username: str, old: str, new: str) -> int:
+    async def rebind_credential(self, username: str, old: str, new: str) -> int:
         """Let sessions live on whose credential is stored in another way now; how many."""
         table = sessions.c
         return await self._connections.write(

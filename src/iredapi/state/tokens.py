@@ -166,7 +166,7 @@ class Tokens:
             update(tokens).where(tokens.c.id == token.id, unbound).values(credential=credential)
         )
 
-    async def carry(self, owner: str, old: str, new: str) -> None:
+    async def rebind_credential(self, owner: str, old: str, new: str) -> None:
         """Let tokens live on when the same password of the owner is stored in another way now."""
         table = tokens.c
         await self._connections.write(

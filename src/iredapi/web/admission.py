@@ -44,7 +44,7 @@ class Admission:
         """Held while a page of a list is read: a long one takes the event loop for a while."""
 
 
-class Place:
+class Slot:
     """The place of one request: taken, given back, and taken again."""
 
     __slots__ = ("_admission", "_bytes", "_held", "_streams")
@@ -115,17 +115,17 @@ class Place:
         self._bytes = 0
 
 
-def take_place(scope: MutableMapping[str, Any], admission: Admission) -> Place:
+def take_slot(scope: MutableMapping[str, Any], admission: Admission) -> Slot:
     """Take a place for a request. Raises Overloaded."""
-    place = Place(admission)
+    place = Slot(admission)
     place.take()
     scope[_SCOPE_KEY] = place
     return place
 
 
-def place_of(scope: Mapping[str, Any]) -> Place:
+def place_of(scope: Mapping[str, Any]) -> Slot:
     """Return the place of a request."""
-    place: Place = scope[_SCOPE_KEY]
+    place: Slot = scope[_SCOPE_KEY]
     return place
 
 

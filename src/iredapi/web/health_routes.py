@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from iredapi.observability.health_checks import READS_ONLY
-from iredapi.runtime.context import Office
+from iredapi.runtime.context import AppContext
 from iredapi.web import responses
 
 PATHS: Final = frozenset({"/livez", "/readyz"})
@@ -28,13 +28,13 @@ def mount(app: FastAPI) -> None:
 
     @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
     async def _ready(request: Request) -> Response:
-        office: Office = request.app.state.office
-        conditions = await office.probes.ask()
+        context: AppContext = request.app.state.context
+        conditions = await context.probes.ask()
         away = sorted(name for name, found in conditions.items() if not found.ok)
         missing = [name for name in away if conditions[name].needed]
         reading = sorted(name for name, found in conditions.items() if found.reads_only)
         data: dict[str, Any] = {"status": "ready", "away": away}
-        if office.probes.leaving:
+        if context.probes.leaving:
             data["status"] = "leaving"
         elif missing:
             data["status"] = "not ready"
@@ -56,7 +56,7 @@ def mount(app: FastAPI) -> None:
         for name in missing:
             by_status.setdefault(conditions[name].status.capitalize(), []).append(name)
         detail = " ".join(f"{status}: {', '.join(names)}." for status, names in by_status.items())
-        if office.probes.leaving:
+        if context.probes.leaving:
             detail = "This process is leaving."
         body = {"_success": False, "_msg": "NOT_READY", "_detail": detail, "_data": data}
         return Response(

@@ -18,9 +18,9 @@ from iredapi.errors import ApiError
 from iredapi.errors import PermissionDenied as Denied
 from iredapi.observability.logging import REQUEST_ID, line
 from iredapi.observability.query_counter import METER, Meter
-from iredapi.runtime.context import Office
+from iredapi.runtime.context import AppContext
 from iredapi.web import client_address, csrf, health_routes, responses
-from iredapi.web.admission import Admission, take_place
+from iredapi.web.admission import Admission, take_slot
 from iredapi.web.route_table import API, escape
 
 _OURS = API + "/"
@@ -103,8 +103,8 @@ def _log_request(scope: Scope, status: int, seconds: float, meter: Meter) -> Non
 
 
 def _is_leaving(scope: Scope) -> bool:
-    office: Office | None = scope.get("iredapi.context")
-    return office is not None and office.probes.leaving
+    context: AppContext | None = scope.get("iredapi.context")
+    return context is not None and context.probes.leaving
 
 
 def _request_id(scope: Scope) -> str:
@@ -150,7 +150,7 @@ class PathNormaliser:
         return "/-" + path if path == API or path.startswith(API + "/") else path
 
 
-class Door:
+class AccessMiddleware:
     """Lets a request in when its address may use the API, and finds out who is calling."""
 
     def __init__(self, app: ASGIApp, *, proxies: Sequence[Any], most: int) -> None:
@@ -165,7 +165,7 @@ class Door:
             return
         client, https = client_address.seen(scope, self._proxies)
         scope["iredapi.client"], scope["iredapi.https"] = client, https
-        place = take_place(scope, self._admission)
+        place = take_slot(scope, self._admission)
         try:
             await self._admit(scope, client)
             await self.app(scope, receive, send)
@@ -173,26 +173,26 @@ class Door:
             place.leave()
 
     async def _admit(self, scope: Scope, client: str) -> None:
-        office: Office = scope["iredapi.context"]
-        if not await office.admits(client):
+        context: AppContext = scope["iredapi.context"]
+        if not await context.admits(client):
             raise Denied("NOT_AUTHORIZED")
         if not scope["path"].startswith(API + "/"):
             return
         secret = bearer_of(scope)
         if secret is not None:
             # A token stands for itself: a session that came along does not widen it.
-            async with office.deadline():
-                scope["iredapi.actor"] = await tokens.token_actor(office, secret, client)
+            async with context.deadline():
+                scope["iredapi.actor"] = await tokens.token_actor(context, secret, client)
             return
         if csrf.is_foreign(
-            scope, self._proxies, office.settings.allowed_origins, https=scope["iredapi.https"]
+            scope, self._proxies, context.settings.allowed_origins, https=scope["iredapi.https"]
         ):
             # Logging in and out too: nobody is to work in somebody else's session unknowingly.
             raise Denied("FOREIGN_ORIGIN")
-        session_id = session_of(scope, office.settings.session_cookie)
+        session_id = session_of(scope, context.settings.session_cookie)
         if session_id:
             scope["iredapi.session"] = session_id
-            scope["iredapi.actor"] = await login.session_actor(office, session_id, client)
+            scope["iredapi.actor"] = await login.session_actor(context, session_id, client)
 
 
 def bearer_of(scope: Scope) -> str | None:

@@ -202,9 +202,9 @@ def _properties(form: type[Params]) -> list[tuple[str, dict[str, Any]]]:
         detail = {
             key: value for key, value in properties.items() if key not in {"title", "default"}
         }
-        remark = form.remark(name)
-        if remark:
-            detail["description"] = f"{detail.get('description', '')} {remark}".strip()
+        describe_relations = form.describe_relations(name)
+        if describe_relations:
+            detail["description"] = f"{detail.get('description', '')} {describe_relations}".strip()
         if detail["type"] == "integer":
             detail["examples"] = [int(example) for example in detail.get("examples", [])]
         found.append((name, detail))

@@ -35,7 +35,7 @@ from iredapi.errors import (
     Problem,
     problem,
 )
-from iredapi.runtime.context import Done, Office
+from iredapi.runtime.context import AppContext, Done
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
 from iredapi.web import openapi, request_body, responses
@@ -66,10 +66,10 @@ _STRICT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[Form]):
+class OperationRequest(Generic[Form]):
     """One request, ready to be carried out."""
 
-    office: Office
+    context: AppContext
     caller: Actor | None
     target: Target
     form: Form
@@ -117,7 +117,7 @@ class Call(Generic[Form]):
         **kwargs: Arguments.kwargs,
     ) -> Result:
         """Run an operation that changes nothing."""
-        return await self.office.read(self.actor, operation, *args, **kwargs)
+        return await self.context.read(self.actor, operation, *args, **kwargs)
 
     async def listing(
         self, operation: Callable[..., Awaitable[list[Any]]], key: str, *args: Any, **kwargs: Any
@@ -143,7 +143,7 @@ class Call(Generic[Form]):
 
     async def pages(self, fetch: responses.Fetch, key: Callable[[Any], str]) -> Response:
         """Answer with a list whose pages ``fetch`` reads; see ``envelope.listing``."""
-        place, patience = place_of(self.request.scope), self.office.settings.request_timeout
+        place, patience = place_of(self.request.scope), self.context.settings.request_timeout
 
         async def in_turn(after: str, limit: int) -> list[Any]:
             async with place.page(first=not after, seconds=patience):
@@ -158,7 +158,7 @@ class Call(Generic[Form]):
         **kwargs: Arguments.kwargs,
     ) -> Response:
         """Run an operation, commit it, and answer."""
-        return self.done(await self.office.write(self.actor, operation, *args, **kwargs))
+        return self.done(await self.context.write(self.actor, operation, *args, **kwargs))
 
     def done(self, done: Done) -> Response:
         """Answer that a change was made."""
@@ -191,7 +191,7 @@ class Call(Generic[Form]):
 _MALFORMED = "iredapi.malformed"
 """In a scope: the refusal of a name in the path that may be there all the same."""
 Words = Mapping[str, type[StrEnum]]
-Handler = Callable[[Call[Form]], Awaitable[Response]]
+Handler = Callable[[OperationRequest[Form]], Awaitable[Response]]
 
 
 def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
@@ -269,11 +269,11 @@ class Router(APIRouter):
         def declare(handler: Handler[Form]) -> Handler[Form]:
             @wraps(handler)
             async def endpoint(request: Request) -> Response:
-                office: Office = request.scope["iredapi.context"]
+                context: AppContext = request.scope["iredapi.context"]
                 request.scope["iredapi.action"] = name
                 try:
                     call = await _call(
-                        request, office, action, form, words, feature, strict=strict, public=public
+                        request, context, action, form, words, feature, strict=strict, public=public
                     )
                     return await handler(call)
                 except ApiError as error:
@@ -312,7 +312,7 @@ async def _blank(request: Request) -> Response:
 
 async def _call(
     request: Request,
-    office: Office,
+    context: AppContext,
     action: Action,
     form: type[Form],
     words: Words,
@@ -320,7 +320,7 @@ async def _call(
     *,
     strict: bool,
     public: bool,
-) -> Call[Form]:
+) -> OperationRequest[Form]:
     caller: Actor | None = request.scope.get("iredapi.actor")
     if caller is None and not public:
         raise LoginRequired
@@ -330,14 +330,14 @@ async def _call(
     target = _target(request, caller, strict=strict)
     request.scope["iredapi.target"] = target.named
     permissions.check(caller, action, target)
-    if feature is not None and feature not in office.storage.features:
+    if feature is not None and feature not in context.storage.features:
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
     ignored: tuple[str, ...] = ()
     if request.method in _READING:
         filled = form.read(request_body.query(request))
     else:
-        with_query = action is not Action.LOGIN or office.settings.query_login
-        limit, seconds = office.settings.body_limit, office.settings.request_timeout
+        with_query = action is not Action.LOGIN or context.settings.query_login
+        limit, seconds = context.settings.body_limit, context.settings.request_timeout
         if public:
             limit, seconds = min(limit, _PUBLIC_LIMIT), min(seconds, _PUBLIC_SECONDS)
         elif not form.takes_long_lists():
@@ -347,11 +347,11 @@ async def _call(
         # Large ones are read in a thread: the event loop goes on meanwhile.
         found = await (_in_thread(read) if len(body) > _READ_AT_ONCE else read())
         filled, ignored, exact = found
-        STRICT.set(office.settings.strict if exact is None else exact)
+        STRICT.set(context.settings.strict if exact is None else exact)
         if ignored and STRICT.get():
             raise InvalidParameters(*(_unknown(form, name) for name in ignored))
     permissions.check_form(caller, action, filled.changes())
-    return Call(office, caller, target, filled, request, ignored)
+    return OperationRequest(context, caller, target, filled, request, ignored)
 
 
 async def _filled(

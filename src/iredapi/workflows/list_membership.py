@@ -28,7 +28,7 @@ from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.lists import State
 from iredapi.errors import ApiError, ServerDown
 from iredapi.operations import lists
-from iredapi.runtime.context import Done, Office
+from iredapi.runtime.context import AppContext, Done
 from iredapi.state import StateUnavailable
 from iredapi.workflows.mailing_list_steps import (
     held,
@@ -53,7 +53,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def leaving(
-    office: Office,
+    context: AppContext,
     actor: Actor,
     old: str,
     new: str,
@@ -62,67 +62,69 @@ async def leaving(
     **kwargs: Params.kwargs,
 ) -> Done:
     """Run an operation that removes an account, or renames it to ``new``; then tell the lists."""
-    server = office.list_server
+    server = context.list_server
     named: frozenset[str] = frozenset()
     if server is not None:
-        named = await office.read(actor, lists.held_by, (old,), ())
-    done = await office.write(actor, operation, *args, **kwargs)
+        named = await context.read(actor, lists.held_by, (old,), ())
+    done = await context.write(actor, operation, *args, **kwargs)
     if server is None or not server.accepts(old):
         return done
-    others = await of_domain(office, actor, domain_of(old))
+    others = await of_domain(context, actor, domain_of(old))
 
     def successor(mail: str) -> str:
         return new if fold(mail) == fold(old) else mail
 
-    return more(done, await finish(tell(office, actor, successor, named, others, old)))
+    return more(done, await finish(tell(context, actor, successor, named, others, old)))
 
 
-async def create_user(office: Office, actor: Actor, mail: str, changes: Mapping[str, Any]) -> Done:
+async def create_user(
+    context: AppContext, actor: Actor, mail: str, changes: Mapping[str, Any]
+) -> Done:
     """Create a user, and subscribe it to the default lists of its domain."""
-    done = await office.create_user(actor, mail, changes)
-    server = office.list_server
+    done = await context.create_user(actor, mail, changes)
+    server = context.list_server
     if server is None or not server.accepts(mail):
         return done
 
-    end = _end(office)
+    end = _end(context)
 
     async def join(address: str) -> None:
-        async with held(office, address, _left(end)):
+        async with held(context, address, _left(end)):
             if await server.exists(address):
                 await subscribe(server, address, (mail,), "normal")
 
-    wanted = await office.read(actor, lists.defaults, domain_of(mail))
+    wanted = await context.read(actor, lists.defaults, domain_of(mail))
     skipped: list[Skipped] = []
-    await finish(_each(office, server, wanted, join, end, skipped))
+    await finish(_each(context, server, wanted, join, end, skipped))
     return more(done, skipped)
 
 
-async def subscribed(office: Office, mail: str) -> tuple[frozenset[str] | None, list[Skipped]]:
+async def subscribed(context: AppContext, mail: str) -> tuple[frozenset[str] | None, list[Skipped]]:
     """Return the lists that somebody is subscribed to; None when nobody can tell.
 
     Nobody waits for long: what a list server that fails or hangs has said is believed for a moment.
     """
-    server = office.list_server
+    server = context.list_server
     if server is None or not server.accepts(mail):
         return None if server is None else frozenset(), []
     # Without a list there is nothing to ask for, at each profile that is read.
-    if not await office.has_lists.of("", partial(office.read, SYSTEM, lists.exist)):
+    if not await context.has_lists.of("", partial(context.read, SYSTEM, lists.exist)):
         return frozenset(), []
-    reason = office.list_server_fails.get("")
+    reason = context.list_server_fails.get("")
     if reason is None:
-        now = office.list_server_fails.now
+        now = context.list_server_fails.now
         try:
             async with asyncio.timeout(_BRIEF):
                 return frozenset(await server.lists_of(mail)), []
         except (ApiError, TimeoutError) as error:
             reason = error.code if isinstance(error, ApiError) else "MLMMJADMIN_TIMEOUT"
-        office.list_server_fails.put("", reason, now)
+        context.list_server_fails.put("", reason, now)
         _log.warning("lists_not_asked", reason=reason)
     return None, [Skipped("mailing_lists", mail, reason)]
 
 
 async def tell(
-    office: Office,
+    context: AppContext,
     actor: Actor,
     successor: Successor,
     named: Collection[str],
@@ -133,35 +135,35 @@ async def tell(
 
     ``named`` are lists that are known to have them in an office; ``others`` may have.
     """
-    server = server_of(office)
+    server = server_of(context)
     skipped: list[Skipped] = []
-    end = _end(office)
+    end = _end(context)
     subscribed: dict[str, str] = {}
 
     async def succeed(address: str) -> None:
-        async with held(office, address, _left(end)):
-            await _succeed(office, actor, server, address, successor, mail, address in subscribed)
+        async with held(context, address, _left(end)):
+            await _succeed(context, actor, server, address, successor, mail, address in subscribed)
 
     if mail:
         try:
             subscribed = await _before(end, server.lists_of(mail))
         except (ApiError, TimeoutError) as error:
             if isinstance(error, TimeoutError):
-                _hangs(office)
-            return [_untold(office, item, error) for item in (mail, *sorted(named))]
+                _hangs(context)
+            return [_not_updated(context, item, error) for item in (mail, *sorted(named))]
     try:
         known = {*named, *subscribed}
-        if await _each(office, server, known, succeed, end, skipped):
+        if await _each(context, server, known, succeed, end, skipped):
             left = [item for item in others if item not in known and reachable(server, item)]
-            found = await _before(end, _with_offices(office, server, left, successor))
-            await _each(office, server, found, succeed, end, skipped)
+            found = await _before(end, _with_offices(context, server, left, successor))
+            await _each(context, server, found, succeed, end, skipped)
     except (ApiError, StateUnavailable, TimeoutError) as error:
-        skipped.append(_untold(office, mail, error))
+        skipped.append(_not_updated(context, mail, error))
     return skipped
 
 
 async def _each(
-    office: Office,
+    context: AppContext,
     server: ListServer,
     addresses: Iterable[str],
     work: Callable[[str], Awaitable[None]],
@@ -182,13 +184,13 @@ async def _each(
             except (ApiError, StateUnavailable, TimeoutError) as failure:
                 error = failure
         if error is not None:
-            skipped.append(_untold(office, address, error))
+            skipped.append(_not_updated(context, address, error))
             away = error if _is_away(error) else None
     return away is None
 
 
 async def _succeed(
-    office: Office,
+    context: AppContext,
     actor: Actor,
     server: ListServer,
     address: str,
@@ -200,11 +202,11 @@ async def _succeed(
     if control is None:
         return
     changes = list_updates.succeed(address, control, successor)
-    stored = await office.read(actor, lists.find, address) if changes else None
+    stored = await context.read(actor, lists.find, address) if changes else None
     if stored is not None:
         revised = list_updates.revise(State(stored, control), changes)
         await server.save(address, control, revised.control)
-        await office.write(actor, lists.save, stored, revised.stored, changes, changes)
+        await context.write(actor, lists.save, stored, revised.stored, changes, changes)
     if subscribed:
         present = await server.subscriptions(address, (mail,))
         new = successor(mail)
@@ -214,10 +216,10 @@ async def _succeed(
 
 
 async def _with_offices(
-    office: Office, server: ListServer, addresses: list[str], successor: Successor
+    context: AppContext, server: ListServer, addresses: list[str], successor: Successor
 ) -> list[str]:
     """Return the lists that have people with a successor in an office."""
-    memory = office.list_people
+    memory = context.list_people
 
     async def people(address: str) -> frozenset[str]:
         found = memory.get(address)
@@ -240,8 +242,8 @@ async def _with_offices(
     return found
 
 
-def _end(office: Office) -> float:
-    slow = office.list_server_hangs.get("")
+def _end(context: AppContext) -> float:
+    slow = context.list_server_hangs.get("")
     return asyncio.get_running_loop().time() + (_BRIEF if slow else _SECONDS)
 
 
@@ -262,14 +264,14 @@ def _is_away(error: Exception) -> bool:
     return True
 
 
-def _untold(office: Office, address: str, error: Exception) -> Skipped:
+def _not_updated(context: AppContext, address: str, error: Exception) -> Skipped:
     reason = error.code if isinstance(error, ApiError) else "SERVER_DOWN"
     if reason == "MLMMJADMIN_TIMEOUT":
-        _hangs(office)
+        _hangs(context)
     _log.warning("list_not_told", list=address, reason=reason)
     return Skipped("mailing_lists", address, reason)
 
 
-def _hangs(office: Office) -> None:
-    memory = office.list_server_hangs
+def _hangs(context: AppContext) -> None:
+    memory = context.list_server_hangs
     memory.put("", True, memory.now)

@@ -19,7 +19,7 @@ from iredapi.domain.actors import Actor
 from iredapi.domain.lists import Control, is_safe
 from iredapi.errors import ApiError, NotSupported, Overloaded
 from iredapi.operations import lists
-from iredapi.runtime.context import Done, Office
+from iredapi.runtime.context import AppContext, Done
 from iredapi.state import Lease, LockTimeout
 
 Params = ParamSpec("Params")
@@ -31,11 +31,11 @@ _PAGE: Final = 1000
 _log = structlog.get_logger(__name__)
 
 
-def server_of(office: Office) -> ListServer:
+def server_of(context: AppContext) -> ListServer:
     """Return the list server. Raises NotSupported."""
-    if office.list_server is None:
+    if context.list_server is None:
         raise NotSupported(detail="No list server is configured.")
-    return office.list_server
+    return context.list_server
 
 
 def reachable(server: ListServer, address: str) -> bool:
@@ -53,15 +53,15 @@ async def control_of(server: ListServer, address: str) -> Control:
 
 
 @asynccontextmanager
-async def held(office: Office, address: str, wait: float = _WAIT) -> AsyncIterator[Lease]:
+async def held(context: AppContext, address: str, wait: float = _WAIT) -> AsyncIterator[Lease]:
     """Hold a list against everybody else who changes it. Raises Overloaded."""
     try:
-        async with office.state.locks.hold(f"list {address}", wait=wait) as lease:
+        async with context.state.locks.hold(f"list {address}", wait=wait) as lease:
             try:
                 yield lease
             finally:
-                office.list_people.forget(lambda key, _: key == address)
-                office.has_lists.forget()
+                context.list_people.forget(lambda key, _: key == address)
+                context.has_lists.forget()
     except LockTimeout:
         raise Overloaded("Somebody else is changing the list.") from None
 
@@ -78,7 +78,7 @@ class LastWrite:
 
     async def run(
         self,
-        office: Office,
+        context: AppContext,
         actor: Actor,
         operation: Callable[Concatenate[Unit, Params], Awaitable[Any]],
         *args: Params.args,
@@ -91,13 +91,13 @@ class LastWrite:
             await operation(unit, *args, **kwargs)
             self.commit_reached = True
 
-        return await office.write(actor, watched)
+        return await context.write(actor, watched)
 
 
-async def of_domain(office: Office, actor: Actor, name: str) -> list[str]:
+async def of_domain(context: AppContext, actor: Actor, name: str) -> list[str]:
     """Return the addresses of all lists of a domain."""
     found: list[str] = []
-    while some := await office.read(
+    while some := await context.read(
         actor, lists.addresses, name, found[-1] if found else "", _PAGE
     ):
         found += some

@@ -25,7 +25,7 @@ from iredapi.domain.addresses import domain_of
 from iredapi.domain.lists import MailingList, State, Subscriber
 from iredapi.errors import ApiError, Conflict, NotFound, problem
 from iredapi.operations import domains, lists
-from iredapi.runtime.context import Done, Office
+from iredapi.runtime.context import AppContext, Done
 from iredapi.state import LockTimeout
 from iredapi.workflows.list_membership import tell
 from iredapi.workflows.mailing_list_steps import (
@@ -46,11 +46,16 @@ _log = structlog.get_logger(__name__)
 
 
 async def read(
-    office: Office, actor: Actor, address: str, *, with_subscribers: bool, neutral: bool = False
+    context: AppContext,
+    actor: Actor,
+    address: str,
+    *,
+    with_subscribers: bool,
+    neutral: bool = False,
 ) -> tuple[dict[str, Any], list[Subscriber] | None]:
     """Return a list's profile, and its subscribers when they are asked for."""
-    server = server_of(office)
-    stored = await office.read(actor, lists.get, address)
+    server = server_of(context)
+    stored = await context.read(actor, lists.get, address)
     control = await control_of(server, address)
     if different := records.drift(stored, control):
         _log.warning("list_drift", list=address, parameters=different)
@@ -59,28 +64,34 @@ async def read(
     return shown(stored, control), found
 
 
-async def create(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
+async def create(
+    context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
+) -> Done:
     """Make a list."""
-    return await finish(_create(office, actor, address, changes))
+    return await finish(_create(context, actor, address, changes))
 
 
-async def update(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
+async def update(
+    context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
+) -> Done:
     """Change a list."""
-    return await finish(_update(office, actor, address, changes))
+    return await finish(_update(context, actor, address, changes))
 
 
-async def remove(office: Office, actor: Actor, address: str, *, archive: bool) -> Done:
+async def remove(context: AppContext, actor: Actor, address: str, *, archive: bool) -> Done:
     """Remove a list."""
-    return await finish(_remove(office, actor, address, archive=archive))
+    return await finish(_remove(context, actor, address, archive=archive))
 
 
-async def remove_domain(office: Office, actor: Actor, name: str, days: int) -> Done:
+async def remove_domain(context: AppContext, actor: Actor, name: str, days: int) -> Done:
     """Remove a domain with its accounts, its lists one by one before."""
-    return await finish(_remove_domain(office, actor, name, days))
+    return await finish(_remove_domain(context, actor, name, days))
 
 
-async def _create(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
-    server = server_of(office)
+async def _create(
+    context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
+) -> Done:
+    server = server_of(context)
     if not reachable(server, address):
         raise problem(
             "mail",
@@ -92,12 +103,12 @@ async def _create(office: Office, actor: Actor, address: str, changes: Mapping[s
         both = (*changes.get("subscribers", ()), *changes["add_subscribers"])
         changes = {**changes, "subscribers": tuple(dict.fromkeys(both))}
     _check_invitations(changes, "subscribers")
-    async with held(office, address) as lease:
-        usable, skipped = await office.read(
+    async with held(context, address) as lease:
+        usable, skipped = await context.read(
             actor, lists.prepare_new, address, changes, server.accepts
         )
-        state = list_updates.draft(address, usable, str(uuid4()), office.settings.mlmmj_transport)
-        features = office.storage.features
+        state = list_updates.draft(address, usable, str(uuid4()), context.settings.mlmmj_transport)
+        features = context.storage.features
         list_updates.refuse_open(MailingList(address), state.stored, usable, features)
         mails, version = usable.get("subscribers", ()), usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
@@ -109,9 +120,9 @@ async def _create(office: Office, actor: Actor, address: str, changes: Mapping[s
             if mails and not asked:
                 await subscribe(server, address, mails, version, {})
             lease.check()
-            done = await write.run(office, actor, lists.add, state.stored)
+            done = await write.run(context, actor, lists.add, state.stored)
         except Exception as error:
-            if not await _undo_creation(office, server, state.stored, write, error):
+            if not await _undo_creation(context, server, state.stored, write, error):
                 raise
             done = Done()
         if mails and asked:
@@ -133,11 +144,11 @@ async def _clear(server: ListServer, address: str) -> None:
 
 
 async def _undo_creation(
-    office: Office, server: ListServer, stored: MailingList, write: LastWrite, error: Exception
+    context: AppContext, server: ListServer, stored: MailingList, write: LastWrite, error: Exception
 ) -> bool:
     """Take back a new list; tells whether it was committed after all, and so is whole."""
     try:
-        row = await office.read(SYSTEM, lists.find, stored.address)
+        row = await context.read(SYSTEM, lists.find, stored.address)
     except Exception:
         # Nobody knows whether it was committed. A list without routes does no harm.
         _log.exception("list_creation_unsure", list=stored.address)
@@ -154,17 +165,19 @@ async def _undo_creation(
     return False
 
 
-async def _update(office: Office, actor: Actor, address: str, changes: Mapping[str, Any]) -> Done:
+async def _update(
+    context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
+) -> Done:
     _check_invitations(changes, "add_subscribers")
-    async with held(office, address) as lease:
-        before = await office.read(actor, lists.to_change, address, changes)
-        features = office.storage.features
+    async with held(context, address) as lease:
+        before = await context.read(actor, lists.to_change, address, changes)
+        features = context.storage.features
         if not list_updates.needs_server(changes, before):
             after = list_updates.revise_stored(before, changes)
             list_updates.refuse_open(before, after, changes, features)
-            return await office.write(actor, lists.save, before, after, changes)
-        server = server_of(office)
-        usable, skipped = await office.read(actor, lists.prepare, before, changes, server.accepts)
+            return await context.write(actor, lists.save, before, after, changes)
+        server = server_of(context)
+        usable, skipped = await context.read(actor, lists.prepare, before, changes, server.accepts)
         state = State(before, await control_of(server, address))
         revised = list_updates.revise(state, usable)
         list_updates.refuse_open(before, revised.stored, usable, features)
@@ -191,10 +204,10 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
                 await subscribe(server, address, wanted, version, left)
             lease.check()
             done = await write.run(
-                office, actor, lists.save, before, revised.stored, changes, different
+                context, actor, lists.save, before, revised.stored, changes, different
             )
         except Exception as error:
-            if not await _undo_update(office, server, state, revised, were, touched, write, error):
+            if not await _undo_update(context, server, state, revised, were, touched, write, error):
                 raise
             done = Done(changed=tuple(sorted(different)))
         if asked:
@@ -223,7 +236,7 @@ def _removable(
 
 
 async def _undo_update(
-    office: Office,
+    context: AppContext,
     server: ListServer,
     before: State,
     after: State,
@@ -238,7 +251,7 @@ async def _undo_update(
         return False  # it is somebody else's turn
     if write.commit_reached and before.stored != after.stored:
         try:
-            row = await office.read(SYSTEM, lists.find, address)
+            row = await context.read(SYSTEM, lists.find, address)
         except Exception:
             # Nobody knows whether it was committed: the same request again completes it.
             _log.exception("list_change_unsure", list=address)
@@ -260,43 +273,45 @@ async def _undo_update(
     return False
 
 
-async def _remove(office: Office, actor: Actor, address: str, *, archive: bool) -> Done:
-    server = server_of(office)
+async def _remove(context: AppContext, actor: Actor, address: str, *, archive: bool) -> Done:
+    server = server_of(context)
     if not reachable(server, address):
         # Nothing of it can be on the list server.
-        return await office.write(actor, lists.remove, await office.read(actor, lists.get, address))
-    async with held(office, address) as lease:
-        before = await office.read(actor, lists.find, address)
+        return await context.write(
+            actor, lists.remove, await context.read(actor, lists.get, address)
+        )
+    async with held(context, address) as lease:
+        before = await context.read(actor, lists.find, address)
         if before is None:
             if not await server.exists(address):
                 raise NotFound("NO_SUCH_ACCOUNT")
             await server.remove(address, archive=archive)
-            return await office.write(actor, lists.note_orphan, address)
+            return await context.write(actor, lists.note_orphan, address)
         if before.active:
-            await office.write(actor, lists.switch, address, active=False)
+            await context.write(actor, lists.switch, address, active=False)
         try:
             lease.check()
             await server.remove(address, archive=archive)
         except (Untouched, LockTimeout):
             if before.active:
-                await office.write(actor, lists.switch, address, active=True)
+                await context.write(actor, lists.switch, address, active=True)
             raise
         # It stays off when this fails: half a directory looks like a list.
-        return await office.write(actor, lists.remove, before)
+        return await context.write(actor, lists.remove, before)
 
 
-async def _remove_domain(office: Office, actor: Actor, name: str, days: int) -> Done:
-    domain = await office.read(actor, domains.check_removal, name)
-    if office.list_server is None:
-        return await office.write(actor, domains.remove, name, days)
-    held = await office.read(actor, lists.held_by, (), domain.names)
+async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int) -> Done:
+    domain = await context.read(actor, domains.check_removal, name)
+    if context.list_server is None:
+        return await context.write(actor, domains.remove, name, days)
+    held = await context.read(actor, lists.held_by, (), domain.names)
     for _ in range(TRIES):
-        if found := await of_domain(office, actor, name):
-            await office.list_server.ping()
+        if found := await of_domain(context, actor, name):
+            await context.list_server.ping()
         for address in found:
-            await _remove(office, actor, address, archive=True)
+            await _remove(context, actor, address, archive=True)
         try:
-            done = await office.write(actor, domains.remove, name, days, with_lists=False)
+            done = await context.write(actor, domains.remove, name, days, with_lists=False)
         except domains.ListsLeft:
             continue
 
@@ -304,7 +319,7 @@ async def _remove_domain(office: Office, actor: Actor, name: str, days: int) -> 
             return "" if domain_of(mail) in domain.names else mail
 
         others = {address for address in held if domain_of(address) not in domain.names}
-        return more(done, await tell(office, actor, successor, others))
+        return more(done, await tell(context, actor, successor, others))
     raise Conflict("CHANGED_MEANWHILE", "Somebody makes mailing lists in the domain.")
 
 

@@ -87,7 +87,7 @@ class LdapAdmins:
             is_global=is_global,
             domains=managed,
             settings=settings,
-            born=entry.value("entryUUID") or entry.value("createTimestamp"),
+            account_created_at=entry.value("entryUUID") or entry.value("createTimestamp"),
         )
 
     async def _found(self, base: str, kind: str, mail: str) -> Entry | None:

@@ -15,7 +15,9 @@ from iredapi.backends.ldap.session import Session
 from iredapi.domain.addresses import domain_of, local_part_of
 
 
-def twins(addresses: Iterable[str], domain: str, aliases: Collection[str]) -> frozenset[str]:
+def alias_addresses(
+    addresses: Iterable[str], domain: str, aliases: Collection[str]
+) -> frozenset[str]:
     """Return the addresses in alias domains that stand for those in the primary domain."""
     return frozenset(
         f"{local_part_of(address)}@{alias}"
@@ -25,10 +27,12 @@ def twins(addresses: Iterable[str], domain: str, aliases: Collection[str]) -> fr
     )
 
 
-def with_twins(addresses: Iterable[str], domain: str, aliases: Collection[str]) -> frozenset[str]:
+def with_alias_addresses(
+    addresses: Iterable[str], domain: str, aliases: Collection[str]
+) -> frozenset[str]:
     """Return addresses and their twins."""
     found = frozenset(addresses)
-    return found | twins(found, domain, aliases)
+    return found | alias_addresses(found, domain, aliases)
 
 
 def add(session: Session, domain: str, aliases: Collection[str]) -> None:
@@ -37,11 +41,11 @@ def add(session: Session, domain: str, aliases: Collection[str]) -> None:
     def change(edit: Edit) -> None:
         groups = _words(edit, "memberOfGroup")
         if "mailexternaluser" in _words(edit, "objectClass"):
-            edit.add("shadowAddress", sorted(twins(groups, domain, aliases)))
+            edit.add("shadowAddress", sorted(alias_addresses(groups, domain, aliases)))
         else:
             own = _words(edit, "mail") | _words(edit, "shadowAddress")
-            edit.add("shadowAddress", sorted(twins(own, domain, aliases)))
-            edit.add("memberOfGroup", sorted(twins(groups, domain, aliases)))
+            edit.add("shadowAddress", sorted(alias_addresses(own, domain, aliases)))
+            edit.add("memberOfGroup", sorted(alias_addresses(groups, domain, aliases)))
 
     names = ("mail", "shadowAddress", "memberOfGroup")
     terms = [ends(name, f"@{domain}") for name in names]

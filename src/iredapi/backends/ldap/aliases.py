@@ -7,7 +7,7 @@ from functools import partial
 
 from iredapi.backends.ldap import references
 from iredapi.backends.ldap.admins import LdapAdmins
-from iredapi.backends.ldap.alias_domain_addresses import twins
+from iredapi.backends.ldap.alias_domain_addresses import alias_addresses
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal, inside
 from iredapi.backends.ldap.domains import LdapDomains, count
@@ -15,7 +15,7 @@ from iredapi.backends.ldap.escaping import names_of_rdn
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, address_in, chunks, flag, full_page, words
 from iredapi.backends.ldap.write_plan import Modify
-from iredapi.backends.protocols.accounts import Profile, Vacancy
+from iredapi.backends.protocols.accounts import AddressAvailability, Profile
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.aliases import Alias
 
@@ -109,7 +109,7 @@ class LdapAliases:
                 "accountStatus": ["active" if alias.active else "disabled"],
                 "enabledService": ["mail", "deliver"],
                 "mailForwardingAddress": sorted(alias.members),
-                "shadowAddress": sorted(twins([alias.address], name, aliases)),
+                "shadowAddress": sorted(alias_addresses([alias.address], name, aliases)),
                 "domainStatus": ["disabled"] if disabled else [],
             },
         )
@@ -138,8 +138,8 @@ class LdapAliases:
         edit = references.moved(session, entry, old, new)
         if "cn" not in names_of_rdn(entry.dn) and entry.value("cn") == local_part_of(old):
             edit.put("cn", local_part_of(new))
-        edit.discard("shadowAddress", sorted(twins([old], name, aliases)))
-        edit.add("shadowAddress", sorted(twins([new], name, aliases)))
+        edit.discard("shadowAddress", sorted(alias_addresses([old], name, aliases)))
+        edit.add("shadowAddress", sorted(alias_addresses([new], name, aliases)))
         session.plan.append(Modify(edit.dn, edit.changes()))
         await references.rename(session, old, new, entry.dn, edit.dn)
 
@@ -162,18 +162,18 @@ class LdapAddresses:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def claim(self, address: str) -> Vacancy | None:
+    async def claim(self, address: str) -> AddressAvailability | None:
         domain = await LdapDomains(self._session).claim(domain_of(address))
         if domain is None:
             return None
-        taken = await self.taken([address, *domain.twins(address)])
-        return Vacancy(
+        taken = await self.taken([address, *domain.alias_addresses(address)])
+        return AddressAvailability(
             domain,
             bool(taken) or bool(await LdapAdmins(self._session).exists([address])),
             frozenset(await self._session.panel.queued(address)),
         )
 
-    async def claim_all(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
+    async def claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
         del addresses  # each entry is a write of its own: nothing would be shared
         return None
 

@@ -26,13 +26,13 @@ from iredapi.backends.ldap.errors import (
     Unavailable,
     ValueExists,
 )
-from iredapi.backends.ldap.iredadmin_mailbox_tables import PanelAccounts
+from iredapi.backends.ldap.iredadmin_mailbox_tables import IredadminAccounts
 from iredapi.backends.ldap.locks import Contended, UnitLocks, recover
 from iredapi.backends.ldap.session import Listings, Options, Session
 from iredapi.backends.ldap.start_errors import STRONGER_AUTH_REQUIRED, explain
-from iredapi.backends.ldap.write_plan import Fence, Step, Sweep
+from iredapi.backends.ldap.write_plan import LockGuard, Step, Sweep
 from iredapi.backends.ldap.write_plan_journal import dump
-from iredapi.backends.protocols.accounts import ChangedMeanwhile, Later
+from iredapi.backends.protocols.accounts import ChangedMeanwhile, RetryUnit
 from iredapi.backends.sql import tables
 from iredapi.config.settings import Settings
 from iredapi.database.database import Connections, Databases
@@ -96,7 +96,7 @@ class Directories:
             raise LookupError(self._tree.base)
         return None if await self.directory.takes_writes() else READS_ONLY
 
-    async def open(self, *, writing: bool, again: Later | None = None) -> LdapUnit:
+    async def open(self, *, writing: bool, again: RetryUnit | None = None) -> LdapUnit:
         """Begin a unit of work; one that met others' locks begins with all that it needs."""
         locks = UnitLocks(self.state, self.directory) if writing else None
         if locks is not None and isinstance(again, Contended):
@@ -116,7 +116,7 @@ class Directories:
         session = Session(
             self.directory,
             self._tree,
-            PanelAccounts(connections, self._quota),
+            IredadminAccounts(connections, self._quota),
             self._options,
             self._listings,
             locks,
@@ -169,7 +169,7 @@ class Directories:
         """Take back writes whose writers are gone: those whose locks are free."""
         for record_id, names in await self.state.journal.open():
             # One that cannot be taken back now does not keep the others waiting.
-            with suppress(LdapError, ApiError, Later):
+            with suppress(LdapError, ApiError, RetryUnit):
                 await self._recover(record_id, names)
 
     async def _recover(self, record_id: str, names: Collection[str]) -> None:
@@ -250,7 +250,7 @@ class LdapUnit:
 
     async def _recorded(self, steps: Sequence[Step]) -> None:
         state = self._home.state
-        directory = Fence(self._home.directory, self._check)
+        directory = LockGuard(self._home.directory, self._check)
         if sum(not isinstance(step, Sweep) for step in steps) < 2 or self._locks is None:
             await write_plan.carry_out(directory, steps)
             return

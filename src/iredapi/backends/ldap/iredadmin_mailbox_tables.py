@@ -53,7 +53,7 @@ class Used:
     lda: int = 0
 
 
-class PanelAccounts:
+class IredadminAccounts:
     """The rows of mail users in ``iredadmin``."""
 
     def __init__(self, connections: Connections, quota_table: Table) -> None:
@@ -188,10 +188,10 @@ class PanelAccounts:
             )
 
     @asynccontextmanager
-    async def _anew(self) -> AsyncIterator[PanelAccounts]:
+    async def _anew(self) -> AsyncIterator[IredadminAccounts]:
         connections = await self._connections.databases.open(writing=True)
         try:
-            yield PanelAccounts(connections, self._quota)
+            yield IredadminAccounts(connections, self._quota)
             await connections.commit()
         finally:
             await connections.close()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from iredapi.backends.ldap import references, settings_values
-from iredapi.backends.ldap.alias_domain_addresses import twins, with_twins
+from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_alias_addresses
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import both, either, ends, equal, inside
 from iredapi.backends.ldap.domains import count
@@ -36,7 +36,7 @@ _SINGLE = {
 def record(address: str, entry: Entry, aliases: Collection[str]) -> MailingList:
     """Return the neutral record of a list; ``aliases`` are its domain's alias domains."""
     name = domain_of(address)
-    others = words(entry, "shadowAddress") - twins([address], name, aliases)
+    others = words(entry, "shadowAddress") - alias_addresses([address], name, aliases)
     settings = settings_values.parse(entry.values(settings_values.ATTRIBUTE))
     fields = {field: entry.value(attribute) for field, attribute in _SINGLE.items()}
     return MailingList(
@@ -47,7 +47,7 @@ def record(address: str, entry: Entry, aliases: Collection[str]) -> MailingList:
         max_message_size=number(entry.value("maxMessageSize")),
         owners=words(entry, "listOwner"),
         moderators=words(entry, "listModerator"),
-        extra_addresses=others - twins(others, name, aliases),
+        extra_addresses=others - alias_addresses(others, name, aliases),
         created=_moment(entry.value("createTimestamp")),
         modified=_moment(entry.value("modifyTimestamp")),
     )
@@ -144,7 +144,7 @@ class LdapLists:
         domain = await session.domain(name)
         disabled = domain is not None and not flag(domain, "accountStatus", "active")
         aliases = await self._aliases(name)
-        everything = with_twins([item.address, *item.extra_addresses], name, aliases)
+        everything = with_alias_addresses([item.address, *item.extra_addresses], name, aliases)
         session.add(
             self._tree.mail_list(item.address),
             {
@@ -194,9 +194,9 @@ class LdapLists:
             edit.discard("listAllowedUser", sorted(old_users - new_users))
             edit.add("listAllowedUser", sorted(new_users))
         aliases = await self._aliases(name)
-        old_extra = with_twins(before.extra_addresses, name, aliases)
-        new_extra = with_twins(after.extra_addresses, name, aliases)
-        own = twins([before.address], name, aliases)
+        old_extra = with_alias_addresses(before.extra_addresses, name, aliases)
+        new_extra = with_alias_addresses(after.extra_addresses, name, aliases)
+        own = alias_addresses([before.address], name, aliases)
         edit.discard("shadowAddress", sorted(old_extra - new_extra - own))
         edit.add("shadowAddress", sorted(new_extra - old_extra))
 

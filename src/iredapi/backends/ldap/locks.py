@@ -16,7 +16,7 @@ import structlog
 from iredapi.backends.ldap.client import Directory
 from iredapi.backends.ldap.write_plan import take_back
 from iredapi.backends.ldap.write_plan_journal import load
-from iredapi.backends.protocols.accounts import Later
+from iredapi.backends.protocols.accounts import RetryUnit
 from iredapi.errors import Overloaded, ServerDown
 from iredapi.state import Lease, LockLost, LockTimeout, State
 
@@ -28,7 +28,7 @@ _PREFIX = "ldap "
 _log = structlog.get_logger(__name__)
 
 
-class Contended(Later):
+class Contended(RetryUnit):
     """A lock is held by somebody who may wait for ours: begin again with all of them."""
 
     def __init__(self, names: Collection[str]) -> None:

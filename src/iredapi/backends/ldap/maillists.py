@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from iredapi.backends.ldap import references
-from iredapi.backends.ldap.alias_domain_addresses import twins, with_twins
+from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_alias_addresses
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal
 from iredapi.backends.ldap.domains import count
@@ -115,7 +115,7 @@ class LdapMailLists:
                 "accessPolicy": [mail_list.access_policy],
                 "hasMember": ["yes" if mail_list.members else "no"],
                 "member": self._dns(entries),
-                "shadowAddress": sorted(twins([address], name, aliases)),
+                "shadowAddress": sorted(alias_addresses([address], name, aliases)),
                 "domainStatus": ["disabled"] if disabled else [],
             },
         )
@@ -137,7 +137,7 @@ class LdapMailLists:
         entries = await self._accounts(new & mail_list.internal, name)
         for entry in entries:
             edit = session.edit(entry)
-            edit.add("memberOfGroup", sorted(with_twins([address], name, aliases)))
+            edit.add("memberOfGroup", sorted(with_alias_addresses([address], name, aliases)))
         outside = new & mail_list.external
         external = await session.external(address)
         if external is not None:
@@ -152,7 +152,7 @@ class LdapMailLists:
                     "mail": sorted(outside),
                     "accountStatus": ["active"],
                     "enabledService": ["mail", "deliver"],
-                    "shadowAddress": sorted(twins([address], name, aliases)),
+                    "shadowAddress": sorted(alias_addresses([address], name, aliases)),
                     "domainStatus": ["disabled"] if disabled else [],
                 },
             )
@@ -184,7 +184,7 @@ class LdapMailLists:
     async def _leave(self, address: str, gone: Collection[str]) -> list[Entry]:
         """Plan that these members belong to a list no more; return the entries of accounts."""
         session, name = self._session, domain_of(address)
-        own = with_twins([address], name, (await self._aliases(name))[1])
+        own = with_alias_addresses([address], name, (await self._aliases(name))[1])
         left = []
         for entry in await self._belonging(address):
             mails = words(entry, "mail")
@@ -203,7 +203,7 @@ class LdapMailLists:
         session = self._session
         await self._leave(address, await self._members(address))
         domain, aliases = await self._aliases(domain_of(address))
-        own = with_twins([address], domain_of(address), aliases)
+        own = with_alias_addresses([address], domain_of(address), aliases)
         for entry in await self._belonging(address):
             if "mailexternaluser" not in words(entry, "objectClass"):
                 continue

@@ -56,7 +56,7 @@ class Pool:
         with self._lock:
             return len(self._idle)
 
-    async def lease(self) -> Lease:
+    async def lease(self) -> PooledConnection:
         """Return a place, once one is free. Raises Unavailable."""
         try:
             async with asyncio.timeout(self._options.pool_timeout):
@@ -67,7 +67,7 @@ class Pool:
             if not self.closed:
                 self._leases += 1
                 self._none_left.clear()
-                return Lease(self, asyncio.get_running_loop())
+                return PooledConnection(self, asyncio.get_running_loop())
         self._places.release()
         raise Unavailable("the directory is closed", uncertain=False)
 
@@ -174,7 +174,7 @@ class Pool:
         return connection.is_alive() and time.monotonic() - connection.opened < _MAX_AGE
 
 
-class Lease:
+class PooledConnection:
     """A place of the pool. ``release`` may be called at any moment, and must be."""
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:

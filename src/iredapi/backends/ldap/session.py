@@ -22,7 +22,7 @@ from iredapi.backends.ldap.dn_layout import DOMAIN, EXTERNAL, Tree, both, either
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.errors import LdapError, NotUnique, PasswordRefused
 from iredapi.backends.ldap.escaping import depth, split_rdn
-from iredapi.backends.ldap.iredadmin_mailbox_tables import PanelAccounts
+from iredapi.backends.ldap.iredadmin_mailbox_tables import IredadminAccounts
 from iredapi.backends.ldap.locks import UnitLocks
 from iredapi.backends.ldap.object_classes import Schema
 from iredapi.backends.ldap.write_plan import Add, Delete, Plan, Sweep, encoded
@@ -112,7 +112,7 @@ class Session:
         self,
         directory: DirectoryReader,
         tree: Tree,
-        panel: PanelAccounts,
+        panel: IredadminAccounts,
         options: Options,
         listings: Listings,
         locks: UnitLocks | None,

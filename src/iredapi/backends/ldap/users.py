@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from iredapi.backends.ldap import references
-from iredapi.backends.ldap.alias_domain_addresses import twins, with_twins
+from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_alias_addresses
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import DOMAIN, USER, both, ends, equal, inside, real_users
 from iredapi.backends.ldap.domains import MEGABYTE, LdapDomains, count, home_of
@@ -74,10 +74,10 @@ def stored_hash(entry: Entry) -> str:
     return SEVERAL.join(sorted(entry.values("userPassword")))
 
 
-def alias_addresses(mail: str, entry: Entry, aliases: Collection[str]) -> frozenset[str]:
+def further_addresses(mail: str, entry: Entry, aliases: Collection[str]) -> frozenset[str]:
     """Return a user's further addresses, without those that alias domains bring by themselves."""
-    others = words(entry, "shadowAddress") - twins([mail], domain_of(mail), aliases)
-    return others - twins(others, domain_of(mail), aliases)
+    others = words(entry, "shadowAddress") - alias_addresses([mail], domain_of(mail), aliases)
+    return others - alias_addresses(others, domain_of(mail), aliases)
 
 
 def record(mail: str, entry: Entry, aliases: Collection[str], managed: Collection[str]) -> User:
@@ -101,7 +101,7 @@ def record(mail: str, entry: Entry, aliases: Collection[str], managed: Collectio
         services=enabled & services.MANAGED,
         custom_services=services.custom(enabled),
         forwardings=_destinations(entry, mail, enabled),
-        aliases=alias_addresses(mail, entry, aliases),
+        aliases=further_addresses(mail, entry, aliases),
         managed_domains=frozenset(managed),
         marks_agree=not is_global or _ADMIN in enabled,
     )
@@ -133,13 +133,15 @@ class LdapUsers:
         await self._session.lock(domain_of(mail))
         return await self.get(mail)
 
-    async def save_unseen(
+    async def update_without_read(
         self, changes: Sequence[tuple[str, Mapping[str, Any]]]
     ) -> Mapping[str, frozenset[str]]:
         del changes
         return {}
 
-    async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
+    async def read_with_domain(
+        self, mails: Sequence[str]
+    ) -> list[tuple[Domain | None, User | None]]:
         return [(None, None) for _ in mails]  # each entry is a write of its own
 
     async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
@@ -150,7 +152,7 @@ class LdapUsers:
         del changes  # an entry has a place for everything
         return ()
 
-    async def claim_at_home(
+    async def claim_with_domain(
         self, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
         domains, name = LdapDomains(self._session), domain_of(mail)
@@ -324,7 +326,7 @@ class LdapUsers:
         edit.put("uid", local_part_of(mail))
         edit.put("amavisLocal", "TRUE")
         edit.put("shadowLastChange", _days(changed) if changed else "")
-        edit.add("shadowAddress", sorted(twins([mail], name, aliases)))
+        edit.add("shadowAddress", sorted(alias_addresses([mail], name, aliases)))
         edit.add("enabledService", sorted(user.services | services.INTERNAL))
         edit.add("enabledService", _spelt(user.custom_services))
         if domain is not None and not flag(domain, "accountStatus", "active"):
@@ -357,7 +359,7 @@ class LdapUsers:
                 edit.add("mailForwardingAddress", [mail])
                 continue
             name = domain_of(address)
-            joined |= with_twins([address], name, await self._aliases(name))
+            joined |= with_alias_addresses([address], name, await self._aliases(name))
             edit.put("hasMember", "yes")
             if self._session.options.member_dns:
                 edit.add("member", [dn])
@@ -398,9 +400,11 @@ class LdapUsers:
             else:
                 edit.add("enabledService", ["forward"])
         if changed("aliases"):
-            old = with_twins(before.aliases, name, aliases)
-            new = with_twins(after.aliases, name, aliases)
-            edit.discard("shadowAddress", sorted(old - new - twins([mail], name, aliases)))
+            old = with_alias_addresses(before.aliases, name, aliases)
+            new = with_alias_addresses(after.aliases, name, aliases)
+            edit.discard(
+                "shadowAddress", sorted(old - new - alias_addresses([mail], name, aliases))
+            )
             edit.add("shadowAddress", sorted(new - old))
             if after.aliases:
                 edit.add("enabledService", ["shadowaddress"])
@@ -453,18 +457,18 @@ class LdapUsers:
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
     ) -> frozenset[str]:
-        spared = frozenset(but)
+        exempt_admins = frozenset(but)
         attributes = ("mail", "uid", *_OF_ALL, "shadowLastChange")
         size = changes.get("quota", 0) * MEGABYTE
         if "quota" in changes:
             found = await self._quotas(domain)
             home = await self._session.domain(domain)
             if home is not None:
-                by = sum(size - old for mail, old in found.items() if mail not in spared)
+                by = sum(size - old for mail, old in found.items() if mail not in exempt_admins)
                 count(self._session.edit(home), "quota", by)
 
         def change(edit: Edit) -> None:
-            if spared.intersection(mail.lower() for mail in edit.now("mail")):
+            if exempt_admins.intersection(mail.lower() for mail in edit.now("mail")):
                 return
             if "account_status" in changes:
                 edit.put("accountStatus", "active" if changes["account_status"] else "disabled")
@@ -504,8 +508,8 @@ class LdapUsers:
             ):
                 edit.put(attribute, local_part_of(new))
         edit.swap("mailForwardingAddress", old, new)
-        edit.discard("shadowAddress", sorted(twins([old], name, aliases)))
-        edit.add("shadowAddress", sorted(twins([new], name, aliases)))
+        edit.discard("shadowAddress", sorted(alias_addresses([old], name, aliases)))
+        edit.add("shadowAddress", sorted(alias_addresses([new], name, aliases)))
         session.plan.append(Modify(edit.dn, edit.changes()))
         await references.forget_rights(session, new)
         await references.rename(session, old, new, entry.dn, edit.dn)

@@ -70,7 +70,7 @@ class Writer(Protocol):
     async def rename(self, dn: str, new_dn: str) -> None: ...
 
 
-class Fence:
+class LockGuard:
     """A directory that is written to while the locks are held, and not an operation longer.
 
     Whoever has stood still for too long (a frozen machine, no state database) finds its locks

@@ -79,7 +79,7 @@ def _networks(key: str, value: object) -> NetworkList:
         return NetworkList(broken=True)
 
 
-class SqlPanel:
+class SqlIredadmin:
     """The panel's settings, and ``protocols.AuditLog``."""
 
     def __init__(self, connections: Connections) -> None:

@@ -33,7 +33,7 @@ from iredapi.state.connections import StateUnavailable
 from iredapi.state.pending_renames import Renames
 
 Chosen = Callable[[ColumnElement[Any]], ColumnElement[bool]]
-Forget = Callable[["SqlSatellites", AsyncConnection, Chosen, str], Awaitable[None]]
+Forget = Callable[["SqlRelatedData", AsyncConnection, Chosen, str], Awaitable[None]]
 Places = tuple[str, ...]
 
 PLACES: Final[Places] = ("amavisd", "iredapd", "iredadmin")
@@ -59,8 +59,8 @@ class _Rename:
     """The same one began before and broke off."""
 
 
-class SqlSatellites:
-    """See ``protocols.Satellites``."""
+class SqlRelatedData:
+    """See ``protocols.RelatedData``."""
 
     def __init__(self, connections: Connections, renames: Renames) -> None:
         self._connections = connections

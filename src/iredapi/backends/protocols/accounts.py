@@ -32,7 +32,7 @@ from iredapi.domain.users import User
 Profile = dict[str, Any]
 
 
-class Later(Exception):
+class RetryUnit(Exception):
     """A unit that is to be run again in a moment; nothing is held meanwhile."""
 
     def __init__(self, seconds: float) -> None:
@@ -40,7 +40,7 @@ class Later(Exception):
         super().__init__(f"again in {seconds:.2f} s")
 
 
-class ChangedMeanwhile(Later):
+class ChangedMeanwhile(RetryUnit):
     """Somebody else changed what the unit had read: run again at once, but not for ever."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Vacancy:
+class AddressAvailability:
     """What the rules ask about the address of an account that is to be made."""
 
     domain: Domain
@@ -232,7 +232,7 @@ class Users(UserReader, Protocol):
     async def claim(self, mail: str) -> User | None:
         """Return a user and hold it."""
 
-    async def claim_at_home(
+    async def claim_with_domain(
         self, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
         """Return a user's domain and the user, and hold the user.
@@ -241,7 +241,7 @@ class Users(UserReader, Protocol):
         relay may be missing. At most three round trips on SQL.
         """
 
-    async def save_unseen(
+    async def update_without_read(
         self, changes: Sequence[tuple[str, Mapping[str, Any]]]
     ) -> Mapping[str, frozenset[str]]:
         """Write fields of users who are no admins, whatever they are now, and commit them at once.
@@ -251,7 +251,9 @@ class Users(UserReader, Protocol):
         PostgreSQL, and elsewhere for one field of one user; else two.
         """
 
-    async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
+    async def read_with_domain(
+        self, mails: Sequence[str]
+    ) -> list[tuple[Domain | None, User | None]]:
         """Return users with their domains, for ``save_rows``; nothing is held.
 
         Neither has anything that does not stand in its own row, but what a user manages. One round
@@ -259,7 +261,7 @@ class Users(UserReader, Protocol):
         """
 
     async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
-        """Write differences of what ``rows_at_home`` returned, and commit them at once.
+        """Write differences of what ``read_with_domain`` returned, and commit them at once.
 
         Returns whose were written: those who, with their domains, nobody has changed or holds.
         """
@@ -502,13 +504,13 @@ class AddressReader(Protocol):
 class Addresses(AddressReader, Protocol):
     """The one namespace of all accounts."""
 
-    async def claim(self, address: str) -> Vacancy | None:
+    async def claim(self, address: str) -> AddressAvailability | None:
         """Hold the domain of an address, and tell what is in the way of a new account.
 
         None without such a domain. At most two round trips on SQL.
         """
 
-    async def claim_all(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
+    async def claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
         """Do the same for some addresses, of one or more domains, as the first thing in a unit.
 
         It waits for nobody: None where somebody else holds one of the domains, or where the
@@ -516,14 +518,14 @@ class Addresses(AddressReader, Protocol):
         """
 
 
-class SatelliteReader(Protocol):
+class RelatedDataReader(Protocol):
     """What other databases (policies, the panel) know of accounts, to read."""
 
     async def is_pending(self, domain: str) -> bool:
         """Tell whether a domain waits for the proof of its ownership."""
 
 
-class Satellites(SatelliteReader, Protocol):
+class RelatedData(RelatedDataReader, Protocol):
     """What other databases (policies, the panel) know of accounts."""
 
     async def forget_account(self, mail: str) -> None:

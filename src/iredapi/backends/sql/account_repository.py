@@ -133,7 +133,7 @@ def demotable() -> tuple[ColumnElement[bool], ...]:
     )
 
 
-class Sides:
+class RelatedRows:
     """Side values read with one UNION: by owner and kind."""
 
     def __init__(self, rows: Sequence[Any]) -> None:
@@ -286,7 +286,7 @@ class Store:
         plain, numbered = self._numbered(key, build)
         return plain.columns, await self._connections.fetch_for_each("vmail", numbered, values)
 
-    async def glance(
+    async def fetch_batched(
         self, key: object, build: Callable[[], Statement], **values: Any
     ) -> tuple[tuple[str, ...], Sequence[Any]]:
         """Run a read as ``table`` does, but in no transaction.
@@ -294,9 +294,9 @@ class Store:
         It must take no time: others wait behind it.
         """
         plain = self.schema.statement(key, lambda: self._compiled(build()))
-        return plain.columns, await self._connections.glance("vmail", plain, values)
+        return plain.columns, await self._connections.fetch_batched("vmail", plain, values)
 
-    async def glance_for_each(
+    async def fetch_batched_for_each(
         self,
         key: object,
         build: Callable[[], Statement],
@@ -306,7 +306,7 @@ class Store:
         numbered = self._numbered(key, build)[1]
         return await self._connections.fetch_for_each("vmail", numbered, values, begun=False)
 
-    async def change_alone(
+    async def execute_autocommit(
         self, key: object, build: Callable[[], Statement], **values: Any
     ) -> list[Any]:
         """Run a write that is a transaction of its own; the rows that it returns."""
@@ -413,13 +413,13 @@ class Store:
         stored = await self.spelling(column, name, *where)
         return None if stored is None else await read(stored)
 
-    async def sides(self, *branches: Select[Any]) -> Sides:
+    async def related_rows(self, *branches: Select[Any]) -> RelatedRows:
         """Run side branches as one UNION ALL."""
-        return await self.read_sides(branches[0].union_all(*branches[1:]))
+        return await self.read_related_rows(branches[0].union_all(*branches[1:]))
 
-    async def read_sides(self, statement: CompoundSelect[Any], **values: Any) -> Sides:
+    async def read_related_rows(self, statement: CompoundSelect[Any], **values: Any) -> RelatedRows:
         """Run a UNION of side branches."""
-        return Sides((await (await self.connection()).execute(statement, values)).all())
+        return RelatedRows((await (await self.connection()).execute(statement, values)).all())
 
     async def insert(self, table: Table, values: Mapping[str, Any]) -> None:
         """Insert a row, without the optional columns that this server lacks."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, CompoundSelect, Select, String, bindparam, select
 
-from iredapi.backends.protocols.accounts import Vacancy
+from iredapi.backends.protocols.accounts import AddressAvailability
 from iredapi.backends.sql import domain_related_rows, mailbox_paths, spellings
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Sides, Store, chunks, side
+from iredapi.backends.sql.account_repository import RelatedRows, Store, chunks, side
 from iredapi.backends.sql.domain_related_rows import split
 from iredapi.backends.sql.domains import record, recorded
 from iredapi.database.bulk_parameters import numbered, padded, texts
@@ -24,35 +24,38 @@ from iredapi.domain.addresses import domain_of, fold
 class SqlAddresses(Store):
     """See ``protocols.Addresses``."""
 
-    async def claim(self, address: str) -> Vacancy | None:
+    async def claim(self, address: str) -> AddressAvailability | None:
         name = domain_of(address)
         await self.hold_rows(Row(t.domain.c.domain, name))
         # A statement of its own: who waited for the row sees what was done before it was free.
         columns, rows = await self.table(
             "addresses.claim",
-            lambda: _vacancy(self.schema, self.dialect),
+            lambda: _availability(self.schema, self.dialect),
             **self._asked(address),
         )
         place = _place(columns, rows, name)
         if place is None:
             return None
-        twins = place.domain.twins(address)
-        return replace(place, in_use=place.in_use or bool(twins and await self.in_use(twins)))
+        alias_addresses = place.domain.alias_addresses(address)
+        return replace(
+            place,
+            in_use=place.in_use or bool(alias_addresses and await self.in_use(alias_addresses)),
+        )
 
     def _asked(self, address: str) -> dict[str, Any]:
         asked: dict[str, Any] = {"name": domain_of(address), "mail": address}
         return asked | spellings.spelled([address], self.dialect)
 
-    async def claim_all(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
+    async def claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
         many = self._connections.databases["vmail"].takes_many
         places = await (self._each(addresses) if many else self._all(addresses))
         if places is None:
             return None
-        twins = [
-            place.domain.twins(address) if place else ()
+        alias_addresses = [
+            place.domain.alias_addresses(address) if place else ()
             for place, address in zip(places, addresses, strict=True)
         ]
-        every = sorted({twin for some in twins for twin in some})
+        every = sorted({alias_address for some in alias_addresses for alias_address in some})
         if not every:
             return places
         taken = await self.in_use(every)
@@ -60,16 +63,16 @@ class SqlAddresses(Store):
             return [await self.claim(address) for address in addresses]  # see ``_all``
         return [
             place and replace(place, in_use=place.in_use or not taken.isdisjoint(some))
-            for place, some in zip(places, twins, strict=True)
+            for place, some in zip(places, alias_addresses, strict=True)
         ]
 
-    async def _each(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
+    async def _each(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
         names = {domain_of(address) for address in addresses}
-        if not await self._connections.hold_at_once("vmail", t.domain.c.domain, names):
+        if not await self._connections.lock_nowait("vmail", t.domain.c.domain, names):
             return None
         columns, found = await self.table_for_each(
             "addresses.claim",
-            lambda: _vacancy(self.schema, self.dialect),
+            lambda: _availability(self.schema, self.dialect),
             [self._asked(address) for address in addresses],
         )
         return [
@@ -77,7 +80,7 @@ class SqlAddresses(Store):
             for rows, address in zip(found, addresses, strict=True)
         ]
 
-    async def _all(self, addresses: Sequence[str]) -> list[Vacancy | None] | None:
+    async def _all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
         names, size = [domain_of(address) for address in addresses], padded(len(addresses))
         asked = [
             {"name": name, "mail": address} for name, address in zip(names, addresses, strict=True)
@@ -85,15 +88,15 @@ class SqlAddresses(Store):
         found = await self.begin_reading(
             ("addresses.claim all", size),
             # The second one sees what was done before the domains were free.
-            lambda: [_homes(size), _vacancies(self.schema, size)],
+            lambda: [_homes(size), _availabilities(self.schema, size)],
             numbered(asked, size),
         )
         if found is None:
             return None
         homes, beside = found
         rows = [tuple(row.values()) for row in beside]
-        sides = Sides(rows)
-        domains = {row["domain"].lower(): record(row, sides) for row in homes}
+        related_rows = RelatedRows(rows)
+        domains = {row["domain"].lower(): record(row, related_rows) for row in homes}
         taken = {owner.lower() for kind, owner, *_ in rows if kind == "taken"}
         if not taken <= set(addresses):
             # MariaDB takes some names for others: it knows which.
@@ -101,7 +104,7 @@ class SqlAddresses(Store):
         queued = frozenset(text for kind, _, text, _ in rows if kind == "queued")
         taken |= await self._in_other_letters(addresses, admins=True)
         return [
-            Vacancy(domains[name], in_use=address in taken, queued=queued)
+            AddressAvailability(domains[name], in_use=address in taken, queued=queued)
             if name in domains
             else None
             for name, address in zip(names, addresses, strict=True)
@@ -137,13 +140,13 @@ class SqlAddresses(Store):
         return frozenset(found)
 
 
-def _place(columns: Sequence[str], rows: Sequence[Any], name: str) -> Vacancy | None:
-    """Read what ``_vacancy`` found, twins in alias domains left out."""
+def _place(columns: Sequence[str], rows: Sequence[Any], name: str) -> AddressAvailability | None:
+    """Read what ``_availability`` found, twins in alias domains left out."""
     row, found = split(columns, rows, name)
     if row is None:
         return None
-    return Vacancy(
-        record(row, Sides(found)),
+    return AddressAvailability(
+        record(row, RelatedRows(found)),
         in_use=any(kind == "taken" for kind, *_ in found),
         queued=frozenset(text for kind, _, text, _ in found if kind == "queued"),
     )
@@ -157,7 +160,7 @@ def _names(schema: Schema) -> list[ColumnElement[Any]]:
     return columns
 
 
-def _vacancy(schema: Schema, dialect: str) -> Select[Any]:
+def _availability(schema: Schema, dialect: str) -> Select[Any]:
     """Select a domain (``:name``), what belongs to it, and what is in the way of ``:mail``.
 
     ``spellings.spelled`` has further parameters.
@@ -176,7 +179,7 @@ def _homes(size: int) -> Select[Any]:
     return homes.with_hint(t.domain, BY_NAME, "mysql").with_hint(t.domain, BY_NAME, "mariadb")
 
 
-def _vacancies(schema: Schema, size: int) -> CompoundSelect[Any]:
+def _availabilities(schema: Schema, size: int) -> CompoundSelect[Any]:
     """Select what belongs to some domains, and what is in the way of some addresses."""
     names, mails = texts("name", size), texts("mail", size)
     return domain_related_rows.alias_domains(lambda column, **_: column.in_(names)).union_all(

@@ -313,11 +313,11 @@ def _read_principal(username: str, rows: Sequence[Mapping[str, Any]]) -> Princip
         is_global="ALL" in domains or bool(first["mark"]),
         domains=domains - {"ALL"},
         settings=settings,
-        born=_born(first),
+        account_created_at=_account_created_at(first),
     )
 
 
-def _born(row: Mapping[str, Any]) -> str:
+def _account_created_at(row: Mapping[str, Any]) -> str:
     """Tell an account from a later one of its name; rows without a real time of creation do not."""
     created: datetime | None = row["created"]
     if created is None or created < _EPOCH_SENTINEL:

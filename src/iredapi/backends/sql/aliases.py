@@ -13,7 +13,7 @@ from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import forwarding_status
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
-    Sides,
+    RelatedRows,
     Store,
     chunks,
     in_domain,
@@ -46,7 +46,7 @@ class SqlAliases(Store):
         row = await self._row(address, lock=lock)
         if row is None:
             return None
-        return _record(row, await self._sides(names_of(row["address"]), moderators=True))
+        return _record(row, await self._related_rows(names_of(row["address"]), moderators=True))
 
     async def _row(self, address: str, *, lock: bool = False) -> Mapping[str, Any] | None:
         statement = select(*self.schema.columns(t.alias)).where(t.alias.c.address == address)
@@ -61,15 +61,15 @@ class SqlAliases(Store):
         row = await self._row(address)
         if row is None:
             return None
-        sides = await self._sides(names_of(row["address"]), moderators=True)
-        return _shown(row, sides, moderators=True)
+        related_rows = await self._related_rows(names_of(row["address"]), moderators=True)
+        return _shown(row, related_rows, moderators=True)
 
-    async def _sides(self, addresses: Sequence[str], *, moderators: bool) -> Sides:
+    async def _related_rows(self, addresses: Sequence[str], *, moderators: bool) -> RelatedRows:
         f, m = t.forwardings.c, t.moderators.c
         branches = [side("member", f.address, f.forwarding, f.address.in_(addresses), is_member())]
         if moderators and self.schema.has(t.moderators):
             branches.append(side("moderator", m.address, m.moderator, m.address.in_(addresses)))
-        return await self.sides(*branches)
+        return await self.related_rows(*branches)
 
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -77,8 +77,8 @@ class SqlAliases(Store):
         rows = await self._page(domain, after, limit, disabled_only=disabled_only)
         if not rows:
             return []
-        sides = await self._sides([row["address"] for row in rows], moderators=False)
-        return [_shown(row, sides, moderators=False) for row in rows]
+        related_rows = await self._related_rows([row["address"] for row in rows], moderators=False)
+        return [_shown(row, related_rows, moderators=False) for row in rows]
 
     async def records(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -86,8 +86,8 @@ class SqlAliases(Store):
         rows = await self._page(domain, after, limit, disabled_only=disabled_only)
         if not rows:
             return []
-        sides = await self._sides([row["address"] for row in rows], moderators=True)
-        return [_record(row, sides) for row in rows]
+        related_rows = await self._related_rows([row["address"] for row in rows], moderators=True)
+        return [_record(row, related_rows) for row in rows]
 
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -220,24 +220,24 @@ def _page(columns: Sequence[Any], domain: str, *, disabled_only: bool) -> Select
     return select(*columns).where(*where).order_by(a.address)
 
 
-def _record(row: Mapping[str, Any], sides: Sides) -> Alias:
+def _record(row: Mapping[str, Any], related_rows: RelatedRows) -> Alias:
     address = row["address"]
     return Alias(
         address,
         name=row["name"],
         access_policy=row["accesspolicy"].lower(),
         active=bool(row["active"]),
-        members=frozenset(sides.texts(address, "member")),
-        moderators=frozenset(sides.texts(address, "moderator")),
+        members=frozenset(related_rows.texts(address, "member")),
+        moderators=frozenset(related_rows.texts(address, "moderator")),
     )
 
 
-def _shown(row: Any, sides: Sides, *, moderators: bool) -> Profile:
+def _shown(row: Any, related_rows: RelatedRows, *, moderators: bool) -> Profile:
     address = row["address"]
     answer = shown(row) | {
         "accountStatus": "active" if row["active"] else "disabled",
-        "members": sorted(set(sides.texts(address, "member"))),
+        "members": sorted(set(related_rows.texts(address, "member"))),
     }
     if moderators:
-        answer["moderators"] = sorted(set(sides.texts(address, "moderator")))
+        answer["moderators"] = sorted(set(related_rows.texts(address, "moderator")))
     return answer

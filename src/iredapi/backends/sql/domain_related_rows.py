@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Sides, side
+from iredapi.backends.sql.account_repository import RelatedRows, side
 from iredapi.database.live_schema import Schema
 from iredapi.domain.addresses import fold
 
@@ -49,7 +49,7 @@ def alias_domains(of: Callable[..., ColumnElement[bool]]) -> Select[Any]:
     )
 
 
-def sides(of: Callable[..., ColumnElement[bool]], *more: Select[Any]) -> CompoundSelect[Any]:
+def related_rows(of: Callable[..., ColumnElement[bool]], *more: Select[Any]) -> CompoundSelect[Any]:
     """Select what belongs to domains in other tables, as one UNION, and more."""
     a, f, r = t.alias_domain.c, t.forwardings.c, t.sender_relayhost.c
     sender, recipient = t.sender_bcc_domain.c, t.recipient_bcc_domain.c
@@ -85,7 +85,7 @@ def whole(schema: Schema, union: CompoundSelect[Any]) -> Select[Any]:
 def split(
     columns: Sequence[str], rows: Sequence[Any], domain: str
 ) -> tuple[Mapping[str, Any] | None, list[Any]]:
-    """Return the row of a domain, and what belongs to it, as ``Sides`` takes it."""
+    """Return the row of a domain, and what belongs to it, as ``RelatedRows`` takes it."""
     at, width = columns.index("domain"), len(columns) - 4
     # MariaDB compares without regard to case, accents and trailing blanks.
     mine = [row for row in rows if fold(row[at]) == fold(domain)]
@@ -95,28 +95,31 @@ def split(
     return row, [row[width:] for row in mine if row[width] is not None]
 
 
-def relay(sides: Sides, name: str) -> str:
+def relay(related_rows: RelatedRows, name: str) -> str:
     """Return what relays mail of a domain's senders, or of those in its alias domains."""
-    return sides.text("@" + name, "relay") or sides.text(name, "relay_alias")
+    return related_rows.text("@" + name, "relay") or related_rows.text(name, "relay_alias")
 
 
-def catchall(sides: Sides, name: str) -> list[str]:
+def catchall(related_rows: RelatedRows, name: str) -> list[str]:
     """Return where a domain's catch-all leads, in whatever form it is stored."""
     return sorted(
         {
-            *sides.texts(name, "catchall"),
-            *sides.texts("@" + name, "catchall_at"),
-            *sides.texts(name, "catchall_alias"),
+            *related_rows.texts(name, "catchall"),
+            *related_rows.texts("@" + name, "catchall_at"),
+            *related_rows.texts(name, "catchall_alias"),
         }
     )
 
 
-def dead_catchall(sides: Sides, name: str) -> list[str]:
+def dead_catchall(related_rows: RelatedRows, name: str) -> list[str]:
     """Return which of these destinations Postfix does not use for the domain itself."""
     return sorted(
-        set(catchall(sides, name))
-        - (set(sides.texts(name, "catchall")) - set(sides.off(name, "catchall")))
-        - (set(sides.texts("@" + name, "catchall_at")) - set(sides.off("@" + name, "catchall_at")))
+        set(catchall(related_rows, name))
+        - (set(related_rows.texts(name, "catchall")) - set(related_rows.off(name, "catchall")))
+        - (
+            set(related_rows.texts("@" + name, "catchall_at"))
+            - set(related_rows.off("@" + name, "catchall_at"))
+        )
     )
 
 

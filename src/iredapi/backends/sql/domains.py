@@ -14,7 +14,7 @@ from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import domain_related_rows
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
-    Sides,
+    RelatedRows,
     Store,
     chunks,
     demotable,
@@ -52,7 +52,7 @@ class SqlDomains(Store):
         return await self.find(t.domain.c.domain, name, partial(self._held, share=False))
 
     async def _whole(self, name: str) -> Domain | None:
-        found = await self._row_and_sides(name, admins=False)
+        found = await self._row_and_related_rows(name, admins=False)
         return None if found is None else record(*found)
 
     async def _held(self, name: str, *, share: bool) -> Domain | None:
@@ -60,20 +60,20 @@ class SqlDomains(Store):
         # A statement of its own: who waited for the row sees what was done before it was free.
         return await self._whole(name)
 
-    async def _row_and_sides(
+    async def _row_and_related_rows(
         self, name: str, *, admins: bool
-    ) -> tuple[Mapping[str, Any], Sides] | None:
+    ) -> tuple[Mapping[str, Any], RelatedRows] | None:
         more = [domain_related_rows.admins(domain_related_rows.own)] if admins else []
-        read = self.table if self._connections.writing else self.glance
+        read = self.table if self._connections.writing else self.fetch_batched
         columns, rows = await read(
             ("domains.whole", admins),
             lambda: domain_related_rows.whole(
-                self.schema, domain_related_rows.sides(domain_related_rows.own, *more)
+                self.schema, domain_related_rows.related_rows(domain_related_rows.own, *more)
             ),
             name=name,
         )
-        row, sides = domain_related_rows.split(columns, rows, name)
-        return None if row is None else (row, Sides(sides))
+        row, related_rows = domain_related_rows.split(columns, rows, name)
+        return None if row is None else (row, RelatedRows(related_rows))
 
     async def records(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
@@ -81,23 +81,23 @@ class SqlDomains(Store):
         rows = await self._page(after, limit, only=only, disabled_only=disabled_only)
         if not rows:
             return []
-        sides = await self._sides([row["domain"] for row in rows], admins=False)
-        return [record(row, sides) for row in rows]
+        related_rows = await self._related_rows([row["domain"] for row in rows], admins=False)
+        return [record(row, related_rows) for row in rows]
 
-    async def _sides(self, names: Sequence[str], *, admins: bool) -> Sides:
+    async def _related_rows(self, names: Sequence[str], *, admins: bool) -> RelatedRows:
         accounts = ["@" + name for name in names]
 
         def own(column: ColumnElement[Any], *, account: bool) -> ColumnElement[bool]:
             return column.in_(accounts if account else names)
 
         more = [domain_related_rows.admins(own)] if admins else []
-        return await self.read_sides(domain_related_rows.sides(own, *more))
+        return await self.read_related_rows(domain_related_rows.related_rows(own, *more))
 
     async def profile(self, name: str) -> Profile | None:
         return await self.find(t.domain.c.domain, name, self._profile)
 
     async def _profile(self, name: str) -> Profile | None:
-        found = await self._row_and_sides(name, admins=True)
+        found = await self._row_and_related_rows(name, admins=True)
         if found is None:
             return None
         usage = (
@@ -115,19 +115,19 @@ class SqlDomains(Store):
             "used_quota": {"bytes": int(usage["bytes"]), "messages": int(usage["messages"])},
         }
 
-    def _shown(self, row: Any, sides: Sides) -> Profile:
+    def _shown(self, row: Any, related_rows: RelatedRows) -> Profile:
         name = row["domain"]
         backupmx = bool(row["backupmx"])
         return shown(row) | {
             "settings": account_settings.shown(account_settings.parse(row["settings"])),
             "accountStatus": "active" if row["active"] else "disabled",
-            "catchall": domain_related_rows.catchall(sides, name),
-            "alias_domains": sides.texts(name, "alias_domain"),
-            "sender_bcc": sides.text(name, "sender_bcc"),
-            "recipient_bcc": sides.text(name, "recipient_bcc"),
-            "outbound_relay": domain_related_rows.relay(sides, name),
+            "catchall": domain_related_rows.catchall(related_rows, name),
+            "alias_domains": related_rows.texts(name, "alias_domain"),
+            "sender_bcc": related_rows.text(name, "sender_bcc"),
+            "recipient_bcc": related_rows.text(name, "recipient_bcc"),
+            "outbound_relay": domain_related_rows.relay(related_rows, name),
             "primarymx": primary_mx(row["transport"]) if backupmx else "",
-            "admins": sides.texts(name, "admin"),
+            "admins": related_rows.texts(name, "admin"),
         }
 
     async def page(
@@ -136,8 +136,8 @@ class SqlDomains(Store):
         rows = await self._page(after, limit, only=only, disabled_only=disabled_only)
         if not rows:
             return []
-        sides = await self._sides([row["domain"] for row in rows], admins=True)
-        return [self._shown(row, sides) for row in rows]
+        related_rows = await self._related_rows([row["domain"] for row in rows], admins=True)
+        return [self._shown(row, related_rows) for row in rows]
 
     async def _page(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
@@ -241,7 +241,7 @@ class SqlDomains(Store):
                 "active": int(domain.active),
             },
         )
-        await self._save_sides(Domain(domain.name), domain, verified=verified)
+        await self._save_related_rows(Domain(domain.name), domain, verified=verified)
         if owner:
             await self.insert(
                 t.domain_admins,
@@ -263,9 +263,9 @@ class SqlDomains(Store):
         if before != after:
             values["modified"] = now()
         await self.update(t.domain, values, t.domain.c.domain == before.name)
-        await self._save_sides(before, after, verified=verified)
+        await self._save_related_rows(before, after, verified=verified)
 
-    async def _save_sides(self, before: Domain, after: Domain, *, verified: bool) -> None:
+    async def _save_related_rows(self, before: Domain, after: Domain, *, verified: bool) -> None:
         name, moment = fold(before.name), now()
         if before.sender_bcc != after.sender_bcc:
             await self.set_bcc(t.sender_bcc_domain, {"domain": name}, after.sender_bcc)
@@ -405,19 +405,19 @@ def recorded() -> list[ColumnElement[Any]]:
     ]  # fmt: skip
 
 
-def record(row: Mapping[str, Any], sides: Sides) -> Domain:
+def record(row: Mapping[str, Any], related_rows: RelatedRows) -> Domain:
     name = row["domain"]
     beside: dict[str, Any] = {}
-    if sides:
+    if related_rows:
         beside = {
-            "sender_bcc": sides.text(name, "sender_bcc"),
-            "recipient_bcc": sides.text(name, "recipient_bcc"),
-            "outbound_relay": sides.text("@" + name, "relay"),
-            "alias_relay": sides.text(name, "relay_alias"),
-            "catchall": frozenset(domain_related_rows.catchall(sides, name)),
-            "dead_catchall": frozenset(domain_related_rows.dead_catchall(sides, name)),
-            "alias_domains": frozenset(sides.texts(name, "alias_domain")),
-            "inactive_alias_domains": frozenset(sides.off(name, "alias_domain")),
+            "sender_bcc": related_rows.text(name, "sender_bcc"),
+            "recipient_bcc": related_rows.text(name, "recipient_bcc"),
+            "outbound_relay": related_rows.text("@" + name, "relay"),
+            "alias_relay": related_rows.text(name, "relay_alias"),
+            "catchall": frozenset(domain_related_rows.catchall(related_rows, name)),
+            "dead_catchall": frozenset(domain_related_rows.dead_catchall(related_rows, name)),
+            "alias_domains": frozenset(related_rows.texts(name, "alias_domain")),
+            "inactive_alias_domains": frozenset(related_rows.off(name, "alias_domain")),
         }
     return Domain(
         name=name,

@@ -61,8 +61,13 @@ async def spellings(store: Store, *users: ColumnElement[bool]) -> set[str]:
     for some in chunks(odd):
         found += await store.column(select(m.username).where(*users, is_like(m.username, some)))
     # What is spelled as none of them belongs to who has the folded name.
-    twins = {fold(name) for name in found} - set(found)
+    alias_addresses = {fold(name) for name in found} - set(found)
     taken: set[str] = set()
-    for some in chunks(twins):
+    for some in chunks(alias_addresses):
         taken.update(await store.column(select(m.username).where(m.username.in_(some))))
-    return {value for name in map(fold, found) if name not in twins & taken for value in odd[name]}
+    return {
+        value
+        for name in map(fold, found)
+        if name not in alias_addresses & taken
+        for value in odd[name]
+    }

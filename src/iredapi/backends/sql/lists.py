@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
-    Sides,
+    RelatedRows,
     Store,
     chunks,
     names_of,
@@ -57,9 +57,9 @@ class SqlLists(Store):
         rows = await self.rows(statement.with_for_update() if lock else statement)
         if not rows or fold(rows[0]["address"]) != fold(address):
             return None
-        return _record(rows[0], await self._sides(names_of(rows[0]["address"])))
+        return _record(rows[0], await self._related_rows(names_of(rows[0]["address"])))
 
-    async def _sides(self, addresses: Sequence[str]) -> Sides:
+    async def _related_rows(self, addresses: Sequence[str]) -> RelatedRows:
         m, f, o = t.moderators.c, t.forwardings.c, t.maillist_owners.c
         branches = [
             side("moderator", m.address, m.moderator, m.address.in_(addresses)),
@@ -67,7 +67,7 @@ class SqlLists(Store):
         ]
         if self.schema.has(t.maillist_owners):
             branches.append(side("owner", o.address, o.owner, o.address.in_(addresses)))
-        return await self.sides(*branches)
+        return await self.related_rows(*branches)
 
     async def other_addresses(self, address: str) -> frozenset[str]:
         f = t.forwardings.c
@@ -82,8 +82,8 @@ class SqlLists(Store):
         )
         if not rows:
             return []
-        sides = await self._sides([row["address"] for row in rows])
-        return [_record(row, sides) for row in rows]
+        related_rows = await self._related_rows([row["address"] for row in rows])
+        return [_record(row, related_rows) for row in rows]
 
     async def addresses(self, domain: str, after: str, limit: int) -> list[str]:
         m = t.maillists.c
@@ -141,7 +141,7 @@ class SqlLists(Store):
                 **_values(item),
             },
         )
-        await self._save_sides(MailingList(item.address), item)
+        await self._save_related_rows(MailingList(item.address), item)
 
     async def save(self, before: MailingList, after: MailingList) -> None:
         if before == after:
@@ -155,7 +155,7 @@ class SqlLists(Store):
         if before.active != after.active:
             values["active"] = int(after.active)
         await self.update(t.maillists, values, t.maillists.c.address == before.address)
-        await self._save_sides(before, after)
+        await self._save_related_rows(before, after)
         if before.active != after.active:
             # Postfix would hand the mail of a list that is off here only to the domain's transport.
             f = t.forwardings.c
@@ -168,7 +168,7 @@ class SqlLists(Store):
                 ),
             )
 
-    async def _save_sides(self, before: MailingList, after: MailingList) -> None:
+    async def _save_related_rows(self, before: MailingList, after: MailingList) -> None:
         address, domain = fold(after.address), domain_of(after.address)
         row = {"address": address, "domain": domain}
         people = (
@@ -242,7 +242,7 @@ def _values(item: MailingList) -> dict[str, Any]:
     }
 
 
-def _record(row: Mapping[str, Any], sides: Sides) -> MailingList:
+def _record(row: Mapping[str, Any], related_rows: RelatedRows) -> MailingList:
     address = row["address"]
     times = shown(row)
     return MailingList(
@@ -255,9 +255,9 @@ def _record(row: Mapping[str, Any], sides: Sides) -> MailingList:
         max_message_size=int(row["maxmsgsize"]),
         mlid=row["mlid"],
         transport=row["transport"],
-        owners=frozenset(sides.texts(address, "owner")),
-        moderators=frozenset(sides.texts(address, "moderator")),
-        extra_addresses=frozenset(sides.texts(address, "extra")),
+        owners=frozenset(related_rows.texts(address, "owner")),
+        moderators=frozenset(related_rows.texts(address, "moderator")),
+        extra_addresses=frozenset(related_rows.texts(address, "extra")),
         created=times["created"],
         modified=times["modified"],
     )

@@ -46,12 +46,12 @@ def _version(table: str) -> ColumnElement[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class UserWithDomain:
     """What ``whole`` found."""
 
     domain: Mapping[str, Any]
     user: Mapping[str, Any] | None
-    sides: Sequence[Any]
+    related_rows: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Rows:
     domain: Mapping[str, Any]
     user: Mapping[str, Any]
     versions: tuple[str, str]
-    sides: Sequence[Any]
+    related_rows: Sequence[Any]
 
 
 def whole(schema: Schema) -> Select[Any]:
@@ -85,7 +85,7 @@ def whole(schema: Schema) -> Select[Any]:
     )
 
 
-def split(schema: Schema, rows: Sequence[Any], name: str, mail: str) -> Home | None:
+def split(schema: Schema, rows: Sequence[Any], name: str, mail: str) -> UserWithDomain | None:
     """Take the rows of ``whole`` apart; None: no such domain."""
     domain, mailbox = schema.statement("homes.columns", lambda: _columns(schema))
     first, last = len(domain), len(domain) + len(mailbox)
@@ -96,7 +96,7 @@ def split(schema: Schema, rows: Sequence[Any], name: str, mail: str) -> Home | N
         return None
     at = first + mailbox.index("username")
     own = next((row for row in mine if row[at] is not None and fold(row[at]) == fold(mail)), None)
-    return Home(
+    return UserWithDomain(
         dict(zip(domain, mine[0], strict=False)),
         None if own is None else dict(zip(mailbox, own[first:last], strict=True)),
         [row[-_SIDE:] for row in mine if row[-_SIDE] is not None],
@@ -216,7 +216,7 @@ def _chosen(size: int, dialect: str) -> list[ColumnElement[bool]]:
     return chosen
 
 
-def compare_unseen(columns: Sequence[str], size: int, dialect: str) -> Select[Any]:
+def compare_without_read(columns: Sequence[str], size: int, dialect: str) -> Select[Any]:
     """Select who of some users is ordinary, and for each column whether it would be different."""
     wanted = _wanted(columns, size)
     differences = [
@@ -226,20 +226,20 @@ def compare_unseen(columns: Sequence[str], size: int, dialect: str) -> Select[An
     return select(t.mailbox.c.username, *differences).where(*_chosen(size, dialect))
 
 
-def update_all_unseen(
+def update_all_without_read(
     columns: Sequence[str], moments: Mapping[str, str], size: int, dialect: str
 ) -> Statement:
     """Write columns of some ordinary users where any is different, as a transaction of its own.
 
     ``moments`` are columns that are written with another one, or with any (empty). On PostgreSQL
-    it returns what ``compare_unseen`` does, and waits for nobody: a row that somebody else holds is
-    left out. On SQLite it returns the names of who was written, on MariaDB it counts them.
+    it returns what ``compare_without_read`` does, and waits for nobody: a row that somebody else
+    holds is left out. On SQLite it returns the names of who was written, on MariaDB it counts them.
     """
     m, wanted = t.mailbox.c, _wanted(columns, size)
     times = _wanted(tuple(moments), size)
     chosen = _chosen(size, dialect)
     if dialect == "postgresql":
-        found = compare_unseen(columns, size, dialect)
+        found = compare_without_read(columns, size, dialect)
         held = found.with_for_update(skip_locked=True, of=t.mailbox).cte("held")
         different: dict[str, ColumnElement[bool]] = {
             column: held.c[f"d_{column}"] for column in columns

@@ -30,7 +30,7 @@ from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import forwarding_status, mailbox_paths, user_with_domain
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
-    Sides,
+    RelatedRows,
     Store,
     at_home,
     chunks,
@@ -114,12 +114,14 @@ class SqlUsers(Store):
             ),
         )
 
-    async def claim_at_home(
+    async def claim_with_domain(
         self, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
         domain: Domain | None = None
         if typed(mail) == mail:
-            domain, user = await self._at_home(domain_of(mail), str(mail), hold_domain=hold_domain)
+            domain, user = await self._with_domain(
+                domain_of(mail), str(mail), hold_domain=hold_domain
+            )
             if user is not None:
                 return domain, user
         if "@" not in mail:
@@ -129,11 +131,11 @@ class SqlUsers(Store):
         if name is None:
             return None, None
         stored = await self.spelling(m.username, mail, *at_home(m.domain, mail))
-        domain, user = await self._at_home(name, stored or mail, hold_domain=hold_domain)
+        domain, user = await self._with_domain(name, stored or mail, hold_domain=hold_domain)
         # What belongs to it stands under its folded name, too.
         return domain, None if user is None else await self._exact(user.mail)
 
-    async def _at_home(
+    async def _with_domain(
         self, name: str, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
         home = Row(t.domain.c.domain, name, share=not hold_domain)
@@ -145,11 +147,11 @@ class SqlUsers(Store):
         found = user_with_domain.split(self.schema, rows, name, mail)
         if found is None:
             return None, None
-        sides = Sides(found.sides)
-        user = None if found.user is None else self._record(found.user, sides)
-        return domain_record(found.domain, sides), user
+        related_rows = RelatedRows(found.related_rows)
+        user = None if found.user is None else self._record(found.user, related_rows)
+        return domain_record(found.domain, related_rows), user
 
-    async def save_unseen(
+    async def update_without_read(
         self, changes: Sequence[tuple[str, Mapping[str, Any]]]
     ) -> Mapping[str, frozenset[str]]:
         moment, told = now(), dict[str, frozenset[str]]()
@@ -159,41 +161,41 @@ class SqlUsers(Store):
             values |= dict.fromkeys((f"m_{name}" for name in _MOMENTS), moment)
             alike.setdefault(tuple(sorted(fields)), {})[mail] = values | {"mail": mail}
         for fields_, some in sorted(alike.items()):
-            told |= await self._write_unseen(fields_, some)
+            told |= await self._write_without_read(fields_, some)
         return told
 
-    async def _write_unseen(
+    async def _write_without_read(
         self, fields: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, frozenset[str]]:
         """Write where there is a difference; who is out of the ordinary is not in the answer."""
-        there = self.schema.statement(("users.unseen", fields), lambda: self._unseen(fields))
+        there = self.schema.statement(("users.unseen", fields), lambda: self._without_read(fields))
         if not there:
             return {}  # a server without these columns
         if self.dialect == "postgresql":
-            return self._compared(there, await self._update_unseen(there, some))
+            return self._compared(there, await self._update_without_read(there, some))
         if len(there) > 1 or (self.dialect in MYSQL and len(some) > 1):
             # Which of them are different is not to be learned from an update.
-            found = self._compared(there, await self._compare_unseen(there, some))
+            found = self._compared(there, await self._compare_without_read(there, some))
             different = {mail: some[mail] for mail, names in found.items() if names}
-            count = await self._count_unseen(there, different) if different else 0
+            count = await self._count_without_read(there, different) if different else 0
             if count == len(different):
                 return found
             # Somebody was faster, or holds one of the rows: they go by themselves, but for those
             # who are as they are to be.
-            now_ = self._compared(there, await self._compare_unseen(there, different))
+            now_ = self._compared(there, await self._compare_without_read(there, different))
             return {
                 mail: names
                 for mail, names in found.items()
                 if not names or (count and now_.get(mail) == frozenset())
             }
-        written = await self._written_unseen(there, some)
+        written = await self._written_without_read(there, some)
         found = {mail: frozenset(there.values()) for mail in written}
         if left := {mail: values for mail, values in some.items() if mail not in written}:
-            others = self._compared(there, await self._compare_unseen(there, left))
+            others = self._compared(there, await self._compare_without_read(there, left))
             found |= {mail: names for mail, names in others.items() if not names}
         return found
 
-    def _unseen(self, fields: tuple[str, ...]) -> Mapping[str, str]:
+    def _without_read(self, fields: tuple[str, ...]) -> Mapping[str, str]:
         """Return the columns of fields that are there, and their fields."""
         names = {COLUMNS[name]: name for name in fields}
         return {
@@ -214,14 +216,14 @@ class SqlUsers(Store):
             for row in rows
         }
 
-    async def _compare_unseen(
+    async def _compare_without_read(
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
     ) -> Sequence[Any]:
         size, names = padded(len(some)), tuple(columns)
         return (
-            await self.glance(
+            await self.fetch_batched(
                 ("users.compare unseen", names, size),
-                lambda: user_with_domain.compare_unseen(names, size, self.dialect),
+                lambda: user_with_domain.compare_without_read(names, size, self.dialect),
                 **numbered(list(some.values()), size),
             )
         )[1]
@@ -231,22 +233,26 @@ class SqlUsers(Store):
     ) -> tuple[Any, Callable[[], Statement], Mapping[str, Any]]:
         size, names = padded(len(some)), tuple(columns)
         build = partial(
-            user_with_domain.update_all_unseen, names, self._moments(names), size, self.dialect
+            user_with_domain.update_all_without_read,
+            names,
+            self._moments(names),
+            size,
+            self.dialect,
         )
         values = numbered(list(some.values()), size)
         return ("users.save unseen", names, size), build, values
 
-    async def _update_unseen(
+    async def _update_without_read(
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
     ) -> list[Any]:
         key, build, values = self._update(columns, some)
-        return await self.change_alone(key, build, **values)
+        return await self.execute_autocommit(key, build, **values)
 
-    async def _count_unseen(
+    async def _count_without_read(
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
     ) -> int:
         if self.dialect not in MYSQL:
-            return len(await self._update_unseen(columns, some))
+            return len(await self._update_without_read(columns, some))
         key, build, values = self._update(columns, some)
         try:
             return await self.count(key, build, without_waiting(self.engine_dialect), **values)
@@ -255,15 +261,17 @@ class SqlUsers(Store):
                 raise
             return 0  # somebody holds one of the rows
 
-    async def _written_unseen(
+    async def _written_without_read(
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
     ) -> set[str]:
         if self.dialect in MYSQL:
-            return set(some) if await self._count_unseen(columns, some) else set()
-        return {row[0] for row in await self._update_unseen(columns, some)}
+            return set(some) if await self._count_without_read(columns, some) else set()
+        return {row[0] for row in await self._update_without_read(columns, some)}
 
-    async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
-        every = await self.glance_for_each(
+    async def read_with_domain(
+        self, mails: Sequence[str]
+    ) -> list[tuple[Domain | None, User | None]]:
+        every = await self.fetch_batched_for_each(
             "users.rows",
             lambda: user_with_domain.rows(self.schema),
             [{"name": domain_of(mail), "mail": mail} for mail in mails],
@@ -276,8 +284,10 @@ class SqlUsers(Store):
                 found.append((None, None))
                 continue
             versions[mail] = home.versions
-            sides = Sides(home.sides)
-            found.append((domain_record(home.domain, sides), self._record(home.user, sides)))
+            related_rows = RelatedRows(home.related_rows)
+            found.append(
+                (domain_record(home.domain, related_rows), self._record(home.user, related_rows))
+            )
         self._versions = versions
         return found
 
@@ -294,7 +304,7 @@ class SqlUsers(Store):
             values |= {"home_version": home, "user_version": user}
             alike.setdefault(tuple(there), []).append(values)
         for columns, every in sorted(alike.items()):
-            done = await self.glance_for_each(
+            done = await self.fetch_batched_for_each(
                 ("users.save unchanged", columns),
                 partial(user_with_domain.update_unchanged, columns),
                 every,
@@ -321,20 +331,20 @@ class SqlUsers(Store):
 
     async def _exact(self, mail: str, *, lock: bool = False) -> User | None:
         row = await self._row(mail, lock=lock)
-        return None if row is None else self._record(row, await self._sides(mail))
+        return None if row is None else self._record(row, await self._related_rows(mail))
 
-    def _record(self, row: Mapping[str, Any], sides: Sides) -> User:
+    def _record(self, row: Mapping[str, Any], related_rows: RelatedRows) -> User:
         mail = row["username"]
         texts: dict[str, Any] = {name: row.get(column) or "" for name, column in COLUMNS.items()}
         del texts["quota"]
         managed: frozenset[str] = frozenset()
-        if sides:
-            managed = frozenset(sides.texts(mail, "managed"))
+        if related_rows:
+            managed = frozenset(related_rows.texts(mail, "managed"))
             texts |= {
-                "forwardings": frozenset(sides.texts(mail, "forwarding")),
-                "aliases": frozenset(sides.texts(mail, "alias")),
-                "sender_bcc": sides.text(mail, "sender_bcc"),
-                "recipient_bcc": sides.text(mail, "recipient_bcc"),
+                "forwardings": frozenset(related_rows.texts(mail, "forwarding")),
+                "aliases": frozenset(related_rows.texts(mail, "alias")),
+                "sender_bcc": related_rows.text(mail, "sender_bcc"),
+                "recipient_bcc": related_rows.text(mail, "recipient_bcc"),
                 "managed_domains": managed - {"ALL"},
             }
         is_global = bool(row["isglobaladmin"])
@@ -350,11 +360,11 @@ class SqlUsers(Store):
             services=_managed_services(tuple([row.get(column) for column in _SWITCHES])),
         )
 
-    async def _sides(self, mail: str) -> Sides:
+    async def _related_rows(self, mail: str) -> RelatedRows:
         names = names_of(mail)
         if len(names) > 1:
-            return await self.read_sides(side_values(names))
-        return Sides((await self.table("users.sides", side_values, mail=mail))[1])
+            return await self.read_related_rows(side_values(names))
+        return RelatedRows((await self.table("users.sides", side_values, mail=mail))[1])
 
     async def other_aliases(self, mail: str) -> frozenset[str]:
         f = t.forwardings.c
@@ -371,7 +381,7 @@ class SqlUsers(Store):
         return await self.find(m.username, mail, self._whole, home=m.domain)
 
     async def _whole(self, mail: str) -> Profile | None:
-        columns, rows = await self.glance(
+        columns, rows = await self.fetch_batched(
             ("users.profile", self.quota_table.name),
             lambda: profile(self.schema, self.quota_table),
             mail=mail,
@@ -383,9 +393,9 @@ class SqlUsers(Store):
             return None
         answer = self._profile(folded, columns, mine)
         if len(names_of(mail)) > 1:
-            sides = await self._sides(mail)
-            answer["forwardings"] = sorted({*sides.texts(mail, "forwarding")})
-            answer["aliases"] = sorted({*sides.texts(mail, "alias")})
+            related_rows = await self._related_rows(mail)
+            answer["forwardings"] = sorted({*related_rows.texts(mail, "forwarding")})
+            answer["aliases"] = sorted({*related_rows.texts(mail, "alias")})
         return answer
 
     def _profile(self, mail: str, columns: Sequence[str], rows: Sequence[Any]) -> Profile:
@@ -407,16 +417,16 @@ class SqlUsers(Store):
             row = own.get(places.get(owner, -1))
             return [None if row is None else row[places[name]] for name in names]
 
-        sides: dict[str, set[str]] = {"forwarding": set(), "alias": set(), "managed": set()}
+        related_rows: dict[str, set[str]] = {"forwarding": set(), "alias": set(), "managed": set()}
         kind, owner, text = places["kind"], places["owner"], places["text"]
         for row in rows:
             if row[kind] is not None and fold(row[owner]) == mail:
-                sides[row[kind]].add(row[text])
+                related_rows[row[kind]].add(row[text])
         stored_bytes, messages = of("quota_of", "bytes", "messages")
         seen = [at if isinstance(at, int) else 0 for at in of("seen_by", *_SEEN)]
-        managed = sorted(sides["managed"])
-        answer["forwardings"] = sorted(sides["forwarding"])
-        answer["aliases"] = sorted(sides["alias"])
+        managed = sorted(related_rows["managed"])
+        answer["forwardings"] = sorted(related_rows["forwarding"])
+        answer["aliases"] = sorted(related_rows["alias"])
         answer["sender_bcc"] = of("sender_of", "sender_bcc")[0] or ""
         answer["recipient_bcc"] = of("recipient_of", "recipient_bcc")[0] or ""
         answer["outbound_relay"] = of("relay_of", "relayhost")[0] or ""
@@ -465,8 +475,8 @@ class SqlUsers(Store):
         rows = await self._page(domain, after, limit, disabled_only=disabled_only)
         if not rows:
             return []
-        sides = await self.read_sides(side_values([row["username"] for row in rows]))
-        return [self._record(row, sides) for row in rows]
+        related_rows = await self.read_related_rows(side_values([row["username"] for row in rows]))
+        return [self._record(row, related_rows) for row in rows]
 
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -518,7 +528,7 @@ class SqlUsers(Store):
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
         await self.add_plain([user], changed=changed)
         kept = frozenset({user.mail})
-        await self._save_sides(User(user.mail, active=user.active, forwardings=kept), user)
+        await self._save_related_rows(User(user.mail, active=user.active, forwardings=kept), user)
         if not (wanted := sorted(groups)):
             return
         a = t.alias.c
@@ -557,7 +567,7 @@ class SqlUsers(Store):
             return
         values = _row_changes(before, after)
         await self._write_row(before.mail, values)
-        await self._save_sides(before, after)
+        await self._save_related_rows(before, after)
         if before.active != after.active:
             await forwarding_status.follow(
                 self, t.mailbox.c.username == after.mail, active=after.active
@@ -572,7 +582,7 @@ class SqlUsers(Store):
 
         await self.change(("users.save", tuple(there)), build, mail=mail, **there)
 
-    async def _save_sides(self, before: User, after: User) -> None:
+    async def _save_related_rows(self, before: User, after: User) -> None:
         mail, f = fold(before.mail), t.forwardings.c
         domain = domain_of(mail)
         for some in chunks(before.forwardings - after.forwardings):
