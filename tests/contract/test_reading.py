@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 from sqlalchemy import Table, delete, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.protocols.accounts import Removal
@@ -20,8 +21,10 @@ from iredapi.domain.scopes import scope
 from iredapi.domain.wblists import Direction, Kind
 from iredapi.errors import WriteWhileReading
 from iredapi.operations import domains, throttles, users
-from tests.clients import PASSWORD, Client, Service
+from iredapi.runtime.context import count_globals
+from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.snapshot import dump
+from tests.servers.store import Store
 
 USER: Final = "u@a.test"
 GONE: Final = Removal("root@a.test", None)
@@ -162,6 +165,30 @@ async def test_a_connection_for_reading_refuses_what_writes(service: Service, ro
     assert await dump(service.store) == before
 
 
+@pytest.mark.stores("sqlite", "mariadb")
+async def test_the_database_refuses_too_where_a_connection_is_for_reading(store: Store) -> None:
+    """Whoever sends it; and a pool that is full gives readers and writers what they need."""
+    async with serving(store, pool_size=4) as service:
+        database = service.context.databases["vmail"]
+        async with database.using() as lease:
+            with pytest.raises(DBAPIError):
+                await lease._answered("", lease._driver.say("DELETE FROM mailbox"))
+        assert await service.context.read(SYSTEM, count_globals) == 0  # it locks what it counts
+        for turn in range(2):
+            readers = [await database.lease() for _ in range(4)]
+            assert all(lease.refuses_writes for lease in readers) is not bool(turn)
+            for lease in readers:
+                assert lease.read_only
+                await database.give(lease)
+            writer = await database.lease(writing=True)
+            assert not writer.refuses_writes
+            await writer.begin()
+            await writer.connection.execute(delete(tables.mailbox))
+            await database.give(writer, writing=True)
+            assert database._leases.in_use == 0
+            assert database._leases.idle <= 4
+
+
 async def test_the_state_database_refuses_writes_where_it_is_read(service: Service) -> None:
     """Its read path takes SELECTs only."""
     connections = service.context.state.connections
@@ -174,7 +201,10 @@ async def test_the_state_database_refuses_writes_where_it_is_read(service: Servi
 @pytest.mark.parametrize(
     "sql, reads",
     [
-        ("SELECT a FROM t FOR UPDATE", True),
+        ("SELECT a FROM t WHERE b = 'x'", True),
+        ("SELECT a FROM t FOR UPDATE", False),
+        ("SELECT a FROM t\n LOCK IN SHARE MODE", False),
+        ("SELECT a FROM t FOR NO KEY UPDATE OF t SKIP LOCKED", False),
         ("\n  select 1", True),
         ("WITH x AS (SELECT 1) SELECT * FROM x", True),
         ("WITH x AS (DELETE FROM t RETURNING a) SELECT * FROM x", False),

@@ -131,7 +131,7 @@ class AccessRevocations:
 class ReadUnit:
     """What a request that only reads may use: no role here has a method that writes.
 
-    Its connections refuse writes as well (``sql.leases``, ``ldap.changes``).
+    Its connections refuse writes as well (``database.connection``, ``ldap.write_plan``).
     """
 
     actor: Actor

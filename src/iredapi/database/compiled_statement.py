@@ -22,6 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import visitors
 
+from iredapi.database.read_only import locks_rows
+
 Statement = Select[Any] | CompoundSelect[Any] | Insert | Update | Delete
 Convert = Callable[[Any], Any]
 
@@ -41,7 +43,7 @@ class Plain:
     results: tuple[tuple[int, Convert], ...]
     """Columns whose values SQLAlchemy would convert."""
     writes: bool
-    """Whether it changes rows: a connection that was opened for reading refuses it."""
+    """Whether it changes or locks rows: a connection that was opened for reading refuses it."""
     source: Statement
 
     @classmethod
@@ -70,7 +72,8 @@ class Plain:
             binds=binds,
             columns=tuple(str(column.key) for column in columns),
             results=results,
-            writes=any(isinstance(part, UpdateBase) for part in visitors.iterate(statement)),
+            writes=locks_rows(compiled.string)
+            or any(isinstance(part, UpdateBase) for part in visitors.iterate(statement)),
             source=statement,
         )
 

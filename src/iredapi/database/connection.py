@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from iredapi.concurrency.shield import Background
 from iredapi.database.compiled_statement import Plain
-from iredapi.database.dialect import is_retryable
+from iredapi.database.dialect import MYSQL, is_retryable
 from iredapi.database.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg
 from iredapi.database.read_only import only_reads
 from iredapi.errors import WriteWhileReading
@@ -38,6 +38,15 @@ RECYCLE: Final = 1800.0
 _ROLLBACK: Final = 10.0
 """Seconds after which a server that does not answer to a ROLLBACK loses the connection."""
 _HARMLESS: Final = re.compile(r"[a-z0-9@._+-]+")
+_SESSION_READS_ONLY: Final[Mapping[str, str]] = {
+    "sqlite": "PRAGMA query_only=ON",
+    **dict.fromkeys(MYSQL, "SET SESSION TRANSACTION READ ONLY"),
+}
+"""What makes the database refuse writes of a connection, whoever sends them.
+
+Not on PostgreSQL: behind a pooler of transactions (PgBouncer) the setting would be left to other
+programs, whose mail would be lost. Transactions of cursors are READ ONLY there.
+"""
 _GENERIC_PLANS: Final = (
     "SELECT set_config(name, 'force_generic_plan', false) FROM pg_settings"
     " WHERE name = 'plan_cache_mode'"
@@ -95,6 +104,7 @@ class PooledConnection:
         "lost",
         "opened_at",
         "read_only",
+        "refuses_writes",
         "spent",
         "transacting",
     )  # fmt: skip
@@ -122,6 +132,8 @@ class PooledConnection:
         """Whether there is something to commit or to roll back."""
         self.read_only = False
         """Whether it was taken to read only: writes are refused before they are sent."""
+        self.refuses_writes = False
+        """Whether the database refuses them, too."""
 
     def permit(self, plain: Plain) -> None:
         """Raise WriteWhileReading for a statement that writes where only reads are expected."""
@@ -439,6 +451,8 @@ class ConnectionPool:
         self._engine = engine
         event.listen(engine.sync_engine, "before_cursor_execute", _refuse_writes)
         self._notice = notice
+        self._separate = engine.dialect.name in _SESSION_READS_ONLY
+        """Whether connections for readers are others than those for writers."""
         self._all = FairSemaphore(size, timeout)
         # Writers that wait for each other's locks must leave something to those who read.
         self._writers = FairSemaphore(max(size - max(size // 4, 1) - lists, 1), timeout)
@@ -479,19 +493,37 @@ class ConnectionPool:
             raise
 
     async def _take(self, *, read_only: bool) -> PooledConnection:
-        lease = await self._any()
+        await self._all.take()
+        lease = self._idle(refusing=read_only and self._separate)
+        if lease is None:
+            lease = await self._new(refusing=read_only and self._separate)
         lease.read_only = read_only
         return lease
 
-    async def _any(self) -> PooledConnection:
-        await self._all.take()
+    def _idle(self, *, refusing: bool) -> PooledConnection | None:
+        """Return an idle connection; one that does not refuse writes serves readers, too.
+
+        Readers take it only where there may be no more connections. So those of each kind are as
+        many as were ever needed at once, and none is opened and closed for each request.
+        """
         now = time.monotonic()
-        while self._free:
-            lease = self._free.pop()
-            if now - lease.opened_at < RECYCLE:
-                return lease
-            self._background.start(_discard(lease))
-        connecting = self._background.start(self._connect())
+        for place in range(len(self._free) - 1, -1, -1):
+            lease = self._free[place]
+            if lease.refuses_writes is refusing:
+                del self._free[place]
+                if now - lease.opened_at < RECYCLE:
+                    return lease
+                self._background.start(_discard(lease))
+        if not self._free or self._all.left >= len(self._free):
+            return None
+        lease = self._free.pop()
+        if refusing:
+            return lease
+        self._background.start(_discard(lease))
+        return None
+
+    async def _new(self, *, refusing: bool) -> PooledConnection:
+        connecting = self._background.start(self._connect(refusing=refusing))
         try:
             return await asyncio.shield(connecting)
         except asyncio.CancelledError:
@@ -507,12 +539,14 @@ class ConnectionPool:
             self._free.append(connecting.result())
         self._all.give()
 
-    async def _connect(self) -> PooledConnection:
+    async def _connect(self, *, refusing: bool) -> PooledConnection:
         connection = await self._engine.connect()
         try:
             raw = await connection.get_raw_connection()
             if connection.dialect.name == "postgresql":
                 await connection.exec_driver_sql(_GENERIC_PLANS)
+            if refusing:
+                await connection.exec_driver_sql(_SESSION_READS_ONLY[connection.dialect.name])
         except BaseException:
             await connection.close()
             raise
@@ -521,6 +555,7 @@ class ConnectionPool:
         )
         assert connection.sync_connection is not None  # noqa: S101 (for the type checker)
         connection.sync_connection.info[_LEASE] = lease
+        lease.refuses_writes = refusing
         return lease
 
     def give_at_once(self, lease: PooledConnection, *, writing: bool) -> bool:

@@ -229,12 +229,12 @@ class SqlAdmins(Store):
     async def globals_without(self, mails: Collection[str], *, domain: str = "") -> int:
         a, m, d = t.admin.c, t.mailbox.c, t.domain_admins.c
         marked = select(d.username).where(d.domain == "ALL", d.active == 1)
-        # Both marks are locked, in one order, before anything is counted: whoever comes second
-        # waits here and then sees what the first one committed.
-        await self.column(marked.order_by(d.username).with_for_update())
-        await self.column(
-            select(m.username).where(m.isglobaladmin == 1).order_by(m.username).with_for_update()
-        )
+        if self._connections.writing:
+            # Both marks are locked, in one order, before anything is counted: whoever comes second
+            # waits here and then sees what the first one committed.
+            await self.column(marked.order_by(d.username).with_for_update())
+            has_mark = select(m.username).where(m.isglobaladmin == 1)
+            await self.column(has_mark.order_by(m.username).with_for_update())
         # Only who could log in counts, by the same conditions.
         names = await self.column(
             select(a.username)
