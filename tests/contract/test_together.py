@@ -470,7 +470,7 @@ async def test_what_nobody_foresaw_of_one_is_not_the_others(
             raise RuntimeError("unforeseen")
         return original(unit, mail, *more)
 
-    monkeypatch.setattr(users, "drafted", new_user)
+    monkeypatch.setattr(users, "new_user", new_user)
     mails = [f"u{number}@ex.com" for number in range(12)]
     made = await asyncio.gather(
         *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
