@@ -125,11 +125,16 @@ class Call(Generic[Form]):
         """Answer with a list, page by page.
 
         The operation takes, after ``args``, the name after which a page begins and its length;
-        items are names, or profiles whose name stands under ``key``.
+        items are profiles whose name stands under ``key``, or names; without a key they are short
+        texts of one account.
         """
 
         async def fetch(after: str, limit: int) -> list[Any]:
             return await self.read(operation, *args, after, limit, **kwargs)
+
+        if not key:
+            # Addresses of one account's list: a page of them holds up nobody.
+            return await responses.listing(fetch, str, self.request_id)
 
         def name(item: Any) -> str:
             if isinstance(item, str):
@@ -211,6 +216,10 @@ def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
             read = addresses.domain_name if new else addresses.existing_domain
         else:
             read = addresses.new_account if new else addresses.existing_mail
+        if not new:
+            known = found[name] = addresses.Name.of(path[name], read)
+            if known.well_formed:
+                continue
         try:
             found[name] = read(path[name])
         except addresses.InvalidAddress as error:
@@ -220,8 +229,6 @@ def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
                 raise refusal from None
             # What a list shows can be named; what is not there was no name.
             request.scope[_MALFORMED] = refusal
-        if not new:
-            found[name] = addresses.Name.of(path[name], read)
     return Target(**found)
 
 
