@@ -337,6 +337,38 @@ async def test_names_that_differ_in_capitals_are_told_apart(world: World) -> Non
     assert (await root.ok("GET", "user/u@EX.COM"))["username"] == U
 
 
+@pytest.mark.sql_only("entries are where their domain is")
+@pytest.mark.parametrize("kept", ["Ex.COM", "EX.com", "ex.com "])
+async def test_accounts_whose_domain_is_spelled_in_another_way_are_listed(
+    world: World, kept: str
+) -> None:
+    root, foreign = world.root, world.foreign
+    await foreign.user("odd@ex.com", kept)
+    await foreign.user("Odder@Ex.com", kept)
+    await foreign.alias_account("of-odd@ex.com", kept)
+    row = {"address": "l-odd@ex.com", "domain": kept, "mlid": "odd"}
+    await foreign.store.insert("maillists", row)
+    wanted = {U, V, "odd@ex.com", "Odder@Ex.com"}
+    for form in ({"email_only": "yes"}, {}, {"view": "canonical"}):
+        assert {_name(i) for i in await root.ok("GET", "users/ex.com", **form)} == wanted
+        found = {_name(i) for i in await root.ok("GET", "aliases/ex.com", **form)}
+        assert found == {LIST, "of-odd@ex.com"}
+        assert [_name(i) for i in await root.ok("GET", "mls/ex.com", **form)] == ["l-odd@ex.com"]
+    await root.ok("PUT", "users/ex.com", accountStatus="disabled")
+    for mail in sorted(wanted):
+        assert (await root.ok("GET", f"user/{mail.lower()}", view="canonical"))[
+            "accountStatus"
+        ] == "disabled", mail
+        await root.ok("DELETE", f"user/{mail.lower()}")
+    assert await root.ok("GET", "users/ex.com", email_only="yes") == []
+
+
+def _name(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    return str(item.get("mail") or item.get("username") or item["address"])
+
+
 OTHER_LETTERS = ("Bob@ex.com", "bob@EX.com", "BOB@EX.COM", "bob@ex.com ")
 
 

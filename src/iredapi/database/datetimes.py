@@ -102,8 +102,22 @@ _TEXT: Final = re.compile(
 )
 
 
+_USUAL: Final = {10: "--", 19: "-- ::"}
+"""Characters of ``YYYY-MM-DD`` and ``YYYY-MM-DD HH:MM:SS``, and what is between the numbers."""
+
+
 def read_text(value: object) -> datetime | None:
     """Return the date and time that text says, without fraction and zone, or None."""
+    # The usual form is parsed in C. (ISO 8601 has forms that are no date here.)
+    if isinstance(value, str) and value[4:17:3] == _USUAL.get(len(value)):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            return _read_any_text(value)
+    return _read_any_text(value)
+
+
+def _read_any_text(value: object) -> datetime | None:
     match = _TEXT.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None

@@ -173,8 +173,8 @@ DOVECOT_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.-_@"
 
 def strange_characters(mail: str, allowed: str) -> str:
     """Return the characters of a user's address that Dovecot refuses; nothing allowed: any are."""
-    known = allowed.lower()
-    return "".join(char for char in unique(mail.lower()) if char not in known) if known else ""
+    strange = set(mail.lower()).difference(allowed.lower()) if allowed else ()
+    return "".join(sorted(strange, key=mail.lower().index))
 
 
 def unique(values: Iterable[str]) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ def resettable(
     Values that are there are compared as addresses are, and keep their spelling, or go in it.
     ``only`` limits what is added to known words; what is there already stays.
     """
+    if reset not in changes and add not in changes and remove not in changes:
+        return frozenset(present)
 
     def allowed(words: Iterable[str]) -> set[str]:
         return set(words) if only is None else set(words) & only

@@ -268,7 +268,7 @@ def draft(
         "is_admin": is_global,
     }
     rest = {name: changes[name] for name in changes if name not in _AT_CREATION}
-    return revise(User(mail, **fields), rest, domain, features=features)
+    return User(mail, **fields | _revised(User(mail, **fields), rest, domain, features=features))
 
 
 def plain_values(changes: Mapping[str, Any], password: str) -> dict[str, Any]:
@@ -292,6 +292,26 @@ def revise(
     ``password`` is the new hash, ``others_quota`` what the domain's other users have in MB (needed
     when ``quota`` was sent).
     """
+    return replace(
+        before,
+        **_revised(
+            before, changes, domain, password=password, others_quota=others_quota,
+            location=location, features=features,
+        ),
+    )  # fmt: skip
+
+
+def _revised(
+    before: User,
+    changes: Mapping[str, Any],
+    domain: Domain,
+    *,
+    password: str = "",
+    others_quota: int = 0,
+    location: mailbox_paths.Location | None = None,
+    features: Set[Feature] = frozenset(),
+) -> dict[str, Any]:
+    """Return the fields of a user that are new, or may be."""
     new = plain_values(changes, password)
     if location is not None and location.path.rstrip("/") != before.location.path.rstrip("/"):
         new["location"] = location
@@ -328,7 +348,7 @@ def revise(
         )
     else:
         new["services"] = _services(before.services, changes)
-    return replace(before, **new)
+    return new
 
 
 def _routes(before: User, changes: Mapping[str, Any], domain: Domain) -> frozenset[str]:

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, TypedDict, get_args, get_origin
 
 from pydantic import BaseModel, Field, create_model
 
@@ -123,26 +123,39 @@ class Changed(Success):
     )
 
 
+class Details(TypedDict, total=False):
+    """What an operation may declare beside its action and its form."""
+
+    answer: Any
+    """The type of ``_data``."""
+    errors: Sequence[str]
+    """Error codes that are particular to this operation."""
+    words: Mapping[str, type[StrEnum]]
+    """Allowed values of path parameters: with another value there is no such path (404)."""
+    feature: Feature | None
+    """Without it a backend answers 501."""
+    also: Sequence[str]
+    """Media types of a plain answer, beside JSON."""
+
+
 def describe(
     handler: Callable[..., Any],
     method: str,
     path: str,
     action: Action,
     form: type[Params],
-    answer: Any,
-    errors: Sequence[str],
-    words: Mapping[str, type[StrEnum]],
-    feature: Feature | None = None,
-    also: Sequence[str] = (),
+    details: Details,
 ) -> dict[str, Any]:
     """Return the arguments of ``add_api_route`` that make up the documentation."""
+    feature, words = details.get("feature"), details.get("words", {})
+    errors = tuple(details.get("errors", ()))
     summary, _, rest = inspect.cleandoc(handler.__doc__ or "").partition("\n")
     rest = rest.strip()
     if action not in PUBLIC:
         rest = f"{rest}\n\nWho may call: {RULES[action].name}.".strip()
     if feature is not None:
         rest = f"{rest}\n\n{NOTES[feature]}".strip()
-        errors = (*errors, "NOT_SUPPORTED_BY_BACKEND")
+        errors += ("NOT_SUPPORTED_BY_BACKEND",)
     named = re.findall(r"{(\w+)}", path)
     extra: dict[str, Any] = {}
     parameters = [_path_parameter(name, words.get(name)) for name in named]
@@ -154,12 +167,13 @@ def describe(
         parameters += [_query_parameter(name, schema) for name, schema in _properties(Strictness)]
     if parameters:
         extra["parameters"] = parameters
-    codes = _ruled(method, words) + tuple(errors)
+    codes = _ruled(method, words) + errors
     if method != "GET":
         codes += ("INVALID_VALUE", "IGNORED_PARAMETER", *_WITH_PARAMS)
-    responses = _responses(action, form, named, answer, codes, writes=method != "GET")
-    if also:
-        responses[200]["content"] = {kind: {"schema": {"type": "string"}} for kind in also}
+    answer, writes = details.get("answer"), method != "GET"
+    responses = _responses(action, form, named, answer, codes, writes=writes)
+    if kinds := details.get("also"):
+        responses[200]["content"] = {kind: {"schema": {"type": "string"}} for kind in kinds}
     return {
         "summary": summary.rstrip("."),
         "description": rest,

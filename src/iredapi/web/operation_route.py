@@ -13,8 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial, wraps
-from types import MappingProxyType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -125,11 +124,16 @@ class OperationRequest(Generic[Form]):
         """Answer with a list, page by page.
 
         The operation takes, after ``args``, the name after which a page begins and its length;
-        items are names, or profiles whose name stands under ``key``.
+        items are profiles whose name stands under ``key``, or names; without a key they are short
+        texts of one account.
         """
 
         async def fetch(after: str, limit: int) -> list[Any]:
             return await self.read(operation, *args, after, limit, **kwargs)
+
+        if not key:
+            # Addresses of one account's list: a page of them holds up nobody.
+            return await responses.listing(fetch, str, self.request_id)
 
         def name(item: Any) -> str:
             if isinstance(item, str):
@@ -190,8 +194,21 @@ class OperationRequest(Generic[Form]):
 
 _MALFORMED = "iredapi.malformed"
 """In a scope: the refusal of a name in the path that may be there all the same."""
-Words = Mapping[str, type[StrEnum]]
 Handler = Callable[[OperationRequest[Form]], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation(Generic[Form]):
+    """What is looked up of an operation's declaration at each request."""
+
+    action: Action
+    form: type[Form]
+    words: Mapping[str, type[StrEnum]]
+    feature: Feature | None
+    strict: bool
+    """Whether names in the path must obey the grammar for new accounts."""
+    public: bool
+    """Whether nobody need be logged in."""
 
 
 def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
@@ -211,6 +228,10 @@ def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
             read = addresses.domain_name if new else addresses.existing_domain
         else:
             read = addresses.new_account if new else addresses.existing_mail
+        if not new:
+            known = found[name] = addresses.Name.of(path[name], read)
+            if known.well_formed:
+                continue
         try:
             found[name] = read(path[name])
         except addresses.InvalidAddress as error:
@@ -220,8 +241,6 @@ def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
                 raise refusal from None
             # What a list shows can be named; what is not there was no name.
             request.scope[_MALFORMED] = refusal
-        if not new:
-            found[name] = addresses.Name.of(path[name], read)
     return Target(**found)
 
 
@@ -249,22 +268,19 @@ class Router(APIRouter):
         path: str,
         action: Action,
         form: type[Form],
-        *,
-        answer: Any = None,
-        errors: Sequence[str] = (),
-        words: Words = MappingProxyType({}),
-        feature: Feature | None = None,
-        also: Sequence[str] = (),
+        **details: Unpack[openapi.Details],
     ) -> Callable[[Handler[Form]], Handler[Form]]:
-        """Declare a route. The handler's docstring is its documentation.
-
-        ``answer`` describes ``_data``; ``errors`` are codes that are particular to this operation.
-        ``words`` are the enumerations of path parameters: with another word there is no such path.
-        Without the ``feature`` a storage answers 501. ``also`` are media types of a plain answer.
-        """
-
-        # Looking an action up runs Python's code for enumerations: once is enough.
-        strict, public, name = action in _STRICT, action in permissions.PUBLIC, action.value
+        """Declare a route. The handler's docstring is its documentation."""
+        operation = _Operation(
+            action,
+            form,
+            details.get("words", {}),
+            details.get("feature"),
+            strict=action in _STRICT,
+            public=action in permissions.PUBLIC,
+        )
+        # The value of an enumeration's member is a property in Python: it is read once.
+        name = action.value
 
         def declare(handler: Handler[Form]) -> Handler[Form]:
             @wraps(handler)
@@ -272,10 +288,7 @@ class Router(APIRouter):
                 context: AppContext = request.scope["iredapi.context"]
                 request.scope["iredapi.action"] = name
                 try:
-                    call = await _call(
-                        request, context, action, form, words, feature, strict=strict, public=public
-                    )
-                    return await handler(call)
+                    return await handler(await _call(request, context, operation))
                 except ApiError as error:
                     if isinstance(error, NotFound) and _MALFORMED in request.scope:
                         raise request.scope[_MALFORMED] from None
@@ -297,9 +310,7 @@ class Router(APIRouter):
                     methods=[method],
                     response_model=None,
                     name=handler.__name__,
-                    **openapi.describe(
-                        handler, method, path, action, form, answer, errors, words, feature, also
-                    ),
+                    **openapi.describe(handler, method, path, action, form, details),
                 )
             return handler
 
@@ -311,23 +322,16 @@ async def _blank(request: Request) -> Response:
 
 
 async def _call(
-    request: Request,
-    context: AppContext,
-    action: Action,
-    form: type[Form],
-    words: Words,
-    feature: Feature | None,
-    *,
-    strict: bool,
-    public: bool,
+    request: Request, context: AppContext, operation: _Operation[Form]
 ) -> OperationRequest[Form]:
+    action, form, feature = operation.action, operation.form, operation.feature
     caller: Actor | None = request.scope.get("iredapi.actor")
-    if caller is None and not public:
+    if caller is None and not operation.public:
         raise LoginRequired
-    for name, allowed in words.items():
+    for name, allowed in operation.words.items():
         if request.path_params[name] not in set(allowed):
             raise ApiError("NO_SUCH_OPERATION")
-    target = _target(request, caller, strict=strict)
+    target = _target(request, caller, strict=operation.strict)
     request.scope["iredapi.target"] = target.named
     permissions.check(caller, action, target)
     if feature is not None and feature not in context.storage.features:
@@ -338,7 +342,7 @@ async def _call(
     else:
         with_query = action is not Action.LOGIN or context.settings.query_login
         limit, seconds = context.settings.body_limit, context.settings.request_timeout
-        if public:
+        if operation.public:
             limit, seconds = min(limit, _PUBLIC_LIMIT), min(seconds, _PUBLIC_SECONDS)
         elif not form.takes_long_lists():
             limit = min(limit, _LIMIT)

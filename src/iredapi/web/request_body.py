@@ -52,7 +52,7 @@ async def read(request: Request, body: bytes, *, with_query: bool = True) -> Raw
     body = body.removeprefix(BOM_UTF8)
     if not body.strip():
         return raw
-    kind = _header(request, b"content-type").partition(";")[0].strip().lower()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
         sent = _json(body)
     elif kind == "multipart/form-data":
@@ -72,13 +72,6 @@ def query(request: Request) -> Raw:
     """Return the parameters of the query string."""
     sent = request.scope.get("query_string", b"")
     return _form(sent) if sent else {}
-
-
-def _header(request: Request, name: bytes) -> str:
-    for key, value in request.scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return ""
 
 
 def _form(body: bytes) -> Raw:
@@ -121,7 +114,7 @@ def _gathered(pairs: Sequence[tuple[str, str]]) -> Raw:
 
 
 async def _multipart(request: Request, body: bytes) -> Raw:
-    body = _parts(body, _header(request, b"content-type"))
+    body = _parts(body, request.headers["content-type"])
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body

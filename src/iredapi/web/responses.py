@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from iredapi.errors import ApiError
 from iredapi.web.admission import Stream
@@ -46,13 +45,6 @@ class Json(Response):
             (b"content-type", b"application/json"),
             *[(key.lower().encode(), value.encode()) for key, value in headers.items()],
         ]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        del scope, receive
-        head = {"type": "http.response.start", "status": self.status_code}
-        await send({**head, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body})
 
 
 def success(

@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    String,
     Table,
     bindparam,
     delete,
@@ -203,7 +204,9 @@ def _is_on(table: Table, kind: Kind) -> ColumnElement[bool]:
         " IN ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '+'))",
         Boolean(),
     )
-    return black if kind is Kind.BLACKLIST else not_(black)
+    # What we write ourselves is found without looking at letters.
+    usual = table.c.wb == literal_column(f"'{kind.mark}'", String())
+    return or_(usual, black if kind is Kind.BLACKLIST else not_(black))
 
 
 def _table(direction: Direction) -> tuple[Table, Column[Any], Column[Any]]:

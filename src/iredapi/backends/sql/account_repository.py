@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from iredapi.backends.sql import spellings as other_spellings
 from iredapi.backends.sql import tables
 from iredapi.database.compiled_statement import Plain, Statement
 from iredapi.database.connection import Row
@@ -77,27 +78,17 @@ def owned(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     return column == name if len(names) == 1 else column.in_(names)
 
 
-def in_domain(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Choose, for a statement that is built once, what is in a domain of some spelling.
+def in_domain(column: ColumnElement[Any], names: Sequence[str]) -> ColumnElement[bool]:
+    """Choose, for a statement that is built once, what is in a domain of some spellings.
 
     ``names_in`` are its values.
     """
-    own = column == bindparam("domain")
-    return own if len(names_of(name)) == 1 else or_(own, column == bindparam("folded"))
+    return or_(*(column == bindparam(f"domain_{place}") for place in range(len(names))))
 
 
-def names_in(name: str) -> dict[str, Any]:
+def names_in(names: Sequence[str]) -> dict[str, Any]:
     """Return the values that ``in_domain`` asks for."""
-    own = {"domain": str(name)}
-    return own if len(names_of(name)) == 1 else own | {"folded": fold(name)}
-
-
-def at_home(column: ColumnElement[Any], name: str) -> tuple[ColumnElement[bool], ...]:
-    """Choose rows by the ``domain`` that an address says it is in, so that a key is enough."""
-    if "@" not in name:
-        return ()
-    written = typed(name).rpartition("@")[2]
-    return (column.in_(sorted({domain_of(name), written})),)
+    return {f"domain_{place}": str(name) for place, name in enumerate(names)}
 
 
 def chunks(values: Iterable[str]) -> Iterable[list[str]]:
@@ -409,9 +400,38 @@ class Store:
             if found is not None:
                 return found
         # Built only here: making an expression costs a third of what a whole request does.
-        where = () if home is None else at_home(home, name)
+        where = () if home is None else await self.at_home(home, name)
         stored = await self.spelling(column, name, *where)
         return None if stored is None else await read(stored)
+
+    async def at_home(
+        self, column: ColumnElement[Any], name: str
+    ) -> tuple[ColumnElement[bool], ...]:
+        """Choose rows by the ``domain`` that an address says it is in, so that a key is enough."""
+        if "@" not in name:
+            return ()
+        written = typed(name).rpartition("@")[2]
+        names = await self.domain_names(column, domain_of(name))
+        return (column.in_(sorted({*names, written})),)
+
+    async def domain_names(self, column: ColumnElement[Any], name: str) -> list[str]:
+        """Return how the accounts of a domain may spell it in a column: ``names_of``, and others.
+
+        Postfix and Dovecot look for the address only. What is another domain is left out.
+        """
+        own = names_of(name)
+        if self.dialect in MYSQL:
+            return own
+        _, rows = await self.table(
+            ("spellings", column.table, column.name),
+            lambda: other_spellings.values(column, self.dialect),
+            **other_spellings.spelled([fold(name)], self.dialect),
+        )
+        found = {row[0] for row in rows} - set(own)
+        if found:
+            d = tables.domain.c
+            found -= set(await self.column(select(d.domain).where(d.domain.in_(sorted(found)))))
+        return [*own, *sorted(found)]
 
     async def related_rows(self, *branches: Select[Any]) -> RelatedRows:
         """Run side branches as one UNION ALL."""

@@ -93,25 +93,27 @@ class SqlAliases(Store):
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> Sequence[Mapping[str, Any]]:
         columns = self.schema.columns(t.alias)
+        domains = await self.domain_names(t.alias.c.domain, domain)
         names, rows = await self.page_of(
-            ("aliases.page", disabled_only, len(names_of(domain))),
-            lambda: _page(columns, domain, disabled_only=disabled_only),
+            ("aliases.page", disabled_only, len(domains)),
+            lambda: _page(columns, domains, disabled_only=disabled_only),
             after,
             limit,
             order=[column.name for column in columns].index("address"),
-            **names_in(domain),
+            **names_in(domains),
         )
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     async def addresses(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[str]:
+        domains = await self.domain_names(t.alias.c.domain, domain)
         _, rows = await self.page_of(
-            ("aliases.addresses", disabled_only, len(names_of(domain))),
-            lambda: _page([t.alias.c.address], domain, disabled_only=disabled_only),
+            ("aliases.addresses", disabled_only, len(domains)),
+            lambda: _page([t.alias.c.address], domains, disabled_only=disabled_only),
             after,
             limit,
-            **names_in(domain),
+            **names_in(domains),
         )
         return [row[0] for row in rows]
 
@@ -212,9 +214,9 @@ class SqlAliases(Store):
         await removals.remove_alias(self, address)
 
 
-def _page(columns: Sequence[Any], domain: str, *, disabled_only: bool) -> Select[Any]:
+def _page(columns: Sequence[Any], domains: Sequence[str], *, disabled_only: bool) -> Select[Any]:
     a = t.alias.c
-    where = [in_domain(a.domain, domain), a.address > bindparam("after")]
+    where = [in_domain(a.domain, domains), a.address > bindparam("after")]
     if disabled_only:
         where.append(a.active == 0)
     return select(*columns).where(*where).order_by(a.address)

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Table, and_, exists, literal, or_, select
 from iredapi.backends.protocols.accounts import Removal
 from iredapi.backends.sql import mailbox_paths
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Store, at_home, chunks, demotable, now
+from iredapi.backends.sql.account_repository import Store, chunks, demotable, now
 from iredapi.database.dialect import domain_of
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of as domain_part
@@ -35,7 +35,9 @@ async def _meaning(store: Store, name: str) -> Chosen:
             columns.append(t.maillists.c.address)
         for column in columns:
             like = await store.column(
-                select(column).where(is_like(column, [name]), *at_home(column.table.c.domain, name))
+                select(column).where(
+                    is_like(column, [name]), *await store.at_home(column.table.c.domain, name)
+                )
             )
             if set(like) - {name}:
                 return lambda column: column == name

@@ -13,8 +13,8 @@ from sqlalchemy import (
     Table,
     bindparam,
     case,
-    exists,
     func,
+    join,
     literal,
     literal_column,
     select,
@@ -132,27 +132,28 @@ def admins(of: Callable[..., ColumnElement[bool]]) -> Select[Any]:
 def counts(schema: Schema, quota_table: Table | None = None) -> Select[Any]:
     """Count what is in the domain ``:name``, and with a table of used quotas sum these up."""
 
-    def one(what: ColumnElement[Any], column: ColumnElement[Any], label: str) -> Any:
-        return select(what).where(column == name()).scalar_subquery().label(label)
+    def count(column: ColumnElement[Any], label: str) -> Any:
+        return select(func.count()).where(column == name()).scalar_subquery().label(label)
 
     def total(column: ColumnElement[Any]) -> ColumnElement[Any]:
         return func.coalesce(func.sum(case((column > 0, column), else_=0)), 0)
 
     m = t.mailbox.c
-    lists = schema.has(t.maillists)
+    # What comes from one table is summed up in one go: a domain has many users.
+    users = select(func.count().label("users"), total(m.quota).label("allocated"))
+    mailboxes = users.where(m.domain == name()).subquery("mailboxes")
     columns = [
-        one(func.count(), m.domain, "users"),
-        one(func.count(), t.alias.c.domain, "aliases"),
-        one(func.count(), t.maillists.c.domain, "lists")
-        if lists
+        *mailboxes.c,
+        count(t.alias.c.domain, "aliases"),
+        count(t.maillists.c.domain, "lists")
+        if schema.has(t.maillists)
         else literal_column("0").label("lists"),
-        one(total(m.quota), m.domain, "allocated"),
     ]
-    if quota_table is not None:
-        q = quota_table.c
-        # Dovecot's rows outlive users that other programs removed.
-        living = exists(select(m.username).where(m.username == q.username))
-        for column in (q.bytes, q.messages):
-            used = select(total(column)).where(q.domain == name(), living)
-            columns.append(used.scalar_subquery().label(column.name))
-    return select(*columns)
+    if quota_table is None:
+        return select(*columns)
+    q = quota_table.c
+    # Dovecot's rows outlive users that other programs removed.
+    living = join(quota_table, t.mailbox, m.username == q.username)
+    sums = select(total(q.bytes).label("bytes"), total(q.messages).label("messages"))
+    used = sums.select_from(living).where(q.domain == name()).subquery("used")
+    return select(*columns, *used.c).select_from(mailboxes.join(used, true()))

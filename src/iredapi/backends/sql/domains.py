@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import case, false, func, select, true
+from sqlalchemy import Select, case, false, func, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols.accounts import Profile, Removal, Usage
@@ -63,15 +63,14 @@ class SqlDomains(Store):
     async def _row_and_related_rows(
         self, name: str, *, admins: bool
     ) -> tuple[Mapping[str, Any], RelatedRows] | None:
-        more = [domain_related_rows.admins(domain_related_rows.own)] if admins else []
-        read = self.table if self._connections.writing else self.fetch_batched
-        columns, rows = await read(
-            ("domains.whole", admins),
-            lambda: domain_related_rows.whole(
+        def build() -> Select[Any]:
+            more = [domain_related_rows.admins(domain_related_rows.own)] if admins else []
+            return domain_related_rows.whole(
                 self.schema, domain_related_rows.related_rows(domain_related_rows.own, *more)
-            ),
-            name=name,
-        )
+            )
+
+        read = self.table if self._connections.writing else self.fetch_batched
+        columns, rows = await read(("domains.whole", admins), build, name=name)
         row, related_rows = domain_related_rows.split(columns, rows, name)
         return None if row is None else (row, RelatedRows(related_rows))
 

@@ -77,9 +77,8 @@ class SqlLists(Store):
 
     async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
         m = t.maillists.c
-        rows = await self.rows(
-            self._rows(owned(m.domain, domain), m.address > after).order_by(m.address).limit(limit)
-        )
+        here = m.domain.in_(await self.domain_names(m.domain, domain))
+        rows = await self.rows(self._rows(here, m.address > after).order_by(m.address).limit(limit))
         if not rows:
             return []
         related_rows = await self._related_rows([row["address"] for row in rows])
@@ -91,7 +90,7 @@ class SqlLists(Store):
             return []
         return await self.column(
             select(m.address)
-            .where(owned(m.domain, domain), m.address > after)
+            .where(m.domain.in_(await self.domain_names(m.domain, domain)), m.address > after)
             .order_by(m.address)
             .limit(limit)
         )

@@ -21,6 +21,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Select,
+    String,
     Text,
     bindparam,
     case,
@@ -31,33 +32,36 @@ from sqlalchemy import (
     true,
 )
 
-from iredapi.backends.sql.account_repository import side
 from iredapi.database.dialect import MYSQL
 from iredapi.database.text_matching import folded
 
 _BLANK: Final = "\t"
 _AFTER_BLANKS: Final = "!"
-_PARTS: Final = ("low", "high", "wanted")
+_PARTS: Final = ("low", "high", "beyond", "wanted")
 
 
-def byte_ranges(address: str) -> Iterable[tuple[str, str]]:
-    """Return the ranges of bytes that hold all other spellings of a folded address."""
-    yield _BLANK, _AFTER_BLANKS
-    yield address + _BLANK, address + _AFTER_BLANKS
+def byte_ranges(address: str) -> Iterable[tuple[str, str, str]]:
+    """Return the ranges of bytes that hold all other spellings of a folded address.
+
+    Each is from, to, and a text that is below all that is wanted.
+    """
+    yield _BLANK, _AFTER_BLANKS, ""
+    yield address + _BLANK, address + _AFTER_BLANKS, ""
     for place, letter in enumerate(address):
         capital = letter.upper()
         if capital != letter and letter.isascii():
             start = address[:place]
-            yield start + capital, start + chr(ord(capital) + 1)
+            yield start + capital, start + chr(ord(capital) + 1), ""
 
 
-def word_ranges(address: str) -> Iterable[tuple[str, str]]:
+def word_ranges(address: str) -> Iterable[tuple[str, str, str]]:
     """Return the same for a collation that sorts words, not bytes: up to one blank in front.
 
     Blanks behind sort before digits.
     """
     for blank in ("", " ", _BLANK):
-        yield blank + address, f"{blank}{address.upper()}0"
+        # The plain one is the first of its spellings. There may be many of it.
+        yield blank + address, f"{blank}{address.upper()}0", "" if blank else address
 
 
 def spelled(addresses: Iterable[str], dialect: str) -> dict[str, str]:
@@ -67,18 +71,20 @@ def spelled(addresses: Iterable[str], dialect: str) -> dict[str, str]:
     kinds = {"bytes": byte_ranges}
     if dialect != "sqlite":
         kinds["words"] = word_ranges
-    found: dict[str, str] = {}
+    sent: dict[str, str] = {}
     for kind, ranges in kinds.items():
-        every = [(low, high, one) for one in sorted(set(addresses)) for low, high in ranges(one)]
+        every = [(*found, one) for one in sorted(set(addresses)) for found in ranges(one)]
+        if dialect == "sqlite":
+            return {kind: json.dumps(every)}
         for part, texts in zip(_PARTS, zip(*every, strict=True), strict=True):
-            found[f"{kind}_{part}"] = json.dumps(texts) if dialect == "sqlite" else "\n".join(texts)
-    return found
+            sent[f"{kind}_{part}"] = "\n".join(texts)
+    return sent
 
 
 def others(kind: str, columns: Iterable[ColumnElement[Any]], dialect: str) -> list[Select[Any]]:
-    """Select what is stored in another spelling in some columns, as a kind of side value.
+    """Select what is stored in another spelling in some columns, as ``store.side`` does.
 
-    Its owner is the address that was asked for. Nothing where equality finds them.
+    The owner is the address that was asked for. Nothing where equality finds them.
     """
     if dialect in MYSQL:
         return []
@@ -92,23 +98,47 @@ def of_any(columns: Iterable[ColumnElement[Any]], dialect: str) -> CompoundSelec
     return first.union_all(*more)
 
 
-def _in_bytes(kind: str, column: ColumnElement[Any]) -> Select[Any]:
-    low, high, wanted = (
-        func.json_each(_text(f"bytes_{part}")).table_valued("key", "value").alias(part)
-        for part in _PARTS
+def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
+    """Select all other spellings of one name that a column has, each once; not on MariaDB."""
+    if dialect == "sqlite":
+        found = _in_bytes("value", column).subquery()
+        return select(found.c.text).distinct()
+    bounds = _bounds(column)
+
+    def first(*where: ColumnElement[bool]) -> ColumnElement[Any]:
+        found = select(column).where(*where).order_by(column).limit(literal_column("1"))
+        return found.correlate_except(column.table).scalar_subquery()
+
+    # From one value to the next by the index, however many rows have it.
+    each = select(
+        bounds.c.high,
+        bounds.c.wanted,
+        first(column >= bounds.c.low, column > bounds.c.beyond, column < bounds.c.high).label(
+            "stored"
+        ),
+    ).cte("each", recursive=True)
+    each = each.union_all(
+        select(
+            each.c.high, each.c.wanted, first(column > each.c.stored, column < each.c.high)
+        ).where(each.c.stored.is_not(None))
     )
-    return side(
-        kind, wanted.c.value, column,
-        low.c.key == high.c.key, low.c.key == wanted.c.key,
-        column >= low.c.value, column < high.c.value, folded(column) == wanted.c.value,
-    )  # fmt: skip
+    return select(each.c.stored).where(folded(each.c.stored) == each.c.wanted).distinct()
 
 
-def _in_order(kind: str, column: ColumnElement[Any]) -> Select[Any]:
+def _in_bytes(kind: str, column: ColumnElement[Any]) -> Select[Any]:
+    each = func.json_each(_text("bytes")).table_valued("value").alias("each")
+    low, high, _, wanted = (
+        func.json_extract(each.c.value, literal_column(f"'$[{place}]'"), type_=Text)
+        for place in range(len(_PARTS))
+    )
+    return _row(kind, wanted, column).where(column >= low, column < high, folded(column) == wanted)
+
+
+def _bounds(column: ColumnElement[Any]) -> Any:
     # As the database sorts this very column.
     sample = select(column).where(literal_column("false")).correlate(None).scalar_subquery()
     by_words = func.coalesce(sample, literal_column("'a'")) < literal_column("'B'")
-    bounds = (
+    return (
         func.unnest(
             *(
                 func.string_to_array(
@@ -121,11 +151,16 @@ def _in_order(kind: str, column: ColumnElement[Any]) -> Select[Any]:
         .table_valued(*_PARTS, name="bounds")
         .render_derived()
     )
+
+
+def _in_order(kind: str, column: ColumnElement[Any]) -> Select[Any]:
+    bounds = _bounds(column)
     # The limit makes the planner use the index for each range.
     found = (
         select(column.label("stored"))
         .where(
             column >= bounds.c.low,
+            column > bounds.c.beyond,
             column < bounds.c.high,
             folded(column) == bounds.c.wanted,
         )
@@ -133,7 +168,17 @@ def _in_order(kind: str, column: ColumnElement[Any]) -> Select[Any]:
         .limit(literal_column("1"))
         .lateral("found")
     )
-    return side(kind, bounds.c.wanted, found.c.stored).select_from(bounds.join(found, true()))
+    return _row(kind, bounds.c.wanted, found.c.stored).select_from(bounds.join(found, true()))
+
+
+def _row(kind: str, wanted: ColumnElement[Any], stored: ColumnElement[Any]) -> Select[Any]:
+    columns: list[ColumnElement[Any]] = [
+        literal_column(f"'{kind}'").label("kind"),
+        cast(wanted, String(255)).label("owner"),
+        cast(stored, String(255)).label("text"),
+        literal_column("0").label("number"),
+    ]
+    return select(*columns)
 
 
 def _text(name: str) -> ColumnElement[str]:

@@ -32,7 +32,6 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
     RelatedRows,
     Store,
-    at_home,
     chunks,
     in_domain,
     names_in,
@@ -130,7 +129,7 @@ class SqlUsers(Store):
         name = domain.name if domain else await self.spelling(d.domain, domain_of(mail))
         if name is None:
             return None, None
-        stored = await self.spelling(m.username, mail, *at_home(m.domain, mail))
+        stored = await self.spelling(m.username, mail, *await self.at_home(m.domain, mail))
         domain, user = await self._with_domain(name, stored or mail, hold_domain=hold_domain)
         # What belongs to it stands under its folded name, too.
         return domain, None if user is None else await self._exact(user.mail)
@@ -481,23 +480,25 @@ class SqlUsers(Store):
     async def _page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[dict[str, Any]]:
+        names = await self.domain_names(t.mailbox.c.domain, domain)
         columns, rows = await self.page_of(
-            ("users.page", disabled_only, len(names_of(domain))),
-            lambda: _page(self.schema.columns(t.mailbox), domain, disabled_only=disabled_only),
+            ("users.page", disabled_only, len(names)),
+            lambda: _page(self.schema.columns(t.mailbox), names, disabled_only=disabled_only),
             after,
             limit,
             order=self._mailbox_columns().index("username"),
-            **names_in(domain),
+            **names_in(names),
         )
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
+        names = await self.domain_names(t.mailbox.c.domain, domain)
         _, rows = await self.page_of(
-            ("users.mails", disabled_only, len(names_of(domain))),
-            lambda: _page([t.mailbox.c.username], domain, disabled_only=disabled_only),
+            ("users.mails", disabled_only, len(names)),
+            lambda: _page([t.mailbox.c.username], names, disabled_only=disabled_only),
             after,
             limit,
-            **names_in(domain),
+            **names_in(names),
         )
         return [row[0] for row in rows]
 
@@ -514,7 +515,9 @@ class SqlUsers(Store):
         m = t.mailbox.c
         rows = await self.rows(
             select(func.coalesce(func.sum(m.quota), 0).label("sum")).where(
-                owned(m.domain, domain), m.username != but, m.quota > 0
+                m.domain.in_(await self.domain_names(m.domain, domain)),
+                m.username != but,
+                m.quota > 0,
             )
         )
         return int(rows[0]["sum"])
@@ -667,6 +670,7 @@ class SqlUsers(Store):
 
     async def sizes(self, domain: str, quota: int, *, but: Collection[str]) -> Sizes:
         q, chosen = t.mailbox.c.quota, t.mailbox.c.username.not_in(sorted(but))
+        names = await self.domain_names(t.mailbox.c.domain, domain)
         raised = and_(chosen, q > 0, q < quota if quota else true())
 
         def summed(value: ColumnElement[Any], *where: ColumnElement[bool]) -> ColumnElement[Any]:
@@ -679,7 +683,7 @@ class SqlUsers(Store):
                     summed(one, chosen).label("users"),
                     summed(one, raised).label("raised"),
                     summed(q, not_(chosen), q > 0).label("spared"),
-                ).where(t.mailbox.c.domain == domain)
+                ).where(t.mailbox.c.domain.in_(names))
             )
         )[0]
         return Sizes(int(row["users"]), int(row["raised"]), int(row["spared"]))
@@ -692,7 +696,7 @@ class SqlUsers(Store):
         values: dict[str, Any] = {names[name]: changes[name] for name in changes if name in names}
         if "account_status" in changes:
             values["active"] = int(changes["account_status"])
-        chosen: list[ColumnElement[bool]] = [owned(m.domain, domain)]
+        chosen = [m.domain.in_(await self.domain_names(m.domain, domain))]
         if but:
             chosen.append(m.username.not_in(sorted(but)))
         differences = {
@@ -737,7 +741,7 @@ class SqlUsers(Store):
         return frozenset(
             await self.column(
                 select(m.username).where(
-                    owned(m.domain, domain),
+                    m.domain.in_(await self.domain_names(m.domain, domain)),
                     m.username.in_(
                         select(d.username).where(d.domain.not_in([*sorted(managed), ""]))
                     ),
@@ -748,7 +752,8 @@ class SqlUsers(Store):
     async def admins_in(self, domain: str) -> frozenset[str]:
         m, d = t.mailbox.c, t.domain_admins.c
         marked = or_(m.isadmin == 1, m.isglobaladmin == 1, m.username.in_(select(d.username)))
-        found = select(m.username).where(owned(m.domain, domain), marked)
+        names = await self.domain_names(m.domain, domain)
+        found = select(m.username).where(m.domain.in_(names), marked)
         return frozenset(await self.column(found))
 
     async def rename(self, old: str, new: str) -> None:
@@ -788,9 +793,9 @@ def _row_changes(before: User, after: User) -> dict[str, Any]:
     return values
 
 
-def _page(columns: Sequence[Any], domain: str, *, disabled_only: bool) -> Select[Any]:
+def _page(columns: Sequence[Any], names: Sequence[str], *, disabled_only: bool) -> Select[Any]:
     m = t.mailbox.c
-    where = [in_domain(m.domain, domain), m.username > bindparam("after")]
+    where = [in_domain(m.domain, names), m.username > bindparam("after")]
     if disabled_only:
         where.append(m.active == 0)
     return select(*columns).where(*where).order_by(m.username)
