@@ -88,7 +88,7 @@ async def test_a_unit_that_reads_cannot_write(service: Service, root: Client) ->
     before = await dump(service.store)
     office = service.office
     for what, write in WRITES.items():
-        reading = await office.storage.open_reading()
+        reading = await office.backend.begin_read()
         try:
             unit = await reading.unit(SYSTEM, office._rules)
             with pytest.raises(WriteWhileReading):

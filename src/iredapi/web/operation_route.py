@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from iredapi.auth import permissions
 from iredapi.auth.permissions import Action, Target
-from iredapi.backends.unit_of_work import STRICT, ReadUnit, Unit
+from iredapi.backends.unit_of_work import STRICT, ReadUnit, UnitOfWork
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
@@ -164,7 +164,7 @@ class Call(Generic[Form]):
 
     async def write(
         self,
-        operation: Callable[Concatenate[Unit, Arguments], Awaitable[Any]],
+        operation: Callable[Concatenate[UnitOfWork, Arguments], Awaitable[Any]],
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Response:
@@ -340,7 +340,7 @@ async def _call(request: Request, office: Office, operation: _Operation[Form]) -
     target = _target(request, caller, strict=operation.strict)
     request.scope["iredapi.target"] = target.named
     permissions.check(caller, action, target)
-    if feature is not None and feature not in office.storage.features:
+    if feature is not None and feature not in office.backend.features:
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
     ignored: tuple[str, ...] = ()
     if request.method in _READING:

@@ -97,7 +97,7 @@ async def _create(office: Office, actor: Actor, address: str, changes: Mapping[s
             actor, lists.prepare_new, address, changes, server.accepts
         )
         state = list_updates.draft(address, usable, str(uuid4()), office.settings.mlmmj_transport)
-        features = office.storage.features
+        features = office.backend.features
         list_updates.refuse_open(MailingList(address), state.stored, usable, features)
         mails, version = usable.get("subscribers", ()), usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
@@ -158,7 +158,7 @@ async def _update(office: Office, actor: Actor, address: str, changes: Mapping[s
     _check_invitations(changes, "add_subscribers")
     async with held(office, address) as lease:
         before = await office.read(actor, lists.to_change, address, changes)
-        features = office.storage.features
+        features = office.backend.features
         if not list_updates.needs_server(changes, before):
             after = list_updates.revise_stored(before, changes)
             list_updates.refuse_open(before, after, changes, features)
