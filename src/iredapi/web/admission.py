@@ -58,7 +58,7 @@ class Place:
     def take(self) -> None:
         """Count the request. Raises Overloaded at once: there is no queue."""
         if not self._admission.free:
-            raise Overloaded("This server has its hands full.")
+            raise Overloaded("This server answers too many requests at the moment.")
         self._admission.free -= 1
         self._held = True
 

@@ -57,7 +57,7 @@ def mount(app: FastAPI) -> None:
             by_status.setdefault(conditions[name].status.capitalize(), []).append(name)
         detail = " ".join(f"{status}: {', '.join(names)}." for status, names in by_status.items())
         if office.probes.leaving:
-            detail = "This process is leaving."
+            detail = "This process is shutting down."
         body = {"_success": False, "_msg": "NOT_READY", "_detail": detail, "_data": data}
         return Response(
             orjson.dumps(body),

@@ -34,7 +34,7 @@ _SUCCESS: Final = b'{"_success":true}'
 
 
 class Json(Response):
-    """Encoded JSON. Its headers are built here, in a third of the time of Starlette's."""
+    """Encoded JSON. Its headers are built here, in half the time of Starlette's."""
 
     def __init__(self, body: bytes, status: int = 200, headers: Mapping[str, str] = {}) -> None:
         self.status_code = status
