@@ -1,4 +1,4 @@
-"""Where everything meets: routes, middleware, errors, documentation. Never a rule."""
+"""The FastAPI application: routers, middleware, error handlers, documentation."""
 
 from __future__ import annotations
 
@@ -59,15 +59,16 @@ _TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylis
 
 
 class _Api(FastAPI):
-    """FastAPI behind our middleware, where others have theirs behind its own.
+    """FastAPI with middleware in front of FastAPI's own stack.
 
-    Operations never reach the framework's stack, which does nothing for them but cost time.
+    Operations are answered by ``RouteTable``, the innermost middleware, and do not reach that
+    stack. It serves the documentation and the health checks, and answers unknown paths.
     """
 
     _stack: ASGIApp
 
-    def behind(self, *middleware: Middleware) -> None:
-        """Put middleware in front, the first one outermost."""
+    def put_in_front(self, *middleware: Middleware) -> None:
+        """Set the middleware in front, the first one outermost."""
         self._stack = super().__call__
         for cls, args, kwargs in reversed(middleware):
             self._stack = cls(self._stack, *args, **kwargs)
@@ -76,14 +77,14 @@ class _Api(FastAPI):
         """Answer one request."""
         if scope["type"] == "http":
             scope["app"] = self
-            scope["iredapi.context"] = getattr(self.state, "context", None)
+            scope["iredapi.context"] = getattr(self.state, "office", None)
             await self._stack(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI:
-    """Build the application. It opens its own office unless one is given; opens nothing yet."""
+    """Build the application. Its lifespan opens the connections, unless they are given open."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -94,10 +95,10 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
         configure(settings.log_level)
         async with AppContext.open(settings) as own:
             app.state.context = own
-            # What is there now stays: the collector need not look at it again and again.
+            # Objects that exist now stay: the garbage collector need not examine them again.
             gc.collect()
             gc.freeze()
-            # Nor at every few requests: what one leaves behind goes without it, as a rule.
+            # Reference counting frees nearly all objects of a request: collect less often.
             gc.set_threshold(20_000, 20, 20)
             with graceful_shutdown.on_sigterm(own.probes, settings.drain_seconds):
                 yield {connection_limits.STATE_KEY: connection_limits.max_connections(settings)}
@@ -119,7 +120,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
         redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.behind(
+    app.put_in_front(
         Middleware(RequestContext),
         Middleware(ExceptionMiddleware, handlers=handlers),
         Middleware(PathNormaliser, prefixes=settings.prefixes),
@@ -168,7 +169,7 @@ async def _crashed(request: Request, _: Exception) -> Response:
 
 
 def from_environment() -> FastAPI:
-    """Build the application from ``IREDAPI_*``: what uvicorn's workers call."""
+    """Build the application from ``IREDAPI_*``; uvicorn's workers call this factory."""
     return create_app(settings_of_worker())
 
 

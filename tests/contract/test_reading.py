@@ -88,7 +88,7 @@ async def test_a_unit_that_reads_cannot_write(service: Service, root: Client) ->
     before = await dump(service.store)
     context = service.context
     for what, write in WRITES.items():
-        reading = await context.storage.open_reading()
+        reading = await context.backend.begin_read()
         try:
             unit = await reading.unit(SYSTEM, context._rules)
             with pytest.raises(WriteWhileReading):

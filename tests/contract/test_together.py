@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from iredapi.backends.factory import SqlWork
+from iredapi.backends.sql.backend import SqlTransaction
 from iredapi.backends.sql.users import SqlUsers
-from iredapi.backends.unit_of_work import Unit
+from iredapi.backends.unit_of_work import UnitOfWork
 from iredapi.concurrency.batcher import MOST
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.users import User
@@ -70,7 +70,7 @@ def changing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(len(changes))
         return await original(self, changes)
 
-    monkeypatch.setattr(SqlUsers, "update_without_read", update_without_read)
+    monkeypatch.setattr(SqlUsers, "save_unseen", update_without_read)
     return seen
 
 
@@ -465,12 +465,12 @@ async def test_what_nobody_foresaw_of_one_is_not_the_others(
     await root.ok("POST", "domain/ex.com")
     original = users.new_user
 
-    def new_user(unit: Unit, mail: str, *more: Any) -> User:
+    def new_user(unit: UnitOfWork, mail: str, *more: Any) -> User:
         if mail == "u5@ex.com":
             raise RuntimeError("unforeseen")
         return original(unit, mail, *more)
 
-    monkeypatch.setattr(users, "new_user", new_user)
+    monkeypatch.setattr(users, "drafted", new_user)
     mails = [f"u{number}@ex.com" for number in range(12)]
     made = await asyncio.gather(
         *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
@@ -495,9 +495,9 @@ async def test_a_crowd_whose_commit_breaks_is_told_so(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await root.ok("POST", "domain/ex.com")
-    original, broken = SqlWork.commit, [0]
+    original, broken = SqlTransaction.commit, [0]
 
-    async def commit(self: SqlWork) -> None:
+    async def commit(self: SqlTransaction) -> None:
         broken[0] += 1
         if broken[0] == 1:
             async with service.store.admin_engine("vmail").connect() as admin:
@@ -506,7 +506,7 @@ async def test_a_crowd_whose_commit_breaks_is_told_so(
                         await admin.execute(text(more))
         await original(self)
 
-    monkeypatch.setattr(SqlWork, "commit", commit)
+    monkeypatch.setattr(SqlTransaction, "commit", commit)
     requests = [*_users("ex.com", 5), ("user/u@nowhere.com", {"password": PASSWORD})]
     answers: list[Any] = await asyncio.gather(
         *(root.call("POST", path, data=form) for path, form in requests)
@@ -531,13 +531,13 @@ async def test_a_commit_that_takes_too_long_may_have_happened(
     """A driver that gives up says so with a TimeoutError, and the server goes on."""
     await root.ok("POST", "domain/ex.com")
     await _all(root, "POST", *_users("ex.com", 1))
-    original = SqlWork.commit
+    original = SqlTransaction.commit
 
-    async def commit(self: SqlWork) -> None:
+    async def commit(self: SqlTransaction) -> None:
         await original(self)
         raise TimeoutError
 
-    monkeypatch.setattr(SqlWork, "commit", commit)
+    monkeypatch.setattr(SqlTransaction, "commit", commit)
     names = [f"u{number}@ex.com" for number in range(3)]
     change = service.context.write(SYSTEM, domains.update, "ex.com", {"name": "New"})
     *users_made, changed = await asyncio.gather(

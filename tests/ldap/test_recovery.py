@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from iredapi.backends.ldap.backend import RECOVERY_SECONDS
+from iredapi.backends.ldap.directories import RECOVERY_SECONDS
 from iredapi.state import StateUnavailable
 from tests.clients import Client, Service, serving
 from tests.ldap.test_undo import HASH, Cutter, home_of, populate, send

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from iredapi.backends.factory import LdapStorage
-from iredapi.backends.ldap.backend import Directories
+from iredapi.backends.ldap.backend import LdapBackend
 from iredapi.backends.ldap.client import Directory
+from iredapi.backends.ldap.directories import Directories
 from iredapi.backends.ldap.errors import LdapError, Unavailable
 from tests.clients import Client, Service, serving
 from tests.servers.openldap import BASE, OpenldapServer, Tree
@@ -112,9 +112,9 @@ class Cutter:
 
 
 def home_of(service: Service) -> Directories:
-    storage = service.context.storage
-    assert isinstance(storage, LdapStorage)
-    return storage.home
+    storage = service.context.backend
+    assert isinstance(storage, LdapBackend)
+    return storage.directories
 
 
 async def populate(root: Client) -> None:

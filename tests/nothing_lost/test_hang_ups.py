@@ -63,7 +63,7 @@ def _in_use(service: Service) -> dict[str, int]:
     pools = {name: base._leases for name, base in service.context.databases.by_name.items()}
     found = {name: leases.in_use for name, leases in pools.items()}
     if service.store.name == "openldap":
-        directory = service.context.storage.home.directory  # type: ignore[attr-defined]
+        directory = service.context.backend.directories.directory  # type: ignore[attr-defined]
         found["ldap"] = directory.open_connections - directory.idle_connections
     state = service.context.state.connections
     for engine in (state._engine, state._writer):

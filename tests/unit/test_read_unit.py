@@ -13,7 +13,7 @@ from iredapi.domain.throttles import Throttle
 from iredapi.domain.users import User
 from iredapi.runtime.context import Office
 from iredapi.operations import admins, users
-from iredapi.backends.unit_of_work import ReadUnit, Unit
+from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 
 
 async def read(unit: ReadUnit, user: User, item: Throttle) -> None:
@@ -30,7 +30,7 @@ async def read(unit: ReadUnit, user: User, item: Throttle) -> None:
     await users.remove(unit, user.mail, 0)  # refused
 
 
-async def write(unit: Unit, user: User) -> None:
+async def write(unit: UnitOfWork, user: User) -> None:
     await read(unit, user, await unit.throttles.claim("@.", "inbound"))
     await users.remove(unit, user.mail, 0)
 

@@ -159,7 +159,7 @@ class ReadUnit:
 
 
 @dataclass(slots=True)
-class Unit(ReadUnit):
+class UnitOfWork(ReadUnit):
     """All roles of a request that writes. It is committed by who opened it (``context``)."""
 
     domains: Domains

@@ -14,8 +14,8 @@ from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
 
-from iredapi.backends.ldap.backend import REQUIRED, options_of
 from iredapi.backends.ldap.client import Change, Directory, Entry, Op, Scope
+from iredapi.backends.ldap.directories import REQUIRED, options_of
 from iredapi.backends.ldap.dn_layout import ALL_ACCOUNTS, Tree
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.errors import (

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Removal
-from iredapi.backends.unit_of_work import ReadUnit, Unit
+from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain.addresses import (
     Name,
     domain_of,
@@ -27,7 +27,7 @@ async def hosted(unit: ReadUnit, name: str) -> Domain:
     return existing(await unit.domains.get(name))
 
 
-async def held(unit: Unit, name: str, *, share: bool = False) -> Domain:
+async def held(unit: UnitOfWork, name: str, *, share: bool = False) -> Domain:
     """Return a domain and hold it, or share it. Raises NotFound as ``hosted``.
 
     Who writes to an account shares its domain at least, so that a removal of the domain waits.
@@ -43,14 +43,14 @@ def existing(domain: Domain | None) -> Domain:
     return domain
 
 
-async def home(unit: Unit, address: str) -> Domain:
+async def home(unit: UnitOfWork, address: str) -> Domain:
     """Return the domain of an account that may be there, shared; without an ``@`` it is in none."""
     if "@" not in address:
         return Domain("")
     return await held(unit, domain_of(address), share=True)
 
 
-def end_access(unit: Unit, before: User | Admin, after: User | Admin) -> None:
+def end_access(unit: UnitOfWork, before: User | Admin, after: User | Admin) -> None:
     """End the sessions of an admin with a new password, and of one who is disabled or demoted.
 
     So do the tokens with a new password; they sleep while the owner is disabled.
@@ -63,7 +63,7 @@ def end_access(unit: Unit, before: User | Admin, after: User | Admin) -> None:
         unit.revocations.sessions.add(before.mail)
 
 
-def removal(unit: Unit, days: int) -> Removal:
+def removal(unit: UnitOfWork, days: int) -> Removal:
     """Say how long mailboxes are kept; 0 days is for ever, and normal admins have a longest."""
     if not unit.actor.is_global:
         most = unit.rules.max_keep_days
@@ -73,7 +73,7 @@ def removal(unit: Unit, days: int) -> Removal:
     return Removal(unit.actor.username, after)
 
 
-async def forget(unit: Unit, stored: str) -> None:
+async def forget(unit: UnitOfWork, stored: str) -> None:
     """Remove what the satellites hold of an account that is gone.
 
     They know folded names: somebody of the same name in other letters keeps it.

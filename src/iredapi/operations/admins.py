@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import ReadUnit, Unit
+from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import admins, canonical
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor, Principal
@@ -52,7 +52,7 @@ async def shape(unit: ReadUnit, mail: str) -> canonical.Shape:
     return canonical.without(canonical.admin(found), unit.rules.hidden_admin_fields)
 
 
-async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
+async def create(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str) -> None:
     """Create a standalone admin; ``password`` is the hash."""
     if not password:
         raise problem("password", "REQUIRED")
@@ -66,7 +66,7 @@ async def create(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     unit.note(account_event(Kind.CREATE, "admin", mail))
 
 
-async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
+async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str) -> None:
     """Change what was sent."""
     before = await unit.admins.claim(mail)
     if before is None:
@@ -82,7 +82,7 @@ async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: st
     unit.note(account_event(Kind.UPDATE, "admin", mail, accounts.described(changes)))
 
 
-async def rehash(unit: Unit, principal: Principal, password: str) -> None:
+async def rehash(unit: UnitOfWork, principal: Principal, password: str) -> None:
     """Replace the hash that a login was checked with; ``password`` is the new one."""
     mail = principal.username
     unit.affected_account = mail
@@ -93,7 +93,7 @@ async def rehash(unit: Unit, principal: Principal, password: str) -> None:
         unit.note(account_event(Kind.UPDATE, what, mail, "new hash of the same password"))
 
 
-async def remove(unit: Unit, mail: str) -> None:
+async def remove(unit: UnitOfWork, mail: str) -> None:
     """Remove a standalone admin."""
     if fold(mail) == unit.actor.username:
         raise Conflict("CANNOT_REMOVE_YOURSELF")

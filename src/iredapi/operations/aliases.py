@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import ReadUnit, Unit
+from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import aliases, canonical, domains, limits
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of
@@ -57,7 +57,7 @@ async def addresses(
     return await unit.aliases.addresses(domain, after, limit, disabled_only=disabled_only)
 
 
-async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
+async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
     """Create an alias account."""
     aliases.check(changes, unit.features)
     domain = await accounts.held(unit, domain_of(address))
@@ -82,7 +82,7 @@ async def _usable(unit: ReadUnit, domain: Domain, changes: Mapping[str, Any]) ->
     return kept | {name: (*found[name], *wild[name]) for name in sent}
 
 
-async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
+async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
     aliases.check(changes, unit.features)
     domain = await accounts.home(unit, address)
@@ -102,7 +102,7 @@ async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     unit.note(account_event(Kind.UPDATE, "mail alias", address, accounts.described(changes)))
 
 
-async def rename(unit: Unit, old: str, new: str) -> None:
+async def rename(unit: UnitOfWork, old: str, new: str) -> None:
     """Give an alias another address of its domain."""
     accounts.same_domain(old, new)
     unit.tell(["mail"])
@@ -117,7 +117,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     unit.note(account_event(Kind.UPDATE, "mail alias", new, f"change_email from {old}"))
 
 
-async def remove(unit: Unit, address: str) -> None:
+async def remove(unit: UnitOfWork, address: str) -> None:
     """Remove an alias account."""
     # Held against everybody who is about to refer to the alias.
     domain = await unit.domains.claim(domain_of(address))

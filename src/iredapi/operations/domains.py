@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import ReadUnit, Unit
+from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import canonical, domains, limits
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, fold, without
@@ -64,7 +64,7 @@ async def names(unit: ReadUnit, after: str, limit: int, *, disabled_only: bool) 
     return await unit.domains.names(after, limit, only=only, disabled_only=disabled_only)
 
 
-async def create(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
+async def create(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> None:
     """Create a domain; a normal admin becomes its admin."""
     actor = unit.actor
     rules = unit.rules.domains
@@ -89,7 +89,7 @@ async def create(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     unit.note(domain_event(Kind.CREATE, name))
 
 
-async def _hold_managed(unit: Unit) -> frozenset[str]:
+async def _hold_managed(unit: UnitOfWork) -> frozenset[str]:
     """Serialise what counts against one admin's limits, and return the admin's domains as they are.
 
     Its account is the lock. What was read before it was held may have grown meanwhile.
@@ -107,7 +107,7 @@ def _verify_code() -> str:
     return _CODE_PREFIX + secrets.token_urlsafe(15)
 
 
-async def _reserve(unit: Unit, names: Collection[str]) -> None:
+async def _reserve(unit: UnitOfWork, names: Collection[str]) -> None:
     """Hold the names of new domains or alias domains.
 
     Where a standalone admin lives, a normal admin cannot move in: mail users of that address would
@@ -119,7 +119,7 @@ async def _reserve(unit: Unit, names: Collection[str]) -> None:
         raise PermissionDenied(detail="Only a global admin may host a domain of admins.")
 
 
-async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
+async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
     actor, rules = unit.actor, unit.rules.domains
     limited = bool(_LIMITS & changes.keys()) and limits.is_limited(actor)
@@ -151,7 +151,7 @@ async def update(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
     _note_update(unit, before, after, changes)
 
 
-async def _only_verified(unit: Unit, before: Domain, changes: Mapping[str, Any]) -> None:
+async def _only_verified(unit: UnitOfWork, before: Domain, changes: Mapping[str, Any]) -> None:
     """Refuse to let the one who must prove the ownership switch the domain on without."""
     if (
         not unit.actor.is_global
@@ -163,7 +163,9 @@ async def _only_verified(unit: Unit, before: Domain, changes: Mapping[str, Any])
         raise domains.refusal(["account_status"])
 
 
-def _note_update(unit: Unit, before: Domain, after: Domain, changes: Mapping[str, Any]) -> None:
+def _note_update(
+    unit: UnitOfWork, before: Domain, after: Domain, changes: Mapping[str, Any]
+) -> None:
     if before.active != after.active:
         kind = Kind.ACTIVE if after.active else Kind.DISABLE
         unit.note(domain_event(kind, after.name))
@@ -200,7 +202,7 @@ async def _removable(
     return domain
 
 
-async def remove(unit: Unit, name: str, days: int, *, with_lists: bool = True) -> None:
+async def remove(unit: UnitOfWork, name: str, days: int, *, with_lists: bool = True) -> None:
     """Remove a domain with all its accounts; mailboxes stay on disk for some days, or for ever.
 
     Without ``with_lists`` it raises ListsLeft when there are any.
@@ -223,7 +225,7 @@ async def remove(unit: Unit, name: str, days: int, *, with_lists: bool = True) -
     unit.note(domain_event(Kind.DELETE, name))
 
 
-async def change_admins(unit: Unit, name: str, changes: Mapping[str, Any]) -> None:
+async def change_admins(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> None:
     """Give a domain to admins, or take it from them. Removals come first."""
     actor = unit.actor
     wanted = tuple(changes.get("add_admin", ()))

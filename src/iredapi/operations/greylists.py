@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, Unit
+from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, UnitOfWork
 from iredapi.domain import greylists, sender_patterns
 from iredapi.domain.addresses import fold
 from iredapi.domain.audit_events import Kind, policy_event
@@ -67,7 +67,7 @@ async def effective(unit: ReadUnit, scope: Scope) -> Profile:
     }
 
 
-async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
+async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> None:
     """Switch greylisting on or off for a scope."""
     await permitted_to_write(unit, scope, _PROFILE)
     _check_account(unit, scope)
@@ -89,7 +89,7 @@ def _check_account(unit: ReadUnit, scope: Scope) -> None:
         raise problem("account", "INVALID_TEXT", f"Greylisting has room for {longest} characters.")
 
 
-async def remove(unit: Unit, scope: Scope) -> None:
+async def remove(unit: UnitOfWork, scope: Scope) -> None:
     """Remove a scope's setting, so that it is inherited; a missing one does not matter."""
     await permitted_to_write(unit, scope, _PROFILE)
     gone = [await unit.greylists.remove(account) for account in scope.accounts]
@@ -103,7 +103,7 @@ async def senders(unit: ReadUnit, scope: Scope, after: str, limit: int) -> list[
     return await unit.greylists.senders(scope.accounts, after, limit)
 
 
-async def change_senders(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
+async def change_senders(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> None:
     """Change a whitelist: all of it, or removals and then additions.
 
     Senders that iRedAPD ignores are stored and told.
@@ -156,7 +156,7 @@ def _refuse_unknown(param: str, code: str, texts: Collection[str]) -> None:
 
 
 def _skip_absent(
-    unit: Unit,
+    unit: UnitOfWork,
     present: Iterable[str],
     changes: Mapping[str, Any],
     param: str,
@@ -208,7 +208,7 @@ async def check_domains(unit: ReadUnit, changes: Mapping[str, Any]) -> greylists
 
 
 async def change_domains(
-    unit: Unit, scope: Scope, changes: Mapping[str, Any], found: Mapping[str, Senders]
+    unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any], found: Mapping[str, Senders]
 ) -> None:
     """Change the whitelisted sender domains, and store what the DNS was ``found`` to say of some.
 

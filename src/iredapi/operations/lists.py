@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import ReadUnit, Skipped, Unit
+from iredapi.backends.unit_of_work import ReadUnit, Skipped, UnitOfWork
 from iredapi.domain import account_settings, canonical, domains, limits, list_updates, lists
 from iredapi.domain.addresses import domain_of, fold, local_part_of, without
 from iredapi.domain.audit_events import Kind, account_event
@@ -177,13 +177,15 @@ async def _used(
     return {address for address in wanted if address in taken or names[address] & taken - own}
 
 
-async def _hold_extra(unit: Unit, domain: Domain, before: MailingList, after: MailingList) -> None:
+async def _hold_extra(
+    unit: UnitOfWork, domain: Domain, before: MailingList, after: MailingList
+) -> None:
     used = await _used(unit, domain, before, after.extra_addresses, unit.domains.claim)
     if used:
         raise Conflict("ALREADY_EXISTS", f"{min(used)} is in use.")
 
 
-async def add(unit: Unit, item: MailingList) -> None:
+async def add(unit: UnitOfWork, item: MailingList) -> None:
     """Let mail get to a new list, whose directory is ready."""
     domain = await accounts.held(unit, domain_of(item.address))
     # mlmmjadmin may be configured to write some rows itself.
@@ -202,7 +204,7 @@ async def add(unit: Unit, item: MailingList) -> None:
 
 
 async def save(
-    unit: Unit,
+    unit: UnitOfWork,
     before: MailingList,
     after: MailingList,
     changes: Mapping[str, Any],
@@ -230,14 +232,14 @@ async def save(
         unit.note(account_event(Kind.UPDATE, _WHAT, after.address, accounts.described(changes)))
 
 
-async def switch(unit: Unit, address: str, *, active: bool) -> None:
+async def switch(unit: UnitOfWork, address: str, *, active: bool) -> None:
     """Let mail get to a list or not, while it is being removed."""
     held = await unit.lists.claim(address)
     if held is not None:
         await unit.lists.save(held, replace(held, active=active))
 
 
-async def remove(unit: Unit, before: MailingList) -> None:
+async def remove(unit: UnitOfWork, before: MailingList) -> None:
     """Remove what the account storage has of a list, and everything that points to it."""
     address = before.address
     # Held against everybody who is about to refer to the list.
@@ -253,6 +255,6 @@ async def remove(unit: Unit, before: MailingList) -> None:
     unit.note(account_event(Kind.DELETE, _WHAT, address))
 
 
-async def note_orphan(unit: Unit, address: str) -> None:
+async def note_orphan(unit: UnitOfWork, address: str) -> None:
     """Note that what was left of a list is removed."""
     unit.note(account_event(Kind.DELETE, _WHAT, address))

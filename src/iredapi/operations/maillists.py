@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from iredapi.backends.protocols.accounts import MailListReader, MailLists, Profile
-from iredapi.backends.unit_of_work import ReadUnit, Unit
+from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import canonical, domains, limits, maillists
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, local_part_of
@@ -25,7 +25,7 @@ def _reader(unit: ReadUnit) -> MailListReader:
     return unit.maillists
 
 
-def _lists(unit: Unit) -> MailLists:
+def _lists(unit: UnitOfWork) -> MailLists:
     if unit.maillists is None:
         raise NotSupported
     return unit.maillists
@@ -47,7 +47,7 @@ async def shape(unit: ReadUnit, address: str) -> canonical.Shape:
     return canonical.maillist(found)
 
 
-async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
+async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
     """Create a list."""
     lists = _lists(unit)
     domain = await accounts.held(unit, domain_of(address))
@@ -61,7 +61,7 @@ async def create(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     unit.note(account_event(Kind.CREATE, _NOUN, address))
 
 
-async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
+async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
     lists = _lists(unit)
     domain = await accounts.held(unit, domain_of(address), share=True)
@@ -77,7 +77,9 @@ async def update(unit: Unit, address: str, changes: Mapping[str, Any]) -> None:
     unit.note(account_event(Kind.UPDATE, _NOUN, address, accounts.described(changes)))
 
 
-async def _with_primaries(unit: Unit, domain: Domain, changes: Mapping[str, Any]) -> dict[str, Any]:
+async def _with_primaries(
+    unit: UnitOfWork, domain: Domain, changes: Mapping[str, Any]
+) -> dict[str, Any]:
     """Name members in the own domain by their primary addresses; drop those that do not exist."""
     kept = dict(changes)
     asked = {
@@ -115,7 +117,7 @@ def _lookups(address: str, domain: Domain) -> tuple[str, ...]:
     return (f"{local}@{domain_of(address)}", f"{local}@{domain.name}")
 
 
-async def remove(unit: Unit, address: str) -> None:
+async def remove(unit: UnitOfWork, address: str) -> None:
     """Remove a list; what its members have is theirs."""
     # Held against everybody who is about to refer to the list.
     domain = await unit.domains.claim(domain_of(address))

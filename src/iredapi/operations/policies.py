@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iredapi.backends.unit_of_work import ReadUnit, Unit
+from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain.domains import Domain
 from iredapi.domain.scopes import Kind, Scope
 from iredapi.errors import NotFound, PermissionDenied
@@ -19,7 +19,7 @@ async def permitted(unit: ReadUnit, scope: Scope, profile: str) -> None:
         await _check(unit, scope, profile, await accounts.hosted(unit, scope.domain))
 
 
-async def permitted_to_write(unit: Unit, scope: Scope, profile: str) -> None:
+async def permitted_to_write(unit: UnitOfWork, scope: Scope, profile: str) -> None:
     """Refuse as ``permitted``, and hold the domain against removal.
 
     Removals claim the domain, so that no policy is written for an account that goes meanwhile.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import ReadUnit, Unit
+from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain import spam
 from iredapi.domain.audit_events import Kind, policy_event
@@ -34,7 +34,7 @@ async def effective(unit: ReadUnit, scope: Scope) -> Profile:
     return spam.effective(scope, await unit.spam_policies.layers(spam.lookups(scope)))
 
 
-async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
+async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> None:
     """Change what was sent; an account without a policy gets its own."""
     await permitted_to_write(unit, scope, _PROFILE)
     if not changes:
@@ -56,7 +56,7 @@ async def update(unit: Unit, scope: Scope, changes: Mapping[str, Any]) -> None:
     unit.note(policy_event(Kind.UPDATE, "spam policy", scope, accounts.described(changes)))
 
 
-async def _draft(unit: Unit, scope: Scope) -> Policy:
+async def _draft(unit: UnitOfWork, scope: Scope) -> Policy:
     """Return a new policy; of an account that is tied to another's, with what that one says."""
     draft, tied = spam.draft(scope), await unit.spam_policies.get(scope)
     if tied is None:
@@ -64,7 +64,7 @@ async def _draft(unit: Unit, scope: Scope) -> Policy:
     return replace(draft, columns={**draft.columns, **tied.columns})
 
 
-async def remove(unit: Unit, scope: Scope) -> None:
+async def remove(unit: UnitOfWork, scope: Scope) -> None:
     """Remove an account's own policy: it inherits again. None is no error."""
     await permitted_to_write(unit, scope, _PROFILE)
     found = await unit.spam_policies.get(scope)

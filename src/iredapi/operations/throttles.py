@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from iredapi.backends.protocols.accounts import Profile
-from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, Unit
+from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, UnitOfWork
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain import throttles
 from iredapi.domain.audit_events import Kind, policy_event
@@ -46,7 +46,9 @@ def _decided(name: str, row: Throttle | None) -> dict[str, Any]:
     return {"value": row.limit(name), "period": row.period, "account": row.account}
 
 
-async def update(unit: Unit, scope: Scope, direction: str, changes: Mapping[str, Any]) -> None:
+async def update(
+    unit: UnitOfWork, scope: Scope, direction: str, changes: Mapping[str, Any]
+) -> None:
     """Make or change a scope's setting; limits that iRedAPD cannot count up to are told."""
     await permitted_to_write(unit, scope, _PROFILE)
     for name, largest in unit.throttles.largest_counts.items():
@@ -63,7 +65,7 @@ async def update(unit: Unit, scope: Scope, direction: str, changes: Mapping[str,
     unit.note(policy_event(Kind.IREDAPD, "throttle", scope, direction))
 
 
-async def remove(unit: Unit, scope: Scope, direction: str) -> None:
+async def remove(unit: UnitOfWork, scope: Scope, direction: str) -> None:
     """Remove a scope's setting; a missing one does not matter."""
     await permitted_to_write(unit, scope, _PROFILE)
     gone = [await unit.throttles.remove(account, direction) for account in scope.accounts]

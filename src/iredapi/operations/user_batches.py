@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from iredapi.backends.protocols.accounts import AddressAvailability
-from iredapi.backends.unit_of_work import Adjusted, Unit, refuse_unless_exact
+from iredapi.backends.unit_of_work import Adjusted, UnitOfWork, refuse_unless_exact
 from iredapi.domain import account_settings
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
@@ -82,7 +82,7 @@ True: there is nothing to log, for nothing was different.
 """
 
 
-async def create(unit: Unit, orders: Sequence[Order], outcomes: list[ChangeResult]) -> None:
+async def create(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[ChangeResult]) -> None:
     """Create what can be created together. A domain's limits count those who came before."""
     mails = [order.mail for order in orders]
     places = await unit.addresses.claim_all(mails)
@@ -108,7 +108,7 @@ async def create(unit: Unit, orders: Sequence[Order], outcomes: list[ChangeResul
 
 
 async def _new(
-    unit: Unit,
+    unit: UnitOfWork,
     order: Order,
     place: AddressAvailability | None,
     room: dict[str, users.Taken],
@@ -139,7 +139,7 @@ async def _new(
     return users.created(mail)
 
 
-async def change(unit: Unit, orders: Sequence[Order], outcomes: list[ChangeResult]) -> None:
+async def change(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[ChangeResult]) -> None:
     """Change what is the users' own. Whoever is an admin, too, goes alone: sessions may end.
 
     A global admin may say anything of that whatever is there, so nothing is read first.
@@ -180,7 +180,7 @@ def _done(order: Order, fields: Collection[str]) -> ChangeResult:
 
 
 async def _decided(
-    unit: Unit, orders: Sequence[Order]
+    unit: UnitOfWork, orders: Sequence[Order]
 ) -> list[tuple[User, User] | ApiError | None]:
     """Return each user as it is and as it is to be, or why not."""
     rows = await unit.users.read_with_domain([order.mail for order in orders])
@@ -198,7 +198,7 @@ async def _decided(
     return found
 
 
-def _changed(unit: Unit, order: Order, domain: Domain, before: User) -> User | None:
+def _changed(unit: UnitOfWork, order: Order, domain: Domain, before: User) -> User | None:
     if before.has_rights:
         return None
     permit(order.actor, domain, before, order.changes)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from iredapi.backends.protocols.accounts import AddressAvailability, Profile, RetryUnit
-from iredapi.backends.unit_of_work import Adjusted, ReadUnit, Unit
+from iredapi.backends.unit_of_work import Adjusted, ReadUnit, UnitOfWork
 from iredapi.domain import account_settings, canonical, limits, mailbox_paths, users, wider_rights
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor
@@ -80,7 +80,7 @@ async def mails(
 
 
 async def create(
-    unit: Unit, mail: str, changes: Mapping[str, Any], password: str, passwords: Passwords
+    unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str, passwords: Passwords
 ) -> None:
     """Create a user; ``password`` is the hash, ``passwords`` what the plain one must satisfy."""
     if not password:
@@ -200,14 +200,16 @@ def created(mail: str) -> Event:
 
 
 async def _new_location(
-    unit: Unit, mail: str, changes: Mapping[str, Any], queued: frozenset[str]
+    unit: UnitOfWork, mail: str, changes: Mapping[str, Any], queued: frozenset[str]
 ) -> mailbox_paths.Location:
     if "maildir" in changes:
         return await _given_location(unit, changes["maildir"])
     return await free_location(unit, mail, queued)
 
 
-async def _given_location(unit: Unit, text: str, *, owner: str = "") -> mailbox_paths.Location:
+async def _given_location(
+    unit: UnitOfWork, text: str, *, owner: str = ""
+) -> mailbox_paths.Location:
     try:
         location = mailbox_paths.given(text, unit.rules.users.layout)
     except mailbox_paths.InvalidMaildir as error:
@@ -248,7 +250,7 @@ def _outlive_timestamp(location: mailbox_paths.Location) -> None:
         raise RetryUnit(1.0 - moment.microsecond / 1_000_000 + 0.01)
 
 
-async def update(unit: Unit, mail: str, changes: Mapping[str, Any], password: str) -> None:
+async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str) -> None:
     """Change what was sent; ``password`` is the new hash, or empty."""
     unit.affected_account = fold(mail)
     lock = bool(_NEEDS_DOMAIN & changes.keys())
@@ -309,7 +311,7 @@ def changed(mail: str, changes: Mapping[str, Any]) -> Event:
 
 
 async def _free_aliases(
-    unit: Unit, before: User, domain: Domain, changes: Mapping[str, Any]
+    unit: UnitOfWork, before: User, domain: Domain, changes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Drop alias addresses that somebody has already; refuse those outside the own domains."""
     kept = dict(changes)
@@ -340,20 +342,24 @@ async def _free_aliases(
     return kept
 
 
-async def _forget_aliases(unit: Unit, gone: frozenset[str]) -> None:
+async def _forget_aliases(unit: UnitOfWork, gone: frozenset[str]) -> None:
     """Remove the policies of alias addresses: they would apply to whoever gets the address next."""
     for address in sorted(map(fold, gone)):
         await unit.related_data.forget_account(address)
 
 
-async def _hosted_aliases(unit: Unit, wanted: frozenset[str], domain: Domain, param: str) -> None:
+async def _hosted_aliases(
+    unit: UnitOfWork, wanted: frozenset[str], domain: Domain, param: str
+) -> None:
     """Refuse alias addresses outside the hosted domains that the admin manages; hold those."""
     for name in sorted({domain_of(address) for address in wanted} - domain.live_names):
         if not unit.actor.manages(name) or await unit.domains.claim(name) is None:
             raise problem(param, "INVALID_DOMAIN_NAME", f"{name} is not a domain of yours.")
 
 
-async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password: str) -> None:
+async def update_all(
+    unit: UnitOfWork, name: str, changes: Mapping[str, Any], password: str
+) -> None:
     """Change all users of a domain; what a normal admin may not change is left out and told."""
     actor = unit.actor
     if "transport" in changes and not actor.is_global:
@@ -388,7 +394,7 @@ async def update_all(unit: Unit, name: str, changes: Mapping[str, Any], password
         unit.note(domain_event(Kind.UPDATE, name, f"all users: {accounts.described(changes)}"))
 
 
-async def rename(unit: Unit, old: str, new: str) -> None:
+async def rename(unit: UnitOfWork, old: str, new: str) -> None:
     """Give a user another address of its domain; mail, rights and policies stay with it."""
     accounts.same_domain(old, new)
     unit.tell(["mail"])
@@ -407,7 +413,7 @@ async def rename(unit: Unit, old: str, new: str) -> None:
     unit.note(account_event(Kind.UPDATE, "user", new, f"change_email from {old}"))
 
 
-async def remove(unit: Unit, mail: str, days: int) -> None:
+async def remove(unit: UnitOfWork, mail: str, days: int) -> None:
     """Remove a user; the mailbox stays on disk for some days, or for ever."""
     if fold(mail) == unit.actor.username:
         raise Conflict("CANNOT_REMOVE_YOURSELF")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, Unit
+from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, UnitOfWork
 from iredapi.domain import sender_patterns
 from iredapi.domain.addresses import fold
 from iredapi.domain.audit_events import Kind as Event
@@ -23,7 +23,9 @@ async def page(
     return await unit.wblists.page(scope, direction, kind, after, limit)
 
 
-async def add(unit: Unit, scope: Scope, direction: Direction, kind: Kind, addresses: Given) -> None:
+async def add(
+    unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind, addresses: Given
+) -> None:
     """Put addresses on a list, and take them from the opposite one.
 
     Those that iRedAPD ignores are stored and told.
@@ -48,7 +50,7 @@ async def add(unit: Unit, scope: Scope, direction: Direction, kind: Kind, addres
 
 
 async def remove(
-    unit: Unit, scope: Scope, direction: Direction, kind: Kind, addresses: Given
+    unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind, addresses: Given
 ) -> None:
     """Take addresses from a list; those that are not on it are told.
 
@@ -70,7 +72,7 @@ async def remove(
     _note(unit, scope, direction, kind, f"remove {len(addresses.valid) + known}")
 
 
-async def clear(unit: Unit, scope: Scope, direction: Direction, kind: Kind) -> None:
+async def clear(unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind) -> None:
     """Take all addresses from a list; the other list and the other direction stay."""
     await permitted_to_write(unit, scope, _PROFILE)
     which = (scope, direction, kind)
@@ -80,6 +82,6 @@ async def clear(unit: Unit, scope: Scope, direction: Direction, kind: Kind) -> N
     _note(unit, scope, direction, kind, "remove all")
 
 
-def _note(unit: Unit, scope: Scope, direction: Direction, kind: Kind, what: str) -> None:
+def _note(unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind, what: str) -> None:
     # Numbers, never the addresses: who writes to whom is nobody's business.
     unit.note(policy_event(Event.UPDATE_WBLIST, f"{direction} {kind}", scope, what))

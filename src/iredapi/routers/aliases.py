@@ -19,7 +19,7 @@ from iredapi.workflows import list_membership
 
 router = Router(tags=["Mail Alias"])
 _POLICY: Final = "NOT_SUPPORTED_BY_BACKEND"
-"""For a storage that cannot hold ``accessPolicy``."""
+"""Error code of a backend that cannot store ``accessPolicy``."""
 
 
 @router.operation(
@@ -92,7 +92,7 @@ async def rename_alias(call: OperationRequest[NoParams]) -> Response:
 )
 async def list_aliases(call: OperationRequest[AliasFilter]) -> Response:
     """List the alias accounts of a domain with their members, sorted by address."""
-    # As it is stored: so are the names of its accounts' domain.
+    # The name as it is stored: accounts refer to their domain in this spelling.
     domain = (await call.read(accounts.hosted, call.target.domain)).name
     profiles = aliases.shapes if call.form.is_canonical else aliases.page
     chosen = aliases.addresses if call.form.email_only else profiles

@@ -58,7 +58,7 @@ async def get_domain(call: OperationRequest[Viewed]) -> Response:
 async def create_domain(call: OperationRequest[DomainDraft]) -> Response:
     """Create a domain.
 
-    A normal admin becomes the domain's admin, and its own limits hold.
+    A normal admin who creates a domain becomes its admin; the limits of this admin apply.
     """
     return await call.write(domains.create, call.target.domain, call.form.changes())
 
@@ -92,9 +92,9 @@ async def update_domain(call: OperationRequest[DomainEdit]) -> Response:
 async def delete_domain(call: OperationRequest[Keep]) -> Response:
     """Delete a domain with all its accounts.
 
-    Mailboxes stay on disk: for ever, or for a number of days, after which a cron job of the mail
-    server removes them. Mailing lists are moved to the archive; while the list server is away, a
-    domain that has any stays as it is.
+    Mailboxes stay on disk: for ever, or for a number of days. Then a cron job of the mail server
+    removes them. Mailing lists are moved to the archive; if the list server cannot be reached, a
+    domain with mailing lists is not deleted.
     """
     return call.done(
         await mailing_lists.remove_domain(call.context, call.actor, call.target.domain, call.days)

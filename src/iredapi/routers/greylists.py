@@ -1,4 +1,4 @@
-"""Greylisting. Paths with a word of their own come before those with an account."""
+"""Greylisting. Routes with a fixed word come before those with an account, or would not match."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _ERRORS: Final = ("NOT_SUPPORTED_BY_BACKEND",)
     errors=_ERRORS,
 )
 async def list_greylistings(call: OperationRequest[NoParams]) -> Response:
-    """List the greylisting settings of all accounts, in the order in which the daemon tries them.
+    """List the greylisting settings of all accounts, in the order in which iRedAPD tries them.
 
-    Among those of a recipient's accounts the first one whose sender matches decides.
+    Of the settings that apply to a recipient, the first one whose sender matches decides.
     """
     last: list[Setting] = []
 
@@ -65,7 +65,7 @@ def _account(row: Any) -> str:
     errors=_ERRORS,
 )
 async def get_greylisting_domains(call: OperationRequest[NoParams]) -> Response:
-    """List the sender domains whose networks are whitelisted for everybody, sorted."""
+    """List the sender domains whose networks are whitelisted for all recipients, sorted."""
     return await call.listing(greylists.domains, "")
 
 
@@ -77,25 +77,24 @@ async def get_greylisting_domains(call: OperationRequest[NoParams]) -> Response:
     errors=[*_ERRORS, "INVALID_DOMAIN_NAME", "CONFLICTING_PARAMETERS", "MISSING_COMPANION"],
 )
 async def change_greylisting_domains(call: OperationRequest[GreylistingDomainsEdit]) -> Response:
-    """Whitelist the networks from which sender domains send, for everybody.
+    """Whitelist the networks from which sender domains send, for all recipients.
 
-    The domain names are not looked at when mail arrives: a cron job of the mail server
-    (`spf_to_greylist_whitelists.py` of iRedAPD) asks the DNS for their networks every hour, SPF or
-    else MX, and whitelists those. With `query_dns_immediately=yes` the API does so at once, and
-    finds more: the job asks for no addresses of a domain that has neither, and skips `a/24`,
-    `mx/28`, `a:host/25` and `ip4:` with bits behind its prefix. **Every hour the job replaces what
-    is stored for the domains, and so removes what only the API found.** A whole
-    answer replaces the networks that a domain had. What was found of an incomplete one is added,
-    and the domain is told in `_skipped` with the reason: `DNS_FAILURE`, `DNS_TIMEOUT`,
-    `NO_DNS_RECORDS`, `SPF_INVALID`, or `SPF_LIMIT` when mail servers would not read on either. At
-    most 100 domains are asked for in one call. The networks of a removed
-    domain are removed too.
+    iRedAPD does not use the domain names when mail arrives. Every hour a cron job of the mail
+    server (`spf_to_greylist_whitelists.py` of iRedAPD) asks the DNS for the networks of the domains
+    (SPF, or else MX) and whitelists those. With `query_dns_immediately=yes` the API does so at once
+    and finds more: the cron job does not look up addresses of a domain that has neither, and skips
+    `a/24`, `mx/28`, `a:host/25` and `ip4:` with bits behind its prefix. **The cron job replaces
+    what is stored for the domains, and so removes what only the API found.** A complete DNS answer
+    replaces the networks of a domain. An incomplete one adds the networks that were found, and the
+    domain is listed in `_skipped` with the reason: `DNS_FAILURE`, `DNS_TIMEOUT`, `NO_DNS_RECORDS`,
+    `SPF_INVALID`, or `SPF_LIMIT` if it needs more DNS queries than mail servers allow. One call
+    looks up at most 100 domains. The networks of a removed domain are removed too.
     """
     changes = call.form.changes()
     asked = changes.get("domains") or changes.get("add_domains") or ()
     found: Mapping[str, Senders] = {}
     if changes.get("query_dns_immediately"):
-        # Before anything is locked: the DNS may be slow. What is refused anyway need not wait.
+        # The DNS may be slow: it is asked before rows are locked, and after the request is checked.
         await call.read(greylists.check_domains, changes)
         found = await call.context.dns.senders(asked)
     return await call.write(greylists.change_domains, call.target.whom, changes, found)
@@ -112,7 +111,7 @@ async def change_greylisting_domains(call: OperationRequest[GreylistingDomainsEd
 async def get_greylisting_senders(call: OperationRequest[NoParams]) -> Response:
     """List the senders whose mail to an account is not greylisted, sorted.
 
-    Only the account's own entries; those of its domain and the global ones count too.
+    These are only the account's own entries; those of its domain and the global ones apply as well.
     """
     return await call.listing(greylists.senders, "", call.target.whom)
 
@@ -127,9 +126,9 @@ async def get_greylisting_senders(call: OperationRequest[NoParams]) -> Response:
 async def change_greylisting_senders(call: OperationRequest[GreylistingSendersEdit]) -> Response:
     """Whitelist senders whose mail to an account is not greylisted.
 
-    Has nothing to do with the whitelists of `/wblist`: those do not spare anybody greylisting. A
-    match on an entry of the user, of the domain or a global one is enough. A network of one
-    address is stored as that address. What iRedAPD ignores is stored, and told in `_skipped` with
+    The whitelists of `/wblist` are different ones: a sender on those is still greylisted. A match
+    with an entry of the user, of the domain or a global one is enough. A network of one address is
+    stored as that address. Entries that iRedAPD ignores are stored, and listed in `_skipped` with
     the reason `NO_EFFECT`: IPv6 networks that are not written with `::/`, `::/0`, IPv4 networks
     larger than /8, and addresses with an extension (`user+tag@example.com`).
     """
@@ -147,8 +146,8 @@ async def change_greylisting_senders(call: OperationRequest[GreylistingSendersEd
 async def get_greylisting(call: OperationRequest[Effective]) -> Response:
     """Show whether greylisting is enabled, disabled or inherited for an account.
 
-    With `effective=yes`: whether its mail is greylisted in the end, and by whose setting. Without
-    any setting at all greylisting is off.
+    With `effective=yes`: whether its mail is greylisted, and whose setting decides. Without any
+    setting greylisting is off.
     """
     chosen = greylists.effective if call.form.effective else greylists.profile
     return responses.success(await call.read(chosen, call.target.whom))
@@ -158,7 +157,7 @@ async def get_greylisting(call: OperationRequest[Effective]) -> Response:
 async def set_greylisting(call: OperationRequest[GreylistingEdit]) -> Response:
     """Enable or disable greylisting for an account.
 
-    The user's setting wins over the domain's, that over the global one.
+    A user's setting overrides the domain's, and that overrides the global one.
     """
     return await call.write(greylists.update, call.target.whom, call.form.changes())
 
@@ -167,7 +166,7 @@ async def set_greylisting(call: OperationRequest[GreylistingEdit]) -> Response:
 async def delete_greylisting(call: OperationRequest[NoParams]) -> Response:
     """Remove an account's greylisting setting, so that it is inherited.
 
-    Without the global setting greylisting is off for everybody who has none of their own. Settings
-    for single senders, which other tools can make, stay.
+    Without the global setting greylisting is off for all accounts that have no setting. Settings
+    for single senders, which other tools can create, stay.
     """
     return await call.write(greylists.remove, call.target.whom)

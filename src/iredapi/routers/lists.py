@@ -36,9 +36,9 @@ _SERVER = (
 async def list_mailing_lists(call: OperationRequest[ListFilter]) -> Response:
     """List the mailing lists of a domain, sorted by address.
 
-    This is what the account storage holds; the list server is not asked.
+    The answer is read from the accounts' database or directory; the list server is not asked.
     """
-    # As it is stored: so are the names of its accounts' domain.
+    # The name as it is stored: accounts refer to their domain in this spelling.
     domain = (await call.read(accounts.hosted, call.target.domain)).name
     profiles = lists.shapes if call.form.is_canonical else lists.page
     chosen = lists.addresses if call.form.email_only else profiles
@@ -54,7 +54,7 @@ async def list_mailing_lists(call: OperationRequest[ListFilter]) -> Response:
     errors=["NO_SUCH_ACCOUNT", "MAILING_LIST_DATA_MISSING", *_SERVER],
 )
 async def get_mailing_list(call: OperationRequest[ListView]) -> Response:
-    """Show a mailing list: its settings are what mlmmj obeys."""
+    """Show a mailing list with the settings that mlmmj uses."""
     profile, subscribers = await mailing_lists.read(
         call.context,
         call.actor,
@@ -82,7 +82,7 @@ async def get_mailing_list(call: OperationRequest[ListView]) -> Response:
     ],
 )
 async def create_mailing_list(call: OperationRequest[ListDraft]) -> Response:
-    """Create a mailing list. Mail gets to it when it is complete."""
+    """Create a mailing list. It receives mail when all parts of it have been created."""
     return call.done(
         await mailing_lists.create(call.context, call.actor, call.target.mail, call.form.changes())
     )
@@ -99,7 +99,7 @@ async def update_mailing_list(call: OperationRequest[ListEdit]) -> Response:
     """Change a mailing list: what is not sent stays as it is.
 
     `accountStatus`, `newsletter_description` and the policies that mlmmj does not enforce can be
-    changed while the list server is away.
+    changed while the list server cannot be reached.
     """
     return call.done(
         await mailing_lists.update(call.context, call.actor, call.target.mail, call.form.changes())
@@ -114,9 +114,9 @@ async def update_mailing_list(call: OperationRequest[ListEdit]) -> Response:
     errors=["NO_SUCH_ACCOUNT", *_SERVER],
 )
 async def delete_mailing_list(call: OperationRequest[ListRemoval]) -> Response:
-    """Delete a mailing list. Its settings, subscribers and posts are kept in an archive, or not.
+    """Delete a mailing list. Its settings, subscribers and posts are archived or deleted.
 
-    When the list server fails in the middle the list stays disabled; send the request again.
+    If the list server fails in the middle, the list stays disabled: send the request again.
     """
     archive = call.form.changes().get("keep_archive", True)
     return call.done(

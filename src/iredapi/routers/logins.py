@@ -44,7 +44,7 @@ async def login(call: OperationRequest[Login]) -> Response:
 
 @router.operation("POST", "/logout", Action.LOGOUT, NoParams)
 async def logout(call: OperationRequest[NoParams]) -> Response:
-    """End the session: at once, on other replicas within a second."""
+    """End the session: on this replica at once, on others within a second."""
     session_id = call.request.scope.get("iredapi.session")
     if session_id:
         await login_service.logout(call.context, session_id)

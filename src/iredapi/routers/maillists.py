@@ -1,4 +1,4 @@
-"""Unsubscribable mailing lists."""
+"""Unsubscribable mailing lists: lists whose members are set by an admin."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ router = Router(tags=["Mailing List (Unsubscribable)"])
     feature=Feature.MAILLIST,
 )
 async def get_maillist(call: OperationRequest[Viewed]) -> Response:
-    """Show an unsubscribable mailing list with its members."""
+    """Show an unsubscribable mailing list: its members are set by an admin."""
     chosen = maillists.shape if call.form.is_canonical else maillists.profile
     return responses.success(await call.read(chosen, call.target.mail))
 
@@ -41,7 +41,10 @@ async def get_maillist(call: OperationRequest[Viewed]) -> Response:
     feature=Feature.MAILLIST,
 )
 async def create_maillist(call: OperationRequest[MailListDraft]) -> Response:
-    """Create an unsubscribable mailing list. Without members its mail is refused."""
+    """Create an unsubscribable mailing list, whose members are set by an admin.
+
+    Mail to a list without members is refused.
+    """
     return await call.write(maillists.create, call.target.mail, call.form.changes())
 
 

@@ -41,10 +41,10 @@ def _of_each_scope(
 
 @_of_each_scope("GET", Action.SPAMPOLICY_READ, Effective, answer=SpamPolicyProfile)
 async def get_spam_policy(call: OperationRequest[Effective]) -> Response:
-    """Show a spam policy of its own, or what applies in the end.
+    """Show the spam policy of an account, or (`effective=yes`) the values that apply to it.
 
-    Without a policy of its own the answer is empty. `null` is inherited: the user's policy wins
-    over the domain's, that over the global one, each field for itself.
+    Without a policy the answer is empty. A field that is `null` is inherited. Each field comes from
+    the user's policy, or else from the domain's, or else from the global one.
     """
     chosen = spam.effective if call.form.effective else spam.profile
     return responses.success(await call.read(chosen, call.target.whom))
@@ -52,10 +52,10 @@ async def get_spam_policy(call: OperationRequest[Effective]) -> Response:
 
 @_of_each_scope("PUT", Action.SPAMPOLICY_UPDATE, SpamPolicyEdit)
 async def update_spam_policy(call: OperationRequest[SpamPolicyEdit]) -> Response:
-    """Change a spam policy, or make one: what is not sent stays as it is, or inherited.
+    """Change a spam policy, or create one: what is not sent stays as it is, or inherited.
 
-    On a new policy only what was sent is set: defaults are not filled in, they would hide the
-    domain's and the global policy. Mail with an address extension (`user+x@example.com`) gets the
+    A new policy has only the fields that were sent: default values would hide those of the domain's
+    and the global policy. Mail with an address extension (`user+x@example.com`) gets the
     domain's policy on a stock server.
     """
     return await call.write(spam.update, call.target.whom, call.form.changes())
@@ -65,8 +65,8 @@ async def update_spam_policy(call: OperationRequest[SpamPolicyEdit]) -> Response
 async def delete_spam_policy(call: OperationRequest[NoParams]) -> Response:
     """Delete a spam policy: everything is inherited again. White- and blacklists stay.
 
-    Without a global policy Amavisd's configuration file decides, and iRedMail's keeps spam and bad
-    headers in quarantine instead of delivering them. Setting the global policy again begins with
-    the values of a fresh server.
+    Without a global policy Amavisd's configuration file decides: that of iRedMail puts spam, and
+    mail with bad headers, into quarantine and does not deliver it. A global policy that is created
+    again begins with the values of a new server.
     """
     return await call.write(spam.remove, call.target.whom)

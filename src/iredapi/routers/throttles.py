@@ -46,10 +46,10 @@ async def get_throttle(call: OperationRequest[Effective]) -> Response:
 async def set_throttle(call: OperationRequest[ThrottleEdit]) -> Response:
     """Set an account's limits of how much mail it sends or receives.
 
-    The parameters describe the whole setting. A limit of -1 is inherited: the user's wins over the
-    domain's, that over the global one; 0 is unlimited and ends the search. **Limits of a domain and
-    global ones hold for each user on its own**: there is no budget that users share. What was
-    counted so far still counts. `external` is mail without a login that claims to come from the
+    The parameters replace the whole setting. A limit of -1 is inherited from the domain's setting,
+    or else from the global one; 0 is unlimited, whatever those are. **Limits of a domain and
+    global ones hold for each user separately**: users do not share them. What was counted so far
+    still counts. `external` is mail without a login that claims to come from the
     account. The daemon does not throttle mail within a domain, nor inbound mail to several
     recipients at once.
     """

@@ -1,4 +1,4 @@
-"""API tokens, the own sessions, and who one is."""
+"""API tokens, sessions and rights of the caller."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ID_LENGTH = 16
 
 @router.operation("GET", "/whoami", Action.WHOAMI, NoParams, answer=WhoAmI)
 async def whoami(call: OperationRequest[NoParams]) -> Response:
-    """Show who calls, and what this session or token may do now."""
+    """Show the caller's account, and the current rights of this session or token."""
     actor = call.actor
     token = None
     if actor.token:
@@ -51,7 +51,7 @@ async def whoami(call: OperationRequest[NoParams]) -> Response:
 
 @router.operation("GET", "/tokens", Action.TOKENS_LIST, NoParams, answer=list[TokenProfile])
 async def list_tokens(call: OperationRequest[NoParams]) -> Response:
-    """List the own API tokens; with a token, those that are no wider."""
+    """List your API tokens. A token sees only those that have no more rights than itself."""
     found = await tokens.listed(call.context, call.actor)
     return responses.success([shown(token, _now(call)) for token in found])
 
@@ -65,11 +65,12 @@ async def list_tokens(call: OperationRequest[NoParams]) -> Response:
     errors=["INVALID_DOMAIN_NAME", "INVALID_NETWORK", "TOO_MANY_TOKENS"],
 )
 async def create_token(call: OperationRequest[NewToken]) -> Response:
-    """Make an API token. Its secret is shown only in this answer.
+    """Create an API token. Its secret is shown only in this answer.
 
-    A token has at most the rights that its owner has at the time of each call. It ends with the
-    owner's account, with a demotion and with a new password; it sleeps while the owner is disabled.
-    One that is limited in any way gives nobody rights that would outlive it.
+    A token has at most the rights that its owner has at the time of each call. It ends when the
+    owner's account is deleted, loses admin rights or gets a new password; it does not work while
+    the owner is disabled. A limited token cannot give anybody rights that would last longer than
+    the token.
     """
     token, secret = await tokens.create(call.context, call.actor, call.form.wish())
     return call.success(shown(token, _now(call)) | _with(token, secret))
@@ -84,7 +85,7 @@ async def create_token(call: OperationRequest[NewToken]) -> Response:
     errors=["NO_SUCH_TOKEN"],
 )
 async def get_token(call: OperationRequest[NoParams]) -> Response:
-    """Show one of the own API tokens."""
+    """Show one of your API tokens."""
     return responses.success(shown(await _token(call), _now(call)))
 
 
@@ -92,7 +93,7 @@ async def get_token(call: OperationRequest[NoParams]) -> Response:
     "DELETE", "/token/{token_id}", Action.TOKEN_REVOKE, NoParams, errors=["NO_SUCH_TOKEN"]
 )
 async def revoke_token(call: OperationRequest[NoParams]) -> Response:
-    """End an API token, on every replica at once."""
+    """Revoke an API token: it stops working on all replicas at once."""
     await tokens.revoke(call.context, call.actor, await _token(call))
     return call.success()
 
@@ -108,8 +109,8 @@ async def revoke_token(call: OperationRequest[NoParams]) -> Response:
 async def rotate_token(call: OperationRequest[Rotation]) -> Response:
     """Give an API token a new secret, shown only in this answer.
 
-    The rest of it stays as it is. With `overlap` both secrets work for a while. A limited token
-    renews only itself.
+    Nothing else of it changes. With `overlap` both secrets work for a while. A limited token can
+    rotate only itself.
     """
     overlap = call.form.overlap or 0
     token, secret = await tokens.rotate(call.context, call.actor, await _token(call), overlap)
@@ -118,7 +119,7 @@ async def rotate_token(call: OperationRequest[Rotation]) -> Response:
 
 @router.operation("GET", "/sessions", Action.SESSIONS_LIST, NoParams, answer=list[SessionProfile])
 async def list_sessions(call: OperationRequest[NoParams]) -> Response:
-    """List the own login sessions."""
+    """List your login sessions."""
     found = await call.context.state.sessions.list(call.actor.username)
     current = await call.context.state.sessions.load(call.request.scope["iredapi.session"])
     return responses.success(
@@ -138,7 +139,7 @@ async def list_sessions(call: OperationRequest[NoParams]) -> Response:
 
 @router.operation("DELETE", "/sessions", Action.SESSIONS_END, NoParams)
 async def end_other_sessions(call: OperationRequest[NoParams]) -> Response:
-    """End all own login sessions but that of this request."""
+    """End all your login sessions except the one of this request."""
     current = str(call.request.scope["iredapi.session"])
     await call.context.state.sessions.end_named(call.actor.username, "", but=current)
     call.context.sessions.forget()
@@ -149,7 +150,7 @@ async def end_other_sessions(call: OperationRequest[NoParams]) -> Response:
     "DELETE", "/session/{session_id}", Action.SESSION_END, NoParams, errors=["NO_SUCH_SESSION"]
 )
 async def end_session(call: OperationRequest[NoParams]) -> Response:
-    """End one of the own login sessions: at once, on other replicas within a second."""
+    """End one of your login sessions: on this replica at once, on others within a second."""
     name = call.word("session_id")
     ended = _is_id(name) and await call.context.state.sessions.end_named(call.actor.username, name)
     if not ended:
@@ -174,7 +175,7 @@ def _now(call: OperationRequest[Any]) -> float:
 
 
 def shown(token: Token, now: float) -> dict[str, Any]:
-    """Return what is told of a token: never its secret, nor the hash of it."""
+    """Return a token as answers show it: without its secret and the hash of that."""
     grant = token.grant
     status = "active"
     if grant.expires is not None and grant.expires <= now:
@@ -203,5 +204,5 @@ def _with(token: Token, secret: str) -> dict[str, Any]:
 
 
 def moment(seconds: float) -> str:
-    """Return a point in time as all answers have it."""
+    """Return seconds since 1970 as text in UTC, as in all answers."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -32,8 +32,8 @@ router = Router(tags=["Mail User"])
 async def get_user(call: OperationRequest[Viewed]) -> Response:
     """Show a mail user.
 
-    `mailing_lists` has the lists that the user is subscribed to, as far as a list server is
-    configured. When that does not answer, `_skipped` says so, and what only it knows is missing.
+    `mailing_lists` has the lists that the user is subscribed to, if a list server is configured. If
+    that does not answer, `_skipped` says so, and subscriptions that only it knows are missing.
     """
     mail = call.target.mail
     if call.form.is_canonical:
@@ -92,8 +92,8 @@ async def update_user(call: OperationRequest[UserEdit]) -> Response:
 async def delete_user(call: OperationRequest[Keep]) -> Response:
     """Delete a mail user.
 
-    The mailbox stays on disk: for ever, or for a number of days, after which a cron job of the
-    mail server removes it.
+    The mailbox stays on disk: for ever, or for a number of days. Then a cron job of the mail server
+    removes it.
     """
     mail = call.target.mail
     return call.done(
@@ -113,9 +113,9 @@ async def delete_user(call: OperationRequest[Keep]) -> Response:
 async def rename_user(call: OperationRequest[NoParams]) -> Response:
     """Change a user's address within its domain.
 
-    The mailbox, memberships, rights and policies stay with the user. What is outside the databases
-    (Dovecot's ACL files, SOGo, Roundcube) keeps the old address; so do mailing lists that are named
-    in `_skipped`.
+    The user keeps the mailbox, memberships, rights and policies. Data outside the databases
+    (Dovecot's ACL files, SOGo, Roundcube) keep the old address; so do the mailing lists that are
+    listed in `_skipped`.
     """
     old, new = call.target.mail, call.target.new_mail
     return call.done(
@@ -133,7 +133,7 @@ async def rename_user(call: OperationRequest[NoParams]) -> Response:
 )
 async def list_users(call: OperationRequest[UserFilter]) -> Response:
     """List the users of a domain, sorted by address."""
-    # As it is stored: so are the names of its accounts' domain.
+    # The name as it is stored: accounts refer to their domain in this spelling.
     domain = (await call.read(accounts.hosted, call.target.domain)).name
     profiles = users.shapes if call.form.is_canonical else users.page
     chosen = users.mails if call.form.email_only else profiles
@@ -147,8 +147,8 @@ async def list_users(call: OperationRequest[UserFilter]) -> Response:
 async def update_users(call: OperationRequest[UsersEdit]) -> Response:
     """Change all users of a domain at once.
 
-    Users whom the admin may not change are left out and told in `_skipped`. The password is hashed
-    once for all.
+    Users whom the admin may not change are listed in `_skipped` and keep their values. The password
+    is hashed once for all users.
     """
     changes, name = call.form.changes(), call.target.domain
     hashed = await call.context.prepare_password(call.actor, name, changes)

@@ -36,12 +36,12 @@ async def get_wblist(call: OperationRequest[NoParams]) -> Response:
 
 @router.operation("POST", _PATH, Action.WBLIST_ADD, WblistEdit, errors=_ERRORS, words=_WORDS)
 async def add_to_wblist(call: OperationRequest[WblistEdit]) -> Response:
-    """Add addresses to a white- or blacklist, and take them from the opposite one.
+    """Add addresses to a white- or blacklist, and remove them from the opposite one.
 
-    The user's lists win over the domain's, those over the global ones; within them an e-mail
-    address over an IP address, that over a domain, and networks come last. **A whitelisted sender
-    is still greylisted**: greylisting has whitelists of its own. A network of one address is stored
-    as that address. What iRedAPD ignores is stored, and told in `_skipped` with the reason
+    The user's lists are tried first, then the domain's, then the global ones; within each, e-mail
+    addresses first, then IP addresses, then domains, then networks. **A whitelisted sender is still
+    greylisted**: greylisting has other whitelists. A network of one address is stored as that
+    address. Entries that iRedAPD ignores are stored, and listed in `_skipped` with the reason
     `NO_EFFECT`: IPv6 networks, IPv4 networks larger than /8, addresses with an extension
     (`user+tag@example.com`) or with other characters in the local part than letters, digits and
     `_-.=/&#`. (Amavisd, which marks mail and refuses none, does look at such addresses.) The null
@@ -54,13 +54,13 @@ async def add_to_wblist(call: OperationRequest[WblistEdit]) -> Response:
 
 @router.operation("PUT", _PATH, Action.WBLIST_REMOVE, WblistEdit, errors=_ERRORS, words=_WORDS)
 async def remove_from_wblist(call: OperationRequest[WblistEdit]) -> Response:
-    """Remove addresses from a white- or blacklist. Those that are not on it are told."""
+    """Remove addresses from a white- or blacklist; `_skipped` lists those that are not on it."""
     return await call.write(wblists.remove, call.target.whom, *_list(call), _addresses(call))
 
 
 @router.operation("DELETE", _PATH, Action.WBLIST_CLEAR, NoParams, errors=_ERRORS, words=_WORDS)
 async def clear_wblist(call: OperationRequest[NoParams]) -> Response:
-    """Remove all addresses of a white- or blacklist; the opposite one and other direction stay."""
+    """Remove all addresses of one white- or blacklist; the other lists stay."""
     return await call.write(wblists.clear, call.target.whom, *_list(call))
 
 

@@ -19,15 +19,16 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import structlog
 
 from iredapi.backends.dns import SenderDns
-from iredapi.backends.factory import Storage, Work, make_databases, make_list_server, make_storage
+from iredapi.backends.factory import make_backend, make_databases, make_list_server
 from iredapi.backends.policies.iredadmin import NetworkList, PanelSettings, SqlIredadmin
 from iredapi.backends.protocols.accounts import RetryUnit
+from iredapi.backends.protocols.backend import Backend, Transaction
 from iredapi.backends.unit_of_work import (
     STRICT,
     AccessRevocations,
     ReadUnit,
     Rules,
-    Unit,
+    UnitOfWork,
     refuse_unless_exact,
 )
 from iredapi.concurrency.keyed_semaphore import KeyedSemaphore
@@ -59,7 +60,7 @@ Params = ParamSpec("Params")
 Result = TypeVar("Result")
 Reading = Callable[Concatenate[ReadUnit, Params], Awaitable[Result]]
 """An operation that changes nothing: its unit has no method that could."""
-Writing = Callable[Concatenate[Unit, Params], Awaitable[Result]]
+Writing = Callable[Concatenate[UnitOfWork, Params], Awaitable[Result]]
 
 TRIES = 8
 _LISTS_SECONDS = 30.0
@@ -83,7 +84,7 @@ class Done:
     adjusted: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
-    def of(cls, unit: Unit) -> Self:
+    def of(cls, unit: UnitOfWork) -> Self:
         """Return what a unit has to say."""
         return cls(
             tuple(item.told() for item in unit.skipped),
@@ -125,13 +126,13 @@ class AppContext:
     """One process's resources. Open it with ``async with Office.open(settings) as office``."""
 
     def __init__(
-        self, settings: Settings, databases: Databases, state: State, storage: Storage
+        self, settings: Settings, databases: Databases, state: State, backend: Backend
     ) -> None:
         self.settings = settings
         self.databases = databases
         self.state = state
-        self.storage = storage
-        self._errors: tuple[type[Exception], ...] = (TimeoutError, *storage.errors)
+        self.backend = backend
+        self._errors: tuple[type[Exception], ...] = (TimeoutError, *backend.errors)
         """What a database or a directory raises; the first, a driver that gives up."""
         self._rules = self._current = rules(settings)
         self._current_policy = password_policy(settings, PanelSettings())
@@ -161,7 +162,7 @@ class AppContext:
         self.actors: dict[str, tuple[Principal, Actor]] = {}
         """The same, made ready for one client: valid with this very principal only."""
         self._user_batcher = UserBatcher(
-            storage,
+            backend,
             self._auditor,
             self.sessions,
             rules=self._current_rules,
@@ -177,7 +178,7 @@ class AppContext:
             # Amavisd's and iRedAPD's data are asked for by some operations only.
             self.probes.add(name, database.ping, needed=name in {"vmail", "iredadmin"})
         self.probes.add("state", state.ping)
-        for name, probe in storage.probes().items():
+        for name, probe in backend.probes().items():
             self.probes.add(name, probe)
 
     @classmethod
@@ -193,12 +194,12 @@ class AppContext:
             await startup.check(databases, settings)
             state = await startup.open_state(settings)
             opened.push_async_callback(state.close)
-            storage = make_storage(settings, databases, state)
-            opened.push_async_callback(storage.close)
-            context = cls(settings, databases, state, storage)
+            backend = make_backend(settings, databases, state)
+            opened.push_async_callback(backend.close)
+            context = cls(settings, databases, state, backend)
             opened.callback(context.hasher.close)
             opened.push_async_callback(context.settle)
-            await startup.start(storage)
+            await startup.start(backend)
             if context.list_server is not None:
                 opened.push_async_callback(context.list_server.close)
             yield context
@@ -224,13 +225,13 @@ class AppContext:
         """Run an operation that changes nothing."""
 
         async def once() -> Result:
-            work = await self.storage.open_reading()
+            transaction = await self.backend.begin_read()
             try:
                 async with self.deadline():
-                    unit = await work.unit(actor, self._rules)
+                    unit = await transaction.unit(actor, self._rules)
                     return await operation(unit, *args, **kwargs)
             finally:
-                await work.close()
+                await transaction.close()
 
         return await self._retried(once)
 
@@ -239,9 +240,9 @@ class AppContext:
         for attempt in range(TRIES):
             try:
                 return await read()
-            except self.storage.errors as error:
-                if not self.storage.is_transient(error) or attempt == TRIES - 1:
-                    raise self.storage.translated(error) from error
+            except self.backend.errors as error:
+                if not self.backend.is_transient(error) or attempt == TRIES - 1:
+                    raise self.backend.translated(error) from error
             await asyncio.sleep(_backoff(attempt))
         raise AssertionError("unreachable")
 
@@ -256,18 +257,18 @@ class AppContext:
         current = await self._current_rules()
         again: RetryUnit | None = None
         for attempt in range(TRIES):
-            work = await self.storage.open(again=again)
+            transaction = await self.backend.begin(again=again)
             committing = done = False
             pause = _backoff(attempt)
             try:
                 async with self.deadline():
-                    unit = await work.unit(actor, current)
+                    unit = await transaction.unit(actor, current)
                     await operation(unit, *args, **kwargs)
                     if STRICT.get():
                         refuse_unless_exact(unit.ignored, unit.adjusted)
                 committing = True
                 # The log is written even when the client goes away between the two.
-                await finish(self._commit(work, unit))
+                await finish(self._commit(transaction, unit))
                 done = True
             except RetryUnit as later:
                 again = later
@@ -275,13 +276,13 @@ class AppContext:
             except self._errors as error:
                 if committing:
                     raise self._commit_outcome_unknown(error) from error
-                if not self.storage.is_transient(error) or attempt == TRIES - 1:
-                    raise self.storage.translated(error) from error
+                if not self.backend.is_transient(error) or attempt == TRIES - 1:
+                    raise self.backend.translated(error) from error
             else:
                 break
             finally:
                 if not done:
-                    await finish(work.close())
+                    await finish(transaction.close())
             await asyncio.sleep(pause)
         else:
             raise Conflict("CHANGED_MEANWHILE")
@@ -316,13 +317,13 @@ class AppContext:
         """Give up on servers that do not answer. Raises ServerDown."""
         return Deadline(self.settings.request_timeout)
 
-    async def _commit(self, work: Work, unit: Unit) -> None:
+    async def _commit(self, transaction: Transaction, unit: UnitOfWork) -> None:
         try:
-            await work.commit()
+            await transaction.commit()
         finally:
             self._changed(unit.affected_account)
         # SQLite's next writer may be this very log.
-        await work.close()
+        await transaction.close()
         await self.audit(unit.actor, unit.events)
         if unit.revocations:
             await self._end(unit.revocations)
@@ -354,7 +355,7 @@ class AppContext:
             self.sessions.forget()
 
     def _commit_outcome_unknown(self, error: Exception) -> Exception:
-        found = self.storage.translated(error)
+        found = self.backend.translated(error)
         if isinstance(found, ServerDown | TimeoutError):
             return ServerDown(
                 detail="A server went away while the change was committed: look before you repeat "

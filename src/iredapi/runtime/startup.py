@@ -14,8 +14,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from iredapi.backends.factory import Storage
 from iredapi.backends.policies import tables as policies
+from iredapi.backends.protocols.backend import Backend
 from iredapi.config.settings import ConfigurationError, NotReady, Settings
 from iredapi.database.database import Database, Databases
 from iredapi.database.live_schema import OLDEST_IREDMAIL, create_all
@@ -147,10 +147,10 @@ async def check_clock(
         )
 
 
-async def start(storage: Storage) -> None:
+async def start(backend: Backend) -> None:
     """Begin to use the account storage. Raises ConfigurationError, or NotReady."""
     try:
-        await storage.start()
+        await backend.start()
     except ServerDown as error:
         raise NotReady(error.detail) from None
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import structlog
 
-from iredapi.backends.factory import Storage
-from iredapi.backends.unit_of_work import STRICT, Rules, Unit
+from iredapi.backends.protocols.backend import Backend
+from iredapi.backends.unit_of_work import STRICT, Rules, UnitOfWork
 from iredapi.concurrency.batcher import Group
 from iredapi.concurrency.shield import finish
 from iredapi.concurrency.ttl_cache import TTLCache
@@ -31,7 +31,7 @@ from iredapi.runtime.audit_writer import Auditor
 _log = structlog.get_logger(__name__)
 Done = bool | asyncio.Future[bool]
 """Whether a request was carried out: told when that is in the log. False: it is to go by itself."""
-Operation = Callable[[Unit, Sequence[Order], list[ChangeResult]], Awaitable[None]]
+Operation = Callable[[UnitOfWork, Sequence[Order], list[ChangeResult]], Awaitable[None]]
 """Fills in the outcomes as they come: what was committed is known whatever happens next."""
 
 
@@ -43,7 +43,7 @@ class UserBatcher:
 
     def __init__(
         self,
-        storage: Storage,
+        backend: Backend,
         auditor: Auditor,
         sessions: TTLCache[Principal],
         *,
@@ -52,7 +52,7 @@ class UserBatcher:
         commit_outcome_unknown: Callable[[Exception], Exception],
         patience: float,
     ) -> None:
-        self._storage = storage
+        self._backend = backend
         self._auditor = auditor
         self._sessions = sessions
         self._rules = rules
@@ -60,12 +60,12 @@ class UserBatcher:
         self._commit_outcome_unknown = commit_outcome_unknown
         self._patience = patience
         self._creations: Group[Order, bool] = Group(
-            partial(self._run, user_batches.create), patience=patience, lanes=storage.journeys
+            partial(self._run, user_batches.create), patience=patience, lanes=backend.journeys
         )
         self._changes: Group[Order, bool] = Group(
             partial(self._run, user_batches.change),
             patience=patience,
-            lanes=storage.journeys,
+            lanes=backend.journeys,
             wait_for_previous=True,
         )
         self._logging: set[asyncio.Task[None]] = set()
@@ -81,7 +81,7 @@ class UserBatcher:
         """Create a user; None: this one is to go by itself. Raises ApiError."""
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get(), passwords)
         order.exact = STRICT.get()
-        if not self._storage.shares or not order.creates_only_itself:
+        if not self._backend.shares or not order.creates_only_itself:
             return None
         return order if await self._done(self._creations, order) else None
 
@@ -93,11 +93,11 @@ class UserBatcher:
         if not order.changes_only_itself:
             return None
         if (
-            not (order.needs_nothing and self._storage.updates_without_read)
-            and not self._storage.versions
+            not (order.needs_nothing and self._backend.updates_without_read)
+            and not self._backend.versions
         ):
             return None
-        if self._storage.shares:
+        if self._backend.shares:
             return order if await self._done(self._changes, order) else None
         # A crowd of one: a single statement is worth it.
         (found,) = await finish(self._run(user_batches.change, [order]))
@@ -126,15 +126,15 @@ class UserBatcher:
     ) -> Sequence[Done | Exception]:
         rules = await self._rules()
         outcomes: list[ChangeResult] = [None] * len(orders)
-        work = await self._storage.open()
+        transaction = await self._backend.begin()
         meter, committing = Meter(), False
         METER.set(meter)
         try:
             async with self._deadline():
-                await operation(await work.unit(SYSTEM, rules), orders, outcomes)
+                await operation(await transaction.unit(SYSTEM, rules), orders, outcomes)
             committing = True
             if any(isinstance(outcome, Event) for outcome in outcomes):
-                await work.commit()
+                await transaction.commit()
         except ServerDown as late:
             if operation is not user_batches.change:
                 raise
@@ -146,7 +146,7 @@ class UserBatcher:
         except ApiError:
             raise
         except Exception as error:
-            foreseen = isinstance(error, self._storage.errors)
+            foreseen = isinstance(error, self._backend.errors)
             if committing:
                 commit_outcome_unknown = self._commit_outcome_unknown(error)
                 outcomes = [
@@ -160,7 +160,7 @@ class UserBatcher:
                 if operation is user_batches.create:
                     outcomes = [None] * len(orders)
         finally:
-            await work.close()
+            await transaction.close()
         for order in orders:
             if order.meter is not None:
                 order.meter.round_trips += meter.round_trips

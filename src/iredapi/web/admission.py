@@ -1,9 +1,9 @@
-"""Admission control: how many requests a worker handles at a time, and how bodies get in.
+"""Admission control: limits on concurrent requests, on the memory of bodies, on long answers.
 
-A request is counted while it is worked on, and not while its client is still sending: who sends
-half a body keeps nobody else out. Bodies that are being received share a bound on memory. Long
-answers have a bound of their own, and few pages of them are made at a time: the rest of the API
-stays responsive, however many lists are read, or not read.
+A request does not count while its body is being received, so clients that send half a body do not
+block others. Bodies that are being received share a limit on memory. Long answers (lists) have a
+separate limit, and few pages are read at the same time: the event loop stays free for other
+requests. All limits are per worker process.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from starlette.types import Receive, Scope, Send
 from iredapi.errors import InvalidRequest, Overloaded, TooLarge
 
 BODY_MEMORY: Final = 128 * 1024 * 1024
-"""Most bytes of all bodies together, per worker; the first bytes of each are not counted."""
+"""Maximum bytes of all bodies together; the first ``_FREE_BYTES`` of each do not count."""
 _FREE_BYTES: Final = 64 * 1024
-"""Bytes of each body that are not counted: large bodies keep no small ones out."""
+"""Bytes of each body that do not count, so that small bodies are accepted beside large ones."""
 _STREAM_SHARE: Final = 16
-"""One of so many places may be a long answer's."""
+"""Maximum requests divided by this is the maximum number of long answers."""
 _PAGES_AT_ONCE: Final = 2
 _SCOPE_KEY: Final = "iredapi.place"
 
 
 class Admission:
-    """The places of one worker."""
+    """The counters of one worker process."""
 
     def __init__(self, most: int) -> None:
         self.free = most
-        """Requests that may begin now."""
+        """Number of requests that may start."""
         self.memory = BODY_MEMORY
-        """Bytes that bodies may still take."""
+        """Bytes that are left for bodies."""
         self.streams = max(most // _STREAM_SHARE, 4)
-        """Long answers that may begin now."""
+        """Number of long answers that may start."""
         self.first_pages = asyncio.Semaphore(_PAGES_AT_ONCE)
         self.next_pages = asyncio.Semaphore(_PAGES_AT_ONCE)
-        """Held while a page of a list is read: a long one takes the event loop for a while."""
+        """Held while a page of a list is read: encoding one blocks the event loop."""
 
 
 class Slot:
-    """The place of one request: taken, given back, and taken again."""
+    """What one request has taken of the limits."""
 
     __slots__ = ("_admission", "_bytes", "_held", "_streams")
 
@@ -56,20 +56,20 @@ class Slot:
         self._streams = False
 
     def take(self) -> None:
-        """Count the request. Raises Overloaded at once: a queue without end helps nobody."""
+        """Count the request. Raises Overloaded at once: there is no queue."""
         if not self._admission.free:
-            raise Overloaded("This server has its hands full.")
+            raise Overloaded("This server answers too many requests at the moment.")
         self._admission.free -= 1
         self._held = True
 
     def give(self) -> None:
-        """Do not count the request any more."""
+        """Stop counting the request."""
         if self._held:
             self._admission.free += 1
             self._held = False
 
     def reserve(self, size: int) -> None:
-        """Count the memory of a body that is ``size`` bytes long by now. Raises Overloaded."""
+        """Count the memory of a body of which ``size`` bytes have arrived. Raises Overloaded."""
         more = size - _FREE_BYTES - self._bytes
         if more > 0:
             if more > self._admission.memory:
@@ -78,9 +78,9 @@ class Slot:
             self._bytes += more
 
     def stream(self) -> None:
-        """Count a long answer: a client that does not read it keeps its memory. Raises Overloaded.
+        """Count a long answer; a second one of the same request does not count.
 
-        Several of one request count as one.
+        Its memory is in use for as long as the client does not read it. Raises Overloaded.
         """
         if not self._streams:
             if not self._admission.streams:
@@ -90,7 +90,7 @@ class Slot:
 
     @asynccontextmanager
     async def page(self, *, first: bool, seconds: float) -> AsyncIterator[None]:
-        """Wait for the turn to read a page of a list; for a first one ``seconds`` at most.
+        """Wait until a page of a list may be read; for the first page at most ``seconds``.
 
         Raises Overloaded.
         """
@@ -106,7 +106,7 @@ class Slot:
             turn.release()
 
     def leave(self) -> None:
-        """Give back everything."""
+        """Release everything that the request has taken."""
         self.give()
         if self._streams:
             self._admission.streams += 1
@@ -116,7 +116,7 @@ class Slot:
 
 
 def take_slot(scope: MutableMapping[str, Any], admission: Admission) -> Slot:
-    """Take a place for a request. Raises Overloaded."""
+    """Count a request, and store its slot in the scope. Raises Overloaded."""
     place = Slot(admission)
     place.take()
     scope[_SCOPE_KEY] = place
@@ -124,16 +124,16 @@ def take_slot(scope: MutableMapping[str, Any], admission: Admission) -> Slot:
 
 
 def place_of(scope: Mapping[str, Any]) -> Slot:
-    """Return the place of a request."""
+    """Return the slot of a request."""
     place: Slot = scope[_SCOPE_KEY]
     return place
 
 
 class Stream(StreamingResponse):
-    """An answer in pieces, one of the few that a worker sends at a time. HEAD makes no piece."""
+    """A long answer, sent in chunks. For HEAD no chunk is made."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. Raises Overloaded, before anything is sent."""
+        """Send the answer. Raises Overloaded before anything is sent."""
         if scope["method"] == "HEAD":
             head = {"type": "http.response.start", "status": self.status_code}
             await send({**head, "headers": self.raw_headers})
@@ -144,7 +144,7 @@ class Stream(StreamingResponse):
 
 
 async def receive_body(request: Request, limit: int, seconds: float) -> bytes:
-    """Return the body, of at most ``limit`` bytes; all of it has ``seconds`` to arrive.
+    """Return the body, of at most ``limit`` bytes, which must arrive within ``seconds``.
 
     Raises InvalidRequest, TooLarge or Overloaded.
     """

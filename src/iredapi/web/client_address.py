@@ -1,4 +1,4 @@
-"""Where a request comes from: one function for the allow list, the throttle and the logs."""
+"""The client's IP address, for the allow list, the login throttle and the logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Address = IPv4Address | IPv6Address
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Address | None:
-    """Read an address; IPv4 in IPv6 clothes is IPv4, ports, brackets and zones are dropped."""
+    """Parse an address. IPv4-mapped IPv6 is IPv4; port, brackets and zone are dropped."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -33,7 +33,7 @@ def parse(text: str) -> Address | None:
 
 
 def header_values(scope: Any, name: bytes) -> list[str]:
-    """Return the values of all headers of a name, which is in lower case."""
+    """Return the values of all headers with a name (lower case)."""
     return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
 
 
@@ -43,45 +43,45 @@ def _trusted(address: Address | None, proxies: Sequence[Network]) -> bool:
 
 @lru_cache(maxsize=1024)
 def _peer(text: str, proxies: tuple[Network, ...]) -> tuple[str, bool]:
-    """Return the socket's address, and whether it is a trusted proxy's."""
+    """Return the socket's address, and whether it is a trusted proxy."""
     address = parse(text)
     return str(address or ""), _trusted(address, proxies)
 
 
-_told: set[str] = set()
-_MOST_TOLD: Final = 20
-"""Peers that are told of in one process: a stranger with many addresses must not fill the log."""
+_logged: set[str] = set()
+_MAX_LOGGED: Final = 20
+"""Maximum log lines per process: a client with many addresses must not fill the log."""
 
 
-def _tell(peer: str) -> None:
-    """Say once of a peer that what it forwards is not believed."""
-    if len(_told) < _MOST_TOLD:
-        _told.add(peer)
+def _log_untrusted(peer: str) -> None:
+    """Log once per peer that its X-Forwarded-For is ignored."""
+    if len(_logged) < _MAX_LOGGED:
+        _logged.add(peer)
         _log.warning(
             "proxy_not_trusted",
             peer=peer,
             setting="IREDAPI_TRUSTED_PROXIES",
-            hint="X-Forwarded-For of this address is not believed, so all clients behind it count "
-            "as one in allow lists and login throttles; if it is your web server, add it",
+            hint="X-Forwarded-For of this address is ignored, so all clients behind it count as "
+            "one in allow lists and login throttles; if it is your web server, add it",
         )
 
 
 def seen(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, bool]:
-    """Return the client's address as text, and whether it speaks TLS, to us or to a trusted proxy.
+    """Return the client's address as text, and whether it uses TLS to us or to a trusted proxy.
 
-    The address is the socket's; only when that is a trusted proxy, X-Forwarded-For is walked from
-    the right to the first hop that is not one. What cannot be read as an address ends the walk, and
-    the unreadable hop admits nobody.
+    The address is the socket's. Only if that is a trusted proxy, X-Forwarded-For is read from the
+    right, up to the first hop that is no trusted proxy. A hop that is not an address ends the
+    search, and the result is an empty text, which no allow list contains.
     """
     text, trusted = _peer((scope.get("client") or ("", 0))[0], proxies)
     https = scope.get("scheme") == "https"
     if not trusted:
-        if text not in _told and header_values(scope, b"x-forwarded-for"):
-            _tell(text)
+        if text not in _logged and header_values(scope, b"x-forwarded-for"):
+            _log_untrusted(text)
         return text, https
-    said = header_values(scope, b"x-forwarded-proto")
-    if said and not https:
-        https = said[-1].split(",")[-1].strip().lower() == "https"
+    schemes = header_values(scope, b"x-forwarded-proto")
+    if schemes and not https:
+        https = schemes[-1].split(",")[-1].strip().lower() == "https"
     hops = ",".join(header_values(scope, b"x-forwarded-for")).split(",")
     for hop in reversed([hop for hop in hops if hop.strip()]):
         address = parse(hop)
@@ -92,7 +92,7 @@ def seen(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, bool]:
 
 
 def requested_hosts(scope: Any, proxies: tuple[Network, ...]) -> list[str]:
-    """Return the names that the client may have asked for: ``Host``, and what a trusted proxy says.
+    """Return ``Host``, and X-Forwarded-Host if the peer is a trusted proxy.
 
     Each is ``host`` or ``host:port``.
     """
@@ -104,7 +104,7 @@ def requested_hosts(scope: Any, proxies: tuple[Network, ...]) -> list[str]:
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Read networks; IPv4 in IPv6 clothes is IPv4 here too."""
+    """Parse networks; IPv4-mapped IPv6 networks become IPv4."""
     found: list[Network] = []
     for text in texts:
         network = ip_network(text)

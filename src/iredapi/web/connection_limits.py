@@ -1,4 +1,4 @@
-"""Limits for slow and silent clients: uvicorn's HTTP protocol with bounds on time, size and number.
+"""Limits for slow and silent clients: uvicorn's HTTP protocol with limits on time, size and number.
 
 uvicorn closes an idle connection only after its first request, and httptools reads a request head
 of any size. ``LimitedProtocol`` adds, per connection:
@@ -10,15 +10,15 @@ silent connection    ``head_seconds`` until the first byte                      
 request head         ``head_seconds`` from its first byte, ``head_bytes``             408, 431
 body nobody reads    ``body_seconds`` after the answer (a 401, say)                   aborted
 answer nobody reads  ``write_seconds`` in which the client's TCP accepts no byte      aborted
-number               ``connections`` per process: the one that waits longest is       aborted,
-                     closed for a newcomer; when all are busy, the newcomer is        503
+number               ``connections`` per process: a new one replaces the one that     aborted,
+                     has waited longest; when all are busy, the new one is refused    503
 ===================  ===============================================================  ==========
 
-Bodies that an operation reads have their own limits (``web.bodies``). A client that reads slowly
-is never cut: each acknowledged byte counts as progress.
+Bodies that an operation reads have other limits (``web.admission``). A client that reads slowly is
+not disconnected: each acknowledged byte counts as progress.
 
-Limits of time are checked once a second for all connections of a process, which costs a request
-nothing. What was closed is logged, at most once in ten seconds.
+Time limits are checked once a second for all connections of a process, so they cost a request
+nothing. Closed connections are logged, at most once in ten seconds.
 """
 
 from __future__ import annotations
@@ -48,43 +48,42 @@ from iredapi.errors import ApiError, Overloaded
 from iredapi.web import responses
 
 STATE_KEY: Final = "max_connections"
-"""Key of the lifespan state that holds the most connections of this process."""
+"""Key of the lifespan state: maximum number of connections of this process."""
 _LOG_SECONDS: Final = 10.0
 _LINGER_SECONDS: Final = 2.0
-"""Time for a refused client to read the answer: closing at once would reset the connection."""
+"""Time for a refused client to read the answer. Closing at once would reset the connection."""
 _PROTECTED_SECONDS: Final = 0.1
-"""Age below which a connection is not closed for a newcomer: its request may be on its way."""
+"""A younger connection is not closed for a new one: its request may still arrive."""
 MOST_CONNECTIONS: Final = 8192
-"""However many descriptors there are: a connection takes 6 kB, and 20 kB while a head comes in."""
+"""Upper limit: a connection takes 6 kB of memory, and 20 kB while its head arrives."""
 _OTHER_DESCRIPTORS: Final = 64
-"""Files, pipes, the event loop's own, requests to mlmmjadmin and DNS."""
+"""Descriptors of files, pipes, the event loop, requests to mlmmjadmin and DNS."""
 _STATE_CONNECTIONS: Final = 8
 _LAST_DESCRIPTORS: Final = 4
-"""When so few are left, the log says that there are none."""
+"""So few free descriptors are logged as ``no_descriptor_left``."""
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one connection; ``connections`` is per process, unless the app's state has it."""
+    """Limits of one connection. ``connections`` is used unless the lifespan state has a number."""
 
     head_bytes: int = 16 * 1024
     head_seconds: float = 10.0
     body_seconds: float = 10.0
     write_seconds: float = 30.0
     check_seconds: float = 1.0
-    """Time between two looks at all connections."""
+    """Interval of the check of all connections."""
     connections: int = 0
     """0: a quarter of the file descriptors."""
 
 
 def max_connections(settings: Settings, descriptors: int = 0) -> int:
-    """Return how many connections one worker may have open.
+    """Return the maximum number of client connections of one worker.
 
-    ``descriptors``: how many files and connections it may have open in all; 0: its limit.
-
-    What the worker needs for databases and files is left for these, and a queue's length for
-    connections that the event loop accepts before it can count them (``accept_backlog``).
+    ``descriptors`` is the maximum of files and connections together; 0: the process's limit. A part
+    is reserved for databases and files, and for connections that the event loop accepts before they
+    are counted (``accept_backlog``).
     """
     databases = settings.pool_size + 3 * max(settings.pool_size // 2, 2) + _STATE_CONNECTIONS
     if settings.backend is Backend.LDAP:
@@ -99,21 +98,21 @@ def max_connections(settings: Settings, descriptors: int = 0) -> int:
 
 
 def accept_backlog(descriptors: int = 0) -> int:
-    """Return the length of the queue of connections: at most an eighth of the descriptors.
+    """Return the length of the listen queue: at most an eighth of the descriptors.
 
-    libuv accepts the whole queue before a protocol is told of the first connection.
+    libuv accepts the whole queue before ``connection_made`` of the first connection is called.
     """
     return min(2048, max((descriptors or descriptor_limit()) // 8, 16))
 
 
 def descriptor_limit() -> int:
-    """Return how many file descriptors this process may have open (the soft RLIMIT_NOFILE)."""
+    """Return the maximum number of open file descriptors (the soft RLIMIT_NOFILE)."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1_000_000 if soft == resource.RLIM_INFINITY else soft
 
 
 class _HeadTooLargeError(Exception):
-    """Ends the parser's work; httptools reports it to uvicorn as a parser error."""
+    """Stops the parser; httptools reports it to uvicorn as a parser error."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -124,20 +123,20 @@ class LimitedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.in_head = True
-        """Whether the next byte belongs to a request head, not to a body."""
+        """Whether the next byte belongs to a request head and not to a body."""
         self.has_asked = False
         """Whether a request has begun on this connection."""
         self.head_size = 0
-        """Bytes of the current head that arrived in chunks of their own."""
+        """Bytes of the current head in chunks that contain nothing else."""
         self.since = 0.0
-        """Loop time at which the connection, or the current request, began."""
+        """Loop time at which the connection or the current request began."""
         self.refused = False
         self.dropped = False
         self.pending = 0
-        """Bytes that the client had not accepted when it was last looked at."""
+        """Bytes that the client had not accepted at the last check."""
         self.pending_since = 0.0
         self.unread_since = 0.0
-        """Loop time since which a body comes in for a request that is answered; 0: none does."""
+        """Loop time since which a body arrives for an answered request; 0: none does."""
         self._chunk_size = 0
         self._head_too_large = False
         self._watch: _ConnectionWatch | None = None
@@ -145,20 +144,20 @@ class LimitedProtocol(HttpToolsProtocol):
     # -- asyncio.Protocol --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection; make room for it, or refuse it."""
+        """Count the connection. If there are too many, close another one or refuse this one."""
         super().connection_made(transport)
         self.since = self.loop.time()
         self._watch = _watch_of(self)
         self._watch.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Stop counting the connection."""
         super().connection_lost(exc)
         if self._watch is not None:
             self._watch.remove(self)
 
     def data_received(self, data: bytes) -> None:
-        """Count the bytes of a head; drop what a refused client still sends."""
+        """Count the bytes of a head; ignore data of a refused client."""
         if self.refused:
             return
         if self.in_head:
@@ -175,7 +174,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start the request, unless its head is too large."""
         most = self.limits.head_bytes
-        # A chunk may hold a body too: the head alone is measured only when the chunk is larger.
+        # A chunk may also contain a body: the head is measured only if the chunk is too large.
         if max(self.head_size, self._chunk_size) > most and self._measured_head() > most:
             self._head_too_large = True
             raise _HeadTooLargeError
@@ -202,22 +201,22 @@ class LimitedProtocol(HttpToolsProtocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing can happen until the client sends something."""
+        """Whether the connection waits for data of the client."""
         if self.refused or self.dropped:
             return False
         return not self.is_busy or self.cycle.more_body
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what the parser does not take: as JSON, like every other answer."""
+        """Answer a request that cannot be parsed: in JSON, like all answers."""
         if self._head_too_large:
             self.refuse(ApiError("HEADERS_TOO_LARGE"))
         else:
             self.refuse(ApiError("INVALID_REQUEST", msg))
 
     def refuse(self, error: ApiError, *, linger: bool = True) -> None:
-        """Answer with an error, then close. What is being answered is finished first.
+        """Answer with an error, then close. An answer that is being sent is finished first.
 
-        ``linger``: what the client still sends is read for a while, so that it sees the answer.
+        ``linger``: keep reading for a while, so that the client receives the answer.
         """
         self.refused = True
         if self.transport.is_closing():
@@ -233,7 +232,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def drop(self) -> None:
-        """Close at once; what was not sent is lost."""
+        """Close at once; unsent data are lost."""
         self.dropped = True
         self.transport.abort()
 
@@ -254,7 +253,7 @@ def _response(error: ApiError) -> bytes:
 
 
 class _ConnectionWatch:
-    """Watches all connections of one server: their number, and once a second their age."""
+    """Limits the number of a server's connections, and checks them once a second."""
 
     def __init__(self, connections: MutableSet[Any], limits: Limits, most: int) -> None:
         self._connections: MutableSet[LimitedProtocol] = connections
@@ -265,15 +264,15 @@ class _ConnectionWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._dropped = 0
         self._closed: Counter[str] = Counter()
-        """Reasons for which connections were closed since the last line in the log."""
+        """Number of closed connections per reason, since the last log line."""
         self._logged = float("-inf")
 
     def add(self, protocol: LimitedProtocol) -> None:
-        """Make room for a new connection, or refuse it."""
+        """Count a new connection. If there are too many, close others or refuse it."""
         if self._timer is None:
             self._timer = self._loop.call_later(self._limits.check_seconds, self._check)
         connection: socket.socket | None = protocol.transport.get_extra_info("socket")
-        # The kernel gives out the lowest free number.
+        # The kernel assigns the lowest free number.
         if connection is not None and connection.fileno() >= self._descriptors - _LAST_DESCRIPTORS:
             self._closed["no_descriptor"] += 1
         if len(self._connections) - self._dropped > self._most and not self._make_room():
@@ -283,15 +282,15 @@ class _ConnectionWatch:
             self._log()
 
     def remove(self, protocol: LimitedProtocol) -> None:
-        """Note that a connection is gone."""
+        """Stop counting a connection."""
         if protocol.dropped:
             self._dropped -= 1
 
     def _make_room(self) -> bool:
-        """Close some of the connections whose clients are to send something; False: all work.
+        """Close some of the connections that wait for their clients; return False if none does.
 
         First those without a request, then idle ones, then those that send a body; of each kind
-        those that wait longest. Several at once, so that a flood is not sorted for each newcomer.
+        those that wait longest. Several at once, so that a flood does not cause a sort each time.
         """
         latest = self._loop.time() - _PROTECTED_SECONDS
         waiting = [item for item in self._connections if item.is_waiting and item.since < latest]
@@ -307,7 +306,7 @@ class _ConnectionWatch:
         protocol.drop()
 
     def _check(self) -> None:
-        """Look at every connection once."""
+        """Check every connection."""
         self._timer = None
         now = self._loop.time()
         for protocol in list(self._connections):
@@ -328,7 +327,7 @@ class _ConnectionWatch:
             if now - protocol.since > _LINGER_SECONDS:
                 protocol.transport.close()
         elif not protocol.in_head:
-            # The answer is out, the body is not in: nobody waits for it.
+            # The answer is sent, but the client still sends the body.
             protocol.unread_since = protocol.unread_since or now
             if now - protocol.unread_since > limits.body_seconds:
                 self._drop(protocol, "unread_body")
@@ -340,7 +339,7 @@ class _ConnectionWatch:
             self._drop(protocol, "silent")
 
     def _is_stuck(self, protocol: LimitedProtocol, now: float) -> bool:
-        """Tell whether the client has taken nothing of an answer for too long."""
+        """Return whether the client has accepted no byte of an answer for ``write_seconds``."""
         pending = protocol.transport.get_write_buffer_size()
         if pending:
             pending += _unacknowledged(protocol.transport)
@@ -389,7 +388,7 @@ def _watch_of(protocol: LimitedProtocol) -> _ConnectionWatch:
 
 
 def _unacknowledged(transport: asyncio.BaseTransport) -> int:
-    """Return the bytes in the kernel's send queue (SIOCOUTQ, Linux); 0 where it is not known."""
+    """Return the bytes in the kernel's send queue (SIOCOUTQ, Linux); 0 if unknown."""
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is None:
         return 0

@@ -1,7 +1,7 @@
-"""Cross-site request forgery: a page of another site must not use an admin's session, or log in.
+"""Protection from cross-site request forgery: pages of other sites cannot change anything.
 
-Browsers say where a request comes from: ``Sec-Fetch-Site`` (Fetch Metadata) and ``Origin``
-(RFC 6454). Both headers can only be set by the browser, never by the page. Programs send neither.
+Browsers send ``Sec-Fetch-Site`` (Fetch Metadata) and ``Origin`` (RFC 6454), which a page cannot
+set. Programs send neither.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _OWN_SITE = frozenset({"same-origin", "none"})
 def is_foreign(
     scope: Any, proxies: tuple[Network, ...], allowed: Collection[str], *, https: bool
 ) -> bool:
-    """Tell whether a browser sends a change on behalf of another site's page.
+    """Return whether a browser sends a write for a page of another site.
 
-    ``allowed`` are further origins, normalised. ``https`` is whether the client speaks TLS to us or
-    to a trusted proxy; only then is ``http:`` known to be another origin.
+    ``allowed`` are further allowed origins, normalised. ``https`` is whether the client uses TLS to
+    us or to a trusted proxy; only then ``http:`` is known to be another origin.
     """
     if scope["method"] in _SAFE_METHODS:
         return False
@@ -41,7 +41,7 @@ def _is_own(scope: Any, proxies: tuple[Network, ...], origins: list[str], *, htt
         return False
     try:
         origin = normalised(origins[0])
-    except ValueError:  # among others ``null``: a sandboxed frame, a redirect between sites
+    except ValueError:  # also ``null``: a sandboxed frame, a redirect between sites
         return False
     scheme, _, place = origin.partition("://")
     if https and scheme != "https":

@@ -1,6 +1,7 @@
-"""The OpenAPI document and the page that shows it: made once, since strangers may ask for both.
+"""The OpenAPI document and the page that shows it (Swagger UI). Both need no login.
 
-Swagger UI comes with its assets from a package, so that it needs no internet.
+The document is made once per process. The assets come from the package fastapi_offline, so the
+page needs no internet.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _POLICY = (
 
 
 def mount(app: FastAPI) -> None:
-    """Serve ``/openapi.json``, ``/docs`` and its assets; ``/`` leads there."""
+    """Add ``/openapi.json``, ``/docs`` and its assets; ``/`` redirects to ``/docs``."""
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title="iredapi",
@@ -63,7 +64,7 @@ class _Document:
         self._making = asyncio.Lock()
 
     async def answer(self, request: Request) -> Response:
-        """Answer with the document, or 304 to a client that has it."""
+        """Answer with the document, or with 304 if the client's ETag matches."""
         body, tag = await self._document()
         request.scope[PUBLIC] = True
         headers = {"ETag": tag}
@@ -75,7 +76,7 @@ class _Document:
     async def _document(self) -> tuple[bytes, str]:
         async with self._making:
             if self._made is None:
-                # It takes some tenths of a second, in which the event loop goes on.
+                # It takes some tenths of a second: a thread keeps the event loop free.
                 self._made = await asyncio.to_thread(self._make)
             return self._made
 

@@ -1,6 +1,6 @@
-"""``/livez`` and ``/readyz``: for whoever watches this process or sends requests to it.
+"""``/livez`` and ``/readyz``, for monitoring and load balancers.
 
-They are outside of the API: no login, no allow list, no JSON code but these.
+They are no part of the API: they need no login and ignore the allow list.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PATHS: Final = frozenset({"/livez", "/readyz"})
 
 
 def mount(app: FastAPI) -> None:
-    """Serve both."""
+    """Add both routes."""
 
     @app.api_route("/livez", methods=["GET", "HEAD"], include_in_schema=False)
     async def _live() -> Response:
@@ -39,7 +39,7 @@ def mount(app: FastAPI) -> None:
         elif missing:
             data["status"] = "not ready"
         elif reading:
-            # Still 200: whoever only reads is served, and no other replica could do more.
+            # Still 200: reads are answered, and no other replica could do more.
             data |= {"status": READS_ONLY, "reads_only": reading}
         if "verbose" in request.query_params:
             data["servers"] = {
@@ -57,7 +57,7 @@ def mount(app: FastAPI) -> None:
             by_status.setdefault(conditions[name].status.capitalize(), []).append(name)
         detail = " ".join(f"{status}: {', '.join(names)}." for status, names in by_status.items())
         if context.probes.leaving:
-            detail = "This process is leaving."
+            detail = "This process is shutting down."
         body = {"_success": False, "_msg": "NOT_READY", "_detail": detail, "_data": data}
         return Response(
             orjson.dumps(body),

@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: request ids and the request log, paths, and who is at the door."""
+"""Pure ASGI middleware: request id and request log, path normalisation, access."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _OURS = API + "/"
 _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _PUBLIC_HEADERS = ((b"cache-control", b"no-cache"), (b"x-content-type-options", b"nosniff"))
 PUBLIC = "iredapi.public"
-"""In a scope: the answer is the same for everybody, and a cache may keep it and ask again."""
+"""Scope key: the answer is the same for all clients; caches may store and revalidate it."""
 _ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _SLASHES = re.compile(r"/{2,}")
-_chance = random.Random()  # noqa: S311 (ids tell requests apart, and are no secret)
+_chance = random.Random()  # noqa: S311 (ids distinguish requests, and are no secret)
 _log = structlog.get_logger("iredapi.request")
 
 
 class RequestContext:
-    """Gives every request an id, logs one line about it, and answers crashes in JSON."""
+    """Gives every request an id, logs one line per request, and answers crashes in JSON."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -82,7 +82,7 @@ class RequestContext:
 
 
 def _log_request(scope: Scope, status: int, seconds: float, meter: Meter) -> None:
-    """Log one line; only what is named here, and never a query, a header or a body."""
+    """Log one line with these fields only: never a query, a header or a body."""
     actor: Actor | None = scope.get("iredapi.actor")
     line(
         "request",
@@ -117,13 +117,13 @@ def _request_id(scope: Scope) -> str:
 
 
 class PathNormaliser:
-    """Maps every mount to ``/api``; collapses slashes; accepts a trailing one without redirect."""
+    """Replaces each configured prefix by ``/api``, and removes double and trailing slashes."""
 
     def __init__(self, app: ASGIApp, *, prefixes: Sequence[str]) -> None:
         self.app = app
         self._prefixes = sorted(prefixes, key=len, reverse=True)
         self._plain = not any(prefix.startswith(_OURS) for prefix in prefixes) and API in prefixes
-        """Whether what begins like our paths is one."""
+        """Whether a path that begins with ``/api/`` needs no search for prefixes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Rewrite the path of one request."""
@@ -137,7 +137,7 @@ class PathNormaliser:
         await self.app(scope, receive, send)
 
     def normal(self, path: str) -> str:
-        """Return the path that routes know."""
+        """Return the path as the routes have it."""
         if self._plain and path.startswith(_OURS) and "//" not in path and path[-1] != "/":
             return path
         if "//" in path:
@@ -146,12 +146,15 @@ class PathNormaliser:
         for prefix in self._prefixes:
             if path == prefix or path.startswith(prefix + "/"):
                 return API + path[len(prefix) :]
-        # A path that only looks like ours, because /api is not among the prefixes.
+        # The path begins with /api, which is no configured prefix: no route may match.
         return "/-" + path if path == API or path.startswith(API + "/") else path
 
 
 class AccessMiddleware:
-    """Lets a request in when its address may use the API, and finds out who is calling."""
+    """Checks the allow list and the number of requests, and finds the session's or token's admin.
+
+    Whether the admin may call the operation is decided later (``auth.permissions``).
+    """
 
     def __init__(self, app: ASGIApp, *, proxies: Sequence[Any], most: int) -> None:
         self.app = app
@@ -180,14 +183,15 @@ class AccessMiddleware:
             return
         secret = bearer_of(scope)
         if secret is not None:
-            # A token stands for itself: a session that came along does not widen it.
+            # A token's rights are the only ones: a session cookie beside it is ignored.
             async with context.deadline():
                 scope["iredapi.actor"] = await tokens.token_actor(context, secret, client)
             return
         if csrf.is_foreign(
             scope, self._proxies, context.settings.allowed_origins, https=scope["iredapi.https"]
         ):
-            # Logging in and out too: nobody is to work in somebody else's session unknowingly.
+            # Also for login and logout: a foreign page must not put the browser into a session
+            # of another account.
             raise Denied("FOREIGN_ORIGIN")
         session_id = session_of(scope, context.settings.session_cookie)
         if session_id:
@@ -196,16 +200,16 @@ class AccessMiddleware:
 
 
 def bearer_of(scope: Scope) -> str | None:
-    """Return the token of the request; None when it brings none, empty when it brings several."""
+    """Return the bearer token; None without one, empty (invalid) with several."""
     found = [value for key, value in scope["headers"] if key == b"authorization"]
     bearers = [value[6:].strip() for value in found if value[:7].lower().rstrip() == b"bearer"]
     if not bearers:
-        return None  # other schemes are the business of a proxy in front
+        return None  # other schemes may be meant for a proxy in front
     return bearers[0].decode("latin-1") if len(found) == 1 else ""
 
 
 def session_of(scope: Scope, name: str) -> str:
-    """Return the session cookie's value, or an empty text."""
+    """Return the value of the session cookie, or an empty text."""
     for key, value in scope["headers"]:
         if key == b"cookie":
             found = cookie_parser(value.decode("latin-1")).get(name, "")

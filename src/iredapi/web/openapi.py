@@ -1,4 +1,4 @@
-"""What a route says of itself in OpenAPI, made from its form, its action and its docstring."""
+"""OpenAPI documentation of a route, made from its form, its action and its docstring."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CHANGES: Final = frozenset(
     | {Action.GREYLISTING_UPDATE, Action.GREYLISTING_DELETE}
     | {Action.GREYLISTING_SENDERS_UPDATE, Action.GREYLISTING_DOMAINS_UPDATE}
 )
-"""What answers with ``_changed``: it may find that there is nothing to do."""
+"""Actions whose answer lists in ``_changed`` which parameters have a new value."""
 
 
 class ParameterProblem(BaseModel):
@@ -184,7 +184,7 @@ def describe(
 
 
 def _variant(method: str, path: str) -> str:
-    """Tell apart the paths and verbs that lead to one action."""
+    """Return a suffix that makes the operation id of an action's second route unique."""
     if "keep_mailbox_days" in path:
         return "_keeping_mailboxes"
     if path.startswith("/spampolicy/"):
@@ -242,7 +242,7 @@ def _body(form: type[Params]) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object", "properties": dict(properties)}
     if required:
         schema["required"] = required
-    # Of examples for all parameters at once some exclude each other: JSON begins with what must be.
+    # Some parameters exclude each other, so the JSON example has only the required ones.
     first = {name: detail["examples"][0] for name, detail in properties if name in required}
     return {
         "required": bool(required),
@@ -254,7 +254,7 @@ def _body(form: type[Params]) -> dict[str, Any]:
 
 
 def _ruled(method: str, words: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the codes that every write, and every path with an enumeration, may answer."""
+    """Return the error codes of all writes, and of all paths with an enumeration."""
     codes = () if method == "GET" else ("CHANGED_MEANWHILE", "FOREIGN_ORIGIN")
     return (*codes, "NO_SUCH_OPERATION") if words else codes
 
@@ -310,7 +310,7 @@ def _success(answer: Any, *, writes: bool = False) -> type[BaseModel]:
 
 
 def _name(answer: Any) -> str:
-    """Name what an answer holds after its first shape."""
+    """Return a name for an answer's model: that of its first alternative."""
     if get_origin(answer) is list:
         return f"{_name(get_args(answer)[0])}List".replace("str", "Name")
     if shapes := get_args(answer):

@@ -1,7 +1,7 @@
-"""A call of the API: who asks, what the path names, what was sent. Routes are declared here.
+"""Routes of the API: each declares an action and a form, and gets a checked request.
 
-The order is fixed by construction: access is checked before a parameter is read, so an intruder
-learns nothing about parameters.
+The order of the checks is fixed here: permission first, parameters second. A client that may not
+call an operation learns nothing about its parameters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from iredapi.auth import permissions
 from iredapi.auth.permissions import Action, Target
-from iredapi.backends.unit_of_work import STRICT, ReadUnit, Unit
+from iredapi.backends.unit_of_work import STRICT, ReadUnit, UnitOfWork
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
@@ -46,27 +46,31 @@ Result = TypeVar("Result")
 _MAX_DAYS = 36500
 _READING = frozenset({"GET", "HEAD"})
 _LIMIT = 256 * 1024
-"""Bytes of the body of an operation that takes no long lists; the others have a setting."""
+"""Maximum body size in bytes of operations without long lists; the others have ``body_limit``."""
 _MOST_IGNORED = 100
+"""Maximum number of unknown parameters that an answer lists."""
 _LONGEST_NAME = 80
-"""Characters of a name that nobody knows which are told."""
+"""Maximum length of their names, in characters."""
 _PUBLIC_LIMIT = 8 * 1024
-"""Bytes that somebody without a session may have us read: a login."""
+"""Maximum body size in bytes of a request without a session (a login)."""
 _PUBLIC_SECONDS = 10.0
-"""Time in which these arrive."""
+"""Time limit for receiving such a body."""
 _READ_AT_ONCE = 16 * 1024
-"""Bytes that are parsed and validated in some milliseconds, whatever they are."""
+"""Maximum body size in bytes that is parsed in the event loop (a few milliseconds)."""
 _READERS = ThreadPoolExecutor(2, thread_name_prefix="bodies")
 _STRICT = frozenset(
     {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
     | {Action.MAILLIST_CREATE, Action.ML_CREATE}
 )
-"""What makes something new obeys the strict grammar; what is there already must be reachable."""
+"""Actions whose path names a new account: the strict grammar holds.
+
+Existing accounts must stay reachable, whatever their names are.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class OperationRequest(Generic[Form]):
-    """One request, ready to be carried out."""
+    """One request whose permission, target and form have been checked."""
 
     context: AppContext
     caller: Actor | None
@@ -74,28 +78,31 @@ class OperationRequest(Generic[Form]):
     form: Form
     request: Request
     ignored: tuple[str, ...] = ()
-    """Names that were sent, and of which the form takes no notice."""
+    """Names of parameters that were sent and that the form does not know."""
 
     @property
     def actor(self) -> Actor:
-        """Who asks. Raises LoginRequired for nobody."""
+        """The logged-in admin. Raises LoginRequired when there is none."""
         if self.caller is None:
             raise LoginRequired
         return self.caller
 
     @property
     def client(self) -> str:
-        """The client's address."""
+        """The client's IP address."""
         return str(self.request.scope["iredapi.client"])
 
     @property
     def request_id(self) -> str:
-        """The id that the answer and the log carry."""
+        """The request id, as in the answer and in the log."""
         return str(self.request.scope["iredapi.request_id"])
 
     @property
     def days(self) -> int:
-        """How long mailboxes are kept: from the path, or else as a parameter; 0: for ever."""
+        """Days for which mailboxes are kept, from the path or the form; 0: for ever.
+
+        Raises InvalidParameters.
+        """
         text = self.request.path_params.get("number")
         if text is None:
             return int(getattr(self.form, "keep_mailbox_days", None) or 0)
@@ -106,7 +113,7 @@ class OperationRequest(Generic[Form]):
         return int(text)
 
     def word(self, name: str) -> str:
-        """Return one of the words that the path has room for (``words`` of the route)."""
+        """Return the value of a path parameter."""
         return str(self.request.path_params[name])
 
     async def read(
@@ -115,38 +122,38 @@ class OperationRequest(Generic[Form]):
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Result:
-        """Run an operation that changes nothing."""
+        """Run an operation in a unit of work for reading, and return its result."""
         return await self.context.read(self.actor, operation, *args, **kwargs)
 
     async def listing(
         self, operation: Callable[..., Awaitable[list[Any]]], key: str, *args: Any, **kwargs: Any
     ) -> Response:
-        """Answer with a list, page by page.
+        """Answer with a list that is read page by page.
 
-        The operation takes, after ``args``, the name after which a page begins and its length;
-        items are profiles whose name stands under ``key``, or names; without a key they are short
-        texts of one account.
+        After ``args`` the operation takes the name after which a page begins, and the maximum
+        length of the page. Items are names, or profiles with their name under ``key``. An empty
+        ``key`` means short texts of one account.
         """
 
         async def fetch(after: str, limit: int) -> list[Any]:
             return await self.read(operation, *args, after, limit, **kwargs)
 
         if not key:
-            # Addresses of one account's list: a page of them holds up nobody.
+            # Such a page takes the event loop for a short time only: no slot is needed.
             return await responses.listing(fetch, str, self.request_id)
 
         def name(item: Any) -> str:
             if isinstance(item, str):
                 return item
-            # A page begins after the key as it is stored: the database sorts capitals elsewhere.
-            # Profiles on LDAP have its names, and lists of values; its names are listed folded.
+            # The key must be as it is stored, because the database may sort capitals differently.
+            # LDAP profiles have attribute names and lists of values; LDAP sorts folded names.
             found = item.get(key) or item.get("mail") or item["domainName"]
             return found[0].strip().lower() if isinstance(found, list) else str(found)
 
         return await self.pages(fetch, name)
 
     async def pages(self, fetch: responses.Fetch, key: Callable[[Any], str]) -> Response:
-        """Answer with a list whose pages ``fetch`` reads; see ``envelope.listing``."""
+        """Answer with a list whose pages ``fetch`` reads; see ``responses.listing``."""
         place, patience = place_of(self.request.scope), self.context.settings.request_timeout
 
         async def in_turn(after: str, limit: int) -> list[Any]:
@@ -157,15 +164,15 @@ class OperationRequest(Generic[Form]):
 
     async def write(
         self,
-        operation: Callable[Concatenate[Unit, Arguments], Awaitable[Any]],
+        operation: Callable[Concatenate[UnitOfWork, Arguments], Awaitable[Any]],
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Response:
-        """Run an operation, commit it, and answer."""
+        """Run an operation in a unit of work, commit it, and answer with what changed."""
         return self.done(await self.context.write(self.actor, operation, *args, **kwargs))
 
     def done(self, done: Done) -> Response:
-        """Answer that a change was made."""
+        """Answer that a change was committed."""
         names = type(self.form).wire_names()
         return responses.success(
             changed=done.changed,
@@ -177,7 +184,7 @@ class OperationRequest(Generic[Form]):
         )
 
     def success(self, data: Any = None) -> Response:
-        """Answer that something else was done, with data where the call returns any."""
+        """Answer with success and the data, if there are any."""
         return responses.success(data, ignored=self.ignored)
 
     def _wired(self, skipped: Sequence[Any]) -> list[dict[str, str]]:
@@ -193,22 +200,22 @@ class OperationRequest(Generic[Form]):
 
 
 _MALFORMED = "iredapi.malformed"
-"""In a scope: the refusal of a name in the path that may be there all the same."""
+"""Scope key: the error of a malformed name in the path, used when no account has that name."""
 Handler = Callable[[OperationRequest[Form]], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Operation(Generic[Form]):
-    """What is looked up of an operation's declaration at each request."""
+    """The part of an operation's declaration that each request needs."""
 
     action: Action
     form: type[Form]
     words: Mapping[str, type[StrEnum]]
     feature: Feature | None
     strict: bool
-    """Whether names in the path must obey the grammar for new accounts."""
+    """Names in the path must obey the grammar for new accounts."""
     public: bool
-    """Whether nobody need be logged in."""
+    """A session or token is not required."""
 
 
 def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
@@ -239,28 +246,29 @@ def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
             refusal = problem(name, code, str(error))
             if new or not _may_be_there(name, path[name], caller):
                 raise refusal from None
-            # What a list shows can be named; what is not there was no name.
+            # Other software may have stored this name. If not, the answer is this error and not
+            # "no such account".
             request.scope[_MALFORMED] = refusal
     return Target(**found)
 
 
 def _may_be_there(param: str, text: str, caller: Actor | None) -> bool:
-    """Tell whether something may be stored under a name that is none by the grammar.
+    """Return whether an account may exist under a name that the grammar refuses.
 
-    No domain has an ``@``. An account without one, or with several, is in nobody's domain: for
-    global admins only.
+    A domain never contains ``@``. An account with no or several ``@`` belongs to no domain, so only
+    global admins may name it.
     """
     if not text.isprintable() or len(text.strip()) > addresses.MAX_STORED:
         return False
     if text.strip().endswith("@"):
-        return False  # in no domain at all
+        return False  # no domain
     if param == "domain":
         return "@" not in text
     return text.count("@") == 1 or (caller is not None and caller.is_global)
 
 
 class Router(APIRouter):
-    """Routes that each name an action and a form."""
+    """FastAPI router whose routes declare an action (permission) and a form (parameters)."""
 
     def operation(
         self,
@@ -292,7 +300,7 @@ class Router(APIRouter):
                 except ApiError as error:
                     if isinstance(error, NotFound) and _MALFORMED in request.scope:
                         raise request.scope[_MALFORMED] from None
-                    # Rules speak of fields; a client knows the names that it sent.
+                    # Errors name fields; the client must see the parameter names that it sent.
                     wire = form.wire_names()
                     error.errors = tuple(
                         replace(item, param=wire.get(item.param, item.param))
@@ -334,7 +342,7 @@ async def _call(
     target = _target(request, caller, strict=operation.strict)
     request.scope["iredapi.target"] = target.named
     permissions.check(caller, action, target)
-    if feature is not None and feature not in context.storage.features:
+    if feature is not None and feature not in context.backend.features:
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
     ignored: tuple[str, ...] = ()
     if request.method in _READING:
@@ -348,7 +356,7 @@ async def _call(
             limit = min(limit, _LIMIT)
         body = await receive_body(request, limit, seconds)
         read = partial(_filled, form, request, body, with_query=with_query)
-        # Large ones are read in a thread: the event loop goes on meanwhile.
+        # Large bodies are parsed in a thread, so that the event loop is not blocked.
         found = await (_in_thread(read) if len(body) > _READ_AT_ONCE else read())
         filled, ignored, exact = found
         STRICT.set(context.settings.strict if exact is None else exact)
@@ -361,7 +369,7 @@ async def _call(
 async def _filled(
     form: type[Form], request: Request, body: bytes, *, with_query: bool
 ) -> tuple[Form, tuple[str, ...], bool | None]:
-    """Return the form, what it ignores of what was sent, and whether that is an error."""
+    """Parse a body; return the form, the unknown names, and ``strict`` (None: not sent)."""
     raw = await request_body.read(request, body, with_query=with_query)
     exact: bool | None = None
     if not with_query and STRICT.name in (sent := request_body.query(request)):

@@ -1,8 +1,8 @@
-"""One reader for form, multipart, JSON and query: absent is not empty, no value is lost.
+"""Parameters of a request, from a form, multipart, JSON or the query.
 
-Frameworks' own form parameters report an empty field as not sent, and half of the update
-parameters mean "clear" by exactly that; so bodies are read here, once, for every route. A name that
-is sent several times has several values: the form knows whether it is a list.
+FastAPI's form parameters treat an empty field as not sent, but here an empty value means "clear".
+So bodies are parsed here for all routes. A name that is sent several times has several values; the
+form decides whether it is a list.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from iredapi.schemas.fields import MAX_ITEMS
 from iredapi.schemas.params import Repeated, Unreadable, base_name
 
 MAX_FIELDS: Final = 1000
-"""Most names of one request."""
+"""Maximum different names of one request."""
 MAX_PAIRS: Final = MAX_FIELDS + MAX_ITEMS
-"""Most values: each item of a list may come under the list's name."""
+"""Maximum values: each item of a list may be sent under the list's name."""
 MAX_JSON_VALUES: Final = 6 * MAX_ITEMS
-"""Most commas of a JSON body: no operation takes more than six lists."""
+"""Maximum commas of a JSON body: no operation takes more than six lists."""
 MAX_ESCAPES: Final = 700_000
-"""Most encoded characters of a form: two footers of 64 Ki letters with up to four bytes each, and
-two for each address of its lists."""
+"""Maximum percent-encoded bytes of a form: two footers of 64 Ki letters with up to four bytes each,
+and two for each address of its lists."""
 _MAX_SLOW: Final = 120_000
-"""The same, where some of them are broken: then the fast way cannot be gone."""
+"""The same for a form with broken escapes, which needs the slow decoder."""
 _BROKEN: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _INDEX: Final = re.compile("0|[1-9][0-9]{0,17}")
 _LINE_END: Final = re.compile(rb"(?:--)?[ \t]*\r?\n|--\Z")
@@ -43,12 +43,12 @@ Raw = dict[str, str | list[str]]
 
 
 async def read(request: Request, body: bytes, *, with_query: bool = True) -> Raw:
-    """Return what was sent; the body wins over the query. Raises InvalidRequest.
+    """Return all parameters; those of the body replace those of the query. Raises InvalidRequest.
 
     A large body takes long: read it in a thread.
     """
     raw = query(request) if with_query else {}
-    # Some editors and languages put a mark of UTF-8 in front of a text.
+    # Some editors and languages write a byte order mark.
     body = body.removeprefix(BOM_UTF8)
     if not body.strip():
         return raw
@@ -58,7 +58,7 @@ async def read(request: Request, body: bytes, *, with_query: bool = True) -> Raw
     elif kind == "multipart/form-data":
         sent = await _multipart(request, body)
     elif kind in {"", "application/x-www-form-urlencoded", "text/plain"}:
-        # A client that names no type may have sent either; an object can only be JSON.
+        # Without a type the body may be either; only JSON begins with a brace.
         sent = _json(body) if body.lstrip().startswith(b"{") else _form(body)
     else:
         raise InvalidRequest(detail=f"Bodies are forms or JSON, not {kind[:80]}.")
@@ -75,7 +75,7 @@ def query(request: Request) -> Raw:
 
 
 def _form(body: bytes) -> Raw:
-    # Counted before anything is built: all of this holds up the other threads.
+    # Counted first: parsing holds Python's global lock, and so blocks the other threads.
     if body.count(b"&") >= MAX_PAIRS:
         raise InvalidRequest(detail=f"More than {MAX_PAIRS} values.")
     escapes = body.count(b"%")
@@ -96,7 +96,7 @@ def _unquoted(text: bytes) -> str:
         return text.decode("utf-8")
     if _BROKEN.search(text):
         return unquote_to_bytes(text).decode("utf-8")
-    # Quoted-printable but for the sign, and decoded in C: ten times as fast.
+    # Quoted-printable has "=" for "%", and is decoded in C: ten times as fast.
     return a2b_qp(text.replace(b"=", b"%3D").replace(b"%", b"=")).decode("utf-8")
 
 
@@ -134,7 +134,7 @@ async def _multipart(request: Request, body: bytes) -> Raw:
 
 
 def _parts(body: bytes, kind: str) -> bytes:
-    """Return what lies between the first boundary and the last (RFC 2046, section 5.1.1).
+    """Return the body from its first boundary to its last (RFC 2046, section 5.1.1).
 
     A body without its end is a part of one.
     """
@@ -150,7 +150,10 @@ def _parts(body: bytes, kind: str) -> bytes:
 
 
 def _marks(body: bytes, mark: bytes) -> Iterator[tuple[int, int]]:
-    """Find a boundary where lines begin. A pattern for it all would hold up other threads."""
+    """Find the boundary at beginnings of lines.
+
+    One regular expression for all of it would hold Python's global lock for too long.
+    """
     at = body.find(mark)
     while at >= 0:
         if at == 0 or body[at - 2 : at] == b"\r\n":
@@ -159,7 +162,7 @@ def _marks(body: bytes, mark: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _json(body: bytes) -> Raw:
-    # Python's parser holds up the other threads, and longer the more values there are.
+    # Python's parser holds the global lock, for longer the more values there are.
     if body.count(b",") > MAX_JSON_VALUES:
         raise InvalidRequest(detail=f"More than {MAX_JSON_VALUES} values.")
     try:
@@ -177,7 +180,7 @@ def _json(body: bytes) -> Raw:
 
 def _value(value: Any) -> str | list[str]:
     if isinstance(value, dict) and value and all(map(_INDEX.fullmatch, value)):
-        # PHP writes a list so, once an item was taken out of it.
+        # PHP's json_encode writes a list in this form after an item was removed.
         value = [value[key] for key in sorted(value, key=int)]
     if not isinstance(value, list):
         return _scalar(value)
@@ -190,7 +193,7 @@ def _scalar(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    # Whether it matters is decided where the names are known: unknown parameters are ignored.
+    # The form decides whether this is an error: unknown parameters are ignored.
     return value if isinstance(value, str) else Unreadable()
 
 

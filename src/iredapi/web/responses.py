@@ -1,4 +1,4 @@
-"""The envelope of all answers: the only place that says ``_success``."""
+"""The JSON envelope of all answers (``_success``, ``_data``, ``_msg`` …)."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from iredapi.web.admission import Stream
 
 JSON: Final = "application/json"
 PAGE: Final = 500
-"""Items of the first page of a list; two pages are in memory."""
+"""Maximum items of the first page of a list. Two pages are in memory at a time."""
 _NAMES: Final = 4 * PAGE
-"""The same, of names after the first page: they are small."""
+"""Maximum names of each further page."""
 _PROFILES: Final = 200
-"""The same, of profiles after the first page: making one page holds up all other requests."""
+"""Maximum profiles of each further page; encoding a page blocks the event loop."""
 
 
 _SUCCESS: Final = b'{"_success":true}'
 
 
 class Json(Response):
-    """JSON that is encoded already; its headers are made at once."""
+    """Encoded JSON. Its headers are built here, in half the time of Starlette's."""
 
     def __init__(self, body: bytes, status: int = 200, headers: Mapping[str, str] = {}) -> None:
         self.status_code = status
@@ -56,10 +56,9 @@ def success(
     adjusted: Sequence[Mapping[str, Any]] = (),
     varies: bool = False,
 ) -> Response:
-    """Answer that something was done, with data where the call returns any.
+    """Return a successful answer, with data if there are any.
 
-    ``changed`` is None where something was made or ended. ``varies`` tells caches that the header
-    Accept decides.
+    ``changed`` is None for creations and deletions. ``varies`` adds ``Vary: Accept`` for caches.
     """
     if data is None and changed is None and not (skipped or ignored or adjusted or varies):
         return Json(_SUCCESS)
@@ -78,9 +77,9 @@ def success(
 
 
 def preferred(accept: str, kinds: Sequence[str]) -> str:
-    """Return which of some media types a client would rather have than JSON; empty: none.
+    """Return which of some media types the client prefers to JSON; empty: none.
 
-    Only one that is named counts: ``*/*`` is content with JSON.
+    Only types that the Accept header names count: for ``*/*`` the answer is JSON.
     """
     wishes: dict[str, float] = {}
     for item in accept.lower().split(","):
@@ -98,8 +97,8 @@ def preferred(accept: str, kinds: Sequence[str]) -> str:
 
 
 def download(chunks: Iterator[str], kind: str, name: str) -> Response:
-    """Answer with a text as a file, piece by piece."""
-    # The name is an address or a domain: no quote or backslash gets into the header.
+    """Return a text as a file, sent in chunks."""
+    # The name is an address or a domain. Quotes and backslashes must not get into the header.
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "@._-+") else "_" for c in name)
     headers = {
         "Content-Disposition": f'attachment; filename="{plain}"',
@@ -110,10 +109,10 @@ def download(chunks: Iterator[str], kind: str, name: str) -> Response:
 
 
 def failure(error: ApiError, request_id: str, *, always_200: bool = False) -> Response:
-    """Answer that something was refused or failed."""
+    """Return the answer to a request that was refused or failed."""
     code = error.code
     if always_200 and code == "LOGIN_REQUIRED":
-        code = "LOGIN REQUIRED"  # the spelling that one old client compares with
+        code = "LOGIN REQUIRED"  # old clients compare with this spelling
     body: dict[str, Any] = {"_success": False, "_msg": code}
     if error.detail:
         body["_detail"] = error.detail
@@ -123,7 +122,7 @@ def failure(error: ApiError, request_id: str, *, always_200: bool = False) -> Re
         ]
     body["_request_id"] = request_id
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
-    # An unforeseen crash is no handled result: it keeps its status.
+    # A crash keeps its status 500, also with always_200.
     status = 200 if always_200 and error.code != "SERVER_ERROR" else error.status
     return Json(orjson.dumps(body), status, headers)
 
@@ -132,10 +131,10 @@ Fetch = Callable[[str, int], Awaitable[list[Any]]]
 
 
 async def listing(fetch: Fetch, key: Callable[[Any], str], request_id: str) -> Response:
-    """Answer with a list, page by page: memory does not grow with the data.
+    """Return a list that is sent page by page, so that memory does not grow with the data.
 
-    The first page is fetched before the answer begins, so that most failures are ordinary ones. In
-    a longer list ``_success`` is the last key, so that a failure in the middle is told.
+    The first page is fetched before the answer begins, so that most failures get an error status.
+    In a longer list ``_success`` is the last key: a failure in the middle makes it false.
     """
     first = await fetch("", PAGE)
     if len(first) < PAGE:
@@ -153,12 +152,12 @@ async def _stream(
     following: asyncio.Future[list[Any]] | None = None
     try:
         while page:
-            # The database looks for the next page while this one is encoded and sent.
+            # The next page is fetched while this one is encoded and sent.
             following = None
             if len(page) == asked:
                 following = asyncio.ensure_future(fetch(key(page[-1]), limit))
                 asked = limit
-                await asyncio.sleep(0)  # it begins now
+                await asyncio.sleep(0)  # lets the task start
             yield lead + orjson.dumps(page)[1:-1]
             lead = b","
             page = await following if following else []
@@ -179,7 +178,7 @@ async def _stream(
 def with_list(
     data: Mapping[str, Any], key: str, items: Iterable[Mapping[str, Any]], count: int
 ) -> Response:
-    """Answer with data and a list in it, of ``count`` items; a long one is written in pieces."""
+    """Return data with a list of ``count`` items in it; a long list is sent in chunks."""
     if count < PAGE:
         return success({**data, key: list(items)})
     return Stream(_pieces(data, key, items), media_type=JSON)

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec
 import structlog
 
 from iredapi.backends.protocols.mailing_lists import ListServer, Untouched
-from iredapi.backends.unit_of_work import Skipped, Unit
+from iredapi.backends.unit_of_work import Skipped, UnitOfWork
 from iredapi.concurrency.shield import finish
 from iredapi.domain import list_updates
 from iredapi.domain.actors import SYSTEM, Actor
@@ -57,7 +57,7 @@ async def leaving(
     actor: Actor,
     old: str,
     new: str,
-    operation: Callable[Concatenate[Unit, Params], Awaitable[Any]],
+    operation: Callable[Concatenate[UnitOfWork, Params], Awaitable[Any]],
     *args: Params.args,
     **kwargs: Params.kwargs,
 ) -> Done:

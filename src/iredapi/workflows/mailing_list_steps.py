@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import structlog
 
 from iredapi.backends.protocols.mailing_lists import ListServer
-from iredapi.backends.unit_of_work import Skipped, Unit
+from iredapi.backends.unit_of_work import Skipped, UnitOfWork
 from iredapi.domain.actors import Actor
 from iredapi.domain.lists import Control, is_safe
 from iredapi.errors import ApiError, NotSupported, Overloaded
@@ -80,13 +80,13 @@ class LastWrite:
         self,
         context: AppContext,
         actor: Actor,
-        operation: Callable[Concatenate[Unit, Params], Awaitable[Any]],
+        operation: Callable[Concatenate[UnitOfWork, Params], Awaitable[Any]],
         *args: Params.args,
         **kwargs: Params.kwargs,
     ) -> Done:
         """Run the operation and commit it."""
 
-        async def watched(unit: Unit) -> None:
+        async def watched(unit: UnitOfWork) -> None:
             self.commit_reached = False
             await operation(unit, *args, **kwargs)
             self.commit_reached = True

@@ -108,7 +108,7 @@ async def _create(
             actor, lists.prepare_new, address, changes, server.accepts
         )
         state = list_updates.draft(address, usable, str(uuid4()), context.settings.mlmmj_transport)
-        features = context.storage.features
+        features = context.backend.features
         list_updates.refuse_open(MailingList(address), state.stored, usable, features)
         mails, version = usable.get("subscribers", ()), usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
@@ -171,7 +171,7 @@ async def _update(
     _check_invitations(changes, "add_subscribers")
     async with held(context, address) as lease:
         before = await context.read(actor, lists.to_change, address, changes)
-        features = context.storage.features
+        features = context.backend.features
         if not list_updates.needs_server(changes, before):
             after = list_updates.revise_stored(before, changes)
             list_updates.refuse_open(before, after, changes, features)

@@ -1,333 +1,69 @@
-"""The LDAP storage of one process: the directory, locks, what is cached, and units of work."""
+"""Accounts in OpenLDAP; policies and the panel's data in SQL."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 
-import structlog
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.ldap import write_plan
-from iredapi.backends.ldap.client import Directory, DirectoryOptions
-from iredapi.backends.ldap.dn_layout import Tree
-from iredapi.backends.ldap.errors import (
-    Busy,
-    EntryExists,
-    InvalidData,
-    LdapError,
-    NoSuchEntry,
-    NoSuchValue,
-    NotUnique,
-    PasswordRefused,
-    ReadsOnly,
-    Refused,
-    Unavailable,
-    ValueExists,
-)
-from iredapi.backends.ldap.iredadmin_mailbox_tables import IredadminAccounts
-from iredapi.backends.ldap.locks import Contended, UnitLocks, recover
-from iredapi.backends.ldap.session import Listings, Options, Session
-from iredapi.backends.ldap.start_errors import STRONGER_AUTH_REQUIRED, explain
-from iredapi.backends.ldap.write_plan import LockGuard, Step, Sweep
-from iredapi.backends.ldap.write_plan_journal import dump
-from iredapi.backends.protocols.accounts import ChangedMeanwhile, RetryUnit
-from iredapi.backends.sql import tables
-from iredapi.config.settings import Settings
-from iredapi.database.database import Connections, Databases
-from iredapi.errors import ApiError, Conflict, ServerDown, problem
-from iredapi.observability.health_checks import READS_ONLY
-from iredapi.state import State, StateUnavailable
-
-RECOVERY_SECONDS = 15.0
-"""How often a process looks for writes that others have left unfinished."""
-_UNWILLING = 53
-_ERASE_SECONDS = 0.5
-"""How often the end of a write is told to a state database that is away."""
-REQUIRED = frozenset(
-    {"maildomain", "mailuser", "mailalias", "maillist", "mailadmin", "mailexternaluser"}
-    | {"domainstatus", "domainpendingaliasname", "accountsetting", "shadowaddress"}
-)
-"""Names, in lower case, that the oldest iRedMail that we know (0.9.8) has."""
-_log = structlog.get_logger(__name__)
+from iredapi.backends.ldap import directories
+from iredapi.backends.ldap.directories import Directories
+from iredapi.backends.ldap.errors import LdapError
+from iredapi.backends.ldap.transaction import LdapReadTransaction, LdapTransaction
+from iredapi.backends.protocols.accounts import RetryUnit
+from iredapi.backends.protocols.backend import ReadTransaction, Transaction
+from iredapi.concurrency.batcher import LANES
+from iredapi.config.settings import ConfigurationError, Settings
+from iredapi.database.database import Databases
+from iredapi.database.dialect import is_retryable, is_unknown_name
+from iredapi.database.errors import translated
+from iredapi.domain import features
+from iredapi.observability.health_checks import Probe
+from iredapi.state import State
 
 
-def options_of(settings: Settings) -> DirectoryOptions:
-    """Return how a configuration reaches the directory."""
-    return DirectoryOptions(
-        uris=tuple(settings.ldap_uri),
-        bind_dn=settings.ldap_bind_dn,
-        password=settings.ldap_bind_password.get_secret_value(),
-        starttls=settings.ldap_starttls,
-        ca_file=settings.ldap_ca_file,
-        verify=settings.ldap_verify,
-        size=settings.ldap_pool_size,
-        connect_timeout=settings.connect_timeout,
-        timeout=settings.ldap_timeout,
-        pool_timeout=settings.pool_timeout,
-        base=settings.ldap_base_dn,
-    )
+class LdapBackend:
+    """See ``protocols.backend.Backend``."""
 
-
-class Directories:
-    """What all units of one process share."""
+    features = features.LDAP
+    errors: tuple[type[Exception], ...] = (DBAPIError, LdapError)
+    shares = False
+    versions = False
+    updates_without_read = False
+    journeys = LANES
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
-        self._reach = options_of(settings)
-        self.directory = Directory(self._reach)
-        self.databases = databases
-        self.state = state
-        self._tree = Tree(settings.ldap_base_dn, settings.admin_base_dn)
-        self._options = Options(member_dns=settings.ldap_member_dns)
-        self._listings = Listings()
-        self._quota = tables.used_quota
-        self._recovery: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
-        self.sweeps = asyncio.Semaphore(settings.ldap_pool_size // 2)
-        """A sweep needs two connections at a time: so many never wait for each other."""
+        self._state = state
+        self._directories = Directories(settings, databases, state)
 
-    async def ping(self) -> object:
-        """Read the base of the tree. Raises what the client does, or LookupError without a base.
+    async def start(self) -> None:
+        if lacking := await self._directories.start():
+            raise ConfigurationError(lacking)
 
-        Returns ``READS_ONLY`` when no server can be reached that takes writes.
-        """
-        if await self.directory.get(self._tree.base, ("1.1",)) is None:
-            raise LookupError(self._tree.base)
-        return None if await self.directory.takes_writes() else READS_ONLY
+    @property
+    def directories(self) -> Directories:
+        """The directory and what units share."""
+        return self._directories
 
-    async def open(self, *, writing: bool, again: RetryUnit | None = None) -> LdapUnit:
-        """Begin a unit of work; one that met others' locks begins with all that it needs."""
-        locks = UnitLocks(self.state, self.directory) if writing else None
-        if locks is not None and isinstance(again, Contended):
-            try:
-                await locks.take(*again.names)
-            except BaseException:
-                await locks.release()
-                raise
-        connections = await self.databases.open(writing=writing)
-        try:
-            known = await self.directory.definitions()
-        except BaseException:
-            await connections.close()
-            if locks is not None:
-                await locks.release()
-            raise
-        session = Session(
-            self.directory,
-            self._tree,
-            IredadminAccounts(connections, self._quota),
-            self._options,
-            self._listings,
-            locks,
-            known,
-        )
-        return LdapUnit(self, session, connections, locks)
+    async def begin_read(self) -> ReadTransaction:
+        return LdapReadTransaction(await self._directories.open(writing=False), self._state)
 
-    async def start(self) -> str:
-        """Look at the server, and begin to look for what others have left unfinished.
+    async def begin(self, *, again: RetryUnit | None = None) -> Transaction:
+        unit = await self._directories.open(writing=True, again=again)
+        return LdapTransaction(unit, self._state)
 
-        Returns what is wrong with the configuration, or an empty text. Raises ServerDown.
-        """
-        try:
-            known = await self.directory.schema()
-            for name, dn in (("BASE", self._tree.base), ("ADMIN_BASE", self._tree.admin_base)):
-                if await self.directory.get(dn, ["1.1"]) is None:
-                    return f"IREDAPI_LDAP_{name}_DN: there is no entry {dn}, or it may not be read"
-        except Refused as error:
-            if error.code == STRONGER_AUTH_REQUIRED:
-                return explain(self._reach, error.code)[0]
-            return (
-                "IREDAPI_LDAP_BIND_DN, IREDAPI_LDAP_BIND_PASSWORD: the server refuses them: one of "
-                "the two is wrong"
-            )
-        except Unavailable as error:
-            sentence, away = await asyncio.to_thread(explain, self._reach, error.code)
-            if not away:
-                return sentence
-            raise ServerDown(detail=sentence) from None
-        except InvalidData:
-            return "IREDAPI_LDAP_BASE_DN, IREDAPI_LDAP_ADMIN_BASE_DN: one of them is not a DN"
-        if lacking := sorted(REQUIRED - known):
-            return (
-                "IREDAPI_LDAP_URI: the server has not the schema of iRedMail; it lacks "
-                f"{', '.join(lacking[:5])}"
-            )
-        if self._recovery is None:
-            self._recovery = asyncio.create_task(self._recover_for_ever())
-        return ""
+    def is_transient(self, error: Exception) -> bool:
+        if isinstance(error, DBAPIError):
+            return is_retryable(error) or is_unknown_name(error)
+        return directories.is_transient(error)
 
-    async def _recover_for_ever(self) -> None:
-        while not self._closing.is_set():
-            with suppress(StateUnavailable):
-                await self.recover()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RECOVERY_SECONDS):
-                    await self._closing.wait()
+    def translated(self, error: Exception) -> Exception:
+        if isinstance(error, DBAPIError):
+            return translated(error)
+        return directories.translated(error)
 
-    async def recover(self) -> None:
-        """Take back writes whose writers are gone: those whose locks are free."""
-        for record_id, names in await self.state.journal.open():
-            # One that cannot be taken back now does not keep the others waiting.
-            with suppress(LdapError, ApiError, RetryUnit):
-                await self._recover(record_id, names)
-
-    async def _recover(self, record_id: str, names: Collection[str]) -> None:
-        locks = UnitLocks(self.state, self.directory)
-        try:
-            # Taking them cleans up; a living writer holds them until its record is erased.
-            await locks.take(*names)
-            await recover(self.state, self.directory, record_id)
-        finally:
-            await locks.release()
+    def probes(self) -> Mapping[str, Probe]:
+        return {"ldap": self._directories.ping}
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._recovery is not None:
-            # Told as well: Python 3.11 loses a cancellation that comes while aiomysql connects.
-            self._closing.set()
-            self._recovery.cancel()
-            await asyncio.gather(self._recovery, return_exceptions=True)
-        await self.directory.close()
-
-
-class LdapUnit:
-    """One unit of work: SQL transactions beside the tree, locks, and the plan."""
-
-    def __init__(
-        self,
-        home: Directories,
-        session: Session,
-        connections: Connections,
-        locks: UnitLocks | None,
-    ) -> None:
-        self._home = home
-        self.session = session
-        self.connections = connections
-        self._locks = locks
-
-    async def commit(self) -> None:
-        """Commit the satellites, then carry the plan out, then do what waited for it."""
-        steps = self.session.plan.steps(self.session.fit)
-        if self._locks is not None:
-            self._locks.check()
-        if steps:
-            await self._ready()
-        await self.connections.commit()
-        # SQLite's next writer may be one of those that wait for the plan.
-        await self.connections.close()
-        try:
-            await self._changed(steps)
-        except write_plan.Stuck:
-            raise
-        except (LdapError, ChangedMeanwhile):
-            await self._failed()
-            raise
-        for work in self.session.after:
-            await work()
-
-    async def _ready(self) -> None:
-        """Refuse to commit anything beside a tree that takes no writes. Raises ReadsOnly."""
-        directory = self._home.directory
-        if not await directory.takes_writes():
-            if directory.others_may_write:
-                raise ChangedMeanwhile
-            raise ReadsOnly(_UNWILLING)
-
-    async def _failed(self) -> None:
-        for work in self.session.failed:
-            try:
-                await work()
-            except (DBAPIError, ApiError) as error:
-                _log.error("ldap_failure_not_noted", kind=type(error).__name__)
-
-    async def _carry_out(self, steps: Sequence[Step]) -> None:
-        if any(isinstance(step, Sweep) for step in steps):
-            async with self._home.sweeps:
-                await self._recorded(steps)
-        else:
-            await self._recorded(steps)
-
-    async def _recorded(self, steps: Sequence[Step]) -> None:
-        state = self._home.state
-        directory = LockGuard(self._home.directory, self._check)
-        if sum(not isinstance(step, Sweep) for step in steps) < 2 or self._locks is None:
-            await write_plan.carry_out(directory, steps)
-            return
-        record_id = await state.journal.write(self._locks.names, dump(steps))
-        try:
-            await write_plan.carry_out(directory, steps)
-        except write_plan.Stuck:
-            raise
-        except LdapError:
-            await state.journal.erase(record_id)
-            raise
-        await self._settle(self._locks, record_id)
-
-    async def _settle(self, locks: UnitLocks, record_id: str) -> None:
-        """Erase the record of a write that is whole: who finds it would take the write back.
-
-        While the state database is away nobody else gets our locks, so it may come back in time.
-        """
-        while True:
-            try:
-                await self._home.state.journal.erase(record_id)
-            except StateUnavailable:
-                locks.check()
-                await asyncio.sleep(_ERASE_SECONDS)
-            else:
-                return
-
-    def _check(self) -> None:
-        try:
-            if self._locks is not None:
-                self._locks.check()
-        except ServerDown:
-            raise Unavailable("the locks were lost", uncertain=False) from None
-
-    async def _changed(self, steps: Sequence[Step]) -> None:
-        try:
-            await self._carry_out(steps)
-        except ReadsOnly:
-            if not self._home.directory.others_may_write:
-                raise
-            # Read anew, too, from the server that takes writes.
-            raise ChangedMeanwhile from None
-        except (NoSuchValue, ValueExists, EntryExists, NoSuchEntry) as error:
-            # Another program was faster; all is taken back, so it can be looked at again.
-            _log.info("ldap_changed_meanwhile", code=error.code)
-            raise ChangedMeanwhile from None
-
-    async def close(self) -> None:
-        """Give everything back."""
-        try:
-            await self.connections.close()
-        finally:
-            if self._locks is not None:
-                await self._locks.release()
-
-
-def is_transient(error: Exception) -> bool:
-    """Tell whether the same unit may well succeed when it is run again."""
-    return isinstance(error, Busy)
-
-
-def translated(error: Exception) -> Exception:
-    """Return our error for the directory's; no text of the server leaves it."""
-    if isinstance(error, Unavailable | Busy | write_plan.Stuck):
-        return ServerDown(detail="The LDAP server is away.")
-    if isinstance(error, PasswordRefused):
-        return problem("password", "PW_REFUSED_BY_DIRECTORY", error.text)
-    if isinstance(error, NotUnique):
-        return Conflict(
-            "ALREADY_EXISTS", "Another entry has a value that the directory allows only once."
-        )
-    if isinstance(error, ReadsOnly) or (isinstance(error, Refused) and error.code in {50, 53}):
-        _log.error("ldap_reads_only", code=error.code)
-        return ApiError("DIRECTORY_READ_ONLY")
-    if isinstance(error, InvalidData):
-        _log.error("ldap_refused", code=error.code)
-        return ApiError("INVALID_VALUE", "A value does not fit into the directory.")
-    if isinstance(error, LdapError):
-        _log.error("ldap_failed", code=error.code, kind=type(error).__name__)
-    return error
+        await self._directories.close()

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, se
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.iredapd import IredapdStore
-from iredapi.backends.sql.account_repository import chunks
 from iredapi.database.dialect import MYSQL
+from iredapi.database.repository import chunks
 from iredapi.database.text_matching import is_like
 from iredapi.domain.greylists import Setting, derived_comment
 from iredapi.domain.sender_patterns import EVERYBODY

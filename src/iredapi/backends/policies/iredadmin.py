@@ -13,9 +13,9 @@ import structlog
 from sqlalchemy import Dialect, bindparam, insert, select
 
 from iredapi.backends.policies import tables as t
-from iredapi.backends.sql.account_repository import now
 from iredapi.database.compiled_statement import Plain
 from iredapi.database.database import Connections
+from iredapi.database.repository import now
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
 

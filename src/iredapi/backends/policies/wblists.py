@@ -31,8 +31,8 @@ from sqlalchemy import (
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.amavisd_recipients import AmavisdStore, Recipient
-from iredapi.backends.sql.account_repository import chunks
 from iredapi.database.dialect import insert_ignore
+from iredapi.database.repository import chunks
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import fold
 from iredapi.domain.scopes import Scope

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -36,35 +35,12 @@ from iredapi.database.connection import Row
 from iredapi.database.database import Connections
 from iredapi.database.dialect import MYSQL, insert_ignore
 from iredapi.database.live_schema import Schema
+from iredapi.database.repository import chunks, now
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of, fold, spellings, typed
 from iredapi.errors import Conflict
 
 Found = TypeVar("Found")
-_NULLABLE = frozenset({"allow_nets"})
-CHUNK = 500
-"""Most values in one IN list."""
-
-
-def now() -> datetime:
-    """Return the time as iRedAdmin stores it: UTC, no fraction, no zone."""
-    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-
-
-def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as answers show it: times as text without fractions, NULL text as empty."""
-    answer = dict(row)
-    for key, value in row.items():
-        kind = type(value)
-        if kind is str or kind is int:
-            continue
-        if isinstance(value, datetime):
-            answer[key] = value.isoformat(" ", "seconds")
-        elif isinstance(value, date):
-            answer[key] = value.isoformat()
-        elif value is None and key not in _NULLABLE:
-            answer[key] = ""
-    return answer
 
 
 def names_of(name: str) -> list[str]:
@@ -89,13 +65,6 @@ def in_domain(column: ColumnElement[Any], names: Sequence[str]) -> ColumnElement
 def names_in(names: Sequence[str]) -> dict[str, Any]:
     """Return the values that ``in_domain`` asks for."""
     return {f"domain_{place}": str(name) for place, name in enumerate(names)}
-
-
-def chunks(values: Iterable[str]) -> Iterable[list[str]]:
-    """Cut values into lists that fit into an IN."""
-    every = sorted(values)
-    for start in range(0, len(every), CHUNK):
-        yield every[start : start + CHUNK]
 
 
 def side(

@@ -11,13 +11,14 @@ from sqlalchemy import ColumnElement, CompoundSelect, Select, String, bindparam,
 from iredapi.backends.protocols.accounts import AddressAvailability
 from iredapi.backends.sql import domain_related_rows, mailbox_paths, spellings
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import RelatedRows, Store, chunks, side
+from iredapi.backends.sql.account_repository import RelatedRows, Store, side
 from iredapi.backends.sql.domain_related_rows import split
 from iredapi.backends.sql.domains import record, recorded
 from iredapi.database.bulk_parameters import numbered, padded, texts
 from iredapi.database.connection import Row
 from iredapi.database.dialect import BY_NAME
 from iredapi.database.live_schema import Schema
+from iredapi.database.repository import chunks
 from iredapi.domain.addresses import domain_of, fold
 
 

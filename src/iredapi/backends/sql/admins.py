@@ -22,9 +22,10 @@ from sqlalchemy import (
 
 from iredapi.backends.protocols.accounts import Profile
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Store, chunks, names_of, now, shown
+from iredapi.backends.sql.account_repository import Store, names_of
 from iredapi.database.datetimes import is_unknown
 from iredapi.database.dialect import domain_of as domain_part
+from iredapi.database.repository import chunks, now, shown
 from iredapi.database.text_matching import is_like
 from iredapi.domain import account_settings
 from iredapi.domain.actors import Principal

@@ -15,16 +15,14 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
     RelatedRows,
     Store,
-    chunks,
     in_domain,
     names_in,
     names_of,
-    now,
     owned,
-    shown,
     side,
 )
 from iredapi.backends.sql.routes import is_member
+from iredapi.database.repository import chunks, now, shown
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.aliases import Alias
 

@@ -15,8 +15,9 @@ from sqlalchemy import ColumnElement, Table, and_, exists, literal, or_, select
 from iredapi.backends.protocols.accounts import Removal
 from iredapi.backends.sql import mailbox_paths
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Store, chunks, demotable, now
+from iredapi.backends.sql.account_repository import Store, demotable
 from iredapi.database.dialect import domain_of
+from iredapi.database.repository import chunks, now
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.addresses import fold

@@ -13,17 +13,10 @@ from iredapi.backends.protocols.accounts import Profile, Removal, Usage
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import domain_related_rows
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import (
-    RelatedRows,
-    Store,
-    chunks,
-    demotable,
-    now,
-    owned,
-    shown,
-)
+from iredapi.backends.sql.account_repository import RelatedRows, Store, demotable, owned
 from iredapi.database.connection import Row
 from iredapi.database.dialect import domain_of
+from iredapi.database.repository import chunks, now, shown
 from iredapi.database.text_matching import is_like
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of as domain_part

@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Store, chunks
+from iredapi.backends.sql.account_repository import Store
 from iredapi.backends.sql.routes import is_alias_address, is_forward, is_member
 from iredapi.database.dialect import domain_of
+from iredapi.database.repository import chunks
 from iredapi.database.text_matching import is_like, is_odd
 from iredapi.domain.addresses import fold
 

@@ -10,17 +10,9 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import (
-    RelatedRows,
-    Store,
-    chunks,
-    names_of,
-    now,
-    owned,
-    shown,
-    side,
-)
+from iredapi.backends.sql.account_repository import RelatedRows, Store, names_of, owned, side
 from iredapi.database.dialect import domain_of as domain_part
+from iredapi.database.repository import chunks, now, shown
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.lists import MailingList

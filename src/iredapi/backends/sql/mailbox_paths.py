@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, String, func, literal, or_, select
 
 from iredapi.backends.protocols.accounts import Removal
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Store, now
+from iredapi.backends.sql.account_repository import Store
+from iredapi.database.repository import now
 from iredapi.domain.mailbox_paths import MAX_PATH, overlap
 
 

@@ -32,13 +32,10 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
     RelatedRows,
     Store,
-    chunks,
     in_domain,
     names_in,
     names_of,
-    now,
     owned,
-    shown,
 )
 from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.routes import is_alias_address, is_forward
@@ -55,6 +52,7 @@ from iredapi.database.bulk_parameters import numbered, padded
 from iredapi.database.compiled_statement import Statement
 from iredapi.database.connection import Row
 from iredapi.database.dialect import MYSQL, differs, is_retryable, without_waiting
+from iredapi.database.repository import chunks, now, shown
 from iredapi.database.text_matching import is_like
 from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import domain_of, fold, typed

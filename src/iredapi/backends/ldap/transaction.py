@@ -1,0 +1,93 @@
+"""One unit of work on the directory and the databases beside it, with all its roles."""
+
+from __future__ import annotations
+
+from iredapi.backends.ldap.admins import LdapAdmins
+from iredapi.backends.ldap.aliases import LdapAddresses, LdapAliases
+from iredapi.backends.ldap.directories import LdapUnit
+from iredapi.backends.ldap.domains import LdapDomains
+from iredapi.backends.ldap.ldif import LdapLdif
+from iredapi.backends.ldap.lists import LdapLists
+from iredapi.backends.ldap.maillists import LdapMailLists
+from iredapi.backends.ldap.users import LdapUsers
+from iredapi.backends.policies.greylists import SqlGreylists
+from iredapi.backends.policies.related_data import SqlRelatedData
+from iredapi.backends.policies.spam import SqlSpamPolicies
+from iredapi.backends.policies.throttles import SqlThrottles
+from iredapi.backends.policies.wblists import SqlWblists
+from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
+from iredapi.domain import features
+from iredapi.domain.actors import Actor
+from iredapi.state import State
+
+
+class LdapReadTransaction:
+    """A session that plans nothing, and connections in autocommit, which refuse to write."""
+
+    def __init__(self, unit: LdapUnit, state: State) -> None:
+        self._unit = unit
+        self._state = state
+
+    async def unit(self, actor: Actor, rules: Rules) -> ReadUnit:
+        session, connections = self._unit.session, self._unit.connections
+        return ReadUnit(
+            actor=actor,
+            rules=rules,
+            domains=LdapDomains(session),
+            users=LdapUsers(session),
+            admins=LdapAdmins(session),
+            aliases=LdapAliases(session),
+            lists=LdapLists(session),
+            addresses=LdapAddresses(session),
+            maillists=LdapMailLists(session),
+            ldif=LdapLdif(session),
+            features=features.LDAP,
+            related_data=SqlRelatedData(connections, self._state.renames),
+            throttles=SqlThrottles(connections),
+            greylists=SqlGreylists(connections),
+            spam_policies=SqlSpamPolicies(connections),
+            wblists=SqlWblists(connections),
+        )
+
+    async def close(self) -> None:
+        await self._unit.close()
+
+
+class LdapTransaction:
+    """A plan for the tree, and one transaction in each database that is used."""
+
+    def __init__(self, unit: LdapUnit, state: State) -> None:
+        self._unit = unit
+        self._related_data = SqlRelatedData(unit.connections, state.renames)
+
+    async def unit(self, actor: Actor, rules: Rules) -> UnitOfWork:
+        session, connections = self._unit.session, self._unit.connections
+        self._opened = UnitOfWork(
+            actor=actor,
+            rules=rules,
+            domains=LdapDomains(session),
+            users=LdapUsers(session),
+            admins=LdapAdmins(session),
+            aliases=LdapAliases(session),
+            lists=LdapLists(session),
+            addresses=LdapAddresses(session),
+            maillists=LdapMailLists(session),
+            ldif=LdapLdif(session),
+            features=features.LDAP,
+            related_data=self._related_data,
+            throttles=SqlThrottles(connections),
+            greylists=SqlGreylists(connections),
+            spam_policies=SqlSpamPolicies(connections),
+            wblists=SqlWblists(connections),
+        )
+        return self._opened
+
+    async def commit(self) -> None:
+        async with self._related_data.committing():
+            await self._unit.commit()
+        for left_out in self._unit.session.left_out:
+            self._opened.skip(*left_out)
+
+    async def close(self) -> None:
+        await self._unit.close()
+        await self._related_data.give_up()

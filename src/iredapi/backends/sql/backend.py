@@ -1,0 +1,156 @@
+"""Accounts in the SQL database ``vmail``: its transactions, and all roles on their connections."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+from sqlalchemy import Table
+from sqlalchemy.exc import DBAPIError
+
+from iredapi.backends.policies.greylists import SqlGreylists
+from iredapi.backends.policies.related_data import SqlRelatedData
+from iredapi.backends.policies.spam import SqlSpamPolicies
+from iredapi.backends.policies.throttles import SqlThrottles
+from iredapi.backends.policies.wblists import SqlWblists
+from iredapi.backends.protocols.accounts import RetryUnit
+from iredapi.backends.protocols.backend import ReadTransaction, Transaction
+from iredapi.backends.sql.addresses import SqlAddresses
+from iredapi.backends.sql.admins import SqlAdmins
+from iredapi.backends.sql.aliases import SqlAliases
+from iredapi.backends.sql.domains import SqlDomains
+from iredapi.backends.sql.lists import SqlLists
+from iredapi.backends.sql.users import SqlUsers
+from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
+from iredapi.concurrency.batcher import LANES
+from iredapi.database.database import Connections, Databases
+from iredapi.database.dialect import is_retryable, is_unknown_name
+from iredapi.database.errors import translated
+from iredapi.domain import features
+from iredapi.domain.actors import Actor
+from iredapi.observability.health_checks import Probe
+from iredapi.state import State
+
+
+class SqlReadTransaction:
+    """Connections in autocommit, which refuse to write."""
+
+    def __init__(self, connections: Connections, state: State, quota_table: Table) -> None:
+        self._connections = connections
+        self._state = state
+        self._quota_table = quota_table
+
+    async def unit(self, actor: Actor, rules: Rules) -> ReadUnit:
+        schema = await self._connections.databases["vmail"].schema()
+        store = (self._connections, schema, self._quota_table)
+        return ReadUnit(
+            actor=actor,
+            rules=rules,
+            domains=SqlDomains(*store),
+            users=SqlUsers(*store),
+            admins=SqlAdmins(*store),
+            aliases=SqlAliases(*store),
+            lists=SqlLists(*store),
+            addresses=SqlAddresses(*store),
+            features=features.SQL,
+            related_data=SqlRelatedData(self._connections, self._state.renames),
+            throttles=SqlThrottles(self._connections),
+            greylists=SqlGreylists(self._connections),
+            spam_policies=SqlSpamPolicies(self._connections),
+            wblists=SqlWblists(self._connections),
+        )
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+
+class SqlTransaction:
+    """One transaction in each database that is used."""
+
+    def __init__(self, connections: Connections, state: State, quota_table: Table) -> None:
+        self._connections = connections
+        self._related_data = SqlRelatedData(connections, state.renames)
+        self._quota_table = quota_table
+
+    async def unit(self, actor: Actor, rules: Rules) -> UnitOfWork:
+        schema = await self._connections.databases["vmail"].schema()
+        store = (self._connections, schema, self._quota_table)
+        return UnitOfWork(
+            actor=actor,
+            rules=rules,
+            domains=SqlDomains(*store),
+            users=SqlUsers(*store),
+            admins=SqlAdmins(*store),
+            aliases=SqlAliases(*store),
+            lists=SqlLists(*store),
+            addresses=SqlAddresses(*store),
+            features=features.SQL,
+            related_data=self._related_data,
+            throttles=SqlThrottles(self._connections),
+            greylists=SqlGreylists(self._connections),
+            spam_policies=SqlSpamPolicies(self._connections),
+            wblists=SqlWblists(self._connections),
+        )
+
+    async def commit(self) -> None:
+        async with self._related_data.committing():
+            await self._connections.commit()
+
+    async def close(self) -> None:
+        await self._connections.close()
+        await self._related_data.give_up()
+
+
+class SqlBackend:
+    """Accounts in the SQL database ``vmail``."""
+
+    features = features.SQL
+    errors: tuple[type[Exception], ...] = (DBAPIError,)
+
+    async def start(self) -> None:
+        """Nothing: ``opening`` has looked at the databases."""
+
+    def __init__(self, databases: Databases, state: State, quota_table: Table) -> None:
+        self._databases = databases
+        self._state = state
+        self._quota_table = quota_table
+        self._accounts = databases["vmail"]
+        # SQLite says what was written since 3.35.
+        self.updates_without_read = not self._accounts.sqlite or sqlite3.sqlite_version_info >= (
+            3,
+            35,
+        )
+
+    @property
+    def shares(self) -> bool:
+        return self.updates_without_read and self._accounts.holds_at_once
+
+    @property
+    def versions(self) -> bool:
+        return self._accounts.takes_many
+
+    @property
+    def journeys(self) -> int:
+        return 1 if self._accounts.sqlite else LANES
+
+    async def begin_read(self) -> ReadTransaction:
+        connections = await self._databases.open(writing=False)
+        return SqlReadTransaction(connections, self._state, self._quota_table)
+
+    async def begin(self, *, again: RetryUnit | None = None) -> Transaction:
+        del again  # its rows are locked, and nothing is found out too late
+        connections = await self._databases.open(writing=True)
+        return SqlTransaction(connections, self._state, self._quota_table)
+
+    def is_transient(self, error: Exception) -> bool:
+        # Columns that went away are not asked for again.
+        return isinstance(error, DBAPIError) and (is_retryable(error) or is_unknown_name(error))
+
+    def translated(self, error: Exception) -> Exception:
+        return translated(error) if isinstance(error, DBAPIError) else error
+
+    def probes(self) -> Mapping[str, Probe]:
+        return {}
+
+    async def close(self) -> None:
+        """Nothing is open beside the databases."""
