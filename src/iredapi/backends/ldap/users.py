@@ -133,19 +133,6 @@ class LdapUsers:
         await self._session.lock(domain_of(mail))
         return await self.get(mail)
 
-    async def save_unseen(
-        self, changes: Sequence[tuple[str, Mapping[str, Any]]]
-    ) -> Mapping[str, frozenset[str]]:
-        del changes
-        return {}
-
-    async def rows_at_home(self, mails: Sequence[str]) -> list[tuple[Domain | None, User | None]]:
-        return [(None, None) for _ in mails]  # each entry is a write of its own
-
-    async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
-        del pairs
-        return frozenset()
-
     def lacking(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         del changes  # an entry has a place for everything
         return ()
@@ -307,10 +294,6 @@ class LdapUsers:
         return await self.admins_beyond(domain, ()) | {m for m in mails if domain_of(m) == domain}
 
     # -- writing -----------------------------------------------------------------------------------
-
-    async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
-        for user in users:
-            await self.add(user, groups=(), changed=changed)
 
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
         session, mail = self._session, user.mail
