@@ -828,13 +828,13 @@ def test_lesson_34_client_address(
         (b"cf-connecting-ip", b"1.2.3.4"),
     ]
     scope = {"client": (peer, 1), "headers": headers, "scheme": "http"}
-    found = client_address.seen(scope, client_address.networks(proxies))[0]
+    found = client_address.resolve(scope, client_address.networks(proxies))[0]
     assert found == expected
     if "," in header:
         # Several headers are one list.
         parts = [(b"x-forwarded-for", part.encode()) for part in header.split(",")]
         scope["headers"] = parts
-        assert client_address.seen(scope, client_address.networks(proxies))[0] == expected
+        assert client_address.resolve(scope, client_address.networks(proxies))[0] == expected
 
 
 async def test_lesson_34_one_function_for_lists_and_throttle(store: Store, root: Client) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from iredapi.backends.sql.users import SqlUsers
+from iredapi.backends.sql.user_batches import SqlUserBatches
 from iredapi.observability import query_counter
 from tests.clients import PASSWORD, Client, Service
 
@@ -103,9 +103,9 @@ async def test_a_hopeful_write_that_comes_too_late_is_done_again(
         "user": "UPDATE mailbox SET department = 'theirs' WHERE username = 'u@ex.com'",
         "domain": "UPDATE domain SET description = 'theirs' WHERE domain = 'ex.com'",
     }[other]
-    original, late = SqlUsers.save_rows, [0]
+    original, late = SqlUserBatches.save_rows, [0]
 
-    async def save_rows(self: SqlUsers, pairs: Any) -> frozenset[str]:
+    async def save_rows(self: SqlUserBatches, pairs: Any) -> frozenset[str]:
         late[0] += 1
         async with service.store.connect("vmail") as connection:
             await connection.execute(text(statement))
@@ -115,7 +115,7 @@ async def test_a_hopeful_write_that_comes_too_late_is_done_again(
 
     # What a normal admin may do depends on what is there; a global one needs to know nothing.
     admin = await service.admin_of("ex.com")
-    monkeypatch.setattr(SqlUsers, "save_rows", save_rows)
+    monkeypatch.setattr(SqlUserBatches, "save_rows", save_rows)
     await admin.ok("PUT", "user/u@ex.com", name="Ours")
     assert late[0] == 1
     async with service.store.connect("vmail") as connection:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from iredapi.backends.sql import user_mapping
+from iredapi.backends.sql.account_repository import Store as AccountStore
 from iredapi.backends.sql.backend import SqlTransaction
-from iredapi.backends.sql.users import SqlUsers
+from iredapi.backends.sql.user_batches import SqlUserBatches
 from iredapi.backends.unit_of_work import UnitOfWork
 from iredapi.concurrency.batcher import MOST
 from iredapi.domain.actors import SYSTEM
@@ -48,13 +50,15 @@ def _users(domain: str, count: int) -> list[tuple[str, dict[str, str]]]:
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many users were added together, each time."""
     seen: list[int] = []
-    original = SqlUsers.add_plain
+    original = user_mapping.add_users
 
-    async def add_plain(self: SqlUsers, users: Sequence[User], *, changed: datetime | None) -> None:
+    async def add_users(
+        store: AccountStore, users: Sequence[User], *, changed: datetime | None
+    ) -> None:
         seen.append(len(users))
-        await original(self, users, changed=changed)
+        await original(store, users, changed=changed)
 
-    monkeypatch.setattr(SqlUsers, "add_plain", add_plain)
+    monkeypatch.setattr(user_mapping, "add_users", add_users)
     return seen
 
 
@@ -62,15 +66,15 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def changing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many users were written unseen together, each time."""
     seen: list[int] = []
-    original = SqlUsers.update_without_read
+    original = SqlUserBatches.update_without_read
 
     async def update_without_read(
-        self: SqlUsers, changes: Sequence[tuple[str, Mapping[str, Any]]]
+        self: SqlUserBatches, changes: Sequence[tuple[str, Mapping[str, Any]]]
     ) -> Mapping[str, frozenset[str]]:
         seen.append(len(changes))
         return await original(self, changes)
 
-    monkeypatch.setattr(SqlUsers, "save_unseen", update_without_read)
+    monkeypatch.setattr(SqlUserBatches, "save_unseen", update_without_read)
     return seen
 
 

@@ -36,6 +36,7 @@ from iredapi.backends.protocols.policies import (
     WblistReader,
     Wblists,
 )
+from iredapi.backends.protocols.user_batches import UserBatches
 from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
@@ -174,6 +175,8 @@ class UnitOfWork(ReadUnit):
     spam_policies: SpamPolicies
     wblists: Wblists
     maillists: MailLists | None = None
+    user_batches: UserBatches | None = None
+    """None on a storage that writes each user by itself."""
     affected_account: str = ""
     """The only account whose rights the change may touch; empty: it may touch anybody's."""
     events: list[Event] = field(default_factory=list)

@@ -14,28 +14,25 @@ from typing import Any, Final
 import structlog
 
 from iredapi.backends.protocols.accounts import AddressAvailability
+from iredapi.backends.protocols.user_batches import UserBatches, UserBatching
 from iredapi.backends.unit_of_work import Adjusted, UnitOfWork, refuse_unless_exact
 from iredapi.domain import account_settings
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
 from iredapi.domain.changed_parameters import different
 from iredapi.domain.domains import Domain
-from iredapi.domain.users import User, permit, plain_values, revise
+from iredapi.domain.users import (
+    User,
+    changed_alone,
+    created_alone,
+    permit,
+    plain_values,
+    revise,
+)
 from iredapi.errors import ApiError
 from iredapi.observability.query_counter import Meter
 from iredapi.operations import users
 from iredapi.operations.passwords import Passwords
-
-_ORDINARY: Final = frozenset(
-    {"name", "password", "password_hash", "language", "quota", "account_status"}
-    | {"mailbox_format", "mailbox_folder", "gn", "sn", "mobile", "telephone_number", "employeeid"}
-)
-"""What may be said of a new user that concerns nobody else."""
-_OWN: Final = frozenset(
-    {"name", "gn", "sn", "mobile", "telephone_number", "language", "employeeid"}
-    | {"password", "password_hash", "mailbox_format", "mailbox_folder"}
-)
-"""What nothing else depends on, and what depends on nothing but the rows of user and domain."""
 
 
 @dataclass(slots=True)
@@ -56,15 +53,14 @@ class Order:
     """Fields that were different, when it was carried out."""
     adjusted: Sequence[Adjusted] = ()
 
-    @property
-    def creates_only_itself(self) -> bool:
-        """Whether a creation can go together with others at all."""
-        return bool(self.password) and self.changes.keys() <= _ORDINARY
+    def may_create(self, batching: UserBatching) -> bool:
+        """Tell whether a creation can go together with others at all."""
+        alone = created_alone(batching.created_fields)
+        return bool(self.password) and self.changes.keys() <= alone
 
-    @property
-    def changes_only_itself(self) -> bool:
-        """Whether a change can go together with others at all."""
-        return self.changes.keys() <= _OWN
+    def may_change(self, batching: UserBatching) -> bool:
+        """Tell whether a change can go together with others at all."""
+        return self.changes.keys() <= changed_alone(batching.changed_fields)
 
     @property
     def needs_nothing(self) -> bool:
@@ -84,14 +80,17 @@ True: there is nothing to log, for nothing was different.
 
 async def create(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[ChangeResult]) -> None:
     """Create what can be created together. A domain's limits count those who came before."""
+    batches = unit.user_batches
+    if batches is None:
+        return
     mails = [order.mail for order in orders]
-    places = await unit.addresses.claim_all(mails)
+    places = await batches.claim_all(mails)
     for seconds in _PAUSES:
         if places is not None:
             break
         # Who holds a domain is done with it soon, as a rule.
         await asyncio.sleep(seconds)
-        places = await unit.addresses.claim_all(mails)
+        places = await batches.claim_all(mails)
     if places is None:
         return
     room: dict[str, users.Taken] = {}
@@ -104,7 +103,7 @@ async def create(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[Chang
         except ValueError as error:  # whatever is odd about one is told to that one
             _log.warning("goes_alone", account=order.mail, reason=type(error).__name__)
     if made:
-        await unit.users.add_plain(list(made.values()), changed=users.date_of_password(unit))
+        await batches.add_plain(list(made.values()), changed=users.date_of_password(unit))
 
 
 async def _new(
@@ -144,6 +143,9 @@ async def change(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[Chang
 
     A global admin may say anything of that whatever is there, so nothing is read first.
     """
+    batches = unit.user_batches
+    if batches is None:
+        return
     # The second change of a user goes by itself: what becomes of one says nothing of the other.
     first = {order.mail: place for place, order in reversed(list(enumerate(orders)))}
     alone = [
@@ -154,7 +156,7 @@ async def change(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[Chang
     free = [place for place in alone if orders[place].needs_nothing]
     seen = [place for place in alone if not orders[place].needs_nothing]
     if free:
-        written = await unit.users.update_without_read(
+        written = await batches.update_without_read(
             [
                 (order.mail, plain_values(order.changes, order.password))
                 for order in (orders[place] for place in free)
@@ -163,12 +165,12 @@ async def change(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[Chang
         for place in free:
             if (fields := written.get(orders[place].mail)) is not None:
                 outcomes[place] = _done(orders[place], fields)
-    decided = await _decided(unit, [orders[place] for place in seen]) if seen else []
+    decided = await _decided(unit, batches, [orders[place] for place in seen]) if seen else []
     pairs = [found for found in decided if isinstance(found, tuple)]
     for place, found in zip(seen, decided, strict=True):
         if not isinstance(found, tuple):
             outcomes[place] = found
-    saved = await unit.users.save_rows(pairs) if pairs else frozenset()
+    saved = await batches.save_rows(pairs) if pairs else frozenset()
     for place, found in zip(seen, decided, strict=True):
         if isinstance(found, tuple) and found[0].mail in saved:
             outcomes[place] = _done(orders[place], different(*found))
@@ -180,10 +182,10 @@ def _done(order: Order, fields: Collection[str]) -> ChangeResult:
 
 
 async def _decided(
-    unit: UnitOfWork, orders: Sequence[Order]
+    unit: UnitOfWork, batches: UserBatches, orders: Sequence[Order]
 ) -> list[tuple[User, User] | ApiError | None]:
     """Return each user as it is and as it is to be, or why not."""
-    rows = await unit.users.read_with_domain([order.mail for order in orders])
+    rows = await batches.read_with_domain([order.mail for order in orders])
     found: list[tuple[User, User] | ApiError | None] = []
     for order, (domain, before) in zip(orders, rows, strict=True):
         if domain is None or before is None:

@@ -53,6 +53,8 @@ class UserBatcher:
         patience: float,
     ) -> None:
         self._backend = backend
+        self._batching = backend.user_batching
+        lanes = 1 if self._batching is None else self._batching.lanes
         self._auditor = auditor
         self._sessions = sessions
         self._rules = rules
@@ -60,12 +62,12 @@ class UserBatcher:
         self._commit_outcome_unknown = commit_outcome_unknown
         self._patience = patience
         self._creations: Group[Order, bool] = Group(
-            partial(self._run, user_batches.create), patience=patience, lanes=backend.journeys
+            partial(self._run, user_batches.create), patience=patience, lanes=lanes
         )
         self._changes: Group[Order, bool] = Group(
             partial(self._run, user_batches.change),
             patience=patience,
-            lanes=backend.journeys,
+            lanes=lanes,
             wait_for_previous=True,
         )
         self._logging: set[asyncio.Task[None]] = set()
@@ -81,7 +83,8 @@ class UserBatcher:
         """Create a user; None: this one is to go by itself. Raises ApiError."""
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get(), passwords)
         order.exact = STRICT.get()
-        if not self._backend.shares or not order.creates_only_itself:
+        batching = self._batching
+        if batching is None or not batching.shares or not order.may_create(batching):
             return None
         return order if await self._done(self._creations, order) else None
 
@@ -90,14 +93,12 @@ class UserBatcher:
     ) -> Order | None:
         """Change a user; None: this one is to go by itself. Raises ApiError."""
         order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
-        if not order.changes_only_itself:
+        batching = self._batching
+        if batching is None or not order.may_change(batching):
             return None
-        if (
-            not (order.needs_nothing and self._backend.updates_without_read)
-            and not self._backend.versions
-        ):
+        if not (order.needs_nothing and batching.updates_without_read) and not batching.versions:
             return None
-        if self._backend.shares:
+        if batching.shares:
             return order if await self._done(self._changes, order) else None
         # A crowd of one: a single statement is worth it.
         (found,) = await finish(self._run(user_batches.change, [order]))

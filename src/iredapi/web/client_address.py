@@ -66,7 +66,7 @@ def _log_untrusted(peer: str) -> None:
         )
 
 
-def seen(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, bool]:
+def resolve(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, bool]:
     """Return the client's address as text, and whether it uses TLS to us or to a trusted proxy.
 
     The address is the socket's. Only if that is a trusted proxy, X-Forwarded-For is read from the

@@ -8,8 +8,8 @@ what                 limit                                                      
 ===================  ===============================================================  ==========
 silent connection    ``head_seconds`` until the first byte                            closed
 request head         ``head_seconds`` from its first byte, ``head_bytes``             408, 431
-body nobody reads    ``body_seconds`` after the answer (a 401, say)                   aborted
-answer nobody reads  ``write_seconds`` in which the client's TCP accepts no byte      aborted
+unread body          ``body_seconds`` after the answer (a 401, say)                   aborted
+unread answer        ``write_seconds`` in which the client's TCP accepts no byte      aborted
 number               ``connections`` per process: a new one replaces the one that     aborted,
                      has waited longest; when all are busy, the new one is refused    503
 ===================  ===============================================================  ==========

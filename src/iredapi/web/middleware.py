@@ -166,7 +166,7 @@ class AccessMiddleware:
         if scope["type"] != "http" or scope["path"] in health_routes.PATHS:
             await self.app(scope, receive, send)
             return
-        client, https = client_address.seen(scope, self._proxies)
+        client, https = client_address.resolve(scope, self._proxies)
         scope["iredapi.client"], scope["iredapi.https"] = client, https
         place = take_slot(scope, self._admission)
         try:

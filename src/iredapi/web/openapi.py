@@ -167,7 +167,7 @@ def describe(
         parameters += [_query_parameter(name, schema) for name, schema in _properties(Strictness)]
     if parameters:
         extra["parameters"] = parameters
-    codes = _ruled(method, words) + errors
+    codes = _common_codes(method, words) + errors
     if method != "GET":
         codes += ("INVALID_VALUE", "IGNORED_PARAMETER", *_WITH_PARAMS)
     answer, writes = details.get("answer"), method != "GET"
@@ -253,7 +253,7 @@ def _body(form: type[Params]) -> dict[str, Any]:
     }
 
 
-def _ruled(method: str, words: Mapping[str, Any]) -> tuple[str, ...]:
+def _common_codes(method: str, words: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the error codes of all writes, and of all paths with an enumeration."""
     codes = () if method == "GET" else ("CHANGED_MEANWHILE", "FOREIGN_ORIGIN")
     return (*codes, "NO_SUCH_OPERATION") if words else codes

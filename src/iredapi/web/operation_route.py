@@ -45,20 +45,20 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 _MAX_DAYS = 36500
 _READING = frozenset({"GET", "HEAD"})
-_LIMIT = 256 * 1024
+_MAX_BYTES = 256 * 1024
 """Maximum body size in bytes of operations without long lists; the others have ``body_limit``."""
-_MOST_IGNORED = 100
+_MAX_IGNORED = 100
 """Maximum number of unknown parameters that an answer lists."""
-_LONGEST_NAME = 80
+_MAX_NAME_LENGTH = 80
 """Maximum length of their names, in characters."""
-_PUBLIC_LIMIT = 8 * 1024
+_MAX_PUBLIC_BYTES = 8 * 1024
 """Maximum body size in bytes of a request without a session (a login)."""
 _PUBLIC_SECONDS = 10.0
 """Time limit for receiving such a body."""
-_READ_AT_ONCE = 16 * 1024
+_MAX_BYTES_IN_EVENT_LOOP = 16 * 1024
 """Maximum body size in bytes that is parsed in the event loop (a few milliseconds)."""
-_READERS = ThreadPoolExecutor(2, thread_name_prefix="bodies")
-_STRICT = frozenset(
+_PARSER_THREADS = ThreadPoolExecutor(2, thread_name_prefix="bodies")
+_NAMES_NEW_ACCOUNT = frozenset(
     {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
     | {Action.MAILLIST_CREATE, Action.ML_CREATE}
 )
@@ -176,7 +176,7 @@ class OperationRequest(Generic[Form]):
         names = type(self.form).wire_names()
         return responses.success(
             changed=done.changed,
-            skipped=self._wired(done.skipped) if done.skipped else (),
+            skipped=self._with_wire_names(done.skipped) if done.skipped else (),
             ignored=(*self.ignored, *(names.get(name, name) for name in done.ignored)),
             adjusted=[
                 {**item, "param": names.get(item["param"], item["param"])} for item in done.adjusted
@@ -187,7 +187,7 @@ class OperationRequest(Generic[Form]):
         """Answer with success and the data, if there are any."""
         return responses.success(data, ignored=self.ignored)
 
-    def _wired(self, skipped: Sequence[Any]) -> list[dict[str, str]]:
+    def _with_wire_names(self, skipped: Sequence[Any]) -> list[dict[str, str]]:
         names = type(self.form).wire_names()
         return [
             {
@@ -244,7 +244,7 @@ def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
         except addresses.InvalidAddress as error:
             code = "INVALID_DOMAIN_NAME" if name == "domain" else "INVALID_MAIL"
             refusal = problem(name, code, str(error))
-            if new or not _may_be_there(name, path[name], caller):
+            if new or not _may_exist(name, path[name], caller):
                 raise refusal from None
             # Other software may have stored this name. If not, the answer is this error and not
             # "no such account".
@@ -252,7 +252,7 @@ def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
     return Target(**found)
 
 
-def _may_be_there(param: str, text: str, caller: Actor | None) -> bool:
+def _may_exist(param: str, text: str, caller: Actor | None) -> bool:
     """Return whether an account may exist under a name that the grammar refuses.
 
     A domain never contains ``@``. An account with no or several ``@`` belongs to no domain, so only
@@ -284,7 +284,7 @@ class Router(APIRouter):
             form,
             details.get("words", {}),
             details.get("feature"),
-            strict=action in _STRICT,
+            strict=action in _NAMES_NEW_ACCOUNT,
             public=action in permissions.PUBLIC,
         )
         # The value of an enumeration's member is a property in Python: it is read once.
@@ -309,7 +309,7 @@ class Router(APIRouter):
                     raise
 
             del endpoint.__wrapped__
-            endpoint.__signature__ = inspect.signature(_blank)  # type: ignore[attr-defined]
+            endpoint.__signature__ = inspect.signature(_signature)  # type: ignore[attr-defined]
             endpoint.iredapi_action = action  # type: ignore[attr-defined]
             for method in [methods] if isinstance(methods, str) else methods:
                 self.add_api_route(
@@ -325,7 +325,7 @@ class Router(APIRouter):
         return declare
 
 
-async def _blank(request: Request) -> Response:
+async def _signature(request: Request) -> Response:
     raise NotImplementedError
 
 
@@ -351,13 +351,13 @@ async def _call(
         with_query = action is not Action.LOGIN or context.settings.query_login
         limit, seconds = context.settings.body_limit, context.settings.request_timeout
         if operation.public:
-            limit, seconds = min(limit, _PUBLIC_LIMIT), min(seconds, _PUBLIC_SECONDS)
+            limit, seconds = min(limit, _MAX_PUBLIC_BYTES), min(seconds, _PUBLIC_SECONDS)
         elif not form.takes_long_lists():
-            limit = min(limit, _LIMIT)
+            limit = min(limit, _MAX_BYTES)
         body = await receive_body(request, limit, seconds)
-        read = partial(_filled, form, request, body, with_query=with_query)
+        read = partial(_parsed_form, form, request, body, with_query=with_query)
         # Large bodies are parsed in a thread, so that the event loop is not blocked.
-        found = await (_in_thread(read) if len(body) > _READ_AT_ONCE else read())
+        found = await (_in_thread(read) if len(body) > _MAX_BYTES_IN_EVENT_LOOP else read())
         filled, ignored, exact = found
         STRICT.set(context.settings.strict if exact is None else exact)
         if ignored and STRICT.get():
@@ -366,7 +366,7 @@ async def _call(
     return OperationRequest(context, caller, target, filled, request, ignored)
 
 
-async def _filled(
+async def _parsed_form(
     form: type[Form], request: Request, body: bytes, *, with_query: bool
 ) -> tuple[Form, tuple[str, ...], bool | None]:
     """Parse a body; return the form, the unknown names, and ``strict`` (None: not sent)."""
@@ -378,7 +378,7 @@ async def _filled(
         exact = Strictness.read({STRICT.name: raw.pop(STRICT.name)}).strict
     filled = form.read(raw)
     ignored = form.ignored(raw) if raw else ()
-    return filled, tuple(name[:_LONGEST_NAME] for name in ignored[:_MOST_IGNORED]), exact
+    return filled, tuple(name[:_MAX_NAME_LENGTH] for name in ignored[:_MAX_IGNORED]), exact
 
 
 def _unknown(form: type[Params], name: str) -> Problem:
@@ -389,4 +389,4 @@ def _unknown(form: type[Params], name: str) -> Problem:
 
 async def _in_thread(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_READERS, lambda: asyncio.run(work()))
+    return await loop.run_in_executor(_PARSER_THREADS, lambda: asyncio.run(work()))

@@ -33,7 +33,7 @@ MAX_JSON_VALUES: Final = 6 * MAX_ITEMS
 MAX_ESCAPES: Final = 700_000
 """Maximum percent-encoded bytes of a form: two footers of 64 Ki letters with up to four bytes each,
 and two for each address of its lists."""
-_MAX_SLOW: Final = 120_000
+_MAX_SLOW_ESCAPES: Final = 120_000
 """The same for a form with broken escapes, which needs the slow decoder."""
 _BROKEN: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _INDEX: Final = re.compile("0|[1-9][0-9]{0,17}")
@@ -79,7 +79,7 @@ def _form(body: bytes) -> Raw:
     if body.count(b"&") >= MAX_PAIRS:
         raise InvalidRequest(detail=f"More than {MAX_PAIRS} values.")
     escapes = body.count(b"%")
-    if escapes > MAX_ESCAPES or (escapes > _MAX_SLOW and _BROKEN.search(body)):
+    if escapes > MAX_ESCAPES or (escapes > _MAX_SLOW_ESCAPES and _BROKEN.search(body)):
         raise InvalidRequest(detail=f"More than {MAX_ESCAPES} encoded characters.")
     try:
         body.decode("utf-8")
@@ -87,7 +87,7 @@ def _form(body: bytes) -> Raw:
         pairs = [(_unquoted(name), _unquoted(value)) for name, _, value in halves]
     except UnicodeDecodeError:
         raise InvalidRequest(detail="The parameters are not UTF-8.") from None
-    return _gathered(pairs)
+    return _grouped(pairs)
 
 
 def _unquoted(text: bytes) -> str:
@@ -100,7 +100,7 @@ def _unquoted(text: bytes) -> str:
     return a2b_qp(text.replace(b"=", b"%3D").replace(b"%", b"=")).decode("utf-8")
 
 
-def _gathered(pairs: Sequence[tuple[str, str]]) -> Raw:
+def _grouped(pairs: Sequence[tuple[str, str]]) -> Raw:
     """Return the values of each name."""
     found: Raw = dict(pairs)
     if len(pairs) > MAX_FIELDS and len({base_name(name) for name in found}) > MAX_FIELDS:
@@ -114,7 +114,7 @@ def _gathered(pairs: Sequence[tuple[str, str]]) -> Raw:
 
 
 async def _multipart(request: Request, body: bytes) -> Raw:
-    body = _parts(body, request.headers["content-type"])
+    body = _between_boundaries(body, request.headers["content-type"])
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
@@ -130,10 +130,10 @@ async def _multipart(request: Request, body: bytes) -> Raw:
             ).parse()
     except (MultiPartException, UnicodeError, AssertionError, KeyError, ValueError):
         raise InvalidRequest(detail="The multipart body cannot be read.") from None
-    return _gathered([(name, str(value)) for name, value in form.multi_items()])
+    return _grouped([(name, str(value)) for name, value in form.multi_items()])
 
 
-def _parts(body: bytes, kind: str) -> bytes:
+def _between_boundaries(body: bytes, kind: str) -> bytes:
     """Return the body from its first boundary to its last (RFC 2046, section 5.1.1).
 
     A body without its end is a part of one.
@@ -141,7 +141,7 @@ def _parts(body: bytes, kind: str) -> bytes:
     boundary = parse_options_header(kind)[1].get(b"boundary", b"").rstrip()
     if not 0 < len(boundary) <= 70:
         raise InvalidRequest(detail="A multipart body needs a boundary of 1 to 70 characters.")
-    marks = list(_marks(body, b"--" + boundary))
+    marks = list(_boundaries(body, b"--" + boundary))
     first = next((at for at, end in marks if _LINE_END.match(body, end)), None)
     last = next((end for _, end in marks if _END.match(body, end)), None)
     if first is None or last is None:
@@ -149,7 +149,7 @@ def _parts(body: bytes, kind: str) -> bytes:
     return body[first : last + 2]
 
 
-def _marks(body: bytes, mark: bytes) -> Iterator[tuple[int, int]]:
+def _boundaries(body: bytes, mark: bytes) -> Iterator[tuple[int, int]]:
     """Find the boundary at beginnings of lines.
 
     One regular expression for all of it would hold Python's global lock for too long.

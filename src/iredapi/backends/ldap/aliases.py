@@ -173,10 +173,6 @@ class LdapAddresses:
             frozenset(await self._session.panel.queued(address)),
         )
 
-    async def claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
-        del addresses  # each entry is a write of its own: nothing would be shared
-        return None
-
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         wanted, found = frozenset(addresses), set[str]()
         for some in chunks(wanted):

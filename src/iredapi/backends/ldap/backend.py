@@ -12,7 +12,6 @@ from iredapi.backends.ldap.errors import LdapError
 from iredapi.backends.ldap.transaction import LdapReadTransaction, LdapTransaction
 from iredapi.backends.protocols.accounts import RetryUnit
 from iredapi.backends.protocols.backend import ReadTransaction, Transaction
-from iredapi.concurrency.batcher import LANES
 from iredapi.config.settings import ConfigurationError, Settings
 from iredapi.database.database import Databases
 from iredapi.database.dialect import is_retryable, is_unknown_name
@@ -27,10 +26,7 @@ class LdapBackend:
 
     features = features.LDAP
     errors: tuple[type[Exception], ...] = (DBAPIError, LdapError)
-    shares = False
-    versions = False
-    updates_without_read = False
-    journeys = LANES
+    user_batching = None
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
         self._state = state

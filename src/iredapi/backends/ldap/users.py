@@ -74,7 +74,7 @@ def stored_hash(entry: Entry) -> str:
     return SEVERAL.join(sorted(entry.values("userPassword")))
 
 
-def further_addresses(mail: str, entry: Entry, aliases: Collection[str]) -> frozenset[str]:
+def alias_addresses(mail: str, entry: Entry, aliases: Collection[str]) -> frozenset[str]:
     """Return a user's further addresses, without those that alias domains bring by themselves."""
     others = words(entry, "shadowAddress") - alias_addresses([mail], domain_of(mail), aliases)
     return others - alias_addresses(others, domain_of(mail), aliases)
@@ -101,7 +101,7 @@ def record(mail: str, entry: Entry, aliases: Collection[str], managed: Collectio
         services=enabled & services.MANAGED,
         custom_services=services.custom(enabled),
         forwardings=_destinations(entry, mail, enabled),
-        aliases=further_addresses(mail, entry, aliases),
+        aliases=alias_addresses(mail, entry, aliases),
         managed_domains=frozenset(managed),
         marks_agree=not is_global or _ADMIN in enabled,
     )
@@ -132,21 +132,6 @@ class LdapUsers:
     async def claim(self, mail: str) -> User | None:
         await self._session.lock(domain_of(mail))
         return await self.get(mail)
-
-    async def update_without_read(
-        self, changes: Sequence[tuple[str, Mapping[str, Any]]]
-    ) -> Mapping[str, frozenset[str]]:
-        del changes
-        return {}
-
-    async def read_with_domain(
-        self, mails: Sequence[str]
-    ) -> list[tuple[Domain | None, User | None]]:
-        return [(None, None) for _ in mails]  # each entry is a write of its own
-
-    async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
-        del pairs
-        return frozenset()
 
     def lacking(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         del changes  # an entry has a place for everything
@@ -309,10 +294,6 @@ class LdapUsers:
         return await self.admins_beyond(domain, ()) | {m for m in mails if domain_of(m) == domain}
 
     # -- writing -----------------------------------------------------------------------------------
-
-    async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
-        for user in users:
-            await self.add(user, groups=(), changed=changed)
 
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
         session, mail = self._session, user.mail

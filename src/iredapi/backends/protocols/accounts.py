@@ -241,31 +241,6 @@ class Users(UserReader, Protocol):
         relay may be missing. At most three round trips on SQL.
         """
 
-    async def update_without_read(
-        self, changes: Sequence[tuple[str, Mapping[str, Any]]]
-    ) -> Mapping[str, frozenset[str]]:
-        """Write fields of users who are no admins, whatever they are now, and commit them at once.
-
-        No user may be named twice. Returns for each which fields were different, and so were
-        written; those of whom anything is out of the ordinary are missing. One round trip on
-        PostgreSQL, and elsewhere for one field of one user; else two.
-        """
-
-    async def read_with_domain(
-        self, mails: Sequence[str]
-    ) -> list[tuple[Domain | None, User | None]]:
-        """Return users with their domains, for ``save_rows``; nothing is held.
-
-        Neither has anything that does not stand in its own row, but what a user manages. One round
-        trip on SQL.
-        """
-
-    async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
-        """Write differences of what ``read_with_domain`` returned, and commit them at once.
-
-        Returns whose were written: those who, with their domains, nobody has changed or holds.
-        """
-
     async def unqueue(self, path: str) -> None:
         """Keep the deleted mailbox in exactly this directory: a living one is to use it."""
 
@@ -273,12 +248,6 @@ class Users(UserReader, Protocol):
         """Add a user, member of existing alias accounts ``groups``.
 
         ``changed`` is written as the date of the password; None means never changed.
-        """
-
-    async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
-        """Add users who get their own mail and nothing else: no admins, no members of groups.
-
-        One round trip on SQL.
         """
 
     async def save(self, before: User, after: User) -> None:
@@ -508,13 +477,6 @@ class Addresses(AddressReader, Protocol):
         """Hold the domain of an address, and tell what is in the way of a new account.
 
         None without such a domain. At most two round trips on SQL.
-        """
-
-    async def claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
-        """Do the same for some addresses, of one or more domains, as the first thing in a unit.
-
-        It waits for nobody: None where somebody else holds one of the domains, or where the
-        storage has nothing to gain; then the unit has not begun. Three round trips on SQL.
         """
 
 

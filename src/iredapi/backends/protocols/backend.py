@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from iredapi.backends.protocols.accounts import RetryUnit
+from iredapi.backends.protocols.user_batches import UserBatching
 from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
@@ -42,20 +43,10 @@ class Backend(Protocol):
     """What it can do that not every storage can."""
     errors: tuple[type[Exception], ...]
     """What its drivers raise: for ``is_transient`` and ``translated``."""
-    updates_without_read: bool
-    """Whether a user's own can be written without being read."""
 
     @property
-    def shares(self) -> bool:
-        """Whether requests gain when they share a unit."""
-
-    @property
-    def versions(self) -> bool:
-        """Whether what was read can be written if nobody has changed it, without being held."""
-
-    @property
-    def journeys(self) -> int:
-        """How many units may gain from being under way at the same time."""
+    def user_batching(self) -> UserBatching | None:
+        """What it can do for many users at once; None: nothing, and no unit has the role."""
 
     async def start(self) -> None:
         """Look whether it can be used. Raises ConfigurationError, or ServerDown."""

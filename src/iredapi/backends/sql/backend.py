@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 
 from sqlalchemy import Table
@@ -20,9 +19,9 @@ from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.backends.sql.aliases import SqlAliases
 from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.lists import SqlLists
+from iredapi.backends.sql.user_batches import SqlUserBatches, SqlUserBatching
 from iredapi.backends.sql.users import SqlUsers
 from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
-from iredapi.concurrency.batcher import LANES
 from iredapi.database.database import Connections, Databases
 from iredapi.database.dialect import is_retryable, is_unknown_name
 from iredapi.database.errors import translated
@@ -84,6 +83,7 @@ class SqlTransaction:
             aliases=SqlAliases(*store),
             lists=SqlLists(*store),
             addresses=SqlAddresses(*store),
+            user_batches=SqlUserBatches(*store),
             features=features.SQL,
             related_data=self._related_data,
             throttles=SqlThrottles(self._connections),
@@ -114,24 +114,7 @@ class SqlBackend:
         self._databases = databases
         self._state = state
         self._quota_table = quota_table
-        self._accounts = databases["vmail"]
-        # SQLite says what was written since 3.35.
-        self.updates_without_read = not self._accounts.sqlite or sqlite3.sqlite_version_info >= (
-            3,
-            35,
-        )
-
-    @property
-    def shares(self) -> bool:
-        return self.updates_without_read and self._accounts.holds_at_once
-
-    @property
-    def versions(self) -> bool:
-        return self._accounts.takes_many
-
-    @property
-    def journeys(self) -> int:
-        return 1 if self._accounts.sqlite else LANES
+        self.user_batching = SqlUserBatching(databases["vmail"])
 
     async def begin_read(self) -> ReadTransaction:
         connections = await self._databases.open(writing=False)

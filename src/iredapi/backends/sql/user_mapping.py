@@ -1,22 +1,29 @@
-"""The rows of mail users: what the columns are called, and what adds users."""
+"""Rows of mail users and records: columns, what a row says, what changes and adds rows."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, insert, literal_column
 
 from iredapi.backends.sql import tables as t
-from iredapi.database.bulk_parameters import label, texts
+from iredapi.backends.sql.account_repository import RelatedRows, Store
+from iredapi.database.bulk_parameters import label, numbered, texts
 from iredapi.database.compiled_statement import Statement
 from iredapi.database.dialect import insert_ignore
 from iredapi.database.live_schema import Schema
+from iredapi.database.repository import now
 from iredapi.domain import services
 from iredapi.domain.addresses import domain_of
+from iredapi.domain.mailbox_paths import Location
 from iredapi.domain.users import User
 
+NEVER = datetime(1970, 1, 1, 1, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
+"""The sentinel of ``passwordlastchange`` that makes iRedAPD ask for a new password."""
+_SWITCHES = tuple(f"enable{name}" for name in sorted(services.MANAGED))
 COLUMNS = {
     "password": "password",
     "name": "name",
@@ -138,3 +145,88 @@ def addition(
         delete(t.domain_admins).where(t.domain_admins.c.username.in_(texts("mail", size))),
         insert_ignore(t.forwardings, dialect).values(rows(t.forwardings, "f_")),
     ]
+
+
+def record(row: Mapping[str, Any], related_rows: RelatedRows) -> User:
+    """Return the record of a row, and of rows of other tables that belong to it."""
+    mail = row["username"]
+    texts: dict[str, Any] = {name: row.get(column) or "" for name, column in COLUMNS.items()}
+    del texts["quota"]
+    managed: frozenset[str] = frozenset()
+    if related_rows:
+        managed = frozenset(related_rows.texts(mail, "managed"))
+        texts |= {
+            "forwardings": frozenset(related_rows.texts(mail, "forwarding")),
+            "aliases": frozenset(related_rows.texts(mail, "alias")),
+            "sender_bcc": related_rows.text(mail, "sender_bcc"),
+            "recipient_bcc": related_rows.text(mail, "recipient_bcc"),
+            "managed_domains": managed - {"ALL"},
+        }
+    is_global = bool(row["isglobaladmin"])
+    return User(
+        mail=mail,
+        **texts,
+        quota=int(row["quota"]),
+        active=bool(row["active"]),
+        is_admin=bool(row["isadmin"]),
+        is_global=is_global or "ALL" in managed,
+        marks_agree=is_global == ("ALL" in managed),
+        location=Location(row["storagebasedirectory"], row["storagenode"], row["maildir"]),
+        services=_managed_services(tuple([row.get(column) for column in _SWITCHES])),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _managed_services(values: tuple[Any, ...]) -> frozenset[str]:
+    """Return the columns of services that are on; values are in the order of ``_SWITCHES``."""
+    return frozenset(
+        column.removeprefix("enable")
+        for column, value in zip(_SWITCHES, values, strict=True)
+        if value in (1, "y", "Y")
+    )
+
+
+def row_changes(before: User, after: User) -> dict[str, Any]:
+    """Return what changes in the user's row."""
+    values: dict[str, Any] = {
+        column: getattr(after, name)
+        for name, column in COLUMNS.items()
+        if getattr(before, name) != getattr(after, name)
+    }
+    values |= {
+        column: int(getattr(after, name))
+        for name, column in FLAGS.items()
+        if getattr(before, name) != getattr(after, name)
+    }
+    if before.marks_agree != after.marks_agree:
+        values["isglobaladmin"] = int(after.is_global)
+    if before.location != after.location:
+        values |= {
+            "storagebasedirectory": after.location.base,
+            "storagenode": after.location.node,
+            "maildir": after.location.maildir,
+        }
+    values |= {
+        f"enable{name}": service_value(name, on=name in after.services)
+        for name in before.services ^ after.services
+    }
+    if "password" in values:
+        values["passwordlastchange"] = now()
+    values["modified"] = now()
+    return values
+
+
+async def add_users(store: Store, users: Sequence[User], *, changed: datetime | None) -> None:
+    """Add users who get their own mail and nothing else."""
+    moment = now()
+    usual = all(user.services == services.MANAGED for user in users)
+    values = [
+        new_values(store.schema, user, moment, changed or NEVER, usual=usual) for user in users
+    ]
+    names = tuple(values[0])
+    size = 1 if store.dialect == "postgresql" else len(values)
+    build = partial(addition, store.schema, names, size, store.dialect, usual=usual)
+    if size < len(values):
+        await store.change_for_each(("users.add", names, size), build, values)
+    else:
+        await store.change_all(("users.add", names, size), build, **numbered(values))

@@ -1,0 +1,212 @@
+"""Statements that write many users at once, none of whom is held.
+
+The version of a row on PostgreSQL is the transaction that wrote it (``xmin``): whatever changes
+what a record holds writes a new version of the record's own row, or holds it, or commutes with a
+change of that row alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Update,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.mysql import BINARY
+
+from iredapi.backends.sql import domain_related_rows
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.user_with_domain import columns
+from iredapi.database.bulk_parameters import label, texts
+from iredapi.database.compiled_statement import Statement
+from iredapi.database.dialect import BY_NAME, MYSQL, differs, domain_of
+from iredapi.database.live_schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What ``rows`` found: the two rows, and the domains that the user manages."""
+
+    domain: Mapping[str, Any]
+    user: Mapping[str, Any]
+    versions: tuple[str, str]
+    related_rows: Sequence[Any]
+
+
+def _version(table: str) -> ColumnElement[str]:
+    return literal_column(f"CAST({table}.xmin AS TEXT)", String)
+
+
+def rows(schema: Schema) -> Select[Any]:
+    """Select the rows of the domain ``:name`` and the user ``:mail``, and what the user manages."""
+    d, mail = t.domain_admins.c, bindparam("mail", type_=String(255))
+    managed = and_(d.username == mail, d.active == 1)
+    return (
+        select(
+            *schema.columns(t.domain),
+            *schema.columns(t.mailbox),
+            _version("domain"),
+            _version("mailbox"),
+            d.domain.label("managed"),
+        )
+        .select_from(
+            t.domain.join(t.mailbox, t.mailbox.c.username == mail).outerjoin(
+                t.domain_admins, managed
+            )
+        )
+        .where(t.domain.c.domain == domain_related_rows.name())
+    )
+
+
+def split_rows(schema: Schema, found: Sequence[Any]) -> Rows | None:
+    """Take the rows of ``rows`` apart; None: not both are there."""
+    if not found:
+        return None
+    domain, mailbox = schema.statement("homes.columns", lambda: columns(schema))
+    first, last = len(domain), len(domain) + len(mailbox)
+    row = found[0]
+    user = dict(zip(mailbox, row[first:last], strict=True))
+    return Rows(
+        dict(zip(domain, row, strict=False)),
+        user,
+        (row[last], row[last + 1]),
+        [
+            ("managed", user["username"], each[last + 2], 0)
+            for each in found
+            if each[last + 2] is not None
+        ],
+    )
+
+
+def update_unchanged(columns: Sequence[str]) -> Update:
+    """Write columns of a user whose row and whose domain's row have the versions that were read.
+
+    It returns a row, or nothing was written. It waits for nobody: a row that somebody else holds
+    counts as changed. The domain is only looked at: what is written is the user's own, so a change
+    of the domain that comes afterwards finds nothing that it would have forbidden; and who removes
+    the domain waits for the user's row.
+    """
+    m = t.mailbox.c
+    home = select(t.domain.c.domain).where(
+        t.domain.c.domain == domain_related_rows.name(),
+        _version("domain") == bindparam("home_version", type_=String),
+    )
+    own = (
+        select(m.username)
+        .where(
+            m.username == bindparam("mail", type_=String(255)),
+            _version("mailbox") == bindparam("user_version", type_=String),
+            exists(home),
+        )
+        .with_for_update(skip_locked=True, of=t.mailbox)
+        .cte("own")
+    )
+    return (
+        update(t.mailbox)
+        .where(m.username == own.c.username)
+        .values({name: bindparam(f"m_{name}") for name in columns})
+        .returning(literal_column("1"))
+    )
+
+
+def _ordinary(mail: ColumnElement[str], name: ColumnElement[str]) -> list[ColumnElement[bool]]:
+    """Choose users who are in a domain, ``name``, and no admins of any kind."""
+    m, d = t.mailbox.c, t.domain_admins.c
+    return [
+        m.isadmin == 0,
+        m.isglobaladmin == 0,
+        ~exists(select(d.username).where(d.username == mail)),
+        exists(select(t.domain.c.domain).where(t.domain.c.domain == name)),
+    ]
+
+
+def _wanted(columns: Sequence[str], size: int) -> dict[str, ColumnElement[Any]]:
+    """Return what each of some users is to have in columns."""
+    m, mails = t.mailbox.c, texts("mail", size)
+    found: dict[str, ColumnElement[Any]] = {}
+    for column in columns:
+        own = [bindparam(label(f"m_{column}", n, size), type_=m[column].type) for n in range(size)]
+        found[column] = (
+            own[0]
+            if size == 1
+            else case(*zip(mails, own, strict=True), value=m.username, else_=m[column])
+        )
+    return found
+
+
+def _chosen(size: int, dialect: str) -> list[ColumnElement[bool]]:
+    """Choose some users who are in a domain and no admins of any kind."""
+    m, mails = t.mailbox.c, texts("mail", size)
+    chosen = [m.username.in_(mails), *_ordinary(m.username, domain_of(m.username))]
+    if dialect in MYSQL:
+        # Its equality knows no case, accents and trailing blanks.
+        name = cast(func.lower(m.username), BINARY)
+        chosen.append(name.in_([cast(mail, BINARY) for mail in mails]))
+    return chosen
+
+
+def compare_without_read(columns: Sequence[str], size: int, dialect: str) -> Select[Any]:
+    """Select who of some users is ordinary, and for each column whether it would be different."""
+    wanted = _wanted(columns, size)
+    differences = [
+        differs(t.mailbox.c[column], wanted[column], dialect).label(f"d_{column}")
+        for column in columns
+    ]
+    return select(t.mailbox.c.username, *differences).where(*_chosen(size, dialect))
+
+
+def update_all_without_read(
+    columns: Sequence[str], moments: Mapping[str, str], size: int, dialect: str
+) -> Statement:
+    """Write columns of some ordinary users where any is different, as a transaction of its own.
+
+    ``moments`` are columns that are written with another one, or with any (empty). On PostgreSQL
+    it returns what ``compare_without_read`` does, and waits for nobody: a row that somebody else holds is
+    left out. On SQLite it returns the names of who was written, on MariaDB it counts them.
+    """
+    m, wanted = t.mailbox.c, _wanted(columns, size)
+    times = _wanted(tuple(moments), size)
+    chosen = _chosen(size, dialect)
+    if dialect == "postgresql":
+        found = compare_without_read(columns, size, dialect)
+        held = found.with_for_update(skip_locked=True, of=t.mailbox).cte("held")
+        different: dict[str, ColumnElement[bool]] = {
+            column: held.c[f"d_{column}"] for column in columns
+        }
+        chosen = [m.username == held.c.username]
+    else:
+        different = {column: differs(m[column], wanted[column], dialect) for column in columns}
+    # MySQL's assignments see what those before them have written.
+    change = (
+        update(t.mailbox)
+        .ordered_values(
+            *(
+                (m[column], case((different[of], times[column]), else_=m[column]) if of
+                 else times[column])
+                for column, of in moments.items()
+            ),
+            *((m[column], wanted[column]) for column in columns),
+        )
+        .where(*chosen, or_(*different.values()))
+    )  # fmt: skip
+    if dialect in MYSQL:
+        return change.with_hint(BY_NAME)
+    if dialect == "postgresql":
+        done = change.returning(m.username).cte("done")
+        return select(held.c.username, *different.values()).add_cte(done)
+    return change.returning(m.username)

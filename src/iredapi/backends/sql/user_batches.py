@@ -1,0 +1,221 @@
+"""Many users at once: what requests that arrive at the same moment share."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy.exc import DBAPIError
+
+from iredapi.backends.protocols.accounts import AddressAvailability
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql import user_batch_statements as statements
+from iredapi.backends.sql import user_mapping
+from iredapi.backends.sql.account_repository import RelatedRows, Store
+from iredapi.backends.sql.address_batches import AddressBatches
+from iredapi.backends.sql.domains import record as domain_record
+from iredapi.backends.sql.user_mapping import COLUMNS, record, row_changes
+from iredapi.concurrency.batcher import LANES
+from iredapi.database.bulk_parameters import numbered, padded
+from iredapi.database.compiled_statement import Statement
+from iredapi.database.database import Database
+from iredapi.database.dialect import MYSQL, is_retryable, without_waiting
+from iredapi.database.repository import now
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.domains import Domain
+from iredapi.domain.users import User
+
+_MOMENTS = {"modified": "", "passwordlastchange": "password"}
+"""Columns that tell when one was written, or (empty) any."""
+
+
+class SqlUserBatching:
+    """See ``protocols.user_batches.UserBatching``."""
+
+    changed_fields: Final = frozenset(COLUMNS)
+    created_fields: Final = frozenset({*COLUMNS, "active"})
+
+    def __init__(self, accounts: Database) -> None:
+        self._accounts = accounts
+        # SQLite says what was written since 3.35.
+        self.updates_without_read = not accounts.sqlite or sqlite3.sqlite_version_info >= (3, 35)
+        self.versions = accounts.takes_many
+        self.lanes = 1 if accounts.sqlite else LANES
+
+    @property
+    def shares(self) -> bool:
+        return self.updates_without_read and self._accounts.holds_at_once
+
+
+class SqlUserBatches(Store):
+    """See ``protocols.user_batches.UserBatches``."""
+
+    _versions: Mapping[str, tuple[str, str]] = {}
+    """Of the rows of users and of their domains, which are not held."""
+
+    async def claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
+        store = AddressBatches(self._connections, self.schema, self.quota_table)
+        return await store.claim_all(addresses)
+
+    async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
+        await user_mapping.add_users(self, users, changed=changed)
+
+    async def update_without_read(
+        self, changes: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> Mapping[str, frozenset[str]]:
+        moment, told = now(), dict[str, frozenset[str]]()
+        alike: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+        for mail, fields in changes:
+            values = {f"m_{COLUMNS[name]}": value for name, value in fields.items()}
+            values |= dict.fromkeys((f"m_{name}" for name in _MOMENTS), moment)
+            alike.setdefault(tuple(sorted(fields)), {})[mail] = values | {"mail": mail}
+        for fields_, some in sorted(alike.items()):
+            told |= await self._write_without_read(fields_, some)
+        return told
+
+    async def _write_without_read(
+        self, fields: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, frozenset[str]]:
+        """Write where there is a difference; who is out of the ordinary is not in the answer."""
+        there = self.schema.statement(("users.unseen", fields), lambda: self._without_read(fields))
+        if not there:
+            return {}  # a server without these columns
+        if self.dialect == "postgresql":
+            return self._compared(there, await self._update_without_read(there, some))
+        if len(there) > 1 or (self.dialect in MYSQL and len(some) > 1):
+            # Which of them are different is not to be learned from an update.
+            found = self._compared(there, await self._compare_without_read(there, some))
+            different = {mail: some[mail] for mail, names in found.items() if names}
+            count = await self._count_without_read(there, different) if different else 0
+            if count == len(different):
+                return found
+            # Somebody was faster, or holds one of the rows: they go by themselves, but for those
+            # who are as they are to be.
+            now_ = self._compared(there, await self._compare_without_read(there, different))
+            return {
+                mail: names
+                for mail, names in found.items()
+                if not names or (count and now_.get(mail) == frozenset())
+            }
+        written = await self._written_without_read(there, some)
+        found = {mail: frozenset(there.values()) for mail in written}
+        if left := {mail: values for mail, values in some.items() if mail not in written}:
+            others = self._compared(there, await self._compare_without_read(there, left))
+            found |= {mail: names for mail, names in others.items() if not names}
+        return found
+
+    def _without_read(self, fields: tuple[str, ...]) -> Mapping[str, str]:
+        """Return the columns of fields that are there, and their fields."""
+        names = {COLUMNS[name]: name for name in fields}
+        return {
+            column: names[column] for column in self.schema.values(t.mailbox, dict.fromkeys(names))
+        }
+
+    def _moments(self, columns: Collection[str]) -> Mapping[str, str]:
+        wanted = {name: of for name, of in _MOMENTS.items() if not of or of in columns}
+        there = self.schema.values(t.mailbox, dict.fromkeys(wanted))
+        return {name: wanted[name] for name in there}
+
+    @staticmethod
+    def _compared(columns: Mapping[str, str], rows: Sequence[Any]) -> dict[str, frozenset[str]]:
+        return {
+            row[0].lower(): frozenset(
+                name for name, different in zip(columns.values(), row[1:], strict=True) if different
+            )
+            for row in rows
+        }
+
+    async def _compare_without_read(
+        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
+    ) -> Sequence[Any]:
+        size, names = padded(len(some)), tuple(columns)
+        return (
+            await self.fetch_batched(
+                ("users.compare unseen", names, size),
+                lambda: statements.compare_without_read(names, size, self.dialect),
+                **numbered(list(some.values()), size),
+            )
+        )[1]
+
+    def _update(
+        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[Any, Callable[[], Statement], Mapping[str, Any]]:
+        size, names = padded(len(some)), tuple(columns)
+        build = partial(
+            statements.update_all_without_read, names, self._moments(names), size, self.dialect
+        )
+        values = numbered(list(some.values()), size)
+        return ("users.save unseen", names, size), build, values
+
+    async def _update_without_read(
+        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
+    ) -> list[Any]:
+        key, build, values = self._update(columns, some)
+        return await self.execute_autocommit(key, build, **values)
+
+    async def _count_without_read(
+        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
+    ) -> int:
+        if self.dialect not in MYSQL:
+            return len(await self._update_without_read(columns, some))
+        key, build, values = self._update(columns, some)
+        try:
+            return await self.count(key, build, without_waiting(self.engine_dialect), **values)
+        except DBAPIError as error:
+            if error.connection_invalidated or not is_retryable(error):
+                raise
+            return 0  # somebody holds one of the rows
+
+    async def _written_without_read(
+        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
+    ) -> set[str]:
+        if self.dialect in MYSQL:
+            return set(some) if await self._count_without_read(columns, some) else set()
+        return {row[0] for row in await self._update_without_read(columns, some)}
+
+    async def read_with_domain(
+        self, mails: Sequence[str]
+    ) -> list[tuple[Domain | None, User | None]]:
+        every = await self.fetch_batched_for_each(
+            "users.rows",
+            lambda: statements.rows(self.schema),
+            [{"name": domain_of(mail), "mail": mail} for mail in mails],
+        )
+        found: list[tuple[Domain | None, User | None]] = []
+        versions = {}
+        for mail, rows in zip(mails, every, strict=True):
+            home = statements.split_rows(self.schema, rows)
+            if home is None:
+                found.append((None, None))
+                continue
+            versions[mail] = home.versions
+            related_rows = RelatedRows(home.related_rows)
+            found.append(
+                (domain_record(home.domain, related_rows), record(home.user, related_rows))
+            )
+        self._versions = versions
+        return found
+
+    async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
+        written = {before.mail for before, after in pairs if before == after}
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for before, after in pairs:
+            if before.mail in written:
+                continue
+            there = self.schema.values(t.mailbox, row_changes(before, after))
+            home, user = self._versions[before.mail]
+            values = {f"m_{name}": value for name, value in there.items()}
+            values |= {"mail": before.mail, "name": domain_of(before.mail)}
+            values |= {"home_version": home, "user_version": user}
+            alike.setdefault(tuple(there), []).append(values)
+        for columns, every in sorted(alike.items()):
+            done = await self.fetch_batched_for_each(
+                ("users.save unchanged", columns),
+                partial(statements.update_unchanged, columns),
+                every,
+            )
+            written.update(values["mail"] for values, rows in zip(every, done, strict=True) if rows)
+        return frozenset(written)

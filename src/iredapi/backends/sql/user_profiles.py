@@ -1,0 +1,189 @@
+"""Mail users in ``vmail`` as answers show them, and pages of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    Select,
+    bindparam,
+    select,
+)
+
+from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.sql import tables as t
+from iredapi.backends.sql.account_repository import (
+    RelatedRows,
+    Store,
+    in_domain,
+    names_in,
+    names_of,
+)
+from iredapi.backends.sql.user_mapping import (
+    record,
+)
+from iredapi.backends.sql.user_related_rows import profile, side_values
+from iredapi.database.repository import shown
+from iredapi.domain import account_settings, services
+from iredapi.domain.addresses import fold
+from iredapi.domain.moments import utc_text
+from iredapi.domain.users import User
+
+_SEEN = ("imap", "pop3", "lda")
+_OWNERS = ("quota_of", "seen_by", "relay_of", "sender_of", "recipient_of")
+"""Whose row of another table came along with a profile."""
+
+
+class SqlUserProfiles(Store):
+    """See ``protocols.accounts.UserListings``."""
+
+    async def _related_rows(self, mail: str) -> RelatedRows:
+        names = names_of(mail)
+        if len(names) > 1:
+            return await self.read_related_rows(side_values(names))
+        return RelatedRows((await self.table("users.sides", side_values, mail=mail))[1])
+
+    async def profile(self, mail: str) -> Profile | None:
+        m = t.mailbox.c
+        return await self.find(m.username, mail, self._whole, home=m.domain)
+
+    async def _whole(self, mail: str) -> Profile | None:
+        columns, rows = await self.fetch_batched(
+            ("users.profile", self.quota_table.name),
+            lambda: profile(self.schema, self.quota_table),
+            mail=mail,
+        )
+        # MariaDB compares without regard to case, accents and trailing blanks.
+        folded = fold(mail)
+        mine = [row for row in rows if fold(row[0]) == folded]
+        if not mine:
+            return None
+        answer = self._profile(folded, columns, mine)
+        if len(names_of(mail)) > 1:
+            related_rows = await self._related_rows(mail)
+            answer["forwardings"] = sorted({*related_rows.texts(mail, "forwarding")})
+            answer["aliases"] = sorted({*related_rows.texts(mail, "alias")})
+        return answer
+
+    def _profile(self, mail: str, columns: Sequence[str], rows: Sequence[Any]) -> Profile:
+        width, places = self.schema.statement(
+            ("users.places", columns), lambda: self._places(columns)
+        )
+        first = rows[0]
+        answer = self._shown(dict(zip(self._mailbox_columns(), first[:width], strict=True)))
+        owners = [places[name] for name in _OWNERS if name in places]
+        if len(rows) == 1:
+            # A table's row counts when it names this user, for MariaDB in any case of letters.
+            own = {at: first for at in owners if fold(first[at] or "") == mail}
+        else:
+            own = {
+                at: row for row in reversed(rows) for at in owners if fold(row[at] or "") == mail
+            }
+
+        def of(owner: str, *names: str) -> list[Any]:
+            row = own.get(places.get(owner, -1))
+            return [None if row is None else row[places[name]] for name in names]
+
+        related_rows: dict[str, set[str]] = {"forwarding": set(), "alias": set(), "managed": set()}
+        kind, owner, text = places["kind"], places["owner"], places["text"]
+        for row in rows:
+            if row[kind] is not None and fold(row[owner]) == mail:
+                related_rows[row[kind]].add(row[text])
+        stored_bytes, messages = of("quota_of", "bytes", "messages")
+        seen = [at if isinstance(at, int) else 0 for at in of("seen_by", *_SEEN)]
+        managed = sorted(related_rows["managed"])
+        answer["forwardings"] = sorted(related_rows["forwarding"])
+        answer["aliases"] = sorted(related_rows["alias"])
+        answer["sender_bcc"] = of("sender_of", "sender_bcc")[0] or ""
+        answer["recipient_bcc"] = of("recipient_of", "recipient_bcc")[0] or ""
+        answer["outbound_relay"] = of("relay_of", "relayhost")[0] or ""
+        answer["stored_bytes"] = int(stored_bytes or 0)
+        answer["stored_messages"] = int(messages or 0)
+        answer["last_login"] = utc_text(max(seen[0], seen[1]))
+        answer["last_login_by_service"] = {
+            name: utc_text(at) for name, at in zip(_SEEN, seen, strict=True)
+        }
+        answer["isglobaladmin"] = int(bool(answer["isglobaladmin"]) or "ALL" in managed)
+        answer["managed_domains"] = [domain for domain in managed if domain != "ALL"]
+        return answer
+
+    def _places(self, columns: Sequence[str]) -> tuple[int, dict[str, int]]:
+        # The names of joined columns may be names of the mailbox's: they come after it.
+        width = len(self._mailbox_columns())
+        return width, {name: place for place, name in enumerate(columns[width:], width)}
+
+    def _mailbox_columns(self) -> tuple[str, ...]:
+        return self.schema.statement(
+            "users.columns", lambda: tuple(str(c.name) for c in self.schema.columns(t.mailbox))
+        )
+
+    def _shown(self, row: dict[str, Any]) -> Profile:
+        answer = shown(row)
+        text = row["settings"]
+        answer["settings"] = account_settings.shown(account_settings.parse(text)) if text else {}
+        answer["accountStatus"] = "active" if row["active"] else "disabled"
+        switches = self.schema.statement("users.switches", self._switches)
+        answer["enabled_services"] = list(_services(switches, tuple([row[c] for c in switches])))
+        return answer
+
+    def _switches(self) -> tuple[str, ...]:
+        names = self._mailbox_columns()
+        return tuple(f"enable{name}" for name in services.MANAGED if f"enable{name}" in names)
+
+    async def page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[Profile]:
+        rows = await self._page(domain, after, limit, disabled_only=disabled_only)
+        return [self._shown(row) for row in rows]
+
+    async def records(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[User]:
+        rows = await self._page(domain, after, limit, disabled_only=disabled_only)
+        if not rows:
+            return []
+        related_rows = await self.read_related_rows(side_values([row["username"] for row in rows]))
+        return [record(row, related_rows) for row in rows]
+
+    async def _page(
+        self, domain: str, after: str, limit: int, *, disabled_only: bool
+    ) -> list[dict[str, Any]]:
+        names = await self.domain_names(t.mailbox.c.domain, domain)
+        columns, rows = await self.page_of(
+            ("users.page", disabled_only, len(names)),
+            lambda: _page(self.schema.columns(t.mailbox), names, disabled_only=disabled_only),
+            after,
+            limit,
+            order=self._mailbox_columns().index("username"),
+            **names_in(names),
+        )
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
+        names = await self.domain_names(t.mailbox.c.domain, domain)
+        _, rows = await self.page_of(
+            ("users.mails", disabled_only, len(names)),
+            lambda: _page([t.mailbox.c.username], names, disabled_only=disabled_only),
+            after,
+            limit,
+            **names_in(names),
+        )
+        return [row[0] for row in rows]
+
+
+def _page(columns: Sequence[Any], names: Sequence[str], *, disabled_only: bool) -> Select[Any]:
+    m = t.mailbox.c
+    where = [in_domain(m.domain, names), m.username > bindparam("after")]
+    if disabled_only:
+        where.append(m.active == 0)
+    return select(*columns).where(*where).order_by(m.username)
+
+
+@lru_cache(maxsize=1024)
+def _services(switches: tuple[str, ...], values: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return the services that are on: few combinations are in use."""
+    present = [name.removeprefix("enable") for name in switches]
+    on = [name for name, value in zip(present, values, strict=True) if value in (1, "y", "Y")]
+    return tuple(services.shown(on, present))
