@@ -77,7 +77,7 @@ class _Api(FastAPI):
         """Answer one request."""
         if scope["type"] == "http":
             scope["app"] = self
-            scope["iredapi.context"] = getattr(self.state, "office", None)
+            scope["iredapi.context"] = getattr(self.state, "context", None)
             await self._stack(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

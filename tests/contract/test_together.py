@@ -74,7 +74,7 @@ def changing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(len(changes))
         return await original(self, changes)
 
-    monkeypatch.setattr(SqlUserBatches, "save_unseen", update_without_read)
+    monkeypatch.setattr(SqlUserBatches, "update_without_read", update_without_read)
     return seen
 
 
@@ -474,7 +474,7 @@ async def test_what_nobody_foresaw_of_one_is_not_the_others(
             raise RuntimeError("unforeseen")
         return original(unit, mail, *more)
 
-    monkeypatch.setattr(users, "drafted", new_user)
+    monkeypatch.setattr(users, "new_user", new_user)
     mails = [f"u{number}@ex.com" for number in range(12)]
     made = await asyncio.gather(
         *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in mails),

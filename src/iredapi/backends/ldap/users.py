@@ -74,7 +74,7 @@ def stored_hash(entry: Entry) -> str:
     return SEVERAL.join(sorted(entry.values("userPassword")))
 
 
-def alias_addresses(mail: str, entry: Entry, aliases: Collection[str]) -> frozenset[str]:
+def further_addresses(mail: str, entry: Entry, aliases: Collection[str]) -> frozenset[str]:
     """Return a user's further addresses, without those that alias domains bring by themselves."""
     others = words(entry, "shadowAddress") - alias_addresses([mail], domain_of(mail), aliases)
     return others - alias_addresses(others, domain_of(mail), aliases)
@@ -101,7 +101,7 @@ def record(mail: str, entry: Entry, aliases: Collection[str], managed: Collectio
         services=enabled & services.MANAGED,
         custom_services=services.custom(enabled),
         forwardings=_destinations(entry, mail, enabled),
-        aliases=alias_addresses(mail, entry, aliases),
+        aliases=further_addresses(mail, entry, aliases),
         managed_domains=frozenset(managed),
         marks_agree=not is_global or _ADMIN in enabled,
     )

@@ -176,8 +176,8 @@ def update_all_without_read(
     """Write columns of some ordinary users where any is different, as a transaction of its own.
 
     ``moments`` are columns that are written with another one, or with any (empty). On PostgreSQL
-    it returns what ``compare_without_read`` does, and waits for nobody: a row that somebody else holds is
-    left out. On SQLite it returns the names of who was written, on MariaDB it counts them.
+    it returns what ``compare_without_read`` does, and waits for nobody: a row that somebody else
+    holds is left out. On SQLite it returns the names that were written, on MariaDB it counts them.
     """
     m, wanted = t.mailbox.c, _wanted(columns, size)
     times = _wanted(tuple(moments), size)
