@@ -59,14 +59,6 @@ class _OneByOne:
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         await self._connection.executemany(sql, every)
 
-    async def run_all(self, work: Work) -> None:
-        for sql, arguments in work:
-            await self.fetch(sql, arguments)
-
-    async def begin_with(self, work: Work) -> list[Sequence[Any]]:
-        await self.say(self.begin)
-        return [await self.fetch(sql, arguments) for sql, arguments in work]
-
 
 class Asyncpg(_OneByOne):
     """PostgreSQL."""
@@ -74,6 +66,14 @@ class Asyncpg(_OneByOne):
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
     share = "FOR SHARE"
     several = True
+
+    async def run_all(self, work: Work) -> None:
+        for sql, arguments in work:
+            await self.fetch(sql, arguments)
+
+    async def begin_with(self, work: Work) -> list[Sequence[Any]]:
+        await self.say(self.begin)
+        return [await self.fetch(sql, arguments) for sql, arguments in work]
 
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
         found: Sequence[Any] = await self._connection.fetch(sql, *arguments)
@@ -169,13 +169,23 @@ class Aiosqlite(_OneByOne):
         return found
 
     async def fetch_each(self, sql: str, every: Sequence[Arguments]) -> list[Sequence[Any]]:
-        """Run a read with each of some values, in one turn of the thread; the rows of each."""
+        """Run a read with each of some values; the rows of each."""
+        return await self._in_one_turn([(sql, arguments) for arguments in every])
+
+    async def run_all(self, work: Work) -> None:
+        await self._in_one_turn(work)
+
+    async def begin_with(self, work: Work) -> list[Sequence[Any]]:
+        return (await self._in_one_turn([(self.begin, ()), *work]))[1:]
+
+    async def _in_one_turn(self, work: Work) -> list[Sequence[Any]]:
+        """Run statements one after the other in one turn of the thread; the rows of each."""
         connection = self._connection
 
         def run() -> list[Sequence[Any]]:
-            return [connection._conn.execute(sql, arguments).fetchall() for arguments in every]
+            return [connection._conn.execute(sql, arguments).fetchall() for sql, arguments in work]
 
-        # Each of its public methods is a turn, and two threads cost more than a small read.
+        # Each of its public methods is a turn, and two threads cost more than a small statement.
         found: list[Sequence[Any]] = await connection._execute(run)
         return found
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CompoundSelect, Select, select
 
 from iredapi.backends.protocols.accounts import AddressAvailability
-from iredapi.backends.sql import domain_related_rows
+from iredapi.backends.sql import domain_related_rows, spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import RelatedRows
 from iredapi.backends.sql.addresses import SqlAddresses, in_the_way, place_of, vacancy
@@ -65,8 +65,8 @@ class AddressBatches(SqlAddresses):
         found = await self.begin_reading(
             ("addresses.claim all", size),
             # The second one sees what was done before the domains were free.
-            lambda: [_homes(size), _availabilities(self.schema, size)],
-            numbered(asked, size),
+            lambda: [_homes(size), _availabilities(self.schema, size, self.dialect)],
+            {**numbered(asked, size), **spellings.spelled(addresses, self.dialect)},
         )
         if found is None:
             return None
@@ -79,7 +79,6 @@ class AddressBatches(SqlAddresses):
             # MariaDB takes some names for others: it knows which.
             return [await self.claim(address) for address in addresses]
         queued = frozenset(text for kind, _, text, _ in rows if kind == "queued")
-        taken |= await self._in_other_letters(addresses, admins=True)
         return [
             AddressAvailability(domains[name], in_use=address in taken, queued=queued)
             if name in domains
@@ -95,9 +94,9 @@ def _homes(size: int) -> Select[Any]:
     return homes.with_hint(t.domain, BY_NAME, "mysql").with_hint(t.domain, BY_NAME, "mariadb")
 
 
-def _availabilities(schema: Schema, size: int) -> CompoundSelect[Any]:
+def _availabilities(schema: Schema, size: int, dialect: str) -> CompoundSelect[Any]:
     """Select what belongs to some domains, and what is in the way of some addresses."""
     names, mails = texts("name", size), texts("mail", size)
     return domain_related_rows.alias_domains(lambda column, **_: column.in_(names)).union_all(
-        *in_the_way(schema, lambda column: column.in_(mails))
+        *in_the_way(schema, lambda column: column.in_(mails), dialect)
     )

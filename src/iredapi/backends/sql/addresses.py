@@ -57,18 +57,15 @@ class SqlAddresses(Store):
     async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
         return await self.taken(addresses) | await self._in_other_letters(addresses)
 
-    async def _in_other_letters(
-        self, addresses: Sequence[str], *, admins: bool = False
-    ) -> frozenset[str]:
-        """Return which addresses somebody has in another spelling, a standalone admin too."""
-        columns = (*_names(self.schema), *([t.admin.c.username] if admins else []))
+    async def _in_other_letters(self, addresses: Sequence[str]) -> frozenset[str]:
+        """Return which addresses somebody has in another spelling."""
         found: set[str] = set()
         for some in chunks(addresses):
             values = spellings.spelled(some, self.dialect)
             if values:
                 _, rows = await self.table(
-                    ("addresses.spelled", admins),
-                    lambda: spellings.of_any(columns, self.dialect),
+                    "addresses.spelled",
+                    lambda: spellings.of_any(_names(self.schema), self.dialect),
                     **values,
                 )
                 found.update(row[1] for row in rows)
@@ -101,18 +98,18 @@ def vacancy(schema: Schema, dialect: str) -> Select[Any]:
     ``spellings.spelled`` has further parameters.
     """
     mail = bindparam("mail", type_=String(255))
-    obstacles = in_the_way(schema, lambda column: column == mail)
-    obstacles += spellings.others("taken", (*_names(schema), t.admin.c.username), dialect)
+    obstacles = in_the_way(schema, lambda column: column == mail, dialect)
     union = domain_related_rows.alias_domains(domain_related_rows.own).union_all(*obstacles)
     return domain_related_rows.whole(schema, union)
 
 
 def in_the_way(
-    schema: Schema, of: Callable[[ColumnElement[Any]], ColumnElement[bool]]
+    schema: Schema, of: Callable[[ColumnElement[Any]], ColumnElement[bool]], dialect: str
 ) -> list[Select[Any]]:
     queue = t.deleted_mailboxes.c
     taken = (*_names(schema), t.admin.c.username)
     return [
         *(side("taken", column, column, of(column)).distinct() for column in taken),
+        *spellings.others("taken", taken, dialect),
         side("queued", queue.username, mailbox_paths.tidy(queue.maildir), of(queue.username)),
     ]
