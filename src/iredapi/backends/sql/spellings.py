@@ -13,11 +13,12 @@ What else is in these ranges is compared and left out. Equality on MariaDB ignor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     CompoundSelect,
     Select,
@@ -75,7 +76,7 @@ def spelled(addresses: Iterable[str], dialect: str) -> dict[str, str]:
     for kind, ranges in kinds.items():
         every = [(*found, one) for one in sorted(set(addresses)) for found in ranges(one)]
         if dialect == "sqlite":
-            return {kind: json.dumps(every)}
+            return {kind: orjson.dumps(every).decode()}
         for part, texts in zip(_PARTS, zip(*every, strict=True), strict=True):
             sent[f"{kind}_{part}"] = "\n".join(texts)
     return sent
@@ -88,8 +89,10 @@ def others(kind: str, columns: Iterable[ColumnElement[Any]], dialect: str) -> li
     """
     if dialect in MYSQL:
         return []
-    select_ = _in_bytes if dialect == "sqlite" else _in_order
-    return [select_(kind, column) for column in columns]
+    if dialect == "sqlite":
+        ranges = _ranges()
+        return [_in_bytes(kind, column, ranges) for column in columns]
+    return [_in_order(kind, column) for column in columns]
 
 
 def of_any(columns: Iterable[ColumnElement[Any]], dialect: str) -> CompoundSelect[Any]:
@@ -101,7 +104,7 @@ def of_any(columns: Iterable[ColumnElement[Any]], dialect: str) -> CompoundSelec
 def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
     """Select all other spellings of one name that a column has, each once; not on MariaDB."""
     if dialect == "sqlite":
-        found = _in_bytes("value", column).subquery()
+        found = _in_bytes("value", column, _ranges()).subquery()
         return select(found.c.text).distinct()
     bounds = _bounds(column)
 
@@ -125,13 +128,21 @@ def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
     return select(each.c.stored).where(folded(each.c.stored) == each.c.wanted).distinct()
 
 
-def _in_bytes(kind: str, column: ColumnElement[Any]) -> Select[Any]:
+def _ranges() -> CTE:
+    """Make the ranges of ``spelled`` a table for SQLite, which is read once for all columns."""
     each = func.json_each(_text("bytes")).table_valued("value").alias("each")
-    low, high, _, wanted = (
-        func.json_extract(each.c.value, literal_column(f"'$[{place}]'"), type_=Text)
-        for place in range(len(_PARTS))
+    parts = (
+        func.json_extract(each.c.value, literal_column(f"'$[{place}]'"), type_=Text).label(part)
+        for place, part in enumerate(_PARTS)
     )
-    return _row(kind, wanted, column).where(column >= low, column < high, folded(column) == wanted)
+    return select(*parts).cte("ranges")
+
+
+def _in_bytes(kind: str, column: ColumnElement[Any], ranges: CTE) -> Select[Any]:
+    low, high, wanted = ranges.c.low, ranges.c.high, ranges.c.wanted
+    # An expression, because for a column SQLite would compare every row and use no range.
+    is_wanted = folded(column) == wanted.concat(literal_column("''"))
+    return _row(kind, wanted, column).where(column >= low, column < high, is_wanted)
 
 
 def _bounds(column: ColumnElement[Any]) -> Any:
