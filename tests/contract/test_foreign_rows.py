@@ -116,6 +116,27 @@ async def test_a_users_alias_goes_in_any_spelling(world: World, how: str) -> Non
         assert await delivery(world.maps, address) == set()
 
 
+@pytest.mark.sql_only("an entry has its own addresses")
+@pytest.mark.parametrize(
+    "spelled", ["V@Ex.COM", "v@EX.com", " v@ex.com", "v@ex.com ", "v@ex.com\t"]
+)
+async def test_addresses_that_lead_to_somebody_in_another_spelling_are_shown(
+    world: World, spelled: str
+) -> None:
+    root, foreign = world.root, world.foreign
+    await foreign.alias("plain@ex.com", V, V)
+    for address in ("sales@ex.com", "more@ex.com"):
+        await foreign.alias(address, V, spelled)
+        assert await world.routes(address) == {V}
+    wanted = ["more@ex.com", "plain@ex.com", "sales@ex.com"]
+    assert (await root.ok("GET", f"user/{V}"))["aliases"] == wanted
+    assert (await root.ok("GET", f"user/{V}", view="canonical"))["aliases"] == wanted
+    assert await world.skipped("PUT", f"user/{V}", removeAlias=",".join(wanted)) == []
+    assert (await root.ok("GET", f"user/{V}"))["aliases"] == []
+    for address in wanted:
+        assert await world.routes(address) == set()
+
+
 @pytest.mark.parametrize("how", ["removeAliasDomain", "aliasDomains"])
 async def test_an_alias_domain_goes_in_any_spelling(world: World, how: str) -> None:
     await world.foreign.alias_domain("Al.COM", "ex.com")

@@ -128,6 +128,23 @@ def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
     return select(each.c.stored).where(folded(each.c.stored) == each.c.wanted).distinct()
 
 
+def leading_to(
+    kind: str, target: ColumnElement[Any], source: ColumnElement[Any], dialect: str
+) -> Select[Any]:
+    """Select the sources whose target is another spelling of one name, as ``side`` does.
+
+    On MariaDB the name is the parameter ``mail``: equality finds other letters, but no blanks.
+    """
+    if dialect in MYSQL:
+        mail = bindparam("mail", type_=String(255))
+        forms = [literal_column("' '").concat(mail)]
+        forms += [literal_column("'\\t'").concat(mail), mail.concat(literal_column("'\\t'"))]
+        return _row(kind, target, source).where(target.in_(forms))
+    found = values(target, dialect).subquery("spelled")
+    (stored,) = found.c
+    return _row(kind, target, source).select_from(found.join(target.table, target == stored))
+
+
 def _ranges() -> CTE:
     """Make the ranges of ``spelled`` a table for SQLite, which is read once for all columns."""
     each = func.json_each(_text("bytes")).table_valued("value").alias("each")

@@ -13,6 +13,7 @@ from sqlalchemy import (
 )
 
 from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.sql import spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
     RelatedRows,
@@ -52,8 +53,9 @@ class SqlUserProfiles(Store):
     async def _whole(self, mail: str) -> Profile | None:
         columns, rows = await self.fetch_batched(
             ("users.profile", self.quota_table.name),
-            lambda: profile(self.schema, self.quota_table),
+            lambda: profile(self.schema, self.quota_table, self.dialect),
             mail=mail,
+            **spellings.spelled([fold(mail)], self.dialect),
         )
         # MariaDB compares without regard to case, accents and trailing blanks.
         folded = fold(mail)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     true,
 )
 
+from iredapi.backends.sql import spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import side
 from iredapi.backends.sql.routes import is_alias_address, is_forward
@@ -67,7 +68,17 @@ def _alive(columns: Any) -> tuple[ColumnElement[bool], ...]:
     return (columns.active == 1, columns.domain == domain_of(columns.username))
 
 
-def profile(schema: Schema, quota_table: Table) -> Select[Any]:
+def other_aliases(dialect: str) -> Select[Any]:
+    """Select the alias addresses of a user (``:mail``) that lead to it in another spelling.
+
+    ``spellings.spelled`` has further parameters.
+    """
+    f = t.forwardings.c
+    found = spellings.leading_to("alias", f.forwarding, f.address, dialect)
+    return found.where(is_alias_address(), f.address != _mail())
+
+
+def profile(schema: Schema, quota_table: Table, dialect: str) -> Select[Any]:
     """Select all of a user (``:mail``) at once: its row, with a row for each side value.
 
     MariaDB's comparisons are wider than equality, so each table's own name of the user is selected.
@@ -80,6 +91,7 @@ def profile(schema: Schema, quota_table: Table) -> Select[Any]:
         side("forwarding", f.address, f.forwarding, f.address == mail, is_forward())
         .union_all(
             side("alias", f.forwarding, f.address, f.forwarding == mail, is_alias_address()),
+            other_aliases(dialect),
             side("managed", d.username, d.domain, d.username == in_ascii(mail), d.active == 1),
         )
         .subquery("many")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -26,7 +27,13 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols.accounts import Removal
 from iredapi.backends.sql import cascade as removals
-from iredapi.backends.sql import forwarding_status, mailbox_paths, user_mapping, user_with_domain
+from iredapi.backends.sql import (
+    forwarding_status,
+    mailbox_paths,
+    spellings,
+    user_mapping,
+    user_with_domain,
+)
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
     RelatedRows,
@@ -40,6 +47,7 @@ from iredapi.backends.sql.user_mapping import (
     row_changes,
 )
 from iredapi.backends.sql.user_profiles import SqlUserProfiles
+from iredapi.backends.sql.user_related_rows import other_aliases
 from iredapi.database.connection import Row
 from iredapi.database.dialect import differs
 from iredapi.database.repository import chunks, now
@@ -55,7 +63,16 @@ class SqlUsers(SqlUserProfiles):
     """See ``protocols.Users``."""
 
     async def get(self, mail: str) -> User | None:
-        return await self._read(mail, lock=False)
+        found = await self._read(mail, lock=False)
+        if found is None:
+            return None
+        _, rows = await self.table(
+            "users.other aliases",
+            lambda: other_aliases(self.dialect),
+            mail=found.mail,
+            **spellings.spelled([fold(found.mail)], self.dialect),
+        )
+        return replace(found, aliases=found.aliases | {row[2] for row in rows})
 
     async def claim(self, mail: str) -> User | None:
         return await self._read(mail, lock=True)
