@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -39,7 +38,7 @@ from iredapi.runtime import graceful_shutdown
 from iredapi.runtime.context import AppContext
 from iredapi.state.connections import StateUnavailable
 from iredapi.web import client_address, connection_limits, docs_page, health_routes, responses
-from iredapi.web.middleware import AccessMiddleware, PathNormaliser, RequestContext
+from iredapi.web.middleware import AccessMiddleware, PathNormaliser, RequestContext, crashed
 from iredapi.web.route_table import API, RouteTable
 
 _DESCRIPTION = """\
@@ -113,16 +112,16 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
         description=_DESCRIPTION,
         openapi_tags=[{"name": name} for name in _TAGS],
         lifespan=lifespan,
-        exception_handlers={**handlers, Exception: _crashed},
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
     )
+    for kind, handler in {**handlers, Exception: crashed}.items():
+        app.add_exception_handler(kind, handler)
     app.put_in_front(
-        Middleware(RequestContext),
-        Middleware(ExceptionMiddleware, handlers=handlers),
+        Middleware(RequestContext, handlers=handlers),
         Middleware(PathNormaliser, prefixes=settings.prefixes),
         Middleware(
             AccessMiddleware,
@@ -143,8 +142,8 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
 _Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 
-def exception_handlers(*, always_200: bool) -> dict[int | type[Exception], _Handler]:
-    """Return what Starlette calls to turn an exception into an answer."""
+def exception_handlers(*, always_200: bool) -> dict[type[Exception], _Handler]:
+    """Return the exception handlers, in the form that Starlette takes."""
 
     async def refused(request: Request, error: ApiError) -> Response:
         request.scope["iredapi.code"] = error.code
@@ -162,10 +161,6 @@ def exception_handlers(*, always_200: bool) -> dict[int | type[Exception], _Hand
         return answer
 
     return {ApiError: refused, StateUnavailable: state_unavailable, HTTPException: not_routed}
-
-
-async def _crashed(request: Request, _: Exception) -> Response:
-    return responses.failure(ApiError("SERVER_ERROR"), request.scope["iredapi.request_id"])
 
 
 def from_environment() -> FastAPI:
