@@ -372,13 +372,21 @@ async def on_both(kind: str, plan: Plan, source: str) -> None:
             store = await make("a")
             await seed.fill(store, size)
         spare = await make("b")
+        if kind == "sqlite":
+            await seed.fill(spare, size)
         print(f"\n{kind}: {size.users + size.big:,} users", flush=True)
         names = ("read one user", "create user") if kind == "openldap" else tuple(SMALL_ONES)
         try:
             await against.compare(
-                store, spare.state, source, size, {name: SMALL_ONES[name] for name in names},
-                seconds=plan.seconds, rounds=plan.rounds, long_rounds=plan.long_rounds,
-            )  # fmt: skip
+                (store, spare if kind == "sqlite" else store),
+                spare.state,
+                source,
+                size,
+                {name: SMALL_ONES[name] for name in names},
+                seconds=plan.seconds,
+                rounds=plan.rounds,
+                long_rounds=plan.long_rounds,
+            )
         finally:
             await store.close()
             await spare.close()

@@ -1,4 +1,4 @@
-"""This working tree's service beside another revision's, on the same databases, round by round.
+"""This working tree's service beside another revision's, on equal databases, round by round.
 
 ``make bench BENCH_ARGS="--against REV"`` prints for each journey what both reach, their ratio
 (above 1: this tree is faster) and the CPU time that a request costs in each. ``--against HEAD``
@@ -114,7 +114,7 @@ def _long(name: str, path: str, both: Sequence[Side], rounds: int) -> None:
     )  # fmt: skip
 
 
-async def _bulk(store: Store, both: Sequence[Side], size: Size, rounds: int) -> None:
+async def _bulk(stores: Sequence[Store], both: Sequence[Side], size: Size, rounds: int) -> None:
     for name, method, path, body in (
         ("bulk update", "PUT", "/api/users/", "language=de_DE"),
         ("delete a domain", "DELETE", "/api/domain/", ""),
@@ -122,7 +122,7 @@ async def _bulk(store: Store, both: Sequence[Side], size: Size, rounds: int) -> 
         found: list[list[float]] = []
         for number in range(rounds):
             row = []
-            for side in both:
+            for store, side in zip(stores, both, strict=True):
                 domain = f"bulk{number}-{side.tag}.test"
                 if method == "PUT":
                     await seed.big(store, domain, size.big)
@@ -154,7 +154,7 @@ def _started(store: Store, source: str, state: str) -> Iterator[tuple[ApiProcess
 
 
 async def compare(
-    store: Store,
+    stores: tuple[Store, Store],
     other_state: str,
     source: str,
     size: Size,
@@ -164,15 +164,19 @@ async def compare(
     rounds: int,
     long_rounds: int,
 ) -> None:
-    """Measure everything on one store. ``other_state`` is the other revision's state database."""
+    """Measure everything. ``stores`` are those of this tree and of the other revision.
+
+    They are the same one, except on SQLite, whose files one service has for itself. ``other_state``
+    is the other revision's state database.
+    """
     ours = str(_ROOT / "src")
     print(
         f"  {'':<34}{'this tree':>12}{'other':>12}{'ratio':>8}  {'rounds':<12} each: this, other",
         flush=True,
     )
     with (
-        _started(store, ours, store.state) as (one, one_start),
-        _started(store, source, other_state) as (two, two_start),
+        _started(stores[0], ours, stores[0].state) as (one, one_start),
+        _started(stores[1], source, other_state) as (two, two_start),
     ):
         both = [
             Side(
@@ -195,9 +199,9 @@ async def compare(
             ("list full profiles", f"/users/{BIG}"),
         ):
             attempt(lambda: _long(f"{name} ({size.big:,})", path, both, long_rounds))  # noqa: B023
-        if store.name != "openldap":
+        if stores[0].name != "openldap":
             try:
-                await _bulk(store, both, size, long_rounds)
+                await _bulk(stores, both, size, long_rounds)
             except Failed as error:
                 print(f"  failed: {error}", flush=True)
         _line("idle memory", f"{idle[0]:.0f} MiB", f"{idle[1]:.0f} MiB", [idle[1] / idle[0]])
