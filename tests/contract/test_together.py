@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from iredapi.backends.sql import user_mapping
-from iredapi.backends.sql.account_repository import Store as AccountStore
+from iredapi.backends.sql.account_repository import AccountRepository
 from iredapi.backends.sql.backend import SqlTransaction
 from iredapi.backends.sql.user_batches import SqlUserBatches
 from iredapi.backends.unit_of_work import UnitOfWork
@@ -53,7 +53,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     original = user_mapping.add_users
 
     async def add_users(
-        store: AccountStore, users: Sequence[User], *, changed: datetime | None
+        store: AccountRepository, users: Sequence[User], *, changed: datetime | None
     ) -> None:
         seen.append(len(users))
         await original(store, users, changed=changed)

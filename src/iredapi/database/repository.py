@@ -1,10 +1,32 @@
-"""What all repositories share: values in pieces, the time as it is stored, rows as answers."""
+"""The base of all repositories: statements on one database in one unit of work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Dialect,
+    Executable,
+    Integer,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from iredapi.database.compiled_statement import Plain, Statement
+from iredapi.database.connection import Row
+from iredapi.database.database import Connections, Database
+from iredapi.database.dialect import insert_ignore
+from iredapi.database.live_schema import Schema
+from iredapi.database.text_matching import is_like
 
 _NULLABLE: Final = frozenset({"allow_nets"})
 CHUNK: Final = 500
@@ -37,3 +59,271 @@ def chunks(values: Iterable[str]) -> Iterable[list[str]]:
     every = sorted(values)
     for start in range(0, len(every), CHUNK):
         yield every[start : start + CHUNK]
+
+
+class Repository:
+    """Reads and writes one database over the connection of a unit of work.
+
+    What is asked often is built once, compiled by SQLAlchemy, and run past it (``plain``,
+    ``table``, ``change`` …; docs/adr/0008); all else goes through SQLAlchemy on the same
+    connection. Raises NotSupported when the database is not configured.
+    """
+
+    name: ClassVar[str]
+    """Of the database: ``vmail``, ``amavisd``, ``iredapd`` or ``iredadmin``."""
+
+    def __init__(self, connections: Connections, schema: Schema | None = None) -> None:
+        self._connections = connections
+        self.schema = schema
+
+    @property
+    def database(self) -> Database:
+        """The database. Raises NotSupported when it is not configured."""
+        return self._connections.databases[self.name]
+
+    async def has(self, *tables: Table) -> bool:
+        """Tell whether the database is configured and has all of these tables."""
+        if not self._connections.databases.has(self.name):
+            return False
+        schema = self.schema or await self.database.schema()
+        return all(schema.has(table) for table in tables)
+
+    @property
+    def dialect(self) -> str:
+        """The dialect of the database."""
+        return self.database.dialect
+
+    @property
+    def engine_dialect(self) -> Dialect:
+        """What SQLAlchemy knows of the database."""
+        return self.database.engine.dialect
+
+    async def connection(self) -> AsyncConnection:
+        """Return the connection to the database."""
+        return await self._connections.get(self.name)
+
+    async def run(self, statement: Executable, values: Any = None) -> int:
+        """Run a write and return the number of rows."""
+        result = await (await self.connection()).execute(statement, values)
+        return int(getattr(result, "rowcount", 0))
+
+    async def rows(
+        self, statement: Select[Any] | CompoundSelect[Any], **values: Any
+    ) -> Sequence[Mapping[str, Any]]:
+        """Run a read and return its rows by column name."""
+        result = await (await self.connection()).execute(statement, values)
+        return [{str(key): value for key, value in row.items()} for row in result.mappings()]
+
+    async def row_objects(self, statement: Executable) -> Sequence[Any]:
+        """Run a read and return its rows, whose columns are attributes."""
+        return (await (await self.connection()).execute(statement)).all()
+
+    async def plain(
+        self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
+    ) -> list[dict[str, Any]]:
+        """Run a read that is built once, past SQLAlchemy.
+
+        Its values are bound parameters, but for constants.
+        """
+        columns, found = await self.table(key, build, **values)
+        return [dict(zip(columns, row, strict=True)) for row in found]
+
+    async def table(
+        self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
+    ) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """Run a read as ``plain`` does; returns the names of the columns, and rows in order."""
+        schema = self.schema or await self.database.schema()
+        plain = schema.statement(key, lambda: self._compiled(build()))
+        return plain.columns, await self._connections.run(self.name, plain, values)
+
+    async def page_of(
+        self,
+        key: object,
+        build: Callable[[], Select[Any]],
+        after: str,
+        limit: int,
+        *,
+        order: int = 0,
+        **values: Any,
+    ) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """Return columns and rows of the next page of a list that is read as ``table`` does.
+
+        It is sorted by the column at ``order`` and takes the parameter ``after``, the name after
+        which the page begins.
+        """
+        database = self.database
+        schema = self.schema or await self.database.schema()
+        plain = schema.statement(("list", key), lambda: self._compiled(build()))
+        # A list that ends with its first page needs no cursor.
+        if after and not self._connections.writing:
+            rows = await database.cursors.page(plain, values, after, limit, order)
+            if rows is not None:
+                return plain.columns, rows
+        return await self.table(
+            ("page", key),
+            lambda: build().limit(bindparam("limit", type_=Integer)),
+            after=after,
+            limit=limit,
+            **values,
+        )
+
+    async def hold_rows(self, *rows: Row) -> None:
+        """Hold rows until the end of the unit; what depends on them is read afterwards."""
+        await self._connections.hold(self.name, *rows)
+
+    async def begin_reading(
+        self,
+        key: object,
+        build: Callable[[], Sequence[Select[Any] | CompoundSelect[Any]]],
+        values: Mapping[str, Any],
+    ) -> list[list[dict[str, Any]]] | None:
+        """Begin the unit with reads, the first of which holds what it finds; the rows of each.
+
+        None where somebody else holds one of these; then nothing has begun.
+        """
+        schema = self.schema or await self.database.schema()
+        every = schema.statement(key, lambda: [self._compiled(one) for one in build()])
+        found = await self._connections.begin_reading(self.name, every, values)
+        if found is None:
+            return None
+        return [
+            [dict(zip(plain.columns, row, strict=True)) for row in rows]
+            for plain, rows in zip(every, found, strict=True)
+        ]
+
+    async def table_for_each(
+        self,
+        key: object,
+        build: Callable[[], Select[Any]],
+        values: Sequence[Mapping[str, Any]],
+    ) -> tuple[tuple[str, ...], list[list[Any]]]:
+        """Run a read as ``table`` does for each of some values, in one message."""
+        plain, numbered = await self._numbered(key, build)
+        return plain.columns, await self._connections.fetch_for_each(self.name, numbered, values)
+
+    async def fetch_batched(
+        self, key: object, build: Callable[[], Statement], **values: Any
+    ) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """Run a read as ``table`` does, but in no transaction.
+
+        It must take no time: others wait behind it.
+        """
+        schema = self.schema or await self.database.schema()
+        plain = schema.statement(key, lambda: self._compiled(build()))
+        return plain.columns, await self._connections.fetch_batched(self.name, plain, values)
+
+    async def fetch_batched_for_each(
+        self,
+        key: object,
+        build: Callable[[], Statement],
+        values: Sequence[Mapping[str, Any]],
+    ) -> list[list[Any]]:
+        """Run a statement for each of some values, as one transaction; the rows of each."""
+        numbered = (await self._numbered(key, build))[1]
+        return await self._connections.fetch_for_each(self.name, numbered, values, begun=False)
+
+    async def execute_autocommit(
+        self, key: object, build: Callable[[], Statement], **values: Any
+    ) -> list[Any]:
+        """Run a write that is a transaction of its own; the rows that it returns."""
+        schema = self.schema or await self.database.schema()
+        plain = schema.statement(key, lambda: self._compiled(build()))
+        return await self._connections.run_alone(self.name, plain, values)
+
+    async def count(
+        self, key: object, build: Callable[[], Statement], words: str = "", **values: Any
+    ) -> int:
+        """Run a write that is a transaction of its own; how many rows it found.
+
+        ``words`` stand before the statement.
+        """
+        schema = self.schema or await self.database.schema()
+        plain = schema.statement(key, lambda: self._compiled(build()).after(words))
+        return await self._connections.count(self.name, plain, values)
+
+    async def _numbered(self, key: object, build: Callable[[], Statement]) -> tuple[Plain, Plain]:
+        schema = self.schema or await self.database.schema()
+        plain = schema.statement(key, lambda: self._compiled(build()))
+        return plain, schema.statement(
+            ("numbered", key), lambda: plain.numbered(self.engine_dialect)
+        )
+
+    async def change(self, key: object, build: Callable[[], Statement], **values: Any) -> list[Any]:
+        """Run a write that is built once, past SQLAlchemy; the rows that it returns."""
+        schema = self.schema or await self.database.schema()
+        plain = schema.statement(key, lambda: self._compiled(build()))
+        return await self._connections.run(self.name, plain, values)
+
+    async def change_all(
+        self, key: object, build: Callable[[], Sequence[Statement]], **values: Any
+    ) -> None:
+        """Run writes that are built once and do not depend on each other.
+
+        Each names its values in its own way. On PostgreSQL they are one statement.
+        """
+        schema = self.schema or await self.database.schema()
+        every = schema.statement(key, lambda: self._compiled_all(build()))
+        await self._connections.run_all(self.name, every, values)
+
+    async def change_for_each(
+        self,
+        key: object,
+        build: Callable[[], Sequence[Statement]],
+        values: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Run writes as ``change_all`` does, for each of some values."""
+        schema = self.schema or await self.database.schema()
+        for plain in schema.statement(key, lambda: self._compiled_all(build())):
+            await self._connections.run_for_each(self.name, plain, values)
+
+    def _compiled_all(self, statements: Sequence[Any]) -> list[Plain]:
+        if self.dialect == "postgresql":
+            *others, last = statements
+            for number, other in enumerate(others):
+                last = last.add_cte(other.cte(f"change_{number}"))
+            statements = [last]
+        return [self._compiled(statement) for statement in statements]
+
+    def _compiled(self, statement: Statement) -> Plain:
+        return Plain.of(statement, self.engine_dialect)
+
+    async def column(self, statement: Select[Any] | CompoundSelect[Any]) -> list[Any]:
+        """Run a read and return its first column."""
+        return list((await (await self.connection()).execute(statement)).scalars())
+
+    async def insert(self, table: Table, values: Mapping[str, Any]) -> None:
+        """Insert a row, without the optional columns that this server lacks."""
+        schema = self.schema or await self.database.schema()
+        await self.run(insert(table).values(schema.values(table, values)))
+
+    async def insert_all(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows at once."""
+        if rows:
+            await self.run(insert(table), [dict(row) for row in rows])
+
+    async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows whose unique keys are free."""
+        if rows:
+            await self.run(insert_ignore(table, self.dialect), [dict(row) for row in rows])
+
+    async def update(
+        self, table: Table, values: Mapping[str, Any], *where: ColumnElement[bool]
+    ) -> None:
+        """Update rows, without the optional columns that this server lacks."""
+        schema = self.schema or await self.database.schema()
+        there = schema.values(table, values)
+        if there:
+            await self.run(update(table).where(*where).values(there))
+
+    async def delete(self, table: Table, *where: ColumnElement[bool]) -> None:
+        """Delete rows of a table, if this server has it."""
+        if await self.has(table):
+            await self.run(delete(table).where(*where))
+
+    async def set_one(
+        self, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> None:
+        """Replace the rows with a key, in any spelling, by another one; no values: only remove."""
+        await self.delete(table, *(is_like(table.c[name], [key[name]]) for name in key))
+        if values:
+            await self.insert(table, {**key, **values})

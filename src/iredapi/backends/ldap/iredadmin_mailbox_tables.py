@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Executable, MetaData, Table, delete, func, or_, select, update
+from sqlalchemy import MetaData, Table, func, or_, select, update
 
 from iredapi.backends.policies.tables import iredadmin_metadata
 from iredapi.backends.protocols.accounts import Removal
 from iredapi.backends.sql import tables as t
 from iredapi.database.database import Connections
 from iredapi.database.dialect import domain_of
-from iredapi.database.repository import chunks, now
+from iredapi.database.repository import Repository, chunks, now
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.mailbox_paths import MAX_PATH, overlap
 
@@ -53,29 +53,14 @@ class Used:
     lda: int = 0
 
 
-class IredadminAccounts:
+class IredadminAccounts(Repository):
     """The rows of mail users in ``iredadmin``."""
 
+    name = "iredadmin"
+
     def __init__(self, connections: Connections, quota_table: Table) -> None:
-        self._connections = connections
+        super().__init__(connections)
         self._quota = quota_table
-
-    async def _has(self, *tables: Table) -> bool:
-        databases = self._connections.databases
-        if not databases.has(_NAME):
-            return False
-        schema = await databases[_NAME].schema()
-        return all(schema.has(table) for table in tables)
-
-    async def _run(self, statement: Executable, values: Any = None) -> Any:
-        return await (await self._connections.get(_NAME)).execute(statement, values)
-
-    async def _column(self, statement: Executable) -> list[str]:
-        return list((await self._run(statement)).scalars())
-
-    async def _delete(self, table: Table, *where: Any) -> None:
-        if await self._has(table):
-            await self._run(delete(table).where(*where))
 
     # -- what is counted ---------------------------------------------------------------------------
 
@@ -84,14 +69,14 @@ class IredadminAccounts:
         found: dict[str, dict[str, int]] = {}
         q, seen = self._quota.c, t.last_login.c
         for some in chunks(mails):
-            if await self._has(self._quota):
-                for row in await self._run(
+            if await self.has(self._quota):
+                for row in await self.row_objects(
                     select(q.username, q.bytes, q.messages).where(q.username.in_(some))
                 ):
                     numbers = {"bytes": int(row.bytes or 0), "messages": int(row.messages or 0)}
                     found.setdefault(row.username.lower(), {}).update(numbers)
-            if await self._has(t.last_login):
-                for row in await self._run(
+            if await self.has(t.last_login):
+                for row in await self.row_objects(
                     select(seen.username, seen.imap, seen.pop3, seen.lda).where(
                         seen.username.in_(some)
                     )
@@ -107,11 +92,11 @@ class IredadminAccounts:
 
         Rows of users that are gone, and numbers below 0, do not count.
         """
-        if not await self._has(self._quota):
+        if not await self.has(self._quota):
             return 0, 0
         q = self._quota.c
         stored = messages = 0
-        for row in await self._run(
+        for row in await self.row_objects(
             select(q.username, q.bytes, q.messages).where(q.domain == domain)
         ):
             if row.username.lower() in users:
@@ -129,7 +114,7 @@ class IredadminAccounts:
         A path that does not fit into the column stays on disk for ever.
         """
         fitting = {mail: path for mail, path in paths.items() if path and len(path) <= MAX_PATH}
-        if not fitting or not await self._has(t.deleted_mailboxes):
+        if not fitting or not await self.has(t.deleted_mailboxes):
             return
         schema = await self._connections.databases[_NAME].schema()
         used = await self.used(fitting)
@@ -149,14 +134,14 @@ class IredadminAccounts:
             )
             for mail, path in sorted(fitting.items())
         ]
-        await self._run(t.deleted_mailboxes.insert(), rows)
+        await self.run(t.deleted_mailboxes.insert(), rows)
 
     async def date(self, domain: str, removal: Removal, moment: datetime) -> None:
         """Give what was queued at a moment its date: called when the accounts are gone."""
-        if removal.delete_after is None or not await self._has(t.deleted_mailboxes):
+        if removal.delete_after is None or not await self.has(t.deleted_mailboxes):
             return
         d = t.deleted_mailboxes.c
-        await self._run(
+        await self.run(
             update(t.deleted_mailboxes)
             .where(
                 d.domain == domain,
@@ -179,7 +164,7 @@ class IredadminAccounts:
         """
         d = t.deleted_mailboxes.c
         async with self._anew() as panel:
-            await panel._delete(
+            await panel.delete(
                 t.deleted_mailboxes,
                 d.username == mail,
                 d.timestamp == moment,
@@ -203,12 +188,12 @@ class IredadminAccounts:
 
     async def near(self, path: str) -> list[str]:
         """Return queued paths that are, hold or lie in a directory."""
-        if not await self._has(t.deleted_mailboxes):
+        if not await self.has(t.deleted_mailboxes):
             return []
         place = _tidy(t.deleted_mailboxes.c.maildir)
         parts = path.strip("/").split("/")
         above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        found = await self._column(
+        found = await self.column(
             select(place).where(
                 t.deleted_mailboxes.c.maildir != "",
                 or_(
@@ -221,15 +206,16 @@ class IredadminAccounts:
 
     async def queued(self, mail: str) -> list[str]:
         """Return the queued paths of an address."""
-        if not await self._has(t.deleted_mailboxes):
+        if not await self.has(t.deleted_mailboxes):
             return []
         d = t.deleted_mailboxes.c
-        return await self._column(select(_tidy(d.maildir)).where(d.username == mail))
+        found: list[str] = await self.column(select(_tidy(d.maildir)).where(d.username == mail))
+        return found
 
     async def unqueue(self, path: str) -> None:
         """Take exactly this directory out of the queue."""
         place = _tidy(t.deleted_mailboxes.c.maildir)
-        await self._delete(t.deleted_mailboxes, place.in_([path, f"{path}/"]))
+        await self.delete(t.deleted_mailboxes, place.in_([path, f"{path}/"]))
 
     # -- accounts that go or are renamed -----------------------------------------------------------
 
@@ -237,22 +223,22 @@ class IredadminAccounts:
         """Remove the rows of a user."""
         s, a = t.share_folder.c, t.anyone_shares.c
         for table in (self._quota, t.last_login):
-            await self._delete(table, table.c.username == mail)
-        await self._delete(t.share_folder, or_(s.from_user == mail, s.to_user == mail))
-        await self._delete(t.anyone_shares, a.from_user == mail)
+            await self.delete(table, table.c.username == mail)
+        await self.delete(t.share_folder, or_(s.from_user == mail, s.to_user == mail))
+        await self.delete(t.anyone_shares, a.from_user == mail)
 
     async def forget_domain(self, names: Sequence[str]) -> None:
         """Remove the rows of all users of a domain and its alias domains."""
         s, a = t.share_folder.c, t.anyone_shares.c
         for table in (self._quota, t.last_login):
-            await self._delete(
+            await self.delete(
                 table, or_(table.c.domain.in_(names), domain_of(table.c.username).in_(names))
             )
-        await self._delete(
+        await self.delete(
             t.share_folder,
             or_(domain_of(s.from_user).in_(names), domain_of(s.to_user).in_(names)),
         )
-        await self._delete(t.anyone_shares, domain_of(a.from_user).in_(names))
+        await self.delete(t.anyone_shares, domain_of(a.from_user).in_(names))
 
     async def rename(self, old: str, new: str) -> None:
         """Carry the rows of a user over to another address; what is there under that one goes."""
@@ -265,8 +251,8 @@ class IredadminAccounts:
         await self._rename(t.anyone_shares, "from_user", old, new)
 
     async def _rename(self, table: Table, column: str, old: str, new: str, **more: str) -> None:
-        if await self._has(table):
-            await self._run(
+        if await self.has(table):
+            await self.run(
                 update(table).where(table.c[column] == old).values({column: new, **more})
             )
 

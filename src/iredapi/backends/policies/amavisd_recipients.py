@@ -6,17 +6,14 @@ global policy above the domain's. Rows are never deleted here: lists and policie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Executable, Select, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select, update
 
 from iredapi.backends.policies import tables as t
-from iredapi.database.compiled_statement import Plain
-from iredapi.database.database import Connections
 from iredapi.database.dialect import insert_ignore
+from iredapi.database.repository import Repository
 from iredapi.domain.scopes import Scope
 
 
@@ -28,37 +25,10 @@ class Recipient:
     policy_id: int
 
 
-class AmavisdStore:
-    """Base of the stores in ``amavisd``. Raises NotSupported when it is not configured."""
+class AmavisdRepository(Repository):
+    """Base of the repositories of Amavisd's policies."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
-    @property
-    def dialect(self) -> str:
-        """The dialect of the database."""
-        return self._connections.databases["amavisd"].dialect
-
-    async def connection(self) -> AsyncConnection:
-        """Return the connection to ``amavisd``."""
-        return await self._connections.get("amavisd")
-
-    async def run(self, statement: Executable, values: Any = None) -> None:
-        """Run a write."""
-        await (await self.connection()).execute(statement, values)
-
-    async def rows(self, statement: Executable) -> Sequence[Any]:
-        """Run a read."""
-        return (await (await self.connection()).execute(statement)).all()
-
-    async def plain(
-        self, key: object, build: Callable[[], Select[Any]], **values: Any
-    ) -> Sequence[Any]:
-        """Run a read that is built once, past SQLAlchemy (ADR 8); its rows."""
-        database = self._connections.databases["amavisd"]
-        schema = await database.schema()
-        plain = schema.statement(key, lambda: Plain.of(build(), database.engine.dialect))
-        return await self._connections.run("amavisd", plain, values)
+    name = "amavisd"
 
     async def hold(self, scope: Scope, *, create: bool) -> Recipient | None:
         """Return an account's row and hold it; make it, or put its priority right, if asked to.
@@ -83,7 +53,7 @@ class AmavisdStore:
     async def hold_all(self, scope: Scope) -> list[Recipient]:
         """Return the rows of all forms of an account, and hold them."""
         u = t.users.c
-        found = await self.rows(
+        found = await self.row_objects(
             select(u.id, u.policy_id)
             .where(u.email.in_(scope.accounts))
             .order_by(u.id)
@@ -93,7 +63,7 @@ class AmavisdStore:
 
     async def _locked(self, scope: Scope) -> Any:
         u = t.users.c
-        found = await self.rows(
+        found = await self.row_objects(
             select(u.id, u.policy_id, u.priority).where(u.email == scope.account).with_for_update()
         )
         return found[0] if found else None

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, select, update
 
 from iredapi.backends.policies import tables as t
-from iredapi.backends.policies.iredapd import IredapdStore
+from iredapi.backends.policies.iredapd import IredapdRepository
 from iredapi.database.dialect import MYSQL
 from iredapi.database.repository import chunks
 from iredapi.database.text_matching import is_like
@@ -18,7 +18,7 @@ from iredapi.domain.sender_patterns import EVERYBODY
 _DOMAINS: Final = "whitelist_spf_domains"
 
 
-class SqlGreylists(IredapdStore):
+class SqlGreylists(IredapdRepository):
     """See ``policy_protocols.Greylists``."""
 
     # -- settings ----------------------------------------------------------------------------------

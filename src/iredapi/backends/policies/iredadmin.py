@@ -14,8 +14,7 @@ from sqlalchemy import Dialect, bindparam, insert, select
 
 from iredapi.backends.policies import tables as t
 from iredapi.database.compiled_statement import Plain
-from iredapi.database.database import Connections
-from iredapi.database.repository import now
+from iredapi.database.repository import Repository, now
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
 
@@ -79,25 +78,18 @@ def _networks(key: str, value: object) -> NetworkList:
         return NetworkList(broken=True)
 
 
-class SqlIredadmin:
+class SqlIredadmin(Repository):
     """The panel's settings, and ``protocols.AuditLog``."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+    name = "iredadmin"
 
     async def settings(self) -> PanelSettings:
         """Read the global settings. One round trip; nothing without the database or its table."""
-        databases = self._connections.databases
-        if not databases.has("iredadmin"):
+        if not await self.has(t.settings):
             return PanelSettings()
-        if not (await databases["iredadmin"].schema()).has(t.settings):
-            return PanelSettings()
-        connection = await self._connections.get("iredadmin")
         s = t.settings.c
         keys = (*_LISTS, *_SWITCHES, *_NUMBERS)
-        rows = await connection.execute(
-            select(s.k, s.v).where(s.account == "global", s.k.in_(keys))
-        )
+        rows = await self.row_objects(select(s.k, s.v).where(s.account == "global", s.k.in_(keys)))
         return read_settings([(str(row.k), str(row.v)) for row in rows])
 
     async def write(self, actor: Actor, events: Sequence[Event]) -> None:
@@ -106,9 +98,9 @@ class SqlIredadmin:
 
     async def append(self, entries: Sequence[Entry]) -> None:
         """Append entries to the log."""
-        if not entries or not self._connections.databases.has("iredadmin"):
+        if not entries or not self._connections.databases.has(self.name):
             return
-        database = self._connections.databases["iredadmin"]
+        database = self.database
         schema = await database.schema()
         for start in range(0, len(entries), _BATCH):
             some = entries[start : start + _BATCH]
@@ -119,7 +111,7 @@ class SqlIredadmin:
             values = {
                 f"{name}_{n}": value for n, item in enumerate(some) for name, value in item.items()
             }
-            await self._connections.run("iredadmin", plain, values)
+            await self._connections.run(self.name, plain, values)
 
 
 def _insertions(count: int, dialect: Dialect) -> Plain:

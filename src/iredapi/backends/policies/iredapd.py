@@ -1,60 +1,28 @@
-"""What the stores of iRedAPD's policies share: the connection to ``iredapd`` and its locks."""
+"""What the repositories of iRedAPD's policies share: names that are held, and widths."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Executable, Select, Table, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import func, select
 
-from iredapi.database.database import Connections
-from iredapi.database.dialect import MYSQL, insert_ignore
+from iredapi.database.dialect import MYSQL
+from iredapi.database.repository import Repository
 
 LONGEST: Final = 255
 LONGEST_ON_MYSQL: Final = 100
 
 
-class IredapdStore:
-    """Base of the stores in ``iredapd``. Raises NotSupported when it is not configured."""
+class IredapdRepository(Repository):
+    """Base of the repositories of iRedAPD's policies."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
-    @property
-    def dialect(self) -> str:
-        """The dialect of the database."""
-        return self._connections.databases["iredapd"].dialect
+    name = "iredapd"
 
     @property
     def longest(self) -> int:
         """Most characters of an account or sender of greylisting."""
         return LONGEST_ON_MYSQL if self.dialect in MYSQL else LONGEST
-
-    async def connection(self) -> AsyncConnection:
-        """Return the connection to ``iredapd``."""
-        return await self._connections.get("iredapd")
-
-    async def run(self, statement: Executable) -> int:
-        """Run a write and return the number of rows."""
-        result = await (await self.connection()).execute(statement)
-        return int(getattr(result, "rowcount", 0))
-
-    async def rows(self, statement: Select[Any]) -> Sequence[Mapping[str, Any]]:
-        """Run a read and return its rows by column name."""
-        result = await (await self.connection()).execute(statement)
-        return [{str(key): row[key] for key in row} for row in result.mappings()]
-
-    async def column(self, statement: Select[Any]) -> list[Any]:
-        """Run a read and return its first column."""
-        return list((await (await self.connection()).execute(statement)).scalars())
-
-    async def insert_missing(self, table: Table, rows: Collection[Mapping[str, Any]]) -> None:
-        """Insert rows whose unique keys are free."""
-        if rows:
-            statement = insert_ignore(table, self.dialect)
-            await (await self.connection()).execute(statement, [dict(row) for row in rows])
 
     async def hold(self, *name: str) -> None:
         """Hold a name against our other writers until the unit ends: PostgreSQL only.

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Column, delete, insert, or_, select, update
 
 from iredapi.backends.policies import tables as t
-from iredapi.backends.policies.amavisd_recipients import AmavisdStore
+from iredapi.backends.policies.amavisd_recipients import AmavisdRepository
 from iredapi.domain.scopes import Kind, Scope
 from iredapi.domain.sender_patterns import EVERYBODY
 from iredapi.domain.spam import SCORE_DIGITS, Policy
@@ -20,12 +20,12 @@ from iredapi.domain.spam import SCORE_DIGITS, Policy
 _KEYS = frozenset({"id", "policy_name"})
 
 
-class SqlSpamPolicies(AmavisdStore):
+class SqlSpamPolicies(AmavisdRepository):
     """See ``policy_protocols.SpamPolicies``."""
 
     async def get(self, scope: Scope) -> Policy | None:
         u, p = t.users.c, t.policy.c
-        found = await self.rows(
+        found = await self.row_objects(
             select(u.email, p.policy_name, *await self._columns())
             .join_from(t.users, t.policy, p.id == u.policy_id)
             .where(u.email.in_(scope.accounts))
@@ -45,7 +45,7 @@ class SqlSpamPolicies(AmavisdStore):
         if recipient is None or not recipient.policy_id:
             return None
         p = t.policy.c
-        found = await self.rows(
+        found = await self.row_objects(
             select(p.policy_name, *await self._columns())
             .where(p.id == recipient.policy_id)
             .with_for_update()
@@ -69,12 +69,12 @@ class SqlSpamPolicies(AmavisdStore):
         # A stray one of that name has no effect, so nothing of it comes back to life.
         values |= {**policy.columns, "policy_name": policy.account}
         named = select(p.id).where(p.policy_name == policy.account)
-        found = await self.rows(named)
+        found = await self.row_objects(named)
         if found:
             await self.run(update(t.policy).where(p.id == found[0].id).values(values))
         else:
             await self.run(insert(t.policy).values(values))
-            found = await self.rows(named)
+            found = await self.row_objects(named)
         await self.run(
             update(t.users).where(t.users.c.email == policy.account).values(policy_id=found[0].id)
         )
@@ -93,7 +93,7 @@ class SqlSpamPolicies(AmavisdStore):
 
     async def layers(self, accounts: Sequence[str]) -> list[Policy]:
         u, p = t.users.c, t.policy.c
-        rows = await self.rows(
+        rows = await self.row_objects(
             select(u.email, u.priority, *await self._columns())
             .join_from(t.users, t.policy, p.id == u.policy_id)
             .where(u.email.in_(accounts))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, delete, insert, select, update
 
 from iredapi.backends.policies import tables as t
-from iredapi.backends.policies.iredapd import IredapdStore
+from iredapi.backends.policies.iredapd import IredapdRepository
 from iredapi.database.dialect import MYSQL
 from iredapi.domain.throttles import LIMITS, Throttle
 
@@ -20,7 +20,7 @@ _MYSQL_COUNTS: Final[Mapping[str, int]] = MappingProxyType(
 """``throttle_tracking.cur_msgs`` is a MEDIUMINT UNSIGNED there, ``cur_quota`` an INT UNSIGNED."""
 
 
-class SqlThrottles(IredapdStore):
+class SqlThrottles(IredapdRepository):
     """See ``policy_protocols.Throttles``."""
 
     @property

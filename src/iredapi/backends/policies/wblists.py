@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from iredapi.backends.policies import tables as t
-from iredapi.backends.policies.amavisd_recipients import AmavisdStore, Recipient
+from iredapi.backends.policies.amavisd_recipients import AmavisdRepository, Recipient
 from iredapi.database.dialect import insert_ignore
 from iredapi.database.repository import chunks
 from iredapi.database.text_matching import is_like
@@ -40,7 +40,7 @@ from iredapi.domain.wblists import Direction, Kind
 from iredapi.errors import Conflict
 
 
-class SqlWblists(AmavisdStore):
+class SqlWblists(AmavisdRepository):
     """See ``policy_protocols.Wblists``."""
 
     async def page(
@@ -67,7 +67,7 @@ class SqlWblists(AmavisdStore):
     ) -> frozenset[str]:
         table, account, address = _table(direction)
         u, m = t.users.c, t.mailaddr.c
-        rows = await self.rows(
+        rows = await self.row_objects(
             select(m.email, u.email.label("account"), table.c.wb)
             .join_from(table, t.mailaddr, m.id == address)
             .join(t.users, u.id == account)
@@ -86,7 +86,7 @@ class SqlWblists(AmavisdStore):
         table, account, address = _table(direction)
         u, m = t.users.c, t.mailaddr.c
         for some in chunks({*map(fold, addresses)} - {*map(fold, found)}):
-            rows = await self.rows(
+            rows = await self.row_objects(
                 select(m.email)
                 .join_from(table, t.mailaddr, m.id == address)
                 .join(t.users, u.id == account)
@@ -116,7 +116,7 @@ class SqlWblists(AmavisdStore):
         if not recipients or not addresses:
             return
         m = t.mailaddr.c
-        ids = [row.id for row in await self.rows(select(m.id).where(m.email.in_(addresses)))]
+        ids = [row.id for row in await self.row_objects(select(m.id).where(m.email.in_(addresses)))]
         await self._delete(recipients, direction, kind, ids)
 
     async def clear(self, scope: Scope, direction: Direction, kind: Kind) -> None:
@@ -161,7 +161,7 @@ class SqlWblists(AmavisdStore):
 
     async def _find(self, emails: Collection[str]) -> dict[str, tuple[int, int]]:
         m = t.mailaddr.c
-        rows = await self.rows(
+        rows = await self.row_objects(
             select(m.id, m.email, m.priority)
             .where(m.email.in_(sorted(emails)))
             .order_by(m.id)

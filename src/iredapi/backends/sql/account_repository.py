@@ -1,4 +1,4 @@
-"""What the stores of one request share: the connection to ``vmail``, time, rows as answers."""
+"""What the repositories of accounts in ``vmail`` share: spellings, and rows of other tables."""
 
 from __future__ import annotations
 
@@ -8,34 +8,26 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
-    Dialect,
-    Executable,
     Integer,
     Select,
     String,
     Table,
     bindparam,
     cast,
-    delete,
     exists,
     func,
-    insert,
     literal,
     literal_column,
     or_,
     select,
-    update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.sql import spellings as other_spellings
 from iredapi.backends.sql import tables
-from iredapi.database.compiled_statement import Plain, Statement
-from iredapi.database.connection import Row
 from iredapi.database.database import Connections
-from iredapi.database.dialect import MYSQL, insert_ignore
+from iredapi.database.dialect import MYSQL
 from iredapi.database.live_schema import Schema
-from iredapi.database.repository import chunks, now
+from iredapi.database.repository import Repository, chunks, now
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of, fold, spellings, typed
 from iredapi.errors import Conflict
@@ -125,23 +117,15 @@ class RelatedRows:
         return next((number for _, number in self._values.get((fold(owner), kind), [])), 0)
 
 
-class Store:
-    """Base of the SQL stores."""
+class AccountRepository(Repository):
+    """Base of the repositories of accounts in ``vmail``."""
+
+    name = "vmail"
+    schema: Schema
 
     def __init__(self, connections: Connections, schema: Schema, quota_table: Table) -> None:
-        self._connections = connections
-        self.schema = schema
+        super().__init__(connections, schema)
         self.quota_table = quota_table
-
-    @property
-    def dialect(self) -> str:
-        """The dialect of the account database."""
-        return self._connections.databases["vmail"].dialect
-
-    @property
-    def engine_dialect(self) -> Dialect:
-        """What SQLAlchemy knows of the account database."""
-        return self._connections.databases["vmail"].engine.dialect
 
     def mailbox_path(self) -> ColumnElement[str]:
         """Make SQL for the absolute path of a mailbox, as Dovecot puts it together."""
@@ -149,185 +133,6 @@ class Store:
         if self.dialect in MYSQL:
             return func.concat_ws("/", m.storagebasedirectory, m.storagenode, m.maildir)
         return m.storagebasedirectory + "/" + m.storagenode + "/" + m.maildir
-
-    async def connection(self) -> AsyncConnection:
-        """Return the connection to ``vmail``."""
-        return await self._connections.get("vmail")
-
-    async def run(self, statement: Executable, values: Any = None) -> int:
-        """Run a write and return the number of rows."""
-        result = await (await self.connection()).execute(statement, values)
-        return int(getattr(result, "rowcount", 0))
-
-    async def rows(
-        self, statement: Select[Any] | CompoundSelect[Any], **values: Any
-    ) -> Sequence[Mapping[str, Any]]:
-        """Run a read and return its rows by column name."""
-        result = await (await self.connection()).execute(statement, values)
-        return [{str(key): value for key, value in row.items()} for row in result.mappings()]
-
-    async def plain(
-        self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
-    ) -> list[dict[str, Any]]:
-        """Run a read that is built once, past SQLAlchemy.
-
-        Its values are bound parameters, but for constants.
-        """
-        columns, found = await self.table(key, build, **values)
-        return [dict(zip(columns, row, strict=True)) for row in found]
-
-    async def table(
-        self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
-    ) -> tuple[tuple[str, ...], Sequence[Any]]:
-        """Run a read as ``plain`` does; returns the names of the columns, and rows in order."""
-        plain = self.schema.statement(key, lambda: self._compiled(build()))
-        return plain.columns, await self._connections.run("vmail", plain, values)
-
-    async def page_of(
-        self,
-        key: object,
-        build: Callable[[], Select[Any]],
-        after: str,
-        limit: int,
-        *,
-        order: int = 0,
-        **values: Any,
-    ) -> tuple[tuple[str, ...], Sequence[Any]]:
-        """Return columns and rows of the next page of a list that is read as ``table`` does.
-
-        It is sorted by the column at ``order`` and takes the parameter ``after``, the name after
-        which the page begins.
-        """
-        database = self._connections.databases["vmail"]
-        plain = self.schema.statement(("list", key), lambda: self._compiled(build()))
-        # A list that ends with its first page needs no cursor.
-        if after and not self._connections.writing:
-            rows = await database.cursors.page(plain, values, after, limit, order)
-            if rows is not None:
-                return plain.columns, rows
-        return await self.table(
-            ("page", key),
-            lambda: build().limit(bindparam("limit", type_=Integer)),
-            after=after,
-            limit=limit,
-            **values,
-        )
-
-    async def hold_rows(self, *rows: Row) -> None:
-        """Hold rows until the end of the unit; what depends on them is read afterwards."""
-        await self._connections.hold("vmail", *rows)
-
-    async def begin_reading(
-        self,
-        key: object,
-        build: Callable[[], Sequence[Select[Any] | CompoundSelect[Any]]],
-        values: Mapping[str, Any],
-    ) -> list[list[dict[str, Any]]] | None:
-        """Begin the unit with reads, the first of which holds what it finds; the rows of each.
-
-        None where somebody else holds one of these; then nothing has begun.
-        """
-        every = self.schema.statement(key, lambda: [self._compiled(one) for one in build()])
-        found = await self._connections.begin_reading("vmail", every, values)
-        if found is None:
-            return None
-        return [
-            [dict(zip(plain.columns, row, strict=True)) for row in rows]
-            for plain, rows in zip(every, found, strict=True)
-        ]
-
-    async def table_for_each(
-        self,
-        key: object,
-        build: Callable[[], Select[Any]],
-        values: Sequence[Mapping[str, Any]],
-    ) -> tuple[tuple[str, ...], list[list[Any]]]:
-        """Run a read as ``table`` does for each of some values, in one message."""
-        plain, numbered = self._numbered(key, build)
-        return plain.columns, await self._connections.fetch_for_each("vmail", numbered, values)
-
-    async def fetch_batched(
-        self, key: object, build: Callable[[], Statement], **values: Any
-    ) -> tuple[tuple[str, ...], Sequence[Any]]:
-        """Run a read as ``table`` does, but in no transaction.
-
-        It must take no time: others wait behind it.
-        """
-        plain = self.schema.statement(key, lambda: self._compiled(build()))
-        return plain.columns, await self._connections.fetch_batched("vmail", plain, values)
-
-    async def fetch_batched_for_each(
-        self,
-        key: object,
-        build: Callable[[], Statement],
-        values: Sequence[Mapping[str, Any]],
-    ) -> list[list[Any]]:
-        """Run a statement for each of some values, as one transaction; the rows of each."""
-        numbered = self._numbered(key, build)[1]
-        return await self._connections.fetch_for_each("vmail", numbered, values, begun=False)
-
-    async def execute_autocommit(
-        self, key: object, build: Callable[[], Statement], **values: Any
-    ) -> list[Any]:
-        """Run a write that is a transaction of its own; the rows that it returns."""
-        plain = self.schema.statement(key, lambda: self._compiled(build()))
-        return await self._connections.run_alone("vmail", plain, values)
-
-    async def count(
-        self, key: object, build: Callable[[], Statement], words: str = "", **values: Any
-    ) -> int:
-        """Run a write that is a transaction of its own; how many rows it found.
-
-        ``words`` stand before the statement.
-        """
-        plain = self.schema.statement(key, lambda: self._compiled(build()).after(words))
-        return await self._connections.count("vmail", plain, values)
-
-    def _numbered(self, key: object, build: Callable[[], Statement]) -> tuple[Plain, Plain]:
-        plain = self.schema.statement(key, lambda: self._compiled(build()))
-        return plain, self.schema.statement(
-            ("numbered", key), lambda: plain.numbered(self.engine_dialect)
-        )
-
-    async def change(self, key: object, build: Callable[[], Statement], **values: Any) -> list[Any]:
-        """Run a write that is built once, past SQLAlchemy; the rows that it returns."""
-        plain = self.schema.statement(key, lambda: self._compiled(build()))
-        return await self._connections.run("vmail", plain, values)
-
-    async def change_all(
-        self, key: object, build: Callable[[], Sequence[Statement]], **values: Any
-    ) -> None:
-        """Run writes that are built once and do not depend on each other.
-
-        Each names its values in its own way. On PostgreSQL they are one statement.
-        """
-        every = self.schema.statement(key, lambda: self._compiled_all(build()))
-        await self._connections.run_all("vmail", every, values)
-
-    async def change_for_each(
-        self,
-        key: object,
-        build: Callable[[], Sequence[Statement]],
-        values: Sequence[Mapping[str, Any]],
-    ) -> None:
-        """Run writes as ``change_all`` does, for each of some values."""
-        for plain in self.schema.statement(key, lambda: self._compiled_all(build())):
-            await self._connections.run_for_each("vmail", plain, values)
-
-    def _compiled_all(self, statements: Sequence[Any]) -> list[Plain]:
-        if self.dialect == "postgresql":
-            *others, last = statements
-            for number, other in enumerate(others):
-                last = last.add_cte(other.cte(f"change_{number}"))
-            statements = [last]
-        return [self._compiled(statement) for statement in statements]
-
-    def _compiled(self, statement: Statement) -> Plain:
-        return Plain.of(statement, self.engine_dialect)
-
-    async def column(self, statement: Select[Any] | CompoundSelect[Any]) -> list[str]:
-        """Run a read and return its first column."""
-        return list((await (await self.connection()).execute(statement)).scalars())
 
     async def spelling(
         self, column: ColumnElement[Any], name: str, *where: ColumnElement[bool]
@@ -338,7 +143,7 @@ class Store:
         """
         wanted, written = spellings(name), typed(name)
         for chosen in (column.in_(sorted({written, str(name)})), is_like(column, wanted)):
-            rows = await self.column(select(column).where(chosen, *where))
+            rows: list[str] = await self.column(select(column).where(chosen, *where))
             # MariaDB's comparison knows neither accents nor trailing blanks.
             found = {value for value in rows if fold(value) in wanted}
             for exact in (written, str(name)):
@@ -410,15 +215,6 @@ class Store:
         """Run a UNION of side branches."""
         return RelatedRows((await (await self.connection()).execute(statement, values)).all())
 
-    async def insert(self, table: Table, values: Mapping[str, Any]) -> None:
-        """Insert a row, without the optional columns that this server lacks."""
-        await self.run(insert(table).values(self.schema.values(table, values)))
-
-    async def insert_all(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows at once."""
-        if rows:
-            await self.run(insert(table), [dict(row) for row in rows])
-
     async def disabled(self, addresses: Collection[str]) -> set[str]:
         """Return which addresses are disabled users: routes to them are made inactive."""
         m = tables.mailbox.c
@@ -428,32 +224,6 @@ class Store:
                 await self.column(select(m.username).where(m.username.in_(some), m.active == 0))
             )
         return {address.lower() for address in found}
-
-    async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows whose unique keys are free."""
-        if rows:
-            await self.run(insert_ignore(table, self.dialect), [dict(row) for row in rows])
-
-    async def update(
-        self, table: Table, values: Mapping[str, Any], *where: ColumnElement[bool]
-    ) -> None:
-        """Update rows, without the optional columns that this server lacks."""
-        there = self.schema.values(table, values)
-        if there:
-            await self.run(update(table).where(*where).values(there))
-
-    async def delete(self, table: Table, *where: ColumnElement[bool]) -> None:
-        """Delete rows of a table, if this server has it."""
-        if self.schema.has(table):
-            await self.run(delete(table).where(*where))
-
-    async def set_one(
-        self, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]
-    ) -> None:
-        """Replace the rows with a key, in any spelling, by another one; no values: only remove."""
-        await self.delete(table, *(is_like(table.c[name], [key[name]]) for name in key))
-        if values:
-            await self.insert(table, {**key, **values})
 
     async def set_bcc(self, table: Table, key: Mapping[str, Any], address: str) -> None:
         """Set or (empty address) remove a BCC row; ``active`` is not what switches it off.

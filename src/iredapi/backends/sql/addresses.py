@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, String, bindparam, select
 from iredapi.backends.protocols.accounts import AddressAvailability
 from iredapi.backends.sql import domain_related_rows, mailbox_paths, spellings
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import RelatedRows, Store, side
+from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows, side
 from iredapi.backends.sql.domain_related_rows import split
 from iredapi.backends.sql.domains import record
 from iredapi.database.connection import Row
@@ -20,7 +20,7 @@ from iredapi.database.repository import chunks
 from iredapi.domain.addresses import domain_of, fold
 
 
-class SqlAddresses(Store):
+class SqlAddresses(AccountRepository):
     """See ``protocols.Addresses``."""
 
     async def claim(self, address: str) -> AddressAvailability | None:

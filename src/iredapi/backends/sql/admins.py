@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from iredapi.backends.protocols.accounts import Profile
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Store, names_of
+from iredapi.backends.sql.account_repository import AccountRepository, names_of
 from iredapi.database.datetimes import is_unknown
 from iredapi.database.dialect import domain_of as domain_part
 from iredapi.database.repository import chunks, now, shown
@@ -35,7 +35,7 @@ from iredapi.domain.admins import Admin
 _EPOCH_SENTINEL = datetime(1971, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
 
 
-class SqlAdmins(Store):
+class SqlAdmins(AccountRepository):
     """See ``protocols.Admins``."""
 
     async def principal(self, username: str) -> Principal | None:

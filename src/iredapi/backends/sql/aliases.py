@@ -13,8 +13,8 @@ from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import forwarding_status
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
+    AccountRepository,
     RelatedRows,
-    Store,
     in_domain,
     names_in,
     names_of,
@@ -27,7 +27,7 @@ from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.aliases import Alias
 
 
-class SqlAliases(Store):
+class SqlAliases(AccountRepository):
     """See ``protocols.Aliases``."""
 
     async def get(self, address: str) -> Alias | None:

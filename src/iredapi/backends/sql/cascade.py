@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Table, and_, exists, literal, or_, select
 from iredapi.backends.protocols.accounts import Removal
 from iredapi.backends.sql import mailbox_paths
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Store, demotable
+from iredapi.backends.sql.account_repository import AccountRepository, demotable
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import chunks, now
 from iredapi.database.text_matching import is_like
@@ -28,7 +28,7 @@ _BCC_USER = (t.sender_bcc_user, t.recipient_bcc_user)
 _BCC_DOMAIN = (t.sender_bcc_domain, t.recipient_bcc_domain)
 
 
-async def _meaning(store: Store, name: str) -> Chosen:
+async def _meaning(store: AccountRepository, name: str) -> Chosen:
     """Return what chooses the rows that mean an account that is there."""
     if name != fold(name):
         columns = [t.mailbox.c.username, t.alias.c.address]
@@ -45,7 +45,7 @@ async def _meaning(store: Store, name: str) -> Chosen:
     return lambda column: is_like(column, [name])
 
 
-async def remove_user(store: Store, mail: str, removal: Removal) -> None:
+async def remove_user(store: AccountRepository, mail: str, removal: Removal) -> None:
     """Remove a mail user and everything that points to it."""
     means = await _meaning(store, mail)
     await mailbox_paths.queue(store, removal, t.mailbox.c.username == mail)
@@ -71,7 +71,7 @@ def _not_standalone(table: Table) -> ColumnElement[bool]:
     return ~exists(select(a.username).where(a.username == table.c.username))
 
 
-async def remove_alias(store: Store, address: str) -> None:
+async def remove_alias(store: AccountRepository, address: str) -> None:
     """Remove an alias account and everything that points to it."""
     means = await _meaning(store, address)
     await _forget_address(store, means)
@@ -81,7 +81,7 @@ async def remove_alias(store: Store, address: str) -> None:
     await store.delete(t.alias, t.alias.c.address == address)
 
 
-async def remove_list(store: Store, address: str) -> None:
+async def remove_list(store: AccountRepository, address: str) -> None:
     """Remove a mailing list and everything that points to it, its other addresses too."""
     means = await _meaning(store, address)
     await _forget_address(store, means)
@@ -91,7 +91,7 @@ async def remove_list(store: Store, address: str) -> None:
     await store.delete(t.sender_relayhost, means(t.sender_relayhost.c.account))
 
 
-async def _forget_address(store: Store, means: Chosen) -> None:
+async def _forget_address(store: AccountRepository, means: Chosen) -> None:
     f = t.forwardings.c
     bereft = await store.column(
         select(f.address).where(means(f.forwarding), f.is_forwarding == 1, ~means(f.address))
@@ -104,7 +104,7 @@ async def _forget_address(store: Store, means: Chosen) -> None:
         await store.delete(table, means(table.c.bcc_address))
 
 
-async def _restore_self_rows(store: Store, addresses: list[str]) -> None:
+async def _restore_self_rows(store: AccountRepository, addresses: list[str]) -> None:
     """Give users whose last forwarding went away their self row: mail needs a destination."""
     f, m = t.forwardings.c, t.mailbox.c
     for some in chunks(addresses):
@@ -130,7 +130,7 @@ async def _restore_self_rows(store: Store, addresses: list[str]) -> None:
         )
 
 
-async def remove_domain(store: Store, name: str, removal: Removal) -> None:
+async def remove_domain(store: AccountRepository, name: str, removal: Removal) -> None:
     """Remove a domain, its accounts, its alias domains, and everything that points to them."""
     f, a, d = t.forwardings.c, t.alias_domain.c, t.domain.c
     like = await store.column(select(d.domain).where(is_like(d.domain, [name])))
@@ -202,7 +202,7 @@ async def remove_domain(store: Store, name: str, removal: Removal) -> None:
     await store.delete(t.domain, d.domain == name)
 
 
-async def rename_user(store: Store, old: str, new: str) -> None:
+async def rename_user(store: AccountRepository, old: str, new: str) -> None:
     """Carry a mail user over to another address of its domain; its mailbox path stays."""
     m, means = t.mailbox.c, await _meaning(store, old)
     domain = domain_part(new)
@@ -229,7 +229,7 @@ async def rename_user(store: Store, old: str, new: str) -> None:
     await _rename(store, t.anyone_shares, "from_user", means, new)
 
 
-async def rename_alias(store: Store, old: str, new: str) -> None:
+async def rename_alias(store: AccountRepository, old: str, new: str) -> None:
     """Carry an alias account over to another address of its domain."""
     domain, means = domain_part(new), await _meaning(store, old)
     await store.update(
@@ -242,7 +242,7 @@ async def rename_alias(store: Store, old: str, new: str) -> None:
     await _rename(store, t.sender_relayhost, "account", means, new)
 
 
-async def _rename_address(store: Store, means: Chosen, new: str, **flags: int) -> None:
+async def _rename_address(store: AccountRepository, means: Chosen, new: str, **flags: int) -> None:
     """Change an address where it stands as a source (rows with these flags) and as a target."""
     await _rename(
         store, t.forwardings, "address", means, new, other="forwarding", domain="domain",
@@ -262,7 +262,7 @@ async def _rename_address(store: Store, means: Chosen, new: str, **flags: int) -
 
 
 async def _rename(
-    store: Store,
+    store: AccountRepository,
     table: Table,
     column: str,
     means: Chosen,

@@ -13,7 +13,7 @@ from iredapi.backends.protocols.accounts import Profile, Removal, Usage
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import domain_related_rows
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import RelatedRows, Store, demotable, owned
+from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows, demotable, owned
 from iredapi.database.connection import Row
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import chunks, now, shown
@@ -34,7 +34,7 @@ _COLUMNS = {
 }
 
 
-class SqlDomains(Store):
+class SqlDomains(AccountRepository):
     """See ``protocols.Domains``."""
 
     async def get(self, name: str, *, share: bool = False) -> Domain | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Store
+from iredapi.backends.sql.account_repository import AccountRepository
 from iredapi.backends.sql.routes import is_alias_address, is_forward, is_member
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import chunks
@@ -13,7 +13,7 @@ from iredapi.database.text_matching import is_like, is_odd
 from iredapi.domain.addresses import fold
 
 
-async def follow(store: Store, *users: ColumnElement[bool], active: bool) -> None:
+async def follow(store: AccountRepository, *users: ColumnElement[bool], active: bool) -> None:
     """Switch the routes of users, chosen by conditions on ``mailbox``, off or on.
 
     Off: everything from and to them; otherwise mail to an alias with such a member would bounce.
@@ -52,7 +52,7 @@ async def follow(store: Store, *users: ColumnElement[bool], active: bool) -> Non
     )
 
 
-async def spellings(store: Store, *users: ColumnElement[bool]) -> set[str]:
+async def spellings(store: AccountRepository, *users: ColumnElement[bool]) -> set[str]:
     """Return destinations in other letters or with blanks, which Postfix takes for these users."""
     f, m = t.forwardings.c, t.mailbox.c
     odd: dict[str, set[str]] = {}

@@ -10,7 +10,13 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import RelatedRows, Store, names_of, owned, side
+from iredapi.backends.sql.account_repository import (
+    AccountRepository,
+    RelatedRows,
+    names_of,
+    owned,
+    side,
+)
 from iredapi.database.dialect import domain_of as domain_part
 from iredapi.database.repository import chunks, now, shown
 from iredapi.database.text_matching import is_like
@@ -19,7 +25,7 @@ from iredapi.domain.lists import MailingList
 from iredapi.errors import NotSupported
 
 
-class SqlLists(Store):
+class SqlLists(AccountRepository):
     """See ``protocols.Lists``."""
 
     async def get(self, address: str) -> MailingList | None:

@@ -8,12 +8,12 @@ from sqlalchemy import ColumnElement, String, func, literal, or_, select
 
 from iredapi.backends.protocols.accounts import Removal
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import Store
+from iredapi.backends.sql.account_repository import AccountRepository
 from iredapi.database.repository import now
 from iredapi.domain.mailbox_paths import MAX_PATH, overlap
 
 
-async def queue(store: Store, removal: Removal, *where: ColumnElement[bool]) -> None:
+async def queue(store: AccountRepository, removal: Removal, *where: ColumnElement[bool]) -> None:
     """Copy mailbox paths and sizes into ``deleted_mailboxes``: a cron job removes them later.
 
     A path that does not fit into the queue's column stays on disk for ever.
@@ -43,7 +43,7 @@ def tidy(path: ColumnElement[Any]) -> ColumnElement[str]:
     return func.lower(func.replace(path, "//", "/"))
 
 
-async def near(store: Store, path: str, *, but: str = "") -> list[str]:
+async def near(store: AccountRepository, path: str, *, but: str = "") -> list[str]:
     """Return the paths of living and of queued mailboxes that are, hold or lie in a directory."""
     parts = path.strip("/").split("/")
     above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
@@ -65,7 +65,7 @@ async def near(store: Store, path: str, *, but: str = "") -> list[str]:
     return [other for other in found if overlap(other.rstrip("/"), path)]
 
 
-async def unqueue(store: Store, path: str) -> None:
+async def unqueue(store: AccountRepository, path: str) -> None:
     """Take exactly this directory out of the queue: a living mailbox is to use it again."""
     place = tidy(t.deleted_mailboxes.c.maildir)
     await store.delete(t.deleted_mailboxes, place.in_([path, f"{path}/"]))

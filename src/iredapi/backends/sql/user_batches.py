@@ -14,7 +14,7 @@ from iredapi.backends.protocols.accounts import AddressAvailability
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql import user_batch_statements as statements
 from iredapi.backends.sql import user_mapping
-from iredapi.backends.sql.account_repository import RelatedRows, Store
+from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows
 from iredapi.backends.sql.address_batches import AddressBatches
 from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.user_mapping import COLUMNS, record, row_changes
@@ -50,7 +50,7 @@ class SqlUserBatching:
         return self.updates_without_read and self._accounts.holds_at_once
 
 
-class SqlUserBatches(Store):
+class SqlUserBatches(AccountRepository):
     """See ``protocols.user_batches.UserBatches``."""
 
     _versions: Mapping[str, tuple[str, str]] = {}

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Table, bindparam, delete, insert, literal_column
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import RelatedRows, Store
+from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows
 from iredapi.database.bulk_parameters import label, numbered, texts
 from iredapi.database.compiled_statement import Statement
 from iredapi.database.dialect import insert_ignore
@@ -216,7 +216,9 @@ def row_changes(before: User, after: User) -> dict[str, Any]:
     return values
 
 
-async def add_users(store: Store, users: Sequence[User], *, changed: datetime | None) -> None:
+async def add_users(
+    store: AccountRepository, users: Sequence[User], *, changed: datetime | None
+) -> None:
     """Add users who get their own mail and nothing else."""
     moment = now()
     usual = all(user.services == services.MANAGED for user in users)

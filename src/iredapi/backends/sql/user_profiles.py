@@ -16,8 +16,8 @@ from iredapi.backends.protocols.accounts import Profile
 from iredapi.backends.sql import spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
+    AccountRepository,
     RelatedRows,
-    Store,
     in_domain,
     names_in,
     names_of,
@@ -37,7 +37,7 @@ _OWNERS = ("quota_of", "seen_by", "relay_of", "sender_of", "recipient_of")
 """Whose row of another table came along with a profile."""
 
 
-class SqlUserProfiles(Store):
+class SqlUserProfiles(AccountRepository):
     """See ``protocols.accounts.UserListings``."""
 
     async def _related_rows(self, mail: str) -> RelatedRows:
