@@ -14,8 +14,8 @@ from iredapi.backends.policies import tables as policies
 from iredapi.backends.protocols.accounts import Removal
 from iredapi.backends.sql import tables
 from iredapi.database.compiled_statement import Plain, Statement
-from iredapi.database.database import Connections
 from iredapi.database.read_only import only_reads
+from iredapi.database.session import Connections
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.scopes import scope
 from iredapi.domain.wblists import Direction, Kind

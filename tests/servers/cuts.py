@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iredapi.database.database import ORDER, Connections
+from iredapi.database.session import ORDER, Connections
 from tests.clients import Client
 
 

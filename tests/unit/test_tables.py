@@ -17,14 +17,9 @@ from sqlalchemy.schema import CreateTable
 
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.sql import tables
-from iredapi.database.dialect import (
-    ByteText,
-    domain_of,
-    insert_ignore,
-    is_retryable,
-    is_unavailable,
-    is_unique_violation,
-)
+from iredapi.database.column_types import ByteText
+from iredapi.database.dialect import domain_of, insert_ignore
+from iredapi.database.errors import is_retryable, is_unavailable, is_unique_violation
 from iredapi.database.live_schema import Schema, create_all
 
 pytestmark = pytest.mark.asyncio

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from iredapi.concurrency.shield import finish
-from iredapi.database.connection import FairSemaphore
+from iredapi.database.pool import FairSemaphore
 
 
 async def test_a_place_that_comes_in_the_last_moment_is_not_lost() -> None:

@@ -16,7 +16,8 @@ from iredapi.backends.sql import tables
 from iredapi.backends.sql.backend import SqlBackend
 from iredapi.config.settings import Backend as BackendName
 from iredapi.config.settings import ConfigurationError, Settings
-from iredapi.database.database import Database, Databases, PoolOptions
+from iredapi.database.database import Database, PoolOptions
+from iredapi.database.session import Databases
 from iredapi.state import State
 
 _METADATA = {

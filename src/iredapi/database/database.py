@@ -9,35 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Column, MetaData, event, select
+from sqlalchemy import MetaData, event, select
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from iredapi.concurrency.shield import Background
 from iredapi.database import sqlite
 from iredapi.database.compiled_statement import Plain
-from iredapi.database.connection import ConnectionPool, PooledConnection, Row
+from iredapi.database.connection import PooledConnection
 from iredapi.database.cursor_cache import Cursors
 from iredapi.database.datetimes import MYSQL_DECODERS, prepare_asyncpg
-from iredapi.database.dialect import holds_at_once, is_full, is_unavailable, is_unknown_name
+from iredapi.database.dialect import holds_at_once
+from iredapi.database.errors import is_full, is_unavailable, is_unknown_name
 from iredapi.database.live_schema import Schema
+from iredapi.database.pool import ConnectionPool
 from iredapi.database.read_batching import Pipeline
-from iredapi.errors import NotSupported, Overloaded, ServerDown, WriteWhileReading
+from iredapi.errors import Overloaded, ServerDown, WriteWhileReading
 from iredapi.observability.health_checks import NotUsable
 from iredapi.observability.query_counter import watch
 
-ORDER: Final = ("vmail", "amavisd", "iredapd", "iredadmin")
-"""The order in which databases are locked, and the reverse of that of commits."""
 FULL: Final = 15.0
 """Seconds for which a server counts as full after a write that found its disk full."""
 _log = structlog.get_logger(__name__)
@@ -292,199 +291,3 @@ class Database:
     def engine(self) -> AsyncEngine:
         """What makes the connections, and says which SQL they speak."""
         return self._engine
-
-
-@dataclass(slots=True)
-class Databases:
-    """All SQL databases of a configuration, and the queue of SQLite's writers."""
-
-    by_name: Mapping[str, Database]
-    patience: float = 60.0
-    """Seconds that a writer waits for the one before it (SQLite)."""
-    background: Background = field(default_factory=Background)
-    """Connections that are being given back although their requests were cancelled."""
-    _sqlite_writer: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def has(self, name: str) -> bool:
-        """Tell whether a database is configured."""
-        return name in self.by_name
-
-    def __getitem__(self, name: str) -> Database:
-        """Return a database. Raises NotSupported when it is not configured."""
-        try:
-            return self.by_name[name]
-        except KeyError:
-            raise NotSupported(detail=f"The database {name} is not configured.") from None
-
-    async def open(self, *, writing: bool) -> Connections:
-        """Return the connections of one request: none is opened before it is used.
-
-        Unless it is ``writing`` they refuse to write.
-        """
-        queue = None
-        if writing and any(database.sqlite for database in self.by_name.values()):
-            queue = self._sqlite_writer
-            try:
-                async with asyncio.timeout(self.patience):
-                    await queue.acquire()
-            except TimeoutError:
-                raise Overloaded("Another change of the SQLite database takes long.") from None
-        return Connections(self, writing=writing, queue=queue)
-
-    def open_for_logs(self) -> Connections:
-        """Return connections on which each write is a transaction of its own.
-
-        Who uses them is no writer among others, and waits for none.
-        """
-        return Connections(self, writing=False, queue=None, read_only=False)
-
-    async def close(self) -> None:
-        """Close all databases."""
-        await self.background.drain()
-        for database in self.by_name.values():
-            await database.close()
-
-
-class Connections:
-    """One request's connections, at most one to each database."""
-
-    __slots__ = ("_leases", "_queue", "databases", "read_only", "writing")
-
-    def __init__(
-        self,
-        databases: Databases,
-        *,
-        writing: bool,
-        queue: asyncio.Lock | None,
-        read_only: bool | None = None,
-    ) -> None:
-        self.databases = databases
-        self.writing = writing
-        """Whether what is done is in transactions, to be committed."""
-        self.read_only = not writing if read_only is None else read_only
-        self._queue = queue
-        self._leases: dict[str, PooledConnection] = {}
-
-    async def get(self, name: str) -> AsyncConnection:
-        """Return the connection to a database, opened now if it was not; a writing one began."""
-        return (await self._begun(name)).connection
-
-    async def _lease(self, name: str) -> PooledConnection:
-        lease = self._leases.get(name)
-        if lease is None:
-            lease = await self.databases[name].lease(writing=self.writing, read_only=self.read_only)
-            self._leases[name] = lease
-        return lease
-
-    async def _begun(self, name: str) -> PooledConnection:
-        lease = await self._lease(name)
-        if self.writing and not lease.transacting:
-            await lease.begin()
-        return lease
-
-    async def run(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
-        """Run a statement past SQLAlchemy; its rows. Raises what SQLAlchemy would."""
-        return await (await self._begun(name)).fetch(plain, values)
-
-    async def hold(self, name: str, *rows: Row) -> None:
-        """Hold rows, in this order, until the end."""
-        lease = await self._lease(name)
-        if self.databases[name].sqlite:
-            # It has one writer at a time: who has begun holds everything.
-            await self._begun(name)
-            return
-        if lease.transacting or not await lease.begin_with(rows):
-            lease = await self._begun(name)
-            for row in rows:
-                await lease.fetch(row.plain(lease.connection.dialect), {"value": row.value})
-
-    async def lock_nowait(self, name: str, column: Column[Any], values: Collection[str]) -> bool:
-        """Begin by holding rows, if nobody else does and the database can tell at once."""
-        lease = await self._lease(name)
-        return not lease.transacting and await lease.begin_nowait(column, values)
-
-    async def begin_reading(
-        self, name: str, every: Sequence[Plain], values: Mapping[str, Any]
-    ) -> list[list[Any]] | None:
-        """Begin by reading, and holding what the first read finds, if nobody else does."""
-        lease = await self._lease(name)
-        return None if lease.transacting else await lease.begin_reading(every, values)
-
-    async def run_for_each(
-        self, name: str, plain: Plain, values: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Run a write for each of some values."""
-        await (await self._begun(name)).run_many(plain, values)
-
-    async def run_all(self, name: str, every: Sequence[Plain], values: Mapping[str, Any]) -> None:
-        """Run writes that share their values, one after the other."""
-        await (await self._begun(name)).run_all(every, values)
-
-    async def run_alone(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
-        """Run a write that is a transaction of its own; the rows that it returns."""
-        return await (await self._lease(name)).fetch(plain, values)
-
-    async def count(self, name: str, plain: Plain, values: Mapping[str, Any]) -> int:
-        """Run a write that is a transaction of its own; how many rows it found (aiomysql)."""
-        return await (await self._lease(name)).count(plain, values)
-
-    async def fetch_for_each(
-        self,
-        name: str,
-        numbered: Plain,
-        values: Sequence[Mapping[str, Any]],
-        *,
-        begun: bool = True,
-    ) -> list[list[Any]]:
-        """Run a statement for each of some values in one message, for asyncpg only.
-
-        Unless the unit has ``begun`` it is a transaction of its own.
-        """
-        lease = await (self._begun(name) if begun else self._lease(name))
-        return await lease.fetch_many(numbered, values)
-
-    async def fetch_batched(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
-        """Run a read that takes no time: together with others', unless the unit has a connection.
-
-        Who holds one and waits for another one would wait for others who do the same.
-        """
-        lease = self._leases.get(name)
-        if lease is not None:
-            return await lease.fetch(plain, values)
-        return await self.databases[name].ask(plain, values)
-
-    async def commit(self) -> None:
-        """Commit satellites first, accounts last: a broken request can be sent again."""
-        for name in reversed(ORDER):
-            lease = self._leases.get(name)
-            if lease is not None and lease.transacting:
-                await lease.commit()
-
-    async def close(self) -> None:
-        """Roll back what was not committed and give the connections back, also when cancelled."""
-        slow = [
-            (self.databases[name], lease)
-            for name, lease in self._leases.items()
-            if not self.databases[name].give_at_once(lease, writing=self.writing)
-        ]
-        self._leases.clear()
-        queue, self._queue = self._queue, None
-        if slow:
-            await self.databases.background.run(_close(slow, queue, writing=self.writing))
-        elif queue is not None:
-            queue.release()
-
-
-async def _close(
-    leases: Sequence[tuple[Database, PooledConnection]],
-    queue: asyncio.Lock | None,
-    *,
-    writing: bool,
-) -> None:
-    try:
-        for database, lease in leases:
-            await database.give(lease, writing=writing)
-    finally:
-        # The next writer of SQLite begins when this one holds nothing any more.
-        if queue is not None:
-            queue.release()

@@ -1,11 +1,159 @@
-"""What a database error means to a client: the only translation, and no driver's text leaves it."""
+"""What a database's error means: the only lists of codes, and the only translation for clients.
+
+Everybody who tries again asks ``is_retryable``: units of work, the state database, doctor. No text
+of a driver leaves ``translated``.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from collections.abc import Iterator
+from typing import TypeVar
 
-from iredapi.database.dialect import is_full, is_retryable, is_unavailable, is_unique_violation
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
 from iredapi.errors import ApiError, Conflict, ServerDown, StorageFull
+
+_Error = TypeVar("_Error", bound=BaseException)
+
+_UNIQUE_MYSQL = {1062, 1586}
+_UNIQUE_SQLITE = {1555, 2067, 2579}  # primary key, unique, rowid
+
+_RETRY_STATES = {"40001", "40P01", "55P03"}  # serialization, deadlock, lock not available
+_RETRY_MYSQL = {1020, 1205, 1213, 3572}  # record changed, lock wait timeout, deadlock, NOWAIT
+_RETRY_SQLITE = {5, 6}  # busy, locked
+
+_UNKNOWN_STATES = {"42703", "42P01"}  # column, table
+_UNKNOWN_MYSQL = {1054, 1146}
+
+_REFUSED_MYSQL = {1142, 1143, 1227, 1370}  # table, column, privilege, routine
+_REFUSED_SQLITE = {3, 8, 23}  # permission, read-only, authorization
+
+# Shutting down, starting, too many connections, no such database, bad login.
+_DOWN_STATES = {"57P01", "57P02", "57P03", "57P05", "53300", "3D000", "28000", "28P01"}
+_DOWN_MYSQL = {1040, 1044, 1045, 1049, 1053, 1129, 1130, 1203, 1226, 1698}
+_DOWN_MYSQL |= {2002, 2003, 2005, 2006, 2013, 2055}  # raised by the client library
+_FULL_MYSQL = {1021, 1114}
+_WRITE_MYSQL = {3, 20, 1026}  # mysys and the server: error on write
+_FULL_SQLITE = 13
+_DOWN_SQLITE = {10, 14}  # I/O error, cannot open
+
+
+def _chain(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the error, the driver's error in it, and what these were raised from."""
+    todo: list[BaseException | None] = [exc]
+    seen: set[int] = set()
+    while todo:
+        error = todo.pop(0)
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        yield error
+        todo += [getattr(error, "orig", None), error.__cause__]
+
+
+def _sqlstate(error: BaseException) -> str:
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def _mysql_code(error: BaseException) -> int:
+    # OSError has its errno in the same place.
+    mysql_error = type(error).__module__.startswith(("pymysql", "aiomysql"))
+    code = error.args[0] if mysql_error and error.args else 0
+    return code if isinstance(code, int) else 0
+
+
+def _sqlite_code(error: BaseException) -> int:
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code if isinstance(code, int) else 0
+
+
+def codes_in(exc: BaseException) -> tuple[frozenset[str], frozenset[int], frozenset[int]]:
+    """Return the SQLSTATEs, MySQL's codes and SQLite's primary codes in an error's chain."""
+    chain = list(_chain(exc))
+    return (
+        frozenset(state for error in chain if (state := _sqlstate(error))),
+        frozenset(code for error in chain if (code := _mysql_code(error))),
+        frozenset(code & 0xFF for error in chain if (code := _sqlite_code(error))),
+    )
+
+
+def error_in(exc: BaseException, kind: type[_Error]) -> _Error | None:
+    """Return the first error of a class in an error's chain."""
+    return next((error for error in _chain(exc) if isinstance(error, kind)), None)
+
+
+def is_unique_violation(exc: IntegrityError) -> bool:
+    """Say whether a row with the same primary or unique key exists already."""
+    return any(
+        _sqlstate(error) == "23505"
+        or _mysql_code(error) in _UNIQUE_MYSQL
+        or _sqlite_code(error) in _UNIQUE_SQLITE
+        for error in _chain(exc)
+    )
+
+
+def is_retryable(exc: DBAPIError) -> bool:
+    """Say whether the same transaction may well succeed when it is run once more.
+
+    True for a deadlock, a serialization failure, a lock wait timeout, a busy SQLite file and a
+    connection that was lost. Lost during COMMIT means that it may have been committed.
+    """
+    return exc.connection_invalidated or any(
+        _sqlstate(error) in _RETRY_STATES
+        or _mysql_code(error) in _RETRY_MYSQL
+        or _sqlite_code(error) & 0xFF in _RETRY_SQLITE
+        for error in _chain(exc)
+    )
+
+
+def is_unknown_name(exc: BaseException) -> bool:
+    """Say whether a statement names a table or column that the database has not (any more)."""
+    return any(
+        _sqlstate(error) in _UNKNOWN_STATES
+        or _mysql_code(error) in _UNKNOWN_MYSQL
+        or (_sqlite_code(error) & 0xFF == 1 and str(error).startswith("no such "))
+        for error in _chain(exc)
+    )
+
+
+def is_refused(exc: BaseException) -> bool:
+    """Say whether the login lacks the right for a statement."""
+    return any(
+        _sqlstate(error) == "42501"
+        or _mysql_code(error) in _REFUSED_MYSQL
+        or _sqlite_code(error) & 0xFF in _REFUSED_SQLITE
+        for error in _chain(exc)
+    )
+
+
+def is_full(exc: BaseException) -> bool:
+    """Say whether the server could not write because its disk (or a table's limit) is full.
+
+    PostgreSQL 53100 (disk_full), MariaDB and MySQL 1021 (ER_DISK_FULL) and 1114
+    (ER_RECORD_FILE_FULL), or a failed write with the system's error 28 (ENOSPC), SQLite 13.
+    """
+    return any(
+        _sqlstate(error) == "53100"
+        or _mysql_code(error) in _FULL_MYSQL
+        or (_mysql_code(error) in _WRITE_MYSQL and "rrcode: 28" in str(error))
+        or _sqlite_code(error) & 0xFF == _FULL_SQLITE
+        for error in _chain(exc)
+    )
+
+
+def is_unavailable(exc: BaseException) -> bool:
+    """Say whether the database cannot be used now: no connection, no login, or no free slot."""
+    if isinstance(exc, DBAPIError) and exc.connection_invalidated:
+        return True
+    return any(
+        isinstance(error, (OSError, PoolTimeout))
+        or _sqlstate(error) in _DOWN_STATES
+        or _sqlstate(error).startswith("08")
+        or _mysql_code(error) in _DOWN_MYSQL
+        or _sqlite_code(error) & 0xFF in _DOWN_SQLITE
+        for error in _chain(exc)
+    )
 
 
 def translated(error: DBAPIError) -> Exception:

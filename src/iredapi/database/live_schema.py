@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import Column, Connection, MetaData, Table, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from iredapi.database.dialect import MYSQL
+from iredapi.database.column_types import MYSQL
 
 Built = TypeVar("Built")
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from iredapi.database.dialect import MYSQL, ByteText
+from iredapi.database.column_types import MYSQL, ByteText
 from iredapi.domain.addresses import fold
 
 _MOST: Final = 64

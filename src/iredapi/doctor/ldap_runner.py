@@ -31,7 +31,7 @@ from iredapi.backends.ldap.schema_definitions import SCHEMAS
 from iredapi.backends.ldap.session import words
 from iredapi.backends.ldap.write_plan import encoded
 from iredapi.config.settings import ConfigurationError, Settings
-from iredapi.database.database import Databases
+from iredapi.database.session import Databases
 from iredapi.doctor.findings import Finding
 from iredapi.doctor.ldap_checks import Add, Wrong, judge
 from iredapi.doctor.ldap_facts import DOMAIN, NAMING, PAGE, Facts, TreeDirectory

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.policies.iredadmin import SqlIredadmin
-from iredapi.database.database import Databases
+from iredapi.database.session import Databases
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.audit_events import Event, Kind
 from iredapi.errors import ApiError

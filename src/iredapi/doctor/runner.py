@@ -14,9 +14,8 @@ from iredapi.backends.factory import make_databases
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.config.settings import Backend, ConfigurationError, Settings
-from iredapi.database.database import ORDER, Databases
-from iredapi.database.dialect import is_retryable
-from iredapi.database.errors import translated
+from iredapi.database.errors import is_retryable, translated
+from iredapi.database.session import ORDER, Databases
 from iredapi.doctor import server_checks
 from iredapi.doctor.findings import CHECKS, Finding, Severity
 from iredapi.doctor.policy_checks import Directory, beside_a_tree, related_data

@@ -13,8 +13,7 @@ from sqlalchemy import Executable, Table, delete, false, insert, literal, select
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.database.database import Database
-from iredapi.database.dialect import is_refused, is_unavailable
-from iredapi.database.errors import translated
+from iredapi.database.errors import is_refused, is_unavailable, translated
 from iredapi.doctor.findings import Finding
 from iredapi.errors import ServerDown
 

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Column, select
 
 from iredapi.backends.sql import tables as t
-from iredapi.database.database import Databases
 from iredapi.database.repository import chunks
+from iredapi.database.session import Databases
 from iredapi.domain.addresses import domain_of, local_part_of
 
 

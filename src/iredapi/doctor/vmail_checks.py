@@ -33,8 +33,9 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from iredapi.backends.sql import tables as t
 from iredapi.config.settings import Settings
+from iredapi.database.column_types import MYSQL
 from iredapi.database.datetimes import is_unknown
-from iredapi.database.dialect import MYSQL, domain_of
+from iredapi.database.dialect import domain_of
 from iredapi.database.live_schema import Schema
 from iredapi.doctor.probes import Delete, Insert, Probe, Row, SqlProbe, Update
 from iredapi.domain import lists, transports

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.policies.iredadmin import Entry, SqlIredadmin, entry
 from iredapi.concurrency.batcher import LANES, Group
-from iredapi.database.database import Databases
+from iredapi.database.session import Databases
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
 from iredapi.errors import ApiError

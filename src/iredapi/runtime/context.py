@@ -36,7 +36,7 @@ from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.concurrency.shield import finish
 from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.config.settings import Settings
-from iredapi.database.database import Databases
+from iredapi.database.session import Databases
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event

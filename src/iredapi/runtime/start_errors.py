@@ -20,7 +20,7 @@ from typing import Final
 from sqlalchemy.engine import URL
 
 from iredapi.config.parsing import SPECIAL
-from iredapi.database.dialect import codes_in, error_in
+from iredapi.database.errors import codes_in, error_in
 
 _PATIENCE: Final = 1.5
 """Seconds in which a server says what it is."""

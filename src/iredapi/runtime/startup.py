@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.protocols.backend import Backend
 from iredapi.config.settings import ConfigurationError, NotReady, Settings
-from iredapi.database.database import Database, Databases
+from iredapi.database.database import Database
 from iredapi.database.live_schema import OLDEST_IREDMAIL, create_all
+from iredapi.database.session import Databases
 from iredapi.errors import ServerDown
 from iredapi.runtime.start_errors import file_trouble, reason
 from iredapi.state import State, StateUnavailable, WrongDatabase

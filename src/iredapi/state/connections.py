@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from iredapi.database import read_only, sqlite
+from iredapi.database.errors import codes_in, is_full, is_retryable
 from iredapi.errors import ApiError, ServerDown, StorageFull
 from iredapi.observability.query_counter import watch
 
@@ -115,7 +116,7 @@ async def _use_wal(engine: AsyncEngine) -> None:
                 return
             except OperationalError as error:
                 late = asyncio.get_running_loop().time() > deadline
-                if late or _sqlite_code(error) != sqlite3.SQLITE_BUSY:
+                if late or sqlite3.SQLITE_BUSY not in codes_in(error)[2]:
                     raise
             await asyncio.sleep(_jitter(0.05))
 
@@ -123,40 +124,6 @@ async def _use_wal(engine: AsyncEngine) -> None:
 def _jitter(most: float) -> float:
     """Seconds to wait, so that rivals do not meet again."""
     return random.uniform(0, most)  # noqa: S311 - guards nothing
-
-
-def _sqlite_code(error: DBAPIError) -> int | None:
-    """SQLite's primary result code."""
-    # SQLAlchemy's asynchronous adapter wraps the driver's error.
-    for raised in (error.orig, getattr(error.orig, "__cause__", None)):
-        if isinstance(raised, sqlite3.Error):
-            return raised.sqlite_errorcode & 0xFF
-    return None
-
-
-def _worth_retrying(error: DBAPIError) -> bool:
-    """Whether nothing happened and the same again may work: a deadlock or a dead socket.
-
-    After a lost connection a write may have happened all the same; every write here may
-    be done twice.
-    """
-    if error.connection_invalidated:
-        return True
-    if getattr(error.orig, "sqlstate", None) in ("40001", "40P01"):
-        return True
-    arguments = getattr(error.orig, "args", None) or (None,)
-    # 1020: MariaDB's "record has changed since last read", 1213: its deadlock.
-    return arguments[0] in (1020, 1213)
-
-
-def _is_full(error: DBAPIError) -> bool:
-    """Whether the disk is full: PostgreSQL 53100, MariaDB 1021 and 1114, SQLite 13."""
-    arguments = getattr(error.orig, "args", None) or (None,)
-    return (
-        getattr(error.orig, "sqlstate", None) == "53100"
-        or arguments[0] in (1021, 1114)
-        or _sqlite_code(error) == sqlite3.SQLITE_FULL
-    )
 
 
 class Connections:
@@ -282,7 +249,7 @@ class Connections:
         return await self._persist(in_turn, patience)
 
     def _unavailable(self, reason: str, error: Exception) -> StateUnavailable:
-        full = isinstance(error, DBAPIError) and _is_full(error)
+        full = isinstance(error, DBAPIError) and is_full(error)
         if full:
             now = time.monotonic()
             if now > self.full_until:
@@ -297,7 +264,7 @@ class Connections:
                     try:
                         return await once()
                     except DBAPIError as error:
-                        if not _worth_retrying(error):
+                        if not is_retryable(error):
                             raise
                     await asyncio.sleep(_jitter(0.02 * attempt))
                 return await once()
@@ -305,11 +272,11 @@ class Connections:
             cause = getattr(error, "orig", None) or error
             raise self._unavailable(f"The state database is unavailable: {cause}", error) from error
         except DBAPIError as error:
-            if _is_full(error):
+            if is_full(error):
                 raise self._unavailable(f"The state database is full: {error.orig}", error) from (
                     error
                 )
             # Without a statement it was the connecting that failed, a wrong password say.
-            if error.statement is None or _worth_retrying(error):
+            if error.statement is None or is_retryable(error):
                 raise StateUnavailable(f"The state database refuses: {error.orig}") from error
             raise

@@ -13,9 +13,8 @@ from iredapi.backends.ldap.transaction import LdapReadTransaction, LdapTransacti
 from iredapi.backends.protocols.accounts import RetryUnit
 from iredapi.backends.protocols.backend import ReadTransaction, Transaction
 from iredapi.config.settings import ConfigurationError, Settings
-from iredapi.database.database import Databases
-from iredapi.database.dialect import is_retryable, is_unknown_name
-from iredapi.database.errors import translated
+from iredapi.database.errors import is_retryable, is_unknown_name, translated
+from iredapi.database.session import Databases
 from iredapi.domain import features
 from iredapi.observability.health_checks import Probe
 from iredapi.state import State

@@ -35,7 +35,7 @@ from iredapi.backends.ldap.write_plan_journal import dump
 from iredapi.backends.protocols.accounts import ChangedMeanwhile, RetryUnit
 from iredapi.backends.sql import tables
 from iredapi.config.settings import Settings
-from iredapi.database.database import Connections, Databases
+from iredapi.database.session import Connections, Databases
 from iredapi.errors import ApiError, Conflict, ServerDown, problem
 from iredapi.observability.health_checks import READS_ONLY
 from iredapi.state import State, StateUnavailable

@@ -17,9 +17,9 @@ from sqlalchemy import MetaData, Table, func, or_, select, update
 from iredapi.backends.policies.tables import iredadmin_metadata
 from iredapi.backends.protocols.accounts import Removal
 from iredapi.backends.sql import tables as t
-from iredapi.database.database import Connections
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import Repository, chunks, now
+from iredapi.database.session import Connections
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.mailbox_paths import MAX_PATH, overlap
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, se
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.iredapd import IredapdRepository
-from iredapi.database.dialect import MYSQL
+from iredapi.database.column_types import MYSQL
 from iredapi.database.repository import chunks
 from iredapi.database.text_matching import is_like
 from iredapi.domain.greylists import Setting, derived_comment

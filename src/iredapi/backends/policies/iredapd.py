@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import func, select
 
-from iredapi.database.dialect import MYSQL
+from iredapi.database.column_types import MYSQL
 from iredapi.database.repository import Repository
 
 LONGEST: Final = 255

@@ -24,8 +24,8 @@ from sqlalchemy import Column, ColumnElement, Table, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.policies import tables as t
-from iredapi.database.database import Connections
 from iredapi.database.dialect import domain_of, insert_ignore
+from iredapi.database.session import Connections
 from iredapi.database.text_matching import is_like
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import domain_of as domain_part

@@ -30,10 +30,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
-from iredapi.database.dialect import (
+from iredapi.database.column_types import (
     BIG,
-    DATE,
-    DATETIME,
     FLAG,
     ID,
     ID32,
@@ -46,6 +44,7 @@ from iredapi.database.dialect import (
     text_column,
     varchar_column,
 )
+from iredapi.database.datetimes import DATE, DATETIME
 from iredapi.domain.spam import SHIPPED
 
 __all__ = [

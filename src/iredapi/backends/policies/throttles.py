@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, delete, insert, select, update
 
 from iredapi.backends.policies import tables as t
 from iredapi.backends.policies.iredapd import IredapdRepository
-from iredapi.database.dialect import MYSQL
+from iredapi.database.column_types import MYSQL
 from iredapi.domain.throttles import LIMITS, Throttle
 
 _MYSQL_COUNTS: Final[Mapping[str, int]] = MappingProxyType(

@@ -46,7 +46,7 @@ class SqlWblists(AmavisdRepository):
     async def page(
         self, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int
     ) -> list[str]:
-        rows = await self.plain(
+        _, rows = await self.table(
             ("wblists.page", direction, kind),
             partial(_page, direction, kind),
             account=scope.accounts[0],

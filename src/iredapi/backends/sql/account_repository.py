@@ -24,10 +24,10 @@ from sqlalchemy import (
 
 from iredapi.backends.sql import spellings as other_spellings
 from iredapi.backends.sql import tables
-from iredapi.database.database import Connections
-from iredapi.database.dialect import MYSQL
+from iredapi.database.column_types import MYSQL
 from iredapi.database.live_schema import Schema
 from iredapi.database.repository import Repository, chunks, now
+from iredapi.database.session import Connections
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of, fold, spellings, typed
 from iredapi.errors import Conflict

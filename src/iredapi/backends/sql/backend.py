@@ -22,9 +22,8 @@ from iredapi.backends.sql.lists import SqlLists
 from iredapi.backends.sql.user_batches import SqlUserBatches, SqlUserBatching
 from iredapi.backends.sql.users import SqlUsers
 from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
-from iredapi.database.database import Connections, Databases
-from iredapi.database.dialect import is_retryable, is_unknown_name
-from iredapi.database.errors import translated
+from iredapi.database.errors import is_retryable, is_unknown_name, translated
+from iredapi.database.session import Connections, Databases
 from iredapi.domain import features
 from iredapi.domain.actors import Actor
 from iredapi.observability.health_checks import Probe

@@ -33,7 +33,7 @@ from sqlalchemy import (
     true,
 )
 
-from iredapi.database.dialect import MYSQL
+from iredapi.database.column_types import MYSQL
 from iredapi.database.text_matching import folded
 
 _BLANK: Final = "\t"

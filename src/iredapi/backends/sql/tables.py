@@ -9,11 +9,9 @@ from typing import Any
 
 from sqlalchemy import DDL, Column, MetaData, String, Table, Text, UniqueConstraint, event, func
 
-from iredapi.database.dialect import (
+from iredapi.database.column_types import (
     BIG,
     COUNT,
-    DATE,
-    DATETIME,
     FLAG,
     ID,
     MYSQL,
@@ -28,6 +26,7 @@ from iredapi.database.dialect import (
     text_column,
     varchar_column,
 )
+from iredapi.database.datetimes import DATE, DATETIME
 
 __all__ = [
     "BIRTHDAY_UNSET",

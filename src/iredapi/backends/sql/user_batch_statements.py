@@ -33,8 +33,9 @@ from iredapi.backends.sql import domain_related_rows
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.user_with_domain import columns
 from iredapi.database.bulk_parameters import label, texts
+from iredapi.database.column_types import MYSQL
 from iredapi.database.compiled_statement import Statement
-from iredapi.database.dialect import BY_NAME, MYSQL, differs, domain_of
+from iredapi.database.dialect import BY_NAME, differs, domain_of
 from iredapi.database.live_schema import Schema
 
 

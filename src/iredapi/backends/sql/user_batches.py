@@ -20,9 +20,11 @@ from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.user_mapping import COLUMNS, record, row_changes
 from iredapi.concurrency.batcher import LANES
 from iredapi.database.bulk_parameters import numbered, padded
+from iredapi.database.column_types import MYSQL
 from iredapi.database.compiled_statement import Statement
 from iredapi.database.database import Database
-from iredapi.database.dialect import MYSQL, is_retryable, without_waiting
+from iredapi.database.dialect import without_waiting
+from iredapi.database.errors import is_retryable
 from iredapi.database.repository import now
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain
