@@ -118,13 +118,20 @@ class PooledConnection:
         question = self._driver.fetch(plain.sql, plain.arguments(values))
         return plain.rows(await self.asked(plain.sql, question))
 
-    async def count(self, plain: Plain, values: Mapping[str, Any]) -> int:
-        """Run a write and return how many rows it found. Only aiomysql counts."""
+    async def fetch_and_count(
+        self, read: Plain, write: Plain, values: Mapping[str, Any]
+    ) -> tuple[list[Any], int]:
+        """Run a read and then a write in one message, each its own transaction (aiomysql).
+
+        The rows, and how many rows the write found.
+        """
         if not isinstance(self._driver, Aiomysql):
             raise TypeError(self._name)
-        self.permit(plain)
-        question = self._driver.count(plain.sql, plain.arguments(values))
-        return await self.asked(plain.sql, question)
+        self.permit(write)
+        work = [(plain.sql, plain.arguments(values)) for plain in (read, write)]
+        question = self._driver.fetch_and_count(*work)
+        rows, count = await self.asked(f"{read.sql}; {write.sql}", question)
+        return read.rows(rows), count
 
     async def fetch_many(
         self, numbered: Plain, values: Sequence[Mapping[str, Any]]

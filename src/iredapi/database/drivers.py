@@ -116,10 +116,12 @@ class Aiomysql:
         found: Sequence[Any] | None = self._connection._result.rows
         return found or ()
 
-    async def count(self, sql: str, arguments: Arguments) -> int:
-        """Run a write; how many rows it found."""
-        # It says how many rows were found, for it is told so at the connection (FOUND_ROWS).
-        return int(await self._connection.query(self._text(sql, arguments)))
+    async def fetch_and_count(
+        self, read: tuple[str, Arguments], write: tuple[str, Arguments]
+    ) -> tuple[Sequence[Any], int]:
+        """Run a read and then a write in one message; the rows, and how many the write found."""
+        rows = (await self._said(f"{self._text(*read)}; {self._text(*write)}"))[0]
+        return rows, int(self._connection._result.affected_rows)
 
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         async with self._connection.cursor() as cursor:

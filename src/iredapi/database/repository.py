@@ -231,16 +231,25 @@ class Repository:
         plain = schema.statement(key, lambda: self._compiled(build()))
         return await self._connections.run_alone(self.name, plain, values)
 
-    async def count(
-        self, key: object, build: Callable[[], Statement], words: str = "", **values: Any
-    ) -> int:
-        """Run a write that is a transaction of its own; how many rows it found.
+    async def fetch_and_count(
+        self,
+        read: tuple[object, Callable[[], Statement]],
+        write: tuple[object, Callable[[], Statement], str],
+        values: Mapping[str, Any],
+    ) -> tuple[Sequence[Any], int]:
+        """Run a read and a write that is a transaction of its own in one message (MariaDB).
 
-        ``words`` stand before the statement.
+        The rows, and how many rows the write found. Each is a key and what builds the statement;
+        for the write, words that stand before it, too.
         """
         schema = self.schema or await self.database.schema()
-        plain = schema.statement(key, lambda: self._compiled(build()).after(words))
-        return await self._connections.count(self.name, plain, values)
+        key, build, words = write
+        return await self._connections.fetch_and_count(
+            self.name,
+            schema.statement(read[0], lambda: self._compiled(read[1]())),
+            schema.statement(key, lambda: self._compiled(build()).after(words)),
+            values,
+        )
 
     async def _numbered(self, key: object, build: Callable[[], Statement]) -> tuple[Plain, Plain]:
         schema = self.schema or await self.database.schema()

@@ -150,9 +150,11 @@ class Connections:
         """Run a write that is a transaction of its own; the rows that it returns."""
         return await (await self._lease(name)).fetch(plain, values)
 
-    async def count(self, name: str, plain: Plain, values: Mapping[str, Any]) -> int:
-        """Run a write that is a transaction of its own; how many rows it found (aiomysql)."""
-        return await (await self._lease(name)).count(plain, values)
+    async def fetch_and_count(
+        self, name: str, read: Plain, write: Plain, values: Mapping[str, Any]
+    ) -> tuple[list[Any], int]:
+        """Run a read and a write that is a transaction of its own in one message (aiomysql)."""
+        return await (await self._lease(name)).fetch_and_count(read, write, values)
 
     async def fetch_for_each(
         self,

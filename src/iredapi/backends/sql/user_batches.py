@@ -87,12 +87,12 @@ class SqlUserBatches(AccountRepository):
             return {}  # a server without these columns
         if self.dialect == "postgresql":
             return self._compared(there, await self._update_without_read(there, some))
-        if len(there) > 1 or (self.dialect in MYSQL and len(some) > 1):
+        if self.dialect in MYSQL or len(there) > 1:
             # Which of them are different is not to be learned from an update.
-            found = self._compared(there, await self._compare_without_read(there, some))
+            rows, count = await self._compare_and_update(there, some)
+            found = self._compared(there, rows)
             different = {mail: some[mail] for mail, names in found.items() if names}
-            count = await self._count_without_read(there, different) if different else 0
-            if count == len(different):
+            if not different or count == len(different):
                 return found
             # Somebody was faster, or holds one of the rows: they go by themselves, but for those
             # who are as they are to be.
@@ -102,7 +102,7 @@ class SqlUserBatches(AccountRepository):
                 for mail, names in found.items()
                 if not names or (count and now_.get(mail) == frozenset())
             }
-        written = await self._written_without_read(there, some)
+        written = {row[0] for row in await self._update_without_read(there, some)}
         found = {mail: frozenset(there.values()) for mail in written}
         if left := {mail: values for mail, values in some.items() if mail not in written}:
             others = self._compared(there, await self._compare_without_read(there, left))
@@ -130,17 +130,19 @@ class SqlUserBatches(AccountRepository):
             for row in rows
         }
 
+    def _compare(
+        self, columns: Mapping[str, str], size: int
+    ) -> tuple[Any, Callable[[], Statement]]:
+        names = tuple(columns)
+        build = partial(statements.compare_without_read, names, size, self.dialect)
+        return ("users.compare unseen", names, size), build
+
     async def _compare_without_read(
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
     ) -> Sequence[Any]:
-        size, names = padded(len(some)), tuple(columns)
-        return (
-            await self.fetch_batched(
-                ("users.compare unseen", names, size),
-                lambda: statements.compare_without_read(names, size, self.dialect),
-                **numbered(list(some.values()), size),
-            )
-        )[1]
+        size = padded(len(some))
+        values = numbered(list(some.values()), size)
+        return (await self.fetch_batched(*self._compare(columns, size), **values))[1]
 
     def _update(
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
@@ -158,25 +160,27 @@ class SqlUserBatches(AccountRepository):
         key, build, values = self._update(columns, some)
         return await self.execute_autocommit(key, build, **values)
 
-    async def _count_without_read(
+    async def _compare_and_update(
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
-    ) -> int:
+    ) -> tuple[Sequence[Any], int]:
+        """Return what is different, and how many rows were written then."""
         if self.dialect not in MYSQL:
-            return len(await self._update_without_read(columns, some))
+            rows = await self._compare_without_read(columns, some)
+            found = self._compared(columns, rows).items()
+            different = {mail: some[mail] for mail, names in found if names}
+            done = await self._update_without_read(columns, different) if different else ()
+            return rows, len(done)
         key, build, values = self._update(columns, some)
+        write = (key, build, without_waiting(self.engine_dialect))
         try:
-            return await self.count(key, build, without_waiting(self.engine_dialect), **values)
+            return await self.fetch_and_count(
+                self._compare(columns, padded(len(some))), write, values
+            )
         except DBAPIError as error:
             if error.connection_invalidated or not is_retryable(error):
                 raise
-            return 0  # somebody holds one of the rows
-
-    async def _written_without_read(
-        self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
-    ) -> set[str]:
-        if self.dialect in MYSQL:
-            return set(some) if await self._count_without_read(columns, some) else set()
-        return {row[0] for row in await self._update_without_read(columns, some)}
+            # Somebody holds one of the rows.
+            return await self._compare_without_read(columns, some), 0
 
     async def read_with_domain(
         self, mails: Sequence[str]
