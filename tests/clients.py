@@ -15,6 +15,7 @@ from iredapi.auth.login import find_principal
 from iredapi.config.settings import Settings
 from iredapi.domain.actors import SYSTEM
 from iredapi.runtime.context import AppContext
+from iredapi.workflows.admins import create_admin
 from tests.servers.store import Store
 
 ROOT = "root@admins.test"
@@ -78,7 +79,7 @@ class Service:
     async def root(self) -> Client:
         """A client that is logged in as the global admin ``ROOT``, who is made when missing."""
         if await self.context.read(SYSTEM, find_principal, ROOT) is None:
-            await self.context.create_admin(ROOT, PASSWORD)
+            await create_admin(self.context, ROOT, PASSWORD)
         return await self.client().login()
 
     async def admin_of(self, *domains: str, mail: str = "", **limits: Any) -> Client:

@@ -20,6 +20,7 @@ from iredapi.domain import passwords
 from iredapi.domain.passwords import Scheme, hash_password
 from iredapi.errors import Overloaded
 from iredapi.observability.logging import configure
+from iredapi.workflows.admins import set_admin_password
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers.store import Store
 
@@ -336,7 +337,7 @@ async def test_own_password_change_ends_the_own_session(service: Service, root: 
 
 
 async def test_password_from_the_command_line_ends_sessions(service: Service, root: Client) -> None:
-    await service.context.set_admin_password(ROOT, "N3w-Password")
+    await set_admin_password(service.context, ROOT, "N3w-Password")
     assert (await root.refused("GET", "domains"))[:2] == LOGIN_REQUIRED
 
 

@@ -21,7 +21,7 @@ from iredapi.domain.scopes import scope
 from iredapi.domain.wblists import Direction, Kind
 from iredapi.errors import WriteWhileReading
 from iredapi.operations import domains, throttles, users
-from iredapi.runtime.context import count_globals
+from iredapi.workflows.admins import count_globals
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.snapshot import dump
 from tests.servers.store import Store

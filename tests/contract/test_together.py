@@ -23,6 +23,7 @@ from iredapi.errors import Conflict, NotFound, ServerDown
 from iredapi.observability import query_counter
 from iredapi.operations import domains, users
 from iredapi.runtime.context import Done
+from iredapi.workflows.users import create_user, update_user
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.store import ALL_STORES, Store
 
@@ -102,7 +103,7 @@ async def test_a_crowd_shares_transactions(
     await root.ok("POST", "domain/ex.com", numberOfUsers="30")
     names = [f"u{number}@ex.com" for number in range(32)]
     made = await asyncio.gather(
-        *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names),
+        *(create_user(service.context, SYSTEM, mail, {"password": PASSWORD}) for mail in names),
         return_exceptions=True,
     )
     assert sum(batches) == 30
@@ -112,7 +113,7 @@ async def test_a_crowd_shares_transactions(
     there = [mail for mail, found in zip(names, made, strict=True) if isinstance(found, Done)]
     with query_counter.listening() as heard:
         await asyncio.gather(
-            *(service.context.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in there)
+            *(update_user(service.context, SYSTEM, mail, {"name": "V"}, "") for mail in there)
         )
     assert sum(changing) == 30
     assert max(changing) == MOST
@@ -131,7 +132,7 @@ async def test_one_of_a_crowd_that_is_not_there(
         await root.ok("POST", f"user/{mail}", password=PASSWORD)
     names.insert(3, names.pop())
     done = await asyncio.gather(
-        *(service.context.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in names),
+        *(update_user(service.context, SYSTEM, mail, {"name": "V"}, "") for mail in names),
         return_exceptions=True,
     )
     assert max(changing) == MOST
@@ -239,7 +240,7 @@ async def test_who_waits_for_a_user_keeps_nobody_else_waiting(
         await holder.execute(text("SELECT 1 FROM mailbox WHERE username = 'u7@ex.com' FOR UPDATE"))
         changes = {
             n: asyncio.create_task(
-                service.context.update_user(SYSTEM, f"u{n}@ex.com", {"name": "V"}, "")
+                update_user(service.context, SYSTEM, f"u{n}@ex.com", {"name": "V"}, "")
             )
             for n in range(20)
         }
@@ -271,12 +272,12 @@ async def test_a_crowd_waits_for_its_own_rows_only(
         await holder.execute(text("SELECT 1 FROM domain WHERE domain = 'held.com' FOR UPDATE"))
         await holder.execute(text("SELECT 1 FROM mailbox WHERE username = 'u@held.com' FOR UPDATE"))
         await asyncio.gather(
-            *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names)
+            *(create_user(service.context, SYSTEM, mail, {"password": PASSWORD}) for mail in names)
         )
         assert sum(batches) == len(names)
         with query_counter.listening() as heard:
             await asyncio.gather(
-                *(service.context.update_user(SYSTEM, mail, {"name": "V"}, "") for mail in names)
+                *(update_user(service.context, SYSTEM, mail, {"name": "V"}, "") for mail in names)
             )
         await holder.rollback()
     written = [sql for sql in heard if "UPDATE" in sql]
@@ -294,7 +295,7 @@ async def test_nobody_is_told_that_a_change_was_made_that_was_not(
     async with service.store.admin_engine("vmail").connect() as holder:
         await holder.execute(text("SELECT 1 FROM mailbox WHERE username = 'u4@ex.com' FOR UPDATE"))
         changes = [
-            asyncio.create_task(service.context.update_user(SYSTEM, f"{name}@ex.com", form, ""))
+            asyncio.create_task(update_user(service.context, SYSTEM, f"{name}@ex.com", form, ""))
             for name, form in forms
         ]
         async with asyncio.timeout(5):
@@ -319,8 +320,8 @@ async def test_a_crowd_says_different_things(service: Service, root: Client) -> 
         for number in range(9)
     }
     await asyncio.gather(
-        *(service.context.update_user(SYSTEM, mail, form, "") for mail, form in wanted.items()),
-        service.context.update_user(SYSTEM, "u3@ex.com", {"employeeid": "33"}, ""),
+        *(update_user(service.context, SYSTEM, mail, form, "") for mail, form in wanted.items()),
+        update_user(service.context, SYSTEM, "u3@ex.com", {"employeeid": "33"}, ""),
     )
     rows = await service.store.rows(
         "SELECT username, name, language, employeeid FROM mailbox", "vmail"
@@ -339,7 +340,7 @@ async def test_the_same_user_twice_in_a_crowd(service: Service, root: Client) ->
     mails = [f"u{number % 3}@ex.com" for number in range(12)]
     await asyncio.gather(
         *(
-            service.context.update_user(SYSTEM, mail, {"name": f"{number}"}, "")
+            update_user(service.context, SYSTEM, mail, {"name": f"{number}"}, "")
             for number, mail in enumerate(mails)
         )
     )
@@ -374,7 +375,7 @@ async def test_what_is_in_the_way_of_one_is_in_the_way_of_nobody_else(
     )
     mails = [f"u{number}@{domain}" for number in range(6) for domain in ("ex.com", "own.com")]
     found = await asyncio.gather(
-        *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
+        *(create_user(service.context, SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
         return_exceptions=True,
     )
     taken = {mail for mail, one in zip(mails, found, strict=True) if isinstance(one, Conflict)}
@@ -477,7 +478,7 @@ async def test_what_nobody_foresaw_of_one_is_not_the_others(
     monkeypatch.setattr(users, "new_user", new_user)
     mails = [f"u{number}@ex.com" for number in range(12)]
     made = await asyncio.gather(
-        *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
+        *(create_user(service.context, SYSTEM, mail, {"password": PASSWORD}) for mail in mails),
         return_exceptions=True,
     )
     assert [type(one) for one in made] == [
@@ -545,7 +546,7 @@ async def test_a_commit_that_takes_too_long_may_have_happened(
     names = [f"u{number}@ex.com" for number in range(3)]
     change = service.context.write(SYSTEM, domains.update, "ex.com", {"name": "New"})
     *users_made, changed = await asyncio.gather(
-        *(service.context.create_user(SYSTEM, mail, {"password": PASSWORD}) for mail in names),
+        *(create_user(service.context, SYSTEM, mail, {"password": PASSWORD}) for mail in names),
         change,
         return_exceptions=True,
     )

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from iredapi.web import responses
+from iredapi.workflows.admins import create_admin
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.contract.histories import HASH
 from tests.servers.openldap import ROOT_DN, SUFFIX, account_dn, domain_dn
@@ -80,7 +81,7 @@ async def test_it_loads_and_exports_identically(
         kind = item.partition("/")[0]
         directory.reset()
         # The admin who asks lives here too.
-        await unhidden.context.create_admin("root@admins.test", PASSWORD)
+        await create_admin(unhidden.context, "root@admins.test", PASSWORD)
         if kind not in {"domain", "admin"}:
             _load(store, tmp_path, texts["domain/ex.com"])
         _load(store, tmp_path, texts[item])

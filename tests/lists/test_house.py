@@ -13,6 +13,7 @@ from iredapi.config.settings import Settings
 from iredapi.doctor.findings import Finding
 from iredapi.doctor.runner import Examination
 from iredapi.runtime.context import AppContext
+from iredapi.workflows.admins import ensure_first_admin
 from tests.clients import Service, serving
 from tests.lists.conftest import DOMAIN, TEAM, Lists
 from tests.servers import lookups
@@ -107,7 +108,7 @@ async def test_without_a_list_server(lists: Lists) -> None:
 async def test_the_embedded_default_has_working_lists(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data_dir=tmp_path / "data")
     async with AppContext.open(settings) as context:
-        first = await context.ensure_first_admin()
+        first = await ensure_first_admin(context)
         assert first.password is not None
         service = Service(None, settings, create_app(settings, context), context)  # type: ignore[arg-type]
         root = await service.client().login(first.mail, first.password)

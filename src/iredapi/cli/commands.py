@@ -354,7 +354,9 @@ def admin_create(
     secret = _password(password)
 
     async def work(context: AppContext) -> None:
-        await context.create_admin(mail, secret, name=name, is_global=is_global)
+        from iredapi.workflows.admins import create_admin
+
+        await create_admin(context, mail, secret, name=name, is_global=is_global)
 
     _in_context(chosen, work)
     typer.echo(f"Created {mail}.")
@@ -371,7 +373,9 @@ def admin_password(
     secret = _password(password)
 
     async def work(context: AppContext) -> None:
-        await context.set_admin_password(mail, secret)
+        from iredapi.workflows.admins import set_admin_password
+
+        await set_admin_password(context, mail, secret)
 
     _in_context(chosen, work)
     typer.echo(f"Changed the password of {mail}.")

@@ -26,6 +26,7 @@ from iredapi.observability.logging import configure
 from iredapi.runtime import data_lock, graceful_shutdown
 from iredapi.runtime.context import AppContext
 from iredapi.web.connection_limits import LimitedProtocol, accept_backlog
+from iredapi.workflows.admins import ensure_first_admin
 
 
 def run(chosen: Settings) -> int:
@@ -154,7 +155,7 @@ async def _prepare(chosen: Settings) -> None:
         if not chosen.embedded:
             return
         try:
-            first = await context.ensure_first_admin()
+            first = await ensure_first_admin(context)
         except ApiError as error:
             about_password = any(item.param == "password" for item in error.errors)
             name = "IREDAPI_ADMIN_PASSWORD" if about_password else "IREDAPI_ADMIN"

@@ -15,6 +15,7 @@ from iredapi.schemas.profiles import AdminProfile, DirectoryProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import responses
 from iredapi.web.operation_route import OperationRequest, Router
+from iredapi.workflows.admins import prepare_admin_password
 
 router = Router(tags=["Domain Admin"])
 
@@ -57,7 +58,7 @@ async def create_admin(call: OperationRequest[AdminEdit]) -> Response:
 async def update_admin(call: OperationRequest[AdminEdit]) -> Response:
     """Change a standalone admin: what is not sent stays as it is."""
     changes = call.form.changes()
-    hashed = await call.context.prepare_admin_password(call.actor, call.target.mail, changes)
+    hashed = await prepare_admin_password(call.context, call.actor, call.target.mail, changes)
     return await call.write(admins.update, call.target.mail, changes, hashed)
 
 

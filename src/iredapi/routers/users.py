@@ -17,6 +17,7 @@ from iredapi.schemas.views import Viewed
 from iredapi.web import responses
 from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import list_membership
+from iredapi.workflows import users as workflow
 
 router = Router(tags=["Mail User"])
 
@@ -55,9 +56,7 @@ async def get_user(call: OperationRequest[Viewed]) -> Response:
 async def create_user(call: OperationRequest[UserDraft]) -> Response:
     """Create a mail user."""
     return call.done(
-        await list_membership.create_user(
-            call.context, call.actor, call.target.mail, call.form.changes()
-        )
+        await workflow.create_user(call.context, call.actor, call.target.mail, call.form.changes())
     )
 
 
@@ -71,8 +70,8 @@ async def create_user(call: OperationRequest[UserDraft]) -> Response:
 async def update_user(call: OperationRequest[UserEdit]) -> Response:
     """Change a mail user: what is not sent stays as it is."""
     changes, mail = call.form.changes(), call.target.mail
-    hashed = await call.context.prepare_user_password(call.actor, mail, changes)
-    return call.done(await call.context.update_user(call.actor, mail, changes, hashed))
+    hashed = await workflow.prepare_user_password(call.context, call.actor, mail, changes)
+    return call.done(await workflow.update_user(call.context, call.actor, mail, changes, hashed))
 
 
 @router.operation(
@@ -151,7 +150,7 @@ async def update_users(call: OperationRequest[UsersEdit]) -> Response:
     is hashed once for all users.
     """
     changes, name = call.form.changes(), call.target.domain
-    hashed = await call.context.prepare_password(call.actor, name, changes)
+    hashed = await workflow.prepare_password(call.context, call.actor, name, changes)
     return await call.write(users.update_all, name, changes, hashed)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -37,16 +36,14 @@ from iredapi.concurrency.shield import finish
 from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.config.settings import Settings
 from iredapi.database.session import Databases
-from iredapi.domain import addresses, password_costs
+from iredapi.domain import password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event
-from iredapi.domain.changed_parameters import of_user_fields
 from iredapi.domain.passwords import SEVERAL, PasswordPolicy
-from iredapi.errors import ApiError, Conflict, ServerDown, problem
+from iredapi.errors import Conflict, ServerDown
 from iredapi.observability.health_checks import Probes
 from iredapi.observability.logging import REQUEST_ID
-from iredapi.operations import admins, users
-from iredapi.operations.passwords import Passwords, lengths_of, stored_for, stored_for_admin
+from iredapi.operations.passwords import Passwords
 from iredapi.runtime import startup
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.domain_rules import password_policy, rules
@@ -92,14 +89,6 @@ class Done:
             tuple(unit.ignored),
             tuple(item.told() for item in unit.adjusted),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class FirstAdmin:
-    """The first admin of an embedded database, when it was just made; else both are empty."""
-
-    mail: str
-    password: str | None
 
 
 class Deadline:
@@ -161,7 +150,7 @@ class AppContext:
         """Who is behind a session id."""
         self.actors: dict[str, tuple[Principal, Actor]] = {}
         """The same, made ready for one client: valid with this very principal only."""
-        self._user_batcher = UserBatcher(
+        self.user_batcher = UserBatcher(
             backend,
             self._auditor,
             self.sessions,
@@ -206,7 +195,7 @@ class AppContext:
 
     async def settle(self) -> None:
         """Wait for what goes on without its requests."""
-        await self._user_batcher.settle()
+        await self.user_batcher.settle()
         await self._auditor.close()
         await self._panel.settle()
         await self._slow_hashes.settle()
@@ -287,31 +276,6 @@ class AppContext:
         else:
             raise Conflict("CHANGED_MEANWHILE")
         return Done.of(unit)
-
-    async def create_user(self, actor: Actor, mail: str, changes: Mapping[str, Any]) -> Done:
-        """Create a user; ordinary ones that arrive at the same moment share a transaction."""
-        passwords = await self.passwords()
-        try:
-            # Before anything is held. Whether the policy allows it is known with the domain.
-            hashed = await passwords.hashed(changes)
-        except ApiError:
-            # All that is wrong with it is told at once.
-            await self.prepare_password(actor, addresses.domain_of(mail), changes)
-            raise
-        if order := await self._user_batcher.create(actor, mail, changes, hashed, passwords):
-            return Done(adjusted=tuple(item.told() for item in order.adjusted))
-        return await self.write(actor, users.create, mail, changes, hashed, passwords)
-
-    async def update_user(
-        self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
-    ) -> Done:
-        """Change a user; changes of their own that arrive at the same moment share a message."""
-        # A crowd knows folded names only.
-        if addresses.typed(mail) == mail and (
-            order := await self._user_batcher.change(actor, mail, changes, hashed)
-        ):
-            return Done(changed=of_user_fields(order.changed or ()))
-        return await self.write(actor, users.update, mail, changes, hashed)
 
     def deadline(self) -> Deadline:
         """Give up on servers that do not answer. Raises ServerDown."""
@@ -432,34 +396,6 @@ class AppContext:
             await self._policy(), self.hasher, for_slapd=self.settings.slapd_checks_passwords
         )
 
-    async def prepare_password(self, actor: Actor, domain: str, changes: Mapping[str, Any]) -> str:
-        """Return the hash for the password in a form, or an empty text; before any lock."""
-        if "password_hash" not in changes and "password" not in changes:
-            return ""
-        lengths = await self.read(actor, lengths_of, domain)
-        return await (await self.passwords()).prepare(changes, lengths)
-
-    async def prepare_user_password(
-        self, actor: Actor, mail: str, changes: Mapping[str, Any]
-    ) -> str:
-        """Return the hash for the password in a form of a user; the stored one if it is the same.
-
-        What must not be changed is refused all the same: the hash is no permission.
-        """
-        if "password" not in changes:
-            return await self.prepare_password(actor, addresses.domain_of(mail), changes)
-        lengths, stored = await self.read(actor, stored_for, mail)
-        return await (await self.passwords()).prepare(changes, lengths, stored)
-
-    async def prepare_admin_password(
-        self, actor: Actor, mail: str, changes: Mapping[str, Any]
-    ) -> str:
-        """Return the hash for the password in a form of a standalone admin, as of a user."""
-        stored = ""
-        if "password" in changes:
-            stored = await self.read(actor, stored_for_admin, mail)
-        return await (await self.passwords()).prepare(changes, stored=stored)
-
     async def _policy(self) -> PasswordPolicy:
         panel = await self.panel()
         if panel is not self._policy_of:
@@ -469,49 +405,10 @@ class AppContext:
             self._policy_of = panel
         return self._current_policy
 
-    # -- the command line --------------------------------------------------------------------------
-
-    async def create_admin(
-        self, mail: str, password: str, *, name: str = "", is_global: bool = True
-    ) -> None:
-        """Make a standalone admin. Raises ApiError."""
-        address = _account(mail)
-        changes = {"password": password.strip(), "name": name, "is_global_admin": is_global}
-        hashed = await (await self.passwords()).prepare(changes)
-        await self.write(SYSTEM, admins.create, address, changes, hashed)
-
-    async def set_admin_password(self, mail: str, password: str) -> None:
-        """Give a standalone admin a new password; all its sessions end. Raises ApiError."""
-        changes = {"password": password.strip()}
-        hashed = await (await self.passwords()).prepare(changes)
-        await self.write(SYSTEM, admins.update, _account(mail), changes, hashed)
-
-    async def ensure_first_admin(self) -> FirstAdmin:
-        """Make the first global admin of an embedded database, unless there is one already."""
-        mail = _account(self.settings.admin)
-        if await self.read(SYSTEM, count_globals):
-            return FirstAdmin("", None)
-        given = self.settings.admin_password.get_secret_value()
-        password = given or f"{secrets.token_urlsafe(18)}-Aa1"
-        await self.create_admin(mail, password)
-        return FirstAdmin(mail, password)
-
 
 async def slow_hashes(unit: ReadUnit) -> list[str]:
     """Return the hashes of admins that are not verified at once."""
     return await unit.admins.slow_hashes()
-
-
-async def count_globals(unit: ReadUnit) -> int:
-    """Count the active global admins."""
-    return await unit.admins.globals_without(())
-
-
-def _account(mail: str) -> str:
-    try:
-        return addresses.new_account(mail)
-    except addresses.InvalidAddress as error:
-        raise problem("mail", "INVALID_MAIL", str(error)) from None
 
 
 def admitted(client: str, allowed: NetworkList) -> bool:

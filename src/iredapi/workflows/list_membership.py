@@ -13,7 +13,7 @@ eight calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec
 
@@ -77,15 +77,10 @@ async def leaving(
     return more(done, await finish(tell(context, actor, successor, named, others, old)))
 
 
-async def create_user(
-    context: AppContext, actor: Actor, mail: str, changes: Mapping[str, Any]
-) -> Done:
-    """Create a user, and subscribe it to the default lists of its domain."""
-    done = await context.create_user(actor, mail, changes)
-    server = context.list_server
-    if server is None or not server.accepts(mail):
-        return done
-
+async def join_default_lists(
+    context: AppContext, actor: Actor, server: ListServer, mail: str
+) -> list[Skipped]:
+    """Subscribe a new user to the default lists of its domain; return the lists that failed."""
     end = _end(context)
 
     async def join(address: str) -> None:
@@ -95,8 +90,8 @@ async def create_user(
 
     wanted = await context.read(actor, lists.defaults, domain_of(mail))
     skipped: list[Skipped] = []
-    await finish(_each(context, server, wanted, join, end, skipped))
-    return more(done, skipped)
+    await _each(context, server, wanted, join, end, skipped)
+    return skipped
 
 
 async def subscribed(context: AppContext, mail: str) -> tuple[frozenset[str] | None, list[Skipped]]:

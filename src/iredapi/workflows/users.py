@@ -1,0 +1,80 @@
+"""Creating and changing a mail user: hash, batch or write alone, subscribe to default lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from iredapi.concurrency.shield import finish
+from iredapi.domain import addresses
+from iredapi.domain.actors import Actor
+from iredapi.domain.changed_parameters import of_user_fields
+from iredapi.errors import ApiError
+from iredapi.operations import users
+from iredapi.operations.passwords import lengths_of, stored_for
+from iredapi.runtime.context import AppContext, Done
+from iredapi.workflows.list_membership import join_default_lists
+from iredapi.workflows.mailing_list_steps import more
+
+
+async def create_user(
+    context: AppContext, actor: Actor, mail: str, changes: Mapping[str, Any]
+) -> Done:
+    """Create a user, and subscribe it to the default lists of its domain. Raises ApiError.
+
+    Ordinary users that are created at the same time share a transaction.
+    """
+    passwords = await context.passwords()
+    try:
+        # Hashed before anything is locked. The operation checks the limits of the domain.
+        hashed = await passwords.hashed(changes)
+    except ApiError:
+        # The limits of the domain too: one answer lists everything that is wrong with a password.
+        await prepare_password(context, actor, addresses.domain_of(mail), changes)
+        raise
+    if order := await context.user_batcher.create(actor, mail, changes, hashed, passwords):
+        done = Done(adjusted=tuple(item.told() for item in order.adjusted))
+    else:
+        done = await context.write(actor, users.create, mail, changes, hashed, passwords)
+    server = context.list_server
+    if server is None or not server.accepts(mail):
+        return done
+    return more(done, await finish(join_default_lists(context, actor, server, mail)))
+
+
+async def update_user(
+    context: AppContext, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
+) -> Done:
+    """Change a user; ``hashed`` is from `prepare_user_password`. Raises ApiError.
+
+    Changes of different users that arrive at the same time share a statement.
+    """
+    # The batcher knows users by the folded address only.
+    if addresses.typed(mail) == mail and (
+        order := await context.user_batcher.change(actor, mail, changes, hashed)
+    ):
+        return Done(changed=of_user_fields(order.changed or ()))
+    return await context.write(actor, users.update, mail, changes, hashed)
+
+
+async def prepare_password(
+    context: AppContext, actor: Actor, domain: str, changes: Mapping[str, Any]
+) -> str:
+    """Return the hash for the password in a form, or an empty text; before any lock."""
+    if "password_hash" not in changes and "password" not in changes:
+        return ""
+    lengths = await context.read(actor, lengths_of, domain)
+    return await (await context.passwords()).prepare(changes, lengths)
+
+
+async def prepare_user_password(
+    context: AppContext, actor: Actor, mail: str, changes: Mapping[str, Any]
+) -> str:
+    """Return the hash for the password in a form of a user; the stored one if it is the same.
+
+    The operation still refuses a change that is not allowed: a hash is no permission.
+    """
+    if "password" not in changes:
+        return await prepare_password(context, actor, addresses.domain_of(mail), changes)
+    lengths, stored = await context.read(actor, stored_for, mail)
+    return await (await context.passwords()).prepare(changes, lengths, stored)
