@@ -124,20 +124,20 @@ async def _longest_pause(root: Client, body: bytes, kind: str) -> float:
     return longest
 
 
-def test_places_are_given_back() -> None:
+def test_slots_are_released() -> None:
     """A request that waits for its body has none, and may find none left afterwards."""
     admission = Admission(1)
     first = take_slot({}, admission)
     with pytest.raises(Overloaded):
         take_slot({}, admission)
-    first.give()
+    first.release()
     second = take_slot({}, admission)
     with pytest.raises(Overloaded):
-        first.take()
-    first.leave()
+        first.acquire()
+    first.close()
     assert admission.free == 0
-    second.leave()
-    second.leave()
+    second.close()
+    second.close()
     assert admission.free == 1
 
 
@@ -145,17 +145,17 @@ def test_bodies_share_memory() -> None:
     """Small ones always get in."""
     admission = Admission(100)
     scope: dict[str, Any] = {}
-    places = [take_slot(scope, admission) for _ in range(17)]
-    for place in places[:16]:
-        place.reserve(4 * MIB)
-        place.reserve(8 * MIB)
+    slots = [take_slot(scope, admission) for _ in range(17)]
+    for slot in slots[:16]:
+        slot.reserve(4 * MIB)
+        slot.reserve(8 * MIB)
     with pytest.raises(Overloaded):
-        places[16].reserve(8 * MIB)
-    places[16].reserve(64 * 1024)
-    places[0].leave()
-    places[16].reserve(8 * MIB)
-    for place in places:
-        place.leave()
+        slots[16].reserve(8 * MIB)
+    slots[16].reserve(64 * 1024)
+    slots[0].close()
+    slots[16].reserve(8 * MIB)
+    for slot in slots:
+        slot.close()
     assert admission.memory == BODY_MEMORY
 
 

@@ -26,7 +26,7 @@ _FREE_BYTES: Final = 64 * 1024
 _STREAM_SHARE: Final = 16
 """Maximum requests divided by this is the maximum number of long answers."""
 _PAGES_AT_ONCE: Final = 2
-_SCOPE_KEY: Final = "iredapi.place"
+_SCOPE_KEY: Final = "iredapi.slot"
 
 
 class Admission:
@@ -55,14 +55,14 @@ class Slot:
         self._bytes = 0
         self._streams = False
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Count the request. Raises Overloaded at once: there is no queue."""
         if not self._admission.free:
             raise Overloaded("This server answers too many requests at the moment.")
         self._admission.free -= 1
         self._held = True
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Stop counting the request."""
         if self._held:
             self._admission.free += 1
@@ -105,9 +105,9 @@ class Slot:
         finally:
             turn.release()
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Release everything that the request has taken."""
-        self.give()
+        self.release()
         if self._streams:
             self._admission.streams += 1
             self._streams = False
@@ -117,16 +117,16 @@ class Slot:
 
 def take_slot(scope: MutableMapping[str, Any], admission: Admission) -> Slot:
     """Count a request, and store its slot in the scope. Raises Overloaded."""
-    place = Slot(admission)
-    place.take()
-    scope[_SCOPE_KEY] = place
-    return place
+    slot = Slot(admission)
+    slot.acquire()
+    scope[_SCOPE_KEY] = slot
+    return slot
 
 
-def place_of(scope: Mapping[str, Any]) -> Slot:
+def slot_of(scope: Mapping[str, Any]) -> Slot:
     """Return the slot of a request."""
-    place: Slot = scope[_SCOPE_KEY]
-    return place
+    slot: Slot = scope[_SCOPE_KEY]
+    return slot
 
 
 class Stream(StreamingResponse):
@@ -139,7 +139,7 @@ class Stream(StreamingResponse):
             await send({**head, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": b""})
             return
-        place_of(scope).stream()
+        slot_of(scope).stream()
         await super().__call__(scope, receive, send)
 
 
@@ -151,8 +151,8 @@ async def receive_body(request: Request, limit: int, seconds: float) -> bytes:
     for name, value in request.scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
             raise _too_large(limit)
-    place = place_of(request.scope)
-    place.give()
+    slot = slot_of(request.scope)
+    slot.release()
     parts: list[bytes] = []
     size, more = 0, True
     try:
@@ -165,11 +165,11 @@ async def receive_body(request: Request, limit: int, seconds: float) -> bytes:
                 size, more = size + len(part), message.get("more_body", False)
                 if size > limit:
                     raise _too_large(limit)
-                place.reserve(size)
+                slot.reserve(size)
                 parts.append(part)
     except TimeoutError:
         raise InvalidRequest(detail="The body did not arrive in time.") from None
-    place.take()
+    slot.acquire()
     return b"".join(parts)
 
 

@@ -43,8 +43,8 @@ def _is_own(scope: Any, proxies: tuple[Network, ...], origins: list[str], *, htt
         origin = normalised(origins[0])
     except ValueError:  # also ``null``: a sandboxed frame, a redirect between sites
         return False
-    scheme, _, place = origin.partition("://")
+    scheme, _, host = origin.partition("://")
     if https and scheme != "https":
         return False
     own = client_address.requested_hosts(scope, proxies)
-    return place in {without_default_port(host.strip().lower(), scheme) for host in own}
+    return host in {without_default_port(name.strip().lower(), scheme) for name in own}

@@ -146,7 +146,7 @@ class PathNormaliser:
             if b"%" in raw:
                 # The path is split before it is decoded: an address may contain a slash.
                 path = "/".join(escape(part) for part in raw.decode("latin-1").split("/"))
-            # In place: the request log sees what inner layers add to the scope.
+            # In slot: the request log sees what inner layers add to the scope.
             scope["path"] = self.normal(path)
         await self.app(scope, receive, send)
 
@@ -182,12 +182,12 @@ class AccessMiddleware:
             return
         client, https = client_address.resolve(scope, self._proxies)
         scope["iredapi.client"], scope["iredapi.https"] = client, https
-        place = take_slot(scope, self._admission)
+        slot = take_slot(scope, self._admission)
         try:
             await self._admit(scope, client)
             await self.app(scope, receive, send)
         finally:
-            place.leave()
+            slot.close()
 
     async def _admit(self, scope: Scope, client: str) -> None:
         context: AppContext = scope["iredapi.context"]

@@ -38,7 +38,7 @@ from iredapi.runtime.context import AppContext, Done
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
 from iredapi.web import openapi, request_body, responses
-from iredapi.web.admission import place_of, receive_body
+from iredapi.web.admission import receive_body, slot_of
 
 Form = TypeVar("Form", bound=Params)
 Arguments = ParamSpec("Arguments")
@@ -154,10 +154,10 @@ class OperationRequest(Generic[Form]):
 
     async def pages(self, fetch: responses.Fetch, key: Callable[[Any], str]) -> Response:
         """Answer with a list whose pages ``fetch`` reads; see ``responses.listing``."""
-        place, patience = place_of(self.request.scope), self.context.settings.request_timeout
+        slot, timeout = slot_of(self.request.scope), self.context.settings.request_timeout
 
         async def in_turn(after: str, limit: int) -> list[Any]:
-            async with place.page(first=not after, seconds=patience):
+            async with slot.page(first=not after, seconds=timeout):
                 return await fetch(after, limit)
 
         return await responses.listing(in_turn, key, self.request_id)
