@@ -16,7 +16,7 @@ from iredapi.backends.sql.account_repository import AccountRepository
 from iredapi.backends.sql.backend import SqlTransaction
 from iredapi.backends.sql.user_batches import SqlUserBatches
 from iredapi.backends.unit_of_work import UnitOfWork
-from iredapi.concurrency.batcher import MOST
+from iredapi.concurrency.batcher import MAX_BATCH
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, ServerDown
@@ -107,7 +107,7 @@ async def test_a_crowd_shares_transactions(
         return_exceptions=True,
     )
     assert sum(batches) == 30
-    assert max(batches) == MOST
+    assert max(batches) == MAX_BATCH
     # Several journeys may be under way, so it is not said which two are refused.
     assert Counter(map(type, made)) == {Done: 30, Conflict: 2}
     there = [mail for mail, found in zip(names, made, strict=True) if isinstance(found, Done)]
@@ -116,7 +116,7 @@ async def test_a_crowd_shares_transactions(
             *(update_user(service.context, SYSTEM, mail, {"name": "V"}, "") for mail in there)
         )
     assert sum(changing) == 30
-    assert max(changing) == MOST
+    assert max(changing) == MAX_BATCH
     written = [sql for sql in heard if "UPDATE" in sql]
     assert len(written) == len(changing), (changing, written)
 
@@ -135,7 +135,7 @@ async def test_one_of_a_crowd_that_is_not_there(
         *(update_user(service.context, SYSTEM, mail, {"name": "V"}, "") for mail in names),
         return_exceptions=True,
     )
-    assert max(changing) == MOST
+    assert max(changing) == MAX_BATCH
     assert [type(found) for found in done] == [Done] * 3 + [NotFound] + [Done] * 8
     rows = await service.store.rows("SELECT name FROM mailbox WHERE domain = 'ex.com'", "vmail")
     assert [row["name"] for row in rows] == ["V"] * 11
@@ -259,7 +259,7 @@ async def test_a_crowd_waits_for_its_own_rows_only(
     service: Service, root: Client, batches: list[int], changing: list[int]
 ) -> None:
     """MariaDB reads all of a small table if it is let, and holds whatever it reads."""
-    domains = ["held.com", *(f"free{number}.com" for number in range(MOST))]
+    domains = ["held.com", *(f"free{number}.com" for number in range(MAX_BATCH))]
     for name in domains:
         await root.ok("POST", f"domain/{name}")
     names = [f"u@{name}" for name in domains]

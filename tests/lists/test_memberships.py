@@ -54,7 +54,7 @@ async def test_a_list_server_that_is_away_keeps_nobody(lists: Lists) -> None:
             assert {**before, "mailing_lists": []} == {**shown, "mailing_lists": []}
     finally:
         lists.start()
-        lists.service.context.list_server_fails.forget()
+        lists.service.context.list_server_fails.invalidate()
     assert (await lists.root.ok("GET", f"user/{BOB}"))["mailing_lists"] == [TEAM]
 
 
@@ -68,7 +68,7 @@ async def test_one_that_hangs_is_waited_for_once(lists: Lists) -> None:
         status, answer = await lists.root.call("GET", f"user/{BOB}")
         assert (status, answer["_skipped"][0]["reason"]) == (200, "MLMMJADMIN_TIMEOUT")
     assert time.monotonic() - started < 5
-    lists.service.context.list_server_fails.forget()
+    lists.service.context.list_server_fails.invalidate()
 
 
 async def test_without_a_list_server_nothing_is_said(store: Store) -> None:

@@ -52,7 +52,7 @@ async def login(context: AppContext, username: str, password: str, client: str) 
         raise problem("username", "INVALID_USERNAME") from None
     await admit(context, client, "admin_login_ip_list")
     counters = await login_throttle.counters(context, mail, client)
-    async with context.gates.enter(*counters.keys):
+    async with context.login_semaphores.enter(*counters.keys):
         attempt = await login_throttle.begin(context, counters, password.strip())
         try:
             principal = await _authenticated(context, counters, password.strip())
@@ -144,7 +144,7 @@ async def session_actor(context: AppContext, session_id: str, client: str) -> Ac
     A session ends with a changed password, with disabling, and with demotion: whoever did it,
     through whatever program, the account itself is read again, after a second at the latest.
     """
-    found = await context.sessions.of(session_id, partial(_looked_up, context, session_id))
+    found = await context.sessions.get_or_load(session_id, partial(_looked_up, context, session_id))
     if found is None:
         return None
     principal, actor = context.actors.get(session_id, (None, SYSTEM))
@@ -177,7 +177,7 @@ async def logout(context: AppContext, session_id: str) -> None:
     try:
         await context.state.sessions.end(session_id)
     finally:
-        context.sessions.forget(lambda key, _: key == session_id)
+        context.sessions.invalidate(lambda key, _: key == session_id)
 
 
 async def verify(
@@ -186,7 +186,7 @@ async def verify(
     """Check somebody's password. Raises InvalidCredentials (403) or NotFound."""
     # The throttle counts the account that is asked about, whoever asks from wherever.
     counters = login_throttle.counters_of_account(mail, actor.client)
-    async with context.gates.enter(*counters.keys):
+    async with context.login_semaphores.enter(*counters.keys):
         attempt = await login_throttle.begin(context, counters, plain.strip())
         try:
             stored = await context.read(actor, find_password, mail, of_admin=of_admin)

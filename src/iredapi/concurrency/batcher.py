@@ -1,7 +1,7 @@
-"""What arrives while others of its kind are on their way goes together, the next time.
+"""Micro-batching: items that arrive while a batch runs form the next batch.
 
-Nobody waits for company: who comes alone goes at once. Under load as many go together as came
-meanwhile, and share what a journey costs, whatever it carries.
+An item that finds no batch running starts one at once, so nothing waits when there is no load.
+Under load up to ``MAX_BATCH`` items share the fixed cost of a batch (round trips, a commit).
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from typing import Final, Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MOST: Final = 8
-"""Items that go together."""
-LANES: Final = 4
-"""Journeys at once: as a rule there is one, but nobody waits for a slow one."""
+MAX_BATCH: Final = 8
+"""Maximum number of items in a batch."""
+MAX_CONCURRENT_BATCHES: Final = 4
+"""Batches at the same time: as a rule one; more when the running ones are slow."""
 SLOW: Final = 0.02
-"""Seconds after which a journey is slow."""
+"""Seconds after which a running batch counts as slow, so that another one may start beside it."""
 
 
-class Group(Generic[Item, Result]):
-    """Items of one kind, and how several are dealt with at once.
+class Batcher(Generic[Item, Result]):
+    """Collects items of one kind and passes them to ``run``, several at a time.
 
-    ``run`` returns a result or an exception for each item, or a future of it: then the next journey
-    begins, and its item waits on. What ``run`` raises itself is for all. Who has waited for
-    ``patience`` seconds without a journey gets a TimeoutError. At most ``lanes`` go at once.
-    With ``wait_for_previous`` the next journey waits until the last one's items are told, unless it
-    is full: as many go with half the journeys.
+    ``run`` returns for each item a result, an exception, or a future of a result: with a future the
+    batch counts as finished, and only the item waits on. An exception that ``run`` raises goes to
+    all items of the batch. An item that waited ``queue_timeout`` seconds without being in a batch
+    gets TimeoutError. With ``wait_for_previous`` a batch that is not full starts only when the
+    futures of the previous one are done (for ``SLOW`` seconds at most): this halves the number of
+    batches under load.
     """
 
     def __init__(
@@ -40,110 +41,121 @@ class Group(Generic[Item, Result]):
             [Sequence[Item]], Awaitable[Sequence[Result | Exception | asyncio.Future[Result]]]
         ],
         *,
-        patience: float = 60.0,
-        lanes: int = LANES,
+        queue_timeout: float = 60.0,
+        max_concurrent_batches: int = MAX_CONCURRENT_BATCHES,
         wait_for_previous: bool = False,
     ) -> None:
         self._run = run
-        self._patience = patience
-        self._most_lanes = lanes
+        self._queue_timeout = queue_timeout
+        self._max_concurrent_batches = max_concurrent_batches
         self._wait_for_previous = wait_for_previous
         self._waiting: list[tuple[Item, asyncio.Future[Result], float]] = []
-        self._lanes = 0
+        self._workers = 0
         self._full: list[asyncio.Future[None]] = []
-        """What is told when as many wait as go together."""
+        """Futures that are resolved as soon as enough items wait for a full batch."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._left = 0.0
+        self._last_start = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def do(self, item: Item) -> Result:
-        """Return what became of an item, or raise it.
+    async def submit(self, item: Item) -> Result:
+        """Return the result of an item. Raises its exception, or TimeoutError.
 
-        Who is cancelled while waiting is left out; what is on its way already arrives.
+        An item whose caller is cancelled while it waits is dropped; one in a running batch is
+        still processed.
         """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Result] = loop.create_future()
         now = time.perf_counter()
         self._waiting.append((item, result, now))
-        if self._full and len(self._waiting) >= MOST:
+        if self._full and len(self._waiting) >= MAX_BATCH:
             for full in self._full:
                 if not full.done():
                     full.set_result(None)
-        if not self._lanes or (self._lanes < self._most_lanes and now - self._left > SLOW):
-            self._begin()
+        if self._may_start(now):
+            self._start_worker()
         elif self._timer is None:
-            self._timer = loop.call_later(SLOW, self._look)
+            self._timer = loop.call_later(SLOW, self._check_queue)
         return await result
 
     async def close(self) -> None:
-        """Wait for all that are on their way."""
+        """Wait until no batch runs any more."""
         while self._tasks:
-            # Not gather: who gives up waiting here must not cut them.
+            # Not gather: when this wait is cancelled, the batches must not be.
             await asyncio.wait(set(self._tasks))
 
-    def _begin(self) -> None:
-        self._lanes += 1
-        # What one request knows of itself is not the others'.
-        task = asyncio.get_running_loop().create_task(self._lane(), context=Context())
+    def _may_start(self, now: float) -> bool:
+        return not self._workers or (
+            self._workers < self._max_concurrent_batches and now - self._last_start > SLOW
+        )
+
+    def _start_worker(self) -> None:
+        self._workers += 1
+        # Empty context: context variables of the submitting request must not leak into the batch.
+        task = asyncio.get_running_loop().create_task(self._work(), context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _look(self) -> None:
-        """See to those who wait, now and then: nobody else may come."""
+    def _check_queue(self) -> None:
+        """Start a worker for waiting items and expire old ones, even if no item arrives."""
         self._timer = None
         now = time.perf_counter()
-        while self._waiting and now - self._waiting[0][2] > self._patience:
+        while self._waiting and now - self._waiting[0][2] > self._queue_timeout:
             _, result, _ = self._waiting.pop(0)
             if not result.done():
                 result.set_exception(TimeoutError())
         if not self._waiting:
             return
-        if not self._lanes or (self._lanes < self._most_lanes and now - self._left > SLOW):
-            self._begin()
-        self._timer = asyncio.get_running_loop().call_later(SLOW, self._look)
+        if self._may_start(now):
+            self._start_worker()
+        self._timer = asyncio.get_running_loop().call_later(SLOW, self._check_queue)
 
-    async def _lane(self) -> None:
+    async def _work(self) -> None:
         try:
             while self._waiting:
-                some = [(item, to) for item, to, _ in self._waiting[:MOST] if not to.done()]
-                del self._waiting[:MOST]
-                if some:
-                    later = await self._together(some)
-                    if self._wait_for_previous and later is not None and len(self._waiting) < MOST:
-                        await self._until_reported(later)
+                batch = [(item, to) for item, to, _ in self._waiting[:MAX_BATCH] if not to.done()]
+                del self._waiting[:MAX_BATCH]
+                if batch:
+                    pending = await self._process(batch)
+                    if (
+                        self._wait_for_previous
+                        and pending is not None
+                        and len(self._waiting) < MAX_BATCH
+                    ):
+                        await self._until_done(pending)
         finally:
-            # Counted here, and not when the task is seen to be done: who comes in between would
-            # wait for nobody.
-            self._lanes -= 1
+            # Decrement here, not in a done callback; otherwise an item that is submitted in between
+            # is never picked up.
+            self._workers -= 1
 
-    async def _until_reported(self, later: asyncio.Future[Result]) -> None:
-        """Wait for what is told later, but not for long, nor when there is a full journey."""
+    async def _until_done(self, pending: asyncio.Future[Result]) -> None:
+        """Wait for the previous batch's future, until ``SLOW`` has passed or a batch is full."""
         full = asyncio.get_running_loop().create_future()
         self._full.append(full)
         try:
-            await asyncio.wait({later, full}, timeout=SLOW, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({pending, full}, timeout=SLOW, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._full.remove(full)
 
-    async def _together(
-        self, some: Sequence[tuple[Item, asyncio.Future[Result]]]
+    async def _process(
+        self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]
     ) -> asyncio.Future[Result] | None:
-        self._left = time.perf_counter()
+        """Run a batch and pass the results on; return a future that is not done yet, if any."""
+        self._last_start = time.perf_counter()
         try:
-            found = await self._run([item for item, _ in some])
-            if len(found) != len(some):
+            found = await self._run([item for item, _ in batch])
+            if len(found) != len(batch):
                 raise AssertionError("a result for each item is expected")
         except Exception as error:
-            found = [error] * len(some)
+            found = [error] * len(batch)
         except BaseException:
-            for _, result in some:
+            for _, result in batch:
                 if not result.done():
                     result.set_exception(TimeoutError())
             raise
-        later: asyncio.Future[Result] | None = None
-        for (_, result), outcome in zip(some, found, strict=True):
+        pending: asyncio.Future[Result] | None = None
+        for (_, result), outcome in zip(batch, found, strict=True):
             if isinstance(outcome, asyncio.Future):
-                later = outcome
+                pending = outcome
                 outcome.add_done_callback(partial(_pass_on, result))
             elif result.done():
                 continue
@@ -151,15 +163,15 @@ class Group(Generic[Item, Result]):
                 result.set_exception(outcome)
             else:
                 result.set_result(outcome)
-        return later
+        return pending
 
 
-def _pass_on(result: asyncio.Future[Result], later: asyncio.Future[Result]) -> None:
+def _pass_on(result: asyncio.Future[Result], finished: asyncio.Future[Result]) -> None:
     if result.done():
         return
-    if later.cancelled():
+    if finished.cancelled():
         result.set_exception(TimeoutError())
-    elif error := later.exception():
+    elif error := finished.exception():
         result.set_exception(error)
     else:
-        result.set_result(later.result())
+        result.set_result(finished.result())

@@ -1,4 +1,4 @@
-"""A few at a time through each gate, in this process."""
+"""A semaphore per key, in this process."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 
 class KeyedSemaphore:
-    """Named semaphores that exist while somebody is at them.
+    """Named semaphores of one width; one exists only while somebody holds or waits for it.
 
-    They keep parallel logins of one admin from being taken for guesses: attempts are counted before
-    they are verified, and given back when the password was right.
+    Logins of one account go through it, so that parallel logins with the right password are not
+    taken for guesses: an attempt is counted before it is verified, and taken back afterwards.
     """
 
     def __init__(self, width: int = 2) -> None:
         self._width = width
-        self._gates: dict[str, tuple[asyncio.Semaphore, int]] = {}
+        self._semaphores: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     @asynccontextmanager
     async def enter(self, *names: str) -> AsyncIterator[None]:
-        """Pass all gates, in one order, so that nobody waits for each other."""
+        """Hold the semaphores of all names; they are taken in sorted order, so none deadlocks."""
         async with AsyncExitStack() as stack:
             for name in sorted(names):
                 await stack.enter_async_context(self._one(name))
@@ -28,12 +28,12 @@ class KeyedSemaphore:
 
     @asynccontextmanager
     async def _one(self, name: str) -> AsyncIterator[None]:
-        gate, waiting = self._gates.get(name, (asyncio.Semaphore(self._width), 0))
-        self._gates[name] = (gate, waiting + 1)
+        semaphore, users = self._semaphores.get(name, (asyncio.Semaphore(self._width), 0))
+        self._semaphores[name] = (semaphore, users + 1)
         try:
-            async with gate:
+            async with semaphore:
                 yield
         finally:
-            gate, waiting = self._gates.pop(name)
-            if waiting > 1:
-                self._gates[name] = (gate, waiting - 1)
+            semaphore, users = self._semaphores.pop(name)
+            if users > 1:
+                self._semaphores[name] = (semaphore, users - 1)

@@ -1,4 +1,4 @@
-"""What must not be cut in the middle."""
+"""Work that a cancelled request must not interrupt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Background:
 
     def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Run ``work`` in a task of its own, with an empty context."""
-        # Context variables of the request (its meter, its id) must not leak into the task.
+        # Context variables of the request (its query counter, its id) must not leak into the task.
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -39,7 +39,7 @@ class Background:
 
 
 async def finish(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run to its end, however often the request is cancelled: then the cancellation goes on."""
+    """Run ``work`` to its end, however often the caller is cancelled; then raise CancelledError."""
     task = asyncio.ensure_future(work)
     cut: asyncio.CancelledError | None = None
     while not task.done():
@@ -50,5 +50,5 @@ async def finish(work: Coroutine[Any, Any, Result]) -> Result:
     if cut is None:
         return task.result()
     if not task.cancelled():
-        task.exception()  # seen
+        task.exception()  # retrieved, or asyncio logs it
     raise cut

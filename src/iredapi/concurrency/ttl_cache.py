@@ -1,4 +1,4 @@
-"""What was read a moment ago and may be believed for a moment, in one process."""
+"""A cache whose values expire after a short time, in one process."""
 
 from __future__ import annotations
 
@@ -12,94 +12,96 @@ from typing import Any, Final, Generic, TypeVar
 Value = TypeVar("Value")
 
 SECONDS: Final = 1.0
-"""How long sessions, principals and the panel's settings are believed (decision 10)."""
-_MOST: Final = 10_000
-_CHOICES: Final = 100
+"""Time to live of sessions, principals and iRedAdmin's settings, in seconds."""
+_MAX_VALUES: Final = 10_000
+_MAX_INVALIDATIONS: Final = 100
 
 
 class TTLCache(Generic[Value]):
-    """Values by key. What this process changes it forgets at once.
+    """Values by key. What this process changes is invalidated at once.
 
-    Who reads a value takes ``now`` before, and hands it in with the value: nothing is remembered
-    that was read before something was forgotten.
+    A caller of ``put`` reads ``generation`` before it reads the value, and passes both: a value
+    that was read before an invalidation is not stored after it.
     """
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
         self._values: dict[str, tuple[float, Value]] = {}
-        self._forgotten = 0
-        self._choices: deque[tuple[int, Callable[[str, Value], bool]]] = deque(maxlen=_CHOICES)
-        """What was forgotten since everything was, the last time."""
-        self._asked: dict[str, tuple[float, asyncio.Task[Value | None]]] = {}
-        """What is being found out, since when, for all who want to know it."""
+        self._generation = 0
+        self._invalidations: deque[tuple[int, Callable[[str, Value], bool]]] = deque(
+            maxlen=_MAX_INVALIDATIONS
+        )
+        """The last selective invalidations: the generation of each, and what it chose."""
+        self._loading: dict[str, tuple[float, asyncio.Task[Value | None]]] = {}
+        """Loads in progress: start time and task, shared by all callers."""
         self._tasks: set[asyncio.Task[Value | None]] = set()
 
     @property
-    def now(self) -> int:
-        """How often something was forgotten so far."""
-        return self._forgotten
+    def generation(self) -> int:
+        """The number of invalidations so far."""
+        return self._generation
 
-    async def of(
-        self, key: str, find: Callable[[], Coroutine[Any, Any, Value | None]]
+    async def get_or_load(
+        self, key: str, load: Callable[[], Coroutine[Any, Any, Value | None]]
     ) -> Value | None:
-        """Return what is remembered, or what ``find`` finds out. Raises what it raises.
+        """Return the cached value, or what ``load`` returns. Raises what ``load`` raises.
 
-        Who asks while somebody finds it out waits for that answer, unless it will be too old. What
-        is about to be too old is found out beforehand: then nobody waits, and nobody is told of a
-        failure while there is a value.
+        Callers of the same key share one load, unless its value would be expired when it arrives.
+        A value in the second half of its life is loaded again in the background: nobody waits, and
+        a failure of that load reaches nobody while the value is valid.
         """
         found, now = self._values.get(key), time.monotonic()
         if found is not None and now < found[0]:
-            if now > found[0] - self._seconds / 2 and self._under_way(key, now) is None:
-                self._ask(key, find, now)
+            if now > found[0] - self._seconds / 2 and self._in_progress(key, now) is None:
+                self._start_load(key, load, now)
             return found[1]
-        # Who goes away does not take the answer from the others.
-        return await asyncio.shield(self._under_way(key, now) or self._ask(key, find, now))
+        # A cancelled caller must not cancel the load that others wait for.
+        return await asyncio.shield(self._in_progress(key, now) or self._start_load(key, load, now))
 
-    async def settle(self) -> None:
-        """Wait for what is being found out."""
+    async def drain(self) -> None:
+        """Wait for all loads in progress."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _under_way(self, key: str, now: float) -> asyncio.Task[Value | None] | None:
-        begun, task = self._asked.get(key, (0.0, None))
+    def _in_progress(self, key: str, now: float) -> asyncio.Task[Value | None] | None:
+        begun, task = self._loading.get(key, (0.0, None))
         return task if now < begun + self._seconds else None
 
-    def _ask(
-        self, key: str, find: Callable[[], Coroutine[Any, Any, Value | None]], begun: float
+    def _start_load(
+        self, key: str, load: Callable[[], Coroutine[Any, Any, Value | None]], begun: float
     ) -> asyncio.Task[Value | None]:
-        found = self._found(key, find, self._forgotten, begun)
+        found = self._load(key, load, self._generation, begun)
         task = asyncio.get_running_loop().create_task(found)
-        self._asked[key] = (begun, task)
+        self._loading[key] = (begun, task)
         self._tasks.add(task)
-        task.add_done_callback(partial(self._answered, key))
+        task.add_done_callback(partial(self._loaded, key))
         return task
 
-    async def _found(
+    async def _load(
         self,
         key: str,
-        find: Callable[[], Coroutine[Any, Any, Value | None]],
-        now: int,
+        load: Callable[[], Coroutine[Any, Any, Value | None]],
+        generation: int,
         begun: float,
     ) -> Value | None:
-        value = await find()
+        value = await load()
         known = self._values.get(key)
         if known is not None and known[0] > begun + self._seconds:
-            pass  # somebody who asked later was faster
+            pass  # a load that began later has finished earlier
         elif value is None:
             self._values.pop(key, None)
         else:
-            self._put(key, value, now, begun)
+            self._put(key, value, generation, begun)
         return value
 
-    def _answered(self, key: str, task: asyncio.Task[Value | None]) -> None:
+    def _loaded(self, key: str, task: asyncio.Task[Value | None]) -> None:
         self._tasks.discard(task)
-        if self._asked.get(key, (0.0, None))[1] is task:
-            del self._asked[key]
+        if self._loading.get(key, (0.0, None))[1] is task:
+            del self._loading[key]
         if not task.cancelled():
-            task.exception()  # whoever waits is told; nobody may be waiting
+            task.exception()  # retrieved, or asyncio logs it: perhaps nobody waits
 
     def get(self, key: str) -> Value | None:
-        """Return what is remembered, if anything."""
+        """Return the cached value, or None."""
         found = self._values.get(key)
         if found is None:
             return None
@@ -108,30 +110,32 @@ class TTLCache(Generic[Value]):
             return None
         return found[1]
 
-    def put(self, key: str, value: Value, now: int) -> None:
-        """Remember a value that was read after ``now``."""
-        self._put(key, value, now, time.monotonic())
+    def put(self, key: str, value: Value, generation: int) -> None:
+        """Store a value that was read after ``generation``."""
+        self._put(key, value, generation, time.monotonic())
 
-    def _put(self, key: str, value: Value, now: int, begun: float) -> None:
-        if now != self._forgotten and self._was_forgotten(key, value, now):
+    def _put(self, key: str, value: Value, generation: int, begun: float) -> None:
+        if generation != self._generation and self._was_invalidated(key, value, generation):
             return
-        if len(self._values) >= _MOST:
+        if len(self._values) >= _MAX_VALUES:
             self._values.clear()
         self._values[key] = (begun + self._seconds, value)
 
-    def forget(self, which: Callable[[str, Value], bool] | None = None) -> None:
-        """Forget what is chosen, or everything."""
-        self._forgotten += 1
-        self._asked.clear()  # who asks from now on wants to know what is so now
-        if which is None:
+    def invalidate(self, chosen: Callable[[str, Value], bool] | None = None) -> None:
+        """Remove the values that ``chosen`` chooses, or all."""
+        self._generation += 1
+        self._loading.clear()  # callers from now on need a newer value
+        if chosen is None:
             self._values.clear()
-            self._choices.clear()
+            self._invalidations.clear()
             return
-        self._choices.append((self._forgotten, which))
-        for key in [key for key, (_, value) in self._values.items() if which(key, value)]:
+        self._invalidations.append((self._generation, chosen))
+        for key in [key for key, (_, value) in self._values.items() if chosen(key, value)]:
             del self._values[key]
 
-    def _was_forgotten(self, key: str, value: Value, now: int) -> bool:
-        if not self._choices or self._choices[0][0] > now + 1:
-            return True  # everything was, or it is not known any more what
-        return any(number > now and which(key, value) for number, which in self._choices)
+    def _was_invalidated(self, key: str, value: Value, generation: int) -> bool:
+        if not self._invalidations or self._invalidations[0][0] > generation + 1:
+            return True  # all were, or the invalidation is no longer recorded
+        return any(
+            number > generation and chosen(key, value) for number, chosen in self._invalidations
+        )

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Dialect
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.concurrency.batcher import Group
+from iredapi.concurrency.batcher import Batcher
 from iredapi.database.compiled_statement import Plain
 from iredapi.database.connection import PooledConnection
 from iredapi.errors import ServerDown
@@ -40,18 +40,18 @@ class Pipeline:
         self._lease = lease
         self._give = give
         self._dialect = dialect
-        self._groups: dict[str, Group[Values, Rows]] = {}
+        self._batchers: dict[str, Batcher[Values, Rows]] = {}
 
     async def fetch(self, plain: Plain, values: Values) -> Rows:
         """Run a read; its rows. Raises what SQLAlchemy would, and ServerDown."""
         begun = time.perf_counter()
-        group = self._groups.get(plain.sql)
-        if group is None:
+        batcher = self._batchers.get(plain.sql)
+        if batcher is None:
             many = partial(PooledConnection.fetch_each, plain=plain)
             if self._dialect.driver == "asyncpg":
                 many = partial(PooledConnection.fetch_many, numbered=plain.numbered(self._dialect))
-            group = self._groups[plain.sql] = Group(partial(self._ask, plain, many))
-        rows = await group.do(values)
+            batcher = self._batchers[plain.sql] = Batcher(partial(self._ask, plain, many))
+        rows = await batcher.submit(values)
         meter = METER.get()
         if meter is not None:
             # It counts where it is waited for.
@@ -60,8 +60,8 @@ class Pipeline:
 
     async def close(self) -> None:
         """Wait for what is on its way."""
-        for group in self._groups.values():
-            await group.close()
+        for batcher in self._batchers.values():
+            await batcher.close()
 
     async def _ask(
         self, plain: Plain, many: Callable[..., Awaitable[list[Rows]]], every: Sequence[Values]

@@ -142,7 +142,7 @@ async def end_other_sessions(call: OperationRequest[NoParams]) -> Response:
     """End all your login sessions except the one of this request."""
     current = str(call.request.scope["iredapi.session"])
     await call.context.state.sessions.end_named(call.actor.username, "", but=current)
-    call.context.sessions.forget()
+    call.context.sessions.invalidate()
     return call.success()
 
 
@@ -155,7 +155,7 @@ async def end_session(call: OperationRequest[NoParams]) -> Response:
     ended = _is_id(name) and await call.context.state.sessions.end_named(call.actor.username, name)
     if not ended:
         raise NotFound("NO_SUCH_SESSION")
-    call.context.sessions.forget()
+    call.context.sessions.invalidate()
     return call.success()
 
 

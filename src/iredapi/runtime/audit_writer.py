@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.policies.iredadmin import Entry, SqlIredadmin, entry
-from iredapi.concurrency.batcher import LANES, Group
+from iredapi.concurrency.batcher import MAX_CONCURRENT_BATCHES, Batcher
 from iredapi.database.session import Databases
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
@@ -34,8 +34,10 @@ class Auditor:
         self._patience = patience
         # Whoever is stuck here must leave connections to those who ask for the panel's settings.
         spare = databases["iredadmin"].size - 2 if databases.has("iredadmin") else 0
-        self._group: Group[Sequence[Entry], None] = Group(
-            self._write, patience=patience, lanes=max(min(spare, LANES), 1)
+        self._batcher: Batcher[Sequence[Entry], None] = Batcher(
+            self._write,
+            queue_timeout=patience,
+            max_concurrent_batches=max(min(spare, MAX_CONCURRENT_BATCHES), 1),
         )
 
     async def append(self, audit_entries: Sequence[AuditEntry]) -> None:
@@ -49,13 +51,13 @@ class Auditor:
         if self._databases.has("iredadmin"):
             entries = [entry(actor, event) for _, actor, event in audit_entries]
             try:
-                await self._group.do(entries)
+                await self._batcher.submit(entries)
             except TimeoutError as error:
                 _failed(error, len(entries))
 
     async def close(self) -> None:
         """Wait for what is on its way."""
-        await self._group.close()
+        await self._batcher.close()
 
     async def _write(self, batches: Sequence[Sequence[Entry]]) -> list[None]:
         entries = [entry for batch in batches for entry in batch]

@@ -142,7 +142,7 @@ class AppContext:
         self.list_server_fails = TTLCache[str](_LISTS_FAIL_SECONDS)
         """The same, of any failure while it was only read: why."""
         self.dns = SenderDns(settings.resolver, settings.dns_timeout)
-        self.gates = KeyedSemaphore()
+        self.login_semaphores = KeyedSemaphore()
         self.guess_key = guess_key(settings)
         self.wrong_guesses = WrongGuesses(self.guess_key)
         self._auditor = Auditor(databases, patience=settings.request_timeout)
@@ -197,10 +197,10 @@ class AppContext:
         """Wait for what goes on without its requests."""
         await self.user_batcher.settle()
         await self._auditor.close()
-        await self._panel.settle()
-        await self._slow_hashes.settle()
-        await self.sessions.settle()
-        await self.has_lists.settle()
+        await self._panel.drain()
+        await self._slow_hashes.drain()
+        await self.sessions.drain()
+        await self.has_lists.drain()
 
     # -- units -------------------------------------------------------------------------------------
 
@@ -309,14 +309,14 @@ class AppContext:
         except StateUnavailable as error:
             _log.error("access_not_ended", reason=str(error))
         finally:
-            self.sessions.forget()
+            self.sessions.invalidate()
 
     def _changed(self, affected_account: str) -> None:
         """Forget the rights that a change may have touched."""
         if affected_account:
-            self.sessions.forget(lambda _, principal: principal.username == affected_account)
+            self.sessions.invalidate(lambda _, principal: principal.username == affected_account)
         else:
-            self.sessions.forget()
+            self.sessions.invalidate()
 
     def _commit_outcome_unknown(self, error: Exception) -> Exception:
         found = self.backend.translated(error)
@@ -335,7 +335,7 @@ class AppContext:
 
     async def panel(self) -> PanelSettings:
         """Return the panel's settings, at most a second old."""
-        found = await self._panel.of("", self._read_panel)
+        found = await self._panel.get_or_load("", self._read_panel)
         return PanelSettings() if found is None else found
 
     async def slow_hashes(self, stored: str) -> tuple[str, ...]:
@@ -343,10 +343,10 @@ class AppContext:
 
         ``stored`` is the one of who logs in, whose kind may be new.
         """
-        found = await self._slow_hashes.of("", self._read_slow_hashes) or ()
+        found = await self._slow_hashes.get_or_load("", self._read_slow_hashes) or ()
         if password_costs.rest(password_costs.in_use([stored.split(SEVERAL)]), found):
-            self._slow_hashes.forget()
-            found = await self._slow_hashes.of("", self._read_slow_hashes) or ()
+            self._slow_hashes.invalidate()
+            found = await self._slow_hashes.get_or_load("", self._read_slow_hashes) or ()
         return found
 
     async def _read_slow_hashes(self) -> tuple[str, ...]:
@@ -380,10 +380,10 @@ class AppContext:
 
     def forget_cached(self) -> None:
         """Read everything anew at the next request."""
-        self._panel.forget()
-        self._slow_hashes.forget()
-        self.has_lists.forget()
-        self.sessions.forget()
+        self._panel.invalidate()
+        self._slow_hashes.invalidate()
+        self.has_lists.invalidate()
+        self.sessions.invalidate()
 
     async def admits(self, client: str) -> bool:
         """Tell whether the API is open to a client address; both lists must admit it."""

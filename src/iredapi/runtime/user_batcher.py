@@ -15,7 +15,7 @@ import structlog
 
 from iredapi.backends.protocols.backend import Backend
 from iredapi.backends.unit_of_work import STRICT, Rules, UnitOfWork
-from iredapi.concurrency.batcher import Group
+from iredapi.concurrency.batcher import Batcher
 from iredapi.concurrency.shield import finish
 from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.domain.actors import SYSTEM, Actor, Principal
@@ -61,13 +61,15 @@ class UserBatcher:
         self._deadline = deadline
         self._commit_outcome_unknown = commit_outcome_unknown
         self._patience = patience
-        self._creations: Group[Order, bool] = Group(
-            partial(self._run, user_batches.create), patience=patience, lanes=lanes
+        self._creations: Batcher[Order, bool] = Batcher(
+            partial(self._run, user_batches.create),
+            queue_timeout=patience,
+            max_concurrent_batches=lanes,
         )
-        self._changes: Group[Order, bool] = Group(
+        self._changes: Batcher[Order, bool] = Batcher(
             partial(self._run, user_batches.change),
-            patience=patience,
-            lanes=lanes,
+            queue_timeout=patience,
+            max_concurrent_batches=lanes,
             wait_for_previous=True,
         )
         self._logging: set[asyncio.Task[None]] = set()
@@ -116,9 +118,9 @@ class UserBatcher:
                 if self._logging:
                     await asyncio.wait(set(self._logging))
 
-    async def _done(self, group: Group[Order, bool], order: Order) -> bool:
+    async def _done(self, batcher: Batcher[Order, bool], order: Order) -> bool:
         try:
-            return await group.do(order)
+            return await batcher.submit(order)
         except TimeoutError:
             raise ServerDown(detail="A server behind the API did not answer in time.") from None
 
@@ -178,7 +180,7 @@ class UserBatcher:
             if isinstance(outcome, Event)
         ]
         names = {event.username for _, _, event in audit_entries}
-        self._sessions.forget(lambda _, principal: principal.username in names)
+        self._sessions.invalidate(lambda _, principal: principal.username in names)
         logged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if not audit_entries:
             logged.set_result(True)

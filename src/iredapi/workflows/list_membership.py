@@ -103,11 +103,11 @@ async def subscribed(context: AppContext, mail: str) -> tuple[frozenset[str] | N
     if server is None or not server.accepts(mail):
         return None if server is None else frozenset(), []
     # Without a list there is nothing to ask for, at each profile that is read.
-    if not await context.has_lists.of("", partial(context.read, SYSTEM, lists.exist)):
+    if not await context.has_lists.get_or_load("", partial(context.read, SYSTEM, lists.exist)):
         return frozenset(), []
     reason = context.list_server_fails.get("")
     if reason is None:
-        now = context.list_server_fails.now
+        now = context.list_server_fails.generation
         try:
             async with asyncio.timeout(_BRIEF):
                 return frozenset(await server.lists_of(mail)), []

@@ -60,8 +60,8 @@ async def held(context: AppContext, address: str, wait: float = _WAIT) -> AsyncI
             try:
                 yield lease
             finally:
-                context.list_people.forget(lambda key, _: key == address)
-                context.has_lists.forget()
+                context.list_people.invalidate(lambda key, _: key == address)
+                context.has_lists.invalidate()
     except LockTimeout:
         raise Overloaded("Somebody else is changing the list.") from None
 

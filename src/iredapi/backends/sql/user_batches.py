@@ -18,7 +18,7 @@ from iredapi.backends.sql.account_repository import AccountRepository, RelatedRo
 from iredapi.backends.sql.address_batches import AddressBatches
 from iredapi.backends.sql.domains import record as domain_record
 from iredapi.backends.sql.user_mapping import COLUMNS, record, row_changes
-from iredapi.concurrency.batcher import LANES
+from iredapi.concurrency.batcher import MAX_CONCURRENT_BATCHES
 from iredapi.database.bulk_parameters import numbered, padded
 from iredapi.database.column_types import MYSQL
 from iredapi.database.compiled_statement import Statement
@@ -45,7 +45,7 @@ class SqlUserBatching:
         # SQLite says what was written since 3.35.
         self.updates_without_read = not accounts.sqlite or sqlite3.sqlite_version_info >= (3, 35)
         self.versions = accounts.takes_many
-        self.lanes = 1 if accounts.sqlite else LANES
+        self.lanes = 1 if accounts.sqlite else MAX_CONCURRENT_BATCHES
 
     @property
     def shares(self) -> bool:
