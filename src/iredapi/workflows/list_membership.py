@@ -219,7 +219,7 @@ async def _with_offices(
     async def people(address: str) -> frozenset[str]:
         found = memory.get(address)
         if found is None:
-            now = memory.now
+            now = memory.generation
             control = await server.get(address)
             found = frozenset() if control is None else list_updates.officers(control)
             memory.put(address, found, now)
@@ -269,4 +269,4 @@ def _not_updated(context: AppContext, address: str, error: Exception) -> Skipped
 
 def _hangs(context: AppContext) -> None:
     memory = context.list_server_hangs
-    memory.put("", True, memory.now)
+    memory.put("", True, memory.generation)
