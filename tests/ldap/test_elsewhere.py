@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.integration.test_doctor import examine
-from tests.ldap.test_undo import HASH, Cutter, Request, home_of, put_back, send
+from tests.ldap.test_undo import HASH, Cutter, Request, mailbox_path, put_back, send
 from tests.servers.openldap import BASE, OpenldapServer, account_dn, domain_dn
 from tests.servers.postfix import PostfixMaps
 from tests.servers.store import Store
@@ -179,7 +179,7 @@ async def test_writes_that_break_off(store: Store, request_: Request) -> None:
         await root.ok("POST", "maillist/team@ex.com", members="odd@ex.com,far@ex.com")
         await root.ok("POST", "alias/all@ex.com", members="odd@ex.com,far@ex.com")
         before = directory.dump()
-        cutter = Cutter(home_of(service).directory)
+        cutter = Cutter(mailbox_path(service).directory)
         cutter.arm(-1, "")
         assert await send(root, request_) == 200
         steps, after = cutter.count, directory.dump()
@@ -189,7 +189,7 @@ async def test_writes_that_break_off(store: Store, request_: Request) -> None:
                 cutter.arm(at, fault)
                 assert await send(root, request_) != 200, (fault, at)
                 cutter.arm(-1, "")
-                await home_of(service).recover()
+                await mailbox_path(service).recover()
                 assert not await service.context.state.journal.open()
                 if directory.dump() not in (before, after):
                     assert await send(root, request_) == 200, (fault, at)

@@ -8,7 +8,7 @@ import pytest
 
 from iredapi.web import responses
 from tests.clients import serving
-from tests.ldap.test_undo import HASH, home_of
+from tests.ldap.test_undo import HASH, mailbox_path
 from tests.servers.openldap import account_dn, domain_dn
 from tests.servers.store import Store
 
@@ -47,7 +47,7 @@ async def test_who_goes_meanwhile(
                         store.directory.add(account_dn(mail, "Groups"), entry)
             key, gone = "mail", wanted[place]
             gone_dn = account_dn(gone, noun[path])
-        directory: Any = home_of(service).directory
+        directory: Any = mailbox_path(service).directory
         search = directory.search
 
         async def late(base: str, scope: Any, filter_text: str, *more: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest_asyncio
 from iredapi.domain.passwords import Scheme, hash_password
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.conftest import need
-from tests.ldap.test_undo import HASH, Cutter, Request, home_of, send
+from tests.ldap.test_undo import HASH, Cutter, Request, mailbox_path, send
 from tests.servers.openldap import ADMIN_BASE, OpenldapServer, account_dn, domain_dn
 from tests.servers.replication import demand, overlaid
 from tests.servers.store import Store
@@ -77,13 +77,13 @@ async def test_passwords_are_changed(
     await admin.ok("PUT", "admin/a@admins.test", password="A-f0urth-Horse")
     await on_overlays.client().login("a@admins.test", "A-f0urth-Horse")
     old = stored(slapd, account_dn("w@ex.com"))
-    cutter = Cutter(home_of(on_overlays).directory)
+    cutter = Cutter(mailbox_path(on_overlays).directory)
     cutter.arm(1, "killed")
     request = ("PUT", "user/w@ex.com", {"password_hash": HASH, "quota": "9"})
     assert await send(admin, request) == 0
     assert stored(slapd, account_dn("w@ex.com")) == [HASH]
     cutter.arm(-1, "")
-    await home_of(on_overlays).recover()
+    await mailbox_path(on_overlays).recover()
     assert stored(slapd, account_dn("w@ex.com")) == old
     assert not await on_overlays.context.state.journal.open()
 
@@ -166,14 +166,14 @@ async def test_what_a_policy_keeps_from_being_taken_back(
     on_overlays: Service, admin: Client, slapd: OpenldapServer
 ) -> None:
     """A new password that is too young stays; a deleted account comes back. Nothing is stuck."""
-    cutter = Cutter(home_of(on_overlays).directory)
+    cutter = Cutter(mailbox_path(on_overlays).directory)
     demand(slapd, pwdMinAge="1")
     cutter.arm(1, "killed")
     request = ("PUT", "user/u@ex.com", {"password_hash": OTHER, "quota": "9"})
     assert await send(admin, request) == 0
     cutter.arm(-1, "")
     demand(slapd, pwdMinAge="3600")
-    await home_of(on_overlays).recover()
+    await mailbox_path(on_overlays).recover()
     entry = slapd.entry(U)
     assert entry is not None
     assert entry["mailQuota"] == ["5242880"]
@@ -188,7 +188,7 @@ async def test_what_a_policy_keeps_from_being_taken_back(
     assert slapd.entry(account_dn("w@ex.com")) is None
     cutter.arm(-1, "")
     demand(slapd, pwdCheckQuality="2")
-    await home_of(on_overlays).recover()
+    await mailbox_path(on_overlays).recover()
     assert not await on_overlays.context.state.journal.open()
     assert stored(slapd, account_dn("w@ex.com")) == []
     await admin.ok("PUT", "domain/ex.com", name="Goes on")
@@ -228,7 +228,7 @@ async def test_a_rename_that_breaks_off(
     await admin.ok("POST", "alias/all@ex.com", members="u@ex.com,v@ex.com")
     before = slapd.dump()
     request: Request = ("POST", "user/u@ex.com/change_email/x@ex.com", {})
-    cutter = Cutter(home_of(on_overlays).directory)
+    cutter = Cutter(mailbox_path(on_overlays).directory)
     cutter.arm(-1, "")
     assert await send(admin, request) == 200
     after, steps = slapd.dump(), cutter.count
@@ -239,7 +239,7 @@ async def test_a_rename_that_breaks_off(
             cutter.arm(at, fault)
             status = await send(admin, request)
             cutter.arm(-1, "")
-            await home_of(on_overlays).recover()
+            await mailbox_path(on_overlays).recover()
             assert not await on_overlays.context.state.journal.open()
             assert slapd.dump() == (after if status == 200 else before), (at, fault)
             if status == 200:

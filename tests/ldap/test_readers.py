@@ -14,7 +14,7 @@ from iredapi.domain.actors import SYSTEM
 from tests.clients import Client, Service, serving
 from tests.conftest import need
 from tests.integration.test_doctor import examine
-from tests.ldap.test_undo import HASH, home_of
+from tests.ldap.test_undo import HASH, mailbox_path
 from tests.servers.openldap import OpenldapServer, account_dn, domain_dn
 from tests.servers.process import free_port
 from tests.servers.replication import PROVIDER, consumer, following, has, wait_for
@@ -159,7 +159,7 @@ async def test_a_server_that_is_behind_is_not_believed(
         await root.ok("POST", "domain/ex.com")
     second = started(servers, OpenldapServer(like=first, lines=["serverID 2", *PROVIDER]))
     async with using(store, first, second) as (service, root):
-        directory = home_of(service).directory
+        directory = mailbox_path(service).directory
         first.halt()
         await root.ok("POST", "user/u@ex.com", password_hash=HASH)
         first.resume()

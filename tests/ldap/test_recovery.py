@@ -12,7 +12,7 @@ import pytest
 from iredapi.backends.ldap.directories import RECOVERY_SECONDS
 from iredapi.state import StateUnavailable
 from tests.clients import Client, Service, serving
-from tests.ldap.test_undo import HASH, Cutter, home_of, populate, send
+from tests.ldap.test_undo import HASH, Cutter, mailbox_path, populate, send
 from tests.servers.openldap import account_dn, domain_dn
 from tests.servers.store import Store
 
@@ -23,7 +23,7 @@ async def broken_off(
     service: Service, client: Client, at: int, method: str, path: str, **form: str
 ) -> None:
     """Send a request whose process is killed before one of its writes."""
-    cutter = Cutter(home_of(service).directory)
+    cutter = Cutter(mailbox_path(service).directory)
     cutter.arm(at, "killed")
     assert await send(client, (method, path, form)) == 0
     cutter.arm(-1, "")
@@ -31,7 +31,7 @@ async def broken_off(
 
 
 async def recovered(service: Service) -> None:
-    await home_of(service).recover()
+    await mailbox_path(service).recover()
     assert not await service.context.state.journal.open()
 
 
@@ -72,7 +72,7 @@ async def test_a_parent_that_is_gone(store: Store) -> None:
     async with serving(store) as service:
         root = await service.root()
         await populate(root)
-        cutter = Cutter(home_of(service).directory)
+        cutter = Cutter(mailbox_path(service).directory)
         cutter.arm(-1, "")
         assert await send(root, ("DELETE", "alias/up@two.com", {})) == 200
         steps = cutter.count
@@ -89,7 +89,7 @@ async def test_a_living_mailbox_is_not_queued(store: Store, fault: str) -> None:
     async with serving(store) as service:
         root = await service.root()
         await populate(root)
-        cutter = Cutter(home_of(service).directory)
+        cutter = Cutter(mailbox_path(service).directory)
         cutter.arm(1, fault)
         assert await send(root, ("DELETE", "user/a@ex.com/keep_mailbox_days/3", {})) >= 500
         cutter.arm(-1, "")
@@ -139,7 +139,7 @@ class Clock:
 
 def meanwhile(service: Service, at: int, work: Callable[[], Awaitable[None]]) -> None:
     """Do something else right after one of the next writes of a service."""
-    directory: Any = home_of(service).directory
+    directory: Any = mailbox_path(service).directory
     count = 0
 
     def wrapped(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

@@ -111,7 +111,7 @@ class Cutter:
         return write
 
 
-def home_of(service: Service) -> Directories:
+def mailbox_path(service: Service) -> Directories:
     storage = service.context.backend
     assert isinstance(storage, LdapBackend)
     return storage.directories
@@ -159,7 +159,7 @@ async def test_cut(store: Store, case: Case) -> None:
         root = await service.root()
         await populate(root)
         before = server.dump()
-        home = home_of(service)
+        home = mailbox_path(service)
         cutter = Cutter(home.directory)
         cutter.arm(-1, "")
         assert await send(root, case.request) == 200
@@ -195,7 +195,7 @@ async def test_cancelled(store: Store, case: Case) -> None:
         root = await service.root()
         await populate(root)
         before = server.dump()
-        cutter = Cutter(home_of(service).directory)
+        cutter = Cutter(mailbox_path(service).directory)
         assert await send(root, case.request) == 200
         steps, after = cutter.count, server.dump()
         for at in range(steps):
@@ -219,7 +219,7 @@ async def test_a_writer_that_was_killed_holds_nobody_up(store: Store) -> None:
     async with serving(store, maildir_append_timestamp=False) as service:
         root = await service.root()
         await populate(root)
-        cutter = Cutter(home_of(service).directory)
+        cutter = Cutter(mailbox_path(service).directory)
         cutter.arm(1, "killed after")
         await send(root, ("POST", "user/a@ex.com/change_email/z@ex.com", {}))
         cutter.arm(-1, "")

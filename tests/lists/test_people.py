@@ -21,7 +21,7 @@ async def made(lists: Lists, number: int, **form: Any) -> list[str]:
     names = [f"l{index:02}@{DOMAIN}" for index in range(number)]
     for name in names:
         await lists.create(name, **form)
-    lists.service.context.list_people.invalidate()
+    lists.service.context.list_owners_and_moderators.invalidate()
     lists.admin.calls.clear()
     return names
 

@@ -185,7 +185,7 @@ LASTING: Final[Mapping[Action, frozenset[str]]] = MappingProxyType(
 )
 """What gives rights that outlive a limited token, which may not do it: fields of the form, or the
 whole action where none is named. Passwords and activation of mail users who are admins depend on
-the user: see ``domain.users.permit`` and ``operations.users.update_all``."""
+the user: see ``domain.users.permit`` and ``operations.users_of_domain.update_all``."""
 _TAKEN: Final = frozenset({"is_global_admin", "account_status", "add_admin"})
 """Fields of these that give nothing when they are "no", "disabled" or empty."""
 

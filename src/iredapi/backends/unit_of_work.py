@@ -55,7 +55,7 @@ class Skipped:
     value: str
     reason: str
 
-    def told(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str]:
         """Return it as answers show it."""
         return {"param": self.param, "value": self.value, "reason": self.reason}
 
@@ -69,7 +69,7 @@ class Adjusted:
     stored: Any
     why: str
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as answers show it."""
         return {
             "param": self.param, "asked": self.asked, "stored": self.stored, "why": self.why,
@@ -187,7 +187,7 @@ class UnitOfWork(ReadUnit):
     """Parameters that had no effect."""
     adjusted: list[Adjusted] = field(default_factory=list)
 
-    def tell(self, names: Iterable[str]) -> bool:
+    def report_changed(self, names: Iterable[str]) -> bool:
         """Remember what is different now; tells whether it is anything."""
         found = set(names)
         self.changed = found if self.changed is None else self.changed | found

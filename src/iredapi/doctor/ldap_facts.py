@@ -20,7 +20,7 @@ from iredapi.backends.ldap.dn_layout import (
     equal,
     everything,
 )
-from iredapi.backends.ldap.domains import COUNTERS, home_of
+from iredapi.backends.ldap.domains import COUNTERS, mailbox_path
 from iredapi.backends.ldap.escaping import key_of
 from iredapi.backends.ldap.session import chunks, flag, number, words
 from iredapi.domain.addresses import domain_of, local_part_of
@@ -208,7 +208,7 @@ class Facts:
                 entry, "domainGlobalAdmin", "yes"
             )
             self._count_global(entry)
-            home = home_of(entry).rstrip("/")
+            home = mailbox_path(entry).rstrip("/")
             if home and (other := self._homes.setdefault(home, mail)) != mail:
                 self.sharing[mail] = other
         elif "maillist" in kinds:

@@ -18,7 +18,7 @@ from iredapi.domain.domains import SERVICES, Domain, primary_mx
 from iredapi.domain.maillists import MailList
 from iredapi.domain.users import User
 
-Shape = dict[str, Any]
+CanonicalView = dict[str, Any]
 """One account: parameter names and JSON values."""
 _STORED: Final[Mapping[str, tuple[str, ...]]] = {
     "name": ("cn",),
@@ -42,7 +42,7 @@ _STORED: Final[Mapping[str, tuple[str, ...]]] = {
 """What the storages' own profiles call a field, where it is another word, lower case."""
 
 
-def without(shape: Shape, hidden: Collection[str]) -> Shape:
+def without(shape: CanonicalView, hidden: Collection[str]) -> CanonicalView:
     """Leave out what is hidden under any of its names, whatever their case."""
     words = {name.lower() for name in hidden}
     return {
@@ -52,7 +52,7 @@ def without(shape: Shape, hidden: Collection[str]) -> Shape:
     }
 
 
-def domain(record: Domain, admins: Collection[str]) -> Shape:
+def domain(record: Domain, admins: Collection[str]) -> CanonicalView:
     """Return a mail domain; ``admins`` manage it."""
     number, words = account_settings.number, account_settings.words
     return {
@@ -84,7 +84,7 @@ def domain(record: Domain, admins: Collection[str]) -> Shape:
     }
 
 
-def counters(*, users: int, aliases: int, lists: int, allocated_quota: int) -> Shape:
+def counters(*, users: int, aliases: int, lists: int, allocated_quota: int) -> CanonicalView:
     """Return what a domain holds; the quota in MB."""
     return {
         "existingUsers": users,
@@ -94,7 +94,7 @@ def counters(*, users: int, aliases: int, lists: int, allocated_quota: int) -> S
     }
 
 
-def admin(record: Admin) -> Shape:
+def admin(record: Admin) -> CanonicalView:
     """Return a standalone admin."""
     number = account_settings.number
     max_quota = number(record.settings, "create_max_quota")
@@ -119,7 +119,7 @@ def admin(record: Admin) -> Shape:
     }
 
 
-def user(record: User, names: Collection[str]) -> Shape:
+def user(record: User, names: Collection[str]) -> CanonicalView:
     """Return a mail user; ``names`` are those of its domain, and of its alias domains.
 
     An alias address in the primary domain is one in each alias domain too, said or not.
@@ -157,7 +157,7 @@ def user(record: User, names: Collection[str]) -> Shape:
     }
 
 
-def alias(record: Alias) -> Shape:
+def alias(record: Alias) -> CanonicalView:
     """Return a mail alias account; who may send to it is something that LDAP cannot hold.
 
     There moderators are nobody: no daemon reads them.
@@ -171,7 +171,7 @@ def alias(record: Alias) -> Shape:
     }
 
 
-def maillist(record: MailList) -> Shape:
+def maillist(record: MailList) -> CanonicalView:
     """Return an unsubscribable mailing list."""
     return {
         "mail": record.address,
@@ -186,7 +186,7 @@ _OF_STORAGE: Final = frozenset({"domain", "mlid", "transport", "created", "modif
 _UNORDERED: Final = frozenset({"owner", "moderators", "subscription_moderators", "extra_addresses"})
 
 
-def mailing_list(record: lists.MailingList, control: lists.Control | None = None) -> Shape:
+def mailing_list(record: lists.MailingList, control: lists.Control | None = None) -> CanonicalView:
     """Return a subscribable mailing list; without ``control`` what the account storage holds."""
     found = lists.shown_stored(record) if control is None else lists.shown(record, control)
     return {

@@ -252,7 +252,7 @@ def _gate(control: Control, changes: Mapping[str, Any]) -> tuple[bool, tuple[str
     return control.moderate_subscription, control.subscription_moderators
 
 
-def officers(control: Control) -> frozenset[str]:
+def owners_and_moderators(control: Control) -> frozenset[str]:
     """Return everybody who is named in an office of a list."""
     return frozenset((*control.owners, *control.moderators, *control.subscription_moderators))
 

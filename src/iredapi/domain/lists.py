@@ -55,7 +55,7 @@ DEFAULT_FLAGS: Final = frozenset(
     }
 )
 """What is on in a new list, beside who may post."""
-OFFICES: Final = ("owner", "moderators", "subscription_moderators")
+ROLE_PARAMETERS: Final = ("owner", "moderators", "subscription_moderators")
 """Parameters that name people with rights over a list."""
 
 MAX_SIZE: Final = 2**31 - 1

@@ -174,13 +174,13 @@ def permit(
     target: User,
     changes: Mapping[str, Any],
     *,
-    outranked: bool = False,
+    has_wider_rights: bool = False,
     hostname: str = "",
 ) -> None:
     """Refuse parameters that this admin may not change on this user.
 
-    ``outranked``: the user has rights that the admin has not (``ranks``). ``hostname`` is this
-    server's. Raises PermissionDenied that names them, or with the code
+    ``has_wider_rights``: the user has rights that the admin has not. ``hostname`` is this server's.
+    Raises PermissionDenied that names them, or with the code
     ``PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE``.
     """
     if actor.limited and target.has_rights:
@@ -198,7 +198,7 @@ def permit(
         for name in changes
         if name not in refused and domain.hides(_PROFILE_OF.get(name, ""), of_user=True)
     ]
-    if outranked:
+    if has_wider_rights:
         refused += wider_rights.guarded(target, _PLAIN, changes)
     wanted = changes.get("transport") or target.transport
     if wanted != target.transport and not transports.is_ordinary(wanted, hostname):

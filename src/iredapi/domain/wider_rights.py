@@ -18,7 +18,7 @@ PERSONAL: Final = frozenset(
 """Parameters of such a user that every admin of the domain may change."""
 
 
-def outranks(
+def has_wider_rights(
     actor: Actor, managed_domains: Collection[str], settings: account_settings.Settings
 ) -> bool:
     """Tell whether a mail user manages a domain that a normal admin does not, or may create more.

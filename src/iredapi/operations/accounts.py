@@ -22,32 +22,32 @@ from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
 
 
-async def hosted(unit: ReadUnit, name: str) -> Domain:
+async def get_domain(unit: ReadUnit, name: str) -> Domain:
     """Return a domain, not held. Raises NotFound ``NO_SUCH_DOMAIN``; so for alias domains."""
-    return existing(await unit.domains.get(name))
+    return require_domain(await unit.domains.get(name))
 
 
-async def held(unit: UnitOfWork, name: str, *, share: bool = False) -> Domain:
-    """Return a domain and hold it, or share it. Raises NotFound as ``hosted``.
+async def claim_domain(unit: UnitOfWork, name: str, *, share: bool = False) -> Domain:
+    """Return a domain and hold it, or share it. Raises NotFound as ``get_domain``.
 
     Who writes to an account shares its domain at least, so that a removal of the domain waits.
     """
     found = unit.domains.get(name, share=True) if share else unit.domains.claim(name)
-    return existing(await found)
+    return require_domain(await found)
 
 
-def existing(domain: Domain | None) -> Domain:
+def require_domain(domain: Domain | None) -> Domain:
     """Return a domain that was found. Raises NotFound ``NO_SUCH_DOMAIN``."""
     if domain is None:
         raise NotFound("NO_SUCH_DOMAIN")
     return domain
 
 
-async def home(unit: UnitOfWork, address: str) -> Domain:
+async def domain_of_account(unit: UnitOfWork, address: str) -> Domain:
     """Return the domain of an account that may be there, shared; without an ``@`` it is in none."""
     if "@" not in address:
         return Domain("")
-    return await held(unit, domain_of(address), share=True)
+    return await claim_domain(unit, domain_of(address), share=True)
 
 
 def end_access(unit: UnitOfWork, before: User | Admin, after: User | Admin) -> None:
@@ -73,7 +73,7 @@ def removal(unit: UnitOfWork, days: int) -> Removal:
     return Removal(unit.actor.username, after)
 
 
-async def forget(unit: UnitOfWork, stored: str) -> None:
+async def forget_policies(unit: UnitOfWork, stored: str) -> None:
     """Remove what the satellites hold of an account that is gone.
 
     They know folded names: somebody of the same name in other letters keeps it.
@@ -83,16 +83,16 @@ async def forget(unit: UnitOfWork, stored: str) -> None:
         await unit.related_data.forget_account(address)
 
 
-def refuse_taken(address: str) -> Conflict:
+def address_in_use(address: str) -> Conflict:
     """Return the refusal of an address that is in use, by a standalone admin too."""
     return Conflict("ALREADY_EXISTS", f"{address} is in use.")
 
 
-async def free(unit: ReadUnit, address: str, domain: Domain) -> None:
+async def refuse_if_in_use(unit: ReadUnit, address: str, domain: Domain) -> None:
     """Refuse an address that is in use, or one of its twins. The domain must be held."""
     asked = [address, *domain.alias_addresses(address)]
     if await unit.addresses.in_use(asked) or await unit.admins.exists([address]):
-        raise refuse_taken(address)
+        raise address_in_use(address)
 
 
 def _lookups(address: str, domain: Domain) -> set[str]:
@@ -152,12 +152,12 @@ def skip_absent(
             unit.skip(param, typed(item), "NOT_FOUND")
 
 
-def same_domain(old: str, new: str) -> None:
+def refuse_other_domain(old: str, new: str) -> None:
     """Refuse to move an address to another domain."""
     if domain_of(old) != domain_of(new):
         raise problem("new_mail", "CROSS_DOMAIN_NOT_ALLOWED")
 
 
-def described(changes: Mapping[str, Any]) -> str:
+def parameter_names(changes: Mapping[str, Any]) -> str:
     """Name the parameters of an update for the audit log: names, never values."""
     return ", ".join(sorted(changes)) or "nothing"

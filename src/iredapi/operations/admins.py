@@ -44,7 +44,7 @@ async def profile(unit: ReadUnit, mail: str) -> Profile:
     return visible(found, unit.rules.hidden_admin_fields, unit.actor)
 
 
-async def shape(unit: ReadUnit, mail: str) -> canonical.Shape:
+async def canonical_view(unit: ReadUnit, mail: str) -> canonical.CanonicalView:
     """Return a standalone admin in its storage-neutral shape."""
     found = await unit.admins.get(mail)
     if found is None:
@@ -75,11 +75,11 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
     if before.is_global and before.active and not (after.is_global and after.active):
         admins.keep_one_global(await unit.admins.globals_without([mail]))
     unit.ignore(admins.without_effect(after, changes))
-    if not unit.tell(differences.of_admin(before, after)):
+    if not unit.report_changed(differences.of_admin(before, after)):
         return
     await unit.admins.save(before, after)
     accounts.end_access(unit, before, after)
-    unit.note(account_event(Kind.UPDATE, "admin", mail, accounts.described(changes)))
+    unit.note(account_event(Kind.UPDATE, "admin", mail, accounts.parameter_names(changes)))
 
 
 async def rehash(unit: UnitOfWork, principal: Principal, password: str) -> None:

@@ -34,7 +34,7 @@ async def page(
     return await unit.aliases.page(domain, after, limit, disabled_only=disabled_only)
 
 
-async def shape(unit: ReadUnit, address: str) -> canonical.Shape:
+async def canonical_view(unit: ReadUnit, address: str) -> canonical.CanonicalView:
     """Return an alias account in its storage-neutral shape."""
     found = await unit.aliases.get(address)
     if found is None:
@@ -42,9 +42,9 @@ async def shape(unit: ReadUnit, address: str) -> canonical.Shape:
     return canonical.alias(found)
 
 
-async def shapes(
+async def canonical_views(
     unit: ReadUnit, domain: str, after: str, limit: int, *, disabled_only: bool
-) -> list[canonical.Shape]:
+) -> list[canonical.CanonicalView]:
     """Return the next aliases of a domain in their storage-neutral shape."""
     found = await unit.aliases.records(domain, after, limit, disabled_only=disabled_only)
     return [canonical.alias(item) for item in found]
@@ -60,8 +60,8 @@ async def addresses(
 async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
     """Create an alias account."""
     aliases.check(changes, unit.features)
-    domain = await accounts.held(unit, domain_of(address))
-    await accounts.free(unit, address, domain)
+    domain = await accounts.claim_domain(unit, domain_of(address))
+    await accounts.refuse_if_in_use(unit, address, domain)
     if domain.aliases:
         usage = await unit.domains.usage(domain.name)
         limits.room_for_account(domain.aliases, usage.aliases)
@@ -85,7 +85,7 @@ async def _usable(unit: ReadUnit, domain: Domain, changes: Mapping[str, Any]) ->
 async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
     aliases.check(changes, unit.features)
-    domain = await accounts.home(unit, address)
+    domain = await accounts.domain_of_account(unit, address)
     before = await unit.aliases.claim(address)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
@@ -93,24 +93,24 @@ async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
     accounts.skip_absent(unit, before.members, changes, "remove_member")
     accounts.skip_absent(unit, before.moderators, changes, "remove_moderator")
     after = aliases.revise(before, changes, domain, unit.features)
-    if not unit.tell(differences.of_alias(before, after)):
+    if not unit.report_changed(differences.of_alias(before, after)):
         return
     await unit.aliases.save(before, after)
     if before.active != after.active:
         kind = Kind.ACTIVE if after.active else Kind.DISABLE
         unit.note(account_event(kind, "mail alias", address))
-    unit.note(account_event(Kind.UPDATE, "mail alias", address, accounts.described(changes)))
+    unit.note(account_event(Kind.UPDATE, "mail alias", address, accounts.parameter_names(changes)))
 
 
 async def rename(unit: UnitOfWork, old: str, new: str) -> None:
     """Give an alias another address of its domain."""
-    accounts.same_domain(old, new)
-    unit.tell(["mail"])
-    domain = await accounts.held(unit, domain_of(old))
+    accounts.refuse_other_domain(old, new)
+    unit.report_changed(["mail"])
+    domain = await accounts.claim_domain(unit, domain_of(old))
     before = await unit.aliases.claim(old)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    await accounts.free(unit, new, domain)
+    await accounts.refuse_if_in_use(unit, new, domain)
     await unit.aliases.rename(before.address, new)
     await unit.domains.save(domain, domains.regroup(domain, old, new))
     await unit.related_data.rename_account(old, new)
@@ -127,5 +127,5 @@ async def remove(unit: UnitOfWork, address: str) -> None:
     await unit.aliases.remove(before.address)
     if domain is not None:
         await unit.domains.save(domain, domains.regroup(domain, address))
-    await accounts.forget(unit, before.address)
+    await accounts.forget_policies(unit, before.address)
     unit.note(account_event(Kind.DELETE, "mail alias", address))

@@ -35,9 +35,9 @@ async def page(unit: ReadUnit, after: str, limit: int, *, disabled_only: bool) -
     return await unit.domains.page(after, limit, only=only, disabled_only=disabled_only)
 
 
-async def shape(unit: ReadUnit, name: str) -> canonical.Shape:
+async def canonical_view(unit: ReadUnit, name: str) -> canonical.CanonicalView:
     """Return a domain in its storage-neutral shape, with counters."""
-    found = await accounts.hosted(unit, name)
+    found = await accounts.get_domain(unit, name)
     admins = await unit.domains.admins_of([found.name])
     usage = await unit.domains.usage(found.name)
     return canonical.domain(found, admins.get(found.name, ())) | canonical.counters(
@@ -48,9 +48,9 @@ async def shape(unit: ReadUnit, name: str) -> canonical.Shape:
     )
 
 
-async def shapes(
+async def canonical_views(
     unit: ReadUnit, after: str, limit: int, *, disabled_only: bool
-) -> list[canonical.Shape]:
+) -> list[canonical.CanonicalView]:
     """Return the next of the actor's domains in their storage-neutral shape, without counters."""
     only = None if unit.actor.is_global else unit.actor.domains
     found = await unit.domains.records(after, limit, only=only, disabled_only=disabled_only)
@@ -124,7 +124,7 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     actor, rules = unit.actor, unit.rules.domains
     limited = bool(_LIMITS & changes.keys()) and limits.is_limited(actor)
     managed = await _hold_managed(unit) if limited else frozenset()
-    before = await accounts.held(unit, name)
+    before = await accounts.claim_domain(unit, name)
     domains.permit(actor, before, changes, rules)
     await _only_verified(unit, before, changes)
     if "primarymx" in changes and not changes.get("is_backupmx"):
@@ -141,7 +141,7 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     verified = actor.is_global or not rules.verify_ownership
     if verified:
         after = domains.revive(after, changes.get("add_alias_domain", ()))
-    if not unit.tell(differences.of_domain(before, after)):
+    if not unit.report_changed(differences.of_domain(before, after)):
         return
     await unit.domains.save(before, after, verified=verified)
     for gone in sorted(map(fold, without(before.alias_domains, after.alias_domains))):
@@ -171,7 +171,7 @@ def _note_update(
         unit.note(domain_event(kind, after.name))
     rest = {name: None for name in changes if name != "account_status"}
     if rest:
-        unit.note(domain_event(Kind.UPDATE, after.name, accounts.described(rest)))
+        unit.note(domain_event(Kind.UPDATE, after.name, accounts.parameter_names(rest)))
 
 
 class ListsLeft(Conflict):
@@ -191,7 +191,7 @@ async def _removable(
     actor = unit.actor
     if domain_of(actor.username) == fold(name):
         raise Conflict("CANNOT_REMOVE_YOURSELF", "Your own account is in this domain.")
-    domain = accounts.existing(await find(name))
+    domain = accounts.require_domain(await find(name))
     globals_inside = await unit.users.globals_in(name)
     if globals_inside and not actor.is_global:
         raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
@@ -232,7 +232,7 @@ async def change_admins(unit: UnitOfWork, name: str, changes: Mapping[str, Any])
     foreign = [mail for mail in wanted if not actor.manages_account(mail)]
     if foreign and not actor.is_global:
         raise domains.refusal(["add_admin"])
-    name = fold((await accounts.held(unit, name)).name)
+    name = fold((await accounts.claim_domain(unit, name)).name)
     present = await unit.domains.admins(name)
     accounts.skip_absent(unit, present, changes, "remove_admin")
     gone = set(present - without(present, changes.get("remove_admin", ())))
@@ -253,7 +253,7 @@ async def change_admins(unit: UnitOfWork, name: str, changes: Mapping[str, Any])
             unit.skip("add_admin", mail, "NO_SUCH_ACCOUNT")
     granted = frozenset(mail for mail in wanted if mail in existing)
     new = granted - {fold(mail) for mail in active - gone}
-    unit.tell(["admins"] if gone or new else [])
+    unit.report_changed(["admins"] if gone or new else [])
     if gone:
         await unit.domains.remove_admins(name, gone)
         unit.note(domain_event(Kind.REVOKE, name, ", ".join(sorted(gone))))

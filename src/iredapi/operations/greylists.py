@@ -27,7 +27,7 @@ async def page(unit: ReadUnit, after: Setting | None, limit: int) -> list[Settin
     return await unit.greylists.page(after, limit)
 
 
-def shown(setting: Setting) -> Profile:
+def to_response(setting: Setting) -> Profile:
     """Return a row as answers show it."""
     return _exception(setting) | {
         "priority": setting.priority,
@@ -76,9 +76,9 @@ async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> 
     if there is not None and (there.active, there.priority, there.sender_priority) == (
         active, scope.iredapd_priority, 0,
     ):  # fmt: skip
-        unit.tell([])
+        unit.report_changed([])
         return
-    unit.tell(["status"])
+    unit.report_changed(["status"])
     await unit.greylists.save(scope.account, scope.iredapd_priority, active=active)
     unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, _status(active=active)))
 
@@ -93,7 +93,7 @@ async def remove(unit: UnitOfWork, scope: Scope) -> None:
     """Remove a scope's setting, so that it is inherited; a missing one does not matter."""
     await permitted_to_write(unit, scope, _PROFILE)
     gone = [await unit.greylists.remove(account) for account in scope.accounts]
-    if unit.tell(["status"] if any(gone) else []):
+    if unit.report_changed(["status"] if any(gone) else []):
         unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, "remove"))
 
 
@@ -132,7 +132,7 @@ async def change_senders(unit: UnitOfWork, scope: Scope, changes: Mapping[str, A
             if sender_patterns.greylisting_ignores(sender):
                 unit.skip(name, sender, NO_EFFECT)
     after = await _listed(unit.greylists.senders, scope.accounts)
-    if unit.tell(["senders"] if before != after else []):
+    if unit.report_changed(["senders"] if before != after else []):
         unit.note(policy_event(Kind.IREDAPD, "greylisting whitelist", scope, _counted(changes)))
 
 
@@ -235,6 +235,6 @@ async def change_domains(
             unit.skip("domains" if "domains" in changes else "add_domains", domain, item.reason)
     after = await _listed(unit.greylists.domains)
     # What was found in the DNS is stored anew, whatever was there.
-    different = unit.tell(["domains"] if before != after or networks else [])
+    different = unit.report_changed(["domains"] if before != after or networks else [])
     if different and (counted := _counted(changes)):
         unit.note(policy_event(Kind.IREDAPD, "greylisting whitelist of domains", scope, counted))

@@ -59,7 +59,9 @@ async def page(unit: ReadUnit, domain: str, after: str, limit: int) -> list[Prof
     return [lists.shown_stored(item) for item in await unit.lists.page(domain, after, limit)]
 
 
-async def shapes(unit: ReadUnit, domain: str, after: str, limit: int) -> list[canonical.Shape]:
+async def canonical_views(
+    unit: ReadUnit, domain: str, after: str, limit: int
+) -> list[canonical.CanonicalView]:
     """Return the next lists of a domain in their storage-neutral shape."""
     return [canonical.mailing_list(item) for item in await unit.lists.page(domain, after, limit)]
 
@@ -69,11 +71,11 @@ async def addresses(unit: ReadUnit, domain: str, after: str, limit: int) -> list
     return await unit.lists.addresses(domain, after, limit)
 
 
-async def held_by(
+async def managed_by(
     unit: ReadUnit, mails: Collection[str], domains_: Collection[str]
 ) -> frozenset[str]:
     """Return the lists that have these people, or people of these domains, in an office."""
-    return await unit.lists.held_by(mails, domains_)
+    return await unit.lists.managed_by(mails, domains_)
 
 
 async def exist(unit: ReadUnit) -> bool:
@@ -100,8 +102,8 @@ async def prepare_new(
     unit: ReadUnit, address: str, changes: Mapping[str, Any], accepts: Callable[[str], bool]
 ) -> Usable:
     """Return what of a request for a new list can be used, and what is left out."""
-    domain = await accounts.hosted(unit, domain_of(address))
-    await accounts.free(unit, address, domain)
+    domain = await accounts.get_domain(unit, domain_of(address))
+    await accounts.refuse_if_in_use(unit, address, domain)
     await _room(unit, domain)
     return await _usable(unit, domain, MailingList(address), changes, accepts)
 
@@ -110,7 +112,7 @@ async def prepare(
     unit: ReadUnit, before: MailingList, changes: Mapping[str, Any], accepts: Callable[[str], bool]
 ) -> Usable:
     """Return what of a change can be used, and what is left out."""
-    domain = await accounts.hosted(unit, domain_of(before.address))
+    domain = await accounts.get_domain(unit, domain_of(before.address))
     return await _usable(unit, domain, before, changes, accepts)
 
 
@@ -127,7 +129,7 @@ async def _usable(
     changes: Mapping[str, Any],
     accepts: Callable[[str], bool],
 ) -> Usable:
-    kept = await accounts.only_existing(unit, domain, changes, lists.OFFICES)
+    kept = await accounts.only_existing(unit, domain, changes, lists.ROLE_PARAMETERS)
     for param in _CHECKED:
         for mail in kept.get(param, ()):
             if not accepts(mail):
@@ -187,11 +189,11 @@ async def _hold_extra(
 
 async def add(unit: UnitOfWork, item: MailingList) -> None:
     """Let mail get to a new list, whose directory is ready."""
-    domain = await accounts.held(unit, domain_of(item.address))
+    domain = await accounts.claim_domain(unit, domain_of(item.address))
     # mlmmjadmin may be configured to write some rows itself.
     present = await unit.lists.claim(item.address)
     if present is None:
-        await accounts.free(unit, item.address, domain)
+        await accounts.refuse_if_in_use(unit, item.address, domain)
     await _room(unit, domain, but=0 if present is None else 1)
     await _hold_extra(unit, domain, MailingList(item.address), item)
     if present is None:
@@ -212,7 +214,7 @@ async def save(
 ) -> None:
     """Write what changed since ``before`` was read; ``different`` names what did elsewhere."""
     more = bool(without(after.extra_addresses, before.extra_addresses))
-    domain = await accounts.held(unit, domain_of(before.address), share=not more)
+    domain = await accounts.claim_domain(unit, domain_of(before.address), share=not more)
     held = await unit.lists.claim(before.address)
     if held is None:
         raise NotFound("NO_SUCH_ACCOUNT")
@@ -220,7 +222,7 @@ async def save(
     after = list_updates.merged(before, after, held)
     if more:
         await _hold_extra(unit, domain, held, after)
-    if not unit.tell({*lists.different(held, after), *different}):
+    if not unit.report_changed({*lists.different(held, after), *different}):
         return
     await unit.lists.save(held, after)
     for gone in sorted(map(fold, without(held.extra_addresses, after.extra_addresses))):
@@ -229,7 +231,9 @@ async def save(
         kind = Kind.ACTIVE if after.active else Kind.DISABLE
         unit.note(account_event(kind, _WHAT, after.address))
     if changes:
-        unit.note(account_event(Kind.UPDATE, _WHAT, after.address, accounts.described(changes)))
+        unit.note(
+            account_event(Kind.UPDATE, _WHAT, after.address, accounts.parameter_names(changes))
+        )
 
 
 async def switch(unit: UnitOfWork, address: str, *, active: bool) -> None:
@@ -249,7 +253,7 @@ async def remove(unit: UnitOfWork, before: MailingList) -> None:
     await unit.lists.remove(address)
     if domain is not None:
         await unit.domains.save(domain, domains.regroup(domain, address))
-    await accounts.forget(unit, address)
+    await accounts.forget_policies(unit, address)
     for gone in sorted(map(fold, before.extra_addresses)):
         await unit.related_data.forget_account(gone)
     unit.note(account_event(Kind.DELETE, _WHAT, address))

@@ -39,7 +39,7 @@ async def profile(unit: ReadUnit, address: str) -> Profile:
     return found
 
 
-async def shape(unit: ReadUnit, address: str) -> canonical.Shape:
+async def canonical_view(unit: ReadUnit, address: str) -> canonical.CanonicalView:
     """Return a list under the names of parameters."""
     found = await _reader(unit).get(address)
     if found is None:
@@ -50,8 +50,8 @@ async def shape(unit: ReadUnit, address: str) -> canonical.Shape:
 async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
     """Create a list."""
     lists = _lists(unit)
-    domain = await accounts.held(unit, domain_of(address))
-    await accounts.free(unit, address, domain)
+    domain = await accounts.claim_domain(unit, domain_of(address))
+    await accounts.refuse_if_in_use(unit, address, domain)
     if domain.lists:
         usage = await unit.domains.usage(domain.name)
         limits.room_for_account(domain.lists, usage.lists)
@@ -64,17 +64,17 @@ async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
 async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
     """Change what was sent."""
     lists = _lists(unit)
-    domain = await accounts.held(unit, domain_of(address), share=True)
+    domain = await accounts.claim_domain(unit, domain_of(address), share=True)
     before = await lists.claim(address)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     changes = await _with_primaries(unit, domain, changes)
     accounts.skip_absent(unit, before.members, changes, "remove_member")
     after = maillists.revise(before, changes, domain)
-    if not unit.tell(differences.of_alias(before, after)):
+    if not unit.report_changed(differences.of_alias(before, after)):
         return
     await lists.save(before, after)
-    unit.note(account_event(Kind.UPDATE, _NOUN, address, accounts.described(changes)))
+    unit.note(account_event(Kind.UPDATE, _NOUN, address, accounts.parameter_names(changes)))
 
 
 async def _with_primaries(

@@ -16,7 +16,7 @@ async def permitted(unit: ReadUnit, scope: Scope, profile: str) -> None:
     ``NO_SUCH_DOMAIN`` or ``NO_SUCH_ACCOUNT``, or PermissionDenied.
     """
     if scope.kind is not Kind.GLOBAL:
-        await _check(unit, scope, profile, await accounts.hosted(unit, scope.domain))
+        await _check(unit, scope, profile, await accounts.get_domain(unit, scope.domain))
 
 
 async def permitted_to_write(unit: UnitOfWork, scope: Scope, profile: str) -> None:
@@ -25,7 +25,9 @@ async def permitted_to_write(unit: UnitOfWork, scope: Scope, profile: str) -> No
     Removals claim the domain, so that no policy is written for an account that goes meanwhile.
     """
     if scope.kind is not Kind.GLOBAL:
-        await _check(unit, scope, profile, await accounts.held(unit, scope.domain, share=True))
+        await _check(
+            unit, scope, profile, await accounts.claim_domain(unit, scope.domain, share=True)
+        )
 
 
 async def _check(unit: ReadUnit, scope: Scope, profile: str, domain: Domain) -> None:

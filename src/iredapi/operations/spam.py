@@ -38,22 +38,22 @@ async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> 
     """Change what was sent; an account without a policy gets its own."""
     await permitted_to_write(unit, scope, _PROFILE)
     if not changes:
-        unit.tell([])
+        unit.report_changed([])
         return
     before = await unit.spam_policies.claim(scope)
     after = spam.revise(before or await _draft(unit, scope), changes)
     if before is None:
-        unit.tell(changes)
+        unit.report_changed(changes)
     else:
         old, new = spam.described(before.columns), spam.described(after.columns)
-        unit.tell(differences.of_mapping(old, new))
+        unit.report_changed(differences.of_mapping(old, new))
         if before == after:
             return
     if before is None:
         await unit.spam_policies.add(after)
     else:
         await unit.spam_policies.save(before, after)
-    unit.note(policy_event(Kind.UPDATE, "spam policy", scope, accounts.described(changes)))
+    unit.note(policy_event(Kind.UPDATE, "spam policy", scope, accounts.parameter_names(changes)))
 
 
 async def _draft(unit: UnitOfWork, scope: Scope) -> Policy:
@@ -69,7 +69,7 @@ async def remove(unit: UnitOfWork, scope: Scope) -> None:
     await permitted_to_write(unit, scope, _PROFILE)
     found = await unit.spam_policies.get(scope)
     await unit.spam_policies.remove(scope)
-    if unit.tell(_set_in(found)):
+    if unit.report_changed(_set_in(found)):
         unit.note(policy_event(Kind.DELETE, "spam policy", scope))
 
 

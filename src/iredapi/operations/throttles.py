@@ -56,12 +56,12 @@ async def update(
             unit.skip(name, str(changes[name]), NO_EFFECT)
     there = await unit.throttles.get(scope.account, direction)
     if there is not None and throttles.revise(scope, there, changes) == there:
-        unit.tell([])
+        unit.report_changed([])
         return
     before = await unit.throttles.claim(scope.account, direction)
     after = throttles.revise(scope, before, changes)
     await unit.throttles.save(before, after)
-    unit.tell(differences.of_throttle(None if there is None else before, after))
+    unit.report_changed(differences.of_throttle(None if there is None else before, after))
     unit.note(policy_event(Kind.IREDAPD, "throttle", scope, direction))
 
 
@@ -69,5 +69,5 @@ async def remove(unit: UnitOfWork, scope: Scope, direction: str) -> None:
     """Remove a scope's setting; a missing one does not matter."""
     await permitted_to_write(unit, scope, _PROFILE)
     gone = [await unit.throttles.remove(account, direction) for account in scope.accounts]
-    if unit.tell(("period", *throttles.LIMITS) if any(gone) else ()):
+    if unit.report_changed(("period", *throttles.LIMITS) if any(gone) else ()):
         unit.note(policy_event(Kind.IREDAPD, "throttle", scope, f"remove {direction}"))

@@ -31,7 +31,7 @@ from iredapi.domain.users import (
 )
 from iredapi.errors import ApiError
 from iredapi.observability.query_counter import Meter
-from iredapi.operations import users
+from iredapi.operations import mailbox_locations, users
 from iredapi.operations.passwords import Passwords
 
 
@@ -63,7 +63,7 @@ class Order:
         return self.changes.keys() <= changed_alone(batching.changed_fields)
 
     @property
-    def needs_nothing(self) -> bool:
+    def needs_no_read(self) -> bool:
         """Whether such a change is allowed and the same whatever is there."""
         return self.actor.is_global and bool(self.changes)
 
@@ -93,7 +93,7 @@ async def create(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[Chang
         places = await batches.claim_all(mails)
     if places is None:
         return
-    room: dict[str, users.Taken] = {}
+    room: dict[str, users.UsedLimits] = {}
     made: dict[str, User] = {}
     for at, (order, place) in enumerate(zip(orders, places, strict=True)):
         try:
@@ -110,11 +110,11 @@ async def _new(
     unit: UnitOfWork,
     order: Order,
     place: AddressAvailability | None,
-    room: dict[str, users.Taken],
+    room: dict[str, users.UsedLimits],
     made: dict[str, User],
 ) -> ChangeResult:
     changes, mail = order.changes, order.mail
-    if order.passwords is None or unit.users.lacking(changes):
+    if order.passwords is None or unit.users.unsupported(changes):
         return None
     host = unit.rules.domains.hostname
     place = users.check_available(order.actor, mail, changes, order.passwords, place, host)
@@ -127,13 +127,13 @@ async def _new(
         return None  # whose mailbox lies there is a question for each
     taken = room.get(domain.name)
     if taken is None:
-        taken = room[domain.name] = await users.taken_in(unit, domain)
-    location = await users.free_location(unit, mail, place.queued)
+        taken = room[domain.name] = await users.used_limits(unit, domain)
+    location = await mailbox_locations.free_location(unit, mail, place.queued)
     user = users.new_user(unit, mail, changes, order.password, domain, taken, location)
     order.adjusted = users.adjusted(changes, user, domain)
     if order.exact:
         refuse_unless_exact((), order.adjusted)
-    room[domain.name] = users.Taken(taken.users + 1, taken.quota + user.quota)
+    room[domain.name] = users.UsedLimits(taken.users + 1, taken.quota + user.quota)
     made[mail] = user
     return users.created(mail)
 
@@ -151,10 +151,10 @@ async def change(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[Chang
     alone = [
         place
         for place, order in enumerate(orders)
-        if first[order.mail] == place and not unit.users.lacking(order.changes)
+        if first[order.mail] == place and not unit.users.unsupported(order.changes)
     ]
-    free = [place for place in alone if orders[place].needs_nothing]
-    seen = [place for place in alone if not orders[place].needs_nothing]
+    free = [place for place in alone if orders[place].needs_no_read]
+    seen = [place for place in alone if not orders[place].needs_no_read]
     if free:
         written = await batches.update_without_read(
             [

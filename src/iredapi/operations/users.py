@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from iredapi.backends.protocols.accounts import AddressAvailability, Profile, RetryUnit
+from iredapi.backends.protocols.accounts import AddressAvailability, Profile
 from iredapi.backends.unit_of_work import Adjusted, ReadUnit, UnitOfWork
-from iredapi.domain import account_settings, canonical, limits, mailbox_paths, users, wider_rights
+from iredapi.domain import account_settings, canonical, limits, mailbox_paths, users
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import (
@@ -20,14 +20,17 @@ from iredapi.domain.addresses import (
     without,
 )
 from iredapi.domain.admins import keep_one_global
-from iredapi.domain.audit_events import Event, Kind, account_event, domain_event
-from iredapi.domain.domains import Domain, refusal
-from iredapi.domain.transports import is_ordinary
+from iredapi.domain.audit_events import Event, Kind, account_event
+from iredapi.domain.domains import Domain
 from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
-from iredapi.operations import accounts
-from iredapi.operations import wider_rights as wider
+from iredapi.operations import accounts, wider_rights
 from iredapi.operations.admins import visible
+from iredapi.operations.mailbox_locations import (
+    given_location,
+    location_of_new_user,
+    outlive_timestamp,
+)
 from iredapi.operations.passwords import Passwords, lengths_in
 
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
@@ -52,7 +55,7 @@ async def page(
     return [visible(item, unit.rules.hidden_user_fields, unit.actor) for item in found]
 
 
-async def shape(unit: ReadUnit, mail: str) -> canonical.Shape:
+async def canonical_view(unit: ReadUnit, mail: str) -> canonical.CanonicalView:
     """Return a user in its storage-neutral shape."""
     found = await unit.users.get(mail)
     if found is None:
@@ -62,9 +65,9 @@ async def shape(unit: ReadUnit, mail: str) -> canonical.Shape:
     return canonical.without(shown, unit.rules.hidden_user_fields)
 
 
-async def shapes(
+async def canonical_views(
     unit: ReadUnit, domain: str, after: str, limit: int, *, disabled_only: bool
-) -> list[canonical.Shape]:
+) -> list[canonical.CanonicalView]:
     """Return the next users of a domain in their storage-neutral shape."""
     found = await unit.users.records(domain, after, limit, disabled_only=disabled_only)
     home = await unit.domains.get(domain)
@@ -95,8 +98,8 @@ async def create(
     domain = place.domain
     changes = await accounts.only_existing(unit, domain, changes, _TARGETS, own=mail)
     changes = await _free_aliases(unit, User(mail), domain, changes)
-    taken = await taken_in(unit, domain)
-    location = await _new_location(unit, mail, changes, place.queued)
+    taken = await used_limits(unit, domain)
+    location = await location_of_new_user(unit, mail, changes, place.queued)
     user = new_user(unit, mail, changes, password, domain, taken, location)
     accounts.skip_absent(unit, {mail}, changes, "remove_forwarding")
     accounts.skip_absent(unit, (), changes, "remove_alias")
@@ -110,7 +113,7 @@ async def create(
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class UsedLimits:
     """What a domain's users take of its limits; ``quota`` in MB. Zeros where there are none."""
 
     users: int = 0
@@ -131,13 +134,13 @@ def check_available(
     if found is None:
         raise NotFound("NO_SUCH_DOMAIN")
     if found.in_use:
-        raise accounts.refuse_taken(mail)
+        raise accounts.address_in_use(mail)
     return found
 
 
 def _tell_lacking(unit: ReadUnit, changes: Mapping[str, Any]) -> None:
     """Tell what an older iRedMail has no columns for."""
-    for param, value in unit.users.lacking(changes):
+    for param, value in unit.users.unsupported(changes):
         unit.skip(param, value, "NOT_SUPPORTED_BY_BACKEND")
 
 
@@ -153,12 +156,12 @@ def permit_name(unit: ReadUnit, mail: str) -> None:
         )
 
 
-async def taken_in(unit: ReadUnit, domain: Domain) -> Taken:
+async def used_limits(unit: ReadUnit, domain: Domain) -> UsedLimits:
     """Count what is taken of the limits of a domain that is held, if it has any."""
     if not domain.users and not domain.quota:
-        return Taken()
+        return UsedLimits()
     usage = await unit.domains.usage(domain.name)
-    return Taken(usage.users, usage.allocated_quota)
+    return UsedLimits(usage.users, usage.allocated_quota)
 
 
 def new_user(
@@ -167,7 +170,7 @@ def new_user(
     changes: Mapping[str, Any],
     password: str,
     domain: Domain,
-    taken: Taken,
+    taken: UsedLimits,
     location: mailbox_paths.Location,
 ) -> User:
     """Return the user as it is to be. Raises what the domain's limits say."""
@@ -199,57 +202,6 @@ def created(mail: str) -> Event:
     return account_event(Kind.CREATE, "user", mail)
 
 
-async def _new_location(
-    unit: UnitOfWork, mail: str, changes: Mapping[str, Any], queued: frozenset[str]
-) -> mailbox_paths.Location:
-    if "maildir" in changes:
-        return await _given_location(unit, changes["maildir"])
-    return await free_location(unit, mail, queued)
-
-
-async def _given_location(
-    unit: UnitOfWork, text: str, *, owner: str = ""
-) -> mailbox_paths.Location:
-    try:
-        location = mailbox_paths.given(text, unit.rules.users.layout)
-    except mailbox_paths.InvalidMaildir as error:
-        raise problem("maildir", "INVALID_MAILDIR", str(error)) from None
-    await unit.users.unqueue(location.path)
-    if await unit.users.paths_near(location.path, but=owner):
-        raise problem("maildir", "INVALID_MAILDIR", "Another account's mailbox lies there.")
-    return location
-
-
-async def free_location(
-    unit: ReadUnit, mail: str, queued: frozenset[str]
-) -> mailbox_paths.Location:
-    """Return a generated path that nobody has: not one that waits to be removed either."""
-    # Server local time, as iRedMail's own tools write it into paths.
-    moment, layout = datetime.now().astimezone(), unit.rules.users.layout
-    waiting = {path.rstrip("/") for path in queued}
-    location = mailbox_paths.generate(mail, layout, moment)
-    if layout.append_timestamp:
-        while location.path in waiting:
-            moment += timedelta(seconds=1)
-            location = mailbox_paths.generate(mail, layout, moment)
-    elif await unit.users.paths_near(location.path):
-        raise Conflict("ALREADY_EXISTS", f"A mailbox lies in {location.path} already.")
-    if len(location.path) > mailbox_paths.MAX_PATH:
-        raise problem("mail", "INVALID_MAIL", "The address is too long for a mailbox path.")
-    return location
-
-
-def _outlive_timestamp(location: mailbox_paths.Location) -> None:
-    """Put off what frees a path that could be generated again in this very second.
-
-    Only for a user that is renamed in the second of its creation: the old address is free then, and
-    a new user of it would get the same mailbox.
-    """
-    moment = datetime.now().astimezone()
-    if location.path.endswith(moment.strftime("-%Y.%m.%d.%H.%M.%S")):
-        raise RetryUnit(1.0 - moment.microsecond / 1_000_000 + 0.01)
-
-
 async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str) -> None:
     """Change what was sent; ``password`` is the new hash, or empty."""
     unit.affected_account = fold(mail)
@@ -264,7 +216,7 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
         domain,
         before,
         changes,
-        outranked=await wider.outranks(unit, before),
+        has_wider_rights=await wider_rights.has_wider_rights(unit, before),
         hostname=unit.rules.domains.hostname,
     )
     _tell_lacking(unit, changes)
@@ -283,7 +235,7 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
         domain,
         password=password,
         others_quota=await unit.users.allocated(domain.name, but=before.mail) if counted else 0,
-        location=await _given_location(unit, changes["maildir"], owner=before.mail)
+        location=await given_location(unit, changes["maildir"], owner=before.mail)
         if "maildir" in changes
         else None,
         features=unit.features,
@@ -292,7 +244,7 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
         keep_one_global(await unit.admins.globals_without([mail]))
     if "quota" in changes:
         unit.adjust("quota", changes["quota"], after.quota, "MAX_USER_QUOTA")
-    if not unit.tell(differences.of_user(before, after)):
+    if not unit.report_changed(differences.of_user(before, after)):
         return
     await unit.users.save(before, after)
     if before.is_admin or before.is_global:
@@ -307,7 +259,7 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
 
 def changed(mail: str, changes: Mapping[str, Any]) -> Event:
     """Say that a user was changed."""
-    return account_event(Kind.UPDATE, "user profile", mail, accounts.described(changes))
+    return account_event(Kind.UPDATE, "user profile", mail, accounts.parameter_names(changes))
 
 
 async def _free_aliases(
@@ -357,55 +309,18 @@ async def _hosted_aliases(
             raise problem(param, "INVALID_DOMAIN_NAME", f"{name} is not a domain of yours.")
 
 
-async def update_all(
-    unit: UnitOfWork, name: str, changes: Mapping[str, Any], password: str
-) -> None:
-    """Change all users of a domain; what a normal admin may not change is left out and told."""
-    actor = unit.actor
-    if "transport" in changes and not actor.is_global:
-        value = changes["transport"]
-        domain = await accounts.hosted(unit, name)
-        ordinary = not value or is_ordinary(value, unit.rules.domains.hostname)
-        if not ordinary or domain.hides("relay", of_user=True):
-            raise refusal(["transport"])
-    held = await accounts.held(unit, name)
-    name = held.name
-    exempt_admins: frozenset[str] = frozenset()
-    globals_inside = await unit.users.globals_in(name)
-    if not actor.is_global:
-        exempt_admins = globals_inside
-        if password or changes.keys() - wider_rights.PERSONAL:
-            exempt_admins |= await wider.inside(unit, name)
-    elif globals_inside and changes.get("account_status") is False:
-        keep_one_global(await unit.admins.globals_without((), domain=fold(name)))
-    if actor.limited and (password or changes.get("account_status")):
-        exempt_admins |= await unit.users.admins_in(name)
-    for mail in sorted(exempt_admins):
-        unit.skip("mail", mail, "PERMISSION_DENIED")
-    values = dict(changes) | ({"password": password} if password else {})
-    values.pop("password_hash", None)
-    if "quota" in changes:
-        most = account_settings.number(held.settings, "max_user_quota")
-        sizes = await unit.users.sizes(name, changes["quota"], but=exempt_admins)
-        values["quota"] = limits.quota_of_all(changes["quota"], most, held.quota, sizes)
-        unit.adjust("quota", changes["quota"], values["quota"], "MAX_USER_QUOTA")
-    different = await unit.users.save_all(name, values, but=exempt_admins)
-    if unit.tell(differences.of_user_fields(different)):
-        unit.note(domain_event(Kind.UPDATE, name, f"all users: {accounts.described(changes)}"))
-
-
 async def rename(unit: UnitOfWork, old: str, new: str) -> None:
     """Give a user another address of its domain; mail, rights and policies stay with it."""
-    accounts.same_domain(old, new)
-    unit.tell(["mail"])
-    domain = await accounts.held(unit, domain_of(old))
+    accounts.refuse_other_domain(old, new)
+    unit.report_changed(["mail"])
+    domain = await accounts.claim_domain(unit, domain_of(old))
     before = await unit.users.claim(old)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    await wider.spare(unit, before)
+    await wider_rights.refuse_wider_rights(unit, before)
     permit_name(unit, new)
-    await accounts.free(unit, new, domain)
-    _outlive_timestamp(before.location)
+    await accounts.refuse_if_in_use(unit, new, domain)
+    outlive_timestamp(before.location)
     await unit.users.rename(before.mail, new)
     if before.is_admin or before.is_global:
         unit.revocations.demoted.add(fold(old))
@@ -423,12 +338,12 @@ async def remove(unit: UnitOfWork, mail: str, days: int) -> None:
     before = await unit.users.claim(mail)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    await wider.spare(unit, before)
+    await wider_rights.refuse_wider_rights(unit, before)
     if before.is_global:
         keep_one_global(await unit.admins.globals_without([mail]))
     await unit.users.remove(before.mail, accounts.removal(unit, days))
     if before.is_admin or before.is_global:
         unit.revocations.demoted.add(fold(mail))
-    await accounts.forget(unit, before.mail)
+    await accounts.forget_policies(unit, before.mail)
     await _forget_aliases(unit, before.aliases)
     unit.note(account_event(Kind.DELETE, "user", mail))

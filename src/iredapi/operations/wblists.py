@@ -34,12 +34,12 @@ async def add(
     for item in addresses.invalid:
         unit.skip(_PARAM, item, "INVALID_VALUE")
     if not addresses.valid:
-        unit.tell([])
+        unit.report_changed([])
         return
     priorities = {item: sender_patterns.priority_amavisd(item) for item in addresses.valid}
     # One that has another mark, or stands for more than this scope, is not what is asked for.
     there = await unit.wblists.stored(scope, direction, kind, addresses.valid, exact=True)
-    different = unit.tell([_PARAM] if priorities.keys() - there else [])
+    different = unit.report_changed([_PARAM] if priorities.keys() - there else [])
     if different:
         await unit.wblists.add(scope, direction, kind, priorities)
     for item in addresses.valid:
@@ -65,7 +65,7 @@ async def remove(
                 unit.skip(_PARAM, item, "INVALID_VALUE")
         elif names.isdisjoint({fold(item), sender_patterns.wblist_address(item)}):
             unit.skip(_PARAM, item, "NOT_FOUND")
-    if not unit.tell([_PARAM] if there else []):
+    if not unit.report_changed([_PARAM] if there else []):
         return
     await unit.wblists.remove(scope, direction, kind, there)
     known = sum(fold(item) in names for item in malformed)
@@ -76,7 +76,7 @@ async def clear(unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind
     """Take all addresses from a list; the other list and the other direction stay."""
     await permitted_to_write(unit, scope, _PROFILE)
     which = (scope, direction, kind)
-    if not unit.tell([_PARAM] if await unit.wblists.page(*which, "", 1) else []):
+    if not unit.report_changed([_PARAM] if await unit.wblists.page(*which, "", 1) else []):
         return
     await unit.wblists.clear(scope, direction, kind)
     _note(unit, scope, direction, kind, "remove all")

@@ -8,27 +8,27 @@ from iredapi.domain.users import User
 from iredapi.errors import PermissionDenied
 
 
-async def outranks(unit: ReadUnit, user: User) -> bool:
+async def has_wider_rights(unit: ReadUnit, user: User) -> bool:
     """Tell whether a user has rights that the actor has not."""
     if unit.actor.is_global or not user.has_rights:
         return False
     settings = await unit.admins.limits_of_user(user.mail)
-    return wider_rights.outranks(unit.actor, user.managed_domains, settings)
+    return wider_rights.has_wider_rights(unit.actor, user.managed_domains, settings)
 
 
-async def spare(unit: ReadUnit, user: User) -> None:
+async def refuse_wider_rights(unit: ReadUnit, user: User) -> None:
     """Refuse to remove or rename a user who has rights that the actor has not."""
     users.exempt_global_admin(unit.actor, user)
-    if await outranks(unit, user):
+    if await has_wider_rights(unit, user):
         raise PermissionDenied(detail="This user has rights as an admin that you do not have.")
 
 
-async def inside(unit: ReadUnit, domain: str) -> frozenset[str]:
+async def users_with_wider_rights(unit: ReadUnit, domain: str) -> frozenset[str]:
     """Return the users of a domain who have rights that the actor has not."""
     beyond = await unit.users.admins_beyond(domain, unit.actor.domains)
     others = await unit.users.admins_in(domain) - beyond
     return beyond | {
         mail
         for mail in others
-        if wider_rights.outranks(unit.actor, (), await unit.admins.limits_of_user(mail))
+        if wider_rights.has_wider_rights(unit.actor, (), await unit.admins.limits_of_user(mail))
     }

@@ -30,7 +30,7 @@ router = Router(tags=["Domain Admin"])
 )
 async def get_admin(call: OperationRequest[Viewed]) -> Response:
     """Show a standalone admin."""
-    chosen = admins.shape if call.form.is_canonical else admins.profile
+    chosen = admins.canonical_view if call.form.is_canonical else admins.profile
     return responses.success(await call.read(chosen, call.target.mail))
 
 

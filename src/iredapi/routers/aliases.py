@@ -15,7 +15,7 @@ from iredapi.schemas.profiles import AliasProfile, DirectoryProfile
 from iredapi.schemas.views import Viewed
 from iredapi.web import responses
 from iredapi.web.operation_route import OperationRequest, Router
-from iredapi.workflows import list_membership
+from iredapi.workflows.list_membership import remove_or_rename
 
 router = Router(tags=["Mail Alias"])
 _POLICY: Final = "NOT_SUPPORTED_BY_BACKEND"
@@ -32,7 +32,7 @@ _POLICY: Final = "NOT_SUPPORTED_BY_BACKEND"
 )
 async def get_alias(call: OperationRequest[Viewed]) -> Response:
     """Show a mail alias account."""
-    chosen = aliases.shape if call.form.is_canonical else aliases.profile
+    chosen = aliases.canonical_view if call.form.is_canonical else aliases.profile
     return responses.success(await call.read(chosen, call.target.mail))
 
 
@@ -63,7 +63,7 @@ async def delete_alias(call: OperationRequest[NoParams]) -> Response:
     """Delete a mail alias account."""
     mail = call.target.mail
     return call.done(
-        await list_membership.leaving(call.context, call.actor, mail, "", aliases.remove, mail)
+        await remove_or_rename(call.context, call.actor, mail, "", aliases.remove, mail)
     )
 
 
@@ -78,7 +78,7 @@ async def rename_alias(call: OperationRequest[NoParams]) -> Response:
     """Change an alias account's address within its domain."""
     old, new = call.target.mail, call.target.new_mail
     return call.done(
-        await list_membership.leaving(call.context, call.actor, old, new, aliases.rename, old, new)
+        await remove_or_rename(call.context, call.actor, old, new, aliases.rename, old, new)
     )
 
 
@@ -93,8 +93,8 @@ async def rename_alias(call: OperationRequest[NoParams]) -> Response:
 async def list_aliases(call: OperationRequest[AliasFilter]) -> Response:
     """List the alias accounts of a domain with their members, sorted by address."""
     # The name as it is stored: accounts refer to their domain in this spelling.
-    domain = (await call.read(accounts.hosted, call.target.domain)).name
-    profiles = aliases.shapes if call.form.is_canonical else aliases.page
+    domain = (await call.read(accounts.get_domain, call.target.domain)).name
+    profiles = aliases.canonical_views if call.form.is_canonical else aliases.page
     chosen = aliases.addresses if call.form.email_only else profiles
     key = "mail" if call.form.is_canonical else "address"
     return await call.listing(chosen, key, domain, disabled_only=bool(call.form.disabled_only))

@@ -29,7 +29,7 @@ async def list_domains(call: OperationRequest[DomainFilter]) -> Response:
 
     Profiles without counters, sorted by name; or plain names with `name_only=yes`.
     """
-    profiles = domains.shapes if call.form.is_canonical else domains.page
+    profiles = domains.canonical_views if call.form.is_canonical else domains.page
     chosen = domains.names if call.form.name_only else profiles
     return await call.listing(chosen, "domain", disabled_only=bool(call.form.disabled_only))
 
@@ -44,7 +44,7 @@ async def list_domains(call: OperationRequest[DomainFilter]) -> Response:
 )
 async def get_domain(call: OperationRequest[Viewed]) -> Response:
     """Show a domain, with the number of its accounts and its quota."""
-    chosen = domains.shape if call.form.is_canonical else domains.profile
+    chosen = domains.canonical_view if call.form.is_canonical else domains.profile
     return responses.success(await call.read(chosen, call.target.domain))
 
 

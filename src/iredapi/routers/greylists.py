@@ -47,7 +47,7 @@ async def list_greylistings(call: OperationRequest[NoParams]) -> Response:
     async def fetch(_after: str, limit: int) -> list[Any]:
         found = await call.read(greylists.page, last[-1] if last else None, limit)
         last[:] = found[-1:]
-        return [greylists.shown(setting) for setting in found]
+        return [greylists.to_response(setting) for setting in found]
 
     return await call.pages(fetch, _account)
 

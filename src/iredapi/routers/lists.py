@@ -39,8 +39,8 @@ async def list_mailing_lists(call: OperationRequest[ListFilter]) -> Response:
     The answer is read from the accounts' database or directory; the list server is not asked.
     """
     # The name as it is stored: accounts refer to their domain in this spelling.
-    domain = (await call.read(accounts.hosted, call.target.domain)).name
-    profiles = lists.shapes if call.form.is_canonical else lists.page
+    domain = (await call.read(accounts.get_domain, call.target.domain)).name
+    profiles = lists.canonical_views if call.form.is_canonical else lists.page
     chosen = lists.addresses if call.form.email_only else profiles
     return await call.listing(chosen, "mail", domain)
 

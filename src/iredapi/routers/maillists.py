@@ -28,7 +28,7 @@ router = Router(tags=["Mailing List (Unsubscribable)"])
 )
 async def get_maillist(call: OperationRequest[Viewed]) -> Response:
     """Show an unsubscribable mailing list: its members are set by an admin."""
-    chosen = maillists.shape if call.form.is_canonical else maillists.profile
+    chosen = maillists.canonical_view if call.form.is_canonical else maillists.profile
     return responses.success(await call.read(chosen, call.target.mail))
 
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from iredapi.auth import login
 from iredapi.auth.permissions import Action
-from iredapi.operations import accounts, users
+from iredapi.operations import accounts, users, users_of_domain
 from iredapi.schemas.canonical import CanonicalUser
 from iredapi.schemas.domains import Keep
 from iredapi.schemas.logins import Verification
@@ -16,8 +16,8 @@ from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit
 from iredapi.schemas.views import Viewed
 from iredapi.web import responses
 from iredapi.web.operation_route import OperationRequest, Router
-from iredapi.workflows import list_membership
 from iredapi.workflows import users as workflow
+from iredapi.workflows.list_membership import remove_or_rename, subscriptions_of
 
 router = Router(tags=["Mail User"])
 
@@ -38,12 +38,12 @@ async def get_user(call: OperationRequest[Viewed]) -> Response:
     """
     mail = call.target.mail
     if call.form.is_canonical:
-        return responses.success(await call.read(users.shape, mail))
+        return responses.success(await call.read(users.canonical_view, mail))
     shown = dict(await call.read(users.profile, mail))
-    lists, skipped = await list_membership.subscribed(call.context, mail)
+    lists, skipped = await subscriptions_of(call.context, mail)
     if lists is not None:
         shown["mailing_lists"] = sorted(lists.union(shown.get("mailing_lists", ())))
-    return responses.success(shown, skipped=[item.told() for item in skipped])
+    return responses.success(shown, skipped=[item.to_dict() for item in skipped])
 
 
 @router.operation(
@@ -96,9 +96,7 @@ async def delete_user(call: OperationRequest[Keep]) -> Response:
     """
     mail = call.target.mail
     return call.done(
-        await list_membership.leaving(
-            call.context, call.actor, mail, "", users.remove, mail, call.days
-        )
+        await remove_or_rename(call.context, call.actor, mail, "", users.remove, mail, call.days)
     )
 
 
@@ -118,7 +116,7 @@ async def rename_user(call: OperationRequest[NoParams]) -> Response:
     """
     old, new = call.target.mail, call.target.new_mail
     return call.done(
-        await list_membership.leaving(call.context, call.actor, old, new, users.rename, old, new)
+        await remove_or_rename(call.context, call.actor, old, new, users.rename, old, new)
     )
 
 
@@ -133,8 +131,8 @@ async def rename_user(call: OperationRequest[NoParams]) -> Response:
 async def list_users(call: OperationRequest[UserFilter]) -> Response:
     """List the users of a domain, sorted by address."""
     # The name as it is stored: accounts refer to their domain in this spelling.
-    domain = (await call.read(accounts.hosted, call.target.domain)).name
-    profiles = users.shapes if call.form.is_canonical else users.page
+    domain = (await call.read(accounts.get_domain, call.target.domain)).name
+    profiles = users.canonical_views if call.form.is_canonical else users.page
     chosen = users.mails if call.form.email_only else profiles
     key = "mail" if call.form.is_canonical else "username"
     return await call.listing(chosen, key, domain, disabled_only=bool(call.form.disabled_only))
@@ -151,7 +149,7 @@ async def update_users(call: OperationRequest[UsersEdit]) -> Response:
     """
     changes, name = call.form.changes(), call.target.domain
     hashed = await workflow.prepare_password(call.context, call.actor, name, changes)
-    return await call.write(users.update_all, name, changes, hashed)
+    return await call.write(users_of_domain.update_all, name, changes, hashed)
 
 
 @router.operation(

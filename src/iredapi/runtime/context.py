@@ -84,10 +84,10 @@ class Done:
     def of(cls, unit: UnitOfWork) -> Self:
         """Return what a unit has to say."""
         return cls(
-            tuple(item.told() for item in unit.skipped),
+            tuple(item.to_dict() for item in unit.skipped),
             None if unit.changed is None else tuple(sorted(unit.changed)),
             tuple(unit.ignored),
-            tuple(item.told() for item in unit.adjusted),
+            tuple(item.to_dict() for item in unit.adjusted),
         )
 
 
@@ -133,7 +133,7 @@ class AppContext:
             settings.password_scheme, max_workers=settings.password_workers
         )
         self.list_server = make_list_server(settings)
-        self.list_people = TTLCache[frozenset[str]](_LISTS_SECONDS)
+        self.list_owners_and_moderators = TTLCache[frozenset[str]](_LISTS_SECONDS)
         """Who is in an office of a list, as far as mlmmj is concerned."""
         self.has_lists = TTLCache[bool]()
         """One entry without a name: whether any domain has a list that mlmmj keeps."""

@@ -98,7 +98,7 @@ class UserBatcher:
         batching = self._batching
         if batching is None or not order.may_change(batching):
             return None
-        if not (order.needs_nothing and batching.updates_without_read) and not batching.versions:
+        if not (order.needs_no_read and batching.updates_without_read) and not batching.versions:
             return None
         if batching.shares:
             return order if await self._done(self._changes, order) else None

@@ -31,13 +31,13 @@ from iredapi.operations import lists
 from iredapi.runtime.context import AppContext, Done
 from iredapi.state import StateUnavailable
 from iredapi.workflows.mailing_list_steps import (
-    held,
-    more,
-    of_domain,
+    lists_of_domain,
+    lock_list,
     reachable,
-    server_of,
+    require_list_server,
     subscribe,
     unsubscribe,
+    with_skipped,
 )
 
 Params = ParamSpec("Params")
@@ -52,7 +52,7 @@ _AT_A_TIME: Final = 3
 _log = structlog.get_logger(__name__)
 
 
-async def leaving(
+async def remove_or_rename(
     context: AppContext,
     actor: Actor,
     old: str,
@@ -65,16 +65,18 @@ async def leaving(
     server = context.list_server
     named: frozenset[str] = frozenset()
     if server is not None:
-        named = await context.read(actor, lists.held_by, (old,), ())
+        named = await context.read(actor, lists.managed_by, (old,), ())
     done = await context.write(actor, operation, *args, **kwargs)
     if server is None or not server.accepts(old):
         return done
-    others = await of_domain(context, actor, domain_of(old))
+    others = await lists_of_domain(context, actor, domain_of(old))
 
     def successor(mail: str) -> str:
         return new if fold(mail) == fold(old) else mail
 
-    return more(done, await finish(tell(context, actor, successor, named, others, old)))
+    return with_skipped(
+        done, await finish(update_lists(context, actor, successor, named, others, old))
+    )
 
 
 async def join_default_lists(
@@ -84,7 +86,7 @@ async def join_default_lists(
     end = _end(context)
 
     async def join(address: str) -> None:
-        async with held(context, address, _left(end)):
+        async with lock_list(context, address, _left(end)):
             if await server.exists(address):
                 await subscribe(server, address, (mail,), "normal")
 
@@ -94,7 +96,9 @@ async def join_default_lists(
     return skipped
 
 
-async def subscribed(context: AppContext, mail: str) -> tuple[frozenset[str] | None, list[Skipped]]:
+async def subscriptions_of(
+    context: AppContext, mail: str
+) -> tuple[frozenset[str] | None, list[Skipped]]:
     """Return the lists that somebody is subscribed to; None when nobody can tell.
 
     Nobody waits for long: what a list server that fails or hangs has said is believed for a moment.
@@ -118,7 +122,7 @@ async def subscribed(context: AppContext, mail: str) -> tuple[frozenset[str] | N
     return None, [Skipped("mailing_lists", mail, reason)]
 
 
-async def tell(
+async def update_lists(
     context: AppContext,
     actor: Actor,
     successor: Successor,
@@ -130,13 +134,13 @@ async def tell(
 
     ``named`` are lists that are known to have them in an office; ``others`` may have.
     """
-    server = server_of(context)
+    server = require_list_server(context)
     skipped: list[Skipped] = []
     end = _end(context)
     subscribed: dict[str, str] = {}
 
     async def succeed(address: str) -> None:
-        async with held(context, address, _left(end)):
+        async with lock_list(context, address, _left(end)):
             await _succeed(context, actor, server, address, successor, mail, address in subscribed)
 
     if mail:
@@ -150,7 +154,7 @@ async def tell(
         known = {*named, *subscribed}
         if await _each(context, server, known, succeed, end, skipped):
             left = [item for item in others if item not in known and reachable(server, item)]
-            found = await _before(end, _with_offices(context, server, left, successor))
+            found = await _before(end, _with_owners_or_moderators(context, server, left, successor))
             await _each(context, server, found, succeed, end, skipped)
     except (ApiError, StateUnavailable, TimeoutError) as error:
         skipped.append(_not_updated(context, mail, error))
@@ -210,19 +214,19 @@ async def _succeed(
         await unsubscribe(server, address, (mail,), present)
 
 
-async def _with_offices(
+async def _with_owners_or_moderators(
     context: AppContext, server: ListServer, addresses: list[str], successor: Successor
 ) -> list[str]:
     """Return the lists that have people with a successor in an office."""
-    memory = context.list_people
+    cache = context.list_owners_and_moderators
 
     async def people(address: str) -> frozenset[str]:
-        found = memory.get(address)
+        found = cache.get(address)
         if found is None:
-            now = memory.generation
+            now = cache.generation
             control = await server.get(address)
-            found = frozenset() if control is None else list_updates.officers(control)
-            memory.put(address, found, now)
+            found = frozenset() if control is None else list_updates.owners_and_moderators(control)
+            cache.put(address, found, now)
         return found
 
     found = []
@@ -263,10 +267,10 @@ def _not_updated(context: AppContext, address: str, error: Exception) -> Skipped
     reason = error.code if isinstance(error, ApiError) else "SERVER_DOWN"
     if reason == "MLMMJADMIN_TIMEOUT":
         _hangs(context)
-    _log.warning("list_not_told", list=address, reason=reason)
+    _log.warning("mailing_list_not_updated", list=address, reason=reason)
     return Skipped("mailing_lists", address, reason)
 
 
 def _hangs(context: AppContext) -> None:
-    memory = context.list_server_hangs
-    memory.put("", True, memory.generation)
+    cache = context.list_server_hangs
+    cache.put("", True, cache.generation)

@@ -31,7 +31,7 @@ _PAGE: Final = 1000
 _log = structlog.get_logger(__name__)
 
 
-def server_of(context: AppContext) -> ListServer:
+def require_list_server(context: AppContext) -> ListServer:
     """Return the list server. Raises NotSupported."""
     if context.list_server is None:
         raise NotSupported(detail="No list server is configured.")
@@ -43,7 +43,7 @@ def reachable(server: ListServer, address: str) -> bool:
     return is_safe(address) and server.accepts(address)
 
 
-async def control_of(server: ListServer, address: str) -> Control:
+async def get_control(server: ListServer, address: str) -> Control:
     """Return the settings of a list that the account storage knows. ApiError without them."""
     found = await server.get(address) if reachable(server, address) else None
     if found is None:
@@ -53,14 +53,14 @@ async def control_of(server: ListServer, address: str) -> Control:
 
 
 @asynccontextmanager
-async def held(context: AppContext, address: str, wait: float = _WAIT) -> AsyncIterator[Lease]:
+async def lock_list(context: AppContext, address: str, wait: float = _WAIT) -> AsyncIterator[Lease]:
     """Hold a list against everybody else who changes it. Raises Overloaded."""
     try:
         async with context.state.locks.hold(f"list {address}", wait=wait) as lease:
             try:
                 yield lease
             finally:
-                context.list_people.invalidate(lambda key, _: key == address)
+                context.list_owners_and_moderators.invalidate(lambda key, _: key == address)
                 context.has_lists.invalidate()
     except LockTimeout:
         raise Overloaded("Somebody else is changing the list.") from None
@@ -94,7 +94,7 @@ class LastWrite:
         return await context.write(actor, watched)
 
 
-async def of_domain(context: AppContext, actor: Actor, name: str) -> list[str]:
+async def lists_of_domain(context: AppContext, actor: Actor, name: str) -> list[str]:
     """Return the addresses of all lists of a domain."""
     found: list[str] = []
     while some := await context.read(
@@ -146,6 +146,6 @@ async def unsubscribe(
         present = None
 
 
-def more(done: Done, skipped: Collection[Skipped]) -> Done:
+def with_skipped(done: Done, skipped: Collection[Skipped]) -> Done:
     """Add to what the answer tells."""
-    return replace(done, skipped=(*done.skipped, *(item.told() for item in skipped)))
+    return replace(done, skipped=(*done.skipped, *(item.to_dict() for item in skipped)))

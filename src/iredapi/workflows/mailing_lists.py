@@ -27,18 +27,18 @@ from iredapi.errors import ApiError, Conflict, NotFound, problem
 from iredapi.operations import domains, lists
 from iredapi.runtime.context import AppContext, Done
 from iredapi.state import LockTimeout
-from iredapi.workflows.list_membership import tell
+from iredapi.workflows.list_membership import update_lists
 from iredapi.workflows.mailing_list_steps import (
     TRIES,
     LastWrite,
-    control_of,
-    held,
-    more,
-    of_domain,
+    get_control,
+    lists_of_domain,
+    lock_list,
     reachable,
-    server_of,
+    require_list_server,
     subscribe,
     unsubscribe,
+    with_skipped,
 )
 
 _REMOVED: Final = "remove_subscribers"
@@ -54,9 +54,9 @@ async def read(
     neutral: bool = False,
 ) -> tuple[dict[str, Any], list[Subscriber] | None]:
     """Return a list's profile, and its subscribers when they are asked for."""
-    server = server_of(context)
+    server = require_list_server(context)
     stored = await context.read(actor, lists.get, address)
-    control = await control_of(server, address)
+    control = await get_control(server, address)
     if different := records.drift(stored, control):
         _log.warning("list_drift", list=address, parameters=different)
     found = await server.subscribers(address) if with_subscribers else None
@@ -91,7 +91,7 @@ async def remove_domain(context: AppContext, actor: Actor, name: str, days: int)
 async def _create(
     context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
 ) -> Done:
-    server = server_of(context)
+    server = require_list_server(context)
     if not reachable(server, address):
         raise problem(
             "mail",
@@ -103,7 +103,7 @@ async def _create(
         both = (*changes.get("subscribers", ()), *changes["add_subscribers"])
         changes = {**changes, "subscribers": tuple(dict.fromkeys(both))}
     _check_invitations(changes, "subscribers")
-    async with held(context, address) as lease:
+    async with lock_list(context, address) as lease:
         usable, skipped = await context.read(
             actor, lists.prepare_new, address, changes, server.accepts
         )
@@ -131,7 +131,7 @@ async def _create(
             except ApiError as error:
                 _log.error("list_invitations_failed", list=address, reason=error.code)
                 raise ApiError("LIST_CREATED_SUBSCRIBERS_FAILED") from error
-    return more(done, skipped)
+    return with_skipped(done, skipped)
 
 
 async def _clear(server: ListServer, address: str) -> None:
@@ -169,16 +169,16 @@ async def _update(
     context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
 ) -> Done:
     _check_invitations(changes, "add_subscribers")
-    async with held(context, address) as lease:
+    async with lock_list(context, address) as lease:
         before = await context.read(actor, lists.to_change, address, changes)
         features = context.backend.features
         if not list_updates.needs_server(changes, before):
             after = list_updates.revise_stored(before, changes)
             list_updates.refuse_open(before, after, changes, features)
             return await context.write(actor, lists.save, before, after, changes)
-        server = server_of(context)
+        server = require_list_server(context)
         usable, skipped = await context.read(actor, lists.prepare, before, changes, server.accepts)
-        state = State(before, await control_of(server, address))
+        state = State(before, await get_control(server, address))
         revised = list_updates.revise(state, usable)
         list_updates.refuse_open(before, revised.stored, usable, features)
         wanted, gone = usable.get("add_subscribers", ()), usable.get("remove_subscribers", ())
@@ -193,7 +193,7 @@ async def _update(
         if any(mail in were for mail in gone) or any(left.get(m) != version for m in wanted):
             different.add("subscribers")
         if not different and state == revised:
-            return more(Done(changed=()), (*skipped, *left_out))
+            return with_skipped(Done(changed=()), (*skipped, *left_out))
         lease.check()
         write = LastWrite()
         try:
@@ -214,7 +214,7 @@ async def _update(
             await subscribe(server, address, [m for m in wanted if m in were], version, left)
             if new := [mail for mail in wanted if mail not in were]:
                 await server.invite(address, new, version)
-    return more(done, (*skipped, *left_out))
+    return with_skipped(done, (*skipped, *left_out))
 
 
 def _removable(
@@ -274,13 +274,13 @@ async def _undo_update(
 
 
 async def _remove(context: AppContext, actor: Actor, address: str, *, archive: bool) -> Done:
-    server = server_of(context)
+    server = require_list_server(context)
     if not reachable(server, address):
         # Nothing of it can be on the list server.
         return await context.write(
             actor, lists.remove, await context.read(actor, lists.get, address)
         )
-    async with held(context, address) as lease:
+    async with lock_list(context, address) as lease:
         before = await context.read(actor, lists.find, address)
         if before is None:
             if not await server.exists(address):
@@ -304,9 +304,9 @@ async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int
     domain = await context.read(actor, domains.check_removal, name)
     if context.list_server is None:
         return await context.write(actor, domains.remove, name, days)
-    held = await context.read(actor, lists.held_by, (), domain.names)
+    held = await context.read(actor, lists.managed_by, (), domain.names)
     for _ in range(TRIES):
-        if found := await of_domain(context, actor, name):
+        if found := await lists_of_domain(context, actor, name):
             await context.list_server.ping()
         for address in found:
             await _remove(context, actor, address, archive=True)
@@ -319,7 +319,7 @@ async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int
             return "" if domain_of(mail) in domain.names else mail
 
         others = {address for address in held if domain_of(address) not in domain.names}
-        return more(done, await tell(context, actor, successor, others))
+        return with_skipped(done, await update_lists(context, actor, successor, others))
     raise Conflict("CHANGED_MEANWHILE", "Somebody makes mailing lists in the domain.")
 
 

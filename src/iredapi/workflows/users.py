@@ -14,7 +14,7 @@ from iredapi.operations import users
 from iredapi.operations.passwords import lengths_of, stored_for
 from iredapi.runtime.context import AppContext, Done
 from iredapi.workflows.list_membership import join_default_lists
-from iredapi.workflows.mailing_list_steps import more
+from iredapi.workflows.mailing_list_steps import with_skipped
 
 
 async def create_user(
@@ -33,13 +33,13 @@ async def create_user(
         await prepare_password(context, actor, addresses.domain_of(mail), changes)
         raise
     if order := await context.user_batcher.create(actor, mail, changes, hashed, passwords):
-        done = Done(adjusted=tuple(item.told() for item in order.adjusted))
+        done = Done(adjusted=tuple(item.to_dict() for item in order.adjusted))
     else:
         done = await context.write(actor, users.create, mail, changes, hashed, passwords)
     server = context.list_server
     if server is None or not server.accepts(mail):
         return done
-    return more(done, await finish(join_default_lists(context, actor, server, mail)))
+    return with_skipped(done, await finish(join_default_lists(context, actor, server, mail)))
 
 
 async def update_user(

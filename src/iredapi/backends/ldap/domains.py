@@ -462,7 +462,7 @@ class LdapDomains:
         entry, session = found[0], self._session
         moment = session.panel.moment()
         async for page in session.pages(self._tree.base, Scope.SUB, real_users(name), ("*",)):
-            paths = {address_in(user, name): home_of(user) for user in page}
+            paths = {address_in(user, name): mailbox_path(user) for user in page}
             await session.panel.queue(name, paths, removal, moment)
         names = sorted({name} | words(entry, "domainAliasName"))
         await session.panel.forget_domain(names)
@@ -524,7 +524,7 @@ class LdapDomains:
             )  # fmt: skip
 
 
-def home_of(entry: Entry) -> str:
+def mailbox_path(entry: Entry) -> str:
     """Return the path of a user's mailbox, from the deprecated attributes if need be."""
     found = entry.value("homeDirectory")
     if not found and entry.value("storageBaseDirectory"):

@@ -122,7 +122,7 @@ class LdapLists:
 
         return await self._session.listings.page(("lists", domain), after, limit, read)
 
-    async def held_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
+    async def managed_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
         terms = [
             term
             for name in ("listOwner", "listModerator")

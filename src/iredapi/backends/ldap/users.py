@@ -11,7 +11,7 @@ from iredapi.backends.ldap import references
 from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_alias_addresses
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import DOMAIN, USER, both, ends, equal, inside, real_users
-from iredapi.backends.ldap.domains import MEGABYTE, LdapDomains, count, home_of
+from iredapi.backends.ldap.domains import MEGABYTE, LdapDomains, count, mailbox_path
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.escaping import names_of_rdn
 from iredapi.backends.ldap.iredadmin_mailbox_tables import Used
@@ -95,7 +95,7 @@ def record(mail: str, entry: Entry, aliases: Collection[str], managed: Collectio
         **{name: ",".join(sorted(entry.values(at))) for name, at in _PHONES.items()},
         quota=number(entry.value("mailQuota")) // MEGABYTE,
         active=flag(entry, "accountStatus", "active"),
-        location=Location("", "", home_of(entry)),
+        location=Location("", "", mailbox_path(entry)),
         is_admin=_ADMIN in enabled,
         is_global=is_global,
         services=enabled & services.MANAGED,
@@ -133,7 +133,7 @@ class LdapUsers:
         await self._session.lock(domain_of(mail))
         return await self.get(mail)
 
-    def lacking(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    def unsupported(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         del changes  # an entry has a place for everything
         return ()
 
@@ -253,7 +253,7 @@ class LdapUsers:
         names = ("mail", "homeDirectory", "storageBaseDirectory", "mailMessageStore")
         async for page in self._session.pages(self._tree.base, Scope.SUB, USER, names):
             for entry in page:
-                home = Location("", "", home_of(entry)).path
+                home = Location("", "", mailbox_path(entry)).path
                 if but not in words(entry, "mail") and home != "/" and overlap(home, path):
                     found.append(home)
         return found
@@ -504,7 +504,7 @@ class LdapUsers:
         moment = session.panel.moment()
         domain = await session.domain(name)
         for entry in entries:
-            await session.panel.queue(name, {mail: home_of(entry)}, removal, moment)
+            await session.panel.queue(name, {mail: mailbox_path(entry)}, removal, moment)
             await references.forget(session, mail, entry.dn)
             await self._leave(entry)
         await session.panel.forget(mail)

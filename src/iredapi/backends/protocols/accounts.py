@@ -201,7 +201,7 @@ class UserRights(Protocol):
 class UserReader(UserListings, UserRights, Protocol):
     """Mail users, to read."""
 
-    def lacking(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    def unsupported(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         """Return parameters and values that this server's tables have no place for."""
 
     async def get(self, mail: str) -> User | None:
@@ -375,7 +375,7 @@ class ListReader(Protocol):
     async def addresses(self, domain: str, after: str, limit: int) -> list[str]:
         """Return addresses."""
 
-    async def held_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
+    async def managed_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
         """Return the lists that have one of these people, or one of these domains, for owner or
         moderator.
         """

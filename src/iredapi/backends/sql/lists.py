@@ -93,7 +93,7 @@ class SqlLists(AccountRepository):
             .limit(limit)
         )
 
-    async def held_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
+    async def managed_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
         found: set[str] = set()
         for table, person in ((t.moderators, "moderator"), (t.maillist_owners, "owner")):
             if not self.schema.has(table):

@@ -77,7 +77,7 @@ class SqlUsers(SqlUserProfiles):
     async def claim(self, mail: str) -> User | None:
         return await self._read(mail, lock=True)
 
-    def lacking(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    def unsupported(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         params, names = self.schema.statement("users.lacking", self._lacking)
         found = [
             (name, str(changes[name])) for name in sorted(params & changes.keys()) if changes[name]
