@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from iredapi import __version__
+from iredapi.config.loading import from_environment as settings_of_worker
 from iredapi.config.settings import Settings
-from iredapi.config.settings import from_environment as settings_of_worker
 from iredapi.errors import ApiError
 from iredapi.observability.logging import configure
 from iredapi.routers import (

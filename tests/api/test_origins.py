@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from iredapi.config.settings import ConfigurationError, load
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.loading import load
 from tests.api.test_access import bearer
 from tests.api.test_tokens import made
 from tests.clients import PASSWORD, ROOT, Client, Service, serving

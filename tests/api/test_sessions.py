@@ -15,7 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from iredapi.config.settings import ConfigurationError, Settings, load
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.loading import load
+from iredapi.config.settings import Settings
 from iredapi.domain import passwords
 from iredapi.domain.passwords import Scheme, hash_password
 from iredapi.errors import Overloaded

@@ -25,7 +25,7 @@ import typer
 from sqlalchemy.engine import URL, make_url
 
 from iredapi.cli.commands import app
-from iredapi.config.settings import load
+from iredapi.config.loading import load
 from tests.clients import PASSWORD
 from tests.integration.test_command_line import in_process, iredapi
 from tests.servers.api import COMMAND, environment, urls_of
@@ -290,7 +290,7 @@ def test_every_command_refuses_unknown_names(
         monkeypatch.setenv("IREDAPI_ALLOWED_NETWORK", "10.0.0.0/8")
     else:
         (tmp_path / "etc.env").write_text("\nIREDAPI_ALLOWED_NETWORK=10.0.0.0/8\n")
-        monkeypatch.setattr("iredapi.config.settings.ENV_FILE", tmp_path / "etc.env")
+        monkeypatch.setattr("iredapi.config.loading.ENV_FILE", tmp_path / "etc.env")
     done = in_process(*words)
     assert done.exit_code == 2
     place = "environment" if where == "environment" else f"{tmp_path / 'etc.env'}, line 2"
@@ -485,8 +485,10 @@ def test_a_second_service(tmp_path: Path) -> None:
     from iredapi.runtime.data_lock import alone
 
     killed = (
-        "import os, signal; from iredapi import data_lock, settings\n"
-        "with data_lock.alone(settings.load()): os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal\n"
+        "from iredapi.config import loading\n"
+        "from iredapi.runtime import data_lock\n"
+        "with data_lock.alone(loading.load()): os.kill(os.getpid(), signal.SIGKILL)"
     )
     ended = subprocess.run([sys.executable, "-c", killed], check=False, timeout=60)
     assert ended.returncode == -signal.SIGKILL

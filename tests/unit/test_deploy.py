@@ -14,7 +14,9 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from iredapi.config.settings import Backend, Settings, load
+from iredapi.config.ldap_settings import Backend
+from iredapi.config.loading import load
+from iredapi.config.settings import Settings
 from iredapi.web import connection_limits
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from iredapi.config.settings import ConfigurationError, load
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.loading import load
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iredapi import errors
-from iredapi.config import settings
+from iredapi.config import loading
 from iredapi.doctor import findings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.mark.parametrize(
     "name, document",
     [
-        ("configuration", settings.document),
+        ("configuration", loading.document),
         ("errors", errors.document),
         ("doctor", findings.document),
     ],

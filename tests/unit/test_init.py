@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
 from iredapi.config import env_file, import_iredadmin
-from iredapi.config.settings import ConfigurationError, Settings, load
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.loading import load
+from iredapi.config.settings import Settings
 
 # As the installer leaves it: names occur twice, the real values are appended.
 SAMPLE = '''

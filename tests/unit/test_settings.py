@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from iredapi.config import settings
+from iredapi.config import loading
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.loading import load
 from iredapi.config.parsing import async_url
-from iredapi.config.settings import ConfigurationError, Settings, load
+from iredapi.config.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +22,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith("IREDAPI_"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(settings, "ENV_FILE", tmp_path / "absent.env")
+    monkeypatch.setattr(loading, "ENV_FILE", tmp_path / "absent.env")
 
 
 def test_nothing_configured_is_the_embedded_default() -> None:
@@ -46,7 +48,7 @@ def test_the_default_file_is_read_when_it_is_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "env").write_text("IREDAPI_PORT=5\n")
-    monkeypatch.setattr(settings, "ENV_FILE", tmp_path / "env")
+    monkeypatch.setattr(loading, "ENV_FILE", tmp_path / "env")
     assert load().port == 5
 
 

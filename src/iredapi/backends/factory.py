@@ -14,8 +14,9 @@ from iredapi.backends.protocols.backend import Backend
 from iredapi.backends.protocols.mailing_lists import ListServer
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.backend import SqlBackend
-from iredapi.config.settings import Backend as BackendName
-from iredapi.config.settings import ConfigurationError, Settings
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.ldap_settings import Backend as BackendName
+from iredapi.config.settings import Settings
 from iredapi.database.database import Database, PoolOptions
 from iredapi.database.session import Databases
 from iredapi.state import State

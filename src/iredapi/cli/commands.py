@@ -23,13 +23,14 @@ from typer.core import TyperGroup
 
 from iredapi import __version__, errors
 from iredapi.config import env_file as writing
-from iredapi.config import import_iredadmin, settings
-from iredapi.config.settings import ConfigurationError, Settings
+from iredapi.config import import_iredadmin, loading
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.settings import Settings
 
 if TYPE_CHECKING:
     from iredapi.runtime.context import AppContext
 
-DEFAULT_OUTPUT = settings.ENV_FILE
+DEFAULT_OUTPUT = loading.ENV_FILE
 
 
 class _Commands(TyperGroup):
@@ -66,7 +67,7 @@ EnvFile = Annotated[
     Path | None,
     typer.Option(
         "--env-file",
-        help=f"Read the settings from this file instead of {settings.ENV_FILE}.",
+        help=f"Read the settings from this file instead of {loading.ENV_FILE}.",
         readable=False,  # whether it is, is said by us
         show_default=False,
     ),
@@ -117,7 +118,7 @@ def serve(
 ) -> None:
     """Run the API server. Without any configuration: with SQLite databases of its own."""
     given = {"host": host, "port": port, "workers": workers}
-    chosen = settings.load(env_file, **{k: v for k, v in given.items() if v is not None})
+    chosen = loading.load(env_file, **{k: v for k, v in given.items() if v is not None})
     from iredapi.cli.serve import run
 
     status = run(chosen)
@@ -153,7 +154,7 @@ def init_command(
     state_url: Annotated[str | None, _url_option("state")] = None,
 ) -> None:
     """Write the configuration: from an existing iRedAdmin, from options, or by asking."""
-    settings.check_names(replaced=output)
+    loading.check_names(replaced=output)
     options = {
         "IREDAPI_VMAIL_URL": vmail_url,
         "IREDAPI_AMAVISD_URL": amavisd_url,
@@ -236,9 +237,9 @@ def openapi() -> None:
 
     try:
         # The env file is not everybody's to read.
-        chosen = Settings(_env_file=settings.check_names(optional=True))
+        chosen = Settings(_env_file=loading.check_names(optional=True))
     except ValidationError as error:
-        raise ConfigurationError(settings.explain(error)) from None
+        raise ConfigurationError(loading.explain(error)) from None
     document = create_app(chosen).openapi()
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
@@ -254,11 +255,11 @@ class Document(StrEnum):
 @app.command()
 def docs(document: Annotated[Document, typer.Argument(help="Which one.")]) -> None:
     """Print a generated page of the documentation, in Markdown."""
-    settings.check_names(optional=True)
+    loading.check_names(optional=True)
     from iredapi.doctor import findings
 
     pages = {
-        Document.CONFIGURATION: settings.document,
+        Document.CONFIGURATION: loading.document,
         Document.DOCTOR: findings.document,
         Document.ERRORS: errors.document,
     }
@@ -275,7 +276,7 @@ class LdapSchema(StrEnum):
 @app.command()
 def ldap_schema(schema: Annotated[LdapSchema, typer.Argument(help="Which one.")]) -> None:
     """Print a schema file for a new OpenLDAP server; both are needed, `amavis` first."""
-    settings.check_names(optional=True)
+    loading.check_names(optional=True)
     from iredapi.backends.ldap.schema_definitions import openldap
 
     typer.echo(openldap(schema), nl=False)
@@ -315,7 +316,7 @@ def doctor(
     env_file: EnvFile = None,
 ) -> None:
     """Examine all databases for what is wrong; exit status 0: nothing, 1: something."""
-    chosen = settings.load(env_file)
+    chosen = loading.load(env_file)
     from iredapi.doctor.removals import Removals
     from iredapi.doctor.report import Json, Text
     from iredapi.doctor.runner import Examination
@@ -324,7 +325,7 @@ def doctor(
     configure("WARNING")
     removals = Removals((removed_to or chosen.data_dir).absolute(), most=remove_strays)
     examination = Examination(chosen, fix=fix, only=only or [], removals=removals)
-    typer.echo(f"iredapi: {chosen.places()}", err=True)
+    typer.echo(f"iredapi: {chosen.describe_storage()}", err=True)
     report: Json | Text
     if as_json:
         report = Json(lambda piece: typer.echo(piece, nl=False))
@@ -350,7 +351,7 @@ def admin_create(
     env_file: EnvFile = None,
 ) -> None:
     """Create a standalone admin."""
-    chosen = settings.load(env_file)
+    chosen = loading.load(env_file)
     secret = _password(password)
 
     async def work(context: AppContext) -> None:
@@ -369,7 +370,7 @@ def admin_password(
     env_file: EnvFile = None,
 ) -> None:
     """Set a new password; the admin's sessions and API tokens end."""
-    chosen = settings.load(env_file)
+    chosen = loading.load(env_file)
     secret = _password(password)
 
     async def work(context: AppContext) -> None:
@@ -406,7 +407,7 @@ def token_create(
     from iredapi.auth import tokens as api_tokens
     from iredapi.schemas.tokens import NewToken
 
-    chosen = settings.load(env_file)
+    chosen = loading.load(env_file)
     sent: dict[str, str | list[str]] = {"label": label, "readOnly": "yes" if read_only else "no"}
     sent |= {"days": str(days)} if days is not None else {}
     sent |= {"domains": domains} if domains else {}
@@ -427,7 +428,7 @@ def token_list(
     env_file: EnvFile = None,
 ) -> None:
     """List API tokens."""
-    chosen = settings.load(env_file)
+    chosen = loading.load(env_file)
 
     async def work(context: AppContext) -> None:
         for token in await context.state.tokens.list(owner.strip().lower()):
@@ -457,7 +458,7 @@ def token_rotate(
     from iredapi.auth import tokens as api_tokens
     from iredapi.domain.actors import SYSTEM
 
-    chosen = settings.load(env_file)
+    chosen = loading.load(env_file)
 
     async def work(context: AppContext) -> None:
         token = await context.state.tokens.get(token_id)
@@ -476,7 +477,7 @@ def token_revoke(token_id: TokenId, env_file: EnvFile = None) -> None:
     from iredapi.auth import tokens as api_tokens
     from iredapi.domain.actors import SYSTEM
 
-    chosen = settings.load(env_file)
+    chosen = loading.load(env_file)
 
     async def work(context: AppContext) -> None:
         token = await context.state.tokens.get(token_id)
@@ -500,7 +501,7 @@ def _in_context(
 
     configure("WARNING")
     if changes:  # a change that was meant for another server is noticed
-        typer.echo(f"iredapi: {chosen.places()}", err=True)
+        typer.echo(f"iredapi: {chosen.describe_storage()}", err=True)
 
     async def run() -> None:
         async with AppContext.open(chosen) as context:

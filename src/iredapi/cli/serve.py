@@ -20,7 +20,8 @@ from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
 from iredapi import __version__
-from iredapi.config.settings import ConfigurationError, NotReady, Settings
+from iredapi.config.errors import ConfigurationError, NotReady
+from iredapi.config.settings import Settings
 from iredapi.errors import ApiError
 from iredapi.observability.logging import configure
 from iredapi.runtime import data_lock, graceful_shutdown
@@ -34,7 +35,7 @@ def run(chosen: Settings) -> int:
     with _listen(chosen.host, chosen.port) as listener, data_lock.alone(chosen):
         asyncio.run(_when_ready(chosen))
         address = _address(chosen.host, listener)
-        typer.echo(f"iredapi {__version__}: {chosen.places()}")
+        typer.echo(f"iredapi {__version__}: {chosen.describe_storage()}")
         typer.echo(f"iredapi {__version__} listens on {address}")
         typer.echo(f"API documentation: {address}/docs")
         sys.stdout.flush()

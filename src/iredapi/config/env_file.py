@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from iredapi.config.settings import ConfigurationError, load
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.loading import load
 
 
 def render(values: Mapping[str, str], *, heading: str = "") -> str:

@@ -17,8 +17,9 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy.engine import URL
 
+from iredapi.config.errors import ConfigurationError
 from iredapi.config.iredadmin_settings import IredadminSettings, all_unknown, read_iredadmin
-from iredapi.config.settings import ENV_FILE, ConfigurationError
+from iredapi.config.loading import ENV_FILE
 from iredapi.domain.passwords import Scheme
 
 __all__ = ["IredadminSettings", "configuration", "read_iredadmin"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from iredapi.config.settings import ConfigurationError
+from iredapi.config.errors import ConfigurationError
 
 _DEFAULTS: Final = "libs.default_settings"
 """iRedAdmin's own defaults: ours are the same, so the module may be missing."""

@@ -1,13 +1,14 @@
-"""How settings are written: env files, lists, and the URLs of databases."""
+"""Parsers of values of settings: env files, lists, and URLs of databases."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic_settings import DotEnvSettingsSource
+from pydantic import BeforeValidator
+from pydantic_settings import DotEnvSettingsSource, NoDecode
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -15,20 +16,26 @@ from iredapi.config import env_names
 
 
 class EnvFile(DotEnvSettingsSource):
-    """The env file as systemd reads it: ``${NAME}`` in a value is text, nothing is expanded."""
+    """Settings source of the env file. As in systemd, ``${NAME}`` in a value is not expanded."""
 
     def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
         return {line.name.lower(): line.value for line in env_names.read(file_path)}
 
 
 def split(value: Any) -> Any:
-    """Lists are written with commas (or as JSON) in the environment."""
+    """Split a list that is written with commas, or decode it when it is a JSON array.
+
+    Values that are not text are returned unchanged. Raises ValueError for JSON that is not valid.
+    """
     if isinstance(value, str):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [item.strip() for item in value.split(",") if item.strip()]
     return value
 
+
+CommaList = Annotated[list[str], NoDecode, BeforeValidator(split)]
+"""A setting that is a list: ``a,b`` or ``["a", "b"]`` in the environment."""
 
 SPECIAL: Final = ", ".join(f"{char} is %{ord(char):02X}" for char in "@:/?#%[]")
 """How special characters of a user name or password are written in a URL."""
@@ -41,8 +48,8 @@ def async_url(url: str) -> str:
     """Complete a database URL with the asynchronous driver of its kind.
 
     Raises ValueError when it is not a URL of PostgreSQL, MariaDB/MySQL or SQLite that names a
-    database. No part of the URL is in the message: what a special character of the password cuts
-    off looks like a host.
+    database. The message never quotes the URL: when the password holds a special character, a part
+    of it is parsed as the host.
     """
     if not url:
         return url
@@ -77,7 +84,7 @@ def async_url(url: str) -> str:
 
 
 def _check(url: URL, kind: str) -> None:
-    """Refuse what could only fail later, or would be something else than is meant."""
+    """Refuse URLs that could only fail later, or that mean something else. Raises ValueError."""
     if kind == "sqlite":
         if url.host or not url.database or url.database == ":memory:":
             raise ValueError(f"{_SQLITE}; a database in memory is not supported")
@@ -89,8 +96,8 @@ def _check(url: URL, kind: str) -> None:
     if kind == "postgresql" and "sslmode" in url.query:
         raise ValueError("write ?ssl=… in place of ?sslmode=…, with the same values")
     if kind != "postgresql" and any(name.startswith("ssl") for name in url.query):
-        # aiomysql goes on in plain text when the server has no TLS, and fails when it has.
+        # aiomysql continues without TLS when the server has none, and fails when it has TLS.
         raise ValueError(
-            "TLS is not supported with MariaDB and MySQL: remove what begins with ssl after the ?; "
-            "to a server elsewhere use a tunnel"
+            "TLS is not supported with MariaDB and MySQL: remove the options after the ? that "
+            "begin with ssl; use a tunnel to reach a server on another host"
         )

@@ -30,7 +30,8 @@ from iredapi.backends.ldap.locks import Contended, UnitLocks, quiet, recover
 from iredapi.backends.ldap.schema_definitions import SCHEMAS
 from iredapi.backends.ldap.session import words
 from iredapi.backends.ldap.write_plan import encoded
-from iredapi.config.settings import ConfigurationError, Settings
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.settings import Settings
 from iredapi.database.session import Databases
 from iredapi.doctor.findings import Finding
 from iredapi.doctor.ldap_checks import Add, Wrong, judge

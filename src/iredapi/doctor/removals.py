@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Select, Table, Text, cast, column, delete,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi import __version__
-from iredapi.config.settings import ConfigurationError
+from iredapi.config.errors import ConfigurationError
 
 SHARE: Final = 10
 """Percent of a table that may go, unless more is allowed by number …"""

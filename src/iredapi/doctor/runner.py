@@ -13,7 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from iredapi.backends.factory import make_databases
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.admins import SqlAdmins
-from iredapi.config.settings import Backend, ConfigurationError, Settings
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.ldap_settings import Backend
+from iredapi.config.settings import Settings
 from iredapi.database.errors import is_retryable, translated
 from iredapi.database.session import ORDER, Databases
 from iredapi.doctor import server_checks

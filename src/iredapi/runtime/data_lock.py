@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from iredapi.config.settings import ConfigurationError, Settings
+from iredapi.config.errors import ConfigurationError
+from iredapi.config.settings import Settings
 from iredapi.runtime.start_errors import file_trouble
 
 NAME = "iredapi.lock"

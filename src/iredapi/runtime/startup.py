@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.protocols.backend import Backend
-from iredapi.config.settings import ConfigurationError, NotReady, Settings
+from iredapi.config.errors import ConfigurationError, NotReady
+from iredapi.config.settings import Settings
 from iredapi.database.database import Database
 from iredapi.database.live_schema import OLDEST_IREDMAIL, create_all
 from iredapi.database.session import Databases

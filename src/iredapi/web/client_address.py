@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from iredapi.config.settings import Network
+from iredapi.config.access_settings import Network
 
 _log = structlog.get_logger(__name__)
 Address = IPv4Address | IPv6Address

@@ -43,7 +43,8 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from iredapi.config.settings import Backend, Settings
+from iredapi.config.ldap_settings import Backend
+from iredapi.config.settings import Settings
 from iredapi.errors import ApiError, Overloaded
 from iredapi.web import responses
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from iredapi.config.settings import Network
+from iredapi.config.access_settings import Network
 from iredapi.domain.origins import normalised, without_default_port
 from iredapi.web import client_address
 

@@ -1,0 +1,73 @@
+"""Settings of the databases."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, Field, SecretStr, field_validator
+
+from iredapi.config.parsing import async_url
+
+
+class DatabaseSettings(BaseModel):
+    """URLs and connection pools of the databases."""
+
+    TITLE: ClassVar[str] = "Databases"
+
+    vmail_url: SecretStr = Field(
+        SecretStr(""),
+        description="Database `vmail`, with the login `vmailadmin`: "
+        "`postgresql://user:password@host/vmail`, `mysql://…` or `sqlite:///path`. "
+        "Empty: the embedded SQLite default, all five databases.",
+    )
+    amavisd_url: SecretStr = Field(
+        SecretStr(""),
+        description="Database `amavisd`. Empty: nothing is cleaned up there when accounts are "
+        "deleted or renamed.",
+    )
+    iredapd_url: SecretStr = Field(
+        SecretStr(""),
+        description="Database `iredapd`. Empty: nothing is cleaned up there when accounts are "
+        "deleted or renamed.",
+    )
+    iredadmin_url: SecretStr = Field(
+        SecretStr(""),
+        description="Database `iredadmin` (log and settings of iRedAdmin). Empty: not used.",
+    )
+    state_url: SecretStr = Field(
+        SecretStr(""),
+        description="Our own database (sessions, login throttle, locks). Empty: a SQLite file in "
+        "the data directory; several replicas need PostgreSQL or MariaDB.",
+    )
+    pool_size: int = Field(
+        10,
+        ge=2,
+        le=500,
+        description="Maximum connections of one worker to the account database. A quarter is "
+        "reserved for reading; long lists use at most a quarter. amavisd, iredapd and iredadmin "
+        "get half as many each, and the state database up to 8. With the default a worker has at "
+        "most 33.",
+    )
+    pool_timeout: float = Field(
+        10.0, gt=0, description="Seconds to wait for a free connection before 503."
+    )
+    connect_timeout: float = Field(5.0, gt=0, description="Seconds to wait for a connection.")
+    used_quota_table: str = Field(
+        "used_quota",
+        pattern=r"^[A-Za-z0-9_]{1,64}$",
+        description="Name of the real-time quota table (`SQL_TBL_USED_QUOTA` of iRedAdmin).",
+    )
+
+    admin: str = Field(
+        "postmaster@iredapi.invalid",
+        description="First global admin of a new embedded database.",
+    )
+    admin_password: SecretStr = Field(
+        SecretStr(""),
+        description="Its password; empty: a random one, printed once.",
+    )
+
+    @field_validator("vmail_url", "amavisd_url", "iredapd_url", "iredadmin_url", "state_url")
+    @classmethod
+    def _urls(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(async_url(value.get_secret_value()))
