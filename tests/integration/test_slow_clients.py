@@ -1,7 +1,7 @@
 """Clients that are slow, silent or many, against a real process: the others do not notice.
 
-``make torture`` runs the crowd in full: 2,000 silent connections, 500 with half a head and 500
-with half a body, at once and opened again as they are closed. Without it there are 200.
+``make torture`` opens 2,000 silent connections, 500 with half a head and 500 with half a body at
+the same time, and opens them again as they are closed. Without it there are 200.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CLIENTS: Final = 4
 TRIES: Final = 3
 """A machine that does something else at that moment is no proof."""
 FACTOR: Final = 3 if FULL else 6
-"""How much longer than without the crowd; a short run shares the machine with other tests."""
+"""How much longer than without idle connections; a short run shares the machine with others."""
 HALF_HEAD: Final = b"GET /api/whoami HTTP/1.1\r\nHost: x\r\n"
 HALF_BODY: Final = (
     b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
@@ -79,7 +79,7 @@ def _request(path: str, cookie: str, *, close: bool = False) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n{more}\r\n".encode()
 
 
-class Crowd:
+class IdleConnections:
     """Connections that send what they send and then nothing; opened again when they are closed."""
 
     def __init__(self, api: ApiProcess, *kinds: tuple[int, bytes]) -> None:
@@ -166,7 +166,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_crowd_of_slow_clients_is_not_noticed(many_descriptors: None) -> None:
+async def test_others_are_served_beside_many_slow_clients(many_descriptors: None) -> None:
     """The slowest of a hundred requests takes ``FACTOR`` times as long as without, at most."""
     with served(descriptors=DESCRIPTORS, IREDAPI_MAX_REQUESTS=str(PLACES)) as (api, _, cookie):
         await _latencies(api, cookie, REQUESTS // 2)
@@ -174,19 +174,19 @@ async def test_a_crowd_of_slow_clients_is_not_noticed(many_descriptors: None) ->
         for _ in range(TRIES):
             quiet = _p99(await _latencies(api, cookie, REQUESTS))
             kinds = ((SILENT, b""), (HALF_HEADS, HALF_HEAD), (HALF_BODIES, HALF_BODY))
-            batch = Crowd(api, *kinds)
-            await batch.open()
-            keeping = asyncio.create_task(batch.keep())
+            idle = IdleConnections(api, *kinds)
+            await idle.open()
+            keeping = asyncio.create_task(idle.keep())
             try:
-                crowded = _p99(await _latencies(api, cookie, REQUESTS))
+                beside = _p99(await _latencies(api, cookie, REQUESTS))
             finally:
                 keeping.cancel()
-                batch.close()
-            ratios.append(crowded / quiet)
+                idle.close()
+            ratios.append(beside / quiet)
             if FULL:
                 print(
-                    f"\n{batch.opened} slow connections: p99 {quiet * 1000:.1f} ms without, "
-                    f"{crowded * 1000:.1f} ms with them"
+                    f"\n{idle.opened} slow connections: p99 {quiet * 1000:.1f} ms without, "
+                    f"{beside * 1000:.1f} ms with them"
                 )
             elif ratios[-1] <= FACTOR:
                 break
@@ -196,18 +196,18 @@ async def test_a_crowd_of_slow_clients_is_not_noticed(many_descriptors: None) ->
 async def test_newcomers_get_in_when_descriptors_are_few(many_descriptors: None) -> None:
     """160 silent connections with 128 descriptors cut everybody else off, and nothing was said."""
     with served(descriptors=128) as (api, _, cookie):
-        batch = Crowd(api, (160, b""))
-        await batch.open()
+        idle = IdleConnections(api, (160, b""))
+        await idle.open()
         await asyncio.sleep(0.3)
         seconds = await _latencies(api, cookie, 60)
-        batch.close()
+        idle.close()
         assert len(seconds) == 60
         assert '"event":"connections_closed"' in api.output
         assert '"most":32' in api.output
 
 
 @pytest.fixture
-async def crowded_lists() -> AsyncIterator[tuple[ApiProcess, str]]:
+async def busy_lists() -> AsyncIterator[tuple[ApiProcess, str]]:
     """A domain with more users than the buffers of a connection hold."""
     with served() as (api, place, cookie):
         with contextlib.closing(sqlite3.connect(place / "vmail.db", timeout=30)) as database:
@@ -222,10 +222,10 @@ async def crowded_lists() -> AsyncIterator[tuple[ApiProcess, str]]:
 
 
 async def test_unread_lists_leave_the_rest_responsive(
-    crowded_lists: tuple[ApiProcess, str],
+    busy_lists: tuple[ApiProcess, str],
 ) -> None:
     """60 of them stalled a look at oneself for half a minute."""
-    api, cookie = crowded_lists
+    api, cookie = busy_lists
     connections = []
     for _ in range(60):
         connection = socket.create_connection(_address(api))
@@ -246,8 +246,8 @@ async def test_unread_lists_leave_the_rest_responsive(
 async def test_half_bodies_keep_nobody_out() -> None:
     """A place is counted when the body is there. The body of a login has seconds to arrive."""
     with served(IREDAPI_MAX_REQUESTS="5") as (api, _, cookie):
-        batch = Crowd(api, (40, HALF_BODY))
-        await batch.open()
+        idle = IdleConnections(api, (40, HALF_BODY))
+        await idle.open()
         await asyncio.sleep(0.3)
         async with httpx.AsyncClient(base_url=api.address, trust_env=False) as client:
             for _ in range(3):
@@ -258,4 +258,4 @@ async def test_half_bodies_keep_nobody_out() -> None:
                     "/api/login", content=form, headers={"Content-Type": "text/plain"}
                 )
                 assert response.status_code == 200, response.text
-        batch.close()
+        idle.close()

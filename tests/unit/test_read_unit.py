@@ -11,7 +11,7 @@ from iredapi.backends.protocols.accounts import Removal
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.throttles import Throttle
 from iredapi.domain.users import User
-from iredapi.runtime.context import Office
+from iredapi.runtime.context import AppContext
 from iredapi.operations import admins, users
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 
@@ -25,7 +25,7 @@ async def read(unit: ReadUnit, user: User, item: Throttle) -> None:
     await unit.domains.get("a.test", share=True)  # refused
     await unit.admins.remove(user.mail)  # refused
     await unit.throttles.save(item, item)  # refused
-    await unit.satellites.forget_account(user.mail)  # refused
+    await unit.related_data.forget_account(user.mail)  # refused
     unit.note()  # refused
     await users.remove(unit, user.mail, 0)  # refused
 
@@ -35,11 +35,11 @@ async def write(unit: UnitOfWork, user: User) -> None:
     await users.remove(unit, user.mail, 0)
 
 
-async def use(office: Office) -> None:
-    await office.read(SYSTEM, users.profile, "u@a.test")
-    await office.write(SYSTEM, users.remove, "u@a.test", 0)
-    await office.read(SYSTEM, users.remove, "u@a.test", 0)  # refused
-    await office.read(SYSTEM, admins.remove, "u@a.test")  # refused
+async def use(context: AppContext) -> None:
+    await context.read(SYSTEM, users.profile, "u@a.test")
+    await context.write(SYSTEM, users.remove, "u@a.test", 0)
+    await context.read(SYSTEM, users.remove, "u@a.test", 0)  # refused
+    await context.read(SYSTEM, admins.remove, "u@a.test")  # refused
 """
 
 

@@ -41,7 +41,7 @@ def metadata_of(settings: Settings) -> dict[str, MetaData]:
 def make_databases(settings: Settings) -> Databases:
     """Return the SQL databases of a configuration; opens nothing."""
     pool = PoolOptions(settings.pool_size, settings.pool_timeout, settings.connect_timeout)
-    # Postfix and Dovecot need connections of the same servers: satellites get few.
+    # Postfix and Dovecot need connections of the same servers: policy databases get few.
     small = replace(pool, size=max(settings.pool_size // 2, 2))
     urls = {name: url for name, url in settings.urls().items() if name in _METADATA}
     metadata = metadata_of(settings)

@@ -182,7 +182,7 @@ class Connections:
         return await self.databases[name].ask(plain, values)
 
     async def commit(self) -> None:
-        """Commit satellites first, accounts last: a broken request can be sent again."""
+        """Commit the related databases first, the accounts last: a request can then be repeated."""
         for name in reversed(ORDER):
             lease = self._leases.get(name)
             if lease is not None and lease.transacting:

@@ -166,7 +166,7 @@ class Sizes:
     """How many are to get it."""
     raised: int
     """How many of them have less now."""
-    exempt_admins: int
+    quota_kept: int
     """What the others have, in MB."""
 
 
@@ -174,7 +174,7 @@ def quota_of_all(wanted: int, most_per_user: int, domain_quota: int, sizes: Size
     """Return the quota that all users of a domain get, in MB, but for some. Only growth counts."""
     quota = _capped(wanted, most_per_user)
     if domain_quota > 0 and sizes.raised:
-        left = max(domain_quota - sizes.exempt_admins, 0)
+        left = max(domain_quota - sizes.quota_kept, 0)
         if quota == UNLIMITED or quota * sizes.users > left:
             raise Conflict(
                 "EXCEEDED_DOMAIN_QUOTA_SIZE", f"The domain has {left} MB for {sizes.users} users."

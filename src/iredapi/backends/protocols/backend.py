@@ -30,7 +30,7 @@ class Transaction(Protocol):
         """Return all roles for one request."""
 
     async def commit(self) -> None:
-        """Commit satellites first, accounts last: a broken request can be sent again."""
+        """Commit the related databases first, the accounts last: a request can then be repeated."""
 
     async def close(self) -> None:
         """Undo what was not committed, and give everything back. May be called twice."""

@@ -73,7 +73,7 @@ class SqlAddresses(AccountRepository):
 
 
 def place_of(columns: Sequence[str], rows: Sequence[Any], name: str) -> AddressAvailability | None:
-    """Read what ``vacancy`` found, twins in alias domains left out."""
+    """Read what ``vacancy`` found, addresses in alias domains left out."""
     row, found = split(columns, rows, name)
     if row is None:
         return None

@@ -82,7 +82,7 @@ class SqlUserBatches(AccountRepository):
         self, fields: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, frozenset[str]]:
         """Write where there is a difference; who is out of the ordinary is not in the answer."""
-        there = self.schema.statement(("users.unseen", fields), lambda: self._without_read(fields))
+        there = self.schema.statement(("users.plain", fields), lambda: self._without_read(fields))
         if not there:
             return {}  # a server without these columns
         if self.dialect == "postgresql":
@@ -135,7 +135,7 @@ class SqlUserBatches(AccountRepository):
     ) -> tuple[Any, Callable[[], Statement]]:
         names = tuple(columns)
         build = partial(statements.compare_without_read, names, size, self.dialect)
-        return ("users.compare unseen", names, size), build
+        return ("users.compare without read", names, size), build
 
     async def _compare_without_read(
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
@@ -152,7 +152,7 @@ class SqlUserBatches(AccountRepository):
             statements.update_all_without_read, names, self._moments(names), size, self.dialect
         )
         values = numbered(list(some.values()), size)
-        return ("users.save unseen", names, size), build, values
+        return ("users.update without read", names, size), build, values
 
     async def _update_without_read(
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]

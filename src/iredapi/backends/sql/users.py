@@ -335,11 +335,11 @@ class SqlUsers(SqlUserProfiles):
                 select(
                     summed(one, chosen).label("users"),
                     summed(one, raised).label("raised"),
-                    summed(q, not_(chosen), q > 0).label("spared"),
+                    summed(q, not_(chosen), q > 0).label("kept"),
                 ).where(t.mailbox.c.domain.in_(names))
             )
         )[0]
-        return Sizes(int(row["users"]), int(row["raised"]), int(row["spared"]))
+        return Sizes(int(row["users"]), int(row["raised"]), int(row["kept"]))
 
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
