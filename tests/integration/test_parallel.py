@@ -46,7 +46,7 @@ class Clients:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def clients(api: ApiProcess) -> AsyncIterator[Clients]:
+async def pool(api: ApiProcess) -> AsyncIterator[Clients]:
     async with AsyncExitStack() as stack:
         yield Clients(api, stack)
 
@@ -64,8 +64,8 @@ def counted(answers: Iterable[Answer]) -> dict[str, int]:
     )
 
 
-async def test_lesson_43_user_limit(store: Store, clients: Clients) -> None:
-    root = await clients.client()
+async def test_lesson_43_user_limit(store: Store, pool: Clients) -> None:
+    root = await pool.client()
     await root.ok("POST", "domain/ex.com", numberOfUsers=10)
     answers = await at_once(
         root.call("POST", f"user/u{number}@ex.com", data={"password_hash": HASH, "quota": "1"})
@@ -76,8 +76,8 @@ async def test_lesson_43_user_limit(store: Store, clients: Clients) -> None:
     assert await root.ok("GET", "users/ex.com", email_only="yes") == made
 
 
-async def test_lesson_43_alias_limit(store: Store, clients: Clients) -> None:
-    root = await clients.client()
+async def test_lesson_43_alias_limit(store: Store, pool: Clients) -> None:
+    root = await pool.client()
     await root.ok("POST", "domain/ex.com", numberOfAliases=10)
     answers = await at_once(
         root.call("POST", f"alias/a{number}@ex.com", data={"members": "x@gmail.com"})
@@ -87,8 +87,8 @@ async def test_lesson_43_alias_limit(store: Store, clients: Clients) -> None:
     assert len(await root.ok("GET", "aliases/ex.com")) == 10
 
 
-async def test_lesson_43_domain_quota(store: Store, clients: Clients) -> None:
-    root = await clients.client()
+async def test_lesson_43_domain_quota(store: Store, pool: Clients) -> None:
+    root = await pool.client()
     await root.ok("POST", "domain/ex.com", quota=1000)
     answers = await at_once(
         root.call("POST", f"user/u{number}@ex.com", data={"password_hash": HASH, "quota": "100"})
@@ -98,8 +98,8 @@ async def test_lesson_43_domain_quota(store: Store, clients: Clients) -> None:
     assert (await root.ok("GET", "domain/ex.com"))["allocated_quota"] == 1000
 
 
-async def test_lesson_43_domain_quota_of_users_that_grow(store: Store, clients: Clients) -> None:
-    root = await clients.client()
+async def test_lesson_43_domain_quota_of_users_that_grow(store: Store, pool: Clients) -> None:
+    root = await pool.client()
     await root.ok("POST", "domain/ex.com", quota=1000)
     for number in range(20):
         await root.ok("POST", f"user/u{number}@ex.com", password_hash=HASH, quota=10)
@@ -110,10 +110,10 @@ async def test_lesson_43_domain_quota_of_users_that_grow(store: Store, clients: 
     assert (await root.ok("GET", "domain/ex.com"))["allocated_quota"] == 1000
 
 
-async def test_lesson_43_domains_of_an_admin(store: Store, clients: Clients) -> None:
-    root = await clients.client()
+async def test_lesson_43_domains_of_an_admin(store: Store, pool: Clients) -> None:
+    root = await pool.client()
     await root.ok("POST", "admin/limited@admins.test", password=PASSWORD, maxDomains=10)
-    limited = await clients.client("limited@admins.test")
+    limited = await pool.client("limited@admins.test")
     answers = await at_once(limited.call("POST", f"domain/d{n}.com") for n in range(50))
     assert counted(answers) == {"ok": 10, "409 EXCEED_LIMIT_DOMAIN": 40}
     await asyncio.sleep(SECONDS)  # the other process may believe for so long what it has read
@@ -122,14 +122,14 @@ async def test_lesson_43_domains_of_an_admin(store: Store, clients: Clients) -> 
     assert len(shape["managedDomains"]) == 10
 
 
-async def test_lesson_43_quota_of_an_admin(store: Store, clients: Clients) -> None:
+async def test_lesson_43_quota_of_an_admin(store: Store, pool: Clients) -> None:
     """A new domain and a domain that grows count against the same total."""
-    root = await clients.client()
+    root = await pool.client()
     await root.ok(
         "POST", "admin/limited@admins.test",
         password=PASSWORD, maxDomains=50, maxQuota=1, quotaUnit="GB", maxUsers=100,
     )  # fmt: skip
-    limited = await clients.client("limited@admins.test")
+    limited = await pool.client("limited@admins.test")
     for number in range(4):
         await limited.ok("POST", f"domain/old{number}.com", quota=1, numberOfUsers=1)
     answers = await at_once(
@@ -156,9 +156,9 @@ LISTS = [
 
 @pytest.mark.parametrize("path, param, shown, value", LISTS, ids=[row[1] for row in LISTS])
 async def test_lesson_42_additions(
-    store: Store, clients: Clients, path: str, param: str, shown: str, value: str
+    store: Store, pool: Clients, path: str, param: str, shown: str, value: str
 ) -> None:
-    root = await clients.client()
+    root = await pool.client()
     await root.ok("POST", "domain/ex.com")
     await root.ok("POST", "user/u@ex.com", password_hash=HASH)
     await root.ok("POST", "alias/list@ex.com")
@@ -184,9 +184,9 @@ async def test_lesson_42_additions(
     ids=["addAlias", "addForwarding", "addMember"],
 )
 async def test_lesson_42_additions_and_removals(
-    store: Store, clients: Clients, path: str, add: str, remove: str, shown: str, value: str
+    store: Store, pool: Clients, path: str, add: str, remove: str, shown: str, value: str
 ) -> None:
-    root = await clients.client()
+    root = await pool.client()
     await root.ok("POST", "domain/ex.com")
     await root.ok("POST", "user/u@ex.com", password_hash=HASH)
     await root.ok("POST", "alias/list@ex.com")
@@ -219,12 +219,12 @@ DISABLE: tuple[str, dict[str, str]] = ("PUT", {"accountStatus": "disabled"})
     ],
 )
 async def test_lesson_09_last_global_admin(
-    store: Store, clients: Clients, kind: str, how: tuple[str, dict[str, str]]
+    store: Store, pool: Clients, kind: str, how: tuple[str, dict[str, str]]
 ) -> None:
     """Two global admins remove each other at the same moment: one of them stays."""
     method, form = how
     for turn in range(2):
-        root = await clients.client()
+        root = await pool.client()
         await root.call("POST", "domain/ex.com")
         pair = []
         for number in range(2):
@@ -233,7 +233,7 @@ async def test_lesson_09_last_global_admin(
             noun = "admin" if standalone else "user"
             await root.ok("POST", f"{noun}/{mail}", password=PASSWORD, isGlobalAdmin="yes")
             pair.append((noun, mail))
-        clients = [await clients.client(mail) for _, mail in pair]
+        clients = [await pool.client(mail) for _, mail in pair]
         await accounts.remove_standalone_admin(store, ROOT)
         (first, one), (second, two) = pair
         answers = await at_once(
@@ -251,13 +251,13 @@ async def test_lesson_09_last_global_admin(
         await add_root(store)
 
 
-async def test_lesson_09_last_global_admins_of_a_domain(store: Store, clients: Clients) -> None:
+async def test_lesson_09_last_global_admins_of_a_domain(store: Store, pool: Clients) -> None:
     """Bulk disabling, and deleting domains, count too."""
-    root = await clients.client()
+    root = await pool.client()
     for name in ("a.com", "b.com"):
         await root.ok("POST", f"domain/{name}")
         await root.ok("POST", f"user/g@{name}", password=PASSWORD, isGlobalAdmin="yes")
-    clients = {name: await clients.client(f"g@{name}") for name in ("a.com", "b.com")}
+    clients = {name: await pool.client(f"g@{name}") for name in ("a.com", "b.com")}
     await accounts.remove_standalone_admin(store, ROOT)
     answers = await at_once(
         [
@@ -269,9 +269,9 @@ async def test_lesson_09_last_global_admins_of_a_domain(store: Store, clients: C
     assert counted(answers).get("ok") == 1, answers
 
 
-async def test_one_address_for_one_account(store: Store, clients: Clients) -> None:
+async def test_one_address_for_one_account(store: Store, pool: Clients) -> None:
     """The same address as a user, an alias account, an alias address of a user, a new name."""
-    root = await clients.client()
+    root = await pool.client()
     await root.ok("POST", "domain/ex.com")
     for number in range(5):
         await root.ok("POST", f"user/holder{number}@ex.com", password_hash=HASH)
@@ -294,9 +294,9 @@ async def test_one_address_for_one_account(store: Store, clients: Clients) -> No
         assert len(await accounts.holders(store, address)) == 1, answers
 
 
-async def test_one_name_for_one_domain(store: Store, clients: Clients) -> None:
+async def test_one_name_for_one_domain(store: Store, pool: Clients) -> None:
     """The same name as a domain and as an alias domain of two others."""
-    root = await clients.client()
+    root = await pool.client()
     await root.ok("POST", "domain/one.com")
     await root.ok("POST", "domain/two.com")
     for turn in range(4):
@@ -313,9 +313,9 @@ async def test_one_name_for_one_domain(store: Store, clients: Clients) -> None:
         assert len(await accounts.domains(store, name)) == 1
 
 
-async def test_one_name_for_a_domain_and_an_admin(store: Store, clients: Clients) -> None:
+async def test_one_name_for_a_domain_and_an_admin(store: Store, pool: Clients) -> None:
     """A standalone admin's address is never in a hosted domain."""
-    root = await clients.client()
+    root = await pool.client()
     for turn in range(4):
         name = f"same{turn}.com"
         answers = await at_once(
@@ -331,9 +331,9 @@ async def test_one_name_for_a_domain_and_an_admin(store: Store, clients: Clients
         assert set(counted(answers)) <= {"ok", "400 CAN_NOT_BE_LOCAL_DOMAIN"}
 
 
-async def test_accounts_of_a_domain_that_is_deleted(store: Store, clients: Clients) -> None:
+async def test_accounts_of_a_domain_that_is_deleted(store: Store, pool: Clients) -> None:
     """Nothing is left in a domain that went away while accounts were made in it."""
-    root = await clients.client()
+    root = await pool.client()
     for _ in range(3):
         await root.ok("POST", "domain/gone.com")
         answers = await at_once(
@@ -354,13 +354,13 @@ async def test_accounts_of_a_domain_that_is_deleted(store: Store, clients: Clien
         assert await accounts.everything_of_domains(store) == []
 
 
-async def test_many_requests_on_one_cookie(store: Store, clients: Clients) -> None:
-    root = await clients.client()
+async def test_many_requests_on_one_cookie(store: Store, pool: Clients) -> None:
+    root = await pool.client()
     answers = await at_once(root.call("GET", "domains") for _ in range(60))
     assert counted(answers) == {"ok": 60}
 
 
-async def test_parallel_guesses(store: Store, clients: Clients, api: ApiProcess) -> None:
+async def test_parallel_guesses(store: Store, pool: Clients, api: ApiProcess) -> None:
     """However many guesses arrive at once, ten are verified."""
     async with httpx.AsyncClient(base_url=api.address, timeout=60, trust_env=False) as http:
         responses = await asyncio.gather(
