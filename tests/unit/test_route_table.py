@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match
@@ -16,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from iredapi.app import create_app, exception_handlers
 from iredapi.config.settings import Settings
 from iredapi.errors import NotFound
-from iredapi.web.middleware import PathNormaliser
+from iredapi.web.middleware import PathNormaliser, RequestContext
 from iredapi.web.route_table import RouteTable
 
 
@@ -45,12 +44,7 @@ for _method, _path, _endpoint in (
 ):
     _ROUTER.add_api_route(_path, _endpoint, methods=[_method], response_model=None)
 TABLE = RouteTable(_elsewhere, routers=[_ROUTER])
-HANDLED = ExceptionMiddleware(TABLE, handlers=exception_handlers(always_200=False))
-
-
-async def _app(scope: Scope, receive: Receive, send: Send) -> None:
-    scope["iredapi.request_id"] = "id"
-    await HANDLED(scope, receive, send)
+HANDLED = RequestContext(TABLE, handlers=exception_handlers(always_200=False))
 
 
 @pytest.mark.parametrize(
@@ -69,13 +63,13 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     ],
 )
 async def test_a_path_finds_its_operation(method: str, path: str, answer: str) -> None:
-    transport = httpx.ASGITransport(_app)
+    transport = httpx.ASGITransport(HANDLED)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         assert (await client.request(method, path)).text == answer
 
 
 async def test_an_error_of_ours_becomes_its_envelope() -> None:
-    transport = httpx.ASGITransport(_app)
+    transport = httpx.ASGITransport(HANDLED)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         found = await client.get("/api/missing")
     assert (found.status_code, found.json()["_msg"]) == (404, "NO_SUCH_ACCOUNT")
