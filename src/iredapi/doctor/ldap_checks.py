@@ -18,9 +18,9 @@ from iredapi.backends.ldap.escaping import key_of
 from iredapi.backends.ldap.session import flag, words
 from iredapi.config.settings import Settings
 from iredapi.doctor.ldap_facts import Facts, Hosted, mail_in
-from iredapi.doctor.vmail_checks import (
-    bare_crypt,
+from iredapi.doctor.repair_values import (
     bracketed,
+    is_bare_crypt,
     refused_name,
     with_scheme,
     without_prefix,
@@ -249,7 +249,7 @@ def _user(entry: Entry, mail: str, facts: Facts, settings: Settings) -> Iterator
 
 def _passwords(entry: Entry, mail: str) -> Iterator[Wrong]:
     for stored in entry.values("userPassword"):
-        if bare_crypt(stored):
+        if is_bare_crypt(stored):
             yield Wrong("PASSWORD_BARE_CRYPT", mail, "", _swap(stored, with_scheme(stored)))
             continue
         try:

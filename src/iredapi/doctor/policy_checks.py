@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from iredapi.backends.policies import tables as t
 from iredapi.backends.sql import tables as accounts
 from iredapi.database.live_schema import Schema
+from iredapi.doctor.mailbox_queue import Owners, QueuedMailboxes
 from iredapi.doctor.probes import (
     PAGE,
     Delete,
@@ -35,7 +36,7 @@ from iredapi.doctor.probes import (
     having_keys,
 )
 from iredapi.doctor.removals import keep, remove
-from iredapi.doctor.vmail_checks import Owners, QueuedMailboxes, dates
+from iredapi.doctor.vmail_probes import date_probes
 from iredapi.domain import sender_patterns
 from iredapi.domain.addresses import InvalidAddress
 from iredapi.domain.greylists import derived_comment
@@ -153,7 +154,7 @@ def beside_a_tree(
             yield StrayAccounts(code, "iredadmin", table, column, directory)
     if schema.has(accounts.deleted_mailboxes):
         yield QueuedMailboxes("iredadmin", owners)
-        yield from dates(schema, accounts.deleted_mailboxes, "iredadmin")
+        yield from date_probes(schema, accounts.deleted_mailboxes, "iredadmin")
 
 
 def _asked(account: str, table: Table) -> str:

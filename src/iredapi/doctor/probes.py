@@ -1,8 +1,8 @@
-"""How a check looks at a database: page by page along a key, and how what it found is repaired.
+"""Probes: how a check reads a database page by page along a key, and repairs what it found.
 
-No probe holds more than a page of rows or keeps a transaction open between pages, so a million
-mailboxes need no more memory than ten. A repair reads its page again, locked, and changes what is
-still wrong.
+No probe holds more than one page of rows or keeps a transaction open between pages, so memory does
+not grow with the number of mailboxes. A repair reads the rows of its page again with a lock and
+changes those that are still wrong.
 """
 
 from __future__ import annotations
@@ -28,61 +28,64 @@ from iredapi.database.dialect import insert_ignore
 from iredapi.doctor.removals import remove
 
 PAGE = 500
-"""Rows that are read, and repaired, at once."""
+"""Rows of a page: read in one statement, repaired in one transaction."""
 
 Row = Mapping[str, Any]
+Key = tuple[ColumnElement[Any], ...]
+"""Columns of a unique key."""
 Judge = Callable[[Row], str | None]
-"""What SQL cannot say: the detail of a finding, or None when the row is fine."""
+"""A test that SQL cannot make: returns the detail of the finding, or None when the row is right."""
 
 
 class Fix(Protocol):
     """A repair of some rows, in an open transaction."""
 
     async def apply(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
-        """Repair rows that were just read under a lock."""
+        """Repair rows that were just read with a lock."""
 
 
 class Probe(Protocol):
-    """One way to look for one kind of finding in one database."""
+    """Looks for findings of one code in one database."""
 
     @property
     def code(self) -> str:
-        """What it finds."""
+        """Code of its findings, a key of ``findings.CHECKS``."""
 
     @property
     def database(self) -> str:
-        """Where it looks."""
+        """Name of the database: ``vmail``, ``amavisd``, ``iredapd`` or ``iredadmin``."""
 
     @property
     def fixable(self) -> bool:
-        """Whether what it finds has one right answer."""
+        """Whether ``repair`` can repair what it finds."""
 
     @property
     def removes(self) -> Table | None:
-        """The table that the repair removes rows of; None: it removes none."""
+        """Table whose rows the repair removes; None: it removes no rows."""
 
     async def number(self, connection: AsyncConnection, rows: Sequence[Row]) -> int:
-        """Return how many rows of that table the repair of these would remove."""
+        """Return how many rows of the table ``removes`` the repair of ``rows`` would remove."""
 
     async def page(
         self, connection: AsyncConnection, after: Any
     ) -> tuple[list[tuple[Row, str]], Any]:
-        """Return wrong rows, each with its detail, and where the next page begins (None: no more).
+        """Return the wrong rows of a page, each with its detail, and the ``after`` of the next.
 
-        A row has a ``subject``.
+        ``after`` is None for the first page, and in the result of the last. A row has a
+        ``subject``.
         """
 
     async def repair(self, connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]:
-        """Repair those rows that are still wrong, and return them."""
+        """Repair the rows that are still wrong, and return those."""
 
 
 def key_label(place: int) -> str:
-    """The name under which a row carries a column of its key."""
+    """Return the name of a key column in the rows of a probe; ``place`` counts from 0."""
     return f"key_{place}"
 
 
 def having_keys(key: Sequence[ColumnElement[Any]], rows: Collection[Row]) -> ColumnElement[bool]:
-    """Select the rows that were read, by their keys."""
+    """Return the condition that selects the rows that were read, by their keys."""
     if len(key) == 1:
         return key[0].in_([row[key_label(0)] for row in rows])
     return or_(
@@ -98,7 +101,7 @@ class Delete:
     """Remove the rows."""
 
     table: Table
-    key: tuple[ColumnElement[Any], ...]
+    key: Key
 
     async def apply(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
         """See ``Fix``."""
@@ -107,10 +110,10 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Give columns the same value in all rows, or one that is computed of each row."""
+    """Set columns to ``values`` in all rows, or to what ``computed`` returns for each row."""
 
     table: Table
-    key: tuple[ColumnElement[Any], ...]
+    key: Key
     values: Mapping[str, Any] = field(default_factory=dict)
     computed: Callable[[Row], Mapping[str, Any]] | None = None
 
@@ -131,7 +134,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Add a row for each of them, where none has the same unique key."""
+    """Add a row for each row found, unless one with the same unique key exists."""
 
     table: Table
     values: Callable[[Row], Mapping[str, Any]]
@@ -142,17 +145,37 @@ class Insert:
         await connection.execute(statement, [dict(self.values(row)) for row in rows])
 
 
+FixFactory = Callable[[Table, Key], Fix]
+"""Makes the repair of a table's rows, found by their key; ``Delete`` is one."""
+
+
+def set_columns(**values: Any) -> FixFactory:
+    """Repair by giving columns the same values in all rows."""
+    return lambda table, key: Update(table, key, values)
+
+
+def compute_columns(computed: Callable[[Row], Mapping[str, Any]]) -> FixFactory:
+    """Repair by giving columns values that are computed from each row."""
+    return lambda table, key: Update(table, key, computed=computed)
+
+
+def insert_into(table: Table, values: Callable[[Row], Mapping[str, Any]]) -> FixFactory:
+    """Repair by adding a row of a table for each row that was found."""
+    return lambda _table, _key: Insert(table, values)
+
+
 @dataclass(frozen=True, slots=True)
 class SqlProbe:
-    """A SELECT whose rows are wrong, or (with ``judge``) may be.
+    """A probe of one SELECT: its rows are wrong, or those that ``judge`` says are.
 
-    Its columns are ``subject``, perhaps ``detail``, and what the repair needs; ``key`` is unique.
+    Its columns are ``subject``, optionally ``detail``, and what the repair needs. ``key`` must be
+    unique: the pages follow it.
     """
 
     code: str
     database: str
     select: Select[*tuple[Any, ...]]
-    key: tuple[ColumnElement[Any], ...]
+    key: Key
     fix: Fix | None = None
     judge: Judge | None = None
 
@@ -189,10 +212,10 @@ class SqlProbe:
         if self.fix is None:
             return []
         statement = self._keyed().where(having_keys(self.key, rows)).with_for_update()
-        still = [row for row, _ in self._wrong(await _rows(connection, statement))]
-        if still:
-            await self.fix.apply(connection, still)
-        return still
+        wrong = [row for row, _ in self._wrong(await _rows(connection, statement))]
+        if wrong:
+            await self.fix.apply(connection, wrong)
+        return wrong
 
     def _keyed(self) -> Select[*tuple[Any, ...]]:
         return self.select.add_columns(
@@ -209,7 +232,7 @@ class SqlProbe:
 def _following(
     statement: Select[*tuple[Any, ...]], key: Sequence[ColumnElement[Any]], after: Sequence[Any]
 ) -> Select[*tuple[Any, ...]]:
-    """Select what comes after a key."""
+    """Restrict a statement to the rows after a key."""
     values: list[BindParameter[Any]] = [
         bindparam(f"after_{place}", value, type_=column.type)
         for place, (column, value) in enumerate(zip(key, after, strict=True))

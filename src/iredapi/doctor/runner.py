@@ -20,13 +20,14 @@ from iredapi.database.errors import is_retryable, translated
 from iredapi.database.session import ORDER, Databases
 from iredapi.doctor import server_checks
 from iredapi.doctor.findings import CHECKS, Finding, Severity
+from iredapi.doctor.mailbox_queue import Owners
 from iredapi.doctor.policy_checks import Directory, beside_a_tree, related_data
 from iredapi.doctor.probes import Probe, Row
 from iredapi.doctor.removals import ROWS, Removals
 from iredapi.doctor.repair_log import note
 from iredapi.doctor.sql_directory import SqlDirectory
 from iredapi.doctor.state_checks import examine_state
-from iredapi.doctor.vmail_checks import Owners, Vmail
+from iredapi.doctor.vmail_checks import vmail_probes
 from iredapi.errors import ServerDown
 
 _TRIES = 5
@@ -143,7 +144,7 @@ class Examination:
         if name == "vmail":
             quota = self._quota_table
             dialect = databases[name].dialect
-            probes = Vmail(schema, quota, dialect, self._settings).probes()
+            probes = vmail_probes(schema, quota, dialect, self._settings)
         elif accounts is not None:
             probes = related_data(name, schema, accounts)
             if owners is not None and name == "iredadmin":
