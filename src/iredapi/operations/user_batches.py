@@ -1,7 +1,7 @@
-"""Requests about mail users that arrive at the same moment: one unit, each by the rules.
+"""Create or change many mail users in one unit of work.
 
-Only what is ordinary goes this way; whatever is not is left to ``operations.users``, which knows
-all.
+Only ordinary requests are batched. A request whose result stays None is repeated by itself with
+``operations.users``, which implements every rule.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from iredapi.operations.passwords import Passwords
 
 
 @dataclass(slots=True)
-class Order:
-    """What one request asks for; ``password`` is the hash, or empty."""
+class BatchedChange:
+    """One request for a new user, or for a change of one; ``password`` is the hash, or empty."""
 
     actor: Actor
     mail: str
@@ -46,153 +46,163 @@ class Order:
     request_id: str
     meter: Meter | None
     passwords: Passwords | None = None
-    """By which the plain password is still to be checked, with the domain's own lengths."""
+    """Checks the plain password of a new user, with the limits of its domain."""
     exact: bool = False
-    """Whether it is an error to store something else than what was asked for."""
+    """Whether an adjusted value is an error in this request."""
     changed: frozenset[str] | None = None
-    """Fields that were different, when it was carried out."""
+    """Result: the fields that were different."""
     adjusted: Sequence[Adjusted] = ()
+    """Result: values that were not stored as they were asked for."""
 
     def may_create(self, batching: UserBatching) -> bool:
-        """Tell whether a creation can go together with others at all."""
-        alone = created_alone(batching.created_fields)
-        return bool(self.password) and self.changes.keys() <= alone
+        """Tell whether a creation can be batched."""
+        allowed = created_alone(batching.created_fields)
+        return bool(self.password) and self.changes.keys() <= allowed
 
     def may_change(self, batching: UserBatching) -> bool:
-        """Tell whether a change can go together with others at all."""
+        """Tell whether a change can be batched."""
         return self.changes.keys() <= changed_alone(batching.changed_fields)
 
     @property
     def needs_no_read(self) -> bool:
-        """Whether such a change is allowed and the same whatever is there."""
+        """Whether the change is allowed, and writes the same values, whatever is stored."""
         return self.actor.is_global and bool(self.changes)
 
 
-_PAUSES: Final = (0.002, 0.008)
-"""Seconds to wait, again and again, for who holds a domain; then each waits for itself."""
+_LOCK_RETRY_SECONDS: Final = (0.002, 0.008)
+"""Pauses between attempts to lock the domains; after them each request waits by itself."""
 _log = structlog.get_logger(__name__)
 ChangeResult = Event | Exception | bool | None
-"""What is to be logged, or why a request was refused; None: it is to go by itself.
+"""The result of one request of a batch.
 
-True: there is nothing to log, for nothing was different.
+Event: it was carried out, and this is to be logged. True: nothing was different. Exception: it is
+refused. None: it must be repeated by itself.
 """
 
 
-async def create(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[ChangeResult]) -> None:
-    """Create what can be created together. A domain's limits count those who came before."""
+async def create(
+    unit: UnitOfWork, items: Sequence[BatchedChange], results: list[ChangeResult]
+) -> None:
+    """Create users; fill in ``results``. Limits of domains count earlier users of the batch."""
     batches = unit.user_batches
     if batches is None:
         return
-    mails = [order.mail for order in orders]
-    places = await batches.claim_all(mails)
-    for seconds in _PAUSES:
-        if places is not None:
+    mails = [item.mail for item in items]
+    addresses = await batches.claim_all(mails)
+    for seconds in _LOCK_RETRY_SECONDS:
+        if addresses is not None:
             break
-        # Who holds a domain is done with it soon, as a rule.
+        # A lock on a domain is usually short.
         await asyncio.sleep(seconds)
-        places = await batches.claim_all(mails)
-    if places is None:
+        addresses = await batches.claim_all(mails)
+    if addresses is None:
         return
-    room: dict[str, users.UsedLimits] = {}
-    made: dict[str, User] = {}
-    for at, (order, place) in enumerate(zip(orders, places, strict=True)):
+    used: dict[str, users.UsedLimits] = {}
+    new: dict[str, User] = {}
+    for at, (item, found) in enumerate(zip(items, addresses, strict=True)):
         try:
-            outcomes[at] = await _new(unit, order, place, room, made)
+            results[at] = await _new(unit, item, found, used, new)
         except ApiError as refused:
-            outcomes[at] = refused
-        except ValueError as error:  # whatever is odd about one is told to that one
-            _log.warning("goes_alone", account=order.mail, reason=type(error).__name__)
-    if made:
-        await batches.add_plain(list(made.values()), changed=users.date_of_password(unit))
+            results[at] = refused
+        except ValueError as error:  # an odd row fails its own request only
+            _log.warning(
+                "batched_change_retried_alone", account=item.mail, reason=type(error).__name__
+            )
+    if new:
+        await batches.add_plain(list(new.values()), changed=users.date_of_password(unit))
 
 
 async def _new(
     unit: UnitOfWork,
-    order: Order,
-    place: AddressAvailability | None,
-    room: dict[str, users.UsedLimits],
-    made: dict[str, User],
+    item: BatchedChange,
+    found: AddressAvailability | None,
+    used: dict[str, users.UsedLimits],
+    new: dict[str, User],
 ) -> ChangeResult:
-    changes, mail = order.changes, order.mail
-    if order.passwords is None or unit.users.unsupported(changes):
+    """Decide on one creation and put the user into ``new``. None: it must be done by itself."""
+    changes, mail = item.changes, item.mail
+    if item.passwords is None or unit.users.unsupported(changes):
         return None
     host = unit.rules.domains.hostname
-    place = users.check_available(order.actor, mail, changes, order.passwords, place, host)
+    available = users.check_available(item.actor, mail, changes, item.passwords, found, host)
     users.permit_name(unit, mail)
-    domain = place.domain
-    # The second of two requests for one address sees the first one's user when it goes by itself.
-    if mail in made or account_settings.words(domain.settings, "default_groups"):
+    domain = available.domain
+    # The second of two requests for one address is repeated by itself: then the user exists.
+    if mail in new or account_settings.words(domain.settings, "default_groups"):
         return None
     if not unit.rules.users.layout.append_timestamp:
-        return None  # whose mailbox lies there is a question for each
-    taken = room.get(domain.name)
-    if taken is None:
-        taken = room[domain.name] = await users.used_limits(unit, domain)
-    location = await mailbox_locations.free_location(unit, mail, place.queued)
-    user = users.new_user(unit, mail, changes, order.password, domain, taken, location)
-    order.adjusted = users.adjusted(changes, user, domain)
-    if order.exact:
-        refuse_unless_exact((), order.adjusted)
-    room[domain.name] = users.UsedLimits(taken.users + 1, taken.quota + user.quota)
-    made[mail] = user
+        return None  # without a timestamp each path must be looked up
+    limits = used.get(domain.name)
+    if limits is None:
+        limits = used[domain.name] = await users.used_limits(unit, domain)
+    location = await mailbox_locations.free_location(unit, mail, available.queued)
+    user = users.new_user(unit, mail, changes, item.password, domain, limits, location)
+    item.adjusted = users.adjusted(changes, user, domain)
+    if item.exact:
+        refuse_unless_exact((), item.adjusted)
+    used[domain.name] = users.UsedLimits(limits.users + 1, limits.quota + user.quota)
+    new[mail] = user
     return users.created(mail)
 
 
-async def change(unit: UnitOfWork, orders: Sequence[Order], outcomes: list[ChangeResult]) -> None:
-    """Change what is the users' own. Whoever is an admin, too, goes alone: sessions may end.
+async def change(
+    unit: UnitOfWork, items: Sequence[BatchedChange], results: list[ChangeResult]
+) -> None:
+    """Change fields of users' own rows; fill in ``results``.
 
-    A global admin may say anything of that whatever is there, so nothing is read first.
+    Admins are left out, because their sessions may have to end. Changes by a global admin are
+    written without reading the users first.
     """
     batches = unit.user_batches
     if batches is None:
         return
-    # The second change of a user goes by itself: what becomes of one says nothing of the other.
-    first = {order.mail: place for place, order in reversed(list(enumerate(orders)))}
-    alone = [
-        place
-        for place, order in enumerate(orders)
-        if first[order.mail] == place and not unit.users.unsupported(order.changes)
+    # Only the first change of each user: the result of a second one would not be known.
+    first = {item.mail: at for at, item in reversed(list(enumerate(items)))}
+    chosen = [
+        at
+        for at, item in enumerate(items)
+        if first[item.mail] == at and not unit.users.unsupported(item.changes)
     ]
-    free = [place for place in alone if orders[place].needs_no_read]
-    seen = [place for place in alone if not orders[place].needs_no_read]
-    if free:
+    without_read = [at for at in chosen if items[at].needs_no_read]
+    with_read = [at for at in chosen if not items[at].needs_no_read]
+    if without_read:
         written = await batches.update_without_read(
             [
-                (order.mail, plain_values(order.changes, order.password))
-                for order in (orders[place] for place in free)
+                (item.mail, plain_values(item.changes, item.password))
+                for item in (items[at] for at in without_read)
             ]
         )
-        for place in free:
-            if (fields := written.get(orders[place].mail)) is not None:
-                outcomes[place] = _done(orders[place], fields)
-    decided = await _decided(unit, batches, [orders[place] for place in seen]) if seen else []
+        for at in without_read:
+            if (fields := written.get(items[at].mail)) is not None:
+                results[at] = _done(items[at], fields)
+    decided = await _decided(unit, batches, [items[at] for at in with_read]) if with_read else []
     pairs = [found for found in decided if isinstance(found, tuple)]
-    for place, found in zip(seen, decided, strict=True):
+    for at, found in zip(with_read, decided, strict=True):
         if not isinstance(found, tuple):
-            outcomes[place] = found
+            results[at] = found
     saved = await batches.save_rows(pairs) if pairs else frozenset()
-    for place, found in zip(seen, decided, strict=True):
+    for at, found in zip(with_read, decided, strict=True):
         if isinstance(found, tuple) and found[0].mail in saved:
-            outcomes[place] = _done(orders[place], different(*found))
+            results[at] = _done(items[at], different(*found))
 
 
-def _done(order: Order, fields: Collection[str]) -> ChangeResult:
-    order.changed = frozenset(fields)
-    return users.changed(order.mail, order.changes) if fields else True
+def _done(item: BatchedChange, fields: Collection[str]) -> ChangeResult:
+    item.changed = frozenset(fields)
+    return users.changed(item.mail, item.changes) if fields else True
 
 
 async def _decided(
-    unit: UnitOfWork, batches: UserBatches, orders: Sequence[Order]
+    unit: UnitOfWork, batches: UserBatches, items: Sequence[BatchedChange]
 ) -> list[tuple[User, User] | ApiError | None]:
-    """Return each user as it is and as it is to be, or why not."""
-    rows = await batches.read_with_domain([order.mail for order in orders])
+    """Return each user before and after its change, or the refusal; None: do it by itself."""
+    rows = await batches.read_with_domain([item.mail for item in items])
     found: list[tuple[User, User] | ApiError | None] = []
-    for order, (domain, before) in zip(orders, rows, strict=True):
+    for item, (domain, before) in zip(items, rows, strict=True):
         if domain is None or before is None:
             found.append(None)
             continue
         try:
-            after = _changed(unit, order, domain, before)
+            after = _changed(unit, item, domain, before)
         except ApiError as refused:
             found.append(refused)
         else:
@@ -200,8 +210,8 @@ async def _decided(
     return found
 
 
-def _changed(unit: UnitOfWork, order: Order, domain: Domain, before: User) -> User | None:
+def _changed(unit: UnitOfWork, item: BatchedChange, domain: Domain, before: User) -> User | None:
     if before.has_rights:
         return None
-    permit(order.actor, domain, before, order.changes)
-    return revise(before, order.changes, domain, password=order.password, features=unit.features)
+    permit(item.actor, domain, before, item.changes)
+    return revise(before, item.changes, domain, password=item.password, features=unit.features)

@@ -1,6 +1,6 @@
 """Requests about mail users that arrive at the same moment, carried out together (ADR 12).
 
-Each has its own outcome: what another one asks for neither refuses it nor fails it.
+Each has its own result: what another one asks for neither refuses it nor fails it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from iredapi.observability.logging import REQUEST_ID
 from iredapi.observability.query_counter import METER, Meter
 from iredapi.operations import user_batches
 from iredapi.operations.passwords import Passwords
-from iredapi.operations.user_batches import ChangeResult, Order
+from iredapi.operations.user_batches import BatchedChange, ChangeResult
 from iredapi.runtime.audit_writer import Auditor
 
 _log = structlog.get_logger(__name__)
 Done = bool | asyncio.Future[bool]
 """Whether a request was carried out: told when that is in the log. False: it is to go by itself."""
-Operation = Callable[[UnitOfWork, Sequence[Order], list[ChangeResult]], Awaitable[None]]
-"""Fills in the outcomes as they come: what was committed is known whatever happens next."""
+Operation = Callable[[UnitOfWork, Sequence[BatchedChange], list[ChangeResult]], Awaitable[None]]
+"""Fills in the results as they come: what was committed is known whatever happens next."""
 
 
 class UserBatcher:
@@ -61,12 +61,12 @@ class UserBatcher:
         self._deadline = deadline
         self._commit_outcome_unknown = commit_outcome_unknown
         self._patience = patience
-        self._creations: Batcher[Order, bool] = Batcher(
+        self._creations: Batcher[BatchedChange, bool] = Batcher(
             partial(self._run, user_batches.create),
             queue_timeout=patience,
             max_concurrent_batches=lanes,
         )
-        self._changes: Batcher[Order, bool] = Batcher(
+        self._changes: Batcher[BatchedChange, bool] = Batcher(
             partial(self._run, user_batches.change),
             queue_timeout=patience,
             max_concurrent_batches=lanes,
@@ -81,33 +81,33 @@ class UserBatcher:
         changes: Mapping[str, Any],
         hashed: str,
         passwords: Passwords,
-    ) -> Order | None:
+    ) -> BatchedChange | None:
         """Create a user; None: this one is to go by itself. Raises ApiError."""
-        order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get(), passwords)
-        order.exact = STRICT.get()
+        item = BatchedChange(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get(), passwords)
+        item.exact = STRICT.get()
         batching = self._batching
-        if batching is None or not batching.shares or not order.may_create(batching):
+        if batching is None or not batching.shares or not item.may_create(batching):
             return None
-        return order if await self._done(self._creations, order) else None
+        return item if await self._done(self._creations, item) else None
 
     async def change(
         self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
-    ) -> Order | None:
+    ) -> BatchedChange | None:
         """Change a user; None: this one is to go by itself. Raises ApiError."""
-        order = Order(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
+        item = BatchedChange(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
         batching = self._batching
-        if batching is None or not order.may_change(batching):
+        if batching is None or not item.may_change(batching):
             return None
-        if not (order.needs_no_read and batching.updates_without_read) and not batching.versions:
+        if not (item.needs_no_read and batching.updates_without_read) and not batching.versions:
             return None
         if batching.shares:
-            return order if await self._done(self._changes, order) else None
+            return item if await self._done(self._changes, item) else None
         # A crowd of one: a single statement is worth it.
-        (found,) = await finish(self._run(user_batches.change, [order]))
+        (found,) = await finish(self._run(user_batches.change, [item]))
         if isinstance(found, Exception):
             raise found
         done = found if isinstance(found, bool) else await asyncio.shield(found)
-        return order if done else None
+        return item if done else None
 
     async def settle(self) -> None:
         """Wait for what goes on without its requests, but not for ever."""
@@ -118,42 +118,40 @@ class UserBatcher:
                 if self._logging:
                     await asyncio.wait(set(self._logging))
 
-    async def _done(self, batcher: Batcher[Order, bool], order: Order) -> bool:
+    async def _done(self, batcher: Batcher[BatchedChange, bool], item: BatchedChange) -> bool:
         try:
-            return await batcher.submit(order)
+            return await batcher.submit(item)
         except TimeoutError:
             raise ServerDown(detail="A server behind the API did not answer in time.") from None
 
     async def _run(
-        self, operation: Operation, orders: Sequence[Order]
+        self, operation: Operation, items: Sequence[BatchedChange]
     ) -> Sequence[Done | Exception]:
         rules = await self._rules()
-        outcomes: list[ChangeResult] = [None] * len(orders)
+        results: list[ChangeResult] = [None] * len(items)
         transaction = await self._backend.begin()
         meter, committing = Meter(), False
         METER.set(meter)
         try:
             async with self._deadline():
-                await operation(await transaction.unit(SYSTEM, rules), orders, outcomes)
+                await operation(await transaction.unit(SYSTEM, rules), items, results)
             committing = True
-            if any(isinstance(outcome, Event) for outcome in outcomes):
+            if any(isinstance(result, Event) for result in results):
                 await transaction.commit()
         except ServerDown as late:
             if operation is not user_batches.change:
                 raise
             # What was committed before is so; what was on its way may be.
             commit_outcome_unknown = self._commit_outcome_unknown(late)
-            outcomes = [
-                commit_outcome_unknown if outcome is None else outcome for outcome in outcomes
-            ]
+            results = [commit_outcome_unknown if result is None else result for result in results]
         except ApiError:
             raise
         except Exception as error:
             foreseen = isinstance(error, self._backend.errors)
             if committing:
                 commit_outcome_unknown = self._commit_outcome_unknown(error)
-                outcomes = [
-                    commit_outcome_unknown if isinstance(item, Event) else item for item in outcomes
+                results = [
+                    commit_outcome_unknown if isinstance(item, Event) else item for item in results
                 ]
             else:
                 if not foreseen:
@@ -161,43 +159,43 @@ class UserBatcher:
                 # Nothing was made, and what was changed may be changed so again. Each for itself:
                 # then it is known whose fault it is, and what can be tried again is.
                 if operation is user_batches.create:
-                    outcomes = [None] * len(orders)
+                    results = [None] * len(items)
         finally:
             await transaction.close()
-        for order in orders:
-            if order.meter is not None:
-                order.meter.round_trips += meter.round_trips
-                order.meter.seconds += meter.seconds
-        return self._logged(orders, outcomes)
+        for item in items:
+            if item.meter is not None:
+                item.meter.round_trips += meter.round_trips
+                item.meter.seconds += meter.seconds
+        return self._logged(items, results)
 
     def _logged(
-        self, orders: Sequence[Order], outcomes: Sequence[ChangeResult]
+        self, items: Sequence[BatchedChange], results: Sequence[ChangeResult]
     ) -> list[Done | Exception]:
         """Begin to log what was done: it is logged whoever goes away, and holds nobody up."""
         audit_entries = [
-            (order.request_id, order.actor, outcome)
-            for order, outcome in zip(orders, outcomes, strict=True)
-            if isinstance(outcome, Event)
+            (item.request_id, item.actor, result)
+            for item, result in zip(items, results, strict=True)
+            if isinstance(result, Event)
         ]
         names = {event.username for _, _, event in audit_entries}
         self._sessions.invalidate(lambda _, principal: principal.username in names)
         logged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if not audit_entries:
             logged.set_result(True)
-            return _results(outcomes, logged)
+            return _results(results, logged)
         task = asyncio.ensure_future(self._auditor.append(audit_entries))
         self._logging.add(task)
         task.add_done_callback(self._logging.discard)
         task.add_done_callback(partial(_tell, logged))
-        return _results(outcomes, logged)
+        return _results(results, logged)
 
 
 def _results(
-    outcomes: Sequence[ChangeResult], logged: asyncio.Future[bool]
+    results: Sequence[ChangeResult], logged: asyncio.Future[bool]
 ) -> list[Done | Exception]:
     return [
-        logged if isinstance(outcome, Event) else False if outcome is None else outcome
-        for outcome in outcomes
+        logged if isinstance(result, Event) else False if result is None else result
+        for result in results
     ]
 
 

@@ -32,8 +32,8 @@ async def create_user(
         # The limits of the domain too: one answer lists everything that is wrong with a password.
         await prepare_password(context, actor, addresses.domain_of(mail), changes)
         raise
-    if order := await context.user_batcher.create(actor, mail, changes, hashed, passwords):
-        done = Done(adjusted=tuple(item.to_dict() for item in order.adjusted))
+    if batched := await context.user_batcher.create(actor, mail, changes, hashed, passwords):
+        done = Done(adjusted=tuple(item.to_dict() for item in batched.adjusted))
     else:
         done = await context.write(actor, users.create, mail, changes, hashed, passwords)
     server = context.list_server
@@ -51,9 +51,9 @@ async def update_user(
     """
     # The batcher knows users by the folded address only.
     if addresses.typed(mail) == mail and (
-        order := await context.user_batcher.change(actor, mail, changes, hashed)
+        batched := await context.user_batcher.change(actor, mail, changes, hashed)
     ):
-        return Done(changed=of_user_fields(order.changed or ()))
+        return Done(changed=of_user_fields(batched.changed or ()))
     return await context.write(actor, users.update, mail, changes, hashed)
 
 
