@@ -43,15 +43,22 @@ async def use(context: AppContext) -> None:
 """
 
 
-def test_an_operation_that_reads_is_refused_to_write_by_the_type_checker(tmp_path: Path) -> None:
-    """Each line that would write in a ``ReadUnit`` is an error, and no other line is."""
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+def _lines_with_errors(path: Path, program: str) -> set[int]:
+    path.write_text(program)
     root = Path(__file__).parents[2]
     found, trouble, _ = api.run(
-        ["--config-file", str(root / "pyproject.toml"), "--no-error-summary", str(program)]
+        ["--config-file", str(root / "pyproject.toml"), "--no-error-summary", str(path)]
     )
     assert not trouble
-    refused = {int(line.split(":")[1]) for line in found.splitlines() if ": error: " in line}
+    return {int(line.split(":")[1]) for line in found.splitlines() if ": error: " in line}
+
+
+def test_an_operation_that_reads_is_refused_to_write_by_the_type_checker(tmp_path: Path) -> None:
+    """Each line that would write in a ``ReadUnit`` is an error, and no other line is."""
     wanted = {n for n, line in enumerate(PROGRAM.splitlines(), 1) if line.endswith("# refused")}
-    assert refused == wanted, found
+    assert _lines_with_errors(tmp_path / "program.py", PROGRAM) == wanted
+    # They are errors for no other reason: where the unit may write there are none.
+    writing = PROGRAM.replace("unit: ReadUnit", "unit: UnitOfWork")
+    for name in ("users.remove", "admins.remove"):
+        writing = writing.replace(f"read(SYSTEM, {name}", f"write(SYSTEM, {name}")
+    assert _lines_with_errors(tmp_path / "program.py", writing) == set()
