@@ -11,7 +11,7 @@ from sqlalchemy import Table, delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.policies import tables as policies
-from iredapi.backends.protocols.accounts import Removal
+from iredapi.backends.protocols.values import Removal
 from iredapi.backends.sql import tables
 from iredapi.database.compiled_statement import Plain, Statement
 from iredapi.database.read_only import only_reads

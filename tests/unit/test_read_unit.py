@@ -7,7 +7,7 @@ from pathlib import Path
 from mypy import api
 
 PROGRAM = """
-from iredapi.backends.protocols.accounts import Removal
+from iredapi.backends.protocols.values import Removal
 from iredapi.domain.actors import SYSTEM
 from iredapi.domain.throttles import Throttle
 from iredapi.domain.users import User

@@ -10,22 +10,18 @@ from typing import Any, Final
 from iredapi.backends.protocols.accounts import (
     Addresses,
     AddressReader,
-    AdminReader,
-    Admins,
     Aliases,
     AliasReader,
     DomainReader,
     Domains,
     Ldif,
-    ListReader,
-    Lists,
-    MailListReader,
-    MailLists,
     RelatedData,
     RelatedDataReader,
     UserReader,
     Users,
 )
+from iredapi.backends.protocols.admins import AdminReader, Admins
+from iredapi.backends.protocols.lists import ListReader, Lists, MailListReader, MailLists
 from iredapi.backends.protocols.policies import (
     GreylistReader,
     Greylists,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, UnitOfWork
 from iredapi.domain import greylists, sender_patterns
 from iredapi.domain.addresses import fold

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, Skipped, UnitOfWork
 from iredapi.domain import account_settings, canonical, domains, limits, list_updates, lists
 from iredapi.domain.addresses import domain_of, fold, local_part_of, without

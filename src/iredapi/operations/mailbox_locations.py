@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from iredapi.backends.protocols.accounts import RetryUnit
+from iredapi.backends.protocols.values import RetryUnit
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import mailbox_paths
 from iredapi.errors import Conflict, problem

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain import spam

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, UnitOfWork
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain import throttles

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import structlog
 
-from iredapi.backends.protocols.accounts import AddressAvailability
 from iredapi.backends.protocols.user_batches import UserBatches, UserBatching
+from iredapi.backends.protocols.values import AddressAvailability
 from iredapi.backends.unit_of_work import Adjusted, UnitOfWork, refuse_unless_exact
 from iredapi.domain import account_settings
 from iredapi.domain.actors import Actor

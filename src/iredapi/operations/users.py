@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from iredapi.backends.protocols.accounts import AddressAvailability, Profile
+from iredapi.backends.protocols.values import AddressAvailability, Profile
 from iredapi.backends.unit_of_work import Adjusted, ReadUnit, UnitOfWork
 from iredapi.domain import account_settings, canonical, limits, mailbox_paths, users
 from iredapi.domain import changed_parameters as differences

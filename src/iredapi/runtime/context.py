@@ -20,8 +20,8 @@ import structlog
 from iredapi.backends.dns import SenderDns
 from iredapi.backends.factory import make_backend, make_databases, make_list_server
 from iredapi.backends.policies.iredadmin import NetworkList, PanelSettings, SqlIredadmin
-from iredapi.backends.protocols.accounts import RetryUnit
 from iredapi.backends.protocols.backend import Backend, Transaction
+from iredapi.backends.protocols.values import RetryUnit
 from iredapi.backends.unit_of_work import (
     STRICT,
     AccessRevocations,

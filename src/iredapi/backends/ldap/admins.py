@@ -15,7 +15,7 @@ from iredapi.backends.ldap.locks import GLOBALS
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, flag, words
 from iredapi.backends.ldap.users import stored_hash
-from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.protocols.values import Profile
 from iredapi.domain.account_settings import Settings
 from iredapi.domain.actors import Principal
 from iredapi.domain.addresses import domain_of

@@ -15,7 +15,7 @@ from iredapi.backends.ldap.escaping import names_of_rdn
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, address_in, chunks, flag, full_page, words
 from iredapi.backends.ldap.write_plan import Modify
-from iredapi.backends.protocols.accounts import AddressAvailability, Profile
+from iredapi.backends.protocols.values import AddressAvailability, Profile
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.aliases import Alias
 

@@ -10,8 +10,8 @@ from iredapi.backends.ldap import directories
 from iredapi.backends.ldap.directories import Directories
 from iredapi.backends.ldap.errors import LdapError
 from iredapi.backends.ldap.transaction import LdapReadTransaction, LdapTransaction
-from iredapi.backends.protocols.accounts import RetryUnit
 from iredapi.backends.protocols.backend import ReadTransaction, Transaction
+from iredapi.backends.protocols.values import RetryUnit
 from iredapi.config.errors import ConfigurationError
 from iredapi.config.settings import Settings
 from iredapi.database.errors import is_retryable, is_unknown_name, translated

@@ -32,7 +32,7 @@ from iredapi.backends.ldap.session import Listings, Options, Session
 from iredapi.backends.ldap.start_errors import STRONGER_AUTH_REQUIRED, explain
 from iredapi.backends.ldap.write_plan import LockGuard, Step, Sweep
 from iredapi.backends.ldap.write_plan_journal import dump
-from iredapi.backends.protocols.accounts import ChangedMeanwhile, RetryUnit
+from iredapi.backends.protocols.values import ChangedMeanwhile, RetryUnit
 from iredapi.backends.sql import tables
 from iredapi.config.settings import Settings
 from iredapi.database.session import Connections, Databases

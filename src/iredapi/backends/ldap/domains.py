@@ -35,7 +35,7 @@ from iredapi.backends.ldap.session import (
     words,
 )
 from iredapi.backends.ldap.write_plan import Rename
-from iredapi.backends.protocols.accounts import Profile, Removal, Usage
+from iredapi.backends.protocols.values import Profile, Removal, Usage
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain

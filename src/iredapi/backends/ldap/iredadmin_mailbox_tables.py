@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import MetaData, Table, func, or_, select, update
 
 from iredapi.backends.policies.tables import iredadmin_metadata
-from iredapi.backends.protocols.accounts import Removal
+from iredapi.backends.protocols.values import Removal
 from iredapi.backends.sql import tables as t
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import Repository, chunks, now

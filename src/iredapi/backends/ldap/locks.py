@@ -16,7 +16,7 @@ import structlog
 from iredapi.backends.ldap.client import Directory
 from iredapi.backends.ldap.write_plan import take_back
 from iredapi.backends.ldap.write_plan_journal import load
-from iredapi.backends.protocols.accounts import RetryUnit
+from iredapi.backends.protocols.values import RetryUnit
 from iredapi.errors import Overloaded, ServerDown
 from iredapi.state import Lease, LockLost, LockTimeout, State
 

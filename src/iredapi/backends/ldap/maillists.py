@@ -15,7 +15,7 @@ from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal
 from iredapi.backends.ldap.domains import count
 from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.session import Session, address_in, chunks, flag, words
-from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.protocols.values import Profile
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.maillists import MailList, policy
 

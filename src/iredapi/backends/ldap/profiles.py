@@ -9,7 +9,7 @@ from typing import Any
 from iredapi.backends.ldap import settings_values
 from iredapi.backends.ldap.client import Entry
 from iredapi.backends.ldap.session import words
-from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.protocols.values import Profile
 
 
 def shown(entry: Entry) -> Profile:

@@ -19,7 +19,7 @@ from iredapi.backends.ldap.profiles import shown
 from iredapi.backends.ldap.references import moved
 from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
 from iredapi.backends.ldap.write_plan import Modify
-from iredapi.backends.protocols.accounts import Profile, Removal
+from iredapi.backends.protocols.values import Profile, Removal
 from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain

@@ -13,71 +13,17 @@ round trips whatever the size of the storage.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
-from iredapi.domain import account_settings
-from iredapi.domain.actors import Actor, Principal
-from iredapi.domain.admins import Admin
+from iredapi.backends.protocols.values import AddressAvailability, Profile, Removal, Usage
+from iredapi.domain.actors import Actor
 from iredapi.domain.aliases import Alias
 from iredapi.domain.audit_events import Event
 from iredapi.domain.domains import Domain
 from iredapi.domain.ldif import Export, Record
 from iredapi.domain.limits import Sizes, Totals
-from iredapi.domain.lists import MailingList
-from iredapi.domain.maillists import MailList
 from iredapi.domain.users import User
-
-Profile = dict[str, Any]
-
-
-class RetryUnit(Exception):
-    """A unit that is to be run again in a moment; nothing is held meanwhile."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        super().__init__(f"again in {seconds:.2f} s")
-
-
-class ChangedMeanwhile(RetryUnit):
-    """Somebody else changed what the unit had read: run again at once, but not for ever."""
-
-    def __init__(self) -> None:
-        super().__init__(0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a domain holds: numbers of accounts, and the users' quotas summed up in MB."""
-
-    users: int
-    aliases: int
-    lists: int
-    allocated_quota: int
-
-
-@dataclass(frozen=True, slots=True)
-class AddressAvailability:
-    """What the rules ask about the address of an account that is to be made."""
-
-    domain: Domain
-    """Its domain, held. Its catch-all, BCC addresses and relay may be missing."""
-    in_use: bool
-    """Whether somebody has it: any account, an alias address, an admin without a mailbox."""
-    queued: frozenset[str]
-    """Mailbox paths of earlier users with the address, which are not yet removed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """How an account goes: who removed it, and from which day its mailbox may be deleted.
-
-    ``delete_after`` None keeps the mailbox for ever.
-    """
-
-    by: str
-    delete_after: date | None
 
 
 class DomainListings(Protocol):
@@ -312,38 +258,6 @@ class Aliases(AliasReader, Protocol):
         """Remove an alias and everything that points to it."""
 
 
-class MailListReader(Protocol):
-    """Unsubscribable mailing lists (``Feature.MAILLIST``), to read."""
-
-    async def get(self, address: str) -> MailList | None:
-        """Return a list without claiming it. At most three round trips."""
-
-    async def profile(self, address: str) -> Profile | None:
-        """Return what GET shows, with the members."""
-
-    async def primaries(self, domain: str, addresses: Collection[str]) -> Mapping[str, str]:
-        """Return the primary addresses of a domain's accounts by those that were asked for.
-
-        Addresses that no account of the domain has are missing.
-        """
-
-
-class MailLists(MailListReader, Protocol):
-    """Unsubscribable mailing lists (``Feature.MAILLIST``)."""
-
-    async def claim(self, address: str) -> MailList | None:
-        """Return a list and hold it."""
-
-    async def add(self, mail_list: MailList) -> None:
-        """Add a list with its members; internal ones exist."""
-
-    async def save(self, before: MailList, after: MailList) -> None:
-        """Write the difference."""
-
-    async def remove(self, address: str) -> None:
-        """Remove a list, everybody's membership in it, and everything that points to it."""
-
-
 class Ldif(Protocol):
     """Entries of the directory as they are (``Feature.LDIF``)."""
 
@@ -352,112 +266,6 @@ class Ldif(Protocol):
 
         ``name`` is a domain or an address. Attributes are those of users, none is left out.
         """
-
-
-class ListReader(Protocol):
-    """Subscribable mailing lists: what makes mail get to them, and what iRedAPD reads.
-
-    Subscribers and settings are the list server's (``list_protocols``).
-    """
-
-    async def get(self, address: str) -> MailingList | None:
-        """Return a list without claiming it. At most two round trips."""
-
-    async def has_any(self) -> bool:
-        """Tell whether there may be a list in any domain. One round trip."""
-
-    async def other_addresses(self, address: str) -> frozenset[str]:
-        """Return what leads to a list in any spelling. Slow: no index helps."""
-
-    async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
-        """Return lists. At most two round trips."""
-
-    async def addresses(self, domain: str, after: str, limit: int) -> list[str]:
-        """Return addresses."""
-
-    async def managed_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
-        """Return the lists that have one of these people, or one of these domains, for owner or
-        moderator.
-        """
-
-
-class Lists(ListReader, Protocol):
-    """Subscribable mailing lists, as ``ListReader``."""
-
-    async def claim(self, address: str) -> MailingList | None:
-        """Return a list and hold it."""
-
-    async def add(self, item: MailingList) -> None:
-        """Add a list, so that mail gets to it."""
-
-    async def save(self, before: MailingList, after: MailingList) -> None:
-        """Write the difference; ``active`` goes for all its addresses."""
-
-    async def remove(self, address: str) -> None:
-        """Remove a list and everything that points to it; one that is not there is no error."""
-
-
-class AdminReader(Protocol):
-    """Standalone admins, and who may log in, to read."""
-
-    async def principal(self, username: str) -> Principal | None:
-        """Return an active admin of either kind, the standalone one first. One round trip."""
-
-    async def inside(self, domains: Collection[str]) -> frozenset[str]:
-        """Return the standalone admins whose addresses are in one of these domains."""
-
-    async def exists(self, mails: Collection[str]) -> frozenset[str]:
-        """Return which of these are standalone admins or mail users."""
-
-    async def get(self, mail: str) -> Admin | None:
-        """Return a standalone admin without claiming it. At most two round trips."""
-
-    async def profile(self, mail: str) -> Profile | None:
-        """Return what GET shows; hidden fields are included."""
-
-    async def password(self, mail: str) -> str | None:
-        """Return the hash of a standalone admin, or else of a mail user with admin rights."""
-
-    async def limits_of_user(self, mail: str) -> account_settings.Settings:
-        """Return a mail user's settings as an admin, whether active or not."""
-
-    async def slow_hashes(self) -> list[str]:
-        """Return the hashes of all admins, of either kind.
-
-        Those that are verified in no time may be missing.
-        """
-
-    async def globals_without(self, mails: Collection[str], *, domain: str = "") -> int:
-        """Count the active global admins but these (and but all of a domain).
-
-        A unit that writes holds the list of global admins until its end, so that two parallel
-        removals do not both see the other.
-        """
-
-
-class Admins(AdminReader, Protocol):
-    """Standalone admins, and who may log in."""
-
-    async def hold(self, mails: Collection[str]) -> None:
-        """Hold accounts whose rights are about to change, in one order."""
-
-    async def claim(self, mail: str) -> Admin | None:
-        """Return a standalone admin and hold it."""
-
-    async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
-        """Write another hash of the same password, unless it is not the old one any more.
-
-        No date changes: the password is as old as it was.
-        """
-
-    async def add(self, admin: Admin) -> None:
-        """Add a standalone admin."""
-
-    async def save(self, before: Admin, after: Admin) -> None:
-        """Write the difference."""
-
-    async def remove(self, mail: str) -> None:
-        """Remove a standalone admin and its rights."""
 
 
 class AddressReader(Protocol):

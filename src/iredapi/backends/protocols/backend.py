@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from iredapi.backends.protocols.accounts import RetryUnit
 from iredapi.backends.protocols.user_batches import UserBatching
+from iredapi.backends.protocols.values import RetryUnit
 from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature

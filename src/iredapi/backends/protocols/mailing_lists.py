@@ -18,32 +18,14 @@ class Untouched(ApiError):
     """The list server was not reached, or refused us: nothing can have happened there."""
 
 
-class ListServer(Protocol):
-    """The lists' settings, subscribers and archives."""
+class Subscriptions(Protocol):
+    """Who is subscribed to the lists."""
 
     def accepts(self, mail: str) -> bool:
         """Tell whether the server can handle an address; others it would drop without a word."""
 
     def can_drop(self, mail: str) -> bool:
         """Tell whether the server can unsubscribe an address that is subscribed."""
-
-    async def ping(self) -> None:
-        """Raise unless the server works."""
-
-    async def exists(self, address: str) -> bool:
-        """Tell whether there is data of a list, be it what another one left behind."""
-
-    async def get(self, address: str) -> Control | None:
-        """Return what mlmmj obeys; None: there is no such list."""
-
-    async def create(self, address: str, control: Control) -> None:
-        """Make a list where ``exists`` said there is none. Never repeated by itself."""
-
-    async def save(self, address: str, before: Control, after: Control) -> None:
-        """Write the difference. May be repeated."""
-
-    async def remove(self, address: str, *, archive: bool) -> None:
-        """Remove a list, or move it to the archive; one that is not there is no error."""
 
     async def subscribers(self, address: str) -> list[Subscriber]:
         """Return all subscribers, sorted by address."""
@@ -62,6 +44,28 @@ class ListServer(Protocol):
 
     async def lists_of(self, mail: str) -> dict[str, str]:
         """Return the lists that somebody is subscribed to, and how."""
+
+
+class ListServer(Subscriptions, Protocol):
+    """The lists' settings, subscribers and archives."""
+
+    async def ping(self) -> None:
+        """Raise unless the server works."""
+
+    async def exists(self, address: str) -> bool:
+        """Tell whether there is data of a list, be it what another one left behind."""
+
+    async def get(self, address: str) -> Control | None:
+        """Return what mlmmj obeys; None: there is no such list."""
+
+    async def create(self, address: str, control: Control) -> None:
+        """Make a list where ``exists`` said there is none. Never repeated by itself."""
+
+    async def save(self, address: str, before: Control, after: Control) -> None:
+        """Write the difference. May be repeated."""
+
+    async def remove(self, address: str, *, archive: bool) -> None:
+        """Remove a list, or move it to the archive; one that is not there is no error."""
 
     async def close(self) -> None:
         """Give back what is open."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from iredapi.backends.protocols.accounts import AddressAvailability
+from iredapi.backends.protocols.values import AddressAvailability
 from iredapi.domain.domains import Domain
 from iredapi.domain.users import User
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, String, bindparam, select
 
-from iredapi.backends.protocols.accounts import AddressAvailability
+from iredapi.backends.protocols.values import AddressAvailability
 from iredapi.backends.sql import domain_related_rows, mailbox_paths, spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows, side

@@ -20,7 +20,7 @@ from sqlalchemy import (
     select,
 )
 
-from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.protocols.values import Profile
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, names_of
 from iredapi.database.datetimes import is_unknown

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, select
 
-from iredapi.backends.protocols.accounts import Profile
+from iredapi.backends.protocols.values import Profile
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import forwarding_status
 from iredapi.backends.sql import tables as t

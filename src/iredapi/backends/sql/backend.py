@@ -12,8 +12,8 @@ from iredapi.backends.policies.related_data import SqlRelatedData
 from iredapi.backends.policies.spam import SqlSpamPolicies
 from iredapi.backends.policies.throttles import SqlThrottles
 from iredapi.backends.policies.wblists import SqlWblists
-from iredapi.backends.protocols.accounts import RetryUnit
 from iredapi.backends.protocols.backend import ReadTransaction, Transaction
+from iredapi.backends.protocols.values import RetryUnit
 from iredapi.backends.sql.addresses import SqlAddresses
 from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.backends.sql.aliases import SqlAliases

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, exists, literal, or_, select
 
-from iredapi.backends.protocols.accounts import Removal
+from iredapi.backends.protocols.values import Removal
 from iredapi.backends.sql import mailbox_paths
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, demotable

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, case, false, func, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
-from iredapi.backends.protocols.accounts import Profile, Removal, Usage
+from iredapi.backends.protocols.values import Profile, Removal, Usage
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import domain_related_rows
 from iredapi.backends.sql import tables as t

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, String, func, literal, or_, select
 
-from iredapi.backends.protocols.accounts import Removal
+from iredapi.backends.protocols.values import Removal
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository
 from iredapi.database.repository import now

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.protocols.accounts import AddressAvailability
+from iredapi.backends.protocols.values import AddressAvailability
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql import user_batch_statements as statements
 from iredapi.backends.sql import user_mapping

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
-from iredapi.backends.protocols.accounts import Removal
+from iredapi.backends.protocols.values import Removal
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import (
     forwarding_status,
