@@ -14,6 +14,7 @@ What else is in these ranges is compared and left out. Equality on MariaDB ignor
 from __future__ import annotations
 
 from collections.abc import Iterable
+from string import ascii_lowercase
 from typing import Any, Final
 
 import orjson
@@ -38,6 +39,10 @@ from iredapi.database.text_matching import folded
 
 _BLANK: Final = "\t"
 _AFTER_BLANKS: Final = "!"
+_CAPITALS: Final = {
+    letter: (letter.upper(), chr(ord(letter.upper()) + 1)) for letter in ascii_lowercase
+}
+"""The capital of a letter, and what follows it."""
 _PARTS: Final = ("low", "high", "beyond", "wanted")
 
 
@@ -49,10 +54,9 @@ def byte_ranges(address: str) -> Iterable[tuple[str, str, str]]:
     yield _BLANK, _AFTER_BLANKS, ""
     yield address + _BLANK, address + _AFTER_BLANKS, ""
     for place, letter in enumerate(address):
-        capital = letter.upper()
-        if capital != letter and letter.isascii():
+        if bounds := _CAPITALS.get(letter):
             start = address[:place]
-            yield start + capital, start + chr(ord(capital) + 1), ""
+            yield start + bounds[0], start + bounds[1], ""
 
 
 def word_ranges(address: str) -> Iterable[tuple[str, str, str]]:
@@ -69,14 +73,13 @@ def spelled(addresses: Iterable[str], dialect: str) -> dict[str, str]:
     """Return the parameters of ``others``."""
     if dialect in MYSQL:
         return {}
-    kinds = {"bytes": byte_ranges}
-    if dialect != "sqlite":
-        kinds["words"] = word_ranges
+    wanted = sorted(set(addresses))
+    if dialect == "sqlite":
+        bounds = {low: high for one in wanted for low, high, _ in byte_ranges(one)}
+        return {"bytes": orjson.dumps(bounds).decode(), "wanted": orjson.dumps(wanted).decode()}
     sent: dict[str, str] = {}
-    for kind, ranges in kinds.items():
-        every = [(*found, one) for one in sorted(set(addresses)) for found in ranges(one)]
-        if dialect == "sqlite":
-            return {kind: orjson.dumps(every).decode()}
+    for kind, ranges in (("bytes", byte_ranges), ("words", word_ranges)):
+        every = [(*found, one) for one in wanted for found in ranges(one)]
         for part, texts in zip(_PARTS, zip(*every, strict=True), strict=True):
             sent[f"{kind}_{part}"] = "\n".join(texts)
     return sent
@@ -147,19 +150,18 @@ def leading_to(
 
 def _ranges() -> CTE:
     """Make the ranges of ``spelled`` a table for SQLite, which is read once for all columns."""
-    each = func.json_each(_text("bytes")).table_valued("value").alias("each")
-    parts = (
-        func.json_extract(each.c.value, literal_column(f"'$[{place}]'"), type_=Text).label(part)
-        for place, part in enumerate(_PARTS)
-    )
-    return select(*parts).cte("ranges")
+    each = func.json_each(_text("bytes")).table_valued("key", "value").alias("each")
+    low, high = cast(each.c.key, Text).label("low"), cast(each.c.value, Text).label("high")
+    return select(low, high).cte("ranges")
 
 
 def _in_bytes(kind: str, column: ColumnElement[Any], ranges: CTE) -> Select[Any]:
-    low, high, wanted = ranges.c.low, ranges.c.high, ranges.c.wanted
-    # An expression, because for a column SQLite would compare every row and use no range.
-    is_wanted = folded(column) == wanted.concat(literal_column("''"))
-    return _row(kind, wanted, column).where(column >= low, column < high, is_wanted)
+    wanted = func.json_each(_text("wanted")).table_valued("value")
+    return _row(kind, folded(column), column).where(
+        column >= ranges.c.low,
+        column < ranges.c.high,
+        folded(column).in_(select(wanted.c.value)),
+    )
 
 
 def _bounds(column: ColumnElement[Any]) -> Any:
