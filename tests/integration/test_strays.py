@@ -205,3 +205,120 @@ async def test_it_is_said_where_something_is_changed(store: Store, doctor: Any) 
             assert url.password is None or str(url.password) not in done.output
         if store.name == "openldap":
             assert store.directory.uri in done.stderr
+
+
+WIDER: dict[Database, tuple[str, ...]] = {
+    "amavisd": ("bob", "@.com", "@.org"),
+    "iredapd": ("192.0.2.1", "198.51.100.0/24", "@.com", "@192.0.2.9"),
+}
+SHOWN = ("u@ex.com", "@ex.com", "@.ex.com")
+"""Of a domain that is hosted; a row of everybody is there."""
+
+
+async def test_what_only_the_daemons_know_is_told_and_goes_by_its_name(
+    store: Store, doctor: Any
+) -> None:
+    """Settings for networks, top-level domains and local parts may be meant so."""
+    await add_domain(store)
+    for database, accounts in WIDER.items():
+        for number, account in enumerate((*accounts, *SHOWN), 500):
+            row: dict[str, Any] = {"id": number, "account": account, "priority": 1, "period": 60}
+            if database == "amavisd":
+                row = {"id": number, "email": as_bytes(store, account), "priority": 1}
+                await store.insert("users", row, database=database)
+                continue
+            await store.insert("throttle", row | {"kind": "inbound"}, database=database)
+            await store.insert(
+                "greylisting", {"account": account, "sender": "@."}, database=database
+            )
+
+    async def left() -> dict[str, set[str]]:
+        queries = {"users": "email", "throttle": "account", "greylisting": "account"}
+        found = {}
+        for table, name in queries.items():
+            place: Database = "amavisd" if table == "users" else "iredapd"
+            rows = await store.rows(f"SELECT {name} AS name FROM {table}", place)
+            texts = (row["name"] for row in rows)
+            found[table] = {t if isinstance(t, str) else bytes(t).decode() for t in texts}
+        return found
+
+    before, only = await left(), ("--json", "--only", "WIDER_SETTING")
+    for words in ((), ("--fix",), ("--fix", "--named", "u@ex.com")):
+        done = doctor(*only, *words)
+        assert done.exit_code == 0, done.output
+        told = {(item["subject"], item["detail"]) for item in json.loads(done.stdout)["findings"]}
+        assert told == {
+            *((account, "users") for account in WIDER["amavisd"]),
+            *((account, "throttle") for account in WIDER["iredapd"]),
+            *((account, "greylisting") for account in WIDER["iredapd"]),
+        }
+        assert await left() == before
+    done = doctor(*only, "--fix", "--named", "bob", "--named", "@.com", "--named", "192.0.2.1")
+    assert done.exit_code == 0, done.output
+    gone = {"bob", "@.com", "192.0.2.1"}
+    assert await left() == {table: names - gone for table, names in before.items()}
+
+
+@pytest.mark.sql_only("an address in a directory is an entry's")
+async def test_routes_from_nobody_go_by_their_name(store: Store, doctor: Any) -> None:
+    await add_domain(store)
+    flags = ("is_forwarding", "is_list", "")
+    for number, flag in enumerate(flags):
+        for name in ("gone", "kept"):
+            row = {"address": f"{name}{number}@ex.com", "forwarding": "x@far.org",
+                   "domain": "ex.com", "dest_domain": "far.org"}  # fmt: skip
+            await store.insert("forwardings", row | ({flag: 1} if flag else {}))
+    await store.insert("alias", {"address": "a@ex.com", "domain": "ex.com"})
+    for account in ("a@ex.com", "@ex.com"):
+        await store.insert("sender_relayhost", {"account": account, "relayhost": "[192.0.2.1]"})
+    named = [word for number in range(3) for word in ("--named", f"gone{number}@ex.com")]
+    told = doctor("--json")
+    codes = {(i["code"], i["subject"]) for i in json.loads(told.stdout)["findings"]}
+    assert codes >= {
+        ("FORWARDING_WITHOUT_USER", "gone0@ex.com"), ("MEMBERS_WITHOUT_ALIAS", "gone1@ex.com"),
+        ("ROUTE_WITHOUT_KIND", "gone2@ex.com"), ("RELAY_OF_ALIAS", "a@ex.com"),
+    }  # fmt: skip
+    doctor("--fix")
+    assert len(await store.rows("SELECT id FROM forwardings")) == 6
+    doctor("--fix", *named, "--named", "a@ex.com")
+    left = await store.rows("SELECT address FROM forwardings ORDER BY address")
+    assert [row["address"] for row in left] == [f"kept{number}@ex.com" for number in range(3)]
+    assert [row["account"] for row in await store.rows("SELECT account FROM sender_relayhost")] == [
+        "@ex.com"
+    ]
+
+
+async def test_greylisting_of_one_sender_goes_by_its_name(store: Store, doctor: Any) -> None:
+    await add_domain(store)
+    for account in ("@.", "@ex.com"):
+        for sender in ("@.", "@far.org"):
+            if (account, sender) != ("@.", "@."):  # that row is there
+                row = {"account": account, "sender": sender}
+                await store.insert("greylisting", row, database="iredapd")
+    only = ("--only", "GREYLISTING_OF_SENDER", "--json")
+    found = json.loads(doctor(*only, "--fix").stdout)["findings"]
+    assert sorted(item["subject"] for item in found) == ["@.", "@ex.com"]
+    doctor(*only, "--fix", "--named", "@.")
+    left = await store.rows("SELECT account, sender FROM greylisting", "iredapd")
+    assert ("@.", "@far.org") not in {(row["account"], row["sender"]) for row in left}
+    assert ("@ex.com", "@far.org") in {(row["account"], row["sender"]) for row in left}
+
+
+async def test_shared_folders_are_told_when_asked_for(store: Store, doctor: Any) -> None:
+    await add_domain(store)
+    place = store.accounts
+    rows = [{"from_user": "u@ex.com", "to_user": f"{name}@ex.com"} for name in "vw"]
+    await store.insert("share_folder", *rows, {"from_user": "v@ex.com", "to_user": "u@ex.com"},
+                       database=place)  # fmt: skip
+    await store.insert("anyone_shares", {"from_user": "u@ex.com"}, database=place)
+    assert "FOLDER_SHARED" not in doctor().stdout
+    only = ("--only", "FOLDER_SHARED", "--json")
+    found = json.loads(doctor(*only).stdout)["findings"]
+    assert sorted((item["subject"], item["detail"]) for item in found) == [
+        ("u@ex.com", "anyone"), ("u@ex.com", "v@ex.com"), ("u@ex.com", "w@ex.com"),
+        ("v@ex.com", "u@ex.com"),
+    ]  # fmt: skip
+    doctor(*only, "--fix", "--named", "u@ex.com")
+    left = await store.rows("SELECT from_user FROM share_folder", place)
+    assert [row["from_user"] for row in left] == ["v@ex.com"]
+    assert await store.rows("SELECT from_user FROM anyone_shares", place) == []

@@ -313,6 +313,15 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    named: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--named",
+            help="With --fix: also remove what has this subject, of checks that say so; may be "
+            "repeated.",
+            show_default=False,
+        ),
+    ] = None,
     env_file: EnvFile = None,
 ) -> None:
     """Examine all databases for what is wrong; exit status 0: nothing, 1: something."""
@@ -324,7 +333,9 @@ def doctor(
 
     configure("WARNING")
     removals = Removals((removed_to or chosen.data_dir).absolute(), most=remove_strays)
-    examination = Examination(chosen, fix=fix, only=only or [], removals=removals)
+    examination = Examination(
+        chosen, fix=fix, only=only or [], removals=removals, named=named or []
+    )
     typer.echo(f"iredapi: {chosen.describe_storage()}", err=True)
     report: Json | Text
     if as_json:

@@ -28,6 +28,8 @@ class Check:
     sentence: str
     meaning: str
     fix: str = ""
+    named: str = ""
+    """What ``--fix`` does only with what the operator names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,14 @@ class Finding:
 
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
+
+
+def _repair(check: Check) -> str:
+    return f"With `--named SUBJECT`: {check.named}" if check.named else check.fix or "-"
+
+
+ON_DEMAND: Final = frozenset({"FOLDER_SHARED"})
+"""What is looked for only when ``--only`` names it: it is nothing wrong."""
 
 CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
     {
@@ -357,11 +367,13 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             _W,
             "An address is forwarded, but there is no such user.",
             "Mail flows although no panel shows it. Make an alias of it, or remove the rows.",
+            named="The row is removed.",
         ),
         "MEMBERS_WITHOUT_ALIAS": Check(
             _W,
             "There are members of an alias that does not exist.",
             "Mail flows although no panel shows it. Make the alias, or remove the rows.",
+            named="The row is removed.",
         ),
         "ALIAS_ADDRESS_WITHOUT_USER": Check(
             _E,
@@ -407,6 +419,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             _W,
             "A route is neither a user's, an alias's, a list's nor a catch-all.",
             "Mail flows although no panel shows it.",
+            named="The row is removed.",
         ),
         # What hangs on accounts.
         "BCC_DOMAIN_WRONG": Check(
@@ -445,6 +458,12 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "Whoever gets the address sends through that host.",
             "The row is removed.",
         ),
+        "RELAY_OF_ALIAS": Check(
+            _N,
+            "A relay host is set for an alias or a mailing list.",
+            "Postfix uses it for mail that is sent under that address.",
+            named="The row is removed.",
+        ),
         "USAGE_WITHOUT_USER": Check(
             _W,
             "Sizes or logins are stored for a user that does not exist.",
@@ -456,6 +475,12 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "A shared folder belongs to, or is open to, a user that does not exist.",
             "A new user of that address could read mail that was never shared with them.",
             "The row is removed.",
+        ),
+        "FOLDER_SHARED": Check(
+            _N,
+            "A user has opened folders to another one, or to anyone.",
+            "Nothing is wrong; Dovecot shows these folders. Only told with `--only FOLDER_SHARED`.",
+            named="The row is removed.",
         ),
         "MODERATOR_WITHOUT_LIST": Check(
             _W,
@@ -543,6 +568,19 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             "The panel has settings of an account or domain that does not exist.",
             "They apply to whoever gets the address.",
             "The rows are removed.",
+        ),
+        "WIDER_SETTING": Check(
+            _N,
+            "A policy, throttle or greylisting row is for an IP address, a network, a domain above "
+            "or a local part.",
+            "The daemons obey it, and no call of the API shows it as an account's.",
+            named="The row is removed.",
+        ),
+        "GREYLISTING_OF_SENDER": Check(
+            _N,
+            "Greylisting is set for an account and one sender.",
+            "iRedAPD obeys it; no call of the API sets it.",
+            named="The account's rows of this kind are removed.",
         ),
         "POLICY_OF_EVERYBODY": Check(
             _E,
@@ -636,7 +674,7 @@ def document() -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{code}` | {check.severity} | {check.sentence} | {check.meaning} | {check.fix or '-'} |"
+        f"| `{code}` | {check.severity} | {check.sentence} | {check.meaning} | {_repair(check)} |"
         for code, check in CHECKS.items()
     ]
     return "\n".join(lines) + "\n"

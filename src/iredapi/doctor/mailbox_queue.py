@@ -27,6 +27,7 @@ class QueuedMailboxes:
 
     code = "MAILBOX_IN_REMOVAL_QUEUE"
     fixable = True
+    by_name = False
 
     def __init__(self, database: str, owners: Owners) -> None:
         q = t.deleted_mailboxes

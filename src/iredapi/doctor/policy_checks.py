@@ -6,6 +6,7 @@ Whether an account exists is asked of the account storage in batches (``Director
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from ipaddress import ip_network
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -29,6 +30,7 @@ from iredapi.doctor.mailbox_queue import Owners, QueuedMailboxes
 from iredapi.doctor.probes import (
     PAGE,
     Delete,
+    DeleteNamed,
     Probe,
     Row,
     SqlProbe,
@@ -36,7 +38,7 @@ from iredapi.doctor.probes import (
     having_keys,
 )
 from iredapi.doctor.removals import keep, remove
-from iredapi.doctor.vmail_probes import date_probes
+from iredapi.doctor.vmail_probes import date_probes, shared_folder_probes
 from iredapi.domain import sender_patterns
 from iredapi.domain.addresses import InvalidAddress
 from iredapi.domain.greylists import derived_comment
@@ -77,6 +79,7 @@ class StrayAccounts:
     """Rows that are stored for an account that does not exist."""
 
     fixable = True
+    by_name = False
 
     def __init__(
         self,
@@ -138,6 +141,41 @@ class StrayAccounts:
         return still
 
 
+class WiderSettings(StrayAccounts):
+    """Rows that the daemons obey and that are no account's, domain's or everybody's.
+
+    Top-level domains, IP addresses, networks, local parts. ``@.domain`` is shown as the domain's.
+    """
+
+    by_name = True
+
+    async def _stray(self, rows: Sequence[Row]) -> list[Row]:
+        odd = [row for row in rows if self._is_obeyed(row["subject"])]
+        asked = {row["subject"]: _parent(row["subject"]) for row in odd}
+        unknown = await self._directory.unknown({name for name in asked.values() if name})
+        return [row for row in odd if not asked[row["subject"]] or asked[row["subject"]] in unknown]
+
+    def _is_obeyed(self, account: str) -> bool:
+        if scope_of(account.lower()) is not None:
+            return False
+        # Without "@" it is a local part for Amavisd; for iRedAPD an IP address, or nothing.
+        return self.database == "amavisd" or "@" in account or _is_network(account)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _parent(account: str) -> str:
+    """Return the domain of ``@.domain`` as the account storage is asked for it; else empty."""
+    found = account.lower()
+    return f"@{found[2:]}" if found.startswith("@.") and "." in found[2:] else ""
+
+
 def beside_a_tree(
     schema: Schema, quota: Table, directory: Directory, owners: Owners
 ) -> Iterator[Probe]:
@@ -152,6 +190,7 @@ def beside_a_tree(
     ):
         if schema.has(table):
             yield StrayAccounts(code, "iredadmin", table, column, directory)
+    yield from shared_folder_probes(schema, "iredadmin")
     if schema.has(accounts.deleted_mailboxes):
         yield QueuedMailboxes("iredadmin", owners)
         yield from date_probes(schema, accounts.deleted_mailboxes, "iredadmin")
@@ -259,6 +298,7 @@ def _amavisd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
         "POLICY_WITHOUT_ACCOUNT", "amavisd", t.policy, p.policy_name, directory,
         p.policy_name.is_not(None),
     )  # fmt: skip
+    yield WiderSettings("WIDER_SETTING", "amavisd", t.users, u.email, directory)
     yield _priority("amavisd", t.users, u.email, "priority", _scale_m)
     yield _priority("amavisd", t.mailaddr, t.mailaddr.c.email, "priority", _scale_m_remote)
     key = (u.id,)
@@ -324,6 +364,17 @@ def _iredapd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
     yield StrayAccounts("THROTTLE_WITHOUT_ACCOUNT", "iredapd", t.throttle, th.account, directory)
     for table, column in ((t.greylisting, g.account), (t.greylisting_whitelists, w.account)):
         yield StrayAccounts("GREYLISTING_WITHOUT_ACCOUNT", "iredapd", table, column, directory)
+    for table, column in (
+        (t.throttle, th.account), (t.greylisting, g.account), (t.greylisting_whitelists, w.account)
+    ):  # fmt: skip
+        yield WiderSettings("WIDER_SETTING", "iredapd", table, column, directory)
+    yield SqlProbe(
+        "GREYLISTING_OF_SENDER", "iredapd",
+        select(g.account.label("subject"), g.sender.label("detail")).where(
+            g.sender != sender_patterns.EVERYBODY
+        ),
+        (g.id,), DeleteNamed(t.greylisting, (g.id,)),
+    )  # fmt: skip
     yield _priority("iredapd", t.throttle, th.account, "priority", _scale_a)
     yield _priority("iredapd", t.greylisting, g.account, "priority", _scale_a)
     other = t.throttle.alias()

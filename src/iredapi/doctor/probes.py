@@ -60,6 +60,10 @@ class Probe(Protocol):
         """Whether ``repair`` can repair what it finds."""
 
     @property
+    def by_name(self) -> bool:
+        """Whether only those findings are repaired whose subject the operator names."""
+
+    @property
     def removes(self) -> Table | None:
         """Table whose rows the repair removes; None: it removes no rows."""
 
@@ -106,6 +110,10 @@ class Delete:
     async def apply(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
         """See ``Fix``."""
         await remove(connection, self.table, having_keys(self.key, rows))
+
+
+class DeleteNamed(Delete):
+    """Remove the rows whose subject the operator names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +191,11 @@ class SqlProbe:
     def fixable(self) -> bool:
         """See ``Probe``."""
         return self.fix is not None
+
+    @property
+    def by_name(self) -> bool:
+        """See ``Probe``."""
+        return isinstance(self.fix, DeleteNamed)
 
     @property
     def removes(self) -> Table | None:

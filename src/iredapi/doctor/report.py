@@ -31,6 +31,8 @@ class Text:
             self._write(f"    {check.meaning}")
             if check.fix and not self._fix:
                 self._write(f"    --fix: {check.fix}")
+            elif check.named:
+                self._write(f"    --fix --named SUBJECT: {check.named}")
         self._shown[finding.code] = shown + 1
         if shown < self._most:
             detail = f" ({finding.detail})" if finding.detail else ""

@@ -19,7 +19,7 @@ from iredapi.config.settings import Settings
 from iredapi.database.errors import is_retryable, translated
 from iredapi.database.session import ORDER, Databases
 from iredapi.doctor import server_checks
-from iredapi.doctor.findings import CHECKS, Finding, Severity
+from iredapi.doctor.findings import CHECKS, ON_DEMAND, Finding, Severity
 from iredapi.doctor.mailbox_queue import Owners
 from iredapi.doctor.policy_checks import Directory, beside_a_tree, related_data
 from iredapi.doctor.probes import Probe, Row
@@ -28,6 +28,7 @@ from iredapi.doctor.repair_log import note
 from iredapi.doctor.sql_directory import SqlDirectory
 from iredapi.doctor.state_checks import examine_state
 from iredapi.doctor.vmail_checks import vmail_probes
+from iredapi.domain.addresses import fold
 from iredapi.errors import ServerDown
 
 _TRIES = 5
@@ -69,12 +70,14 @@ class Examination:
         fix: bool = False,
         only: Collection[str] = (),
         removals: Removals | None = None,
+        named: Collection[str] = (),
     ) -> None:
         if unknown := sorted(set(only) - CHECKS.keys()):
             raise ConfigurationError(f"--only: there is no check {', '.join(unknown)}")
         self._settings = settings
         self._fix = fix
-        self._only = frozenset(only) or frozenset(CHECKS)
+        self._only = frozenset(only) or frozenset(CHECKS) - ON_DEMAND
+        self._named = frozenset(map(fold, named))
         self._quota_table = _quota_table(settings)
         self.removals = removals or Removals(settings.data_dir.absolute())
 
@@ -178,20 +181,27 @@ class Examination:
         while True:
             found, after = await self._page(databases, probe, after)
             repaired: set[str] = set()
-            if repairs and found and probe.removes is not None:
+            wanted = self._wanted(probe, found)
+            if repairs and wanted and probe.removes is not None:
                 # What was counted before may have become more, or the domains have gone.
-                left -= len(found)
+                left -= len(wanted)
                 if left < 0 or not (self.removals.most or await _hosts_any(accounts)):
                     repairs = False
                     yield Finding("REMOVAL_HELD_BACK", _place(probe), "it became more meanwhile")
-            if repairs and found:
-                rows = await self._repair(databases, probe, [row for row, _ in found])
+            if repairs and wanted:
+                rows = await self._repair(databases, probe, wanted)
                 repaired = {_identity(row) for row in rows}
                 await note(databases, probe.code, [str(row["subject"]) for row in rows])
             for row, detail in found:
                 yield Finding(probe.code, str(row["subject"]), detail, _identity(row) in repaired)
             if after is None:
                 return
+
+    def _wanted(self, probe: Probe, found: Sequence[tuple[Row, str]]) -> list[Row]:
+        """Return what is to be repaired: of some probes only what the operator names."""
+        return [
+            row for row, _ in found if not probe.by_name or fold(str(row["subject"])) in self._named
+        ]
 
     async def _held_back(
         self, databases: Databases, probe: Probe, accounts: Directory | None
@@ -207,10 +217,10 @@ class Examination:
         while True:
             found, after = await self._page(databases, probe, after)
             if found:
-                rows = [row for row, _ in found]
+                rows = self._wanted(probe, found)
                 findings += len(rows)
                 async with databases[probe.database].using() as lease:
-                    number += await probe.number(lease.connection, rows)
+                    number += await probe.number(lease.connection, rows) if rows else 0
             if after is None:
                 break
         if not number:

@@ -22,7 +22,7 @@ from iredapi.backends.sql import tables as t
 from iredapi.database.column_types import MYSQL
 from iredapi.database.datetimes import is_unknown
 from iredapi.database.live_schema import Schema
-from iredapi.doctor.probes import FixFactory, Judge, Probe, SqlProbe
+from iredapi.doctor.probes import DeleteNamed, FixFactory, Judge, Probe, SqlProbe
 from iredapi.doctor.vmail_conditions import normalized_path
 
 
@@ -96,6 +96,18 @@ def date_probes(schema: Schema, table: Table, database: str) -> Iterator[Probe]:
             subject = _text(table.c.get("username", key[0])).label("subject")
             statement = select(subject, where).select_from(table).where(is_unknown(column))
             yield SqlProbe("DATE_UNKNOWN", database, statement, key)
+
+
+def shared_folder_probes(schema: Schema, database: str) -> Iterator[Probe]:
+    """Return the probes of what users share with each other."""
+    s, a = t.share_folder, t.anyone_shares
+    anyone = literal("anyone", String(10))
+    for table, whom in ((s, s.c.to_user), (a, anyone)):
+        if schema.has(table):
+            key = tuple(table.primary_key.columns)
+            columns = (table.c.from_user.label("subject"), whom.label("detail"))
+            fix = DeleteNamed(table, key)
+            yield SqlProbe("FOLDER_SHARED", database, select(*columns), key, fix)
 
 
 def _text(value: ColumnElement[Any]) -> ColumnElement[str]:

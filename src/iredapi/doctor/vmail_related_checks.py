@@ -9,10 +9,17 @@ from sqlalchemy import Table, and_, func, literal, or_
 from iredapi.backends.sql import tables as t
 from iredapi.config.settings import Settings
 from iredapi.database.dialect import domain_of
-from iredapi.doctor.probes import Delete, Probe, compute_columns, insert_into, set_columns
+from iredapi.doctor.probes import (
+    Delete,
+    DeleteNamed,
+    Probe,
+    compute_columns,
+    insert_into,
+    set_columns,
+)
 from iredapi.doctor.repair_values import relay_with_prefix
 from iredapi.doctor.vmail_conditions import gone, hosted, is_address, is_in, is_user
-from iredapi.doctor.vmail_probes import VmailProbes
+from iredapi.doctor.vmail_probes import VmailProbes, shared_folder_probes
 from iredapi.domain import transports
 
 
@@ -55,6 +62,11 @@ def sender_probes(make: VmailProbes, settings: Settings) -> Iterator[Probe]:
         "RELAY_WITHOUT_ACCOUNT", t.sender_relayhost, r.account, ~r.account.like("@%"),
         gone(r.account), detail=r.relayhost, fix=Delete,
     )  # fmt: skip
+    yield from make.probe(
+        "RELAY_OF_ALIAS", t.sender_relayhost, r.account,
+        or_(is_in(t.alias, "address", r.account), is_in(t.maillists, "address", r.account)),
+        ~is_user(r.account), detail=r.relayhost, fix=DeleteNamed,
+    )  # fmt: skip
 
 
 def leftover_probes(make: VmailProbes, quota_table: Table) -> Iterator[Probe]:
@@ -74,6 +86,7 @@ def leftover_probes(make: VmailProbes, quota_table: Table) -> Iterator[Probe]:
         "SHARE_WITHOUT_USER", t.anyone_shares, a.from_user, ~is_user(a.from_user),
         detail=literal("to anyone"), fix=Delete,
     )  # fmt: skip
+    yield from shared_folder_probes(make.schema, "vmail")
     for table, who in ((t.moderators, "moderator"), (t.maillist_owners, "owner")):
         c = table.c
         whom = make.joined(f"{who} ", c[who])

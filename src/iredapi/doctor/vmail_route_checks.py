@@ -8,7 +8,14 @@ from sqlalchemy import and_, exists, func, or_, select
 
 from iredapi.backends.sql import tables as t
 from iredapi.database.dialect import domain_of
-from iredapi.doctor.probes import Delete, Probe, compute_columns, insert_into, set_columns
+from iredapi.doctor.probes import (
+    Delete,
+    DeleteNamed,
+    Probe,
+    compute_columns,
+    insert_into,
+    set_columns,
+)
 from iredapi.doctor.vmail_conditions import gone, hosted, is_account, is_in, is_user, own_domain
 from iredapi.doctor.vmail_probes import VmailProbes
 from iredapi.domain import lists
@@ -44,8 +51,9 @@ def dead_route_probes(make: VmailProbes) -> Iterator[Probe]:
     )
     with_at = f.address.contains("@")
     yield from make.probe(
-        "ROUTE_WITHOUT_KIND", t.forwardings, f.address, no_kind, with_at, detail=arrow
-    )
+        "ROUTE_WITHOUT_KIND", t.forwardings, f.address, no_kind, with_at, detail=arrow,
+        fix=DeleteNamed,
+    )  # fmt: skip
     not_user = and_(f.is_forwarding == 1, with_at, ~is_user(f.address))
     yield from make.probe(
         "SELF_ROUTE_WITHOUT_ACCOUNT", t.forwardings, f.address,
@@ -54,11 +62,12 @@ def dead_route_probes(make: VmailProbes) -> Iterator[Probe]:
     )  # fmt: skip
     yield from make.probe(
         "FORWARDING_WITHOUT_USER", t.forwardings, f.address, not_user,
-        f.address != f.forwarding, detail=arrow,
+        f.address != f.forwarding, detail=arrow, fix=DeleteNamed,
     )  # fmt: skip
     yield from make.probe(
         "MEMBERS_WITHOUT_ALIAS", t.forwardings, f.address, f.is_list == 1,
         ~is_in(t.alias, "address", f.address), f.address != f.forwarding, detail=arrow,
+        fix=DeleteNamed,
     )  # fmt: skip
     yield from make.probe(
         "ALIAS_ADDRESS_WITHOUT_USER", t.forwardings, f.address, f.is_alias == 1,
