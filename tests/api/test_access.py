@@ -1,6 +1,7 @@
 """Who may do what: the readable matrix is the table in the code, and what really happens.
 
-``access_matrix.txt`` is written by hand. The lessons are rows of ``security-lessons.md``.
+``access_matrix.txt`` is written by hand. The numbers of ``lesson`` are those of incidents
+of comparable systems (tests/unit/test_known_incidents_covered.py).
 """
 
 from __future__ import annotations
@@ -428,7 +429,7 @@ async def test_live_answers(world: World, persona: str) -> None:
 
 @pytest.mark.parametrize("persona", ["admin-of-a", "creator", "user-admin", "of-nothing"])
 async def test_a_missing_target_looks_like_a_foreign_one(world: World, persona: str) -> None:
-    """Decision 9, security lesson 11: unknown is refused, with the same words."""
+    """An unknown name is refused with the same words as a forbidden one."""
     client = world.clients[persona]
     for route in routes(world.service.app):
         if "foreign" not in targets_of(route):
@@ -531,7 +532,7 @@ async def test_lesson_04_account_with_a_higher_role(world: World, admin: Client)
 
 @pytest.mark.parametrize("mark", ["only the column", "only the ALL row"])
 async def test_lesson_04_either_mark_is_enough(world: World, admin: Client, mark: str) -> None:
-    """Installer, howto and panel mark global admins in different ways (fact sheet 7.1)."""
+    """Installer, howto and panel mark global admins in different ways."""
     await world.user("boss@a.com", isadmin=1, isglobaladmin=int(mark == "only the column"))
     if mark == "only the ALL row":
         await world.grant("boss@a.com", "ALL")
@@ -625,7 +626,7 @@ async def test_saying_that_nobody_is_global_is_no_change(
 
 
 async def test_refused_parameters_have_their_wire_names(world: World, admin: Client) -> None:
-    """Decision 1: ``param`` is the name as a client sends it."""
+    """``param`` is the name as a client sends it."""
     await world.user("u@a.com")
     await world.store.execute(
         "UPDATE domain SET settings = 'disabled_user_profiles:bcc,aliases;"
@@ -860,7 +861,7 @@ async def test_lesson_14_rights_are_those_of_now(world: World, admin: Client) ->
 
 
 async def test_an_alias_domain_is_not_a_target(world: World, admin: Client) -> None:
-    """Decision 25: it is 404 for whoever manages it; it is never managed by a normal admin."""
+    """It is 404 for whoever manages it; it is never managed by a normal admin."""
     root = world.clients["global"]
     await root.ok("PUT", "domain/a.com", addAliasDomain="al.com")
     before = await world.rows()

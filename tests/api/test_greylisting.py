@@ -1,4 +1,4 @@
-"""Greylisting, as iRedAPD reads it. "Pitfall n" and "recipe" are those of the policies fact sheet.
+"""Greylisting, as iRedAPD reads it.
 
 Sender domains and the DNS are in ``test_greylisting_domains``.
 """

@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from tests.clients import PASSWORD, ROOT, Client
 from tests.servers import rich
-from tests.servers.cuts import broken_off
+from tests.servers.interrupted_commits import broken_off
 from tests.servers.snapshot import (
     TABLES,
     Arranged,

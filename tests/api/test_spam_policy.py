@@ -1,7 +1,4 @@
-"""Spam policies: the columns that Amavisd reads, on every database.
-
-Sections and pitfalls are those of the fact sheet ``policies.md``.
-"""
+"""Spam policies: the columns that Amavisd reads, on every database."""
 
 from __future__ import annotations
 
@@ -81,7 +78,7 @@ MAPPING: list[tuple[dict[str, str], dict[str, Any]]] = [
 async def test_pitfall_12_columns_of_each_parameter(service: Service, root: Client) -> None:
     """Section 4.2, and 4.3: lover and quarantine are only made together.
 
-    Section 4.4: nothing else is filled in. Pitfall 12: NULL and the empty text are not the same.
+    Nothing else is filled in: NULL and the empty text are not the same.
     """
     await local_test(root)
     for form, columns in MAPPING:
@@ -104,7 +101,7 @@ async def test_pitfall_12_columns_of_each_parameter(service: Service, root: Clie
 
 
 async def test_pitfall_11_combinations_of_section_4_3(service: Service, root: Client) -> None:
-    """Pitfall 11: not loved and not quarantined is lost; no call leads there."""
+    """Not loved and not quarantined is lost; no call leads there."""
     await local_test(root)
     words = ("yes", "no", None)
     for first, second in itertools.product(words, words):
@@ -176,7 +173,7 @@ async def test_the_tag_level_follows_a_low_score(service: Service, root: Client)
 
 
 async def test_pitfall_3_rows_of_users(service: Service, root: Client) -> None:
-    """Section 3.1. Pitfall 3: the priorities are always written."""
+    """The priorities are always written."""
     await local_test(root)
     for path in (DOMAIN, USER):
         await root.ok("PUT", path, bypass_spam_checks="yes")
@@ -245,7 +242,7 @@ async def test_effective_tells_what_others_have_done(service: Service, root: Cli
 async def test_pitfalls_1_and_19_others_policies_are_never_changed(
     service: Service, root: Client
 ) -> None:
-    """Pitfalls 1 and 19: a policy is an account's own when link and name agree."""
+    """A policy is an account's own when link and name agree."""
     await local_test(root)
     store = service.store
     shipped = (await policies(store))["@."]
@@ -289,7 +286,7 @@ async def test_columns_that_are_not_ours_stay(service: Service, root: Client) ->
 
 
 async def test_pitfall_2_deleting_a_policy_keeps_the_lists(service: Service, root: Client) -> None:
-    """Pitfall 2: the row of ``users`` stays, for its lists."""
+    """The row of ``users`` stays, for its lists."""
     await local_test(root)
     await root.ok("POST", "wblist/inbound/whitelist/u@local.test", addresses="a@r.test")
     await root.ok("PUT", USER, bypass_spam_checks="yes")
@@ -318,7 +315,7 @@ async def test_reading_and_deleting_makes_no_rows(service: Service, root: Client
 async def test_pitfall_18_the_global_policy_comes_back_as_shipped(
     service: Service, root: Client
 ) -> None:
-    """Pitfall 18 and section 3.1: without it Amavisd's file quarantines all four categories."""
+    """Without it Amavisd's file quarantines all four categories."""
     store = service.store
     shipped = (await policies(store))["@."]
     assert shipped == dict(spam.SHIPPED)

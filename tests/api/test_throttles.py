@@ -1,4 +1,4 @@
-"""Throttling, as iRedAPD reads it. Pitfalls and recipes are those of the policies fact sheet."""
+"""Throttling, as iRedAPD reads it."""
 
 from __future__ import annotations
 

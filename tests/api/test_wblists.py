@@ -1,7 +1,4 @@
-"""White- and blacklists: the rows that iRedAPD and Amavisd obey, on every database.
-
-Sections and pitfalls are those of the fact sheet ``policies.md``.
-"""
+"""White- and blacklists: the rows that iRedAPD and Amavisd obey, on every database."""
 
 from __future__ import annotations
 
@@ -123,7 +120,7 @@ async def test_recipes_of_section_5_7(service: Service, root: Client, recipe: st
 async def test_pitfalls_3_and_10_undefined_or_dead_rows_cannot_be_made(
     service: Service, root: Client
 ) -> None:
-    """Section 5.7: wrong priorities, upper case, swapped ids. Pitfalls 3 and 10."""
+    """Wrong priorities, upper case, swapped ids."""
     await local_test(root)
     store = service.store
     await add_user(store, "u@local.test", priority=7, policy_id=0)
@@ -147,7 +144,7 @@ async def test_pitfalls_3_and_10_undefined_or_dead_rows_cannot_be_made(
 
 
 async def test_pitfall_1_a_row_of_users_gets_no_policy(service: Service, root: Client) -> None:
-    """Pitfall 1: the column's default of 1 would hang the global policy above the domain's."""
+    """The column's default of 1 would hang the global policy above the domain's."""
     await local_test(root)
     for scope in (GLOBAL, DOMAIN, USER):
         for direction, kind in itertools.product(("inbound", "outbound"), (_W, _B)):
@@ -198,7 +195,7 @@ async def test_adding_moves_and_removing_is_exact(service: Service, root: Client
 async def test_pitfall_2_reading_and_removing_makes_and_drops_no_rows(
     service: Service, root: Client
 ) -> None:
-    """Section 3.0. Pitfall 2: rows of ``users`` and ``mailaddr`` stay when a list becomes empty."""
+    """Rows of ``users`` and ``mailaddr`` stay when a list becomes empty."""
     await local_test(root)
     path = f"wblist/inbound/whitelist/{USER}"
     assert await root.ok("GET", path) == []
@@ -264,7 +261,7 @@ async def test_what_other_programs_stored_can_be_read_and_removed(
 async def test_pitfall_8_whitelisting_does_not_touch_greylisting(
     service: Service, root: Client
 ) -> None:
-    """Pitfall 8: other tables, other effect; a whitelisted sender is still greylisted."""
+    """Other tables, other effect; a whitelisted sender is still greylisted."""
     await local_test(root)
     await root.ok("POST", f"wblist/inbound/whitelist/{GLOBAL}", addresses="x@remote.test")
     assert await service.store.rows("SELECT sender FROM greylisting_whitelists", "iredapd") == []
@@ -299,7 +296,7 @@ async def test_pitfall_15_extensions_are_documented(service: Service) -> None:
 
 
 FORMS = {
-    # Section 2.3 and 2.5: sent → stored, priority of scale M; pitfall 9 for the IPv6 network.
+    # Sent → stored, priority of iRedAPD's scale.
     "User@D.test": ("user@d.test", 10),
     "user+tag@d.test": ("user+tag@d.test", 10),
     "@d.test": ("@d.test", 5),
@@ -454,7 +451,7 @@ async def test_accounts_that_go_or_move(service: Service, root: Client) -> None:
 
 
 async def test_pitfall_20_twenty_at_once(service: Service, root: Client) -> None:
-    """One row of ``users`` and of ``mailaddr``, no error. Pitfall 20: ids inside a transaction."""
+    """One row of ``users`` and of ``mailaddr``, no error. Ids are made inside a transaction."""
     await local_test(root)
     calls = [
         root.call("POST", f"wblist/inbound/{kind}/{USER}",

@@ -271,7 +271,7 @@ def test_hostile_requests_on_the_socket(chief: ApiProcess) -> None:
 
 @pytest.mark.stores("postgresql", "mariadb")
 async def test_login_is_valid_on_every_worker(store: Store, api: ApiProcess) -> None:
-    """And over a second after the logout, on every worker (decision 10)."""
+    """And over a second after the logout, on every worker."""
     answers: list[int] = []
     with login(api, ROOT, PASSWORD) as client:
         cookies = dict(client.cookies)

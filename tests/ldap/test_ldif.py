@@ -71,7 +71,7 @@ def _path(item: str) -> str:
 async def test_it_loads_and_exports_identically(
     unhidden: Service, store: Store, tmp_path: Path
 ) -> None:
-    """Acceptance 9: into a server where only the parent entries are."""
+    """Into a server where only the parent entries are."""
     root, directory = await unhidden.root(), store.directory
     texts = {item: await root.ok("GET", _path(item)) for item in EXPORTS}
     entries = {item: {dn: directory.entry(dn) for dn, _ in parse(texts[item])} for item in EXPORTS}

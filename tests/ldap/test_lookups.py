@@ -99,7 +99,7 @@ async def world(
         yield found
 
 
-# On PostgreSQL and MariaDB tests/integration/test_vectors.py asks the tables one by one.
+# On PostgreSQL and MariaDB tests/integration/test_mail_lookups.py asks the tables one by one.
 pytestmark = pytest.mark.stores("sqlite", "openldap")
 ldap = pytest.mark.stores("openldap")
 

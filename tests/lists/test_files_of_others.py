@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.lists.conftest import TEAM, Lists
-from tests.lists.test_life import post
+from tests.lists.test_subscribers_and_mail import post
 from tests.servers.process import find_program
 
 pytestmark = [

@@ -3,7 +3,7 @@
 In SQL both lookups need ``enable<service><security>`` = 1 of the mailbox, an active mailbox and an
 active domain that is not a backup MX. Dovecot puts the column's name together: ``%Ls`` is the
 service in lower case, ``%Lc`` is "tls", "secured" or nothing. In OpenLDAP the same name is a value
-of ``enabledService`` (sheet ldap.md, section 6.2), and the password is checked by a bind.
+of ``enabledService``, and the password is checked by a bind.
 
 How ``doveadm`` says what the connection is like (found by trying, Dovecot 2.3.19):
 

@@ -1,4 +1,4 @@
-"""Postfix's lookups in OpenLDAP, as iRedMail has them (sheet ldap.md, section 6.1).
+"""Postfix's lookups in OpenLDAP, as iRedMail has them.
 
 Each map is a search: base, scope, filter, and the attribute whose values are the answer. Written
 from the description of the lookups, not copied. ``%s`` is the key, ``%d`` its domain.

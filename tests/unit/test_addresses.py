@@ -1,4 +1,4 @@
-"""What is accepted as an address or a domain name, and what never is (fact sheet, section 8)."""
+"""What is accepted as an address or a domain name, and what never is."""
 
 from __future__ import annotations
 

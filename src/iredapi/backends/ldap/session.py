@@ -35,7 +35,7 @@ TERMS = 20
 """Values that one filter asks for: slapd compares each entry it finds with each of them, so that
 200 at once took it four times as long as ten times 20."""
 _OPTIONAL = frozenset({"mailboxformat", "mailboxfolder", "listowner", "listmoderator"})
-"""Attributes that older servers do not know (sheet: schema history)."""
+"""Attributes that older servers do not know (iRedMail's schema has grown)."""
 
 
 def chunks(values: Collection[str]) -> list[list[str]]:

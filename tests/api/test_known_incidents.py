@@ -1,8 +1,8 @@
-"""Rows of ``security-lessons.md`` about what is stored and removed.
+"""Incidents of comparable systems, by their numbers: those about what is stored and removed.
 
-Rows about who may do what are in test_access.py, about sessions, secrets and addresses in
-test_sessions.py, about the wire in test_wire.py, about parallel calls in test_parallel.py, and
-about every single column in test_rows.py (40) and test_removal.py (46).
+Those about who may do what are in test_access.py, about sessions, secrets and addresses in
+test_sessions.py, about requests and answers in test_requests_and_answers.py, about parallel calls in
+test_parallel.py, and about every column in test_update_parameters.py (40) and test_removal.py (46).
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ async def test_lesson_41_days_are_honoured(service: Service, there: Client, way:
 
 
 async def test_lesson_40_quota_stays(service: Service, there: Client) -> None:
-    """What was not sent is not touched (every column: test_rows.py)."""
+    """What was not sent is not touched (every column: test_update_parameters.py)."""
     await there.ok("PUT", "user/u@ex.com", quota=77, language="de_DE", gn="G", addAlias="a@ex.com")
     await there.ok("PUT", "user/u@ex.com", name="New", password="N3w-Password")
     profile = await there.ok("GET", "user/u@ex.com", view="canonical")

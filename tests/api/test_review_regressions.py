@@ -1,4 +1,4 @@
-"""What two adversarial reviews found: each must stay closed, on every database."""
+"""Faults that two security reviews found stay repaired, on every database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.servers import accounts
-from tests.servers.cuts import broken_off
+from tests.servers.interrupted_commits import broken_off
 from tests.servers.openldap import account_dn, domain_dn
 from tests.servers.store import Store
 

@@ -1,4 +1,4 @@
-"""Acceptance 6 and 7, overload, slow clients, and probes."""
+"""Overload, slow clients, graceful shutdown, and the probes of health."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_lesson_34_spoofing_does_not_reset_the_throttle(store: Store, root
 
 
 async def test_unknown_wrong_and_disabled_take_alike(store: Store, root: Client) -> None:
-    """Acceptance 7: compared as distributions, the kinds in turn, in one run."""
+    """Compared as distributions, the kinds in turn, in one run."""
     await root.ok("POST", "admin/there@admins.test", password=PASSWORD)
     await root.ok("POST", "admin/off@admins.test", password=PASSWORD, accountStatus="disabled")
     names = {"wrong": "there@admins.test", "unknown": "gone@admins.test", "off": "off@admins.test"}

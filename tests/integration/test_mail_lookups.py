@@ -1,7 +1,6 @@
 """After a call of the API, what do Postfix and Dovecot find? On all three databases.
 
-Every row of the fact sheet's test vectors, the effects that were measured there, and its pitfalls,
-each by its number. The starting point is made through the API too: domain ``ex.com``, alias domain
+The starting point is made through the API too: domain ``ex.com``, alias domain
 ``al.com``, user ``u@ex.com``.
 """
 
@@ -107,7 +106,7 @@ def world(
     return World(arranged, RealMailServer(_postfix_maps[store.name], _dovecots[store.name]))
 
 
-# -- section 12: test vectors ----------------------------------------------------------------------
+# -- one call, and what is found -------------------------------------------------------------------
 
 
 async def test_vector_new_domain_and_user(world: World) -> None:
@@ -320,7 +319,7 @@ async def test_vector_delete_domain(world: World) -> None:
     assert await world.ask("virtual_alias_maps", U) == set()
 
 
-# -- section 3.2: why the self row matters ---------------------------------------------------------
+# -- why the row that forwards to the user itself matters ---------------------------------------------------------
 
 
 async def test_section_3_2_without_a_self_row(world: World) -> None:
@@ -337,7 +336,7 @@ async def test_section_3_2_without_a_self_row(world: World) -> None:
     assert await world.ask("domain_alias_maps", "u@al.com") == {U}
 
 
-# -- section 6: effects that were measured ---------------------------------------------------------
+# -- effects of several rows together --------------------------------------------------------------
 
 
 async def test_section_6_3_catch_all_gets_mail_of_disabled_users(world: World) -> None:
@@ -406,7 +405,7 @@ async def test_section_6_9_no_self_row_for_an_alias(world: World) -> None:
     assert await world.ask("virtual_alias_maps", "list@ex.com") == {U}
 
 
-# -- section 11: pitfalls --------------------------------------------------------------------------
+# -- what is easily done wrong ---------------------------------------------------------------------
 
 
 async def test_pitfall_01_self_row_of_a_new_user(world: World) -> None:

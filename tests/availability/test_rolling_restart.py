@@ -1,4 +1,4 @@
-"""Acceptance 5: two replicas behind nginx, restarted in turn under load; nobody notices."""
+"""Two replicas behind nginx, restarted in turn under load; nobody notices."""
 
 from __future__ import annotations
 

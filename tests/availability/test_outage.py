@@ -1,4 +1,4 @@
-"""Acceptance 8: the PostgreSQL server stops, answers nothing, and comes back."""
+"""The PostgreSQL server stops, answers nothing, and comes back."""
 
 from __future__ import annotations
 

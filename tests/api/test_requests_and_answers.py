@@ -1,4 +1,4 @@
-"""How requests are read and how answers look, whatever the operation (decisions 1 to 9)."""
+"""How requests are read and how answers look, whatever the operation."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ async def test_unknown_parameters_are_ignored(there: Client) -> None:
 
 
 async def test_unknown_parameters_with_an_object_in_json(there: Client) -> None:
-    """Decision 5: unknown is ignored; a client that sends its whole record is served."""
+    """An unknown parameter is ignored: a client that sends its whole record is served."""
     status, answer = await there.call("PUT", USER, json={"name": "N", "extra": {"a": [1, {}]}})
     assert (status, answer["_changed"], answer["_ignored"]) == (200, ["name"], ["extra"])
 
@@ -865,7 +865,7 @@ async def test_skipped_is_told(there: Client) -> None:
 
 
 STATUSES = [
-    # method, path, form, status, code (decision 2)
+    # method, path, form, status, code
     ("PUT", USER, {"quota": "x"}, 400, "INVALID_NUMBER"),
     ("POST", "user/a b@ex.com", {"password": PASSWORD}, 400, "INVALID_MAIL"),
     ("POST", "domain/nothing", {}, 400, "INVALID_DOMAIN_NAME"),
