@@ -69,7 +69,7 @@ SEED = row("@.", 0, 1)
         ([("POST", USER, "disable"), ("DELETE", USER, "")], [SEED]),
     ],
 )  # fmt: skip
-async def test_recipe_settings(
+async def test_settings(
     store: Store, root: Client, calls: list[tuple[str, str, str]], expected: list[Any]
 ) -> None:
     for method, account, status in calls:
@@ -100,9 +100,7 @@ async def test_deleting_keeps_settings_for_single_senders(store: Store, root: Cl
     assert await rows(store) == [SEED, exception]
 
 
-async def test_pitfall_3_wrong_priorities_and_numbers_are_corrected(
-    store: Store, root: Client
-) -> None:
+async def test_wrong_priorities_and_numbers_are_corrected(store: Store, root: Client) -> None:
     """Recipe: a domain row with priority 0 is undefined; ``active`` 2 is off."""
     wrong = row("@local.test", 0, 1, sender_priority=7, comment="x")
     await store.insert("greylisting", wrong, database="iredapd")
@@ -144,7 +142,7 @@ async def test_all_of_many(store: Store, root: Client) -> None:
     assert order == sorted(order)
 
 
-async def test_pitfall_10_stored_text_is_lower_case(store: Store, root: Client) -> None:
+async def test_stored_text_is_lower_case(store: Store, root: Client) -> None:
     """Recipe: the account ``local.test`` is ignored; the API cannot make it."""
     await root.ok("POST", "greylisting/U%40Local.Test", status="Enable")
     await root.ok("POST", "greylisting/LOCAL.TEST", status="DISABLE")
@@ -215,9 +213,7 @@ WORKING = ["192.0.2.1", "192.0.2.0/24", "x@remote.test", "@remote.test", "@.remo
     ("global", "@."), ("local.test", "@local.test"), (USER, USER),
 ])  # fmt: skip
 @pytest.mark.parametrize("param", ["senders", "addSenders"])
-async def test_recipe_whitelist(
-    store: Store, root: Client, account: str, stored: str, param: str
-) -> None:
+async def test_whitelist(store: Store, root: Client, account: str, stored: str, param: str) -> None:
     path = f"greylisting/{account}/whitelists"
     senders = [*WORKING, "@.", "2001:db8::7", "2001:db8::/32"]
     await root.ok("POST", path, **{param: ",".join(senders)})
@@ -267,9 +263,7 @@ async def test_reset_add_remove(store: Store, root: Client) -> None:
         ("2620:0:2d0:200::7/128", "2620:0:2d0:200::7"),
     ],
 )
-async def test_pitfalls_9_and_10_normal_forms(
-    store: Store, root: Client, sent: str, stored: str
-) -> None:
+async def test_normal_forms(store: Store, root: Client, sent: str, stored: str) -> None:
     """IPv6 networks only work as ``…::/n``, and those of one address only as the address."""
     for param in ("senders", "addSenders"):
         await root.ok("POST", "greylisting/global/whitelists", **{param: sent})
@@ -332,7 +326,7 @@ async def test_conflicts(store: Store, root: Client) -> None:
     assert await rows(store, "greylisting_whitelists") == []
 
 
-async def test_pitfall_7_length(store: Store, root: Client) -> None:
+async def test_length(store: Store, root: Client) -> None:
     """MySQL has room for 100 characters, and would answer with an error."""
     await root.ok("POST", f"domain/{LONG.partition('@')[2]}")
     await root.ok("POST", f"user/{LONG}", password=PASSWORD)
@@ -355,7 +349,7 @@ async def test_pitfall_7_length(store: Store, root: Client) -> None:
         assert await rows(store, "greylisting_whitelists") == []
 
 
-async def test_pitfall_8_the_two_whitelists_are_apart(store: Store, root: Client) -> None:
+async def test_the_two_whitelists_are_apart(store: Store, root: Client) -> None:
     await root.ok("POST", "greylisting/global/whitelists", senders="@remote.test")
     assert await store.rows("SELECT * FROM wblist", "amavisd") == []
     await root.ok("POST", "wblist/inbound/whitelist/global", addresses="@other.test")

@@ -90,7 +90,7 @@ async def test_reset_add_remove(store: Store, root: Client) -> None:
 
 
 @pytest.mark.parametrize("form", [{"removeDomains": "gone.test"}, {"domains": "kept.test"}])
-async def test_pitfall_14_the_networks_go_with_the_domain(
+async def test_the_networks_go_with_the_domain(
     store: Store, root: Client, form: dict[str, str]
 ) -> None:
     await root.ok("POST", PATH, domains="gone.test,kept.test")

@@ -1,8 +1,9 @@
 """Incidents of comparable systems, by their numbers: those about what is stored and removed.
 
 Those about who may do what are in test_access.py, about sessions, secrets and addresses in
-test_sessions.py, about requests and answers in test_requests_and_answers.py, about parallel calls in
-test_parallel.py, and about every column in test_update_parameters.py (40) and test_removal.py (46).
+test_sessions.py, about requests and answers in test_requests_and_answers.py, about parallel calls
+in test_parallel.py, and about every column in test_update_parameters.py (40) and test_removal.py
+(46).
 """
 
 from __future__ import annotations

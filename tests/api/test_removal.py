@@ -255,7 +255,7 @@ async def test_policies_go_with_an_alias_domain(arranged: Arranged) -> None:
     }  # fmt: skip
 
 
-async def test_pitfall_27_underscore_in_a_domain(arranged: Arranged) -> None:
+async def test_underscore_in_a_domain(arranged: Arranged) -> None:
     store = arranged.store
     for name in ("a_b.com", "axb.com"):
         await rich.add_domain(store, name)
@@ -530,7 +530,7 @@ async def test_rename(
 
 
 @pytest.mark.parametrize("kind,old,new", RENAMES)
-async def test_pitfall_26_rename_meets_dangling_rows(
+async def test_rename_meets_dangling_rows(
     arranged: Arranged, kind: str, old: str, new: str
 ) -> None:
     """Rows of an account that is long gone stand where the renamed ones want to be."""

@@ -75,7 +75,7 @@ MAPPING: list[tuple[dict[str, str], dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-async def test_pitfall_12_columns_of_each_parameter(service: Service, root: Client) -> None:
+async def test_columns_of_each_parameter(service: Service, root: Client) -> None:
     """Section 4.2, and 4.3: lover and quarantine are only made together.
 
     Nothing else is filled in: NULL and the empty text are not the same.
@@ -100,7 +100,7 @@ async def test_pitfall_12_columns_of_each_parameter(service: Service, root: Clie
         await root.ok("DELETE", USER)
 
 
-async def test_pitfall_11_combinations_of_section_4_3(service: Service, root: Client) -> None:
+async def test_combinations_of_parameters(service: Service, root: Client) -> None:
     """Not loved and not quarantined is lost; no call leads there."""
     await local_test(root)
     words = ("yes", "no", None)
@@ -172,7 +172,7 @@ async def test_the_tag_level_follows_a_low_score(service: Service, root: Client)
     assert await level() == 1
 
 
-async def test_pitfall_3_rows_of_users(service: Service, root: Client) -> None:
+async def test_rows_of_users(service: Service, root: Client) -> None:
     """The priorities are always written."""
     await local_test(root)
     for path in (DOMAIN, USER):
@@ -192,7 +192,7 @@ async def test_pitfall_3_rows_of_users(service: Service, root: Client) -> None:
     assert [row["priority"] for row in found] == [0, 5, 10]
 
 
-async def test_section_5_8_columns_inherit_one_by_one(service: Service, root: Client) -> None:
+async def test_columns_inherit_one_by_one(service: Service, root: Client) -> None:
     await local_test(root)
     await root.ok("PUT", DOMAIN, quarantine_spam="yes", spam_score="4",
                   prefix_spam_in_subject="yes")  # fmt: skip
@@ -239,9 +239,7 @@ async def test_effective_tells_what_others_have_done(service: Service, root: Cli
     }
 
 
-async def test_pitfalls_1_and_19_others_policies_are_never_changed(
-    service: Service, root: Client
-) -> None:
+async def test_others_policies_are_never_changed(service: Service, root: Client) -> None:
     """A policy is an account's own when link and name agree."""
     await local_test(root)
     store = service.store
@@ -285,7 +283,7 @@ async def test_columns_that_are_not_ours_stay(service: Service, root: Client) ->
     }
 
 
-async def test_pitfall_2_deleting_a_policy_keeps_the_lists(service: Service, root: Client) -> None:
+async def test_deleting_a_policy_keeps_the_lists(service: Service, root: Client) -> None:
     """The row of ``users`` stays, for its lists."""
     await local_test(root)
     await root.ok("POST", "wblist/inbound/whitelist/u@local.test", addresses="a@r.test")
@@ -312,9 +310,7 @@ async def test_reading_and_deleting_makes_no_rows(service: Service, root: Client
     assert list(await policies(service.store)) == ["@."]
 
 
-async def test_pitfall_18_the_global_policy_comes_back_as_shipped(
-    service: Service, root: Client
-) -> None:
+async def test_the_global_policy_comes_back_as_shipped(service: Service, root: Client) -> None:
     """Without it Amavisd's file quarantines all four categories."""
     store = service.store
     shipped = (await policies(store))["@."]

@@ -122,7 +122,7 @@ async def test_directions_and_accounts_are_apart(store: Store, root: Client) -> 
     ]  # fmt: skip
 
 
-async def test_pitfall_3_priorities_are_scale_a_and_corrected(store: Store, root: Client) -> None:
+async def test_priorities_are_scale_a_and_corrected(store: Store, root: Client) -> None:
     """A row of another panel (scale M) would lose against a domain's."""
     await store.insert("throttle", row(USER, priority=10, max_msgs=5, max_rcpts=7),
                        database="iredapd")  # fmt: skip
@@ -134,9 +134,7 @@ async def test_pitfall_3_priorities_are_scale_a_and_corrected(store: Store, root
     ]
 
 
-async def test_pitfall_4_counted_settings_change_in_place_and_go(
-    store: Store, root: Client
-) -> None:
+async def test_counted_settings_change_in_place_and_go(store: Store, root: Client) -> None:
     """The foreign key of ``throttle_tracking`` does not cascade; other counters stay."""
     for account in (USER, "local.test", "global"):
         await root.ok("POST", f"throttle/{account}/outbound", period="3600", max_msgs="1")
@@ -154,7 +152,7 @@ async def test_pitfall_4_counted_settings_change_in_place_and_go(
 
 
 @pytest.mark.parametrize("path", [f"throttle/{USER}/outbound", f"user/{USER}", "domain/local.test"])
-async def test_pitfall_4_while_the_daemon_counts(store: Store, root: Client, path: str) -> None:
+async def test_while_the_daemon_counts(store: Store, root: Client, path: str) -> None:
     await root.ok("POST", f"throttle/{USER}/outbound", period="3600")
     async with store.connect("iredapd") as daemon:
         await daemon.execute(
@@ -173,7 +171,7 @@ async def test_pitfall_4_while_the_daemon_counts(store: Store, root: Client, pat
 
 
 @pytest.mark.stores("postgresql")
-async def test_pitfall_4_duplicates_of_postgresql_are_folded(store: Store, root: Client) -> None:
+async def test_duplicates_of_postgresql_are_folded(store: Store, root: Client) -> None:
     same = [
         row(USER, priority=60, max_msgs=1),
         row(USER, priority=100, max_msgs=2, max_rcpts=8),
@@ -196,7 +194,7 @@ async def test_pitfall_4_duplicates_of_postgresql_are_folded(store: Store, root:
     assert await rows(store) == [row("@."), row(USER, "inbound")]
 
 
-async def test_pitfall_5_period_0_is_refused(store: Store, root: Client) -> None:
+async def test_period_0_is_refused(store: Store, root: Client) -> None:
     """It would disable the row, not the window."""
     path = f"throttle/{USER}/outbound"
     assert await root.refused("POST", path, period="0", max_msgs="5") == (
@@ -205,7 +203,7 @@ async def test_pitfall_5_period_0_is_refused(store: Store, root: Client) -> None
     assert await rows(store) == []
 
 
-async def test_pitfalls_6_and_7_the_largest_numbers_fit(store: Store, root: Client) -> None:
+async def test_the_largest_numbers_fit(store: Store, root: Client) -> None:
     largest = {"period": 2**32 - 1, "max_quota": 10 * GIB, "msg_size": 2**63 - 1}
     await root.ok("POST", f"throttle/{USER}/outbound", **{k: str(v) for k, v in largest.items()},
                   max_msgs=str(2**63 - 1), max_rcpts=str(2**63 - 1))  # fmt: skip
@@ -214,7 +212,7 @@ async def test_pitfalls_6_and_7_the_largest_numbers_fit(store: Store, root: Clie
     assert await root.ok("GET", f"throttle/{USER}/outbound") == expected
 
 
-async def test_pitfall_10_stored_text_is_lower_case(store: Store, root: Client) -> None:
+async def test_stored_text_is_lower_case(store: Store, root: Client) -> None:
     """Recipe: the accounts ``local.test`` and ``USER@local.test`` are dead."""
     await root.ok("POST", "throttle/USER%40Local.Test/outbound", period="60")
     await root.ok("POST", "throttle/LOCAL.test/outbound", period="60")
@@ -223,13 +221,13 @@ async def test_pitfall_10_stored_text_is_lower_case(store: Store, root: Client) 
 
 
 @pytest.mark.stores("mariadb")
-async def test_pitfall_10_letters_in_upper_case_are_corrected(store: Store, root: Client) -> None:
+async def test_letters_in_upper_case_are_corrected(store: Store, root: Client) -> None:
     await store.insert("throttle", row("User@Local.test", priority=1), database="iredapd")
     await root.ok("POST", f"throttle/{USER}/outbound", period="3600", max_msgs="1")
     assert await rows(store) == [row(USER, priority=100, max_msgs=1)]
 
 
-async def test_pitfalls_6_16_17_are_documented(service: Service) -> None:
+async def test_are_documented(service: Service) -> None:
     documented = service.app.openapi()["paths"]["/api/throttle/{account}/{direction}"]["post"]
     assert "for each user on its own" in documented["description"]
     schema = documented["requestBody"]["content"]["application/json"]["schema"]

@@ -103,7 +103,7 @@ RECIPES: dict[str, tuple[str, list[_Call], _Expected]] = {
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda name: str(name).replace(" ", "_"))
-async def test_recipes_of_section_5_7(service: Service, root: Client, recipe: str) -> None:
+async def test_recipes(service: Service, root: Client, recipe: str) -> None:
     direction, calls, expected = RECIPES[recipe]
     await local_test(root)
     for kind, scope, address in calls:
@@ -117,9 +117,7 @@ async def test_recipes_of_section_5_7(service: Service, root: Client, recipe: st
         assert await root.ok("GET", f"wblist/{direction}/{kind}/{scope}") == [address]
 
 
-async def test_pitfalls_3_and_10_undefined_or_dead_rows_cannot_be_made(
-    service: Service, root: Client
-) -> None:
+async def test_undefined_or_dead_rows_cannot_be_made(service: Service, root: Client) -> None:
     """Wrong priorities, upper case, swapped ids."""
     await local_test(root)
     store = service.store
@@ -143,7 +141,7 @@ async def test_pitfalls_3_and_10_undefined_or_dead_rows_cannot_be_made(
     assert len(await rows(store, "SELECT id FROM mailaddr")) == 3
 
 
-async def test_pitfall_1_a_row_of_users_gets_no_policy(service: Service, root: Client) -> None:
+async def test_a_row_of_users_gets_no_policy(service: Service, root: Client) -> None:
     """The column's default of 1 would hang the global policy above the domain's."""
     await local_test(root)
     for scope in (GLOBAL, DOMAIN, USER):
@@ -192,9 +190,7 @@ async def test_adding_moves_and_removing_is_exact(service: Service, root: Client
     }
 
 
-async def test_pitfall_2_reading_and_removing_makes_and_drops_no_rows(
-    service: Service, root: Client
-) -> None:
+async def test_reading_and_removing_makes_and_drops_no_rows(service: Service, root: Client) -> None:
     """Rows of ``users`` and ``mailaddr`` stay when a list becomes empty."""
     await local_test(root)
     path = f"wblist/inbound/whitelist/{USER}"
@@ -258,9 +254,7 @@ async def test_what_other_programs_stored_can_be_read_and_removed(
     assert await root.ok("GET", path) == []
 
 
-async def test_pitfall_8_whitelisting_does_not_touch_greylisting(
-    service: Service, root: Client
-) -> None:
+async def test_whitelisting_does_not_touch_greylisting(service: Service, root: Client) -> None:
     """Other tables, other effect; a whitelisted sender is still greylisted."""
     await local_test(root)
     await root.ok("POST", f"wblist/inbound/whitelist/{GLOBAL}", addresses="x@remote.test")
@@ -269,9 +263,7 @@ async def test_pitfall_8_whitelisting_does_not_touch_greylisting(
     assert found == [{"account": "@.", "active": 1}]
 
 
-async def test_pitfall_13_binary_columns_hold_the_text_itself(
-    service: Service, root: Client
-) -> None:
+async def test_binary_columns_hold_the_text_itself(service: Service, root: Client) -> None:
     """bytea and VARBINARY: what the daemons compare byte by byte is the address, and comes back."""
     await local_test(root)
     address = "o'brien+x=1@remote.test"
@@ -286,7 +278,7 @@ async def test_pitfall_13_binary_columns_hold_the_text_itself(
     assert await root.ok("GET", f"wblist/inbound/blacklist/{GLOBAL}") == [address]
 
 
-async def test_pitfall_15_extensions_are_documented(service: Service) -> None:
+async def test_extensions_are_documented(service: Service) -> None:
     """Amavisd does not strip them, iRedAPD does: clients are told where it matters."""
     document = service.app.openapi()
     spam = document["paths"]["/api/spampolicy/user/{mail}"]["put"]["description"]
@@ -342,7 +334,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("sent", FORMS, ids=lambda text: str(text)[:20])
-def test_pitfall_9_and_normal_forms(sent: str) -> None:
+def test_normal_forms(sent: str) -> None:
     expected = FORMS[sent]
     if expected is None:
         with pytest.raises(addresses.InvalidAddress):
@@ -450,7 +442,7 @@ async def test_accounts_that_go_or_move(service: Service, root: Client) -> None:
     assert found == [{"policy_name": "@."}]
 
 
-async def test_pitfall_20_twenty_at_once(service: Service, root: Client) -> None:
+async def test_twenty_at_once(service: Service, root: Client) -> None:
     """One row of ``users`` and of ``mailaddr``, no error. Ids are made inside a transaction."""
     await local_test(root)
     calls = [

@@ -1,6 +1,6 @@
 """Every known incident has a test, or a line that says why it has none.
 
-The 51 incidents became public in comparable systems; each has a number. A test that covers one carries its number:
+The 51 incidents became public in comparable systems. A test that covers one carries its number:
 ``test_lesson_04_…``, or ``test_lesson_05_07_…`` for two.
 """
 
