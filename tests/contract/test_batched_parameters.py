@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from iredapi.backends.sql.user_mapping import COLUMNS
-from iredapi.domain.users import changed_alone, created_alone
+from iredapi.domain.user_parameters import changed_alone, created_alone
 from iredapi.runtime.user_batcher import UserBatcher
 from iredapi.schemas.users import UserEdit
 from tests.clients import PASSWORD, Client, Service

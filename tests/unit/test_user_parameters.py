@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from iredapi.domain import users
+from iredapi.domain import user_parameters, users
 from iredapi.domain.domains import Domain
 from iredapi.domain.mailbox_paths import Location
-from iredapi.domain.users import FIELDS, User
+from iredapi.domain.user_parameters import FIELDS
+from iredapi.domain.users import User
 from iredapi.schemas.users import UserDraft, UserEdit
 
 VALUES: dict[str, Any] = {
@@ -53,25 +54,31 @@ def test_a_new_parameter_goes_many_at_once_where_its_field_is_in_the_row(
 ) -> None:
     """Unless a rule of its own decides on it."""
     row = frozenset({"name", "nickname"})
-    monkeypatch.setattr(users, "_PLAIN", {**users._PLAIN, "nick": "nickname"})
-    monkeypatch.setattr(users, "FIELDS", {**FIELDS, "nick": frozenset({"nickname"})})
-    users.changed_alone.cache_clear()
-    users.created_alone.cache_clear()
+    monkeypatch.setattr(user_parameters, "PLAIN", {**user_parameters.PLAIN, "nick": "nickname"})
+    monkeypatch.setattr(user_parameters, "FIELDS", {**FIELDS, "nick": frozenset({"nickname"})})
+    user_parameters.changed_alone.cache_clear()
+    user_parameters.created_alone.cache_clear()
     try:
-        assert users.changed_alone(row) == users.created_alone(row) == {"name", "nick"}
-        users.changed_alone.cache_clear()
-        users.created_alone.cache_clear()
-        monkeypatch.setattr(users, "_PROFILE_OF", {**users._PROFILE_OF, "nick": "relay"})
-        assert users.changed_alone(row) == users.created_alone(row) == {"name"}
+        assert (
+            user_parameters.changed_alone(row)
+            == user_parameters.created_alone(row)
+            == {"name", "nick"}
+        )
+        user_parameters.changed_alone.cache_clear()
+        user_parameters.created_alone.cache_clear()
+        monkeypatch.setattr(
+            user_parameters, "PROFILE_OF", {**user_parameters.PROFILE_OF, "nick": "relay"}
+        )
+        assert user_parameters.changed_alone(row) == user_parameters.created_alone(row) == {"name"}
     finally:
-        users.changed_alone.cache_clear()
-        users.created_alone.cache_clear()
+        user_parameters.changed_alone.cache_clear()
+        user_parameters.created_alone.cache_clear()
 
 
 def test_what_depends_on_more_than_the_row_goes_by_itself() -> None:
     """A quota depends on the domain's other users, and the status on routes."""
     everything = frozenset(User.__slots__)
-    assert users.changed_alone(everything).isdisjoint(
+    assert user_parameters.changed_alone(everything).isdisjoint(
         {"quota", "is_global_admin", "maildir", "transport", "sender_bcc", "forwarding", "services"}
     )
-    assert "account_status" not in users.changed_alone(everything - {"active"})
+    assert "account_status" not in user_parameters.changed_alone(everything - {"active"})

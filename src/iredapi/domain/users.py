@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from iredapi.domain import (
     account_settings,
@@ -22,76 +21,16 @@ from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.features import Feature
 from iredapi.domain.set_parameters import resettable
 from iredapi.domain.tokens import too_limited
+from iredapi.domain.user_parameters import (
+    AT_CREATION,
+    CREDENTIALS,
+    GLOBAL_ONLY,
+    PLAIN,
+    PROFILE_OF,
+    ROUTES,
+    SERVICES,
+)
 from iredapi.errors import PermissionDenied, problem
-
-_PROFILE_OF: Final[Mapping[str, str]] = {
-    "sender_bcc": "bcc",
-    "recipient_bcc": "bcc",
-    "forwarding": "forwarding",
-    "add_forwarding": "forwarding",
-    "remove_forwarding": "forwarding",
-    "transport": "relay",
-    "aliases": "aliases",
-    "add_alias": "aliases",
-    "remove_alias": "aliases",
-}
-_GLOBAL_ONLY: Final = frozenset({"is_global_admin", "maildir"})
-_SERVICES: Final = frozenset({"services", "add_service", "remove_service"})
-_ROUTES: Final = frozenset({"forwarding", "add_forwarding", "remove_forwarding"})
-_CREDENTIALS: Final = frozenset({"password", "password_hash"})
-_AT_CREATION: Final = _CREDENTIALS | {"quota", "language", "is_global_admin", "maildir"}
-"""What is decided otherwise for a new user."""
-_PLAIN: Final[Mapping[str, str]] = {
-    "name": "name",
-    "gn": "given_name",
-    "sn": "surname",
-    "mobile": "mobile",
-    "telephone_number": "telephone",
-    "account_status": "active",
-    "language": "language",
-    "employeeid": "employee_id",
-    "transport": "transport",
-    "sender_bcc": "sender_bcc",
-    "recipient_bcc": "recipient_bcc",
-    "mailbox_format": "mailbox_format",
-    "mailbox_folder": "mailbox_folder",
-}
-_ALIASES: Final = frozenset({"aliases", "add_alias", "remove_alias"})
-FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    **{name: frozenset({field}) for name, field in _PLAIN.items()},
-    **dict.fromkeys(_CREDENTIALS, frozenset({"password"})),
-    **dict.fromkeys(_ROUTES, frozenset({"forwardings"})),
-    **dict.fromkeys(_ALIASES, frozenset({"aliases"})),
-    **dict.fromkeys(_SERVICES, frozenset({"services", "custom_services"})),
-    "quota": frozenset({"quota"}),
-    "maildir": frozenset({"location"}),
-    "is_global_admin": frozenset({"is_global", "is_admin", "marks_agree"}),
-}
-"""Which fields of a user each parameter may change."""
-
-
-@cache
-def changed_alone(row: frozenset[str]) -> frozenset[str]:
-    """Return the parameters that change nothing but the user's own row, whatever is there.
-
-    ``row`` are the fields that a storage keeps in that row and that nothing else follows from. No
-    rule but ``revise`` decides on these parameters, and no setting of the domain hides them.
-    """
-    return frozenset(
-        name
-        for name in _PLAIN.keys() | _CREDENTIALS
-        if FIELDS[name] <= row and name not in _GLOBAL_ONLY and name not in _PROFILE_OF
-    )
-
-
-@cache
-def created_alone(row: frozenset[str]) -> frozenset[str]:
-    """Return the parameters of a new user that concern nobody else; ``row`` as above."""
-    return frozenset(
-        name
-        for name, fields in FIELDS.items()
-        if fields <= row and name not in _GLOBAL_ONLY and name not in _PROFILE_OF
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,17 +128,15 @@ def permit(
         return
     exempt_global_admin(actor, target)
     refused = [
-        name
-        for name in changes
-        if name in _GLOBAL_ONLY and not _says_nothing(name, changes, target)
+        name for name in changes if name in GLOBAL_ONLY and not _says_nothing(name, changes, target)
     ]
     refused += [
         name
         for name in changes
-        if name not in refused and domain.hides(_PROFILE_OF.get(name, ""), of_user=True)
+        if name not in refused and domain.hides(PROFILE_OF.get(name, ""), of_user=True)
     ]
     if has_wider_rights:
-        refused += wider_rights.guarded(target, _PLAIN, changes)
+        refused += wider_rights.guarded(target, PLAIN, changes)
     wanted = changes.get("transport") or target.transport
     if wanted != target.transport and not transports.is_ordinary(wanted, hostname):
         refused.append("transport")
@@ -212,8 +149,7 @@ def _check_lasting(target: User, changes: Mapping[str, Any]) -> None:
     giving = [
         name
         for name in changes
-        if name in _CREDENTIALS
-        or (name == "account_status" and changes[name] and not target.active)
+        if name in CREDENTIALS or (name == "account_status" and changes[name] and not target.active)
     ]
     if giving:
         raise too_limited(sorted(giving))
@@ -267,13 +203,13 @@ def draft(
         "is_global": is_global,
         "is_admin": is_global,
     }
-    rest = {name: changes[name] for name in changes if name not in _AT_CREATION}
+    rest = {name: changes[name] for name in changes if name not in AT_CREATION}
     return User(mail, **fields | _revised(User(mail, **fields), rest, domain, features=features))
 
 
 def plain_values(changes: Mapping[str, Any], password: str) -> dict[str, Any]:
     """Return the fields of a user that are what was sent, whatever they were before."""
-    new: dict[str, Any] = {_PLAIN[name]: changes[name] for name in changes if name in _PLAIN}
+    new: dict[str, Any] = {PLAIN[name]: changes[name] for name in changes if name in PLAIN}
     return new | {"password": password} if password else new
 
 
@@ -324,7 +260,7 @@ def _revised(
         new["is_global"] = changes["is_global_admin"]
         new["marks_agree"] = True
         new["is_admin"] = changes["is_global_admin"] or bool(before.managed_domains)
-    if changes.keys() & _ROUTES:
+    if changes.keys() & ROUTES:
         new["forwardings"] = _routes(before, changes, domain)
     new["aliases"] = resettable(before.aliases, changes, "aliases", "add_alias", "remove_alias")
     if Feature.NAMES_NEEDED in features:
@@ -341,7 +277,7 @@ def _revised(
             for name in ("mobile", "telephone")
             if name in new
         }
-    if Feature.ANY_SERVICE in features and changes.keys() & _SERVICES:
+    if Feature.ANY_SERVICE in features and changes.keys() & SERVICES:
         _check_words(changes)
         new["services"], new["custom_services"] = services.revised(
             before.services, before.custom_services, changes
@@ -377,7 +313,7 @@ def _check_phones(changes: Mapping[str, Any]) -> None:
 
 
 def _check_words(changes: Mapping[str, Any]) -> None:
-    for param in sorted(_SERVICES):
+    for param in sorted(SERVICES):
         if wrong := services.malformed(changes.get(param, ())):
             raise problem(
                 param,

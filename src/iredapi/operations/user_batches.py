@@ -21,14 +21,8 @@ from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
 from iredapi.domain.changed_parameters import different
 from iredapi.domain.domains import Domain
-from iredapi.domain.users import (
-    User,
-    changed_alone,
-    created_alone,
-    permit,
-    plain_values,
-    revise,
-)
+from iredapi.domain.user_parameters import changed_alone, created_alone
+from iredapi.domain.users import User, permit, plain_values, revise
 from iredapi.errors import ApiError
 from iredapi.observability.query_counter import Meter
 from iredapi.operations import mailbox_locations, users

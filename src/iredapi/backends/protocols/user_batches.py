@@ -15,7 +15,7 @@ class UserBatching(Protocol):
     """What a storage can do for many users at once: it decides which requests share a unit.
 
     Which parameters may be sent in such requests follows from the rules of users and from the
-    fields that are said here (``domain.users.changed_alone``, ``created_alone``).
+    fields that are said here (``domain.user_parameters.changed_alone``, ``created_alone``).
     """
 
     @property

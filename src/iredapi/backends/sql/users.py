@@ -48,6 +48,7 @@ from iredapi.backends.sql.user_mapping import (
 )
 from iredapi.backends.sql.user_profiles import SqlUserProfiles
 from iredapi.backends.sql.user_related_rows import other_aliases
+from iredapi.backends.sql.user_rights import SqlUserRights
 from iredapi.database.connection import Row
 from iredapi.database.dialect import differs
 from iredapi.database.repository import chunks, now
@@ -59,7 +60,7 @@ from iredapi.domain.limits import Sizes
 from iredapi.domain.users import User
 
 
-class SqlUsers(SqlUserProfiles):
+class SqlUsers(SqlUserProfiles, SqlUserRights):
     """See ``protocols.Users``."""
 
     async def get(self, mail: str) -> User | None:
@@ -374,40 +375,6 @@ class SqlUsers(SqlUserProfiles):
         if "active" in values:
             await forwarding_status.follow(self, *chosen, active=bool(values["active"]))
         return frozenset(values)
-
-    async def globals_in(self, domain: str) -> frozenset[str]:
-        m, d = t.mailbox.c, t.domain_admins.c
-        return frozenset(
-            await self.column(
-                select(m.username).where(
-                    is_like(m.domain, [domain]),
-                    or_(
-                        m.isglobaladmin == 1,
-                        m.username.in_(select(d.username).where(d.domain == "ALL")),
-                    ),
-                )
-            )
-        )
-
-    async def admins_beyond(self, domain: str, managed: Collection[str]) -> frozenset[str]:
-        m, d = t.mailbox.c, t.domain_admins.c
-        return frozenset(
-            await self.column(
-                select(m.username).where(
-                    m.domain.in_(await self.domain_names(m.domain, domain)),
-                    m.username.in_(
-                        select(d.username).where(d.domain.not_in([*sorted(managed), ""]))
-                    ),
-                )
-            )
-        )
-
-    async def admins_in(self, domain: str) -> frozenset[str]:
-        m, d = t.mailbox.c, t.domain_admins.c
-        marked = or_(m.isadmin == 1, m.isglobaladmin == 1, m.username.in_(select(d.username)))
-        names = await self.domain_names(m.domain, domain)
-        found = select(m.username).where(m.domain.in_(names), marked)
-        return frozenset(await self.column(found))
 
     async def rename(self, old: str, new: str) -> None:
         await removals.rename_user(self, old, new)
