@@ -269,7 +269,7 @@ async def _services() -> AsyncIterator[_Services]:
 async def service(store: Store, _services: _Services) -> Service:
     """The application on ``store``, with the default settings."""
     found = await _services.on(store)
-    found.context.forget_cached()
+    found.context.invalidate_caches()
     return found
 
 

@@ -251,7 +251,7 @@ class World:
 
     async def grant(self, mail: str, domain: str) -> None:
         await self.store.insert("domain_admins", {"username": mail, "domain": domain, "active": 1})
-        self.service.context.forget_cached()
+        self.service.context.invalidate_caches()
 
     async def domain(self, name: str) -> None:
         await self.store.insert("domain", {"domain": name})

@@ -205,10 +205,10 @@ async def test_lesson_45_size_costs_no_statements(service: Service, there: Clien
 
     async def cost(name: str) -> tuple[int, int]:
         # Whether the caller was just read would depend on the clock.
-        service.context.forget_cached()
+        service.context.invalidate_caches()
         with query_counter.listening() as made:
             await there.ok("POST", f"user/{name}@ex.com", password=PASSWORD)
-        service.context.forget_cached()
+        service.context.invalidate_caches()
         with query_counter.listening() as read:
             await there.call("GET", "user/u@ex.com")
         return len(made), len(read)

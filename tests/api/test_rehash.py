@@ -87,7 +87,7 @@ async def test_parallel_logins_all_succeed(store: Store, root: Client, mail: str
     async with serving(store, **ON) as service:
         clients = await asyncio.gather(*(service.client().login(mail) for _ in range(6)))
         assert (await principal(service, mail)).password.startswith("{SSHA512}")
-        service.context.forget_cached()
+        service.context.invalidate_caches()
         for client in clients:
             await client.ok("GET", "whoami")
 

@@ -271,7 +271,7 @@ async def test_the_panel_decides_how_short_passwords_may_be(service: Service, ro
         {"account": "global", "k": "min_passwd_length", "v": '{"value": 14}'},
         database="iredadmin",
     )
-    service.context.forget_cached()
+    service.context.invalidate_caches()
     refused = await admin.refused("PUT", "domain/ex.com", minPasswordLength="8")
     assert refused == (400, "INVALID_NUMBER", ["minPasswordLength"])
 

@@ -60,7 +60,7 @@ async def panel(service: Service, key: str, value: Any) -> None:
     await service.store.insert(
         "settings", {"account": "global", "k": key, "v": stored}, database="iredadmin"
     )
-    service.context.forget_cached()
+    service.context.invalidate_caches()
 
 
 def cookie_of(response: httpx.Response) -> Morsel[str]:
@@ -233,7 +233,7 @@ class Clock:
     @now.setter
     def now(self, value: float) -> None:
         self._now = value
-        self._service.context.forget_cached()
+        self._service.context.invalidate_caches()
 
     def __call__(self) -> float:
         return self._now
@@ -511,7 +511,7 @@ async def test_lesson_30_every_wrong_password_costs_the_same(
         return real(plain, stored)
 
     monkeypatch.setattr(passwords, "verify_password", verify)
-    service.context.forget_cached()
+    service.context.invalidate_caches()
     names = ["dear@ex.com", "other@ex.com", "cheap@ex.com", "none@ex.com", "off@ex.com"]
     for mail in (*names, "plain@ex.com", "nobody@ex.com", "nobody@nowhere.test", ROOT):
         calls.clear()

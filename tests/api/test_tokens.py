@@ -652,7 +652,7 @@ async def test_a_later_account_of_other_programs(service: Service, root: Client)
     await bearer(service, secret).ok("GET", "domains")
     await client.ok("GET", "domains")
     await write_again(service, "g@admins.test", datetime(2020, 1, 2, 1, 1, 1))
-    service.context.forget_cached()
+    service.context.invalidate_caches()
     assert (await bearer(service, secret).refused("GET", "domains"))[:2] == INVALID
     assert (await client.refused("GET", "domains"))[:2] == (401, "LOGIN_REQUIRED")
     await service.client().login("g@admins.test")

@@ -101,7 +101,7 @@ async def test_unknown_dates(service: Service, root: Client) -> None:
     days = DAYS[store.dialect]
     for number, date in enumerate(DATES[store.name]):
         await _plant(store, date, days[number % len(days)])
-        service.context.forget_cached()
+        service.context.invalidate_caches()
         await _read(service, root)
 
     told: list[Finding] = []

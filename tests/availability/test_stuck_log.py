@@ -47,7 +47,7 @@ async def test_a_stuck_log_of_the_panel_fails_nobody(store: Store, pool_size: in
                 await root.ok("GET", "domain/ex0.com")
             async with asyncio.timeout(10):
                 answers = await asyncio.gather(*changes)
-                await service.context.settle()
+                await service.context.drain()
             await holder.rollback()
             await holder.execute(text("COMMIT" if store.name == "postgresql" else "UNLOCK TABLES"))
         assert [status for status, _ in answers] == [200] * 10, answers

@@ -144,12 +144,12 @@ async def test_what_is_there_already_leaves_no_trace(service: Service, root: Cli
         status, answer = await root.call(method, path, data=form)
         assert status == 200, (case, answer)
         assert answer["_changed"] == wanted, case
-        await service.context.settle()
+        await service.context.drain()
         await age(service.store)
         before = await trace(service.store)
         status, answer = await root.call(method, path, data=form)
         assert (status, answer["_changed"]) == (200, []), (case, answer)
-        await service.context.settle()
+        await service.context.drain()
         after = await trace(service.store)
         assert {key for key in after if after[key] != before[key]} == set(), case
     # What is different is named, and nothing beside it.
@@ -297,7 +297,7 @@ async def test_a_crowd_is_told_each_its_own(service: Service, root: Client) -> N
     await root.ok("POST", "domain/ex.com")
     for number in range(12):
         await root.ok("POST", f"user/u{number}@ex.com", password=PASSWORD, name=f"N{number % 3}")
-    await service.context.settle()
+    await service.context.drain()
     await age(service.store)
     logged = len(await service.store.rows("SELECT id FROM log", "iredadmin"))
     answers = await asyncio.gather(
@@ -311,7 +311,7 @@ async def test_a_crowd_is_told_each_its_own(service: Service, root: Client) -> N
         for n in range(12)
     ]
     assert [answer["_changed"] for _, answer in answers] == wanted
-    await service.context.settle()
+    await service.context.drain()
     rows = await service.store.rows("SELECT id FROM log", "iredadmin")
     assert len(rows) - logged == sum(map(bool, wanted))
     if service.store.name != "openldap":

@@ -90,7 +90,7 @@ async def test_a_unit_that_reads_cannot_write(service: Service, root: Client) ->
     for what, write in WRITES.items():
         reading = await context.backend.begin_read()
         try:
-            unit = await reading.unit(SYSTEM, context._rules)
+            unit = await reading.unit(SYSTEM, context.iredadmin_settings.configured_rules)
             with pytest.raises(WriteWhileReading):
                 await write(unit)
         except pytest.fail.Exception as missing:

@@ -34,8 +34,8 @@ async def _fill(service: Service, domain: str, count: int) -> None:
 
 
 async def _counted(service: Service, call: Awaitable[object]) -> int:
-    await service.context.settle()  # what was asked for ahead of time
-    service.context.forget_cached()  # whether the caller was just read would depend on the clock
+    await service.context.drain()  # what was asked for ahead of time
+    service.context.invalidate_caches()  # or the clock decides whether the caller is read again
     with query_counter.listening() as heard:
         await call
     # How often the panel's settings are read is the clock's: they are believed for a second.

@@ -22,7 +22,7 @@ from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, ServerDown
 from iredapi.observability import query_counter
 from iredapi.operations import domains, users
-from iredapi.runtime.context import Done
+from iredapi.runtime.transactions import WriteResult
 from iredapi.workflows.users import create_user, update_user
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.store import ALL_STORES, Store
@@ -109,8 +109,10 @@ async def test_a_crowd_shares_transactions(
     assert sum(batches) == 30
     assert max(batches) == MAX_BATCH
     # Several journeys may be under way, so it is not said which two are refused.
-    assert Counter(map(type, made)) == {Done: 30, Conflict: 2}
-    there = [mail for mail, found in zip(names, made, strict=True) if isinstance(found, Done)]
+    assert Counter(map(type, made)) == {WriteResult: 30, Conflict: 2}
+    there = [
+        mail for mail, found in zip(names, made, strict=True) if isinstance(found, WriteResult)
+    ]
     with query_counter.listening() as heard:
         await asyncio.gather(
             *(update_user(service.context, SYSTEM, mail, {"name": "V"}, "") for mail in there)
@@ -136,7 +138,7 @@ async def test_one_of_a_crowd_that_is_not_there(
         return_exceptions=True,
     )
     assert max(changing) == MAX_BATCH
-    assert [type(found) for found in done] == [Done] * 3 + [NotFound] + [Done] * 8
+    assert [type(found) for found in done] == [WriteResult] * 3 + [NotFound] + [WriteResult] * 8
     rows = await service.store.rows("SELECT name FROM mailbox WHERE domain = 'ex.com'", "vmail")
     assert [row["name"] for row in rows] == ["V"] * 11
 
@@ -482,7 +484,7 @@ async def test_what_nobody_foresaw_of_one_is_not_the_others(
         return_exceptions=True,
     )
     assert [type(one) for one in made] == [
-        RuntimeError if mail == "u5@ex.com" else Done for mail in mails
+        RuntimeError if mail == "u5@ex.com" else WriteResult for mail in mails
     ]
     assert len(await root.ok("GET", "users/ex.com", email_only="yes")) == 11
 

@@ -139,7 +139,7 @@ async def test_hashes_of_other_programs(service: Service, root: Client) -> None:
         await service.client().login("u@ex.com", SECRET)
         bad = {"username": "u@ex.com", "password": SECRET + "x"}
         assert (await service.client().refused("POST", "login", **bad))[0] == 401
-        service.context.forget_cached()
+        service.context.invalidate_caches()
     _, answer = await root.call("PUT", "user/u@ex.com", data={"password_hash": "{OTP}x"})
     assert "this service" in answer["_errors"][0]["detail"], answer
     assert "mail server" not in str(answer)

@@ -95,7 +95,7 @@ async def test_a_hash_is_renewed_at_login(
     dn = f"mail=a@admins.test,{ADMIN_BASE}"
     outdated = hash_password(PASSWORD, Scheme.SSHA)
     slapd.modify(dn, replace={"userPassword": outdated})
-    on_overlays.context.forget_cached()
+    on_overlays.context.invalidate_caches()
     await on_overlays.client().login("a@admins.test")
     (now,) = stored(slapd, dn)
     assert now.startswith("{SSHA512}")

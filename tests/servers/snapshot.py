@@ -287,7 +287,7 @@ class Arrangement:
     async def on(self, store: Store, services: Opened) -> AsyncIterator[Arranged]:
         """Arrange a store, and put everything back at the end."""
         service = await services.on(store)
-        service.context.forget_cached()
+        service.context.invalidate_caches()
         arranged = self._made.get(store.name)
         if arranged is None or not await self._is_untouched(arranged):
             arranged = await self._arrange(store, service)

@@ -9,8 +9,7 @@ from functools import partial
 
 import structlog
 
-from iredapi.auth import login_throttle
-from iredapi.backends.policies.iredadmin import NetworkList
+from iredapi.auth import ip_allowlist, login_throttle
 from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
@@ -25,7 +24,7 @@ from iredapi.errors import (
     problem,
 )
 from iredapi.operations import admins
-from iredapi.runtime.context import AppContext, admitted
+from iredapi.runtime.context import AppContext
 from iredapi.state import Role
 
 _REHASH_PATIENCE = 5.0
@@ -50,7 +49,7 @@ async def login(context: AppContext, username: str, password: str, client: str) 
         mail = addresses.existing_mail(username)
     except addresses.InvalidAddress:
         raise problem("username", "INVALID_USERNAME") from None
-    await admit(context, client, "admin_login_ip_list")
+    await ip_allowlist.require_listed(context, client, "admin_login_ip_list")
     counters = await login_throttle.counters(context, mail, client)
     async with context.login_semaphores.enter(*counters.keys):
         attempt = await login_throttle.begin(context, counters, password.strip())
@@ -58,7 +57,7 @@ async def login(context: AppContext, username: str, password: str, client: str) 
             principal = await _authenticated(context, counters, password.strip())
             if principal.is_global:
                 # Before the attempt is given back: whoever guesses from elsewhere is still counted.
-                await admit(context, client, "global_admin_ip_list")
+                await ip_allowlist.require_listed(context, client, "global_admin_ip_list")
         except ApiError as error:
             if isinstance(error, InvalidCredentials | PermissionDenied | _WrongInABatch):
                 _log.warning("login_failed", account=mail, client=client, code=error.code)
@@ -85,7 +84,7 @@ async def _authenticated(
     guess = (mail, counters.where, plain, stored)
     if context.wrong_guesses.has(*guess):
         raise InvalidCredentials
-    in_use = await context.slow_hashes(stored)
+    in_use = await context.slow_hashes.get(stored)
     if principal is not None and await context.hasher.verify(plain, stored):
         return principal
     verified = stored.split(SEVERAL)
@@ -130,12 +129,6 @@ async def _rehashed(
         _log.warning("not_rehashed", account=principal.username, reason=repr(error))
         return principal
     return now
-
-
-async def admit(context: AppContext, client: str, name: str) -> None:
-    """Refuse a client that a list of the panel's settings does not admit."""
-    if not admitted(client, (await context.panel()).lists.get(name, NetworkList())):
-        raise PermissionDenied("NOT_ALLOWED_IP")
 
 
 async def session_actor(context: AppContext, session_id: str, client: str) -> Actor | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
-from iredapi.auth import login
+from iredapi.auth import ip_allowlist, login
 from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
@@ -50,9 +50,9 @@ async def token_actor(context: AppContext, secret: str, client: str) -> Actor:
     if not token.grant.admits(client):
         raise PermissionDenied("NOT_ALLOWED_IP")
     # A token is no way around the panel's lists of addresses.
-    await login.admit(context, client, "admin_login_ip_list")
+    await ip_allowlist.require_listed(context, client, "admin_login_ip_list")
     if owner.is_global:
-        await login.admit(context, client, "global_admin_ip_list")
+        await ip_allowlist.require_listed(context, client, "global_admin_ip_list")
     await context.state.tokens.touch(token)
     return narrowed(login.actor_of(owner, client), token.id, token.grant)
 

@@ -1,8 +1,8 @@
-"""From settings to the values that the rules of the domain take."""
+"""Convert settings into the values that the rules of ``iredapi.domain`` take."""
 
 from __future__ import annotations
 
-from iredapi.backends.policies.iredadmin import PanelSettings
+from iredapi.backends.policies.iredadmin import IredadminDbSettings
 from iredapi.backends.unit_of_work import Rules
 from iredapi.config.settings import Settings
 from iredapi.domain import domains, users
@@ -10,8 +10,8 @@ from iredapi.domain.mailbox_paths import Layout
 from iredapi.domain.passwords import PasswordPolicy
 
 
-def rules(settings: Settings) -> Rules:
-    """Return what the configuration says."""
+def configured_rules(settings: Settings) -> Rules:
+    """Return the rules of the configuration, without iRedAdmin's settings."""
     return Rules(
         domains=domains.Rules(
             default_transport=settings.default_transport,
@@ -44,9 +44,9 @@ def rules(settings: Settings) -> Rules:
     )
 
 
-def password_policy(settings: Settings, panel: PanelSettings) -> PasswordPolicy:
-    """Return the policy for new passwords; the panel's settings page wins over ours."""
-    numbers, switches = panel.numbers, panel.switches
+def password_policy(settings: Settings, iredadmin: IredadminDbSettings) -> PasswordPolicy:
+    """Return the policy for new passwords; iRedAdmin's settings override ours."""
+    numbers, switches = iredadmin.numbers, iredadmin.switches
     return PasswordPolicy(
         min_length=numbers.get("min_passwd_length", settings.min_password_length),
         max_length=numbers.get("max_passwd_length", settings.max_password_length),

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import structlog
 
 from iredapi.backends.protocols.backend import Backend
-from iredapi.backends.unit_of_work import STRICT, Rules, UnitOfWork
+from iredapi.backends.unit_of_work import STRICT, UnitOfWork
 from iredapi.concurrency.batcher import Batcher
+from iredapi.concurrency.deadline import Deadline
 from iredapi.concurrency.shield import finish
 from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.domain.actors import SYSTEM, Actor, Principal
@@ -27,6 +28,8 @@ from iredapi.operations import user_batches
 from iredapi.operations.passwords import Passwords
 from iredapi.operations.user_batches import BatchedChange, ChangeResult
 from iredapi.runtime.audit_writer import Auditor
+from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
+from iredapi.runtime.retries import commit_error
 
 _log = structlog.get_logger(__name__)
 Done = bool | asyncio.Future[bool]
@@ -36,9 +39,9 @@ Operation = Callable[[UnitOfWork, Sequence[BatchedChange], list[ChangeResult]], 
 
 
 class UserBatcher:
-    """Those who create, and those who change.
+    """Two micro-batchers: one for creations, one for changes.
 
-    ``commit_outcome_unknown`` makes an error of a commit into what a client is told.
+    ``timeout`` is the maximum in seconds for waiting in the queue, and for the work of one batch.
     """
 
     def __init__(
@@ -46,30 +49,26 @@ class UserBatcher:
         backend: Backend,
         auditor: Auditor,
         sessions: TTLCache[Principal],
+        iredadmin_settings: CachedIredadminSettings,
         *,
-        rules: Callable[[], Awaitable[Rules]],
-        deadline: Callable[[], AbstractAsyncContextManager[None]],
-        commit_outcome_unknown: Callable[[Exception], Exception],
-        patience: float,
+        timeout: float,
     ) -> None:
         self._backend = backend
         self._batching = backend.user_batching
-        lanes = 1 if self._batching is None else self._batching.lanes
+        max_batches = 1 if self._batching is None else self._batching.lanes
         self._auditor = auditor
         self._sessions = sessions
-        self._rules = rules
-        self._deadline = deadline
-        self._commit_outcome_unknown = commit_outcome_unknown
-        self._patience = patience
+        self._iredadmin_settings = iredadmin_settings
+        self._timeout = timeout
         self._creations: Batcher[BatchedChange, bool] = Batcher(
             partial(self._run, user_batches.create),
-            queue_timeout=patience,
-            max_concurrent_batches=lanes,
+            queue_timeout=timeout,
+            max_concurrent_batches=max_batches,
         )
         self._changes: Batcher[BatchedChange, bool] = Batcher(
             partial(self._run, user_batches.change),
-            queue_timeout=patience,
-            max_concurrent_batches=lanes,
+            queue_timeout=timeout,
+            max_concurrent_batches=max_batches,
             wait_for_previous=True,
         )
         self._logging: set[asyncio.Task[None]] = set()
@@ -109,10 +108,10 @@ class UserBatcher:
         done = found if isinstance(found, bool) else await asyncio.shield(found)
         return item if done else None
 
-    async def settle(self) -> None:
-        """Wait for what goes on without its requests, but not for ever."""
+    async def drain(self) -> None:
+        """Wait for batches and log entries that are in progress, up to the time limit."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 await self._creations.close()
                 await self._changes.close()
                 if self._logging:
@@ -127,13 +126,13 @@ class UserBatcher:
     async def _run(
         self, operation: Operation, items: Sequence[BatchedChange]
     ) -> Sequence[Done | Exception]:
-        rules = await self._rules()
+        rules = await self._iredadmin_settings.rules()
         results: list[ChangeResult] = [None] * len(items)
         transaction = await self._backend.begin()
         meter, committing = Meter(), False
         METER.set(meter)
         try:
-            async with self._deadline():
+            async with Deadline(self._timeout):
                 await operation(await transaction.unit(SYSTEM, rules), items, results)
             committing = True
             if any(isinstance(result, Event) for result in results):
@@ -142,14 +141,14 @@ class UserBatcher:
             if operation is not user_batches.change:
                 raise
             # What was committed before is so; what was on its way may be.
-            commit_outcome_unknown = self._commit_outcome_unknown(late)
+            commit_outcome_unknown = commit_error(self._backend, late)
             results = [commit_outcome_unknown if result is None else result for result in results]
         except ApiError:
             raise
         except Exception as error:
             foreseen = isinstance(error, self._backend.errors)
             if committing:
-                commit_outcome_unknown = self._commit_outcome_unknown(error)
+                commit_outcome_unknown = commit_error(self._backend, error)
                 results = [
                     commit_outcome_unknown if isinstance(item, Event) else item for item in results
                 ]

@@ -13,7 +13,7 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from iredapi.auth import login, tokens
+from iredapi.auth import ip_allowlist, login, tokens
 from iredapi.domain.actors import Actor
 from iredapi.errors import ApiError
 from iredapi.errors import PermissionDenied as Denied
@@ -191,7 +191,7 @@ class AccessMiddleware:
 
     async def _admit(self, scope: Scope, client: str) -> None:
         context: AppContext = scope["iredapi.context"]
-        if not await context.admits(client):
+        if not await ip_allowlist.may_use_api(context, client):
             raise Denied("NOT_AUTHORIZED")
         if not scope["path"].startswith(API + "/"):
             return

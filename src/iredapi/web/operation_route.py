@@ -34,7 +34,8 @@ from iredapi.errors import (
     Problem,
     problem,
 )
-from iredapi.runtime.context import AppContext, Done
+from iredapi.runtime.context import AppContext
+from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
 from iredapi.web import openapi, request_body, responses
@@ -171,7 +172,7 @@ class OperationRequest(Generic[Form]):
         """Run an operation in a unit of work, commit it, and answer with what changed."""
         return self.done(await self.context.write(self.actor, operation, *args, **kwargs))
 
-    def done(self, done: Done) -> Response:
+    def done(self, done: WriteResult) -> Response:
         """Answer that a change was committed."""
         names = type(self.form).wire_names()
         return responses.success(

@@ -28,7 +28,8 @@ from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.lists import State
 from iredapi.errors import ApiError, ServerDown
 from iredapi.operations import lists
-from iredapi.runtime.context import AppContext, Done
+from iredapi.runtime.context import AppContext
+from iredapi.runtime.transactions import WriteResult
 from iredapi.state import StateUnavailable
 from iredapi.workflows.mailing_list_steps import (
     lists_of_domain,
@@ -60,7 +61,7 @@ async def remove_or_rename(
     operation: Callable[Concatenate[UnitOfWork, Params], Awaitable[Any]],
     *args: Params.args,
     **kwargs: Params.kwargs,
-) -> Done:
+) -> WriteResult:
     """Run an operation that removes an account, or renames it to ``new``; then tell the lists."""
     server = context.list_server
     named: frozenset[str] = frozenset()

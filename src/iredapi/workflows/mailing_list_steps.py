@@ -19,7 +19,8 @@ from iredapi.domain.actors import Actor
 from iredapi.domain.lists import Control, is_safe
 from iredapi.errors import ApiError, NotSupported, Overloaded
 from iredapi.operations import lists
-from iredapi.runtime.context import AppContext, Done
+from iredapi.runtime.context import AppContext
+from iredapi.runtime.transactions import WriteResult
 from iredapi.state import Lease, LockTimeout
 
 Params = ParamSpec("Params")
@@ -83,7 +84,7 @@ class LastWrite:
         operation: Callable[Concatenate[UnitOfWork, Params], Awaitable[Any]],
         *args: Params.args,
         **kwargs: Params.kwargs,
-    ) -> Done:
+    ) -> WriteResult:
         """Run the operation and commit it."""
 
         async def watched(unit: UnitOfWork) -> None:
@@ -146,6 +147,6 @@ async def unsubscribe(
         present = None
 
 
-def with_skipped(done: Done, skipped: Collection[Skipped]) -> Done:
+def with_skipped(done: WriteResult, skipped: Collection[Skipped]) -> WriteResult:
     """Add to what the answer tells."""
     return replace(done, skipped=(*done.skipped, *(item.to_dict() for item in skipped)))

@@ -25,7 +25,8 @@ from iredapi.domain.addresses import domain_of
 from iredapi.domain.lists import MailingList, State, Subscriber
 from iredapi.errors import ApiError, Conflict, NotFound, problem
 from iredapi.operations import domains, lists
-from iredapi.runtime.context import AppContext, Done
+from iredapi.runtime.context import AppContext
+from iredapi.runtime.transactions import WriteResult
 from iredapi.state import LockTimeout
 from iredapi.workflows.list_membership import update_lists
 from iredapi.workflows.mailing_list_steps import (
@@ -66,31 +67,31 @@ async def read(
 
 async def create(
     context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
-) -> Done:
+) -> WriteResult:
     """Make a list."""
     return await finish(_create(context, actor, address, changes))
 
 
 async def update(
     context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
-) -> Done:
+) -> WriteResult:
     """Change a list."""
     return await finish(_update(context, actor, address, changes))
 
 
-async def remove(context: AppContext, actor: Actor, address: str, *, archive: bool) -> Done:
+async def remove(context: AppContext, actor: Actor, address: str, *, archive: bool) -> WriteResult:
     """Remove a list."""
     return await finish(_remove(context, actor, address, archive=archive))
 
 
-async def remove_domain(context: AppContext, actor: Actor, name: str, days: int) -> Done:
+async def remove_domain(context: AppContext, actor: Actor, name: str, days: int) -> WriteResult:
     """Remove a domain with its accounts, its lists one by one before."""
     return await finish(_remove_domain(context, actor, name, days))
 
 
 async def _create(
     context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
-) -> Done:
+) -> WriteResult:
     server = require_list_server(context)
     if not reachable(server, address):
         raise problem(
@@ -124,7 +125,7 @@ async def _create(
         except Exception as error:
             if not await _undo_creation(context, server, state.stored, write, error):
                 raise
-            done = Done()
+            done = WriteResult()
         if mails and asked:
             try:
                 await server.invite(address, mails, version)
@@ -167,7 +168,7 @@ async def _undo_creation(
 
 async def _update(
     context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
-) -> Done:
+) -> WriteResult:
     _check_invitations(changes, "add_subscribers")
     async with lock_list(context, address) as lease:
         before = await context.read(actor, lists.to_change, address, changes)
@@ -193,7 +194,7 @@ async def _update(
         if any(mail in were for mail in gone) or any(left.get(m) != version for m in wanted):
             different.add("subscribers")
         if not different and state == revised:
-            return with_skipped(Done(changed=()), (*skipped, *left_out))
+            return with_skipped(WriteResult(changed=()), (*skipped, *left_out))
         lease.check()
         write = LastWrite()
         try:
@@ -209,7 +210,7 @@ async def _update(
         except Exception as error:
             if not await _undo_update(context, server, state, revised, were, touched, write, error):
                 raise
-            done = Done(changed=tuple(sorted(different)))
+            done = WriteResult(changed=tuple(sorted(different)))
         if asked:
             await subscribe(server, address, [m for m in wanted if m in were], version, left)
             if new := [mail for mail in wanted if mail not in were]:
@@ -273,7 +274,7 @@ async def _undo_update(
     return False
 
 
-async def _remove(context: AppContext, actor: Actor, address: str, *, archive: bool) -> Done:
+async def _remove(context: AppContext, actor: Actor, address: str, *, archive: bool) -> WriteResult:
     server = require_list_server(context)
     if not reachable(server, address):
         # Nothing of it can be on the list server.
@@ -300,7 +301,7 @@ async def _remove(context: AppContext, actor: Actor, address: str, *, archive: b
         return await context.write(actor, lists.remove, before)
 
 
-async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int) -> Done:
+async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int) -> WriteResult:
     domain = await context.read(actor, domains.check_removal, name)
     if context.list_server is None:
         return await context.write(actor, domains.remove, name, days)

@@ -12,14 +12,15 @@ from iredapi.domain.changed_parameters import of_user_fields
 from iredapi.errors import ApiError
 from iredapi.operations import users
 from iredapi.operations.passwords import lengths_of, stored_for
-from iredapi.runtime.context import AppContext, Done
+from iredapi.runtime.context import AppContext
+from iredapi.runtime.transactions import WriteResult
 from iredapi.workflows.list_membership import join_default_lists
 from iredapi.workflows.mailing_list_steps import with_skipped
 
 
 async def create_user(
     context: AppContext, actor: Actor, mail: str, changes: Mapping[str, Any]
-) -> Done:
+) -> WriteResult:
     """Create a user, and subscribe it to the default lists of its domain. Raises ApiError.
 
     Ordinary users that are created at the same time share a transaction.
@@ -33,7 +34,7 @@ async def create_user(
         await prepare_password(context, actor, addresses.domain_of(mail), changes)
         raise
     if batched := await context.user_batcher.create(actor, mail, changes, hashed, passwords):
-        done = Done(adjusted=tuple(item.to_dict() for item in batched.adjusted))
+        done = WriteResult(adjusted=tuple(item.to_dict() for item in batched.adjusted))
     else:
         done = await context.write(actor, users.create, mail, changes, hashed, passwords)
     server = context.list_server
@@ -44,7 +45,7 @@ async def create_user(
 
 async def update_user(
     context: AppContext, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
-) -> Done:
+) -> WriteResult:
     """Change a user; ``hashed`` is from `prepare_user_password`. Raises ApiError.
 
     Changes of different users that arrive at the same time share a statement.
@@ -53,7 +54,7 @@ async def update_user(
     if addresses.typed(mail) == mail and (
         batched := await context.user_batcher.change(actor, mail, changes, hashed)
     ):
-        return Done(changed=of_user_fields(batched.changed or ()))
+        return WriteResult(changed=of_user_fields(batched.changed or ()))
     return await context.write(actor, users.update, mail, changes, hashed)
 
 

@@ -36,24 +36,24 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class NetworkList:
-    """Networks of the panel's settings; a malformed element closes the list for everybody."""
+    """Networks of a setting of iRedAdmin. ``broken``: malformed, so that no address is allowed."""
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class PanelSettings:
-    """What the panel's settings page decides; None and missing: the configuration decides."""
+class IredadminDbSettings:
+    """Settings of iRedAdmin's web page; for those that are absent the configuration decides."""
 
     lists: dict[str, NetworkList] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     switches: dict[str, bool] = field(default_factory=dict)
 
 
-def read_settings(rows: Sequence[tuple[str, str]]) -> PanelSettings:
+def read_settings(rows: Sequence[tuple[str, str]]) -> IredadminDbSettings:
     """Read rows (key, JSON) of ``iredadmin.settings``."""
-    found = PanelSettings()
+    found = IredadminDbSettings()
     for key, text in rows:
         try:
             value = json.loads(text)["value"]
@@ -83,10 +83,10 @@ class SqlIredadmin(Repository):
 
     name = "iredadmin"
 
-    async def settings(self) -> PanelSettings:
+    async def settings(self) -> IredadminDbSettings:
         """Read the global settings. One round trip; nothing without the database or its table."""
         if not await self.has(t.settings):
-            return PanelSettings()
+            return IredadminDbSettings()
         s = t.settings.c
         keys = (*_LISTS, *_SWITCHES, *_NUMBERS)
         rows = await self.row_objects(select(s.k, s.v).where(s.account == "global", s.k.in_(keys)))

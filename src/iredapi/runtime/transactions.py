@@ -1,0 +1,200 @@
+"""Run operations in transactions: deadlines, retries, commit, audit log.
+
+A read runs in autocommit. A write runs all its statements first, in open transactions. Then the
+related databases commit, then the accounts, and at last the audit log is written. A deadlock, or a
+connection that was lost before anything was committed, is retried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import structlog
+
+from iredapi.backends.protocols.backend import Backend, Transaction
+from iredapi.backends.protocols.values import RetryUnit
+from iredapi.backends.unit_of_work import (
+    STRICT,
+    AccessRevocations,
+    ReadUnit,
+    UnitOfWork,
+    refuse_unless_exact,
+)
+from iredapi.concurrency.deadline import Deadline
+from iredapi.concurrency.shield import finish
+from iredapi.concurrency.ttl_cache import TTLCache
+from iredapi.config.settings import Settings
+from iredapi.domain.actors import Actor, Principal
+from iredapi.domain.audit_events import Event
+from iredapi.errors import Conflict
+from iredapi.observability.logging import REQUEST_ID
+from iredapi.runtime.audit_writer import Auditor
+from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
+from iredapi.runtime.retries import TRIES, backoff, commit_error, retry_read
+from iredapi.state.connections import StateUnavailable
+from iredapi.state.database import State
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+Reading = Callable[Concatenate[ReadUnit, Params], Awaitable[Result]]
+"""An operation that only reads: ``ReadUnit`` has no method that writes."""
+Writing = Callable[Concatenate[UnitOfWork, Params], Awaitable[Result]]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What the answer to a successful write reports besides "success"."""
+
+    skipped: tuple[Mapping[str, str], ...] = ()
+    changed: tuple[str, ...] | None = None
+    """Names of parameters whose value is different now; None: created, removed or ended."""
+    ignored: tuple[str, ...] = ()
+    adjusted: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def from_unit(cls, unit: UnitOfWork) -> Self:
+        """Return the result that a unit of work has recorded."""
+        return cls(
+            tuple(item.to_dict() for item in unit.skipped),
+            None if unit.changed is None else tuple(sorted(unit.changed)),
+            tuple(unit.ignored),
+            tuple(item.to_dict() for item in unit.adjusted),
+        )
+
+
+class Transactions:
+    """Runs operations, each in a transaction of its own.
+
+    ``sessions`` is the cache of principals by session id. It is invalidated after each commit.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        state: State,
+        sessions: TTLCache[Principal],
+        auditor: Auditor,
+        iredadmin_settings: CachedIredadminSettings,
+    ) -> None:
+        self._timeout = settings.request_timeout
+        self._tokens_outlive_password = settings.tokens_outlive_password
+        self._backend = backend
+        self._state = state
+        self._sessions = sessions
+        self._auditor = auditor
+        self._iredadmin_settings = iredadmin_settings
+        # TimeoutError: raised by a driver that gives up.
+        self._errors: tuple[type[Exception], ...] = (TimeoutError, *backend.errors)
+
+    async def read(
+        self,
+        actor: Actor,
+        operation: Reading[Params, Result],
+        *args: Params.args,
+        **kwargs: Params.kwargs,
+    ) -> Result:
+        """Run an operation that only reads. Raises ApiError."""
+
+        async def once() -> Result:
+            transaction = await self._backend.begin_read()
+            try:
+                async with Deadline(self._timeout):
+                    unit = await transaction.unit(actor, self._iredadmin_settings.configured_rules)
+                    return await operation(unit, *args, **kwargs)
+            finally:
+                await transaction.close()
+
+        return await retry_read(self._backend, once)
+
+    async def write(
+        self,
+        actor: Actor,
+        operation: Writing[Params, Any],
+        *args: Params.args,
+        **kwargs: Params.kwargs,
+    ) -> WriteResult:
+        """Run an operation, commit it, and write the audit log. Raises ApiError."""
+        rules = await self._iredadmin_settings.rules()
+        retry_reason: RetryUnit | None = None
+        for attempt in range(TRIES):
+            transaction = await self._backend.begin(again=retry_reason)
+            committing = done = False
+            pause = backoff(attempt)
+            try:
+                async with Deadline(self._timeout):
+                    unit = await transaction.unit(actor, rules)
+                    await operation(unit, *args, **kwargs)
+                    if STRICT.get():
+                        refuse_unless_exact(unit.ignored, unit.adjusted)
+                committing = True
+                # Shielded: a client that disconnects must not prevent the audit log.
+                await finish(self._commit(transaction, unit))
+                done = True
+            except RetryUnit as retry:
+                retry_reason = retry
+                pause = retry.seconds or pause
+            except self._errors as error:
+                if committing:
+                    raise commit_error(self._backend, error) from error
+                if not self._backend.is_transient(error) or attempt == TRIES - 1:
+                    raise self._backend.translated(error) from error
+            else:
+                break
+            finally:
+                if not done:
+                    await finish(transaction.close())
+            await asyncio.sleep(pause)
+        else:
+            raise Conflict("CHANGED_MEANWHILE")
+        return WriteResult.from_unit(unit)
+
+    async def audit(self, actor: Actor, events: Sequence[Event]) -> None:
+        """Write events to iRedAdmin's log and to our own. Never raises."""
+        await self._auditor.append([(REQUEST_ID.get(), actor, event) for event in events])
+
+    async def _commit(self, transaction: Transaction, unit: UnitOfWork) -> None:
+        try:
+            await transaction.commit()
+        finally:
+            self._invalidate_principals(unit.affected_account)
+        # SQLite has one writer at a time, and the audit log is the next one.
+        await transaction.close()
+        await self.audit(unit.actor, unit.events)
+        if unit.revocations:
+            await self._revoke(unit.revocations)
+
+    async def _revoke(self, revocations: AccessRevocations) -> None:
+        """End sessions and API tokens.
+
+        Never raises: each session and token is compared with the stored account anyway when it is
+        used.
+        """
+        try:
+            for mail in sorted(revocations.sessions | revocations.demoted):
+                await self._state.sessions.end_all(mail)
+            ended = revocations.demoted
+            if not self._tokens_outlive_password:
+                ended = ended | revocations.tokens
+            await self._state.tokens.end_owners(ended)
+            for mail in sorted(revocations.demoted):
+                await self._state.networks.forget(mail)
+            for domain in sorted(revocations.domains):
+                await self._state.sessions.end_domain(domain, but=revocations.exempt_admins)
+                await self._state.tokens.end_domain(domain, but=revocations.exempt_admins)
+        except StateUnavailable as error:
+            _log.error("access_not_ended", reason=str(error))
+        finally:
+            self._sessions.invalidate()
+
+    def _invalidate_principals(self, affected_account: str) -> None:
+        """Invalidate the cached permissions of an account; empty: those of all accounts."""
+        if affected_account:
+            self._sessions.invalidate(lambda _, principal: principal.username == affected_account)
+        else:
+            self._sessions.invalidate()
