@@ -521,7 +521,7 @@ async def test_a_crowd_whose_commit_breaks_is_told_so(
     assert answers[-1][1]["_msg"] in {"NO_SUCH_DOMAIN", "SERVER_DOWN"}
     # Whoever was still asked about, in another journey, is told that the server is away.
     lost = [answer["_detail"] for status, answer in answers if status == 503]
-    assert any("look before you repeat" in detail for detail in lost), answers
+    assert any("during the commit" in detail for detail in lost), answers
     there = set(await root.ok("GET", "users/ex.com", email_only="yes"))
     for (path, _), (status, _) in zip(requests[:-1], answers, strict=False):
         assert (path.removeprefix("user/") in there) is (status == 200)
@@ -555,7 +555,7 @@ async def test_a_commit_that_takes_too_long_may_have_happened(
     assert isinstance(users_made[0], Conflict)
     for found in (*users_made[1:], changed):
         assert isinstance(found, ServerDown)
-        assert "look before you repeat" in found.detail
+        assert "during the commit" in found.detail
     assert await root.ok("GET", "users/ex.com", email_only="yes") == names
 
 
