@@ -426,15 +426,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in form.items():
             if name in BOOLEANS and value in ("yes", "no"):
                 _put(control / BOOLEANS[name], "" if value == "yes" else None)
-        for name, file in (("name", "name"), ("subject_prefix", "prefix")):
-            if name in form:
-                _put(control / file, f"{form[name]}\n" if form[name] else None)
-        for name in ("footer_text", "footer_html"):
-            if name in form:
-                value = form[name].strip()
-                _put(control / name, f"{value}\n" if value else None)
-        if form.get("footer_html", "").strip() and not (control / "footer_text").exists():
-            (control / "footer_text").write_text("\n")
+        self._apply_texts(control, form)
         if "owner" in form:
             _put(control / "owner", _joined(sorted(_items(form["owner"]))))
         if "moderators" in form:
@@ -454,6 +446,17 @@ class _Handler(BaseHTTPRequestHandler):
             names = {f"{item.strip().rstrip(':')}:" for item in named}
             _put(control / "delheaders", _joined(sorted(names)))
         self._apply_gate(control, form)
+
+    def _apply_texts(self, control: Path, form: dict[str, str]) -> None:
+        for name, file in (("name", "name"), ("subject_prefix", "prefix")):
+            if name in form:
+                _put(control / file, f"{form[name]}\n" if form[name] else None)
+        for name in ("footer_text", "footer_html"):
+            if name in form:
+                value = form[name].strip()
+                _put(control / name, f"{value}\n" if value else None)
+        if form.get("footer_html", "").strip() and not (control / "footer_text").exists():
+            (control / "footer_text").write_text("\n")
 
     def _apply_gate(self, control: Path, form: dict[str, str]) -> None:
         file = control / "submod"

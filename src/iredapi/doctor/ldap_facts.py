@@ -20,9 +20,10 @@ from iredapi.backends.ldap.dn_layout import (
     equal,
     everything,
 )
-from iredapi.backends.ldap.domains import COUNTERS, mailbox_path
+from iredapi.backends.ldap.domain_mapping import COUNTERS
 from iredapi.backends.ldap.escaping import key_of
 from iredapi.backends.ldap.session import chunks, flag, number, words
+from iredapi.backends.ldap.user_mapping import mailbox_path
 from iredapi.domain.addresses import domain_of, local_part_of
 
 DOMAIN = "(objectClass=mailDomain)"

@@ -12,9 +12,9 @@ from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import both, equal
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.locks import GLOBALS
-from iredapi.backends.ldap.profiles import shown
+from iredapi.backends.ldap.profiles import entry_to_response
 from iredapi.backends.ldap.session import Session, flag, words
-from iredapi.backends.ldap.users import stored_hash
+from iredapi.backends.ldap.user_mapping import stored_hash
 from iredapi.backends.protocols.values import Profile
 from iredapi.domain.account_settings import Settings
 from iredapi.domain.actors import Principal
@@ -128,7 +128,7 @@ class LdapAdmins:
         entry = await self._session.admin(mail)
         if entry is None:
             return None
-        return shown(entry) | {"managed_domains": sorted(await self._managed(mail))}
+        return entry_to_response(entry) | {"managed_domains": sorted(await self._managed(mail))}
 
     async def password(self, mail: str) -> str | None:
         entry = await self._session.admin(mail)

@@ -49,7 +49,7 @@ def add(session: Session, domain: str, aliases: Collection[str]) -> None:
 
     names = ("mail", "shadowAddress", "memberOfGroup")
     terms = [ends(name, f"@{domain}") for name in names]
-    session.sweep_each(
+    session.edit_found(
         session.tree.base, both(ALL_ACCOUNTS, either(terms)), change, ("uid", *names)
     )
 
@@ -70,7 +70,7 @@ def remove(session: Session, aliases: Collection[str]) -> None:
         for alias in sorted(aliases)
         for name in ("shadowAddress", "memberOfGroup")
     ]
-    session.sweep_each(
+    session.edit_found(
         session.tree.base,
         both(ALL_ACCOUNTS, either(terms)),
         change,

@@ -10,9 +10,10 @@ from iredapi.backends.ldap.admins import LdapAdmins
 from iredapi.backends.ldap.alias_domain_addresses import alias_addresses
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal, inside
-from iredapi.backends.ldap.domains import LdapDomains, count
+from iredapi.backends.ldap.domain_mapping import count
+from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.escaping import names_of_rdn
-from iredapi.backends.ldap.profiles import shown
+from iredapi.backends.ldap.profiles import entry_to_response
 from iredapi.backends.ldap.session import Session, address_in, chunks, flag, full_page, words
 from iredapi.backends.ldap.write_plan import Modify
 from iredapi.backends.protocols.values import AddressAvailability, Profile
@@ -34,7 +35,7 @@ def record(address: str, entry: Entry) -> Alias:
 
 def profile_of(entry: Entry) -> Profile:
     """Return what GET shows: the entry, and its members under the name that SQL has for them."""
-    return shown(entry) | {"members": sorted(words(entry, "mailForwardingAddress"))}
+    return entry_to_response(entry) | {"members": sorted(words(entry, "mailForwardingAddress"))}
 
 
 class LdapAliases:
@@ -170,7 +171,7 @@ class LdapAddresses:
         return AddressAvailability(
             domain,
             bool(taken) or bool(await LdapAdmins(self._session).exists([address])),
-            frozenset(await self._session.panel.queued(address)),
+            frozenset(await self._session.iredadmin.queued(address)),
         )
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:

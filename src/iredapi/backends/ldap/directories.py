@@ -30,7 +30,7 @@ from iredapi.backends.ldap.iredadmin_mailbox_tables import IredadminAccounts
 from iredapi.backends.ldap.locks import Contended, UnitLocks, recover
 from iredapi.backends.ldap.session import Listings, Options, Session
 from iredapi.backends.ldap.start_errors import STRONGER_AUTH_REQUIRED, explain
-from iredapi.backends.ldap.write_plan import LockGuard, Step, Sweep
+from iredapi.backends.ldap.write_plan import BulkStep, LockGuard, Step
 from iredapi.backends.ldap.write_plan_journal import dump
 from iredapi.backends.protocols.values import ChangedMeanwhile, RetryUnit
 from iredapi.backends.sql import tables
@@ -84,7 +84,7 @@ class Directories:
         self._quota = tables.used_quota
         self._recovery: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
-        self.sweeps = asyncio.Semaphore(settings.ldap_pool_size // 2)
+        self.bulk_steps = asyncio.Semaphore(settings.ldap_pool_size // 2)
         """A sweep needs two connections at a time: so many never wait for each other."""
 
     async def ping(self) -> object:
@@ -196,12 +196,12 @@ class LdapUnit:
 
     def __init__(
         self,
-        home: Directories,
+        directories: Directories,
         session: Session,
         connections: Connections,
         locks: UnitLocks | None,
     ) -> None:
-        self._home = home
+        self._directories = directories
         self.session = session
         self.connections = connections
         self._locks = locks
@@ -218,7 +218,7 @@ class LdapUnit:
         await self.connections.close()
         try:
             await self._changed(steps)
-        except write_plan.Stuck:
+        except write_plan.UndoFailed:
             raise
         except (LdapError, ChangedMeanwhile):
             await self._failed()
@@ -228,7 +228,7 @@ class LdapUnit:
 
     async def _ready(self) -> None:
         """Refuse to commit anything beside a tree that takes no writes. Raises ReadsOnly."""
-        directory = self._home.directory
+        directory = self._directories.directory
         if not await directory.takes_writes():
             if directory.others_may_write:
                 raise ChangedMeanwhile
@@ -241,23 +241,23 @@ class LdapUnit:
             except (DBAPIError, ApiError) as error:
                 _log.error("ldap_failure_not_noted", kind=type(error).__name__)
 
-    async def _carry_out(self, steps: Sequence[Step]) -> None:
-        if any(isinstance(step, Sweep) for step in steps):
-            async with self._home.sweeps:
+    async def _execute(self, steps: Sequence[Step]) -> None:
+        if any(isinstance(step, BulkStep) for step in steps):
+            async with self._directories.bulk_steps:
                 await self._recorded(steps)
         else:
             await self._recorded(steps)
 
     async def _recorded(self, steps: Sequence[Step]) -> None:
-        state = self._home.state
-        directory = LockGuard(self._home.directory, self._check)
-        if sum(not isinstance(step, Sweep) for step in steps) < 2 or self._locks is None:
-            await write_plan.carry_out(directory, steps)
+        state = self._directories.state
+        directory = LockGuard(self._directories.directory, self._check)
+        if sum(not isinstance(step, BulkStep) for step in steps) < 2 or self._locks is None:
+            await write_plan.execute(directory, steps)
             return
         record_id = await state.journal.write(self._locks.names, dump(steps))
         try:
-            await write_plan.carry_out(directory, steps)
-        except write_plan.Stuck:
+            await write_plan.execute(directory, steps)
+        except write_plan.UndoFailed:
             raise
         except LdapError:
             await state.journal.erase(record_id)
@@ -271,7 +271,7 @@ class LdapUnit:
         """
         while True:
             try:
-                await self._home.state.journal.erase(record_id)
+                await self._directories.state.journal.erase(record_id)
             except StateUnavailable:
                 locks.check()
                 await asyncio.sleep(_ERASE_SECONDS)
@@ -287,9 +287,9 @@ class LdapUnit:
 
     async def _changed(self, steps: Sequence[Step]) -> None:
         try:
-            await self._carry_out(steps)
+            await self._execute(steps)
         except ReadsOnly:
-            if not self._home.directory.others_may_write:
+            if not self._directories.directory.others_may_write:
                 raise
             # Read anew, too, from the server that takes writes.
             raise ChangedMeanwhile from None
@@ -314,7 +314,7 @@ def is_transient(error: Exception) -> bool:
 
 def translated(error: Exception) -> Exception:
     """Return our error for the directory's; no text of the server leaves it."""
-    if isinstance(error, Unavailable | Busy | write_plan.Stuck):
+    if isinstance(error, Unavailable | Busy | write_plan.UndoFailed):
         return ServerDown(detail="The LDAP server is away.")
     if isinstance(error, PasswordRefused):
         return problem("password", "PW_REFUSED_BY_DIRECTORY", error.text)

@@ -58,13 +58,13 @@ class Tree:
 
     base: str
     admin_base: str
-    places: dict[str, str] = field(default_factory=dict, compare=False)
+    other_dns: dict[str, str] = field(default_factory=dict, compare=False)
     """Domains whose entries are named otherwise, and how."""
 
     def domain(self, name: str) -> str:
         """Return the DN of a mail domain."""
-        if name in self.places:
-            return self.places[name]
+        if name in self.other_dns:
+            return self.other_dns[name]
         return f"{rdn('domainName', name)},{self.base}"
 
     def container(self, kind: str, name: str) -> str:

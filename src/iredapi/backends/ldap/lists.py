@@ -15,7 +15,7 @@ from iredapi.backends.ldap import references, settings_values
 from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_alias_addresses
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import both, either, ends, equal, inside
-from iredapi.backends.ldap.domains import count
+from iredapi.backends.ldap.domain_mapping import count
 from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.lists import MailingList

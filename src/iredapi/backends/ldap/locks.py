@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from iredapi.backends.ldap.client import Directory
-from iredapi.backends.ldap.write_plan import take_back
+from iredapi.backends.ldap.write_plan import undo
 from iredapi.backends.ldap.write_plan_journal import load
 from iredapi.backends.protocols.values import RetryUnit
 from iredapi.errors import Overloaded, ServerDown
@@ -105,6 +105,6 @@ async def recover(state: State, directory: Directory, record_id: str) -> None:
     record = await state.journal.read(record_id)
     if record is None:
         return
-    await take_back(directory, load(record.plan))
+    await undo(directory, load(record.plan))
     await state.journal.erase(record_id)
     _log.warning("ldap_write_taken_back", domains=sorted(record.names))

@@ -12,8 +12,8 @@ from iredapi.backends.ldap import references
 from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_alias_addresses
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal
-from iredapi.backends.ldap.domains import count
-from iredapi.backends.ldap.profiles import shown
+from iredapi.backends.ldap.domain_mapping import count
+from iredapi.backends.ldap.profiles import entry_to_response
 from iredapi.backends.ldap.session import Session, address_in, chunks, flag, words
 from iredapi.backends.protocols.values import Profile
 from iredapi.domain.addresses import domain_of, local_part_of
@@ -54,7 +54,7 @@ class LdapMailLists:
         entry = await self._entry(address)
         if entry is None:
             return None
-        return shown(entry) | {"members": sorted(await self._members(address))}
+        return entry_to_response(entry) | {"members": sorted(await self._members(address))}
 
     async def _belonging(self, address: str) -> list[Entry]:
         """Return the entries that say that they belong to a list."""

@@ -12,14 +12,14 @@ from iredapi.backends.ldap.session import words
 from iredapi.backends.protocols.values import Profile
 
 
-def shown(entry: Entry) -> Profile:
+def entry_to_response(entry: Entry) -> Profile:
     """Return all attributes of an entry: lists, sorted; what is no text is base64."""
     found: dict[str, Any] = {
         name: sorted(_text(value) for value in values)
         for name, values in sorted(entry.attributes.items())
         if name.lower() != settings_values.ATTRIBUTE.lower()
     }
-    found[settings_values.ATTRIBUTE] = settings_values.shown(
+    found[settings_values.ATTRIBUTE] = settings_values.to_response(
         entry.values(settings_values.ATTRIBUTE)
     )
     return found
@@ -47,4 +47,4 @@ def domain_profile(entry: Entry, catchall: Entry | None, others: Sequence[Entry]
     """Return a domain, with the destinations of its catch-all account, and of other accounts."""
     accounts = [*others, *([] if catchall is None else [catchall])]
     targets = frozenset[str]().union(*map(catchall_targets, accounts))
-    return shown(entry) | {"catchall": sorted(targets)}
+    return entry_to_response(entry) | {"catchall": sorted(targets)}

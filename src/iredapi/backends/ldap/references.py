@@ -178,7 +178,7 @@ def forget_domains(
 
     tails = [f"@{name}{blank}" for name in sorted(names) for blank in ("", "\t", "\r")]
     terms = [ends(name, tail) for name in indexed for tail in tails]
-    session.sweep(
+    session.change_found(
         session.tree.base,
         _filter(
             terms,

@@ -25,7 +25,7 @@ from iredapi.backends.ldap.escaping import depth, split_rdn
 from iredapi.backends.ldap.iredadmin_mailbox_tables import IredadminAccounts
 from iredapi.backends.ldap.locks import UnitLocks
 from iredapi.backends.ldap.object_classes import Schema
-from iredapi.backends.ldap.write_plan import Add, Delete, Plan, Sweep, encoded
+from iredapi.backends.ldap.write_plan import Add, BulkStep, Delete, Plan, encoded
 from iredapi.domain.addresses import domain_of
 
 _Item = TypeVar("_Item")
@@ -112,7 +112,7 @@ class Session:
         self,
         directory: DirectoryReader,
         tree: Tree,
-        panel: IredadminAccounts,
+        iredadmin: IredadminAccounts,
         options: Options,
         listings: Listings,
         locks: UnitLocks | None,
@@ -120,8 +120,8 @@ class Session:
     ) -> None:
         self.directory = directory
         # Where other names of domains are noted, for this unit.
-        self.tree = replace(tree, places={})
-        self.panel = panel
+        self.tree = replace(tree, other_dns={})
+        self.iredadmin = iredadmin
         self.options = options
         self.listings = listings
         self.plan = Plan(read_only=locks is None)
@@ -161,7 +161,7 @@ class Session:
             return entry
         found = await self.find(self.tree.base, Scope.ONE, both(DOMAIN, equal("domainName", name)))
         for entry in found[:1]:
-            self.tree.places[name] = entry.dn
+            self.tree.other_dns[name] = entry.dn
             return self.remember(entry)
         return None
 
@@ -259,7 +259,7 @@ class Session:
             self.plan.append(Delete(below.dn, dict(below.attributes)))
         self.plan.append(Delete(entry.dn, dict(entry.attributes)))
 
-    def sweep(
+    def change_found(
         self,
         base: str,
         filter_text: str,
@@ -268,9 +268,9 @@ class Session:
         scope: Scope = Scope.SUB,
     ) -> None:
         """Plan a change of all entries that a search finds; ``change`` returns None to delete."""
-        self.plan.append(Sweep(lambda: self.pages(base, scope, filter_text, names), change))
+        self.plan.append(BulkStep(lambda: self.pages(base, scope, filter_text, names), change))
 
-    def sweep_each(
+    def edit_found(
         self,
         base: str,
         filter_text: str,
@@ -301,17 +301,19 @@ class Session:
 
         wanted = names if "*" in names else (*names, "objectClass")
         self.plan.append(
-            Sweep(lambda: self.pages(base, Scope.SUB, filter_text, wanted), changes, left_out, some)
+            BulkStep(
+                lambda: self.pages(base, Scope.SUB, filter_text, wanted), changes, left_out, some
+            )
         )
 
-    def sweep_bottom_up(self, base: str) -> None:
+    def delete_subtree(self, base: str) -> None:
         """Plan the end of everything that is left below an entry, and of the entry itself."""
 
         async def find() -> AsyncIterator[list[Entry]]:
             left = await self.find(base, Scope.SUB, "(objectClass=*)", ("1.1",))
             yield sorted(left, key=lambda entry: -depth(entry.dn))
 
-        self.plan.append(Sweep(find, lambda _entry: None))
+        self.plan.append(BulkStep(find, lambda _entry: None))
 
     def knows(self, attribute: str) -> bool:
         """Tell whether the server's schema has an attribute that older ones lack."""

@@ -106,7 +106,7 @@ def put_number(edit: Edit, key: str, value: int) -> None:
     put(edit, key, str(value) if value else "")
 
 
-def shown(values: Collection[str]) -> dict[str, Any]:
+def to_response(values: Collection[str]) -> dict[str, Any]:
     """Return what profiles show: numbers as numbers, lists as lists, all else as text."""
     found: dict[str, Any] = {}
     for key, text in _pairs(values):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -11,38 +11,33 @@ from iredapi.backends.ldap import references
 from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_alias_addresses
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import DOMAIN, USER, both, ends, equal, inside, real_users
-from iredapi.backends.ldap.domains import MEGABYTE, LdapDomains, count, mailbox_path
+from iredapi.backends.ldap.domain_mapping import MEGABYTE, count
+from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.escaping import names_of_rdn
 from iredapi.backends.ldap.iredadmin_mailbox_tables import Used
-from iredapi.backends.ldap.profiles import shown
+from iredapi.backends.ldap.profiles import entry_to_response
 from iredapi.backends.ldap.references import moved
 from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
+from iredapi.backends.ldap.user_mapping import (
+    ADMIN_SERVICE,
+    NAMES,
+    mailbox_path,
+    put_changes,
+    put_new,
+    record,
+    stored_hash,
+    today,
+)
 from iredapi.backends.ldap.write_plan import Modify
 from iredapi.backends.protocols.values import Profile, Removal
-from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Sizes
 from iredapi.domain.mailbox_paths import Location, overlap
 from iredapi.domain.moments import utc_text
-from iredapi.domain.passwords import SEVERAL
 from iredapi.domain.users import User
 
-_SINGLE = {
-    "given_name": "givenName",
-    "language": "preferredLanguage",
-    "employee_id": "employeeNumber",
-    "transport": "mtaTransport",
-    "mailbox_format": "mailboxFormat",
-    "mailbox_folder": "mailboxFolder",
-    "sender_bcc": "userSenderBccAddress",
-    "recipient_bcc": "userRecipientBccAddress",
-}
-_NAMES = {"name": "cn", "surname": "sn"}
-"""Attributes that an entry must have: without a name they hold the local part."""
-_PHONES = {"mobile": "mobile", "telephone": "telephoneNumber"}
-_ADMIN = "domainadmin"
 _OF_ALL = {
     "accountstatus": "active",
     "preferredlanguage": "language",
@@ -51,66 +46,6 @@ _OF_ALL = {
     "mailquota": "quota",
 }
 """What can be changed of all users of a domain."""
-_NEEDED = {"sender_bcc": "senderbcc", "recipient_bcc": "recipientbcc"}
-"""Services without which Postfix does not look at the attribute."""
-
-
-def _spelt(names: Collection[str]) -> list[str]:
-    """Return services as iRedMail writes them; slapd does not mind."""
-    address_book = "displayedInGlobalAddressBook"
-    return sorted(address_book if name == address_book.lower() else name for name in names)
-
-
-def _days(moment: datetime) -> str:
-    return str((moment - datetime(1970, 1, 1)).days)  # noqa: DTZ001 (both without a zone)
-
-
-def _today() -> str:
-    return _days(datetime.now(UTC).replace(tzinfo=None))
-
-
-def stored_hash(entry: Entry) -> str:
-    """Return the hashes of an entry: any of them lets its owner in."""
-    return SEVERAL.join(sorted(entry.values("userPassword")))
-
-
-def further_addresses(mail: str, entry: Entry, aliases: Collection[str]) -> frozenset[str]:
-    """Return a user's further addresses, without those that alias domains bring by themselves."""
-    others = words(entry, "shadowAddress") - alias_addresses([mail], domain_of(mail), aliases)
-    return others - alias_addresses(others, domain_of(mail), aliases)
-
-
-def record(mail: str, entry: Entry, aliases: Collection[str], managed: Collection[str]) -> User:
-    """Return the neutral record of a user; ``aliases`` are its domain's active alias domains."""
-    enabled = words(entry, "enabledService")
-    is_global = flag(entry, "domainGlobalAdmin", "yes")
-    return User(
-        mail=mail,
-        password=stored_hash(entry),
-        **{name: entry.value(attribute) for name, attribute in (_SINGLE | _NAMES).items()}
-        | {
-            "mailbox_format": entry.value("mailboxFormat") or "maildir",
-            "mailbox_folder": entry.value("mailboxFolder") or "Maildir",
-        },
-        **{name: ",".join(sorted(entry.values(at))) for name, at in _PHONES.items()},
-        quota=number(entry.value("mailQuota")) // MEGABYTE,
-        active=flag(entry, "accountStatus", "active"),
-        location=Location("", "", mailbox_path(entry)),
-        is_admin=_ADMIN in enabled,
-        is_global=is_global,
-        services=enabled & services.MANAGED,
-        custom_services=services.custom(enabled),
-        forwardings=_destinations(entry, mail, enabled),
-        aliases=further_addresses(mail, entry, aliases),
-        managed_domains=frozenset(managed),
-        marks_agree=not is_global or _ADMIN in enabled,
-    )
-
-
-def _destinations(entry: Entry, mail: str, enabled: Collection[str]) -> frozenset[str]:
-    """Return where a user's mail goes: without the service, not where the attribute says."""
-    found = words(entry, "mailForwardingAddress")
-    return found if found and "forward" in enabled else found | {mail}
 
 
 class LdapUsers:
@@ -162,13 +97,13 @@ class LdapUsers:
         entry = await self._entry(mail)
         if entry is None:
             return None
-        used = (await session.panel.used([mail])).get(mail, Used())
+        used = (await session.iredadmin.used([mail])).get(mail, Used())
         groups = await session.holders(
             tree.base, Scope.SUB, "(objectClass=mailAlias)", "mailForwardingAddress", [mail],
             ("mail",),
         )  # fmt: skip
         own = await self._aliases(domain_of(mail))
-        return shown(entry) | {
+        return entry_to_response(entry) | {
             "managed_domains": sorted(await self._managed(mail)),
             "mailing_aliases": sorted(group.value("mail").lower() for group in groups),
             "mailing_lists": sorted(
@@ -198,7 +133,7 @@ class LdapUsers:
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Profile]:
         entries = await self._page(domain, after, limit, disabled_only=disabled_only)
-        return [shown(entry) for entry in entries]
+        return [entry_to_response(entry) for entry in entries]
 
     async def records(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -249,7 +184,7 @@ class LdapUsers:
 
     async def paths_near(self, path: str, *, but: str = "") -> list[str]:
         # The attribute has no substring rule: only reading all of them finds what lies inside.
-        found = await self._session.panel.near(path)
+        found = await self._session.iredadmin.near(path)
         names = ("mail", "homeDirectory", "storageBaseDirectory", "mailMessageStore")
         async for page in self._session.pages(self._tree.base, Scope.SUB, USER, names):
             for entry in page:
@@ -259,7 +194,7 @@ class LdapUsers:
         return found
 
     async def unqueue(self, path: str) -> None:
-        await self._session.panel.unqueue(path)
+        await self._session.iredadmin.unqueue(path)
 
     async def globals_in(self, domain: str) -> frozenset[str]:
         found = await self._session.find(
@@ -287,9 +222,11 @@ class LdapUsers:
 
     async def admins_in(self, domain: str) -> frozenset[str]:
         marked = await self._session.find(
-            self._tree.base, Scope.SUB, both(inside(USER, domain), f"(enabledService={_ADMIN})"),
+            self._tree.base,
+            Scope.SUB,
+            both(inside(USER, domain), equal("enabledService", ADMIN_SERVICE)),
             ("mail",),
-        )  # fmt: skip
+        )
         mails = (mail for entry in marked for mail in words(entry, "mail"))
         return await self.admins_beyond(domain, ()) | {m for m in mails if domain_of(m) == domain}
 
@@ -302,19 +239,9 @@ class LdapUsers:
         aliases = await self._aliases(name)
         blank = Entry(self._tree.user(mail), {})
         edit = Edit(blank)
-        edit.put_all("objectClass", ["inetOrgPerson", "mailUser", "shadowAccount", "amavisAccount"])
-        edit.put("mail", mail)
-        edit.put("uid", local_part_of(mail))
-        edit.put("amavisLocal", "TRUE")
-        edit.put("shadowLastChange", _days(changed) if changed else "")
-        edit.add("shadowAddress", sorted(alias_addresses([mail], name, aliases)))
-        edit.add("enabledService", sorted(user.services | services.INTERNAL))
-        edit.add("enabledService", _spelt(user.custom_services))
+        put_new(edit, user, aliases, session.knows, changed=changed)
         if domain is not None and not flag(domain, "accountStatus", "active"):
             edit.put("domainStatus", "disabled")
-        nobody = User("", location=Location("", "", ""), services=user.services,
-                      mailbox_format="", mailbox_folder="", active=not user.active)  # fmt: skip
-        self._put(edit, nobody, user, aliases)
         edit.add("memberOfGroup", await self._join(blank.dn, mail, frozenset(groups)))
         await references.forget_rights(session, mail)
         session.add(blank.dn, {change.name: change.values for change in edit.changes()})
@@ -346,73 +273,15 @@ class LdapUsers:
                 edit.add("member", [dn])
         return sorted(joined)
 
-    def _put(self, edit: Edit, before: User, after: User, aliases: Collection[str]) -> None:
-        mail, local, name = after.mail, local_part_of(after.mail), domain_of(after.mail)
-
-        def changed(field: str) -> bool:
-            return bool(getattr(before, field) != getattr(after, field))
-
-        for field, attribute in _NAMES.items():
-            if changed(field) or before.mail != mail:
-                edit.put(attribute, getattr(after, field) or local)
-        for field, attribute in _SINGLE.items():
-            if changed(field) and self._session.knows(attribute):
-                edit.put(attribute, getattr(after, field))
-        for field, attribute in _PHONES.items():
-            if changed(field):
-                # slapd finds two numbers equal that differ in blanks and hyphens only.
-                edit.put_all(attribute, phones.numbers(getattr(after, field)))
-        if changed("password"):
-            edit.put_all("userPassword", after.password.split(SEVERAL))
-        if changed("quota"):
-            edit.put("mailQuota", str(after.quota * MEGABYTE) if after.quota else "")
-        if changed("active"):
-            edit.put("accountStatus", "active" if after.active else "disabled")
-        if before.location.path != after.location.path:
-            edit.put("homeDirectory", after.location.path + "/")
-        self._put_services(edit, before, after)
-        if changed("forwardings"):
-            own = after.forwardings == {mail}
-            edit.discard("mailForwardingAddress", sorted(before.forwardings - after.forwardings))
-            edit.add("mailForwardingAddress", sorted(after.forwardings - before.forwardings))
-            edit.add("mailForwardingAddress", sorted(after.forwardings))
-            if own:
-                edit.put("mailForwardingAddress", "")
-            else:
-                edit.add("enabledService", ["forward"])
-        if changed("aliases"):
-            old = with_alias_addresses(before.aliases, name, aliases)
-            new = with_alias_addresses(after.aliases, name, aliases)
-            edit.discard(
-                "shadowAddress", sorted(old - new - alias_addresses([mail], name, aliases))
-            )
-            edit.add("shadowAddress", sorted(new - old))
-            if after.aliases:
-                edit.add("enabledService", ["shadowaddress"])
-        for field, service in _NEEDED.items():
-            if changed(field) and getattr(after, field):
-                edit.add("enabledService", [service])
-
-    def _put_services(self, edit: Edit, before: User, after: User) -> None:
-        old = before.services | before.custom_services
-        new = after.services | after.custom_services
-        edit.discard("enabledService", sorted(old - new - services.INTERNAL))
-        edit.add("enabledService", _spelt(new - old))
-        if before.is_global != after.is_global or before.marks_agree != after.marks_agree:
-            edit.put("domainGlobalAdmin", "yes" if after.is_global else "")
-        if after.is_global or after.is_admin:
-            edit.add("enabledService", [_ADMIN])
-        elif before.is_admin or before.is_global:
-            edit.discard("enabledService", [_ADMIN])
-
     async def save(self, before: User, after: User) -> None:
         entry = await self._entry(before.mail)
         if before == after or entry is None:
             return
         edit = self._session.edit(entry)
-        self._put(edit, before, after, await self._aliases(domain_of(before.mail)))
+        aliases = await self._aliases(domain_of(before.mail))
+        put_changes(edit, before, after, aliases, self._session.knows)
         if before.password != after.password:
-            edit.put("shadowLastChange", _today())
+            edit.put("shadowLastChange", today())
         if before.quota != after.quota:
             domain = await self._session.domain(domain_of(before.mail))
             if domain is not None:
@@ -461,7 +330,7 @@ class LdapUsers:
                 edit.put("mailQuota", str(size) if size else "")
             if "password" in changes:
                 edit.put_all("userPassword", [changes["password"]])
-                edit.put("shadowLastChange", _today())
+                edit.put("shadowLastChange", today())
 
         # Two rounds: whether anything is to be done is asked before it is planned.
         kind, names = real_users(domain), set[str]()
@@ -470,7 +339,7 @@ class LdapUsers:
                 change(edit)
                 names |= {item.name.lower() for item in edit.changes()} & _OF_ALL.keys()
         if names:
-            self._session.sweep_each(self._tree.base, kind, change, attributes, some=True)
+            self._session.edit_found(self._tree.base, kind, change, attributes, some=True)
         return frozenset(_OF_ALL[name] for name in names)
 
     async def rename(self, old: str, new: str) -> None:
@@ -482,7 +351,7 @@ class LdapUsers:
         edit = moved(session, entry, old, new)
         if "uid" not in names_of_rdn(entry.dn):
             edit.put("uid", local_part_of(new))
-        for attribute in _NAMES.values():
+        for attribute in NAMES.values():
             # No name of its own: the local part stands there. "Bob" for bob@ is a name.
             if attribute not in names_of_rdn(entry.dn) and (
                 entry.value(attribute) == local_part_of(old)
@@ -494,28 +363,28 @@ class LdapUsers:
         session.plan.append(Modify(edit.dn, edit.changes()))
         await references.forget_rights(session, new)
         await references.rename(session, old, new, entry.dn, edit.dn)
-        await session.panel.rename(old, new)
+        await session.iredadmin.rename(old, new)
 
     async def remove(self, mail: str, removal: Removal) -> None:
         session, name = self._session, domain_of(mail)
         entries = await session.accounts("mailUser", mail)
         if not entries:
             return
-        moment = session.panel.moment()
+        moment = session.iredadmin.moment()
         domain = await session.domain(name)
         for entry in entries:
-            await session.panel.queue(name, {mail: mailbox_path(entry)}, removal, moment)
+            await session.iredadmin.queue(name, {mail: mailbox_path(entry)}, removal, moment)
             await references.forget(session, mail, entry.dn)
             await self._leave(entry)
-        await session.panel.forget(mail)
+        await session.iredadmin.forget(mail)
         if domain is not None:
             counters = session.edit(domain)
             count(counters, "users", -len(entries))
             count(counters, "quota", -sum(number(entry.value("mailQuota")) for entry in entries))
         for entry in entries:
             await session.delete(entry)
-        session.after.append(partial(session.panel.date_later, name, removal, moment))
-        session.failed.append(partial(session.panel.unqueue_later, mail, removal, moment))
+        session.after.append(partial(session.iredadmin.date_later, name, removal, moment))
+        session.failed.append(partial(session.iredadmin.unqueue_later, mail, removal, moment))
 
     async def _leave(self, entry: Entry) -> None:
         """Note at lists that have no other member that they have none."""

@@ -220,7 +220,7 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class BulkStep:
     """A change of many entries, page by page; repeating it completes it.
 
     ``find`` yields pages of entries that still need it; ``change`` says what each one needs.
@@ -289,7 +289,7 @@ async def delete_all(directory: Writer, dn: str) -> None:
         await directory.delete(dn)
 
 
-Step = Add | Modify | Rename | Delete | Sweep
+Step = Add | Modify | Rename | Delete | BulkStep
 
 
 class Plan:
@@ -337,12 +337,12 @@ class Plan:
         return found
 
 
-class Stuck(LdapError):
+class UndoFailed(LdapError):
     """A plan failed and could not be taken back now; its record stays in the journal."""
 
 
-async def carry_out(directory: Writer, steps: Sequence[Step]) -> None:
-    """Send a plan. Raises LdapError after everything was taken back, or Stuck."""
+async def execute(directory: Writer, steps: Sequence[Step]) -> None:
+    """Send a plan. Raises LdapError after everything was taken back, or UndoFailed."""
     done: list[Step] = []
     for step in steps:
         try:
@@ -351,20 +351,20 @@ async def carry_out(directory: Writer, steps: Sequence[Step]) -> None:
             if isinstance(error, Unavailable) and error.uncertain:
                 done.append(step)
             if done:
-                await _back(directory, done, error)
+                await _undo_done(directory, done, error)
             raise
         done.append(step)
 
 
-async def _back(directory: Writer, done: Sequence[Step], error: LdapError) -> None:
+async def _undo_done(directory: Writer, done: Sequence[Step], error: LdapError) -> None:
     try:
-        await take_back(directory, done)
+        await undo(directory, done)
     except LdapError as second:
         _log.error("ldap_write_stuck", code=second.code, effect="it is taken back later")
-        raise Stuck(error.code) from error
+        raise UndoFailed(error.code) from error
 
 
-async def take_back(directory: Writer, steps: Sequence[Step]) -> None:
+async def undo(directory: Writer, steps: Sequence[Step]) -> None:
     """Undo steps, whether they were done or not, last ones first."""
     for step in reversed(steps):
         await step.undo(directory)

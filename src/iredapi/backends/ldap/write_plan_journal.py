@@ -11,18 +11,18 @@ from iredapi.backends.ldap.client import Change, Op
 from iredapi.backends.ldap.write_plan import (
     Add,
     Attributes,
+    BulkStep,
     Delete,
     Modify,
     Rename,
     Step,
-    Sweep,
     encoded,
 )
 
 
 def dump(steps: Sequence[Step]) -> str:
-    """Return the text of a record: what ``take_back`` needs. Sweeps are not in it."""
-    return json.dumps([_dumped(step) for step in steps if not isinstance(step, Sweep)])
+    """Return the text of a record: what ``undo`` needs. Sweeps are not in it."""
+    return json.dumps([_dumped(step) for step in steps if not isinstance(step, BulkStep)])
 
 
 def load(text: str) -> list[Step]:
