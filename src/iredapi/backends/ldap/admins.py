@@ -1,4 +1,4 @@
-"""Standalone admins in LDAP, and who may log in."""
+"""Standalone admins in LDAP, and the principals of logins."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _ADMIN = "(objectClass=mailAdmin)"
 _USER = "(objectClass=mailUser)"
 _DOMAIN = "(objectClass=mailDomain)"
 _WITH_ID: Final = ("*", "entryUUID", "createTimestamp")
-"""Everything, and what a later entry of the same name does not have."""
+"""All attributes, and those that tell an entry from a later one with the same DN."""
 _SWITCHES: Final = {
     "disable_viewing_mail_log": "view_mail_log",
     "disable_managing_quarantined_mails": "manage_quarantined_mails",
 }
-"""Settings of the rules that are values of ``disabledService`` here."""
+"""Settings that are values of ``disabledService`` in LDAP."""
 
 
 def record(entry: Entry, managed: Collection[str]) -> Admin:
-    """Return the neutral record of a standalone admin."""
+    """Return the record of a standalone admin."""
     settings = dict(settings_values.parse(entry.values(settings_values.ATTRIBUTE)))
     disabled = words(entry, "disabledService")
     settings |= {key: "yes" for key, service in _SWITCHES.items() if service in disabled}
@@ -69,7 +69,7 @@ class LdapAdmins:
                 self._found(self._tree.admin_base, _ADMIN, username),
                 self._found(self._tree.base, _USER, username),
             )
-        # A standalone admin stands in front of a mail user of the same address, even disabled.
+        # A standalone admin, even disabled, takes precedence over a mail user of the same address.
         entry = admin or user
         if entry is None or not flag(entry, "accountStatus", "active"):
             return None
@@ -91,7 +91,7 @@ class LdapAdmins:
         )
 
     async def _found(self, base: str, kind: str, mail: str) -> Entry | None:
-        """Return an account that does not lie where iRedMail puts it."""
+        """Return an account that does not have its usual DN."""
         found = await self._session.find(base, Scope.SUB, both(kind, equal("mail", mail)), _WITH_ID)
         return min(found, key=lambda entry: entry.dn, default=None)
 
@@ -142,7 +142,7 @@ class LdapAdmins:
         return None if entry is None else stored_hash(entry)
 
     async def limits_of_user(self, mail: str) -> Settings:  # noqa: ARG002
-        # See ``principal``: users write these themselves.
+        # As in ``principal``: users may write this attribute themselves, so it is ignored.
         return {}
 
     async def slow_hashes(self) -> list[str]:
@@ -163,7 +163,7 @@ class LdapAdmins:
             entry = await session.account("mailUser", self._tree.user(mail), mail)
         if entry is None or stored_hash(entry) != old:
             return False
-        # It names the old value, and fails when that is gone meanwhile.
+        # The change names the old value, so it fails if that was changed since.
         session.edit(entry).put_all("userPassword", [new])
         return True
 

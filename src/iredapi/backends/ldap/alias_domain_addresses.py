@@ -1,8 +1,8 @@
-"""Addresses in alias domains: LDAP rewrites no domains, so some entry must carry each address.
+"""Addresses in alias domains: iRedMail's LDAP maps rewrite no domains, so entries store them.
 
-An account ``x@D`` is ``x@A`` too for each alias domain ``A`` of ``D``, by ``shadowAddress``.
-Postfix never looks at a list's own entry: members carry ``memberOfGroup`` for each address of the
-list, and the entry of external members has a ``shadowAddress`` for it.
+An account ``x@D`` has a ``shadowAddress`` ``x@A`` for each alias domain ``A`` of ``D``. Postfix
+does not read the entry of a list: its members have a ``memberOfGroup`` for each address of the
+list, and the entry of its external members has a ``shadowAddress`` for each.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def alias_addresses(
 def with_alias_addresses(
     addresses: Iterable[str], domain: str, aliases: Collection[str]
 ) -> frozenset[str]:
-    """Return addresses and their twins."""
+    """Return addresses, and those in alias domains that stand for them."""
     found = frozenset(addresses)
     return found | alias_addresses(found, domain, aliases)
 
 
 def add(session: Session, domain: str, aliases: Collection[str]) -> None:
-    """Plan twins for everything that a domain holds, before the alias domains are made known."""
+    """Plan addresses in new alias domains for all accounts of a domain (a bulk step)."""
 
     def change(edit: Edit) -> None:
         groups = _words(edit, "memberOfGroup")
@@ -59,11 +59,13 @@ def _words(edit: Edit, name: str) -> frozenset[str]:
 
 
 def remove(session: Session, aliases: Collection[str]) -> None:
-    """Plan the end of all addresses in alias domains."""
+    """Plan to remove all addresses in these alias domains (a bulk step)."""
 
     def change(edit: Edit) -> None:
         for name in ("shadowAddress", "memberOfGroup"):
-            edit.discard(name, [value for value in edit.now(name) if _host(value) in aliases])
+            edit.discard(
+                name, [value for value in edit.now(name) if _domain_part(value) in aliases]
+            )
 
     terms = [
         ends(name, f"@{alias}")
@@ -78,5 +80,5 @@ def remove(session: Session, aliases: Collection[str]) -> None:
     )
 
 
-def _host(address: str) -> str:
+def _domain_part(address: str) -> str:
     return domain_of(address.strip().lower())

@@ -1,4 +1,4 @@
-"""Mail alias accounts in LDAP, and the one namespace of all addresses."""
+"""Mail alias accounts in LDAP, and the common namespace of all addresses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ALIAS = "(objectClass=mailAlias)"
 
 
 def record(address: str, entry: Entry) -> Alias:
-    """Return the neutral record of an alias; who may send to it is nothing that LDAP keeps."""
+    """Return the record of an alias; LDAP does not store who may send to it."""
     return Alias(
         address,
         name=entry.value("cn"),
@@ -34,7 +34,7 @@ def record(address: str, entry: Entry) -> Alias:
 
 
 def profile_of(entry: Entry) -> Profile:
-    """Return what GET shows: the entry, and its members under the name that SQL has for them."""
+    """Return the profile: all attributes, and ``members`` as on SQL."""
     return entry_to_response(entry) | {"members": sorted(words(entry, "mailForwardingAddress"))}
 
 

@@ -1,4 +1,4 @@
-"""Accounts in OpenLDAP; policies and the panel's data in SQL."""
+"""Backend with accounts in OpenLDAP, and policies and iRedAdmin's data in SQL."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class LdapBackend:
         self._directories = Directories(settings, databases, state)
 
     async def start(self) -> None:
-        if lacking := await self._directories.start():
-            raise ConfigurationError(lacking)
+        if error := await self._directories.start():
+            raise ConfigurationError(error)
 
     @property
     def directories(self) -> Directories:
-        """The directory and what units share."""
+        """The directory and everything that units share."""
         return self._directories
 
     async def begin_read(self) -> ReadTransaction:

@@ -1,12 +1,12 @@
-"""What is done differently from bonsai 1.5.5 (see docs/adr/0007).
+"""Patches of bonsai 1.5.5 (see docs/adr/0007).
 
-Three pieces of bonsai are replaced when this module is imported, because each of them loses data:
+Importing this module replaces three parts of bonsai, because each of them loses data:
 
-- result codes: a plain ``LDAPError`` has its code on the *class*, where the next error of any
-  thread overwrites it. Every code gets a class of its own;
+- result codes: ``LDAPError`` has its code in the *class*, where the next error of any thread
+  overwrites it. Here each code has a class;
 - DNs of answers: ``LDAPDN`` rewrites escapes in a way that turns ``\\5C2C`` (a backslash before
-  "2C") into a separator, and refuses names that the server accepts. Ours keep the text;
-- changes: ``LDAPValueList`` cannot hold "delete x, then add X" in this order. ``_Steps`` can.
+  "2C") into a separator, and refuses DNs that the server accepts. ``_Name`` keeps the text;
+- changes: ``LDAPValueList`` has no "delete x, then add X" in this order. ``_Steps`` has.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _stock_class = bonsai.errors._get_error
 
 
 def _error_class(code: int) -> type[bonsai.LDAPError]:
-    """Stand in for ``bonsai.errors._get_error``, which the C layer calls with each code."""
+    """Replacement of ``bonsai.errors._get_error``, which the C layer calls with each code."""
     if code not in _errors:
         _errors[code] = type(f"LDAPError{code}", (_stock_class(code),), {"code": code})
     return _errors[code]
 
 
 class _Name(LDAPDN):
-    """A DN whose text is exactly what it was made of."""
+    """A DN that keeps its text unchanged."""
 
     __slots__ = ("text",)
 
@@ -55,7 +55,7 @@ class _Name(LDAPDN):
         return self.text
 
     def __getitem__(self, index: int | slice) -> str:
-        """Return the first component (index 0) or the parent (any slice), as a rename asks."""
+        """Return the RDN (index 0) or the parent (any slice), as needed by a rename."""
         return split_rdn(self.text)[0 if isinstance(index, int) else 1]
 
     def __len__(self) -> int:
@@ -69,14 +69,14 @@ class _Name(LDAPDN):
 
 
 class _Found(LDAPEntry):
-    """An entry that bonsai makes of an answer."""
+    """An entry of a search result, made by bonsai."""
 
     def __init__(self, dn: str | LDAPDN, connection: Any = None) -> None:
         super().__init__(_Name(dn) if isinstance(dn, str) else dn, connection)
 
 
 class _Cleared(list[bytes]):
-    """A list of values that tells its attribute when the C layer is done with it."""
+    """A list of values; ``clear()`` by the C layer moves its attribute to the next step."""
 
     def __init__(self, steps: _Steps, values: Iterable[bytes] = ()) -> None:
         super().__init__(values)
@@ -87,12 +87,12 @@ class _Cleared(list[bytes]):
 
 
 class _Steps(list[bytes]):
-    """The changes of one attribute, one after the other.
+    """The changes of one attribute, in order.
 
-    The C layer visits an attribute once for each time that the entry's ``keys()`` names it. Each
-    time it reads ``status`` (1: add and delete, 2: replace by the list's own items), ``added``
-    and ``deleted``, and ends with ``deleted.clear()``. After the last one ``status`` is 2, which
-    keeps bonsai from working out what a failed operation would have to be undone to.
+    The C layer visits an attribute once for each time that ``keys()`` of the entry returns it. Each
+    time it reads ``status`` (1: add and delete, 2: replace by the items of the list), ``added`` and
+    ``deleted``, then calls ``deleted.clear()``. After the last step ``status`` is 2, so that bonsai
+    does not compute how to undo a failed operation.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class _Steps(list[bytes]):
 
 
 class _Deleted(_Cleared):
-    """Values to delete; without values the whole attribute."""
+    """Values to delete; without values, the whole attribute is deleted."""
 
     def __init__(self, steps: _Steps, values: Sequence[bytes]) -> None:
         super().__init__(steps, values or [b""])
@@ -133,7 +133,7 @@ class _Deleted(_Cleared):
 
 
 class Changed(LDAPEntry):
-    """An entry to add or modify, with its changes in their order."""
+    """An entry to add or modify, with ordered changes."""
 
     def __init__(self, dn: str, changes: Iterable[tuple[Op, str, list[bytes]]]) -> None:
         super().__init__(_Name(dn))
@@ -143,7 +143,7 @@ class Changed(LDAPEntry):
             steps = attributes.setdefault(name.lower(), _Steps())
             steps.steps.append((op, values))
             self._order.append(name)
-            # The C layer reserves two places for each item of the dictionary.
+            # The C layer allocates two slots per item of the dictionary.
             dict.__setitem__(self, f"\0{len(self._order)}", steps)
         for name, steps in attributes.items():
             steps.advance()
@@ -153,8 +153,8 @@ class Changed(LDAPEntry):
         return self._order
 
     def start_rename(self, new_dn: str) -> int:
-        """Send a rename that deletes the old RDN value; returns the message id."""
-        # The method of LDAPEntry would turn the name into text and parse that.
+        """Send a rename that deletes the old RDN value; return the message id."""
+        # LDAPEntry.rename would parse the text of the DN.
         message_id: int = super(LDAPEntry, self).rename(_Name(new_dn), True)
         return message_id
 
@@ -164,11 +164,11 @@ setattr(bonsai.ldapentry, "LDAPEntry", _Found)  # noqa: B010 - mypy takes it for
 
 
 class Socket(BaseLDAPConnection):
-    """A connection that opens without holding the interpreter's lock, and then waits without it.
+    """A synchronous connection that never waits while it holds the GIL.
 
-    The C layer holds the lock while a synchronous connection binds, so a server that accepts and
-    never answers would stop every thread. It is opened as an asynchronous one, whose steps do not
-    wait, and turned into a synchronous one (whose waiting releases the lock) once it is bound.
+    The C layer holds the GIL while a synchronous connection binds: a server that accepts and does
+    not answer would stop every thread. So it is opened as an asynchronous one, whose steps do not
+    wait, and made synchronous (waits release the GIL) after the bind.
     """
 
     def __init__(self, client: LDAPClient) -> None:
@@ -181,22 +181,22 @@ class Socket(BaseLDAPConnection):
         return self.result_of(msg_id, timeout or 0)
 
     def result_of(self, message_id: int, timeout: float) -> Any:
-        """Wait for an answer. Raises TimeoutError, after which the connection is of no use."""
-        # When an add or modify times out in the C layer, it loses its own exception.
+        """Wait for an answer. Raises TimeoutError; then the connection must be closed."""
+        # If an add or modify times out in the C layer, its exception is lost.
         if not self._wait(timeout):
             raise TimeoutError
         return self.get_result(message_id, timeout)
 
     def _finish_opening(self, msg_id: int, deadline: float) -> Socket:
         while True:
-            # Some steps have no socket of their own to wait for: never wait long.
+            # Some steps have no socket to wait for, so the wait is short.
             self._wait(_TICK)
             if self.get_result(msg_id) is not None:
                 break
             if time.monotonic() > deadline:
-                self._give_up(msg_id)
+                self._release(msg_id)
                 raise TimeoutError
-        # An answer that stops in the middle of a TLS record must not block either.
+        # An incomplete TLS record must not block either.
         os.set_blocking(self.fileno(), False)
         super().__init__(self._client, False)
         return self
@@ -206,8 +206,8 @@ class Socket(BaseLDAPConnection):
         poll.register(self.fileno(), select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
-    def _give_up(self, msg_id: int) -> None:
-        """Let the C layer see a broken connection: that is the only way in which it frees it."""
+    def _release(self, msg_id: int) -> None:
+        """Break the connection: only then does the C layer free it."""
         self.interrupt()
         with suppress(bonsai.LDAPError):
             for _ in range(20):
@@ -216,7 +216,7 @@ class Socket(BaseLDAPConnection):
             self.abandon(msg_id)
 
     def interrupt(self) -> None:
-        """Make whoever waits for this connection see its end. Safe from any thread."""
+        """Shut the socket down, which ends any wait for it. Safe from any thread."""
         with (
             suppress(OSError, bonsai.LDAPError),
             socket.socket(fileno=os.dup(self.fileno())) as end,
@@ -224,5 +224,5 @@ class Socket(BaseLDAPConnection):
             end.shutdown(socket.SHUT_RDWR)
 
     def is_alive(self) -> bool:
-        """Say whether an idle connection is still good: a server does not speak unasked."""
+        """Tell whether an idle connection is open: a readable socket means that it was closed."""
         return not self._wait(0)

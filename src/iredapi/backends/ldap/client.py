@@ -1,4 +1,4 @@
-"""One directory server (or several replicas of one) for the whole process."""
+"""LDAP client of the process: one directory server, or several replicas of one."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = [
 _T = TypeVar("_T")
 _ALL: Final = ("*",)
 _ANY: Final = "(objectClass=*)"
-_PATIENCE: Final = 5.0
+_CLOSE_SECONDS: Final = 5.0
 
 _tls: tuple[str, bool] | None = None
 
 
 def _claim_tls(options: DirectoryOptions) -> None:
-    """Hold on to the one TLS configuration of this process: libldap mixes up a second one."""
-    global _tls  # noqa: PLW0603 - it is the process's
+    """Reserve the TLS configuration of this process: libldap supports only one."""
+    global _tls  # noqa: PLW0603 - libldap's is global too
     if not options.starttls and not any(uri.startswith("ldaps:") for uri in options.uris):
         return
     wanted = (options.ca_file, options.verify)
@@ -46,13 +46,13 @@ def _claim_tls(options: DirectoryOptions) -> None:
 
 
 class DirectoryReader:
-    """The entries of a directory, to read. Reads are tried again once when a connection was dead.
+    """Read access to a directory. A read is retried once if its connection was closed.
 
-    Every method raises the exceptions of ``errors``; all end within a bounded time.
+    Methods raise the exceptions of ``errors``, and end within a bounded time.
     """
 
     def __init__(self, options: DirectoryOptions) -> None:
-        """Open nothing yet. Raises ValueError for options that cannot work."""
+        """Create the pool without connecting. Raises ValueError for invalid options."""
         _claim_tls(options)
         self._pool = Pool(options)
         self._schema: Schema | None = None
@@ -60,27 +60,27 @@ class DirectoryReader:
 
     @property
     def open_connections(self) -> int:
-        """How many connections there are, idle or not."""
+        """Number of connections, idle or in use."""
         return self._pool.open
 
     @property
     def idle_connections(self) -> int:
-        """How many connections nobody uses."""
+        """Number of idle connections."""
         return self._pool.idle
 
     async def takes_writes(self) -> bool:
-        """Tell whether the server that is asked takes writes; what was seen lately counts."""
+        """Tell whether the server in use accepts writes (cached for some seconds)."""
         return await self._run(self._pool.takes_writes, again=True)
 
     @property
     def others_may_write(self) -> bool:
-        """Whether a write that a server did not take may be sent again, to another one."""
+        """Whether another server may accept a write that this one refused."""
         return self._pool.others_may_write
 
     async def search(
         self, base: str, scope: Scope, filter_text: str, names: Sequence[str] = _ALL
     ) -> list[Entry]:
-        """Return what is found at once; nothing when there is no base."""
+        """Return all entries of a search; empty if there is no base."""
         return await self._run(
             lambda connection: connection.search(base, scope, filter_text, names), again=True
         )
@@ -94,9 +94,9 @@ class DirectoryReader:
         *,
         size: int = 500,
     ) -> AsyncGenerator[list[Entry], None]:
-        """Yield what is found in pages of at most ``size`` entries (RFC 2696).
+        """Yield the entries of a search in pages of at most ``size`` (RFC 2696).
 
-        A connection is held until the last page, or until the generator is closed.
+        It keeps a connection until the last page, or until the generator is closed.
         """
         lease = await self._pool.lease()
         try:
@@ -120,17 +120,17 @@ class DirectoryReader:
         return found[0] if found else None
 
     async def below(self, dn: str) -> list[Entry]:
-        """Return what lies below an entry, deepest first, with all attributes."""
+        """Return all entries below an entry, deepest first, with all attributes."""
         found = await self.search(dn, Scope.SUB, _ANY)
         inside = [entry for entry in found if key_of(entry.dn) != key_of(dn)]
         return sorted(inside, key=lambda entry: -depth(entry.dn))
 
     async def schema(self) -> frozenset[str]:
-        """Return all names of attributes and object classes that the server knows, lower case."""
+        """Return the names of all attributes and object classes in the schema, lower case."""
         return (await self.definitions()).names
 
     async def definitions(self) -> Schema:
-        """Return what the server's object classes allow; read once."""
+        """Return the server's schema; it is read once."""
         if self._schema is None:
             async with self._reading_schema:
                 if self._schema is None:
@@ -151,19 +151,19 @@ class DirectoryReader:
             base, Scope.BASE, "(objectClass=subschema)", ("attributeTypes", "objectClasses")
         )
         if not found:
-            raise LdapError(32, "the server does not show its schema")
+            raise LdapError(32, "the server does not publish its schema")
         return Schema.read(found[0].values("attributeTypes"), found[0].values("objectClasses"))
 
 
 class Directory(DirectoryReader):
-    """The entries of a directory, with the methods that write."""
+    """Read and write access to a directory."""
 
     async def add(self, dn: str, attributes: Mapping[str, Collection[str | bytes]]) -> None:
         """Add an entry. An attribute without values is left out."""
         await self._run(lambda connection: connection.add(dn, attributes))
 
     async def modify(self, dn: str, changes: Sequence[Change]) -> None:
-        """Carry out all changes in their order, or none of them."""
+        """Execute all changes in order, or none of them."""
         if changes:
             await self._run(lambda connection: connection.modify(dn, changes))
 
@@ -172,12 +172,12 @@ class Directory(DirectoryReader):
         await self._run(lambda connection: connection.delete(dn))
 
     async def rename(self, dn: str, new_dn: str) -> None:
-        """Give an entry another name or parent; what is below moves along.
+        """Change the DN of an entry, and of all entries below it.
 
-        The value of the old name is deleted from the entry.
+        The value of the old RDN is deleted from the entry.
         """
         await self._run(lambda connection: connection.rename(dn, new_dn))
 
     async def close(self) -> None:
-        """Close all connections; what still runs after a few seconds is cut off."""
-        await self._pool.close(_PATIENCE)
+        """Close all connections; operations still running after 5 seconds are interrupted."""
+        await self._pool.close(_CLOSE_SECONDS)

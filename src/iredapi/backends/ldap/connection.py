@@ -1,8 +1,8 @@
-"""One connection to a server, by bonsai as ``parts`` leaves it (see docs/adr/0007).
+"""One LDAP connection, by bonsai with ``bonsai_patches`` (see docs/adr/0007).
 
-Everything here blocks and belongs in a thread. A connection serves one operation at a time, and
-the entry of an add or modify lives in the frame that waits for the answer: the C layer keeps only
-a borrowed pointer to it.
+All methods block, so they run in worker threads. A connection runs one operation at a time. The
+entry of an add or modify stays in a local variable until the answer: bonsai's C layer keeps only a
+borrowed reference to it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from iredapi.backends.ldap.escaping import key_of
 from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope
 
 _TRANSPORT: Final = frozenset({-1, -2, -5, -11, -100, -101, 0x51})
-"""Codes of libldap and bonsai that say nothing about the entry, only about the connection."""
+"""Codes of libldap and bonsai for errors of the connection, not of the operation."""
 _INVALID_SYNTAX: Final = 21
 _INVALID_DN: Final = 34
 _READINGS: Final = 4
@@ -42,11 +42,11 @@ _NOBODY: Final = "iredapi-probe.invalid"
 
 
 class RawNames:
-    """Attributes that bonsai is told to leave alone; shared by all connections of a directory.
+    """Names of attributes whose values bonsai must not convert; shared by all connections.
 
-    bonsai reads what looks like a number or a boolean as one ("007" stays text, "0x10" becomes
-    16). Text and bytes lose nothing, so only attributes that ever had such a value need to be
-    listed; a long list is slow. Whoever meets a new one adds it and reads again.
+    bonsai converts values that look like numbers or booleans ("0x10" becomes 16). Other values are
+    not changed, so only attributes that had such a value are listed, and a long list is slow. When
+    a converted value is found, its attribute is added and the entry is read again.
     """
 
     _LIMIT: Final = 400
@@ -62,33 +62,30 @@ class RawNames:
 
     def learn(self, names: Iterable[str]) -> None:
         new = sorted(set(names) - set(self.names))
-        # Options (cn;lang-de) make the number of names endless.
+        # Attribute options (cn;lang-de) make the number of names unlimited.
         kept = self.names if len(self.names) + len(new) <= self._LIMIT else list(self._USUAL)
         self.names = [*kept, *new]
 
 
 class _Client(LDAPClient):
-    """The configuration of a connection."""
+    """bonsai's client, whose ``raw_attributes`` are those of ``RawNames``."""
 
     def __init__(self, url: str, *, starttls: bool, raw: RawNames) -> None:
         super().__init__(url, starttls)
         self._raw = raw
 
     def __getattribute__(self, name: str) -> Any:
-        # The C layer asks for it with every entry; setting it at each change would be a race.
+        # The C layer reads it for every entry; an assignment from another thread would be a race.
         if name == "raw_attributes":
             return super().__getattribute__("_raw").names
         return super().__getattribute__(name)
 
 
 class Connection:
-    """One bound connection. Not for two threads at a time.
-
-    Once it is ``broken`` it must be closed.
-    """
+    """One bound connection, used by one thread at a time; it must be closed once ``broken``."""
 
     def __init__(self, sock: Socket, raw: RawNames, server: int, timeout: float) -> None:
-        """``server`` is the place of its URI; ``timeout`` in seconds bounds each operation."""
+        """``server`` is the index of its URI; ``timeout`` in seconds limits each operation."""
         self._socket = sock
         self._raw = raw
         self._timeout = timeout
@@ -100,9 +97,9 @@ class Connection:
     def search(
         self, base: str, scope: Scope, filter_text: str, names: Sequence[str]
     ) -> list[Entry]:
-        """Return what a search finds; nothing when there is no base.
+        """Return the entries of a search; empty if there is no base.
 
-        It is fetched in pages: while the C layer makes entries of an answer, no other thread runs.
+        It reads in pages: the C layer holds the GIL while it builds the entries of an answer.
         """
         if scope is Scope.BASE:
             return self._read(base, filter_text, names)
@@ -117,15 +114,15 @@ class Connection:
         for _ in range(_READINGS):
             with self._operation(reading=True):
                 found = self._socket.search(dn, 0, filter_text, list(names), self._timeout)
-            entries, changed = self._plain(found)
+            entries, changed = self._unconverted(found)
             if not changed:
                 return entries
-        raise LdapError(0, "values that bonsai cannot be kept from converting")
+        raise LdapError(0, "bonsai converts values of this entry")
 
     def first_page(
         self, base: str, scope: Scope, filter_text: str, names: Sequence[str], size: int
     ) -> tuple[list[Entry], Any]:
-        """Return the first page of a search and what ``next_page`` needs, None at the end."""
+        """Return the first page of a search, and the argument of ``next_page`` (None: no more)."""
         _check_text(base, filter_text, *names)
         try:
             with self._operation(reading=True):
@@ -137,7 +134,7 @@ class Connection:
         return self._page(found, names)
 
     def next_page(self, found: Any, names: Sequence[str]) -> tuple[list[Entry], Any]:
-        """Return the page after the last one."""
+        """Return the next page, as ``first_page``."""
         with self._operation():
             message_id = found.acquire_next_page()
             if message_id is None:
@@ -153,7 +150,7 @@ class Connection:
             self._socket.add(entry, self._timeout)
 
     def modify(self, dn: str, changes: Sequence[Change]) -> None:
-        """Carry out all changes in their order, or none."""
+        """Execute all changes in order, or none."""
         entry = _changed(dn, changes)
         entry.connection = self._socket
         with self._operation(changes):
@@ -166,7 +163,7 @@ class Connection:
             self._socket.delete(dn, self._timeout)
 
     def rename(self, dn: str, new_dn: str) -> None:
-        """Give an entry, and all below it, another name or place; the old RDN value goes."""
+        """Change the DN of an entry and all below it; the old RDN value is deleted."""
         _check_text(new_dn)
         entry = _changed(dn, ())
         entry.connection = self._socket
@@ -174,9 +171,9 @@ class Connection:
             self._socket.result_of(entry.start_rename(new_dn), self._timeout)
 
     def takes_writes(self, base: str) -> bool:
-        """Tell whether the server takes writes: one that could change nothing is tried.
+        """Tell whether the server accepts writes: it tries one that changes nothing.
 
-        On an entry in the tree too, where our login may not change its top.
+        If the bind DN has no permission on ``base``, it tries an entry below.
         """
         try:
             return self._may_write(base)
@@ -195,13 +192,13 @@ class Connection:
         except (Refused, Unavailable):
             raise
         except LdapError:
-            return True  # the value is not there
+            return True  # the value does not exist
         return True
 
     def state_of_replication(self, base: str) -> dict[str, str]:
-        """Return the last change that the server has of each server that takes writes.
+        """Return ``contextCSN`` by server id: the last change of each server that accepts writes.
 
-        By its number, as ``contextCSN`` says; nothing where nobody replicates.
+        Empty without replication.
         """
         roots = self.search("", Scope.BASE, _ANY, ("namingContexts",))
         suffixes = [
@@ -218,40 +215,40 @@ class Connection:
         return {value.split("#")[2]: value for value in values if value.count("#") == 3}
 
     def is_alive(self) -> bool:
-        """Say whether the server has not closed an idle connection."""
+        """Tell whether an idle connection is still open."""
         return not self.broken and self._socket.is_alive()
 
     def interrupt(self) -> None:
-        """End what another thread is waiting for on this connection."""
+        """Interrupt the operation that another thread runs on this connection."""
         self._socket.interrupt()
 
     def close(self) -> None:
-        """Say goodbye to the server."""
+        """Unbind and close."""
         self.broken = True
         with suppress(bonsai.LDAPError):
             self._socket.close()
 
     def _page(self, found: Any, names: Sequence[str]) -> tuple[list[Entry], Any]:
-        entries, changed = self._plain(list(found))
-        for place in reversed(changed):
-            # The name is known now. Other operations may come between two pages.
-            again = self._read(entries[place].dn, "(objectClass=*)", names)
-            entries[place : place + 1] = again
+        entries, changed = self._unconverted(list(found))
+        for index in reversed(changed):
+            # The attribute is in RawNames now. LDAP allows other operations between two pages.
+            again = self._read(entries[index].dn, "(objectClass=*)", names)
+            entries[index : index + 1] = again
         return entries, found
 
-    def _plain(self, found: Iterable[Any]) -> tuple[list[Entry], list[int]]:
-        """Return entries, and the places of those with values that are not what was sent."""
+    def _unconverted(self, found: Iterable[Any]) -> tuple[list[Entry], list[int]]:
+        """Return entries, and the indexes of those with values that bonsai has converted."""
         entries: list[Entry] = []
         changed: list[int] = []
         learned: set[str] = set()
-        for place, entry in enumerate(found):
+        for index, entry in enumerate(found):
             attributes: dict[str, tuple[bytes, ...]] = {}
             for name, values in entry.items(exclude_dn=True):
                 kinds = set(map(type, values))
                 if not kinds <= {bytes, str}:
                     learned.add(name)
-                    if not changed or changed[-1] != place:
-                        changed.append(place)
+                    if not changed or changed[-1] != index:
+                        changed.append(index)
                 attributes[name] = tuple(
                     value if type(value) is bytes else str(value).encode() for value in values
                 )
@@ -270,30 +267,30 @@ class Connection:
                 self.broken = True
                 raise Unavailable("no answer", uncertain=True, code=error.code) from None
             if reading and error.code == _REFERRAL:
-                # What was looked for is elsewhere; that says nothing about writes.
+                # A referral for a read says nothing about writes.
                 raise LdapError(error.code) from None
             values = (_encode(value) for change in sent for value in change.values)
             password = any(change.name.lower() == "userpassword" for change in sent)
             raise error_of(error.code, _text_of(error), values, of_password=password) from None
         except (TimeoutError, SystemError):
-            # SystemError: the C layer has failed without an exception, as after a time-out.
+            # SystemError: the C layer failed without setting an exception, as after a time-out.
             self.broken = True
             raise Unavailable("no answer in time", uncertain=True, code=-5) from None
         except LdapError:
             raise
         except BaseException:
-            # Nothing is known about the connection any more.
+            # The state of the connection is unknown.
             self.broken = True
             raise
 
 
 def _text_of(error: bonsai.LDAPError) -> str:
-    """Return what the server said: bonsai puts libldap's name of the code in front of it."""
+    """Return the server's diagnostic text, without libldap's name of the code before it."""
     return str(error.args[0]).partition(". ")[2] if error.args else ""
 
 
 def _check_text(*texts: str) -> None:
-    """Refuse what C would cut at a NUL, or cannot be UTF-8: it would name something else."""
+    """Refuse text with a NUL, where C would cut it, and text that cannot be UTF-8."""
     for text in texts:
         if "\0" in text:
             raise InvalidData(_INVALID_SYNTAX, "NUL in a name or filter")
@@ -322,7 +319,7 @@ def _changed(dn: str, changes: Iterable[Change]) -> Changed:
 
 
 def connect(server: int, target: Target, options: DirectoryOptions, raw: RawNames) -> Connection:
-    """Open and bind a connection. Raises Unavailable, or Refused when the bind is."""
+    """Open and bind a connection. Raises Unavailable, or Refused by the bind."""
     failure: LdapError
     try:
         sock = _open(target, options, raw)
@@ -336,7 +333,7 @@ def connect(server: int, target: Target, options: DirectoryOptions, raw: RawName
         failure = Unavailable(f"{target}: {reason}", uncertain=False)
     else:
         return Connection(sock, raw, server, options.timeout)
-    # Out here it does not hold on to the frames of the other one, and so to an open socket.
+    # Raised outside of ``except``: as its context, the other exception would keep the socket open.
     try:
         raise failure
     finally:
@@ -348,7 +345,7 @@ def _open(target: Target, options: DirectoryOptions, raw: RawNames) -> Socket:
     address = target.reach(deadline, starttls=options.starttls)
     encrypted = target.tls or options.starttls
     client = _Client(
-        # The name is what a certificate is compared with.
+        # A certificate is compared with the host name in the URI.
         target.uri if encrypted else address,
         starttls=options.starttls and not target.tls,
         raw=raw,

@@ -1,9 +1,8 @@
-"""Whether a server answers at all, found out before libldap is let near it.
+"""Connectivity check of a server with Python's sockets, before libldap connects.
 
-libldap looks names up, connects and shakes hands for TLS while it holds the interpreter's lock.
-Here the same is tried first with Python's own sockets, which do not hold it and keep to a time
-limit. What this cannot rule out (a server that dies in the few milliseconds between the two) is
-cut off by libldap's network time-out.
+libldap holds the GIL during DNS look-ups, connects and TLS handshakes. Python's sockets release it
+and have time limits. If the server fails between this check and libldap's connect, the network
+time-out of libldap ends the wait.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class Target:
         return self.uri
 
     def reach(self, deadline: float, *, starttls: bool) -> str:
-        """Connect once, and say by which URI without a name it worked. Raises OSError."""
+        """Connect once; return the URI with the IP address that worked. Raises OSError."""
         failure: OSError = TimeoutError()
         for family, kind, protocol, _, address in socket.getaddrinfo(
             self.host, self.port, type=socket.SOCK_STREAM
@@ -65,7 +64,7 @@ class Target:
                     _limit(connection, deadline)
                     connection.connect(address)
                     if self.tls or starttls:
-                        _shake_hands(connection, deadline, ask=not self.tls)
+                        _try_tls(connection, deadline, ask=not self.tls)
                 except OSError as error:
                     failure = error
                     continue
@@ -81,8 +80,8 @@ def _limit(connection: socket.socket, deadline: float) -> None:
     connection.settimeout(left)
 
 
-def _shake_hands(connection: socket.socket, deadline: float, *, ask: bool) -> None:
-    """Try TLS, after StartTLS when ``ask``. Only silence counts; libldap judges the certificate."""
+def _try_tls(connection: socket.socket, deadline: float, *, ask: bool) -> None:
+    """Try a TLS handshake, after StartTLS if ``ask``. libldap verifies the certificate later."""
     _limit(connection, deadline)
     if ask:
         connection.sendall(STARTTLS)

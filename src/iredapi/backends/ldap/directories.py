@@ -1,4 +1,4 @@
-"""The LDAP storage of one process: the directory, locks, what is cached, and units of work."""
+"""The LDAP storage of one process: opens units of work, commits them, recovers failed writes."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ from iredapi.observability.health_checks import READS_ONLY
 from iredapi.state import State, StateUnavailable
 
 RECOVERY_SECONDS = 15.0
-"""How often a process looks for writes that others have left unfinished."""
+"""Interval in seconds of the search for unfinished writes of other processes."""
 _UNWILLING = 53
 _ERASE_SECONDS = 0.5
-"""How often the end of a write is told to a state database that is away."""
+"""Pause in seconds before a journal record is erased again, while the state database is down."""
 REQUIRED = frozenset(
     {"maildomain", "mailuser", "mailalias", "maillist", "mailadmin", "mailexternaluser"}
     | {"domainstatus", "domainpendingaliasname", "accountsetting", "shadowaddress"}
 )
-"""Names, in lower case, that the oldest iRedMail that we know (0.9.8) has."""
+"""Names of iRedMail 0.9.8, the oldest supported schema, in lower case."""
 _log = structlog.get_logger(__name__)
 
 
 def options_of(settings: Settings) -> DirectoryOptions:
-    """Return how a configuration reaches the directory."""
+    """Return the connection options of a configuration."""
     return DirectoryOptions(
         uris=tuple(settings.ldap_uri),
         bind_dn=settings.ldap_bind_dn,
@@ -71,7 +71,7 @@ def options_of(settings: Settings) -> DirectoryOptions:
 
 
 class Directories:
-    """What all units of one process share."""
+    """Everything that the units of one process share."""
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
         self._reach = options_of(settings)
@@ -85,19 +85,19 @@ class Directories:
         self._recovery: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self.bulk_steps = asyncio.Semaphore(settings.ldap_pool_size // 2)
-        """A sweep needs two connections at a time: so many never wait for each other."""
+        """A bulk step needs two connections; with this limit they cannot block each other."""
 
     async def ping(self) -> object:
-        """Read the base of the tree. Raises what the client does, or LookupError without a base.
+        """Read the base entry. Raises LdapError, or LookupError if there is no base entry.
 
-        Returns ``READS_ONLY`` when no server can be reached that takes writes.
+        Returns ``READS_ONLY`` if no server that accepts writes can be reached.
         """
         if await self.directory.get(self._tree.base, ("1.1",)) is None:
             raise LookupError(self._tree.base)
         return None if await self.directory.takes_writes() else READS_ONLY
 
     async def open(self, *, writing: bool, again: RetryUnit | None = None) -> LdapUnit:
-        """Begin a unit of work; one that met others' locks begins with all that it needs."""
+        """Begin a unit of work; a retry after Contended takes all needed locks at the beginning."""
         locks = UnitLocks(self.state, self.directory) if writing else None
         if locks is not None and isinstance(again, Contended):
             try:
@@ -125,9 +125,9 @@ class Directories:
         return LdapUnit(self, session, connections, locks)
 
     async def start(self) -> str:
-        """Look at the server, and begin to look for what others have left unfinished.
+        """Check server and configuration, then start the recovery of unfinished writes.
 
-        Returns what is wrong with the configuration, or an empty text. Raises ServerDown.
+        Returns the error in the configuration, or an empty text. Raises ServerDown.
         """
         try:
             known = await self.directory.schema()
@@ -138,26 +138,26 @@ class Directories:
             if error.code == STRONGER_AUTH_REQUIRED:
                 return explain(self._reach, error.code)[0]
             return (
-                "IREDAPI_LDAP_BIND_DN, IREDAPI_LDAP_BIND_PASSWORD: the server refuses them: one of "
+                "IREDAPI_LDAP_BIND_DN, IREDAPI_LDAP_BIND_PASSWORD: the server rejects them: one of "
                 "the two is wrong"
             )
         except Unavailable as error:
-            sentence, away = await asyncio.to_thread(explain, self._reach, error.code)
-            if not away:
+            sentence, is_down = await asyncio.to_thread(explain, self._reach, error.code)
+            if not is_down:
                 return sentence
             raise ServerDown(detail=sentence) from None
         except InvalidData:
             return "IREDAPI_LDAP_BASE_DN, IREDAPI_LDAP_ADMIN_BASE_DN: one of them is not a DN"
-        if lacking := sorted(REQUIRED - known):
+        if missing := sorted(REQUIRED - known):
             return (
-                "IREDAPI_LDAP_URI: the server has not the schema of iRedMail; it lacks "
-                f"{', '.join(lacking[:5])}"
+                "IREDAPI_LDAP_URI: the server does not have iRedMail's schema; missing: "
+                f"{', '.join(missing[:5])}"
             )
         if self._recovery is None:
-            self._recovery = asyncio.create_task(self._recover_for_ever())
+            self._recovery = asyncio.create_task(self._recover_periodically())
         return ""
 
-    async def _recover_for_ever(self) -> None:
+    async def _recover_periodically(self) -> None:
         while not self._closing.is_set():
             with suppress(StateUnavailable):
                 await self.recover()
@@ -166,16 +166,16 @@ class Directories:
                     await self._closing.wait()
 
     async def recover(self) -> None:
-        """Take back writes whose writers are gone: those whose locks are free."""
+        """Undo unfinished writes of processes that have died: those whose locks are free."""
         for record_id, names in await self.state.journal.open():
-            # One that cannot be taken back now does not keep the others waiting.
+            # A record that cannot be undone now must not block the others.
             with suppress(LdapError, ApiError, RetryUnit):
                 await self._recover(record_id, names)
 
     async def _recover(self, record_id: str, names: Collection[str]) -> None:
         locks = UnitLocks(self.state, self.directory)
         try:
-            # Taking them cleans up; a living writer holds them until its record is erased.
+            # This undoes the records. A running writer holds its locks until its record is erased.
             await locks.take(*names)
             await recover(self.state, self.directory, record_id)
         finally:
@@ -184,7 +184,7 @@ class Directories:
     async def close(self) -> None:
         """Close all connections."""
         if self._recovery is not None:
-            # Told as well: Python 3.11 loses a cancellation that comes while aiomysql connects.
+            # The event as well: Python 3.11 may lose a cancellation while aiomysql connects.
             self._closing.set()
             self._recovery.cancel()
             await asyncio.gather(self._recovery, return_exceptions=True)
@@ -192,7 +192,7 @@ class Directories:
 
 
 class LdapUnit:
-    """One unit of work: SQL transactions beside the tree, locks, and the plan."""
+    """One unit of work: SQL transactions, locks of domains, and the write plan."""
 
     def __init__(
         self,
@@ -207,14 +207,14 @@ class LdapUnit:
         self._locks = locks
 
     async def commit(self) -> None:
-        """Commit the satellites, then carry the plan out, then do what waited for it."""
+        """Commit the SQL databases, execute the write plan, then call ``session.after``."""
         steps = self.session.plan.steps(self.session.fit)
         if self._locks is not None:
             self._locks.check()
         if steps:
-            await self._ready()
+            await self._check_writable()
         await self.connections.commit()
-        # SQLite's next writer may be one of those that wait for the plan.
+        # SQLite has one writer at a time, and callbacks in ``after`` write too.
         await self.connections.close()
         try:
             await self._changed(steps)
@@ -226,8 +226,8 @@ class LdapUnit:
         for work in self.session.after:
             await work()
 
-    async def _ready(self) -> None:
-        """Refuse to commit anything beside a tree that takes no writes. Raises ReadsOnly."""
+    async def _check_writable(self) -> None:
+        """Check that the directory accepts writes, before SQL is committed. Raises ReadsOnly."""
         directory = self._directories.directory
         if not await directory.takes_writes():
             if directory.others_may_write:
@@ -262,12 +262,12 @@ class LdapUnit:
         except LdapError:
             await state.journal.erase(record_id)
             raise
-        await self._settle(self._locks, record_id)
+        await self._erase_record(self._locks, record_id)
 
-    async def _settle(self, locks: UnitLocks, record_id: str) -> None:
-        """Erase the record of a write that is whole: who finds it would take the write back.
+    async def _erase_record(self, locks: UnitLocks, record_id: str) -> None:
+        """Erase the journal record of a complete write: otherwise a recovery would undo it.
 
-        While the state database is away nobody else gets our locks, so it may come back in time.
+        While the state database is down no other process can take our locks, so retrying is safe.
         """
         while True:
             try:
@@ -291,15 +291,15 @@ class LdapUnit:
         except ReadsOnly:
             if not self._directories.directory.others_may_write:
                 raise
-            # Read anew, too, from the server that takes writes.
+            # Run the unit again: it reads from the server that accepts writes.
             raise ChangedMeanwhile from None
         except (NoSuchValue, ValueExists, EntryExists, NoSuchEntry) as error:
-            # Another program was faster; all is taken back, so it can be looked at again.
+            # Another program changed the entries. All steps are undone, so the unit can run again.
             _log.info("ldap_changed_meanwhile", code=error.code)
             raise ChangedMeanwhile from None
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Close the SQL connections and release the locks."""
         try:
             await self.connections.close()
         finally:
@@ -308,14 +308,14 @@ class LdapUnit:
 
 
 def is_transient(error: Exception) -> bool:
-    """Tell whether the same unit may well succeed when it is run again."""
+    """Tell whether the same unit may succeed if it runs again."""
     return isinstance(error, Busy)
 
 
 def translated(error: Exception) -> Exception:
-    """Return our error for the directory's; no text of the server leaves it."""
+    """Return the API error of an LDAP error, without the server's text (except of ppolicy)."""
     if isinstance(error, Unavailable | Busy | write_plan.UndoFailed):
-        return ServerDown(detail="The LDAP server is away.")
+        return ServerDown(detail="The LDAP server cannot be reached.")
     if isinstance(error, PasswordRefused):
         return problem("password", "PW_REFUSED_BY_DIRECTORY", error.text)
     if isinstance(error, NotUnique):

@@ -1,11 +1,11 @@
-"""Where entries lie. Every DN can be computed, so accounts are read by name first.
+"""DNs and filters of iRedMail's LDAP tree.
 
-Other programs put them elsewhere, and Postfix finds them by their address: so do we, when there is
-nothing in the computed place (``Session.account``). What a domain holds is what has an address in
-it, wherever it lies.
+Each account has a usual DN that can be computed, so it is read by DN first. Other programs may put
+an entry elsewhere. Postfix finds entries by address, and so does ``Session.account`` if there is
+none with the usual DN. An account belongs to the domain of its address, wherever its entry is.
 
-Names are lower case; slapd compares DNs without regard to case, and answers with the case of their
-making, so DNs are compared by ``same``.
+Names are lower case. slapd ignores the case of DNs but returns them as they were written, so DNs
+are compared with ``same``.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ USER = "(objectClass=mailUser)"
 DOMAIN = "(objectClass=mailDomain)"
 EXTERNAL = "(objectClass=mailExternalUser)"
 ACCOUNTS = "(|(objectClass=mailUser)(objectClass=mailList)(objectClass=mailAlias))"
-"""Everything that has an address of its own."""
+"""Entries with an address of their own."""
 ALL_ACCOUNTS = (
     "(|(objectClass=mailUser)(objectClass=mailList)(objectClass=mailAlias)"
     "(objectClass=mailExternalUser))"
 )
-"""What carries ``domainStatus``: the accounts, and the external members of lists."""
+"""Entries with ``domainStatus``: accounts, and the external members of lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The two places that iRedMail uses: mail domains, and standalone admins."""
+    """The two subtrees of iRedMail: mail domains, and standalone admins."""
 
     base: str
     admin_base: str
     other_dns: dict[str, str] = field(default_factory=dict, compare=False)
-    """Domains whose entries are named otherwise, and how."""
+    """DNs of domains that do not have the usual DN, by name."""
 
     def domain(self, name: str) -> str:
         """Return the DN of a mail domain."""
@@ -89,8 +89,8 @@ class Tree:
 
     def external(self, address: str) -> str:
         """Return the DN of the entry that holds the external members of a list."""
-        place = self.container(EXTERNALS, domain_of(address))
-        return f"{rdn('memberOfGroup', address)},{place}"
+        parent = self.container(EXTERNALS, domain_of(address))
+        return f"{rdn('memberOfGroup', address)},{parent}"
 
     def admin(self, mail: str) -> str:
         """Return the DN of a standalone admin."""
@@ -103,18 +103,18 @@ def equal(name: str, value: str) -> str:
 
 
 def ends(name: str, value: str) -> str:
-    """Return a filter: the attribute has a value with this end."""
+    """Return a filter: the attribute has a value with this suffix."""
     return f"({name}=*{escape_filter(value)})"
 
 
 def either(terms: Iterable[str]) -> str:
-    """Return a filter: one of these holds."""
+    """Return a filter: any of these matches."""
     found = list(terms)
     return found[0] if len(found) == 1 else f"(|{''.join(found)})"
 
 
 def both(*terms: str) -> str:
-    """Return a filter: all of these hold."""
+    """Return a filter: all of these match."""
     return terms[0] if len(terms) == 1 else f"(&{''.join(terms)})"
 
 
@@ -129,5 +129,5 @@ def real_users(domain: str) -> str:
 
 
 def everything(domain: str) -> str:
-    """Return a filter: what carries ``domainStatus`` for a domain, wherever it lies."""
+    """Return a filter: all entries with ``domainStatus`` of a domain, wherever they are."""
     return either([inside(ACCOUNTS, domain), both(EXTERNAL, ends("memberOfGroup", f"@{domain}"))])

@@ -1,7 +1,7 @@
-"""Changes of one entry, computed against what it holds, so that each can be taken back.
+"""The difference between a stored entry and the wanted one, as values to delete and to add.
 
-Values are compared as slapd compares them: without regard to case, but for mailbox paths,
-passwords as they are; DNs as such. What is not touched is never in a change.
+Such a difference can be undone. Values are compared as slapd compares them: regardless of case,
+except mailbox paths and passwords; DNs as DNs. Attributes that no method names are not changed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _TEXTS = frozenset(
     {"cn", "sn", "givenname", "title", "description", "employeenumber"}
     | {"mailboxfolder", "mtatransport"}
 )
-"""What people read, and what names files: another spelling is another value, although slapd finds
-it equal."""
+"""Texts for people, and names of files: a new spelling is written, although slapd treats it as
+equal."""
 
 
 _DNS = frozenset({"member", "uniquemember"})
@@ -36,7 +36,7 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 class Edit:
-    """What an entry is to hold in the end."""
+    """The wanted values of an entry, collected attribute by attribute."""
 
     def __init__(self, entry: Entry) -> None:
         self.dn = entry.dn
@@ -54,11 +54,11 @@ class Edit:
         return self._after[low]
 
     def now(self, name: str) -> list[str]:
-        """Return the values as they are to be."""
+        """Return the wanted values of an attribute."""
         return [value.decode(errors="replace") for value in self._values(name).values()]
 
     def has(self, name: str, value: str) -> bool:
-        """Tell whether a value is among them."""
+        """Tell whether a value is among the wanted ones."""
         return key_of_value(name.lower(), value.encode()) in self._values(name)
 
     def put(self, name: str, value: str) -> None:
@@ -73,27 +73,27 @@ class Edit:
         self._after[low] = {key: kept.get(key, value) for key, value in wanted.items()}
 
     def add(self, name: str, values: Collection[str | bytes]) -> None:
-        """Add values; those that are there do not matter."""
+        """Add values; existing ones are ignored."""
         there, low = self._values(name), name.lower()
         for value in map(_bytes, values):
             there.setdefault(key_of_value(low, value), value)
 
     def discard(self, name: str, values: Collection[str | bytes]) -> None:
-        """Remove values; those that are not there do not matter."""
+        """Remove values; missing ones are ignored."""
         there, low = self._values(name), name.lower()
         for value in map(_bytes, values):
             there.pop(key_of_value(low, value), None)
 
     def swap(self, name: str, old: str, new: str) -> None:
-        """Replace a value by another one, if it is there."""
+        """Replace a value by another one, if the attribute has it."""
         if self.has(name, old):
             self.discard(name, [old])
             self.add(name, [new])
 
     def fit(self, schema: Schema) -> list[str]:
-        """Leave out attributes that the entry's object classes do not allow, and return them.
+        """Drop attributes that the entry's object classes do not allow; return their names.
 
-        A class of iRedMail's accounts that brings one is added instead, where one can be.
+        If an auxiliary class of iRedMail's accounts allows the attribute, it is added instead.
         """
         classes = self.now("objectClass")
         left_out = []
@@ -113,7 +113,7 @@ class Edit:
         return left_out
 
     def changes(self) -> tuple[Change, ...]:
-        """Return the difference: what goes by value, then what comes, in one modification."""
+        """Return the difference for one modify operation: deleted values, then added ones."""
         found: list[Change] = []
         for low, after in self._after.items():
             before = self._before.get(low, ())

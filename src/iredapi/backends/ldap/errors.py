@@ -1,8 +1,8 @@
-"""What an LDAP server may answer instead of success, as exceptions.
+"""Exceptions for the result codes of an LDAP server.
 
 Every exception carries the LDAP result code (RFC 4511 section 4.1.9; libldap's own are negative).
-The server's diagnostic text may repeat a value, and values may be secrets: only a password policy's
-is kept, once it is known to hold nothing that was sent.
+The server's diagnostic text may repeat a value, and values may be secrets. Only the text of a
+password policy is kept, and only if it contains no value that was sent.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class LdapError(Exception):
 
 
 class NoSuchEntry(LdapError):
-    """There is no entry of this name, or its parent is missing (32)."""
+    """There is no entry with this DN, or its parent is missing (32)."""
 
 
 class EntryExists(LdapError):
-    """There is an entry of this name already (68)."""
+    """An entry with this DN exists already (68)."""
 
 
 class ValueExists(LdapError):
@@ -32,7 +32,7 @@ class ValueExists(LdapError):
 
 
 class NoSuchValue(LdapError):
-    """The attribute, or this value of it, is not there (16)."""
+    """The attribute does not have this value (16)."""
 
 
 class InvalidData(LdapError):
@@ -40,9 +40,9 @@ class InvalidData(LdapError):
 
 
 class PasswordRefused(InvalidData):
-    """A password policy (overlay ppolicy) does not take the password (19, 50, 53).
+    """A password policy (overlay ppolicy) rejects the password (19, 50, 53).
 
-    ``text`` is the policy's own sentence; empty when it would repeat what was sent.
+    ``text`` is the policy's own sentence; empty if it would repeat a value that was sent.
     """
 
     def __init__(self, code: int, text: str) -> None:
@@ -51,7 +51,7 @@ class PasswordRefused(InvalidData):
 
 
 class NotUnique(LdapError):
-    """The overlay unique found the value in another entry (19)."""
+    """The overlay ``unique`` found the value in another entry (19)."""
 
 
 class NotLeaf(LdapError):
@@ -59,15 +59,15 @@ class NotLeaf(LdapError):
 
 
 class Refused(LdapError):
-    """Our bind may not do this, or the server will not (8, 49, 50, 53)."""
+    """The bind DN has no permission, or the server is unwilling (8, 49, 50, 53)."""
 
 
 class ReadsOnly(LdapError):
-    """This server takes no writes: a replica, or one that was switched so (10, 53)."""
+    """This server accepts no writes: a replica, or ``readonly on`` (10, 53)."""
 
 
 class Busy(LdapError):
-    """The server has no time for us, or no database at the moment (51, 52)."""
+    """The server is busy, or its database is not available (51, 52)."""
 
 
 class SizeLimit(LdapError):
@@ -75,9 +75,9 @@ class SizeLimit(LdapError):
 
 
 class Unavailable(LdapError):
-    """No server could be asked, or none answered in time.
+    """No server could be reached, or none answered in time.
 
-    ``uncertain`` tells a writer that the operation may have been carried out all the same.
+    ``uncertain``: the operation may have been executed.
     """
 
     def __init__(self, message: str, *, uncertain: bool, code: int = -1) -> None:
@@ -114,10 +114,10 @@ _CLASSES: Final[dict[int, type[LdapError]]] = {
 
 
 _READ_ONLY: Final = ("shadow context", "operation restricted", "read-only", "read only")
-"""What slapd says with 53 on a replica without ``updateref``, and with ``readonly on``."""
+"""Texts of slapd with code 53: a replica without ``updateref``, and ``readonly on``."""
 _MOST: Final = 200
 _REVEALING: Final = 4
-"""Characters from which on a value that the text repeats could be recognised."""
+"""Minimum length of a value that is searched for in the text."""
 
 
 def error_of(
@@ -125,8 +125,8 @@ def error_of(
 ) -> LdapError:
     """Return the exception of a result code.
 
-    ``text`` is the server's, ``sent`` are the values that were sent, ``of_password`` tells that a
-    password was among them.
+    ``text`` is the server's text, ``sent`` are the values that were sent, ``of_password`` tells
+    whether there was a password among them.
     """
     low = text.lower()
     if of_password and code in {19, 50, 53} and "password" in low:
@@ -139,7 +139,7 @@ def error_of(
 
 
 def _harmless(text: str, sent: Iterable[bytes]) -> str:
-    """Return a text of a policy, or nothing when it holds something that was sent."""
+    """Return a policy's text, or "" if it contains a value that was sent."""
     low = text.lower()
     secrets = (value.decode(errors="replace").lower() for value in sent)
     if any(len(secret) >= _REVEALING and secret in low for secret in secrets):

@@ -1,6 +1,6 @@
 """Escaping for filters (RFC 4515) and for distinguished names (RFC 4514).
 
-The escapers of bonsai are not used: its filter escaper writes NUL as ``\\0``, its other one fails
+bonsai's functions are not used: the one for filters writes NUL as ``\\0``, the one for DNs fails
 on an empty value.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _FILTER: Final = str.maketrans({char: f"\\{ord(char):02x}" for char in "\\*()\0"})
-# Hexadecimal escapes are the one form that no reader can take for something else.
+# Hexadecimal escapes are unambiguous for every parser.
 _VALUE: Final = str.maketrans({char: f"\\{ord(char):02X}" for char in '\\,+"<>;=\0'})
 
 
@@ -31,13 +31,13 @@ def rdn(name: str, value: str) -> str:
 
 
 def split_rdn(dn: str) -> tuple[str, str]:
-    """Cut a DN into its first component and the DN of its parent ("" at the top)."""
+    """Split a DN into its RDN and the DN of its parent ("" at the top)."""
     quoted = False
     position = 0
     while position < len(dn):
         char = dn[position]
         if char == "\\":
-            position += 1  # whatever follows is no separator
+            position += 1  # the next character is escaped
         elif char == '"':
             quoted = not quoted
         elif char in ",;" and not quoted:
@@ -47,9 +47,9 @@ def split_rdn(dn: str) -> tuple[str, str]:
 
 
 def renamed(dn: str, swaps: Mapping[tuple[str, str], str]) -> str:
-    """Return a DN with other values in its first component, which may have several.
+    """Return a DN with other values in its RDN, which may have several.
 
-    ``swaps`` are new values by attribute and old value (both lower case). What is not in it stays.
+    ``swaps`` are new values by attribute and old value (both lower case). Others stay.
     """
     first, parent = split_rdn(dn)
     parts = []
@@ -62,7 +62,7 @@ def renamed(dn: str, swaps: Mapping[tuple[str, str], str]) -> str:
 
 
 def names_of_rdn(dn: str) -> frozenset[str]:
-    """Return the attributes that an entry is named by, lower case."""
+    """Return the attributes in the RDN of a DN, lower case."""
     parts = _split_plus(split_rdn(dn)[0])
     return frozenset(part.partition("=")[0].strip().lower() for part in parts)
 
@@ -80,7 +80,7 @@ def _split_plus(text: str) -> list[str]:
 
 
 def depth(dn: str) -> int:
-    """Return how many components a DN has."""
+    """Return the number of components of a DN."""
     count = 0
     while dn:
         _, dn = split_rdn(dn)
@@ -92,7 +92,7 @@ _ESCAPED: Final = re.compile(rb"\\([0-9A-Fa-f]{2})")
 
 
 def key_of(dn: str) -> str:
-    """Return a DN for comparison: slapd escapes more than it must, and keeps the case."""
+    """Return a DN for comparisons: without escapes, in lower case."""
     plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), dn.encode())
     parts = plain.decode(errors="replace").replace("\\", "").lower().split(",")
     return ",".join("=".join(side.strip() for side in part.split("=")) for part in parts)

@@ -1,7 +1,7 @@
-"""What an LDAP deployment keeps of mail users in SQL: in ``iredadmin``, for want of a ``vmail``.
+"""Tables about mailboxes in the ``iredadmin`` database: an LDAP deployment has no ``vmail``.
 
-Dovecot counts quotas and logins there and looks shares up; a cron job removes the mailboxes that
-wait in ``deleted_mailboxes``. Without the database there is nothing of that.
+Dovecot counts quotas and logins there and looks up shared folders. A cron job of iRedMail removes
+the mailboxes in ``deleted_mailboxes``. Tables that do not exist are treated as empty.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ def _combined() -> MetaData:
     for table in (iredadmin_metadata.tables | ours).values():
         table.to_metadata(found)
     for table in _TABLES:
-        # An old panel may lack one of them: then there is nothing to count or to clean.
+        # An old iRedAdmin may lack one of them; "since" makes it optional.
         found.tables[table.name].info.setdefault("since", "1.0")
     return found
 
 
 metadata = _combined()
-"""The tables of ``iredadmin`` on a server whose accounts are in LDAP."""
+"""The tables of ``iredadmin`` when accounts are in LDAP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a mailbox holds, and when its user was last seen (seconds since 1970, 0: never)."""
+    """Size of a mailbox, and times of its user's last logins (seconds since 1970; 0: never)."""
 
     bytes: int = 0
     messages: int = 0
@@ -62,10 +62,10 @@ class IredadminAccounts(Repository):
         super().__init__(connections)
         self._quota = quota_table
 
-    # -- what is counted ---------------------------------------------------------------------------
+    # -- sizes and logins --------------------------------------------------------------------------
 
     async def used(self, mails: Collection[str]) -> Mapping[str, Used]:
-        """Return what these users have. Two round trips for each 500."""
+        """Return size and last logins of users. Two round trips for each 500."""
         found: dict[str, dict[str, int]] = {}
         q, seen = self._quota.c, t.last_login.c
         for some in chunks(mails):
@@ -90,7 +90,7 @@ class IredadminAccounts(Repository):
     async def used_in(self, domain: str, users: Collection[str]) -> tuple[int, int]:
         """Return how many bytes and messages the users of a domain have stored.
 
-        Rows of users that are gone, and numbers below 0, do not count.
+        Rows of removed users (not in ``users``) and negative numbers are ignored.
         """
         if not await self.has(self._quota):
             return 0, 0
@@ -104,14 +104,14 @@ class IredadminAccounts(Repository):
                 messages += max(int(row.messages or 0), 0)
         return stored, messages
 
-    # -- mailboxes that wait to be removed ---------------------------------------------------------
+    # -- deleted mailboxes -------------------------------------------------------------------------
 
     async def queue(
         self, domain: str, paths: Mapping[str, str], removal: Removal, moment: datetime
     ) -> None:
-        """Note mailboxes (path by address) as deleted, without a date: kept for ever.
+        """Add mailboxes (path by address) to ``deleted_mailboxes``, without a date for removal.
 
-        A path that does not fit into the column stays on disk for ever.
+        Without a date they are kept for ever. A path too long for the column is left out.
         """
         fitting = {mail: path for mail, path in paths.items() if path and len(path) <= MAX_PATH}
         if not fitting or not await self.has(t.deleted_mailboxes):
@@ -137,7 +137,7 @@ class IredadminAccounts(Repository):
         await self.run(t.deleted_mailboxes.insert(), rows)
 
     async def date(self, domain: str, removal: Removal, moment: datetime) -> None:
-        """Give what was queued at a moment its date: called when the accounts are gone."""
+        """Set the removal date of mailboxes queued at ``moment``, once the accounts are removed."""
         if removal.delete_after is None or not await self.has(t.deleted_mailboxes):
             return
         d = t.deleted_mailboxes.c
@@ -153,18 +153,18 @@ class IredadminAccounts(Repository):
         )
 
     async def date_later(self, domain: str, removal: Removal, moment: datetime) -> None:
-        """Call ``date`` in a transaction of its own."""
-        async with self._anew() as panel:
-            await panel.date(domain, removal, moment)
+        """Call ``date`` in a separate transaction."""
+        async with self._separately() as tables:
+            await tables.date(domain, removal, moment)
 
     async def unqueue_later(self, mail: str, removal: Removal, moment: datetime) -> None:
-        """Take back what ``queue`` noted at a moment, in a transaction of its own.
+        """Delete the row that ``queue`` added at ``moment``, in a separate transaction.
 
-        The account lives on: no cron job may ever remove its mailbox.
+        The account was not removed, so the cron job must not remove its mailbox.
         """
         d = t.deleted_mailboxes.c
-        async with self._anew() as panel:
-            await panel.delete(
+        async with self._separately() as tables:
+            await tables.delete(
                 t.deleted_mailboxes,
                 d.username == mail,
                 d.timestamp == moment,
@@ -173,7 +173,7 @@ class IredadminAccounts(Repository):
             )
 
     @asynccontextmanager
-    async def _anew(self) -> AsyncIterator[IredadminAccounts]:
+    async def _separately(self) -> AsyncIterator[IredadminAccounts]:
         connections = await self._connections.databases.open(writing=True)
         try:
             yield IredadminAccounts(connections, self._quota)
@@ -187,18 +187,18 @@ class IredadminAccounts(Repository):
         return now()
 
     async def near(self, path: str) -> list[str]:
-        """Return queued paths that are, hold or lie in a directory."""
+        """Return queued paths that are the directory, contain it, or are inside it."""
         if not await self.has(t.deleted_mailboxes):
             return []
-        place = _tidy(t.deleted_mailboxes.c.maildir)
+        column = _tidy(t.deleted_mailboxes.c.maildir)
         parts = path.strip("/").split("/")
         above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
         found = await self.column(
-            select(place).where(
+            select(column).where(
                 t.deleted_mailboxes.c.maildir != "",
                 or_(
-                    place.in_([*above, *(f"{directory}/" for directory in above)]),
-                    place.startswith(f"{path}/", autoescape=True),
+                    column.in_([*above, *(f"{directory}/" for directory in above)]),
+                    column.startswith(f"{path}/", autoescape=True),
                 ),
             )
         )
@@ -213,11 +213,11 @@ class IredadminAccounts(Repository):
         return found
 
     async def unqueue(self, path: str) -> None:
-        """Take exactly this directory out of the queue."""
-        place = _tidy(t.deleted_mailboxes.c.maildir)
-        await self.delete(t.deleted_mailboxes, place.in_([path, f"{path}/"]))
+        """Remove exactly this directory from the queue."""
+        column = _tidy(t.deleted_mailboxes.c.maildir)
+        await self.delete(t.deleted_mailboxes, column.in_([path, f"{path}/"]))
 
-    # -- accounts that go or are renamed -----------------------------------------------------------
+    # -- removed and renamed accounts --------------------------------------------------------------
 
     async def forget(self, mail: str) -> None:
         """Remove the rows of a user."""
@@ -241,7 +241,7 @@ class IredadminAccounts(Repository):
         await self.delete(t.anyone_shares, domain_of(a.from_user).in_(names))
 
     async def rename(self, old: str, new: str) -> None:
-        """Carry the rows of a user over to another address; what is there under that one goes."""
+        """Rename the rows of a user; rows that the new address has already are removed first."""
         await self.forget(new)
         # Dovecot's triggers do not act on UPDATE, so the domain is written too.
         for table in (self._quota, t.last_login):

@@ -1,4 +1,4 @@
-"""Entries for an export."""
+"""Entries of an account or a domain for the LDIF export."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Subscribable mailing lists in LDAP: entries of ``ou=Groups`` with the service ``mlmmj``.
 
-The list itself is delivered by its ``mtaTransport``; all its addresses are in its own entry, those
-in alias domains too. Subscribers are mlmmj's alone.
+Postfix delivers to the list by its ``mtaTransport``. Its entry has all its addresses, those in
+alias domains too. Only mlmmj stores subscribers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SINGLE = {
 
 
 def record(address: str, entry: Entry, aliases: Collection[str]) -> MailingList:
-    """Return the neutral record of a list; ``aliases`` are its domain's alias domains."""
+    """Return the record of a list; ``aliases`` are its domain's alias domains."""
     name = domain_of(address)
     others = words(entry, "shadowAddress") - alias_addresses([address], name, aliases)
     settings = settings_values.parse(entry.values(settings_values.ATTRIBUTE))
@@ -54,7 +54,7 @@ def record(address: str, entry: Entry, aliases: Collection[str]) -> MailingList:
 
 
 def _moment(text: str) -> str:
-    """Return an LDAP time (``20260131120000Z``) as answers show it."""
+    """Return an LDAP time (``20260131120000Z``) in the format of responses (UTC)."""
     try:
         moment = datetime.strptime(text[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     except ValueError:
@@ -74,7 +74,7 @@ class LdapLists:
         return frozenset() if entry is None else words(entry, "domainAliasName")
 
     async def get(self, address: str) -> MailingList | None:
-        # Times are read here only: an entry that may be put back must not hold them.
+        # Operational attributes only here: an undo could not write them back.
         entry = await self._entry(address)
         if entry is None:
             return None
@@ -144,7 +144,7 @@ class LdapLists:
         domain = await session.domain(name)
         disabled = domain is not None and not flag(domain, "accountStatus", "active")
         aliases = await self._aliases(name)
-        everything = with_alias_addresses([item.address, *item.extra_addresses], name, aliases)
+        every_address = with_alias_addresses([item.address, *item.extra_addresses], name, aliases)
         session.add(
             self._tree.mail_list(item.address),
             {
@@ -160,7 +160,7 @@ class LdapLists:
                 "listOwner": sorted(item.owners),
                 "listModerator": sorted(item.moderators),
                 "listAllowedUser": sorted(item.owners | item.moderators),
-                "shadowAddress": sorted(everything - {item.address}),
+                "shadowAddress": sorted(every_address - {item.address}),
                 settings_values.ATTRIBUTE: [f"{_NEWSLETTER}:yes"] if item.newsletter else [],
                 "domainStatus": ["disabled"] if disabled else [],
             },

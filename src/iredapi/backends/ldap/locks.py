@@ -1,9 +1,11 @@
-"""What slapd cannot guard is guarded here: one lock per domain part of an address.
+"""Locks of domains, in the state database: slapd has no locks over several entries.
 
-The lock of ``example.com`` guards the domain, its alias domains' addresses, its limits, and every
-account ``…@example.com``, standalone admins too. A name that is no domain yet is reserved by the
-same lock. Locks are taken in any order: who would have to wait for one out of order gives back all
-and begins again with all of them, in order, so nobody waits in a circle.
+The lock of ``example.com`` protects the domain, addresses of its alias domains, its limits, and
+every account ``…@example.com``, standalone admins too. The same lock reserves the name of a new
+domain.
+
+A unit waits for a lock only if it comes after all locks that it holds (sorted by name), so that
+there is no deadlock. Otherwise it raises Contended: it releases all and is retried with all.
 """
 
 from __future__ import annotations
@@ -21,15 +23,15 @@ from iredapi.errors import Overloaded, ServerDown
 from iredapi.state import Lease, LockLost, LockTimeout, State
 
 GLOBALS = "*globals"
-"""The lock of the list of global admins: no domain has such a name."""
+"""Name of the lock of the set of global admins: not a valid domain."""
 WAIT = 20.0
-"""Seconds to wait for somebody else's write to the same domain."""
+"""Seconds to wait for another write to the same domain."""
 _PREFIX = "ldap "
 _log = structlog.get_logger(__name__)
 
 
 class Contended(RetryUnit):
-    """A lock is held by somebody who may wait for ours: begin again with all of them."""
+    """Waiting for a lock could be a deadlock: run the unit again, with all locks at once."""
 
     def __init__(self, names: Collection[str]) -> None:
         super().__init__(0.0)
@@ -47,13 +49,13 @@ class UnitLocks:
 
     @property
     def names(self) -> frozenset[str]:
-        """What is held."""
+        """Names of the locks that the unit holds."""
         return frozenset(self._held)
 
     async def take(self, *names: str) -> None:
-        """Hold these too. Raises Contended, or Overloaded when a lock is not free in time.
+        """Take further locks. Raises Contended, or Overloaded if one is not free in time.
 
-        What a writer that is gone had begun under one of them is taken back first.
+        Unfinished writes of dead processes under these locks are undone first.
         """
         wanted = sorted(set(names) - self._held.keys())
         if not wanted:
@@ -65,7 +67,7 @@ class UnitLocks:
                 self._held[name] = await self._stack.enter_async_context(lock)
             except LockTimeout:
                 if in_order:
-                    raise Overloaded(f"Others are changing {name}: try again.") from None
+                    raise Overloaded(f"Another request is changing {name}: try again.") from None
                 raise Contended({*self._held, *wanted}) from None
         await self._clean(wanted)
 
@@ -77,15 +79,17 @@ class UnitLocks:
                 await recover(self._state, self._directory, record_id)
 
     def check(self) -> None:
-        """Raise ServerDown unless all locks are still ours."""
+        """Raise ServerDown unless the unit still holds all its locks."""
         try:
             for lease in self._held.values():
                 lease.check()
         except LockLost:
-            raise ServerDown(detail="The state database was away for too long.") from None
+            raise ServerDown(
+                detail="The state database could not be reached for too long."
+            ) from None
 
     async def release(self) -> None:
-        """Give all of them back."""
+        """Release all locks."""
         stack, self._stack = self._stack, AsyncExitStack()
         self._held.clear()
         await stack.aclose()
@@ -93,7 +97,7 @@ class UnitLocks:
 
 @asynccontextmanager
 async def quiet(state: State, names: Collection[str]) -> AsyncIterator[None]:
-    """Let nobody write to domains meanwhile; nothing is taken back. Raises LockTimeout."""
+    """Lock domains against writes, without undoing unfinished ones. Raises LockTimeout."""
     async with AsyncExitStack() as stack:
         for name in sorted(names):
             await stack.enter_async_context(state.locks.hold(_PREFIX + name, wait=WAIT))
@@ -101,7 +105,7 @@ async def quiet(state: State, names: Collection[str]) -> AsyncIterator[None]:
 
 
 async def recover(state: State, directory: Directory, record_id: str) -> None:
-    """Take back what a writer that is gone had begun; the locks of the record must be held."""
+    """Undo the unfinished write of a dead process; the caller holds the locks of the record."""
     record = await state.journal.read(record_id)
     if record is None:
         return

@@ -1,7 +1,7 @@
 """Unsubscribable mailing lists in LDAP.
 
-Postfix never looks at a list's own entry: members carry ``memberOfGroup`` for each address of the
-list, and one entry below ``ou=Externals`` has the addresses of external members.
+Postfix does not read the entry of a list: its members have a ``memberOfGroup`` for each address of
+the list, and an entry below ``ou=Externals`` has the addresses of external members.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LdapMailLists:
         entry = await self._session.account("mailList", self._tree.mail_list(address), address)
         if entry is None:
             return None
-        # Subscribable lists lie beside, and belong to mlmmj.
+        # Subscribable lists are in the same container; mlmmj manages them.
         return None if "mlmmj" in words(entry, "enabledService") else entry
 
     async def get(self, address: str) -> MailList | None:
@@ -56,15 +56,15 @@ class LdapMailLists:
             return None
         return entry_to_response(entry) | {"members": sorted(await self._members(address))}
 
-    async def _belonging(self, address: str) -> list[Entry]:
-        """Return the entries that say that they belong to a list."""
+    async def _member_entries(self, address: str) -> list[Entry]:
+        """Return the entries of a list's members (with its ``memberOfGroup``)."""
         found = await self._session.find(
             self._tree.base, Scope.SUB, equal("memberOfGroup", address)
         )
         return [self._session.remember(entry) for entry in found]
 
     async def _members(self, address: str) -> frozenset[str]:
-        found = await self._belonging(address)
+        found = await self._member_entries(address)
         return frozenset().union(*(words(entry, "mail") for entry in found))
 
     async def _aliases(self, domain: str) -> tuple[Entry | None, frozenset[str]]:
@@ -84,7 +84,7 @@ class LdapMailLists:
                 mail = address_in(entry, domain)
                 if domain_of(mail) != domain:
                     continue  # another domain's account, with an address here
-                # A catch-all is nobody's address.
+                # A catch-all account is not an address.
                 if not mail.startswith("@"):
                     found |= dict.fromkeys(words(entry, "shadowAddress"), mail) | {mail: mail}
         return {address: found[address] for address in addresses if address in found}
@@ -124,13 +124,13 @@ class LdapMailLists:
             count(session.edit(domain), "lists", 1)
 
     def _dns(self, entries: Collection[Entry]) -> list[str]:
-        """Return the names that SOGo expands a list with: those of users."""
+        """Return the DNs for ``member``: those of users, with which SOGo expands a list."""
         if not self._session.options.member_dns:
             return []
         return sorted(entry.dn for entry in entries if "mailuser" in words(entry, "objectClass"))
 
     async def _join(self, mail_list: MailList, new: frozenset[str]) -> list[Entry]:
-        """Plan that members say that they belong to a list; return the internal ones."""
+        """Plan to add members to a list; return the entries of the internal ones."""
         session, address = self._session, mail_list.address
         name = domain_of(address)
         domain, aliases = await self._aliases(name)
@@ -182,11 +182,11 @@ class LdapMailLists:
             edit.add("member", self._dns(joining))
 
     async def _leave(self, address: str, gone: Collection[str]) -> list[Entry]:
-        """Plan that these members belong to a list no more; return the entries of accounts."""
+        """Plan to remove members from a list; return the entries of the internal ones."""
         session, name = self._session, domain_of(address)
         own = with_alias_addresses([address], name, (await self._aliases(name))[1])
         left = []
-        for entry in await self._belonging(address):
+        for entry in await self._member_entries(address):
             mails = words(entry, "mail")
             if "mailexternaluser" in words(entry, "objectClass"):
                 session.edit(entry).discard("mail", sorted(gone))
@@ -204,7 +204,7 @@ class LdapMailLists:
         await self._leave(address, await self._members(address))
         domain, aliases = await self._aliases(domain_of(address))
         own = with_alias_addresses([address], domain_of(address), aliases)
-        for entry in await self._belonging(address):
+        for entry in await self._member_entries(address):
             if "mailexternaluser" not in words(entry, "objectClass"):
                 continue
             if words(entry, "memberOfGroup") <= own:

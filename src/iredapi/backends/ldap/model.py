@@ -1,4 +1,4 @@
-"""What goes into a directory and what comes out of it, without the library that carries it."""
+"""Data types of the LDAP client, independent of the library (bonsai)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Scope(Enum):
-    """How far below its base a search looks (RFC 4511 section 4.5.1.2)."""
+    """Scope of a search (RFC 4511 section 4.5.1.2)."""
 
     BASE = 0
     ONE = 1
@@ -16,7 +16,7 @@ class Scope(Enum):
 
 
 class Op(Enum):
-    """What a change does with its values (RFC 4511 section 4.6)."""
+    """Operation of a change (RFC 4511 section 4.6)."""
 
     ADD = 0
     DELETE = 1
@@ -25,13 +25,13 @@ class Op(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry as the server sent it; values are bytes and never converted."""
+    """An entry as the server sent it; values are bytes."""
 
     dn: str
     attributes: Mapping[str, tuple[bytes, ...]]
 
     def raw(self, name: str) -> tuple[bytes, ...]:
-        """Return the values of an attribute, whatever the case of its name; () when absent."""
+        """Return the values of an attribute, regardless of the case of its name; () if absent."""
         found = self.attributes.get(name)
         if found is not None:
             return found
@@ -55,7 +55,7 @@ class Entry:
 class Change:
     """One step of a modify. REPLACE and DELETE without values remove the attribute.
 
-    REPLACE succeeds when there is nothing to remove, DELETE fails with 16.
+    Without a value to remove, REPLACE succeeds and DELETE fails (16).
     """
 
     op: Op
@@ -65,7 +65,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryOptions:
-    """Where the servers are and how to talk to them; times in seconds."""
+    """Servers, login, TLS, and limits; times in seconds."""
 
     uris: tuple[str, ...]
     bind_dn: str
@@ -78,4 +78,4 @@ class DirectoryOptions:
     timeout: float = 30.0
     pool_timeout: float = 10.0
     base: str = ""
-    """An entry that writes may be tried on, to learn whether a server takes them; "": not asked."""
+    """An entry for testing whether a server accepts writes; "": do not test."""

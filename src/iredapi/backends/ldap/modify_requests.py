@@ -1,12 +1,11 @@
-"""How a change of one entry is sent: so that overlays of slapd, and other programs, may take part.
+"""Modify requests that tolerate the same change by overlays of slapd and by other programs.
 
-A modification names the values that go and those that come; slapd refuses it as a whole when one of
-them is gone already, or there already. Where somebody else (the overlays refint and memberof, a
-panel) has done what was wanted, that is no conflict: what is left is sent. What was changed to
-something else stays a conflict.
+A modify request lists values to delete and to add. slapd refuses the whole request if one of them
+is missing, or exists already. If another writer (the overlays refint and memberof, iRedAdmin) has
+made the same change, the rest is sent. If it made a different change, that is a conflict.
 
-Passwords are replaced as a whole. The overlay ppolicy takes a value that is deleted for the clear
-text of the old password, and refuses every hash.
+Passwords are replaced as a whole: the overlay ppolicy expects a deleted value to be the clear text
+of the old password, so it refuses to delete a hash.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ SETS: Final = _DNS | {
     "listmoderator", "listowner", "enabledservice", "disabledservice", "domainaliasname",
     "domainpendingaliasname", "mail",
 }  # fmt: skip
-"""Attributes whose values have nothing to do with each other."""
+"""Attributes that are sets: their values are independent of each other."""
 
 
 class Modifying(Protocol):
-    """Who sends a modification: a directory, or what stands in front of it."""
+    """The methods of a directory that ``send`` calls."""
 
     async def get(self, dn: str, names: Sequence[str] = ("*",)) -> Entry | None:
         """See ``Directory``, as for the other."""
@@ -42,10 +41,10 @@ class Modifying(Protocol):
 
 
 async def send(directory: Modifying, dn: str, changes: Sequence[Change]) -> None:
-    """Change an entry, as far as it is not as wanted already.
+    """Send the changes that an entry does not have yet.
 
-    Raises what the directory does: NoSuchValue and ValueExists only when somebody else has given an
-    attribute other values, NoSuchEntry only when values were to come.
+    Raises LdapError; NoSuchValue and ValueExists only if another writer has set different values,
+    NoSuchEntry only if values were to be added.
     """
     left = list(changes)
     for attempt in range(_TRIES):
@@ -82,7 +81,7 @@ async def _with_password(
 def replacing(there: Entry, changes: Sequence[Change]) -> Sequence[Change]:
     """Return changes of an entry with all values of the password in one REPLACE.
 
-    Raises NoSuchValue when a password that goes is another one meanwhile.
+    Raises NoSuchValue if a password to delete was changed since.
     """
     own = [change for change in changes if change.name.lower() == _PASSWORD]
     if not own or any(change.op is Op.REPLACE for change in own):
@@ -101,7 +100,7 @@ def replacing(there: Entry, changes: Sequence[Change]) -> Sequence[Change]:
 
 
 def outstanding(there: Entry, changes: Sequence[Change]) -> list[Change] | None:
-    """Return what is left to do of changes; None when somebody else wanted something else."""
+    """Return the changes that are still to be sent; None: another writer made different ones."""
     found: list[Change] = []
     for name in dict.fromkeys(change.name for change in changes):
         own = [change for change in changes if change.name == name]
@@ -120,7 +119,7 @@ def _left(there: Entry, name: str, own: Sequence[Change]) -> Sequence[Change] | 
     gone = _values(own, Op.DELETE)
     come = _values(own, Op.ADD)
     keys = {key_of_value(low, value) for value in come}
-    # A value that only changes its spelling is in both.
+    # A value whose case changes is in both lists.
     staying = [value for value in gone if key_of_value(low, value) not in keys and
                key_of_value(low, value) in now]  # fmt: skip
     missing = [value for value in come if key_of_value(low, value) not in now]
@@ -129,7 +128,7 @@ def _left(there: Entry, name: str, own: Sequence[Change]) -> Sequence[Change] | 
             return []
         return own if len(staying) == len(gone) and missing == come else None
     if gone and missing and len(staying) < len(gone) and low not in _DNS:
-        # A value was to be replaced by another one, and is gone: whoever took it away meant it.
+        # A value to be replaced was deleted by another writer: that is a conflict.
         return None
     steps = [Change(Op.DELETE, name, tuple(staying)), Change(Op.ADD, name, tuple(missing))]
     return [step for step in steps if step.values]

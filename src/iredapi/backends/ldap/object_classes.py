@@ -1,7 +1,7 @@
-"""Which attributes an entry may have: what its object classes allow (RFC 4512 section 2.4).
+"""Attributes that the object classes of an entry allow (RFC 4512 section 2.4).
 
-Read from the server's own schema. Entries that other programs have made may lack classes that
-iRedMail's accounts have; its auxiliary ones can be added to any entry, a structural one cannot.
+The schema is read from the server. Entries made by other programs may lack object classes of
+iRedMail's accounts. Auxiliary classes can be added to an entry, structural ones cannot.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _LISTS: Final = {
 }
 _DESCRIPTION: Final = re.compile(r"\bDESC\s+'[^']*'")
 _PREFERRED: Final = ("mailUser", "shadowAccount", "amavisAccount")
-"""What iRedMail gives to its accounts: asked first for an attribute that has no place."""
+"""Auxiliary classes of iRedMail's accounts, added to an entry for an attribute that needs one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectClass:
-    """What a class demands and allows, by itself; names in lower case."""
+    """One object class without its parents: required and allowed attributes, lower case."""
 
     name: str
     parents: tuple[str, ...]
@@ -32,7 +32,7 @@ class ObjectClass:
 
 @dataclass(frozen=True)
 class Schema:
-    """The names that a server knows, and its object classes by all their names (lower case)."""
+    """A server's schema: all names, and the object classes by each of their names, lower case."""
 
     names: frozenset[str]
     classes: dict[str, ObjectClass]
@@ -41,7 +41,7 @@ class Schema:
 
     @classmethod
     def read(cls, attributes: Iterable[str], classes: Iterable[str]) -> Schema:
-        """Read definitions of RFC 4512."""
+        """Parse definitions in the format of RFC 4512."""
         aliases: dict[str, str] = {}
         for text in attributes:
             known = names_in(text)
@@ -78,27 +78,27 @@ class Schema:
         if name == "objectclass" or "extensibleobject" in {item.lower() for item in classes}:
             return True
         items = list(self._with_parents(classes))
-        # Classes that are not shown allow what nobody knows: the server is to decide.
+        # If the schema is not published, the server decides.
         return not items or any(name in item.must | item.may for item in items)
 
     def class_for(self, attribute: str, present: Collection[str]) -> str:
-        """Return an auxiliary class that brings an attribute, or "".
+        """Return an auxiliary class that allows an attribute, or "".
 
-        ``present`` are the attributes of the entry: what the class demands must be among them.
+        ``present`` are the attributes of the entry; it must have those that the class requires.
         """
         name = self.aliases.get(attribute.lower(), attribute.lower())
         there = {self.aliases.get(item.lower(), item.lower()) for item in present} | {name}
         for candidate in _PREFERRED:
             own = list(self._with_parents([candidate]))
             allowed = any(name in one.must | one.may for one in own)
-            demanded = frozenset[str]().union(*(one.must for one in own)) - {"objectclass"}
-            if allowed and demanded <= there:
+            required = frozenset[str]().union(*(one.must for one in own)) - {"objectclass"}
+            if allowed and required <= there:
                 return candidate
         return ""
 
 
 def names_in(definition: str) -> list[str]:
-    """Return the names that an RFC 4512 definition gives to what it defines, lower case."""
+    """Return the names in a definition of RFC 4512, lower case."""
     found = _NAMES.search(definition)
     if found is None:
         return []

@@ -1,7 +1,7 @@
-"""Threads and connections: as many of each as ``size``, each connection used by one at a time.
+"""Connection pool: at most ``size`` connections, and a thread for each.
 
-An operation runs to its end in its thread, whatever becomes of the task that waits for it, and
-only then is its connection free again. So a cancelled request never leaves one half used.
+A connection has one user at a time. A cancelled task does not stop its operation: the connection
+returns to the pool when the operation has ended in its thread.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from iredapi.observability.query_counter import METER
 
 _T = TypeVar("_T")
 _MAX_AGE: Final = 3600.0
-"""Seconds after which a connection is not used again."""
+"""Maximum age of a connection in seconds."""
 _MAX_FAILURES: Final = 200
-"""bonsai keeps what it sent for each failed write until the connection ends."""
+"""Maximum failed operations of a connection: bonsai leaks memory with each failed write."""
 _MARGIN: Final = 2.0
 
 
 class Pool:
-    """Hands out places; a place is a thread and, once it is needed, a connection."""
+    """Pool of slots; a slot is a thread and, once it is needed, a connection."""
 
     def __init__(self, options: DirectoryOptions) -> None:
         self._options = options
         self._servers = Servers(options)
         self._threads: ThreadPoolExecutor | None = None
-        self._places = asyncio.Semaphore(options.size)
+        self._slots = asyncio.Semaphore(options.size)
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -46,21 +46,21 @@ class Pool:
 
     @property
     def open(self) -> int:
-        """How many connections there are."""
+        """Number of connections."""
         with self._lock:
             return len(self._idle) + len(self._busy)
 
     @property
     def idle(self) -> int:
-        """How many connections nobody uses."""
+        """Number of idle connections."""
         with self._lock:
             return len(self._idle)
 
     async def lease(self) -> PooledConnection:
-        """Return a place, once one is free. Raises Unavailable."""
+        """Return a slot once one is free. Raises Unavailable after ``pool_timeout``."""
         try:
             async with asyncio.timeout(self._options.pool_timeout):
-                await self._places.acquire()
+                await self._slots.acquire()
         except TimeoutError:
             raise Unavailable("all connections are in use", uncertain=False) from None
         with self._lock:
@@ -68,37 +68,37 @@ class Pool:
                 self._leases += 1
                 self._none_left.clear()
                 return PooledConnection(self, asyncio.get_running_loop())
-        self._places.release()
+        self._slots.release()
         raise Unavailable("the directory is closed", uncertain=False)
 
     def takes_writes(self, connection: Connection) -> bool:
-        """Tell whether the server of a connection takes writes, as was seen lately. In a thread."""
+        """Tell whether a connection's server accepts writes (cached). Call it in a thread."""
         return self._servers.takes_writes(connection)
 
     def refused(self, connection: Connection) -> None:
-        """Note that a server takes no writes."""
+        """Record that a server refused a write."""
         self._servers.set_role(connection.server, writes=False)
 
     @property
     def others_may_write(self) -> bool:
-        """Whether some server may take writes, as far as is known."""
+        """Whether any server may accept writes, as far as is known."""
         return self._servers.some_may_write
 
     @property
     def limit(self) -> float:
-        """Seconds within which an operation has ended, whatever happens."""
+        """Maximum duration of an operation in seconds."""
         options = self._options
         # Once on an idle connection, and once more on a new one.
         return 2 * options.timeout + len(options.uris) * options.connect_timeout + _MARGIN
 
     def submit(self, work: Callable[[], _T]) -> Future[_T]:
-        """Run work in a thread; there is one for each place, and one for looking around."""
+        """Run work in a thread; there is one per slot, and one for checks of servers."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._options.size + 1, "ldap")
         return self._threads.submit(work)
 
     def take(self) -> tuple[Connection, bool]:
-        """Return a connection, and whether it was idle. In a thread. Raises Unavailable."""
+        """Return a connection, and whether it was idle. Call it in a thread. Raises Unavailable."""
         best = self._servers.rank(self._servers.best())
         while True:
             with self._lock:
@@ -112,20 +112,20 @@ class Pool:
             self.drop(connection)
 
     def connect(self) -> Connection:
-        """Return a new connection. In a thread. Raises Unavailable."""
+        """Return a new connection. Call it in a thread. Raises Unavailable."""
         connection = self._servers.connect()
         with self._lock:
             self._busy.add(connection)
         return connection
 
     def drop(self, connection: Connection) -> None:
-        """Close a connection that was taken."""
+        """Close a connection that is in use."""
         with self._lock:
             self._busy.discard(connection)
         connection.close()
 
     def drop_idle(self) -> None:
-        """Close what is idle: the server that one of them was to is gone."""
+        """Close all idle connections, after one of them was found closed by its server."""
         self._servers.doubt()
         with self._lock:
             idle, self._idle = self._idle, []
@@ -133,7 +133,7 @@ class Pool:
             connection.close()
 
     def give_back(self, connection: Connection | None, loop: asyncio.AbstractEventLoop) -> None:
-        """Free a place. In whatever thread its last operation has ended."""
+        """Free a slot. Called in the thread of its last operation, or in the event loop."""
         if connection is not None:
             if connection.broken or self.closed or connection.failures > _MAX_FAILURES:
                 self.drop(connection)
@@ -149,10 +149,10 @@ class Pool:
             if not self._leases:
                 self._none_left.set()
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(self._places.release)
+            loop.call_soon_threadsafe(self._slots.release)
 
     async def close(self, patience: float) -> None:
-        """Let running operations end for ``patience`` seconds, cut them off, close everything."""
+        """Wait ``patience`` seconds for running operations, interrupt them, close everything."""
         with self._lock:
             self.closed = True
         loop = asyncio.get_running_loop()
@@ -175,7 +175,7 @@ class Pool:
 
 
 class PooledConnection:
-    """A place of the pool. ``release`` may be called at any moment, and must be."""
+    """A slot of the pool. ``release`` must be called, and may be called at any time."""
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
         self._pool = pool
@@ -184,9 +184,9 @@ class PooledConnection:
         self._running: Future[Any] | None = None
 
     async def run(self, work: Callable[[Connection], _T], *, again: bool = False) -> _T:
-        """Run work in a thread; ``again`` on a new connection when an idle one was dead.
+        """Run work in a thread; with ``again`` retry on a new connection if an idle one was closed.
 
-        Raises what work raises, and Unavailable. A cancelled caller does not stop the work.
+        Raises what ``work`` raises, and Unavailable. Cancelling does not stop the work.
         """
         future = self._pool.submit(lambda: self._work(work, again=again))
         self._running = future
@@ -198,12 +198,12 @@ class PooledConnection:
         except TimeoutError:
             raise Unavailable("no answer in time", uncertain=True, code=-5) from None
         finally:
-            # In this task: threads have no meter.
+            # Counted in this task: context variables are not set in the thread.
             if (meter := METER.get()) is not None:
                 meter.count(time.perf_counter() - begun)
 
     def release(self) -> None:
-        """Give the place back as soon as nothing runs in it."""
+        """Free the slot once its running operation has ended."""
         running = self._running
         if running is None:
             self._finish()

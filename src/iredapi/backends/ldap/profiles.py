@@ -1,4 +1,4 @@
-"""Entries as answers show them: LDAP's names and lists of texts, which existing clients rely on."""
+"""Profiles in responses: LDAP's attribute names, values as lists of text (``view=native``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from iredapi.backends.protocols.values import Profile
 
 
 def entry_to_response(entry: Entry) -> Profile:
-    """Return all attributes of an entry: lists, sorted; what is no text is base64."""
+    """Return all attributes of an entry as sorted lists; values that are not UTF-8 are base64."""
     found: dict[str, Any] = {
         name: sorted(_text(value) for value in values)
         for name, values in sorted(entry.attributes.items())
@@ -33,9 +33,9 @@ def _text(value: bytes) -> str:
 
 
 def catchall_targets(account: Entry) -> frozenset[str]:
-    """Return where an account takes the mail that it catches: to its forwardings, else to itself.
+    """Return the destinations of a catch-all account: its forwardings, else its own addresses.
 
-    That is the order of iRedMail's LDAP maps for ``virtual_alias_maps``.
+    Source: order of iRedMail's LDAP maps in Postfix' ``virtual_alias_maps``.
     """
     forwarded = words(account, "mailForwardingAddress")
     if forwarded:
@@ -44,7 +44,7 @@ def catchall_targets(account: Entry) -> frozenset[str]:
 
 
 def domain_profile(entry: Entry, catchall: Entry | None, others: Sequence[Entry] = ()) -> Profile:
-    """Return a domain, with the destinations of its catch-all account, and of other accounts."""
+    """Return a domain's profile, with the destinations of all accounts that catch its mail."""
     accounts = [*others, *([] if catchall is None else [catchall])]
     targets = frozenset[str]().union(*map(catchall_targets, accounts))
     return entry_to_response(entry) | {"catchall": sorted(targets)}

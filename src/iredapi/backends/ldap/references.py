@@ -1,4 +1,4 @@
-"""Where other entries name an address: what is taken out, or renamed, with an account."""
+"""References: attributes of other entries that hold an address, removed or renamed with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INDEXED = (
     "userSenderBccAddress", "userRecipientBccAddress", "listAllowedUser", "memberOfGroup",
 )  # fmt: skip
 _OF_LISTS = ("listModerator", "listOwner")
-"""Not indexed: asked for on lists only."""
+"""Not indexed: searched on mailing lists only."""
 _RIGHTS = "domainAdmin"
 _NAMES = (*_INDEXED, *_OF_LISTS, "mail", "member")
 
@@ -32,13 +32,13 @@ def _filter(terms: Iterable[str], of_lists: Iterable[str], external: Iterable[st
     )
 
 
-def _forms(mail: str) -> list[str]:
-    """Return an address as slapd tells it apart: it folds case and spaces, but no other blanks."""
+def _spellings(mail: str) -> list[str]:
+    """Return spellings of an address: slapd ignores case and spaces, but not tabs and CR."""
     return [mail, f"{mail}\t", f"\t{mail}", f"{mail}\r"]
 
 
-async def _naming(session: Session, mail: str, dn: str) -> list[Entry]:
-    forms = _forms(mail)
+async def _referring(session: Session, mail: str, dn: str) -> list[Entry]:
+    forms = _spellings(mail)
     terms = [equal(name, form) for name in _INDEXED for form in forms]
     terms.append(equal("member", dn))
     found = await session.find(
@@ -67,15 +67,15 @@ async def standalone(session: Session, domains: Iterable[str]) -> frozenset[str]
 
 
 async def forget_rights(session: Session, mail: str) -> None:
-    """Plan that a new account gets no rights that another tool left of an earlier one."""
+    """Plan to remove rights that another tool left behind from a former account."""
     for entry in await session.holders(
-        session.tree.base, Scope.ONE, "(objectClass=mailDomain)", _RIGHTS, _forms(mail)
+        session.tree.base, Scope.ONE, "(objectClass=mailDomain)", _RIGHTS, _spellings(mail)
     ):
         session.edit(session.remember(entry)).discard(_RIGHTS, [mail])
 
 
 async def _names_of(session: Session, mail: str) -> tuple[str, ...]:
-    """Return the attributes that name a mailbox; rights may be a standalone admin's."""
+    """Return the attributes that refer to an account, without rights of a standalone admin."""
     found = (*_INDEXED, *_OF_LISTS)
     if await session.admin(mail) is None:
         return found
@@ -83,9 +83,9 @@ async def _names_of(session: Session, mail: str) -> tuple[str, ...]:
 
 
 async def forget(session: Session, mail: str, dn: str) -> None:
-    """Plan that nothing names an address any more; the account itself is left alone."""
+    """Plan to remove all references to an address; its own entry is not changed."""
     names = await _names_of(session, mail)
-    for entry in await _naming(session, mail, dn):
+    for entry in await _referring(session, mail, dn):
         if same(entry.dn) == same(dn):
             continue
         edit = session.edit(entry)
@@ -95,10 +95,10 @@ async def forget(session: Session, mail: str, dn: str) -> None:
         edit.discard("member", [dn])
         if _is_external(entry):
             edit.discard("mail", [mail])
-        _forget_group(edit, mail)
+        _remove_default_list(edit, mail)
 
 
-def _forget_group(edit: Edit, mail: str) -> None:
+def _remove_default_list(edit: Edit, mail: str) -> None:
     for value in edit.now("accountSetting"):
         key, _, text = value.partition(":")
         if key.lower() == "defaultlist":
@@ -109,9 +109,9 @@ def _forget_group(edit: Edit, mail: str) -> None:
 
 
 async def rename(session: Session, old: str, new: str, old_dn: str, new_dn: str) -> None:
-    """Plan that everything that names an address names another one; not the account itself."""
+    """Plan to rename all references to an address; its own entry is not changed."""
     names = await _names_of(session, old)
-    for entry in await _naming(session, old, old_dn):
+    for entry in await _referring(session, old, old_dn):
         if same(entry.dn) == same(old_dn):
             continue
         edit = session.edit(entry)
@@ -124,9 +124,9 @@ async def rename(session: Session, old: str, new: str, old_dn: str, new_dn: str)
 
 
 def moved(session: Session, entry: Entry, old: str, new: str) -> Edit:
-    """Plan another name for an account; return the edit of what it holds then.
+    """Plan a new DN for an account; return the edit of the renamed entry.
 
-    What names the entry beside the address stays: it may lie where another program has put it.
+    Other values of the RDN and the parent stay: another program may have chosen them.
     """
     swaps = {("mail", old): new, ("uid", local_part_of(old)): local_part_of(new)}
     new_dn = renamed(entry.dn, swaps)
@@ -148,9 +148,9 @@ def moved(session: Session, entry: Entry, old: str, new: str) -> Edit:
 def forget_domains(
     session: Session, primary: str, names: Collection[str], standalone: Collection[str]
 ) -> None:
-    """Plan that no other domain names an address of these: a sweep, which can be repeated.
+    """Plan a bulk step that removes all references to addresses of removed domains.
 
-    Standalone admins were there before the domains were, and keep their rights.
+    Standalone admins (``standalone``) with an address in one of them keep their rights.
     """
     inside = session.tree.domain(primary)
     indexed = (*_INDEXED, "shadowAddress")

@@ -1,7 +1,7 @@
-"""The LDAP schemas of iRedMail and Amavisd: names, OIDs, syntaxes; and as text for OpenLDAP.
+"""The LDAP schemas of iRedMail and Amavisd: names, OIDs and syntaxes, and as text for OpenLDAP.
 
-``iredapi ldap-schema`` prints what ``deploy/openldap/*.schema`` hold. A real server has its own
-copies of both schemas; ours are for new servers, and for knowing how attributes are spelt.
+``iredapi ldap-schema`` prints the contents of ``deploy/openldap/*.schema``. An iRedMail server has
+its own copies; these are for new servers, and for the spelling of attributes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SYNTAX: Final = "1.3.6.1.4.1.1466.115.121.1"
 
 @dataclass(frozen=True)
 class Kind:
-    """How values of an attribute are written and compared."""
+    """Syntax and matching rules of an attribute."""
 
     syntax: str
     """OID of RFC 4517: .7 boolean, .15 UTF-8 text, .24 time, .26 ASCII, .27 integer."""
@@ -323,7 +323,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = MappingProxyType(
         ),
     }
 )
-"""In the order in which they are loaded."""
+"""Sorted in the order in which slapd must load them."""
 
 
 def openldap(name: str) -> str:

@@ -1,10 +1,10 @@
-"""Which of several servers is asked: in the order of their URIs, but for what is known of them.
+"""Server selection: which of several servers is used.
 
-One that takes writes comes before replicas that do not, so that everything is read where it was
-written; while there is none, replicas are read. A server that was away is believed again when it
-has what the one in use has: until it has caught up it would answer with old data, and let an
-address be taken twice. Nobody is asked but the servers of the configuration: referrals to others
-are not followed, so the password of our login goes nowhere else.
+Servers are preferred in the order of their URIs, with these exceptions. A server that accepts
+writes comes before replicas that do not, so that reads see what was written; without one, replicas
+are read. A server that was down is used again only when its data are as new as those of the server
+in use: with old data it could let an address be taken twice. Referrals are not followed, so the
+password is sent to configured servers only.
 """
 
 from __future__ import annotations
@@ -24,56 +24,56 @@ from iredapi.backends.ldap.model import DirectoryOptions
 
 _log = structlog.get_logger(__name__)
 _DOWN: Final = 15.0
-"""Seconds after which a server that is away, behind or without writes is looked at again."""
-_LOOKS: Final = 5
+"""Seconds until a server that is down, outdated or read-only is checked again."""
+_CHECKS: Final = 5
 _PAUSE: Final = 0.1
-"""How often, and with which pause in seconds, a server is asked that is a moment behind."""
+"""How often, and with which pause in seconds, an outdated server gets time to catch up."""
 
 
 class Servers:
-    """The servers in the order of preference, and what is believed of them."""
+    """The configured servers and their last known states."""
 
     def __init__(self, options: DirectoryOptions) -> None:
         self._options = options
         self._targets = [Target.parse(uri) for uri in options.uris]
         self._down = [0.0] * len(self._targets)
-        """When each is looked at again; 0: it is not believed to be away or behind."""
+        """Time of the next check of each (monotonic); 0: it is up and up to date."""
         self._writes: list[bool | None] = [None] * len(self._targets)
-        """Whether each takes writes; None: not known."""
-        self._asked = [0.0] * len(self._targets)
-        """When that was seen."""
+        """Whether each accepts writes; None: not known."""
+        self._write_checked = [0.0] * len(self._targets)
+        """Time of that check (monotonic)."""
         self._raw = RawNames()
         self._lock = threading.Lock()
         self._doubtful = len(self._targets) > 1
 
     # -- the order ---------------------------------------------------------------------------------
 
-    def rank(self, place: int) -> tuple[bool, bool, int]:
-        """Return what servers are sorted by."""
-        return bool(self._down[place]), self._writes[place] is False, place
+    def rank(self, index: int) -> tuple[bool, bool, int]:
+        """Return the sort key of a server: the smallest is preferred."""
+        return bool(self._down[index]), self._writes[index] is False, index
 
     def best(self) -> int:
-        """Return the place of the server that is asked first."""
+        """Return the index of the preferred server."""
         return min(range(len(self._targets)), key=self.rank)
 
     def connect(self) -> Connection:
-        """Return a connection to the first server that gives one. Raises Unavailable, Refused."""
+        """Connect to the best server that can be reached. Raises Unavailable, or Refused."""
         failure: LdapError = Unavailable("no server", uncertain=False)
         reader: Connection | None = None
-        for place in sorted(range(len(self._targets)), key=self.rank):
-            if reader is not None and self._down[place]:
+        for index in sorted(range(len(self._targets)), key=self.rank):
+            if reader is not None and self._down[index]:
                 break
             try:
-                connection = self._opened(place)
+                connection = self._opened(index)
             except Refused:
-                # A wrong password is wrong everywhere, and asking on would only hide it.
+                # A wrong password is wrong on all servers; trying others would hide that.
                 if reader is None:
                     raise
                 continue
             except LdapError as error:
                 failure = error
                 continue
-            if self._writes[place] is not False:
+            if self._writes[index] is not False:
                 if reader is not None:
                     reader.close()
                 return self._compared(connection)
@@ -88,127 +88,127 @@ class Servers:
                 raise failure
             raise Unavailable(str(failure), uncertain=False, code=failure.code)
         finally:
-            del failure  # it holds this frame, which would hold it
+            del failure  # breaks the reference cycle of exception and frame
 
-    def _opened(self, place: int) -> Connection:
-        """Connect to a server, and learn what it is for when there are others."""
+    def _opened(self, index: int) -> Connection:
+        """Connect to a server; if there are several, find out whether it accepts writes."""
         try:
-            connection = connect(place, self._targets[place], self._options, self._raw)
+            connection = connect(index, self._targets[index], self._options, self._raw)
         except Refused:
             raise
         except LdapError as error:
-            self._set_down(place, str(error))
+            self._set_down(index, str(error))
             raise
-        self._set_up(place)
-        if len(self._targets) > 1 and self._writes[place] is None:
+        self._set_up(index)
+        if len(self._targets) > 1 and self._writes[index] is None:
             with suppress(LdapError):
                 self.takes_writes(connection)
         return connection
 
-    # -- who takes writes --------------------------------------------------------------------------
+    # -- servers that accept writes ----------------------------------------------------------------
 
     @property
     def some_may_write(self) -> bool:
-        """Whether a server that is not away may take writes, as far as is known."""
+        """Whether any server that is up may accept writes, as far as is known."""
         return any(
             writes is not False and not down
             for writes, down in zip(self._writes, self._down, strict=True)
         )
 
     def takes_writes(self, connection: Connection) -> bool:
-        """Tell whether the server of a connection takes writes, as was seen lately."""
-        place = connection.server
-        known = self._writes[place]
-        if not known or time.monotonic() - self._asked[place] > _DOWN:
+        """Tell whether the server of a connection accepts writes (cached for ``_DOWN`` seconds)."""
+        index = connection.server
+        known = self._writes[index]
+        if not known or time.monotonic() - self._write_checked[index] > _DOWN:
             known = not self._options.base or connection.takes_writes(self._options.base)
-            self.set_role(place, writes=known)
+            self.set_role(index, writes=known)
         return known
 
-    def set_role(self, place: int, *, writes: bool) -> None:
-        """Note whether a server takes writes."""
+    def set_role(self, index: int, *, writes: bool) -> None:
+        """Record whether a server accepts writes."""
         with self._lock:
-            before, self._writes[place] = self._writes[place], writes
-            self._asked[place] = time.monotonic()
+            before, self._writes[index] = self._writes[index], writes
+            self._write_checked[index] = time.monotonic()
         if before is not writes and (before is not None or not writes):
             what = "ldap_server_takes_writes" if writes else "ldap_server_reads_only"
-            _log.warning(what, server=str(self._targets[place]))
+            _log.warning(what, server=str(self._targets[index]))
 
-    # -- servers that come back --------------------------------------------------------------------
+    # -- servers that were down --------------------------------------------------------------------
 
     def doubt(self) -> None:
-        """A connection broke: its server may have been away, and come back with old data."""
+        """Record that a connection broke: its server may have restarted with old data."""
         self._doubtful = len(self._targets) > 1
 
     def _compared(self, connection: Connection) -> Connection:
-        """Return a connection to a server that is not behind the others, if there is one."""
+        """Return this connection, or one to another server if this server has older data."""
         with self._lock:
             doubtful, self._doubtful = self._doubtful, False
         if not doubtful or not self._options.base:
             return connection
-        for place in range(len(self._targets)):
-            if place == connection.server or self._down[place] or self._writes[place] is False:
+        for index in range(len(self._targets)):
+            if index == connection.server or self._down[index] or self._writes[index] is False:
                 continue
             with suppress(LdapError):
-                other = self._opened(place)
+                other = self._opened(index)
                 if self._is_behind(connection, other):
-                    self._set_down(connection.server, "it has not caught up")
+                    self._set_down(connection.server, "its data are outdated")
                     connection.close()
                     return other
                 other.close()
         return connection
 
     def _is_behind(self, connection: Connection, other: Connection) -> bool:
-        """Tell whether a server lacks what another one has now, after a moment of patience."""
+        """Tell whether a server has older data than another one, after some retries."""
         base = self._options.base
         if not base:
             return False
         wanted = other.state_of_replication(base)
-        for attempt in range(_LOOKS):
+        for attempt in range(_CHECKS):
             if covers(connection.state_of_replication(base), wanted):
                 return False
-            if attempt < _LOOKS - 1:
-                time.sleep(_PAUSE)  # in a thread of its own
+            if attempt < _CHECKS - 1:
+                time.sleep(_PAUSE)  # runs in a worker thread
         return True
 
     def is_recovery_due(self) -> bool:
-        """Say whether servers that are not in use should be looked at (once per period)."""
+        """Tell whether unused servers are due for a check (once per period)."""
         now = time.monotonic()
         due = False
         with self._lock:
-            for place, until in enumerate(self._down):
+            for index, until in enumerate(self._down):
                 if until and until <= now:
-                    self._down[place] = now + _DOWN
+                    self._down[index] = now + _DOWN
                     due = True
                 elif (
                     not until
                     and len(self._targets) > 1
-                    and self._writes[place] is False
-                    and now - self._asked[place] > _DOWN
+                    and self._writes[index] is False
+                    and now - self._write_checked[index] > _DOWN
                 ):
-                    self._asked[place] = now
+                    self._write_checked[index] = now
                     due = True
         return due
 
     def look(self) -> None:
-        """Find out whether servers that are away, behind or without writes may be used again."""
-        for place in range(len(self._targets)):
-            if self._down[place] or self._writes[place] is False:
+        """Check whether servers that are down, outdated or read-only may be used again."""
+        for index in range(len(self._targets)):
+            if self._down[index] or self._writes[index] is False:
                 with suppress(LdapError):
-                    self._look_at(place)
+                    self._look_at(index)
 
-    def _look_at(self, place: int) -> None:
-        connection = connect(place, self._targets[place], self._options, self._raw)
+    def _look_at(self, index: int) -> None:
+        connection = connect(index, self._targets[index], self._options, self._raw)
         try:
             if self._options.base:
                 writes = connection.takes_writes(self._options.base)
-                self.set_role(place, writes=writes)
-            if self._down[place] and not self._is_behind_best(connection):
-                self._set_up(place)
+                self.set_role(index, writes=writes)
+            if self._down[index] and not self._is_behind_best(connection):
+                self._set_up(index)
         finally:
             connection.close()
 
     def _is_behind_best(self, connection: Connection) -> bool:
-        """Compare with the server in use; without one there is nothing to compare with."""
+        """Tell whether a server has older data than the one in use; False without one."""
         best = self.best()
         if best == connection.server or self._down[best]:
             return False
@@ -224,21 +224,21 @@ class Servers:
             _log.info("ldap_server_behind", server=str(self._targets[connection.server]))
         return behind
 
-    def _set_down(self, place: int, reason: str) -> None:
+    def _set_down(self, index: int, reason: str) -> None:
         with self._lock:
-            was_down = bool(self._down[place])
-            self._down[place] = time.monotonic() + _DOWN
+            was_down = bool(self._down[index])
+            self._down[index] = time.monotonic() + _DOWN
         if not was_down:
-            _log.warning("ldap_server_down", server=str(self._targets[place]), reason=reason)
+            _log.warning("ldap_server_down", server=str(self._targets[index]), reason=reason)
 
-    def _set_up(self, place: int) -> None:
+    def _set_up(self, index: int) -> None:
         with self._lock:
-            was_down = bool(self._down[place])
-            self._down[place] = 0.0
+            was_down = bool(self._down[index])
+            self._down[index] = 0.0
         if was_down:
-            _log.info("ldap_server_up", server=str(self._targets[place]))
+            _log.info("ldap_server_up", server=str(self._targets[index]))
 
 
 def covers(state: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Tell whether a server has all changes that another one has."""
+    """Tell whether a server has all changes of another one (``contextCSN`` by server id)."""
     return all(state.get(number, "") >= last for number, last in wanted.items())

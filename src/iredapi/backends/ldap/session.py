@@ -1,4 +1,4 @@
-"""What the stores of one request share: the directory, entries that were read, locks, the plan."""
+"""Session: what all LDAP roles of one unit share (directory, cached entries, locks, plan)."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from iredapi.domain.addresses import domain_of
 
 _Item = TypeVar("_Item")
 CHUNK = 200
-"""Entries in one page of a sweep."""
+"""Entries in one page of a search for all accounts of a domain."""
 TERMS = 20
-"""Values that one filter asks for: slapd compares each entry it finds with each of them, so that
-200 at once took it four times as long as ten times 20."""
+"""Values in one filter. slapd compares each candidate with each value: one filter of 200 values was
+four times slower than ten filters of 20."""
 _OPTIONAL = frozenset({"mailboxformat", "mailboxfolder", "listowner", "listmoderator"})
-"""Attributes that older servers do not know (iRedMail's schema has grown)."""
+"""Attributes that the schema of older iRedMail releases does not have."""
 
 
 def chunks(values: Collection[str]) -> list[list[str]]:
-    """Cut values into lists that fit into a filter."""
+    """Split values into sorted lists of at most ``TERMS``, one for each filter."""
     every = sorted(values)
     return [every[start : start + TERMS] for start in range(0, len(every), TERMS)]
 
 
 class Listings:
-    """Sorted names of long lists, kept from one page of a listing to its next.
+    """Cache of the sorted names of long lists, from one page of a listing to its next.
 
-    slapd sorts nothing, so names are read at once, in pages, and entries page by page by name.
+    slapd does not sort: all names are read at once, then the entries of each page by name.
     """
 
     MOST = 400_000
-    """Names kept in all."""
+    """Maximum number of names in the cache."""
     SECONDS = 60.0
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Listings:
     async def page(
         self, key: Hashable, after: str, limit: int, read: Callable[[], Awaitable[list[str]]]
     ) -> list[str]:
-        """Return the next names; a listing that begins reads them anew."""
+        """Return the names after ``after``; the first page (``after`` empty) reads them anew."""
         kept = self._kept.pop(key, None)
         if kept is None or not after or time.monotonic() - kept[0] > self.SECONDS:
             kept = (0.0, sorted(await read()))
@@ -81,8 +81,8 @@ async def full_page(
 ) -> list[_Item]:
     """Return the next items of a listing, fewer than ``limit`` only at its end.
 
-    ``names`` returns the next names, ``read`` what is there by name: who has gone since the names
-    were read must not make a page look like the last one.
+    ``names`` returns the next names, ``read`` the items that still exist, by name. An item that was
+    deleted since the names were read must not make a page short, which would end the listing.
     """
     found: list[_Item] = []
     while (asked := limit - len(found)) > 0:
@@ -97,15 +97,15 @@ async def full_page(
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the configuration says to the stores."""
+    """Settings of the LDAP roles."""
 
     member_dns: bool = True
 
 
 class Session:
-    """One unit of work on the tree; without ``locks`` it only reads.
+    """One unit of work on the directory; without ``locks`` it can only read.
 
-    Nothing is written to the directory but by the plan, when it is carried out.
+    Writes are collected in ``plan`` and sent when the unit commits.
     """
 
     def __init__(
@@ -119,18 +119,18 @@ class Session:
         schema: Schema,
     ) -> None:
         self.directory = directory
-        # Where other names of domains are noted, for this unit.
+        # DNs of domains that do not have the usual DN are cached for this unit only.
         self.tree = replace(tree, other_dns={})
         self.iredadmin = iredadmin
         self.options = options
         self.listings = listings
         self.plan = Plan(read_only=locks is None)
         self.after: list[Callable[[], Awaitable[None]]] = []
-        """What is done when the plan was carried out."""
+        """Callbacks for after the plan was executed."""
         self.failed: list[Callable[[], Awaitable[None]]] = []
-        """What is done when it was not, and all of it is taken back."""
+        """Callbacks for after the plan failed and was undone."""
         self.left_out: list[tuple[str, str, str]] = []
-        """What a write could not do: attribute or ``mail``, whose, and why."""
+        """Values that a write left out: attribute or ``mail``, account, reason."""
         self._locks = locks
         self._schema = schema
         self._known = schema.names
@@ -140,22 +140,22 @@ class Session:
     # -- reading -----------------------------------------------------------------------------------
 
     async def lock(self, *domains: str) -> None:
-        """Hold domain parts; a unit that only reads holds nothing."""
+        """Lock domain parts of addresses; a unit that only reads locks nothing."""
         if self._locks is not None and not self._locks.names.issuperset(domains):
             await self._locks.take(*domains)
-            # What was read before may have changed until it was held.
+            # Entries that were read before the lock was held may be outdated.
             self._entries.clear()
             self._searched.clear()
 
     async def entry(self, dn: str) -> Entry | None:
-        """Return an entry, read once in this unit."""
+        """Return an entry; it is read once in a unit."""
         key = same(dn)
         if key not in self._entries:
             self._entries[key] = await self.directory.get(dn)
         return self._entries[key]
 
     async def domain(self, name: str) -> Entry | None:
-        """Return the entry of a mail domain, whatever it is named by, as Postfix finds it."""
+        """Return the entry of a mail domain: by its usual DN, or else by ``domainName``."""
         entry = await self.entry(self.tree.domain(name))
         if entry is not None and "maildomain" in words(entry, "objectClass"):
             return entry
@@ -165,30 +165,30 @@ class Session:
             return self.remember(entry)
         return None
 
-    async def account(self, kind: str, place: str, mail: str) -> Entry | None:
-        """Return the entry of an account: from the place of its kind, or wherever it lies."""
-        entry = await self.entry(place)
+    async def account(self, kind: str, dn: str, mail: str) -> Entry | None:
+        """Return the entry of an account: by its usual DN, or else by its address."""
+        entry = await self.entry(dn)
         if entry is not None and kind.lower() in words(entry, "objectClass"):
             return entry
         found = await self.accounts(kind, mail)
         return found[0] if found else None
 
     async def accounts(self, kind: str, mail: str) -> list[Entry]:
-        """Return all entries of a kind that have an address, those of its domain's tree first.
+        """Return all entries of a kind that have an address, those below its domain first.
 
-        There is one, unless another program has made more: Postfix finds them all.
+        Usually there is one. Another program may have made more, and Postfix finds them all.
         """
         if (kind, mail) not in self._searched:
             found = await self.find(
                 self.tree.base, Scope.SUB, both(f"(objectClass={kind})", equal("mail", mail))
             )
-            home = same(self.tree.domain(domain_of(mail)))
-            found.sort(key=lambda entry: (not same(entry.dn).endswith(home), same(entry.dn)))
+            domain_dn = same(self.tree.domain(domain_of(mail)))
+            found.sort(key=lambda entry: (not same(entry.dn).endswith(domain_dn), same(entry.dn)))
             self._searched[kind, mail] = [self.remember(entry) for entry in found]
         return self._searched[kind, mail]
 
     async def admin(self, mail: str) -> Entry | None:
-        """Return the entry of a standalone admin, from its place or wherever it lies."""
+        """Return the entry of a standalone admin: by its usual DN, or else by its address."""
         entry = await self.entry(self.tree.admin(mail))
         if entry is not None:
             return entry
@@ -200,7 +200,7 @@ class Session:
         return next(iter(self._searched[key]), None)
 
     async def external(self, address: str) -> Entry | None:
-        """Return the entry of a list's external members, from its place or wherever it lies."""
+        """Return the entry of a list's external members: by its usual DN, or else by the list."""
         entry = await self.entry(self.tree.external(address))
         if entry is not None:
             return entry
@@ -209,13 +209,13 @@ class Session:
         return self.remember(found[0]) if found else None
 
     def remember(self, entry: Entry) -> Entry:
-        """Keep an entry that a search has found."""
+        """Cache an entry that a search has found; return the cached one if there is one."""
         return self._entries.setdefault(same(entry.dn), entry) or entry
 
     async def find(
         self, base: str, scope: Scope, filter_text: str, names: Sequence[str] = ("*",)
     ) -> list[Entry]:
-        """Search; a base that is not there has nothing in it."""
+        """Search; the result is empty if there is no base."""
         return await self.directory.search(base, scope, filter_text, names)
 
     def pages(
@@ -242,19 +242,19 @@ class Session:
         return self.plan.edit(entry)
 
     def fit(self, edit: Edit) -> None:
-        """Make an edit one that the server's schema allows; what cannot be is told in the end."""
+        """Adapt an edit to the server's schema; what it cannot store goes to ``left_out``."""
         for name in edit.fit(self._schema):
-            # The date of a password is a note of our own.
+            # The date of a password is not a value that the request sent.
             if name.lower() != "shadowlastchange":
-                self.left_out.append((name, named_by(edit.dn), "NOT_ALLOWED_BY_SCHEMA"))
+                self.left_out.append((name, value_of_rdn(edit.dn), "NOT_ALLOWED_BY_SCHEMA"))
 
     def add(self, dn: str, attributes: Mapping[str, Collection[str | bytes]]) -> None:
-        """Plan a new entry, without what this server does not know."""
+        """Plan a new entry, without attributes that the server's schema does not have."""
         there = {name: values for name, values in encoded(attributes).items() if self.knows(name)}
         self.plan.append(Add(dn, there))
 
     async def delete(self, entry: Entry) -> None:
-        """Plan the end of an entry, after that of what others have put below it."""
+        """Plan the removal of an entry, after that of all entries below it."""
         for below in await self.directory.below(entry.dn):
             self.plan.append(Delete(below.dn, dict(below.attributes)))
         self.plan.append(Delete(entry.dn, dict(entry.attributes)))
@@ -267,7 +267,7 @@ class Session:
         names: Sequence[str] = ("*",),
         scope: Scope = Scope.SUB,
     ) -> None:
-        """Plan a change of all entries that a search finds; ``change`` returns None to delete."""
+        """Plan a bulk step on all entries of a search; ``change`` returns None to delete one."""
         self.plan.append(BulkStep(lambda: self.pages(base, scope, filter_text, names), change))
 
     def edit_found(
@@ -279,10 +279,10 @@ class Session:
         *,
         some: bool = False,
     ) -> None:
-        """Plan an edit of all entries that a search finds, below and with ``base``.
+        """Plan a bulk step that edits all entries that a search finds, ``base`` included.
 
-        Entries that the server refuses to change are left out, and told in the end; with ``some``
-        it is a failure when there are no others.
+        Entries that the server refuses to change go to ``left_out``; with ``some`` it is an error
+        if it refuses all of them.
         """
 
         def changes(entry: Entry) -> Sequence[Change]:
@@ -297,7 +297,7 @@ class Session:
                 reason = "PW_REFUSED_BY_DIRECTORY"
             elif isinstance(error, NotUnique):
                 reason = "ALREADY_EXISTS"
-            self.left_out.append(("mail", named_by(entry.dn), reason))
+            self.left_out.append(("mail", value_of_rdn(entry.dn), reason))
 
         wanted = names if "*" in names else (*names, "objectClass")
         self.plan.append(
@@ -307,7 +307,7 @@ class Session:
         )
 
     def delete_subtree(self, base: str) -> None:
-        """Plan the end of everything that is left below an entry, and of the entry itself."""
+        """Plan a bulk step that deletes everything below an entry, then the entry."""
 
         async def find() -> AsyncIterator[list[Entry]]:
             left = await self.find(base, Scope.SUB, "(objectClass=*)", ("1.1",))
@@ -316,28 +316,28 @@ class Session:
         self.plan.append(BulkStep(find, lambda _entry: None))
 
     def knows(self, attribute: str) -> bool:
-        """Tell whether the server's schema has an attribute that older ones lack."""
+        """Tell whether the server's schema has an attribute."""
         low = attribute.lower()
         return low not in _OPTIONAL or not self._known or low in self._known
 
 
-def named_by(dn: str) -> str:
-    """Return what an entry is named by: the value of its first component, mostly an address."""
+def value_of_rdn(dn: str) -> str:
+    """Return the value in the RDN of an entry, usually an address, in lower case."""
     return same(split_rdn(dn)[0]).partition("=")[2]
 
 
 def address_in(entry: Entry, domain: str) -> str:
-    """Return the address by which a domain lists an entry: the one that names it, or the first.
+    """Return the address of an entry in a domain: the one in its RDN, or else the first.
 
-    An entry should have one.
+    Usually an entry has only one.
     """
     own = sorted(mail for mail in words(entry, "mail") if domain_of(mail) == domain)
-    name = named_by(entry.dn)
+    name = value_of_rdn(entry.dn)
     return name if name in own or not own else own[0]
 
 
 def flag(entry: Entry, name: str, word: str) -> bool:
-    """Tell whether a single value is this word, in whatever case."""
+    """Tell whether the first value of an attribute is a word, regardless of case."""
     return entry.value(name).strip().lower() == word
 
 

@@ -1,7 +1,7 @@
-"""``accountSetting``: values ``key:value``, and the words that the rules use for them.
+"""The attribute ``accountSetting`` (values ``key:value``), mapped to the settings of the rules.
 
-The rules know settings by the names that SQL has (``settings_text``); here some are called
-otherwise, and lists are one value per item. Keys that we do not know keep their values.
+The rules use the names of the SQL storage (``domain.account_settings``). In LDAP some keys have
+other names, and lists have one value per item. Values of unknown keys are kept.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ _NAMES: Final[Mapping[str, str]] = {
     "disabled_user_preferences": "disabledUserPreference",
     "disabled_mail_services": "disabledMailService",
 }
-_WORDS: Final = {name.lower(): word for word, name in _NAMES.items()}
-_MANY: Final = frozenset(
+_SQL_NAMES: Final = {name.lower(): word for word, name in _NAMES.items()}
+_ONE_VALUE_PER_ITEM: Final = frozenset(
     {"disableddomainprofile", "disableduserprofile", "disableduserpreference"}
     | {"disabledmailservice"}
 )
 """Keys with one value per item; ``defaultList`` has its items in one value."""
-_OWN: Final = frozenset({"domainquota", "numberofusers", "numberofaliases", "numberoflists"})
-"""Keys that are fields of a domain's record."""
+_RECORD_FIELDS: Final = frozenset(
+    {"domainquota", "numberofusers", "numberofaliases", "numberoflists"}
+)
+"""Keys that are fields of the record of a domain."""
 _NUMBERS: Final = frozenset(
     {"defaultquota", "maxuserquota", "minpasswordlength", "maxpasswordlength"}
     | {"numberofusers", "numberofaliases", "numberoflists"}
@@ -53,14 +55,14 @@ def _pairs(values: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def parse(values: Collection[str]) -> Settings:
-    """Return the settings in the words of the rules."""
+    """Return the settings by the names of the rules."""
     found: dict[str, str | None] = {}
     for key, text in _pairs(values):
         low = key.lower()
-        if low in _OWN:
+        if low in _RECORD_FIELDS:
             continue
-        word = _WORDS.get(low, key)
-        if low in _MANY and found.get(word):
+        word = _SQL_NAMES.get(low, key)
+        if low in _ONE_VALUE_PER_ITEM and found.get(word):
             found[word] = f"{found[word]},{text}"
         else:
             found[word] = text
@@ -68,7 +70,7 @@ def parse(values: Collection[str]) -> Settings:
 
 
 def number(values: Collection[str], key: str) -> int:
-    """Return a whole number; 0 when the key is missing or holds something else."""
+    """Return a whole number; 0 if the key is missing or has another value."""
     return account_settings.number(dict(_lowered(values)), key.lower())
 
 
@@ -84,7 +86,7 @@ def _lowered(values: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def write(edit: Edit, before: Settings, after: Settings) -> None:
-    """Put the difference of two settings into an entry: values of other keys stay."""
+    """Put the difference of two settings into an edit; values of other keys stay."""
     for word in sorted(before.keys() | after.keys()):
         if before.get(word) != after.get(word):
             put(edit, _NAMES.get(word, word), after.get(word) or "")
@@ -97,21 +99,27 @@ def put(edit: Edit, key: str, text: str) -> None:
         value for value in edit.now(ATTRIBUTE) if value.partition(":")[0].strip().lower() == low
     ]
     edit.discard(ATTRIBUTE, gone)
-    items = [item for item in text.split(",") if item] if low in _MANY else [text] if text else []
+    items = (
+        [item for item in text.split(",") if item]
+        if low in _ONE_VALUE_PER_ITEM
+        else [text]
+        if text
+        else []
+    )
     edit.add(ATTRIBUTE, [f"{key}:{item}" for item in items])
 
 
 def put_number(edit: Edit, key: str, value: int) -> None:
-    """Set a number; 0 removes the key, -1 stays."""
+    """Set a number; 0 removes the key, -1 is stored."""
     put(edit, key, str(value) if value else "")
 
 
 def to_response(values: Collection[str]) -> dict[str, Any]:
-    """Return what profiles show: numbers as numbers, lists as lists, all else as text."""
+    """Return the settings for a profile: numbers, lists, and all other values as text."""
     found: dict[str, Any] = {}
     for key, text in _pairs(values):
         low = key.lower()
-        if low in _MANY:
+        if low in _ONE_VALUE_PER_ITEM:
             found.setdefault(key, []).append(text)
         elif low == "defaultlist":
             found[key] = sorted(item.strip() for item in text.split(",") if item.strip())

@@ -1,6 +1,6 @@
-"""Why no LDAP server can be used, in a sentence for the one who wrote the settings.
+"""Startup errors: explains in one sentence why no LDAP server can be used.
 
-Asked with Python's own sockets, at start only; nothing is sent that needs a login.
+It checks with Python's sockets, at startup only, and sends nothing that needs a login.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _SEQUENCE: Final = 0x30
 
 
 def explain(options: DirectoryOptions, code: int) -> tuple[str, bool]:
-    """Say what is wrong, and whether the same settings may work later.
+    """Return the explanation, and whether the same settings may work later.
 
-    ``code`` is the LDAP result code that the client has met. Takes seconds for each server.
+    ``code`` is the LDAP result code of the failure. It takes up to seconds for each server.
     """
     if code in {21, 34, -9}:
         return (
-            "IREDAPI_LDAP_BIND_DN: it is not a DN, such as cn=vmailadmin,dc=example,dc=com",
+            "IREDAPI_LDAP_BIND_DN: it is not a DN such as cn=vmailadmin,dc=example,dc=com",
             False,
         )
     if code in _TLS_NEEDED:
@@ -37,7 +37,7 @@ def explain(options: DirectoryOptions, code: int) -> tuple[str, bool]:
         ), False
     found = [_explain(Target.parse(uri), options) for uri in options.uris]
     sentence = "; ".join(text for text, _ in found)
-    return sentence, any(away for _, away in found)
+    return sentence, any(is_down for _, is_down in found)
 
 
 def _explain(target: Target, options: DirectoryOptions) -> tuple[str, bool]:
@@ -49,14 +49,17 @@ def _explain(target: Target, options: DirectoryOptions) -> tuple[str, bool]:
                 return f"{uri}: the LDAP server does not answer in time", True
             if _has_tls(target):
                 return f"{uri}: the server expects TLS from the beginning: write ldaps://", False
-            return f"{uri}: what listens there is no LDAP server", False
+            return f"{uri}: the server on this port is not an LDAP server", False
         return _explain_tls(target, options)
     except socket.gaierror:
-        return f"{uri}: there is no such host: is the name right, does DNS work?", True
+        return f"{uri}: the host name cannot be resolved: is the name right, does DNS work?", True
     except ConnectionRefusedError:
         return f"{uri}: nothing listens there: is the server running, is the port right?", True
     except TimeoutError:
-        return f"{uri}: no answer in time: is it the right port, is a firewall between?", True
+        return (
+            f"{uri}: no answer in time: is it the right port, is a firewall between?",
+            True,
+        )
     except OSError as error:
         return f"{uri}: {error.strerror or type(error).__name__}", True
 
@@ -68,7 +71,10 @@ def _explain_tls(target: Target, options: DirectoryOptions) -> tuple[str, bool]:
             connection.sendall(STARTTLS)
             answer = connection.recv(4096)
             if answer[:1] != bytes([_SEQUENCE]):
-                return f"{uri}: what listens there is no LDAP server, or expects ldaps://", False
+                return (
+                    f"{uri}: the server on this port is not an LDAP server, or expects ldaps://",
+                    False,
+                )
             if b"\x0a\x01\x00" not in answer:  # ENUMERATED 0: success
                 return (
                     f"IREDAPI_LDAP_STARTTLS: {target} offers no TLS: remove it, or give the "
@@ -93,8 +99,8 @@ def _explain_tls(target: Target, options: DirectoryOptions) -> tuple[str, bool]:
         except (ssl.SSLError, ConnectionResetError):
             pass
     if target.tls and _speaks(target):
-        return f"{uri}: the server speaks LDAP without TLS there: write ldap://", False
-    return f"{uri}: TLS is not what the server speaks there", False
+        return f"{uri}: the server does not use TLS on this port: write ldap://", False
+    return f"{uri}: the server does not use TLS on this port", False
 
 
 def _connected(target: Target) -> socket.socket:
@@ -102,7 +108,7 @@ def _connected(target: Target) -> socket.socket:
 
 
 def _speaks(target: Target) -> bool:
-    """Whether a server answers to LDAP without TLS."""
+    """Tell whether a server answers LDAP without TLS."""
     with _connected(target) as connection:
         connection.sendall(STARTTLS)
         try:
@@ -112,7 +118,7 @@ def _speaks(target: Target) -> bool:
 
 
 def _has_tls(target: Target) -> bool:
-    """Whether a server speaks TLS from the beginning."""
+    """Tell whether a server expects TLS from the beginning (ldaps)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""One unit of work on the directory and the databases beside it, with all its roles."""
+"""Transactions on the directory and the SQL databases, and the roles of their units."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from iredapi.state import State
 
 
 class LdapReadTransaction:
-    """A session that plans nothing, and connections in autocommit, which refuse to write."""
+    """A session with a read-only plan, and SQL connections in autocommit that refuse writes."""
 
     def __init__(self, unit: LdapUnit, state: State) -> None:
         self._unit = unit
@@ -54,7 +54,7 @@ class LdapReadTransaction:
 
 
 class LdapTransaction:
-    """A plan for the tree, and one transaction in each database that is used."""
+    """A write plan for the directory, and one transaction in each SQL database that is used."""
 
     def __init__(self, unit: LdapUnit, state: State) -> None:
         self._unit = unit

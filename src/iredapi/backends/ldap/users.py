@@ -1,4 +1,4 @@
-"""Mail users in LDAP: one entry each, and what the panel's database counts of them."""
+"""Mail users in LDAP: one entry each, and their rows in iRedAdmin's database."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _OF_ALL = {
     "userpassword": "password",
     "mailquota": "quota",
 }
-"""What can be changed of all users of a domain."""
+"""Attributes that can be changed for all users of a domain, and their parameters."""
 
 
 class LdapUsers:
@@ -69,7 +69,7 @@ class LdapUsers:
         return await self.get(mail)
 
     def unsupported(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-        del changes  # an entry has a place for everything
+        del changes  # the schema has an attribute for each parameter
         return ()
 
     async def claim_with_domain(
@@ -166,7 +166,7 @@ class LdapUsers:
 
     async def other_aliases(self, mail: str) -> frozenset[str]:
         del mail
-        return frozenset()  # an entry has all its addresses
+        return frozenset()  # all addresses of a user are in its entry
 
     async def password(self, mail: str) -> str:
         entry = await self._session.entry(self._tree.user(mail))
@@ -183,14 +183,18 @@ class LdapUsers:
         return size // MEGABYTE
 
     async def paths_near(self, path: str, *, but: str = "") -> list[str]:
-        # The attribute has no substring rule: only reading all of them finds what lies inside.
+        # ``homeDirectory`` has no substring matching rule, so the paths of all users are read.
         found = await self._session.iredadmin.near(path)
         names = ("mail", "homeDirectory", "storageBaseDirectory", "mailMessageStore")
         async for page in self._session.pages(self._tree.base, Scope.SUB, USER, names):
             for entry in page:
-                home = Location("", "", mailbox_path(entry)).path
-                if but not in words(entry, "mail") and home != "/" and overlap(home, path):
-                    found.append(home)
+                found_path = Location("", "", mailbox_path(entry)).path
+                if (
+                    but not in words(entry, "mail")
+                    and found_path != "/"
+                    and overlap(found_path, path)
+                ):
+                    found.append(found_path)
         return found
 
     async def unqueue(self, path: str) -> None:
@@ -261,7 +265,7 @@ class LdapUsers:
             groups,
         ):
             if "mlmmj" in words(entry, "enabledService"):
-                continue  # has subscribers: a member would get its mail past mlmmj
+                continue  # a subscribable list: mlmmj delivers to its subscribers only
             edit, address = self._session.edit(entry), entry.value("mail").lower()
             if "mailalias" in words(entry, "objectClass"):
                 edit.add("mailForwardingAddress", [mail])
@@ -312,10 +316,10 @@ class LdapUsers:
         size = changes.get("quota", 0) * MEGABYTE
         if "quota" in changes:
             found = await self._quotas(domain)
-            home = await self._session.domain(domain)
-            if home is not None:
+            domain_entry = await self._session.domain(domain)
+            if domain_entry is not None:
                 by = sum(size - old for mail, old in found.items() if mail not in exempt_admins)
-                count(self._session.edit(home), "quota", by)
+                count(self._session.edit(domain_entry), "quota", by)
 
         def change(edit: Edit) -> None:
             if exempt_admins.intersection(mail.lower() for mail in edit.now("mail")):
@@ -332,7 +336,7 @@ class LdapUsers:
                 edit.put_all("userPassword", [changes["password"]])
                 edit.put("shadowLastChange", today())
 
-        # Two rounds: whether anything is to be done is asked before it is planned.
+        # The first pass finds out what will change, for the response. The bulk step reads again.
         kind, names = real_users(domain), set[str]()
         async for page in self._session.pages(self._tree.base, Scope.SUB, kind, attributes):
             for edit in map(Edit, page):
@@ -352,7 +356,7 @@ class LdapUsers:
         if "uid" not in names_of_rdn(entry.dn):
             edit.put("uid", local_part_of(new))
         for attribute in NAMES.values():
-            # No name of its own: the local part stands there. "Bob" for bob@ is a name.
+            # The local part there means: no name. "Bob" for bob@ is a name.
             if attribute not in names_of_rdn(entry.dn) and (
                 entry.value(attribute) == local_part_of(old)
             ):
@@ -375,7 +379,7 @@ class LdapUsers:
         for entry in entries:
             await session.iredadmin.queue(name, {mail: mailbox_path(entry)}, removal, moment)
             await references.forget(session, mail, entry.dn)
-            await self._leave(entry)
+            await self._mark_lists_without_members(entry)
         await session.iredadmin.forget(mail)
         if domain is not None:
             counters = session.edit(domain)
@@ -386,8 +390,8 @@ class LdapUsers:
         session.after.append(partial(session.iredadmin.date_later, name, removal, moment))
         session.failed.append(partial(session.iredadmin.unqueue_later, mail, removal, moment))
 
-    async def _leave(self, entry: Entry) -> None:
-        """Note at lists that have no other member that they have none."""
+    async def _mark_lists_without_members(self, entry: Entry) -> None:
+        """Plan ``hasMember: no`` for lists whose last member this user is."""
         for address in sorted(words(entry, "memberOfGroup")):
             group = await self._session.account("mailList", self._tree.mail_list(address), address)
             if group is None:

@@ -1,12 +1,13 @@
-"""One request's writes to the tree, as a plan: sent in order, taken back in reverse when one fails.
+"""Write plan: the writes of one request, sent in order and undone in reverse when one fails.
 
-slapd changes one entry atomically and nothing spans entries. So a write of several steps is first
-recorded in the journal of the state database; who finds a record whose writer is gone takes back
-what was begun (``recovery``). Taking back looks at what is there: it can be repeated, and touches
-nothing that the plan did not make.
+slapd changes one entry atomically and has no transaction over several. So a plan of several steps
+is first recorded in the journal of the state database. If its process dies, another one finds the
+record and undoes the steps (``locks.recover``). Undoing compares with the stored entries: it can be
+repeated, and changes nothing that the plan did not write.
 
-Sweeps (all accounts of a domain) are too large for that. They come before the change that makes
-them visible as done, and find themselves what is left to do: the same request completes them.
+A bulk step (all accounts of a domain) is too large for that and is not undone. It searches itself
+for entries that still need the change, and precedes the step that shows the request as done: so the
+same request, sent again, completes it.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ from iredapi.errors import WriteWhileReading
 _log = structlog.get_logger(__name__)
 _TRIES = 5
 _NOT_NOW = (Busy, ReadsOnly, Unavailable)
-"""What says nothing about the change itself."""
+"""Errors that do not depend on the change: the same change may succeed later."""
 Attributes = Mapping[str, tuple[bytes, ...]]
 
 
 def encoded(attributes: Mapping[str, Collection[str | bytes]]) -> dict[str, tuple[bytes, ...]]:
-    """Return attributes as they go over the wire; those without a value are left out."""
+    """Return attributes with values as bytes; those without a value are left out."""
     found = {
         name: tuple(value.encode() if isinstance(value, str) else value for value in values)
         for name, values in attributes.items()
@@ -53,7 +54,7 @@ def encoded(attributes: Mapping[str, Collection[str | bytes]]) -> dict[str, tupl
 
 
 class Writer(Protocol):
-    """Who sends the steps of a plan: a directory, or what stands in front of it."""
+    """The methods of a directory that the steps of a plan call."""
 
     async def get(self, dn: str, names: Sequence[str] = ("*",)) -> Entry | None:
         """See ``Directory``, as for the others."""
@@ -71,11 +72,10 @@ class Writer(Protocol):
 
 
 class LockGuard:
-    """A directory that is written to while the locks are held, and not an operation longer.
+    """A directory that checks before each write that the unit still holds its locks.
 
-    Whoever has stood still for too long (a frozen machine, no state database) finds its locks
-    gone: somebody else has taken back what it had begun, and may have done the same anew. It must
-    leave everything as it is.
+    A process that stood still for too long (a frozen machine, no state database) loses its locks.
+    Another process may have undone its steps since, so it must not write any more.
     """
 
     def __init__(self, directory: Directory, check: Callable[[], None]) -> None:
@@ -117,17 +117,17 @@ class Add:
         await directory.add(self.dn, self.attributes)
 
     async def undo(self, directory: Writer) -> None:
-        # Somebody else's entry of this name has another password, or other members.
+        # An entry of the same name made by others has another password, or other members.
         there = await directory.get(self.dn)
-        if there is not None and _alike(there.attributes, self.attributes):
-            # What others have put below it meanwhile is theirs: then it stays.
+        if there is not None and _same_attributes(there.attributes, self.attributes):
+            # If others have added entries below it, it stays.
             with suppress(NoSuchEntry, NotLeaf):
                 await directory.delete(self.dn)
 
 
 @dataclass(frozen=True, slots=True)
 class Modify:
-    """A change of one entry: values that go, and values that come."""
+    """A change of one entry: values to delete and values to add."""
 
     dn: str
     changes: tuple[Change, ...] = field(repr=False)
@@ -136,7 +136,7 @@ class Modify:
         await send(directory, self.dn, self.changes)
 
     async def undo(self, directory: Writer) -> None:
-        # An overlay may be doing the same meanwhile: it takes back what the step before did.
+        # An overlay (refint, memberof) may undo the same values at the same time.
         for attempt in range(_TRIES):
             there = await directory.get(self.dn)
             if there is None:
@@ -165,10 +165,10 @@ class Modify:
         return edit.changes()
 
     async def _undo_one_by_one(self, directory: Writer, there: Entry) -> None:
-        """Leave out what cannot be taken back: somebody has given the attribute another value, or
-        a password policy finds the new password too young to be changed.
+        """Undo attribute by attribute, and leave out those that cannot be undone.
 
-        A record that could never be taken back would stop all writes to its domains for ever.
+        The attribute may have got another value, or a password policy may refuse to change a new
+        password so soon. A record that can never be undone would block its domains for ever.
         """
         for name in dict.fromkeys(change.name for change in self.changes):
             own = [change for change in self.changes if change.name == name]
@@ -182,7 +182,7 @@ class Modify:
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """Another name for an entry, in one atomic step."""
+    """A new DN for an entry and everything below it; one atomic operation."""
 
     dn: str
     new_dn: str
@@ -198,22 +198,22 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """An entry that goes; ``attributes`` are what it held."""
+    """The removal of an entry; ``attributes`` are restored when it is undone."""
 
     dn: str
     attributes: Attributes = field(repr=False)
 
     async def do(self, directory: Writer) -> None:
-        with suppress(NoSuchEntry):  # somebody else has deleted it
+        with suppress(NoSuchEntry):  # deleted already
             await directory.delete(self.dn)
 
     async def undo(self, directory: Writer) -> None:
-        # Without its parent there is no place for it: its domain was deleted meanwhile.
+        # Without its parent it cannot be restored: its domain was deleted since.
         with suppress(EntryExists, NoSuchEntry):
             try:
                 await directory.add(self.dn, self.attributes)
             except PasswordRefused:
-                # A policy may refuse what the entry had all the time. It must not be lost for that.
+                # A password policy refuses the stored hash: restore the entry without it.
                 kept = {k: v for k, v in self.attributes.items() if k.lower() != "userpassword"}
                 await directory.add(self.dn, kept)
                 _log.error("ldap_password_not_taken_back", dn=self.dn)
@@ -230,9 +230,9 @@ class BulkStep:
     change: Callable[[Entry], Sequence[Change] | None]
     """The changes of an entry; None deletes it."""
     left_out: Callable[[Entry, LdapError], None] | None = None
-    """Is told of entries that the server refused to change; without it the first one ends all."""
+    """Called for entries that the server refused to change; None: the first refusal is an error."""
     some: bool = False
-    """Whether it is a failure when there were entries to change, and all of them were refused."""
+    """Whether it is an error when the server refused to change every entry found."""
 
     async def do(self, directory: Writer) -> None:
         refused: list[tuple[Entry, LdapError]] = []
@@ -262,7 +262,7 @@ class BulkStep:
                 self.left_out(entry, reason)
 
     async def _modify(self, directory: Writer, entry: Entry, changes: Sequence[Change]) -> None:
-        """Change an entry; again when somebody else was faster."""
+        """Change an entry; retry when another program changed it at the same time."""
         for attempt in range(_TRIES):
             try:
                 await send(directory, entry.dn, changes)
@@ -275,11 +275,11 @@ class BulkStep:
                 return
 
     async def undo(self, _directory: Writer) -> None:
-        """Nothing: the same request completes a sweep."""
+        """Do nothing: the same request, sent again, completes a bulk step."""
 
 
 async def delete_all(directory: Writer, dn: str) -> None:
-    """Delete an entry and what others have put below it, deepest first."""
+    """Delete an entry and everything below it, deepest first."""
     try:
         await directory.delete(dn)
     except NotLeaf:
@@ -293,9 +293,9 @@ Step = Add | Modify | Rename | Delete | BulkStep
 
 
 class Plan:
-    """The steps of one unit, in order; edits of one entry are one step.
+    """The steps of one unit, in order; all edits of one entry are one step.
 
-    One that is ``read_only`` takes none: it raises WriteWhileReading.
+    A ``read_only`` plan raises WriteWhileReading for every step.
     """
 
     def __init__(self, *, read_only: bool = False) -> None:
@@ -304,7 +304,7 @@ class Plan:
         self._edits: dict[str, Edit] = {}
 
     def edit(self, entry: Entry) -> Edit:
-        """Return the edit of an entry; its place in the order is that of its first mention."""
+        """Return the edit of an entry; its position is that of the first call."""
         self._permit(entry.dn)
         key = same(entry.dn)
         if key not in self._edits:
@@ -322,9 +322,9 @@ class Plan:
             raise WriteWhileReading(what)
 
     def steps(self, fit: Callable[[Edit], None]) -> list[Step]:
-        """Return what is to be done; edits that change nothing are none.
+        """Return the steps, without edits that change nothing.
 
-        ``fit`` makes an edit one that the server's schema allows.
+        ``fit`` adapts an edit to the server's schema.
         """
         found: list[Step] = []
         for step in self._steps:
@@ -338,11 +338,11 @@ class Plan:
 
 
 class UndoFailed(LdapError):
-    """A plan failed and could not be taken back now; its record stays in the journal."""
+    """A plan failed and could not be undone; its record stays in the journal, for a retry."""
 
 
 async def execute(directory: Writer, steps: Sequence[Step]) -> None:
-    """Send a plan. Raises LdapError after everything was taken back, or UndoFailed."""
+    """Execute a plan. Raises LdapError after all steps were undone, or UndoFailed."""
     done: list[Step] = []
     for step in steps:
         try:
@@ -360,18 +360,18 @@ async def _undo_done(directory: Writer, done: Sequence[Step], error: LdapError) 
     try:
         await undo(directory, done)
     except LdapError as second:
-        _log.error("ldap_write_stuck", code=second.code, effect="it is taken back later")
+        _log.error("ldap_write_stuck", code=second.code, effect="it is undone later")
         raise UndoFailed(error.code) from error
 
 
 async def undo(directory: Writer, steps: Sequence[Step]) -> None:
-    """Undo steps, whether they were done or not, last ones first."""
+    """Undo steps in reverse order, whether they were executed or not."""
     for step in reversed(steps):
         await step.undo(directory)
 
 
-def _alike(one: Attributes, other: Attributes) -> bool:
-    def shape(attributes: Attributes) -> dict[str, frozenset[bytes]]:
+def _same_attributes(one: Attributes, other: Attributes) -> bool:
+    def comparable(attributes: Attributes) -> dict[str, frozenset[bytes]]:
         return {name.lower(): frozenset(values) for name, values in attributes.items()}
 
-    return shape(one) == shape(other)
+    return comparable(one) == comparable(other)

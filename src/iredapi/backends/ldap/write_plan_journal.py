@@ -1,4 +1,4 @@
-"""The journal's text: the steps of a plan, as far as they have to be taken back."""
+"""Journal records: the steps of a write plan as JSON, for undoing them later."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from iredapi.backends.ldap.write_plan import (
 
 
 def dump(steps: Sequence[Step]) -> str:
-    """Return the text of a record: what ``undo`` needs. Sweeps are not in it."""
+    """Return the text of a record: what ``undo`` needs. Bulk steps are not in it."""
     return json.dumps([_dumped(step) for step in steps if not isinstance(step, BulkStep)])
 
 
 def load(text: str) -> list[Step]:
-    """Read a record."""
+    """Return the steps of a record."""
     return [_loaded(item) for item in json.loads(text)]
 
 
