@@ -152,7 +152,7 @@ async def test_nothing_is_removed_without_a_domain(store: Store, doctor: Any) ->
     assert await dump(store) == before
     done = doctor("--fix", "--remove-strays", number[3], "--only", "POLICY_WITHOUT_ACCOUNT")
     assert (await dump(store))["wblist"] == []
-    assert "What was removed from amavisd is in " in done.stdout
+    assert "The rows removed from amavisd are in " in done.stdout
 
 
 async def test_much_of_a_table_is_not_removed(store: Store, doctor: Any, tmp_path: Path) -> None:

@@ -342,7 +342,7 @@ def doctor(
         report = Json(lambda piece: typer.echo(piece, nl=False))
     else:
         report = Text(typer.echo, most=most, fix=fix)
-    result = asyncio.run(examination.run(report.tell))
+    result = asyncio.run(examination.run(report.add))
     report.end(result, removals.files)
     if result.status:
         raise typer.Exit(result.status)

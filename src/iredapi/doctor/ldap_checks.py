@@ -1,6 +1,6 @@
-"""What can be wrong with one entry of a tree, judged by what the rest of the tree holds.
+"""Checks of one directory entry, given the facts about the rest of the tree.
 
-Pure: a repair is said as a change of the entry, and judged again on what is there under a lock.
+Pure: a repair is a change of the entry. The runner checks again under a lock before it applies it.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _DESTINATIONS: Final[Mapping[str, str]] = {
     "domainSenderBccAddress": "BCC ",
     "domainRecipientBccAddress": "BCC ",
 }
-_POSTS: Final = ("listOwner", "listModerator", "listAllowedUser")
+_LIST_ROLES: Final = ("listOwner", "listModerator", "listAllowedUser")
 
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """A new entry, where one is missing."""
+    """A repair that adds a missing entry."""
 
     dn: str
     attributes: Mapping[str, Sequence[str]] = field(repr=False)
@@ -50,7 +50,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """One thing that is wrong with an entry, and what repairs it."""
+    """One thing that is wrong with an entry, and the change that repairs it."""
 
     code: str
     subject: str
@@ -58,15 +58,15 @@ class Wrong:
     repair: Change | Add | None = None
 
 
-def _drop(name: str, *values: str) -> Change:
+def _discard(name: str, *values: str) -> Change:
     return lambda edit: edit.discard(name, values)
 
 
-def _give(name: str, *values: str) -> Change:
+def _add(name: str, *values: str) -> Change:
     return lambda edit: edit.add(name, values)
 
 
-def _set(name: str, value: str) -> Change:
+def _put(name: str, value: str) -> Change:
     return lambda edit: edit.put(name, value)
 
 
@@ -99,7 +99,7 @@ def _domain(entry: Entry, facts: Facts, settings: Settings) -> Iterator[Wrong]:
             yield Wrong("ALIAS_DOMAIN_TWICE", alias, f"{facts.targets[alias][0]} and {name}")
     enabled = words(entry, "enabledService")
     if domain.aliases and "domainalias" not in enabled:
-        yield Wrong("ALIAS_DOMAINS_OFF", name, "", _give("enabledService", "domainalias"))
+        yield Wrong("ALIAS_DOMAINS_OFF", name, "", _add("enabledService", "domainalias"))
     for kind in CONTAINERS:
         if kind.lower() not in domain.containers:
             container = facts.tree.container(kind, name)
@@ -109,7 +109,7 @@ def _domain(entry: Entry, facts: Facts, settings: Settings) -> Iterator[Wrong]:
         stored = entry.value(attribute)
         if stored and stored != str(right):
             detail = f"{attribute} {stored}, not {right}"
-            yield Wrong("COUNTER_WRONG", name, detail, _set(attribute, str(right)))
+            yield Wrong("COUNTER_WRONG", name, detail, _put(attribute, str(right)))
     transport = entry.value("mtaTransport")
     if domain.backupmx and transport.lower() in {"", *transports.LOCAL}:
         yield Wrong("BACKUP_MX_DELIVERS_HERE", name, transport)
@@ -123,22 +123,22 @@ def _managers(domain: Hosted, facts: Facts) -> Iterator[Wrong]:
     for mail in sorted(domain.admins):
         detail = f"manages {domain.name}"
         if not facts.is_admin(mail):
-            yield Wrong("ADMIN_WITHOUT_ACCOUNT", mail, detail, _drop("domainAdmin", mail))
+            yield Wrong("ADMIN_WITHOUT_ACCOUNT", mail, detail, _discard("domainAdmin", mail))
         elif mail not in facts.admins and not facts.users[mail]:
             yield Wrong("DOMAIN_WITHOUT_ADMIN_MARK", mail, detail)
 
 
 def _routing(entry: Entry, subject: str, settings: Settings) -> Iterator[Wrong]:
-    """Judge where Postfix is told to send mail."""
+    """Check the transport and the relay host that Postfix reads."""
     transport = entry.value("mtaTransport")
     if transport.lower().startswith(("relay:", "smtp:", "lmtp:")):
         right = bracketed(transport)
         if "[" in right and "[" not in transport:
-            yield Wrong("TRANSPORT_BARE_ADDRESS", subject, transport, _set("mtaTransport", right))
+            yield Wrong("TRANSPORT_BARE_ADDRESS", subject, transport, _put("mtaTransport", right))
     relay = entry.value("senderRelayHost")
     host = None if settings.relay_keep_prefix else without_prefix(relay)
     if host is not None:
-        yield Wrong("RELAY_WITH_PREFIX", subject, relay, _set("senderRelayHost", host))
+        yield Wrong("RELAY_WITH_PREFIX", subject, relay, _put("senderRelayHost", host))
 
 
 def _settings(entry: Entry, subject: str) -> Iterator[Wrong]:
@@ -161,13 +161,13 @@ def _account(
     entry: Entry, kinds: frozenset[str], facts: Facts, settings: Settings
 ) -> Iterator[Wrong]:
     mail = entry.value("mail").lower()
-    place = facts.tree.alias(mail)
+    right_dn = facts.tree.alias(mail)
     if "mailuser" in kinds:
-        place = facts.tree.user(mail)
+        right_dn = facts.tree.user(mail)
     elif "maillist" in kinds:
-        place = facts.tree.mail_list(mail)
+        right_dn = facts.tree.mail_list(mail)
     domain = facts.domains.get(domain_of(mail))
-    if domain is None or key_of(place) != key_of(entry.dn) or len(entry.raw("mail")) != 1:
+    if domain is None or key_of(right_dn) != key_of(entry.dn) or len(entry.raw("mail")) != 1:
         yield Wrong("ENTRY_MISPLACED", mail, entry.dn)
     if domain is None:
         return
@@ -179,30 +179,30 @@ def _account(
     elif "maillist" in kinds:
         yield from _list(entry, mail, facts)
     elif "mailalias" in kinds and mail in words(entry, "mailForwardingAddress"):
-        repair = _drop("mailForwardingAddress", mail)
+        repair = _discard("mailForwardingAddress", mail)
         yield Wrong("ALIAS_OF_ITSELF", mail, f"to {mail}", repair)
 
 
 def _status(entry: Entry, subject: str, domain: Hosted) -> Iterator[Wrong]:
-    """Postfix and Dovecot look at each account, not at the domain."""
+    """Check ``domainStatus``: Postfix and Dovecot read it at each account, not at the domain."""
     off = flag(entry, "domainStatus", "disabled")
     if domain.active and entry.values("domainStatus"):
-        yield Wrong("DOMAIN_STATUS_LEFT", subject, domain.name, _set("domainStatus", ""))
+        yield Wrong("DOMAIN_STATUS_LEFT", subject, domain.name, _put("domainStatus", ""))
     elif not domain.active and not off:
-        yield Wrong("DOMAIN_STATUS_MISSING", subject, domain.name, _set("domainStatus", "disabled"))
+        yield Wrong("DOMAIN_STATUS_MISSING", subject, domain.name, _put("domainStatus", "disabled"))
 
 
 def _addresses(entry: Entry, mail: str, domain: Hosted, facts: Facts) -> Iterator[Wrong]:
     others, groups = words(entry, "shadowAddress"), words(entry, "memberOfGroup")
     wanted = alias_addresses({mail} | others, domain.name, domain.aliases) - others
     for alias_address in sorted(wanted):
-        # One that somebody else has is that one's.
+        # An address that another account has stays there.
         if facts.owner(alias_address) in {"", mail}:
-            yield Wrong("TWIN_MISSING", mail, alias_address, _give("shadowAddress", alias_address))
+            yield Wrong("TWIN_MISSING", mail, alias_address, _add("shadowAddress", alias_address))
     for address in sorted(others):
         name = domain_of(address)
         if not facts.is_hosted(name) and name not in domain.pending:
-            repair = _drop("shadowAddress", address)
+            repair = _discard("shadowAddress", address)
             yield Wrong("ALIAS_ADDRESS_WITHOUT_DOMAIN", mail, address, repair)
     yield from _membership(mail, groups, facts)
 
@@ -212,7 +212,7 @@ def _membership(mail: str, groups: frozenset[str], facts: Facts) -> Iterator[Wro
         name = domain_of(group)
         primaries = facts.primaries(group)
         if not facts.is_hosted(name):
-            repair = _drop("memberOfGroup", group)
+            repair = _discard("memberOfGroup", group)
             yield Wrong("ALIAS_ADDRESS_WITHOUT_DOMAIN", mail, f"list {group}", repair)
         elif group not in facts.groups and not facts.groups & set(primaries):
             yield Wrong("MEMBER_OF_NO_LIST", mail, group)
@@ -224,7 +224,7 @@ def _membership(mail: str, groups: frozenset[str], facts: Facts) -> Iterator[Wro
                     "TWIN_MISSING",
                     mail,
                     f"list {alias_address}",
-                    _give("memberOfGroup", alias_address),
+                    _add("memberOfGroup", alias_address),
                 )
 
 
@@ -240,7 +240,7 @@ def _user(entry: Entry, mail: str, facts: Facts, settings: Settings) -> Iterator
         yield Wrong("INTERNAL_SERVICE_OFF", mail, ", ".join(sorted(lacking)))
     is_global = flag(entry, "domainGlobalAdmin", "yes")
     if "domainadmin" in enabled and not is_global and not facts.manages(mail):
-        repair = _drop("enabledService", "domainadmin")
+        repair = _discard("enabledService", "domainadmin")
         yield Wrong("ADMIN_MARK_WITHOUT_DOMAIN", mail, "", repair)
     yield from _routing(entry, mail, settings)
     yield from _settings(entry, mail)
@@ -274,31 +274,31 @@ def _list(entry: Entry, mail: str, facts: Facts) -> Iterator[Wrong]:
             yield Wrong("LIST_WITHOUT_ID", mail)
         if lacking := {"mail", "deliver"} - enabled:
             detail = f"without {', '.join(sorted(lacking))}"
-            yield Wrong("LIST_UNDELIVERABLE", mail, detail, _give("enabledService", *lacking))
+            yield Wrong("LIST_UNDELIVERABLE", mail, detail, _add("enabledService", *lacking))
         if not entry.value("mtaTransport"):
             right = f"mlmmj:{domain_of(mail)}/{local_part_of(mail)}"
-            yield Wrong("LIST_UNDELIVERABLE", mail, "no transport", _set("mtaTransport", right))
+            yield Wrong("LIST_UNDELIVERABLE", mail, "no transport", _put("mtaTransport", right))
     else:
         has = "yes" if facts.members[mail] else "no"
         if entry.value("hasMember") and not flag(entry, "hasMember", has):
-            yield Wrong("LIST_MARK_WRONG", mail, f"not {has}", _set("hasMember", has))
+            yield Wrong("LIST_MARK_WRONG", mail, f"not {has}", _put("hasMember", has))
         yield from _dns(entry, mail, facts)
-    for attribute in _POSTS:
+    for attribute in _LIST_ROLES:
         for who in sorted(words(entry, attribute)):
-            # Every domain has a postmaster; new lists have it until somebody else is named.
+            # mlmmjadmin makes postmaster@ the first owner, whether that account exists or not.
             if "*" not in who and local_part_of(who) != "postmaster" and facts.is_gone(who):
-                yield Wrong("MODERATOR_GONE", mail, f"{attribute} {who}", _drop(attribute, who))
+                yield Wrong("MODERATOR_GONE", mail, f"{attribute} {who}", _discard(attribute, who))
     yield from _settings(entry, mail)
 
 
 def _dns(entry: Entry, mail: str, facts: Facts) -> Iterator[Wrong]:
-    """Judge the names that SOGo expands a list with."""
+    """Check the DNs of members, which SOGo uses when it expands a list."""
     for dn in sorted(entry.values("member")):
         member = mail_in(dn)
-        if key_of(dn) not in facts.elsewhere and (
+        if key_of(dn) not in facts.misplaced_users and (
             member not in facts.users or key_of(facts.tree.user(member)) != key_of(dn)
         ):
-            yield Wrong("MEMBER_NAME_DEAD", mail, dn, _drop("member", dn))
+            yield Wrong("MEMBER_NAME_DEAD", mail, dn, _discard("member", dn))
 
 
 def _external(entry: Entry, facts: Facts) -> Iterator[Wrong]:
@@ -320,11 +320,11 @@ def _external(entry: Entry, facts: Facts) -> Iterator[Wrong]:
             "TWIN_MISSING",
             group,
             f"external {alias_address}",
-            _give("shadowAddress", alias_address),
+            _add("shadowAddress", alias_address),
         )
     for address in sorted(others):
         if not facts.is_hosted(domain_of(address)) and domain_of(address) not in domain.pending:
-            repair = _drop("shadowAddress", address)
+            repair = _discard("shadowAddress", address)
             yield Wrong("ALIAS_ADDRESS_WITHOUT_DOMAIN", group, f"external {address}", repair)
     for address in sorted(words(entry, "mail")):
         if facts.is_gone(address):

@@ -1,6 +1,7 @@
-"""What a tree holds, as far as its entries depend on each other: gathered before they are judged.
+"""Facts about a directory tree that the checks of single entries need.
 
-Addresses and mailbox paths are kept in memory (some 200 bytes for each), entries are not.
+They are collected before the entries are checked. Addresses and mailbox paths are kept in memory
+(about 200 bytes each), entries are not.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _NAMES = (
 
 
 def mail_in(dn: str) -> str:
-    """Return the address that an entry is named by."""
+    """Return the value of the first RDN of a DN: the address of ``mail=…``, folded."""
     return key_of(dn).partition(",")[0].partition("=")[2]
 
 
@@ -63,29 +64,29 @@ class Hosted:
 
 
 class Facts:
-    """Everything that an entry may depend on, of a whole tree or around one entry."""
+    """What the check of an entry may depend on: of the whole tree, or of one entry only."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.domains: dict[str, Hosted] = {}
         self.targets: dict[str, list[str]] = {}
-        """Alias domains, and the domains that have them."""
+        """Alias domain → the domains that have it."""
         self.users: dict[str, bool] = {}
-        """Mail users, and whether they are marked as admins."""
-        self.elsewhere: set[str] = set()
-        """The names of mail users' entries that do not lie where they belong."""
+        """Mail user → whether it is marked as admin."""
+        self.misplaced_users: set[str] = set()
+        """DNs (folded) of mail users that are not at the DN of their address."""
         self.groups: set[str] = set()
-        """Mailing lists."""
+        """Addresses of mailing lists."""
         self.admins: set[str] = set()
         self.globals = 0
         self.members: Counter[str] = Counter()
         self._owners: dict[str, str] = {}
         self._seen: set[str] = set()
         self.shared: dict[str, list[str]] = {}
-        """Addresses that more than one entry has, and whose they are."""
+        """Address that several entries have → the accounts that have it."""
         self._homes: dict[str, str] = {}
         self.sharing: dict[str, str] = {}
-        """Users whose mailbox is another one's too, and whose."""
+        """User → another user with the same mailbox directory."""
 
     @classmethod
     async def of_all(cls, directory: Directory, tree: Tree) -> Facts:
@@ -100,7 +101,7 @@ class Facts:
 
     @classmethod
     async def around(cls, directory: Directory, tree: Tree, entry: Entry) -> Facts:
-        """Read what one entry depends on, as it is now."""
+        """Read what the check of one entry depends on, as it is now."""
         facts = cls(tree)
         await facts.read_domains(directory)
         name = entry.value("domainName").lower()
@@ -135,7 +136,7 @@ class Facts:
         return facts
 
     async def read_domains(self, directory: Directory) -> None:
-        """Read which domains there are."""
+        """Read all mail domains."""
         await self._read(directory, self.tree.base, Scope.ONE, DOMAIN)
 
     async def _read(
@@ -203,7 +204,7 @@ class Facts:
         elif "mailuser" in kinds:
             counts["users"] += 1
             if key_of(self.tree.user(mail)) != key_of(entry.dn):
-                self.elsewhere.add(key_of(entry.dn))
+                self.misplaced_users.add(key_of(entry.dn))
             counts["quota"] += number(entry.value("mailQuota"))
             self.users[mail] = "domainadmin" in words(entry, "enabledService") or flag(
                 entry, "domainGlobalAdmin", "yes"
@@ -218,34 +219,35 @@ class Facts:
         else:
             counts["aliases"] += 1
 
-    # -- questions ---------------------------------------------------------------------------------
+    # -- queries -----------------------------------------------------------------------------------
 
     def is_hosted(self, name: str) -> bool:
-        """Tell whether a name is a mail domain or a living alias domain."""
+        """Tell whether a name is a mail domain or an alias domain of one."""
         return name in self.domains or name in self.targets
 
     def primaries(self, address: str) -> list[str]:
-        """Return what an address in an alias domain stands for."""
+        """Return the addresses in mail domains that an address in an alias domain stands for."""
         local = local_part_of(address)
         return [f"{local}@{name}" for name in self.targets.get(domain_of(address), ())]
 
     def owner(self, address: str) -> str:
-        """Return whose address this is; "" for nobody's."""
+        """Return the account that has an address; "" for none."""
         return self._owners.get(address, "")
 
     def is_admin(self, mail: str) -> bool:
-        """Tell whether there is an account that can manage something."""
+        """Tell whether there is a user or standalone admin with this address."""
         return mail in self.users or mail in self.admins
 
     def manages(self, mail: str) -> bool:
-        """Tell whether somebody manages a domain."""
+        """Tell whether an admin manages at least one domain."""
         return any(mail in domain.admins for domain in self.domains.values())
 
     def is_gone(self, address: str, source: str = "") -> bool:
         """Tell whether an address is in a hosted domain and does not exist there.
 
-        An extension, a catch-all (but the one that itself leads there), or a backup MX, which
-        knows no addresses, are the benefit of a doubt.
+        False for addresses that may exist: with an extension (``user+tag@``), in a domain with a
+        catch-all, in a backup MX domain. The catch-all does not count when it is the ``source``,
+        the entry that forwards to this address.
         """
         name = domain_of(address)
         hosts = [name] if name in self.domains else self.targets.get(name, [])
@@ -257,20 +259,20 @@ class Facts:
         )
 
     def counted(self, name: str) -> Iterable[tuple[str, int]]:
-        """Return what a domain's counters should be."""
+        """Return the right values of a domain's counters, by attribute."""
         counts = self.domains[name].counts
         return [(attribute, counts[what]) for what, attribute in COUNTERS.items()]
 
 
 class TreeDirectory:
-    """See ``policies.Directory``."""
+    """See ``policy_checks.Directory``."""
 
     def __init__(self, directory: Directory, tree: Tree) -> None:
         self._directory = directory
         self._tree = tree
 
     async def unknown(self, accounts: Iterable[str]) -> frozenset[str]:
-        """See ``policies.Directory``."""
+        """See ``policy_checks.Directory``."""
         facts = Facts(self._tree)
         await facts.read_domains(self._directory)
         names = {account: account.lstrip("@") for account in accounts}
@@ -295,7 +297,7 @@ class TreeDirectory:
         )
 
     async def hosts_any(self) -> bool:
-        """See ``policies.Directory``."""
+        """See ``policy_checks.Directory``."""
         facts = Facts(self._tree)
         await facts.read_domains(self._directory)
         return bool(facts.domains)
@@ -314,7 +316,7 @@ class TreeDirectory:
         return frozenset(found) & wanted
 
     async def owners(self, _connection: object, paths: Iterable[str]) -> dict[str, str]:
-        """See ``accounts.Owners``."""
+        """See ``mailbox_queue.Owners``."""
         spelt = {text: path for path in paths for text in (path, f"{path}/")}
         found: dict[str, str] = {}
         for some in chunks(spelt):

@@ -1,9 +1,9 @@
-"""The examination of a directory: schema, rights, every entry, and the repairs.
+"""Examines a directory: schema, rights, unfinished writes and every entry, and repairs.
 
-The tree is read twice, in pages: what entries depend on, then the entries themselves; what seems
-wrong is looked at once more, because the service goes on writing meanwhile. A repair
-holds the locks that the service's writes hold, reads the entry and all that it depends on again,
-and changes what is still wrong.
+The tree is read twice, in pages: first what entries depend on (``ldap_facts``), then the entries
+themselves. A finding is checked once more, because the service may have written meanwhile. A repair
+takes the locks that the service's writes take, reads the entry and what it depends on again, and
+changes what is still wrong.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from iredapi.doctor.findings import Finding
 from iredapi.doctor.ldap_checks import Add, Wrong, judge
 from iredapi.doctor.ldap_facts import DOMAIN, NAMING, PAGE, Facts, TreeDirectory
 from iredapi.doctor.repair_log import note
-from iredapi.doctor.state_checks import is_well
+from iredapi.doctor.state_checks import is_usable
 from iredapi.domain.addresses import domain_of
 from iredapi.errors import ApiError
 from iredapi.runtime.startup import open_state
 from iredapi.state import LockTimeout, State, StateUnavailable
 
 _ADMIN: Final = "(objectClass=mailAdmin)"
-_NOBODY: Final = "iredapi-doctor.invalid"
+_ABSENT_VALUE: Final = "iredapi-doctor.invalid"
 _TRIES: Final = 5
-_PATIENCE: Final = 60.0
-"""Seconds that a write may take; its record in the journal is no finding before."""
+_MAX_WRITE_SECONDS: Final = 60.0
+"""Maximum duration of a write in seconds; younger records of the journal are no findings."""
 
 
 class TreeExamination:
-    """Looks at the directory of a configuration; closes it at the end."""
+    """Examines the directory of a configuration; an async context manager that closes it."""
 
     def __init__(
         self, settings: Settings, databases: Databases, only: Collection[str], *, fix: bool
@@ -63,10 +63,10 @@ class TreeExamination:
         self._tree = Tree(settings.ldap_base_dn, settings.admin_base_dn)
         self._directory = Directory(options_of(settings))
         self._state: State | None = None
-        self._looked = False
+        self._state_tried = False
         self.accounts = TreeDirectory(self._directory, self._tree)
         self.usable = False
-        """Whether the accounts could be read."""
+        """Whether accounts can be read: the checks of the other databases need them."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,7 +82,7 @@ class TreeExamination:
             await self._state.connections.close()
 
     async def findings(self) -> AsyncIterator[Finding]:
-        """Say what is wrong."""
+        """Examine everything and yield what is wrong."""
         try:
             async for finding in self._server():
                 yield finding
@@ -94,7 +94,7 @@ class TreeExamination:
                 yield finding
         except LdapError as error:
             self.usable = False
-            why = "it does not answer" if isinstance(error, Unavailable) else str(error)
+            why = "it cannot be reached" if isinstance(error, Unavailable) else str(error)
             yield Finding("SERVER_AWAY", "ldap", why)
 
     # -- the server --------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class TreeExamination:
                 yield finding
 
     async def _reads_only(self) -> bool:
-        """Tell whether no server can be reached that takes writes, whoever sends them."""
+        """Tell whether no server that can be reached accepts writes."""
         if await self._directory.takes_writes():
             return False
         try:
@@ -135,7 +135,10 @@ class TreeExamination:
         return False
 
     async def _rights(self) -> AsyncIterator[Finding]:
-        """Try to take away values that are not there: who may, is told that they are not there."""
+        """Test write access: delete a value that does not exist.
+
+        The server checks the right first, then answers noSuchAttribute.
+        """
         sample = [self._tree.base, self._tree.admin_base]
         for base, scope, kind in (
             (self._tree.base, Scope.ONE, DOMAIN),
@@ -158,38 +161,38 @@ class TreeExamination:
 
     async def _may_write(self, dn: str, name: str) -> bool:
         try:
-            await self._directory.modify(dn, [Change(Op.DELETE, name, (_NOBODY,))])
+            await self._directory.modify(dn, [Change(Op.DELETE, name, (_ABSENT_VALUE,))])
         except Refused:
             return False
         except NoSuchValue:
             return True
         return True
 
-    # -- what writes have left ---------------------------------------------------------------------
+    # -- unfinished writes -------------------------------------------------------------------------
 
     async def _opened_state(self) -> State | None:
-        """Open the state database, unless that would make or migrate it."""
-        if not self._looked and await is_well(self._settings):
+        """Open the state database once, unless that would create or migrate it."""
+        if not self._state_tried and await is_usable(self._settings):
             with suppress(ConfigurationError):
                 self._state = await open_state(self._settings)
-        self._looked = True
+        self._state_tried = True
         return self._state
 
     async def _journal(self) -> AsyncIterator[Finding]:
-        """Tell of writes that broke off and were not taken back."""
+        """Report writes that were interrupted and have not been undone."""
         state = await self._opened_state() if "WRITE_UNFINISHED" in self._only else None
         if state is None:
             return
         for record_id, names in await state.journal.open():
             record = await state.journal.read(record_id)
-            if record is None or time.time() - record.created < _PATIENCE:
+            if record is None or time.time() - record.created < _MAX_WRITE_SECONDS:
                 continue
-            fixed = self._fix and await self._take_back(state, record_id, names)
+            fixed = self._fix and await self._undo(state, record_id, names)
             yield Finding("WRITE_UNFINISHED", ", ".join(sorted(names)), fixed=fixed)
             if fixed:
                 await note(self._databases, "WRITE_UNFINISHED", sorted(names))
 
-    async def _take_back(self, state: State, record_id: str, names: Collection[str]) -> bool:
+    async def _undo(self, state: State, record_id: str, names: Collection[str]) -> bool:
         locks = UnitLocks(state, self._directory)
         try:
             await locks.take(*names)
@@ -214,7 +217,7 @@ class TreeExamination:
             (self._tree.base, Scope.SUB, ALL_ACCOUNTS),
             (self._tree.admin_base, Scope.ONE, _ADMIN),
         ):
-            # One connection is held meanwhile; repairs take others.
+            # The paged search keeps one connection; repairs use others.
             async for page in self._directory.pages(base, scope, kind, size=PAGE):
                 async for finding in self._page(page, facts):
                     yield finding
@@ -240,7 +243,7 @@ class TreeExamination:
             await note(self._databases, code, subjects)
 
     async def _still(self, dn: str, facts: Facts, found: Sequence[Wrong]) -> Sequence[Wrong]:
-        """Return what is still wrong when no write is under way: sweeps take their time."""
+        """Check again while no write is running, and return what is still wrong."""
         entry = await self._directory.get(dn)
         state = await self._opened_state()
         if entry is None:
@@ -252,7 +255,7 @@ class TreeExamination:
                 now = await self._judged(dn)
         except (LockTimeout, StateUnavailable):
             return found
-        # Shared mailboxes take those of all users to see.
+        # A shared mailbox can only be seen with the mailboxes of all users.
         return [wrong for wrong in found if wrong.code == "MAILBOX_SHARED" or _id(wrong) in now]
 
     async def _judged(self, dn: str) -> set[tuple[str, str, str]]:
@@ -263,7 +266,7 @@ class TreeExamination:
         return {_id(wrong) for wrong in judge(entry, facts, self._settings)}
 
     async def _repair(self, entry: Entry, facts: Facts, codes: set[str]) -> Sequence[Wrong]:
-        """Repair what is still wrong with an entry; again when somebody else was faster."""
+        """Repair what is still wrong with an entry; retry after a conflict with another write."""
         state = await self._opened_state()
         if state is None:
             return ()
@@ -312,7 +315,7 @@ def _id(wrong: Wrong) -> tuple[str, str, str]:
 
 
 def _locks_of(entry: Entry, facts: Facts) -> set[str]:
-    """Return the domains whose writers must wait: the entry's own, and those that it names."""
+    """Return the domains to lock: those of the entry, and those of the addresses it names."""
     named = {domain_of(mail) for name in NAMING for mail in words(entry, name)}
     named |= words(entry, "domainName")
     hosts = {host for name in named for host in (name, *facts.targets.get(name, ()))}

@@ -1,6 +1,6 @@
-"""What can be wrong in ``amavisd``, ``iredapd`` and the panel's database, whatever holds accounts.
+"""Checks of ``amavisd``, ``iredapd`` and ``iredadmin``, for accounts in SQL and in LDAP.
 
-Whether an account exists is asked of the account storage in batches (``Directory``).
+Whether an account exists is looked up in the account storage in batches (``Directory``).
 """
 
 from __future__ import annotations
@@ -44,27 +44,27 @@ from iredapi.domain.addresses import InvalidAddress
 from iredapi.domain.greylists import derived_comment
 from iredapi.domain.scopes import Kind, Scope
 
-_KEEPS = ("virus", "spam", "banned", "bad_header")
+_MAIL_KINDS = ("virus", "spam", "banned", "bad_header")
 _LOVERS = {"banned": "banned_files_lover"}
 _LONGEST_EXPIRE = 30 * 86400
-"""Seconds; the panel's hourly job removes proofs of ownership that expire later."""
+"""Seconds; iRedAdmin's hourly job removes proofs of ownership with a larger ``expire``."""
 
 
 class Directory(Protocol):
-    """The account storage, as the other databases need it."""
+    """What the checks of the related databases need to know of the account storage."""
 
     async def unknown(self, accounts: Collection[str]) -> frozenset[str]:
-        """Return which of these (``user@domain``, ``@domain``, ``domain``) do not exist.
+        """Return the accounts (``user@domain``, ``@domain``, ``domain``) that do not exist.
 
-        An address of an alias domain exists when its twin in the mail domain does.
+        An address in an alias domain exists when its address in the mail domain does.
         """
 
     async def hosts_any(self) -> bool:
-        """Tell whether there is any domain: without one everything else seems to be a stray."""
+        """Tell whether there is any domain: without one, every account seems not to exist."""
 
 
 def scope_of(account: str) -> Scope | None:
-    """Return whom a stored account is, or None for forms that are nobody's account here."""
+    """Return the scope of a stored account; None for patterns that name no single account."""
     if account == "@.":
         return Scope(Kind.GLOBAL, "global")
     local, at, domain = account.rpartition("@")
@@ -75,8 +75,11 @@ def scope_of(account: str) -> Scope | None:
     return Scope(Kind.USER, account) if local else Scope(Kind.DOMAIN, domain)
 
 
-class StrayAccounts:
-    """Rows that are stored for an account that does not exist."""
+class OrphanedRows:
+    """Finds the rows of a table that belong to an account that does not exist.
+
+    ``also`` are further conditions on the rows.
+    """
 
     fixable = True
     by_name = False
@@ -104,10 +107,10 @@ class StrayAccounts:
 
     async def number(self, connection: AsyncConnection, rows: Sequence[Row]) -> int:
         """See ``Probe``."""
-        statement = select(func.count()).select_from(self._table).where(self._chosen(rows))
+        statement = select(func.count()).select_from(self._table).where(self._rows_of(rows))
         return int((await connection.execute(statement)).scalar_one())
 
-    def _chosen(self, rows: Sequence[Row]) -> ColumnElement[bool]:
+    def _rows_of(self, rows: Sequence[Row]) -> ColumnElement[bool]:
         return and_(self._column.in_([row["subject"] for row in rows]), *self._also)
 
     async def page(
@@ -125,40 +128,45 @@ class StrayAccounts:
             statement = statement.where(self._column > after)
         names = [row.subject for row in await connection.execute(statement)]
         rows: list[Row] = [{"subject": name} for name in names if name]
-        wrong = [(row, self._table.name) for row in await self._stray(rows)]
+        wrong = [(row, self._table.name) for row in await self._orphaned(rows)]
         return wrong, names[-1] if len(names) == PAGE else None
 
-    async def _stray(self, rows: Sequence[Row]) -> list[Row]:
-        asked = {row["subject"]: _asked(row["subject"], self._table) for row in rows}
-        unknown = await self._directory.unknown({name for name in asked.values() if name})
-        return [row for row in rows if asked[row["subject"]] in unknown]
+    async def _orphaned(self, rows: Sequence[Row]) -> list[Row]:
+        accounts_ = {row["subject"]: _account_of(row["subject"], self._table) for row in rows}
+        unknown = await self._directory.unknown({name for name in accounts_.values() if name})
+        return [row for row in rows if accounts_[row["subject"]] in unknown]
 
     async def repair(self, connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]:
         """See ``Probe``."""
-        still = await self._stray(rows)
+        still = await self._orphaned(rows)
         if still:
-            await _forget(connection, self._table, self._chosen(still))
+            await _remove_with_dependents(connection, self._table, self._rows_of(still))
         return still
 
 
-class WiderSettings(StrayAccounts):
-    """Rows that the daemons obey and that are no account's, domain's or everybody's.
+class WiderSettings(OrphanedRows):
+    """Finds rows that the daemons apply and that belong to no account, domain or all accounts.
 
-    Top-level domains, IP addresses, networks, local parts. ``@.domain`` is shown as the domain's.
+    That is: top-level domains, IP addresses, networks, local parts. ``@.domain`` of a hosted domain
+    belongs to the domain.
     """
 
     by_name = True
 
-    async def _stray(self, rows: Sequence[Row]) -> list[Row]:
-        odd = [row for row in rows if self._is_obeyed(row["subject"])]
-        asked = {row["subject"]: _parent(row["subject"]) for row in odd}
-        unknown = await self._directory.unknown({name for name in asked.values() if name})
-        return [row for row in odd if not asked[row["subject"]] or asked[row["subject"]] in unknown]
+    async def _orphaned(self, rows: Sequence[Row]) -> list[Row]:
+        candidates = [row for row in rows if self._is_applied(row["subject"])]
+        domains = {row["subject"]: _parent(row["subject"]) for row in candidates}
+        unknown = await self._directory.unknown({name for name in domains.values() if name})
+        return [
+            row
+            for row in candidates
+            if not domains[row["subject"]] or domains[row["subject"]] in unknown
+        ]
 
-    def _is_obeyed(self, account: str) -> bool:
+    def _is_applied(self, account: str) -> bool:
         if scope_of(account.lower()) is not None:
             return False
-        # Without "@" it is a local part for Amavisd; for iRedAPD an IP address, or nothing.
+        # Without "@", Amavisd reads a local part; iRedAPD reads IP addresses and networks only.
         return self.database == "amavisd" or "@" in account or _is_network(account)
 
 
@@ -171,15 +179,18 @@ def _is_network(text: str) -> bool:
 
 
 def _parent(account: str) -> str:
-    """Return the domain of ``@.domain`` as the account storage is asked for it; else empty."""
+    """Return ``@domain`` for ``@.domain``, to look it up in the account storage; else empty."""
     found = account.lower()
     return f"@{found[2:]}" if found.startswith("@.") and "." in found[2:] else ""
 
 
-def beside_a_tree(
+def user_data_probes(
     schema: Schema, quota: Table, directory: Directory, owners: Owners
 ) -> Iterator[Probe]:
-    """Return the probes of what ``iredadmin`` keeps of mail users when accounts are in LDAP."""
+    """Return the probes of the mail users' data in ``iredadmin`` when accounts are in LDAP.
+
+    ``quota`` is the table ``used_quota``, under the name that the settings give it.
+    """
     s, a = accounts.share_folder, accounts.anyone_shares
     for code, table, column in (
         ("USAGE_WITHOUT_USER", quota, quota.c.username),
@@ -189,39 +200,41 @@ def beside_a_tree(
         ("SHARE_WITHOUT_USER", a, a.c.from_user),
     ):
         if schema.has(table):
-            yield StrayAccounts(code, "iredadmin", table, column, directory)
+            yield OrphanedRows(code, "iredadmin", table, column, directory)
     yield from shared_folder_probes(schema, "iredadmin")
     if schema.has(accounts.deleted_mailboxes):
         yield QueuedMailboxes("iredadmin", owners)
         yield from date_probes(schema, accounts.deleted_mailboxes, "iredadmin")
 
 
-def _asked(account: str, table: Table) -> str:
-    """What the account storage is to be asked for; empty: not an account of it."""
+def _account_of(account: str, table: Table) -> str:
+    """Return the account to look up in the account storage; empty: a global or foreign one."""
     if table is t.settings:
         return "" if account == "global" else account.lower()
     scope = scope_of(account.lower())
     return "" if scope is None or scope.kind is Kind.GLOBAL else scope.account
 
 
-async def _forget(connection: AsyncConnection, table: Table, chosen: ColumnElement[bool]) -> None:
-    # In the file the rows come before those that hang on them.
+async def _remove_with_dependents(
+    connection: AsyncConnection, table: Table, chosen: ColumnElement[bool]
+) -> None:
+    # Written to the file first: rows that refer to them are restored after them.
     await keep(connection, table, chosen)
     if table in (t.users, t.throttle):
         ids: list[int] = list(
             (await connection.execute(select(table.c.id).where(chosen))).scalars()
         )
-        hanging = {
+        dependents = {
             t.users: (t.wblist.c.rid, t.outbound_wblist.c.sid),
             t.throttle: (t.throttle_tracking.c.tid,),
         }[table]
-        for column in hanging:
+        for column in dependents:
             await remove(connection, column.table, column.in_(ids))
     await connection.execute(delete(table).where(chosen))
 
 
-class LooseEntries(SqlProbe):
-    """A probe over an outer join, which PostgreSQL cannot lock: its repair reads without."""
+class OuterJoinProbe(SqlProbe):
+    """A probe of an outer join; PostgreSQL cannot lock one, so its repair reads without a lock."""
 
     async def repair(self, connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]:
         """See ``Probe``."""
@@ -232,15 +245,15 @@ class LooseEntries(SqlProbe):
         return list(found)
 
 
-def related_data(name: str, schema: Schema, directory: Directory) -> Iterator[Probe]:
-    """Return the probes of a database."""
+def policy_probes(name: str, schema: Schema, directory: Directory) -> Iterator[Probe]:
+    """Return the probes of ``amavisd``, ``iredapd`` or ``iredadmin``."""
     yield from {"amavisd": _amavisd, "iredapd": _iredapd, "iredadmin": _iredadmin}[name](
         schema, directory
     )
 
 
 def _priority(database: str, table: Table, account: Any, column: str, scale: Any) -> SqlProbe:
-    """Rows whose priority is not that of the form of an account."""
+    """Return a probe for rows whose priority is not the one of their kind of account."""
 
     def right(row: Row) -> int | None:
         found: int | None = scale(row["subject"])
@@ -263,17 +276,17 @@ def _priority(database: str, table: Table, account: Any, column: str, scale: Any
     )
 
 
-def _scale_m(account: str) -> int | None:
+def _amavisd_priority(account: str) -> int | None:
     scope = scope_of(account)
     return None if scope is None else scope.amavisd_priority
 
 
-def _scale_a(account: str) -> int | None:
+def _iredapd_priority(account: str) -> int | None:
     scope = scope_of(account)
     return None if scope is None else scope.iredapd_priority
 
 
-def _scale_m_remote(address: str) -> int | None:
+def _amavisd_sender_priority(address: str) -> int | None:
     try:
         return sender_patterns.priority_amavisd(address)
     except InvalidAddress:
@@ -293,14 +306,14 @@ def _not_lower(database: str, table: Table, column: Any) -> SqlProbe:
 def _amavisd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
     u, p = t.users.c, t.policy.c
     yield _not_lower("amavisd", t.users, u.email)
-    yield StrayAccounts("POLICY_WITHOUT_ACCOUNT", "amavisd", t.users, u.email, directory)
-    yield StrayAccounts(
+    yield OrphanedRows("POLICY_WITHOUT_ACCOUNT", "amavisd", t.users, u.email, directory)
+    yield OrphanedRows(
         "POLICY_WITHOUT_ACCOUNT", "amavisd", t.policy, p.policy_name, directory,
         p.policy_name.is_not(None),
     )  # fmt: skip
     yield WiderSettings("WIDER_SETTING", "amavisd", t.users, u.email, directory)
-    yield _priority("amavisd", t.users, u.email, "priority", _scale_m)
-    yield _priority("amavisd", t.mailaddr, t.mailaddr.c.email, "priority", _scale_m_remote)
+    yield _priority("amavisd", t.users, u.email, "priority", _amavisd_priority)
+    yield _priority("amavisd", t.mailaddr, t.mailaddr.c.email, "priority", _amavisd_sender_priority)
     key = (u.id,)
     tied = t.users.join(t.policy, p.id == u.policy_id)
     columns = (u.email.label("subject"), p.policy_name.label("policy"))
@@ -319,7 +332,7 @@ def _amavisd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
             else None
         ),
     )  # fmt: skip
-    yield LooseEntries(
+    yield OuterJoinProbe(
         "POLICY_MISSING", "amavisd",
         select(u.email.label("subject")).select_from(
             t.users.outerjoin(t.policy, p.id == u.policy_id)
@@ -332,7 +345,7 @@ def _amavisd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
                 p[_LOVERS.get(kind, f"{kind}_lover")] == "N",
                 p[f"{kind}_quarantine_to"] == "",
             )
-            for kind in _KEEPS
+            for kind in _MAIL_KINDS
         )
     )
     yield SqlProbe(
@@ -354,16 +367,16 @@ def _amavisd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
             .select_from(without)
             .where(or_(u.id.is_(None), t.mailaddr.c.id.is_(None)))
         )
-        yield LooseEntries("WBLIST_DANGLING", "amavisd", dangling, pair, Delete(table, pair))
+        yield OuterJoinProbe("WBLIST_DANGLING", "amavisd", dangling, pair, Delete(table, pair))
 
 
 def _iredapd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
     th, g, w = t.throttle.c, t.greylisting.c, t.greylisting_whitelists.c
     yield _not_lower("iredapd", t.throttle, th.account)
     yield _not_lower("iredapd", t.greylisting, g.account)
-    yield StrayAccounts("THROTTLE_WITHOUT_ACCOUNT", "iredapd", t.throttle, th.account, directory)
+    yield OrphanedRows("THROTTLE_WITHOUT_ACCOUNT", "iredapd", t.throttle, th.account, directory)
     for table, column in ((t.greylisting, g.account), (t.greylisting_whitelists, w.account)):
-        yield StrayAccounts("GREYLISTING_WITHOUT_ACCOUNT", "iredapd", table, column, directory)
+        yield OrphanedRows("GREYLISTING_WITHOUT_ACCOUNT", "iredapd", table, column, directory)
     for table, column in (
         (t.throttle, th.account), (t.greylisting, g.account), (t.greylisting_whitelists, w.account)
     ):  # fmt: skip
@@ -375,8 +388,8 @@ def _iredapd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
         ),
         (g.id,), DeleteNamed(t.greylisting, (g.id,)),
     )  # fmt: skip
-    yield _priority("iredapd", t.throttle, th.account, "priority", _scale_a)
-    yield _priority("iredapd", t.greylisting, g.account, "priority", _scale_a)
+    yield _priority("iredapd", t.throttle, th.account, "priority", _iredapd_priority)
+    yield _priority("iredapd", t.greylisting, g.account, "priority", _iredapd_priority)
     other = t.throttle.alias()
     yield SqlProbe(
         "THROTTLE_TWICE", "iredapd",
@@ -406,7 +419,7 @@ def _iredapd(_schema: Schema, directory: Directory) -> Iterator[Probe]:
 
 def _iredadmin(schema: Schema, directory: Directory) -> Iterator[Probe]:
     if schema.has(t.settings):
-        yield StrayAccounts(
+        yield OrphanedRows(
             "PANEL_SETTING_WITHOUT_ACCOUNT", "iredadmin", t.settings, t.settings.c.account,
             directory,
         )  # fmt: skip

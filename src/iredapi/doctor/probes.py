@@ -61,7 +61,7 @@ class Probe(Protocol):
 
     @property
     def by_name(self) -> bool:
-        """Whether only those findings are repaired whose subject the operator names."""
+        """Whether only findings are repaired whose subject the operator gives with ``--named``."""
 
     @property
     def removes(self) -> Table | None:
@@ -113,7 +113,7 @@ class Delete:
 
 
 class DeleteNamed(Delete):
-    """Remove the rows whose subject the operator names."""
+    """Remove the rows whose subject the operator gives with ``--named``."""
 
 
 @dataclass(frozen=True, slots=True)

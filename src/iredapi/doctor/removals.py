@@ -1,6 +1,7 @@
-"""What ``--fix`` may remove, and the file that what it removes is written to before.
+"""Limits of what ``--fix`` removes, and the SQL file that restores it.
 
-Whoever has connected the wrong account storage, or an empty one, finds a stray in every row.
+With a wrong or empty account storage, every row of the other databases seems to be orphaned:
+therefore only a limited number of rows is removed, and each is written to the file first.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from iredapi import __version__
 from iredapi.config.errors import ConfigurationError
 
 SHARE: Final = 10
-"""Percent of a table that may go, unless more is allowed by number …"""
+"""Percent of a table's rows that may be removed."""
 ROWS: Final = 20
-"""… and rows that may go however few there are."""
+"""Number of rows that may be removed even when they are a larger part of the table."""
 
 _INSERT: Final = {
     "postgresql": ("INSERT INTO", " ON CONFLICT DO NOTHING"),
     "sqlite": ("INSERT OR IGNORE INTO", ""),
     "mysql": ("INSERT IGNORE INTO", ""),
 }
-"""Rows that are there already stay as they are: the file may be read twice."""
+"""Existing rows stay unchanged, so that the file can be applied twice."""
 _HEAD: Final = {
     "postgresql": "SET standard_conforming_strings = on;\nSET client_encoding = 'UTF8';\n",
     "sqlite": "",
@@ -47,24 +48,30 @@ _COMMAND: Final = {
 
 @dataclass(slots=True)
 class Removals:
-    """The removals of one run. ``most`` rows of a table may go in any case."""
+    """Counts the removals of one run and writes the removed rows to files.
+
+    ``most`` is the number of rows of each table that may be removed in any case.
+    """
 
     directory: Path
     most: int = 0
     files: dict[str, Path] = field(default_factory=dict)
-    """The file of each database of which something was removed."""
+    """The file of each database from which rows were removed."""
     _removed: dict[str, int] = field(default_factory=dict)
     _stamp: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"))
 
     def held_back(self, table: str, number: int, total: int, *, hosts_any: bool) -> str:
-        """Say why so many rows of a table (``database.table``) may not go; "" when they may."""
+        """Return why ``number`` rows of a table may not be removed; "" when they may.
+
+        ``table`` is ``database.table``; ``total`` is the number of its rows.
+        """
         number += self._removed.get(table, 0)
         if not number or number <= self.most:
             return ""
         if not hosts_any:
             reason = "the account storage holds no domain: is it the right one, and restored?"
         elif number > ROWS and number * 100 > SHARE * (total + self._removed.get(table, 0)):
-            reason = "is the account storage the right one, and whole?"
+            reason = "is the account storage the right one, and complete?"
         else:
             return ""
         return f"{number} of {total} rows; {reason} --remove-strays {number} removes them"
@@ -75,7 +82,7 @@ class Removals:
 
     @contextmanager
     def recording(self, database: str) -> Iterator[None]:
-        """Have ``keep`` write to the file of a database."""
+        """Let ``keep`` and ``remove`` write to the file of a database."""
         token = _KEEPING.set((self, database))
         try:
             yield
@@ -83,7 +90,10 @@ class Removals:
             _KEEPING.reset(token)
 
     def append(self, database: str, dialect: str, statements: Iterable[str]) -> None:
-        """Write statements to the disk. Raises ConfigurationError when that fails."""
+        """Append statements to the file of a database and wait until they are on disk.
+
+        Raises ConfigurationError when that fails.
+        """
         path = self.files.get(database)
         try:
             if path is None:
@@ -100,8 +110,8 @@ class Removals:
         except (OSError, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "text that is not Unicode"
             raise ConfigurationError(
-                f"--removed-to: what is to be removed cannot be written to "
-                f"{path or self.directory}: {why}; nothing of it was removed"
+                f"--removed-to: the rows to remove cannot be written to "
+                f"{path or self.directory}: {why}; none of them was removed"
             ) from None
         self.files[database] = path
 
@@ -115,7 +125,7 @@ class Removals:
     def _heading(self, database: str, dialect: str) -> str:
         return (
             f"-- Rows of the database {database} that iredapi doctor {__version__} removed at "
-            f"{self._stamp}.\n-- They are put back, where they are not there already, with:\n"
+            f"{self._stamp}.\n-- To restore those that do not exist:\n"
             f"--   {_COMMAND[dialect]}\n{_HEAD[dialect]}"
         )
 
@@ -124,20 +134,20 @@ _KEEPING: ContextVar[tuple[Removals, str]] = ContextVar("removals")
 
 
 async def keep(connection: AsyncConnection, table: Table, where: ColumnElement[bool]) -> None:
-    """Write rows to the file, before they are removed in the same transaction.
+    """Write rows to the file; to be called before they are removed in the same transaction.
 
     Raises LookupError outside of ``Removals.recording``.
     """
     removals, database = _KEEPING.get()
     dialect = "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
     everything: Select[Any] = select(text("*")).select_from(table)
-    # All columns that there are: plugins add some that we do not know.
+    # All columns of the table, also those that plugins have added.
     names = list((await connection.execute(everything.where(false()))).keys())
     statement = everything.where(where)
     if dialect == "postgresql":
-        # What a type shows as text it also reads.
-        shown: list[Any] = [cast(column(name), Text).label(name) for name in names]
-        statement = select(*shown).select_from(table).where(where)
+        # Every type of PostgreSQL reads the text that it writes.
+        texts: list[Any] = [cast(column(name), Text).label(name) for name in names]
+        statement = select(*texts).select_from(table).where(where)
     rows = (await connection.execute(statement)).all()
     if not rows:
         return
@@ -156,13 +166,13 @@ async def keep(connection: AsyncConnection, table: Table, where: ColumnElement[b
 
 
 async def remove(connection: AsyncConnection, table: Table, where: ColumnElement[bool]) -> None:
-    """Remove rows; they are in the file before."""
+    """Write rows to the file and then remove them."""
     await keep(connection, table, where)
     await connection.execute(delete(table).where(where))
 
 
 def _literal(value: Any, dialect: str) -> str:
-    """Write a value as SQL."""
+    """Return a value as an SQL literal."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -177,7 +187,7 @@ def _literal(value: Any, dialect: str) -> str:
         return f"'{str(value).replace('T', ' ')}'"
     whole = str(value)
     if dialect == "mysql" and not (whole.isascii() and whole.isprintable() and "\\" not in whole):
-        # A backslash means something or nothing, as sql_mode has it.
+        # Whether a backslash escapes depends on sql_mode (NO_BACKSLASH_ESCAPES).
         return f"CONVERT(X'{whole.encode().hex()}' USING utf8mb4)"
     if dialect == "sqlite" and "\0" in whole:
         return f"CAST(X'{whole.encode().hex()}' AS TEXT)"
@@ -186,7 +196,7 @@ def _literal(value: Any, dialect: str) -> str:
 
 
 def _clock(value: timedelta) -> str:
-    """MariaDB's TIME, which may be negative or longer than a day."""
+    """Return a TIME of MariaDB as text; it may be negative or longer than a day."""
     seconds = int(abs(value).total_seconds())
     sign = "-" if value < timedelta(0) else ""
     return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -1,4 +1,4 @@
-"""What the doctor repaired, in the panel's log."""
+"""Writes repairs of the doctor to iRedAdmin's log."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from iredapi.domain.audit_events import Event, Kind
 from iredapi.errors import ApiError
 
 _NAMED = 20
-"""Most subjects that one line of the log names."""
+"""Maximum number of subjects that one log row names."""
 
 
 async def note(databases: Databases, code: str, subjects: Collection[str]) -> None:
-    """Say in the panel's log what was repaired; a log that is away does not undo it."""
+    """Write the subjects of repairs to iRedAdmin's log.
+
+    Without the database ``iredadmin``, or when it cannot be reached, nothing is written: the repair
+    stays.
+    """
     if not subjects or not databases.has("iredadmin"):
         return
     names = sorted(set(subjects))

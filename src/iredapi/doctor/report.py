@@ -1,4 +1,4 @@
-"""What the command prints: lines for people, or one JSON object; both as findings come."""
+"""Reports of ``iredapi doctor``: text for people, or one JSON object, printed as findings come."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Write = Callable[[str], None]
 
 
 class Text:
-    """Lines, grouped by code; of each code ``most`` are named and the others counted."""
+    """Prints findings as text; the first ``most`` of each code are named, the others counted."""
 
     def __init__(self, write: Write, *, most: int = 20, fix: bool = False) -> None:
         self._write = write
         self._most = most
         self._fix = fix
-        self._shown: dict[str, int] = {}
+        self._named: dict[str, int] = {}
 
-    def tell(self, finding: Finding) -> None:
-        """Print a finding, and what its code means at the first one."""
-        shown = self._shown.get(finding.code, 0)
-        if not shown:
+    def add(self, finding: Finding) -> None:
+        """Print a finding; before the first one of a code, also what the code means."""
+        named = self._named.get(finding.code, 0)
+        if not named:
             check = finding.check
             self._write(f"{check.severity.value}: {finding.code}: {check.sentence}")
             self._write(f"    {check.meaning}")
@@ -33,33 +33,33 @@ class Text:
                 self._write(f"    --fix: {check.fix}")
             elif check.named:
                 self._write(f"    --fix --named SUBJECT: {check.named}")
-        self._shown[finding.code] = shown + 1
-        if shown < self._most:
+        self._named[finding.code] = named + 1
+        if named < self._most:
             detail = f" ({finding.detail})" if finding.detail else ""
             self._write(f"  {'fixed ' if finding.fixed else '- '}{finding.subject}{detail}")
 
     def end(self, result: Result, removed: Mapping[str, Path]) -> None:
-        """Print the figures, and the file of what was ``removed`` from each database."""
+        """Print the numbers, and the files that restore what was ``removed``, by database."""
         if not result.found:
             self._write("Nothing is wrong.")
             return
         self._write("")
         for code, number in sorted(result.found.items()):
             fixed = result.fixed.get(code, 0)
-            said = f", {fixed} fixed" if fixed else ""
-            self._write(f"{CHECKS[code].severity.value:8}{code}: {number}{said}")
+            repaired = f", {fixed} fixed" if fixed else ""
+            self._write(f"{CHECKS[code].severity.value:8}{code}: {number}{repaired}")
         for name, path in removed.items():
-            self._write(f"What was removed from {name} is in {path}, with how to put it back.")
+            self._write(f"The rows removed from {name} are in {path}, as SQL that restores them.")
 
 
 class Json:
-    """One JSON object, written piece by piece."""
+    """Prints findings as one JSON object, piece by piece."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
         self._first = True
 
-    def tell(self, finding: Finding) -> None:
+    def add(self, finding: Finding) -> None:
         """Print a finding."""
         check = finding.check
         item: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""One examination: every server, then every probe, and the repairs when they are wanted."""
+"""Runs the doctor: examines every server, then runs every probe, and repairs when asked to."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from iredapi.config.settings import Settings
 from iredapi.database.errors import is_retryable, translated
 from iredapi.database.session import ORDER, Databases
 from iredapi.doctor import server_checks
-from iredapi.doctor.findings import CHECKS, ON_DEMAND, Finding, Severity
+from iredapi.doctor.catalog import Severity
+from iredapi.doctor.findings import CHECKS, ON_DEMAND, Finding
 from iredapi.doctor.mailbox_queue import Owners
-from iredapi.doctor.policy_checks import Directory, beside_a_tree, related_data
+from iredapi.doctor.policy_checks import Directory, policy_probes, user_data_probes
 from iredapi.doctor.probes import Probe, Row
 from iredapi.doctor.removals import ROWS, Removals
 from iredapi.doctor.repair_log import note
@@ -33,14 +34,14 @@ from iredapi.errors import ServerDown
 
 _TRIES = 5
 _ALWAYS = frozenset({"SERVER_AWAY", "REMOVAL_HELD_BACK"})
-"""Codes that are told whatever is asked for."""
+"""Codes that are reported also when ``--only`` names others."""
 
-Tell = Callable[[Finding], None]
+Report = Callable[[Finding], None]
 
 
 @dataclass(slots=True)
 class Result:
-    """What was found, by code, and how much of it was repaired."""
+    """Number of findings by code, and how many of them were repaired."""
 
     found: dict[str, int] = field(default_factory=dict)
     fixed: dict[str, int] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class Result:
 
     @property
     def status(self) -> int:
-        """The exit status: 0 well, 1 something is wrong, 3 something could not be examined."""
+        """Exit status: 0 nothing is wrong, 1 something is, 3 something could not be examined."""
         if "SERVER_AWAY" in self.found:
             return 3
         left = {code for code, number in self.found.items() if number > self.fixed.get(code, 0)}
@@ -61,7 +62,11 @@ class Result:
 
 
 class Examination:
-    """Looks at everything that a configuration names. ``only``: these codes, all when empty."""
+    """Examines all servers of a configuration.
+
+    ``only`` are the codes to report (empty: all but ``ON_DEMAND``), ``named`` the subjects that
+    probes with ``by_name`` repair. Raises ConfigurationError for unknown codes.
+    """
 
     def __init__(
         self,
@@ -81,15 +86,15 @@ class Examination:
         self._quota_table = _quota_table(settings)
         self.removals = removals or Removals(settings.data_dir.absolute())
 
-    async def run(self, tell: Tell) -> Result:
-        """Examine, tell each finding as it comes, and return the figures."""
+    async def run(self, report: Report) -> Result:
+        """Examine, report each finding as soon as it is found, and return the numbers."""
         result = Result()
         databases = make_databases(self._settings)
         try:
             async for finding in self._findings(databases):
                 if finding.code in self._only | _ALWAYS:
                     result.count(finding)
-                    tell(finding)
+                    report(finding)
         finally:
             await databases.close()
         return result
@@ -116,7 +121,7 @@ class Examination:
         async for finding in examine_state(self._settings):
             yield finding
         if self._settings.backend is Backend.LDAP:
-            # bonsai is there only where it is needed.
+            # bonsai is an optional dependency.
             from iredapi.doctor.ldap_runner import TreeExamination
 
             async with TreeExamination(
@@ -149,10 +154,10 @@ class Examination:
             dialect = databases[name].dialect
             probes = vmail_probes(schema, quota, dialect, self._settings)
         elif accounts is not None:
-            probes = related_data(name, schema, accounts)
+            probes = policy_probes(name, schema, accounts)
             if owners is not None and name == "iredadmin":
-                beside = beside_a_tree(schema, self._quota_table, accounts, owners)
-                probes = chain(probes, beside)
+                user_data = user_data_probes(schema, self._quota_table, accounts, owners)
+                probes = chain(probes, user_data)
         else:
             return
         for probe in probes:
@@ -175,7 +180,7 @@ class Examination:
         if repairs and probe.removes is not None:
             held, left = await self._held_back(databases, probe, accounts)
             if held:
-                yield Finding("REMOVAL_HELD_BACK", _place(probe), held)
+                yield Finding("REMOVAL_HELD_BACK", _table_of(probe), held)
                 repairs = False
         after: Any = None
         while True:
@@ -183,11 +188,13 @@ class Examination:
             repaired: set[str] = set()
             wanted = self._wanted(probe, found)
             if repairs and wanted and probe.removes is not None:
-                # What was counted before may have become more, or the domains have gone.
+                # Since the count, rows may have been added or the domains removed.
                 left -= len(wanted)
                 if left < 0 or not (self.removals.most or await _hosts_any(accounts)):
                     repairs = False
-                    yield Finding("REMOVAL_HELD_BACK", _place(probe), "it became more meanwhile")
+                    yield Finding(
+                        "REMOVAL_HELD_BACK", _table_of(probe), "more rows than were counted"
+                    )
             if repairs and wanted:
                 rows = await self._repair(databases, probe, wanted)
                 repaired = {_identity(row) for row in rows}
@@ -198,7 +205,7 @@ class Examination:
                 return
 
     def _wanted(self, probe: Probe, found: Sequence[tuple[Row, str]]) -> list[Row]:
-        """Return what is to be repaired: of some probes only what the operator names."""
+        """Return the rows to repair; of probes with ``by_name`` those that the operator names."""
         return [
             row for row, _ in found if not probe.by_name or fold(str(row["subject"])) in self._named
         ]
@@ -206,10 +213,10 @@ class Examination:
     async def _held_back(
         self, databases: Databases, probe: Probe, accounts: Directory | None
     ) -> tuple[str, int]:
-        """Count what would be removed, before anything is.
+        """Count the rows that a probe would remove, before any is removed.
 
-        Returns why it may not be ("" when it may), and how many findings may be repaired. What is
-        removed is counted at once: two checks of a table share its bounds.
+        Returns why they may not be removed ("" when they may), and how many findings may be
+        repaired. They are counted as removed at once: two checks of a table share its limit.
         """
         table = probe.removes
         assert table is not None  # noqa: S101 (for the type checker)
@@ -229,9 +236,9 @@ class Examination:
             statement = select(func.count()).select_from(table)
             total = int((await lease.connection.execute(statement)).scalar_one())
         hosts_any = await _hosts_any(accounts)
-        held = self.removals.held_back(_place(probe), number, total, hosts_any=hosts_any)
+        held = self.removals.held_back(_table_of(probe), number, total, hosts_any=hosts_any)
         if not held:
-            self.removals.count(_place(probe), number)
+            self.removals.count(_table_of(probe), number)
         return held, findings + ROWS
 
     @staticmethod
@@ -245,7 +252,7 @@ class Examination:
             raise translated(error) from error
 
     async def _repair(self, databases: Databases, probe: Probe, rows: Sequence[Row]) -> list[Row]:
-        """Repair a page in one transaction; again after a deadlock."""
+        """Repair a page in one transaction; retry after a deadlock."""
         for attempt in range(_TRIES):
             try:
                 async with databases[probe.database].using(writing=True) as lease:
@@ -263,19 +270,19 @@ async def _hosts_any(accounts: Directory | None) -> bool:
     return accounts is not None and await accounts.hosts_any()
 
 
-def _place(probe: Probe) -> str:
+def _table_of(probe: Probe) -> str:
     table = "" if probe.removes is None else probe.removes.name
     return f"{probe.database}.{table}"
 
 
 def _identity(row: Row) -> str:
-    """What tells one row of a probe from another."""
+    """Return the key of a probe's row as text."""
     keys = {name: value for name, value in row.items() if name.startswith("key_")}
     return str(sorted(keys.items()) or row["subject"])
 
 
 async def no_global_admin(databases: Databases, quota_table: Table) -> AsyncIterator[Finding]:
-    """Tell when nobody could log in as a global admin."""
+    """Report when there is no active global admin."""
     connections = await databases.open(writing=True)
     try:
         schema = await databases["vmail"].schema()

@@ -1,6 +1,6 @@
-"""The servers themselves: do they answer, do they have our tables, may we do what we must?
+"""Checks of the database servers: they can be reached, have our tables, and grant our rights.
 
-Rights are tried with statements that touch no row, in a transaction that is rolled back.
+Rights are tested with statements that match no row, in a transaction that is rolled back.
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ _ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _NOT_INSERTED: Final = ("SELECT", "UPDATE", "DELETE")
 RIGHTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        # Written by Dovecot and iRedAPD; we only carry them along.
+        # Rows are inserted by Dovecot and iRedAPD; we rename and remove them.
         "used_quota": _NOT_INSERTED,
         "last_login": _NOT_INSERTED,
         "share_folder": _NOT_INSERTED,
         "anyone_shares": _NOT_INSERTED,
         "throttle_tracking": _NOT_INSERTED,
         "greylisting_tracking": _NOT_INSERTED,
-        # Removed by nightly jobs.
+        # Rows are removed by nightly jobs.
         "mailaddr": ("SELECT", "INSERT", "UPDATE"),
         "log": ("INSERT",),
     }
 )
-"""What we do with each table; with those that are not named, everything."""
+"""Rights that the API needs, by table; tables not named here need all four."""
 
 
 async def examine(
     database: Database, *, ignore: str = "", rights: bool = True
 ) -> AsyncIterator[Finding]:
-    """Say what is wrong with a database as such; ``ignore`` is a table that has another name.
+    """Report missing tables, columns and rights of a database.
 
-    Raises ServerDown when it does not answer.
+    ``ignore`` is a table that the settings have given another name; ``rights``: test them too.
+    Raises ServerDown when the server cannot be reached.
     """
     if database.file is not None and not database.file.is_file():
         raise ServerDown(detail="There is no such file.")
@@ -67,7 +68,7 @@ async def examine(
 
 
 def _try(right: str, table: Table, columns: list[str]) -> Executable:
-    """Return a statement that needs a right and touches no row."""
+    """Return a statement that needs a right and matches no row."""
     column = table.c[columns[0]]
     nothing = select(column).where(false())
     statements: dict[str, Any] = {
@@ -89,6 +90,6 @@ async def _allowed(database: Database, statement: Executable) -> bool:
     except DBAPIError as error:
         if is_unavailable(error):
             raise translated(error) from error
-        # What else it may say (a column without a default) comes after the right was there.
+        # Other errors (a column without a default) come after the right was checked.
         return not is_refused(error)
     return True

@@ -1,4 +1,4 @@
-"""The account storage on SQL, as the other databases need it: which accounts exist."""
+"""Which accounts exist in an SQL account storage, for the checks of the related databases."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from iredapi.domain.addresses import domain_of, local_part_of
 
 
 class SqlDirectory:
-    """See ``policies.Directory``."""
+    """See ``policy_checks.Directory``."""
 
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
 
     async def unknown(self, accounts: Collection[str]) -> frozenset[str]:
-        """See ``policies.Directory``."""
+        """See ``policy_checks.Directory``."""
         names = {account: account.lstrip("@") for account in accounts}
         domains = {domain_of(name) for name in names.values()}
         hosted = await self._present(domains, t.domain.c.domain)
@@ -42,14 +42,17 @@ class SqlDirectory:
         return frozenset(unknown)
 
     async def hosts_any(self) -> bool:
-        """See ``policies.Directory``."""
+        """See ``policy_checks.Directory``."""
         async with self._databases["vmail"].using() as lease:
             found = await lease.connection.execute(select(t.domain.c.domain).limit(1))
             return found.first() is not None
 
     @staticmethod
     def _spellings(mail: str, alias_addresses: dict[str, str]) -> frozenset[str]:
-        """An address, without its extension, and its twin in the domain of an alias domain."""
+        """Return the addresses that mail to an address may be stored under.
+
+        With and without its extension, in its own domain and in the target of an alias domain.
+        """
         local, domain = local_part_of(mail), domain_of(mail)
         locals_ = {local, local.partition("+")[0]}
         domains = {domain, alias_addresses.get(domain, domain)}

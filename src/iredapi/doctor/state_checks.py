@@ -1,4 +1,4 @@
-"""Our own database: does it answer, is it ours, is it at this version's revision?"""
+"""Checks of the state database: it can be reached, is ours, and has this version's schema."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from iredapi.state.migrate import WrongDatabase, is_current
 
 
 async def examine_state(settings: Settings) -> AsyncIterator[Finding]:
-    """Say what is wrong with the state database; nothing is migrated."""
+    """Report what is wrong with the state database; nothing is created or migrated."""
     url = make_url(settings.urls()["state"])
-    # Opening would make the file.
+    # Opening would create the file.
     file = Path(url.database or "")
     if url.get_backend_name() == "sqlite" and not await asyncio.to_thread(file.is_file):
         yield Finding("STATE_OUTDATED", "state", "there is no file yet")
@@ -36,6 +36,6 @@ async def examine_state(settings: Settings) -> AsyncIterator[Finding]:
         await connections.close()
 
 
-async def is_well(settings: Settings) -> bool:
-    """Tell whether the state database can be used as it is."""
+async def is_usable(settings: Settings) -> bool:
+    """Tell whether the state database can be used without a migration."""
     return not [finding async for finding in examine_state(settings)]

@@ -99,7 +99,7 @@ def date_probes(schema: Schema, table: Table, database: str) -> Iterator[Probe]:
 
 
 def shared_folder_probes(schema: Schema, database: str) -> Iterator[Probe]:
-    """Return the probes of what users share with each other."""
+    """Return the probes of shared folders."""
     s, a = t.share_folder, t.anyone_shares
     anyone = literal("anyone", String(10))
     for table, whom in ((s, s.c.to_user), (a, anyone)):

@@ -96,7 +96,7 @@ def leftover_probes(make: VmailProbes, quota_table: Table) -> Iterator[Probe]:
         )
         yield from make.probe(
             "MODERATOR_GONE", table, c.address, ~c[who].like("*%"), gone(c[who]),
-            # mlmmjadmin makes postmaster@ the first owner; Postfix accepts it in every domain.
+            # mlmmjadmin makes postmaster@ the first owner, whether that account exists or not.
             ~c[who].like("postmaster@%"),
             detail=whom, fix=Delete,
         )  # fmt: skip
