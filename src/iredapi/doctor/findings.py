@@ -81,7 +81,7 @@ class Finding:
         return CHECKS[self.code]
 
 
-def _repair_of(check: Check) -> str:
+def _fix_of(check: Check) -> str:
     return f"With `--named SUBJECT`: {check.named}" if check.named else check.fix or "-"
 
 
@@ -117,7 +117,7 @@ def document() -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{code}` | {check.severity} | {check.sentence} | {check.meaning} | {_repair_of(check)} |"
+        f"| `{code}` | {check.severity} | {check.sentence} | {check.meaning} | {_fix_of(check)} |"
         for code, check in CHECKS.items()
     ]
     return "\n".join(lines) + "\n"

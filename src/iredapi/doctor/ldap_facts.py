@@ -265,14 +265,14 @@ class Facts:
 
 
 class TreeDirectory:
-    """See ``policy_checks.Directory``."""
+    """See ``orphaned_rows.Directory``."""
 
     def __init__(self, directory: Directory, tree: Tree) -> None:
         self._directory = directory
         self._tree = tree
 
     async def unknown(self, accounts: Iterable[str]) -> frozenset[str]:
-        """See ``policy_checks.Directory``."""
+        """See ``orphaned_rows.Directory``."""
         facts = Facts(self._tree)
         await facts.read_domains(self._directory)
         names = {account: account.lstrip("@") for account in accounts}
@@ -297,7 +297,7 @@ class TreeDirectory:
         )
 
     async def hosts_any(self) -> bool:
-        """See ``policy_checks.Directory``."""
+        """See ``orphaned_rows.Directory``."""
         facts = Facts(self._tree)
         await facts.read_domains(self._directory)
         return bool(facts.domains)

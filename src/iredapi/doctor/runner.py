@@ -22,7 +22,8 @@ from iredapi.doctor import server_checks
 from iredapi.doctor.catalog import Severity
 from iredapi.doctor.findings import CHECKS, ON_DEMAND, Finding
 from iredapi.doctor.mailbox_queue import Owners
-from iredapi.doctor.policy_checks import Directory, policy_probes, user_data_probes
+from iredapi.doctor.orphaned_rows import Directory
+from iredapi.doctor.policy_checks import policy_probes, user_data_probes
 from iredapi.doctor.probes import Probe, Row
 from iredapi.doctor.removals import ROWS, Removals
 from iredapi.doctor.repair_log import note

@@ -14,13 +14,13 @@ from iredapi.domain.addresses import domain_of, local_part_of
 
 
 class SqlDirectory:
-    """See ``policy_checks.Directory``."""
+    """See ``orphaned_rows.Directory``."""
 
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
 
     async def unknown(self, accounts: Collection[str]) -> frozenset[str]:
-        """See ``policy_checks.Directory``."""
+        """See ``orphaned_rows.Directory``."""
         names = {account: account.lstrip("@") for account in accounts}
         domains = {domain_of(name) for name in names.values()}
         hosted = await self._present(domains, t.domain.c.domain)
@@ -42,7 +42,7 @@ class SqlDirectory:
         return frozenset(unknown)
 
     async def hosts_any(self) -> bool:
-        """See ``policy_checks.Directory``."""
+        """See ``orphaned_rows.Directory``."""
         async with self._databases["vmail"].using() as lease:
             found = await lease.connection.execute(select(t.domain.c.domain).limit(1))
             return found.first() is not None
