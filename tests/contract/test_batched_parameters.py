@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from iredapi.backends.sql.user_mapping import COLUMNS
-from iredapi.domain.user_parameters import changed_alone, created_alone
+from iredapi.domain.user_parameters import new_row_parameters, own_row_parameters
 from iredapi.runtime.user_batcher import UserBatcher
 from iredapi.schemas.users import UserEdit
 from tests.clients import PASSWORD, Client, Service
@@ -125,5 +125,5 @@ async def test_batched_and_unbatched_requests_write_the_same_rows(
             rows = [await _rows(service.store, me) for me in both]
             assert rows[0] == rows[1], param
     row = frozenset(COLUMNS)
-    assert changed == changed_alone(row)
-    assert created == created_alone(row | {"active"})
+    assert changed == own_row_parameters(row)
+    assert created == new_row_parameters(row | {"active"})

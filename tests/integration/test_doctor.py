@@ -526,7 +526,7 @@ def test_every_check_is_planted() -> None:
         "SCHEMA_OLDER",
         "RIGHT_MISSING",
         "STATE_OUTDATED",
-        "FOLDER_SHARED",  # test_strays: it is only told when it is asked for
+        "FOLDER_SHARED",  # test_doctor_fix: only with --only
     }
     assert planted | servers | {"NO_GLOBAL_ADMIN"} | ONLY_IN_TREES == CHECKS.keys()
 

@@ -186,7 +186,7 @@ async def test_what_cannot_be_written_is_not_removed(
     (tmp_path / "file").touch()
     done = doctor("--fix", "--removed-to", str(tmp_path / "file"))
     assert done.exit_code == 2
-    assert "--removed-to: what is to be removed cannot be written" in done.stderr
+    assert "--removed-to: the rows to remove cannot be written" in done.stderr
     assert "Traceback" not in done.output
     assert (await dump(store))["users"] == before["users"]
 

@@ -198,7 +198,7 @@ def test_base_directories() -> None:
 )
 def test_given_paths(text: str, columns: tuple[str, str, str]) -> None:
     layout = Layout(roots=("/var/vmail/vmail1", "/srv/mail/"))
-    location = mailbox_paths.given(text, layout)
+    location = mailbox_paths.parse_location(text, layout)
     assert (location.base, location.node, location.maildir) == columns
     assert location.path == text.strip().lower().rstrip("/")
 
@@ -215,7 +215,7 @@ def test_given_paths(text: str, columns: tuple[str, str, str]) -> None:
 )  # fmt: skip
 def test_refused_paths(text: str) -> None:
     with pytest.raises(InvalidMaildir):
-        mailbox_paths.given(text, mailbox_paths.DEFAULT)
+        mailbox_paths.parse_location(text, mailbox_paths.DEFAULT)
 
 
 @pytest.mark.parametrize(
@@ -239,10 +239,10 @@ def _refused(function: Any, *args: Any) -> str:
 
 
 def test_room_for_accounts() -> None:
-    limits.room_for_account(0, 10**6)
-    limits.room_for_account(5, 4)
-    assert _refused(limits.room_for_account, 5, 5) == "EXCEEDED_DOMAIN_ACCOUNT_LIMIT"
-    assert _refused(limits.room_for_account, -1, 0) == "NOT_ALLOWED"
+    limits.check_account_limit(0, 10**6)
+    limits.check_account_limit(5, 4)
+    assert _refused(limits.check_account_limit, 5, 5) == "EXCEEDED_DOMAIN_ACCOUNT_LIMIT"
+    assert _refused(limits.check_account_limit, -1, 0) == "NOT_ALLOWED"
 
 
 @pytest.mark.parametrize(
@@ -334,22 +334,22 @@ NOBODY = Totals(0, Allocation())
 def test_limits_of_admins(
     settings: dict[str, str], others: Totals, wanted: Allocation, code: str
 ) -> None:
-    assert _refused(limits.room_for_domain, _actor(**settings), others, wanted) == code
+    assert _refused(limits.check_admin_limits, _actor(**settings), others, wanted) == code
     # What is not raised is not looked at; nor are global admins.
     if code != "EXCEED_LIMIT_DOMAIN":
-        limits.room_for_domain(_actor(**settings), others, wanted, wanted)
+        limits.check_admin_limits(_actor(**settings), others, wanted, wanted)
     root = Actor("r@b.test", is_global=True, domains=frozenset(), settings=settings)
-    limits.room_for_domain(root, others, wanted)
+    limits.check_admin_limits(root, others, wanted)
 
 
 def test_room_within_limits() -> None:
     actor = _actor(create_max_domains="2", create_max_quota="1", create_quota_unit="GB",
                    create_max_users="10", create_max_aliases="-1")  # fmt: skip
     wanted = Allocation(quota=524, users=5, aliases=-1)
-    limits.room_for_domain(actor, Totals(1, Allocation(quota=500, users=5)), wanted)
+    limits.check_admin_limits(actor, Totals(1, Allocation(quota=500, users=5)), wanted)
     assert limits.is_limited(actor)
     assert not limits.is_limited(_actor(create_new_domains="yes"))
-    limits.room_for_domain(_actor(), Totals(99, Allocation()), Allocation())
+    limits.check_admin_limits(_actor(), Totals(99, Allocation()), Allocation())
 
 
 # -- services --------------------------------------------------------------------------------------
@@ -389,12 +389,12 @@ def test_services_off_at_creation(disabled: set[str], off: set[str]) -> None:
 
 
 def test_shown_services() -> None:
-    everything = services.shown(services.MANAGED, services.MANAGED)
+    everything = services.service_names(services.MANAGED, services.MANAGED)
     assert everything == list(services.COLUMNS)
-    assert "deliver" not in services.shown(services.MANAGED - {"lmtp"}, services.MANAGED)
+    assert "deliver" not in services.service_names(services.MANAGED - {"lmtp"}, services.MANAGED)
     # A server without a column: the rest of a service counts, a service without columns is not.
     there = services.MANAGED - {"lda", "sogowebmail"}
-    found = services.shown(there, there)
+    found = services.service_names(there, there)
     assert "deliver" in found
     assert "sogowebmail" not in found
 

@@ -57,7 +57,7 @@ def test_both_mean_the_same_by_names_that_both_know(
 def test_nobody_gives_rights_or_inner_services(
     present: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
-    _, words = services.asked(present)
+    _, words = services.split_names(present)
     for changes in ({"services": names}, {"add_service": names}, {"remove_service": names}):
         columns, custom = services.revised(services.MANAGED, words, changes)
         assert not (columns | custom) & (services.INTERNAL | {"domainadmin"})

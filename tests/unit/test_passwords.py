@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from iredapi.concurrency.password_hasher import HEAVY_WAITING, PasswordHasher
 from iredapi.domain import password_costs, password_schemes, passwords
 from iredapi.domain.passwords import (
-    SEVERAL,
+    HASH_SEPARATOR,
     PasswordPolicy,
     Scheme,
     check_hash,
@@ -374,7 +374,9 @@ def test_cheaper_ones_are_outdated_and_several_are_kept() -> None:
     assert outdated("$6$salt$" + "x" * 86, Scheme.SHA512_CRYPT)
     assert not outdated("$6$rounds=60000$salt$" + "x" * 86, Scheme.SHA512_CRYPT)
     # Which one was given is not known, and the others may be of other passwords.
-    assert not outdated(SEVERAL.join([ONE_OF_EACH["SSHA"], ONE_OF_EACH["MD5"]]), Scheme.SSHA512)
+    assert not outdated(
+        HASH_SEPARATOR.join([ONE_OF_EACH["SSHA"], ONE_OF_EACH["MD5"]]), Scheme.SSHA512
+    )
 
 
 def test_default_scheme() -> None:
@@ -714,7 +716,7 @@ USUAL = [
 def test_hashes_that_are_too_dear(stored: str) -> None:
     """Neither taken nor verified, with a code that says why."""
     started = time.perf_counter()
-    assert password_costs.is_too_dear(stored)
+    assert password_costs.is_too_costly(stored)
     with pytest.raises(ValueError, match=r"^PASSWORD_HASH_TOO_COSTLY$"):
         check_hash(stored)
     assert verify_password(SECRET, stored) is False
@@ -723,7 +725,7 @@ def test_hashes_that_are_too_dear(stored: str) -> None:
 
 @pytest.mark.parametrize("stored", HEAVY + USUAL, ids=lambda text: text[:40])
 def test_hashes_that_are_not(stored: str) -> None:
-    assert not password_costs.is_too_dear(stored)
+    assert not password_costs.is_too_costly(stored)
     assert password_costs.is_heavy(stored) is (stored in HEAVY)
     if stored in HEAVY:
         assert check_hash(stored)
@@ -748,10 +750,10 @@ def test_many_hashes_of_one_account() -> None:
     async def scenario() -> None:
         hasher, right = PasswordHasher(), hash_password(SECRET)
         for few in ([right] * 100, [bcrypt_of(4)] * 9 + [right]):
-            assert await hasher.verify(SECRET, SEVERAL.join(few))
+            assert await hasher.verify(SECRET, HASH_SEPARATOR.join(few))
         for many in ([right] * 101, [right] + [bcrypt_of(12)] * 10, [right] + [bcrypt_of(14)] * 3):
             started = time.perf_counter()
-            assert not await hasher.verify(SECRET, SEVERAL.join(many))
+            assert not await hasher.verify(SECRET, HASH_SEPARATOR.join(many))
             assert time.perf_counter() - started < 0.2
         hasher.close()
 

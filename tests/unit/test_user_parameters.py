@@ -54,31 +54,37 @@ def test_a_new_parameter_goes_many_at_once_where_its_field_is_in_the_row(
 ) -> None:
     """Unless a rule of its own decides on it."""
     row = frozenset({"name", "nickname"})
-    monkeypatch.setattr(user_parameters, "PLAIN", {**user_parameters.PLAIN, "nick": "nickname"})
+    monkeypatch.setattr(
+        user_parameters, "DIRECT_FIELDS", {**user_parameters.DIRECT_FIELDS, "nick": "nickname"}
+    )
     monkeypatch.setattr(user_parameters, "FIELDS", {**FIELDS, "nick": frozenset({"nickname"})})
-    user_parameters.changed_alone.cache_clear()
-    user_parameters.created_alone.cache_clear()
+    user_parameters.own_row_parameters.cache_clear()
+    user_parameters.new_row_parameters.cache_clear()
     try:
         assert (
-            user_parameters.changed_alone(row)
-            == user_parameters.created_alone(row)
+            user_parameters.own_row_parameters(row)
+            == user_parameters.new_row_parameters(row)
             == {"name", "nick"}
         )
-        user_parameters.changed_alone.cache_clear()
-        user_parameters.created_alone.cache_clear()
+        user_parameters.own_row_parameters.cache_clear()
+        user_parameters.new_row_parameters.cache_clear()
         monkeypatch.setattr(
             user_parameters, "PROFILE_OF", {**user_parameters.PROFILE_OF, "nick": "relay"}
         )
-        assert user_parameters.changed_alone(row) == user_parameters.created_alone(row) == {"name"}
+        assert (
+            user_parameters.own_row_parameters(row)
+            == user_parameters.new_row_parameters(row)
+            == {"name"}
+        )
     finally:
-        user_parameters.changed_alone.cache_clear()
-        user_parameters.created_alone.cache_clear()
+        user_parameters.own_row_parameters.cache_clear()
+        user_parameters.new_row_parameters.cache_clear()
 
 
 def test_what_depends_on_more_than_the_row_goes_by_itself() -> None:
     """A quota depends on the domain's other users, and the status on routes."""
     everything = frozenset(User.__slots__)
-    assert user_parameters.changed_alone(everything).isdisjoint(
+    assert user_parameters.own_row_parameters(everything).isdisjoint(
         {"quota", "is_global_admin", "maildir", "transport", "sender_bcc", "forwarding", "services"}
     )
-    assert "account_status" not in user_parameters.changed_alone(everything - {"active"})
+    assert "account_status" not in user_parameters.own_row_parameters(everything - {"active"})

@@ -14,7 +14,7 @@ from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event, Kind
-from iredapi.domain.passwords import SEVERAL
+from iredapi.domain.passwords import HASH_SEPARATOR
 from iredapi.errors import (
     ApiError,
     InvalidCredentials,
@@ -87,9 +87,9 @@ async def _authenticated(
     in_use = await context.slow_hashes.get(stored)
     if principal is not None and await context.hasher.verify(plain, stored):
         return principal
-    verified = stored.split(SEVERAL)
-    several = password_costs.are_too_dear(verified)
-    if several or any(map(password_costs.is_too_dear, verified)):
+    verified = stored.split(HASH_SEPARATOR)
+    several = password_costs.are_too_costly(verified)
+    if several or any(map(password_costs.is_too_costly, verified)):
         _log.warning("hash_too_costly", account=mail, hint="Set the password anew.")
     # Nobody learns from the time which names there are, nor what their hashes are made of.
     try:

@@ -14,7 +14,7 @@ from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import addresses
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event, Kind
-from iredapi.domain.tokens import FULL, Grant, Wish, narrowed, too_limited
+from iredapi.domain.tokens import FULL, Grant, TokenRequest, narrowed, too_limited
 from iredapi.errors import (
     ApiError,
     Conflict,
@@ -82,7 +82,7 @@ def account_of(principal: Principal) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def create(context: AppContext, actor: Actor, wish: Wish) -> tuple[Token, str]:
+async def create(context: AppContext, actor: Actor, wish: TokenRequest) -> tuple[Token, str]:
     """Make a token for whoever calls; the secret is shown only now. Raises ApiError.
 
     Limited tokens make none: it would work on when they have been revoked.
@@ -127,7 +127,7 @@ async def create(context: AppContext, actor: Actor, wish: Wish) -> tuple[Token, 
     return token, secret
 
 
-async def create_for(context: AppContext, mail: str, wish: Wish) -> tuple[Token, str]:
+async def create_for(context: AppContext, mail: str, wish: TokenRequest) -> tuple[Token, str]:
     """Make a token for an admin, from the command line. Raises ApiError."""
     try:
         address = addresses.existing_mail(mail)

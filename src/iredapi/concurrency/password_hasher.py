@@ -69,8 +69,8 @@ class PasswordHasher:
     async def verify(self, plain: str, stored: str) -> bool:
         """Whether the password belongs to the stored hash."""
         work = partial(passwords.verify_password, plain, stored)
-        items = stored.split(passwords.SEVERAL)
-        if password_costs.are_too_dear(items):
+        items = stored.split(passwords.HASH_SEPARATOR)
+        if password_costs.are_too_costly(items):
             return False
         heavy = password_costs.are_heavy(items)
         # Handing what takes microseconds to a thread would take longer.

@@ -91,7 +91,7 @@ def with_value(settings: Settings, key: str, value: int | str | Iterable[str]) -
     return changed
 
 
-def shown(settings: Settings) -> dict[str, Any]:
+def to_response(settings: Settings) -> dict[str, Any]:
     """Return the settings as answers show them: lists as lists, numbers as numbers."""
     return {
         key: (

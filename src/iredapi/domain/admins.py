@@ -94,7 +94,7 @@ def _limits(
     return settings
 
 
-def keep_one_global(remaining: int) -> None:
+def keep_one_global_admin(remaining: int) -> None:
     """Refuse to lose the last active global admin; ``remaining`` is how many would be left."""
     if remaining < 1:
         raise Conflict("LAST_GLOBAL_ADMIN")

@@ -71,7 +71,7 @@ def revise(
     members = resettable(before.members, changes, "members", "add_member", "remove_member")
     own = {member for member in members if domain.canonical(member) == fold(before.address)}
     name = changes.get("name", before.name)
-    if Feature.NAMES_NEEDED in features:
+    if Feature.NAME_REQUIRED in features:
         name = name or local_part_of(before.address)
     return replace(
         before,

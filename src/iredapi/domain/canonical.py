@@ -150,7 +150,7 @@ def user(record: User, names: Collection[str]) -> CanonicalView:
         "aliases": sorted(record.aliases - alias_addresses),
         "senderBcc": record.sender_bcc,
         "recipientBcc": record.recipient_bcc,
-        "services": sorted(services.shown(record.services, services.MANAGED)),
+        "services": sorted(services.service_names(record.services, services.MANAGED)),
         "mailboxFormat": record.mailbox_format,
         "mailboxFolder": record.mailbox_folder,
         "maildir": record.location.path,
@@ -188,7 +188,9 @@ _UNORDERED: Final = frozenset({"owner", "moderators", "subscription_moderators",
 
 def mailing_list(record: lists.MailingList, control: lists.Control | None = None) -> CanonicalView:
     """Return a subscribable mailing list; without ``control`` what the account storage holds."""
-    found = lists.shown_stored(record) if control is None else lists.shown(record, control)
+    found = (
+        lists.stored_to_response(record) if control is None else lists.to_response(record, control)
+    )
     return {
         name: sorted(value) if name in _UNORDERED else value
         for name, value in found.items()

@@ -136,7 +136,7 @@ def _of_settings(
 ) -> set[str]:
     if before == after:
         return set()
-    old, new = account_settings.shown(before), account_settings.shown(after)
+    old, new = account_settings.to_response(before), account_settings.to_response(after)
     # A number or a list that is missing is none: other tools write these out.
     return {
         names.get(key, key)

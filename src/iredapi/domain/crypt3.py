@@ -92,7 +92,7 @@ def read(stored: str) -> Check | None:
     return None
 
 
-def is_too_dear(stored: str) -> bool:
+def is_too_costly(stored: str) -> bool:
     """Whether a hash whose kind only crypt(3) knows is refused for its cost."""
     matches = ((pattern.fullmatch(stored), affordable) for pattern, affordable in _KINDS)
     return any(match is not None and not affordable(match) for match, affordable in matches)

@@ -352,7 +352,7 @@ def _check_lengths(
         )
 
 
-def regroup(before: Domain, old: str, new: str = "") -> Domain:
+def replace_in_defaults(before: Domain, old: str, new: str = "") -> Domain:
     """Return the domain with an address renamed in (or taken out of) what new users join."""
     settings, old = before.settings, fold(old)
     for key in ("default_groups", "default_mailing_lists"):
@@ -363,7 +363,7 @@ def regroup(before: Domain, old: str, new: str = "") -> Domain:
     return before if settings is before.settings else replace(before, settings=settings)
 
 
-def revive(domain: Domain, named: Collection[str]) -> Domain:
+def activate_alias_domains(domain: Domain, named: Collection[str]) -> Domain:
     """Return the domain with alias domains switched on that are added anew, by who needs no proof.
 
     A reset does not: it may repeat what was read.

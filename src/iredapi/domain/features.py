@@ -19,7 +19,7 @@ class Feature(StrEnum):
     """Telephone numbers are values of a syntax, not one text."""
     EXTRA_ADDRESS_POLICIES = "policies of extra addresses"
     """Who may send to a mailing list holds for its extra addresses, too."""
-    NAMES_NEEDED = "names needed"
+    NAME_REQUIRED = "names needed"
     """An account without a name is called by its local part."""
     MAILLIST = "unsubscribable mailing lists"
     LDIF = "LDIF export"
@@ -29,7 +29,7 @@ LDAP: Final = frozenset(
     {
         Feature.ANY_SERVICE,
         Feature.PHONE_VALUES,
-        Feature.NAMES_NEEDED,
+        Feature.NAME_REQUIRED,
         Feature.EXTRA_ADDRESS_POLICIES,
         Feature.MAILLIST,
         Feature.LDIF,

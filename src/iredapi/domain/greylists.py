@@ -62,24 +62,24 @@ def derived_comment(domain: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class StoredForms:
     """Entries to remove: under which texts they may be stored, and which are malformed."""
 
     texts: frozenset[str]
     malformed: frozenset[str]
 
 
-def named(entries: Iterable[str]) -> Named:
+def stored_forms(entries: Iterable[str]) -> StoredForms:
     """Return how the entries to remove may be stored: older tools did not store normal forms."""
-    return _named(entries, sender_patterns.greylisting_sender)
+    return _stored_forms(entries, sender_patterns.greylisting_sender)
 
 
-def named_domains(entries: Iterable[str]) -> Named:
+def stored_domain_forms(entries: Iterable[str]) -> StoredForms:
     """Return how the domains to remove may be stored."""
-    return _named(entries, addresses.existing_domain)
+    return _stored_forms(entries, addresses.existing_domain)
 
 
-def _named(entries: Iterable[str], normal: Callable[[str], str]) -> Named:
+def _stored_forms(entries: Iterable[str], normal: Callable[[str], str]) -> StoredForms:
     texts, malformed = set(), set()
     for entry in entries:
         text = entry.lower()
@@ -88,4 +88,4 @@ def _named(entries: Iterable[str], normal: Callable[[str], str]) -> Named:
             texts.add(normal(text))
         except InvalidAddress:
             malformed.add(text)
-    return Named(frozenset(texts), frozenset(malformed))
+    return StoredForms(frozenset(texts), frozenset(malformed))

@@ -38,7 +38,7 @@ class Totals:
     allocated: Allocation
 
 
-def room_for_account(limit: int, existing: int) -> None:
+def check_account_limit(limit: int, existing: int) -> None:
     """Refuse one more account of a kind when the domain has no room.
 
     Raises PermissionDenied ``NOT_ALLOWED`` (limit -1) or Conflict
@@ -88,7 +88,7 @@ def _within(limit: int, used: int, wanted: int, code: str) -> None:
         raise Conflict(code, f"The limit over all your domains is {shown}; {used} is given away.")
 
 
-def room_for_domain(
+def check_admin_limits(
     actor: Actor, others: Totals, wanted: Allocation, before: Allocation | None = None
 ) -> None:
     """Refuse what would break a normal admin's limits.

@@ -22,7 +22,7 @@ _MANNERS: Final = frozenset({"require_confirm", "subscription", "open_extra_addr
 """Parameters that say how the others are meant."""
 
 
-def merged(read: MailingList, after: MailingList, held: MailingList) -> MailingList:
+def merge_changes(read: MailingList, after: MailingList, held: MailingList) -> MailingList:
     """Return what is held now with what was to change since it was read."""
     changes = {
         item.name: getattr(after, item.name)
@@ -43,7 +43,7 @@ def needs_server(changes: Mapping[str, Any], before: MailingList) -> bool:
     return False
 
 
-def refuse_open(
+def check_extra_addresses(
     before: MailingList, after: MailingList, changes: Mapping[str, Any], features: Set[Feature]
 ) -> None:
     """Refuse a policy that iRedAPD would not enforce for a list's extra addresses, unless asked.
@@ -257,7 +257,7 @@ def owners_and_moderators(control: Control) -> frozenset[str]:
     return frozenset((*control.owners, *control.moderators, *control.subscription_moderators))
 
 
-def succeed(
+def with_successors(
     address: str, control: Control, successor: Callable[[str], str]
 ) -> dict[str, tuple[str, ...] | bool]:
     """Return the changes of a list when people go or get another address.

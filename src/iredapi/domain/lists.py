@@ -158,7 +158,7 @@ def _yes(value: object) -> str:
     return "yes" if value else "no"
 
 
-def shown_stored(item: MailingList) -> dict[str, Any]:
+def stored_to_response(item: MailingList) -> dict[str, Any]:
     """Return what lists of lists show: the account storage's part, whichever it is."""
     return {
         "mail": item.address,
@@ -179,9 +179,9 @@ def shown_stored(item: MailingList) -> dict[str, Any]:
     }
 
 
-def shown(item: MailingList, control: Control) -> dict[str, Any]:
+def to_response(item: MailingList, control: Control) -> dict[str, Any]:
     """Return a list's profile: what mlmmj obeys is shown as it is on disk."""
-    return shown_stored(item) | {
+    return stored_to_response(item) | {
         "max_message_size": control.max_message_size,
         "owner": list(control.owners),
         "moderators": list(control.moderators),
@@ -206,7 +206,7 @@ def different(
     """Name what is different of a list; without ``control`` in the account storage."""
 
     def every(item: MailingList, control: Control | None) -> dict[str, Any]:
-        return shown_stored(item) if control is None else shown(item, control)
+        return stored_to_response(item) if control is None else to_response(item, control)
 
     old, new = every(before, before_control), every(after, after_control)
     # Times are not what a list is changed in.

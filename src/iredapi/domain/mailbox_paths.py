@@ -46,7 +46,7 @@ class Location:
         return "/" + "/".join(part for part in joined.split("/") if part)
 
 
-NOWHERE = Location("", "", "")
+NO_LOCATION = Location("", "", "")
 DEFAULT = Layout()
 
 
@@ -83,7 +83,7 @@ def generate(mail: str, layout: Layout, now: datetime) -> Location:
     return Location(base or "/", node, maildir)
 
 
-def given(text: str, layout: Layout) -> Location:
+def parse_location(text: str, layout: Layout) -> Location:
     """Return the columns of an absolute path that a global admin gave.
 
     It must lie under a storage root. Raises InvalidMaildir that says what is wrong.

@@ -68,7 +68,7 @@ _USUAL_YESCRYPT: Final = "$y$j9T"
 _HOSTS_OWN: Final = frozenset({"YESCRYPT", "SCRYPT", "SHA1-CRYPT"})
 
 
-def is_too_dear(stored: str) -> bool:
+def is_too_costly(stored: str) -> bool:
     """Tell whether a hash is refused for what it would take to verify it, whoever stored it."""
     kind, cost, parameters = _kind(stored)
     if kind in _MOST_OF_KIND and cost > _MOST_OF_KIND[kind]:
@@ -82,10 +82,10 @@ def is_too_dear(stored: str) -> bool:
             or int(match["time"]) > MAX_ARGON2_TIME
             or int(match["lanes"]) > MAX_ARGON2_LANES
         )
-    return crypt3.is_too_dear(text)
+    return crypt3.is_too_costly(text)
 
 
-def are_too_dear(several: list[str]) -> bool:
+def are_too_costly(several: list[str]) -> bool:
     """Tell whether one account has more hashes than are verified; in LDAP users write them."""
     if len(several) == 1:
         return False

@@ -22,7 +22,7 @@ from argon2.low_level import hash_secret
 from passlib.hash import sha512_crypt
 
 from iredapi.domain.crypt3 import MAX_PASSPHRASE
-from iredapi.domain.password_costs import is_too_dear
+from iredapi.domain.password_costs import is_too_costly
 from iredapi.domain.password_kinds import kind_of, strength
 from iredapi.domain.password_schemes import (
     BCRYPT_BYTES,
@@ -40,7 +40,7 @@ MAX_HASH_LENGTH: Final = 255
 SPECIAL_CHARACTERS: Final = frozenset("#$%&*+-,.:;!=<>'\"?@[]/(){}_`~")
 
 DEFAULT_BCRYPT_COST: Final = 12
-SEVERAL: Final = "\x1d"
+HASH_SEPARATOR: Final = "\x1d"
 """Between hashes of which each lets in: LDAP may hold several of one account."""
 _MIN_BCRYPT_COST: Final = 4
 _SALT_BYTES: Final = 8
@@ -103,7 +103,7 @@ def verify_password(plain: str, stored: str) -> bool:
     """Whether the password belongs to the stored hash. Never raises; in doubt, no."""
     try:
         secret = _secret(plain)
-        known = [read_hash(item) for item in stored.split(SEVERAL)]
+        known = [read_hash(item) for item in stored.split(HASH_SEPARATOR)]
         return any(item is not None and item.check(secret) for item in known)
     except Exception:  # fail closed, whatever a library says about a strange hash
         return False
@@ -114,7 +114,7 @@ def outdated(stored: str, scheme: Scheme, *, bcrypt_cost: int = DEFAULT_BCRYPT_C
 
     Never by a weaker one; and not where there are several, which may be of several passwords.
     """
-    if SEVERAL in stored:
+    if HASH_SEPARATOR in stored:
         return False
     kind, cost = kind_of(stored)
     wanted, wanted_cost = kind_of(_dummy_hash(scheme, bcrypt_cost))
@@ -156,7 +156,7 @@ def check_hash(value: str) -> str:
     prefix = f"{name}.{suffix}" if suffix else name
     stored = f"{{{prefix}}}{payload}"
     known = read_hash(stored)
-    if known is None and is_too_dear(stored):
+    if known is None and is_too_costly(stored):
         raise ValueError("PASSWORD_HASH_TOO_COSTLY")
     if known is None or len(stored) > MAX_HASH_LENGTH:
         raise ValueError("INVALID_PASSWORD_SCHEME")

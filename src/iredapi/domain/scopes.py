@@ -52,7 +52,7 @@ class Scope:
         return "" if self.kind is Kind.GLOBAL else addresses.domain_of(self.name)
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def lookup_accounts(self) -> tuple[str, ...]:
         """The accounts that iRedAPD asks for, the scope's own first, everybody last."""
         if self.kind is Kind.GLOBAL:
             return (self.account,)

@@ -74,7 +74,7 @@ def columns(services: Iterable[str]) -> frozenset[str]:
     return frozenset(column for name in services for column in COLUMNS.get(name, ()))
 
 
-def asked(names: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+def split_names(names: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Return the columns and the further words behind names, where any word is a service.
 
     What is not a client's to give or take (``internal``, ``domainadmin``) is left out.
@@ -99,10 +99,10 @@ def revised(
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Return columns and further words after ``services``, or removals and then additions."""
     if "services" in changes:
-        columns_, named = asked(changes["services"])
+        columns_, named = split_names(changes["services"])
         return columns_, (words & CONDITIONS) | named
-    gone, gone_words = asked(changes.get("remove_service", ()))
-    come, come_words = asked(changes.get("add_service", ()))
+    gone, gone_words = split_names(changes.get("remove_service", ()))
+    come, come_words = split_names(changes.get("add_service", ()))
     return (present - gone) | come, (words - gone_words) | come_words
 
 
@@ -115,7 +115,7 @@ def disabled_at_creation(services: Iterable[str]) -> frozenset[str]:
     )
 
 
-def shown(enabled: Iterable[str], present: Iterable[str]) -> list[str]:
+def service_names(enabled: Iterable[str], present: Iterable[str]) -> list[str]:
     """Return the API names that are on: all of a service's columns that exist are on."""
     on, there = set(enabled), set(present)
     return [

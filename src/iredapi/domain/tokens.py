@@ -70,7 +70,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class TokenRequest:
     """What a new token is to be; what was not asked for is as wide as the caller."""
 
     label: str

@@ -23,7 +23,7 @@ ROUTES: Final = frozenset({"forwarding", "add_forwarding", "remove_forwarding"})
 CREDENTIALS: Final = frozenset({"password", "password_hash"})
 AT_CREATION: Final = CREDENTIALS | {"quota", "language", "is_global_admin", "maildir"}
 """What is decided otherwise for a new user."""
-PLAIN: Final[Mapping[str, str]] = {
+DIRECT_FIELDS: Final[Mapping[str, str]] = {
     "name": "name",
     "gn": "given_name",
     "sn": "surname",
@@ -40,7 +40,7 @@ PLAIN: Final[Mapping[str, str]] = {
 }
 ALIASES: Final = frozenset({"aliases", "add_alias", "remove_alias"})
 FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    **{name: frozenset({field}) for name, field in PLAIN.items()},
+    **{name: frozenset({field}) for name, field in DIRECT_FIELDS.items()},
     **dict.fromkeys(CREDENTIALS, frozenset({"password"})),
     **dict.fromkeys(ROUTES, frozenset({"forwardings"})),
     **dict.fromkeys(ALIASES, frozenset({"aliases"})),
@@ -53,7 +53,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
 
 
 @cache
-def changed_alone(row: frozenset[str]) -> frozenset[str]:
+def own_row_parameters(row: frozenset[str]) -> frozenset[str]:
     """Return the parameters that change nothing but the user's own row, whatever is there.
 
     ``row`` are the fields that a storage keeps in that row and that nothing else follows from. No
@@ -61,13 +61,13 @@ def changed_alone(row: frozenset[str]) -> frozenset[str]:
     """
     return frozenset(
         name
-        for name in PLAIN.keys() | CREDENTIALS
+        for name in DIRECT_FIELDS.keys() | CREDENTIALS
         if FIELDS[name] <= row and name not in GLOBAL_ONLY and name not in PROFILE_OF
     )
 
 
 @cache
-def created_alone(row: frozenset[str]) -> frozenset[str]:
+def new_row_parameters(row: frozenset[str]) -> frozenset[str]:
     """Return the parameters of a new user that concern nobody else; ``row`` as above."""
     return frozenset(
         name

@@ -24,8 +24,8 @@ from iredapi.domain.tokens import too_limited
 from iredapi.domain.user_parameters import (
     AT_CREATION,
     CREDENTIALS,
+    DIRECT_FIELDS,
     GLOBAL_ONLY,
-    PLAIN,
     PROFILE_OF,
     ROUTES,
     SERVICES,
@@ -56,7 +56,7 @@ class User:
     active: bool = True
     mailbox_format: str = "maildir"
     mailbox_folder: str = "Maildir"
-    location: mailbox_paths.Location = mailbox_paths.NOWHERE
+    location: mailbox_paths.Location = mailbox_paths.NO_LOCATION
     is_admin: bool = False
     is_global: bool = False
     services: frozenset[str] = services.MANAGED
@@ -126,7 +126,7 @@ def permit(
         _check_lasting(target, changes)
     if actor.is_global:
         return
-    exempt_global_admin(actor, target)
+    protect_global_admin(actor, target)
     refused = [
         name for name in changes if name in GLOBAL_ONLY and not _says_nothing(name, changes, target)
     ]
@@ -136,7 +136,7 @@ def permit(
         if name not in refused and domain.hides(PROFILE_OF.get(name, ""), of_user=True)
     ]
     if has_wider_rights:
-        refused += wider_rights.guarded(target, PLAIN, changes)
+        refused += wider_rights.guarded(target, DIRECT_FIELDS, changes)
     wanted = changes.get("transport") or target.transport
     if wanted != target.transport and not transports.is_ordinary(wanted, hostname):
         refused.append("transport")
@@ -155,7 +155,7 @@ def _check_lasting(target: User, changes: Mapping[str, Any]) -> None:
         raise too_limited(sorted(giving))
 
 
-def exempt_global_admin(actor: Actor, target: User) -> None:
+def protect_global_admin(actor: Actor, target: User) -> None:
     """Refuse any change of a global admin by a normal one, inside its own domain too."""
     if target.is_global and not actor.is_global:
         raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
@@ -187,8 +187,8 @@ def draft(
     off = services.disabled_at_creation(disabled) - services.columns(rules.enabled_services)
     custom = frozenset[str]()
     if Feature.ANY_SERVICE in features:
-        custom = services.LDAP_DEFAULT - services.asked(disabled)[1]
-        custom |= services.asked(rules.enabled_services)[1]
+        custom = services.LDAP_DEFAULT - services.split_names(disabled)[1]
+        custom |= services.split_names(rules.enabled_services)[1]
     is_global = changes.get("is_global_admin", False)
     fields: dict[str, Any] = {
         "password": password,
@@ -207,9 +207,11 @@ def draft(
     return User(mail, **fields | _revised(User(mail, **fields), rest, domain, features=features))
 
 
-def plain_values(changes: Mapping[str, Any], password: str) -> dict[str, Any]:
+def direct_values(changes: Mapping[str, Any], password: str) -> dict[str, Any]:
     """Return the fields of a user that are what was sent, whatever they were before."""
-    new: dict[str, Any] = {PLAIN[name]: changes[name] for name in changes if name in PLAIN}
+    new: dict[str, Any] = {
+        DIRECT_FIELDS[name]: changes[name] for name in changes if name in DIRECT_FIELDS
+    }
     return new | {"password": password} if password else new
 
 
@@ -248,7 +250,7 @@ def _revised(
     features: Set[Feature] = frozenset(),
 ) -> dict[str, Any]:
     """Return the fields of a user that are new, or may be."""
-    new = plain_values(changes, password)
+    new = direct_values(changes, password)
     if location is not None and location.path.rstrip("/") != before.location.path.rstrip("/"):
         new["location"] = location
     if "quota" in changes:
@@ -263,7 +265,7 @@ def _revised(
     if changes.keys() & ROUTES:
         new["forwardings"] = _routes(before, changes, domain)
     new["aliases"] = resettable(before.aliases, changes, "aliases", "add_alias", "remove_alias")
-    if Feature.NAMES_NEEDED in features:
+    if Feature.NAME_REQUIRED in features:
         # As it is stored: what is sent anew is no difference then.
         new |= {
             name: new[name] or local_part_of(before.mail)

@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class AddressList:
     """The items of a list as they were sent, and what they are."""
 
     items: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Given:
         return frozenset({*self.valid, *self.items})
 
 
-def given(items: Iterable[str]) -> Given:
+def parse_addresses(items: Iterable[str]) -> AddressList:
     """Sort out what was sent."""
     sent = tuple(items)
     valid, invalid = [], []
@@ -57,4 +57,4 @@ def given(items: Iterable[str]) -> Given:
             valid.append(sender_patterns.wblist_address(item))
         except addresses.InvalidAddress:
             invalid.append(item)
-    return Given(sent, addresses.unique(valid), tuple(invalid))
+    return AddressList(sent, addresses.unique(valid), tuple(invalid))

@@ -73,7 +73,7 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
         raise NotFound("NO_SUCH_ACCOUNT")
     after = admins.revise(before, changes, password)
     if before.is_global and before.active and not (after.is_global and after.active):
-        admins.keep_one_global(await unit.admins.globals_without([mail]))
+        admins.keep_one_global_admin(await unit.admins.globals_without([mail]))
     unit.ignore(admins.without_effect(after, changes))
     if not unit.report_changed(differences.of_admin(before, after)):
         return
@@ -101,7 +101,7 @@ async def remove(unit: UnitOfWork, mail: str) -> None:
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     if before.is_global:
-        admins.keep_one_global(await unit.admins.globals_without([mail]))
+        admins.keep_one_global_admin(await unit.admins.globals_without([mail]))
     await unit.admins.remove(before.mail)
     await unit.related_data.forget_admin(fold(mail))
     unit.revocations.demoted.add(fold(mail))

@@ -64,7 +64,7 @@ async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
     await accounts.refuse_if_in_use(unit, address, domain)
     if domain.aliases:
         usage = await unit.domains.usage(domain.name)
-        limits.room_for_account(domain.aliases, usage.aliases)
+        limits.check_account_limit(domain.aliases, usage.aliases)
     changes = await _usable(unit, domain, changes)
     accounts.skip_absent(unit, (), changes, "remove_member")
     accounts.skip_absent(unit, (), changes, "remove_moderator")
@@ -112,7 +112,7 @@ async def rename(unit: UnitOfWork, old: str, new: str) -> None:
         raise NotFound("NO_SUCH_ACCOUNT")
     await accounts.refuse_if_in_use(unit, new, domain)
     await unit.aliases.rename(before.address, new)
-    await unit.domains.save(domain, domains.regroup(domain, old, new))
+    await unit.domains.save(domain, domains.replace_in_defaults(domain, old, new))
     await unit.related_data.rename_account(old, new)
     unit.note(account_event(Kind.UPDATE, "mail alias", new, f"change_email from {old}"))
 
@@ -126,6 +126,6 @@ async def remove(unit: UnitOfWork, address: str) -> None:
         raise NotFound("NO_SUCH_ACCOUNT")
     await unit.aliases.remove(before.address)
     if domain is not None:
-        await unit.domains.save(domain, domains.regroup(domain, address))
+        await unit.domains.save(domain, domains.replace_in_defaults(domain, address))
     await accounts.forget_policies(unit, before.address)
     unit.note(account_event(Kind.DELETE, "mail alias", address))

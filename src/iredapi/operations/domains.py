@@ -11,7 +11,7 @@ from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import canonical, domains, limits
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, fold, without
-from iredapi.domain.admins import keep_one_global
+from iredapi.domain.admins import keep_one_global_admin
 from iredapi.domain.audit_events import Kind, domain_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import Conflict, LoginRequired, NotFound, PermissionDenied
@@ -73,7 +73,7 @@ async def create(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     domain = domains.draft(name, changes, actor, rules, unit.features)
     if limits.is_limited(actor):
         totals = await unit.domains.totals(await _hold_managed(unit))
-        limits.room_for_domain(actor, totals, domain.allocation)
+        limits.check_admin_limits(actor, totals, domain.allocation)
     accounts.skip_absent(unit, (), changes, "remove_alias_domain")
     if changes.get("account_status") and not domain.active:
         unit.adjust("account_status", "active", "disabled", "OWNERSHIP_NOT_VERIFIED")
@@ -134,13 +134,13 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     after = domains.revise(before, changes, rules, unit.features)
     if limited:
         others = await unit.domains.totals(without(managed, [name]))
-        limits.room_for_domain(actor, others, after.allocation, before.allocation)
+        limits.check_admin_limits(actor, others, after.allocation, before.allocation)
     new = without(after.alias_domains, before.alias_domains)
     if new:
         await _reserve(unit, new)
     verified = actor.is_global or not rules.verify_ownership
     if verified:
-        after = domains.revive(after, changes.get("add_alias_domain", ()))
+        after = domains.activate_alias_domains(after, changes.get("add_alias_domain", ()))
     if not unit.report_changed(differences.of_domain(before, after)):
         return
     await unit.domains.save(before, after, verified=verified)
@@ -198,7 +198,7 @@ async def _removable(
     if not actor.is_global and await unit.users.admins_beyond(name, actor.domains):
         raise PermissionDenied(detail="A user of this domain manages a domain that you do not.")
     if globals_inside:
-        keep_one_global(await unit.admins.globals_without((), domain=fold(name)))
+        keep_one_global_admin(await unit.admins.globals_without((), domain=fold(name)))
     return domain
 
 

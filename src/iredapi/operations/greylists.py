@@ -58,7 +58,7 @@ async def profile(unit: ReadUnit, scope: Scope) -> Profile:
 async def effective(unit: ReadUnit, scope: Scope) -> Profile:
     """Return whether a scope's mail is greylisted in the end, and by whose setting."""
     await permitted(unit, scope, _PROFILE)
-    verdict = greylists.verdict(await unit.greylists.matching(scope.asked))
+    verdict = greylists.verdict(await unit.greylists.matching(scope.lookup_accounts))
     return {
         "account": scope.account,
         "status": _status(active=verdict.active),
@@ -113,12 +113,12 @@ async def change_senders(unit: UnitOfWork, scope: Scope, changes: Mapping[str, A
     for param, name in (("senders", "senders"), ("addSenders", "add_senders")):
         _check_length(param, changes.get(name, ()), unit.greylists.longest)
     added = changes.get("add_senders", ())
-    gone = greylists.named(changes.get("remove_senders", ()))
+    gone = greylists.stored_forms(changes.get("remove_senders", ()))
     if gone.malformed:
         stored = await unit.greylists.stored_senders(scope.accounts, gone.malformed)
         _refuse_unknown("removeSenders", "INVALID_SENDER", gone.malformed - stored)
     before = await _listed(unit.greylists.senders, scope.accounts)
-    _skip_absent(unit, before, changes, "remove_senders", greylists.named)
+    _skip_absent(unit, before, changes, "remove_senders", greylists.stored_forms)
     if "senders" in changes:
         for account in scope.accounts:
             mine = account == scope.account
@@ -160,7 +160,7 @@ def _skip_absent(
     present: Iterable[str],
     changes: Mapping[str, Any],
     param: str,
-    named: Callable[[Iterable[str]], greylists.Named],
+    named: Callable[[Iterable[str]], greylists.StoredForms],
 ) -> None:
     """Tell which entries were to be removed and are not there."""
     asked = changes.get(param, ())
@@ -184,7 +184,7 @@ async def domains(unit: ReadUnit, after: str, limit: int) -> list[str]:
     return await unit.greylists.domains(after, limit)
 
 
-async def check_domains(unit: ReadUnit, changes: Mapping[str, Any]) -> greylists.Named:
+async def check_domains(unit: ReadUnit, changes: Mapping[str, Any]) -> greylists.StoredForms:
     """Refuse what is wrong before the DNS is asked; returns what is to be removed."""
     await unit.greylists.domains("", 1)  # is the database there at all?
     given = [name for name in ("domains", "add_domains") if name in changes]
@@ -201,7 +201,7 @@ async def check_domains(unit: ReadUnit, changes: Mapping[str, Any]) -> greylists
         longest = greylists.LONGEST_DOMAIN
         if any(len(domain) > longest for domain in changes[name]):
             raise problem(name, "INVALID_DOMAIN_NAME", f"There is room for {longest} characters.")
-    gone = greylists.named_domains(changes.get("remove_domains", ()))
+    gone = greylists.stored_domain_forms(changes.get("remove_domains", ()))
     stored = await unit.greylists.stored_domains(gone.malformed)
     _refuse_unknown("removeDomains", "INVALID_DOMAIN_NAME", gone.malformed - stored)
     return gone
@@ -217,7 +217,7 @@ async def change_domains(
     gone = await check_domains(unit, changes)
     added = changes.get("add_domains", ())
     before = await _listed(unit.greylists.domains)
-    _skip_absent(unit, before, changes, "remove_domains", greylists.named_domains)
+    _skip_absent(unit, before, changes, "remove_domains", greylists.stored_domain_forms)
     if "domains" in changes:
         await unit.greylists.replace_domains(changes["domains"])
     if gone.texts:

@@ -56,7 +56,7 @@ async def find(unit: ReadUnit, address: str) -> MailingList | None:
 
 async def page(unit: ReadUnit, domain: str, after: str, limit: int) -> list[Profile]:
     """Return the next lists of a domain, as the account storage has them."""
-    return [lists.shown_stored(item) for item in await unit.lists.page(domain, after, limit)]
+    return [lists.stored_to_response(item) for item in await unit.lists.page(domain, after, limit)]
 
 
 async def canonical_views(
@@ -119,7 +119,7 @@ async def prepare(
 async def _room(unit: ReadUnit, domain: Domain, *, but: int = 0) -> None:
     if domain.lists:
         usage = await unit.domains.usage(domain.name)
-        limits.room_for_account(domain.lists, usage.lists - but)
+        limits.check_account_limit(domain.lists, usage.lists - but)
 
 
 async def _usable(
@@ -219,7 +219,7 @@ async def save(
     if held is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     held = await _with_others(unit, held, changes)
-    after = list_updates.merged(before, after, held)
+    after = list_updates.merge_changes(before, after, held)
     if more:
         await _hold_extra(unit, domain, held, after)
     if not unit.report_changed({*lists.different(held, after), *different}):
@@ -252,7 +252,7 @@ async def remove(unit: UnitOfWork, before: MailingList) -> None:
         return  # the list is gone already, and somebody else has its address
     await unit.lists.remove(address)
     if domain is not None:
-        await unit.domains.save(domain, domains.regroup(domain, address))
+        await unit.domains.save(domain, domains.replace_in_defaults(domain, address))
     await accounts.forget_policies(unit, address)
     for gone in sorted(map(fold, before.extra_addresses)):
         await unit.related_data.forget_account(gone)

@@ -22,7 +22,7 @@ async def location_of_new_user(
 
 async def given_location(unit: UnitOfWork, text: str, *, owner: str = "") -> mailbox_paths.Location:
     try:
-        location = mailbox_paths.given(text, unit.rules.users.layout)
+        location = mailbox_paths.parse_location(text, unit.rules.users.layout)
     except mailbox_paths.InvalidMaildir as error:
         raise problem("maildir", "INVALID_MAILDIR", str(error)) from None
     await unit.users.unqueue(location.path)

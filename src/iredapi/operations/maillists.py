@@ -55,7 +55,7 @@ async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
     await accounts.refuse_if_in_use(unit, address, domain)
     if domain.lists:
         usage = await unit.domains.usage(domain.name)
-        limits.room_for_account(domain.lists, usage.lists)
+        limits.check_account_limit(domain.lists, usage.lists)
     changes = await _with_primaries(unit, domain, changes)
     accounts.skip_absent(unit, (), changes, "remove_member")
     await lists.add(maillists.draft(address, changes, domain))
@@ -126,6 +126,6 @@ async def remove(unit: UnitOfWork, address: str) -> None:
         raise NotFound("NO_SUCH_ACCOUNT")
     await _lists(unit).remove(address)
     if domain is not None:
-        await unit.domains.save(domain, domains.regroup(domain, address))
+        await unit.domains.save(domain, domains.replace_in_defaults(domain, address))
     await unit.related_data.forget_account(address)
     unit.note(account_event(Kind.DELETE, _NOUN, address))

@@ -10,7 +10,7 @@ from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of
-from iredapi.domain.passwords import SEVERAL, PasswordPolicy, looks_hashed, violations
+from iredapi.domain.passwords import HASH_SEPARATOR, PasswordPolicy, looks_hashed, violations
 from iredapi.domain.slapd_passwords import for_slapd
 from iredapi.errors import CODES, ApiError, Problem, problem
 
@@ -42,7 +42,7 @@ class Passwords:
 
     async def _is_of(self, plain: str, stored: str) -> bool:
         # Of several hashes only the new one would stay.
-        if SEVERAL in stored or self.hasher.outdated(stored):
+        if HASH_SEPARATOR in stored or self.hasher.outdated(stored):
             return False
         return await self.hasher.verify(plain, stored)
 

@@ -32,7 +32,7 @@ async def profile(unit: ReadUnit, scope: Scope, direction: str) -> Profile:
 async def effective(unit: ReadUnit, scope: Scope, direction: str) -> Profile:
     """Return the limits that hold for a scope in the end."""
     await permitted(unit, scope, _PROFILE)
-    rows = await unit.throttles.matching(scope.asked, direction)
+    rows = await unit.throttles.matching(scope.lookup_accounts, direction)
     return {
         "account": scope.account,
         "kind": direction,

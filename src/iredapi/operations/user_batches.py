@@ -21,8 +21,8 @@ from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
 from iredapi.domain.changed_parameters import different
 from iredapi.domain.domains import Domain
-from iredapi.domain.user_parameters import changed_alone, created_alone
-from iredapi.domain.users import User, permit, plain_values, revise
+from iredapi.domain.user_parameters import new_row_parameters, own_row_parameters
+from iredapi.domain.users import User, direct_values, permit, revise
 from iredapi.errors import ApiError
 from iredapi.observability.query_counter import Meter
 from iredapi.operations import mailbox_locations, users
@@ -50,12 +50,12 @@ class BatchedChange:
 
     def may_create(self, batching: UserBatching) -> bool:
         """Tell whether a creation can be batched."""
-        allowed = created_alone(batching.created_fields)
+        allowed = new_row_parameters(batching.created_fields)
         return bool(self.password) and self.changes.keys() <= allowed
 
     def may_change(self, batching: UserBatching) -> bool:
         """Tell whether a change can be batched."""
-        return self.changes.keys() <= changed_alone(batching.changed_fields)
+        return self.changes.keys() <= own_row_parameters(batching.changed_fields)
 
     @property
     def needs_no_read(self) -> bool:
@@ -162,7 +162,7 @@ async def change(
     if without_read:
         written = await batches.update_without_read(
             [
-                (item.mail, plain_values(item.changes, item.password))
+                (item.mail, direct_values(item.changes, item.password))
                 for item in (items[at] for at in without_read)
             ]
         )

@@ -9,7 +9,13 @@ from typing import Any
 
 from iredapi.backends.protocols.values import AddressAvailability, Profile
 from iredapi.backends.unit_of_work import Adjusted, ReadUnit, UnitOfWork
-from iredapi.domain import account_settings, canonical, limits, mailbox_paths, users
+from iredapi.domain import (
+    account_settings,
+    canonical,
+    limits,
+    mailbox_paths,
+    users,
+)
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import (
@@ -19,7 +25,7 @@ from iredapi.domain.addresses import (
     strange_characters,
     without,
 )
-from iredapi.domain.admins import keep_one_global
+from iredapi.domain.admins import keep_one_global_admin
 from iredapi.domain.audit_events import Event, Kind, account_event
 from iredapi.domain.domains import Domain
 from iredapi.domain.users import User
@@ -174,7 +180,7 @@ def new_user(
     location: mailbox_paths.Location,
 ) -> User:
     """Return the user as it is to be. Raises what the domain's limits say."""
-    limits.room_for_account(domain.users, taken.users)
+    limits.check_account_limit(domain.users, taken.users)
     return users.draft(
         mail, changes, password, domain, taken.quota, location, unit.rules.users, unit.features
     )
@@ -241,7 +247,7 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
         features=unit.features,
     )
     if before.is_global and before.active and not (after.is_global and after.active):
-        keep_one_global(await unit.admins.globals_without([mail]))
+        keep_one_global_admin(await unit.admins.globals_without([mail]))
     if "quota" in changes:
         unit.adjust("quota", changes["quota"], after.quota, "MAX_USER_QUOTA")
     if not unit.report_changed(differences.of_user(before, after)):
@@ -340,7 +346,7 @@ async def remove(unit: UnitOfWork, mail: str, days: int) -> None:
         raise NotFound("NO_SUCH_ACCOUNT")
     await wider_rights.refuse_wider_rights(unit, before)
     if before.is_global:
-        keep_one_global(await unit.admins.globals_without([mail]))
+        keep_one_global_admin(await unit.admins.globals_without([mail]))
     await unit.users.remove(before.mail, accounts.removal(unit, days))
     if before.is_admin or before.is_global:
         unit.revocations.demoted.add(fold(mail))

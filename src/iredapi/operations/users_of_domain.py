@@ -9,7 +9,7 @@ from iredapi.backends.unit_of_work import UnitOfWork
 from iredapi.domain import account_settings, limits
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import fold
-from iredapi.domain.admins import keep_one_global
+from iredapi.domain.admins import keep_one_global_admin
 from iredapi.domain.audit_events import Kind, domain_event
 from iredapi.domain.domains import refusal
 from iredapi.domain.transports import is_ordinary
@@ -37,7 +37,7 @@ async def update_all(
         if password or changes.keys() - PERSONAL:
             exempt_admins |= await wider_rights.users_with_wider_rights(unit, name)
     elif globals_inside and changes.get("account_status") is False:
-        keep_one_global(await unit.admins.globals_without((), domain=fold(name)))
+        keep_one_global_admin(await unit.admins.globals_without((), domain=fold(name)))
     if actor.limited and (password or changes.get("account_status")):
         exempt_admins |= await unit.users.admins_in(name)
     for mail in sorted(exempt_admins):

@@ -8,7 +8,7 @@ from iredapi.domain.addresses import fold
 from iredapi.domain.audit_events import Kind as Event
 from iredapi.domain.audit_events import policy_event
 from iredapi.domain.scopes import Scope
-from iredapi.domain.wblists import Direction, Given, Kind
+from iredapi.domain.wblists import AddressList, Direction, Kind
 from iredapi.operations.policies import permitted, permitted_to_write
 
 _PROFILE = "wblist"
@@ -24,7 +24,7 @@ async def page(
 
 
 async def add(
-    unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind, addresses: Given
+    unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind, addresses: AddressList
 ) -> None:
     """Put addresses on a list, and take them from the opposite one.
 
@@ -50,7 +50,7 @@ async def add(
 
 
 async def remove(
-    unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind, addresses: Given
+    unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind, addresses: AddressList
 ) -> None:
     """Take addresses from a list; those that are not on it are told.
 

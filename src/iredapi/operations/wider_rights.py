@@ -18,7 +18,7 @@ async def has_wider_rights(unit: ReadUnit, user: User) -> bool:
 
 async def refuse_wider_rights(unit: ReadUnit, user: User) -> None:
     """Refuse to remove or rename a user who has rights that the actor has not."""
-    users.exempt_global_admin(unit.actor, user)
+    users.protect_global_admin(unit.actor, user)
     if await has_wider_rights(unit, user):
         raise PermissionDenied(detail="This user has rights as an admin that you do not have.")
 

@@ -42,7 +42,7 @@ async def whoami(call: OperationRequest[NoParams]) -> Response:
             "managed_domains": [] if actor.is_global else sorted(actor.domains),
             "may_create_domains": int(actor.may_create_domains and not actor.read_only),
             "read_only": int(actor.read_only),
-            "settings": account_settings.shown(actor.settings),
+            "settings": account_settings.to_response(actor.settings),
             "client": call.client,
             "token": token,
         }

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
-from iredapi.domain.wblists import Direction, Given, Kind
+from iredapi.domain.wblists import AddressList, Direction, Kind
 from iredapi.operations import wblists
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.wblists import WblistEdit
@@ -70,6 +70,6 @@ def _list(
     return Direction(call.word("direction")), Kind(call.word("kind"))
 
 
-def _addresses(call: OperationRequest[WblistEdit]) -> Given:
-    found: Given = call.form.changes().get("addresses", Given())
+def _addresses(call: OperationRequest[WblistEdit]) -> AddressList:
+    found: AddressList = call.form.changes().get("addresses", AddressList())
     return found

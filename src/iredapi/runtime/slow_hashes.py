@@ -8,7 +8,7 @@ from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.domain import password_costs
 from iredapi.domain.actors import SYSTEM
-from iredapi.domain.passwords import SEVERAL
+from iredapi.domain.passwords import HASH_SEPARATOR
 from iredapi.runtime.transactions import Transactions
 
 _SECONDS: Final = 120.0
@@ -29,7 +29,7 @@ class SlowHashes:
         hashes are read again. Raises ApiError.
         """
         found = await self._cache.get_or_load("", self._read) or ()
-        if password_costs.rest(password_costs.in_use([stored.split(SEVERAL)]), found):
+        if password_costs.rest(password_costs.in_use([stored.split(HASH_SEPARATOR)]), found):
             self._cache.invalidate()
             found = await self._cache.get_or_load("", self._read) or ()
         return found
@@ -44,7 +44,7 @@ class SlowHashes:
 
     async def _read(self) -> tuple[str, ...]:
         hashes = await self._transactions.read(SYSTEM, _read_slow_hashes)
-        return password_costs.in_use(item.split(SEVERAL) for item in hashes)
+        return password_costs.in_use(item.split(HASH_SEPARATOR) for item in hashes)
 
 
 async def _read_slow_hashes(unit: ReadUnit) -> list[str]:

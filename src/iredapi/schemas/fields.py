@@ -301,8 +301,8 @@ def _rule_names(value: Any) -> tuple[str, ...]:
     return found
 
 
-def _remote_addresses(value: Any) -> wblists.Given:
-    return wblists.given(items(value))
+def _remote_addresses(value: Any) -> wblists.AddressList:
+    return wblists.parse_addresses(items(value))
 
 
 def _label(value: Any) -> str:
@@ -512,7 +512,7 @@ RuleNames = Annotated[
     tuple[str, ...], BeforeValidator(_rule_names), _schema("string", maxLength=64)
 ]
 RemoteAddresses = Annotated[
-    wblists.Given, BeforeValidator(_remote_addresses), _schema("string"), LongList()
+    wblists.AddressList, BeforeValidator(_remote_addresses), _schema("string"), LongList()
 ]
 MessageSize = Annotated[
     int, BeforeValidator(_bytes), _schema("integer", minimum=0, maximum=lists.MAX_SIZE)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from iredapi.domain.wblists import Given
+from iredapi.domain.wblists import AddressList
 from iredapi.errors import CODES, InvalidParameters, Problem
 
 Raw = Mapping[str, str | list[str]]
@@ -247,7 +247,7 @@ def _several(value: str | list[str]) -> list[str]:
 
 def takes_several(annotation: Any) -> bool:
     """Tell whether a parameter of this type takes several values."""
-    return get_origin(annotation) is tuple or annotation is Given
+    return get_origin(annotation) is tuple or annotation is AddressList
 
 
 class NoParams(Params):

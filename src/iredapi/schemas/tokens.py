@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from iredapi.domain.tokens import Wish
+from iredapi.domain.tokens import TokenRequest
 from iredapi.schemas import fields
 from iredapi.schemas.params import Params, param
 
@@ -27,10 +27,10 @@ class NewToken(Params):
         "Addresses and networks that it works from.", "192.0.2.0/24,2001:db8::1"
     )
 
-    def wish(self) -> Wish:
+    def wish(self) -> TokenRequest:
         """Return what is asked for."""
         sent = self.changes()
-        return Wish(
+        return TokenRequest(
             label=self.label,
             read_only=sent.get("read_only"),
             domains=frozenset(sent["domains"]) if "domains" in sent else None,

@@ -201,7 +201,7 @@ async def _succeed(
     control = await server.get(address)
     if control is None:
         return
-    changes = list_updates.succeed(address, control, successor)
+    changes = list_updates.with_successors(address, control, successor)
     stored = await context.read(actor, lists.find, address) if changes else None
     if stored is not None:
         revised = list_updates.revise(State(stored, control), changes)

@@ -61,8 +61,8 @@ async def read(
     if different := records.drift(stored, control):
         _log.warning("list_drift", list=address, parameters=different)
     found = await server.subscribers(address) if with_subscribers else None
-    shown = canonical.mailing_list if neutral else records.shown
-    return shown(stored, control), found
+    to_response = canonical.mailing_list if neutral else records.to_response
+    return to_response(stored, control), found
 
 
 async def create(
@@ -110,7 +110,7 @@ async def _create(
         )
         state = list_updates.draft(address, usable, str(uuid4()), context.settings.mlmmj_transport)
         features = context.backend.features
-        list_updates.refuse_open(MailingList(address), state.stored, usable, features)
+        list_updates.check_extra_addresses(MailingList(address), state.stored, usable, features)
         mails, version = usable.get("subscribers", ()), usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
         await _clear(server, address)
@@ -175,13 +175,13 @@ async def _update(
         features = context.backend.features
         if not list_updates.needs_server(changes, before):
             after = list_updates.revise_stored(before, changes)
-            list_updates.refuse_open(before, after, changes, features)
+            list_updates.check_extra_addresses(before, after, changes, features)
             return await context.write(actor, lists.save, before, after, changes)
         server = require_list_server(context)
         usable, skipped = await context.read(actor, lists.prepare, before, changes, server.accepts)
         state = State(before, await get_control(server, address))
         revised = list_updates.revise(state, usable)
-        list_updates.refuse_open(before, revised.stored, usable, features)
+        list_updates.check_extra_addresses(before, revised.stored, usable, features)
         wanted, gone = usable.get("add_subscribers", ()), usable.get("remove_subscribers", ())
         version = usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
@@ -257,7 +257,7 @@ async def _undo_update(
             # Nobody knows whether it was committed: the same request again completes it.
             _log.exception("list_change_unsure", list=address)
             return False
-        if row is not None and list_updates.merged(before.stored, after.stored, row) == row:
+        if row is not None and list_updates.merge_changes(before.stored, after.stored, row) == row:
             return True
     try:
         if before.control != after.control:

@@ -20,7 +20,7 @@ from iredapi.domain.account_settings import Settings
 from iredapi.domain.actors import Principal
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.admins import Admin
-from iredapi.domain.passwords import SEVERAL
+from iredapi.domain.passwords import HASH_SEPARATOR
 
 _ADMIN = "(objectClass=mailAdmin)"
 _USER = "(objectClass=mailUser)"
@@ -187,7 +187,7 @@ class LdapAdmins:
         if before.is_global != after.is_global:
             edit.put("domainGlobalAdmin", "yes" if after.is_global else "")
         if before.password != after.password:
-            edit.put_all("userPassword", after.password.split(SEVERAL))
+            edit.put_all("userPassword", after.password.split(HASH_SEPARATOR))
             today = datetime.now(UTC).replace(tzinfo=None) - datetime(1970, 1, 1)  # noqa: DTZ001
             edit.put("shadowLastChange", str(today.days))
         old, new = dict(before.settings), dict(after.settings)

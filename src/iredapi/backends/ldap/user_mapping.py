@@ -13,7 +13,7 @@ from iredapi.backends.ldap.session import flag, number, words
 from iredapi.domain import phones, services
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.mailbox_paths import Location
-from iredapi.domain.passwords import SEVERAL
+from iredapi.domain.passwords import HASH_SEPARATOR
 from iredapi.domain.users import User
 
 Knows = Callable[[str], bool]
@@ -48,7 +48,7 @@ def today() -> str:
 
 def stored_hash(entry: Entry) -> str:
     """Return all hashes of an entry, joined: slapd accepts a password that matches any of them."""
-    return SEVERAL.join(sorted(entry.values("userPassword")))
+    return HASH_SEPARATOR.join(sorted(entry.values("userPassword")))
 
 
 def mailbox_path(entry: Entry) -> str:
@@ -137,7 +137,7 @@ def put_changes(
             # slapd treats numbers as equal that differ in blanks and hyphens only.
             edit.put_all(attribute, phones.numbers(getattr(after, field)))
     if before.password != after.password:
-        edit.put_all("userPassword", after.password.split(SEVERAL))
+        edit.put_all("userPassword", after.password.split(HASH_SEPARATOR))
     if before.quota != after.quota:
         edit.put("mailQuota", str(after.quota * MEGABYTE) if after.quota else "")
     if before.active != after.active:

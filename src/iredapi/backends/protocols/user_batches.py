@@ -15,7 +15,8 @@ class UserBatching(Protocol):
     """What a storage can do for many users at once: it decides which requests share a unit.
 
     Which parameters may be sent in such requests follows from the rules of users and from the
-    fields that are said here (``domain.user_parameters.changed_alone``, ``created_alone``).
+    fields of this class (``own_row_parameters`` and ``new_row_parameters`` of
+    ``domain.user_parameters``).
     """
 
     @property

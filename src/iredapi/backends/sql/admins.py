@@ -117,7 +117,7 @@ class SqlAdmins(AccountRepository):
             .order_by(d.domain)
         )
         return shown(row) | {
-            "settings": account_settings.shown(account_settings.parse(row["settings"])),
+            "settings": account_settings.to_response(account_settings.parse(row["settings"])),
             "accountStatus": "active" if row["active"] else "disabled",
             "isglobaladmin": int("ALL" in managed),
             "managed_domains": [domain for domain in managed if domain != "ALL"],

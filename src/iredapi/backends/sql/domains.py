@@ -111,7 +111,7 @@ class SqlDomains(AccountRepository):
         name = row["domain"]
         backupmx = bool(row["backupmx"])
         return shown(row) | {
-            "settings": account_settings.shown(account_settings.parse(row["settings"])),
+            "settings": account_settings.to_response(account_settings.parse(row["settings"])),
             "accountStatus": "active" if row["active"] else "disabled",
             "catchall": domain_related_rows.catchall(related_rows, name),
             "alias_domains": related_rows.texts(name, "alias_domain"),

@@ -124,7 +124,9 @@ class SqlUserProfiles(AccountRepository):
     def _shown(self, row: dict[str, Any]) -> Profile:
         answer = shown(row)
         text = row["settings"]
-        answer["settings"] = account_settings.shown(account_settings.parse(text)) if text else {}
+        answer["settings"] = (
+            account_settings.to_response(account_settings.parse(text)) if text else {}
+        )
         answer["accountStatus"] = "active" if row["active"] else "disabled"
         switches = self.schema.statement("users.switches", self._switches)
         answer["enabled_services"] = list(_services(switches, tuple([row[c] for c in switches])))
@@ -188,4 +190,4 @@ def _services(switches: tuple[str, ...], values: tuple[Any, ...]) -> tuple[str, 
     """Return the services that are on: few combinations are in use."""
     present = [name.removeprefix("enable") for name in switches]
     on = [name for name, value in zip(present, values, strict=True) if value in (1, "y", "Y")]
-    return tuple(services.shown(on, present))
+    return tuple(services.service_names(on, present))

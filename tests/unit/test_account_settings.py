@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iredapi.domain import account_settings
-from iredapi.domain.account_settings import number, parse, render, shown, with_value, words
+from iredapi.domain.account_settings import number, parse, render, to_response, with_value, words
 
 KEYS = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 VALUES = st.text(
@@ -89,14 +89,14 @@ def test_lists() -> None:
 
 def test_shown() -> None:
     text = "disabled_user_profiles:relay,bcc;max_user_quota:7;timezone:GMT+08:00;flag;x:1,2;"
-    assert shown(parse(text)) == {
+    assert to_response(parse(text)) == {
         "disabled_user_profiles": ["bcc", "relay"],
         "max_user_quota": 7,
         "timezone": "GMT+08:00",
         "flag": "",
         "x": "1,2",
     }
-    assert shown(parse("max_user_quota:nonsense;")) == {"max_user_quota": 0}
+    assert to_response(parse("max_user_quota:nonsense;")) == {"max_user_quota": 0}
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=8))
@@ -110,7 +110,7 @@ def test_round_trip(settings: dict[str, str]) -> None:
 def test_any_text_can_be_read(text: str) -> None:
     once = parse(text)
     assert parse(render(once)) == once
-    shown(once)
+    to_response(once)
     for key in once:
         number(once, key)
         words(once, key)
