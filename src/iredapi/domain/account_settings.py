@@ -1,8 +1,8 @@
 """The ``settings`` text columns of ``domain``, ``mailbox`` and ``admin``.
 
-The format is iRedAdmin's: ``key:value;key:value;``, lists with commas, sorted, no blanks; a key
-whose value would be 0 or empty is left out. The panel crashes on a value with ``:`` or ``;``, so
-none is ever written. Reading is tolerant, and keys that we do not know survive an update.
+The format is iRedAdmin's: ``key:value;key:value;``; lists are sorted and have commas without
+blanks; a key whose value is 0 or empty is left out. iRedAdmin fails on a value with ``:`` or
+``;``, so none is ever written. Reading is tolerant, and an update keeps unknown keys.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ NUMBERS: Final = frozenset(
 _MARKS: Final = frozenset(":;,\r\n\0")
 
 Settings = Mapping[str, str | None]
-"""Keys in their stored order; None stands for an item without a colon, kept as it is."""
+"""Keys in their stored order. None: the item has no colon and is written back without one."""
 
 
 def parse(text: str | None) -> Settings:
-    """Read a column. NULL is empty; only the first colon of an item divides it."""
+    """Parse a column. NULL is empty; the first colon of an item separates key and value."""
     found: dict[str, str | None] = {}
     for item in (text or "").split(";"):
         key, colon, value = item.partition(":")
@@ -52,14 +52,14 @@ def parse(text: str | None) -> Settings:
 
 
 def render(settings: Settings) -> str:
-    """Write a column."""
+    """Return the text of a column."""
     return "".join(
         f"{key};" if value is None else f"{key}:{value};" for key, value in settings.items()
     )
 
 
 def number(settings: Settings, key: str) -> int:
-    """Return a whole number; 0 when the key is missing or holds something else."""
+    """Return an integer; 0 when the key is missing or its value is not an integer."""
     value = (settings.get(key) or "").strip()
     digits = value.removeprefix("-")
     return int(value) if digits.isascii() and digits.isdigit() and len(digits) < 19 else 0
@@ -72,16 +72,16 @@ def words(settings: Settings, key: str) -> frozenset[str]:
 
 
 def with_value(settings: Settings, key: str, value: int | str | Iterable[str]) -> Settings:
-    """Return the settings with one key changed; 0 and empty remove it, -1 stays.
+    """Return the settings with one key changed; 0 and empty values remove the key, -1 does not.
 
-    A text must have been checked: it cannot hold colons or semicolons.
+    A text must not contain colons or semicolons: the caller has checked it.
     """
     if isinstance(value, int):
         text = str(value) if value else ""
     elif isinstance(value, str):
         text = value
     else:
-        # What could not be read back, such as an item with a colon that crashes the panel, goes.
+        # An item with a colon or semicolon could not be read back and makes iRedAdmin fail.
         text = ",".join(sorted(item for item in value if not _MARKS & set(item)))
     changed = dict(settings)
     if text:
@@ -92,7 +92,7 @@ def with_value(settings: Settings, key: str, value: int | str | Iterable[str]) -
 
 
 def to_response(settings: Settings) -> dict[str, Any]:
-    """Return the settings as answers show them: lists as lists, numbers as numbers."""
+    """Return the settings for a response: lists as lists, numbers as numbers."""
     return {
         key: (
             sorted(words(settings, key))

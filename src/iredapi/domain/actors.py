@@ -1,4 +1,4 @@
-"""Who asks: an admin as it is at the time of the request."""
+"""The admin who makes a request, with its rights at the time of the request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from iredapi.domain.addresses import domain_of
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """What the account storage says of somebody who may be an admin.
+    """The record of an account that may log in as admin, as the account storage has it.
 
     ``password`` is the stored hash; it never leaves the process.
     """
@@ -22,7 +22,7 @@ class Principal:
     domains: frozenset[str]
     settings: account_settings.Settings
     account_created_at: str = ""
-    """What tells this account from a later one of the same name; empty where nothing does."""
+    """Tells this account from a later one of the same name; empty: the storage has no such time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,42 +32,42 @@ class Actor:
     username: str
     is_global: bool
     domains: frozenset[str]
-    """Managed domains; of no meaning for a global admin."""
+    """Managed domains; ignored for a global admin."""
     settings: account_settings.Settings = field(default_factory=dict)
     """Limits of a normal admin (``create_max_…``)."""
     client: str = ""
     """The client's IP address, for the audit log."""
     token: str = ""
-    """The id of the API token that the request came with; empty for a login session."""
+    """Id of the API token of the request; empty for a login session."""
     read_only: bool = False
-    """May change nothing: the token says so."""
+    """The token allows reading only."""
     limited: bool = False
-    """The token ends, or is for some networks or domains, or may only read: what it gives to others
-    must not outlive that."""
+    """The token expires, or is limited to networks, domains or reading. Rights that it gives to
+    others must not outlive it."""
     credential: str = field(default="", repr=False)
-    """A fingerprint of the password that this admin has logged in with; empty: not known."""
+    """Fingerprint of the password that the admin logged in with; empty: not known."""
 
     @property
     def may_create_domains(self) -> bool:
-        """Global admins may; normal ones when the key is there, whatever its value."""
+        """Whether the admin may create domains: a normal one with the key, whatever its value."""
         return self.is_global or "create_new_domains" in self.settings
 
     @property
     def sees_hashes(self) -> bool:
-        """Tell whether stored hashes are shown where the settings do not hide them."""
+        """Whether responses show stored hashes to this admin, unless the settings hide them."""
         return self.is_global and not self.limited
 
     def manages(self, domain: str) -> bool:
-        """Tell whether the domain is this admin's; an empty name never is."""
+        """Tell whether the admin manages a domain; never an empty name."""
         return bool(domain) and (self.is_global or domain in self.domains)
 
     def manages_account(self, mail: str) -> bool:
-        """Tell whether the account's domain, the part after its last ``@``, is this admin's.
+        """Tell whether the admin manages the account's domain, the part after its last ``@``.
 
-        What has no domain is for global admins.
+        Accounts without a domain are managed by global admins only.
         """
         return self.is_global if "@" not in mail else self.manages(domain_of(mail))
 
 
 SYSTEM = Actor("iredapi", is_global=True, domains=frozenset())
-"""The command line, run by whoever may read the configuration."""
+"""The actor of the command line: it may do everything, as it can read the configuration."""

@@ -1,8 +1,8 @@
-"""Mail addresses and domain names: the strict grammar for new ones, the lenient for what is there.
+"""Mail addresses and domain names: a strict grammar for new ones, a lenient one for existing ones.
 
-ASCII only: Postfix runs with ``smtputf8_enable = no`` on iRedMail, MariaDB keeps some address
-columns in ASCII and compares accents away. Unicode domain names become punycode (IDNA 2008).
-Everything is lower case. Every function raises ``InvalidAddress`` for text that does not fit.
+ASCII only: Postfix runs with ``smtputf8_enable = no`` on iRedMail; MariaDB has some address columns
+in ASCII and ignores accents in comparisons. Unicode domain names become punycode (IDNA 2008).
+Everything is lower case. Every parser raises ``InvalidAddress`` for text that does not match.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ MAX_ADDRESS = 254
 MAX_LOCAL = 64
 MAX_DOMAIN = 253
 MAX_STORED = 255
-"""Most characters that a database has room for."""
+"""Maximum length of a database column, in characters."""
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TOP_LABEL = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])")
-# Domains that are there already may have underscores: older tools accepted them.
+# Existing domains may have underscores: older tools accepted them.
 _LENIENT_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-# A local account's name: the characters that iRedMail's tools allow; Postfix bounces a leading "-".
+# Local part of an account here: what iRedMail's tools allow. Postfix bounces a leading "-".
 _ACCOUNT = re.compile(r"[a-z0-9_#][a-z0-9_.&#-]*")
-# Anybody's address may also have an extension or a VERP form, and the rest of RFC 5322's atoms.
+# Local part of any address: also an extension, a VERP form, and all other atoms of RFC 5322.
 _ANYBODY = re.compile(r"[a-z0-9_#!$%&'*/=?^`{|}~+][a-z0-9_.#!$%&'*/=?^`{|}~+-]*")
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
 class InvalidAddress(ValueError):
-    """The text is no address or domain name of the kind that is asked for."""
+    """The text is not an address or domain name of the required kind."""
 
 
 def fold(text: str) -> str:
@@ -41,21 +41,21 @@ def fold(text: str) -> str:
 
 
 class Name(str):
-    """The name of something that is there, in folded form, as all rules know it.
+    """The folded name of an existing account or domain, with the client's spelling of it.
 
-    What other tools have stored may be told apart by capitals alone, or may be no address at all.
+    Names that other tools stored may differ in case only, or may be no valid addresses.
     """
 
     __slots__ = ("typed", "well_formed")
 
     typed: str
-    """What the client wrote, without surrounding blanks."""
+    """The name as the client sent it, without surrounding blanks."""
     well_formed: bool
-    """Whether it is an address (or a domain name) by the grammar."""
+    """Whether the name matches the grammar."""
 
     @classmethod
     def of(cls, text: str, read: Callable[[str], str]) -> Self:
-        """Return the name of what may be there; ``read`` is the grammar that it should have."""
+        """Return the name in a text; ``read`` is the parser of the grammar that it should match."""
         try:
             found, well_formed = read(text), True
         except InvalidAddress:
@@ -66,30 +66,30 @@ class Name(str):
 
 
 def spellings(text: str) -> frozenset[str]:
-    """Return what a name may be compared as, folded: as it was typed, and in its normal form."""
+    """Return the folded forms that a name is compared in: as sent, and in its normal form."""
     found = frozenset({fold(text)})
     return found | {fold(text.typed)} if isinstance(text, Name) else found
 
 
 def typed(text: str) -> str:
-    """Return a name as the client wrote it."""
+    """Return a name as the client sent it."""
     return text.typed if isinstance(text, Name) else text
 
 
 def without(present: Iterable[str], gone: Iterable[str]) -> frozenset[str]:
-    """Return what is stored but for what compares equal to one of some texts."""
+    """Return the stored values without those that compare equal to one of ``gone``."""
     wanted = frozenset[str]().union(*map(spellings, gone))
     return frozenset(value for value in present if fold(value) not in wanted)
 
 
 def joined(present: Collection[str], new: Iterable[str]) -> frozenset[str]:
-    """Return what is stored, and new values that none of it compares equal to."""
+    """Return the stored values, and the new ones that compare equal to none of them."""
     there = {fold(value) for value in present}
     return frozenset(present) | {value for value in new if fold(value) not in there}
 
 
 def domain_of(mail: str) -> str:
-    """Return the part after the last ``@``, folded: the domain whose admins are responsible."""
+    """Return the part after the last ``@``, folded: the domain whose admins manage the address."""
     return mail.rpartition("@")[2].rstrip().lower()
 
 
@@ -99,13 +99,13 @@ def local_part_of(mail: str) -> str:
 
 
 def domain_name(text: str) -> str:
-    """Return the lower-case, ASCII form of a new domain's name: at least two labels."""
+    """Parse the name of a new domain, at least two labels; return it in lower-case ASCII."""
     return _domain(text, _LABEL)
 
 
 @lru_cache(maxsize=4096)
 def existing_domain(text: str) -> str:
-    """Return the form of a domain name that may be there already, or be part of an address."""
+    """Parse the name of a domain that may exist, or the domain part of any address."""
     return _domain(text, _LENIENT_LABEL)
 
 
@@ -146,20 +146,20 @@ def _dots_are_between(mail: str) -> str:
 
 
 def new_account(text: str) -> str:
-    """Return the address of an account that is to be made here (user, alias, list, admin)."""
+    """Parse the address of a new account (user, alias, list, admin)."""
     return _dots_are_between(_split(text, _ACCOUNT))
 
 
 def any_mail(text: str) -> str:
-    """Return anybody's address: a forwarding destination, a member, a BCC address."""
+    """Parse any mail address: a forwarding destination, a member, a BCC address."""
     return _dots_are_between(_split(text, _ANYBODY))
 
 
 def existing_mail(text: str) -> str:
-    """Return an address that may already be in a database: lenient in its local part.
+    """Parse an address that may be stored already: any printable local part.
 
-    What older tools stored must be readable and removable, so only what could not be an address
-    at all is refused. ``@`` inside the local part is: who owns ``a@b@c``?
+    What older tools stored must be readable and removable. ``@`` inside the local part is refused:
+    the domain of ``a@b@c`` is ambiguous.
     """
     mail = _split(text, _PRINTABLE)
     if "@" in local_part_of(mail):
@@ -168,15 +168,15 @@ def existing_mail(text: str) -> str:
 
 
 DOVECOT_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.-_@"
-"""What Dovecot takes in the name of a user (``auth_username_chars``), in lower case."""
+"""Dovecot's default characters of user names (``auth_username_chars``), in lower case."""
 
 
 def strange_characters(mail: str, allowed: str) -> str:
-    """Return the characters of a user's address that Dovecot refuses; nothing allowed: any are."""
+    """Return the characters of an address that Dovecot refuses; empty ``allowed``: none."""
     strange = set(mail.lower()).difference(allowed.lower()) if allowed else ()
     return "".join(sorted(strange, key=mail.lower().index))
 
 
 def unique(values: Iterable[str]) -> tuple[str, ...]:
-    """Return the values without repetition, in their order."""
+    """Return the values without duplicates, in their order."""
     return tuple(dict.fromkeys(values))

@@ -1,4 +1,4 @@
-"""Standalone admins: the record and its rules; and what makes a mail user an admin."""
+"""Standalone admins: the record and its rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NORMAL_ONLY: Final = frozenset({*_LIMITS.values(), *_SWITCHES.values(), "create
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """A standalone admin: it logs in here, but has no mailbox."""
+    """A standalone admin: an account for logging in here, without a mailbox."""
 
     mail: str
     password: str = field(default="", repr=False)
@@ -36,7 +36,7 @@ class Admin:
     is_global: bool = False
     settings: account_settings.Settings = field(default_factory=dict)
     managed_domains: frozenset[str] = frozenset()
-    """What it manages, read only: rights are given and taken by the domain."""
+    """Managed domains. Read only: admins are assigned at the domain."""
 
 
 def draft(mail: str, changes: Mapping[str, Any], password: str) -> Admin:
@@ -45,7 +45,7 @@ def draft(mail: str, changes: Mapping[str, Any], password: str) -> Admin:
 
 
 def revise(before: Admin, changes: Mapping[str, Any], password: str = "") -> Admin:
-    """Return the admin as it is to be; limits mean nothing for a global admin and are dropped."""
+    """Return the changed admin; a global admin has no limits, so they are dropped."""
     is_global = changes.get("is_global_admin", before.is_global)
     settings = before.settings
     if is_global and "is_global_admin" in changes:
@@ -64,7 +64,7 @@ def revise(before: Admin, changes: Mapping[str, Any], password: str = "") -> Adm
 
 
 def without_effect(admin: Admin, changes: Mapping[str, Any]) -> list[str]:
-    """Return the parameters that mean nothing for a global admin."""
+    """Return the sent parameters that have no effect on a global admin."""
     normal = _LIMITS.keys() | _SWITCHES.keys()
     return sorted(normal & changes.keys()) if admin.is_global else []
 
@@ -86,7 +86,7 @@ def _limits(
         if name in changes:
             settings = account_settings.with_value(settings, key, "yes" if changes[name] else "")
     if "max_domains" in changes:
-        # The panel tests the presence of the key, and 0 would mean "unlimited" to it.
+        # iRedAdmin tests whether the key exists; 0 would mean "unlimited".
         granted = changes["max_domains"] > 0
         settings = account_settings.with_value(
             settings, "create_new_domains", "yes" if granted else ""
@@ -95,6 +95,6 @@ def _limits(
 
 
 def keep_one_global_admin(remaining: int) -> None:
-    """Refuse to lose the last active global admin; ``remaining`` is how many would be left."""
+    """Raise Conflict ``LAST_GLOBAL_ADMIN`` when no active global admin would remain."""
     if remaining < 1:
         raise Conflict("LAST_GLOBAL_ADMIN")

@@ -20,13 +20,13 @@ POLICIES: Final = (
     "moderatorsonly",
     "membersandmoderatorsonly",
 )
-"""Who may send to an alias, in the words that iRedAPD reads (lower case)."""
+"""Access policies of an alias (who may send to it), as iRedAPD reads them (lower case)."""
 LEGACY_POLICIES: Final[Mapping[str, str]] = {"allowedonly": "moderatorsonly"}
 
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A mail alias account. Postfix sees only its members."""
+    """A mail alias account. Postfix reads only its members."""
 
     address: str
     name: str = ""
@@ -34,26 +34,29 @@ class Alias:
     active: bool = True
     members: frozenset[str] = frozenset()
     moderators: frozenset[str] = frozenset()
-    """Who may send to it under ``moderatorsonly``; ``*@domain`` is everybody there."""
+    """Who may send to it with ``moderatorsonly``; ``*@domain``: every address of the domain."""
 
 
 def is_wildcard(moderator: str) -> bool:
-    """Tell whether a moderator stands for everybody in a domain."""
+    """Tell whether a moderator is ``*@domain``: every address of a domain."""
     return local_part_of(moderator) == "*"
 
 
 def check(changes: Mapping[str, Any], features: Set[Feature]) -> None:
-    """Refuse what the storage cannot hold. Raises NotSupported that names the parameter."""
+    """Refuse parameters that the storage cannot store.
+
+    Raises NotSupported with the names of the parameters; InvalidParameters for an empty policy.
+    """
     wanted = changes.get("access_policy", "public")
     if Feature.ALIAS_POLICIES in features:
         if not wanted:
             raise problem("access_policy", "EMPTY_NOT_ALLOWED")
         return
-    # Of the rest nothing is there: these hold anyway.
+    # Nothing is stored there, so an empty value and the default change nothing.
     refused = ["access_policy"] if wanted not in ("", "public") else []
     refused += [name for name in ("moderators", "add_moderator") if changes.get(name)]
     if refused:
-        code, detail = "NOT_SUPPORTED_BY_BACKEND", "Nobody looks at it for aliases in LDAP."
+        code, detail = "NOT_SUPPORTED_BY_BACKEND", "No program reads it for aliases in LDAP."
         raise NotSupported(errors=[Problem(name, code, detail) for name in refused])
 
 
@@ -63,10 +66,10 @@ def revise(
     domain: Domain,
     features: Set[Feature] = frozenset(),
 ) -> Alias:
-    """Return the alias as it is to be.
+    """Return the changed alias.
 
-    It is never its own member, not by the way of an alias domain or an extension either: Postfix
-    would go round in circles.
+    An alias is never its own member, also not through an alias domain or an extension: Postfix
+    would have a mail loop.
     """
     members = resettable(before.members, changes, "members", "add_member", "remove_member")
     own = {member for member in members if domain.canonical(member) == fold(before.address)}
@@ -91,5 +94,5 @@ def draft(
     domain: Domain,
     features: Set[Feature] = frozenset(),
 ) -> Alias:
-    """Return a new alias from what was sent."""
+    """Return a new alias."""
     return revise(Alias(address), changes, domain, features)

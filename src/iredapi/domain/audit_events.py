@@ -1,6 +1,6 @@
-"""What the audit log says: one event per change, in the words of iRedAdmin's ``log`` table.
+"""Events of the audit log: one per change, with the event names of iRedAdmin's table ``log``.
 
-An event names who and what, never values: no password, hash or token can get in.
+An event names accounts and parameters, never values: no password, hash or token is logged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from iredapi.domain.scopes import Scope
 
 
 class Kind(StrEnum):
-    """Values of the column ``event`` that the panel knows."""
+    """Values of the column ``event`` that iRedAdmin knows."""
 
     LOGIN = "login"
     CREATE = "create"
@@ -42,7 +42,7 @@ _VERBS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One row of the log, without who and when."""
+    """One row of the log, without the admin, client address and time."""
 
     kind: Kind
     message: str
@@ -52,13 +52,13 @@ class Event:
 
 
 def account_event(kind: Kind, what: str, mail: str, detail: str = "") -> Event:
-    """Say what happened to an account. ``what`` is user, alias or admin."""
+    """Return the event of a change of an account. ``what`` is user, alias or admin."""
     subject = f"{what} ({detail})" if detail else what
     return Event(kind, f"{_VERBS[kind]} {subject}: {mail}.", domain_of(mail), mail)
 
 
 def domain_event(kind: Kind, domain: str, detail: str = "") -> Event:
-    """Say what happened to a domain."""
+    """Return the event of a change of a domain."""
     messages = {
         Kind.CREATE: f"New domain: {domain}.",
         Kind.UPDATE: f"Update domain profile: {domain} ({detail}).",
@@ -72,7 +72,7 @@ def domain_event(kind: Kind, domain: str, detail: str = "") -> Event:
 
 
 def policy_event(kind: Kind, what: str, scope: Scope, detail: str = "") -> Event:
-    """Say what happened to a policy. ``what`` is spam policy, throttle and so on."""
+    """Return the event of a change of a policy. ``what`` is spam policy, throttle and so on."""
     verb = "Delete" if kind is Kind.DELETE else "Update"
     subject = f"{what} ({detail})" if detail else what
     username = scope.name if scope.kind is Width.USER else ""

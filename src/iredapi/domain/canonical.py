@@ -1,8 +1,8 @@
-"""The storage-neutral shape of accounts: ``?view=canonical``.
+"""The canonical view of accounts (``?view=canonical``), the same for every storage.
 
-It is made of records only, has the names of the API's parameters, and holds what every storage can
-hold, nothing else: the same history gives the same JSON everywhere. So there are no times and no
-hashes, lists are sorted, and an empty name reads as the local part, which LDAP has to store anyway.
+It is made from records, uses the names of the API's parameters, and has only what every storage can
+store: the same requests give the same JSON everywhere. So there are no times and no hashes, lists
+are sorted, and an empty name is shown as the local part, which LDAP has to store.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _STORED: Final[Mapping[str, tuple[str, ...]]] = {
     "services": ("enabled_services", "enabledservice"),
     "maildir": ("homedirectory",),
 }
-"""What the storages' own profiles call a field, where it is another word, lower case."""
+"""Names of a field in the profiles of the storages, lower case, where they differ."""
 
 
-def without(shape: CanonicalView, hidden: Collection[str]) -> CanonicalView:
-    """Leave out what is hidden under any of its names, whatever their case."""
+def without(view: CanonicalView, hidden: Collection[str]) -> CanonicalView:
+    """Leave out fields that are hidden under any of their names, in any case."""
     words = {name.lower() for name in hidden}
     return {
         name: value
-        for name, value in shape.items()
+        for name, value in view.items()
         if words.isdisjoint((name.lower(), *_STORED.get(name, ())))
     }
 
@@ -85,7 +85,7 @@ def domain(record: Domain, admins: Collection[str]) -> CanonicalView:
 
 
 def counters(*, users: int, aliases: int, lists: int, allocated_quota: int) -> CanonicalView:
-    """Return what a domain holds; the quota in MB."""
+    """Return the numbers of a domain's accounts, and its allocated quota in MB."""
     return {
         "existingUsers": users,
         "existingAliases": aliases,
@@ -120,17 +120,18 @@ def admin(record: Admin) -> CanonicalView:
 
 
 def user(record: User, names: Collection[str]) -> CanonicalView:
-    """Return a mail user; ``names`` are those of its domain, and of its alias domains.
+    """Return a mail user; ``names`` are its domain and the alias domains of it.
 
-    An alias address in the primary domain is one in each alias domain too, said or not.
+    An alias address in the primary domain is valid in each alias domain, stored there or not:
+    those are left out.
     """
-    home = domain_of(record.mail)
+    primary = domain_of(record.mail)
     alias_addresses = {
         address
         for address in record.aliases
         if domain_of(address) in names
-        and domain_of(address) != home
-        and f"{local_part_of(address)}@{home}" in record.aliases
+        and domain_of(address) != primary
+        and f"{local_part_of(address)}@{primary}" in record.aliases
     }
     return {
         "mail": record.mail,
@@ -158,9 +159,9 @@ def user(record: User, names: Collection[str]) -> CanonicalView:
 
 
 def alias(record: Alias) -> CanonicalView:
-    """Return a mail alias account; who may send to it is something that LDAP cannot hold.
+    """Return a mail alias account, without its access policy: LDAP cannot store that.
 
-    There moderators are nobody: no daemon reads them.
+    In LDAP the moderators are empty: no daemon reads them.
     """
     return {
         "mail": record.address,
@@ -172,7 +173,7 @@ def alias(record: Alias) -> CanonicalView:
 
 
 def maillist(record: MailList) -> CanonicalView:
-    """Return an unsubscribable mailing list."""
+    """Return an unsubscribable mailing list (its members are set by an admin)."""
     return {
         "mail": record.address,
         "name": _name(record.name, record.address),
@@ -187,7 +188,7 @@ _UNORDERED: Final = frozenset({"owner", "moderators", "subscription_moderators",
 
 
 def mailing_list(record: lists.MailingList, control: lists.Control | None = None) -> CanonicalView:
-    """Return a subscribable mailing list; without ``control`` what the account storage holds."""
+    """Return a subscribable mailing list; without ``control`` only the account storage's part."""
     found = (
         lists.stored_to_response(record) if control is None else lists.to_response(record, control)
     )

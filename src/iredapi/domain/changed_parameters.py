@@ -1,7 +1,6 @@
-"""What is different of an account after a change, in the names of parameters.
+"""The parameters that a change of an account changes: the difference of two records.
 
-An answer tells it in ``_changed``; what is written and logged depends on it: nothing when there is
-nothing.
+A response has them in ``_changed``. When there are none, nothing is written or logged.
 """
 
 from __future__ import annotations
@@ -78,17 +77,17 @@ _ALIAS: Final[Mapping[str, str]] = {"active": "accountStatus", "access_policy": 
 
 
 def of_user(before: User, after: User) -> Names:
-    """Name what is different of a user."""
+    """Return the changed parameters of a user."""
     return of_user_fields(different(before, after))
 
 
 def of_user_fields(names: Iterable[str]) -> Names:
-    """Name fields of a user as parameters are called."""
+    """Return the parameter names of fields of a user."""
     return _named(names, _USER)
 
 
 def of_domain(before: Domain, after: Domain) -> Names:
-    """Name what is different of a domain."""
+    """Return the changed parameters of a domain."""
     found = {_DOMAIN.get(name, name) for name in different(before, after)} - {"settings"}
     if primary_mx(before.transport) != primary_mx(after.transport) and after.backupmx:
         found.add("primarymx")
@@ -96,18 +95,18 @@ def of_domain(before: Domain, after: Domain) -> Names:
 
 
 def of_admin(before: Admin, after: Admin) -> Names:
-    """Name what is different of a standalone admin."""
+    """Return the changed parameters of a standalone admin."""
     found = {_ADMIN.get(name, name) for name in different(before, after)} - {"settings"}
     return _sorted(found | _of_settings(before.settings, after.settings, _OF_ADMIN_SETTINGS))
 
 
 def of_alias(before: Alias | MailList, after: Alias | MailList) -> Names:
-    """Name what is different of an alias account, or of an unsubscribable list."""
+    """Return the changed parameters of an alias account or an unsubscribable list."""
     return _named(different(before, after), _ALIAS)
 
 
 def of_throttle(before: Throttle | None, after: Throttle) -> Names:
-    """Name what is different of a throttle setting; None: there was none."""
+    """Return the changed parameters of a throttle; None: it did not exist."""
     names = ("period", *LIMITS)
     if before is None:
         return _sorted(names)
@@ -115,13 +114,13 @@ def of_throttle(before: Throttle | None, after: Throttle) -> Names:
 
 
 def of_mapping(before: Mapping[str, Any], after: Mapping[str, Any]) -> Names:
-    """Name keys whose values are different."""
+    """Return the keys whose values differ."""
     names = before.keys() | after.keys()
     return _sorted(name for name in names if before.get(name) != after.get(name))
 
 
 def different(before: Any, after: Any) -> set[str]:
-    """Name fields of two records."""
+    """Return the fields whose values differ in two records of one type."""
     if before is after:
         return set()
     return {
@@ -137,7 +136,7 @@ def _of_settings(
     if before == after:
         return set()
     old, new = account_settings.to_response(before), account_settings.to_response(after)
-    # A number or a list that is missing is none: other tools write these out.
+    # A missing key equals 0 or an empty list: other tools write these values.
     return {
         names.get(key, key)
         for key in old.keys() | new.keys()

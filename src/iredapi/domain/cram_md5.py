@@ -1,7 +1,7 @@
-"""What Dovecot stores for CRAM-MD5: the two half-done MD5 states of HMAC-MD5.
+"""Dovecot's ``{CRAM-MD5}`` hashes: the two intermediate MD5 states of HMAC-MD5.
 
-The only home-made cryptography here, because no library shows the inner state of MD5. Weak by
-nature: such hashes are verified, never made.
+MD5 is implemented here because no library gives access to its inner state. Such hashes are weak:
+they are verified, never made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BLOCK = 64
 
 
 def context(secret: bytes) -> bytes:
-    """The 32 bytes of ``{CRAM-MD5}``: the outer state, then the inner one."""
+    """Return the 32 bytes of ``{CRAM-MD5}``: the outer state, then the inner one."""
     if len(secret) > _BLOCK:
         secret = hashlib.md5(secret, usedforsecurity=False).digest()
     key = secret.ljust(_BLOCK, b"\0")
@@ -28,7 +28,7 @@ def context(secret: bytes) -> bytes:
 
 
 def _state_after(block: bytes) -> tuple[int, ...]:
-    """The state of MD5 after one block of 64 bytes (RFC 1321, section 3.4)."""
+    """Return the state of MD5 after one block of 64 bytes (RFC 1321, section 3.4)."""
     words = struct.unpack("<16I", block)
     a, b, c, d = _START
     for step in range(64):

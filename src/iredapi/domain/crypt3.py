@@ -1,8 +1,8 @@
-"""The host's crypt(3), which knows more than our libraries: yescrypt and other kinds of hashes.
+"""Password hashes that only the host's crypt(3) knows: yescrypt and others.
 
 Debian's ``passwd`` makes yescrypt; PHP makes SHA-crypt salts of any characters. Dovecot and slapd
 call the same function, so they accept what it accepts. ``crypt_r`` is thread-safe and runs without
-Python's lock. Costs were read off libxcrypt 4.4 (crypt(5)).
+the GIL. The costs are those of libxcrypt 4.4 (crypt(5)).
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from functools import lru_cache
 from typing import Any, Final
 
 MAX_PASSPHRASE: Final = 511
-"""Bytes of a password that libxcrypt takes (CRYPT_MAX_PASSPHRASE_SIZE less one)."""
+"""Maximum length of a password in bytes (CRYPT_MAX_PASSPHRASE_SIZE of libxcrypt minus one)."""
 MAX_MEMORY: Final = 128 * 1024  # KiB
-MAX_SHA1_ROUNDS: Final = 500_000  # a good second
+MAX_SHA1_ROUNDS: Final = 500_000  # about one second
 MAX_SUN_ROUNDS: Final = 200_000  # one second
 MAX_BSDI_ROUNDS: Final = 1_000_000  # half a second
 MAX_SCRYPT_LANES: Final = 4
 DES_BYTES: Final = 8
-"""Of a longer password DES-crypt sees only so many bytes: it is refused, as with bcrypt."""
+"""DES-crypt reads only this many bytes of a password; longer ones are refused, as with bcrypt."""
 _NAMES: Final = ("libcrypt.so.1", "libcrypt.so.2")
 _STATE: Final = 256 * 1024
 """Bytes of ``struct crypt_data``: 32768 in libxcrypt, 131232 in glibc."""
 _ALPHABET: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SALT: Final = r"[^\x00-\x20$:;*!\\\x7f-\uffff]"
-"""A character of a salt that crypt(3) takes."""
+"""Pattern of one character of a salt that crypt(3) accepts."""
 
 Check = Callable[[bytes], bool]
 
 
 @lru_cache(maxsize=1)
 def _library() -> Any:
-    """Return the library; None where there is none."""
+    """Return the host's libcrypt; None when there is none."""
     for name in _NAMES:
         try:
             library = ctypes.CDLL(name)
@@ -48,7 +48,7 @@ def _library() -> Any:
 
 
 def supports(setting: str) -> bool:
-    """Whether this host's library can check a hash of this kind. Takes no time."""
+    """Tell whether this host's library can check a hash of this kind, without computing one."""
     library = _library()
     if library is None:
         return False
@@ -61,7 +61,7 @@ def supports(setting: str) -> bool:
 
 
 def hashed(secret: bytes, setting: str) -> str | None:
-    """Return what crypt(3) makes of a password; None for what it cannot. It may take long."""
+    """Return the hash that crypt(3) computes; None when it cannot. It may take long."""
     library = _library()
     if library is None or b"\0" in secret or len(secret) > MAX_PASSPHRASE:
         return None
@@ -74,7 +74,7 @@ def hashed(secret: bytes, setting: str) -> str | None:
 
 
 def checker(stored: str) -> Check:
-    """Return what compares a password with a hash."""
+    """Return a function that checks passwords against a hash."""
 
     def check(secret: bytes) -> bool:
         found = hashed(secret, stored)
@@ -84,7 +84,7 @@ def checker(stored: str) -> Check:
 
 
 def read(stored: str) -> Check | None:
-    """Return the check of a hash whose kind only crypt(3) knows; None: malformed, or too dear."""
+    """Return the check of a hash that only crypt(3) knows; None: malformed, or too costly."""
     for pattern, affordable in _KINDS:
         match = pattern.fullmatch(stored)
         if match is not None:
@@ -93,13 +93,13 @@ def read(stored: str) -> Check | None:
 
 
 def is_too_costly(stored: str) -> bool:
-    """Whether a hash whose kind only crypt(3) knows is refused for its cost."""
+    """Tell whether a hash that only crypt(3) knows is refused because of its cost."""
     matches = ((pattern.fullmatch(stored), affordable) for pattern, affordable in _KINDS)
     return any(match is not None and not affordable(match) for match, affordable in matches)
 
 
 def why_not(stored: str) -> str:
-    """Say why a hash that only crypt(3) knows cannot be checked here; empty: another reason."""
+    """Return why a hash that only crypt(3) knows cannot be checked here; empty: other reasons."""
     known = any(pattern.fullmatch(stored) for pattern, _ in _KINDS) or _DES.fullmatch(stored)
     if not known or supports(stored):
         return ""
@@ -115,12 +115,12 @@ def read_des(stored: str) -> Check | None:
 
 
 def _number(text: str) -> int:
-    """Read a number whose first character is the lowest."""
+    """Return a number in base 64, least significant character first."""
     return sum(_ALPHABET.index(char) << (6 * place) for place, char in enumerate(text))
 
 
 def _yescrypt(match: re.Match[str]) -> bool:
-    # Both numbers count from 1; characters behind "j" would say more than one digit.
+    # Both numbers count from 1; characters after "j" would begin a number of several digits.
     log_n, r = (1 + _ALPHABET.index(match[name]) for name in ("n", "r"))
     return log_n < 32 and (r << log_n) // 8 <= MAX_MEMORY
 
@@ -130,8 +130,8 @@ def _scrypt(match: re.Match[str]) -> bool:
     return 0 < p <= MAX_SCRYPT_LANES and 0 < log_n < 32 and (r << log_n) // 8 <= MAX_MEMORY
 
 
-def _rounds(most: int) -> Callable[[re.Match[str]], bool]:
-    return lambda match: int(match["rounds"] or 0) <= most
+def _rounds(maximum: int) -> Callable[[re.Match[str]], bool]:
+    return lambda match: int(match["rounds"] or 0) <= maximum
 
 
 _B64 = r"[./0-9A-Za-z]"

@@ -24,9 +24,9 @@ USER_PREFERENCES: Final = frozenset(
     "personal_info forwarding wblist quarantine rcvd_mails spampolicy".split()
 )
 SERVICES: Final = frozenset({"self-service"})
-"""What ``enabled_services`` may hold on SQL; other names are LDAP's and silently ignored."""
+"""Values of ``enabled_services`` in SQL; other names exist in LDAP only and are ignored."""
 CONDITIONS: Final = frozenset({"mail", "domainalias", "senderbcc", "recipientbcc"})
-"""What Postfix asks a domain's entry in LDAP for. A reset does not take them: see ``services``."""
+"""Services of a domain that Postfix looks up in LDAP; a reset keeps them, see ``services``."""
 
 _PROFILE_OF: Final[Mapping[str, str]] = {
     "sender_bcc": "bcc",
@@ -48,7 +48,7 @@ _PROFILE_OF: Final[Mapping[str, str]] = {
     "add_service": "advanced",
     "remove_service": "advanced",
 }
-# Limits, and what decides where the domain's mail goes: only who may create domains.
+# Limits, and what decides where mail goes: only for admins who may create domains.
 _NEEDS_CREATOR: Final = frozenset(
     {"quota", "number_of_users", "number_of_aliases", "number_of_lists", "transport"}
     | {"account_status", "is_backupmx", "primarymx", "alias_domains", "add_alias_domain"}
@@ -62,7 +62,7 @@ _LENGTHS: Final = ("min_passwd_length", "max_passwd_length")
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A mail domain. Quota in MB; limits: 0 unlimited, -1 none."""
+    """A mail domain. Quota in MB; numbers of accounts: 0 is unlimited, -1 means none."""
 
     name: str
     description: str = ""
@@ -78,33 +78,33 @@ class Domain:
     recipient_bcc: str = ""
     outbound_relay: str = ""
     alias_relay: str = ""
-    """What relays for senders in alias domains only: other programs store that."""
+    """Relay host of senders in alias domains only, which other programs store."""
     catchall: frozenset[str] = frozenset()
     dead_catchall: frozenset[str] = frozenset()
-    """Catch-all destinations whose routes are switched off; setting the catch-all revives them."""
+    """Catch-all destinations whose rows are inactive; setting the catch-all activates them."""
     alias_domains: frozenset[str] = frozenset()
     inactive_alias_domains: frozenset[str] = frozenset()
-    """Alias domains that get no mail, such as those whose ownership is not proved yet."""
+    """Alias domains that get no mail, such as those whose ownership has not been verified."""
 
     @property
     def allocation(self) -> limits.Allocation:
-        """The limits that count against an admin's."""
+        """The limits of the domain, which count against those of the admin who creates it."""
         return limits.Allocation(self.quota, self.users, self.aliases, self.lists)
 
     @property
     def names(self) -> frozenset[str]:
-        """The domain and its alias domains, folded: where its accounts' addresses may be."""
+        """The domain and its alias domains, folded: domains of its accounts' addresses."""
         return frozenset(map(fold, (*self.alias_domains, self.name)))
 
     @property
     def live_names(self) -> frozenset[str]:
-        """Those of ``names`` that get mail, or would if the domain is switched on."""
+        """Those of ``names`` that get mail when the domain is active."""
         return without(self.names, self.inactive_alias_domains)
 
     def canonical(self, address: str) -> str:
-        """Return where mail to an address of this domain really goes.
+        """Return an address in the primary domain without its extension, folded.
 
-        That is the primary domain, and no extension. Other addresses stay as they are, folded.
+        Addresses outside the domain and its alias domains are only folded.
         """
         address = fold(address)
         local, _, domain = address.rpartition("@")
@@ -113,22 +113,22 @@ class Domain:
         return f"{local.partition('+')[0]}@{fold(self.name)}"
 
     def alias_addresses(self, address: str) -> list[str]:
-        """Return what an address in this domain is called in its alias domains.
+        """Return the addresses in the alias domains that stand for an address in this domain.
 
-        Where one of these is somebody's alias address, it would keep getting the mail.
+        When one of them is an alias address of another user, that user would get the mail.
         """
         local = address.rpartition("@")[0]
         return [f"{local}@{alias}" for alias in sorted(map(fold, self.alias_domains))]
 
     def hides(self, profile: str, *, of_user: bool = False) -> bool:
-        """Tell whether a profile is disabled for normal admins."""
+        """Tell whether a profile (a group of parameters) is disabled for normal admins."""
         key = "disabled_user_profiles" if of_user else "disabled_domain_profiles"
         return profile in account_settings.words(self.settings, key)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the server's settings say about domains."""
+    """Settings of the server that the rules of domains need."""
 
     default_transport: str = "dovecot"
     hostname: str = ""
@@ -145,13 +145,15 @@ def draft(
     rules: Rules,
     features: Set[Feature] = frozenset(),
 ) -> Domain:
-    """Return a new domain from what was sent."""
+    """Return a new domain. Raises InvalidParameters and PermissionDenied."""
     if transports.is_server(name, rules.hostname):
-        raise problem("domain", "INVALID_DOMAIN_NAME", "The server's own name is no mail domain.")
+        raise problem(
+            "domain", "INVALID_DOMAIN_NAME", "The server's own name cannot be a mail domain."
+        )
     fresh = Domain(name, transport=rules.default_transport)
     if Feature.ANY_SERVICE in features:
         fresh = replace(fresh, settings={"enabled_services": "mail"})
-    # Who may create a domain may say of it what creators may.
+    # With the default values: parameters that only creators of domains may set are allowed.
     permit(actor, fresh, changes, rules)
     domain = _apply(fresh, changes, rules, features)
     if not actor.is_global and rules.verify_ownership:
@@ -162,7 +164,7 @@ def draft(
 def permit(actor: Actor, before: Domain, changes: Mapping[str, Any], rules: Rules) -> None:
     """Refuse parameters that this admin may not change on this domain.
 
-    Raises PermissionDenied that names them all.
+    Raises PermissionDenied with the names of all of them.
     """
     if actor.is_global:
         return
@@ -184,7 +186,7 @@ def permit(actor: Actor, before: Domain, changes: Mapping[str, Any], rules: Rule
         raise problem(
             "min_password_length",
             "INVALID_NUMBER",
-            f"Not below the server's {rules.min_password_length}.",
+            f"The minimum is the server's: {rules.min_password_length}.",
         )
     highest = changes.get("max_password_length", 0)
     stays = highest == number(before.settings, "max_passwd_length")
@@ -192,12 +194,12 @@ def permit(actor: Actor, before: Domain, changes: Mapping[str, Any], rules: Rule
         raise problem(
             "max_password_length",
             "INVALID_NUMBER",
-            f"Not above the server's {rules.max_password_length}.",
+            f"The maximum is the server's: {rules.max_password_length}.",
         )
 
 
 def refusal(names: list[str]) -> PermissionDenied:
-    """Return the refusal of parameters, named."""
+    """Return the error that refuses parameters."""
     code = "PERMISSION_DENIED"
     return PermissionDenied(
         errors=[Problem(name, code, "This admin may not change it.") for name in sorted(names)]
@@ -205,16 +207,16 @@ def refusal(names: list[str]) -> PermissionDenied:
 
 
 def _lifts_cap(actor: Actor, before: Domain, changes: Mapping[str, Any]) -> bool:
-    """Tell whether a limit of the users' quota is raised by one who may not raise the domain's."""
+    """Tell whether an admin raises the users' quota limit who may not raise the domain's."""
     cap = account_settings.number(before.settings, "max_user_quota")
     wanted = changes.get("max_user_quota", cap)
     return not actor.may_create_domains and cap > 0 and limits.is_raised(cap, wanted)
 
 
 def _unsafe_routes(before: Domain, changes: Mapping[str, Any], rules: Rules) -> list[str]:
-    """Return the parameters that would send mail where normal admins must not (ADR 13).
+    """Return the parameters with destinations that normal admins may not set (ADR 13).
 
-    What repeats what is there changes nothing.
+    Values that are stored already are allowed.
     """
     host = rules.hostname
     found = []
@@ -241,7 +243,7 @@ def revise(
     rules: Rules,
     features: Set[Feature] = frozenset(),
 ) -> Domain:
-    """Return the domain as it is to be. ``changes`` holds what was sent, parsed."""
+    """Return the changed domain. ``changes`` are the parsed parameters that were sent."""
     return _apply(before, changes, rules, features)
 
 
@@ -276,7 +278,7 @@ def _apply(
     )
     if fold(before.name) in map(fold, new["alias_domains"]):
         param = "alias_domains" if "alias_domains" in changes else "add_alias_domain"
-        raise problem(param, "INVALID_DOMAIN_NAME", "A domain is no alias of itself.")
+        raise problem(param, "INVALID_DOMAIN_NAME", "A domain cannot be its own alias domain.")
     new["settings"] = _settings(before.settings, changes, features, rules)
     return replace(before, **new)
 
@@ -333,9 +335,9 @@ def _check_lengths(
     changes: Mapping[str, Any],
     rules: Rules,
 ) -> None:
-    """Refuse new lengths that no password could have: the longest below the shortest.
+    """Refuse lengths that no password could have: a maximum below the minimum.
 
-    Where the domain says nothing the server's lengths hold.
+    Where the domain has no length, the server's applies.
     """
     sent = [name for name in ("max_password_length", "min_password_length") if name in changes]
     if not sent or all(before.get(key) == settings.get(key) for key in _LENGTHS):
@@ -347,13 +349,16 @@ def _check_lengths(
         raise problem(
             sent[0],
             "INVALID_NUMBER",
-            f"Nobody could set a password: the longest ({highest}) is below the shortest "
+            f"No password would be valid: the maximum length ({highest}) is below the minimum "
             f"({lowest}).",
         )
 
 
 def replace_in_defaults(before: Domain, old: str, new: str = "") -> Domain:
-    """Return the domain with an address renamed in (or taken out of) what new users join."""
+    """Return the domain with an address renamed in the default groups and lists of new users.
+
+    Without ``new`` it is removed from them.
+    """
     settings, old = before.settings, fold(old)
     for key in ("default_groups", "default_mailing_lists"):
         groups = account_settings.words(settings, key)
@@ -364,13 +369,14 @@ def replace_in_defaults(before: Domain, old: str, new: str = "") -> Domain:
 
 
 def activate_alias_domains(domain: Domain, named: Collection[str]) -> Domain:
-    """Return the domain with alias domains switched on that are added anew, by who needs no proof.
+    """Return the domain with the alias domains of ``addAliasDomain`` active.
 
-    A reset does not: it may repeat what was read.
+    For admins who need not verify ownership. A reset (``aliasDomains``) does not activate any: it
+    may repeat what was read.
     """
     return replace(domain, inactive_alias_domains=without(domain.inactive_alias_domains, named))
 
 
 def primary_mx(transport: str) -> str:
-    """Return the primary MX of a backup MX domain from its transport; empty: by DNS."""
+    """Return the primary MX in the transport of a backup MX domain; empty: found by DNS."""
     return transport.partition(":")[2] if transport.startswith("relay:") else ""

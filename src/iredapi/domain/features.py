@@ -1,4 +1,4 @@
-"""What some storages can do and others cannot: rules ask for these, never for a kind of storage."""
+"""Features that some storages have and others lack; rules ask for a feature, not for a storage."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Final
 
 
 class Feature(StrEnum):
-    """Something that a storage declares."""
+    """A feature that a storage declares."""
 
     ALIAS_POLICIES = "alias policies"
-    """Who may send to an alias account is kept."""
+    """Access policies and moderators of alias accounts are stored."""
     ANY_SERVICE = "any service"
-    """Services of users, and of domains, are free words, not columns."""
+    """Services of users and domains are any words, not columns."""
     PHONE_VALUES = "phone values"
-    """Telephone numbers are values of a syntax, not one text."""
+    """Telephone numbers are several values of an LDAP syntax, not one text."""
     EXTRA_ADDRESS_POLICIES = "policies of extra addresses"
-    """Who may send to a mailing list holds for its extra addresses, too."""
+    """iRedAPD applies the access policy of a mailing list to its extra addresses, too."""
     NAME_REQUIRED = "names needed"
-    """An account without a name is called by its local part."""
+    """An account must have a name; the default is its local part."""
     MAILLIST = "unsubscribable mailing lists"
     LDIF = "LDIF export"
 
@@ -42,4 +42,4 @@ NOTES: Final[Mapping[Feature, str]] = MappingProxyType(
         Feature.LDIF: "Only where accounts are kept in LDAP; otherwise 501.",
     }
 )
-"""What the documentation of routes says."""
+"""Texts about features in the OpenAPI description of operations."""

@@ -1,7 +1,7 @@
-"""Greylisting: who is asked to come back later, and which senders are not.
+"""Greylisting: settings of accounts, and whitelisted senders.
 
-The daemon takes the rows of all accounts of the recipient, by the account's priority and then the
-sender's, and the first one whose sender matches decides; without any, greylisting is off. A
+iRedAPD reads the rows of all accounts of the recipient, ordered by the priority of the account and
+then of the sender. The first row whose sender matches decides; without any, greylisting is off. A
 whitelist entry of any of the accounts is enough, and has no priority.
 """
 
@@ -20,7 +20,7 @@ _DERIVED: Final = "AUTO-UPDATE: "
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row: whether mail from a sender to an account is greylisted."""
+    """One row of ``greylisting``: whether mail from a sender to an account is greylisted."""
 
     number: int
     account: str
@@ -33,19 +33,19 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What happens to an account's mail: the row that decides, and those for some senders."""
+    """The effective setting of an account: the row that decides, and the exceptions of senders."""
 
     decisive: Setting | None
     exceptions: tuple[Setting, ...]
 
     @property
     def active(self) -> bool:
-        """Whether mail is greylisted, but for the exceptions."""
+        """Whether mail is greylisted, apart from the exceptions."""
         return self.decisive is not None and self.decisive.active
 
 
 def verdict(rows: Sequence[Setting]) -> Verdict:
-    """Return what the rows of all accounts that the daemon asks for, by priority, amount to."""
+    """Return the effective setting; ``rows`` are those that iRedAPD finds, by priority."""
     for place, row in enumerate(rows):
         if row.sender == EVERYBODY:
             return Verdict(row, tuple(rows[:place]))
@@ -53,29 +53,29 @@ def verdict(rows: Sequence[Setting]) -> Verdict:
 
 
 LONGEST_DOMAIN: Final = 255 - len(_DERIVED)
-"""Characters of a sender domain that the mark of its derived rows has room for."""
+"""Maximum length of a sender domain: its name must fit into the comment of derived rows."""
 
 
 def derived_comment(domain: str) -> str:
-    """Return the mark of the rows that come from a sender domain's DNS records."""
+    """Return the comment of the rows derived from a sender domain's DNS records."""
     return _DERIVED + domain
 
 
 @dataclass(frozen=True, slots=True)
 class StoredForms:
-    """Entries to remove: under which texts they may be stored, and which are malformed."""
+    """Entries to remove: the texts that they may be stored as, and those that are malformed."""
 
     texts: frozenset[str]
     malformed: frozenset[str]
 
 
 def stored_forms(entries: Iterable[str]) -> StoredForms:
-    """Return how the entries to remove may be stored: older tools did not store normal forms."""
+    """Return the texts that senders to remove may be stored as: older tools did not normalise."""
     return _stored_forms(entries, sender_patterns.greylisting_sender)
 
 
 def stored_domain_forms(entries: Iterable[str]) -> StoredForms:
-    """Return how the domains to remove may be stored."""
+    """Return the texts that sender domains to remove may be stored as."""
     return _stored_forms(entries, addresses.existing_domain)
 
 

@@ -1,4 +1,4 @@
-"""LDIF, the text of directory entries (RFC 2849): written only, never read."""
+"""Writes LDIF, the text format of directory entries (RFC 2849)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from enum import StrEnum
 from typing import Final
 
 WIDTH: Final = 76
-"""Longest line, in characters; RFC 2849 asks for it, continuations begin with a blank."""
-# Narrower than the RFC's SAFE-STRING: control characters are encoded too, and a blank at the end,
-# which readers and editors lose.
+"""Maximum line length in characters (RFC 2849); continuation lines begin with a blank."""
+# Stricter than SAFE-STRING of RFC 2849: control characters and a blank at the end are encoded too,
+# because readers and editors drop them.
 _SAFE = re.compile(rb"(?![ :<])[ -~]*(?<! )")
 
 
 class Export(StrEnum):
-    """What can be exported."""
+    """Kinds of entries that can be exported."""
 
     DOMAIN = "domain"
     CATCHALL = "catchall"
@@ -29,14 +29,14 @@ class Export(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One entry: its name, and the values of its attributes."""
+    """One entry: its DN and the values of its attributes."""
 
     dn: str
     attributes: Mapping[str, Collection[bytes]] = field(repr=False)
 
 
 def without(records: Iterable[Record], names: Collection[str]) -> list[Record]:
-    """Leave attributes out, whatever the case of their names."""
+    """Return the entries without some attributes; names are compared without regard to case."""
     hidden = {name.lower() for name in names}
     return [
         Record(
@@ -44,7 +44,7 @@ def without(records: Iterable[Record], names: Collection[str]) -> list[Record]:
             {
                 name: values
                 for name, values in record.attributes.items()
-                # An option (``;lang-de``) makes no other attribute of it.
+                # With an option (``;lang-de``) it is the same attribute.
                 if name.partition(";")[0].lower() not in hidden
             },
         )
@@ -53,7 +53,7 @@ def without(records: Iterable[Record], names: Collection[str]) -> list[Record]:
 
 
 def chunks(records: Iterable[Record]) -> Iterator[str]:
-    """Write entries one by one: the name first, then object classes, then the rest, sorted."""
+    """Yield the text of each entry: DN, object classes, then the other attributes, sorted."""
     lead = ""
     for record in records:
         yield lead + "".join(f"{line}\n" for line in _lines(record))
@@ -61,7 +61,7 @@ def chunks(records: Iterable[Record]) -> Iterator[str]:
 
 
 def text(records: Iterable[Record]) -> str:
-    """Write entries, divided by empty lines."""
+    """Return the text of entries, separated by empty lines."""
     return "".join(chunks(records))
 
 

@@ -1,6 +1,6 @@
 """Limits of domains and of normal admins.
 
-Everywhere in iRedMail 0 means unlimited and -1 none at all. Quotas are megabytes (1048576 bytes).
+In iRedMail 0 means unlimited and -1 means none. Quotas are in megabytes (1048576 bytes).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNITS: Final[Mapping[str, int]] = {"MB": 1, "GB": 1024, "TB": 1024 * 1024}
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What domains may hold: limits given to one domain, or their sums over several."""
+    """Limits of one domain, or the sums of the limits of several domains."""
 
     quota: int = 0
     users: int = 0
@@ -32,14 +32,14 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What an admin's domains were given so far, and how many they are."""
+    """The number of an admin's domains, and the sums of their limits."""
 
     domains: int
     allocated: Allocation
 
 
 def check_account_limit(limit: int, existing: int) -> None:
-    """Refuse one more account of a kind when the domain has no room.
+    """Refuse another account when the domain's limit of its kind is reached.
 
     Raises PermissionDenied ``NOT_ALLOWED`` (limit -1) or Conflict
     ``EXCEEDED_DOMAIN_ACCOUNT_LIMIT``.
@@ -51,7 +51,7 @@ def check_account_limit(limit: int, existing: int) -> None:
 
 
 def is_limited(admin: Actor | Principal) -> bool:
-    """Tell whether the admin has a limit that creating or enlarging a domain could break."""
+    """Tell whether the admin has a limit that a new or enlarged domain could exceed."""
     return not admin.is_global and any(
         account_settings.number(admin.settings, key)
         for key in (
@@ -65,7 +65,7 @@ def is_limited(admin: Actor | Principal) -> bool:
 
 
 def is_wider(settings: account_settings.Settings, other: account_settings.Settings) -> bool:
-    """Tell whether an admin with these limits may have more than one with the other ones."""
+    """Tell whether one of these limits allows more than the same one of ``other``."""
     number = account_settings.number
     if is_raised(quota_limit(other), quota_limit(settings)):
         return True
@@ -84,25 +84,25 @@ def _within(limit: int, used: int, wanted: int, code: str) -> None:
     if limit == UNLIMITED:
         return
     if wanted == UNLIMITED or max(used, 0) + max(wanted, 0) > max(limit, 0):
-        shown = "none" if limit < 0 else str(limit)
-        raise Conflict(code, f"The limit over all your domains is {shown}; {used} is given away.")
+        text = "none" if limit < 0 else str(limit)
+        raise Conflict(code, f"The limit over all your domains is {text}; {used} is allocated.")
 
 
 def check_admin_limits(
     actor: Actor, others: Totals, wanted: Allocation, before: Allocation | None = None
 ) -> None:
-    """Refuse what would break a normal admin's limits.
+    """Refuse limits of a domain that would exceed the limits of a normal admin.
 
-    ``others`` are the admin's other domains; ``before`` is None for a new domain, else only what
-    is raised is checked. Raises Conflict ``EXCEED_LIMIT_…``.
+    ``others`` are the admin's other domains. ``before`` is None for a new domain; otherwise only
+    limits that are raised are checked. Raises Conflict ``EXCEED_LIMIT_…``.
     """
     if actor.is_global:
         return
     number = account_settings.number
     if before is None:
-        most = number(actor.settings, "create_max_domains")
-        if most < 0 or (most and others.domains >= most):
-            raise Conflict("EXCEED_LIMIT_DOMAIN", f"The limit is {max(most, 0)}.")
+        maximum = number(actor.settings, "create_max_domains")
+        if maximum < 0 or (maximum and others.domains >= maximum):
+            raise Conflict("EXCEED_LIMIT_DOMAIN", f"The limit is {max(maximum, 0)}.")
     allocated = others.allocated
     checks = (
         ("quota", quota_limit(actor.settings), "EXCEED_LIMIT_QUOTA"),
@@ -117,7 +117,7 @@ def check_admin_limits(
 
 
 def is_raised(before: int, after: int) -> bool:
-    """Tell whether a limit became wider; 0 is the widest."""
+    """Tell whether a limit was raised; 0 (unlimited) is the highest."""
     return after != before and (after == UNLIMITED or (before != UNLIMITED and after > before))
 
 
@@ -126,8 +126,8 @@ def quota_of_new_user(
 ) -> int:
     """Return the quota of a new user in MB.
 
-    ``wanted`` is None when none was asked for: then the domain's default, cut to what the domain
-    has left. A wish beyond the domain's quota raises Conflict ``EXCEEDED_DOMAIN_QUOTA_SIZE``.
+    ``wanted`` is None when no quota was sent: then it is the domain's default, reduced to what the
+    domain has left. Raises Conflict ``EXCEEDED_DOMAIN_QUOTA_SIZE`` when the domain has less left.
     """
     quota = default if wanted is None else wanted
     quota = _capped(quota, most_per_user)
@@ -144,11 +144,11 @@ def quota_of_new_user(
 def quota_of_user(
     wanted: int, most_per_user: int, domain_quota: int, others: int, before: int | None = None
 ) -> int:
-    """Return the quota that an existing user gets, in MB; ``others`` is what the rest has.
+    """Return the new quota of an existing user in MB.
 
-    ``before`` is what the user has; None: whatever it is.
-    What stays is as it is, and what shrinks fits whatever the domain has left: limits that were
-    lowered meanwhile are kept to step by step.
+    ``others`` is the quota of the domain's other users, ``before`` the user's present one (None:
+    not known). An unchanged or lower quota is accepted even when the domain's limit is exceeded:
+    the limit may have been lowered meanwhile.
     """
     if wanted == before:
         return before
@@ -160,18 +160,18 @@ def quota_of_user(
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a domain's users have, when all but some are to get the same quota."""
+    """Numbers of a domain's users, for a change that gives most of them the same quota."""
 
     users: int
-    """How many are to get it."""
+    """Number of users that get the quota."""
     raised: int
-    """How many of them have less now."""
+    """Number of these users whose present quota is lower."""
     quota_kept: int
-    """What the others have, in MB."""
+    """Quota of the other users in MB."""
 
 
 def quota_of_all(wanted: int, most_per_user: int, domain_quota: int, sizes: Sizes) -> int:
-    """Return the quota that all users of a domain get, in MB, but for some. Only growth counts."""
+    """Return the quota in MB that most users of a domain get; checked only if it raises one."""
     quota = _capped(wanted, most_per_user)
     if domain_quota > 0 and sizes.raised:
         left = max(domain_quota - sizes.quota_kept, 0)
