@@ -1,4 +1,4 @@
-"""What the operations of several nouns share: paths, removals, targets that should exist."""
+"""Steps that operations of several account types share: lock a domain, check addresses."""
 
 from __future__ import annotations
 
@@ -23,37 +23,38 @@ from iredapi.errors import Conflict, NotFound, problem
 
 
 async def get_domain(unit: ReadUnit, name: str) -> Domain:
-    """Return a domain, not held. Raises NotFound ``NO_SUCH_DOMAIN``; so for alias domains."""
+    """Return a domain without a lock. Raises NotFound ``NO_SUCH_DOMAIN``, for alias domains too."""
     return require_domain(await unit.domains.get(name))
 
 
 async def claim_domain(unit: UnitOfWork, name: str, *, share: bool = False) -> Domain:
-    """Return a domain and hold it, or share it. Raises NotFound as ``get_domain``.
+    """Lock a domain and return it; with ``share`` a shared lock. Raises NotFound as ``get_domain``.
 
-    Who writes to an account shares its domain at least, so that a removal of the domain waits.
+    Writes to an account need at least the shared lock: then a removal of the domain waits for them.
     """
     found = unit.domains.get(name, share=True) if share else unit.domains.claim(name)
     return require_domain(await found)
 
 
 def require_domain(domain: Domain | None) -> Domain:
-    """Return a domain that was found. Raises NotFound ``NO_SUCH_DOMAIN``."""
+    """Return a domain that is not None. Raises NotFound ``NO_SUCH_DOMAIN``."""
     if domain is None:
         raise NotFound("NO_SUCH_DOMAIN")
     return domain
 
 
 async def domain_of_account(unit: UnitOfWork, address: str) -> Domain:
-    """Return the domain of an account that may be there, shared; without an ``@`` it is in none."""
+    """Return the domain of an account, with a shared lock; ``Domain("")`` without an ``@``."""
     if "@" not in address:
         return Domain("")
     return await claim_domain(unit, domain_of(address), share=True)
 
 
 def end_access(unit: UnitOfWork, before: User | Admin, after: User | Admin) -> None:
-    """End the sessions of an admin with a new password, and of one who is disabled or demoted.
+    """End the sessions of an admin who has a new password, is disabled, or loses global rights.
 
-    So do the tokens with a new password; they sleep while the owner is disabled.
+    Tokens end with a new password and with lost rights. They do not end when the owner is disabled:
+    they are refused until the owner is active again.
     """
     if before.password != after.password:
         unit.revocations.tokens.add(before.mail)
@@ -64,7 +65,7 @@ def end_access(unit: UnitOfWork, before: User | Admin, after: User | Admin) -> N
 
 
 def removal(unit: UnitOfWork, days: int) -> Removal:
-    """Say how long mailboxes are kept; 0 days is for ever, and normal admins have a longest."""
+    """Return how long mailboxes are kept; 0 days: for ever. Normal admins have a maximum."""
     if not unit.actor.is_global:
         most = unit.rules.max_keep_days
         unit.adjust("keep_mailbox_days", days, min(days, most), "MAX_KEEP_DAYS")
@@ -74,9 +75,10 @@ def removal(unit: UnitOfWork, days: int) -> Removal:
 
 
 async def forget_policies(unit: UnitOfWork, stored: str) -> None:
-    """Remove what the satellites hold of an account that is gone.
+    """Remove the rows of a removed account in the other databases (amavisd, iredapd).
 
-    They know folded names: somebody of the same name in other letters keeps it.
+    These store addresses in lower case. If an account with the same address in another case still
+    exists, the rows are kept.
     """
     address = fold(stored)
     if stored == address or address not in await unit.addresses.taken([address]):
@@ -84,19 +86,19 @@ async def forget_policies(unit: UnitOfWork, stored: str) -> None:
 
 
 def address_in_use(address: str) -> Conflict:
-    """Return the refusal of an address that is in use, by a standalone admin too."""
+    """Return the error for an address that is in use."""
     return Conflict("ALREADY_EXISTS", f"{address} is in use.")
 
 
 async def refuse_if_in_use(unit: ReadUnit, address: str, domain: Domain) -> None:
-    """Refuse an address that is in use, or one of its twins. The domain must be held."""
-    asked = [address, *domain.alias_addresses(address)]
-    if await unit.addresses.in_use(asked) or await unit.admins.exists([address]):
+    """Refuse an address that is in use, there or in an alias domain. The domain must be locked."""
+    candidates = [address, *domain.alias_addresses(address)]
+    if await unit.addresses.in_use(candidates) or await unit.admins.exists([address]):
         raise address_in_use(address)
 
 
 def _lookups(address: str, domain: Domain) -> set[str]:
-    """Return under which addresses a destination in an own domain may be stored."""
+    """Return the addresses under which a destination in the own domain may be stored."""
     local = local_part_of(address).partition("+")[0]
     return {f"{local}@{domain_of(address)}", f"{local}@{domain.name}"}
 
@@ -111,8 +113,8 @@ async def only_existing(
 ) -> dict[str, Any]:
     """Drop well-formed targets in the own domain (or its alias domains) that do not exist.
 
-    Mail to them would bounce. Other domains are not looked into: it would tell who exists there.
-    ``own`` is the address of an account that is being made.
+    Mail to them would bounce. Addresses in other domains are not checked: that would tell which
+    exist there. ``own`` is the address of the account that is being created.
     """
     kept = dict(changes)
     inside = {
@@ -138,9 +140,9 @@ async def only_existing(
 def skip_absent(
     unit: ReadUnit, present: Iterable[str], changes: Mapping[str, Any], param: str
 ) -> None:
-    """Tell what was to be removed and is not there.
+    """Report values to remove that do not exist as skipped (``NOT_FOUND``).
 
-    Raises ApiError ``INVALID_MAIL`` or ``INVALID_DOMAIN_NAME`` for what could not be there either.
+    Raises ApiError ``INVALID_MAIL`` or ``INVALID_DOMAIN_NAME`` for malformed ones.
     """
     asked = changes.get(param, ())
     there = {fold(value) for value in present} if asked else set()
@@ -148,7 +150,7 @@ def skip_absent(
         if there.isdisjoint(spellings(item)):
             if isinstance(item, Name) and not item.well_formed:
                 code = "INVALID_MAIL" if param != "remove_alias_domain" else "INVALID_DOMAIN_NAME"
-                raise problem(param, code, f"{typed(item)[:80]!r} is not there, and no such name.")
+                raise problem(param, code, f"{typed(item)[:80]!r} does not exist and is malformed.")
             unit.skip(param, typed(item), "NOT_FOUND")
 
 
@@ -159,5 +161,5 @@ def refuse_other_domain(old: str, new: str) -> None:
 
 
 def parameter_names(changes: Mapping[str, Any]) -> str:
-    """Name the parameters of an update for the audit log: names, never values."""
+    """Return the names of the parameters of an update, for the audit log; never values."""
     return ", ".join(sorted(changes)) or "nothing"

@@ -1,4 +1,4 @@
-"""Standalone admins: read, decide, write, note."""
+"""Operations on standalone admins."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from iredapi.operations import accounts
 
 
 def visible(profile: Profile, hidden: frozenset[str], actor: Actor) -> Profile:
-    """Leave hidden fields out; whatever the setting, hashes are for global admins.
+    """Remove hidden fields from a profile, and return it.
 
-    Nor are they for limited tokens: a hash that was guessed outlives them.
+    Hashes are always hidden from normal admins and from limited tokens: a password found by
+    cracking a hash would outlive the token.
     """
     if not actor.sees_hashes:
         hidden |= {"password", "userPassword"}
-    for name in _chosen(hidden, tuple(profile)):
+    for name in _hidden_names(hidden, tuple(profile)):
         del profile[name]
     return profile
 
 
 @lru_cache(maxsize=256)
-def _chosen(hidden: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return which names are hidden, in any case of letters; profiles of a kind have the same."""
+def _hidden_names(hidden: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the hidden names, regardless of case; cached, as all profiles of a type are alike."""
     words = {name.lower() for name in hidden}
     return tuple(name for name in names if name.lower() in words)
 
@@ -45,7 +46,7 @@ async def profile(unit: ReadUnit, mail: str) -> Profile:
 
 
 async def canonical_view(unit: ReadUnit, mail: str) -> canonical.CanonicalView:
-    """Return a standalone admin in its storage-neutral shape."""
+    """Return the canonical view of a standalone admin."""
     found = await unit.admins.get(mail)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
@@ -59,7 +60,7 @@ async def create(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
     if await unit.domains.reserve([domain_of(mail)]):
         raise problem("mail", "CAN_NOT_BE_LOCAL_DOMAIN")
     if await unit.admins.claim(mail) is not None:
-        raise Conflict("ALREADY_EXISTS", f"{mail} is an admin already.")
+        raise Conflict("ALREADY_EXISTS", f"{mail} is already an admin.")
     admin = admins.draft(mail, changes, password)
     unit.ignore(admins.without_effect(admin, changes))
     await unit.admins.add(admin)
@@ -67,7 +68,7 @@ async def create(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
 
 
 async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str) -> None:
-    """Change what was sent."""
+    """Change a standalone admin: the parameters that were sent."""
     before = await unit.admins.claim(mail)
     if before is None:
         raise NotFound("NO_SUCH_ACCOUNT")
@@ -83,7 +84,7 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
 
 
 async def rehash(unit: UnitOfWork, principal: Principal, password: str) -> None:
-    """Replace the hash that a login was checked with; ``password`` is the new one."""
+    """Replace the hash of a login's password by another of the same password, ``password``."""
     mail = principal.username
     unit.affected_account = mail
     if await unit.admins.rehash(

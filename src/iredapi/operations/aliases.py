@@ -1,4 +1,4 @@
-"""Mail alias accounts: read, decide, write, note."""
+"""Operations on mail alias accounts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def page(
 
 
 async def canonical_view(unit: ReadUnit, address: str) -> canonical.CanonicalView:
-    """Return an alias account in its storage-neutral shape."""
+    """Return the canonical view of an alias account."""
     found = await unit.aliases.get(address)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
@@ -45,7 +45,7 @@ async def canonical_view(unit: ReadUnit, address: str) -> canonical.CanonicalVie
 async def canonical_views(
     unit: ReadUnit, domain: str, after: str, limit: int, *, disabled_only: bool
 ) -> list[canonical.CanonicalView]:
-    """Return the next aliases of a domain in their storage-neutral shape."""
+    """Return the canonical views of the next aliases of a domain."""
     found = await unit.aliases.records(domain, after, limit, disabled_only=disabled_only)
     return [canonical.alias(item) for item in found]
 
@@ -73,7 +73,7 @@ async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
 
 
 async def _usable(unit: ReadUnit, domain: Domain, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a request can be used: members and moderators of the domain must exist."""
+    """Return a request without members and moderators of the own domain that do not exist."""
     kept = await accounts.only_existing(unit, domain, changes, _TARGETS)
     sent = {name: changes[name] for name in _MODERATORS if name in changes}
     wild = {name: tuple(filter(aliases.is_wildcard, mails)) for name, mails in sent.items()}
@@ -83,7 +83,7 @@ async def _usable(unit: ReadUnit, domain: Domain, changes: Mapping[str, Any]) ->
 
 
 async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
-    """Change what was sent."""
+    """Change an alias account: the parameters that were sent."""
     aliases.check(changes, unit.features)
     domain = await accounts.domain_of_account(unit, address)
     before = await unit.aliases.claim(address)
@@ -103,7 +103,7 @@ async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
 
 
 async def rename(unit: UnitOfWork, old: str, new: str) -> None:
-    """Give an alias another address of its domain."""
+    """Change the address of an alias within its domain."""
     accounts.refuse_other_domain(old, new)
     unit.report_changed(["mail"])
     domain = await accounts.claim_domain(unit, domain_of(old))
@@ -119,7 +119,7 @@ async def rename(unit: UnitOfWork, old: str, new: str) -> None:
 
 async def remove(unit: UnitOfWork, address: str) -> None:
     """Remove an alias account."""
-    # Held against everybody who is about to refer to the alias.
+    # The exclusive lock keeps other requests from adding references to the alias.
     domain = await unit.domains.claim(domain_of(address))
     before = await unit.aliases.claim(address)
     if before is None:

@@ -1,4 +1,4 @@
-"""Mail domains: read, decide, write, note."""
+"""Operations on mail domains."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def page(unit: ReadUnit, after: str, limit: int, *, disabled_only: bool) -
 
 
 async def canonical_view(unit: ReadUnit, name: str) -> canonical.CanonicalView:
-    """Return a domain in its storage-neutral shape, with counters."""
+    """Return the canonical view of a domain, with counters."""
     found = await accounts.get_domain(unit, name)
     admins = await unit.domains.admins_of([found.name])
     usage = await unit.domains.usage(found.name)
@@ -51,7 +51,7 @@ async def canonical_view(unit: ReadUnit, name: str) -> canonical.CanonicalView:
 async def canonical_views(
     unit: ReadUnit, after: str, limit: int, *, disabled_only: bool
 ) -> list[canonical.CanonicalView]:
-    """Return the next of the actor's domains in their storage-neutral shape, without counters."""
+    """Return the canonical views of the next of the actor's domains, without counters."""
     only = None if unit.actor.is_global else unit.actor.domains
     found = await unit.domains.records(after, limit, only=only, disabled_only=disabled_only)
     admins = await unit.domains.admins_of([item.name for item in found]) if found else {}
@@ -72,7 +72,7 @@ async def create(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     changes = await accounts.only_existing(unit, domain, changes, ["catchall"])
     domain = domains.draft(name, changes, actor, rules, unit.features)
     if limits.is_limited(actor):
-        totals = await unit.domains.totals(await _hold_managed(unit))
+        totals = await unit.domains.totals(await _lock_managed(unit))
         limits.check_admin_limits(actor, totals, domain.allocation)
     accounts.skip_absent(unit, (), changes, "remove_alias_domain")
     if changes.get("account_status") and not domain.active:
@@ -89,10 +89,11 @@ async def create(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     unit.note(domain_event(Kind.CREATE, name))
 
 
-async def _hold_managed(unit: UnitOfWork) -> frozenset[str]:
-    """Serialise what counts against one admin's limits, and return the admin's domains as they are.
+async def _lock_managed(unit: UnitOfWork) -> frozenset[str]:
+    """Lock the actor's account and return its current domains.
 
-    Its account is the lock. What was read before it was held may have grown meanwhile.
+    The lock serialises writes that count against one admin's limits. Domains that were read before
+    it may be outdated.
     """
     username = unit.actor.username
     if await unit.admins.claim(username) is None:
@@ -108,22 +109,24 @@ def _verify_code() -> str:
 
 
 async def _reserve(unit: UnitOfWork, names: Collection[str]) -> None:
-    """Hold the names of new domains or alias domains.
+    """Lock the names of new domains or alias domains, and refuse names in use.
 
-    Where a standalone admin lives, a normal admin cannot move in: mail users of that address would
-    stand for the admin.
+    A normal admin cannot create a domain with addresses of standalone admins: it could create a
+    mail user with the address of such an admin.
     """
     if used := await unit.domains.reserve(names):
-        raise Conflict("ALREADY_EXISTS", f"{min(used)} is a domain or an alias domain already.")
+        raise Conflict("ALREADY_EXISTS", f"{min(used)} is already a domain or an alias domain.")
     if not unit.actor.is_global and await unit.admins.inside(names):
-        raise PermissionDenied(detail="Only a global admin may host a domain of admins.")
+        raise PermissionDenied(
+            detail="Only a global admin may create a domain with addresses of standalone admins."
+        )
 
 
 async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> None:
-    """Change what was sent."""
+    """Change a domain: the parameters that were sent."""
     actor, rules = unit.actor, unit.rules.domains
     limited = bool(_LIMITS & changes.keys()) and limits.is_limited(actor)
-    managed = await _hold_managed(unit) if limited else frozenset()
+    managed = await _lock_managed(unit) if limited else frozenset()
     before = await accounts.claim_domain(unit, name)
     domains.permit(actor, before, changes, rules)
     await _only_verified(unit, before, changes)
@@ -152,7 +155,7 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
 
 
 async def _only_verified(unit: UnitOfWork, before: Domain, changes: Mapping[str, Any]) -> None:
-    """Refuse to let the one who must prove the ownership switch the domain on without."""
+    """Refuse that a normal admin enables a domain whose ownership is not verified."""
     if (
         not unit.actor.is_global
         and unit.rules.domains.verify_ownership
@@ -174,8 +177,8 @@ def _note_update(
         unit.note(domain_event(Kind.UPDATE, after.name, accounts.parameter_names(rest)))
 
 
-class ListsLeft(Conflict):
-    """The domain has mailing lists; they are removed one by one before it."""
+class ListsRemain(Conflict):
+    """The domain still has mailing lists, which must be removed before it."""
 
     code = "CHANGED_MEANWHILE"
 
@@ -205,28 +208,28 @@ async def _removable(
 async def remove(unit: UnitOfWork, name: str, days: int, *, with_lists: bool = True) -> None:
     """Remove a domain with all its accounts; mailboxes stay on disk for some days, or for ever.
 
-    Without ``with_lists`` it raises ListsLeft when there are any.
+    With ``with_lists=False`` it raises ListsRemain if the domain has mailing lists.
     """
     domain = await _removable(unit, name, unit.domains.claim)
     if not with_lists and await unit.lists.addresses(domain.name, "", 1):
-        raise ListsLeft
+        raise ListsRemain
     await unit.admins.hold([fold(mail) for mail in await unit.domains.admins(name)])
     standalone = await unit.admins.inside(domain.names)
     await unit.domains.remove(domain.name, accounts.removal(unit, days))
     names = domain.names
     if domain.name != fold(domain.name):
-        # Another domain may have the same name in other letters.
+        # Another domain may have the same name in another case.
         names -= await unit.domains.taken(names)
     for gone in sorted(names):
         await unit.related_data.forget_domain(gone)
     unit.revocations.domains |= names
-    # They were there before the domain was, and stay what they are.
+    # Standalone admins with an address in the domain do not belong to it and stay.
     unit.revocations.exempt_admins |= standalone
     unit.note(domain_event(Kind.DELETE, name))
 
 
 async def change_admins(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> None:
-    """Give a domain to admins, or take it from them. Removals come first."""
+    """Add and remove admins of a domain; removals first."""
     actor = unit.actor
     wanted = tuple(changes.get("add_admin", ()))
     foreign = [mail for mail in wanted if not actor.manages_account(mail)]
@@ -239,8 +242,8 @@ async def change_admins(unit: UnitOfWork, name: str, changes: Mapping[str, Any])
     if changes.get("remove_all_admins"):
         gone |= present
     for mail in sorted(gone) if not actor.is_global else ():
-        # A domain counts against the limits of who made it: it cannot be handed to a mail user of
-        # one's own to make room for another one.
+        # A domain counts against the limits of its admins. A limited admin cannot give it to one of
+        # its own mail users to get room for another domain.
         limited = await unit.admins.principal(fold(mail))
         if limited is not None and limits.is_limited(limited):
             gone.remove(mail)
@@ -258,7 +261,7 @@ async def change_admins(unit: UnitOfWork, name: str, changes: Mapping[str, Any])
         await unit.domains.remove_admins(name, gone)
         unit.note(domain_event(Kind.REVOKE, name, ", ".join(sorted(gone))))
     if granted:
-        # Also for those who are admins already: what they lack for it is made good.
+        # For existing admins too: their mark as admins may be missing.
         await unit.domains.add_admins(name, granted)
     if new:
         unit.note(domain_event(Kind.GRANT, name, ", ".join(sorted(new))))

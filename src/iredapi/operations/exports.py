@@ -1,4 +1,4 @@
-"""Accounts as LDIF."""
+"""Operations of the LDIF export."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PASSWORD: Final = frozenset({"userPassword"})
 
 
 async def records(unit: ReadUnit, what: Export, name: str) -> list[ldif.Record]:
-    """Return the entries of an account or a domain, without what the actor may not see.
+    """Return the entries of an account or a domain, without hidden attributes.
 
     Hashes are for global admins, not for limited tokens, and only where the settings do not hide
     them.

@@ -1,4 +1,4 @@
-"""Greylisting: read, decide, write, note."""
+"""Operations on greylisting settings and whitelists."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from iredapi.domain.spf import Senders
 from iredapi.errors import problem
 from iredapi.operations.policies import permitted, permitted_to_write
 
-MAX_ASKED: Final = 100
-"""Most domains of one call whose networks are looked up."""
+MAX_DNS_DOMAINS: Final = 100
+"""Maximum number of domains in one request whose networks are looked up in the DNS."""
 _PROFILE = "greylisting"
 _PAGE: Final = 5000
 
@@ -28,7 +28,7 @@ async def page(unit: ReadUnit, after: Setting | None, limit: int) -> list[Settin
 
 
 def to_response(setting: Setting) -> Profile:
-    """Return a row as answers show it."""
+    """Return a setting as it is in responses."""
     return _exception(setting) | {
         "priority": setting.priority,
         "sender_priority": setting.sender_priority,
@@ -46,7 +46,7 @@ def _status(*, active: bool) -> str:
 
 
 async def profile(unit: ReadUnit, scope: Scope) -> Profile:
-    """Return whether a scope has a setting of its own, and which."""
+    """Return the own setting of a scope; status ``inherit`` without one."""
     await permitted(unit, scope, _PROFILE)
     for account in scope.accounts:
         found = await unit.greylists.get(account)
@@ -56,7 +56,7 @@ async def profile(unit: ReadUnit, scope: Scope) -> Profile:
 
 
 async def effective(unit: ReadUnit, scope: Scope) -> Profile:
-    """Return whether a scope's mail is greylisted in the end, and by whose setting."""
+    """Return the effective greylisting status of a scope, and the account whose setting decides."""
     await permitted(unit, scope, _PROFILE)
     verdict = greylists.verdict(await unit.greylists.matching(scope.lookup_accounts))
     return {
@@ -68,7 +68,7 @@ async def effective(unit: ReadUnit, scope: Scope) -> Profile:
 
 
 async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> None:
-    """Switch greylisting on or off for a scope."""
+    """Enable or disable greylisting for a scope."""
     await permitted_to_write(unit, scope, _PROFILE)
     _check_account(unit, scope)
     active = changes["status"]
@@ -86,11 +86,13 @@ async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> 
 def _check_account(unit: ReadUnit, scope: Scope) -> None:
     longest = unit.greylists.longest
     if len(scope.account) > longest:
-        raise problem("account", "INVALID_TEXT", f"Greylisting has room for {longest} characters.")
+        raise problem(
+            "account", "INVALID_TEXT", f"The maximum for greylisting is {longest} characters."
+        )
 
 
 async def remove(unit: UnitOfWork, scope: Scope) -> None:
-    """Remove a scope's setting, so that it is inherited; a missing one does not matter."""
+    """Remove the setting of a scope, which then inherits one; a missing setting is no error."""
     await permitted_to_write(unit, scope, _PROFILE)
     gone = [await unit.greylists.remove(account) for account in scope.accounts]
     if unit.report_changed(["status"] if any(gone) else []):
@@ -98,15 +100,15 @@ async def remove(unit: UnitOfWork, scope: Scope) -> None:
 
 
 async def senders(unit: ReadUnit, scope: Scope, after: str, limit: int) -> list[str]:
-    """Return the next senders of a whitelist, whatever is stored."""
+    """Return the next senders of a whitelist, as they are stored."""
     await permitted(unit, scope, _PROFILE)
     return await unit.greylists.senders(scope.accounts, after, limit)
 
 
 async def change_senders(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> None:
-    """Change a whitelist: all of it, or removals and then additions.
+    """Replace a whitelist, or remove and then add senders.
 
-    Senders that iRedAPD ignores are stored and told.
+    Senders that iRedAPD ignores are stored and reported as skipped (``NO_EFFECT``).
     """
     await permitted_to_write(unit, scope, _PROFILE)
     _check_account(unit, scope)
@@ -146,11 +148,11 @@ async def _listed(page: Callable[..., Awaitable[list[str]]], *args: Any) -> list
 
 def _check_length(param: str, texts: Collection[str], longest: int) -> None:
     if any(len(text) > longest for text in texts):
-        raise problem(param, "INVALID_SENDER", f"There is room for {longest} characters.")
+        raise problem(param, "INVALID_SENDER", f"The maximum is {longest} characters.")
 
 
 def _refuse_unknown(param: str, code: str, texts: Collection[str]) -> None:
-    """Refuse malformed entries, unless they are there and are to be removed."""
+    """Refuse malformed entries that are not stored; stored ones may be removed."""
     if texts:
         raise problem(param, code, f"{min(texts)[:80]!r} is malformed and is not stored.")
 
@@ -162,7 +164,7 @@ def _skip_absent(
     param: str,
     named: Callable[[Iterable[str]], greylists.StoredForms],
 ) -> None:
-    """Tell which entries were to be removed and are not there."""
+    """Report entries to remove that do not exist as skipped."""
     asked = changes.get(param, ())
     there = set(map(fold, present)) if asked else set()
     for entry in asked:
@@ -185,8 +187,8 @@ async def domains(unit: ReadUnit, after: str, limit: int) -> list[str]:
 
 
 async def check_domains(unit: ReadUnit, changes: Mapping[str, Any]) -> greylists.StoredForms:
-    """Refuse what is wrong before the DNS is asked; returns what is to be removed."""
-    await unit.greylists.domains("", 1)  # is the database there at all?
+    """Validate a change before DNS look-ups; return the entries to remove."""
+    await unit.greylists.domains("", 1)  # raises if there is no iredapd database
     given = [name for name in ("domains", "add_domains") if name in changes]
     asked = bool(changes.get("query_dns_immediately"))
     if asked and not given:
@@ -196,11 +198,13 @@ async def check_domains(unit: ReadUnit, changes: Mapping[str, Any]) -> greylists
             "query_dns_immediately must be sent together with domains or addDomains.",
         )
     for name in given:
-        if asked and len(changes[name]) > MAX_ASKED:
-            raise problem(name, "INVALID_VALUE", f"At most {MAX_ASKED} domains with DNS queries.")
+        if asked and len(changes[name]) > MAX_DNS_DOMAINS:
+            raise problem(
+                name, "INVALID_VALUE", f"At most {MAX_DNS_DOMAINS} domains with DNS queries."
+            )
         longest = greylists.LONGEST_DOMAIN
         if any(len(domain) > longest for domain in changes[name]):
-            raise problem(name, "INVALID_DOMAIN_NAME", f"There is room for {longest} characters.")
+            raise problem(name, "INVALID_DOMAIN_NAME", f"The maximum is {longest} characters.")
     gone = greylists.stored_domain_forms(changes.get("remove_domains", ()))
     stored = await unit.greylists.stored_domains(gone.malformed)
     _refuse_unknown("removeDomains", "INVALID_DOMAIN_NAME", gone.malformed - stored)
@@ -210,9 +214,9 @@ async def check_domains(unit: ReadUnit, changes: Mapping[str, Any]) -> greylists
 async def change_domains(
     unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any], found: Mapping[str, Senders]
 ) -> None:
-    """Change the whitelisted sender domains, and store what the DNS was ``found`` to say of some.
+    """Change the whitelisted sender domains; ``found`` are DNS results to store.
 
-    A complete answer replaces the networks that a domain had, a partial one adds to them.
+    A complete result replaces the networks of its domain, a partial one adds to them.
     """
     gone = await check_domains(unit, changes)
     added = changes.get("add_domains", ())
@@ -234,7 +238,7 @@ async def change_domains(
         if item.reason:
             unit.skip("domains" if "domains" in changes else "add_domains", domain, item.reason)
     after = await _listed(unit.greylists.domains)
-    # What was found in the DNS is stored anew, whatever was there.
+    # DNS results are always written, even if they are stored already.
     different = unit.report_changed(["domains"] if before != after or networks else [])
     if different and (counted := _counted(changes)):
         unit.note(policy_event(Kind.IREDAPD, "greylisting whitelist of domains", scope, counted))

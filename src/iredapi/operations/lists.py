@@ -1,6 +1,6 @@
-"""Subscribable mailing lists in the account storage: read, decide, write, note.
+"""Operations on subscribable mailing lists in the account storage.
 
-These are single units; ``mailing_lists`` puts them in order with what the list server does.
+``workflows.mailing_lists`` combines them with calls of the list server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from iredapi.operations import accounts
 Usable = tuple[dict[str, Any], tuple[Skipped, ...]]
 SUBSCRIBERS = ("subscribers", "add_subscribers")
 _CHECKED = ("moderators", "subscription_moderators", *SUBSCRIBERS)
-"""What mlmmjadmin drops without a word when it does not like an address."""
+"""Parameters of which mlmmjadmin silently ignores addresses that it does not accept."""
 _WHAT = "mailing list"
 
 
@@ -35,7 +35,7 @@ async def get(unit: ReadUnit, address: str) -> MailingList:
 
 
 async def to_change(unit: ReadUnit, address: str, changes: Mapping[str, Any]) -> MailingList:
-    """Return a list with all that a change may remove. Raises NotFound."""
+    """Return a list with all addresses that a change may remove. Raises NotFound."""
     return await _with_others(unit, await get(unit, address), changes)
 
 
@@ -44,25 +44,25 @@ async def _with_others(
 ) -> MailingList:
     if "extra_addresses" not in changes:
         return item
-    # Postfix obeys rows that name the list in other spellings, too.
+    # Postfix also uses rows with the address of the list in another spelling.
     others = await unit.lists.other_addresses(item.address)
     return replace(item, extra_addresses=item.extra_addresses | others)
 
 
 async def find(unit: ReadUnit, address: str) -> MailingList | None:
-    """Return a list, if there is one."""
+    """Return a list, or None."""
     return await unit.lists.get(address)
 
 
 async def page(unit: ReadUnit, domain: str, after: str, limit: int) -> list[Profile]:
-    """Return the next lists of a domain, as the account storage has them."""
+    """Return the profiles of the next lists of a domain, from the account storage only."""
     return [lists.stored_to_response(item) for item in await unit.lists.page(domain, after, limit)]
 
 
 async def canonical_views(
     unit: ReadUnit, domain: str, after: str, limit: int
 ) -> list[canonical.CanonicalView]:
-    """Return the next lists of a domain in their storage-neutral shape."""
+    """Return the canonical views of the next lists of a domain."""
     return [canonical.mailing_list(item) for item in await unit.lists.page(domain, after, limit)]
 
 
@@ -74,7 +74,7 @@ async def addresses(unit: ReadUnit, domain: str, after: str, limit: int) -> list
 async def managed_by(
     unit: ReadUnit, mails: Collection[str], domains_: Collection[str]
 ) -> frozenset[str]:
-    """Return the lists that have these people, or people of these domains, in an office."""
+    """Return lists with these owners or moderators, or with any from these domains."""
     return await unit.lists.managed_by(mails, domains_)
 
 
@@ -88,7 +88,7 @@ async def defaults(unit: ReadUnit, domain: str) -> list[str]:
     found = await unit.domains.get(domain)
     if found is None:
         return []
-    # In LDAP one key holds lists of both kinds.
+    # In LDAP one setting has lists of both kinds.
     names = frozenset[str]().union(
         *(
             account_settings.words(found.settings, key)
@@ -101,7 +101,7 @@ async def defaults(unit: ReadUnit, domain: str) -> list[str]:
 async def prepare_new(
     unit: ReadUnit, address: str, changes: Mapping[str, Any], accepts: Callable[[str], bool]
 ) -> Usable:
-    """Return what of a request for a new list can be used, and what is left out."""
+    """Return the usable parameters of a request for a new list, and the skipped values."""
     domain = await accounts.get_domain(unit, domain_of(address))
     await accounts.refuse_if_in_use(unit, address, domain)
     await _room(unit, domain)
@@ -111,7 +111,7 @@ async def prepare_new(
 async def prepare(
     unit: ReadUnit, before: MailingList, changes: Mapping[str, Any], accepts: Callable[[str], bool]
 ) -> Usable:
-    """Return what of a change can be used, and what is left out."""
+    """Return the usable parameters of a change, and the skipped values."""
     domain = await accounts.get_domain(unit, domain_of(before.address))
     return await _usable(unit, domain, before, changes, accepts)
 
@@ -138,7 +138,7 @@ async def _usable(
             kept[param] = tuple(mail for mail in kept[param] if accepts(mail))
     named = changes.get("subscription_moderators")
     if named and not kept["subscription_moderators"]:
-        # Nobody whom it names is there: the owners decide.
+        # None of the named moderators exists, so the owners moderate subscriptions.
         kept.setdefault("moderate_subscription", True)
     if "extra_addresses" in kept:
         used = await _used(unit, domain, before, kept["extra_addresses"], unit.domains.get)
@@ -157,14 +157,14 @@ async def _used(
     extra: Collection[str],
     find_domain: Callable[[str], Awaitable[Domain | None]],
 ) -> set[str]:
-    """Return which new extra addresses somebody else has; refuse those of foreign domains."""
+    """Return new extra addresses that are in use; refuse those in domains of others."""
     wanted = without(extra, {*before.extra_addresses, before.address})
     for name in sorted({domain_of(address) for address in wanted} - domain.live_names):
         if not unit.actor.manages(name) or await find_domain(name) is None:
             raise problem(
                 "extra_addresses", "INVALID_DOMAIN_NAME", f"{name} is not a domain of yours."
             )
-    # An address in the primary domain is also one in its alias domains, unless somebody has that.
+    # An address in the primary domain also receives mail in its alias domains.
     names = {
         address: {address} | {f"{local_part_of(address)}@{name}" for name in domain.names}
         if domain_of(address) in domain.names
@@ -179,7 +179,7 @@ async def _used(
     return {address for address in wanted if address in taken or names[address] & taken - own}
 
 
-async def _hold_extra(
+async def _lock_extra(
     unit: UnitOfWork, domain: Domain, before: MailingList, after: MailingList
 ) -> None:
     used = await _used(unit, domain, before, after.extra_addresses, unit.domains.claim)
@@ -188,14 +188,14 @@ async def _hold_extra(
 
 
 async def add(unit: UnitOfWork, item: MailingList) -> None:
-    """Let mail get to a new list, whose directory is ready."""
+    """Add a new list to the account storage, so that it gets mail; its spool is ready."""
     domain = await accounts.claim_domain(unit, domain_of(item.address))
-    # mlmmjadmin may be configured to write some rows itself.
+    # mlmmjadmin may have added rows: its SQL and LDAP backends do.
     present = await unit.lists.claim(item.address)
     if present is None:
         await accounts.refuse_if_in_use(unit, item.address, domain)
     await _room(unit, domain, but=0 if present is None else 1)
-    await _hold_extra(unit, domain, MailingList(item.address), item)
+    await _lock_extra(unit, domain, MailingList(item.address), item)
     if present is None:
         await unit.lists.add(item)
     else:
@@ -212,7 +212,7 @@ async def save(
     changes: Mapping[str, Any],
     different: Collection[str] = (),
 ) -> None:
-    """Write what changed since ``before`` was read; ``different`` names what did elsewhere."""
+    """Write a change; ``different`` are parameters that the list server has changed already."""
     more = bool(without(after.extra_addresses, before.extra_addresses))
     domain = await accounts.claim_domain(unit, domain_of(before.address), share=not more)
     held = await unit.lists.claim(before.address)
@@ -221,7 +221,7 @@ async def save(
     held = await _with_others(unit, held, changes)
     after = list_updates.merge_changes(before, after, held)
     if more:
-        await _hold_extra(unit, domain, held, after)
+        await _lock_extra(unit, domain, held, after)
     if not unit.report_changed({*lists.different(held, after), *different}):
         return
     await unit.lists.save(held, after)
@@ -237,19 +237,19 @@ async def save(
 
 
 async def switch(unit: UnitOfWork, address: str, *, active: bool) -> None:
-    """Let mail get to a list or not, while it is being removed."""
+    """Enable or disable a list during its removal."""
     held = await unit.lists.claim(address)
     if held is not None:
         await unit.lists.save(held, replace(held, active=active))
 
 
 async def remove(unit: UnitOfWork, before: MailingList) -> None:
-    """Remove what the account storage has of a list, and everything that points to it."""
+    """Remove a list from the account storage, and all references to it."""
     address = before.address
-    # Held against everybody who is about to refer to the list.
+    # The exclusive lock keeps other requests from adding references to the list.
     domain = await unit.domains.claim(domain_of(address))
     if await unit.lists.claim(address) is None and await unit.users.get(address) is not None:
-        return  # the list is gone already, and somebody else has its address
+        return  # the list was removed, and a user has its address now
     await unit.lists.remove(address)
     if domain is not None:
         await unit.domains.save(domain, domains.replace_in_defaults(domain, address))
@@ -260,5 +260,5 @@ async def remove(unit: UnitOfWork, before: MailingList) -> None:
 
 
 async def note_orphan(unit: UnitOfWork, address: str) -> None:
-    """Note that what was left of a list is removed."""
+    """Write an audit event: the rest of a list on the list server was removed."""
     unit.note(account_event(Kind.DELETE, _WHAT, address))

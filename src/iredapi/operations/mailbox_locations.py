@@ -1,4 +1,4 @@
-"""Paths of mailboxes: the one that a request names, or a generated one that nobody has."""
+"""Locations of mailboxes: checks a path in a request, or generates an unused one."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ async def given_location(unit: UnitOfWork, text: str, *, owner: str = "") -> mai
         raise problem("maildir", "INVALID_MAILDIR", str(error)) from None
     await unit.users.unqueue(location.path)
     if await unit.users.paths_near(location.path, but=owner):
-        raise problem("maildir", "INVALID_MAILDIR", "Another account's mailbox lies there.")
+        raise problem("maildir", "INVALID_MAILDIR", "Another account's mailbox is there.")
     return location
 
 
 async def free_location(
     unit: ReadUnit, mail: str, queued: frozenset[str]
 ) -> mailbox_paths.Location:
-    """Return a generated path that nobody has: not one that waits to be removed either."""
-    # Server local time, as iRedMail's own tools write it into paths.
+    """Return a generated path that is not in use; ``queued`` paths wait to be removed."""
+    # Local time of the server, as in paths made by iRedMail's tools.
     moment, layout = datetime.now().astimezone(), unit.rules.users.layout
     waiting = {path.rstrip("/") for path in queued}
     location = mailbox_paths.generate(mail, layout, moment)
@@ -44,17 +44,17 @@ async def free_location(
             moment += timedelta(seconds=1)
             location = mailbox_paths.generate(mail, layout, moment)
     elif await unit.users.paths_near(location.path):
-        raise Conflict("ALREADY_EXISTS", f"A mailbox lies in {location.path} already.")
+        raise Conflict("ALREADY_EXISTS", f"There is already a mailbox in {location.path}.")
     if len(location.path) > mailbox_paths.MAX_PATH:
         raise problem("mail", "INVALID_MAIL", "The address is too long for a mailbox path.")
     return location
 
 
-def outlive_timestamp(location: mailbox_paths.Location) -> None:
-    """Put off what frees a path that could be generated again in this very second.
+def wait_until_path_is_unique(location: mailbox_paths.Location) -> None:
+    """Raise RetryUnit until the second in the path of a mailbox is over.
 
-    Only for a user that is renamed in the second of its creation: the old address is free then, and
-    a new user of it would get the same mailbox.
+    If a user is renamed in the second of its creation, a new user with the old address would get
+    the same path.
     """
     moment = datetime.now().astimezone()
     if location.path.endswith(moment.strftime("-%Y.%m.%d.%H.%M.%S")):

@@ -1,4 +1,4 @@
-"""Unsubscribable mailing lists: read, decide, write, note."""
+"""Operations on unsubscribable mailing lists."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def profile(unit: ReadUnit, address: str) -> Profile:
 
 
 async def canonical_view(unit: ReadUnit, address: str) -> canonical.CanonicalView:
-    """Return a list under the names of parameters."""
+    """Return the canonical view of a list."""
     found = await _reader(unit).get(address)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
@@ -63,7 +63,7 @@ async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
 
 
 async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
-    """Change what was sent."""
+    """Change a list: the parameters that were sent."""
     lists = _lists(unit)
     domain = await accounts.claim_domain(unit, domain_of(address), share=True)
     before = await lists.claim(address)
@@ -81,7 +81,7 @@ async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
 async def _with_primaries(
     unit: UnitOfWork, domain: Domain, changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Name members in the own domain by their primary addresses; drop those that do not exist."""
+    """Replace members in the own domain by their primary addresses; skip unknown ones."""
     kept = dict(changes)
     asked = {
         address: _lookups(address, domain)
@@ -113,14 +113,14 @@ async def _with_primaries(
 
 
 def _lookups(address: str, domain: Domain) -> tuple[str, ...]:
-    """Return under which addresses an account may be found, without an extension."""
+    """Return the addresses under which an account may be stored, without its extension."""
     local = local_part_of(address).partition("+")[0]
     return (f"{local}@{domain_of(address)}", f"{local}@{domain.name}")
 
 
 async def remove(unit: UnitOfWork, address: str) -> None:
-    """Remove a list; what its members have is theirs."""
-    # Held against everybody who is about to refer to the list.
+    """Remove a list; its members stay."""
+    # The exclusive lock keeps other requests from adding references to the list.
     domain = await unit.domains.claim(domain_of(address))
     if await _lists(unit).claim(address) is None:
         raise NotFound("NO_SUCH_ACCOUNT")

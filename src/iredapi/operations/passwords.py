@@ -1,4 +1,4 @@
-"""New passwords: checked against the policy, then hashed, before any lock is taken."""
+"""New passwords: check the policy and hash, before the unit takes any lock."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from iredapi.errors import CODES, ApiError, Problem, problem
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """The server's policy, and who hashes."""
+    """The server's password policy, and the hasher."""
 
     policy: PasswordPolicy
     hasher: PasswordHasher
     for_slapd: bool = False
-    """Whether OpenLDAP checks the hashes: those that it cannot check are refused."""
+    """Whether OpenLDAP verifies the hashes: then schemes that it does not know are refused."""
 
     async def prepare(
         self, changes: Mapping[str, Any], lengths: tuple[int, int] = (0, 0), stored: str = ""
     ) -> str:
         """Return the hash to store for ``password`` or ``password_hash``; empty: neither was sent.
 
-        The domain's own ``lengths`` replace the server's. A ``stored`` hash of the same password
-        stays, unless a new one would be of another scheme: then nothing changes. Raises ApiError
-        with the violated rules joined by commas, as iRedMail does.
+        ``lengths`` of the domain replace the server's. If ``stored`` is a hash of the same password
+        by the configured scheme, it is returned, so that nothing changes. Raises ApiError with the
+        codes of all violated rules, joined by commas as by iRedAdmin-Pro.
         """
         self.check(changes, lengths)
-        # Made in any case: the time must not tell who may not set it whether it is right.
+        # Always hashed: the duration must not tell whether the password equals the stored one.
         hashed = await self.hashed(changes)
         if stored and "password" in changes and await self._is_of(changes["password"], stored):
             return stored
         return hashed
 
     async def _is_of(self, plain: str, stored: str) -> bool:
-        # Of several hashes only the new one would stay.
+        # With several hashes a change is needed: it removes the others.
         if HASH_SEPARATOR in stored or self.hasher.outdated(stored):
             return False
         return await self.hasher.verify(plain, stored)
 
     def check(self, changes: Mapping[str, Any], lengths: tuple[int, int] = (0, 0)) -> None:
-        """Refuse a plain password that the policy does not allow."""
+        """Refuse a plain password that violates the policy."""
         if "password_hash" in changes or "password" not in changes:
             return
         plain = changes["password"]
@@ -64,7 +64,7 @@ class Passwords:
             raise _refused(codes)
 
     async def hashed(self, changes: Mapping[str, Any]) -> str:
-        """Return the hash, whatever the policy says. Raises ApiError for what has none."""
+        """Return the hash without checking the policy. Raises ApiError for unhashable passwords."""
         if "password_hash" in changes:
             return self._stored(str(changes["password_hash"]))
         if "password" not in changes:
@@ -75,9 +75,9 @@ class Passwords:
             raise _refused([str(error)]) from None
 
     async def renew(self, plain: str) -> str:
-        """Return a hash of the configured scheme for a password that is in use already.
+        """Return a hash of the configured scheme for a password that is already in use.
 
-        Raises ApiError or ValueError for one that the scheme, or OpenLDAP, cannot have.
+        Raises ApiError or ValueError if the scheme or OpenLDAP does not support the password.
         """
         return self._stored(await self.hasher.hash(plain))
 
@@ -90,29 +90,29 @@ class Passwords:
             raise problem(
                 "password_hash",
                 "INVALID_PASSWORD_SCHEME",
-                "OpenLDAP cannot check it, so its owner could not log in.",
+                "OpenLDAP does not support this hash, so the user could not log in.",
             ) from None
 
 
 async def stored_for(unit: ReadUnit, mail: str) -> tuple[tuple[int, int], str]:
-    """Return what is asked before a user's new password is hashed: lengths, and the hash it has."""
+    """Return the lengths of passwords in a user's domain, and the user's stored hash."""
     return await lengths_of(unit, domain_of(mail)), await unit.users.password(mail)
 
 
 async def stored_for_admin(unit: ReadUnit, mail: str) -> str:
-    """Return the hash of a standalone admin; empty: there is none."""
+    """Return the stored hash of a standalone admin; empty: there is no such admin."""
     found = await unit.admins.get(mail)
     return "" if found is None else found.password
 
 
 async def lengths_of(unit: ReadUnit, domain: str) -> tuple[int, int]:
-    """Return a domain's own least and greatest length of passwords; 0: the server's."""
+    """Return the minimum and maximum length of passwords in a domain; 0: the server's."""
     found = await unit.domains.get(domain)
     return (0, 0) if found is None else lengths_in(found.settings)
 
 
 def lengths_in(settings: account_settings.Settings) -> tuple[int, int]:
-    """Read them from a domain's settings."""
+    """Return the minimum and maximum length of passwords in a domain's settings; 0: not set."""
     number = account_settings.number
     lowest, highest = (number(settings, f"{end}_passwd_length") for end in ("min", "max"))
     return max(lowest, 0), max(highest, 0)

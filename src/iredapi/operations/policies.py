@@ -1,4 +1,4 @@
-"""What the policy operations share: whose policy it is, and whether the admin may see to it."""
+"""Permission check of policy operations: the scope exists, and its profile is not disabled."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ async def permitted(unit: ReadUnit, scope: Scope, profile: str) -> None:
 
 
 async def permitted_to_write(unit: UnitOfWork, scope: Scope, profile: str) -> None:
-    """Refuse as ``permitted``, and hold the domain against removal.
+    """Check as ``permitted``, with a shared lock on the domain.
 
-    Removals claim the domain, so that no policy is written for an account that goes meanwhile.
+    A removal needs the exclusive lock, so no policy is written for an account being removed.
     """
     if scope.kind is not Kind.GLOBAL:
         await _check(

@@ -1,4 +1,4 @@
-"""Spam policies: read, decide, write, note."""
+"""Operations on spam policies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROFILE = "spampolicy"
 
 
 async def profile(unit: ReadUnit, scope: Scope) -> Profile:
-    """Return an account's own policy; nothing when it has none."""
+    """Return an account's own policy; empty without one."""
     await permitted(unit, scope, _PROFILE)
     found = await unit.spam_policies.get(scope)
     if found is None:
@@ -29,13 +29,13 @@ async def profile(unit: ReadUnit, scope: Scope) -> Profile:
 
 
 async def effective(unit: ReadUnit, scope: Scope) -> Profile:
-    """Return what applies to an account, and whose policy says so."""
+    """Return the effective policy of an account, and the account that each value is from."""
     await permitted(unit, scope, _PROFILE)
     return spam.effective(scope, await unit.spam_policies.layers(spam.lookups(scope)))
 
 
 async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> None:
-    """Change what was sent; an account without a policy gets its own."""
+    """Change an account's own policy, or create it: the parameters that were sent."""
     await permitted_to_write(unit, scope, _PROFILE)
     if not changes:
         unit.report_changed([])
@@ -57,15 +57,15 @@ async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> 
 
 
 async def _draft(unit: UnitOfWork, scope: Scope) -> Policy:
-    """Return a new policy; of an account that is tied to another's, with what that one says."""
-    draft, tied = spam.draft(scope), await unit.spam_policies.get(scope)
-    if tied is None:
+    """Return a new policy, with the values of the other policy that the account refers to."""
+    draft, referred = spam.draft(scope), await unit.spam_policies.get(scope)
+    if referred is None:
         return draft
-    return replace(draft, columns={**draft.columns, **tied.columns})
+    return replace(draft, columns={**draft.columns, **referred.columns})
 
 
 async def remove(unit: UnitOfWork, scope: Scope) -> None:
-    """Remove an account's own policy: it inherits again. None is no error."""
+    """Remove an account's own policy, which then inherits one; a missing policy is no error."""
     await permitted_to_write(unit, scope, _PROFILE)
     found = await unit.spam_policies.get(scope)
     await unit.spam_policies.remove(scope)
@@ -74,7 +74,7 @@ async def remove(unit: UnitOfWork, scope: Scope) -> None:
 
 
 def _set_in(policy: spam.Policy | None) -> list[str]:
-    """Name what a policy says itself."""
+    """Return the names of the parameters that a policy sets."""
     if policy is None:
         return []
     own = spam.described(policy.columns)

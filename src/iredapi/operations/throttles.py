@@ -1,4 +1,4 @@
-"""Throttle settings: read, decide, write, note."""
+"""Operations on throttle settings."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _PROFILE = "throttle"
 
 
 async def profile(unit: ReadUnit, scope: Scope, direction: str) -> Profile:
-    """Return a scope's own setting, or nothing."""
+    """Return the own setting of a scope; empty without one."""
     await permitted(unit, scope, _PROFILE)
     for account in scope.accounts:
         found = await unit.throttles.get(account, direction)
         if found is not None:
-            shown = asdict(found)
-            return {"account": account, "kind": shown.pop("direction")} | shown
+            fields = asdict(found)
+            return {"account": account, "kind": fields.pop("direction")} | fields
     return {}
 
 
 async def effective(unit: ReadUnit, scope: Scope, direction: str) -> Profile:
-    """Return the limits that hold for a scope in the end."""
+    """Return the effective limits of a scope."""
     await permitted(unit, scope, _PROFILE)
     rows = await unit.throttles.matching(scope.lookup_accounts, direction)
     return {
@@ -49,7 +49,10 @@ def _decided(name: str, row: Throttle | None) -> dict[str, Any]:
 async def update(
     unit: UnitOfWork, scope: Scope, direction: str, changes: Mapping[str, Any]
 ) -> None:
-    """Make or change a scope's setting; limits that iRedAPD cannot count up to are told."""
+    """Create or change the setting of a scope.
+
+    Limits higher than iRedAPD can count are reported as skipped (``NO_EFFECT``).
+    """
     await permitted_to_write(unit, scope, _PROFILE)
     for name, largest in unit.throttles.largest_counts.items():
         if changes.get(name, 0) > largest:
@@ -66,7 +69,7 @@ async def update(
 
 
 async def remove(unit: UnitOfWork, scope: Scope, direction: str) -> None:
-    """Remove a scope's setting; a missing one does not matter."""
+    """Remove the setting of a scope; a missing setting is no error."""
     await permitted_to_write(unit, scope, _PROFILE)
     gone = [await unit.throttles.remove(account, direction) for account in scope.accounts]
     if unit.report_changed(("period", *throttles.LIMITS) if any(gone) else ()):

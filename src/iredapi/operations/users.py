@@ -1,4 +1,4 @@
-"""Mail users: read, decide, write, note."""
+"""Operations on mail users."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from iredapi.operations.admins import visible
 from iredapi.operations.mailbox_locations import (
     given_location,
     location_of_new_user,
-    outlive_timestamp,
+    wait_until_path_is_unique,
 )
 from iredapi.operations.passwords import Passwords, lengths_in
 
@@ -62,23 +62,23 @@ async def page(
 
 
 async def canonical_view(unit: ReadUnit, mail: str) -> canonical.CanonicalView:
-    """Return a user in its storage-neutral shape."""
+    """Return the canonical view of a user."""
     found = await unit.users.get(mail)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     domain = await unit.domains.get(domain_of(mail))
-    shown = canonical.user(found, domain.names if domain else ())
-    return canonical.without(shown, unit.rules.hidden_user_fields)
+    view = canonical.user(found, domain.names if domain else ())
+    return canonical.without(view, unit.rules.hidden_user_fields)
 
 
 async def canonical_views(
     unit: ReadUnit, domain: str, after: str, limit: int, *, disabled_only: bool
 ) -> list[canonical.CanonicalView]:
-    """Return the next users of a domain in their storage-neutral shape."""
+    """Return the canonical views of the next users of a domain."""
     found = await unit.users.records(domain, after, limit, disabled_only=disabled_only)
-    home = await unit.domains.get(domain)
-    shown = [canonical.user(item, home.names if home else ()) for item in found]
-    return [canonical.without(item, unit.rules.hidden_user_fields) for item in shown]
+    hosting = await unit.domains.get(domain)
+    views = [canonical.user(item, hosting.names if hosting else ()) for item in found]
+    return [canonical.without(item, unit.rules.hidden_user_fields) for item in views]
 
 
 async def mails(
@@ -91,21 +91,21 @@ async def mails(
 async def create(
     unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str, passwords: Passwords
 ) -> None:
-    """Create a user; ``password`` is the hash, ``passwords`` what the plain one must satisfy."""
+    """Create a user; ``password`` is the hash, ``passwords`` checks the plain password."""
     if not password:
         raise problem("password", "REQUIRED", "Send password or password_hash.")
     unit.affected_account = mail
     found = await unit.addresses.claim(mail)
-    place = check_available(
+    available = check_available(
         unit.actor, mail, changes, passwords, found, unit.rules.domains.hostname
     )
     permit_name(unit, mail)
-    _tell_lacking(unit, changes)
-    domain = place.domain
+    _report_unsupported(unit, changes)
+    domain = available.domain
     changes = await accounts.only_existing(unit, domain, changes, _TARGETS, own=mail)
     changes = await _free_aliases(unit, User(mail), domain, changes)
     taken = await used_limits(unit, domain)
-    location = await location_of_new_user(unit, mail, changes, place.queued)
+    location = await location_of_new_user(unit, mail, changes, available.queued)
     user = new_user(unit, mail, changes, password, domain, taken, location)
     accounts.skip_absent(unit, {mail}, changes, "remove_forwarding")
     accounts.skip_absent(unit, (), changes, "remove_alias")
@@ -120,7 +120,7 @@ async def create(
 
 @dataclass(frozen=True, slots=True)
 class UsedLimits:
-    """What a domain's users take of its limits; ``quota`` in MB. Zeros where there are none."""
+    """Number and total quota (MB) of a domain's users; zeros if the domain has no limits."""
 
     users: int = 0
     quota: int = 0
@@ -134,7 +134,7 @@ def check_available(
     found: AddressAvailability | None,
     hostname: str,
 ) -> AddressAvailability:
-    """Return the place of a new account, if it may be made there. Raises ApiError."""
+    """Return ``found`` if a new user may have the address. Raises ApiError."""
     passwords.check(changes, lengths_in(found.domain.settings) if found else (0, 0))
     users.permit_new(actor, found.domain if found else None, changes, hostname)
     if found is None:
@@ -144,14 +144,14 @@ def check_available(
     return found
 
 
-def _tell_lacking(unit: ReadUnit, changes: Mapping[str, Any]) -> None:
-    """Tell what an older iRedMail has no columns for."""
+def _report_unsupported(unit: ReadUnit, changes: Mapping[str, Any]) -> None:
+    """Report parameters without a column in an older iRedMail as skipped."""
     for param, value in unit.users.unsupported(changes):
         unit.skip(param, value, "NOT_SUPPORTED_BY_BACKEND")
 
 
 def permit_name(unit: ReadUnit, mail: str) -> None:
-    """Refuse an address under which Dovecot lets nobody log in."""
+    """Refuse an address with characters that Dovecot does not allow in a login name."""
     strange = strange_characters(mail, unit.rules.users.name_characters)
     if strange:
         raise problem(
@@ -163,7 +163,7 @@ def permit_name(unit: ReadUnit, mail: str) -> None:
 
 
 async def used_limits(unit: ReadUnit, domain: Domain) -> UsedLimits:
-    """Count what is taken of the limits of a domain that is held, if it has any."""
+    """Count the users of a locked domain, if it has limits."""
     if not domain.users and not domain.quota:
         return UsedLimits()
     usage = await unit.domains.usage(domain.name)
@@ -179,7 +179,7 @@ def new_user(
     taken: UsedLimits,
     location: mailbox_paths.Location,
 ) -> User:
-    """Return the user as it is to be. Raises what the domain's limits say."""
+    """Return the record of a new user. Raises ApiError if a limit of the domain is exceeded."""
     limits.check_account_limit(domain.users, taken.users)
     return users.draft(
         mail, changes, password, domain, taken.quota, location, unit.rules.users, unit.features
@@ -187,7 +187,7 @@ def new_user(
 
 
 def adjusted(changes: Mapping[str, Any], user: User, domain: Domain) -> list[Adjusted]:
-    """Return what a new user has not got as it was asked for; without a quota, the default."""
+    """Return the adjusted quota of a new user; without a parameter the default is compared."""
     number = account_settings.number
     asked = changes.get("quota", number(domain.settings, "default_user_quota"))
     most = number(domain.settings, "max_user_quota")
@@ -198,18 +198,18 @@ def adjusted(changes: Mapping[str, Any], user: User, domain: Domain) -> list[Adj
 
 
 def date_of_password(unit: ReadUnit) -> datetime | None:
-    """Return what is written as the date of a new user's password."""
+    """Return the date of a new user's password (UTC); None: it is not written."""
     changed = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     return changed if unit.rules.set_password_date else None
 
 
 def created(mail: str) -> Event:
-    """Say that a user was created."""
+    """Return the audit event of a new user."""
     return account_event(Kind.CREATE, "user", mail)
 
 
 async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str) -> None:
-    """Change what was sent; ``password`` is the new hash, or empty."""
+    """Change a user: the parameters that were sent; ``password`` is the new hash, or empty."""
     unit.affected_account = fold(mail)
     lock = bool(_NEEDS_DOMAIN & changes.keys())
     domain, before = await unit.users.claim_with_domain(mail, hold_domain=lock)
@@ -225,9 +225,9 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
         has_wider_rights=await wider_rights.has_wider_rights(unit, before),
         hostname=unit.rules.domains.hostname,
     )
-    _tell_lacking(unit, changes)
+    _report_unsupported(unit, changes)
     if changes.keys() & _GONE_ALIASES:
-        # Postfix obeys rows that name the user in other spellings, too.
+        # Postfix also uses rows with the address of the user in another spelling.
         others = await unit.users.other_aliases(before.mail)
         before = replace(before, aliases=before.aliases | others)
     accounts.skip_absent(unit, before.destinations, changes, "remove_forwarding")
@@ -264,14 +264,14 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
 
 
 def changed(mail: str, changes: Mapping[str, Any]) -> Event:
-    """Say that a user was changed."""
+    """Return the audit event of a changed user."""
     return account_event(Kind.UPDATE, "user profile", mail, accounts.parameter_names(changes))
 
 
 async def _free_aliases(
     unit: UnitOfWork, before: User, domain: Domain, changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Drop alias addresses that somebody has already; refuse those outside the own domains."""
+    """Skip alias addresses that are in use; refuse those outside of the own domains."""
     kept = dict(changes)
     for param in _NEW_ALIASES:
         wanted = without(changes.get(param, ()), before.aliases)
@@ -281,7 +281,7 @@ async def _free_aliases(
             await _hosted_aliases(unit, wanted, domain, param)
         else:
             users.check_alias_domains(wanted, domain, param)
-        # In an alias domain an alias address would also shadow its twin in the primary domain.
+        # In an alias domain it would hide the same local part in the primary domain.
         alias_addresses = {
             address: f"{local_part_of(address)}@{domain.name}"
             for address in wanted
@@ -301,7 +301,7 @@ async def _free_aliases(
 
 
 async def _forget_aliases(unit: UnitOfWork, gone: frozenset[str]) -> None:
-    """Remove the policies of alias addresses: they would apply to whoever gets the address next."""
+    """Remove policies of removed alias addresses: the next owner must not inherit them."""
     for address in sorted(map(fold, gone)):
         await unit.related_data.forget_account(address)
 
@@ -309,14 +309,14 @@ async def _forget_aliases(unit: UnitOfWork, gone: frozenset[str]) -> None:
 async def _hosted_aliases(
     unit: UnitOfWork, wanted: frozenset[str], domain: Domain, param: str
 ) -> None:
-    """Refuse alias addresses outside the hosted domains that the admin manages; hold those."""
+    """Lock the domains of alias addresses; refuse domains that the admin does not manage."""
     for name in sorted({domain_of(address) for address in wanted} - domain.live_names):
         if not unit.actor.manages(name) or await unit.domains.claim(name) is None:
             raise problem(param, "INVALID_DOMAIN_NAME", f"{name} is not a domain of yours.")
 
 
 async def rename(unit: UnitOfWork, old: str, new: str) -> None:
-    """Give a user another address of its domain; mail, rights and policies stay with it."""
+    """Change the address of a user within its domain; mail, rights and policies are kept."""
     accounts.refuse_other_domain(old, new)
     unit.report_changed(["mail"])
     domain = await accounts.claim_domain(unit, domain_of(old))
@@ -326,7 +326,7 @@ async def rename(unit: UnitOfWork, old: str, new: str) -> None:
     await wider_rights.refuse_wider_rights(unit, before)
     permit_name(unit, new)
     await accounts.refuse_if_in_use(unit, new, domain)
-    outlive_timestamp(before.location)
+    wait_until_path_is_unique(before.location)
     await unit.users.rename(before.mail, new)
     if before.is_admin or before.is_global:
         unit.revocations.demoted.add(fold(old))
@@ -338,8 +338,8 @@ async def remove(unit: UnitOfWork, mail: str, days: int) -> None:
     """Remove a user; the mailbox stays on disk for some days, or for ever."""
     if fold(mail) == unit.actor.username:
         raise Conflict("CANNOT_REMOVE_YOURSELF")
-    # Held against everybody who is about to refer to the user. An orphan without a domain can be
-    # removed too.
+    # The exclusive lock keeps other requests from adding references to the user. A user whose
+    # domain does not exist can be removed too.
     await unit.domains.claim(domain_of(mail))
     before = await unit.users.claim(mail)
     if before is None:

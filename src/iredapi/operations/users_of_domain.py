@@ -20,7 +20,7 @@ from iredapi.operations import accounts, wider_rights
 async def update_all(
     unit: UnitOfWork, name: str, changes: Mapping[str, Any], password: str
 ) -> None:
-    """Change all users of a domain; what a normal admin may not change is left out and told."""
+    """Change all users of a domain; users whom the actor may not change are skipped."""
     actor = unit.actor
     if "transport" in changes and not actor.is_global:
         value = changes["transport"]

@@ -1,4 +1,4 @@
-"""White- and blacklists: read, decide, write, note."""
+"""Operations on white- and blacklists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARAM = "addresses"
 async def page(
     unit: ReadUnit, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int
 ) -> list[str]:
-    """Return the next addresses of a list, whatever is stored."""
+    """Return the next addresses of a list, as they are stored."""
     await permitted(unit, scope, _PROFILE)
     return await unit.wblists.page(scope, direction, kind, after, limit)
 
@@ -26,9 +26,9 @@ async def page(
 async def add(
     unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind, addresses: AddressList
 ) -> None:
-    """Put addresses on a list, and take them from the opposite one.
+    """Add addresses to a list, and remove them from the opposite one.
 
-    Those that iRedAPD ignores are stored and told.
+    Addresses that iRedAPD ignores are stored and reported as skipped (``NO_EFFECT``).
     """
     await permitted_to_write(unit, scope, _PROFILE)
     for item in addresses.invalid:
@@ -37,7 +37,7 @@ async def add(
         unit.report_changed([])
         return
     priorities = {item: sender_patterns.priority_amavisd(item) for item in addresses.valid}
-    # One that has another mark, or stands for more than this scope, is not what is asked for.
+    # An entry with another mark or a wider scope does not count as stored.
     there = await unit.wblists.stored(scope, direction, kind, addresses.valid, exact=True)
     different = unit.report_changed([_PARAM] if priorities.keys() - there else [])
     if different:
@@ -52,9 +52,9 @@ async def add(
 async def remove(
     unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind, addresses: AddressList
 ) -> None:
-    """Take addresses from a list; those that are not on it are told.
+    """Remove addresses from a list; missing ones are reported as skipped.
 
-    What other programs stored in a spelling of their own goes, too.
+    Entries that other programs stored in another spelling are removed too.
     """
     await permitted_to_write(unit, scope, _PROFILE)
     there = await unit.wblists.listed(scope, direction, kind, addresses.spellings)
@@ -73,7 +73,7 @@ async def remove(
 
 
 async def clear(unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind) -> None:
-    """Take all addresses from a list; the other list and the other direction stay."""
+    """Remove all addresses from a list, not from the other list and the other direction."""
     await permitted_to_write(unit, scope, _PROFILE)
     which = (scope, direction, kind)
     if not unit.report_changed([_PARAM] if await unit.wblists.page(*which, "", 1) else []):
@@ -83,5 +83,5 @@ async def clear(unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind
 
 
 def _note(unit: UnitOfWork, scope: Scope, direction: Direction, kind: Kind, what: str) -> None:
-    # Numbers, never the addresses: who writes to whom is nobody's business.
+    # The number only: addresses of correspondents do not belong in the log.
     unit.note(policy_event(Event.UPDATE_WBLIST, f"{direction} {kind}", scope, what))

@@ -60,7 +60,7 @@ async def get_mailing_list(call: OperationRequest[ListView]) -> Response:
         call.actor,
         call.target.mail,
         with_subscribers=bool(call.form.with_subscribers),
-        neutral=call.form.is_canonical,
+        as_canonical=call.form.is_canonical,
     )
     if subscribers is None:
         return responses.success(profile)

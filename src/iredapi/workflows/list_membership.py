@@ -1,13 +1,12 @@
-"""What mailing lists learn of accounts that come and go.
+"""List membership: updates mailing lists after accounts were created, renamed or removed.
 
-Accounts come first: they are committed before the lists are told, and what could not be told
-stands in the answer. A list server that hangs is waited for once; after that, for half a minute,
-only briefly.
+The account is committed first. Lists that could not be updated are reported as skipped. After a
+time-out of the list server, further requests wait only briefly for it, for half a minute.
 
-Few questions are asked. The account storage knows owners and moderators, and one call tells all
-subscriptions; only the moderators of subscriptions are on mlmmj's side alone, so each list of the
-domain is asked for its people once in half a minute. A list that has to be changed costs at most
-eight calls.
+Calls of the list server are kept few. The account storage has owners and moderators, and one call
+returns all subscriptions of an address. Only moderators of subscriptions are stored by mlmmj alone,
+so the owners and moderators of each list of the domain are cached for half a minute. An update of
+one list takes at most eight calls.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ from iredapi.workflows.mailing_list_steps import (
 
 Params = ParamSpec("Params")
 Successor = Callable[[str], str]
-"""Returns somebody's new address, or an empty text."""
+"""Returns the new address of an account; an empty text: it was removed."""
 _SECONDS: Final = 10.0
-"""After so long no further list is begun with."""
+"""Time limit in seconds: after it no update of a further list is started."""
 _BRIEF: Final = 2.0
-"""The same, while the list server is known to hang; and the least to wait for a list's lock."""
+"""The same after a time-out of the list server; also the minimum wait for the lock of a list."""
 _AT_A_TIME: Final = 3
-"""Lists that are asked at once: mlmmjadmin has five processes, for others too."""
+"""Lists read at the same time: mlmmjadmin has five processes, which others use too."""
 _log = structlog.get_logger(__name__)
 
 
@@ -62,7 +61,7 @@ async def remove_or_rename(
     *args: Params.args,
     **kwargs: Params.kwargs,
 ) -> WriteResult:
-    """Run an operation that removes an account, or renames it to ``new``; then tell the lists."""
+    """Remove an account, or rename it to ``new``, by ``operation``; then update the lists."""
     server = context.list_server
     named: frozenset[str] = frozenset()
     if server is not None:
@@ -100,14 +99,14 @@ async def join_default_lists(
 async def subscriptions_of(
     context: AppContext, mail: str
 ) -> tuple[frozenset[str] | None, list[Skipped]]:
-    """Return the lists that somebody is subscribed to; None when nobody can tell.
+    """Return the lists that an address is subscribed to (None: not known), and what was skipped.
 
-    Nobody waits for long: what a list server that fails or hangs has said is believed for a moment.
+    Failures of the list server are cached for some seconds, so that profiles are not slow.
     """
     server = context.list_server
     if server is None or not server.accepts(mail):
         return None if server is None else frozenset(), []
-    # Without a list there is nothing to ask for, at each profile that is read.
+    # Without any list in the storage the list server is not called.
     if not await context.has_lists.get_or_load("", partial(context.read, SYSTEM, lists.exist)):
         return frozenset(), []
     reason = context.list_server_fails.get("")
@@ -131,32 +130,36 @@ async def update_lists(
     others: Collection[str] = (),
     mail: str = "",
 ) -> list[Skipped]:
-    """Carry people's offices and ``mail``'s subscriptions over to their successors, or end them.
+    """Replace or remove owners and moderators, and the subscriptions of ``mail``.
 
-    ``named`` are lists that are known to have them in an office; ``others`` may have.
+    ``named`` are lists with such owners or moderators; ``others`` have to be checked.
     """
     server = require_list_server(context)
     skipped: list[Skipped] = []
     end = _end(context)
     subscribed: dict[str, str] = {}
 
-    async def succeed(address: str) -> None:
+    async def replace(address: str) -> None:
         async with lock_list(context, address, _left(end)):
-            await _succeed(context, actor, server, address, successor, mail, address in subscribed)
+            await _replace_members(
+                context, actor, server, address, successor, mail, address in subscribed
+            )
 
     if mail:
         try:
-            subscribed = await _before(end, server.lists_of(mail))
+            subscribed = await _read_before(end, server.lists_of(mail))
         except (ApiError, TimeoutError) as error:
             if isinstance(error, TimeoutError):
-                _hangs(context)
+                _remember_timeout(context)
             return [_not_updated(context, item, error) for item in (mail, *sorted(named))]
     try:
         known = {*named, *subscribed}
-        if await _each(context, server, known, succeed, end, skipped):
+        if await _each(context, server, known, replace, end, skipped):
             left = [item for item in others if item not in known and reachable(server, item)]
-            found = await _before(end, _with_owners_or_moderators(context, server, left, successor))
-            await _each(context, server, found, succeed, end, skipped)
+            found = await _read_before(
+                end, _with_owners_or_moderators(context, server, left, successor)
+            )
+            await _each(context, server, found, replace, end, skipped)
     except (ApiError, StateUnavailable, TimeoutError) as error:
         skipped.append(_not_updated(context, mail, error))
     return skipped
@@ -170,12 +173,12 @@ async def _each(
     end: float,
     skipped: list[Skipped],
 ) -> bool:
-    """Do something for each list. One that fails does not keep the others; a dead server does."""
-    away: Exception | None = None
+    """Call ``work`` for each list; a failed list is skipped. A failed server ends the loop."""
+    down: Exception | None = None
     for address in sorted(addresses):
         if not reachable(server, address):
             continue
-        error = away
+        error = down
         if error is None:
             try:
                 if asyncio.get_running_loop().time() > end:
@@ -185,11 +188,11 @@ async def _each(
                 error = failure
         if error is not None:
             skipped.append(_not_updated(context, address, error))
-            away = error if _is_away(error) else None
-    return away is None
+            down = error if _is_down(error) else None
+    return down is None
 
 
-async def _succeed(
+async def _replace_members(
     context: AppContext,
     actor: Actor,
     server: ListServer,
@@ -218,10 +221,10 @@ async def _succeed(
 async def _with_owners_or_moderators(
     context: AppContext, server: ListServer, addresses: list[str], successor: Successor
 ) -> list[str]:
-    """Return the lists that have people with a successor in an office."""
+    """Return the lists with owners or moderators that have a successor."""
     cache = context.list_owners_and_moderators
 
-    async def people(address: str) -> frozenset[str]:
+    async def managers_of(address: str) -> frozenset[str]:
         found = cache.get(address)
         if found is None:
             now = cache.generation
@@ -233,7 +236,7 @@ async def _with_owners_or_moderators(
     found = []
     for start in range(0, len(addresses), _AT_A_TIME):
         some = addresses[start : start + _AT_A_TIME]
-        answers = await asyncio.gather(*map(people, some))
+        answers = await asyncio.gather(*map(managers_of, some))
         found += [
             address
             for address, named in zip(some, answers, strict=True)
@@ -248,17 +251,17 @@ def _end(context: AppContext) -> float:
 
 
 def _left(end: float) -> float:
-    """Return how long to wait for one list's lock."""
+    """Return how many seconds to wait for the lock of a list."""
     return max(end - asyncio.get_running_loop().time(), _BRIEF)
 
 
-async def _before(end: float, asked: Awaitable[Any]) -> Any:
-    """Read something, but not longer than that; only changes are run to their end."""
+async def _read_before(end: float, asked: Awaitable[Any]) -> Any:
+    """Await a read until ``end``. Raises TimeoutError. Writes are not interrupted."""
     async with asyncio.timeout_at(end):
         return await asked
 
 
-def _is_away(error: Exception) -> bool:
+def _is_down(error: Exception) -> bool:
     if isinstance(error, ApiError):
         return isinstance(error, (Untouched, ServerDown)) or error.code == "MLMMJADMIN_TIMEOUT"
     return True
@@ -267,11 +270,11 @@ def _is_away(error: Exception) -> bool:
 def _not_updated(context: AppContext, address: str, error: Exception) -> Skipped:
     reason = error.code if isinstance(error, ApiError) else "SERVER_DOWN"
     if reason == "MLMMJADMIN_TIMEOUT":
-        _hangs(context)
+        _remember_timeout(context)
     _log.warning("mailing_list_not_updated", list=address, reason=reason)
     return Skipped("mailing_lists", address, reason)
 
 
-def _hangs(context: AppContext) -> None:
+def _remember_timeout(context: AppContext) -> None:
     cache = context.list_server_hangs
     cache.put("", True, cache.generation)

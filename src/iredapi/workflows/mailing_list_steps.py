@@ -1,7 +1,7 @@
-"""Steps that every change of a mailing list is made of.
+"""Steps of workflows on mailing lists: lock a list, change subscribers, write the last row.
 
-The lock keeps replicas apart. Subscribers are read again after they were written: lists have other
-writers, and mlmmjadmin locks nothing.
+The lock also works between replicas. Subscribers are read again after each write: there are other
+writers, and mlmmjadmin has no locks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Params = ParamSpec("Params")
 Result = TypeVar("Result")
 TRIES: Final = 3
 _WAIT: Final = 60.0
-"""Seconds to wait for a list that others are changing: sixty of them, on a slow machine."""
+"""Seconds to wait for the lock of a list (sixty requests on a slow machine)."""
 _PAGE: Final = 1000
 _log = structlog.get_logger(__name__)
 
@@ -40,12 +40,12 @@ def require_list_server(context: AppContext) -> ListServer:
 
 
 def reachable(server: ListServer, address: str) -> bool:
-    """Tell whether a list can be on the server: other addresses must not get to it."""
+    """Tell whether the server can have a list with this address; others must not be sent."""
     return is_safe(address) and server.accepts(address)
 
 
 async def get_control(server: ListServer, address: str) -> Control:
-    """Return the settings of a list that the account storage knows. ApiError without them."""
+    """Return the settings of an existing list from the server. Raises ApiError if it has none."""
     found = await server.get(address) if reachable(server, address) else None
     if found is None:
         _log.error("list_data_missing", list=address)
@@ -55,7 +55,7 @@ async def get_control(server: ListServer, address: str) -> Control:
 
 @asynccontextmanager
 async def lock_list(context: AppContext, address: str, wait: float = _WAIT) -> AsyncIterator[Lease]:
-    """Hold a list against everybody else who changes it. Raises Overloaded."""
+    """Lock a list for a change. Raises Overloaded."""
     try:
         async with context.state.locks.hold(f"list {address}", wait=wait) as lease:
             try:
@@ -64,14 +64,14 @@ async def lock_list(context: AppContext, address: str, wait: float = _WAIT) -> A
                 context.list_owners_and_moderators.invalidate(lambda key, _: key == address)
                 context.has_lists.invalidate()
     except LockTimeout:
-        raise Overloaded("Somebody else is changing the list.") from None
+        raise Overloaded("Another request is changing the list.") from None
 
 
 class LastWrite:
-    """The write to the account storage that ends a change.
+    """The last step of a change: the write to the account storage.
 
-    Whether an error leaves it undone is open only once it got as far as its commit: before that,
-    a row that looks as wanted is somebody else's.
+    ``commit_reached`` tells whether its commit was started. Only then an error leaves the outcome
+    unknown; before, a row with the wanted values was written by another request.
     """
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ async def subscribe(
     version: str,
     present: Mapping[str, str] | None = None,
 ) -> None:
-    """Subscribe people without asking them; ``present`` is what was just read of them."""
+    """Subscribe addresses without confirmation; ``present`` are their subscriptions, if read."""
     for left in range(TRIES, -1, -1):
         if present is None:
             present = await server.subscriptions(address, mails) if mails else {}
@@ -120,8 +120,8 @@ async def subscribe(
         if not missing:
             return
         if not left:
-            raise ApiError("MLMMJADMIN_ERROR", "The list server did not take all subscribers.")
-        # Nobody is in two versions: they would get everything twice.
+            raise ApiError("MLMMJADMIN_ERROR", "The list server did not add all subscribers.")
+        # With two kinds of subscription an address would get all mail twice.
         if switching := [mail for mail in missing if mail in present]:
             await server.drop(address, switching)
         await server.add(address, missing, version)
@@ -134,19 +134,19 @@ async def unsubscribe(
     mails: Collection[str],
     present: Collection[str] | None = None,
 ) -> None:
-    """Unsubscribe people without telling them; ``present`` are those who are subscribed."""
+    """Unsubscribe addresses without a notice; ``present`` are the subscribed ones, if read."""
     for left in range(TRIES, -1, -1):
         if present is None:
             present = await server.subscriptions(address, mails) if mails else ()
-        leaving = [mail for mail in mails if mail in present]
-        if not leaving:
+        to_drop = [mail for mail in mails if mail in present]
+        if not to_drop:
             return
         if not left:
             raise ApiError("MLMMJADMIN_ERROR", "The list server did not remove all subscribers.")
-        await server.drop(address, leaving)
+        await server.drop(address, to_drop)
         present = None
 
 
 def with_skipped(done: WriteResult, skipped: Collection[Skipped]) -> WriteResult:
-    """Add to what the answer tells."""
+    """Return a result with further skipped values."""
     return replace(done, skipped=(*done.skipped, *(item.to_dict() for item in skipped)))

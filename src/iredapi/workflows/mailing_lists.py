@@ -1,10 +1,10 @@
-"""Changes of mailing lists: the account storage and the list server, kept together.
+"""Workflows on mailing lists: create, change and remove on both account storage and list server.
 
-No transaction spans both, so the order decides what a failure leaves. A list is made on the list
-server first and gets its routes last, so that no mail reaches half of it; it is removed the other
-way round. What fails is undone where that is certain; where it is not, the same request sent again
-completes it. A lock in the state database keeps replicas apart, and no database transaction is open
-while the list server is asked.
+There is no transaction over both, so the order matters. A new list is created on the list server
+first and gets its routes in the account storage last, so that no mail reaches an incomplete list. A
+removal goes the other way. A failed change is undone if its outcome is known; otherwise the same
+request, sent again, completes it. A lock in the state database serialises changes of one list, also
+between replicas. No database transaction is open during calls of the list server.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ async def read(
     address: str,
     *,
     with_subscribers: bool,
-    neutral: bool = False,
+    as_canonical: bool = False,
 ) -> tuple[dict[str, Any], list[Subscriber] | None]:
-    """Return a list's profile, and its subscribers when they are asked for."""
+    """Return a list's profile or canonical view, and its subscribers if requested."""
     server = require_list_server(context)
     stored = await context.read(actor, lists.get, address)
     control = await get_control(server, address)
     if different := records.drift(stored, control):
         _log.warning("list_drift", list=address, parameters=different)
     found = await server.subscribers(address) if with_subscribers else None
-    to_response = canonical.mailing_list if neutral else records.to_response
-    return to_response(stored, control), found
+    view = canonical.mailing_list if as_canonical else records.to_response
+    return view(stored, control), found
 
 
 async def create(
     context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
 ) -> WriteResult:
-    """Make a list."""
+    """Create a list."""
     return await finish(_create(context, actor, address, changes))
 
 
@@ -85,7 +85,7 @@ async def remove(context: AppContext, actor: Actor, address: str, *, archive: bo
 
 
 async def remove_domain(context: AppContext, actor: Actor, name: str, days: int) -> WriteResult:
-    """Remove a domain with its accounts, its lists one by one before."""
+    """Remove a domain with its accounts, after its lists one by one."""
     return await finish(_remove_domain(context, actor, name, days))
 
 
@@ -113,7 +113,7 @@ async def _create(
         list_updates.check_extra_addresses(MailingList(address), state.stored, usable, features)
         mails, version = usable.get("subscribers", ()), usable.get("subscription", "normal")
         asked = usable.get("require_confirm", True)
-        await _clear(server, address)
+        await _archive_former(server, address)
         lease.check()
         write = LastWrite()
         try:
@@ -135,24 +135,24 @@ async def _create(
     return with_skipped(done, skipped)
 
 
-async def _clear(server: ListServer, address: str) -> None:
-    """Archive what another list left behind: a new one would get its subscribers."""
+async def _archive_former(server: ListServer, address: str) -> None:
+    """Archive data of a former list with the address: a new list would get its subscribers."""
     if await server.exists(address):
         _log.warning("list_data_left_behind", list=address)
         await server.remove(address, archive=True)
         if await server.exists(address):
-            raise ApiError("MLMMJADMIN_ERROR", "The data of a former list cannot be moved away.")
+            raise ApiError("MLMMJADMIN_ERROR", "The data of a former list cannot be archived.")
 
 
 async def _undo_creation(
     context: AppContext, server: ListServer, stored: MailingList, write: LastWrite, error: Exception
 ) -> bool:
-    """Take back a new list; tells whether it was committed after all, and so is whole."""
+    """Undo the creation of a list; return True if it was committed after all."""
     try:
         row = await context.read(SYSTEM, lists.find, stored.address)
     except Exception:
-        # Nobody knows whether it was committed. A list without routes does no harm.
-        _log.exception("list_creation_unsure", list=stored.address)
+        # The outcome of the commit is not known. A list without routes does no harm.
+        _log.exception("list_creation_outcome_unknown", list=stored.address)
         return False
     if row is not None:
         return write.commit_reached and row.mlid == stored.mlid
@@ -161,7 +161,7 @@ async def _undo_creation(
     try:
         await server.remove(stored.address, archive=False)
     except ApiError as failure:
-        # The next creation moves it away.
+        # The next creation archives it.
         _log.error("list_not_undone", list=stored.address, reason=failure.code)
     return False
 
@@ -188,7 +188,7 @@ async def _update(
         touched = tuple(dict.fromkeys((*gone, *wanted)))
         were = await server.subscriptions(address, touched) if touched else {}
         gone, left_out = _removable(server, gone, were)
-        # Who is removed in the same request only changes the kind of subscription.
+        # An address that is removed and added again gets another kind of subscription.
         left = {mail: kind for mail, kind in were.items() if mail not in gone}
         different = records.different(before, revised.stored, state.control, revised.control)
         if any(mail in were for mail in gone) or any(left.get(m) != version for m in wanted):
@@ -221,12 +221,12 @@ async def _update(
 def _removable(
     server: ListServer, mails: Collection[str], present: Mapping[str, str]
 ) -> tuple[tuple[str, ...], list[Skipped]]:
-    """Return who can be unsubscribed, and who is left out. Raises for what is no address at all."""
+    """Return subscribers to remove, and skipped addresses. Raises ApiError for malformed ones."""
     able, left_out = [], []
     for mail in mails:
         if mail not in present:
             if not records.is_address(mail):
-                detail = f"{mail[:80]!r} is no address and is not subscribed."
+                detail = f"{mail[:80]!r} is not an address and is not subscribed."
                 raise problem(_REMOVED, "INVALID_MAIL", detail)
             left_out.append(Skipped(_REMOVED, mail, "NOT_FOUND"))
         elif server.can_drop(mail):
@@ -246,16 +246,16 @@ async def _undo_update(
     write: LastWrite,
     error: Exception,
 ) -> bool:
-    """Take back a change of the list server; tells whether it was committed after all."""
+    """Undo a change on the list server; return True if it was committed after all."""
     address = before.stored.address
     if isinstance(error, LockTimeout):
-        return False  # it is somebody else's turn
+        return False  # the lock was lost: another request may be changing the list
     if write.commit_reached and before.stored != after.stored:
         try:
             row = await context.read(SYSTEM, lists.find, address)
         except Exception:
-            # Nobody knows whether it was committed: the same request again completes it.
-            _log.exception("list_change_unsure", list=address)
+            # The outcome of the commit is not known: the same request, sent again, completes it.
+            _log.exception("list_change_outcome_unknown", list=address)
             return False
         if row is not None and list_updates.merge_changes(before.stored, after.stored, row) == row:
             return True
@@ -264,8 +264,8 @@ async def _undo_update(
             await server.save(address, after.control, before.control)
         now = await server.subscriptions(address, touched) if touched else {}
         changed = [mail for mail in touched if were.get(mail) != now.get(mail)]
-        if leaving := [mail for mail in changed if mail in now]:
-            await server.drop(address, leaving)
+        if added := [mail for mail in changed if mail in now]:
+            await server.drop(address, added)
         for version in records.VERSIONS:
             if back := [mail for mail in changed if were.get(mail) == version]:
                 await server.add(address, back, version)
@@ -277,7 +277,7 @@ async def _undo_update(
 async def _remove(context: AppContext, actor: Actor, address: str, *, archive: bool) -> WriteResult:
     server = require_list_server(context)
     if not reachable(server, address):
-        # Nothing of it can be on the list server.
+        # The list server cannot have a list with this address.
         return await context.write(
             actor, lists.remove, await context.read(actor, lists.get, address)
         )
@@ -297,7 +297,7 @@ async def _remove(context: AppContext, actor: Actor, address: str, *, archive: b
             if before.active:
                 await context.write(actor, lists.switch, address, active=True)
             raise
-        # It stays off when this fails: half a directory looks like a list.
+        # It stays disabled if this fails: an incomplete directory looks like a list.
         return await context.write(actor, lists.remove, before)
 
 
@@ -305,7 +305,7 @@ async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int
     domain = await context.read(actor, domains.check_removal, name)
     if context.list_server is None:
         return await context.write(actor, domains.remove, name, days)
-    held = await context.read(actor, lists.managed_by, (), domain.names)
+    managed = await context.read(actor, lists.managed_by, (), domain.names)
     for _ in range(TRIES):
         if found := await lists_of_domain(context, actor, name):
             await context.list_server.ping()
@@ -313,18 +313,18 @@ async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int
             await _remove(context, actor, address, archive=True)
         try:
             done = await context.write(actor, domains.remove, name, days, with_lists=False)
-        except domains.ListsLeft:
+        except domains.ListsRemain:
             continue
 
         def successor(mail: str) -> str:
             return "" if domain_of(mail) in domain.names else mail
 
-        others = {address for address in held if domain_of(address) not in domain.names}
+        others = {address for address in managed if domain_of(address) not in domain.names}
         return with_skipped(done, await update_lists(context, actor, successor, others))
-    raise Conflict("CHANGED_MEANWHILE", "Somebody makes mailing lists in the domain.")
+    raise Conflict("CHANGED_MEANWHILE", "Other requests are creating mailing lists in the domain.")
 
 
 def _check_invitations(changes: Mapping[str, Any], param: str) -> None:
     most = records.MAX_INVITATIONS
     if changes.get("require_confirm", True) and len(changes.get(param, ())) > most:
-        raise problem(param, "INVALID_VALUE", f"At most {most} can be asked in one request.")
+        raise problem(param, "INVALID_VALUE", f"At most {most} can be invited in one request.")

@@ -1,4 +1,4 @@
-"""A list's ``control`` directory: one file per setting, named as in mlmmj's TUNABLES."""
+"""Control files of a list: one file per setting, named as in mlmmj's TUNABLES."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _FILES: Final = dict(
         strict=True,
     )
 )
-"""The control file of each flag: it is there, or it is not."""
+"""The control file of each flag; the flag is set if the file exists."""
 _NEWSLETTER: Final = "enable_newsletter_subscription"
 ALWAYS: Final = ("tocc", "ifmodsendonlymodmoderate")
-"""Flags of new lists that the API does not offer, as mlmmjadmin sets them."""
+"""Flags without a parameter that mlmmjadmin sets for new lists."""
 
 
 def read(address: str, control: Path) -> Control:
-    """Return what the files of a list's ``control`` directory say."""
+    """Return the settings in the ``control`` directory of a list."""
 
     def text(name: str) -> str:
         try:
-            # Not in text mode: a carriage return is part of a line.
+            # Not in text mode: mlmmj treats a carriage return as part of the line.
             return (control / name).read_bytes().decode("utf-8", "replace")
         except FileNotFoundError:
             return ""
@@ -45,7 +45,7 @@ def read(address: str, control: Path) -> Control:
         return tuple(sorted({mail.lower() for mail in lines(name)}))
 
     def removed() -> tuple[str, ...]:
-        # What does not begin like a header is never found in one.
+        # mlmmj compares prefixes: a line that begins with a blank matches no header.
         found = {line.rstrip() for line in text("delheaders").split("\n") if not line[:1].isspace()}
         return tuple(sorted(found - {""}))
 
@@ -70,7 +70,7 @@ def read(address: str, control: Path) -> Control:
 
 
 def number(path: Path, default: int) -> int:
-    """Return the number in a control file, as mlmmj reads it; the default without one."""
+    """Return the number in a control file, parsed as by mlmmj; the default without a file."""
     try:
         content = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def number(path: Path, default: int) -> int:
 
 
 def contents(address: str, control: Control) -> dict[str, str | None]:
-    """Return the control files of a list: their contents, or None where there is no file."""
+    """Return the contents of the control files of a list; None: the file must not exist."""
 
     def lines(items: Iterable[str]) -> str | None:
         return "".join(f"{item}\n" for item in items) or None

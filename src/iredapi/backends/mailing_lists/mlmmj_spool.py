@@ -1,8 +1,8 @@
-"""mlmmj's spool, kept by this process itself: one directory per list.
+"""List server without mlmmjadmin: reads and writes mlmmj's spool, one directory per list.
 
-Layout and locks are those of mlmmj's documentation (README, TUNABLES, man pages), names and
-defaults of control files those of mlmmjadmin, so that either can take over from the other. mlmmj's
-programs are called only where mail is to be sent. All file work runs in threads.
+Layout and locks follow mlmmj's documentation (README, TUNABLES, man pages); names and defaults of
+control files are those of mlmmjadmin, so that one can replace the other. mlmmj's programs are
+called only to send mail. All file access runs in threads.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _DIRECTORIES: Final = (
     " requeue subconf subscribers.d text unsubconf".split()
 )
 _INVITING: Final = 4
-"""Programs that run at a time."""
+"""Maximum number of running programs."""
 _PROGRAM_SECONDS: Final = 30.0
 _BATCH: Final = 100
-"""Subscribers whom mlmmj-send takes at a time, unless a control file says otherwise."""
+"""mlmmj's default of ``maxverprecips``: subscribers that mlmmj-send reads at a time."""
 _NEW: Final = ".new-"
-"""Begins the name of a list's directory while it is made: no list's name begins with a dot."""
+"""Prefix of a list's directory during its creation: names of lists do not begin with a dot."""
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where mlmmj's things are, and how new lists send; port 0 is mlmmj's default."""
+    """Directories of mlmmj, and the SMTP port of new lists (0: mlmmj's default)."""
 
     spool: Path
     archive: Path
@@ -63,7 +63,7 @@ class Spool:
         self._options = options
 
     def accepts(self, mail: str) -> bool:
-        # The first character is the name of a file.
+        # mlmmj uses the first character as the name of a file.
         return mail[:1] not in {"/", ".", ""}
 
     async def ping(self) -> None:
@@ -99,10 +99,10 @@ class Spool:
     async def invite(self, address: str, mails: Sequence[str], version: str) -> None:
         directory = str(self._directory(address))
         program = str(self._options.programs / "mlmmj-sub")
-        gate = asyncio.Semaphore(_INVITING)
+        limit = asyncio.Semaphore(_INVITING)
 
         async def ask(mail: str) -> None:
-            async with gate:
+            async with limit:
                 await _run(program, "-L", directory, "-a", mail, "-C", "-s", *_SUB_OPTIONS[version])
 
         await asyncio.gather(*(ask(mail) for mail in mails))
@@ -114,7 +114,7 @@ class Spool:
         return bool(mail)
 
     async def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no file stays open."""
 
     async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
         try:
@@ -128,7 +128,7 @@ class Spool:
         return work(*args)
 
     def _check(self) -> None:
-        """Refuse to work without the spool: an empty mount point would be taken for no lists."""
+        """Check that the spool is usable. Raises Untouched, for an empty mount point too."""
         if not self._options.spool.is_dir() or not os.access(
             self._options.spool, os.R_OK | os.W_OK | os.X_OK
         ):
@@ -149,7 +149,7 @@ class Spool:
         final = self._directory(address)
         parent = final.parent
         parent.mkdir(mode=0o700, exist_ok=True)
-        self._give(parent)
+        self._set_owner(parent)
         building = parent / f"{_NEW}{final.name}"
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(mode=0o700)
@@ -168,8 +168,8 @@ class Spool:
                 if text.is_file():
                     shutil.copyfile(text, building / "text" / text.name)
         for entry in (building, *building.rglob("*")):
-            self._give(entry)
-        # Refused when a directory with something in it is there already.
+            self._set_owner(entry)
+        # Fails if there is a directory that is not empty.
         building.rename(final)
 
     def _save(self, address: str, before: Control, after: Control) -> None:
@@ -190,48 +190,48 @@ class Spool:
         if not directory.is_dir():
             return
         if archive:
-            place = self._archived(address)
-            shutil.move(directory, place / directory.name)
+            target = self._archived(address)
+            shutil.move(directory, target / directory.name)
         else:
-            # Under another name first: half a directory must not look like a list.
+            # Renamed first: an incomplete directory must not look like a list.
             gone = directory.with_name(f".gone-{directory.name}-{time.time_ns()}")
             directory.rename(gone)
             shutil.rmtree(gone)
 
     def _archived(self, address: str) -> Path:
-        """Make the directory that takes a removed list, named like mlmmjadmin's."""
+        """Create the archive directory of a removed list, named as by mlmmjadmin."""
         root = self._options.archive
         if not root.is_dir():
             root.mkdir(mode=0o700, parents=True)
-            self._give(root)
+            self._set_owner(root)
         parent = root / domain_of(address)
         parent.mkdir(mode=0o700, exist_ok=True)
-        self._give(parent)
+        self._set_owner(parent)
         stamp = datetime.now(UTC).strftime("-%Y%m%d%H%M%S")
         name = local_part_of(address) + stamp
-        place = parent / name
+        path = parent / name
         for number in itertools.count(2):
-            if not place.exists():
+            if not path.exists():
                 break
-            # Several in one second: a longer and longer name would not fit one day.
-            place = parent / f"{name}-{number}"
-        place.mkdir(mode=0o700)
-        self._give(place)
-        return place
+            # Several in one second: a number, because appending would make the name too long.
+            path = parent / f"{name}-{number}"
+        path.mkdir(mode=0o700)
+        self._set_owner(path)
+        return path
 
     def _write(self, path: Path, content: str) -> None:
-        """Replace a file in one step. What is half written lies outside ``control``."""
+        """Replace a file atomically. The temporary file is outside of ``control``."""
         part = path.parent.parent / f".{path.name}.part"
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        self._give(part)
+        self._set_owner(part)
         part.replace(path)
 
-    def _give(self, path: Path) -> None:
-        """Give a new file to the spool's owner when we are root: mlmmj runs as that user."""
+    def _set_owner(self, path: Path) -> None:
+        """Set the owner of a new file to that of the spool, as root: mlmmj runs as that user."""
         if os.geteuid() == 0:
             owner = self._options.spool.stat()
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
@@ -263,7 +263,7 @@ class Spool:
             raise ApiError("MAILING_LIST_DATA_MISSING")
         present = subscriber_files.find_in(directory, mails)
         for letter, some in _by_letter(mail for mail in mails if mail not in present):
-            subscriber_files.add(directory / letter, some, self._give)
+            subscriber_files.add(directory / letter, some, self._set_owner)
 
     def _drop(self, address: str, mails: Sequence[str]) -> None:
         wanted = set(mails)
@@ -274,10 +274,10 @@ class Spool:
                 continue
             at_once = sum(len(subscriber_files.read(file)) for file in files) < self._batch(address)
             for file in with_some:
-                subscriber_files.remove(file, wanted, self._give, closing_up=at_once)
+                subscriber_files.remove(file, wanted, self._set_owner, compact=at_once)
 
     def _batch(self, address: str) -> int:
-        """Return how many subscribers mlmmj-send reads before it sends for the first time."""
+        """Return how many subscribers mlmmj-send reads before it sends the first mail."""
         path = self._directory(address) / "control" / "maxverprecips"
         return control_files.number(path, _BATCH)
 
@@ -286,10 +286,10 @@ class Spool:
         for domain in sorted(self._options.spool.iterdir()):
             if domain.name.startswith(".") or not domain.is_dir():
                 continue
-            for place in sorted(domain.iterdir()):
-                if place.name.startswith("."):
+            for path in sorted(domain.iterdir()):
+                if path.name.startswith("."):
                     continue
-                address = f"{place.name}@{domain.name}"
+                address = f"{path.name}@{domain.name}"
                 if version := self._subscriptions(address, [mail]).get(mail):
                     found[address] = version
         return found
@@ -303,7 +303,7 @@ def _by_letter(mails: Iterable[str]) -> Iterator[tuple[str, set[str]]]:
 
 
 async def _run(program: str, *arguments: str) -> None:
-    """Run one of mlmmj's programs. It wants its full path, and gets no shell."""
+    """Run one of mlmmj's programs, which need their full path, without a shell."""
     try:
         process = await asyncio.create_subprocess_exec(
             program,

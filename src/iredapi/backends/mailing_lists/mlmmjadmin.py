@@ -1,8 +1,8 @@
-"""mlmmjadmin: iRedMail's HTTP service that keeps mlmmj's spool.
+"""List server mlmmjadmin: HTTP client of iRedMail's service that manages mlmmj's spool.
 
-Its quirks are why this client looks as it does: failures are HTTP 200, bodies are forms of known
-length, unknown and malformed values "succeed", an empty ``extra_addresses`` breaks a list, making a
-list that exists destroys it, and it locks nothing.
+mlmmjadmin answers failures with HTTP 200, needs forms with a Content-Length, and reports success
+for unknown and malformed values. An empty ``extra_addresses`` breaks a list, creating an existing
+list destroys it, and it has no locks.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _REFUSED: Final = frozenset(
     {"NO_API_AUTH_TOKEN", "INVALID_MLMMJADMIN_API_AUTH_TOKEN", "NOT_AUTHORIZED_API_CLIENT"}
 )
 _ABSENT: Final = frozenset({"NO_SUCH_ACCOUNT", "ACCOUNT_NOT_EXIST"})
-# What it takes for an address; others it drops and answers success, or has no path for.
+# Addresses that it accepts; it ignores others with success, or has no URL for them.
 _ADDRESS: Final = re.compile(r"[\w#-][\w.+=/&#-]*@[\w-][\w.-]*\.[a-z0-9-]{2,15}", re.ASCII)
 _CONNECTIONS: Final = 4
-"""It has five processes, and iRedAPD asks it too."""
+"""It has five processes, and iRedAPD uses it too."""
 _CONNECT_SECONDS: Final = 2.0
 _BULK: Final = 6
-"""How many times longer a call with many subscribers may take."""
+"""Factor of the time limit for calls with many subscribers."""
 _PAUSE: Final = 0.1
-"""Seconds before a call is sent again, the first time."""
+"""Seconds before the first retry; doubled for each further one."""
 _INVITATIONS: Final = 50
-"""It starts one process for each, all at once."""
+"""Addresses in one call: it starts a process for each, all at once."""
 _FEW: Final = 5
-"""Up to so many subscribers are asked for one by one; more: all are read."""
+"""Maximum number of subscribers that are read one by one; for more, the whole list is read."""
 _MAX_ANSWER: Final = 64 * 1024 * 1024
 """Bytes."""
 _PROBE: Final = "probe@iredapi.invalid"
@@ -58,7 +58,7 @@ class MlmmjAdmin:
         self._client = httpx.AsyncClient(
             headers={_TOKEN: token},
             verify=verify_tls,
-            trust_env=False,  # a proxy has no business with loopback
+            trust_env=False,  # no proxy for loopback
             follow_redirects=False,
             limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=0),
         )
@@ -73,7 +73,7 @@ class MlmmjAdmin:
         await self.exists(_PROBE)
 
     async def exists(self, address: str) -> bool:
-        # In every mode of mlmmjadmin this looks at the directory only.
+        # With every backend of mlmmjadmin this checks only the directory.
         return await self._data("GET", f"/{_segment(address)}/owners") is not None
 
     async def get(self, address: str) -> Control | None:
@@ -83,15 +83,15 @@ class MlmmjAdmin:
     async def create(self, address: str, control: Control) -> None:
         form = {name: _yes(name in control.flags) for name in FLAGS}
         form |= {name: value for name, value in _texts(control).items() if value}
-        # Empty too: people who are not named are the postmaster.
-        form |= _people(control) | {"name": control.name}
+        # Empty values too: without them mlmmjadmin sets the postmaster.
+        form |= _owners_and_moderators(control) | {"name": control.name}
         form["max_message_size"] = str(control.max_message_size)
         form["enable_newsletter_subscription"] = _yes(control.newsletter)
         if control.extra_addresses:
             form["extra_addresses"] = ",".join(control.extra_addresses)
-        gate = _gate(control)
-        await self._call("POST", f"/{_segment(address)}", {**form, **gate[0]}, tries=1)
-        for more in gate[1:]:
+        submod = _moderation_forms(control)
+        await self._call("POST", f"/{_segment(address)}", {**form, **submod[0]}, tries=1)
+        for more in submod[1:]:
             await self._call("PUT", f"/{_segment(address)}", {**more, "name": control.name})
 
     async def save(self, address: str, before: Control, after: Control) -> None:
@@ -101,7 +101,7 @@ class MlmmjAdmin:
             if (name in before.flags) != (name in after.flags)
         }
         if (before.owners, before.moderators) != (after.owners, after.moderators):
-            form |= _people(after)  # together: its LDAP mode fails without the one or the other
+            form |= _owners_and_moderators(after)  # both: its LDAP backend needs both
         old = _texts(before)
         form |= {name: value for name, value in _texts(after).items() if value != old[name]}
         if before.max_message_size != after.max_message_size:
@@ -109,12 +109,13 @@ class MlmmjAdmin:
         if before.newsletter != after.newsletter:
             form["enable_newsletter_subscription"] = _yes(after.newsletter)
         if before.extra_addresses != after.extra_addresses:
-            # Empty would remove the list's own address too, and mlmmj would crash on every post.
+            # Empty would also remove the list's own address, and mlmmj would crash on every post.
             form["extra_addresses"] = ",".join(after.extra_addresses) or address
-        gate = _gate(after) if _gate(before) != _gate(after) else [{}]
-        for part in ({**form, **gate[0]}, *gate[1:]):
+        new = _moderation_forms(after)
+        submod = new if _moderation_forms(before) != new else [{}]
+        for part in ({**form, **submod[0]}, *submod[1:]):
             if part or before.name != after.name:
-                # Without the name its other modes blank what they have stored.
+                # Without the name its SQL and LDAP backends empty the stored one.
                 await self._call("PUT", f"/{_segment(address)}", {**part, "name": after.name})
 
     async def remove(self, address: str, *, archive: bool) -> None:
@@ -133,7 +134,7 @@ class MlmmjAdmin:
         )
 
     async def subscriptions(self, address: str, mails: Collection[str]) -> dict[str, str]:
-        # Some have no path: its own server, other than uWSGI, does not decode a slash there.
+        # No URL for a slash: its built-in server, unlike uWSGI, does not decode it.
         if len(mails) > _FEW or any("/" in mail or not self.accepts(mail) for mail in mails):
             wanted = set(mails)
             return {
@@ -186,7 +187,7 @@ class MlmmjAdmin:
     # -- one call ----------------------------------------------------------------------------------
 
     async def _data(self, method: str, path: str, *, bulk: bool = False) -> Any:
-        """Return ``_data``; None when there is no such thing."""
+        """Return ``_data`` of a response; None if the list or subscriber does not exist."""
         answer = await self._send(method, path, None, bulk=bulk, tries=3)
         if answer["_success"]:
             return answer.get("_data")
@@ -204,7 +205,7 @@ class MlmmjAdmin:
         tries: int = 2,
         absent: bool = False,
     ) -> None:
-        """Change something. With one of ``tries`` it is sent once, unless nobody was there."""
+        """Send a change. With ``tries=1`` it is retried only if the server could not be reached."""
         answer = await self._send(method, path, form, bulk=bulk, tries=tries)
         if not answer["_success"] and not (absent and answer.get("_msg") in _ABSENT):
             raise _failure(answer)
@@ -217,7 +218,7 @@ class MlmmjAdmin:
             try:
                 return await self._once(method, path, form, bulk=bulk)
             except ApiError as error:
-                # Timeouts are not tried again: the client waits.
+                # No retry after a time-out: the client is waiting.
                 again = isinstance(error, Untouched) and error.code == "MLMMJADMIN_UNREACHABLE"
                 again = again or (tries > 1 and error.code == "MLMMJADMIN_BAD_RESPONSE")
                 if not left or not again:
@@ -231,7 +232,7 @@ class MlmmjAdmin:
     ) -> dict[str, Any]:
         seconds = self._seconds * (_BULK if bulk else 1)
         try:
-            # A hung server sends nothing, a slow one a byte now and then: both end.
+            # The outer limit also ends an answer that comes byte by byte.
             async with asyncio.timeout(seconds + _CONNECT_SECONDS):
                 async with self._client.stream(
                     method,
@@ -256,7 +257,7 @@ class MlmmjAdmin:
         if status != 200:
             raise _bad(f"status {status}")
         try:
-            # A long list of subscribers would hold everybody up.
+            # Parsing a long list of subscribers would block the event loop.
             parse = asyncio.to_thread(orjson.loads, body) if len(body) > 100_000 else None
             answer = orjson.loads(body) if parse is None else await parse
         except orjson.JSONDecodeError:
@@ -275,7 +276,7 @@ def _bad(reason: str) -> ApiError:
 
 
 def _failure(answer: Mapping[str, Any]) -> ApiError:
-    # The text may name hosts and paths: for the log only.
+    # The text may contain hosts and paths: only for the log.
     _log.error("mlmmjadmin_failed", message=str(answer.get("_msg", ""))[:500])
     return ApiError("MLMMJADMIN_ERROR")
 
@@ -288,7 +289,7 @@ def _yes(value: object) -> str:
     return "yes" if value else "no"
 
 
-def _people(control: Control) -> dict[str, str]:
+def _owners_and_moderators(control: Control) -> dict[str, str]:
     return {"owner": ",".join(control.owners), "moderators": ",".join(control.moderators)}
 
 
@@ -302,13 +303,13 @@ def _texts(control: Control) -> dict[str, str]:
     }
 
 
-def _gate(control: Control) -> list[dict[str, str]]:
-    """Return the calls that leave subscription moderated, by these people, or not."""
+def _moderation_forms(control: Control) -> list[dict[str, str]]:
+    """Return the forms of the calls that set moderation of subscriptions."""
     if not control.moderate_subscription:
         return [{"moderate_subscription": "no"}]
     if control.subscription_moderators:
         return [{"subscription_moderators": ",".join(control.subscription_moderators)}]
-    # In one call it would keep the moderators that were there.
+    # In one call it would keep the former moderators.
     return [{"subscription_moderators": ""}, {"moderate_subscription": "yes"}]
 
 
@@ -331,7 +332,7 @@ def _control(address: str, found: Mapping[str, Any]) -> Control:
         moderate_subscription=found.get("moderate_subscription") == "yes",
         subscription_moderators=mails("subscription_moderators"),
         extra_addresses=tuple(item for item in mails("extra_addresses") if item != address),
-        # An empty text may be no file, or one with an empty line, with which mlmmj refuses all.
+        # Empty may mean no file, or a file with an empty line, with which mlmmj refuses all mail.
         max_message_size=list_footers.size_limit(size) if size else 0,
         subject_prefix=text("subject_prefix"),
         custom_headers=tuple(sorted(items("custom_headers"))),

@@ -1,13 +1,13 @@
-"""mlmmj's files of subscribers: one address a line, under its locks.
+"""Subscriber files of mlmmj 1.3: one address per line, changed under mlmmj's locks.
 
-mlmmj 1.3 sends to every line of every file in the directory, whatever the file's name; it adds to
-the file that is named after the address's first character, at its end, and looks in all of them for
-whom it removes. It minds neither upper case nor blank lines; blanks and carriage returns around an
-address do not keep it from sending.
+mlmmj sends to every line of every file in the directory, regardless of the file's name. It appends
+a new address to the file named after its first character, and searches all files for an address to
+remove. It ignores case and empty lines, and sends despite blanks or carriage returns around an
+address.
 
-The locks are POSIX record locks: first on ``.<file>.lock``, then on the file itself, which mlmmj
-opens before it waits. So files are changed in place: who renamed another one over the file, or
-removed it, would lose what a waiting ``mlmmj-sub`` is about to add.
+The locks are POSIX record locks: first on ``.<file>.lock``, then on the file, which mlmmj opens
+before it waits for the lock. So files are changed in place: if a file were replaced or removed,
+the address that a waiting ``mlmmj-sub`` adds would be lost.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pathlib import Path
 from typing import Final
 
 _SECONDS: Final = 10.0
-"""How long to wait for mlmmj itself."""
+"""Seconds to wait for a lock held by mlmmj."""
 _PAUSE: Final = 0.01
 _CHUNK: Final = 64 * 1024
 _FEW: Final = 20
-"""So many addresses are looked for one by one before a file is taken apart."""
+"""Maximum number of addresses that are searched in the text before it is split into lines."""
 
 
 def files(directory: Path) -> list[Path]:
-    """Return the files that may have subscribers, sorted."""
+    """Return the subscriber files of a directory, sorted."""
     return [Path(path) for path in _names(str(directory))]
 
 
 def read(path: Path) -> list[str]:
-    """Return the addresses in a file, if there is one; blank lines do not count."""
+    """Return the addresses in a file, without empty lines; none if there is no file."""
     return list(filter(None, map(_address, _content(str(path)).split(b"\n"))))
 
 
@@ -68,7 +68,7 @@ def _found(content: bytes, wanted: Collection[str]) -> set[str]:
 
 
 def _content(path: str) -> bytes:
-    # There are thousands of small files: Path.read_bytes takes three times as long.
+    # For thousands of small files: Path.read_bytes takes three times as long.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -83,9 +83,9 @@ def _address(line: bytes) -> str:
     return line.decode("utf-8", "replace").strip().lower()
 
 
-def add(path: Path, mails: Iterable[str], give: Callable[[Path], None]) -> None:
-    """Add addresses at the end, unless they are there; ``give`` sets a new file's owner."""
-    with _held(path, give, create=True) as descriptor:
+def add(path: Path, mails: Iterable[str], set_owner: Callable[[Path], None]) -> None:
+    """Append addresses that a file does not have; ``set_owner`` sets the owner of a new file."""
+    with _locked_as_mlmmj(path, set_owner, create=True) as descriptor:
         before = _whole(descriptor)
         present = set(map(_address, before.split(b"\n")))
         lines = "".join(f"{mail}\n" for mail in sorted(set(mails) - present)).encode()
@@ -96,31 +96,31 @@ def add(path: Path, mails: Iterable[str], give: Callable[[Path], None]) -> None:
         try:
             _write(descriptor, lines, len(before))
         except OSError:
-            # Half an address is somebody else's.
+            # An incomplete address could be the address of another person.
             os.ftruncate(descriptor, len(before))
             raise
         os.fsync(descriptor)
 
 
 def remove(
-    path: Path, mails: Collection[str], give: Callable[[Path], None], *, closing_up: bool
+    path: Path, mails: Collection[str], set_owner: Callable[[Path], None], *, compact: bool
 ) -> None:
-    """Remove addresses, whatever their spelling, and how often they are there.
+    """Remove all lines with these addresses, regardless of case and blanks.
 
-    With ``closing_up`` the following lines move up. Without, blank lines take the place: mlmmj-send
-    remembers up to which byte it has sent, and would go on in the middle of another address.
+    With ``compact`` the following lines move up. Otherwise removed lines are filled with newlines:
+    mlmmj-send stores the offset up to which it has sent, and would continue inside of an address.
     """
-    with _held(path, give, create=False) as descriptor:
+    with _locked_as_mlmmj(path, set_owner, create=False) as descriptor:
         if descriptor < 0:
             return
         before = _whole(descriptor)
         after = b"".join(
-            line if _address(line) not in mails else b"" if closing_up else b"\n" * len(line)
+            line if _address(line) not in mails else b"" if compact else b"\n" * len(line)
             for line in _lines(before)
         )
         if after == before:
             return
-        # Filled up with blank lines until it is cut: nobody sees half an address.
+        # Padded with newlines until it is truncated: no reader sees an incomplete address.
         _write(descriptor, after.ljust(len(before), b"\n"), 0)
         os.ftruncate(descriptor, len(after))
         os.fsync(descriptor)
@@ -135,10 +135,10 @@ def _whole(descriptor: int) -> bytes:
     found = os.pread(descriptor, _CHUNK, 0)
     if len(found) < _CHUNK:
         return found
-    parts, place = [found], len(found)
-    while part := os.pread(descriptor, _CHUNK, place):
+    parts, offset = [found], len(found)
+    while part := os.pread(descriptor, _CHUNK, offset):
         parts.append(part)
-        place += len(part)
+        offset += len(part)
     return b"".join(parts)
 
 
@@ -149,20 +149,22 @@ def _write(descriptor: int, content: bytes, start: int) -> None:
 
 
 @contextmanager
-def _held(path: Path, give: Callable[[Path], None], *, create: bool) -> Iterator[int]:
-    """Hold mlmmj's locks on a file of subscribers; gives its descriptor, -1 without a file."""
+def _locked_as_mlmmj(
+    path: Path, set_owner: Callable[[Path], None], *, create: bool
+) -> Iterator[int]:
+    """Hold mlmmj's locks on a subscriber file; yield its descriptor, or -1 without a file."""
     guard = path.with_name(f".{path.name}.lock")
-    with _locked(guard, give, create=True):
+    with _locked(guard, set_owner, create=True):
         try:
-            with _locked(path, give, create=create) as descriptor:
+            with _locked(path, set_owner, create=create) as descriptor:
                 yield descriptor
         finally:
             guard.unlink(missing_ok=True)
 
 
 @contextmanager
-def _locked(path: Path, give: Callable[[Path], None], *, create: bool) -> Iterator[int]:
-    """Hold the lock on a file; gives its descriptor, -1 when there is none and none is to be made.
+def _locked(path: Path, set_owner: Callable[[Path], None], *, create: bool) -> Iterator[int]:
+    """Hold the lock on a file; yield its descriptor, or -1 without a file (if not ``create``).
 
     Raises TimeoutError.
     """
@@ -179,11 +181,11 @@ def _locked(path: Path, give: Callable[[Path], None], *, create: bool) -> Iterat
             return
         try:
             if made:
-                # mlmmj may have removed it again: then the next round makes another one.
+                # mlmmj may have removed it since: then the loop creates another one.
                 with suppress(FileNotFoundError):
-                    give(path)
+                    set_owner(path)
             _lock(descriptor, deadline)
-            # Whoever held it may have removed or replaced the file meanwhile.
+            # The previous holder may have removed or replaced the file.
             if _same(descriptor, path):
                 yield descriptor
                 return
@@ -206,7 +208,7 @@ def _lock(descriptor: int, deadline: float) -> None:
 def _same(descriptor: int, path: Path) -> bool:
     held = os.fstat(descriptor)
     try:
-        there = path.stat()
+        current = path.stat()
     except FileNotFoundError:
         return False
-    return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
+    return (held.st_dev, held.st_ino) == (current.st_dev, current.st_ino)
