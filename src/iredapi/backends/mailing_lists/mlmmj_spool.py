@@ -128,7 +128,7 @@ class Spool:
         return work(*args)
 
     def _check(self) -> None:
-        """Check that the spool is usable. Raises Untouched, for an empty mount point too."""
+        """Raise Untouched without the spool: a missing spool must not look like one without lists."""
         if not self._options.spool.is_dir() or not os.access(
             self._options.spool, os.R_OK | os.W_OK | os.X_OK
         ):
