@@ -128,7 +128,7 @@ class Spool:
         return work(*args)
 
     def _check(self) -> None:
-        """Raise Untouched without the spool: a missing spool must not look like one without lists."""
+        """Raise Untouched without the spool: that must not look like a spool without lists."""
         if not self._options.spool.is_dir() or not os.access(
             self._options.spool, os.R_OK | os.W_OK | os.X_OK
         ):
