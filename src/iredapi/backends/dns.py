@@ -1,4 +1,4 @@
-"""What the DNS says of sender domains: ``domain.spf`` asks, this answers."""
+"""DNS look-ups of the networks of sender domains, for the questions of ``domain.spf``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from iredapi.domain import spf
 from iredapi.domain.spf import Answer, Question, Senders
 
 PORT: Final = 53
-_AT_ONCE: Final = 16
+_MAX_CONCURRENT: Final = 16
 _FAILURE: Final = "DNS_FAILURE"
 _TIMEOUT: Final = "DNS_TIMEOUT"
 
@@ -32,18 +32,18 @@ class SenderDns:
         self._timeout = timeout
 
     async def senders(self, domains: Collection[str]) -> dict[str, Senders]:
-        """Return what was found for each domain. The time limit is for all of them together."""
+        """Return the senders of each domain. The time limit is for all domains together."""
         if not domains:
             return {}
         try:
             resolver = self._resolver()
         except (dns.exception.DNSException, OSError):
             return dict.fromkeys(domains, Senders(reason=_FAILURE))
-        free = asyncio.Semaphore(_AT_ONCE)
+        semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
         found = dict.fromkeys(domains, Senders(reason=_TIMEOUT))
 
         async def find(domain: str) -> None:
-            async with free:
+            async with semaphore:
                 found[domain] = await _walk(resolver, domain)
 
         with suppress(TimeoutError):
@@ -53,7 +53,7 @@ class SenderDns:
         return found
 
     def _resolver(self) -> dns.asyncresolver.Resolver:
-        # Made anew for each call: the system's configuration may have changed.
+        # A new one for each call: the system's configuration may have changed.
         resolver = dns.asyncresolver.Resolver(configure=self._address is None)
         if self._address is not None:
             resolver.nameservers = [self._address[0]]
@@ -75,7 +75,7 @@ async def _walk(resolver: dns.asyncresolver.Resolver, domain: str) -> Senders:
         found: Senders = end.value
         return found
     except dns.exception.DNSException:
-        # Half of an answer must not replace what is known from before.
+        # An incomplete result must not replace the stored networks.
         return Senders(reason=_FAILURE)
 
 
@@ -83,7 +83,7 @@ async def _ask(resolver: dns.asyncresolver.Resolver, question: Question) -> Answ
     try:
         name = dns.name.from_text(question.name)
     except dns.exception.DNSException:
-        return ()  # a record names something that is no name
+        return ()  # the record contains an invalid name
     try:
         answer = await resolver.resolve(name, question.type, search=False)
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.resolver.YXDOMAIN):

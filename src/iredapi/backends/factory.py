@@ -1,4 +1,7 @@
-"""From settings to a backend: the only place that asks "sql or ldap?"."""
+"""Creates the databases, the backend and the list server of a configuration.
+
+This is the only module that chooses between SQL and LDAP.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _METADATA = {
 
 
 def metadata_of(settings: Settings) -> dict[str, MetaData]:
-    """Return what each database must have: with LDAP the panel's has the tables of mail users."""
+    """Return the tables of each database; with LDAP ``iredadmin`` has tables about mailboxes."""
     if settings.backend is not BackendName.LDAP:
         return _METADATA
     from iredapi.backends.ldap import iredadmin_mailbox_tables
@@ -39,9 +42,9 @@ def metadata_of(settings: Settings) -> dict[str, MetaData]:
 
 
 def make_databases(settings: Settings) -> Databases:
-    """Return the SQL databases of a configuration; opens nothing."""
+    """Return the SQL databases of a configuration, without connecting."""
     pool = PoolOptions(settings.pool_size, settings.pool_timeout, settings.connect_timeout)
-    # Postfix and Dovecot need connections of the same servers: policy databases get few.
+    # Postfix and Dovecot need connections to the same servers: policy databases get fewer.
     small = replace(pool, size=max(settings.pool_size // 2, 2))
     urls = {name: url for name, url in settings.urls().items() if name in _METADATA}
     metadata = metadata_of(settings)
@@ -55,9 +58,9 @@ def make_databases(settings: Settings) -> Databases:
 
 
 def make_backend(settings: Settings, databases: Databases, state: State) -> Backend:
-    """Return the account storage of a configuration; opens nothing."""
+    """Return the backend of a configuration, without connecting."""
     if settings.backend is BackendName.LDAP:
-        # bonsai is there only where it is needed.
+        # bonsai is an optional dependency.
         try:
             from iredapi.backends.ldap.backend import LdapBackend
         except ModuleNotFoundError as error:
@@ -69,7 +72,7 @@ def make_backend(settings: Settings, databases: Databases, state: State) -> Back
 
 
 def make_list_server(settings: Settings) -> ListServer | None:
-    """Return what keeps the mailing lists; None: nobody does."""
+    """Return the list server of a configuration; None: there is none."""
     if settings.mlmmjadmin_url:
         return MlmmjAdmin(
             settings.mlmmjadmin_url,
@@ -93,7 +96,7 @@ def make_list_server(settings: Settings) -> ListServer | None:
 
 
 def _quota_table(settings: Settings) -> Table:
-    """Return the table of used quotas, whose name an administrator may have changed."""
+    """Return the table of used quotas; its name is a setting."""
     quota = tables.used_quota
     if settings.used_quota_table != quota.name:
         quota = quota.to_metadata(MetaData(), name=settings.used_quota_table)

@@ -1,4 +1,4 @@
-"""One request's stores, and what it has to say at its end."""
+"""The unit of work of one request: its roles, and what it reports when it ends."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ from iredapi.domain.features import Feature
 from iredapi.errors import InvalidParameters, Problem
 
 NO_EFFECT: Final = "NO_EFFECT"
-"""The reason of a value that was stored, and that the mail server's daemon is known to ignore."""
+"""Reason of a value that was stored although the mail server's daemon ignores it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A well-formed value that was left out, and why: an item of ``_skipped``."""
+    """A valid value that was not used, and why: an item of ``_skipped`` in the answer."""
 
     param: str
     value: str
     reason: str
 
     def to_dict(self) -> dict[str, str]:
-        """Return it as answers show it."""
+        """Return the item of the answer."""
         return {"param": self.param, "value": self.value, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
 class Adjusted:
-    """A value that was not stored as it was asked for, and why: an item of ``_adjusted``."""
+    """A value that was stored differently from the request, and why: an item of ``_adjusted``."""
 
     param: str
     asked: Any
@@ -66,18 +66,18 @@ class Adjusted:
     why: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as answers show it."""
+        """Return the item of the answer."""
         return {
             "param": self.param, "asked": self.asked, "stored": self.stored, "why": self.why,
         }  # fmt: skip
 
 
 STRICT: ContextVar[bool] = ContextVar("strict", default=False)
-"""Whether what would be ignored or adjusted is an error in this request."""
+"""Whether ignored parameters and adjusted values are errors in this request."""
 
 
 def refuse_unless_exact(ignored: Iterable[str], adjusted: Iterable[Adjusted]) -> None:
-    """Raise InvalidParameters that names what would be ignored or adjusted, if there is any."""
+    """Raise InvalidParameters if there are ignored parameters or adjusted values."""
     code = "IGNORED_PARAMETER"
     problems = [Problem(name, code, "It has no effect here.") for name in ignored]
     problems += [
@@ -90,7 +90,7 @@ def refuse_unless_exact(ignored: Iterable[str], adjusted: Iterable[Adjusted]) ->
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the configuration says, in the words of each noun's rules."""
+    """Settings that the rules of domains, users and admins need."""
 
     domains: domains.Rules
     users: users.Rules
@@ -103,19 +103,19 @@ class Rules:
 
 @dataclass(slots=True)
 class AccessRevocations:
-    """Whose sessions and tokens end with a change: told the state database after the commit.
+    """Sessions and tokens that end with a change; the state database is updated after the commit.
 
-    A crash in between lets nobody in: every request reads the account again.
+    A crash in between is harmless, because every request reads the account again.
     """
 
     sessions: set[str] = field(default_factory=set)
-    """Admins who keep their account, but must log in again."""
+    """Admins who must log in again."""
     tokens: set[str] = field(default_factory=set)
     """Admins with a new password: their tokens end, unless a setting says otherwise."""
     demoted: set[str] = field(default_factory=set)
-    """Admins with fewer rights: their tokens end, too."""
+    """Admins who lost rights: their tokens end as well."""
     domains: set[str] = field(default_factory=set)
-    """Domains that are gone, with all accounts in them."""
+    """Domains that were removed with all their accounts."""
     exempt_admins: set[str] = field(default_factory=set)
     """Standalone admins with an address in one of those domains."""
 
@@ -126,7 +126,7 @@ class AccessRevocations:
 
 @dataclass(slots=True)
 class ReadUnit:
-    """What a request that only reads may use: no role here has a method that writes.
+    """The roles of a request that only reads: no role here has a method that writes.
 
     Its connections refuse writes as well (``database.connection``, ``ldap.write_plan``).
     """
@@ -145,19 +145,19 @@ class ReadUnit:
     spam_policies: SpamPolicyReader
     wblists: WblistReader
     maillists: MailListReader | None = None
-    """None on a storage without the feature, as ``ldif``; routes refuse before anybody asks."""
+    """None on a storage without the feature, as ``ldif``; routes refuse such requests."""
     ldif: Ldif | None = None
     features: frozenset[Feature] = frozenset()
     skipped: list[Skipped] = field(default_factory=list)
 
     def skip(self, param: str, value: str, reason: str) -> None:
-        """Remember a value that was left out."""
+        """Report a value that was not used."""
         self.skipped.append(Skipped(param, value, reason))
 
 
 @dataclass(slots=True)
 class UnitOfWork(ReadUnit):
-    """All roles of a request that writes. It is committed by who opened it (``context``)."""
+    """All roles of a request that writes; ``runtime.transactions`` commits it."""
 
     domains: Domains
     users: Users
@@ -172,32 +172,32 @@ class UnitOfWork(ReadUnit):
     wblists: Wblists
     maillists: MailLists | None = None
     user_batches: UserBatches | None = None
-    """None on a storage that writes each user by itself."""
+    """None on a storage without this role."""
     affected_account: str = ""
-    """The only account whose rights the change may touch; empty: it may touch anybody's."""
+    """Account whose cached permissions must be invalidated; empty: invalidate all."""
     events: list[Event] = field(default_factory=list)
     revocations: AccessRevocations = field(default_factory=AccessRevocations)
     changed: set[str] | None = None
-    """Names of what is different now; None: the operation makes or ends something."""
+    """Names of changed fields; None: the operation creates or removes something."""
     ignored: list[str] = field(default_factory=list)
-    """Parameters that had no effect."""
+    """Parameters without an effect."""
     adjusted: list[Adjusted] = field(default_factory=list)
 
     def report_changed(self, names: Iterable[str]) -> bool:
-        """Remember what is different now; tells whether it is anything."""
+        """Report changed fields; returns whether there are any."""
         found = set(names)
         self.changed = found if self.changed is None else self.changed | found
         return bool(found)
 
     def ignore(self, names: Iterable[str]) -> None:
-        """Remember parameters that had no effect."""
+        """Report parameters without an effect."""
         self.ignored.extend(names)
 
     def adjust(self, param: str, asked: Any, stored: Any, why: str) -> None:
-        """Remember a value that is stored as another one, if it is."""
+        """Report a value if it is stored differently from the request."""
         if asked != stored:
             self.adjusted.append(Adjusted(param, asked, stored, why))
 
     def note(self, *events: Event) -> None:
-        """Remember what the audit log is to say once the change is committed."""
+        """Record audit events, which are written after the commit."""
         self.events.extend(events)

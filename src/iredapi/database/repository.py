@@ -39,7 +39,7 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
 
-def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def row_to_response(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row as answers show it: times as text without fractions, NULL text as empty."""
     answer = dict(row)
     for key, value in row.items():

@@ -82,13 +82,13 @@ async def create(
     if batches is None:
         return
     mails = [item.mail for item in items]
-    addresses = await batches.claim_all(mails)
+    addresses = await batches.claim_addresses(mails)
     for seconds in _LOCK_RETRY_SECONDS:
         if addresses is not None:
             break
         # A lock on a domain is usually short.
         await asyncio.sleep(seconds)
-        addresses = await batches.claim_all(mails)
+        addresses = await batches.claim_addresses(mails)
     if addresses is None:
         return
     used: dict[str, users.UsedLimits] = {}
@@ -103,7 +103,7 @@ async def create(
                 "batched_change_retried_alone", account=item.mail, reason=type(error).__name__
             )
     if new:
-        await batches.add_plain(list(new.values()), changed=users.date_of_password(unit))
+        await batches.add_users(list(new.values()), changed=users.date_of_password(unit))
 
 
 async def _new(

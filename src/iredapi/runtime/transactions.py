@@ -123,7 +123,7 @@ class Transactions:
         rules = await self._iredadmin_settings.rules()
         retry_reason: RetryUnit | None = None
         for attempt in range(TRIES):
-            transaction = await self._backend.begin(again=retry_reason)
+            transaction = await self._backend.begin(retry_reason=retry_reason)
             committing = done = False
             pause = backoff(attempt)
             try:

@@ -55,7 +55,7 @@ class UserBatcher:
     ) -> None:
         self._backend = backend
         self._batching = backend.user_batching
-        max_batches = 1 if self._batching is None else self._batching.lanes
+        max_batches = 1 if self._batching is None else self._batching.max_concurrent_batches
         self._auditor = auditor
         self._sessions = sessions
         self._iredadmin_settings = iredadmin_settings
@@ -85,7 +85,7 @@ class UserBatcher:
         item = BatchedChange(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get(), passwords)
         item.exact = STRICT.get()
         batching = self._batching
-        if batching is None or not batching.shares or not item.may_create(batching):
+        if batching is None or not batching.gains_from_batching or not item.may_create(batching):
             return None
         return item if await self._done(self._creations, item) else None
 
@@ -97,9 +97,12 @@ class UserBatcher:
         batching = self._batching
         if batching is None or not item.may_change(batching):
             return None
-        if not (item.needs_no_read and batching.updates_without_read) and not batching.versions:
+        if (
+            not (item.needs_no_read and batching.updates_without_read)
+            and not batching.has_row_versions
+        ):
             return None
-        if batching.shares:
+        if batching.gains_from_batching:
             return item if await self._done(self._changes, item) else None
         # A crowd of one: a single statement is worth it.
         (found,) = await finish(self._run(user_batches.change, [item]))

@@ -44,8 +44,8 @@ class LdapBackend:
     async def begin_read(self) -> ReadTransaction:
         return LdapReadTransaction(await self._directories.open(writing=False), self._state)
 
-    async def begin(self, *, again: RetryUnit | None = None) -> Transaction:
-        unit = await self._directories.open(writing=True, again=again)
+    async def begin(self, *, retry_reason: RetryUnit | None = None) -> Transaction:
+        unit = await self._directories.open(writing=True, again=retry_reason)
         return LdapTransaction(unit, self._state)
 
     def is_transient(self, error: Exception) -> bool:

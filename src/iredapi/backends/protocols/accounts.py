@@ -1,9 +1,9 @@
-"""The roles of a backend: what a storage promises, never how.
+"""The roles of an account storage: contracts that SQL and LDAP implement.
 
-A role has a part that reads (``UserReader``) and one that writes as well (``Users``): a unit that
-only reads (``unit.ReadUnit``) has the first of each.
+Each role has a reader (``UserReader``) and a subclass that also writes (``Users``): a unit that
+only reads (``unit_of_work.ReadUnit``) has the readers.
 
-A *claim* is the read that announces a write: nobody else changes the account until the unit ends.
+``claim`` reads and locks: no other transaction changes the account until the unit ends.
 ``save`` gets two complete records and writes their difference, set-valued fields as added and
 removed values, and touches nothing that the record does not hold. Records and addresses are lower
 case. Lists come in pages of at most ``limit`` items, ordered by name, each in a constant number of
@@ -27,15 +27,15 @@ from iredapi.domain.users import User
 
 
 class DomainListings(Protocol):
-    """What is shown of mail domains."""
+    """Profiles and pages of mail domains."""
 
     async def profile(self, name: str) -> Profile | None:
-        """Return what GET shows, with counters. At most four round trips."""
+        """Return the data of the GET answer, with counters. At most four round trips."""
 
     async def page(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
     ) -> list[Profile]:
-        """Return profiles without counters, after a name; ``only`` limits them to these."""
+        """Return profiles without counters, after a name; ``only``: of these domains only."""
 
     async def records(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
@@ -55,21 +55,21 @@ class DomainReader(DomainListings, Protocol):
         """Return a domain without claiming it. At most two round trips."""
 
     async def taken(self, names: Collection[str]) -> frozenset[str]:
-        """Return which names are domains or alias domains."""
+        """Return which of these names are domains or alias domains."""
 
     async def usage(self, name: str) -> Usage:
         """Count a domain's accounts. One round trip."""
 
     async def totals(self, names: Collection[str]) -> Totals:
-        """Sum up what these domains were given."""
+        """Sum up the limits (quota, accounts) of these domains."""
 
     async def admins(self, name: str) -> frozenset[str]:
         """Return the admins of a domain (not the global ones)."""
 
     async def admins_of(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
-        """Return the admins of domains whose rights are not switched off. One round trip.
+        """Return the admins of domains whose rights are active. One round trip.
 
-        A domain without any may be missing.
+        A domain without admins may be missing.
         """
 
 
@@ -79,17 +79,17 @@ class Domains(DomainReader, Protocol):
     async def get(self, name: str, *, share: bool = False) -> Domain | None:
         """Return a domain without claiming it. At most two round trips.
 
-        ``share`` holds it against removal and claims, together with others who share it: what is
-        written to its accounts meanwhile cannot outlive it.
+        ``share`` takes a shared lock: until the unit ends nobody removes or claims the domain, so
+        that no account can be written into a domain that is being removed.
         """
 
     async def claim(self, name: str) -> Domain | None:
-        """Return a domain and hold it: also the lock of all addresses in it and its limits."""
+        """Return a domain and lock it; the lock also guards its limits and all its addresses."""
 
     async def reserve(self, names: Collection[str]) -> frozenset[str]:
-        """Hold names against everybody who wants one as a domain or alias domain meanwhile.
+        """Lock names of new domains and alias domains until the unit ends.
 
-        Returns those that are in use.
+        Returns the names that are in use.
         """
 
     async def add(self, domain: Domain, owner: str, *, verified: bool = True) -> None:
@@ -105,17 +105,17 @@ class Domains(DomainReader, Protocol):
         """Remove a domain, its accounts, and everything that points to them."""
 
     async def add_admins(self, name: str, mails: Collection[str]) -> None:
-        """Make admins of existing accounts."""
+        """Make existing accounts admins of a domain."""
 
     async def remove_admins(self, name: str, mails: Collection[str]) -> None:
-        """Take the domain from these admins; a mail user with none left is no admin any more."""
+        """Remove admins of a domain; a mail user without any domain left is no admin any more."""
 
 
 class UserListings(Protocol):
-    """What is shown of mail users."""
+    """Profiles and pages of mail users."""
 
     async def profile(self, mail: str) -> Profile | None:
-        """Return what GET shows; hidden fields are included. At most two round trips."""
+        """Return the data of the GET answer with hidden fields. At most two round trips."""
 
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -141,57 +141,58 @@ class UserRights(Protocol):
         """Return the users of a domain who manage a domain that is not among ``managed``."""
 
     async def admins_in(self, domain: str) -> frozenset[str]:
-        """Return the users of a domain who have rights, or a mark of an admin (``has_rights``)."""
+        """Return the users of a domain who have rights, or an admin mark (``User.has_rights``)."""
 
 
 class UserReader(UserListings, UserRights, Protocol):
     """Mail users, to read."""
 
     def unsupported(self, changes: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-        """Return parameters and values that this server's tables have no place for."""
+        """Return parameters, with their values, that this server's tables cannot store."""
 
     async def get(self, mail: str) -> User | None:
         """Return a user without claiming it."""
 
     async def other_aliases(self, mail: str) -> frozenset[str]:
-        """Return further addresses whose routes name the user in another spelling.
+        """Return alias addresses whose rows name the user in another spelling.
 
-        They may be among those that ``get`` returns.
+        ``get`` may return them as well.
         """
 
     async def password(self, mail: str) -> str:
         """Return the hash of a user's password; empty: no such user. One round trip."""
 
     async def allocated(self, domain: str, *, but: str = "") -> int:
-        """Sum up the quotas of a domain's users in MB, one of them left out."""
+        """Sum up the quotas of a domain's users in MB, without the user ``but``."""
 
     async def sizes(self, domain: str, quota: int, *, but: Collection[str]) -> Sizes:
-        """Say what all users of a domain but some have, when they are to get ``quota`` MB."""
+        """Count a domain's users, except ``but``, and compare their quotas with ``quota`` MB."""
 
     async def paths_near(self, path: str, *, but: str = "") -> list[str]:
-        """Return the paths of living and deleted mailboxes that are, hold or lie in a directory."""
+        """Return paths of existing and queued mailboxes that equal, contain or are inside it."""
 
 
 class Users(UserReader, Protocol):
     """Mail users."""
 
     async def claim(self, mail: str) -> User | None:
-        """Return a user and hold it."""
+        """Return a user and lock it."""
 
     async def claim_with_domain(
         self, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
-        """Return a user's domain and the user, and hold the user.
+        """Return a user's domain and the user, and lock the user.
 
-        The domain is shared, as by ``Domains.get``, or held; its catch-all, BCC addresses and
-        relay may be missing. At most three round trips on SQL.
+        The domain gets a shared lock as in ``Domains.get``, or with ``hold_domain`` an exclusive
+        one. Its catch-all, BCC addresses and relay may be missing. At most three round trips on
+        SQL.
         """
 
     async def unqueue(self, path: str) -> None:
-        """Keep the deleted mailbox in exactly this directory: a living one is to use it."""
+        """Take a directory out of the removal queue, because an existing mailbox uses it."""
 
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
-        """Add a user, member of existing alias accounts ``groups``.
+        """Add a user, and make it a member of the existing alias accounts ``groups``.
 
         ``changed`` is written as the date of the password; None means never changed.
         """
@@ -202,13 +203,13 @@ class Users(UserReader, Protocol):
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
     ) -> frozenset[str]:
-        """Change all users of a domain but some; returns the fields that were different.
+        """Change all users of a domain except ``but``; return the fields that differed.
 
-        A constant number of statements.
+        The number of statements does not depend on the number of users.
         """
 
     async def rename(self, old: str, new: str) -> None:
-        """Give a user another address; the mailbox stays where it is."""
+        """Change the address of a user; its mailbox stays in the same directory."""
 
     async def remove(self, mail: str, removal: Removal) -> None:
         """Remove a user and everything that points to it."""
@@ -221,7 +222,7 @@ class AliasReader(Protocol):
         """Return an alias without claiming it. At most two round trips."""
 
     async def profile(self, address: str) -> Profile | None:
-        """Return what GET shows. At most two round trips."""
+        """Return the data of the GET answer. At most two round trips."""
 
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -243,7 +244,7 @@ class Aliases(AliasReader, Protocol):
     """Mail alias accounts."""
 
     async def claim(self, address: str) -> Alias | None:
-        """Return an alias and hold it."""
+        """Return an alias and lock it."""
 
     async def add(self, alias: Alias) -> None:
         """Add an alias."""
@@ -252,72 +253,72 @@ class Aliases(AliasReader, Protocol):
         """Write the difference."""
 
     async def rename(self, old: str, new: str) -> None:
-        """Give an alias another address."""
+        """Change the address of an alias."""
 
     async def remove(self, address: str) -> None:
         """Remove an alias and everything that points to it."""
 
 
 class Ldif(Protocol):
-    """Entries of the directory as they are (``Feature.LDIF``)."""
+    """LDAP entries with all attributes (``Feature.LDIF``)."""
 
     async def records(self, what: Export, name: str) -> list[Record]:
-        """Return the entries that make up something, parents first; none when it is not there.
+        """Return the entries of a domain or an account, parents first; empty: it does not exist.
 
-        ``name`` is a domain or an address. Attributes are those of users, none is left out.
+        ``name`` is a domain or an address. Operational attributes are left out.
         """
 
 
 class AddressReader(Protocol):
-    """The one namespace of all accounts, to read."""
+    """Addresses of all kinds of accounts, to read: no two accounts share one."""
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         """Return which addresses are users, aliases, lists or per-user alias addresses."""
 
     async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
-        """Return the same, and which addresses somebody has in other letters."""
+        """Return ``taken``, and the addresses that an account has in another spelling."""
 
 
 class Addresses(AddressReader, Protocol):
-    """The one namespace of all accounts."""
+    """Addresses of all kinds of accounts."""
 
     async def claim(self, address: str) -> AddressAvailability | None:
-        """Hold the domain of an address, and tell what is in the way of a new account.
+        """Lock the domain of an address, and return whether a new account can have the address.
 
-        None without such a domain. At most two round trips on SQL.
+        None: no such domain. At most two round trips on SQL.
         """
 
 
 class RelatedDataReader(Protocol):
-    """What other databases (policies, the panel) know of accounts, to read."""
+    """Data about accounts in other databases (policies, iRedAdmin), to read."""
 
     async def is_pending(self, domain: str) -> bool:
-        """Tell whether a domain waits for the proof of its ownership."""
+        """Return whether the ownership of a domain still has to be verified."""
 
 
 class RelatedData(RelatedDataReader, Protocol):
-    """What other databases (policies, the panel) know of accounts."""
+    """Data about accounts in other databases (policies, iRedAdmin)."""
 
     async def forget_account(self, mail: str) -> None:
-        """Remove what is stored for an address."""
+        """Remove the data of an address."""
 
     async def forget_domain(self, domain: str) -> None:
-        """Remove what is stored for a domain and the addresses in it."""
+        """Remove the data of a domain and of all addresses in it."""
 
     async def rename_account(self, old: str, new: str) -> None:
-        """Carry what is stored for an address over to another."""
+        """Move the data of an address to another address."""
 
     async def forget_admin(self, mail: str) -> None:
-        """Remove a standalone admin's panel data."""
+        """Remove a standalone admin's data in iRedAdmin's database."""
 
     async def pending_ownership(
         self, actor: Actor, domain: str, alias_domains: Collection[str], code: str
     ) -> None:
-        """Note that a normal admin must prove to own a domain or alias domains."""
+        """Store that a normal admin has to prove the ownership of a domain or alias domains."""
 
 
 class AuditLog(Protocol):
-    """The panel's log."""
+    """iRedAdmin's log of administrative operations."""
 
     async def write(self, actor: Actor, events: Sequence[Event]) -> None:
         """Append events. Called after the change was committed."""

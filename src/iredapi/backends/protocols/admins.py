@@ -21,31 +21,31 @@ class AdminReader(Protocol):
         """Return the standalone admins whose addresses are in one of these domains."""
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
-        """Return which of these are standalone admins or mail users."""
+        """Return which of these addresses are standalone admins or mail users."""
 
     async def get(self, mail: str) -> Admin | None:
         """Return a standalone admin without claiming it. At most two round trips."""
 
     async def profile(self, mail: str) -> Profile | None:
-        """Return what GET shows; hidden fields are included."""
+        """Return the data of the GET answer with hidden fields."""
 
     async def password(self, mail: str) -> str | None:
-        """Return the hash of a standalone admin, or else of a mail user with admin rights."""
+        """Return the password hash of a standalone admin, or else of a user with admin rights."""
 
     async def limits_of_user(self, mail: str) -> account_settings.Settings:
-        """Return a mail user's settings as an admin, whether active or not."""
+        """Return a mail user's settings as an admin, also of a disabled user."""
 
     async def slow_hashes(self) -> list[str]:
-        """Return the hashes of all admins, of either kind.
+        """Return the password hashes of all admins of either kind.
 
-        Those that are verified in no time may be missing.
+        Hashes of fast schemes (SSHA, SSHA512) may be missing.
         """
 
     async def globals_without(self, mails: Collection[str], *, domain: str = "") -> int:
-        """Count the active global admins but these (and but all of a domain).
+        """Count the active global admins, except ``mails`` and all addresses of ``domain``.
 
-        A unit that writes holds the list of global admins until its end, so that two parallel
-        removals do not both see the other.
+        A unit that writes locks the list of global admins, so that of two parallel removals the
+        second one counts after the first one has committed.
         """
 
 
@@ -53,15 +53,15 @@ class Admins(AdminReader, Protocol):
     """Standalone admins, and who may log in."""
 
     async def hold(self, mails: Collection[str]) -> None:
-        """Hold accounts whose rights are about to change, in one order."""
+        """Lock accounts whose rights will change, in a fixed order."""
 
     async def claim(self, mail: str) -> Admin | None:
-        """Return a standalone admin and hold it."""
+        """Return a standalone admin and lock it."""
 
     async def rehash(self, mail: str, old: str, new: str, *, standalone: bool) -> bool:
-        """Write another hash of the same password, unless it is not the old one any more.
+        """Replace the hash ``old`` by another hash of the same password; False: it has changed.
 
-        No date changes: the password is as old as it was.
+        The date of the last password change stays.
         """
 
     async def add(self, admin: Admin) -> None:

@@ -1,4 +1,4 @@
-"""The abstract asynchronous backend: where accounts are kept, with the SQL databases beside it."""
+"""The abstract asynchronous backend: an account storage and its transactions."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ from iredapi.observability.health_checks import Probe
 
 
 class ReadTransaction(Protocol):
-    """What one request reads. Its connections refuse to write."""
+    """A unit of a request that only reads. Its connections refuse to write."""
 
     async def unit(self, actor: Actor, rules: Rules) -> ReadUnit:
-        """Return the reading part of all roles."""
+        """Return the readers of all roles."""
 
     async def close(self) -> None:
-        """Give everything back. May be called twice."""
+        """Release all connections. May be called twice."""
 
 
 class Transaction(Protocol):
-    """One unit of work: everything of it is committed, or nothing."""
+    """One unit of work: all of it is committed, or nothing."""
 
     async def unit(self, actor: Actor, rules: Rules) -> UnitOfWork:
         """Return all roles for one request."""
 
     async def commit(self) -> None:
-        """Commit the related databases first, the accounts last: a request can then be repeated."""
+        """Commit the related databases first, the accounts last: then a request can be repeated."""
 
     async def close(self) -> None:
-        """Undo what was not committed, and give everything back. May be called twice."""
+        """Roll back what was not committed, and release all connections. May be called twice."""
 
 
 class Backend(Protocol):
     """An account storage of a configuration, ``sql`` or ``ldap``; ``factory`` makes it."""
 
     features: frozenset[Feature]
-    """What it can do that not every storage can."""
+    """Optional features that this storage supports."""
     errors: tuple[type[Exception], ...]
-    """What its drivers raise: for ``is_transient`` and ``translated``."""
+    """Exceptions of its drivers, the arguments of ``is_transient`` and ``translated``."""
 
     @property
     def user_batching(self) -> UserBatching | None:
-        """What it can do for many users at once; None: nothing, and no unit has the role."""
+        """What the optional role ``UserBatches`` can do; None: no unit has the role."""
 
     async def start(self) -> None:
-        """Look whether it can be used. Raises ConfigurationError, or ServerDown."""
+        """Check that it can be used. Raises ConfigurationError, or ServerDown."""
 
     async def begin_read(self) -> ReadTransaction:
         """Begin a unit that only reads."""
 
-    async def begin(self, *, again: RetryUnit | None = None) -> Transaction:
-        """Begin a unit of work; ``again`` is why the one before could not go on."""
+    async def begin(self, *, retry_reason: RetryUnit | None = None) -> Transaction:
+        """Begin a unit of work; ``retry_reason`` is why the previous attempt failed."""
 
     def is_transient(self, error: Exception) -> bool:
-        """Tell whether the same unit may well succeed when it is run again."""
+        """Return whether the same unit may succeed when it is run again."""
 
     def translated(self, error: Exception) -> Exception:
-        """Return our error for a driver's; one that nobody foresaw comes back as it is."""
+        """Return our error for a driver's; an unknown one is returned unchanged."""
 
     def probes(self) -> Mapping[str, Probe]:
-        """Return how to ask the servers that this storage opened, by name."""
+        """Return health checks of the servers that this storage uses, by name."""
 
     async def close(self) -> None:
-        """Close what this storage opened; the databases have an owner of their own."""
+        """Close what this storage opened; the SQL databases are closed by their owner."""

@@ -17,12 +17,12 @@ class MailListReader(Protocol):
         """Return a list without claiming it. At most three round trips."""
 
     async def profile(self, address: str) -> Profile | None:
-        """Return what GET shows, with the members."""
+        """Return the data of the GET answer, with the members."""
 
     async def primaries(self, domain: str, addresses: Collection[str]) -> Mapping[str, str]:
-        """Return the primary addresses of a domain's accounts by those that were asked for.
+        """Map addresses to the primary addresses of the accounts of a domain that have them.
 
-        Addresses that no account of the domain has are missing.
+        Addresses without an account are missing.
         """
 
 
@@ -30,32 +30,32 @@ class MailLists(MailListReader, Protocol):
     """Unsubscribable mailing lists (``Feature.MAILLIST``)."""
 
     async def claim(self, address: str) -> MailList | None:
-        """Return a list and hold it."""
+        """Return a list and lock it."""
 
     async def add(self, mail_list: MailList) -> None:
-        """Add a list with its members; internal ones exist."""
+        """Add a list with its members; members in local domains must exist."""
 
     async def save(self, before: MailList, after: MailList) -> None:
         """Write the difference."""
 
     async def remove(self, address: str) -> None:
-        """Remove a list, everybody's membership in it, and everything that points to it."""
+        """Remove a list, all memberships in it, and everything that points to it."""
 
 
 class ListReader(Protocol):
-    """Subscribable mailing lists: what makes mail get to them, and what iRedAPD reads.
+    """Subscribable mailing lists: what Postfix and iRedAPD read of them.
 
-    Subscribers and settings are the list server's (``list_protocols``).
+    Subscribers and settings are kept by the list server (``protocols.mailing_lists``).
     """
 
     async def get(self, address: str) -> MailingList | None:
         """Return a list without claiming it. At most two round trips."""
 
     async def has_any(self) -> bool:
-        """Tell whether there may be a list in any domain. One round trip."""
+        """Return whether there may be a list in any domain. One round trip."""
 
     async def other_addresses(self, address: str) -> frozenset[str]:
-        """Return what leads to a list in any spelling. Slow: no index helps."""
+        """Return further addresses of a list, stored in any spelling. Slow: uses no index."""
 
     async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
         """Return lists. At most two round trips."""
@@ -64,22 +64,20 @@ class ListReader(Protocol):
         """Return addresses."""
 
     async def managed_by(self, mails: Collection[str], domains: Collection[str]) -> frozenset[str]:
-        """Return the lists that have one of these people, or one of these domains, for owner or
-        moderator.
-        """
+        """Return lists with an owner or moderator among ``mails`` or in one of ``domains``."""
 
 
 class Lists(ListReader, Protocol):
     """Subscribable mailing lists, as ``ListReader``."""
 
     async def claim(self, address: str) -> MailingList | None:
-        """Return a list and hold it."""
+        """Return a list and lock it."""
 
     async def add(self, item: MailingList) -> None:
         """Add a list, so that mail gets to it."""
 
     async def save(self, before: MailingList, after: MailingList) -> None:
-        """Write the difference; ``active`` goes for all its addresses."""
+        """Write the difference; ``active`` is written for all addresses of the list."""
 
     async def remove(self, address: str) -> None:
-        """Remove a list and everything that points to it; one that is not there is no error."""
+        """Remove a list and everything that points to it; a missing one is no error."""

@@ -23,9 +23,10 @@ class SpamPolicyReader(Protocol):
         """Return the account's own policy with all its columns. One round trip."""
 
     async def layers(self, accounts: Sequence[str]) -> list[Policy]:
-        """Return what Amavisd finds for these accounts, the highest priority first.
+        """Return the policies that Amavisd finds for these accounts, the highest priority first.
 
-        A policy is told under the account that leads to it, whoever it belongs to. One round trip.
+        Each is returned with the account by which it was found, which need not own it. One round
+        trip.
         """
 
 
@@ -33,13 +34,13 @@ class SpamPolicies(SpamPolicyReader, Protocol):
     """Amavisd's policies. An account has one of its own, or none."""
 
     async def claim(self, scope: Scope) -> Policy | None:
-        """Return the account's own policy and hold the account: nobody else gives it one."""
+        """Return the account's own policy and lock the account, also without a policy."""
 
     async def add(self, policy: Policy) -> None:
-        """Give a held account without a policy its own."""
+        """Add a policy to a claimed account without one."""
 
     async def save(self, before: Policy, after: Policy) -> None:
-        """Write the difference of a held policy."""
+        """Write the difference of a claimed policy."""
 
     async def remove(self, scope: Scope) -> None:
         """Remove the account's own policy, if it has one; its lists stay."""
@@ -62,12 +63,12 @@ class WblistReader(Protocol):
         *,
         exact: bool = False,
     ) -> frozenset[str]:
-        """Return which addresses are on a list; ``exact``: as we would store it. One round trip."""
+        """Return which addresses are on a list; ``exact``: in our spelling. One round trip."""
 
     async def listed(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
     ) -> frozenset[str]:
-        """Return what is on a list and compares equal to one of some addresses, as it is stored."""
+        """Return entries of a list that equal one of the addresses in any spelling, as stored."""
 
 
 class Wblists(WblistReader, Protocol):
@@ -92,7 +93,7 @@ class ThrottleReader(Protocol):
 
     @property
     def largest_counts(self) -> Mapping[str, int]:
-        """Up to where iRedAPD can count for a limit, where the database's columns are narrower."""
+        """The largest value of each limit that the columns of iRedAPD's counters can hold."""
 
     async def get(self, account: str, direction: str) -> Throttle | None:
         """Return an account's own setting. One round trip."""
@@ -105,16 +106,16 @@ class Throttles(ThrottleReader, Protocol):
     """Limits of how much mail is sent and received."""
 
     async def claim(self, account: str, direction: str) -> Throttle:
-        """Return an account's setting and hold it; a missing one is made, and limits nothing.
+        """Return an account's setting and lock it; a missing one is created without limits.
 
-        Where the storage has several for the same account, the one that counts stays.
+        When the account has several, all but the one that iRedAPD uses are removed.
         """
 
     async def save(self, before: Throttle, after: Throttle) -> None:
-        """Write the difference; what the daemon has counted so far stays."""
+        """Write the difference; the daemon's counters stay."""
 
     async def remove(self, account: str, direction: str) -> bool:
-        """Remove an account's setting and what was counted for it; tell whether there was one."""
+        """Remove an account's setting and its counters; return whether there was one."""
 
 
 class GreylistReader(Protocol):
@@ -122,7 +123,7 @@ class GreylistReader(Protocol):
 
     @property
     def longest(self) -> int:
-        """Most characters of an account or a sender."""
+        """The maximum length of an account or a sender, in characters."""
 
     async def get(self, account: str) -> Setting | None:
         """Return an account's own setting for all senders."""
@@ -139,13 +140,13 @@ class GreylistReader(Protocol):
     async def stored_senders(
         self, accounts: Collection[str], texts: Collection[str]
     ) -> frozenset[str]:
-        """Return which texts are whitelisted, letter by letter but for their case."""
+        """Return which of these texts are whitelisted; case is ignored."""
 
     async def domains(self, after: str, limit: int) -> list[str]:
-        """Return the domains whose senders' networks are whitelisted for everybody."""
+        """Return the domains whose senders' networks are whitelisted for all accounts."""
 
     async def stored_domains(self, texts: Collection[str]) -> frozenset[str]:
-        """Return which of these are among them, whatever the case of their letters."""
+        """Return which of these texts are such domains; case is ignored."""
 
 
 class Greylists(GreylistReader, Protocol):
@@ -155,27 +156,27 @@ class Greylists(GreylistReader, Protocol):
         """Switch greylisting on or off for an account and all senders."""
 
     async def remove(self, account: str) -> bool:
-        """Remove that setting; rows for single senders stay. Tell whether there was one."""
+        """Remove that setting; rows for single senders stay. Return whether there was one."""
 
     async def add_senders(self, account: str, senders: Collection[str]) -> None:
-        """Whitelist senders that are not yet."""
+        """Whitelist senders; those that are whitelisted already are skipped."""
 
     async def remove_senders(self, account: str, texts: Collection[str]) -> None:
-        """Take entries off a whitelist, whatever the case of their letters."""
+        """Remove entries from a whitelist; case is ignored."""
 
     async def replace_senders(self, account: str, senders: Collection[str]) -> None:
-        """Make a whitelist of exactly these; of two at a time one is the last."""
+        """Replace a whitelist by these senders; parallel calls are serialised."""
 
     async def add_domains(self, domains: Collection[str]) -> None:
-        """Add such domains."""
+        """Add domains whose senders' networks are whitelisted."""
 
     async def remove_domains(self, texts: Collection[str]) -> None:
-        """Remove such domains, and the networks that were derived from them."""
+        """Remove such domains, and the networks that were found for them."""
 
     async def replace_domains(self, domains: Collection[str]) -> None:
-        """Keep exactly these, and remove the others as above."""
+        """Replace all such domains by these; networks of removed ones are removed."""
 
     async def save_derived(
         self, networks: Mapping[str, Collection[str]], *, complete: Collection[str]
     ) -> None:
-        """Store the networks of domains, in place of those that the ``complete`` ones had."""
+        """Add networks of domains; for ``complete`` domains they replace the stored ones."""

@@ -1,4 +1,4 @@
-"""An optional role: many users at once. Where a storage has it not, each is written by itself."""
+"""An optional role: writing many users in one unit. Without it each has a unit of its own."""
 
 from __future__ import annotations
 
@@ -12,50 +12,51 @@ from iredapi.domain.users import User
 
 
 class UserBatching(Protocol):
-    """What a storage can do for many users at once: it decides which requests share a unit.
+    """Properties of a storage that decide which requests share a unit.
 
-    Which parameters may be sent in such requests follows from the rules of users and from the
-    fields of this class (``own_row_parameters`` and ``new_row_parameters`` of
-    ``domain.user_parameters``).
+    The parameters of such requests follow from the rules of users and from the fields here
+    (``own_row_parameters`` and ``new_row_parameters`` of ``domain.user_parameters``).
     """
 
     @property
     def changed_fields(self) -> frozenset[str]:
-        """Fields of a user that a change writes into the user's own row, and nowhere else."""
+        """Fields of a user that are stored in the user's own row only."""
 
     @property
     def created_fields(self) -> frozenset[str]:
-        """Fields of a user that the rows of a new one hold, and nothing else does."""
+        """Fields of a new user that are stored in the rows of ``add_users`` only."""
 
     @property
     def updates_without_read(self) -> bool:
-        """Whether a user's own can be written without being read."""
+        """Whether a user can be updated without being read first."""
 
     @property
-    def shares(self) -> bool:
-        """Whether requests gain when they share a unit."""
+    def gains_from_batching(self) -> bool:
+        """Whether requests are faster when they share a unit."""
 
     @property
-    def versions(self) -> bool:
-        """Whether what was read can be written if nobody has changed it, without being held."""
+    def has_row_versions(self) -> bool:
+        """Whether rows have versions: then ``save_rows`` works without locks."""
 
     @property
-    def lanes(self) -> int:
-        """How many units may gain from being under way at the same time."""
+    def max_concurrent_batches(self) -> int:
+        """How many units of batches should run at the same time."""
 
 
 class UserBatches(Protocol):
-    """Many users at once, in a unit that does nothing else."""
+    """Reads and writes of many users, in a unit that does nothing else."""
 
-    async def claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
-        """Claim some addresses, as ``Addresses.claim``, of one or more domains, first in a unit.
+    async def claim_addresses(
+        self, addresses: Sequence[str]
+    ) -> list[AddressAvailability | None] | None:
+        """Claim addresses in one or more domains as ``Addresses.claim`` does; first in a unit.
 
-        It waits for nobody: None where somebody else holds one of the domains; then the unit has
+        It never waits. None: another transaction has locked one of the domains, and the unit has
         not begun. Three round trips.
         """
 
-    async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
-        """Add users who get their own mail and nothing else: no admins, no members of groups.
+    async def add_users(self, users: Sequence[User], *, changed: datetime | None) -> None:
+        """Add users who receive mail at their own address and are no admins or members.
 
         One round trip on SQL.
         """
@@ -63,24 +64,26 @@ class UserBatches(Protocol):
     async def update_without_read(
         self, changes: Sequence[tuple[str, Mapping[str, Any]]]
     ) -> Mapping[str, frozenset[str]]:
-        """Write fields of users who are no admins, whatever they are now, and commit them at once.
+        """Update ordinary users (no admin rights) without reading them; commit at once.
 
-        No user may be named twice. Returns for each which fields were different, and so were
-        written; those of whom anything is out of the ordinary are missing. One round trip on
-        PostgreSQL, and elsewhere for one field of one user; else two.
+        No user may be named twice. Returns for each address the fields that differed and were
+        written. Missing are addresses of unknown users and of admins, and those whose row another
+        transaction has locked. One round trip on PostgreSQL, and for one field of one user; else
+        two.
         """
 
     async def read_with_domain(
         self, mails: Sequence[str]
     ) -> list[tuple[Domain | None, User | None]]:
-        """Return users with their domains, for ``save_rows``; nothing is held.
+        """Return domains and users for ``save_rows``, without locking them.
 
-        Neither has anything that does not stand in its own row, but what a user manages. One round
-        trip on SQL.
+        The records have the fields of their own rows, and the domains that a user manages; other
+        fields are empty. One round trip on SQL.
         """
 
     async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
-        """Write differences of what ``read_with_domain`` returned, and commit them at once.
+        """Write differences to users of ``read_with_domain``; commit at once.
 
-        Returns whose were written: those who, with their domains, nobody has changed or holds.
+        Returns the addresses that were written. Users are left out when they or their domains
+        were changed since, or are locked by another transaction.
         """

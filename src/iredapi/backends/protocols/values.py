@@ -1,4 +1,4 @@
-"""What the roles return and take besides records, and why a unit is run again."""
+"""Values that the roles take and return besides records, and exceptions that repeat a unit."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ Profile = dict[str, Any]
 
 
 class RetryUnit(Exception):
-    """A unit that is to be run again in a moment; nothing is held meanwhile."""
+    """The unit must be run again after ``seconds``; meanwhile it holds no locks."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        super().__init__(f"again in {seconds:.2f} s")
+        super().__init__(f"retry in {seconds:.2f} s")
 
 
 class ChangedMeanwhile(RetryUnit):
-    """Somebody else changed what the unit had read: run again at once, but not for ever."""
+    """Another writer has changed what the unit had read: run it again at once.
+
+    The number of attempts is limited.
+    """
 
     def __init__(self) -> None:
         super().__init__(0.0)
@@ -28,7 +31,7 @@ class ChangedMeanwhile(RetryUnit):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a domain holds: numbers of accounts, and the users' quotas summed up in MB."""
+    """Numbers of accounts in a domain, and the sum of the users' quotas in MB."""
 
     users: int
     aliases: int
@@ -38,21 +41,21 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class AddressAvailability:
-    """What the rules ask about the address of an account that is to be made."""
+    """What the rules need to know about the address of a new account."""
 
     domain: Domain
-    """Its domain, held. Its catch-all, BCC addresses and relay may be missing."""
+    """Its domain, locked. Its catch-all, BCC addresses and relay may be missing."""
     in_use: bool
-    """Whether somebody has it: any account, an alias address, an admin without a mailbox."""
+    """Whether an account, an alias address or an admin without a mailbox has it."""
     queued: frozenset[str]
-    """Mailbox paths of earlier users with the address, which are not yet removed."""
+    """Mailbox paths of earlier users with the address that are still on disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How an account goes: who removed it, and from which day its mailbox may be deleted.
+    """Who removes an account, and from which day its mailbox may be deleted.
 
-    ``delete_after`` None keeps the mailbox for ever.
+    ``delete_after`` None: never.
     """
 
     by: str

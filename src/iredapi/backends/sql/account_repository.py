@@ -1,4 +1,4 @@
-"""What the repositories of accounts in ``vmail`` share: spellings, and rows of other tables."""
+"""The base of all repositories of accounts in ``vmail``: spellings of names, related rows."""
 
 from __future__ import annotations
 
@@ -36,37 +36,40 @@ Found = TypeVar("Found")
 
 
 def names_of(name: str) -> list[str]:
-    """Return under which names rows belong to what is stored in some spelling: Postfix folds."""
+    """Return the stored spelling of a name and its folded one; rows of both belong to it.
+
+    Postfix folds what it looks up to lower case.
+    """
     return sorted({name, fold(name)})
 
 
 def owned(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Choose rows that belong to what is stored in some spelling."""
+    """Match rows that belong to the account or domain that is stored as ``name``."""
     names = names_of(name)
     return column == name if len(names) == 1 else column.in_(names)
 
 
 def in_domain(column: ColumnElement[Any], names: Sequence[str]) -> ColumnElement[bool]:
-    """Choose, for a statement that is built once, what is in a domain of some spellings.
+    """Match, in a statement that is compiled once, a domain in any of its spellings.
 
-    ``names_in`` are its values.
+    ``names_in`` returns the values of the parameters.
     """
-    return or_(*(column == bindparam(f"domain_{place}") for place in range(len(names))))
+    return or_(*(column == bindparam(f"domain_{number}") for number in range(len(names))))
 
 
 def names_in(names: Sequence[str]) -> dict[str, Any]:
-    """Return the values that ``in_domain`` asks for."""
-    return {f"domain_{place}": str(name) for place, name in enumerate(names)}
+    """Return the values of the parameters of ``in_domain``."""
+    return {f"domain_{number}": str(name) for number, name in enumerate(names)}
 
 
-def side(
+def select_related(
     kind: str,
     owner: ColumnElement[Any],
     text: ColumnElement[Any],
     *where: ColumnElement[bool],
     number: ColumnElement[Any] | None = None,
 ) -> Select[Any]:
-    """Select one kind of side value, to be one branch of a UNION: kind, owner, text, number."""
+    """Select rows of one related table as one branch of a UNION: kind, owner, text, number."""
     return select(
         literal_column(f"'{kind}'").label("kind"),
         cast(owner, String(255)).label("owner"),
@@ -76,7 +79,7 @@ def side(
 
 
 def demotable() -> tuple[ColumnElement[bool], ...]:
-    """Select mail users with the admin mark who manage nothing any more and are not global."""
+    """Match mail users who are marked as admins, manage no domain and are no global admins."""
     m, d = tables.mailbox.c, tables.domain_admins.c
     return (
         m.isadmin == 1,
@@ -86,12 +89,15 @@ def demotable() -> tuple[ColumnElement[bool], ...]:
 
 
 class RelatedRows:
-    """Side values read with one UNION: by owner and kind."""
+    """Values of other tables that belong to accounts: texts and numbers by owner and kind.
+
+    They are read with one UNION of ``select_related`` branches.
+    """
 
     def __init__(self, rows: Sequence[Any]) -> None:
         self._values: dict[tuple[str, str], list[tuple[str, int]]] = {}
         for kind, owner, text, number in rows:
-            # Rows are found whose owner was stored in another spelling.
+            # The owner may be stored in another spelling.
             key = (fold(owner), kind)
             self._values.setdefault(key, []).append((text or "", int(number or 0)))
 
@@ -103,8 +109,8 @@ class RelatedRows:
         """Return the texts of a kind, sorted."""
         return sorted(text for text, _ in self._values.get((fold(owner), kind), []))
 
-    def off(self, owner: str, kind: str) -> list[str]:
-        """Return the texts of a kind whose number, a mark of activity, is 0."""
+    def inactive_texts(self, owner: str, kind: str) -> list[str]:
+        """Return the texts of a kind whose number, the column ``active``, is 0."""
         found = self._values.get((fold(owner), kind), [])
         return sorted(text for text, number in found if not number)
 
@@ -128,7 +134,7 @@ class AccountRepository(Repository):
         self.quota_table = quota_table
 
     def mailbox_path(self) -> ColumnElement[str]:
-        """Make SQL for the absolute path of a mailbox, as Dovecot puts it together."""
+        """Return SQL for the absolute path of a mailbox, as Dovecot's ``user_query`` builds it."""
         m = tables.mailbox.c
         if self.dialect in MYSQL:
             return func.concat_ws("/", m.storagebasedirectory, m.storagenode, m.maildir)
@@ -137,14 +143,15 @@ class AccountRepository(Repository):
     async def spelling(
         self, column: ColumnElement[Any], name: str, *where: ColumnElement[bool]
     ) -> str | None:
-        """Return how the name of something is stored; None: nothing has it.
+        """Return the stored spelling of a name; None: it is not stored.
 
-        A key is asked first, then what ``where`` leaves. Raises Conflict ``AMBIGUOUS_NAME``.
+        Looks the name up by its key first, then in any spelling among the rows of ``where``.
+        Raises Conflict ``AMBIGUOUS_NAME`` when several spellings are stored.
         """
         wanted, written = spellings(name), typed(name)
         for chosen in (column.in_(sorted({written, str(name)})), is_like(column, wanted)):
             rows: list[str] = await self.column(select(column).where(chosen, *where))
-            # MariaDB's comparison knows neither accents nor trailing blanks.
+            # MariaDB's equality ignores accents and trailing blanks: compare here.
             found = {value for value in rows if fold(value) in wanted}
             for exact in (written, str(name)):
                 if exact in found:
@@ -163,25 +170,25 @@ class AccountRepository(Repository):
         name: str,
         read: Callable[[str], Awaitable[Found | None]],
         *,
-        home: ColumnElement[Any] | None = None,
+        domain_column: ColumnElement[Any] | None = None,
     ) -> Found | None:
-        """Read what has a name: by its key, or else in the spelling in which it is stored.
+        """Read an account or a domain by its key, or else by its stored spelling.
 
-        ``home`` is the column of its domain, see ``at_home``.
+        ``domain_column`` is the column of the account's domain, see ``within_domain``.
         """
         if typed(name) == name:
             found = await read(str(name))
             if found is not None:
                 return found
-        # Built only here: making an expression costs a third of what a whole request does.
-        where = () if home is None else await self.at_home(home, name)
+        # Built only when needed: building the expression costs a third of a request's CPU time.
+        where = () if domain_column is None else await self.within_domain(domain_column, name)
         stored = await self.spelling(column, name, *where)
         return None if stored is None else await read(stored)
 
-    async def at_home(
+    async def within_domain(
         self, column: ColumnElement[Any], name: str
     ) -> tuple[ColumnElement[bool], ...]:
-        """Choose rows by the ``domain`` that an address says it is in, so that a key is enough."""
+        """Match rows of the domain of an address, so that the index of the domain is used."""
         if "@" not in name:
             return ()
         written = typed(name).rpartition("@")[2]
@@ -189,9 +196,10 @@ class AccountRepository(Repository):
         return (column.in_(sorted({*names, written})),)
 
     async def domain_names(self, column: ColumnElement[Any], name: str) -> list[str]:
-        """Return how the accounts of a domain may spell it in a column: ``names_of``, and others.
+        """Return the spellings of a domain in a column of accounts: ``names_of``, and others.
 
-        Postfix and Dovecot look for the address only. What is another domain is left out.
+        Postfix and Dovecot look up the address only, so a row with another spelling works. A
+        spelling that is a domain of its own is left out.
         """
         own = names_of(name)
         if self.dialect in MYSQL:
@@ -199,7 +207,7 @@ class AccountRepository(Repository):
         _, rows = await self.table(
             ("spellings", column.table, column.name),
             lambda: other_spellings.values(column, self.dialect),
-            **other_spellings.spelled([fold(name)], self.dialect),
+            **other_spellings.spelling_parameters([fold(name)], self.dialect),
         )
         found = {row[0] for row in rows} - set(own)
         if found:
@@ -208,15 +216,15 @@ class AccountRepository(Repository):
         return [*own, *sorted(found)]
 
     async def related_rows(self, *branches: Select[Any]) -> RelatedRows:
-        """Run side branches as one UNION ALL."""
+        """Run branches of ``select_related`` as one UNION ALL."""
         return await self.read_related_rows(branches[0].union_all(*branches[1:]))
 
     async def read_related_rows(self, statement: CompoundSelect[Any], **values: Any) -> RelatedRows:
-        """Run a UNION of side branches."""
+        """Run a UNION of ``select_related`` branches."""
         return RelatedRows((await (await self.connection()).execute(statement, values)).all())
 
     async def disabled(self, addresses: Collection[str]) -> set[str]:
-        """Return which addresses are disabled users: routes to them are made inactive."""
+        """Return which addresses are disabled users: ``forwardings`` to them are inactive."""
         m = tables.mailbox.c
         found: set[str] = set()
         for some in chunks(addresses):
@@ -226,9 +234,9 @@ class AccountRepository(Repository):
         return {address.lower() for address in found}
 
     async def set_bcc(self, table: Table, key: Mapping[str, Any], address: str) -> None:
-        """Set or (empty address) remove a BCC row; ``active`` is not what switches it off.
+        """Set a BCC address; an empty one removes the row instead of clearing ``active``.
 
-        The first column of the key is unique: a row of older tools without the others goes.
+        The first column of the key is unique: rows with it are removed in any case.
         """
         unique, value = next(iter(key.items()))
         await self.delete(table, is_like(table.c[unique], [value]))
@@ -237,7 +245,7 @@ class AccountRepository(Repository):
             await self.insert(table, {**key, **row})
 
     async def set_global(self, username: str, *, is_global: bool) -> None:
-        """Add or remove the ``ALL`` row, one of the two marks of a global admin."""
+        """Add or remove ``ALL`` in ``domain_admins``, one of the two marks of a global admin."""
         key = {"username": username, "domain": "ALL"}
         await self.set_one(
             tables.domain_admins, key, {"created": now(), "active": 1} if is_global else {}

@@ -1,4 +1,4 @@
-"""Addresses of many accounts that are to be made at once."""
+"""Claims of the addresses of several new accounts in one unit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from iredapi.backends.protocols.values import AddressAvailability
 from iredapi.backends.sql import domain_related_rows, spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import RelatedRows
-from iredapi.backends.sql.addresses import SqlAddresses, in_the_way, place_of, vacancy
-from iredapi.backends.sql.domains import record, recorded
+from iredapi.backends.sql.addresses import (
+    SqlAddresses,
+    availability_of,
+    select_availability,
+    select_conflicts,
+)
+from iredapi.backends.sql.domain_mapping import record, record_columns
 from iredapi.database.bulk_parameters import numbered, padded, texts
 from iredapi.database.dialect import BY_NAME
 from iredapi.database.live_schema import Schema
@@ -21,62 +26,69 @@ from iredapi.domain.addresses import domain_of
 
 
 class AddressBatches(SqlAddresses):
-    """Claims addresses of one or more domains together."""
+    """``SqlAddresses`` for several addresses at once, in one or more domains."""
 
-    async def claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
+    async def claim_addresses(
+        self, addresses: Sequence[str]
+    ) -> list[AddressAvailability | None] | None:
         many = self._connections.databases["vmail"].takes_many
-        places = await (self._each(addresses) if many else self._all(addresses))
-        if places is None:
+        found = await (self._claim_each(addresses) if many else self._claim_all(addresses))
+        if found is None:
             return None
         alias_addresses = [
-            place.domain.alias_addresses(address) if place else ()
-            for place, address in zip(places, addresses, strict=True)
+            item.domain.alias_addresses(address) if item else ()
+            for item, address in zip(found, addresses, strict=True)
         ]
         every = sorted({alias_address for some in alias_addresses for alias_address in some})
         if not every:
-            return places
+            return found
         taken = await self.in_use(every)
         if not taken <= set(every):
-            return [await self.claim(address) for address in addresses]  # see ``_all``
+            return [await self.claim(address) for address in addresses]  # see ``_claim_all``
         return [
-            place and replace(place, in_use=place.in_use or not taken.isdisjoint(some))
-            for place, some in zip(places, alias_addresses, strict=True)
+            item and replace(item, in_use=item.in_use or not taken.isdisjoint(some))
+            for item, some in zip(found, alias_addresses, strict=True)
         ]
 
-    async def _each(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
+    async def _claim_each(
+        self, addresses: Sequence[str]
+    ) -> list[AddressAvailability | None] | None:
         names = {domain_of(address) for address in addresses}
         if not await self._connections.lock_nowait("vmail", t.domain.c.domain, names):
             return None
         columns, found = await self.table_for_each(
             "addresses.claim",
-            lambda: vacancy(self.schema, self.dialect),
-            [self.asked(address) for address in addresses],
+            lambda: select_availability(self.schema, self.dialect),
+            [self.claim_parameters(address) for address in addresses],
         )
         return [
-            place_of(columns, rows, domain_of(address))
+            availability_of(columns, rows, domain_of(address))
             for rows, address in zip(found, addresses, strict=True)
         ]
 
-    async def _all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
+    async def _claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
         names, size = [domain_of(address) for address in addresses], padded(len(addresses))
-        asked = [
+        parameters = [
             {"name": name, "mail": address} for name, address in zip(names, addresses, strict=True)
         ]
         found = await self.begin_reading(
             ("addresses.claim all", size),
-            # The second one sees what was done before the domains were free.
-            lambda: [_homes(size), _availabilities(self.schema, size, self.dialect)],
-            {**numbered(asked, size), **spellings.spelled(addresses, self.dialect)},
+            # Two statements: the second one sees what the previous lock holders committed.
+            lambda: [_locked_domains(size), _select_conflicts(self.schema, size, self.dialect)],
+            {
+                **numbered(parameters, size),
+                **spellings.spelling_parameters(addresses, self.dialect),
+            },
         )
         if found is None:
             return None
-        homes, beside = found
-        rows = [tuple(row.values()) for row in beside]
+        domain_rows, related = found
+        rows = [tuple(row.values()) for row in related]
         related_rows = RelatedRows(rows)
-        domains = {row["domain"].lower(): record(row, related_rows) for row in homes}
+        domains = {row["domain"].lower(): record(row, related_rows) for row in domain_rows}
         taken = {owner.lower() for kind, owner, *_ in rows if kind == "taken"}
         if not taken <= set(addresses):
-            # MariaDB takes some names for others: it knows which.
+            # MariaDB found equal names in another spelling: ask it about each address.
             return [await self.claim(address) for address in addresses]
         queued = frozenset(text for kind, _, text, _ in rows if kind == "queued")
         return [
@@ -87,16 +99,16 @@ class AddressBatches(SqlAddresses):
         ]
 
 
-def _homes(size: int) -> Select[Any]:
-    """Select some domains and hold them, if nobody else does."""
+def _locked_domains(size: int) -> Select[Any]:
+    """Select and lock domains; NOWAIT: fails when another transaction has locked one."""
     chosen = t.domain.c.domain.in_(texts("name", size))
-    homes = select(*recorded()).where(chosen).with_for_update(nowait=True)
-    return homes.with_hint(t.domain, BY_NAME, "mysql").with_hint(t.domain, BY_NAME, "mariadb")
+    domains = select(*record_columns()).where(chosen).with_for_update(nowait=True)
+    return domains.with_hint(t.domain, BY_NAME, "mysql").with_hint(t.domain, BY_NAME, "mariadb")
 
 
-def _availabilities(schema: Schema, size: int, dialect: str) -> CompoundSelect[Any]:
-    """Select what belongs to some domains, and what is in the way of some addresses."""
+def _select_conflicts(schema: Schema, size: int, dialect: str) -> CompoundSelect[Any]:
+    """Select the alias domains of some domains, and what occupies some addresses."""
     names, mails = texts("name", size), texts("mail", size)
     return domain_related_rows.alias_domains(lambda column, **_: column.in_(names)).union_all(
-        *in_the_way(schema, lambda column: column.in_(mails), dialect)
+        *select_conflicts(schema, lambda column: column.in_(mails), dialect)
     )

@@ -1,4 +1,4 @@
-"""The namespace of all addresses in ``vmail``."""
+"""Which addresses are in use in ``vmail``: users, aliases, lists and admins share them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Select, String, bindparam, select
 from iredapi.backends.protocols.values import AddressAvailability
 from iredapi.backends.sql import domain_related_rows, mailbox_paths, spellings
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows, side
+from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows, select_related
+from iredapi.backends.sql.domain_mapping import record
 from iredapi.backends.sql.domain_related_rows import split
-from iredapi.backends.sql.domains import record
 from iredapi.database.connection import Row
 from iredapi.database.live_schema import Schema
 from iredapi.database.repository import chunks
@@ -21,59 +21,65 @@ from iredapi.domain.addresses import domain_of, fold
 
 
 class SqlAddresses(AccountRepository):
-    """See ``protocols.Addresses``."""
+    """See ``protocols.accounts.Addresses``."""
 
     async def claim(self, address: str) -> AddressAvailability | None:
         name = domain_of(address)
         await self.hold_rows(Row(t.domain.c.domain, name))
-        # A statement of its own: who waited for the row sees what was done before it was free.
+        # Separate statement: under READ COMMITTED it sees what the previous lock holder committed.
         columns, rows = await self.table(
             "addresses.claim",
-            lambda: vacancy(self.schema, self.dialect),
-            **self.asked(address),
+            lambda: select_availability(self.schema, self.dialect),
+            **self.claim_parameters(address),
         )
-        place = place_of(columns, rows, name)
-        if place is None:
+        found = availability_of(columns, rows, name)
+        if found is None:
             return None
-        alias_addresses = place.domain.alias_addresses(address)
+        alias_addresses = found.domain.alias_addresses(address)
         return replace(
-            place,
-            in_use=place.in_use or bool(alias_addresses and await self.in_use(alias_addresses)),
+            found,
+            in_use=found.in_use or bool(alias_addresses and await self.in_use(alias_addresses)),
         )
 
-    def asked(self, address: str) -> dict[str, Any]:
-        asked: dict[str, Any] = {"name": domain_of(address), "mail": address}
-        return asked | spellings.spelled([address], self.dialect)
+    def claim_parameters(self, address: str) -> dict[str, Any]:
+        """Return the parameters of ``select_availability``."""
+        names: dict[str, Any] = {"name": domain_of(address), "mail": address}
+        return names | spellings.spelling_parameters([address], self.dialect)
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         found: set[str] = set()
         for some in chunks(addresses):
             first, *others = (
-                select(column).where(column.in_(some)) for column in _names(self.schema)
+                select(column).where(column.in_(some)) for column in _address_columns(self.schema)
             )
             found.update(await self.column(first.union(*others)))
         return frozenset(map(fold, found))
 
     async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
-        return await self.taken(addresses) | await self._in_other_letters(addresses)
+        return await self.taken(addresses) | await self._in_other_spellings(addresses)
 
-    async def _in_other_letters(self, addresses: Sequence[str]) -> frozenset[str]:
-        """Return which addresses somebody has in another spelling."""
+    async def _in_other_spellings(self, addresses: Sequence[str]) -> frozenset[str]:
+        """Return which addresses an account has in another spelling (capitals, blanks)."""
         found: set[str] = set()
         for some in chunks(addresses):
-            values = spellings.spelled(some, self.dialect)
+            values = spellings.spelling_parameters(some, self.dialect)
             if values:
                 _, rows = await self.table(
-                    "addresses.spelled",
-                    lambda: spellings.of_any(_names(self.schema), self.dialect),
+                    "addresses.other spellings",
+                    lambda: spellings.select_from_any(_address_columns(self.schema), self.dialect),
                     **values,
                 )
                 found.update(row[1] for row in rows)
         return frozenset(found)
 
 
-def place_of(columns: Sequence[str], rows: Sequence[Any], name: str) -> AddressAvailability | None:
-    """Read what ``vacancy`` found, addresses in alias domains left out."""
+def availability_of(
+    columns: Sequence[str], rows: Sequence[Any], name: str
+) -> AddressAvailability | None:
+    """Convert the result of ``select_availability``; None: no such domain.
+
+    Whether its addresses in alias domains are in use is asked separately.
+    """
     row, found = split(columns, rows, name)
     if row is None:
         return None
@@ -84,7 +90,7 @@ def place_of(columns: Sequence[str], rows: Sequence[Any], name: str) -> AddressA
     )
 
 
-def _names(schema: Schema) -> list[ColumnElement[Any]]:
+def _address_columns(schema: Schema) -> list[ColumnElement[Any]]:
     columns: list[ColumnElement[Any]] = [t.mailbox.c.username, t.alias.c.address]
     columns.append(t.forwardings.c.address)
     if schema.has(t.maillists):
@@ -92,24 +98,27 @@ def _names(schema: Schema) -> list[ColumnElement[Any]]:
     return columns
 
 
-def vacancy(schema: Schema, dialect: str) -> Select[Any]:
-    """Select a domain (``:name``), what belongs to it, and what is in the way of ``:mail``.
+def select_availability(schema: Schema, dialect: str) -> Select[Any]:
+    """Select the domain ``:name``, its alias domains, and whatever occupies the address ``:mail``.
 
-    ``spellings.spelled`` has further parameters.
+    Further parameters are those of ``spellings.spelling_parameters``.
     """
     mail = bindparam("mail", type_=String(255))
-    obstacles = in_the_way(schema, lambda column: column == mail, dialect)
-    union = domain_related_rows.alias_domains(domain_related_rows.own).union_all(*obstacles)
+    conflicts = select_conflicts(schema, lambda column: column == mail, dialect)
+    union = domain_related_rows.alias_domains(domain_related_rows.own).union_all(*conflicts)
     return domain_related_rows.whole(schema, union)
 
 
-def in_the_way(
+def select_conflicts(
     schema: Schema, of: Callable[[ColumnElement[Any]], ColumnElement[bool]], dialect: str
 ) -> list[Select[Any]]:
+    """Select accounts with the addresses (``taken``) and their mailboxes in the removal queue."""
     queue = t.deleted_mailboxes.c
-    taken = (*_names(schema), t.admin.c.username)
+    taken = (*_address_columns(schema), t.admin.c.username)
     return [
-        *(side("taken", column, column, of(column)).distinct() for column in taken),
-        *spellings.others("taken", taken, dialect),
-        side("queued", queue.username, mailbox_paths.tidy(queue.maildir), of(queue.username)),
+        *(select_related("taken", column, column, of(column)).distinct() for column in taken),
+        *spellings.select_other_spellings("taken", taken, dialect),
+        select_related(
+            "queued", queue.username, mailbox_paths.normalised(queue.maildir), of(queue.username)
+        ),
     ]

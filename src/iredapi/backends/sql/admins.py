@@ -25,7 +25,7 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, names_of
 from iredapi.database.datetimes import is_unknown
 from iredapi.database.dialect import domain_of as domain_part
-from iredapi.database.repository import chunks, now, shown
+from iredapi.database.repository import chunks, now, row_to_response
 from iredapi.database.text_matching import is_like
 from iredapi.domain import account_settings
 from iredapi.domain.actors import Principal
@@ -36,7 +36,7 @@ _EPOCH_SENTINEL = datetime(1971, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
 
 
 class SqlAdmins(AccountRepository):
-    """See ``protocols.Admins``."""
+    """See ``protocols.admins.Admins``."""
 
     async def principal(self, username: str) -> Principal | None:
         rows = await self.plain("admins.principal", _principal, username=username)
@@ -116,7 +116,7 @@ class SqlAdmins(AccountRepository):
             .where(is_like(d.username, [row["username"]]), d.active == 1)
             .order_by(d.domain)
         )
-        return shown(row) | {
+        return row_to_response(row) | {
             "settings": account_settings.to_response(account_settings.parse(row["settings"])),
             "accountStatus": "active" if row["active"] else "disabled",
             "isglobaladmin": int("ALL" in managed),
@@ -138,7 +138,7 @@ class SqlAdmins(AccountRepository):
         found = await self.find(a.username, mail, of_admin)
         if found is not None:
             return found
-        return await self.find(m.username, mail, of_user, home=m.domain)
+        return await self.find(m.username, mail, of_user, domain_column=m.domain)
 
     async def limits_of_user(self, mail: str) -> account_settings.Settings:
         m = t.mailbox.c
@@ -168,7 +168,7 @@ class SqlAdmins(AccountRepository):
         found = await self.column(
             select(table.c.password).where(table.c.username == mail).with_for_update()
         )
-        # Compared here: some databases take upper case for lower.
+        # Compared in Python: MariaDB's equality ignores case.
         if found != [old]:
             return False
         await self.update(table, {"password": new}, table.c.username == mail)
@@ -190,7 +190,7 @@ class SqlAdmins(AccountRepository):
                 "active": int(admin.active),
             },
         )
-        # Rights that another tool left behind must not come to life.
+        # Left-over rights of an earlier account with this name must not become valid.
         await self.delete(t.domain_admins, is_like(t.domain_admins.c.username, [admin.mail]))
         if admin.is_global:
             await self.set_global(admin.mail, is_global=True)
@@ -216,7 +216,7 @@ class SqlAdmins(AccountRepository):
 
     async def remove(self, mail: str) -> None:
         d, names = t.domain_admins.c, names_of(mail)
-        # Somebody of the same name in other letters keeps the rights.
+        # An account with the same name in another spelling keeps its rights.
         others = [
             name
             for column in (t.admin.c.username, t.mailbox.c.username)
@@ -231,19 +231,19 @@ class SqlAdmins(AccountRepository):
         a, m, d = t.admin.c, t.mailbox.c, t.domain_admins.c
         marked = select(d.username).where(d.domain == "ALL", d.active == 1)
         if self._connections.writing:
-            # Both marks are locked, in one order, before anything is counted: whoever comes second
-            # waits here and then sees what the first one committed.
+            # Lock both marks in a fixed order before counting: a parallel removal waits here and
+            # then counts what this one has committed.
             await self.column(marked.order_by(d.username).with_for_update())
-            has_mark = select(m.username).where(m.isglobaladmin == 1)
-            await self.column(has_mark.order_by(m.username).with_for_update())
-        # Only who could log in counts, by the same conditions.
+            marked_users = select(m.username).where(m.isglobaladmin == 1)
+            await self.column(marked_users.order_by(m.username).with_for_update())
+        # Count only admins who can log in: the conditions of ``principal``.
         names = await self.column(
             select(a.username)
-            .where(a.active == 1, _lasts(a.expired), a.username.in_(marked))
+            .where(a.active == 1, _is_unexpired(a.expired), a.username.in_(marked))
             .union(
                 select(m.username).where(
                     m.active == 1,
-                    _lasts(m.expired),
+                    _is_unexpired(m.expired),
                     or_(m.isglobaladmin == 1, and_(m.isadmin == 1, m.username.in_(marked))),
                 )
             )
@@ -255,13 +255,13 @@ class SqlAdmins(AccountRepository):
         )
 
 
-def _lasts(expired: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Select accounts that have not expired; 1970 and what is no date mean nothing."""
+def _is_unexpired(expired: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Match accounts that have not expired; dates before 1971 and invalid dates are no expiry."""
     return or_(expired > now(), expired < _EPOCH_SENTINEL, is_unknown(expired))
 
 
 def _principal() -> CompoundSelect[Any]:
-    """Select both kinds of admins of a name, a row for each domain that they manage."""
+    """Select the standalone admin and the user ``:username``, a row for each managed domain."""
     m, d = t.mailbox.c, t.domain_admins.c
     username = bindparam("username", type_=String(255))
 
@@ -297,8 +297,8 @@ def _read_principal(username: str, rows: Sequence[Mapping[str, Any]]) -> Princip
     if not kinds:
         return None
     chosen = [row for row in rows if row["standalone"] == max(kinds)]
-    # A standalone admin stands in front of a mail user of the same address, even a disabled one:
-    # their rights are in one table, under one name.
+    # A standalone admin takes precedence over a mail user with the same address, even when it is
+    # disabled: ``domain_admins`` has the rights of both under one name.
     first = chosen[0]
     if not first["active"]:
         return None
@@ -319,7 +319,10 @@ def _read_principal(username: str, rows: Sequence[Mapping[str, Any]]) -> Princip
 
 
 def _account_created_at(row: Mapping[str, Any]) -> str:
-    """Tell an account from a later one of its name; rows without a real time of creation do not."""
+    """Return a text that differs for a later account with the same name.
+
+    Empty when the row has no time of creation.
+    """
     created: datetime | None = row["created"]
     if created is None or created < _EPOCH_SENTINEL:
         return ""

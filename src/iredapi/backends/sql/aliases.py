@@ -19,16 +19,16 @@ from iredapi.backends.sql.account_repository import (
     names_in,
     names_of,
     owned,
-    side,
+    select_related,
 )
 from iredapi.backends.sql.routes import is_member
-from iredapi.database.repository import chunks, now, shown
+from iredapi.database.repository import chunks, now, row_to_response
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.aliases import Alias
 
 
 class SqlAliases(AccountRepository):
-    """See ``protocols.Aliases``."""
+    """See ``protocols.accounts.Aliases``."""
 
     async def get(self, address: str) -> Alias | None:
         return await self._read(address, lock=False)
@@ -38,7 +38,7 @@ class SqlAliases(AccountRepository):
 
     async def _read(self, address: str, *, lock: bool) -> Alias | None:
         a, read = t.alias.c, partial(self._exact, lock=lock)
-        return await self.find(a.address, address, read, home=a.domain)
+        return await self.find(a.address, address, read, domain_column=a.domain)
 
     async def _exact(self, address: str, *, lock: bool) -> Alias | None:
         row = await self._row(address, lock=lock)
@@ -53,20 +53,24 @@ class SqlAliases(AccountRepository):
 
     async def profile(self, address: str) -> Profile | None:
         a = t.alias.c
-        return await self.find(a.address, address, self._profile, home=a.domain)
+        return await self.find(a.address, address, self._profile, domain_column=a.domain)
 
     async def _profile(self, address: str) -> Profile | None:
         row = await self._row(address)
         if row is None:
             return None
         related_rows = await self._related_rows(names_of(row["address"]), moderators=True)
-        return _shown(row, related_rows, moderators=True)
+        return _to_response(row, related_rows, moderators=True)
 
     async def _related_rows(self, addresses: Sequence[str], *, moderators: bool) -> RelatedRows:
         f, m = t.forwardings.c, t.moderators.c
-        branches = [side("member", f.address, f.forwarding, f.address.in_(addresses), is_member())]
+        branches = [
+            select_related("member", f.address, f.forwarding, f.address.in_(addresses), is_member())
+        ]
         if moderators and self.schema.has(t.moderators):
-            branches.append(side("moderator", m.address, m.moderator, m.address.in_(addresses)))
+            branches.append(
+                select_related("moderator", m.address, m.moderator, m.address.in_(addresses))
+            )
         return await self.related_rows(*branches)
 
     async def page(
@@ -76,7 +80,7 @@ class SqlAliases(AccountRepository):
         if not rows:
             return []
         related_rows = await self._related_rows([row["address"] for row in rows], moderators=False)
-        return [_shown(row, related_rows, moderators=False) for row in rows]
+        return [_to_response(row, related_rows, moderators=False) for row in rows]
 
     async def records(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -146,18 +150,18 @@ class SqlAliases(AccountRepository):
         await self._save_members(before, after)
         await self._save_moderators(before, after)
         if before.active != after.active:
-            # Postfix never reads the alias table: these rows are what counts. Switching on leaves
-            # the rows of disabled users off.
-            await self._switch(after)
+            # Postfix reads ``forwardings``, never ``alias``. Enabling an alias leaves rows of
+            # disabled users inactive.
+            await self._set_members_active(after)
 
-    async def _switch(self, alias: Alias) -> None:
+    async def _set_members_active(self, alias: Alias) -> None:
         f, m = t.forwardings.c, t.mailbox.c
         where = [owned(f.address, alias.address), is_member()]
         if alias.active:
-            off = m.active == 0
-            where.append(f.forwarding.not_in(select(m.username).where(off)))
-            spelled = await forwarding_status.spellings(self, off)
-            where += [f.forwarding.not_in(some) for some in chunks(spelled)]
+            disabled = m.active == 0
+            where.append(f.forwarding.not_in(select(m.username).where(disabled)))
+            in_other_spellings = await forwarding_status.spellings(self, disabled)
+            where += [f.forwarding.not_in(some) for some in chunks(in_other_spellings)]
         await self.update(t.forwardings, {"active": int(alias.active)}, *where)
 
     async def _save_members(self, before: Alias, after: Alias) -> None:
@@ -232,9 +236,9 @@ def _record(row: Mapping[str, Any], related_rows: RelatedRows) -> Alias:
     )
 
 
-def _shown(row: Any, related_rows: RelatedRows, *, moderators: bool) -> Profile:
+def _to_response(row: Any, related_rows: RelatedRows, *, moderators: bool) -> Profile:
     address = row["address"]
-    answer = shown(row) | {
+    answer = row_to_response(row) | {
         "accountStatus": "active" if row["active"] else "disabled",
         "members": sorted(set(related_rows.texts(address, "member"))),
     }

@@ -1,4 +1,4 @@
-"""Accounts in the SQL database ``vmail``: its transactions, and all roles on their connections."""
+"""The SQL backend: transactions on ``vmail`` and the policy databases, with all their roles."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from iredapi.state import State
 
 
 class SqlReadTransaction:
-    """Connections in autocommit, which refuse to write."""
+    """Roles that read, on connections in autocommit mode that refuse to write."""
 
     def __init__(self, connections: Connections, state: State, quota_table: Table) -> None:
         self._connections = connections
@@ -107,7 +107,7 @@ class SqlBackend:
     errors: tuple[type[Exception], ...] = (DBAPIError,)
 
     async def start(self) -> None:
-        """Nothing: ``opening`` has looked at the databases."""
+        """Do nothing: the databases were checked when they were opened."""
 
     def __init__(self, databases: Databases, state: State, quota_table: Table) -> None:
         self._databases = databases
@@ -119,13 +119,13 @@ class SqlBackend:
         connections = await self._databases.open(writing=False)
         return SqlReadTransaction(connections, self._state, self._quota_table)
 
-    async def begin(self, *, again: RetryUnit | None = None) -> Transaction:
-        del again  # its rows are locked, and nothing is found out too late
+    async def begin(self, *, retry_reason: RetryUnit | None = None) -> Transaction:
+        del retry_reason  # each attempt locks the rows that it reads
         connections = await self._databases.open(writing=True)
         return SqlTransaction(connections, self._state, self._quota_table)
 
     def is_transient(self, error: Exception) -> bool:
-        # Columns that went away are not asked for again.
+        # An unknown column or table: the schema has changed, and is read again.
         return isinstance(error, DBAPIError) and (is_retryable(error) or is_unknown_name(error))
 
     def translated(self, error: Exception) -> Exception:
@@ -135,4 +135,4 @@ class SqlBackend:
         return {}
 
     async def close(self) -> None:
-        """Nothing is open beside the databases."""
+        """Do nothing: whoever opened the databases closes them."""

@@ -1,13 +1,14 @@
-"""What goes, and what changes its name, with an account: every table of ``vmail`` in one place.
+"""Removing and renaming accounts in every table of ``vmail``.
 
-What is copied elsewhere is copied first, the account itself goes last. Rows belong to an account in
-whatever spelling they name it: Postfix folds what it asks for and what it is answered. Only where
-somebody else has the same name in other letters, the rows in exactly this spelling go.
+What has to be kept elsewhere is copied first; the row of the account is deleted last. Rows of other
+tables belong to an account in any spelling of its name, because Postfix folds keys and results to
+lower case. Rows must match exactly only when another account has the name in another spelling.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, exists, literal, or_, select
@@ -22,14 +23,22 @@ from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.addresses import fold
 
-Chosen = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+Matcher = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Renaming:
+    matches: Matcher
+    """Matches a column with the old name."""
+    new: str
+
 
 _BCC_USER = (t.sender_bcc_user, t.recipient_bcc_user)
 _BCC_DOMAIN = (t.sender_bcc_domain, t.recipient_bcc_domain)
 
 
-async def _meaning(store: AccountRepository, name: str) -> Chosen:
-    """Return what chooses the rows that mean an account that is there."""
+async def _match_spellings(store: AccountRepository, name: str) -> Matcher:
+    """Return a function that matches a column with an existing account's name."""
     if name != fold(name):
         columns = [t.mailbox.c.username, t.alias.c.address]
         if store.schema.has(t.maillists):
@@ -37,7 +46,7 @@ async def _meaning(store: AccountRepository, name: str) -> Chosen:
         for column in columns:
             like = await store.column(
                 select(column).where(
-                    is_like(column, [name]), *await store.at_home(column.table.c.domain, name)
+                    is_like(column, [name]), *await store.within_domain(column.table.c.domain, name)
                 )
             )
             if set(like) - {name}:
@@ -47,65 +56,65 @@ async def _meaning(store: AccountRepository, name: str) -> Chosen:
 
 async def remove_user(store: AccountRepository, mail: str, removal: Removal) -> None:
     """Remove a mail user and everything that points to it."""
-    means = await _meaning(store, mail)
-    await mailbox_paths.queue(store, removal, t.mailbox.c.username == mail)
-    await _forget_address(store, means)
+    matches = await _match_spellings(store, mail)
+    await mailbox_paths.queue_for_removal(store, removal, t.mailbox.c.username == mail)
+    await _remove_references(store, matches)
     for table in _BCC_USER:
-        await store.delete(table, means(table.c.username))
-    await store.delete(t.sender_relayhost, means(t.sender_relayhost.c.account))
-    # Dovecot writes these itself, folded.
+        await store.delete(table, matches(table.c.username))
+    await store.delete(t.sender_relayhost, matches(t.sender_relayhost.c.account))
+    # Dovecot writes these tables itself, with the folded name.
     for table in (store.quota_table, t.last_login):
         await store.delete(table, table.c.username == mail)
     s, a = t.share_folder.c, t.anyone_shares.c
-    await store.delete(t.share_folder, or_(means(s.from_user), means(s.to_user)))
-    await store.delete(t.anyone_shares, means(a.from_user))
+    await store.delete(t.share_folder, or_(matches(s.from_user), matches(s.to_user)))
+    await store.delete(t.anyone_shares, matches(a.from_user))
     await store.delete(
-        t.domain_admins, means(t.domain_admins.c.username), _not_standalone(t.domain_admins)
+        t.domain_admins, matches(t.domain_admins.c.username), _not_standalone(t.domain_admins)
     )
     await store.delete(t.mailbox, t.mailbox.c.username == mail)
 
 
 def _not_standalone(table: Table) -> ColumnElement[bool]:
-    """Spare the rights of a standalone admin that has the same address as a mail user."""
+    """Match rows of ``domain_admins`` whose name is not that of a standalone admin."""
     a = t.admin.c
     return ~exists(select(a.username).where(a.username == table.c.username))
 
 
 async def remove_alias(store: AccountRepository, address: str) -> None:
     """Remove an alias account and everything that points to it."""
-    means = await _meaning(store, address)
-    await _forget_address(store, means)
-    await store.delete(t.moderators, means(t.moderators.c.address))
-    # Postfix looks a sender's relay host up for any address.
-    await store.delete(t.sender_relayhost, means(t.sender_relayhost.c.account))
+    matches = await _match_spellings(store, address)
+    await _remove_references(store, matches)
+    await store.delete(t.moderators, matches(t.moderators.c.address))
+    # Postfix looks up the relay host of any sender address.
+    await store.delete(t.sender_relayhost, matches(t.sender_relayhost.c.account))
     await store.delete(t.alias, t.alias.c.address == address)
 
 
 async def remove_list(store: AccountRepository, address: str) -> None:
-    """Remove a mailing list and everything that points to it, its other addresses too."""
-    means = await _meaning(store, address)
-    await _forget_address(store, means)
+    """Remove a mailing list, its further addresses, and everything that points to it."""
+    matches = await _match_spellings(store, address)
+    await _remove_references(store, matches)
     for table in (t.moderators, t.maillist_owners):
-        await store.delete(table, means(table.c.address))
+        await store.delete(table, matches(table.c.address))
     await store.delete(t.maillists, t.maillists.c.address == address)
-    await store.delete(t.sender_relayhost, means(t.sender_relayhost.c.account))
+    await store.delete(t.sender_relayhost, matches(t.sender_relayhost.c.account))
 
 
-async def _forget_address(store: AccountRepository, means: Chosen) -> None:
+async def _remove_references(store: AccountRepository, matches: Matcher) -> None:
     f = t.forwardings.c
-    bereft = await store.column(
-        select(f.address).where(means(f.forwarding), f.is_forwarding == 1, ~means(f.address))
+    left_without_route = await store.column(
+        select(f.address).where(matches(f.forwarding), f.is_forwarding == 1, ~matches(f.address))
     )
-    await store.delete(t.forwardings, or_(means(f.address), means(f.forwarding)))
-    await _restore_self_rows(store, bereft)
-    await store.delete(t.moderators, means(t.moderators.c.moderator))
-    await store.delete(t.maillist_owners, means(t.maillist_owners.c.owner))
+    await store.delete(t.forwardings, or_(matches(f.address), matches(f.forwarding)))
+    await _restore_self_rows(store, left_without_route)
+    await store.delete(t.moderators, matches(t.moderators.c.moderator))
+    await store.delete(t.maillist_owners, matches(t.maillist_owners.c.owner))
     for table in (*_BCC_USER, *_BCC_DOMAIN):
-        await store.delete(table, means(table.c.bcc_address))
+        await store.delete(table, matches(table.c.bcc_address))
 
 
 async def _restore_self_rows(store: AccountRepository, addresses: list[str]) -> None:
-    """Give users whose last forwarding went away their self row: mail needs a destination."""
+    """Insert ``address → address`` for users without any forwarding: mail needs a destination."""
     f, m = t.forwardings.c, t.mailbox.c
     for some in chunks(addresses):
         users = await store.rows(
@@ -134,11 +143,11 @@ async def remove_domain(store: AccountRepository, name: str, removal: Removal) -
     """Remove a domain, its accounts, its alias domains, and everything that points to them."""
     f, a, d = t.forwardings.c, t.alias_domain.c, t.domain.c
     like = await store.column(select(d.domain).where(is_like(d.domain, [name])))
-    # Somebody else's domain has the same name in other letters.
-    alone = not set(like) - {name} or name == fold(name)
+    # False: another domain has the same name in another spelling.
+    unique = not set(like) - {name} or name == fold(name)
 
     def among(column: ColumnElement[Any], some: Collection[str]) -> ColumnElement[bool]:
-        return is_like(column, some) if alone else column.in_(some)
+        return is_like(column, some) if unique else column.in_(some)
 
     def here(column: ColumnElement[Any]) -> ColumnElement[bool]:
         return among(column, [name])
@@ -148,8 +157,8 @@ async def remove_domain(store: AccountRepository, name: str, removal: Removal) -
     def inside(column: ColumnElement[Any]) -> ColumnElement[bool]:
         return among(domain_of(column), names)
 
-    await mailbox_paths.queue(store, removal, here(t.mailbox.c.domain))
-    bereft = await store.column(
+    await mailbox_paths.queue_for_removal(store, removal, here(t.mailbox.c.domain))
+    left_without_route = await store.column(
         select(f.address).where(
             ~here(f.domain),
             f.is_forwarding == 1,
@@ -166,7 +175,7 @@ async def remove_domain(store: AccountRepository, name: str, removal: Removal) -
             inside(f.forwarding),
         ),
     )
-    await _restore_self_rows(store, bereft)
+    await _restore_self_rows(store, left_without_route)
     for table, person in ((t.moderators, "moderator"), (t.maillist_owners, "owner")):
         await store.delete(
             table,
@@ -203,84 +212,83 @@ async def remove_domain(store: AccountRepository, name: str, removal: Removal) -
 
 
 async def rename_user(store: AccountRepository, old: str, new: str) -> None:
-    """Carry a mail user over to another address of its domain; its mailbox path stays."""
-    m, means = t.mailbox.c, await _meaning(store, old)
+    """Rename a mail user within its domain; its mailbox stays in the same directory."""
+    m, renaming = t.mailbox.c, _Renaming(await _match_spellings(store, old), new)
     domain = domain_part(new)
     await store.update(
         t.mailbox, {"username": new, "domain": domain, "modified": now()}, m.username == old
     )
-    await _rename_address(store, means, new, is_forwarding=1)
+    await _rename_address(store, renaming, is_forwarding=1)
     for table in _BCC_USER:
-        await _rename(store, table, "username", means, new, domain="domain")
-    await _rename(store, t.sender_relayhost, "account", means, new)
-    # Rights that are left of the new address belong to nobody.
+        await _rename(store, table, "username", renaming, domain="domain")
+    await _rename(store, t.sender_relayhost, "account", renaming)
+    # Left-over rights of the new address, which belong to no account.
     await store.delete(
         t.domain_admins, t.domain_admins.c.username == new, _not_standalone(t.domain_admins)
     )
     await _rename(
-        store, t.domain_admins, "username", means, new, other="domain",
+        store, t.domain_admins, "username", renaming, other="domain",
         where=[_not_standalone(t.domain_admins)],
     )  # fmt: skip
-    # Dovecot's triggers do not act on UPDATE, so the domain is written too.
+    # The triggers that set ``domain`` do not run on UPDATE, so it is written here.
     for table in (store.quota_table, t.last_login):
-        await _rename(store, table, "username", means, new, domain="domain")
-    await _rename(store, t.share_folder, "from_user", means, new, other="to_user")
-    await _rename(store, t.share_folder, "to_user", means, new, other="from_user")
-    await _rename(store, t.anyone_shares, "from_user", means, new)
+        await _rename(store, table, "username", renaming, domain="domain")
+    await _rename(store, t.share_folder, "from_user", renaming, other="to_user")
+    await _rename(store, t.share_folder, "to_user", renaming, other="from_user")
+    await _rename(store, t.anyone_shares, "from_user", renaming)
 
 
 async def rename_alias(store: AccountRepository, old: str, new: str) -> None:
-    """Carry an alias account over to another address of its domain."""
-    domain, means = domain_part(new), await _meaning(store, old)
+    """Rename an alias account within its domain."""
+    domain, renaming = domain_part(new), _Renaming(await _match_spellings(store, old), new)
     await store.update(
         t.alias,
         {"address": new, "domain": domain, "modified": now()},
         t.alias.c.address == old,
     )
-    await _rename_address(store, means, new, is_list=1)
-    await _rename(store, t.moderators, "address", means, new, other="moderator", domain="domain")
-    await _rename(store, t.sender_relayhost, "account", means, new)
+    await _rename_address(store, renaming, is_list=1)
+    await _rename(store, t.moderators, "address", renaming, other="moderator", domain="domain")
+    await _rename(store, t.sender_relayhost, "account", renaming)
 
 
-async def _rename_address(store: AccountRepository, means: Chosen, new: str, **flags: int) -> None:
-    """Change an address where it stands as a source (rows with these flags) and as a target."""
+async def _rename_address(store: AccountRepository, renaming: _Renaming, **flags: int) -> None:
+    """Rename an address as a source (in rows with these flags) and as a destination."""
     await _rename(
-        store, t.forwardings, "address", means, new, other="forwarding", domain="domain",
+        store, t.forwardings, "address", renaming, other="forwarding", domain="domain",
         where=[t.forwardings.c[name] == value for name, value in flags.items()],
     )  # fmt: skip
     await _rename(
-        store, t.forwardings, "forwarding", means, new, other="address", domain="dest_domain"
+        store, t.forwardings, "forwarding", renaming, other="address", domain="dest_domain"
     )
+    await _rename(store, t.moderators, "moderator", renaming, other="address", domain="dest_domain")
     await _rename(
-        store, t.moderators, "moderator", means, new, other="address", domain="dest_domain"
-    )
-    await _rename(
-        store, t.maillist_owners, "owner", means, new, other="address", domain="dest_domain"
+        store, t.maillist_owners, "owner", renaming, other="address", domain="dest_domain"
     )
     for table in (*_BCC_USER, *_BCC_DOMAIN):
-        await _rename(store, table, "bcc_address", means, new, unique=False)
+        await _rename(store, table, "bcc_address", renaming, unique=False)
 
 
 async def _rename(
     store: AccountRepository,
     table: Table,
     column: str,
-    means: Chosen,
-    new: str,
+    renaming: _Renaming,
     *,
     other: str = "",
     domain: str = "",
     unique: bool = True,
     where: list[ColumnElement[bool]] | None = None,
 ) -> None:
-    """Change a value of a column that is unique, alone or together with ``other``.
+    """Rename an account in a column that is unique, alone or together with ``other``.
 
-    A dangling row that has the new value already would collide with the renamed one: it goes. So
-    do all but one of the rows that have the old value in several spellings.
+    ``unique`` False: the column is not unique. Rows that would violate the unique key are deleted:
+    those that have the new name already, and all but one of those that have the old name in several
+    spellings. ``domain`` is the column of the account's domain, if there is one.
     """
     if not store.schema.has(table):
         return
-    own, mine = table.c[column], and_(means(table.c[column]), *(where or []))
+    matches, new = renaming.matches, renaming.new
+    own, mine = table.c[column], and_(matches(table.c[column]), *(where or []))
     if unique:
         beside = table.c[other] if other else literal("")
         rows = await store.rows(select(own.label("own"), beside.label("beside")).where(mine))
@@ -291,7 +299,7 @@ async def _rename(
                 await store.delete(table, own == row["own"], *same)
         for some in chunks(kept):
             others = [] if not other else [table.c[other].in_(some)]
-            await store.delete(table, own == new, ~means(own), *others)
+            await store.delete(table, own == new, ~matches(own), *others)
     values = {column: new}
     if domain:
         values[domain] = domain_part(new)

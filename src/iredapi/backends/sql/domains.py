@@ -1,4 +1,4 @@
-"""Mail domains in ``vmail``."""
+"""Mail domains in ``vmail``: the SQL role ``Domains``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import domain_related_rows
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows, demotable, owned
+from iredapi.backends.sql.domain_mapping import COLUMNS, record
 from iredapi.database.connection import Row
 from iredapi.database.dialect import domain_of
-from iredapi.database.repository import chunks, now, shown
+from iredapi.database.repository import chunks, now, row_to_response
 from iredapi.database.text_matching import is_like
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of as domain_part
@@ -24,18 +25,9 @@ from iredapi.domain.addresses import fold, without
 from iredapi.domain.domains import Domain, primary_mx
 from iredapi.domain.limits import Allocation, Totals
 
-_COLUMNS = {
-    "description": "description",
-    "quota": "maxquota",
-    "users": "mailboxes",
-    "aliases": "aliases",
-    "lists": "maillists",
-    "transport": "transport",
-}
-
 
 class SqlDomains(AccountRepository):
-    """See ``protocols.Domains``."""
+    """See ``protocols.accounts.Domains``."""
 
     async def get(self, name: str, *, share: bool = False) -> Domain | None:
         read = partial(self._held, share=True) if share else self._whole
@@ -50,7 +42,7 @@ class SqlDomains(AccountRepository):
 
     async def _held(self, name: str, *, share: bool) -> Domain | None:
         await self.hold_rows(Row(t.domain.c.domain, name, share))
-        # A statement of its own: who waited for the row sees what was done before it was free.
+        # Separate statement: under READ COMMITTED it sees what the previous lock holder committed.
         return await self._whole(name)
 
     async def _row_and_related_rows(
@@ -99,7 +91,7 @@ class SqlDomains(AccountRepository):
                 name=name,
             )
         )[0]
-        return self._shown(*found) | {
+        return self._to_response(*found) | {
             "num_existing_users": int(usage["users"]),
             "num_existing_aliases": int(usage["aliases"]),
             "num_existing_maillists": int(usage["lists"]),
@@ -107,10 +99,10 @@ class SqlDomains(AccountRepository):
             "used_quota": {"bytes": int(usage["bytes"]), "messages": int(usage["messages"])},
         }
 
-    def _shown(self, row: Any, related_rows: RelatedRows) -> Profile:
+    def _to_response(self, row: Any, related_rows: RelatedRows) -> Profile:
         name = row["domain"]
         backupmx = bool(row["backupmx"])
-        return shown(row) | {
+        return row_to_response(row) | {
             "settings": account_settings.to_response(account_settings.parse(row["settings"])),
             "accountStatus": "active" if row["active"] else "disabled",
             "catchall": domain_related_rows.catchall(related_rows, name),
@@ -129,7 +121,7 @@ class SqlDomains(AccountRepository):
         if not rows:
             return []
         related_rows = await self._related_rows([row["domain"] for row in rows], admins=True)
-        return [self._shown(row, related_rows) for row in rows]
+        return [self._to_response(row, related_rows) for row in rows]
 
     async def _page(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
@@ -152,7 +144,7 @@ class SqlDomains(AccountRepository):
         )
 
     async def taken(self, names: Collection[str]) -> frozenset[str]:
-        # In any spelling: Postfix folds names before it asks, so two would be one.
+        # In any spelling: Postfix folds names to lower case, so two spellings are one domain.
         d, a = t.domain.c, t.alias_domain.c
         found: set[str] = set()
         for some in chunks(names):
@@ -200,9 +192,9 @@ class SqlDomains(AccountRepository):
         )
 
     async def reserve(self, names: Collection[str]) -> frozenset[str]:
-        # No row exists yet that could be locked, and two tables share one namespace. So everybody
-        # who wants a name first inserts it into alias_domain: the unique key makes the second one
-        # wait for the first one's end, and what it reads then is committed.
+        # No row exists that could be locked, and ``domain`` and ``alias_domain`` share one
+        # namespace. So every new name is inserted into alias_domain first: the unique key makes a
+        # second transaction wait for the end of the first one; then it reads what was committed.
         moment = now()
         await self.insert_missing(
             t.alias_domain,
@@ -224,7 +216,7 @@ class SqlDomains(AccountRepository):
             t.domain,
             {
                 "domain": domain.name,
-                **{column: getattr(domain, name) for name, column in _COLUMNS.items()},
+                **{column: getattr(domain, name) for name, column in COLUMNS.items()},
                 "disclaimer": "",
                 "settings": account_settings.render(domain.settings),
                 "backupmx": int(domain.backupmx),
@@ -243,7 +235,7 @@ class SqlDomains(AccountRepository):
     async def save(self, before: Domain, after: Domain, *, verified: bool = True) -> None:
         values: dict[str, Any] = {
             column: getattr(after, name)
-            for name, column in _COLUMNS.items()
+            for name, column in COLUMNS.items()
             if getattr(before, name) != getattr(after, name)
         }
         if before.active != after.active:
@@ -272,8 +264,8 @@ class SqlDomains(AccountRepository):
         # No filter on flags: catch-all rows of servers before 0.9.7 have is_forwarding=1.
         revived = before.dead_catchall - after.dead_catchall
         for some in chunks((before.catchall - after.catchall) | revived):
-            for place in self._catchall_places(before):
-                await self.delete(t.forwardings, place, f.forwarding.in_(some))
+            for condition in self._catchall_conditions(before):
+                await self.delete(t.forwardings, condition, f.forwarding.in_(some))
         destinations = after.catchall - (before.catchall - revived)
         disabled = await self.disabled(destinations)
         await self.insert_missing(
@@ -289,11 +281,11 @@ class SqlDomains(AccountRepository):
                 for mail in sorted(destinations)
             ],
         )
-        mine = is_like(t.alias_domain.c.target_domain, [name])
+        of_domain = is_like(t.alias_domain.c.target_domain, [name])
         for some in chunks(before.alias_domains - after.alias_domains):
-            await self.delete(t.alias_domain, t.alias_domain.c.alias_domain.in_(some), mine)
+            await self.delete(t.alias_domain, t.alias_domain.c.alias_domain.in_(some), of_domain)
         for some in chunks(without(before.alias_domains, after.alias_domains)):
-            # Addresses in them, and catch-alls of their own, are out of reach now.
+            # Mail to addresses in a removed alias domain is not delivered any more.
             await self.delete(t.forwardings, is_like(domain_of(f.address), some))
             await self._forget_relays(some)
         revived_domains = before.inactive_alias_domains - after.inactive_alias_domains
@@ -302,7 +294,7 @@ class SqlDomains(AccountRepository):
                 t.alias_domain,
                 {"active": 1, "modified": moment},
                 t.alias_domain.c.alias_domain.in_(some),
-                mine,
+                of_domain,
             )
         await self.insert_all(
             t.alias_domain,
@@ -319,17 +311,17 @@ class SqlDomains(AccountRepository):
         )
 
     async def _forget_relays(self, domains: Collection[str]) -> None:
-        """Remove what relays mail of senders in alias domains."""
+        """Remove the relay hosts of senders in alias domains."""
         account = t.sender_relayhost.c.account
         for some in chunks(f"@{name}" for name in domains):
             await self.delete(t.sender_relayhost, account.in_(some))
 
-    def _catchall_places(self, domain: Domain) -> list[ColumnElement[bool]]:
-        """Return where rows of a domain's catch-all may be: each choice uses an index."""
+    def _catchall_conditions(self, domain: Domain) -> list[ColumnElement[bool]]:
+        """Return conditions for the rows of a domain's catch-all; each uses an index."""
         address = t.forwardings.c.address
-        places = [owned(address, domain.name), owned(address, "@" + domain.name)]
+        conditions = [owned(address, domain.name), owned(address, "@" + domain.name)]
         others = [f"@{name}" for name in domain.alias_domains]
-        return [*places, *(address.in_(some) for some in chunks(others))]
+        return [*conditions, *(address.in_(some) for some in chunks(others))]
 
     async def remove(self, name: str, removal: Removal) -> None:
         await removals.remove_domain(self, name, removal)
@@ -359,7 +351,7 @@ class SqlDomains(AccountRepository):
         )
         d, m = t.domain_admins.c, t.mailbox.c
         for some in chunks(mails):
-            # A row that was switched off by hand is switched on by granting it anew.
+            # An inactive row becomes active when the right is granted again.
             await self.update(
                 t.domain_admins,
                 {"active": 1},
@@ -386,41 +378,3 @@ def _filter(only: Collection[str] | None, *, disabled_only: bool) -> list[Column
     if disabled_only:
         found.append(t.domain.c.active == 0)
     return found or [true()]
-
-
-def recorded() -> list[ColumnElement[Any]]:
-    """Return the columns that ``record`` reads."""
-    d = t.domain.c
-    return [
-        d.domain, d.description, d.active, d.maxquota, d.mailboxes, d.aliases, d.maillists,
-        d.transport, d.backupmx, d.settings,
-    ]  # fmt: skip
-
-
-def record(row: Mapping[str, Any], related_rows: RelatedRows) -> Domain:
-    name = row["domain"]
-    beside: dict[str, Any] = {}
-    if related_rows:
-        beside = {
-            "sender_bcc": related_rows.text(name, "sender_bcc"),
-            "recipient_bcc": related_rows.text(name, "recipient_bcc"),
-            "outbound_relay": related_rows.text("@" + name, "relay"),
-            "alias_relay": related_rows.text(name, "relay_alias"),
-            "catchall": frozenset(domain_related_rows.catchall(related_rows, name)),
-            "dead_catchall": frozenset(domain_related_rows.dead_catchall(related_rows, name)),
-            "alias_domains": frozenset(related_rows.texts(name, "alias_domain")),
-            "inactive_alias_domains": frozenset(related_rows.off(name, "alias_domain")),
-        }
-    return Domain(
-        name=name,
-        description=row["description"] or "",
-        active=bool(row["active"]),
-        quota=int(row["maxquota"]),
-        users=int(row["mailboxes"]),
-        aliases=int(row["aliases"]),
-        lists=int(row["maillists"]),
-        transport=row["transport"],
-        backupmx=bool(row["backupmx"]),
-        settings=account_settings.parse(row["settings"]),
-        **beside,
-    )

@@ -1,4 +1,4 @@
-"""Routes follow the activity of users: Postfix looks at nothing but ``forwardings.active``."""
+"""Enabling and disabling rows of ``forwardings``: Postfix reads no other status of a user."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from iredapi.database.text_matching import is_like, is_odd
 from iredapi.domain.addresses import fold
 
 
-async def follow(store: AccountRepository, *users: ColumnElement[bool], active: bool) -> None:
-    """Switch the routes of users, chosen by conditions on ``mailbox``, off or on.
+async def switch_routes(
+    store: AccountRepository, *users: ColumnElement[bool], active: bool
+) -> None:
+    """Set ``active`` of the rows of ``forwardings`` from and to users.
 
-    Off: everything from and to them; otherwise mail to an alias with such a member would bounce.
-    On: what comes from them, and what leads to them unless its own account is disabled, so that a
-    disabled alias stays disabled. Call it after ``mailbox.active`` was written.
+    ``users`` are conditions on ``mailbox``. False: all rows from and to them; otherwise mail to an
+    alias with such a member would bounce. True: rows from them, and rows to them unless the source
+    account is disabled. Call it after ``mailbox.active`` was written.
     """
     f, m = t.forwardings.c, t.mailbox.c
     chosen = select(m.username).where(*users)
-    leads = [f.forwarding.in_(chosen)]
-    leads += [f.forwarding.in_(some) for some in chunks(await spellings(store, *users))]
+    to_users = [f.forwarding.in_(chosen)]
+    to_users += [f.forwarding.in_(some) for some in chunks(await spellings(store, *users))]
     if not active:
-        await store.update(t.forwardings, {"active": 0}, or_(f.address.in_(chosen), *leads))
+        await store.update(t.forwardings, {"active": 0}, or_(f.address.in_(chosen), *to_users))
         return
     owner, group = t.mailbox.alias(), t.alias.alias()
     enabled = or_(
@@ -48,12 +50,12 @@ async def follow(store: AccountRepository, *users: ColumnElement[bool], active: 
     await store.update(
         t.forwardings,
         {"active": 1},
-        or_(f.address.in_(chosen), and_(or_(*leads), enabled)),
+        or_(f.address.in_(chosen), and_(or_(*to_users), enabled)),
     )
 
 
 async def spellings(store: AccountRepository, *users: ColumnElement[bool]) -> set[str]:
-    """Return destinations in other letters or with blanks, which Postfix takes for these users."""
+    """Return destinations with capitals or blanks that Postfix resolves to these users."""
     f, m = t.forwardings.c, t.mailbox.c
     odd: dict[str, set[str]] = {}
     for value in await store.column(select(f.forwarding).where(is_odd(f.forwarding)).distinct()):
@@ -61,14 +63,14 @@ async def spellings(store: AccountRepository, *users: ColumnElement[bool]) -> se
     found: list[str] = []
     for some in chunks(odd):
         found += await store.column(select(m.username).where(*users, is_like(m.username, some)))
-    # What is spelled as none of them belongs to who has the folded name.
-    alias_addresses = {fold(name) for name in found} - set(found)
+    # Another user may have the folded name: the destination is then that user's.
+    folded_names = {fold(name) for name in found} - set(found)
     taken: set[str] = set()
-    for some in chunks(alias_addresses):
+    for some in chunks(folded_names):
         taken.update(await store.column(select(m.username).where(m.username.in_(some))))
     return {
         value
         for name in map(fold, found)
-        if name not in alias_addresses & taken
+        if name not in folded_names & taken
         for value in odd[name]
     }

@@ -1,4 +1,4 @@
-"""Subscribable mailing lists in ``vmail``."""
+"""Subscribable mailing lists in ``vmail``: the SQL role ``Lists``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from iredapi.backends.sql.account_repository import (
     RelatedRows,
     names_of,
     owned,
-    side,
+    select_related,
 )
 from iredapi.database.dialect import domain_of as domain_part
-from iredapi.database.repository import chunks, now, shown
+from iredapi.database.repository import chunks, now, row_to_response
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.lists import MailingList
@@ -26,14 +26,14 @@ from iredapi.errors import NotSupported
 
 
 class SqlLists(AccountRepository):
-    """See ``protocols.Lists``."""
+    """See ``protocols.lists.Lists``."""
 
     async def get(self, address: str) -> MailingList | None:
         return await self._find(address, lock=False)
 
     async def has_any(self) -> bool:
         if not self.schema.has(t.maillists):
-            return True  # the list server may have some that the database knows nothing of
+            return True  # the list server may have lists that the database does not store
         return bool(await self.column(select(t.maillists.c.address).limit(1)))
 
     async def claim(self, address: str) -> MailingList | None:
@@ -43,7 +43,7 @@ class SqlLists(AccountRepository):
         m, read = t.maillists.c, partial(self._read, lock=lock)
         if not self.schema.has(t.maillists):
             return await read(address)
-        return await self.find(m.address, address, read, home=m.domain)
+        return await self.find(m.address, address, read, domain_column=m.domain)
 
     def _rows(self, *where: ColumnElement[bool]) -> Select[Any]:
         if not self.schema.has(t.maillists):
@@ -60,17 +60,17 @@ class SqlLists(AccountRepository):
     async def _related_rows(self, addresses: Sequence[str]) -> RelatedRows:
         m, f, o = t.moderators.c, t.forwardings.c, t.maillist_owners.c
         branches = [
-            side("moderator", m.address, m.moderator, m.address.in_(addresses)),
-            side("extra", f.forwarding, f.address, *_extra(f.forwarding.in_(addresses))),
+            select_related("moderator", m.address, m.moderator, m.address.in_(addresses)),
+            select_related("extra", f.forwarding, f.address, *_extra(f.forwarding.in_(addresses))),
         ]
         if self.schema.has(t.maillist_owners):
-            branches.append(side("owner", o.address, o.owner, o.address.in_(addresses)))
+            branches.append(select_related("owner", o.address, o.owner, o.address.in_(addresses)))
         return await self.related_rows(*branches)
 
     async def other_addresses(self, address: str) -> frozenset[str]:
         f = t.forwardings.c
-        leads = is_like(f.forwarding, [address])
-        found = await self.column(select(f.address).where(*_extra(leads), f.address != address))
+        to_list = is_like(f.forwarding, [address])
+        found = await self.column(select(f.address).where(*_extra(to_list), f.address != address))
         return frozenset(found)
 
     async def page(self, domain: str, after: str, limit: int) -> list[MailingList]:
@@ -154,7 +154,7 @@ class SqlLists(AccountRepository):
         await self.update(t.maillists, values, t.maillists.c.address == before.address)
         await self._save_related_rows(before, after)
         if before.active != after.active:
-            # Postfix would hand the mail of a list that is off here only to the domain's transport.
+            # With only ``maillists.active`` 0 Postfix would use the transport of the domain.
             f = t.forwardings.c
             await self.update(
                 t.forwardings,
@@ -187,8 +187,8 @@ class SqlLists(AccountRepository):
             )
         f = t.forwardings.c
         for some in chunks(before.extra_addresses - after.extra_addresses):
-            leads = is_like(f.forwarding, [after.address])
-            await self.delete(t.forwardings, f.address.in_(some), *_extra(leads))
+            to_list = is_like(f.forwarding, [after.address])
+            await self.delete(t.forwardings, f.address.in_(some), *_extra(to_list))
         primary = await self._primary({domain_of(mail) for mail in after.extra_addresses})
         route = {"forwarding": address, "dest_domain": domain, "active": int(after.active)}
         rows = [
@@ -216,11 +216,11 @@ class SqlLists(AccountRepository):
         await removals.remove_list(self, address)
 
 
-def _extra(leads: ColumnElement[bool]) -> tuple[ColumnElement[bool], ...]:
-    """Select other addresses that lead to lists, whatever flags another tool gave them."""
+def _extra(to_list: ColumnElement[bool]) -> tuple[ColumnElement[bool], ...]:
+    """Match further addresses of lists, whatever flags another program set."""
     f = t.forwardings.c
     return (
-        leads,
+        to_list,
         f.address != f.forwarding,
         f.is_list == 0,
         f.is_forwarding == 0,
@@ -241,7 +241,7 @@ def _values(item: MailingList) -> dict[str, Any]:
 
 def _record(row: Mapping[str, Any], related_rows: RelatedRows) -> MailingList:
     address = row["address"]
-    times = shown(row)
+    times = row_to_response(row)
     return MailingList(
         address,
         name=row["name"],

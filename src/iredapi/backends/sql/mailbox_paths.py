@@ -1,4 +1,4 @@
-"""Mailboxes on disk: where they lie, and the queue of those that a cron job will remove."""
+"""Paths of mailboxes, and ``deleted_mailboxes``: those that a cron job will remove from disk."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from iredapi.database.repository import now
 from iredapi.domain.mailbox_paths import MAX_PATH, overlap
 
 
-async def queue(store: AccountRepository, removal: Removal, *where: ColumnElement[bool]) -> None:
+async def queue_for_removal(
+    store: AccountRepository, removal: Removal, *where: ColumnElement[bool]
+) -> None:
     """Copy mailbox paths and sizes into ``deleted_mailboxes``: a cron job removes them later.
 
-    A path that does not fit into the queue's column stays on disk for ever.
+    A path that is too long for the column is not queued and stays on disk.
     """
     m, q = t.mailbox.c, store.quota_table.c
     columns: dict[str, Any] = {
@@ -38,27 +40,27 @@ async def queue(store: AccountRepository, removal: Removal, *where: ColumnElemen
     await store.run(t.deleted_mailboxes.insert().from_select(list(columns), source))
 
 
-def tidy(path: ColumnElement[Any]) -> ColumnElement[str]:
-    """Make SQL for a path as it is compared."""
+def normalised(path: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return SQL for a path in the form in which paths are compared."""
     return func.lower(func.replace(path, "//", "/"))
 
 
-async def near(store: AccountRepository, path: str, *, but: str = "") -> list[str]:
-    """Return the paths of living and of queued mailboxes that are, hold or lie in a directory."""
+async def overlapping(store: AccountRepository, path: str, *, but: str = "") -> list[str]:
+    """Return paths of existing and queued mailboxes that equal, contain or are inside a path."""
     parts = path.strip("/").split("/")
     above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
     found: list[str] = []
-    for place, others in (
-        (tidy(store.mailbox_path()), t.mailbox.c.username != but),
-        (tidy(t.deleted_mailboxes.c.maildir), t.deleted_mailboxes.c.maildir != ""),
+    for column, condition in (
+        (normalised(store.mailbox_path()), t.mailbox.c.username != but),
+        (normalised(t.deleted_mailboxes.c.maildir), t.deleted_mailboxes.c.maildir != ""),
     ):
         found += await store.column(
-            select(place).where(
-                others,
+            select(column).where(
+                condition,
                 or_(
-                    place.in_(above),
-                    place.in_([f"{directory}/" for directory in above]),
-                    place.startswith(f"{path}/", autoescape=True),
+                    column.in_(above),
+                    column.in_([f"{directory}/" for directory in above]),
+                    column.startswith(f"{path}/", autoescape=True),
                 ),
             )
         )
@@ -66,6 +68,6 @@ async def near(store: AccountRepository, path: str, *, but: str = "") -> list[st
 
 
 async def unqueue(store: AccountRepository, path: str) -> None:
-    """Take exactly this directory out of the queue: a living mailbox is to use it again."""
-    place = tidy(t.deleted_mailboxes.c.maildir)
-    await store.delete(t.deleted_mailboxes, place.in_([path, f"{path}/"]))
+    """Remove a directory from the queue: an existing mailbox uses it again."""
+    maildir = normalised(t.deleted_mailboxes.c.maildir)
+    await store.delete(t.deleted_mailboxes, maildir.in_([path, f"{path}/"]))

@@ -1,9 +1,9 @@
-"""Whose a row of ``forwardings`` is, whatever its flags say.
+"""Conditions that tell to which account a row of ``forwardings`` belongs.
 
-Postfix looks at the address and at ``active``, never at the flags, which other programs set in
-their own way or not at all. So a row is the user's, or the alias's, whose address it has; where
-both have the same address the flags decide. What leads to a user from an address that nobody has is
-an alias address of the user. A key of Postfix may also be ``@domain``: a catch-all in another form.
+Postfix reads ``address`` and ``active``, never the flags ``is_*``, which other programs set
+differently or not at all. So a row belongs to the user or the alias account with its address; when
+both exist, the flags decide. A row from an address without an account to a user is an alias address
+of that user. The key ``@domain`` is a second form of a catch-all.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ def _has(table: Table, column: str, address: ColumnElement[Any]) -> ColumnElemen
 
 
 def is_forward() -> ColumnElement[bool]:
-    """Choose, of the rows with a user's address, those that are the user's."""
+    """Match, among rows with a user's address, those that are forwardings of the user."""
     f = t.forwardings.c
     free = ~_has(t.alias, "address", f.address)
     return or_(f.is_forwarding == 1, and_(f.is_maillist == 0, free))
 
 
 def is_member() -> ColumnElement[bool]:
-    """Choose, of the rows with an alias's address, those that are the alias's."""
+    """Match, among rows with an alias account's address, those that name its members."""
     f = t.forwardings.c
     free = ~_has(t.mailbox, "username", f.address)
     return or_(f.is_list == 1, and_(f.is_maillist == 0, free))
 
 
 def is_alias_address() -> ColumnElement[bool]:
-    """Choose, of the rows that lead to a user, those whose address is another one of the user's."""
+    """Match, among rows to a user, those whose address is an alias address of the user."""
     f = t.forwardings.c
-    nobody = ~or_(
+    unused = ~or_(
         _has(t.mailbox, "username", f.address),
         _has(t.alias, "address", f.address),
         _has(t.maillists, "address", f.address),
     )
-    # Without an "@", or with nothing in front of it, it is a catch-all.
+    # Without a local part it is a catch-all.
     is_mail = and_(domain_of(f.address) != f.address, ~f.address.like("@%"))
-    return or_(f.is_alias == 1, and_(f.is_maillist == 0, is_mail, nobody))
+    return or_(f.is_alias == 1, and_(f.is_maillist == 0, is_mail, unused))

@@ -1,14 +1,14 @@
-"""Addresses that are stored in other letters, or with blanks around them, found by an index.
+"""Index look-ups of addresses that are stored with capitals or with blanks around them.
 
-``is_like`` compares every row. Here ranges in the column's own order choose rows first, so that a
-million rows cost a few index look-ups:
+``is_like`` compares every row. These statements select ranges in the order of the column's index
+first, so that a million rows cost a few index look-ups:
 
 * Where bytes are compared (SQLite; PostgreSQL with the collation ``C``), a spelling with a capital
-  begins as the plain one does and goes on with a capital: one range for each letter.
+  has the same beginning as the folded one, then a capital: one range for each letter.
 * Other collations of PostgreSQL sort the spellings of a word next to each other: one range, from
-  the plain one to the one in capitals.
+  the folded one to the one in capitals.
 
-What else is in these ranges is compared and left out. Equality on MariaDB ignores case anyway.
+Other rows in these ranges are filtered out. Equality on MariaDB ignores case anyway.
 """
 
 from __future__ import annotations
@@ -47,30 +47,30 @@ _PARTS: Final = ("low", "high", "beyond", "wanted")
 
 
 def byte_ranges(address: str) -> Iterable[tuple[str, str, str]]:
-    """Return the ranges of bytes that hold all other spellings of a folded address.
+    """Return the ranges, in byte order, that contain all other spellings of a folded address.
 
-    Each is from, to, and a text that is below all that is wanted.
+    Each is (start, end, lower bound): start is included, end and lower bound are excluded.
     """
     yield _BLANK, _AFTER_BLANKS, ""
     yield address + _BLANK, address + _AFTER_BLANKS, ""
-    for place, letter in enumerate(address):
+    for index, letter in enumerate(address):
         if bounds := _CAPITALS.get(letter):
-            start = address[:place]
+            start = address[:index]
             yield start + bounds[0], start + bounds[1], ""
 
 
 def word_ranges(address: str) -> Iterable[tuple[str, str, str]]:
-    """Return the same for a collation that sorts words, not bytes: up to one blank in front.
+    """Return the ranges in the order of a linguistic collation, with at most one leading blank.
 
-    Blanks behind sort before digits.
+    Trailing blanks sort before digits.
     """
     for blank in ("", " ", _BLANK):
-        # The plain one is the first of its spellings. There may be many of it.
+        # The folded spelling sorts first; many rows may have it, so it is excluded.
         yield blank + address, f"{blank}{address.upper()}0", "" if blank else address
 
 
-def spelled(addresses: Iterable[str], dialect: str) -> dict[str, str]:
-    """Return the parameters of ``others``."""
+def spelling_parameters(addresses: Iterable[str], dialect: str) -> dict[str, str]:
+    """Return the parameters of the statements of this module for these addresses."""
     if dialect in MYSQL:
         return {}
     wanted = sorted(set(addresses))
@@ -85,10 +85,12 @@ def spelled(addresses: Iterable[str], dialect: str) -> dict[str, str]:
     return sent
 
 
-def others(kind: str, columns: Iterable[ColumnElement[Any]], dialect: str) -> list[Select[Any]]:
-    """Select what is stored in another spelling in some columns, as ``store.side`` does.
+def select_other_spellings(
+    kind: str, columns: Iterable[ColumnElement[Any]], dialect: str
+) -> list[Select[Any]]:
+    """Select other spellings that are stored in some columns, as ``select_related`` does.
 
-    The owner is the address that was asked for. Nothing where equality finds them.
+    The owner is the folded address. On MariaDB nothing: equality finds them.
     """
     if dialect in MYSQL:
         return []
@@ -98,14 +100,14 @@ def others(kind: str, columns: Iterable[ColumnElement[Any]], dialect: str) -> li
     return [_in_order(kind, column) for column in columns]
 
 
-def of_any(columns: Iterable[ColumnElement[Any]], dialect: str) -> CompoundSelect[Any]:
-    """Select the same from some columns; not on MariaDB."""
-    first, *more = others("taken", columns, dialect)
+def select_from_any(columns: Iterable[ColumnElement[Any]], dialect: str) -> CompoundSelect[Any]:
+    """Return one UNION of ``select_other_spellings``; not for MariaDB."""
+    first, *more = select_other_spellings("taken", columns, dialect)
     return first.union_all(*more)
 
 
 def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
-    """Select all other spellings of one name that a column has, each once; not on MariaDB."""
+    """Select the distinct other spellings of one name in a column; not for MariaDB."""
     if dialect == "sqlite":
         found = _in_bytes("value", column, _ranges()).subquery()
         return select(found.c.text).distinct()
@@ -115,7 +117,7 @@ def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
         found = select(column).where(*where).order_by(column).limit(literal_column("1"))
         return found.correlate_except(column.table).scalar_subquery()
 
-    # From one value to the next by the index, however many rows have it.
+    # Loose index scan: one look-up for each distinct value, however many rows have it.
     each = select(
         bounds.c.high,
         bounds.c.wanted,
@@ -131,12 +133,12 @@ def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
     return select(each.c.stored).where(folded(each.c.stored) == each.c.wanted).distinct()
 
 
-def leading_to(
+def select_leading_to(
     kind: str, target: ColumnElement[Any], source: ColumnElement[Any], dialect: str
 ) -> Select[Any]:
-    """Select the sources whose target is another spelling of one name, as ``side`` does.
+    """Select sources whose target is another spelling of one name, as ``select_related`` does.
 
-    On MariaDB the name is the parameter ``mail``: equality finds other letters, but no blanks.
+    On MariaDB the name is the parameter ``mail``: equality ignores case, but not leading blanks.
     """
     if dialect in MYSQL:
         mail = bindparam("mail", type_=String(255))
@@ -149,7 +151,7 @@ def leading_to(
 
 
 def _ranges() -> CTE:
-    """Make the ranges of ``spelled`` a table for SQLite, which is read once for all columns."""
+    """Return the ranges as a table expression for SQLite; it is read once for all columns."""
     each = func.json_each(_text("bytes")).table_valued("key", "value").alias("each")
     low, high = cast(each.c.key, Text).label("low"), cast(each.c.value, Text).label("high")
     return select(low, high).cte("ranges")
@@ -165,7 +167,7 @@ def _in_bytes(kind: str, column: ColumnElement[Any], ranges: CTE) -> Select[Any]
 
 
 def _bounds(column: ColumnElement[Any]) -> Any:
-    # As the database sorts this very column.
+    # Asks the database for the collation of this column: linguistic or byte order.
     sample = select(column).where(literal_column("false")).correlate(None).scalar_subquery()
     by_words = func.coalesce(sample, literal_column("'a'")) < literal_column("'B'")
     return (
@@ -185,7 +187,7 @@ def _bounds(column: ColumnElement[Any]) -> Any:
 
 def _in_order(kind: str, column: ColumnElement[Any]) -> Select[Any]:
     bounds = _bounds(column)
-    # The limit makes the planner use the index for each range.
+    # LIMIT makes the planner use the index for each range.
     found = (
         select(column.label("stored"))
         .where(

@@ -1,8 +1,8 @@
-"""Statements that write many users at once, none of whom is held.
+"""Statements that write many users at once without locking them first.
 
-The version of a row on PostgreSQL is the transaction that wrote it (``xmin``): whatever changes
-what a record holds writes a new version of the record's own row, or holds it, or commutes with a
-change of that row alone.
+The version of a row is, on PostgreSQL, the transaction that wrote it (``xmin``). It is enough to
+compare versions of the two rows: every other change of a user's record writes or locks the user's
+own row, or touches only other tables, where its order does not matter.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ from iredapi.database.live_schema import Schema
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What ``rows`` found: the two rows, and the domains that the user manages."""
+    """The result of ``rows`` for one user."""
 
     domain: Mapping[str, Any]
     user: Mapping[str, Any]
     versions: tuple[str, str]
+    """Of the domain's row and of the user's row."""
     related_rows: Sequence[Any]
 
 
@@ -75,10 +76,10 @@ def rows(schema: Schema) -> Select[Any]:
 
 
 def split_rows(schema: Schema, found: Sequence[Any]) -> Rows | None:
-    """Take the rows of ``rows`` apart; None: not both are there."""
+    """Convert the result of ``rows``; None: the domain or the user does not exist."""
     if not found:
         return None
-    domain, mailbox = schema.statement("homes.columns", lambda: columns(schema))
+    domain, mailbox = schema.statement("users.columns with domain", lambda: columns(schema))
     first, last = len(domain), len(domain) + len(mailbox)
     row = found[0]
     user = dict(zip(mailbox, row[first:last], strict=True))
@@ -95,24 +96,24 @@ def split_rows(schema: Schema, found: Sequence[Any]) -> Rows | None:
 
 
 def update_unchanged(columns: Sequence[str]) -> Update:
-    """Write columns of a user whose row and whose domain's row have the versions that were read.
+    """Update a user if its row and its domain's row still have the versions that were read.
 
-    It returns a row, or nothing was written. It waits for nobody: a row that somebody else holds
-    counts as changed. The domain is only looked at: what is written is the user's own, so a change
-    of the domain that comes afterwards finds nothing that it would have forbidden; and who removes
-    the domain waits for the user's row.
+    Returns one row when the user was updated, none otherwise. SKIP LOCKED: it never waits; a row
+    that another transaction has locked counts as changed. The domain's row is compared without a
+    lock: only columns of the user are written, which no later change of the domain forbids, and
+    removing the domain waits for the user's row.
     """
     m = t.mailbox.c
-    home = select(t.domain.c.domain).where(
+    domain = select(t.domain.c.domain).where(
         t.domain.c.domain == domain_related_rows.name(),
-        _version("domain") == bindparam("home_version", type_=String),
+        _version("domain") == bindparam("domain_version", type_=String),
     )
     own = (
         select(m.username)
         .where(
             m.username == bindparam("mail", type_=String(255)),
             _version("mailbox") == bindparam("user_version", type_=String),
-            exists(home),
+            exists(domain),
         )
         .with_for_update(skip_locked=True, of=t.mailbox)
         .cte("own")
@@ -126,7 +127,7 @@ def update_unchanged(columns: Sequence[str]) -> Update:
 
 
 def _ordinary(mail: ColumnElement[str], name: ColumnElement[str]) -> list[ColumnElement[bool]]:
-    """Choose users who are in a domain, ``name``, and no admins of any kind."""
+    """Choose users in the existing domain ``name`` who have no admin rights of any kind."""
     m, d = t.mailbox.c, t.domain_admins.c
     return [
         m.isadmin == 0,
@@ -137,7 +138,7 @@ def _ordinary(mail: ColumnElement[str], name: ColumnElement[str]) -> list[Column
 
 
 def _wanted(columns: Sequence[str], size: int) -> dict[str, ColumnElement[Any]]:
-    """Return what each of some users is to have in columns."""
+    """Return the new value of each column: a CASE over the users' addresses."""
     m, mails = t.mailbox.c, texts("mail", size)
     found: dict[str, ColumnElement[Any]] = {}
     for column in columns:
@@ -151,18 +152,18 @@ def _wanted(columns: Sequence[str], size: int) -> dict[str, ColumnElement[Any]]:
 
 
 def _chosen(size: int, dialect: str) -> list[ColumnElement[bool]]:
-    """Choose some users who are in a domain and no admins of any kind."""
+    """Choose those of ``size`` users who have no admin rights and whose domain exists."""
     m, mails = t.mailbox.c, texts("mail", size)
     chosen = [m.username.in_(mails), *_ordinary(m.username, domain_of(m.username))]
     if dialect in MYSQL:
-        # Its equality knows no case, accents and trailing blanks.
+        # Its equality ignores case, accents and trailing blanks: compare bytes, too.
         name = cast(func.lower(m.username), BINARY)
         chosen.append(name.in_([cast(mail, BINARY) for mail in mails]))
     return chosen
 
 
 def compare_without_read(columns: Sequence[str], size: int, dialect: str) -> Select[Any]:
-    """Select who of some users is ordinary, and for each column whether it would be different."""
+    """Select the users without admin rights, and for each column whether its value differs."""
     wanted = _wanted(columns, size)
     differences = [
         differs(t.mailbox.c[column], wanted[column], dialect).label(f"d_{column}")
@@ -174,11 +175,12 @@ def compare_without_read(columns: Sequence[str], size: int, dialect: str) -> Sel
 def update_all_without_read(
     columns: Sequence[str], moments: Mapping[str, str], size: int, dialect: str
 ) -> Statement:
-    """Write columns of some ordinary users where any is different, as a transaction of its own.
+    """Update ordinary users (no admin rights) where a value differs; run it in autocommit.
 
-    ``moments`` are columns that are written with another one, or with any (empty). On PostgreSQL
-    it returns what ``compare_without_read`` does, and waits for nobody: a row that somebody else
-    holds is left out. On SQLite it returns the names that were written, on MariaDB it counts them.
+    ``moments`` maps a column of times to the column whose change it records; empty: any change.
+    On PostgreSQL it returns the rows of ``compare_without_read`` and never waits: SKIP LOCKED
+    leaves out rows that another transaction has locked. On SQLite it returns the addresses that
+    were updated, on MariaDB their number.
     """
     m, wanted = t.mailbox.c, _wanted(columns, size)
     times = _wanted(tuple(moments), size)
@@ -192,7 +194,7 @@ def update_all_without_read(
         chosen = [m.username == held.c.username]
     else:
         different = {column: differs(m[column], wanted[column], dialect) for column in columns}
-    # MySQL's assignments see what those before them have written.
+    # MySQL assigns from left to right: times come first, or they would see the new values.
     change = (
         update(t.mailbox)
         .ordered_values(

@@ -1,4 +1,4 @@
-"""Many users at once: what requests that arrive at the same moment share."""
+"""Creating and changing many users in one unit: the SQL role ``UserBatches``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from iredapi.backends.sql import user_batch_statements as statements
 from iredapi.backends.sql import user_mapping
 from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows
 from iredapi.backends.sql.address_batches import AddressBatches
-from iredapi.backends.sql.domains import record as domain_record
+from iredapi.backends.sql.domain_mapping import record as domain_record
 from iredapi.backends.sql.user_mapping import COLUMNS, record, row_changes
 from iredapi.concurrency.batcher import MAX_CONCURRENT_BATCHES
 from iredapi.database.bulk_parameters import numbered, padded
@@ -31,7 +31,7 @@ from iredapi.domain.domains import Domain
 from iredapi.domain.users import User
 
 _MOMENTS = {"modified": "", "passwordlastchange": "password"}
-"""Columns that tell when one was written, or (empty) any."""
+"""Columns of times, each with the column whose change it records; empty: any change."""
 
 
 class SqlUserBatching:
@@ -42,13 +42,13 @@ class SqlUserBatching:
 
     def __init__(self, accounts: Database) -> None:
         self._accounts = accounts
-        # SQLite says what was written since 3.35.
+        # SQLite has RETURNING since 3.35.
         self.updates_without_read = not accounts.sqlite or sqlite3.sqlite_version_info >= (3, 35)
-        self.versions = accounts.takes_many
-        self.lanes = 1 if accounts.sqlite else MAX_CONCURRENT_BATCHES
+        self.has_row_versions = accounts.takes_many
+        self.max_concurrent_batches = 1 if accounts.sqlite else MAX_CONCURRENT_BATCHES
 
     @property
-    def shares(self) -> bool:
+    def gains_from_batching(self) -> bool:
         return self.updates_without_read and self._accounts.holds_at_once
 
 
@@ -56,51 +56,55 @@ class SqlUserBatches(AccountRepository):
     """See ``protocols.user_batches.UserBatches``."""
 
     _versions: Mapping[str, tuple[str, str]] = {}
-    """Of the rows of users and of their domains, which are not held."""
+    """By address: the versions of the domain's and of the user's row; neither is locked."""
 
-    async def claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
+    async def claim_addresses(
+        self, addresses: Sequence[str]
+    ) -> list[AddressAvailability | None] | None:
         store = AddressBatches(self._connections, self.schema, self.quota_table)
-        return await store.claim_all(addresses)
+        return await store.claim_addresses(addresses)
 
-    async def add_plain(self, users: Sequence[User], *, changed: datetime | None) -> None:
+    async def add_users(self, users: Sequence[User], *, changed: datetime | None) -> None:
         await user_mapping.add_users(self, users, changed=changed)
 
     async def update_without_read(
         self, changes: Sequence[tuple[str, Mapping[str, Any]]]
     ) -> Mapping[str, frozenset[str]]:
-        moment, told = now(), dict[str, frozenset[str]]()
-        alike: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+        moment, updated = now(), dict[str, frozenset[str]]()
+        by_columns: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
         for mail, fields in changes:
             values = {f"m_{COLUMNS[name]}": value for name, value in fields.items()}
             values |= dict.fromkeys((f"m_{name}" for name in _MOMENTS), moment)
-            alike.setdefault(tuple(sorted(fields)), {})[mail] = values | {"mail": mail}
-        for fields_, some in sorted(alike.items()):
-            told |= await self._write_without_read(fields_, some)
-        return told
+            by_columns.setdefault(tuple(sorted(fields)), {})[mail] = values | {"mail": mail}
+        for fields_, some in sorted(by_columns.items()):
+            updated |= await self._write_without_read(fields_, some)
+        return updated
 
     async def _write_without_read(
         self, fields: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, frozenset[str]]:
-        """Write where there is a difference; who is out of the ordinary is not in the answer."""
-        there = self.schema.statement(("users.plain", fields), lambda: self._without_read(fields))
+        """Update users whose values differ; users with admin rights are missing in the result."""
+        there = self.schema.statement(
+            ("users.columns without read", fields), lambda: self._without_read(fields)
+        )
         if not there:
             return {}  # a server without these columns
         if self.dialect == "postgresql":
             return self._compared(there, await self._update_without_read(there, some))
         if self.dialect in MYSQL or len(there) > 1:
-            # Which of them are different is not to be learned from an update.
+            # An UPDATE here does not return which columns differed: compare first.
             rows, count = await self._compare_and_update(there, some)
             found = self._compared(there, rows)
             different = {mail: some[mail] for mail, names in found.items() if names}
             if not different or count == len(different):
                 return found
-            # Somebody was faster, or holds one of the rows: they go by themselves, but for those
-            # who are as they are to be.
-            now_ = self._compared(there, await self._compare_without_read(there, different))
+            # Another transaction was faster, or has locked one of the rows: leave these users to
+            # units of their own, except those whose values are as wanted by now.
+            current = self._compared(there, await self._compare_without_read(there, different))
             return {
                 mail: names
                 for mail, names in found.items()
-                if not names or (count and now_.get(mail) == frozenset())
+                if not names or (count and current.get(mail) == frozenset())
             }
         written = {row[0] for row in await self._update_without_read(there, some)}
         found = {mail: frozenset(there.values()) for mail in written}
@@ -110,7 +114,7 @@ class SqlUserBatches(AccountRepository):
         return found
 
     def _without_read(self, fields: tuple[str, ...]) -> Mapping[str, str]:
-        """Return the columns of fields that are there, and their fields."""
+        """Return the columns that this server has for the fields, each with its field."""
         names = {COLUMNS[name]: name for name in fields}
         return {
             column: names[column] for column in self.schema.values(t.mailbox, dict.fromkeys(names))
@@ -163,7 +167,7 @@ class SqlUserBatches(AccountRepository):
     async def _compare_and_update(
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
     ) -> tuple[Sequence[Any], int]:
-        """Return what is different, and how many rows were written then."""
+        """Compare, then update: the rows of the comparison, and the number of updated rows."""
         if self.dialect not in MYSQL:
             rows = await self._compare_without_read(columns, some)
             found = self._compared(columns, rows).items()
@@ -179,7 +183,7 @@ class SqlUserBatches(AccountRepository):
         except DBAPIError as error:
             if error.connection_invalidated or not is_retryable(error):
                 raise
-            # Somebody holds one of the rows.
+            # Another transaction has locked one of the rows (NOWAIT).
             return await self._compare_without_read(columns, some), 0
 
     async def read_with_domain(
@@ -193,31 +197,34 @@ class SqlUserBatches(AccountRepository):
         found: list[tuple[Domain | None, User | None]] = []
         versions = {}
         for mail, rows in zip(mails, every, strict=True):
-            home = statements.split_rows(self.schema, rows)
-            if home is None:
+            found_rows = statements.split_rows(self.schema, rows)
+            if found_rows is None:
                 found.append((None, None))
                 continue
-            versions[mail] = home.versions
-            related_rows = RelatedRows(home.related_rows)
+            versions[mail] = found_rows.versions
+            related_rows = RelatedRows(found_rows.related_rows)
             found.append(
-                (domain_record(home.domain, related_rows), record(home.user, related_rows))
+                (
+                    domain_record(found_rows.domain, related_rows),
+                    record(found_rows.user, related_rows),
+                )
             )
         self._versions = versions
         return found
 
     async def save_rows(self, pairs: Sequence[tuple[User, User]]) -> frozenset[str]:
         written = {before.mail for before, after in pairs if before == after}
-        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for before, after in pairs:
             if before.mail in written:
                 continue
             there = self.schema.values(t.mailbox, row_changes(before, after))
-            home, user = self._versions[before.mail]
+            domain_version, user_version = self._versions[before.mail]
             values = {f"m_{name}": value for name, value in there.items()}
             values |= {"mail": before.mail, "name": domain_of(before.mail)}
-            values |= {"home_version": home, "user_version": user}
-            alike.setdefault(tuple(there), []).append(values)
-        for columns, every in sorted(alike.items()):
+            values |= {"domain_version": domain_version, "user_version": user_version}
+            by_columns.setdefault(tuple(there), []).append(values)
+        for columns, every in sorted(by_columns.items()):
             done = await self.fetch_batched_for_each(
                 ("users.save unchanged", columns),
                 partial(statements.update_unchanged, columns),

@@ -1,4 +1,4 @@
-"""Rows of mail users and records: columns, what a row says, what changes and adds rows."""
+"""Mapping between rows of ``mailbox`` and records of users, and INSERTs of new users."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COLUMNS = {
     "mailbox_format": "mailboxformat",
     "mailbox_folder": "mailboxfolder",
 }
-"""The columns of a user's fields."""
+"""The columns of the fields of a user's record."""
 OPTIONAL = {
     "gn": "first_name",
     "sn": "last_name",
@@ -49,11 +49,11 @@ OPTIONAL = {
 }
 """Parameters whose columns older releases lack."""
 FLAGS = {"active": "active", "is_admin": "isadmin", "is_global": "isglobaladmin"}
-"""The same, of those that are 0 or 1."""
+"""The columns of fields that are stored as 0 or 1."""
 
 
 def service_value(column: str, *, on: bool) -> int | str:
-    """Return what a column of a service holds."""
+    """Return the value of a service's column: 0 or 1, in some columns ``n`` or ``y``."""
     if column in services.YES_NO_COLUMNS:
         return "y" if on else "n"
     return int(on)
@@ -62,9 +62,10 @@ def service_value(column: str, *, on: bool) -> int | str:
 def new_values(
     schema: Schema, user: User, moment: datetime, changed: datetime, *, usual: bool
 ) -> dict[str, Any]:
-    """Return the values of ``addition`` for a user; ``changed`` is the password's date.
+    """Return the parameters of ``insert_statements`` for a user.
 
-    Those of ``usual`` users, who have every service, are in the statement already.
+    ``changed`` is the date of the password. ``usual``: every service is enabled, and the statement
+    has the values of these columns as constants.
     """
     mail, domain, location = user.mail, domain_of(user.mail), user.location
     found: dict[str, Any] = {
@@ -100,7 +101,7 @@ _FIXED: Mapping[str, int | str] = {
     "f_is_forwarding": 1,
     "f_is_alias": 0,
 }
-"""What is the same for every new user."""
+"""Constants of every new user."""
 _TEXTS = [(name, f"m_{column}") for name, column in COLUMNS.items()]
 _MARKS = [(name, f"m_{column}") for name, column in FLAGS.items()]
 
@@ -116,10 +117,10 @@ def _lacking(schema: Schema, names: Collection[str]) -> list[str]:
     return [f"m_{column}" for column in columns if column not in there]
 
 
-def addition(
+def insert_statements(
     schema: Schema, names: Collection[str], size: int, dialect: str, *, usual: bool
 ) -> list[Statement]:
-    """Make what adds so many users at once, of ``new_values``' names, numbered."""
+    """Return statements that insert ``size`` users; ``names`` are those of ``new_values``."""
     given = {**_FIXED, **(_switches(services.MANAGED) if usual else {})}
     lacking = _lacking(schema, tuple(given))
     fixed: dict[str, Any] = {
@@ -128,27 +129,27 @@ def addition(
 
     def rows(table: Table, prefix: str) -> Any:
         own = [column for column in table.columns if f"{prefix}{column.name}" in names]
-        alike = {
+        constants = {
             column.name: fixed[f"{prefix}{column.name}"]
             for column in table.columns
             if f"{prefix}{column.name}" in fixed
         }
         return [
-            alike
+            constants
             | {c.name: bindparam(label(f"{prefix}{c.name}", n, size), type_=c.type) for c in own}
             for n in range(size)
         ]
 
     return [
         insert(t.mailbox).values(rows(t.mailbox, "m_")),
-        # Rights that another tool left behind must not come to life.
+        # Left-over rights of an earlier account with this address must not become valid.
         delete(t.domain_admins).where(t.domain_admins.c.username.in_(texts("mail", size))),
         insert_ignore(t.forwardings, dialect).values(rows(t.forwardings, "f_")),
     ]
 
 
 def record(row: Mapping[str, Any], related_rows: RelatedRows) -> User:
-    """Return the record of a row, and of rows of other tables that belong to it."""
+    """Return the record of a user: its row and its related rows."""
     mail = row["username"]
     texts: dict[str, Any] = {name: row.get(column) or "" for name, column in COLUMNS.items()}
     del texts["quota"]
@@ -178,7 +179,7 @@ def record(row: Mapping[str, Any], related_rows: RelatedRows) -> User:
 
 @lru_cache(maxsize=1024)
 def _managed_services(values: tuple[Any, ...]) -> frozenset[str]:
-    """Return the columns of services that are on; values are in the order of ``_SWITCHES``."""
+    """Return the enabled services; values are in the order of ``_SWITCHES``."""
     return frozenset(
         column.removeprefix("enable")
         for column, value in zip(_SWITCHES, values, strict=True)
@@ -187,7 +188,7 @@ def _managed_services(values: tuple[Any, ...]) -> frozenset[str]:
 
 
 def row_changes(before: User, after: User) -> dict[str, Any]:
-    """Return what changes in the user's row."""
+    """Return the columns of the user's row that differ, with their new values."""
     values: dict[str, Any] = {
         column: getattr(after, name)
         for name, column in COLUMNS.items()
@@ -219,7 +220,7 @@ def row_changes(before: User, after: User) -> dict[str, Any]:
 async def add_users(
     store: AccountRepository, users: Sequence[User], *, changed: datetime | None
 ) -> None:
-    """Add users who get their own mail and nothing else."""
+    """Insert users who receive mail at their own address and are no admins or members."""
     moment = now()
     usual = all(user.services == services.MANAGED for user in users)
     values = [
@@ -227,7 +228,7 @@ async def add_users(
     ]
     names = tuple(values[0])
     size = 1 if store.dialect == "postgresql" else len(values)
-    build = partial(addition, store.schema, names, size, store.dialect, usual=usual)
+    build = partial(insert_statements, store.schema, names, size, store.dialect, usual=usual)
     if size < len(values):
         await store.change_for_each(("users.add", names, size), build, values)
     else:

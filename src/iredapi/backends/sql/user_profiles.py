@@ -1,4 +1,4 @@
-"""Mail users in ``vmail`` as answers show them, and pages of them."""
+"""Profiles and pages of mail users in ``vmail``: the SQL role ``UserListings``."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from iredapi.backends.sql.account_repository import (
 from iredapi.backends.sql.user_mapping import (
     record,
 )
-from iredapi.backends.sql.user_related_rows import profile, side_values
-from iredapi.database.repository import shown
+from iredapi.backends.sql.user_related_rows import profile, select_related_rows
+from iredapi.database.repository import row_to_response
 from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import fold
 from iredapi.domain.moments import utc_text
@@ -34,7 +34,7 @@ from iredapi.domain.users import User
 
 _SEEN = ("imap", "pop3", "lda")
 _OWNERS = ("quota_of", "seen_by", "relay_of", "sender_of", "recipient_of")
-"""Whose row of another table came along with a profile."""
+"""Columns of a profile that name the user in the joined tables."""
 
 
 class SqlUserProfiles(AccountRepository):
@@ -43,21 +43,23 @@ class SqlUserProfiles(AccountRepository):
     async def _related_rows(self, mail: str) -> RelatedRows:
         names = names_of(mail)
         if len(names) > 1:
-            return await self.read_related_rows(side_values(names))
-        return RelatedRows((await self.table("users.sides", side_values, mail=mail))[1])
+            return await self.read_related_rows(select_related_rows(names))
+        return RelatedRows(
+            (await self.table("users.related rows", select_related_rows, mail=mail))[1]
+        )
 
     async def profile(self, mail: str) -> Profile | None:
         m = t.mailbox.c
-        return await self.find(m.username, mail, self._whole, home=m.domain)
+        return await self.find(m.username, mail, self._read_profile, domain_column=m.domain)
 
-    async def _whole(self, mail: str) -> Profile | None:
+    async def _read_profile(self, mail: str) -> Profile | None:
         columns, rows = await self.fetch_batched(
             ("users.profile", self.quota_table.name),
             lambda: profile(self.schema, self.quota_table, self.dialect),
             mail=mail,
-            **spellings.spelled([fold(mail)], self.dialect),
+            **spellings.spelling_parameters([fold(mail)], self.dialect),
         )
-        # MariaDB compares without regard to case, accents and trailing blanks.
+        # MariaDB's equality ignores case, accents and trailing blanks.
         folded = fold(mail)
         mine = [row for row in rows if fold(row[0]) == folded]
         if not mine:
@@ -70,14 +72,14 @@ class SqlUserProfiles(AccountRepository):
         return answer
 
     def _profile(self, mail: str, columns: Sequence[str], rows: Sequence[Any]) -> Profile:
-        width, places = self.schema.statement(
-            ("users.places", columns), lambda: self._places(columns)
+        width, positions = self.schema.statement(
+            ("users.positions", columns), lambda: self._positions(columns)
         )
         first = rows[0]
-        answer = self._shown(dict(zip(self._mailbox_columns(), first[:width], strict=True)))
-        owners = [places[name] for name in _OWNERS if name in places]
+        answer = self._to_response(dict(zip(self._mailbox_columns(), first[:width], strict=True)))
+        owners = [positions[name] for name in _OWNERS if name in positions]
         if len(rows) == 1:
-            # A table's row counts when it names this user, for MariaDB in any case of letters.
+            # MariaDB joins rows of users in other spellings, too: use those of this user.
             own = {at: first for at in owners if fold(first[at] or "") == mail}
         else:
             own = {
@@ -85,11 +87,11 @@ class SqlUserProfiles(AccountRepository):
             }
 
         def of(owner: str, *names: str) -> list[Any]:
-            row = own.get(places.get(owner, -1))
-            return [None if row is None else row[places[name]] for name in names]
+            row = own.get(positions.get(owner, -1))
+            return [None if row is None else row[positions[name]] for name in names]
 
         related_rows: dict[str, set[str]] = {"forwarding": set(), "alias": set(), "managed": set()}
-        kind, owner, text = places["kind"], places["owner"], places["text"]
+        kind, owner, text = positions["kind"], positions["owner"], positions["text"]
         for row in rows:
             if row[kind] is not None and fold(row[owner]) == mail:
                 related_rows[row[kind]].add(row[text])
@@ -111,18 +113,18 @@ class SqlUserProfiles(AccountRepository):
         answer["managed_domains"] = [domain for domain in managed if domain != "ALL"]
         return answer
 
-    def _places(self, columns: Sequence[str]) -> tuple[int, dict[str, int]]:
-        # The names of joined columns may be names of the mailbox's: they come after it.
+    def _positions(self, columns: Sequence[str]) -> tuple[int, dict[str, int]]:
+        # Joined columns come after those of ``mailbox``, which may have the same names.
         width = len(self._mailbox_columns())
-        return width, {name: place for place, name in enumerate(columns[width:], width)}
+        return width, {name: position for position, name in enumerate(columns[width:], width)}
 
     def _mailbox_columns(self) -> tuple[str, ...]:
         return self.schema.statement(
             "users.columns", lambda: tuple(str(c.name) for c in self.schema.columns(t.mailbox))
         )
 
-    def _shown(self, row: dict[str, Any]) -> Profile:
-        answer = shown(row)
+    def _to_response(self, row: dict[str, Any]) -> Profile:
+        answer = row_to_response(row)
         text = row["settings"]
         answer["settings"] = (
             account_settings.to_response(account_settings.parse(text)) if text else {}
@@ -140,7 +142,7 @@ class SqlUserProfiles(AccountRepository):
         self, domain: str, after: str, limit: int, *, disabled_only: bool
     ) -> list[Profile]:
         rows = await self._page(domain, after, limit, disabled_only=disabled_only)
-        return [self._shown(row) for row in rows]
+        return [self._to_response(row) for row in rows]
 
     async def records(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
@@ -148,7 +150,9 @@ class SqlUserProfiles(AccountRepository):
         rows = await self._page(domain, after, limit, disabled_only=disabled_only)
         if not rows:
             return []
-        related_rows = await self.read_related_rows(side_values([row["username"] for row in rows]))
+        related_rows = await self.read_related_rows(
+            select_related_rows([row["username"] for row in rows])
+        )
         return [record(row, related_rows) for row in rows]
 
     async def _page(
@@ -187,7 +191,7 @@ def _page(columns: Sequence[Any], names: Sequence[str], *, disabled_only: bool) 
 
 @lru_cache(maxsize=1024)
 def _services(switches: tuple[str, ...], values: tuple[Any, ...]) -> tuple[str, ...]:
-    """Return the services that are on: few combinations are in use."""
+    """Return the enabled services; cached, because few combinations are in use."""
     present = [name.removeprefix("enable") for name in switches]
     on = [name for name, value in zip(present, values, strict=True) if value in (1, "y", "Y")]
     return tuple(services.service_names(on, present))

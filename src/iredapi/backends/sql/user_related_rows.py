@@ -1,4 +1,4 @@
-"""What belongs to a mail user in other tables than ``mailbox``."""
+"""Statements that select what other tables than ``mailbox`` store of a user."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from sqlalchemy import (
 
 from iredapi.backends.sql import spellings
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import side
+from iredapi.backends.sql.account_repository import select_related
 from iredapi.backends.sql.routes import is_alias_address, is_forward
 from iredapi.database.dialect import domain_of
 from iredapi.database.live_schema import Schema
 from iredapi.database.text_matching import in_ascii
 
 
-def side_values(mails: Collection[str] | None = None) -> CompoundSelect[Any]:
-    """Select what the record of users holds beside their rows, as one UNION.
+def select_related_rows(mails: Collection[str] | None = None) -> CompoundSelect[Any]:
+    """Select the related rows of users' records as one UNION.
 
-    None stands for one user, the parameter ``:mail``.
+    None: of one user, the parameter ``:mail``.
     """
-    first, *others = of_record(mails)
+    first, *others = related_branches(mails)
     return first.union_all(*others)
 
 
@@ -39,8 +39,8 @@ def _mail() -> ColumnElement[str]:
     return bindparam("mail", type_=String(255))
 
 
-def of_record(mails: Collection[str] | None) -> list[Select[Any]]:
-    """Select the same, not yet united."""
+def related_branches(mails: Collection[str] | None) -> list[Select[Any]]:
+    """Return the branches of ``select_related_rows``."""
 
     def own(column: ColumnElement[Any]) -> ColumnElement[bool]:
         return column == _mail() if mails is None else column.in_(sorted(mails))
@@ -53,46 +53,51 @@ def of_record(mails: Collection[str] | None) -> list[Select[Any]]:
     f, d = t.forwardings.c, t.domain_admins.c
     sender, recipient = t.sender_bcc_user.c, t.recipient_bcc_user.c
     return [
-        side("forwarding", f.address, f.forwarding, own(f.address), is_forward()),
-        side("alias", f.forwarding, f.address, own(f.forwarding), is_alias_address()),
-        side("sender_bcc", sender.username, sender.bcc_address, own(sender.username),
-             *_alive(sender)),
-        side("recipient_bcc", recipient.username, recipient.bcc_address,
-             own(recipient.username), *_alive(recipient)),
-        side("managed", d.username, d.domain, manages(), d.active == 1),
+        select_related("forwarding", f.address, f.forwarding, own(f.address), is_forward()),
+        select_related("alias", f.forwarding, f.address, own(f.forwarding), is_alias_address()),
+        select_related("sender_bcc", sender.username, sender.bcc_address, own(sender.username),
+             *_used_by_postfix(sender)),
+        select_related("recipient_bcc", recipient.username, recipient.bcc_address,
+             own(recipient.username), *_used_by_postfix(recipient)),
+        select_related("managed", d.username, d.domain, manages(), d.active == 1),
     ]  # fmt: skip
 
 
-def _alive(columns: Any) -> tuple[ColumnElement[bool], ...]:
-    """Select BCC rows that Postfix would find: active, and with the user's domain."""
+def _used_by_postfix(columns: Any) -> tuple[ColumnElement[bool], ...]:
+    """Match BCC rows that Postfix finds: active, and with the domain of the user."""
     return (columns.active == 1, columns.domain == domain_of(columns.username))
 
 
 def other_aliases(dialect: str) -> Select[Any]:
-    """Select the alias addresses of a user (``:mail``) that lead to it in another spelling.
+    """Select alias addresses of the user ``:mail`` whose rows name it in another spelling.
 
-    ``spellings.spelled`` has further parameters.
+    Further parameters are those of ``spellings.spelling_parameters``.
     """
     f = t.forwardings.c
-    found = spellings.leading_to("alias", f.forwarding, f.address, dialect)
+    found = spellings.select_leading_to("alias", f.forwarding, f.address, dialect)
     return found.where(is_alias_address(), f.address != _mail())
 
 
 def profile(schema: Schema, quota_table: Table, dialect: str) -> Select[Any]:
-    """Select all of a user (``:mail``) at once: its row, with a row for each side value.
+    """Select the profile of the user ``:mail``: its row, repeated for each related row.
 
-    MariaDB's comparisons are wider than equality, so each table's own name of the user is selected.
+    Each joined table's name of the user is selected, too: MariaDB's equality ignores case, accents
+    and trailing blanks.
     """
     mail = _mail()
     m, q, r, seen = t.mailbox.c, quota_table.c, t.sender_relayhost.c, t.last_login.c
     sender, recipient = t.sender_bcc_user.c, t.recipient_bcc_user.c
     f, d = t.forwardings.c, t.domain_admins.c
     many = (
-        side("forwarding", f.address, f.forwarding, f.address == mail, is_forward())
+        select_related("forwarding", f.address, f.forwarding, f.address == mail, is_forward())
         .union_all(
-            side("alias", f.forwarding, f.address, f.forwarding == mail, is_alias_address()),
+            select_related(
+                "alias", f.forwarding, f.address, f.forwarding == mail, is_alias_address()
+            ),
             other_aliases(dialect),
-            side("managed", d.username, d.domain, d.username == in_ascii(mail), d.active == 1),
+            select_related(
+                "managed", d.username, d.domain, d.username == in_ascii(mail), d.active == 1
+            ),
         )
         .subquery("many")
     )
@@ -113,8 +118,10 @@ def profile(schema: Schema, quota_table: Table, dialect: str) -> Select[Any]:
     joined: Any = (
         t.mailbox.outerjoin(quota_table, q.username == mail)
         .outerjoin(t.sender_relayhost, r.account == mail)
-        .outerjoin(t.sender_bcc_user, and_(sender.username == mail, *_alive(sender)))
-        .outerjoin(t.recipient_bcc_user, and_(recipient.username == mail, *_alive(recipient)))
+        .outerjoin(t.sender_bcc_user, and_(sender.username == mail, *_used_by_postfix(sender)))
+        .outerjoin(
+            t.recipient_bcc_user, and_(recipient.username == mail, *_used_by_postfix(recipient))
+        )
         .outerjoin(many, true())
     )
     if schema.has(t.last_login):

@@ -1,13 +1,10 @@
-"""Which mail users in ``vmail`` have rights as admins."""
+"""Rights of mail users as admins, in ``vmail``: the SQL role ``UserRights``."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import (
-    or_,
-    select,
-)
+from sqlalchemy import or_, select
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository

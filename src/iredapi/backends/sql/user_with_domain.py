@@ -1,4 +1,4 @@
-"""A user together with its domain: what a change of one user reads."""
+"""The statement that reads a user and its domain together, for a change of the user."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from iredapi.backends.sql import tables as t
 from iredapi.database.live_schema import Schema
 from iredapi.domain.addresses import fold
 
-_SIDE = 4
+_RELATED_COLUMNS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class UserWithDomain:
-    """What ``whole`` found."""
+    """The result of ``whole``."""
 
     domain: Mapping[str, Any]
     user: Mapping[str, Any] | None
@@ -32,10 +32,10 @@ class UserWithDomain:
 
 
 def whole(schema: Schema) -> Select[Any]:
-    """Select the domain ``:name``, the user ``:mail``, and a row for each value of either."""
+    """Select the domain ``:name`` and the user ``:mail``, repeated for each related row."""
     mail = bindparam("mail", type_=String(255))
-    home = domain_related_rows.alias_domains(domain_related_rows.own)
-    many = home.union_all(*user_related_rows.of_record(None)).subquery("many")
+    alias_domains = domain_related_rows.alias_domains(domain_related_rows.own)
+    many = alias_domains.union_all(*user_related_rows.related_branches(None)).subquery("many")
     return (
         select(
             *schema.columns(t.domain),
@@ -53,11 +53,11 @@ def whole(schema: Schema) -> Select[Any]:
 
 
 def split(schema: Schema, rows: Sequence[Any], name: str, mail: str) -> UserWithDomain | None:
-    """Take the rows of ``whole`` apart; None: no such domain."""
-    domain, mailbox = schema.statement("homes.columns", lambda: columns(schema))
+    """Convert the result of ``whole``; None: no such domain."""
+    domain, mailbox = schema.statement("users.columns with domain", lambda: columns(schema))
     first, last = len(domain), len(domain) + len(mailbox)
     at = domain.index("domain")
-    # MariaDB compares without regard to case, accents and trailing blanks.
+    # MariaDB's equality ignores case, accents and trailing blanks.
     mine = [row for row in rows if fold(row[at]) == fold(name)]
     if not mine:
         return None
@@ -66,7 +66,7 @@ def split(schema: Schema, rows: Sequence[Any], name: str, mail: str) -> UserWith
     return UserWithDomain(
         dict(zip(domain, mine[0], strict=False)),
         None if own is None else dict(zip(mailbox, own[first:last], strict=True)),
-        [row[-_SIDE:] for row in mine if row[-_SIDE] is not None],
+        [row[-_RELATED_COLUMNS:] for row in mine if row[-_RELATED_COLUMNS] is not None],
     )
 
 

@@ -1,4 +1,4 @@
-"""Mail users in ``vmail``."""
+"""Mail users in ``vmail``: the SQL role ``Users``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from iredapi.backends.sql.account_repository import (
     RelatedRows,
     owned,
 )
-from iredapi.backends.sql.domains import record as domain_record
+from iredapi.backends.sql.domain_mapping import record as domain_record
 from iredapi.backends.sql.routes import is_alias_address, is_forward
 from iredapi.backends.sql.user_mapping import (
     OPTIONAL,
@@ -61,7 +61,7 @@ from iredapi.domain.users import User
 
 
 class SqlUsers(SqlUserProfiles, SqlUserRights):
-    """See ``protocols.Users``."""
+    """See ``protocols.accounts.Users``."""
 
     async def get(self, mail: str) -> User | None:
         found = await self._read(mail, lock=False)
@@ -71,7 +71,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
             "users.other aliases",
             lambda: other_aliases(self.dialect),
             mail=found.mail,
-            **spellings.spelled([fold(found.mail)], self.dialect),
+            **spellings.spelling_parameters([fold(found.mail)], self.dialect),
         )
         return replace(found, aliases=found.aliases | {row[2] for row in rows})
 
@@ -113,24 +113,24 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
             if user is not None:
                 return domain, user
         if "@" not in mail:
-            return Domain(""), await self._read(mail, lock=True)  # it is in no domain
+            return Domain(""), await self._read(mail, lock=True)  # an address without a domain
         m, d = t.mailbox.c, t.domain.c
         name = domain.name if domain else await self.spelling(d.domain, domain_of(mail))
         if name is None:
             return None, None
-        stored = await self.spelling(m.username, mail, *await self.at_home(m.domain, mail))
+        stored = await self.spelling(m.username, mail, *await self.within_domain(m.domain, mail))
         domain, user = await self._with_domain(name, stored or mail, hold_domain=hold_domain)
-        # What belongs to it stands under its folded name, too.
+        # Its related rows may have its folded name: read them as well.
         return domain, None if user is None else await self._exact(user.mail)
 
     async def _with_domain(
         self, name: str, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
-        home = Row(t.domain.c.domain, name, share=not hold_domain)
-        await self.hold_rows(home, Row(t.mailbox.c.username, mail))
-        # A statement of its own: who waited for a row sees what was done before it was free.
+        domain_row = Row(t.domain.c.domain, name, share=not hold_domain)
+        await self.hold_rows(domain_row, Row(t.mailbox.c.username, mail))
+        # Separate statement: under READ COMMITTED it sees what the previous lock holder committed.
         _, rows = await self.table(
-            "users.home", lambda: user_with_domain.whole(self.schema), name=name, mail=mail
+            "users.with domain", lambda: user_with_domain.whole(self.schema), name=name, mail=mail
         )
         found = user_with_domain.split(self.schema, rows, name, mail)
         if found is None:
@@ -143,7 +143,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
         rows = await self.plain(
             ("users.row", lock), lambda: self._row_by_mail(lock=lock), mail=mail
         )
-        # MariaDB compares without regard to case, accents and trailing blanks.
+        # MariaDB's equality ignores case, accents and trailing blanks.
         return rows[0] if rows and fold(rows[0]["username"]) == fold(mail) else None
 
     def _row_by_mail(self, *, lock: bool) -> Select[Any]:
@@ -154,7 +154,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
     async def _read(self, mail: str, *, lock: bool) -> User | None:
         m = t.mailbox.c
         read = partial(self._exact, lock=lock)
-        return await self.find(m.username, mail, read, home=m.domain)
+        return await self.find(m.username, mail, read, domain_column=m.domain)
 
     async def _exact(self, mail: str, *, lock: bool = False) -> User | None:
         row = await self._row(mail, lock=lock)
@@ -191,7 +191,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
         return int(rows[0]["sum"])
 
     async def paths_near(self, path: str, *, but: str = "") -> list[str]:
-        return await mailbox_paths.near(self, path, but=but)
+        return await mailbox_paths.overlapping(self, path, but=but)
 
     async def unqueue(self, path: str) -> None:
         await mailbox_paths.unqueue(self, path)
@@ -226,7 +226,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
         await self._write_row(before.mail, values)
         await self._save_related_rows(before, after)
         if before.active != after.active:
-            await forwarding_status.follow(
+            await forwarding_status.switch_routes(
                 self, t.mailbox.c.username == after.mail, active=after.active
             )
 
@@ -251,7 +251,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
             )
         destinations = after.forwardings - before.forwardings
         if after.active and destinations - {mail} and mail in map(fold, after.forwardings):
-            await self._wake_own_route(before.mail)
+            await self._activate_own_route(before.mail)
         disabled = await self.disabled(destinations - {mail})
         rows: list[dict[str, Any]] = [
             {
@@ -278,7 +278,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
             {
                 "address": address,
                 "forwarding": mail,
-                # Postfix joins on a primary domain: an alias domain here is a dead address.
+                # Postfix joins it with ``domain``: an alias domain here is never found.
                 "domain": primaries.get(domain_of(address), domain),
                 "dest_domain": domain,
                 "is_forwarding": 0,
@@ -296,15 +296,16 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
         if before.is_global != after.is_global or before.marks_agree != after.marks_agree:
             await self.set_global(mail, is_global=after.is_global)
 
-    async def _wake_own_route(self, mail: str) -> None:
-        """Let Postfix see the route to a user's own mailbox, before it sees others.
+    async def _activate_own_route(self, mail: str) -> None:
+        """Activate the row ``address → address`` of a user before other forwardings are added.
 
-        While it sees none it delivers to the mailbox all the same: a row that is switched off, or
-        is in no domain, makes no difference until another one comes.
+        As long as Postfix finds no forwarding it delivers to the mailbox, so an inactive row, or
+        one in no domain, has no effect. With the first other forwarding it would lose the mail of
+        the mailbox.
         """
         f, d = t.forwardings.c, t.domain.c
-        seen = select(f.id).where(owned(f.address, mail), f.active == 1, f.domain == d.domain)
-        if not await self.rows(seen.limit(1)):
+        found = select(f.id).where(owned(f.address, mail), f.active == 1, f.domain == d.domain)
+        if not await self.rows(found.limit(1)):
             own = (owned(f.address, mail), is_like(f.forwarding, [mail]))
             await self.update(t.forwardings, {"active": 1, "domain": domain_of(mail)}, *own)
 
@@ -373,7 +374,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
             moments["passwordlastchange"] = now()
         await self.update(t.mailbox, values | moments, *chosen, others)
         if "active" in values:
-            await forwarding_status.follow(self, *chosen, active=bool(values["active"]))
+            await forwarding_status.switch_routes(self, *chosen, active=bool(values["active"]))
         return frozenset(values)
 
     async def rename(self, old: str, new: str) -> None:
