@@ -79,7 +79,7 @@ def test_embedded_default(tmp_path: Path) -> None:
         assert api.address.startswith("http://127.0.0.1:")
         assert f"API documentation: {api.address}/docs" in api.output
         admin = re.search(r"First admin: (\S+)", api.output)
-        password = re.search(r"shown only this once: (\S+)", api.output)
+        password = re.search(r"it cannot be printed again\): (\S+)", api.output)
         assert admin
         assert password
         assert len(password[1]) >= 20
@@ -97,7 +97,7 @@ def test_embedded_default(tmp_path: Path) -> None:
     secret = password[1]
     with running({}, directory=tmp_path) as api:
         assert secret not in api.output
-        assert "shown only this once" not in api.output
+        assert "it cannot be printed again" not in api.output
         with login(api, admin[1], secret) as client:
             assert client.get("user/u@ex.com").json()["_data"]["username"] == "u@ex.com"
             os.kill(api.pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Running the server: the port first, then the databases, then uvicorn.
+"""Run the server: open the port, wait for the databases, start uvicorn.
 
 Exit status 3: the application did not start.
 """
@@ -31,9 +31,9 @@ from iredapi.workflows.admins import ensure_first_admin
 
 
 def run(chosen: Settings) -> int:
-    """Serve until a signal ends it; returns the exit status. Raises ConfigurationError."""
+    """Serve until a signal ends it, and return the exit status. Raises ConfigurationError."""
     with _listen(chosen.host, chosen.port) as listener, data_lock.alone(chosen):
-        asyncio.run(_when_ready(chosen))
+        asyncio.run(_wait_until_ready(chosen))
         address = _address(chosen.host, listener)
         typer.echo(f"iredapi {__version__}: {chosen.describe_storage()}")
         typer.echo(f"iredapi {__version__} listens on {address}")
@@ -49,13 +49,13 @@ def run(chosen: Settings) -> int:
             backlog=accept_backlog(),
             ws="none",
             log_level=chosen.log_level.lower(),
-            # uvicorn's access log shows query strings, which may hold a login; and it would believe
-            # X-Forwarded-For of any local client, where IREDAPI_TRUSTED_PROXIES is to decide.
+            # uvicorn's access log has query strings, which may hold a password. Its proxy_headers
+            # trusts X-Forwarded-For of local clients, but IREDAPI_TRUSTED_PROXIES decides that.
             access_log=False,
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=30,
-            # Ours is JSON: see iredapi.observability.logging.
+            # Our logs are JSON: see iredapi.observability.logging.
             log_config=None,
         )
         if chosen.workers > 1:
@@ -69,7 +69,7 @@ def run(chosen: Settings) -> int:
 
 
 class _Workers(Multiprocess):
-    """Worker processes; the port is closed when they are done with it.
+    """uvicorn's supervisor of worker processes, which closes the port when they have drained it.
 
     See ``iredapi.runtime.graceful_shutdown``.
     """
@@ -84,31 +84,31 @@ class _Workers(Multiprocess):
         super().terminate_all()
         time.sleep(self._seconds)
         for listener in self.sockets:
-            graceful_shutdown.turn_away(listener)
-            # Or connections would queue up here that nobody accepts any more.
+            graceful_shutdown.drop_new_connections(listener)
+            # Otherwise connections would wait in a queue from which nothing is accepted any more.
             listener.close()
 
 
-async def _when_ready(chosen: Settings) -> None:
-    """Wait for databases that are away, and say for which. Raises NotReady in the end."""
+async def _wait_until_ready(chosen: Settings) -> None:
+    """Wait for databases that cannot be reached, and print which. Raises NotReady at the end."""
     deadline = time.monotonic() + chosen.start_timeout
-    said = ""
+    printed = ""
     while True:
         try:
             await _prepare(chosen)
         except NotReady as error:
             if time.monotonic() >= deadline:
                 raise
-            if str(error) != said:
-                said = str(error)
-                typer.echo(f"iredapi: waiting: {said}", err=True)
+            if str(error) != printed:
+                printed = str(error)
+                typer.echo(f"iredapi: waiting: {printed}", err=True)
             await asyncio.sleep(min(1.0, max(deadline - time.monotonic(), 0.0)))
         else:
             return
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything else is done, so that a second server changes nothing."""
+    """Open the port first, so that a second server ends before it changes anything."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
@@ -137,20 +137,20 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"IREDAPI_HOST, IREDAPI_PORT: cannot listen on {host}, port {port}: {error.strerror}"
         ) from None
-    # Connections inherit it; asyncio sets it only on sockets that were made in another way.
+    # Accepted connections inherit it. asyncio does not set it on a socket that it was given.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.set_inheritable(True)
     return listener
 
 
 def _address(host: str, listener: socket.socket) -> str:
-    """Return the URL of the server, with the port that it really has."""
+    """Return the URL of the server, with the actual port when port 0 was asked for."""
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{listener.getsockname()[1]}"
 
 
 async def _prepare(chosen: Settings) -> None:
-    """Open everything once, so that what is wrong is said here and not in a traceback."""
+    """Open all databases once, so that errors are reported here instead of in a traceback."""
     configure("WARNING")
     async with AppContext.open(chosen) as context:
         if not chosen.embedded:
@@ -163,17 +163,17 @@ async def _prepare(chosen: Settings) -> None:
             details = "; ".join(item.detail or item.code for item in error.errors)
             raise ConfigurationError(f"{name}: {details or error.detail} ({error.code})") from None
     if first.password is None:
-        typer.echo("A global admin exists already; its password is not shown again.")
+        typer.echo("A global admin exists already; its password is not printed again.")
     elif chosen.admin_password.get_secret_value():
         typer.echo(f"First admin: {first.mail} (with the password of IREDAPI_ADMIN_PASSWORD)")
     else:
         typer.echo(f"First admin: {first.mail}")
-        typer.echo(f"Its password, shown only this once: {first.password}")
+        typer.echo(f"Its password (it cannot be printed again): {first.password}")
     sys.stdout.flush()
 
 
 def _export(chosen: Settings) -> None:
-    """Hand every setting on to the app, which reads its own, also in worker processes."""
+    """Export every setting to the environment, from which worker processes load them."""
     for name in type(chosen).model_fields:
         value = getattr(chosen, name)
         if isinstance(value, SecretStr):

@@ -35,7 +35,7 @@ def write(path: Path, values: Mapping[str, str], *, heading: str = "", force: bo
     """
     text = render(values, heading=heading)
     if os.path.lexists(path) and not force:
-        raise ConfigurationError(f"{path}: exists already; --force writes over it")
+        raise ConfigurationError(f"{path}: exists already; --force overwrites it")
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

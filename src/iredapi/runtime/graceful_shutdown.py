@@ -36,7 +36,7 @@ _DROP_SYN = (
 _log = structlog.get_logger(__name__)
 
 
-def turn_away(listener: socket.socket) -> bool:
+def drop_new_connections(listener: socket.socket) -> bool:
     """Let the kernel ignore new connections to a port, and finish those that have begun.
 
     A client whose SYN is ignored sends it again after a second, and is refused then. Linux only;
@@ -51,7 +51,7 @@ def turn_away(listener: socket.socket) -> bool:
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError as error:
-        _log.warning("cannot_turn_away", reason=error.strerror)
+        _log.warning("cannot_drop_new_connections", reason=error.strerror)
         return False
     return True
 
@@ -93,7 +93,7 @@ def on_sigterm(probes: Probes, seconds: float) -> Iterator[None]:
 async def _leave(seconds: float, server_handler: Callable[[int, FrameType | None], object]) -> None:
     await asyncio.sleep(seconds)
     for listener in LISTENERS:
-        turn_away(listener)
+        drop_new_connections(listener)
     # In a worker process the parent has the port, and does it at about this time.
     await asyncio.sleep(_SETTLE if LISTENERS else 3 * _SETTLE)
     server_handler(signal.SIGTERM, None)
