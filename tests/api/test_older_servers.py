@@ -1,4 +1,4 @@
-"""Servers of older iRedMail releases: what their databases lack is done without."""
+"""Databases of older iRedMail releases: missing columns and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting and renaming: nothing points to what is gone, and nothing else is touched.
+"""Deleting and renaming: no row points to the old name, and no other row changes.
 
 The expectation is computed from the rows themselves. Deleting takes away exactly the rows that
 mention the address or domain, renaming writes the new address wherever the old one stood. What

@@ -1,4 +1,4 @@
-"""Who gets in, for how long, from where; what guessing costs; and what logs never say."""
+"""Logins and sessions: who, for how long, from which address; and what is never logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provisioning system's day, from an empty server to an empty server, on every database."""
+"""A client makes, changes and deletes one account of each kind, on every database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API tokens: never wider than their owner, shown once, over at once. And the own sessions."""
+"""API tokens: never more rights than their owner, shown once, ended at once; own sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates that are none, as other programs and old releases left them: everything works with them."""
+"""Invalid dates that other programs stored: every operation works with them."""
 
 from __future__ import annotations
 

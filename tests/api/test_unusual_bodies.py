@@ -1,4 +1,4 @@
-"""Bodies that are legal and seldom: marks of UTF-8, boundaries with blanks, epilogues."""
+"""Valid request bodies that are rare: byte order marks, boundaries with blanks, epilogues."""
 
 from __future__ import annotations
 

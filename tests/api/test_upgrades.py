@@ -1,4 +1,4 @@
-"""iRedMail is upgraded while we run: columns come and go; and the sums of what others wrote."""
+"""iRedMail is upgraded while the service runs: columns appear and disappear; sums of odd rows."""
 
 from __future__ import annotations
 

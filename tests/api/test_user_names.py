@@ -1,4 +1,4 @@
-"""Names that Dovecot refuses: no new user gets one, and those who have one can be helped."""
+"""Addresses that Dovecot refuses: no new user gets one; users who have one can be changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long lists go on where they were, and nobody depends on that."""
+"""Pages of long lists continue a cursor, and are right without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request that asks for what is there leaves no trace; one that changes something names it."""
+"""A request for what is stored already writes nothing; one that changes something names it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was opened for reading refuses to write, on every storage and in every database."""
+"""A transaction that was opened for reading refuses to write, on every storage and database."""
 
 from __future__ import annotations
 

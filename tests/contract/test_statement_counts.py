@@ -1,4 +1,4 @@
-"""What operations cost, in statements: not more where there is more; and what they hold."""
+"""How many statements an operation sends, and which rows it locks."""
 
 from __future__ import annotations
 

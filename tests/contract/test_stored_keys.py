@@ -1,4 +1,4 @@
-"""Long lists lose nobody, however names are spelled and whatever the database sorts them by."""
+"""Long lists are complete, whatever the spelling of names and the collation of the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was answered with success has happened, and what has not is told: on every storage."""
+"""What was answered with success has happened; what has not is reported, on every storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits, lists and uniqueness hold when everything happens at once, over two worker processes."""
+"""Limits, lists and unique names hold under parallel requests to two worker processes."""
 
 from __future__ import annotations
 

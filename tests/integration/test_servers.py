@@ -1,4 +1,4 @@
-"""The harness tells true from false: rows written by hand, seen by Postfix and Dovecot."""
+"""The test servers themselves: rows written by hand, as Postfix and Dovecot see them."""
 
 from __future__ import annotations
 

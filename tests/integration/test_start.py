@@ -1,4 +1,4 @@
-"""What a service notices of its surroundings: clocks, proxies, a state that cannot be written."""
+"""Start of the service: clocks, proxies, a state database that cannot be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries that other programs have made: elsewhere, with children, of other object classes."""
+"""Entries of other programs: in other places, with children, of other object classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listing 20,000 users: in pages, with a page's worth of memory, and others are not kept waiting.
+"""Listing 20,000 users: in pages, in the memory of one page, without delaying other requests.
 
 A service of its own on a slapd of its own, asked over HTTP. Between the two stands a relay that
 counts entries in answers; the service's memory is what the kernel says it was at most.

@@ -1,4 +1,4 @@
-"""Long lists while accounts go: nobody who is still there may be missing."""
+"""Long lists while accounts are deleted: no other account is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two applications on one directory: what slapd cannot guard, the state database's locks do."""
+"""Two applications on one directory: the locks of the state database exclude each other."""
 
 from __future__ import annotations
 

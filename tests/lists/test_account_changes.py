@@ -1,4 +1,4 @@
-"""People come and go: how much the list server is asked, and what if it does not answer."""
+"""Users are deleted and renamed: requests to the list server, and what if it does not answer."""
 
 from __future__ import annotations
 

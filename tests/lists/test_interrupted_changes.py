@@ -1,4 +1,4 @@
-"""The flow of each change, cut at every step.
+"""Each change of a list is interrupted at every step.
 
 Afterwards either the old or the new state is there, or the same request sent again completes it;
 and no mail reaches half a list: a route leads to a whole directory, or there is none.

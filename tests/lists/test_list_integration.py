@@ -1,4 +1,4 @@
-"""Lists beside everything else: Postfix, replicas, the doctor, the embedded default, rights."""
+"""Lists together with Postfix, replicas, doctor, the embedded default and rights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subscribers, real mail, people who go, outages, hostile input."""
+"""Subscribers, real mail, deleted users, outages, hostile values."""
 
 from __future__ import annotations
 

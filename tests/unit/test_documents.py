@@ -1,7 +1,8 @@
-"""The generated pages under docs/ are what the code says."""
+"""Pages that are generated or that list something are true."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from iredapi import errors
 from iredapi.config import loading
 from iredapi.doctor import findings
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,16 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_generated_page(name: str, document: Callable[[], str]) -> None:
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     assert page == document(), f"iredapi docs {name} > docs/{name}.md"
+
+
+def test_every_test_file_is_described() -> None:
+    """``tests/README.md`` names every file with tests, and no file that is gone."""
+    text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    described = set()
+    for part in text.split("\n### `")[1:]:
+        directory = part.partition("/`")[0]
+        described |= {
+            f"{directory}/{name}" for name in re.findall(r"^\| `(\w+\.py)` ", part, re.MULTILINE)
+        }
+    tests = ROOT / "tests"
+    assert described == {path.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")}

@@ -1,4 +1,4 @@
-"""Forms are read as Python's own library reads them, also where that is not asked."""
+"""Forms are read as Python's own library reads them."""
 
 from __future__ import annotations
 
