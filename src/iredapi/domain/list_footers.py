@@ -1,4 +1,4 @@
-"""What lists add to posts: headers and footers."""
+"""Headers and footers that mailing lists add to posts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from iredapi.domain.addresses import domain_of, local_part_of, unique
 from iredapi.errors import problem
 
 MAX_FOOTER: Final = 64 * 1024
-"""Characters."""
+"""Maximum length in characters."""
 MAX_HEADERS: Final = 50
 _MAX_HEADER: Final = 900
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,76}")
 _NUMBER = re.compile(r"\s*([+-]?[0-9]{1,100})", re.ASCII)
 _TAG = re.compile(r"<[^<>]*>")
 _NOT_ASCII = re.compile(r"\S*[^\x00-\x7f]\S*(?: +\S*[^\x00-\x7f]\S*)*")
-"""Neighbours together: blanks between encoded words are not shown."""
+"""Adjacent words together: mail programs do not show blanks between encoded words."""
 _ENCODED = re.compile(r"=\?utf-8\?[bq]\?[^ ?]*\?=(?: =\?utf-8\?[bq]\?[^ ?]*\?=)*")
 
 
 def fixed_headers(address: str) -> tuple[str, ...]:
-    """Return the headers that every list adds to its posts."""
+    """Return the headers that every mailing list adds to its posts."""
     name, domain = local_part_of(address), domain_of(address)
     return (
         "Precedence: bulk",
@@ -38,20 +38,20 @@ def fixed_headers(address: str) -> tuple[str, ...]:
 
 
 def _older_headers(address: str) -> tuple[str, ...]:
-    """Return them as lists of earlier releases have them."""
+    """Return the fixed headers as lists of earlier releases have them."""
     return tuple(re.sub(r"\?subject=\w+", "", line) for line in fixed_headers(address))
 
 
 def encoded(text: str) -> str:
-    """Return text of a header as RFC 2047 wants it: words that are not ASCII become encoded words.
+    """Return header text with words that are not ASCII encoded (RFC 2047).
 
-    mlmmj copies what it finds, and mail in other letters is refused without SMTPUTF8.
+    mlmmj copies headers unchanged, and servers without SMTPUTF8 refuse headers that are not ASCII.
     """
     return _NOT_ASCII.sub(lambda found: Header(found[0], "utf-8", 75).encode(linesep=""), text)
 
 
 def decoded(text: str) -> str:
-    """Return what was encoded like that; words that somebody else encoded stay as they are."""
+    """Decode what ``encoded`` made; text that was encoded in another way stays unchanged."""
     if len(text) > 2 * _MAX_HEADER:
         return text
     try:
@@ -62,9 +62,9 @@ def decoded(text: str) -> str:
 
 
 def as_number(text: str) -> int:
-    """Return the number at the beginning of a control file's line, as mlmmj 1.3 reads it.
+    """Return the integer at the beginning of a line of a control file, as mlmmj 1.3 reads it.
 
-    Anything else is 0, and what does not fit into 32 bits is cut to them.
+    A line without one is 0; larger numbers are truncated to 32 bits.
     """
     found = _NUMBER.match(text)
     number = min(max(int(found[1]), -(2**63)), 2**63 - 1) if found else 0
@@ -72,18 +72,18 @@ def as_number(text: str) -> int:
 
 
 def size_limit(line: str) -> int:
-    """Return the largest post, in bytes, that ``maxmailsize`` with this line lets pass.
+    """Return the maximum size of a post in bytes, from the line in ``maxmailsize``.
 
-    With 0 or less mlmmj refuses every post: the same as a limit of 1, where 0 stands for none.
+    With 0 or less mlmmj refuses every post. That is shown as 1, because 0 means no limit here.
     """
     return max(as_number(line), 1)
 
 
 def headers(text: str) -> tuple[str, ...]:
-    """Return the lines of ``custom_headers``: separated by line feeds or the two characters "\\n".
+    """Parse ``custom_headers``: lines separated by line feeds or the two characters "\\n".
 
-    Values are encoded. Raises ValueError for a line that is no header: what follows a CR would be
-    one of its own.
+    Values are encoded. Raises ValueError for a line that is not a header, also for one with a CR
+    inside: the text after it would become a header of its own.
     """
     lines = text.replace("\\r\\n", "\n").replace("\\n", "\n").replace("\r\n", "\n").split("\n")
     found = []
@@ -101,21 +101,21 @@ def headers(text: str) -> tuple[str, ...]:
 
 
 def header_name(text: str) -> str:
-    """Return a header's name with the colon that mlmmj wants. Raises ValueError."""
+    """Parse a header name; return it with the colon that mlmmj needs. Raises ValueError."""
     name = text.removesuffix(":")
     if not _HEADER.fullmatch(name):
         raise ValueError("not the name of a header")
     return f"{name}:"
 
 
-def shown_header(line: str) -> str:
-    """Return a header as it was sent."""
+def header_to_response(line: str) -> str:
+    """Return a header as the client sent it, decoded."""
     name, colon, value = line.partition(":")
     return f"{name}{colon}{decoded(value)}"
 
 
 def footer(text: str) -> str:
-    """Return a footer with plain line feeds. Raises ValueError."""
+    """Parse a footer; line ends become line feeds. Raises ValueError."""
     text = text.replace("\r\n", "\n").strip()
     if len(text) > MAX_FOOTER:
         raise ValueError(f"a footer has at most {MAX_FOOTER} characters")
@@ -125,10 +125,11 @@ def footer(text: str) -> str:
 
 
 def custom_headers(address: str, present: Iterable[str], sent: Iterable[str]) -> tuple[str, ...]:
-    """Return own headers with the fixed ones, which may be sent back but not be changed.
+    """Return the custom headers together with the fixed ones.
 
-    What an older release made of the fixed ones stays until the own ones change, as mlmmjadmin
-    does it.
+    ``present`` are the stored lines. Fixed headers may be sent unchanged; a changed one raises
+    InvalidParameters. Fixed headers of an older release stay until a custom one changes, as in
+    mlmmjadmin.
     """
     present = tuple(present)
     known = {
@@ -142,7 +143,9 @@ def custom_headers(address: str, present: Iterable[str], sent: Iterable[str]) ->
             own.append(line)
         elif (name, _content(line)) not in known:
             raise problem(
-                "custom_headers", "INVALID_VALUE", f"Every list has its own {name}: header."
+                "custom_headers",
+                "INVALID_VALUE",
+                f"The header {name}: cannot be changed.",
             )
     if sorted(own) == sorted(own_headers(present)) and len(present) > len(own):
         return present
@@ -150,7 +153,7 @@ def custom_headers(address: str, present: Iterable[str], sent: Iterable[str]) ->
 
 
 def own_headers(lines: Iterable[str]) -> tuple[str, ...]:
-    """Return headers without the fixed ones."""
+    """Return the headers without the fixed ones."""
     return tuple(line for line in lines if _named(line) not in _FIXED)
 
 
@@ -166,9 +169,10 @@ _FIXED: Final = frozenset(_named(line) for line in fixed_headers("@"))
 
 
 def footers(old_text: str, old_markup: str, changes: Mapping[str, Any]) -> tuple[str, str]:
-    """Return both footers: iRedMail's wrapper applies them only when both are there.
+    """Return both footers: iRedMail's wrapper applies them only when both exist.
 
-    The one that is not sent is made from the other; clearing one clears both.
+    When one is sent, the other is derived from it; clearing one clears both. A footer that was not
+    derived stays.
     """
     if not changes.keys() & {"footer_text", "footer_html"}:
         return old_text, old_markup
@@ -191,5 +195,5 @@ def _as_html(text: str) -> str:
 
 
 def _as_text(markup: str) -> str:
-    # A footer of pictures only still needs a text: without one, the wrapper applies neither.
+    # HTML without text (pictures only) gets "--": the wrapper applies neither without a text.
     return (html.unescape(_TAG.sub("", markup)).strip() or "--") if markup else ""

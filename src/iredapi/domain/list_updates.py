@@ -1,4 +1,4 @@
-"""Changes of mailing lists: what becomes of both records, and the rules that hold between them."""
+"""Changes of subscribable mailing lists: new versions of both records, and their rules."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _POSTERS: Final[Mapping[str, str]] = {
     "moderatorsonly": "only_moderator_can_post",
 }
 _STORED: Final = frozenset({"account_status", "newsletter_description"})
-"""Parameters that the account storage alone holds."""
-_MANNERS: Final = frozenset({"require_confirm", "subscription", "open_extra_addresses"})
-"""Parameters that say how the others are meant."""
+"""Parameters that only the account storage has."""
+_MODIFIERS: Final = frozenset({"require_confirm", "subscription", "open_extra_addresses"})
+"""Parameters that modify the meaning of others."""
 
 
 def merge_changes(read: MailingList, after: MailingList, held: MailingList) -> MailingList:
-    """Return what is held now with what was to change since it was read."""
+    """Return the record that is locked now, with the changes made to the one that was read."""
     changes = {
         item.name: getattr(after, item.name)
         for item in fields(MailingList)
@@ -33,9 +33,9 @@ def merge_changes(read: MailingList, after: MailingList, held: MailingList) -> M
 
 
 def needs_server(changes: Mapping[str, Any], before: MailingList) -> bool:
-    """Tell whether a change reaches what mlmmj obeys, or only the account storage."""
+    """Tell whether a change concerns the list server; otherwise only the account storage."""
     for name, value in changes.items():
-        if name in _STORED or name in _MANNERS:
+        if name in _STORED or name in _MODIFIERS:
             continue
         if name == "access_policy" and not {value, before.access_policy} & _POSTERS.keys():
             continue
@@ -46,10 +46,11 @@ def needs_server(changes: Mapping[str, Any], before: MailingList) -> bool:
 def check_extra_addresses(
     before: MailingList, after: MailingList, changes: Mapping[str, Any], features: Set[Feature]
 ) -> None:
-    """Refuse a policy that iRedAPD would not enforce for a list's extra addresses, unless asked.
+    """Refuse a policy that iRedAPD would not apply to the extra addresses of a list.
 
-    iRedAPD 6.1 looks lists in SQL up under the address that a mail is sent to; for others than the
-    list's own it finds no policy, and lets everybody through. What is like that already may stay.
+    iRedAPD 6.1 looks up lists in SQL by the recipient address. For an extra address it finds no
+    policy and accepts mail from everybody. ``open_extra_addresses=yes`` allows it; a list that is
+    stored like that may keep it.
     """
     if (
         Feature.EXTRA_ADDRESS_POLICIES in features
@@ -60,8 +61,8 @@ def check_extra_addresses(
     ):
         return
     detail = (
-        f"accessPolicy={after.access_policy} would not hold for mail to extra_addresses, which "
-        "everybody could send to. Send open_extra_addresses=yes to have both."
+        f"accessPolicy={after.access_policy} would not apply to extra_addresses: everybody could "
+        "send to them. Send open_extra_addresses=yes to have both."
     )
     raise InvalidParameters(
         *(
@@ -72,12 +73,12 @@ def check_extra_addresses(
 
 
 def draft(address: str, changes: Mapping[str, Any], mlid: str, transport: str) -> State:
-    """Return a new list from what was sent. Raises InvalidParameters."""
+    """Return a new list. Raises InvalidParameters."""
     domain = domain_of(address)
     postmaster = (f"postmaster@{domain}",)
     if changes.get("moderated") and not changes.keys() & {"owner", "moderators"}:
         raise problem(
-            "moderated", "MISSING_COMPANION", "Send owner or moderators: who is to moderate?"
+            "moderated", "MISSING_COMPANION", "A moderated list needs owner or moderators."
         )
     stored = MailingList(
         address,
@@ -93,18 +94,18 @@ def draft(address: str, changes: Mapping[str, Any], mlid: str, transport: str) -
         custom_headers=list_footers.custom_headers(address, (), ()),
     )
     if changes.get("moderated") and "moderators" not in changes:
-        # The owners moderate, not the default moderator.
+        # The sent owners moderate, not the default moderator (the postmaster).
         control = replace(control, moderators=())
     return revise(State(stored, control), changes)
 
 
 def revise(before: State, changes: Mapping[str, Any]) -> State:
-    """Return the list as it is to be. Raises InvalidParameters."""
+    """Return the changed list. Raises InvalidParameters."""
     stored, control = before.stored, before.control
     policy, posters = _access(before, changes)
     flags = {name for name in FLAGS if changes.get(name, name in control.flags)}
     flags = (flags - set(_POSTERS.values())) | posters
-    owners = _named(changes, "owner", control.owners)
+    owners = _addresses(changes, "owner", control.owners)
     moderators = _moderators(control, changes, owners, moderated="moderated" in flags)
     text, markup = list_footers.footers(control.footer_text, control.footer_html, changes)
     headers_ = control.custom_headers
@@ -112,7 +113,7 @@ def revise(before: State, changes: Mapping[str, Any]) -> State:
         headers_ = list_footers.custom_headers(
             stored.address, control.custom_headers, changes["custom_headers"]
         )
-    moderate, gatekeepers = _gate(control, changes)
+    moderate, subscription_moderators = _subscription_moderators(control, changes)
     extra = tuple(
         sorted(
             item
@@ -144,11 +145,11 @@ def revise(before: State, changes: Mapping[str, Any]) -> State:
             control,
             name=changes.get("name", stored.name),
             flags=frozenset(flags),
-            # As mlmmjadmin stores them; moderators stay in the order in which they were sent.
+            # As mlmmjadmin stores them: owners sorted, moderators in the order that was sent.
             owners=tuple(sorted(owners)),
             moderators=moderators,
             moderate_subscription=moderate,
-            subscription_moderators=gatekeepers,
+            subscription_moderators=subscription_moderators,
             extra_addresses=extra,
             max_message_size=size,
             subject_prefix=(
@@ -166,7 +167,7 @@ def revise(before: State, changes: Mapping[str, Any]) -> State:
 
 
 def revise_stored(before: MailingList, changes: Mapping[str, Any]) -> MailingList:
-    """Return the stored record after a change that does not reach the list server."""
+    """Return the stored record after a change that does not concern the list server."""
     return replace(
         before,
         active=changes.get("account_status", before.active),
@@ -176,10 +177,10 @@ def revise_stored(before: MailingList, changes: Mapping[str, Any]) -> MailingLis
 
 
 def _access(before: State, changes: Mapping[str, Any]) -> tuple[str, set[str]]:
-    """Return the policy, and the flag (at most one) that makes mlmmj enforce it.
+    """Return the access policy, and the flag (at most one) with which mlmmj enforces it.
 
-    A policy decides the flags, or flags the policy. Raises InvalidParameters when both were sent
-    and contradict each other.
+    The flag follows from a sent policy, or the policy from sent flags. Raises InvalidParameters
+    when both were sent and contradict each other.
     """
     moderators, subscribers = "only_moderator_can_post", "only_subscriber_can_post"
     sent = {name: changes[name] for name in (moderators, subscribers) if name in changes}
@@ -187,13 +188,17 @@ def _access(before: State, changes: Mapping[str, Any]) -> tuple[str, set[str]]:
         policy = changes["access_policy"]
         flag = _POSTERS.get(policy, "")
         wrong = [name for name, value in sent.items() if value != (name == flag)]
-        # Both on: the narrower one counts, and it is the policy's.
+        # With both flags on, the stricter one applies, and it is the policy's.
         if flag == moderators and sent.get(moderators):
             wrong = []
         if wrong:
             raise InvalidParameters(
                 *(
-                    Problem(name, "CONFLICTING_PARAMETERS", f"accessPolicy={policy} says otherwise")
+                    Problem(
+                        name,
+                        "CONFLICTING_PARAMETERS",
+                        f"accessPolicy={policy} needs another value",
+                    )
                     for name in ("access_policy", *wrong)
                 )
             )
@@ -216,8 +221,8 @@ def _access(before: State, changes: Mapping[str, Any]) -> tuple[str, set[str]]:
     return ("public" if policy in _POSTERS or not policy else policy), set()
 
 
-def _named(changes: Mapping[str, Any], param: str, present: tuple[str, ...]) -> tuple[str, ...]:
-    """Return people as they are to be; another order of the same is no change."""
+def _addresses(changes: Mapping[str, Any], param: str, present: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the addresses of a parameter; another order of the same ones is no change."""
     sent: tuple[str, ...] = changes.get(param, present)
     return present if frozenset(sent) == frozenset(present) else sent
 
@@ -225,11 +230,11 @@ def _named(changes: Mapping[str, Any], param: str, present: tuple[str, ...]) -> 
 def _moderators(
     control: Control, changes: Mapping[str, Any], owners: Iterable[str], *, moderated: bool
 ) -> tuple[str, ...]:
-    """Return the moderators; the owners, when posts are moderated and nobody else is named.
+    """Return the moderators; the owners, when posts are moderated and there are no moderators.
 
-    Without any, mlmmj would keep posts and tell nobody.
+    Without any, mlmmj would keep the posts and notify nobody. Raises InvalidParameters.
     """
-    moderators = _named(changes, "moderators", control.moderators)
+    moderators = _addresses(changes, "moderators", control.moderators)
     if not moderated or moderators:
         return moderators
     found = tuple(owners)
@@ -240,12 +245,14 @@ def _moderators(
     return found
 
 
-def _gate(control: Control, changes: Mapping[str, Any]) -> tuple[bool, tuple[str, ...]]:
-    """Return whether subscriptions are moderated, and by whom; nobody named: by the owners."""
+def _subscription_moderators(
+    control: Control, changes: Mapping[str, Any]
+) -> tuple[bool, tuple[str, ...]]:
+    """Return whether subscriptions are moderated, and the moderators; none: the owners."""
     if changes.get("moderate_subscription") is False:
         return False, ()
     if "subscription_moderators" in changes:
-        named = _named(changes, "subscription_moderators", control.subscription_moderators)
+        named = _addresses(changes, "subscription_moderators", control.subscription_moderators)
         return changes.get("moderate_subscription", bool(named)), named
     if changes.get("moderate_subscription"):
         return True, control.subscription_moderators
@@ -253,29 +260,31 @@ def _gate(control: Control, changes: Mapping[str, Any]) -> tuple[bool, tuple[str
 
 
 def owners_and_moderators(control: Control) -> frozenset[str]:
-    """Return everybody who is named in an office of a list."""
+    """Return all owners, moderators and subscription moderators of a list."""
     return frozenset((*control.owners, *control.moderators, *control.subscription_moderators))
 
 
 def with_successors(
     address: str, control: Control, successor: Callable[[str], str]
 ) -> dict[str, tuple[str, ...] | bool]:
-    """Return the changes of a list when people go or get another address.
+    """Return the changes of a list whose owners or moderators are removed or renamed.
 
-    ``successor`` returns somebody's new address, or an empty text. A moderated list keeps a
-    moderator: the postmaster, when nobody else is left.
+    ``successor`` returns the new address of an owner or moderator; empty: it is removed. A
+    moderated list keeps a moderator: the postmaster, when no owner or moderator is left.
     """
     before = {
         "owner": control.owners,
         "moderators": control.moderators,
         "subscription_moderators": control.subscription_moderators,
     }
-    after = {name: unique(filter(None, map(successor, people))) for name, people in before.items()}
+    after = {
+        name: unique(filter(None, map(successor, addresses))) for name, addresses in before.items()
+    }
     changes: dict[str, tuple[str, ...] | bool] = {
-        name: people for name, people in after.items() if people != before[name]
+        name: addresses for name, addresses in after.items() if addresses != before[name]
     }
     if changes.get("subscription_moderators") == ():
-        changes["moderate_subscription"] = True  # the owners do it now
+        changes["moderate_subscription"] = True  # by the owners
     if "moderated" in control.flags and not after["moderators"] and not after["owner"]:
         changes["moderators"] = (f"postmaster@{domain_of(address)}",)
     return changes

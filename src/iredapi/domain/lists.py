@@ -1,8 +1,8 @@
-"""Subscribable mailing lists: the two records of one list, and how they are shown.
+"""Subscribable mailing lists: the two records of a list, and their responses.
 
-``MailingList`` is what the account storage holds (who gets mail to the list, what iRedAPD reads);
-``Control`` is what mlmmj obeys. Owners, moderators, extra addresses, name and size limit are in
-both.
+``MailingList`` is the record of the account storage (delivery of mail to the list, what iRedAPD
+reads); ``Control`` is the configuration of mlmmj. Owners, moderators, extra addresses, name and
+maximum message size are in both.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from iredapi.domain.addresses import (
 )
 
 POLICIES: Final = ("public", "domain", "subdomain", "membersonly", "moderatorsonly")
-"""Who may send to a list. iRedAPD enforces domain and subdomain, mlmmj the last two."""
+"""Access policies (who may send). iRedAPD enforces domain and subdomain, mlmmj the last two."""
 BY_IREDAPD: Final = frozenset({"domain", "subdomain"})
 VERSIONS: Final = ("normal", "digest", "nomail")
-"""How a subscriber gets posts: each, collected, not at all."""
+"""How a subscriber gets posts: each one, as digests, none."""
 
 FLAGS: Final = (
     "close_list",
@@ -45,7 +45,7 @@ FLAGS: Final = (
     "notify_sender_when_moderated",
     "disable_archive",
 )
-"""Switches of mlmmj, in the API's words."""
+"""Switches of mlmmj, by parameter name."""
 DEFAULT_FLAGS: Final = frozenset(
     {
         "disable_retrieving_old_posts",
@@ -54,21 +54,21 @@ DEFAULT_FLAGS: Final = frozenset(
         "disable_send_copy_to_sender",
     }
 )
-"""What is on in a new list, beside who may post."""
+"""Flags of a new list, besides those of its access policy."""
 ROLE_PARAMETERS: Final = ("owner", "moderators", "subscription_moderators")
-"""Parameters that name people with rights over a list."""
+"""Parameters with addresses that have rights over a list."""
 
 MAX_SIZE: Final = 2**31 - 1
-"""Largest ``max_message_size``: mlmmj 1.3 cuts more to 32 bits, and then refuses every post."""
+"""Maximum of ``max_message_size``: mlmmj 1.3 truncates to 32 bits and would refuse every post."""
 MAX_INVITATIONS: Final = 1000
-"""Most subscribers whom one request asks to confirm: each is a mail."""
+"""Maximum number of subscribers that one request asks to confirm: each gets a mail."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class MailingList:
-    """What rows or an entry hold of a list. Size in bytes, 0 is unlimited."""
+    """The record of the account storage. Size in bytes, 0 is unlimited."""
 
     address: str
     name: str = ""
@@ -88,10 +88,9 @@ class MailingList:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What mlmmj obeys. ``flags`` are those of ``FLAGS`` that are on; sizes as above.
+    """The configuration of mlmmj. ``flags`` are those of ``FLAGS`` that are on; sizes as above.
 
-    People and extra addresses that were read are sorted. Subject prefix and headers are as they go
-    into mail.
+    Addresses that were read are sorted. Subject prefix and headers are encoded as in mail.
     """
 
     name: str = ""
@@ -112,7 +111,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """Who gets a list's posts, and in which of ``VERSIONS``."""
+    """A subscriber of a list; ``version`` is one of ``VERSIONS``."""
 
     mail: str
     version: str = "normal"
@@ -130,13 +129,13 @@ class State:
 
 
 def is_safe(address: str) -> bool:
-    """Tell whether a list's address names one directory of the spool, and cannot leave it."""
+    """Tell whether the directory of a list's address lies directly in the spool."""
     name = local_part_of(address)
     return bool(_NAME.fullmatch(name)) and ".." not in name and "/" not in domain_of(address)
 
 
 def stored_subscriber(text: str) -> str:
-    """Return how somebody may be subscribed already, as GET shows it: perhaps no address at all."""
+    """Return the text that a subscriber may be stored as; it may not be a valid address."""
     try:
         return existing_mail(text)
     except InvalidAddress:
@@ -144,14 +143,14 @@ def stored_subscriber(text: str) -> str:
 
 
 def is_address(text: str) -> bool:
-    """Tell whether a subscriber's text can be one of an address."""
+    """Tell whether a subscriber's text is a valid address."""
     try:
         return existing_mail(text) == text
     except InvalidAddress:
         return False
 
 
-# Answers -----------------------------------------------------------------------------------------
+# Responses ----------------------------------------------------------------------------------------
 
 
 def _yes(value: object) -> str:
@@ -159,7 +158,7 @@ def _yes(value: object) -> str:
 
 
 def stored_to_response(item: MailingList) -> dict[str, Any]:
-    """Return what lists of lists show: the account storage's part, whichever it is."""
+    """Return the response with the account storage's part of a list."""
     return {
         "mail": item.address,
         "domain": domain_of(item.address),
@@ -180,7 +179,7 @@ def stored_to_response(item: MailingList) -> dict[str, Any]:
 
 
 def to_response(item: MailingList, control: Control) -> dict[str, Any]:
-    """Return a list's profile: what mlmmj obeys is shown as it is on disk."""
+    """Return the response with both parts; where both have a value, mlmmj's is shown."""
     return stored_to_response(item) | {
         "max_message_size": control.max_message_size,
         "owner": list(control.owners),
@@ -189,7 +188,9 @@ def to_response(item: MailingList, control: Control) -> dict[str, Any]:
         "moderate_subscription": _yes(control.moderate_subscription),
         "extra_addresses": list(control.extra_addresses),
         "subject_prefix": list_footers.decoded(control.subject_prefix),
-        "custom_headers": [list_footers.shown_header(line) for line in control.custom_headers],
+        "custom_headers": [
+            list_footers.header_to_response(line) for line in control.custom_headers
+        ],
         "remove_headers": list(control.remove_headers),
         "footer_text": control.footer_text,
         "footer_html": control.footer_html,
@@ -203,18 +204,18 @@ def different(
     before_control: Control | None = None,
     after_control: Control | None = None,
 ) -> set[str]:
-    """Name what is different of a list; without ``control`` in the account storage."""
+    """Return the changed parameters; without ``control`` those of the account storage."""
 
     def every(item: MailingList, control: Control | None) -> dict[str, Any]:
         return stored_to_response(item) if control is None else to_response(item, control)
 
     old, new = every(before, before_control), every(after, after_control)
-    # Times are not what a list is changed in.
+    # Times change with every write.
     return {name for name in new if old[name] != new[name]} - {"created", "modified"}
 
 
 def drift(item: MailingList, control: Control) -> list[str]:
-    """Name what the account storage and the list server disagree about."""
+    """Return the parameters whose values differ in account storage and list server."""
     pairs = {
         "name": (item.name, control.name),
         "max_message_size": (item.max_message_size, control.max_message_size),
@@ -222,8 +223,8 @@ def drift(item: MailingList, control: Control) -> list[str]:
         "moderators": (item.moderators, frozenset(control.moderators)),
         "extra_addresses": (item.extra_addresses, frozenset(control.extra_addresses)),
     }
-    return [name for name, (stored, obeyed) in pairs.items() if _kept(stored) != _kept(obeyed)]
+    return [name for name, (stored, used) in pairs.items() if _folded(stored) != _folded(used)]
 
 
-def _kept(value: object) -> object:
+def _folded(value: object) -> object:
     return frozenset(map(fold, value)) if isinstance(value, frozenset) else value

@@ -1,6 +1,6 @@
-"""Where a mailbox lies: the generated path, and the checks of a given one.
+"""Paths of mailboxes: generated ones, and the checks of sent ones.
 
-Dovecot's home directory is ``storagebasedirectory/storagenode/maildir``, always lower-cased.
+Dovecot's home directory is ``storagebasedirectory/storagenode/maildir``, always in lower case.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _letters(beginning: str) -> str:
 
 
 def generate(mail: str, layout: Layout, now: datetime) -> Location:
-    """Return the place of a new mailbox; ``now`` (server local time) makes it unique.
+    """Return the location of a new mailbox; ``now`` (server local time) makes it unique.
 
     ``john.d@ex.com`` gives ``ex.com/j/o/h/john.d-2026.01.02.03.04.05/``. The cron job that removes
     deleted mailboxes only accepts paths that end in such a timestamp.
@@ -84,9 +84,9 @@ def generate(mail: str, layout: Layout, now: datetime) -> Location:
 
 
 def parse_location(text: str, layout: Layout) -> Location:
-    """Return the columns of an absolute path that a global admin gave.
+    """Parse the absolute path of a mailbox that a global admin sent.
 
-    It must lie under a storage root. Raises InvalidMaildir that says what is wrong.
+    It must be under a storage root. Raises InvalidMaildir; the message says what is wrong.
     """
     path = text.strip().lower().rstrip("/")
     if not _PATH.fullmatch(path) or len(path) > MAX_PATH:
@@ -107,5 +107,5 @@ def parse_location(text: str, layout: Layout) -> Location:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Tell whether one of two directories is the other or lies in it."""
+    """Tell whether two directories are the same or one contains the other."""
     return one == other or one.startswith(other + "/") or other.startswith(one + "/")

@@ -1,8 +1,8 @@
-"""Mailing lists that nobody can subscribe to: the record and its rules. Only LDAP has them.
+"""Unsubscribable mailing lists, whose members are set by an admin; in LDAP only.
 
-A member in the list's own domain is *internal*: its entry says that it belongs to the list. Any
-other address is *external*, also one of another domain of this server: iRedAPD looks for members
-in the list's domain only.
+A member in the list's own domain is *internal*: the list is stored at the member's entry. Any other
+address is *external*, also in another domain of this server: iRedAPD looks up members in the list's
+domain only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from iredapi.domain.set_parameters import resettable
 
 @dataclass(frozen=True, slots=True)
 class MailList:
-    """A mailing list. Members are primary addresses; nobody gets its mail while it has none."""
+    """A mailing list. Members are primary addresses; without members its mail is not delivered."""
 
     address: str
     name: str = ""
@@ -41,7 +41,7 @@ class MailList:
 
 
 def revise(before: MailList, changes: Mapping[str, Any], domain: Domain) -> MailList:
-    """Return the list as it is to be. It is never its own member."""
+    """Return the changed list. It is never its own member."""
     members = resettable(before.members, changes, "members", "add_member", "remove_member")
     own = {member for member in members if domain.canonical(member) == fold(before.address)}
     return replace(
@@ -53,12 +53,12 @@ def revise(before: MailList, changes: Mapping[str, Any], domain: Domain) -> Mail
 
 
 def draft(address: str, changes: Mapping[str, Any], domain: Domain) -> MailList:
-    """Return a new list from what was sent."""
+    """Return a new list."""
     return revise(MailList(address), changes, domain)
 
 
 def policy(stored: str) -> str:
-    """Return a stored access policy as iRedAPD reads it: what it does not know restricts nobody."""
+    """Return a stored access policy as iRedAPD reads it: an unknown one is ``public``."""
     word = stored.strip().lower()
     word = LEGACY_POLICIES.get(word, word)
     return word if word in POLICIES else "public"

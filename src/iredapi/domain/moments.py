@@ -1,4 +1,4 @@
-"""Times as answers show them."""
+"""Times in responses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def utc_text(epoch: Any) -> str | None:
-    """Return seconds since 1970 as text in UTC; None for 0 and for what is no time."""
+    """Return seconds since the epoch as text in UTC; None for 0 and for invalid times."""
     try:
         moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else None
     except (OverflowError, OSError, ValueError, TypeError):

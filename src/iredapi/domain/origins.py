@@ -1,4 +1,4 @@
-"""Web origins (RFC 6454): scheme, host and port of a page, in the spelling of browsers."""
+"""Web origins (RFC 6454): scheme, host and port of a page, as browsers send them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def normalised(text: str) -> str:
         raise ValueError(f"{text} is not an origin such as https://panel.example.com")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError(f"{text}: an origin ends with the host or the port")
-    _ = parts.port  # raises ValueError for what is no number
+    _ = parts.port  # raises ValueError when it is not a number
     return f"{parts.scheme}://{without_default_port(parts.netloc, parts.scheme)}"
 
 

@@ -1,4 +1,4 @@
-"""What made a stored hash, how dear it was, and how hard it is to guess."""
+"""The kind of a stored hash, its cost, and its strength."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _CRYPT_KINDS: Final = {
     "sha1": "SHA1-CRYPT",
 }
 _DEFAULT_CRYPT_ROUNDS: Final = 5000
-_DEAR: Final = frozenset(
+_SLOW: Final = frozenset(
     "BCRYPT SHA1-CRYPT SHA256-CRYPT SHA512-CRYPT PBKDF2 ARGON2I ARGON2ID YESCRYPT SCRYPT"
     " SCRAM-SHA-1 SCRAM-SHA-256".split()
 )
-_CHEAP: Final = {"SMD5": 1, "MD5-CRYPT": 1, "SSHA": 2, "SSHA256": 3, "SSHA512": 4}
+_STRENGTHS: Final = {"SMD5": 1, "MD5-CRYPT": 1, "SSHA": 2, "SSHA256": 3, "SSHA512": 4}
 
 
 def decoded(stored: str) -> tuple[str, str]:
-    """Return the scheme and the text behind it of a hash that ``read_hash`` understands."""
+    """Return the scheme and the decoded payload of a hash that ``read_hash`` can read."""
     name, suffix, text = split_prefix(stored) or ("CRYPT", "", stored)
     if suffix and SCHEMES[name].encoding is Encoding.TEXT:
         text = (decode(text, SUFFIXES[suffix], size=0, guess=False) or b"").decode("latin-1")
@@ -38,9 +38,9 @@ def decoded(stored: str) -> tuple[str, str]:
 
 
 def kind_of(stored: str) -> tuple[str, int]:
-    """What made a hash, and how dear it was, in the kind's own measure (0: it has none).
+    """Return the kind of a hash and its cost in the measure of the kind (0: it has none).
 
-    Only for hashes that ``read_hash`` understands.
+    Only for hashes that ``read_hash`` can read.
     """
     name, text = decoded(stored)
     if match := _CRYPTED.match(text) if name != "PBKDF2" else None:
@@ -57,5 +57,5 @@ def kind_of(stored: str) -> tuple[str, int]:
 
 
 def strength(kind: str) -> int:
-    """How hard kinds of hashes are to guess, in steps: no salt, a salt, made slow."""
-    return 5 if kind in _DEAR else _CHEAP.get(kind, 0)
+    """Return the strength of a kind of hashes, 0 to 5: without salt, with salt, slow."""
+    return 5 if kind in _SLOW else _STRENGTHS.get(kind, 0)

@@ -1,16 +1,16 @@
-"""How stored password hashes are read: one table of Dovecot's schemes.
+"""Readers of stored password hashes: the table of Dovecot's schemes.
 
 A stored value is ``{SCHEME}payload`` or ``{SCHEME.ENCODING}payload``. Reading it gives a
-``StoredHash`` that can check a secret, or None: a value that is not wholly understood is no hash,
-so nobody can log in with it.
+``StoredHash`` that can check a secret, or None. A value that does not match completely is not a
+hash: nobody can log in with it.
 
-* The scheme's name is read in any case, as Dovecot does.
+* The scheme's name is read without regard to case, as in Dovecot.
 * A bare ``$1$``, ``$5$``, ``$6$``, ``$2?$``, ``$y$``, ``$gy$`` or ``$7$`` is ``{CRYPT}``
-  (iRedMail's default scheme). Any other value without prefix is refused; hex digits could be MD5
-  as well as NTLM.
-* What our libraries do not know is left to the host's crypt(3) (``crypt3``).
-* Hashes that are dearer than the ``MAX_*`` below are refused: one account with a billion rounds
-  must not stop the whole pool.
+  (iRedMail's default scheme). Any other value without prefix is refused: hex digits could be MD5
+  or NTLM.
+* Kinds that our libraries do not know are checked with the host's crypt(3) (``crypt3``).
+* Hashes that cost more than the ``MAX_*`` below are refused: one account with a billion rounds must
+  not block all threads.
 """
 
 from __future__ import annotations
@@ -43,16 +43,18 @@ MAX_ARGON2_WORK: Final = 1024 * 1024  # KiB times passes
 MAX_ARGON2_LANES: Final = 16
 
 BCRYPT_BYTES: Final = 72
-"""Of a longer password bcrypt sees only so many bytes. Dovecot cuts silently. We refuse: to make
-such a hash, and to verify one (a password of 73 bytes and its first 72 must not be equal; the
-owner of a hash that Dovecot cut can still give its first 72 bytes)."""
+"""bcrypt reads only this many bytes of a password. Dovecot truncates longer ones. We refuse to hash
+or verify them: a password of 73 bytes and its first 72 must not be equal. The owner of a hash that
+Dovecot made can still log in with the first 72 bytes."""
 
 Check: TypeAlias = Callable[[bytes], bool]
 Reader: TypeAlias = Callable[[bytes], Check | None]
-"""From a decoded payload to the check of a secret; None when the payload is malformed."""
+"""Makes the check of a secret from a decoded payload; None when the payload is malformed."""
 
 
 class Encoding(Enum):
+    """Encodings of payloads."""
+
     TEXT = auto()
     HEX = auto()
     BASE64 = auto()
@@ -63,24 +65,24 @@ SUFFIXES: Final = {"B64": Encoding.BASE64, "BASE64": Encoding.BASE64, "HEX": Enc
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How the payload of a scheme is written and read."""
+    """Encoding and reader of a scheme's payload."""
 
     read: Reader
     encoding: Encoding = Encoding.TEXT
     size: int = 0
-    """Bytes of the digest."""
+    """Length of the digest in bytes; 0: any."""
     salted: bool = False
     """A salt of any length follows the digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredHash:
-    """A stored value that was understood."""
+    """A stored value that was read."""
 
     check: Check
     salt_length: int | None
-    """Bytes of what may have any length at the end: a salt that follows a digest, or argon2's
-    digest; None for other schemes."""
+    """Length in bytes of the last part where it can vary: a salt after a digest, or the digest of
+    argon2; None for other schemes."""
 
 
 # ---- readers ----------------------------------------------------------------------------------
@@ -93,7 +95,7 @@ def _read_plain(payload: bytes) -> Check | None:
 
 
 def _read_digest(digest: Callable[[bytes], bytes]) -> Reader:
-    """Digests without salt; their length was checked while decoding."""
+    """Return the reader of digests without salt; ``decode`` has checked their length."""
 
     def read(payload: bytes) -> Check:
         return lambda secret: hmac.compare_digest(digest(secret), payload)
@@ -122,7 +124,7 @@ def _ntlm(secret: bytes) -> bytes:
 
 
 def _read_crypt(*kinds: str, any_other: bool = False) -> Reader:
-    """Formats of crypt(3): the kinds that the scheme may hold, and those of this host's own."""
+    """Return the reader of crypt(3) formats: some kinds, and optionally those of the host only."""
 
     def read(payload: bytes) -> Check | None:
         text = payload.decode("ascii")
@@ -138,22 +140,22 @@ def _read_des(payload: bytes) -> Check | None:
     return crypt3.read_des(payload.decode("ascii"))
 
 
-def _foreign_salt(text: str) -> Check | None:
-    """The check of a hash whose salt our libraries refuse and crypt(3) takes."""
+def _host_check(text: str) -> Check | None:
+    """Return the check by the host's crypt(3), which accepts salts that our libraries refuse."""
     return crypt3.checker(text) if crypt3.supports(text) else None
 
 
 def _md5_crypt(match: re.Match[str]) -> Check | None:
     if not _USUAL_SALT.fullmatch(match["salt"]):
-        return _foreign_salt(match.group())
+        return _host_check(match.group())
     return lambda secret: bool(md5_crypt.verify(secret, match.group()))
 
 
 def _sha_crypt(match: re.Match[str]) -> Check | None:
     if match["rounds"] and not 1000 <= int(match["rounds"]) <= MAX_CRYPT_ROUNDS:
         return None
-    # In C, and without Python's lock, where the host has it.
-    check = _foreign_salt(match.group())
+    # crypt(3) runs in C without the GIL, where the host has it.
+    check = _host_check(match.group())
     if check is not None or not _USUAL_SALT.fullmatch(match["salt"]):
         return check
     scheme = sha512_crypt if match["kind"] == "6" else sha256_crypt
@@ -189,7 +191,7 @@ _CRYPT_CHECKS: Final[Mapping[str, Callable[[re.Match[str]], Check | None]]] = {
 
 
 def _read_md5(payload: bytes) -> Check | None:
-    """``{MD5}`` holds md5-crypt, or the plain digest in hex or base64."""
+    """Read ``{MD5}``: md5-crypt, or the digest in hex or base64."""
     if payload.startswith(b"$1$"):
         return _read_crypt("md5")(payload)
     digest = decode(payload.decode("ascii"), Encoding.HEX, size=16, guess=True)
@@ -216,11 +218,11 @@ _ARGON2 = re.compile(
     r"\$argon2(?P<kind>i|id)\$v=19\$m=(?P<memory>[1-9][0-9]{0,6}),t=(?P<time>[1-9][0-9]?)"
     r",p=(?P<lanes>[1-9][0-9]?)\$(?P<salt>[+/0-9A-Za-z]{11,86})\$(?P<digest>[+/0-9A-Za-z]{22,86})"
 )
-_ARGON2_DIGEST: Final = 16  # the least that libsodium takes; most programs make 32
+_ARGON2_DIGEST: Final = 16  # libsodium's minimum; most programs make 32
 
 
 def _read_argon2(payload: bytes) -> Check | None:
-    """Either kind: Dovecot lets libsodium see which one it is, whatever the scheme says."""
+    """Read argon2i or argon2id: Dovecot goes by the payload, not by the scheme."""
     match = _ARGON2.fullmatch(payload.decode("ascii"))
     if match is None:
         return None
@@ -243,7 +245,7 @@ def _read_argon2(payload: bytes) -> Check | None:
 def _unpadded(text: str) -> bytes:
     found = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     if base64.b64encode(found).decode().rstrip("=") != text:
-        raise ValueError("bits behind the last byte")
+        raise ValueError("bits after the last byte are set")
     return found
 
 
@@ -261,7 +263,7 @@ def _salted(algorithm: str) -> _Form:
 
 
 _PLAIN = _Form(_read_plain)
-_SHA_CRYPT = _Form(_read_crypt("sha256", "sha512"))  # Dovecot takes either under both names
+_SHA_CRYPT = _Form(_read_crypt("sha256", "sha512"))  # Dovecot accepts either with both names
 
 SCHEMES: Final[Mapping[str, _Form]] = MappingProxyType(
     {
@@ -296,10 +298,10 @@ SCHEMES: Final[Mapping[str, _Form]] = MappingProxyType(
         "SCRAM-SHA-256": _Form(scram.reader("sha256")),
     }
 )
-"""What is verified."""
+"""Schemes that can be verified."""
 
 KNOWN_NAMES: Final = frozenset(SCHEMES) | {
-    # Recognised, so that they are not taken for the beginning of a password; never verified.
+    # Never verified; known, so that such a hash is not taken for a password in plain text.
     "BCRYPT",
     "DIGEST-MD5",
     "LANMAN",
@@ -319,12 +321,12 @@ _BARE = re.compile(r"\$(1|2[aby]|5|6|g?y|7)\$")
 
 
 def is_bare(stored: str) -> bool:
-    """Whether a value begins like a hash of crypt(3) that lacks its ``{CRYPT}``."""
+    """Tell whether a value begins like a crypt(3) hash without ``{CRYPT}``."""
     return _BARE.match(stored) is not None
 
 
 def split_prefix(stored: str) -> tuple[str, str, str] | None:
-    """Scheme and encoding in upper case (encoding maybe empty), payload; None without prefix."""
+    """Return scheme and encoding (may be empty) in upper case, and payload; None: no prefix."""
     match = _PREFIX.match(stored)
     if match is None:
         return None
@@ -332,7 +334,7 @@ def split_prefix(stored: str) -> tuple[str, str, str] | None:
 
 
 def read_hash(stored: str) -> StoredHash | None:
-    """What is stored, ready to check secrets; None if it is not a well-formed known hash."""
+    """Read a stored hash; None if it is malformed or its scheme is not known."""
     if not stored or len(stored) > MAX_STORED_LENGTH:
         return None
     parts = split_prefix(stored)
@@ -351,7 +353,7 @@ def read_hash(stored: str) -> StoredHash | None:
         return None
     try:
         check = form.read(payload)
-    except ValueError:  # not ASCII where it must be, broken base64 inside argon2
+    except ValueError:  # not ASCII, or invalid base64 inside argon2
         return None
     if check is None:
         return None
@@ -362,9 +364,9 @@ def read_hash(stored: str) -> StoredHash | None:
 
 
 def decode(text: str, encoding: Encoding, *, size: int, guess: bool) -> bytes | None:
-    """The payload as bytes; ``size`` is what a digest without salt must have (0: any).
+    """Return the payload as bytes, or None; ``size`` is the length of an unsalted digest (0: any).
 
-    Without a suffix Dovecot guesses between hex and base64 by the length of such digests.
+    ``guess``: without a suffix, Dovecot tells hex from base64 by the length of such digests.
     """
     if guess and size:
         encoding = Encoding.HEX if len(text) == 2 * size else Encoding.BASE64

@@ -1,8 +1,8 @@
-"""Passwords: making hashes, verifying them, and the policy for new ones.
+"""Passwords: making and verifying hashes, and the policy for new passwords.
 
 Everything here is pure and may take long: call it through
-``iredapi.concurrency.password_hasher.PasswordHasher``. Passwords are taken as
-they are; stripping blanks is the business of the form.
+``iredapi.concurrency.password_hasher.PasswordHasher``. Passwords are used unchanged; the form
+removes surrounding blanks.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from iredapi.domain.password_schemes import (
 )
 
 MAX_PASSWORD_BYTES: Final = 1024
-"""Nobody's password is longer, and the time of sha-crypt grows with the length."""
+"""Longer passwords are refused: the time of sha-crypt grows with the length."""
 MAX_HASH_LENGTH: Final = 255
-"""Width of iRedMail's columns."""
+"""Length of iRedMail's columns."""
 SPECIAL_CHARACTERS: Final = frozenset("#$%&*+-,.:;!=<>'\"?@[]/(){}_`~")
 
 DEFAULT_BCRYPT_COST: Final = 12
 HASH_SEPARATOR: Final = "\x1d"
-"""Between hashes of which each lets in: LDAP may hold several of one account."""
+"""Separates the hashes of an account that has several (LDAP); each of them allows the login."""
 _MIN_BCRYPT_COST: Final = 4
 _SALT_BYTES: Final = 8
-# Dovecot may check these in its one auth process: dear enough, but well below a second.
+# Dovecot may verify these in its single auth process: costly, but well below one second.
 _CRYPT_ROUNDS: Final = 50_000
 _SHA512_CRYPT: Any = sha512_crypt.using(rounds=_CRYPT_ROUNDS)  # type: ignore[no-untyped-call]
 _PBKDF2_ROUNDS: Final = 100_000
@@ -53,7 +53,7 @@ _ARGON2_MEMORY: Final = 64 * 1024
 
 
 class Scheme(StrEnum):
-    """Schemes that hashes are made of."""
+    """Schemes of new hashes."""
 
     SSHA512 = "SSHA512"
     SSHA = "SSHA"
@@ -67,10 +67,10 @@ class Scheme(StrEnum):
 def hash_password(
     plain: str, scheme: Scheme = Scheme.SSHA512, *, bcrypt_cost: int = DEFAULT_BCRYPT_COST
 ) -> str:
-    """A new hash with the prefix that Dovecot knows.
+    """Return a new hash with the prefix that Dovecot knows.
 
-    Raises ``ValueError`` with the code of the policy for what cannot be hashed: nothing, NUL or
-    half a surrogate pair, too many bytes. Nothing is ever cut.
+    Raises ``ValueError`` with a code of the policy for passwords that cannot be hashed: empty, with
+    NUL or an unpaired surrogate, too long. A password is never truncated.
     """
     secret = _secret(plain)
     match scheme:
@@ -100,19 +100,20 @@ def hash_password(
 
 
 def verify_password(plain: str, stored: str) -> bool:
-    """Whether the password belongs to the stored hash. Never raises; in doubt, no."""
+    """Tell whether a password matches a stored hash; False for hashes that cannot be read."""
     try:
         secret = _secret(plain)
         known = [read_hash(item) for item in stored.split(HASH_SEPARATOR)]
         return any(item is not None and item.check(secret) for item in known)
-    except Exception:  # fail closed, whatever a library says about a strange hash
+    except Exception:  # fail closed: a library may raise anything for a malformed hash
         return False
 
 
 def outdated(stored: str, scheme: Scheme, *, bcrypt_cost: int = DEFAULT_BCRYPT_COST) -> bool:
-    """Whether a hash is to be replaced by one of ``scheme``: it is of another kind, or cheaper.
+    """Tell whether a hash should be replaced by one of ``scheme``: another kind, or a lower cost.
 
-    Never by a weaker one; and not where there are several, which may be of several passwords.
+    A hash is never replaced by a weaker one. Several hashes of one account are not replaced: they
+    may belong to several passwords.
     """
     if HASH_SEPARATOR in stored:
         return False
@@ -124,28 +125,27 @@ def outdated(stored: str, scheme: Scheme, *, bcrypt_cost: int = DEFAULT_BCRYPT_C
 
 
 def looks_hashed(plain: str) -> bool:
-    """Whether a "password" begins with a known ``{SCHEME}``: a hash in the wrong parameter."""
+    """Tell whether a password begins with a known ``{SCHEME}``: a hash in the wrong parameter."""
     parts = split_prefix(plain.lstrip())
     return parts is not None and parts[0] in KNOWN_NAMES
 
 
 _RENAMED: Final = {
-    "BCRYPT": "BLF-CRYPT",  # the name of iRedMail, unknown to Dovecot
+    "BCRYPT": "BLF-CRYPT",  # iRedMail's name, which Dovecot does not know
     "HMAC-MD5": "CRAM-MD5",
 }
 
 
 def check_hash(value: str) -> str:
-    """The parameter ``password_hash`` as it is stored.
+    """Return the parameter ``password_hash`` as it is stored.
 
-    Raises ``ValueError('PASSWORD_HASH_TOO_COSTLY')`` for what takes too long to verify, and
-    ``ValueError('INVALID_PASSWORD_SCHEME')`` for anything that ``verify_password`` could
-    never accept. Stricter than reading in one point: a salt behind a digest, and argon2's digest,
-    must have 4, 8, 12 … bytes, as all known tools make them, so that a hash that was cut in copying
-    is noticed.
+    Raises ``ValueError('PASSWORD_HASH_TOO_COSTLY')`` for hashes that take too long to verify, and
+    ``ValueError('INVALID_PASSWORD_SCHEME')`` for those that ``verify_password`` cannot verify.
+    Stricter than reading in one point: a salt after a digest, and argon2's digest, must have 4, 8,
+    12 … bytes, as all known tools make them. So a truncated hash is noticed.
     """
     parts = split_prefix(value)
-    if parts is None and is_bare(value):  # Dovecot 2.4 would take it for the password itself
+    if parts is None and is_bare(value):  # Dovecot 2.4 would read it as a plain password
         parts = ("CRYPT", "", value)
     if parts is None or len(value) > MAX_HASH_LENGTH or any(map(_is_control, value)):
         raise ValueError("INVALID_PASSWORD_SCHEME")
@@ -167,7 +167,7 @@ def check_hash(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PasswordPolicy:
-    """What a new password must have; the defaults are iRedMail's."""
+    """Rules for new passwords; the defaults are iRedMail's."""
 
     min_length: int = 8
     max_length: int = 0
@@ -177,11 +177,11 @@ class PasswordPolicy:
     digit: bool = True
     special: bool = True
     ascii_only: bool = True
-    """Printable ASCII only; else any text without control characters, and its letters count."""
+    """Printable ASCII only; otherwise any text without control characters; all letters count."""
 
 
 def violations(plain: str, policy: PasswordPolicy) -> list[str]:
-    """The codes of all rules that the password breaks, in the order of iRedMail."""
+    """Return the codes of all rules that a password violates, in the order of iRedMail."""
     if not plain:
         return ["PW_EMPTY"]
     counted = [char for char in plain if char.isascii() or not policy.ascii_only]
@@ -225,7 +225,7 @@ def _checked_cost(cost: int) -> int:
 
 
 def _dummy_hash(scheme: Scheme, bcrypt_cost: int) -> str:
-    """A well-formed hash of nothing, as dear as those that ``hash_password`` makes."""
+    """Return a well-formed hash with the cost of those that ``hash_password`` makes."""
     match scheme:
         case Scheme.SSHA512:
             return "{SSHA512}" + base64.b64encode(bytes(64 + _SALT_BYTES)).decode()
@@ -245,5 +245,5 @@ def _dummy_hash(scheme: Scheme, bcrypt_cost: int) -> str:
 
 
 def _is_control(char: str) -> bool:
-    """Control characters, line and paragraph separators, halves of surrogate pairs."""
+    """Tell whether it is a control character, line or paragraph separator, or a surrogate."""
     return unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}

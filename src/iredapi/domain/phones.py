@@ -1,18 +1,17 @@
-"""Telephone numbers: one text with commas to clients and on SQL, several values on LDAP."""
+"""Telephone numbers: one comma-separated text in requests and SQL, several values in LDAP."""
 
 from __future__ import annotations
 
 import re
 
-# "Printable string" of RFC 4517 without its comma, which divides numbers here.
+# "Printable string" of RFC 4517; the comma separates numbers.
 _STORABLE = re.compile(r"[A-Za-z0-9'()+\-./:=? ,]*")
 
 
 def numbers(text: str) -> tuple[str, ...]:
-    """Return the numbers of a comma list, sorted.
+    """Return the numbers of a comma-separated text, sorted.
 
-    Of those that differ only in blanks, hyphens and case the first in order is kept: to LDAP they
-    are the same value.
+    LDAP ignores blanks, hyphens and case in comparisons: of equal numbers the first is kept.
     """
     found: dict[str, str] = {}
     for number in sorted(item.strip() for item in text.split(",")):
@@ -22,5 +21,5 @@ def numbers(text: str) -> tuple[str, ...]:
 
 
 def is_storable(text: str) -> bool:
-    """Tell whether LDAP's syntax of telephone numbers has all these characters."""
+    """Tell whether LDAP's syntax of telephone numbers allows all characters of a text."""
     return bool(_STORABLE.fullmatch(text))

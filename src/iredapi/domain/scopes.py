@@ -1,7 +1,7 @@
-"""Whom a policy is for: everybody, a domain, or one address; and the two scales of priorities.
+"""Scopes of policies (all accounts, a domain, one address), and their priorities.
 
-The accounts are stored as the daemons ask for them: ``@.``, ``@example.com``,
-``user@example.com``. Higher priorities win everywhere.
+Accounts are stored as the daemons look them up: ``@.``, ``@example.com``, ``user@example.com``. The
+row with the higher priority has precedence.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final
 from iredapi.domain import addresses
 
 EVERYBODY: Final = "global"
-"""The word in the path for all accounts of the server."""
+"""The word in request paths for all accounts of the server."""
 
 
 class Kind(StrEnum):
-    """How wide a scope is."""
+    """Kinds of scopes."""
 
     GLOBAL = "global"
     DOMAIN = "domain"
@@ -26,21 +26,21 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whom a policy is for. ``name`` is ``global``, a domain or an address, as in the path."""
+    """Scope of a policy. ``name`` is ``global``, a domain or an address, as in the path."""
 
     kind: Kind
     name: str
 
     @property
     def account(self) -> str:
-        """The form that is stored in ``users.email``, ``throttle.account`` and so on."""
+        """The account as stored in ``users.email``, ``throttle.account`` and so on."""
         return {Kind.GLOBAL: "@.", Kind.DOMAIN: f"@{self.name}", Kind.USER: self.name}[self.kind]
 
     @property
     def accounts(self) -> tuple[str, ...]:
-        """All forms of it that the daemons ask for, the one that we write first.
+        """All forms of the account that the daemons look up; the one that we store is first.
 
-        ``@.example.com``, which other programs write, is a domain with all below it.
+        ``@.example.com``, which other programs store, is a domain with its subdomains.
         """
         if self.kind is Kind.DOMAIN:
             return (self.account, f"@.{self.name}")
@@ -48,12 +48,12 @@ class Scope:
 
     @property
     def domain(self) -> str:
-        """The domain whose admins are responsible; empty for the global scope."""
+        """The domain whose admins manage the policy; empty for the global scope."""
         return "" if self.kind is Kind.GLOBAL else addresses.domain_of(self.name)
 
     @property
     def lookup_accounts(self) -> tuple[str, ...]:
-        """The accounts that iRedAPD asks for, the scope's own first, everybody last."""
+        """The accounts that iRedAPD looks up: the scope's own first, ``@.`` (all) last."""
         if self.kind is Kind.GLOBAL:
             return (self.account,)
         labels = self.domain.split(".")
@@ -73,7 +73,7 @@ class Scope:
 
 
 def scope(text: str) -> Scope:
-    """Read ``global``, a domain or an address. Raises InvalidAddress."""
+    """Parse ``global``, a domain or an address. Raises InvalidAddress."""
     word = text.strip()
     if word.lower() == EVERYBODY:
         return Scope(Kind.GLOBAL, EVERYBODY)

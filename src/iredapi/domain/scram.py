@@ -1,4 +1,4 @@
-"""What Dovecot stores for SCRAM: rounds, salt, StoredKey, ServerKey (RFC 5802, section 3)."""
+"""Dovecot's SCRAM hashes: rounds, salt, StoredKey, ServerKey (RFC 5802, section 3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORM: Final = re.compile(
 
 
 def reader(algorithm: str) -> Callable[[bytes], Callable[[bytes], bool] | None]:
-    """Return what reads the hashes of one algorithm. Both keys must belong to the password."""
+    """Return the reader of an algorithm's hashes. Both keys must match the password."""
     size = hashlib.new(algorithm).digest_size
 
     def read(payload: bytes) -> Callable[[bytes], bool] | None:

@@ -1,25 +1,25 @@
-"""Remote addresses of white/blacklists and greylisting: forms, normal form, two scales of priority.
+"""Remote addresses of white/blacklists and greylisting: forms, normal form, and priorities.
 
-What is stored is what the daemons ask for: lower case, punycode, IP addresses in their canonical
-text. The forms are anchored: nothing that only begins like an address is one.
+They are stored as the daemons look them up: lower case, punycode, IP addresses in their canonical
+text. The whole text must match a form.
 
 ==============  =================  ================================================
-form            example            where it has an effect
+form            example            read by
 ==============  =================  ================================================
-e-mail          ``user@d.com``     everywhere, but see ``_LOCAL_PART``
-IP address      ``192.0.2.1``      iRedAPD, inbound (Amavisd never looks at the client)
+e-mail          ``user@d.com``     all, but see ``_LOCAL_PART``
+IP address      ``192.0.2.1``      iRedAPD, inbound (Amavisd does not check clients)
 wildcard IPv4   ``192.0.2.*``      iRedAPD's wblist only; third or last octet
 network         ``192.0.2.0/24``   iRedAPD, from /8 on; IPv6 only in greylisting, ``…::/n``
 any domain      ``user@*``         iRedAPD's wblist only
-domain          ``@d.com``         everywhere, without sub-domains
-sub-domains     ``@.d.com``        everywhere, the domain itself too
-top level       ``@.com``          everywhere
-anybody         ``@.``             everywhere, but not for the null sender
+domain          ``@d.com``         all, without subdomains
+subdomains      ``@.d.com``        all, including the domain itself
+top level       ``@.com``          all
+any             ``@.``             all, but not for the null sender
 ==============  =================  ================================================
 
-Higher priorities win. Scale M is that of ``users`` and ``mailaddr`` in ``amavisd``, scale A that of
-``greylisting`` and ``throttle`` in ``iredapd``; ties are broken by chance, so they are always
-written.
+The row with the higher priority has precedence; the order of equal priorities is random. Amavisd's
+priorities (``users`` and ``mailaddr``) are 0 to 10; those of iRedAPD (``greylisting`` and
+``throttle``) are in ``scopes``.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from iredapi.domain.addresses import InvalidAddress
 
 EVERYBODY: Final = "@."
 MAX_STORED: Final = 255
-"""Most characters of an address in ``amavisd``; greylisting on MySQL has room for 100."""
+"""Maximum length of an address in ``amavisd``; in greylisting on MySQL it is 100."""
 
 _PREFIX = re.compile(r"[0-9]{1,3}")
 _OCTET = re.compile(r"0|[1-9][0-9]{0,2}")
 _LOCAL_PART = re.compile(r"[\w#-][\w.=/&#-]*", re.ASCII)
-"""Local parts that iRedAPD 6.1 looks up in wblists: its grammar takes no others for addresses, and
-it strips extensions (``user+tag``) from what it looks up."""
+"""Local parts that iRedAPD 6.1 looks up in wblists: it accepts no others as addresses, and it
+removes extensions (``user+tag``) before the lookup."""
 _SHORTEST_PREFIX = 8
-"""Of IPv4 networks: iRedAPD asks for those whose first number is the client's."""
+"""Of IPv4 networks: iRedAPD looks up those with the first number of the client's address."""
 _HINT = "not an e-mail address, @domain, @.domain, @., IP address or network"
 
 
@@ -60,7 +60,7 @@ class _Form(Enum):
     EVERYBODY = auto()
 
 
-_SCALE_M: Final[Mapping[_Form, int]] = {
+_AMAVISD_PRIORITIES: Final[Mapping[_Form, int]] = {
     _Form.EMAIL: 10,
     _Form.IP: 9,
     _Form.WILDCARD_IP: 8,
@@ -75,14 +75,14 @@ _SCALE_M: Final[Mapping[_Form, int]] = {
 
 
 def wblist_address(text: str) -> str:
-    """Return the normal form of an address of a white/blacklist. Raises InvalidAddress."""
+    """Parse an address of a white/blacklist into its normal form. Raises InvalidAddress."""
     return _normal(text, MAX_STORED)[0]
 
 
 def greylisting_sender(text: str, longest: int = MAX_STORED) -> str:
-    """Return the normal form of a sender that greylisting knows. Raises InvalidAddress.
+    """Parse a sender of greylisting into its normal form. Raises InvalidAddress.
 
-    ``longest`` is how many characters the database has room for.
+    ``longest`` is the maximum length in the database.
     """
     address, form = _normal(text, longest)
     if form in {_Form.WILDCARD_IP, _Form.ANY_DOMAIN}:
@@ -91,15 +91,15 @@ def greylisting_sender(text: str, longest: int = MAX_STORED) -> str:
 
 
 def priority_amavisd(address: str) -> int:
-    """Return an address's priority on scale M, 0 to 10. Raises InvalidAddress."""
-    return _SCALE_M[_form(address)]
+    """Return the priority of an address in ``amavisd``, 0 to 10. Raises InvalidAddress."""
+    return _AMAVISD_PRIORITIES[_form(address)]
 
 
 def wblist_ignores(address: str, *, inbound: bool) -> bool:
-    """Tell whether iRedAPD never finds an address, in normal form, in a white/blacklist."""
+    """Tell whether iRedAPD never finds an address (in normal form) in a white/blacklist."""
     form = _form(address)
     if form in {_Form.IP, _Form.WILDCARD_IP, _Form.NETWORK} and not inbound:
-        return True  # it looks at the client, never at where mail goes
+        return True  # it compares the client's address, not the destination's
     if form is _Form.NETWORK:
         return ":" in address or _is_too_wide(address)
     if form in {_Form.EMAIL, _Form.ANY_DOMAIN}:
@@ -108,7 +108,7 @@ def wblist_ignores(address: str, *, inbound: bool) -> bool:
 
 
 def greylisting_ignores(address: str) -> bool:
-    """Tell whether iRedAPD never finds a sender, in normal form, in a greylisting whitelist."""
+    """Tell whether iRedAPD never finds a sender (in normal form) in a greylisting whitelist."""
     form = _form(address)
     if form is _Form.NETWORK:
         network, _, prefix = address.partition("/")
@@ -153,7 +153,7 @@ def _with_at(word: str) -> tuple[str, _Form]:
     if word.startswith("@."):
         if "." in word[2:]:
             return f"@.{addresses.existing_domain(word[2:])}", _Form.SUBDOMAINS
-        # A top-level domain is what may stand last in a domain's name.
+        # A top-level domain is the last label of a domain's name.
         return f"@.{addresses.existing_domain(f'x.{word[2:]}')[2:]}", _Form.TOP_LEVEL
     if word.startswith("@"):
         return f"@{addresses.existing_domain(word[1:])}", _Form.DOMAIN
@@ -170,15 +170,15 @@ def _ip(word: str) -> str:
         found = ip_address(word)
     except ValueError:
         raise InvalidAddress(_HINT) from None
-    return _plain(found)
+    return _canonical_ip(found)
 
 
-def _plain(found: IPv4Address | IPv6Address) -> str:
+def _canonical_ip(found: IPv4Address | IPv6Address) -> str:
     if isinstance(found, IPv6Address):
         if found.scope_id is not None:
-            raise InvalidAddress("an address with a zone has no meaning here")
+            raise InvalidAddress("an IP address must not have a zone")
         if found.ipv4_mapped is not None:
-            # Postfix names such clients by their IPv4 address.
+            # Postfix reports such clients with their IPv4 address.
             return str(found.ipv4_mapped)
     return str(found)
 
@@ -189,27 +189,27 @@ def _network(word: str) -> tuple[str, _Form]:
             raise ValueError
         found = ip_network(word)
     except ValueError:
-        raise InvalidAddress("not a network, or bits are set behind its prefix") from None
+        raise InvalidAddress("not a network, or bits after its prefix are set") from None
     if found.prefixlen == found.max_prefixlen:
-        # As a network the daemon would not find it.
-        return _plain(found.network_address), _Form.IP
+        # iRedAPD does not find a single address stored as a network.
+        return _canonical_ip(found.network_address), _Form.IP
     if isinstance(found, IPv6Network):
         if found.network_address.scope_id is not None:
-            raise InvalidAddress("a network with a zone has no meaning here")
+            raise InvalidAddress("a network must not have a zone")
         if found.network_address.ipv4_mapped is not None:
-            raise InvalidAddress("an IPv4 network is written as such")
+            raise InvalidAddress("write an IPv4 network as IPv4, not as IPv6")
     return str(found), _Form.NETWORK
 
 
 def _wildcard(word: str) -> str:
     octets = word.split(".")
     numbers = [octet for octet in octets if octet != "*"]
-    # The daemon replaces the last octet, or the third.
+    # iRedAPD looks up the client's address with the last or the third octet replaced.
     if (
         len(octets) != 4
         or len(numbers) != 3
         or "*" not in octets[2:]
         or not all(_OCTET.fullmatch(octet) and int(octet) < 256 for octet in numbers)
     ):
-        raise InvalidAddress("a wildcard stands for the third or the last number of an IPv4")
+        raise InvalidAddress("a wildcard can replace the third or last number of an IPv4 address")
     return word

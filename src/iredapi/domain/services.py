@@ -1,8 +1,8 @@
-"""Mail services of a user: the API's names and the ``enable…`` columns behind them.
+"""Mail services of a user: the API's names and their ``enable…`` columns.
 
-Dovecot asks ``enable<protocol><security>`` with its own protocol names, so some API names stand for
-several columns: ManageSieve is ``sieve`` to Dovecot, and ``deliver`` has to stop LDA and LMTP too.
-There is no ``enablesmtptls``: submission over TLS is ``smtpsecured``.
+Dovecot reads ``enable<protocol><security>`` with its own protocol names, so some API names have
+several columns: ManageSieve is ``sieve`` in Dovecot, and ``deliver`` includes LDA and LMTP. There
+is no ``enablesmtptls``: submission over TLS is ``smtpsecured``.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "sogocalendar": ("sogocalendar",),
     "sogoactivesync": ("sogoactivesync",),
 }
-"""API service → columns (without ``enable``). Internal ones (doveadm, quota-status, …) never."""
+"""API service → columns (without ``enable``); not the internal ones (doveadm, quota-status, …)."""
 
 YES_NO_COLUMNS: Final = frozenset({"sogowebmail", "sogocalendar", "sogoactivesync"})
-"""Columns that hold ``y``/``n``, as SOGo wants them; all others hold 1/0."""
+"""Columns with the values ``y`` and ``n``, which SOGo reads; all others have 1 and 0."""
 
 INTERNAL: Final = frozenset(
     {"internal", "doveadm", "lib-storage", "indexer-worker", "dsync", "quota-status"}
 )
-"""What Dovecot's own processes ask for: every user has them, nobody takes them away."""
+"""Services of Dovecot's own processes: every user has them, and no request removes them."""
 CONDITIONS: Final = frozenset(
     {"mail", "forward", "senderbcc", "recipientbcc", "shadowaddress"}
     | {"displayedinglobaladdressbook"}
 )
-"""What Postfix and the address books ask an entry in LDAP for; in SQL nothing stands for these.
+"""Services that Postfix and address books look up in LDAP entries; SQL has no columns for them.
 
-A reset (``services``) does not take them: what is a list of logins to a client that knows SQL too
-would stop all mail of the user. Naming one in ``removeService`` does.
+A reset (``services``) keeps them: a client that sends the list of a user's logins, as for SQL,
+would otherwise stop all mail of the user. ``removeService`` removes them.
 """
 LDAP_DEFAULT: Final = CONDITIONS | {"smtptls", "managesievetls"}
-"""What a user's entry in LDAP has besides."""
-# Words of LDAP without a column: Dovecot asks there for ``smtptls`` where SQL has ``smtpsecured``.
+"""Services without a column that a new user's entry in LDAP has."""
+# Services of LDAP without a column: Dovecot reads ``smtptls`` where SQL has ``smtpsecured``.
 _ALSO_WORDS: Final[dict[str, tuple[str, ...]]] = {
     "smtpsecured": ("smtptls",),
     "managesievetls": ("managesievetls",),
@@ -59,8 +59,8 @@ _ADMIN: Final = "domainadmin"
 
 MANAGED: Final = frozenset(column for columns in COLUMNS.values() for column in columns)
 
-# What the panel's per-domain "disabled mail services" must also switch off for new users: it knows
-# neither the TLS columns nor Dovecot's sieve names, and disabling only what it names stops nobody.
+# Columns to disable together with iRedAdmin's "disabled mail services" of a domain. iRedAdmin knows
+# neither the TLS columns nor Dovecot's sieve names; without them the service would stay usable.
 _ALSO_DISABLED: Final[dict[str, tuple[str, ...]]] = {
     "imapsecured": ("imaptls",),
     "pop3secured": ("pop3tls",),
@@ -70,14 +70,14 @@ _ALSO_DISABLED: Final[dict[str, tuple[str, ...]]] = {
 
 
 def columns(services: Iterable[str]) -> frozenset[str]:
-    """Return the columns behind API service names; unknown names have none (as specified)."""
+    """Return the columns of API services; unknown names are ignored (as specified)."""
     return frozenset(column for name in services for column in COLUMNS.get(name, ()))
 
 
 def split_names(names: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the columns and the further words behind names, where any word is a service.
+    """Return the columns of services, and the services without a column (LDAP accepts any word).
 
-    What is not a client's to give or take (``internal``, ``domainadmin``) is left out.
+    ``domainadmin`` and internal services are left out: clients cannot set them.
     """
     columns_, words = set[str](), set[str]()
     for name in names:
@@ -90,14 +90,14 @@ def split_names(names: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def malformed(names: Iterable[str]) -> list[str]:
-    """Return the names that cannot be words in LDAP."""
+    """Return the names that are no valid services in LDAP."""
     return [name for name in names if not _WORD.fullmatch(name)]
 
 
 def revised(
     present: frozenset[str], words: frozenset[str], changes: Mapping[str, Any]
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Return columns and further words after ``services``, or removals and then additions."""
+    """Return columns and other words after a reset, or after removals and then additions."""
     if "services" in changes:
         columns_, named = split_names(changes["services"])
         return columns_, (words & CONDITIONS) | named
@@ -107,7 +107,7 @@ def revised(
 
 
 def disabled_at_creation(services: Iterable[str]) -> frozenset[str]:
-    """Return the columns that are off for a new user whose domain disables these services."""
+    """Return the columns that are off for new users of a domain that disables these services."""
     return frozenset(
         column
         for name in services
@@ -116,7 +116,7 @@ def disabled_at_creation(services: Iterable[str]) -> frozenset[str]:
 
 
 def service_names(enabled: Iterable[str], present: Iterable[str]) -> list[str]:
-    """Return the API names that are on: all of a service's columns that exist are on."""
+    """Return the API names of services whose columns, as far as they exist, are all enabled."""
     on, there = set(enabled), set(present)
     return [
         name
@@ -126,5 +126,5 @@ def service_names(enabled: Iterable[str], present: Iterable[str]) -> list[str]:
 
 
 def custom(enabled: Iterable[str]) -> frozenset[str]:
-    """Return the words of an LDAP entry that SQL has no column for."""
+    """Return the services of an LDAP entry that SQL has no column for."""
     return frozenset(enabled) - MANAGED - INTERNAL - {_ADMIN}

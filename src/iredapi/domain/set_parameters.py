@@ -1,4 +1,4 @@
-"""The reset / add / remove triple of parameters, once for all."""
+"""Set-valued parameters: the three of reset, add and remove."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def resettable(
     *,
     only: Set[str] | None = None,
 ) -> frozenset[str]:
-    """Return a set after the triple was applied: removals first, then additions.
+    """Return a set after a reset, or after removals and then additions.
 
-    Values that are there are compared as addresses are, and keep their spelling, or go in it.
-    ``only`` limits what is added to known words; what is there already stays.
+    Values are compared folded; existing ones keep their spelling. ``only`` limits the values that
+    can be added; existing values stay.
     """
     if reset not in changes and add not in changes and remove not in changes:
         return frozenset(present)

@@ -1,7 +1,7 @@
-"""Hashes that OpenLDAP checks itself: Dovecot 2.3 binds as the user, so slapd must understand them.
+"""Password hashes for slapd: Dovecot 2.3 binds as the user, so slapd must be able to check them.
 
-slapd knows SSHA, SHA, SMD5, MD5 (base64) and CRYPT (whatever the system's crypt(3) knows), with the
-module pw-sha2 the SHA-2 family too, and takes a value without a prefix for the password itself.
+slapd knows SSHA, SHA, SMD5, MD5 (base64) and CRYPT (everything that the host's crypt(3) knows);
+with the module pw-sha2 also the SHA-2 family. A value without a prefix is a password in plain text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MD5_BYTES: Final = 16
 
 
 def for_slapd(stored: str) -> str:
-    """Return a hash in the spelling that slapd checks, which Dovecot understands as well.
+    """Return a hash with the scheme as slapd writes it; Dovecot understands it as well.
 
     Raises ``ValueError('INVALID_PASSWORD_SCHEME')`` for schemes that slapd does not know.
     """

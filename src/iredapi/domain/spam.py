@@ -1,8 +1,8 @@
-"""Spam policies: the parameters, the columns of ``amavisd.policy`` behind them, and who wins.
+"""Spam policies: parameters, the columns of ``amavisd.policy`` behind them, and precedence.
 
-A column that is NULL asks the next policy: user, domain, global, and at last ``amavisd.conf``. An
-empty text is a value and ends the search. A lover flag and its quarantine target are only ever
-written together: "not loved" without a quarantine loses mail.
+A column that is NULL is inherited from the next policy: user, domain, global, ``amavisd.conf``. An
+empty text is a value and not inherited. A ``…_lover`` flag and its quarantine target are always
+written together: with the flag off and no quarantine, Amavisd discards the mail.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ SHIPPED: Final[Columns] = MappingProxyType(
         "bypass_header_checks": "N",
     }
 )
-"""The global policy of a fresh server."""
+"""The global policy of a new server."""
 
 SUBJECT_TAG: Final = "[SPAM] "
 TAG_ALWAYS: Final = -999.0
 TAG_DEFAULT: Final = 2.0
 _TAGS_ALWAYS: Final = -100.0
-"""Headers are always inserted when the tag level is not above this."""
+"""With a tag level up to this value, headers are always inserted."""
 SCORE_DIGITS: Final = 3
-"""The columns are floats of four bytes: what is behind is noise."""
+"""The columns are floats of four bytes: further digits are rounding errors."""
 
 _BYPASSES: Final = (
     "bypass_spam_checks",
@@ -74,15 +74,15 @@ class Policy:
 
 
 def draft(scope: Scope) -> Policy:
-    """Return the policy that an account without one begins with: nothing of its own.
+    """Return the new policy of an account: everything is inherited.
 
-    The global one begins as shipped: behind it is only ``amavisd.conf``, which discards.
+    The global one starts as shipped: it would inherit from ``amavisd.conf``, which discards mail.
     """
     return Policy(scope.account, SHIPPED if scope.kind is Kind.GLOBAL else {})
 
 
 def revise(before: Policy, changes: Mapping[str, Any]) -> Policy:
-    """Return the policy as it is to be; only the columns of what was sent change."""
+    """Return the changed policy; only the columns of sent parameters change."""
     new: dict[str, Any] = {}
     for name in _BYPASSES:
         if name in changes:
@@ -95,14 +95,14 @@ def revise(before: Policy, changes: Mapping[str, Any]) -> Policy:
     if "banned_rulenames" in changes:
         new["banned_rulenames"] = ",".join(changes["banned_rulenames"]) or None
     if "spam_score" in changes:
-        # One level would mark without quarantining, or quarantine without marking.
+        # Both levels: with one only, mail would be marked or quarantined, but not both.
         new["spam_tag2_level"] = new["spam_kill_level"] = changes["spam_score"]
     new |= _tag_level(before.columns, changes)
     return Policy(before.account, {**before.columns, **new})
 
 
 def _tag_level(before: Columns, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Say from which score on X-Spam headers are inserted: never above what marks as spam."""
+    """Return the score from which X-Spam headers are inserted; never above the spam score."""
     present, old = before.get("spam_tag_level"), before.get("spam_tag2_level")
     score = changes.get("spam_score", old)
     needed = score if score is not None and score < TAG_DEFAULT else None
@@ -113,23 +113,23 @@ def _tag_level(before: Columns, changes: Mapping[str, Any]) -> dict[str, Any]:
     if "spam_score" not in changes or (present is not None and present <= _TAGS_ALWAYS):
         return {}
     if present is not None and present == old and old < TAG_DEFAULT:
-        return {"spam_tag_level": needed}  # it followed the score that goes now
+        return {"spam_tag_level": needed}  # it was lowered for the previous score
     if needed is not None and (present is None or present > needed):
         return {"spam_tag_level": needed}
     return {}
 
 
 def described(columns: Columns) -> dict[str, Any]:
-    """Return a policy in the words of the parameters; None is inherited."""
-    shown: dict[str, Any] = {name: _is_true(columns.get(name)) for name in _BYPASSES}
+    """Return a policy by parameter names; None: inherited."""
+    values: dict[str, Any] = {name: _is_true(columns.get(name)) for name in _BYPASSES}
     for name, (_, target, _) in _QUARANTINES.items():
-        shown[name] = _is_filled(columns.get(target))
-    shown["prefix_spam_in_subject"] = _is_filled(columns.get("spam_subject_tag2"))
+        values[name] = _is_filled(columns.get(target))
+    values["prefix_spam_in_subject"] = _is_filled(columns.get("spam_subject_tag2"))
     level = columns.get("spam_tag_level")
-    shown["always_insert_x_spam_headers"] = None if level is None else _yes(level <= _TAGS_ALWAYS)
-    shown["spam_score"] = _score(columns.get("spam_tag2_level"))
-    shown["banned_rulenames"] = _names(columns.get("banned_rulenames"))
-    return shown
+    values["always_insert_x_spam_headers"] = None if level is None else _yes(level <= _TAGS_ALWAYS)
+    values["spam_score"] = _score(columns.get("spam_tag2_level"))
+    values["banned_rulenames"] = _names(columns.get("banned_rulenames"))
+    return values
 
 
 _COLUMN_OF: Final[Mapping[str, str]] = MappingProxyType(
@@ -141,13 +141,13 @@ _COLUMN_OF: Final[Mapping[str, str]] = MappingProxyType(
         "spam_score": "spam_tag2_level",
     }
 )
-"""From which column a parameter is read."""
+"""Parameter → the column that its value is read from."""
 
 COLUMNS: Final = frozenset(
     {*SHIPPED, "spam_subject_tag2", "spam_tag_level", "spam_tag2_level", "spam_kill_level"}
     | {"banned_rulenames"}
 )
-"""What the parameters are about; a policy has more columns, which are left alone."""
+"""Columns of the parameters; a policy has more columns, which stay unchanged."""
 
 
 def _is_true(value: str | None) -> str | None:
@@ -169,12 +169,12 @@ def _score(value: float | None) -> float | int | None:
 
 
 def _names(value: str | None) -> list[str]:
-    # Amavisd divides at commas and blanks alike.
+    # Amavisd splits at commas and blanks.
     return (value or "").replace(",", " ").split()
 
 
 def lookups(scope: Scope) -> list[str]:
-    """Return the accounts that Amavisd asks for, the most particular first."""
+    """Return the accounts that Amavisd looks up, the most specific first."""
     keys = []
     if scope.kind is Kind.USER:
         keys += [scope.name, local_part_of(scope.name)]
@@ -186,10 +186,10 @@ def lookups(scope: Scope) -> list[str]:
 
 
 def effective(scope: Scope, layers: Iterable[Policy]) -> dict[str, Any]:
-    """Return what applies to an account, and whose policy says so: the first that is not NULL.
+    """Return the effective values of an account, and the account whose policy has each of them.
 
-    ``layers`` are the policies that Amavisd finds, in the order of their priority, under the
-    accounts where it finds them. Where nobody says anything, value and ``from`` are None:
+    ``layers`` are the policies that Amavisd finds, by priority, with the accounts where it finds
+    them. The first value that is not NULL applies. Without any, value and ``from`` are None:
     ``amavisd.conf`` decides.
     """
     found: dict[str, tuple[str, Any]] = {}
@@ -201,12 +201,12 @@ def effective(scope: Scope, layers: Iterable[Policy]) -> dict[str, Any]:
                 found.setdefault(column, (layer.account, value))
         names = _names(layer.columns.get("banned_rulenames"))
         if names:
-            # Amavisd puts the lists of all policies together.
+            # Amavisd joins the lists of all policies.
             rules |= dict.fromkeys(names)
             sources.append(layer.account)
-    shown = described({column: value for column, (_, value) in found.items()})
+    values = described({column: value for column, (_, value) in found.items()})
     answer: dict[str, Any] = {
-        name: {"value": shown[name], "from": found.get(column, (None,))[0]}
+        name: {"value": values[name], "from": found.get(column, (None,))[0]}
         for name, column in _COLUMN_OF.items()
     }
     answer["banned_rulenames"] = {"value": list(rules), "from": sources}

@@ -1,13 +1,12 @@
-"""From where a domain sends its mail: SPF, else its mail exchangers, else its own addresses.
+"""The addresses that a domain sends mail from: by SPF, its mail exchangers, or its own addresses.
 
-Pure: ``senders`` is a generator that yields questions for the DNS and is sent the answers, so the
-rules need no network. The limits are those of RFC 7208: 10 mechanisms that need the DNS, 10 mail
-exchangers of one name, 2 lookups without an answer. Whoever checks mail goes through a record from
-left to right, so what stands before the limit, or before an include that cannot be read, is valid
-and kept.
+Pure: ``senders`` is a generator that yields DNS questions and receives the answers, so the rules
+need no network. The limits are those of RFC 7208: 10 mechanisms that need the DNS, 10 mail
+exchangers of one name, 2 lookups without an answer. SPF evaluates a record from left to right:
+addresses found before a limit, or before an include that cannot be read, are valid and kept.
 
-Only what a record lets pass is taken: not ``?include:``, not ``+all``. ``exists`` and ``ptr``
-depend on the client and name nobody; so do names with macros.
+Only mechanisms with the result pass are used: not ``?include:``, not ``+all``. ``exists``, ``ptr``
+and names with macros depend on the client and give no addresses.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ MAX_LOOKUPS: Final = 10
 MAX_VOID: Final = 2
 MAX_EXCHANGERS: Final = 10
 MAX_NETWORKS: Final = 1000
-"""Most networks of one domain: a hostile record must not fill the table."""
+"""Maximum number of networks of one domain: a hostile record must not fill the table."""
 MAX_TERMS: Final = MAX_NETWORKS
-"""Most words of one record that are looked at: they are all parsed in one go."""
+"""Maximum number of words of one record that are parsed."""
 NOTHING: Final = "NO_DNS_RECORDS"
 LIMIT: Final = "SPF_LIMIT"
 INVALID: Final = "SPF_INVALID"
 
 _WIDEST: Final = {4: 8, 6: 16}
-"""Shortest prefixes that are taken. Half the Internet is no sender, and the daemon finds no IPv4
-network that is wider than its first octet."""
+"""Minimum prefix lengths. Wider networks are no plausible senders, and iRedAPD finds no IPv4
+network wider than /8."""
 _TERM = re.compile(r"([+?~-]?)(all|include|a|mx|ptr|exists|ip4|ip6)(?:([:/])(\S*))?", re.IGNORECASE)
 _PREFIXES = re.compile(r"([^/]*)(?:/([0-9]{1,2}))?(?://([0-9]{1,3}))?")
 _MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(\S*)", re.IGNORECASE)
@@ -43,7 +42,7 @@ _NULL_EXCHANGER: Final = "."
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A name and a record type."""
+    """A DNS question."""
 
     name: str
     type: Literal["TXT", "MX", "A", "AAAA"]
@@ -51,19 +50,19 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """Addresses and networks in their normal form; ``reason`` says why some are missing."""
+    """Addresses and networks in normal form; ``reason``: why some are missing, or empty."""
 
     networks: tuple[str, ...] = ()
     reason: str = ""
 
     @property
     def complete(self) -> bool:
-        """Whether this is all; a record that names nobody is an answer too."""
+        """Whether no address is missing; a record without addresses is complete, too."""
         return not self.reason
 
 
 Answer = tuple[str, ...]
-"""Texts, exchangers by preference, or addresses; empty: there is no such name or record."""
+"""TXT records, mail exchangers by preference, or addresses; empty: no such name or record."""
 Walk = Generator[tuple[Question, ...], tuple[Answer, ...], None]
 
 
@@ -81,15 +80,15 @@ class _Record:
     terms: tuple[_Term, ...]
     redirect: str
     cut: bool = False
-    """Whether the record has more words than are looked at."""
+    """Whether the record has more words than ``MAX_TERMS``."""
 
 
 class _StopError(Exception):
-    """The record cannot be followed any further; the text is the reason."""
+    """Evaluation stops; the text is the ``reason`` of ``Senders``."""
 
 
 def senders(domain: str) -> Generator[tuple[Question, ...], tuple[Answer, ...], Senders]:
-    """Yield questions, get answers, and return from where a domain sends."""
+    """Yield DNS questions, receive their answers, and return the domain's senders."""
     walk = _Walk()
     reason = ""
     try:
@@ -177,7 +176,7 @@ class _Walk:
         try:
             self.found[greylisting_sender(str(network))] = None
         except ValueError:
-            return  # IPv4 in IPv6's clothes, as a network
+            return  # an IPv4-mapped network
 
     def _count(self) -> None:
         self._lookups += 1

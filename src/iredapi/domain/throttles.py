@@ -1,8 +1,8 @@
-"""Limits of how much mail is sent and received: the record and its rules.
+"""Throttles: limits of how much mail is sent and received in a period.
 
-Sizes are bytes, periods seconds. iRedAPD looks at each limit on its own: the first row by priority
-with a value of 0 or more counts, where 0 is unlimited and -1 asks the next account. It counts per
-user, also for the rows of a domain and of everybody: there is no budget that users share.
+Sizes are in bytes, periods in seconds. iRedAPD decides each limit separately: the first row by
+priority with a value of 0 or more applies, where 0 is unlimited and -1 means the next account. It
+counts per user, also for the row of a domain or of all accounts: users do not share a limit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Direction(StrEnum):
     INBOUND = "inbound"
     OUTBOUND = "outbound"
     EXTERNAL = "external"
-    """What arrives without a login; the account is the sender's."""
+    """Mail that arrives without a login; the account is the sender's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Throttle:
     direction: str
     priority: int = 0
     period: int = 0
-    """A row whose period is 0 is skipped by the daemon."""
+    """iRedAPD ignores a row with a period of 0."""
     msg_size: int = INHERIT
     max_msgs: int = INHERIT
     max_quota: int = INHERIT
@@ -49,12 +49,12 @@ class Throttle:
 
 
 def revise(scope: Scope, before: Throttle, changes: Mapping[str, Any]) -> Throttle:
-    """Return the setting as it is to be.
+    """Return the changed throttle.
 
-    What is sent describes the whole setting, so that a limit which is absent is inherited; only
-    ``max_rcpts``, which iRedMail's API does not know, stays as it is. Rows of other tools may have
-    a priority of another scale, with which they lose against a domain's, and on MariaDB letters in
-    upper case: both are corrected.
+    The parameters describe the whole throttle: a limit that was not sent is inherited. Only
+    ``max_rcpts``, which iRedMail's API does not have, keeps its value. Rows of other tools may have
+    another scale of priorities, so that the domain's row has precedence, or (on MariaDB) upper-case
+    letters: both are corrected.
     """
     limits = {name: changes.get(name, INHERIT) for name in LIMITS if name != "max_rcpts"}
     return replace(
@@ -68,11 +68,11 @@ def revise(scope: Scope, before: Throttle, changes: Mapping[str, Any]) -> Thrott
 
 
 def effective(rows: Sequence[Throttle]) -> dict[str, Throttle | None]:
-    """Return for each limit the row that decides it; None: nobody limits.
+    """Return the row that decides each limit; None: unlimited.
 
-    ``rows`` are those of all accounts that the daemon asks for, by priority.
+    ``rows`` are those of all accounts that iRedAPD looks up, by priority.
     """
-    alive = [row for row in rows if row.period > 0]
+    active = [row for row in rows if row.period > 0]
     return {
-        name: next((row for row in alive if row.limit(name) > INHERIT), None) for name in LIMITS
+        name: next((row for row in active if row.limit(name) > INHERIT), None) for name in LIMITS
     }

@@ -1,7 +1,7 @@
-"""API tokens: what one may do, which is never more than its owner, and how that is compared.
+"""API tokens: their grants, and how grants are compared.
 
-A grant narrows; it never gives. Whoever calls with a token is its owner, as the owner is at that
-moment, cut down to the grant (``narrowed``).
+A grant limits rights and never adds any. A request with a token has the rights that the owner has
+at that time, limited to the grant (``narrowed``).
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from iredapi.errors import PermissionDenied, Problem
 Network = IPv4Network | IPv6Network
 
 PREFIX: Final = "iredapi_"
-"""How a token begins, so that people and secret scanners know one when they see it."""
+"""First characters of every token, so that secret scanners find tokens."""
 MAX_DAYS: Final = 3650
 MAX_OVERLAP: Final = 7 * 24 * 3600
-"""Longest time, in seconds, for which a token's old secret lives on after a rotation."""
+"""Maximum time in seconds that a token's old secret is valid after a rotation."""
 MAX_NETWORKS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token is limited to."""
+    """The limits of a token."""
 
     read_only: bool = False
     domains: frozenset[str] | None = None
-    """None: all domains of the owner; an empty set: none at all, never all."""
+    """None: all domains of the owner; an empty set: no domain."""
     networks: frozenset[str] = frozenset()
-    """Where it may be used from; empty: anywhere."""
+    """Client networks that may use the token; empty: any."""
     expires: float | None = None
     """Seconds since the epoch."""
 
     @property
     def is_limited(self) -> bool:
-        """Tell whether it is less than its owner in any way."""
+        """Whether the token has fewer rights than its owner."""
         return self != FULL
 
     def admits(self, client: str) -> bool:
-        """Tell whether a client address is in one of the networks."""
+        """Tell whether a client address may use the token."""
         if not self.networks:
             return True
         try:
@@ -52,7 +52,7 @@ class Grant:
         return any(address in ip_network(network) for network in self.networks)
 
     def wider(self, other: Grant) -> tuple[str, ...]:
-        """Name in what ``other`` goes beyond this one; nothing: it is as narrow or narrower."""
+        """Return the limits in which ``other`` allows more than this grant; empty: none."""
         found = []
         if self.read_only and not other.read_only:
             found.append("read_only")
@@ -71,14 +71,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What a new token is to be; what was not asked for is as wide as the caller."""
+    """The limits requested for a new token; None: as the caller's."""
 
     label: str
     read_only: bool | None = None
     domains: frozenset[str] | None = None
     networks: frozenset[str] | None = None
     days: int = 0
-    """Until it expires; 0: when the caller's token does, else never."""
+    """Days until the token expires; 0: when the caller's token expires, otherwise never."""
 
 
 def _inside(inner: Network, outer: Network) -> bool:
@@ -90,14 +90,14 @@ def _inside(inner: Network, outer: Network) -> bool:
 
 
 FULL: Final = Grant()
-"""As wide as the owner: what a login session has."""
+"""All rights of the owner: the grant of a login session."""
 
 
 def network(text: str) -> str:
-    """Return an address or a network in its one spelling. Raises ValueError."""
+    """Parse an address or network into its normal form. Raises ValueError."""
     found = ip_network(text)
     if isinstance(found, IPv6Network) and found.network_address.ipv4_mapped is not None:
-        # Client addresses of this kind are read as IPv4, too.
+        # IPv4-mapped client addresses are read as IPv4, too.
         if found.prefixlen < 96:
             raise ValueError("An IPv4-mapped network must lie in ::ffff:0:0/96.")
         found = ip_network((found.network_address.ipv4_mapped, found.prefixlen - 96))
@@ -105,18 +105,18 @@ def network(text: str) -> str:
 
 
 def too_limited(names: Iterable[str] = ()) -> PermissionDenied:
-    """Return the refusal of what would outlive a limited token; ``names`` are parameters."""
+    """Return the error that refuses parameters whose effect would outlive a limited token."""
     code = "LIMITED_TOKEN"
     return PermissionDenied(
-        code, errors=[Problem(name, code, "This token may not change it.") for name in names]
+        code, errors=[Problem(name, code, "This token must not change it.") for name in names]
     )
 
 
 def narrowed(owner: Actor, token: str, grant: Grant) -> Actor:
-    """Return who calls with a token of ``owner``: the only place where a token narrows anybody.
+    """Return the actor of a request with a token; only here a grant limits an actor.
 
-    A token for some domains makes a normal admin of those, also of a global one, who may neither
-    create domains nor change what only their creator may.
+    With a token for some domains the actor is a normal admin of these domains, even when the owner
+    is a global admin, and may not create domains.
     """
     found = replace(owner, token=token, read_only=grant.read_only, limited=grant.is_limited)
     if grant.domains is None:

@@ -1,7 +1,7 @@
-"""Postfix transports and relay hosts: what may be stored in which form.
+"""Postfix transports and relay hosts: their syntax, and which of them normal admins may set.
 
-Postfix copies these values into its next hop, so they are matched whole: a newline, a blank or a
-trailing word would change where mail goes.
+Postfix uses these values as next hop. The whole value must match: a newline, a blank or a trailing
+word would change the destination of mail.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ LOCAL: Final = frozenset({"dovecot", "lmtp:unix:private/dovecot-lmtp", "lmtp:ine
 _ORDINARY: Final = ("smtp:", "relay:", "lmtp:")
 _MAIL_PORTS: Final = frozenset({25, 465, 587, 2525})
 _LOCAL_NAMES: Final = frozenset({"localhost", "localdomain", "localhost6", "localdomain6"})
-"""Names, and ends of names, of this very host (RFC 6761 and /etc/hosts)."""
+"""Names and top-level domains that mean this host (RFC 6761 and /etc/hosts)."""
 MAX_LENGTH = 255
 
 
 class InvalidTransport(ValueError):
-    """Not a transport or relay host that Postfix would understand."""
+    """The text is not a transport or relay host that Postfix understands."""
 
 
 def with_ascii_hosts(text: str) -> str:
-    """Return the text with the names of hosts as Postfix asks the DNS for them (IDNA 2008)."""
+    """Return the text with host names in punycode, as Postfix looks them up (IDNA 2008)."""
     if text.isascii():
         return text
     try:
@@ -45,7 +45,7 @@ def with_ascii_hosts(text: str) -> str:
 
 
 def transport(text: str) -> str:
-    """Return a ``name`` or ``name:nexthop`` of a Postfix transport(5) table."""
+    """Parse ``name`` or ``name:nexthop`` of a Postfix transport(5) table."""
     value = text.strip()
     if len(value) > MAX_LENGTH or not _TRANSPORT.fullmatch(value):
         raise InvalidTransport("not a Postfix transport such as dovecot or smtp:[192.0.2.1]:25")
@@ -53,11 +53,11 @@ def transport(text: str) -> str:
 
 
 def is_ordinary(value: str, hostname: str = "") -> bool:
-    """Tell whether normal admins may use it (ADR 13); ``hostname`` is this server's.
+    """Tell whether normal admins may set a transport (ADR 13); ``hostname`` is this server's.
 
-    Only local delivery, ``smtp:``, ``relay:`` and ``lmtp:`` to the mail port of another host. Pipes
-    to programs, ``error:`` and ``discard:`` would be a way around the server's policy, and a
-    ``unix:`` socket other than Dovecot's one, or a port on loopback, to its inner services.
+    Allowed are local delivery, and ``smtp:``, ``relay:`` and ``lmtp:`` to the mail port of another
+    host. Pipes to programs, ``error:`` and ``discard:`` would bypass the server's policy; a
+    ``unix:`` socket other than Dovecot's, or a port on loopback, would reach internal services.
     """
     lowered = value.lower()
     if lowered in LOCAL:
@@ -68,15 +68,15 @@ def is_ordinary(value: str, hostname: str = "") -> bool:
     ports = _MAIL_PORTS
     if name == "lmtp":
         hops, ports = hops.removeprefix("inet:"), _MAIL_PORTS | {24}
-    # Without a next hop Postfix asks the DNS for the recipient's domain.
+    # Without a next hop Postfix looks up the recipient's domain.
     return not hops or all(is_outside(hop, hostname, ports) for hop in hops.split(","))
 
 
 def is_outside(hop: str, hostname: str = "", ports: Collection[int] = ()) -> bool:
-    """Tell whether a next hop is the mail port of another host, as far as its text tells.
+    """Tell whether the text of a next hop names the mail port of another host.
 
-    A name may still resolve to this host; there only the ports of mail servers are to be had, which
-    are open to everybody anyway.
+    A name may still resolve to this host. Then only mail ports can be reached, which are open to
+    everybody.
     """
     try:
         text = next_hop(hop)
@@ -92,14 +92,14 @@ def is_outside(hop: str, hostname: str = "", ports: Collection[int] = ()) -> boo
         return _is_name_of_another(host, hostname)
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address.sixtofour or address
-    nearby = address.is_loopback or address.is_unspecified or address.is_link_local
+    local = address.is_loopback or address.is_unspecified or address.is_link_local
     special = address.is_multicast or address.is_reserved
-    return not (nearby or special or str(address).startswith("0."))
+    return not (local or special or str(address).startswith("0."))
 
 
 def _is_name_of_another(host: str, hostname: str) -> bool:
     labels = host.split(".")
-    # ``db`` is a name of the own network, and 0x7f.0.0.1 an address to some resolvers.
+    # ``db`` is a name of the local network; some resolvers read 0x7f.0.0.1 as an address.
     if len(labels) < 2 or labels[-1].isdigit() or labels[-1].startswith("0x"):
         return False
     if labels[-1] in _LOCAL_NAMES:
@@ -131,12 +131,12 @@ def _port(text: str | None) -> str:
 
 
 def _ipv6(text: str) -> str | None:
-    """Postfix writes IPv6 next hops as ``[2001:db8::1]``; ``[ipv6:…]`` is understood too."""
+    """Parse an IP address in brackets; Postfix reads ``[2001:db8::1]`` and ``[ipv6:…]``."""
     return _address(text.removeprefix("ipv6:").removeprefix("IPv6:").removeprefix("IPV6:"))
 
 
 def next_hop(text: str) -> str:
-    """Return ``host``, ``host:port``, ``[host]``, ``[host]:port``, IP addresses in brackets."""
+    """Parse a next hop: ``host`` or ``[host]``, optionally ``:port``; brackets IP addresses."""
     value = text.strip()
     if len(value) > MAX_LENGTH - len("relay:"):
         raise InvalidTransport("too long")
@@ -153,11 +153,11 @@ def next_hop(text: str) -> str:
 
 
 def outbound_relay(text: str, *, keep_prefix: bool = False) -> str:
-    """Return what ``sender_relayhost.relayhost`` holds.
+    """Parse a relay host into the value of ``sender_relayhost.relayhost``.
 
-    ``sender_dependent_relayhost_maps`` knows no ``transport:`` part: Postfix would read
-    ``smtp:[192.0.2.1]`` as a host named ``smtp``, so one leading ``smtp:``, ``relay:`` or ``lmtp:``
-    is dropped (unless a setting keeps it).
+    ``sender_dependent_relayhost_maps`` has no ``transport:`` part: Postfix would read
+    ``smtp:[192.0.2.1]`` as a host named ``smtp``. A leading ``smtp:``, ``relay:`` or ``lmtp:`` is
+    removed (unless a setting keeps it).
     """
     value = text.strip()
     if value.upper() == "DUNNO":
@@ -168,7 +168,7 @@ def outbound_relay(text: str, *, keep_prefix: bool = False) -> str:
 
 
 def is_same_relay(text: str, stored: str) -> bool:
-    """Tell whether a relay is the stored one, in whatever spelling."""
+    """Tell whether a relay host equals the stored one after normalisation."""
     try:
         return bool(stored) and outbound_relay(text) == outbound_relay(stored)
     except InvalidTransport:
@@ -176,12 +176,12 @@ def is_same_relay(text: str, stored: str) -> bool:
 
 
 def backup_mx(primary: str) -> str:
-    """Return the transport of a backup MX; empty: Postfix asks the DNS for the primary."""
+    """Return the transport of a backup MX; without ``primary`` Postfix finds it by DNS."""
     return f"relay:{next_hop(primary)}" if primary else "relay:"
 
 
 def is_server(domain: str, hostname: str) -> bool:
-    """Tell whether the domain is the mail server's own name, which is in ``mydestination``."""
+    """Tell whether a domain is the server's own host name, which is in ``mydestination``."""
     try:
         return bool(hostname) and domain == addresses.domain_name(hostname)
     except addresses.InvalidAddress:

@@ -22,7 +22,7 @@ SERVICES: Final = frozenset({"services", "add_service", "remove_service"})
 ROUTES: Final = frozenset({"forwarding", "add_forwarding", "remove_forwarding"})
 CREDENTIALS: Final = frozenset({"password", "password_hash"})
 AT_CREATION: Final = CREDENTIALS | {"quota", "language", "is_global_admin", "maildir"}
-"""What is decided otherwise for a new user."""
+"""Parameters that ``draft`` handles itself, not ``revise``."""
 DIRECT_FIELDS: Final[Mapping[str, str]] = {
     "name": "name",
     "gn": "given_name",
@@ -54,10 +54,10 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
 
 @cache
 def own_row_parameters(row: frozenset[str]) -> frozenset[str]:
-    """Return the parameters that change nothing but the user's own row, whatever is there.
+    """Return the parameters that change only the user's own row, whatever its values are.
 
-    ``row`` are the fields that a storage keeps in that row and that nothing else follows from. No
-    rule but ``revise`` decides on these parameters, and no setting of the domain hides them.
+    ``row`` are the fields that a storage keeps in that row and that change no other row. Only
+    ``revise`` decides on these parameters, and no setting of the domain disables them.
     """
     return frozenset(
         name
@@ -68,7 +68,7 @@ def own_row_parameters(row: frozenset[str]) -> frozenset[str]:
 
 @cache
 def new_row_parameters(row: frozenset[str]) -> frozenset[str]:
-    """Return the parameters of a new user that concern nobody else; ``row`` as above."""
+    """Return the parameters of a new user that write only its own row; ``row`` as above."""
     return frozenset(
         name
         for name, fields in FIELDS.items()

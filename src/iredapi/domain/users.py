@@ -37,9 +37,9 @@ from iredapi.errors import PermissionDenied, problem
 class User:
     """A mail user. Quota in MB, 0 is unlimited.
 
-    ``forwardings`` holds the address itself when a copy is kept in the mailbox. It is empty where
-    nothing is stored: then Postfix delivers to the mailbox, see ``destinations``. ``services`` are
-    column names.
+    ``forwardings`` contains the user's own address when a copy is kept in the mailbox. It is empty
+    when nothing is stored: then Postfix delivers to the mailbox, see ``destinations``. ``services``
+    are column names.
     """
 
     mail: str
@@ -61,29 +61,29 @@ class User:
     is_global: bool = False
     services: frozenset[str] = services.MANAGED
     custom_services: frozenset[str] = frozenset()
-    """Words that only LDAP can hold (``Feature.ANY_SERVICE``)."""
+    """Services that only LDAP can store (``Feature.ANY_SERVICE``)."""
     forwardings: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
     sender_bcc: str = ""
     recipient_bcc: str = ""
     managed_domains: frozenset[str] = frozenset()
     marks_agree: bool = True
-    """Whether both marks of a global admin say the same; other tools write only one."""
+    """Whether both marks of a global admin have the same value; other tools write only one."""
 
     @property
     def has_rights(self) -> bool:
-        """Tell whether the user is an admin, or would be with a mark that another tool may set."""
+        """Whether the user is an admin, or would be with a mark that another tool may set."""
         return self.is_admin or self.is_global or bool(self.managed_domains)
 
     @property
     def destinations(self) -> frozenset[str]:
-        """Where Postfix delivers the user's mail, whatever is stored."""
+        """Where Postfix delivers the user's mail, also when no forwarding is stored."""
         return self.forwardings or frozenset({self.mail})
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the server's settings say about new users."""
+    """Settings of the server that the rules of users need."""
 
     layout: mailbox_paths.Layout = mailbox_paths.DEFAULT
     mailbox_format: str = "maildir"
@@ -91,19 +91,19 @@ class Rules:
     disabled_services: frozenset[str] = frozenset()
     enabled_services: frozenset[str] = frozenset()
     name_characters: str = DOVECOT_CHARACTERS
-    """Of users' addresses, which are the names that they log in with; empty: any."""
+    """Characters allowed in users' addresses, which are their login names; empty: any."""
 
 
 def permit_new(
     actor: Actor, domain: Domain | None, changes: Mapping[str, Any], hostname: str
 ) -> None:
-    """Refuse what this admin may not say of a new user; without a domain, what it never may."""
+    """Refuse parameters that this admin may not set on a new user; ``domain`` may not exist."""
     if not actor.is_global:
         permit(actor, domain or Domain(""), User(""), changes, hostname=hostname)
 
 
-def _says_nothing(name: str, changes: Mapping[str, Any], target: User) -> bool:
-    """Tell whether ``isGlobalAdmin=no`` is sent for one who is none: some clients always do."""
+def _changes_nothing(name: str, changes: Mapping[str, Any], target: User) -> bool:
+    """Tell whether it is ``isGlobalAdmin=no`` for an ordinary user: some clients always send it."""
     return name == "is_global_admin" and not changes[name] and not target.is_global
 
 
@@ -128,7 +128,9 @@ def permit(
         return
     protect_global_admin(actor, target)
     refused = [
-        name for name in changes if name in GLOBAL_ONLY and not _says_nothing(name, changes, target)
+        name
+        for name in changes
+        if name in GLOBAL_ONLY and not _changes_nothing(name, changes, target)
     ]
     refused += [
         name
@@ -145,7 +147,7 @@ def permit(
 
 
 def _check_lasting(target: User, changes: Mapping[str, Any]) -> None:
-    """Refuse to a limited token what lets somebody act as an admin when the token has ended."""
+    """Refuse a limited token parameters that allow acting as the admin after it has expired."""
     giving = [
         name
         for name in changes
@@ -156,7 +158,7 @@ def _check_lasting(target: User, changes: Mapping[str, Any]) -> None:
 
 
 def protect_global_admin(actor: Actor, target: User) -> None:
-    """Refuse any change of a global admin by a normal one, inside its own domain too."""
+    """Refuse any change of a global admin by a normal admin, also in the admin's own domain."""
     if target.is_global and not actor.is_global:
         raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
 
@@ -171,7 +173,7 @@ def draft(
     rules: Rules,
     features: Set[Feature] = frozenset(),
 ) -> User:
-    """Return a new user; ``allocated`` is what the domain's users have, in MB."""
+    """Return a new user; ``allocated`` is the sum of the domain's users' quotas in MB."""
     number = account_settings.number
     quota = limits.quota_of_new_user(
         changes.get("quota"),
@@ -208,7 +210,7 @@ def draft(
 
 
 def direct_values(changes: Mapping[str, Any], password: str) -> dict[str, Any]:
-    """Return the fields of a user that are what was sent, whatever they were before."""
+    """Return the fields that take the sent values unchanged, whatever they were before."""
     new: dict[str, Any] = {
         DIRECT_FIELDS[name]: changes[name] for name in changes if name in DIRECT_FIELDS
     }
@@ -225,10 +227,10 @@ def revise(
     location: mailbox_paths.Location | None = None,
     features: Set[Feature] = frozenset(),
 ) -> User:
-    """Return the user as it is to be.
+    """Return the changed user.
 
-    ``password`` is the new hash, ``others_quota`` what the domain's other users have in MB (needed
-    when ``quota`` was sent).
+    ``password`` is the new hash; ``others_quota`` is the quota of the domain's other users in MB
+    (needed when ``quota`` was sent).
     """
     return replace(
         before,
@@ -249,7 +251,7 @@ def _revised(
     location: mailbox_paths.Location | None = None,
     features: Set[Feature] = frozenset(),
 ) -> dict[str, Any]:
-    """Return the fields of a user that are new, or may be."""
+    """Return the fields that the parameters may change, with their new values."""
     new = direct_values(changes, password)
     if location is not None and location.path.rstrip("/") != before.location.path.rstrip("/"):
         new["location"] = location
@@ -266,7 +268,7 @@ def _revised(
         new["forwardings"] = _routes(before, changes, domain)
     new["aliases"] = resettable(before.aliases, changes, "aliases", "add_alias", "remove_alias")
     if Feature.NAME_REQUIRED in features:
-        # As it is stored: what is sent anew is no difference then.
+        # As it is stored, so that sending an empty name again is no change.
         new |= {
             name: new[name] or local_part_of(before.mail)
             for name in ("name", "surname")
@@ -292,8 +294,8 @@ def _revised(
 def _routes(before: User, changes: Mapping[str, Any], domain: Domain) -> frozenset[str]:
     """Return the destinations of a user's mail: at least its own mailbox.
 
-    The user itself, named by an alias domain or with an extension, is its own mailbox; Postfix
-    would go round in circles otherwise.
+    The user's own address in an alias domain or with an extension becomes the primary one:
+    otherwise Postfix would have a mail loop.
     """
     wanted = resettable(
         before.destinations, changes, "forwarding", "add_forwarding", "remove_forwarding"
@@ -310,7 +312,7 @@ def _check_phones(changes: Mapping[str, Any]) -> None:
             raise problem(
                 param,
                 "INVALID_TEXT",
-                "Letters, digits, blanks and '()+,-./:=? are what LDAP takes as a number.",
+                "LDAP accepts letters, digits, blanks and '()+,-./:=? in telephone numbers.",
             )
 
 

@@ -1,8 +1,8 @@
-"""White- and blacklists: directions, kinds, and what of a client's list is an address.
+"""White- and blacklists: directions, kinds, and the parsing of address lists.
 
-Inbound lists are about mail *from* the addresses *to* the account, outbound ones about mail *from*
-the account *to* the addresses. An address is on one of the two lists of an account and direction:
-adding it to one takes it from the other.
+Inbound lists apply to mail *from* the addresses *to* the account, outbound lists to mail *from* the
+account *to* the addresses. An address is on only one of the two lists of an account and direction:
+adding it to one removes it from the other.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from iredapi.domain import addresses, sender_patterns
 
 
 class Direction(StrEnum):
-    """Which way the mail goes."""
+    """Direction of mail."""
 
     INBOUND = "inbound"
     OUTBOUND = "outbound"
 
 
 class Kind(StrEnum):
-    """Which list."""
+    """Kind of list."""
 
     WHITELIST = "whitelist"
     BLACKLIST = "blacklist"
 
     @property
     def mark(self) -> str:
-        """What is stored in ``wb``; the daemon knows these two letters only."""
+        """The value of the column ``wb``; iRedAPD knows these two letters only."""
         return "W" if self is Kind.WHITELIST else "B"
 
 
 @dataclass(frozen=True, slots=True)
 class AddressList:
-    """The items of a list as they were sent, and what they are."""
+    """The items of a sent list, and which of them are valid addresses."""
 
     items: tuple[str, ...] = ()
     valid: tuple[str, ...] = ()
-    """In normal form, without repetition."""
+    """In normal form, without duplicates."""
     invalid: tuple[str, ...] = ()
 
     @property
     def spellings(self) -> frozenset[str]:
-        """Everything that an item may be stored as: other programs store what we would not."""
+        """All texts that the items may be stored as: other programs do not normalise."""
         return frozenset({*self.valid, *self.items})
 
 
 def parse_addresses(items: Iterable[str]) -> AddressList:
-    """Sort out what was sent."""
+    """Parse the items of a sent list."""
     sent = tuple(items)
     valid, invalid = [], []
     for item in sent:

@@ -1,7 +1,7 @@
-"""Mail users with more rights than the admin of their domain: what is not for that admin.
+"""Mail users with more rights than an admin of their domain: what that admin may not change.
 
-Whoever decides on the password, the address or the mail of an account could act as it, or keep its
-owner from acting (ADR 13).
+An admin who could set the password, address or forwarding of such a user could act as the user, or
+lock it out (ADR 13).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PERSONAL: Final = frozenset(
 def has_wider_rights(
     actor: Actor, managed_domains: Collection[str], settings: account_settings.Settings
 ) -> bool:
-    """Tell whether a mail user manages a domain that a normal admin does not, or may create more.
+    """Tell whether a mail user manages a domain that the admin does not, or has higher limits.
 
     ``settings`` are the user's limits as an admin.
     """
@@ -35,10 +35,10 @@ def has_wider_rights(
 
 
 def guarded(user: Any, fields: Mapping[str, str], changes: Mapping[str, Any]) -> list[str]:
-    """Return the parameters that somebody with fewer rights may not change on this user.
+    """Return the parameters that an admin with fewer rights may not change on this user.
 
-    ``fields`` are the user's attributes behind parameters. What repeats what is there changes
-    nothing, and passes: some clients always send everything.
+    ``fields`` maps parameters to fields of the user. Unchanged values are allowed: some clients
+    always send all parameters.
     """
     sets = {"forwarding": user.forwardings, "aliases": user.aliases}
     return [
