@@ -784,7 +784,7 @@ async def test_lesson_11_upper_case_and_idn_are_the_same_domain(
 
 
 async def test_lesson_12_the_command_line_obeys_the_same_rules(world: World) -> None:
-    """The office that the command line calls has no back door around the operations' rules."""
+    """The command line calls the same operations, so their rules hold there, too."""
     from iredapi.errors import ApiError
 
     context = world.service.context

@@ -1,4 +1,4 @@
-"""Sender domains whose networks are spared greylisting, and what the DNS says of them."""
+"""Sender domains whose networks are not greylisted, and what the DNS says of them."""
 
 from __future__ import annotations
 

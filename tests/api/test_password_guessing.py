@@ -128,7 +128,7 @@ async def test_a_failed_login_makes_nothing_known(service: Service, root: Client
 
 
 async def test_ten_names_from_one_address(service: Service, root: Client) -> None:
-    """Everybody behind one address, of an office say: who has logged in from there goes on."""
+    """Accounts behind one shared address: those that logged in from there go on."""
     await root.ok("POST", "admin/new@admins.test", password=PASSWORD)
     assert await login(service, HOME, PASSWORD) == 200
     for number in range(10):

@@ -229,7 +229,7 @@ async def test_letters_in_upper_case_are_corrected(store: Store, root: Client) -
 
 async def test_are_documented(service: Service) -> None:
     documented = service.app.openapi()["paths"]["/api/throttle/{account}/{direction}"]["post"]
-    assert "for each user on its own" in documented["description"]
+    assert "for each user separately" in documented["description"]
     schema = documented["requestBody"]["content"]["application/json"]["schema"]
     assert "once for each recipient" in schema["properties"]["max_msgs"]["description"]
     assert "4 GiB" in schema["properties"]["max_quota"]["description"]

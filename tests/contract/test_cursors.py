@@ -81,9 +81,11 @@ async def test_a_list_is_sorted_once(service: Service, root: Client) -> None:
     await _list(service)
     with query_counter.listening() as heard:
         await _list(service)
+    # How the accounts of the domain spell it is another question.
+    pages = [sql for sql in heard if "SELECT DISTINCT each.stored" not in sql]
     # The first page is a statement of its own; the others are fetched from one cursor.
-    assert len({sql for sql in heard if "ORDER BY" in sql}) == 2
-    assert sum("LIMIT" in sql for sql in heard) == 1
+    assert len({sql for sql in pages if "ORDER BY" in sql}) == 2
+    assert sum("LIMIT" in sql for sql in pages) == 1
 
 
 async def test_two_who_read_the_same_list(service: Service, root: Client) -> None:

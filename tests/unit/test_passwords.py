@@ -628,7 +628,7 @@ def test_queue_is_bounded(gate: threading.Event) -> None:
 
 
 def test_quick_hashes_do_not_wait_for_slow_ones(gate: threading.Event) -> None:
-    """A crowd that logs in with BCRYPT keeps nobody from making a user."""
+    """Many logins with BCRYPT do not delay the creation of a user."""
 
     async def scenario() -> None:
         hasher = PasswordHasher(max_workers=1, max_waiting=0)

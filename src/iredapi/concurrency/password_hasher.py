@@ -1,6 +1,6 @@
-"""Hashing off the event loop: a few threads, and a bounded queue in front of them.
+"""Password hashing off the event loop: a few threads behind a bounded queue.
 
-Only what takes microseconds is done at once.
+Hashes that take microseconds (SSHA512, SSHA) are made in the event loop.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Result = TypeVar("Result")
 HEAVY_WAITING = 16
 """Calls that may wait for the thread of the heavy hashes."""
 NICENESS = 10
-"""Hashing stands back behind everything else: a crowd at the login slows nobody down."""
+"""Nice value of the hashing threads: many logins must not slow other requests down."""
 
 
-def _stand_back() -> None:
+def _lower_priority() -> None:
     # On Linux each thread has a priority of its own; elsewhere this would be the whole process.
     if sys.platform == "linux":
         with suppress(OSError):
@@ -38,11 +38,11 @@ def _stand_back() -> None:
 class PasswordHasher:
     """Makes and verifies hashes, ``max_workers`` at a time.
 
-    More than ``max_waiting`` waiting calls are refused with ``Overloaded``. A caller that goes
-    away gives its place in the queue back at once; a hash that is being made is finished.
+    More than ``max_waiting`` waiting calls are refused with ``Overloaded``. A caller that is
+    cancelled leaves the queue at once; a hash that is being made is finished.
 
     Hashes that take much more time or memory than usual are verified one after the other, in a
-    thread and a queue of their own: they keep nobody else waiting. So hashing takes at most
+    thread and a queue of their own, so that others do not wait for them. So hashing takes at most
     ``max_workers`` times 64 MiB, and 256 MiB, of memory.
     """
 
@@ -106,7 +106,7 @@ class _Pool:
         self.closed = False
         self._lock = threading.Lock()  # places are also given back by the worker threads
         self._threads = ThreadPoolExecutor(
-            workers, thread_name_prefix="passwords", initializer=_stand_back
+            workers, thread_name_prefix="passwords", initializer=_lower_priority
         )
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:

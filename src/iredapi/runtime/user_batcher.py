@@ -104,7 +104,7 @@ class UserBatcher:
             return None
         if batching.gains_from_batching:
             return item if await self._done(self._changes, item) else None
-        # A crowd of one: a single statement is worth it.
+        # A batch of one item: it still saves statements.
         (found,) = await finish(self._run(user_batches.change, [item]))
         if isinstance(found, Exception):
             raise found
