@@ -292,7 +292,7 @@ async def test_limits_of_a_global_admin_are_none(root: Client) -> None:
     assert answer == {"_success": True, "_changed": [], "_ignored": ["maxLists"]}
 
 
-async def test_a_crowd_is_told_each_its_own(service: Service, root: Client) -> None:
+async def test_concurrent_requests_report_their_own_changes(service: Service, root: Client) -> None:
     """Changes that arrive at the same moment share a message, not an answer."""
     await root.ok("POST", "domain/ex.com")
     for number in range(12):

@@ -86,7 +86,7 @@ async def test_values_come_back_as_they_were_sent(client: Directory) -> None:
 
 async def test_pages_give_values_as_they_were_sent(client: Directory) -> None:
     for number in range(25):
-        # Attributes whose names nobody has seen yet.
+        # Attributes that bonsai has not converted before.
         more: dict[str, list[str | bytes]] = {"roomNumber": [f"{number}"], "employeeType": ["TRUE"]}
         await client.add(f"cn=n{number},{BASE}", person(f"n{number}", **more))
     pages = [
@@ -360,7 +360,7 @@ async def test_closing_pages_early_gives_the_connection_back(client: Directory) 
     for _ in range(20):
         async with aclosing(client.pages(BASE, Scope.ONE, "(cn=n*)", size=5)) as pages:
             assert len(await anext(pages)) == 5
-            # Others work meanwhile.
+            # Other requests work at the same time.
             assert await client.get(BASE)
     await asyncio.sleep(0.05)
     assert client.open_connections == client.idle_connections <= 2

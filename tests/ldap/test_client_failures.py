@@ -116,7 +116,7 @@ async def test_endures_cancellations_failures_and_restarts(own_server: OpenldapS
         assert outcomes["NoSuchValue"] > 100
         assert outcomes["done"] > OPERATIONS / 3
         assert outcomes["Unavailable"] > 0
-        # All places are free, and the pool is well again.
+        # All slots are free, and the pool works.
         got = await asyncio.gather(*(client.get(PARENT) for _ in range(64)))
         assert all(got)
         await _until(lambda: client.open_connections == client.idle_connections)
@@ -177,7 +177,7 @@ async def test_frozen_server_neither_stalls_nor_burns(own_server: OpenldapServer
             finally:
                 own_server.thaw()
             assert waited < 12
-            # One thread that asks again and again would burn all of it; slow machines burn 0.3.
+            # A thread that polls would use all of it; slow machines use 0.3.
             assert burnt / waited < 0.5, (burnt, waited)
             assert await client.get(BASE)
             if stalls[-1] < 0.1:

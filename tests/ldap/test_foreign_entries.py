@@ -66,7 +66,7 @@ def holding(directory: OpenldapServer, mail: str) -> list[str]:
 @pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_account_elsewhere(root: Client, store: Store, kind: str, where: str) -> None:
-    """It is read, listed, changed, renamed and deleted where it lies."""
+    """It is read, listed, changed, renamed and deleted with the DN that it has."""
     for name in ("ex.com", "two.com"):
         await root.ok("POST", f"domain/{name}")
     path, mail = f"{kind}/odd@ex.com", "odd@ex.com"
@@ -135,7 +135,7 @@ async def test_domain_wide_changes_reach_it(
     assert holding(store.directory, "odd@ex.com") == []
 
 
-async def test_what_lies_below_an_account_goes_with_it(root: Client, store: Store) -> None:
+async def test_entries_below_an_account_are_deleted_with_it(root: Client, store: Store) -> None:
     await root.ok("POST", "domain/ex.com")
     directory = store.directory
     for mail in ("u@ex.com", "v@ex.com"):
@@ -166,7 +166,7 @@ async def test_what_lies_below_an_account_goes_with_it(root: Client, store: Stor
     ],
     ids=["gone", "renamed", "other domain gone", "domain gone"],
 )
-async def test_writes_that_break_off(store: Store, request_: Request) -> None:
+async def test_interrupted_writes(store: Store, request_: Request) -> None:
     """Cut at every step: as before, as after, or completed by the same request."""
     directory = store.directory
     async with serving(store) as service:
@@ -226,7 +226,7 @@ async def test_a_domain_of_another_name(root: Client, store: Store) -> None:
     assert not store.directory.find(BASE, "(domainName=odd.com)")
 
 
-async def test_doctor_reports_them_and_spares_their_names(root: Client, store: Store) -> None:
+async def test_doctor_reports_them_and_keeps_their_references(root: Client, store: Store) -> None:
     await root.ok("POST", "domain/ex.com")
     await root.ok("POST", "domain/two.com")
     await root.ok("POST", "user/u@ex.com", password_hash=HASH)
@@ -260,8 +260,8 @@ async def test_a_missing_class_is_added(root: Client, store: Store) -> None:
         assert entry["shadowLastChange"]
 
 
-async def test_what_no_class_allows_is_left_out_and_told(root: Client, store: Store) -> None:
-    """An entry whose structural class has no place for an employee's number."""
+async def test_a_value_that_no_class_allows_is_skipped(root: Client, store: Store) -> None:
+    """An entry whose structural class does not allow ``employeeNumber``."""
     await root.ok("POST", "domain/ex.com")
     dn = account_dn("odd@ex.com")
     store.directory.add(
@@ -286,7 +286,7 @@ async def test_what_no_class_allows_is_left_out_and_told(root: Client, store: St
 async def test_another_account_that_catches_all(
     store: Store, root: Client, postfix: PostfixMaps, kind: str
 ) -> None:
-    """``shadowAddress: @domain`` is a catch-all to Postfix: it is shown, and cleared with it."""
+    """``shadowAddress: @domain`` is a catch-all for Postfix: it is in the profile, and cleared."""
 
     def caught(key: str) -> set[str]:
         maps = ("virtual_alias_maps", "catchall_maps")
@@ -305,5 +305,5 @@ async def test_another_account_that_catches_all(
     assert caught("@ex.com") == {"new@x.org"}
     await root.ok("PUT", "domain/ex.com", catchall="")
     assert caught("@ex.com") == set()
-    # Its other addresses stay.
+    # Its other addresses are kept.
     assert caught("spy2@ex.com") == {"far@x.org"}

@@ -28,7 +28,7 @@ from tests.servers.openldap import OpenldapServer, account_dn, domain_dn
 
 SMALL, LARGE = "small.test", "large.test"
 SERVICES: Final = ("mail", "deliver", "forward", "smtp", "imap", "lda", "lmtp", "shadowaddress")
-"""Some: slapadd takes long to index them."""
+"""A part of them: slapadd needs long to index them."""
 USERS: Final = {SMALL: 2_000, LARGE: 20_000}
 PAGE: Final = 500
 """Entries that a page of the API has; no answer of slapd may have more."""
@@ -210,7 +210,7 @@ async def service(mariadb_server: MariadbServer, tmp_path: Path) -> AsyncIterato
 
 
 async def latencies(client: httpx.AsyncClient, until: asyncio.Event) -> list[float]:
-    """Ask for one user again and again; returns how long each answer took, in seconds."""
+    """Read one user repeatedly; return the duration of each response in seconds."""
     found: list[float] = []
     while not until.is_set() or len(found) < LEAST:
         began = time.monotonic()
@@ -235,7 +235,7 @@ async def listed(service: Running, domain: str) -> tuple[int, list[float]]:
 
 
 async def test_a_large_domain(service: Running) -> None:
-    """Ten times as many users need no more than a page's worth of memory, and hold up nobody."""
+    """Ten times as many users need the memory of one page, and do not delay other requests."""
     await listed(service, SMALL)  # what is loaded, learned and kept for good
     few, _ = await listed(service, SMALL)
     service.relay.answers.clear()

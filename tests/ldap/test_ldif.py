@@ -1,4 +1,4 @@
-"""LDIF through HTTP, and into a server again with OpenLDAP's own tools."""
+"""LDIF export over HTTP, and import of it with OpenLDAP's tools."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_it_loads_and_exports_identically(
     for item in EXPORTS:
         kind = item.partition("/")[0]
         directory.reset()
-        # The admin who asks lives here too.
+        # The admin of the session is in the directory too.
         await create_admin(unhidden.context, "root@admins.test", PASSWORD)
         if kind not in {"domain", "admin"}:
             _load(store, tmp_path, texts["domain/ex.com"])
@@ -163,7 +163,7 @@ async def test_as_a_file(unhidden: Service, accept: str, kind: str) -> None:
     assert response.text == text
     assert response.headers["content-type"] == f"{kind}; charset=utf-8"
     assert response.headers["content-disposition"] == 'attachment; filename="u@ex.com.ldif"'
-    # A failure stays JSON.
+    # An error is JSON.
     response = await root.http.get("ldif/user/no@ex.com", headers={"Accept": accept})
     assert (response.status_code, response.json()["_msg"]) == (404, "NO_SUCH_ACCOUNT")
 
@@ -190,7 +190,7 @@ async def test_hashes_are_hidden(root: Client, service: Service, store: Store) -
         assert "mobile" not in shown
 
 
-async def test_what_is_not_there(root: Client) -> None:
+async def test_missing_accounts(root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     await root.ok("POST", "user/u@ex.com", password_hash=HASH)
     await root.ok("PUT", "domain/ex.com", addAliasDomain="al.com")

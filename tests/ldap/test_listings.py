@@ -1,4 +1,4 @@
-"""Long lists while accounts are deleted: no other account is missing."""
+"""Long listings while accounts are deleted: no existing account may be missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.stores("openldap")
 @pytest.mark.parametrize("place", [0, 4, 6], ids=["first page", "second page", "last page"])
 @pytest.mark.parametrize("view", ["native", "canonical"])
 @pytest.mark.parametrize("path", ["users/ex.com", "aliases/ex.com", "mls/ex.com", "domains"])
-async def test_who_goes_meanwhile(
+async def test_accounts_deleted_during_a_listing(
     store: Store, monkeypatch: pytest.MonkeyPatch, path: str, view: str, place: int
 ) -> None:
     monkeypatch.setattr(responses, "PAGE", 3)

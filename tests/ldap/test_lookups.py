@@ -1,4 +1,4 @@
-"""After every operation: where does mail go, and who may log in?
+"""Lookups of Postfix and Dovecot after every operation: destinations of mail, and logins.
 
 The API changes accounts, the real Postfix tables and the real Dovecot are asked. The questions have
 one meaning on SQL and on LDAP (``tests.servers.lookups``), so the same tests hold on SQLite, by
@@ -133,7 +133,7 @@ async def test_domain_that_is_disabled(world: World) -> None:
     assert await world.logins(U) == set()
     assert await world.server.user(U) is None
     assert await lookups.sends_as(world.server, U) == set()
-    # An account made meanwhile is off as well.
+    # An account created while the domain is disabled is disabled too.
     await world.user("new@ex.com")
     assert await world.logins("new@ex.com") == set()
     # Mail of other domains that comes here by an alias.
@@ -205,7 +205,7 @@ async def test_transports_and_relayhost(world: World) -> None:
 # Alias domains and the catch-all ---------------------------------------------------------------
 
 
-async def test_alias_domains_come_and_go(world: World) -> None:
+async def test_alias_domains_added_and_removed(world: World) -> None:
     await world.post("alias/list@ex.com", members=f"{U},{FAR}")
     await world.put(f"user/{U}", addAlias="bob@ex.com")
     await world.put("domain/ex.com", catchall=FAR, addAliasDomain="new.com")
@@ -224,7 +224,7 @@ async def test_alias_domains_come_and_go(world: World) -> None:
     for local in ("u", "list", "late", "nobody"):
         assert not await lookups.accepts(world.server, f"{local}@new.com")
         assert await lookups.accepts(world.server, f"{local}@al.com")
-    # The name is free for somebody else, without the old addresses.
+    # The name can be used by another domain, without the old addresses.
     await world.post("domain/new.com")
     assert await world.to("u@new.com") == set()
 
@@ -262,7 +262,7 @@ async def test_per_user_aliases(world: World) -> None:
     assert await world.to("bob@ex.com") == set()
     await world.put(f"user/{U}", aliases="")
     assert await world.to("rob@al.com") == set()
-    # The addresses that the alias domain brings stay.
+    # Addresses in the alias domain are kept.
     assert await world.to("u@al.com") == {U}
 
 
@@ -344,7 +344,7 @@ async def test_rename_of_a_user(world: World) -> None:
     for address in ("n@ex.com", "n@al.com", "bob@ex.com"):
         assert await world.to(address) == {"n@ex.com", FAR}
     assert await world.to("list@ex.com") == {"n@ex.com", FAR}
-    # The old address is nobody's: it goes to the catch-all, which is the same user.
+    # The old address does not exist: the catch-all gets the mail, which is the same user.
     for address in (U, "u@al.com", "nobody@ex.com"):
         assert await world.to(address) == {"n@ex.com", FAR}
     await world.put("domain/ex.com", catchall="")
@@ -499,7 +499,7 @@ async def test_login_by_an_alias_address(world: World) -> None:
 
 
 @ldap
-async def test_catch_all_is_nobody(world: World, dovecot: Dovecot) -> None:
+async def test_catch_all_is_not_a_user(world: World, dovecot: Dovecot) -> None:
     await world.put("domain/ex.com", catchall=U)
     assert dovecot.users() == {U, B}
     entry: Any = world.store.directory.entry(account_dn("@ex.com"))

@@ -145,7 +145,7 @@ async def test_nothing_is_left_of_a_list(made: Client, store: Store, postfix: Po
     assert store.directory.dump() == before
 
 
-async def test_alias_domains_come_and_go(made: Client, postfix: PostfixMaps) -> None:
+async def test_alias_domains_added_and_removed(made: Client, postfix: PostfixMaps) -> None:
     await made.ok("POST", f"maillist/{LIST}", members="u@ex.com,far@gmail.com")
     await made.ok("PUT", "domain/ex.com", addAliasDomain="bl.com")
     assert expand(postfix, "list@bl.com") == {"u@ex.com", "far@gmail.com"}
@@ -156,7 +156,7 @@ async def test_alias_domains_come_and_go(made: Client, postfix: PostfixMaps) -> 
     assert await members(made) == ["far@gmail.com", "u@ex.com", "v@ex.com"]
 
 
-async def test_members_that_go_or_are_renamed(made: Client, postfix: PostfixMaps) -> None:
+async def test_members_that_are_removed_or_renamed(made: Client, postfix: PostfixMaps) -> None:
     await made.ok("POST", f"maillist/{LIST}", members="u@ex.com,v@ex.com,x@other.com")
     await made.ok("POST", "user/u@ex.com/change_email/n@ex.com")
     await made.ok("POST", "user/x@other.com/change_email/y@other.com")
@@ -187,7 +187,7 @@ async def test_the_limit_of_lists(made: Client) -> None:
 
 @pytest.mark.parametrize("address", ["u@ex.com", "team@ex.com", "ulla@ex.com", "list@ex.com"])
 async def test_one_namespace(made: Client, store: Store, address: str) -> None:
-    """A list takes no address that is in use, and nobody takes a list's."""
+    """A list cannot get an address in use, and the address of a list cannot be used."""
     await made.ok("POST", f"maillist/{LIST}", members="u@ex.com")
     before = store.directory.dump()
     assert await made.refused("POST", f"maillist/{address}") == (409, "ALREADY_EXISTS", [])

@@ -124,7 +124,7 @@ async def test_paths(store: Store, service: Service, noun: str) -> None:
             status, answer = await root.call(method, f"{noun}/{quote(value, safe='')}", **form)
             touched = list(changed(before, server.dump()))
             if status == 200 and method == "POST":
-                # A name that is allowed: exactly this entry came, and it goes again.
+                # An allowed name: exactly this entry was added, and it is deleted.
                 plain = [dn.lower().replace("\\23", "#") for dn in touched]
                 assert all(value.strip().lower() in dn for dn in plain), (value, touched)
                 await root.ok("DELETE", f"{noun}/{quote(value, safe='')}")

@@ -111,7 +111,7 @@ async def test_a_hash_is_renewed_at_login(
 async def test_a_policy_refuses(
     admin: Client, slapd: OpenldapServer, rules: dict[str, str], text: str
 ) -> None:
-    """What it says of the password reaches the client, and nothing is changed."""
+    """Its text about the password reaches the client, and nothing is changed."""
     demand(slapd, pwdMinAge="1")
     await admin.ok("PUT", "users/ex.com", password="A-f1rst-Horse")  # its age is noted now
     demand(slapd, **rules)
@@ -139,7 +139,7 @@ async def test_a_policy_refuses_new_accounts(admin: Client, slapd: OpenldapServe
 
 
 async def test_some_users_refuse(admin: Client, slapd: OpenldapServer) -> None:
-    """The others are changed, and the answer says who was not."""
+    """The others are changed, and ``_skipped`` names the refused ones."""
     slapd.add(
         "cn=strict,dc=test,dc=invalid",
         {"objectClass": ["device", "pwdPolicy"], "cn": "strict", "pwdAttribute": "userPassword",
@@ -162,10 +162,10 @@ async def test_some_users_refuse(admin: Client, slapd: OpenldapServer) -> None:
     assert entry["userPassword"] != [HASH]
 
 
-async def test_what_a_policy_keeps_from_being_taken_back(
+async def test_a_policy_refuses_an_undo(
     on_overlays: Service, admin: Client, slapd: OpenldapServer
 ) -> None:
-    """A new password that is too young stays; a deleted account comes back. Nothing is stuck."""
+    """A new password too young to change is kept; a deleted account is restored."""
     cutter = Cutter(mailbox_path(on_overlays).directory)
     demand(slapd, pwdMinAge="1")
     cutter.arm(1, "killed")
@@ -180,7 +180,7 @@ async def test_what_a_policy_keeps_from_being_taken_back(
     assert entry["userPassword"] == [OTHER]
     demand(slapd)
     await admin.ok("PUT", "user/u@ex.com", quota="9")
-    # The last step of a removal is the entry's; its undoing meets a policy that takes no hash.
+    # The last step of a removal deletes the entry; the policy refuses its hash during the undo.
     cutter.arm(-1, "")
     assert await send(admin, ("DELETE", "user/v@ex.com", {})) == 200
     cutter.arm(cutter.count - 1, "killed after")
@@ -220,7 +220,7 @@ async def test_a_member_of_a_list_is_renamed_and_removed(
     assert slapd.entry(domain_dn("ex.com")) is None
 
 
-async def test_a_rename_that_breaks_off(
+async def test_an_interrupted_rename(
     on_overlays: Service, admin: Client, slapd: OpenldapServer
 ) -> None:
     """Cut at every step, with slapd doing its part: as before, or as after."""

@@ -35,8 +35,8 @@ async def recovered(service: Service) -> None:
     assert not await service.context.state.journal.open()
 
 
-async def test_a_single_value_that_is_another_one_now(store: Store) -> None:
-    """An attribute of one value cannot get its old one back: what it has now stays."""
+async def test_a_single_value_that_was_changed_since(store: Store) -> None:
+    """A single-valued attribute that was changed since keeps its present value."""
     async with serving(store) as service:
         root = await service.root()
         await populate(root)
@@ -50,8 +50,8 @@ async def test_a_single_value_that_is_another_one_now(store: Store) -> None:
         await root.ok("PUT", "user/a@ex.com", quota="9")
 
 
-async def test_an_entry_that_others_have_filled(store: Store) -> None:
-    """A domain that was begun, in which another program has made an account, stays."""
+async def test_an_entry_with_an_account_of_others(store: Store) -> None:
+    """An incomplete domain with an account of another program is not deleted."""
     async with serving(store) as service:
         root = await service.root()
         await broken_off(service, root, 3, "POST", "domain/new.com")
@@ -67,8 +67,8 @@ async def test_an_entry_that_others_have_filled(store: Store) -> None:
         assert (await root.refused("POST", "domain/new.com"))[:2] == (409, "ALREADY_EXISTS")
 
 
-async def test_a_parent_that_is_gone(store: Store) -> None:
-    """What was deleted does not come back where its domain is gone."""
+async def test_a_missing_parent(store: Store) -> None:
+    """A deleted account is not restored if its domain does not exist any more."""
     async with serving(store) as service:
         root = await service.root()
         await populate(root)
@@ -85,7 +85,7 @@ async def test_a_parent_that_is_gone(store: Store) -> None:
 
 @pytest.mark.parametrize("fault", ["refused", "done", "lost"])
 async def test_a_living_mailbox_is_not_queued(store: Store, fault: str) -> None:
-    """The note that a mailbox may be removed goes when its account stays."""
+    """The row in ``deleted_mailboxes`` is deleted if its account was not removed."""
     async with serving(store) as service:
         root = await service.root()
         await populate(root)
@@ -100,10 +100,10 @@ async def test_a_living_mailbox_is_not_queued(store: Store, fault: str) -> None:
         assert row["delete_date"] is not None
 
 
-async def test_the_state_database_is_away_at_the_end(
+async def test_the_state_database_is_down_at_the_end(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write that is whole is not taken back because its end could not be told at once."""
+    """A complete write is not undone if its journal record cannot be erased at once."""
     async with serving(store) as service:
         root = await service.root()
         await populate(root)
@@ -122,7 +122,7 @@ async def test_the_state_database_is_away_at_the_end(
         await root.ok("POST", "user/new@ex.com", password_hash=HASH, quota="1")
         await recovered(service)
         await root.ok("GET", "user/new@ex.com")
-        # It does not wait for ever: when its locks are gone others may have begun.
+        # It waits until its locks expire: then other requests may start.
         monkeypatch.setattr(service.context.state.locks, "_clock", clock)
         failures = 1000
         refused = await root.refused("POST", "user/more@ex.com", password_hash=HASH, quota="1")
@@ -137,7 +137,7 @@ class Clock:
         return time.time() + self.ahead
 
 
-def meanwhile(service: Service, at: int, work: Callable[[], Awaitable[None]]) -> None:
+def at_operation(service: Service, at: int, work: Callable[[], Awaitable[None]]) -> None:
     """Do something else right after one of the next writes of a service."""
     directory: Any = mailbox_path(service).directory
     count = 0
@@ -164,10 +164,10 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: request[1].partition("/")[0])
-async def test_who_lost_its_locks_stops(
+async def test_a_process_without_its_locks_stops_writing(
     store: Store, monkeypatch: pytest.MonkeyPatch, request_: tuple[str, str, dict[str, str]]
 ) -> None:
-    """A process that stood still for longer than its lease: somebody else has the domain now."""
+    """A process stood still for longer than its lease: another one has locked the domain."""
     async with serving(store) as slow, serving(store) as quick:
         root = await slow.root()
         await populate(root)
@@ -183,7 +183,7 @@ async def test_who_lost_its_locks_stops(
             await other.ok("POST", "user/new@ex.com", password_hash=HASH, quota="1")
             after.update(store.directory.dump())
 
-        meanwhile(slow, 1, overtake)
+        at_operation(slow, 1, overtake)
         assert await send(root, request_) == 503
         assert after
         assert store.directory.dump() == after

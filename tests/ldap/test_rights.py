@@ -1,4 +1,4 @@
-"""Who may do what, and who gets which mail, where LDAP holds it otherwise than SQL does."""
+"""Rights and delivery where LDAP stores them differently than SQL."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_standalone_admins_outlive_a_domain(service: Service, root: Client
 
 
 async def test_addresses_of_a_removed_domain(store: Store, postfix: PostfixMaps) -> None:
-    """Nobody elsewhere keeps an address in a domain that is gone."""
+    """No account of another domain keeps an address in a removed domain."""
     async with serving(store, user_alias_cross_all_domains=True) as service:
         root = await service.root()
         for name in ("a.com", "b.com"):

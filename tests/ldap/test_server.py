@@ -139,7 +139,7 @@ def user(seeds: Seeds) -> Iterator[Any]:
         yield connection
 
 
-# Sheet 1.3: what a mail user may change of its own entry, and what it may not.
+# Access rules of iRedMail: attributes that a mail user may change in its own entry.
 WRITABLE = {
     "userPassword": "new", "mailForwardingAddress": "y@far.com", "employeeNumber": "7",
     "cn": "n", "sn": "n", "givenName": "n", "telephoneNumber": "7",

@@ -82,7 +82,7 @@ async def test_a_replica_only_reads(store: Store, servers: ExitStack, refers: bo
             ):
                 refused = await root.refused(method, path, **form)
                 assert refused == (503, "DIRECTORY_READ_ONLY", []), path
-            # Nor is what lies in databases beside it removed with accounts that stay.
+            # Nor are rows in SQL databases removed of accounts that were not removed.
             assert (await root.ok("GET", "throttle/u@ex.com/inbound"))["max_msgs"] == 7
             assert not await service.context.state.journal.open()
             found = await ready(service)
@@ -101,7 +101,7 @@ async def test_a_replica_only_reads(store: Store, servers: ExitStack, refers: bo
 async def test_a_write_finds_the_provider(
     store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Named after a replica, or away for a while: reading goes on, and writing when it is back."""
+    """The provider is second in the list, or down: reads work, and writes once it is up."""
     monkeypatch.setattr("iredapi.backends.ldap.server_selection._DOWN", 0.2)
     provider = started(servers, OpenldapServer(lines=PROVIDER))
     replica = started(servers, consumer(provider))
@@ -148,10 +148,10 @@ async def test_a_server_that_becomes_a_replica(store: Store, servers: ExitStack)
         assert await service.context.read(SYSTEM, find_principal, "nobody@ex.com") is None
 
 
-async def test_a_server_that_is_behind_is_not_believed(
+async def test_an_outdated_server_is_not_used(
     store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is back, and answers with old data; it is used again when it has what the other has."""
+    """A restarted server with old data is used only when it has caught up with the other."""
     monkeypatch.setattr("iredapi.backends.ldap.server_selection._DOWN", 0.2)
     monkeypatch.setattr("iredapi.backends.ldap.server_selection._PAUSE", 0.0)
     first = started(servers, OpenldapServer(lines=["serverID 1", *PROVIDER]))

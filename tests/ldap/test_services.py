@@ -58,7 +58,7 @@ async def test_any_word_is_a_service(made: Client, store: Store) -> None:
 
 
 async def test_a_reset(made: Client, store: Store, postfix: PostfixMaps) -> None:
-    """It keeps what Dovecot's processes and all mail need; some words go together."""
+    """Internal services of Dovecot are kept; some services are set together."""
     await made.ok("PUT", f"user/{U}", addService="vpn")
     await made.ok("PUT", f"user/{U}", services="gitlab,deliver,managesieve,managesievetls,imaptls")
     assert of_user(store) == CONDITIONS | INTERNAL | {
@@ -105,7 +105,7 @@ async def test_rights_and_inner_services_are_not_for_clients(made: Client, store
         assert of_user(store) >= INTERNAL | {"domainadmin"}
 
 
-async def test_logins_follow(made: Client, dovecot: Dovecot) -> None:
+async def test_logins_follow_services(made: Client, dovecot: Dovecot) -> None:
     await made.ok("PUT", f"user/{U}", services="imaptls,smtpsecured,deliver")
     assert dovecot.auth_test(U, PASSWORD, service="imap", secured="tls")
     assert dovecot.auth_test(U, PASSWORD, service="smtp", secured="tls")
@@ -117,7 +117,7 @@ async def test_logins_follow(made: Client, dovecot: Dovecot) -> None:
 
 @pytest.mark.parametrize("param", ["services", "addService", "removeService"])
 @pytest.mark.parametrize("word", ["ä", "a b", "-x", "x" * 65, "a=b", "a\x01"])
-async def test_no_words(made: Client, store: Store, param: str, word: str) -> None:
+async def test_malformed_services(made: Client, store: Store, param: str, word: str) -> None:
     before = store.directory.dump()
     refused = await made.refused("PUT", f"user/{U}", **{param: f"imap,{word}"})
     assert refused == (400, "INVALID_VALUE", [param])
@@ -173,7 +173,7 @@ async def test_phones(made: Client, store: Store) -> None:
 
 @pytest.mark.parametrize("param", ["mobile", "telephoneNumber"])
 @pytest.mark.parametrize("text", ["#31#", "1_2", "1;2", "é", "1*2", "１"])
-async def test_no_phones(made: Client, store: Store, param: str, text: str) -> None:
+async def test_malformed_phones(made: Client, store: Store, param: str, text: str) -> None:
     before = store.directory.dump()
     refused = await made.refused("PUT", f"user/{U}", **{param: f"1,{text}"})
     assert refused == (400, "INVALID_TEXT", [param])

@@ -143,7 +143,7 @@ async def test_without_deliver_forwarding_goes_on(
 
 
 @pytest.mark.parametrize("name", ["accountStatus", "domainStatus"])
-async def test_a_disabled_user_is_nowhere(
+async def test_a_disabled_user_gets_no_mail(
     seeds: Seeds, postfix: PostfixMaps, server: MailServer, name: str
 ) -> None:
     seeds.catch_all("ex.com", "c@far.com", shadowAddress="@al.com")
@@ -151,7 +151,7 @@ async def test_a_disabled_user_is_nowhere(
     for table in set(MAPS) - {"virtual_mailbox_domains", "relay_domains"}:
         if not table.endswith("_domain"):
             assert postfix.query(table, U) == set(), table
-    # The catch-all takes it.
+    # The catch-all gets the mail.
     for address in (U, "u@al.com"):
         assert await lookups.delivery(server, address) == {"c@far.com"}
     for service, secured in LOGINS:
@@ -159,7 +159,7 @@ async def test_a_disabled_user_is_nowhere(
     assert await server.user(U) is None
 
 
-async def test_a_disabled_domain_needs_the_sweep(
+async def test_a_disabled_domain_needs_status_of_all_accounts(
     seeds: Seeds, postfix: PostfixMaps, server: MailServer
 ) -> None:
     seeds.directory.modify(domain_dn("ex.com"), replace={"accountStatus": "disabled"})
@@ -377,7 +377,7 @@ def test_allowed_networks(seeds: Seeds, dovecot: Dovecot) -> None:
     assert not dovecot.auth_test(U, PASSWORD, remote_ip="192.168.1.2")
 
 
-# Sheet 4.3: what slapd itself can check.
+# Schemes that slapd can check.
 # BCRYPT is written as {CRYPT}$2b$….
 CHECKED = frozenset({Scheme.SSHA, Scheme.SSHA512, Scheme.SHA512, Scheme.BCRYPT})
 
@@ -398,7 +398,7 @@ def test_what_a_bind_makes_of_plain_text(seeds: Seeds, dovecot: Dovecot, prefix:
     assert dovecot.auth_test(U, PASSWORD) == (prefix in ("", "{CRYPT}"))
 
 
-def test_a_directory_that_is_away_is_not_a_refusal(
+def test_a_directory_that_is_down_is_not_a_refusal(
     seeds: Seeds, store: Store, dovecot: Dovecot
 ) -> None:
     store.directory.halt()

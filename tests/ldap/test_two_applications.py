@@ -41,22 +41,22 @@ async def race(replicas: tuple[Client, Client], *requests: Request) -> list[Answ
         )
 
 
-def said(answers: list[Answer]) -> dict[str, int]:
+def count_messages(answers: list[Answer]) -> dict[str, int]:
     """How often each result came: "ok", "skipped CODE", or "STATUS _msg"."""
-    return dict(Counter(_said(*answer) for answer in answers))
+    return dict(Counter(_count_messages(*answer) for answer in answers))
 
 
-def _said(status: int, body: dict[str, Any]) -> str:
+def _count_messages(status: int, body: dict[str, Any]) -> str:
     if not body["_success"]:
         return f"{status} {body['_msg']}"
-    # An addition that is not possible is left out, and told.
+    # An impossible addition is reported in ``_skipped``.
     skipped = body.get("_skipped", [])
     return f"skipped {skipped[0]['reason']}" if skipped else "ok"
 
 
 def winners(answers: list[Answer]) -> list[int]:
     """Which of the requests have succeeded."""
-    return [number for number, answer in enumerate(answers) if _said(*answer) == "ok"]
+    return [number for number, answer in enumerate(answers) if _count_messages(*answer) == "ok"]
 
 
 def turns() -> Iterator[tuple[int, int]]:
@@ -102,7 +102,7 @@ async def test_same_address(
             ("POST", f"{one}/{mail}", KINDS[one]),
             ("POST", f"{other}/{mail}", KINDS[other]),
         )
-        assert said(answers) == {"ok": 1, "409 ALREADY_EXISTS": 1}, answers
+        assert count_messages(answers) == {"ok": 1, "409 ALREADY_EXISTS": 1}, answers
         assert len(holders(store, mail)) == 1
         # The loser has left nothing: its kind cannot be read under this name.
         won = (one, other)[winners(answers)[0]]
@@ -121,7 +121,7 @@ async def test_same_alias_on_two_accounts(replicas: tuple[Client, Client], store
             ("PUT", "user/a@ex.com", {"addAlias": alias}),
             ("PUT", "user/b@ex.com", {"addAlias": alias}),
         )
-        assert said(answers) == {"ok": 1, "skipped ALREADY_EXISTS": 1}, answers
+        assert count_messages(answers) == {"ok": 1, "skipped ALREADY_EXISTS": 1}, answers
         owner = "ab"[winners(answers)[0]]
         found = holders(store, alias)
         assert [dn.partition(",")[0] for dn in found] == [f"mail={owner}@ex.com"]
@@ -140,7 +140,7 @@ async def test_alias_against_a_new_account(replicas: tuple[Client, Client], stor
         )
         assert len(winners(answers)) == 1, answers
         loser = answers[1 - winners(answers)[0]]
-        assert _said(*loser).endswith(" ALREADY_EXISTS"), loser
+        assert _count_messages(*loser).endswith(" ALREADY_EXISTS"), loser
         assert len(holders(store, mail)) == 1
 
 
@@ -161,7 +161,7 @@ async def test_last_free_place(
             in_turn(replicas, first),
             *[("POST", f"{kind}/{name}", KINDS[kind]) for name in names],
         )
-        assert said(answers) == {"ok": 1, "409 EXCEEDED_DOMAIN_ACCOUNT_LIMIT": 1}, answers
+        assert count_messages(answers) == {"ok": 1, "409 EXCEEDED_DOMAIN_ACCOUNT_LIMIT": 1}, answers
         there = [name for name in names if holders(store, name)]
         assert there == [names[winners(answers)[0]]]
 
@@ -174,7 +174,7 @@ async def test_same_domain(replicas: tuple[Client, Client], store: Store) -> Non
             ("POST", f"domain/{name}", {"name": "One"}),
             ("POST", f"domain/{name}", {"name": "Other"}),
         )
-        assert said(answers) == {"ok": 1, "409 ALREADY_EXISTS": 1}, answers
+        assert count_messages(answers) == {"ok": 1, "409 ALREADY_EXISTS": 1}, answers
         found = await replicas[0].ok("GET", f"domain/{name}")
         assert found["cn"] == [("One", "Other")[winners(answers)[0]]]
         entries = [dn for dn in store.directory.dump() if f"domainName={name}," in dn]
@@ -192,7 +192,7 @@ async def test_domain_against_alias_domain(replicas: tuple[Client, Client], stor
         )
         assert len(winners(answers)) == 1, answers
         loser = answers[1 - winners(answers)[0]]
-        assert _said(*loser).endswith(" ALREADY_EXISTS"), loser
+        assert _count_messages(*loser).endswith(" ALREADY_EXISTS"), loser
         tree = store.directory.dump()
         names = [e for e in tree.values() if name in e.get("domainName", [])]
         aliases = [e for e in tree.values() if name in e.get("domainAliasName", [])]

@@ -64,7 +64,7 @@ CASES = [
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class Cutter:
@@ -189,7 +189,7 @@ async def test_cut(store: Store, case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 async def test_cancelled(store: Store, case: Case) -> None:
-    """A client that goes away in the middle: the write is carried out to its end."""
+    """If the client disconnects during a write, the write is completed."""
     server = store.directory
     async with serving(store, maildir_append_timestamp=False) as service:
         root = await service.root()
@@ -208,14 +208,14 @@ async def test_cancelled(store: Store, case: Case) -> None:
                 await cutter.reached.wait()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            # The request's unit goes on by itself; its locks are free when it is done.
+            # The unit continues without its request; it releases its locks at the end.
             async with service.context.state.locks.hold("ldap ex.com"):
                 assert not await service.context.state.journal.open()
                 assert server.dump() == after, at
 
 
-async def test_a_writer_that_was_killed_holds_nobody_up(store: Store) -> None:
-    """The next write to the same domain takes back what was begun, and then does its own work."""
+async def test_a_killed_writer_does_not_block_others(store: Store) -> None:
+    """The next write to the same domain first undoes the unfinished one."""
     async with serving(store, maildir_append_timestamp=False) as service:
         root = await service.root()
         await populate(root)

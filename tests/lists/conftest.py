@@ -56,7 +56,7 @@ class Lists:
         return path.read_text() if path.exists() else None
 
     def subscribers(self, option: str = "-s", address: str = TEAM) -> list[str]:
-        """What mlmmj itself takes for subscribers: -s normal, -d digest, -n nomail."""
+        """Subscribers as listed by mlmmj: -s normal, -d digest, -n nomail."""
         program = find_program("mlmmj-list")
         assert program is not None
         command = [program, "-L", str(self.directory(address)), option]
@@ -159,7 +159,7 @@ class Lists:
             await self.store.execute(f"DELETE FROM {table} WHERE address = :a", a=address)
 
     def stop(self) -> None:
-        """Take the list server away."""
+        """Stop the list server."""
         if self.kind == "spool":
             self.spool.rename(self.spool.with_name("away"))
         else:

@@ -71,7 +71,7 @@ async def test_a_user_who_is_in_all_lists(lists: Lists, renamed: bool) -> None:
 
 @pytest.mark.stores("sqlite", "openldap")
 async def test_what_is_remembered_is_forgotten_with_a_change(lists: Lists) -> None:
-    """Somebody who just became a moderator of subscriptions is found, whatever was read before."""
+    """A new moderator of subscriptions is found, although older settings were cached."""
     await lists.user("ann", "bob")
     await lists.create()
     await lists.root.ok("DELETE", f"user/ann@{DOMAIN}")
@@ -124,13 +124,13 @@ async def test_a_broken_list_does_not_keep_the_others(lists: Lists) -> None:
     for name in ("a", "c"):
         shown = await lists.get(f"{name}@{DOMAIN}", with_subscribers="yes")
         assert (shown["owner"], shown["subscribers"]) == (["ann@else.test"], [])
-    # The next one who gets the address has no rights: iRedAPD reads the rows, which are clean.
+    # The next user with the address has no rights: the rows that iRedAPD reads are removed.
     assert await lists.people("maillist_owners", "owner", f"b@{DOMAIN}") == ["ann@else.test"]
 
 
 @pytest.mark.stores("sqlite", "openldap")
 async def test_a_hung_list_server_keeps_nobody_long(lists: Lists) -> None:
-    """Each is told; the first waits for the time-out (five seconds here), the next only briefly."""
+    """Each is reported; the first waits for the time-out (five seconds), the next only briefly."""
     await lists.user("bob", "cat")
     await lists.create(owner=f"{BOB},cat@{DOMAIN}")
     lists.admin.fail("GET", "", "hang", times=999)
@@ -148,7 +148,7 @@ async def test_a_hung_list_server_keeps_nobody_long(lists: Lists) -> None:
             started = time.monotonic()
             answer = await root.ok("DELETE", f"user/{mail}")
             assert time.monotonic() - started < most
-            # And who has to be taken out of which list by hand.
+            # And the addresses and lists for a manual clean-up.
             assert [(item["value"], item["reason"]) for item in answer["_skipped"]] == [
                 (mail, reason),
                 (TEAM, reason),

@@ -1,4 +1,4 @@
-"""Files of mlmmj that others wrote: imports, editors, scripts; mlmmj says what they mean."""
+"""Files written by imports, editors and scripts are read as mlmmj reads them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILES = {
 
 
 def write(lists: Lists) -> dict[str, list[str]]:
-    """Write the files; returns who is in each directory."""
+    """Write the files; return the subscribers in each directory."""
     found: dict[str, list[str]] = {}
     for name, content in FILES.items():
         path = lists.directory() / name
@@ -64,7 +64,7 @@ async def test_everybody_is_listed_and_can_be_removed(lists: Lists) -> None:
     assert [(item["mail"], item["subscription"]) for item in shown] == sorted(expected)
     left = {mail for mail, _ in expected}
     for mail in sorted(left):
-        # As it is shown, or in other letters.
+        # As in the response, or in another case.
         answer = await lists.update(remove_subscribers=mail.upper() if mail.isascii() else mail)
         assert "_skipped" not in answer, mail
         left.discard(mail)
@@ -103,7 +103,7 @@ with open(sys.argv[1], "r+b") as file:
 
 
 @pytest.mark.parametrize("gone", ["lea@else.test", "lea@else.test,lou@else.test"])
-async def test_who_subscribes_by_mail_during_a_removal_is_not_lost(lists: Lists, gone: str) -> None:
+async def test_a_subscription_by_mail_during_a_removal_is_kept(lists: Lists, gone: str) -> None:
     """mlmmj-sub has opened the file, and gets its lock after us: it must still be that file."""
     await lists.create(subscribers="lea@else.test,lou@else.test", require_confirm="no")
     process = await asyncio.create_subprocess_exec(
@@ -153,7 +153,7 @@ async def test_mlmmj_subscribes_and_unsubscribes_meanwhile(lists: Lists) -> None
 
 
 async def test_a_post_that_is_on_its_way_reaches_everybody(lists: Lists) -> None:
-    """mlmmj-send takes 100 subscribers, sends, and goes on at the byte where it stopped."""
+    """mlmmj-send reads 100 subscribers, sends, and continues at the byte where it stopped."""
     await lists.create()
     mails = [f"m{number:03}@else.test" for number in range(150)]
     path = lists.directory() / "subscribers.d" / "m"
@@ -197,7 +197,7 @@ async def test_a_limit_is_shown_as_mlmmj_reads_it(lists: Lists) -> None:
         assert (await lists.get())["max_message_size"] == shown, content
         lists.sink.mails.clear()
         await asyncio.to_thread(post, lists, "ann@else.test")
-        # A post of some hundred bytes goes to the other one, or a refusal to the sender.
+        # A post of some hundred bytes reaches the other one, or is refused to the sender.
         who = "ann@else.test" if shown == 1 else "bob@else.test"
         await asyncio.to_thread(lists.sink.to, who)
     refused = await lists.root.refused("PUT", f"ml/{TEAM}", max_message_size="2147483648")

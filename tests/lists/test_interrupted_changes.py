@@ -240,7 +240,7 @@ async def test_an_update_is_cut_at_the_list_server(
 ) -> None:
     await lists.create(**CREATE)
     before = await state(lists)
-    # Twice, because it is sent again when that is safe; then it works, so that it can be undone.
+    # Twice, because a safe call is retried; then it works, so that it can be undone.
     lists.admin.fail(method, path, how, after=after, times=3 if method == "GET" else 2)
     status, code, _ = await lists.root.refused("PUT", f"ml/{TEAM}", **UPDATE)
     assert (status, code) == (503, CODES[how])
@@ -292,7 +292,7 @@ async def test_a_deletion_is_cut_in_the_spool(lists: Lists) -> None:
 async def test_a_row_that_looks_as_wanted_is_no_success(
     lists: Lists, confirm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The list server refuses, and meanwhile somebody else has written what was asked for."""
+    """The list server refuses, and another request has written the same values."""
     await lists.create(**CREATE)
     before = await lists.get(with_subscribers="yes")
     list_server = lists.service.context.list_server
@@ -341,7 +341,7 @@ async def test_a_deletion_is_cut_at_the_list_server(lists: Lists, how: str, afte
     lists.admin.fail("DELETE", f"/{TEAM}$", how, after=after, times=2)
     status, code, _ = await lists.root.refused("DELETE", f"ml/{TEAM}")
     assert (status, code) == (503, CODES[how])
-    # It may be half gone: no mail gets there, unless nothing can have happened.
+    # It may be half removed, so it is disabled, unless the server did nothing.
     assert await whole(lists) == (how == "token")
     lists.admin.clear()
     await lists.root.ok("DELETE", f"ml/{TEAM}")
@@ -387,7 +387,7 @@ async def test_a_list_without_a_directory(lists: Lists) -> None:
     assert await lists.row() is None
 
 
-# What is sent again, and what is not --------------------------------------------------------------
+# Calls that are retried, and calls that are not --------------------------------------------------
 
 
 def sent(lists: Lists, method: str, path: str) -> int:

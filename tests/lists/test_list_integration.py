@@ -90,7 +90,7 @@ async def test_the_doctor_finds_nothing(lists: Lists) -> None:
 @pytest.mark.stores("sqlite")
 @pytest.mark.list_servers("spool")
 async def test_without_a_list_server(lists: Lists) -> None:
-    """Lists are seen, and what needs a list server is told to be missing; domains can go."""
+    """Lists are listed, calls that need a list server are refused, and domains can be removed."""
     await lists.create()
     async with serving(lists.store) as bare:
         root = await bare.root()

@@ -1,4 +1,4 @@
-"""What a user's profile says of mlmmj's lists, and how long anybody waits for it."""
+"""``mailing_lists`` of a user's profile, with a working, slow and failed list server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REASONS = {"spool": "LIST_SPOOL_ERROR", "mlmmjadmin": "MLMMJADMIN_UNREACHABLE"}
 
 
 async def test_subscriptions_of_every_kind_are_shown(lists: Lists) -> None:
-    """Who leaves a list, here or elsewhere, is not said to be on it any more."""
+    """A list is not in the profile after an unsubscription, also by mail."""
     await lists.user("bob", "ann")
     await lists.root.ok("POST", "domain/other.test")
     club, news = "club@other.test", f"news@{DOMAIN}"
@@ -37,7 +37,7 @@ async def test_subscriptions_of_every_kind_are_shown(lists: Lists) -> None:
 
 
 async def test_a_list_server_that_is_away_keeps_nobody(lists: Lists) -> None:
-    """The user is shown all the same, and the answer says what is missing and why."""
+    """The profile is returned, and ``_skipped`` says what is missing and why."""
     await lists.user("bob")
     await lists.create(subscribers=BOB, require_confirm="no")
     before = await lists.root.ok("GET", f"user/{BOB}")

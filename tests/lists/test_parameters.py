@@ -60,7 +60,7 @@ async def test_each_switch(lists: Lists, first: str) -> None:
 
 
 SETTINGS: dict[str, tuple[str, Any, str, str, Any]] = {
-    # value, as shown, control file, its content, as shown when cleared
+    # value, in the response, control file, its content, in the response when cleared
     "name": ("Team ü", "Team ü", "name", "Team ü\n", ""),
     "max_message_size": ("10240", 10240, "maxmailsize", "10240\n", 0),
     "subject_prefix": ("[team] ", "[team] ", "prefix", "[team] \n", ""),
@@ -321,12 +321,12 @@ async def test_who_decides_on_subscriptions(lists: Lists) -> None:
     assert lists.control("submod") == ""
     await lists.update(subscription_moderators="ann@else.test")
     assert lists.control("submod") == "ann@else.test\n"
-    # The owners again: the old moderators do not stay.
+    # The owners moderate; the former moderators are removed.
     await lists.update(moderate_subscription="yes", subscription_moderators="")
     assert lists.control("submod") == ""
     await lists.update(moderate_subscription="no")
     assert lists.control("submod") is None
-    # Nobody of them exists: the owners decide, and the answer says who was left out.
+    # None of them exists: the owners moderate, and ``_skipped`` names them.
     answer = await lists.update(subscription_moderators=f"ghost@{DOMAIN}")
     assert answer["_skipped"] == [
         {
@@ -558,7 +558,7 @@ async def test_a_doubtful_keep_archive_deletes_nothing(lists: Lists) -> None:
 
 
 async def test_the_canonical_view_is_the_same_everywhere(lists: Lists) -> None:
-    """One history, one JSON, whatever keeps accounts and lists."""
+    """The same calls give the same JSON on every storage and list server."""
     await lists.user("boss")
     await lists.create(
         owner=f"zoe@else.test,boss@{DOMAIN}",

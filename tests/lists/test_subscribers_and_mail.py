@@ -1,4 +1,4 @@
-"""Subscribers, real mail, deleted users, outages, hostile values."""
+"""Subscribers, real mail, removed accounts, outages, hostile input."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_a_post_reaches_a_subscriber(lists: Lists) -> None:
     assert mail["X-Secret"] is None
     assert mail["Reply-To"] == TEAM
     assert "Good morning." in mail.get_payload()
-    # Who sent it gets no copy, and who is not subscribed may not post.
+    # The sender gets no copy, and only subscribers may post.
     lists.sink.mails.clear()
     await asyncio.to_thread(post, lists, "eve@else.test", "Spam")
     refusal = await asyncio.to_thread(lists.sink.to, "eve@else.test")
@@ -86,7 +86,7 @@ async def test_other_letters_in_headers_are_encoded(lists: Lists) -> None:
     assert str(make_header(decode_header(mail["Subject"]))) == "[Grüße aus Köln]  Hello"
     assert str(make_header(decode_header(mail["X-Ort"]))) == "Köln am schönen  Rhein"
     assert mail["X-Wer"].endswith(" <j@d.test>")
-    # They are shown as they were sent, and what is shown can be sent back.
+    # Responses have them as they were sent, and can be sent back.
     for view in ({}, {"view": "canonical"}):
         shown = await lists.get(**view)
         assert shown["subject_prefix"] == prefix
@@ -95,7 +95,7 @@ async def test_other_letters_in_headers_are_encoded(lists: Lists) -> None:
     await lists.update(subject_prefix=prefix, custom_headers="\n".join(shown["custom_headers"]))
     after = {path.name: path.read_text() for path in (lists.directory() / "control").iterdir()}
     assert after == before
-    # What somebody else encoded is their own, and not ours to spell anew.
+    # Headers encoded by others are not encoded again.
     for text in ("=?utf-8?q?=5BK=C3=B6ln=5D?=", "=?iso-8859-1?q?K=F6ln?=", "=?utf-8?q?broken"):
         await lists.update(subject_prefix=text)
         assert (await lists.get())["subject_prefix"] == text
@@ -104,7 +104,7 @@ async def test_other_letters_in_headers_are_encoded(lists: Lists) -> None:
 
 @pytest.mark.parametrize("when", ["created", "updated"])
 async def test_a_subscriber_is_asked_to_confirm(lists: Lists, when: str) -> None:
-    """The default: a mail goes out, and its answer subscribes."""
+    """The default: a mail asks for confirmation, and its answer subscribes."""
     if when == "created":
         await lists.create(subscribers="ann@else.test", subscription="digest")
     else:
@@ -126,7 +126,7 @@ async def test_subscribers_come_and_go(lists: Lists) -> None:
         {"mail": "bob@else.test", "subscription": "nomail"},
         {"mail": "cat@else.test", "subscription": "digest"},
     ]
-    # Another kind replaces the first; nobody gets everything twice, or a second question.
+    # Another kind replaces the first, without duplicate mail or a second question.
     await lists.update(add_subscribers="ann@else.test,bob@else.test", subscription="digest")
     assert "ann@else.test" not in lists.subscribers()
     assert lists.subscribers("-n") == []
@@ -155,7 +155,7 @@ async def test_what_the_list_server_would_drop_silently_is_told(lists: Lists) ->
 
 
 async def test_sixty_at_once(lists: Lists) -> None:
-    """Parallel requests: nobody is lost, with a list server that locks nothing."""
+    """Parallel requests lose no subscriber, with a list server without locks."""
     await lists.create()
     mails = [f"m{number:02}@else.test" for number in range(60)]
     await asyncio.gather(
@@ -167,7 +167,7 @@ async def test_sixty_at_once(lists: Lists) -> None:
 @pytest.mark.stores("sqlite")
 @pytest.mark.list_servers("spool")
 async def test_mlmmj_itself_is_a_writer_too(lists: Lists) -> None:
-    """People subscribe by mail meanwhile, in the same file: its locks are taken, nobody is lost."""
+    """Concurrent subscriptions by mail to the same file are kept, because of its locks."""
     await lists.create()
     program = find_program("mlmmj-sub")
     assert program is not None
@@ -206,7 +206,7 @@ with open(f"{folder}/.{name}.lock", "w") as guard:
 @pytest.mark.stores("sqlite")
 @pytest.mark.list_servers("spool")
 async def test_a_removal_by_mail_is_waited_for(lists: Lists) -> None:
-    """What mlmmj-unsub does, slowly: who is added between its reading and writing is not lost."""
+    """A slow mlmmj-unsub: an address added between its read and its write is kept."""
     await lists.create(subscribers="leaves@else.test,lynn@else.test", require_confirm="no")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _REMOVAL, str(lists.directory() / "subscribers.d" / "l"),
@@ -344,7 +344,7 @@ async def test_a_domain_with_lists_stays_while_the_list_server_is_away(lists: Li
     started = time.monotonic()
     for path in (f"domain/{DOMAIN}", f"domain/{DOMAIN}/keep_mailbox_days/3"):
         status, code, _ = await lists.root.refused("DELETE", path)
-        assert (status, code) == (503, away(lists))
+        assert (status, code) == (503, stopped_server(lists))
     assert time.monotonic() - started < 10
     assert (await lists.row(), await lists.routes()) == before
     await lists.root.ok("DELETE", "domain/bare.test")
@@ -353,7 +353,7 @@ async def test_a_domain_with_lists_stays_while_the_list_server_is_away(lists: Li
     assert await lists.row() is None
 
 
-def away(lists: Lists) -> str:
+def stopped_server(lists: Lists) -> str:
     return "LIST_SPOOL_ERROR" if lists.kind == "spool" else "MLMMJADMIN_UNREACHABLE"
 
 
@@ -368,7 +368,7 @@ async def test_everything_else_goes_on_while_it_is_away(lists: Lists) -> None:
         ("DELETE", f"ml/{TEAM}", {}),
     ):
         status, code, _ = await lists.root.refused(method, path, **form)
-        assert (status, code) == (503, away(lists)), (method, form)
+        assert (status, code) == (503, stopped_server(lists)), (method, form)
     assert [route[3] for route in await lists.routes()] == [1]
     assert len(await lists.root.ok("GET", f"mls/{DOMAIN}")) == 1
     await lists.update(accountStatus="disabled", newsletter_description="x")

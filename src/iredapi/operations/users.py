@@ -157,8 +157,8 @@ def permit_name(unit: ReadUnit, mail: str) -> None:
         raise problem(
             "mail",
             "INVALID_MAIL",
-            f"Dovecot refuses {' '.join(strange)} in the name of a user, so nobody could log in."
-            " (IREDAPI_AUTH_USERNAME_CHARS says what it takes; aliases may have any.)",
+            f"Dovecot does not allow {' '.join(strange)} in user names: the user could not log in."
+            " (IREDAPI_AUTH_USERNAME_CHARS has the allowed ones; aliases may have others.)",
         )
 
 

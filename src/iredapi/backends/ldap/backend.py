@@ -45,7 +45,7 @@ class LdapBackend:
         return LdapReadTransaction(await self._directories.open(writing=False), self._state)
 
     async def begin(self, *, retry_reason: RetryUnit | None = None) -> Transaction:
-        unit = await self._directories.open(writing=True, again=retry_reason)
+        unit = await self._directories.open(writing=True, retry_reason=retry_reason)
         return LdapTransaction(unit, self._state)
 
     def is_transient(self, error: Exception) -> bool:

@@ -70,7 +70,7 @@ class DirectoryReader:
 
     async def takes_writes(self) -> bool:
         """Tell whether the server in use accepts writes (cached for some seconds)."""
-        return await self._run(self._pool.takes_writes, again=True)
+        return await self._run(self._pool.takes_writes, retry=True)
 
     @property
     def others_may_write(self) -> bool:
@@ -82,7 +82,7 @@ class DirectoryReader:
     ) -> list[Entry]:
         """Return all entries of a search; empty if there is no base."""
         return await self._run(
-            lambda connection: connection.search(base, scope, filter_text, names), again=True
+            lambda connection: connection.search(base, scope, filter_text, names), retry=True
         )
 
     async def pages(
@@ -98,21 +98,21 @@ class DirectoryReader:
 
         It keeps a connection until the last page, or until the generator is closed.
         """
-        lease = await self._pool.lease()
+        pooled = await self._pool.acquire()
         try:
-            entries, more = await lease.run(
+            entries, more = await pooled.run(
                 lambda connection: connection.first_page(base, scope, filter_text, names, size),
-                again=True,
+                retry=True,
             )
             while more is not None:
                 if entries:
                     yield entries
                 found = more
-                entries, more = await lease.run(
+                entries, more = await pooled.run(
                     lambda connection: connection.next_page(found, names)  # noqa: B023
                 )
         finally:
-            lease.release()
+            pooled.release()
 
     async def get(self, dn: str, names: Sequence[str] = _ALL) -> Entry | None:
         """Return one entry, or None."""
@@ -137,12 +137,12 @@ class DirectoryReader:
                     self._schema = await self._read_schema()
         return self._schema
 
-    async def _run(self, work: Callable[[Connection], _T], *, again: bool = False) -> _T:
-        lease = await self._pool.lease()
+    async def _run(self, work: Callable[[Connection], _T], *, retry: bool = False) -> _T:
+        pooled = await self._pool.acquire()
         try:
-            return await lease.run(work, again=again)
+            return await pooled.run(work, retry=retry)
         finally:
-            lease.release()
+            pooled.release()
 
     async def _read_schema(self) -> Schema:
         root = await self.get("", ("subschemaSubentry",))

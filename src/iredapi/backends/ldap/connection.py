@@ -232,8 +232,8 @@ class Connection:
         entries, changed = self._unconverted(list(found))
         for index in reversed(changed):
             # The attribute is in RawNames now. LDAP allows other operations between two pages.
-            again = self._read(entries[index].dn, "(objectClass=*)", names)
-            entries[index : index + 1] = again
+            converted = self._read(entries[index].dn, "(objectClass=*)", names)
+            entries[index : index + 1] = converted
         return entries, found
 
     def _unconverted(self, found: Iterable[Any]) -> tuple[list[Entry], list[int]]:

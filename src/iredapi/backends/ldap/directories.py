@@ -96,12 +96,12 @@ class Directories:
             raise LookupError(self._tree.base)
         return None if await self.directory.takes_writes() else READS_ONLY
 
-    async def open(self, *, writing: bool, again: RetryUnit | None = None) -> LdapUnit:
+    async def open(self, *, writing: bool, retry_reason: RetryUnit | None = None) -> LdapUnit:
         """Begin a unit of work; a retry after Contended takes all needed locks at the beginning."""
         locks = UnitLocks(self.state, self.directory) if writing else None
-        if locks is not None and isinstance(again, Contended):
+        if locks is not None and isinstance(retry_reason, Contended):
             try:
-                await locks.take(*again.names)
+                await locks.take(*retry_reason.names)
             except BaseException:
                 await locks.release()
                 raise

@@ -67,7 +67,7 @@ class IredadminAccounts(Repository):
     async def used(self, mails: Collection[str]) -> Mapping[str, Used]:
         """Return size and last logins of users. Two round trips for each 500."""
         found: dict[str, dict[str, int]] = {}
-        q, seen = self._quota.c, t.last_login.c
+        q, login = self._quota.c, t.last_login.c
         for some in chunks(mails):
             if await self.has(self._quota):
                 for row in await self.row_objects(
@@ -77,8 +77,8 @@ class IredadminAccounts(Repository):
                     found.setdefault(row.username.lower(), {}).update(numbers)
             if await self.has(t.last_login):
                 for row in await self.row_objects(
-                    select(seen.username, seen.imap, seen.pop3, seen.lda).where(
-                        seen.username.in_(some)
+                    select(login.username, login.imap, login.pop3, login.lda).where(
+                        login.username.in_(some)
                     )
                 ):
                     moments = {

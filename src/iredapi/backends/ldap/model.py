@@ -36,8 +36,8 @@ class Entry:
         if found is not None:
             return found
         wanted = name.lower()
-        for spelt, values in self.attributes.items():
-            if spelt.lower() == wanted:
+        for stored_name, values in self.attributes.items():
+            if stored_name.lower() == wanted:
                 return values
         return ()
 

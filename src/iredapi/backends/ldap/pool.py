@@ -39,7 +39,7 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
-        self._leases = 0
+        self._acquired = 0
         self._none_left = threading.Event()
         self._none_left.set()
         self.closed = False
@@ -56,7 +56,7 @@ class Pool:
         with self._lock:
             return len(self._idle)
 
-    async def lease(self) -> PooledConnection:
+    async def acquire(self) -> PooledConnection:
         """Return a slot once one is free. Raises Unavailable after ``pool_timeout``."""
         try:
             async with asyncio.timeout(self._options.pool_timeout):
@@ -65,7 +65,7 @@ class Pool:
             raise Unavailable("all connections are in use", uncertain=False) from None
         with self._lock:
             if not self.closed:
-                self._leases += 1
+                self._acquired += 1
                 self._none_left.clear()
                 return PooledConnection(self, asyncio.get_running_loop())
         self._slots.release()
@@ -145,8 +145,8 @@ class Pool:
             with suppress(RuntimeError):
                 self.submit(self._servers.look)
         with self._lock:
-            self._leases -= 1
-            if not self._leases:
+            self._acquired -= 1
+            if not self._acquired:
                 self._none_left.set()
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(self._slots.release)
@@ -183,12 +183,12 @@ class PooledConnection:
         self._connection: Connection | None = None
         self._running: Future[Any] | None = None
 
-    async def run(self, work: Callable[[Connection], _T], *, again: bool = False) -> _T:
-        """Run work in a thread; with ``again`` retry on a new connection if an idle one was closed.
+    async def run(self, work: Callable[[Connection], _T], *, retry: bool = False) -> _T:
+        """Run work in a thread; with ``retry`` again on a new connection if an idle one was dead.
 
         Raises what ``work`` raises, and Unavailable. Cancelling does not stop the work.
         """
-        future = self._pool.submit(lambda: self._work(work, again=again))
+        future = self._pool.submit(lambda: self._work(work, retry=retry))
         self._running = future
         waiter = asyncio.wrap_future(future)
         begun = time.perf_counter()
@@ -214,12 +214,12 @@ class PooledConnection:
         connection, self._connection = self._connection, None
         self._pool.give_back(connection, self._loop)
 
-    def _work(self, work: Callable[[Connection], _T], *, again: bool) -> _T:
+    def _work(self, work: Callable[[Connection], _T], *, retry: bool) -> _T:
         if self._connection is None:
             self._connection, was_idle = self._pool.take()
-            again = again and was_idle
+            retry = retry and was_idle
         else:
-            again = False
+            retry = False
         try:
             return work(self._connection)
         except ReadsOnly:
@@ -227,7 +227,7 @@ class PooledConnection:
             raise
         except Unavailable:
             self._drop()
-            if not again:
+            if not retry:
                 raise
         self._pool.drop_idle()
         self._connection = self._pool.connect()

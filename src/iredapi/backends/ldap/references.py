@@ -134,9 +134,9 @@ def moved(session: Session, entry: Entry, old: str, new: str) -> Edit:
     if new_dn != entry.dn:
         session.plan.append(Rename(entry.dn, new_dn))
         names = names_of_rdn(entry.dn)
-        for spelt, values in entry.attributes.items():
-            if (name := spelt.lower()) in names:
-                attributes[spelt] = tuple(
+        for stored_name, values in entry.attributes.items():
+            if (name := stored_name.lower()) in names:
+                attributes[stored_name] = tuple(
                     swaps.get((name, value.decode(errors="replace").lower()), "").encode() or value
                     for value in values
                 )

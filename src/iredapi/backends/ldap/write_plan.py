@@ -223,7 +223,7 @@ class Delete:
 class BulkStep:
     """A change of many entries, page by page; repeating it completes it.
 
-    ``find`` yields pages of entries that still need it; ``change`` says what each one needs.
+    ``find`` yields pages of entries that still need it; ``change`` returns the changes of each.
     """
 
     find: Callable[[], AsyncIterator[list[Entry]]]

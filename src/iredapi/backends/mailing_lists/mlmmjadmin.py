@@ -219,9 +219,9 @@ class MlmmjAdmin:
                 return await self._once(method, path, form, bulk=bulk)
             except ApiError as error:
                 # No retry after a time-out: the client is waiting.
-                again = isinstance(error, Untouched) and error.code == "MLMMJADMIN_UNREACHABLE"
-                again = again or (tries > 1 and error.code == "MLMMJADMIN_BAD_RESPONSE")
-                if not left or not again:
+                retry = isinstance(error, Untouched) and error.code == "MLMMJADMIN_UNREACHABLE"
+                retry = retry or (tries > 1 and error.code == "MLMMJADMIN_BAD_RESPONSE")
+                if not left or not retry:
                     raise
             await asyncio.sleep(pause)
             pause *= 2

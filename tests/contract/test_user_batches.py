@@ -1,4 +1,4 @@
-"""Requests that arrive at the same moment share what they can, and nothing that is their own."""
+"""Batches of users: concurrent creations and changes of users share transactions and statements."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.stores(*ALL_STORES)
 async def _all(
     client: Client, method: str, *requests: tuple[str, dict[str, str]]
 ) -> list[tuple[int, str]]:
-    """Send requests at once; status and ``_msg`` of each."""
+    """Send requests concurrently; return status and ``_msg`` of each."""
     answers = await asyncio.gather(
         *(client.call(method, path, data=form) for path, form in requests)
     )
@@ -49,7 +49,7 @@ def _users(domain: str, count: int) -> list[tuple[str, dict[str, str]]]:
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many users were added together, each time."""
+    """Sizes of the batches in which users were added."""
     seen: list[int] = []
     original = user_mapping.add_users
 
@@ -65,7 +65,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def changing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many users were written unseen together, each time."""
+    """Sizes of the batches in which users were changed without reading them."""
     seen: list[int] = []
     original = SqlUserBatches.update_without_read
 
@@ -96,10 +96,10 @@ async def test_forty_new_users_of_one_domain(service: Service, root: Client) -> 
 
 
 @pytest.mark.stores("postgresql", "mariadb", "sqlite")
-async def test_a_crowd_shares_transactions(
+async def test_concurrent_requests_share_transactions(
     service: Service, root: Client, batches: list[int], changing: list[int]
 ) -> None:
-    """However fast they come: nothing but the office lies between."""
+    """Called without HTTP, so that all requests are submitted at once."""
     await root.ok("POST", "domain/ex.com", numberOfUsers="30")
     names = [f"u{number}@ex.com" for number in range(32)]
     made = await asyncio.gather(
@@ -108,26 +108,26 @@ async def test_a_crowd_shares_transactions(
     )
     assert sum(batches) == 30
     assert max(batches) == MAX_BATCH
-    # Several journeys may be under way, so it is not said which two are refused.
+    # Batches may run concurrently, so which two are refused is not defined.
     assert Counter(map(type, made)) == {WriteResult: 30, Conflict: 2}
     there = [
         mail for mail, found in zip(names, made, strict=True) if isinstance(found, WriteResult)
     ]
-    with query_counter.listening() as heard:
+    with query_counter.listening() as statements:
         await asyncio.gather(
             *(update_user(service.context, SYSTEM, mail, {"name": "V"}, "") for mail in there)
         )
     assert sum(changing) == 30
     assert max(changing) == MAX_BATCH
-    written = [sql for sql in heard if "UPDATE" in sql]
+    written = [sql for sql in statements if "UPDATE" in sql]
     assert len(written) == len(changing), (changing, written)
 
 
 @pytest.mark.stores("postgresql", "mariadb", "sqlite")
-async def test_one_of_a_crowd_that_is_not_there(
+async def test_a_missing_user_in_a_batch(
     service: Service, root: Client, changing: list[int]
 ) -> None:
-    """MariaDB only says how many were found: such a crowd is taken apart."""
+    """MariaDB returns only the number of rows, so such a batch is split."""
     await root.ok("POST", "domain/ex.com")
     names = [f"u{number}@ex.com" for number in range(12)]
     for mail in names[:-1]:
@@ -143,7 +143,7 @@ async def test_one_of_a_crowd_that_is_not_there(
     assert [row["name"] for row in rows] == ["V"] * 11
 
 
-async def test_a_limit_of_users_holds_for_a_crowd(service: Service, root: Client) -> None:
+async def test_concurrent_creations_keep_the_limit_of_users(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com", numberOfUsers="5")
     await root.ok("POST", "user/first@ex.com", password=PASSWORD)
     found = Counter(await _all(root, "POST", *_users("ex.com", 20)))
@@ -152,7 +152,7 @@ async def test_a_limit_of_users_holds_for_a_crowd(service: Service, root: Client
     assert len(await root.ok("GET", "users/ex.com", email_only="yes")) == 5
 
 
-async def test_a_limit_of_quota_holds_for_a_crowd(service: Service, root: Client) -> None:
+async def test_concurrent_creations_keep_the_limit_of_quota(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com", quota="10")
     requests = [(path, form | {"quota": "3"}) for path, form in _users("ex.com", 12)]
     found = Counter(await _all(root, "POST", *requests))
@@ -165,7 +165,7 @@ async def test_a_limit_of_quota_holds_for_a_crowd(service: Service, root: Client
     assert len(given) >= 3
 
 
-async def test_one_address_is_given_once(service: Service, root: Client) -> None:
+async def test_one_address_is_created_once(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     same = [("user/one@ex.com", {"password": PASSWORD})] * 12
     found = Counter(await _all(root, "POST", *same))
@@ -199,7 +199,7 @@ async def test_each_domain_has_its_own_lengths_of_passwords(service: Service, ro
         ]  # fmt: skip
 
 
-async def test_each_has_its_own_answer(service: Service, root: Client) -> None:
+async def test_each_request_has_its_own_response(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     await root.ok("PUT", "domain/ex.com", aliasDomains="twin.com")
     await root.ok("POST", "domain/groups.com")
@@ -233,9 +233,7 @@ async def test_each_has_its_own_answer(service: Service, root: Client) -> None:
 
 
 @pytest.mark.stores("postgresql", "mariadb")
-async def test_who_waits_for_a_user_keeps_nobody_else_waiting(
-    service: Service, root: Client
-) -> None:
+async def test_a_locked_user_delays_only_its_own_change(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     await _all(root, "POST", *_users("ex.com", 20))
     async with service.store.admin_engine("vmail").connect() as holder:
@@ -257,10 +255,10 @@ async def test_who_waits_for_a_user_keeps_nobody_else_waiting(
 
 
 @pytest.mark.stores("postgresql", "mariadb")
-async def test_a_crowd_waits_for_its_own_rows_only(
+async def test_locks_on_other_rows_do_not_delay_a_batch(
     service: Service, root: Client, batches: list[int], changing: list[int]
 ) -> None:
-    """MariaDB reads all of a small table if it is let, and holds whatever it reads."""
+    """MariaDB may scan a small table, and locks every row that it reads."""
     domains = ["held.com", *(f"free{number}.com" for number in range(MAX_BATCH))]
     for name in domains:
         await root.ok("POST", f"domain/{name}")
@@ -277,20 +275,18 @@ async def test_a_crowd_waits_for_its_own_rows_only(
             *(create_user(service.context, SYSTEM, mail, {"password": PASSWORD}) for mail in names)
         )
         assert sum(batches) == len(names)
-        with query_counter.listening() as heard:
+        with query_counter.listening() as statements:
             await asyncio.gather(
                 *(update_user(service.context, SYSTEM, mail, {"name": "V"}, "") for mail in names)
             )
         await holder.rollback()
-    written = [sql for sql in heard if "UPDATE" in sql]
+    written = [sql for sql in statements if "UPDATE" in sql]
     assert len(written) == len(changing), (changing, written)
 
 
 @pytest.mark.stores("postgresql", "mariadb")
-async def test_nobody_is_told_that_a_change_was_made_that_was_not(
-    service: Service, root: Client
-) -> None:
-    """What became of one change of a user says nothing of another one."""
+async def test_success_means_that_the_change_was_made(service: Service, root: Client) -> None:
+    """The result of one change of a user is not taken for that of another one."""
     await root.ok("POST", "domain/ex.com")
     await _all(root, "POST", *_users("ex.com", 5))
     forms = [("u3", {"name": "V"}), ("u3", {"employeeid": "3"}), ("u4", {"employeeid": "4"})]
@@ -310,8 +306,8 @@ async def test_nobody_is_told_that_a_change_was_made_that_was_not(
 
 
 @pytest.mark.stores("mariadb", "sqlite", "postgresql")
-async def test_a_crowd_says_different_things(service: Service, root: Client) -> None:
-    """All of the same fields is one statement: each gets its own values, and nobody another's."""
+async def test_users_of_a_batch_get_their_own_values(service: Service, root: Client) -> None:
+    """Changes of the same fields are one statement; each user gets its own values."""
     await root.ok("POST", "domain/ex.com")
     await _all(root, "POST", *_users("ex.com", 9))
     wanted = {
@@ -336,7 +332,7 @@ async def test_a_crowd_says_different_things(service: Service, root: Client) -> 
 
 
 @pytest.mark.stores("mariadb", "sqlite", "postgresql")
-async def test_the_same_user_twice_in_a_crowd(service: Service, root: Client) -> None:
+async def test_the_same_user_twice_in_a_batch(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     await _all(root, "POST", *_users("ex.com", 3))
     mails = [f"u{number % 3}@ex.com" for number in range(12)]
@@ -352,10 +348,10 @@ async def test_the_same_user_twice_in_a_crowd(service: Service, root: Client) ->
 
 
 @pytest.mark.stores("mariadb", "sqlite", "postgresql")
-async def test_what_is_in_the_way_of_one_is_in_the_way_of_nobody_else(
+async def test_a_conflict_of_one_creation_does_not_refuse_others(
     service: Service, root: Client, batches: list[int]
 ) -> None:
-    """MariaDB takes some names for others; twins in alias domains are in the way, too."""
+    """Names that MariaDB's collation treats as equal, and addresses in alias domains."""
     await root.ok("POST", "domain/ex.com")
     await root.ok("PUT", "domain/ex.com", aliasDomains="twin.com")
     await root.ok("POST", "domain/own.com")
@@ -381,16 +377,14 @@ async def test_what_is_in_the_way_of_one_is_in_the_way_of_nobody_else(
         return_exceptions=True,
     )
     taken = {mail for mail, one in zip(mails, found, strict=True) if isinstance(one, Conflict)}
-    # In another collation that letter is another one.
+    # Other collations treat these letters as different.
     letters = {"u1@ex.com", "u5@ex.com"} if service.store.name == "mariadb" else set()
     assert taken == {"u2@ex.com", "u3@ex.com"} | letters
     assert sum(batches) == len(mails) - len(taken)
 
 
 @pytest.mark.stores("postgresql", "mariadb")
-async def test_who_waits_for_a_domain_keeps_nobody_else_waiting(
-    service: Service, root: Client
-) -> None:
+async def test_a_locked_domain_delays_only_its_own_users(service: Service, root: Client) -> None:
     for name in ("held.com", "free.com"):
         await root.ok("POST", f"domain/{name}")
     async with service.store.admin_engine("vmail").connect() as holder:
@@ -403,7 +397,7 @@ async def test_who_waits_for_a_domain_keeps_nobody_else_waiting(
     assert await waiting == [(200, "")] * 3
 
 
-async def test_many_change_at_once(service: Service, root: Client) -> None:
+async def test_concurrent_changes(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     await _all(root, "POST", *_users("ex.com", 20))
     changes = [(f"user/u{number}@ex.com", {"name": f"New {number}"}) for number in range(20)]
@@ -418,7 +412,7 @@ async def test_many_change_at_once(service: Service, root: Client) -> None:
         assert user["language"] == ("de_DE" if number == 3 else "")
 
 
-async def test_a_normal_admin_in_a_crowd_may_what_it_may(service: Service, root: Client) -> None:
+async def test_concurrent_changes_by_a_normal_admin(service: Service, root: Client) -> None:
     for name in ("own.com", "other.com"):
         await root.ok("POST", f"domain/{name}")
         await root.ok("POST", f"user/u@{name}", password=PASSWORD, name="Old")
@@ -432,10 +426,10 @@ async def test_a_normal_admin_in_a_crowd_may_what_it_may(service: Service, root:
         assert (await root.ok("GET", f"user/{mail}", view="canonical"))["name"] == name
 
 
-async def test_sessions_end_with_a_password_that_changes_in_a_crowd(
+async def test_sessions_end_with_passwords_changed_concurrently(
     service: Service, root: Client
 ) -> None:
-    """Whoever is an admin has more to lose than a row."""
+    """A user who is an admin is not changed in a batch, so its sessions end."""
     await root.ok("POST", "domain/ex.com")
     await _all(root, "POST", *_users("ex.com", 6))
     await root.ok("PUT", "domain/admins/ex.com", addAdmin="u0@ex.com")
@@ -451,8 +445,8 @@ async def test_sessions_end_with_a_password_that_changes_in_a_crowd(
 
 
 @pytest.mark.stores("mariadb", "sqlite", "postgresql")
-async def test_nobody_else_is_written_unseen(service: Service, root: Client) -> None:
-    """MariaDB's equality knows no case, accents and trailing blanks."""
+async def test_updates_without_reading_are_exact(service: Service, root: Client) -> None:
+    """MariaDB's collation ignores case, accents and trailing blanks."""
     await root.ok("POST", "domain/ex.com")
     row = {"password": "x", "domain": "ex.com", "settings": "", "name": "Old"}
     for mail in ("Ü@ex.com", "Upper@ex.com"):
@@ -466,7 +460,7 @@ async def test_nobody_else_is_written_unseen(service: Service, root: Client) -> 
 
 
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")
-async def test_what_nobody_foresaw_of_one_is_not_the_others(
+async def test_an_unexpected_error_of_one_does_not_fail_others(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await root.ok("POST", "domain/ex.com")
@@ -474,7 +468,7 @@ async def test_what_nobody_foresaw_of_one_is_not_the_others(
 
     def new_user(unit: UnitOfWork, mail: str, *more: Any) -> User:
         if mail == "u5@ex.com":
-            raise RuntimeError("unforeseen")
+            raise RuntimeError("unexpected")
         return original(unit, mail, *more)
 
     monkeypatch.setattr(users, "new_user", new_user)
@@ -498,7 +492,7 @@ _KILL = {
 
 
 @pytest.mark.stores("postgresql", "mariadb")
-async def test_a_crowd_whose_commit_breaks_is_told_so(
+async def test_a_failed_commit_is_reported_to_all_of_its_batch(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await root.ok("POST", "domain/ex.com")
@@ -519,7 +513,7 @@ async def test_a_crowd_whose_commit_breaks_is_told_so(
         *(root.call("POST", path, data=form) for path, form in requests)
     )
     assert answers[-1][1]["_msg"] in {"NO_SUCH_DOMAIN", "SERVER_DOWN"}
-    # Whoever was still asked about, in another journey, is told that the server is away.
+    # Requests of another batch that was still reading get an error without this advice.
     lost = [answer["_detail"] for status, answer in answers if status == 503]
     assert any("during the commit" in detail for detail in lost), answers
     there = set(await root.ok("GET", "users/ex.com", email_only="yes"))
@@ -560,8 +554,8 @@ async def test_a_commit_that_takes_too_long_may_have_happened(
 
 
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")
-async def test_few_connections_are_enough_for_many_who_read(store: Store) -> None:
-    """Nobody holds one connection and waits for another."""
+async def test_few_connections_are_enough_for_many_reads(store: Store) -> None:
+    """No request holds one connection while it waits for another."""
     async with serving(store, pool_size=2, pool_timeout=5.0) as service:
         root = await service.root()
         await root.ok("POST", "domain/ex.com")
