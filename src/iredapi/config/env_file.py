@@ -1,4 +1,4 @@
-"""Writing our env file, so that systemd and python-dotenv read the same."""
+"""Write our env file in a notation that systemd and our own parser read alike."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from iredapi.config.loading import load
 
 
 def render(values: Mapping[str, str], *, heading: str = "") -> str:
-    """Return the text of an env file that systemd and python-dotenv read alike.
+    """Return the text of an env file.
 
-    Both take a double-quoted value as it is, except that a backslash protects a quote or a
-    backslash; systemd does not expand ``$`` in an EnvironmentFile, and our reader of the same
-    file does not either. Raises ConfigurationError for control characters, which systemd refuses.
+    Values are in double quotes, with a backslash before quotes and backslashes. Neither systemd
+    (EnvironmentFile) nor our parser expands ``$``. Raises ConfigurationError for control
+    characters, which systemd refuses.
     """
     lines = [f"# {line}".rstrip() for line in heading.splitlines()]
     for name, value in values.items():
@@ -28,10 +28,10 @@ def render(values: Mapping[str, str], *, heading: str = "") -> str:
 
 
 def write(path: Path, values: Mapping[str, str], *, heading: str = "", force: bool = False) -> None:
-    """Write the env file, readable by its owner only, whole or not at all.
+    """Write the env file atomically, readable by its owner only.
 
-    What would be written is loaded first, so that no file is left that the server refuses. Raises
-    ConfigurationError when it is refused, or when the file is there already and not ``force``.
+    The new file is loaded first, so that the server will accept it. Raises ConfigurationError when
+    it is not valid, or when the file exists and ``force`` is false.
     """
     text = render(values, heading=heading)
     if os.path.lexists(path) and not force:
@@ -39,7 +39,7 @@ def write(path: Path, values: Mapping[str, str], *, heading: str = "", force: bo
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # mkstemp makes the file with mode 0600.
+        # mkstemp creates the file with mode 0600.
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -49,7 +49,7 @@ def write(path: Path, values: Mapping[str, str], *, heading: str = "", force: bo
             Path(temporary),
             **{name.removeprefix("IREDAPI_").lower(): value for name, value in values.items()},
         )
-        if path.exists():  # keep it readable for the account that the service runs under
+        if path.exists():  # keep the owner: the account that the service runs as
             before = path.stat()
             os.chown(temporary, before.st_uid, before.st_gid)
         Path(temporary).replace(path)

@@ -1,6 +1,6 @@
-"""Names in the environment and in env files: one that is almost a setting is refused.
+"""Names in the environment and in env files: an unknown name that resembles a setting is refused.
 
-An unknown name is never skipped: without ``IREDAPI_ALLOWED_NETWORKS`` the API is open, and without
+It is never ignored: without ``IREDAPI_ALLOWED_NETWORKS`` the API is open, and without
 ``IREDAPI_VMAIL_URL`` the accounts are in SQLite files of our own.
 """
 
@@ -18,9 +18,9 @@ from dotenv.parser import parse_stream
 PREFIX: Final = "IREDAPI_"
 _WORD: Final = PREFIX.removesuffix("_")
 _OTHERS: Final = frozenset({"IREDAPD", "IREDADMIN", "IREDMAIL"})
-"""Programs of iRedMail whose names are near ours, and whose variables are none of our business."""
+"""Programs of iRedMail with names similar to ours; their variables are ignored."""
 _NEAR: Final = 0.8
-"""difflib's ratio from which on the first word of a name counts as ours, misspelt."""
+"""Minimum ratio (difflib) for the first word of a name to count as a misspelt prefix."""
 
 
 class EnvLine(NamedTuple):
@@ -32,7 +32,7 @@ class EnvLine(NamedTuple):
 
 
 class WrongEnvFile(ValueError):
-    """An env file cannot be read as one; the message names file and line, never a value."""
+    """An env file is not valid. The message names file and line, but never a value."""
 
 
 def read(path: Path) -> list[EnvLine]:
@@ -58,7 +58,7 @@ def read(path: Path) -> list[EnvLine]:
                 else "there is no = in it"
             )
             raise WrongEnvFile(f"{where}: this is not NAME=value: {reason}")
-        if found.key is None:  # a comment, or nothing
+        if found.key is None:  # a comment, or an empty line
             continue
         if found.value is None:
             raise WrongEnvFile(f"{where}: this is not NAME=value: there is no = after {found.key}")
@@ -77,26 +77,26 @@ def complaints(
     path: Path | None = None,
     lines: Iterable[EnvLine] = (),
 ) -> Iterator[str]:
-    """Yield a sentence for each name that is no setting, but looks like one.
+    """Yield an error text for each name that is no setting, but looks like one.
 
     ``known`` are the settings' names with their prefix, ``environment`` the names there,
     ``lines`` those of the env file ``path``.
     """
-    told = set()
+    reported = set()
     for line in lines:
         name = line.name.upper()
         if _is_ours(name, known, own_file=True):
-            told.add(name)
+            reported.add(name)
             yield f"{path}, line {line.number}: {_unknown(line.name, known)}"
     for given in sorted(environment):
         name = given.upper()
-        # systemd hands the names of the file on in the environment.
-        if name not in told and _is_ours(name, known):
+        # systemd also puts the names of the file into the environment.
+        if name not in reported and _is_ours(name, known):
             yield f"environment: {_unknown(given, known)}"
 
 
 def _is_ours(name: str, known: Collection[str], *, own_file: bool = False) -> bool:
-    """Whether an unknown name is meant to be a setting; in our own file also without a prefix."""
+    """Return whether an unknown name is probably a setting; in our file also without prefix."""
     if name in known:
         return False
     if name.startswith(PREFIX):
@@ -109,7 +109,7 @@ def _is_ours(name: str, known: Collection[str], *, own_file: bool = False) -> bo
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
-    # A name may hold what a terminal would act on.
+    # A name may have control characters, which a terminal would interpret.
     shown = name.encode("ascii", "backslashreplace").decode()
     whole = name.upper()
     found = next(
@@ -126,7 +126,7 @@ def _unknown(name: str, known: Collection[str]) -> str:
 
 
 def _nearest(name: str, known: Collection[str], cutoff: float) -> str:
-    """Return the setting whose name without its prefix is nearest; "" when none is near."""
+    """Return the setting with the most similar name (without prefix); "" when there is none."""
     rests = sorted(item.removeprefix(PREFIX) for item in known)
     found = difflib.get_close_matches(name, rests, n=1, cutoff=cutoff)
     return PREFIX + found[0] if found else ""

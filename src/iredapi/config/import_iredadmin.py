@@ -1,8 +1,8 @@
-"""Make our env file from the ``settings.py`` of an iRedAdmin that is already there.
+"""Convert the ``settings.py`` of an installed iRedAdmin to our settings.
 
-``settings_py`` reads the file (as data: it is never executed), ``configuration`` maps what it found
-to ``IREDAPI_*`` values; ``env_file`` writes them. What cannot be known is refused where a wrong
-guess would let somebody in, and told otherwise.
+``iredadmin_settings`` reads the file as data (it is never executed), ``configuration`` maps its
+values to ``IREDAPI_*``, and ``env_file`` writes them. A value that cannot be determined is an error
+where a wrong guess could give access to somebody; otherwise it causes a warning.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network, summarize_address_range
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-from sqlalchemy.engine import URL
+from typing import Final, NamedTuple
 
 from iredapi.config.errors import ConfigurationError
 from iredapi.config.iredadmin_settings import IredadminSettings, all_unknown, read_iredadmin
+from iredapi.config.iredadmin_values import DRIVERS, LOGINS, SettingsReader, networks_of_client
 from iredapi.config.loading import ENV_FILE
 from iredapi.domain.passwords import Scheme
 
@@ -30,17 +27,10 @@ USUAL_PLACES: Final = (
     Path("/usr/share/apache2/iredadmin/settings.py"),
     Path("/usr/local/www/iredadmin/settings.py"),
 )
-"""Where iRedMail's installer puts iRedAdmin on the systems that it knows."""
+"""Where iRedMail's installer puts iRedAdmin on the systems that it supports."""
 
 DATA_DIR: Final = "/var/lib/iredapi"
 
-_DRIVERS: Final = {"mysql": ("mysql", 3306), "pgsql": ("postgresql", 5432)}
-_LOGINS: Final = {
-    "vmail": "vmailadmin",
-    "amavisd": "amavisd",
-    "iredapd": "iredapd",
-    "iredadmin": "iredadmin",
-}
 _MLMMJADMIN_URL: Final = "http://127.0.0.1:7790/api"
 
 # iRedAdmin's name → ours, where the value is taken over as it is.
@@ -69,14 +59,14 @@ _SWITCHES: Final = {
     "USER_ALIAS_CROSS_ALL_DOMAINS": "USER_ALIAS_CROSS_ALL_DOMAINS",
     "REQUIRE_DOMAIN_OWNERSHIP_VERIFICATION": "REQUIRE_DOMAIN_OWNERSHIP",
 }
-# An empty list says something here: it shows the password hashes.
+# Here an empty list has a meaning: profiles then show the password hashes.
 _LISTS: Final = {
     "API_HIDDEN_USER_PROFILES": "HIDDEN_USER_FIELDS",
     "API_HIDDEN_ADMIN_PROFILES": "HIDDEN_ADMIN_FIELDS",
     "ADDITIONAL_DISABLED_USER_SERVICES": "DISABLED_USER_SERVICES",
     "ADDITIONAL_ENABLED_USER_SERVICES": "ENABLED_USER_SERVICES",
 }
-_NEVER_GUESSED: Final = frozenset(
+_NO_DEFAULT_ASSUMED: Final = frozenset(
     {"RESTFUL_API_CLIENTS", "min_passwd_length", "DEFAULT_PASSWORD_SCHEME"}
     | {"API_HIDDEN_USER_PROFILES", "API_HIDDEN_ADMIN_PROFILES"}
     | {"REQUIRE_DOMAIN_OWNERSHIP_VERIFICATION", "require_domain_ownership_verification"}
@@ -84,9 +74,9 @@ _NEVER_GUESSED: Final = frozenset(
     | {"backend", "ldap_uri", "ldap_basedn", "ldap_bind_dn", "ldap_bind_password"}
     | {f"vmail_db_{part}" for part in ("host", "port", "name", "user", "password")}
 )
-"""Their defaults are more open than what may stand there, or lead to other accounts."""
-_NOBODY: Final = "255.255.255.255/32"
-"""The network of no client."""
+"""Settings whose defaults may be less restrictive than the value, or name other accounts."""
+_NO_CLIENT: Final = "255.255.255.255/32"
+"""A network that contains no client."""
 _LDAP_NEEDED: Final = ("ldap_basedn", "ldap_bind_dn", "ldap_bind_password")
 _KNOWN: Final = frozenset(
     {"backend", "RESTFUL_API_CLIENTS", "RESTRICT_API_ACCESS"}
@@ -96,7 +86,7 @@ _KNOWN: Final = frozenset(
     | {"ldap_uri", "ldap_domainadmin_dn", "LDAP_ADD_MEMBER_DN_TO_GROUP", *_LDAP_NEEDED}
     | {
         f"{name}_db_{part}"
-        for name in _LOGINS
+        for name in LOGINS
         for part in ("host", "port", "name", "user", "password")
     }
     | _TEXTS.keys()
@@ -108,7 +98,7 @@ _KNOWN: Final = frozenset(
 
 
 class Configuration(NamedTuple):
-    """``IREDAPI_*`` values, and sentences about what could not be taken over."""
+    """``IREDAPI_*`` values, and warnings about settings that could not be converted."""
 
     values: dict[str, str]
     warnings: list[str]
@@ -118,14 +108,14 @@ class Configuration(NamedTuple):
 
 
 def configuration(found: IredadminSettings) -> Configuration:
-    """Map iRedAdmin's settings to ours.
+    """Convert iRedAdmin's settings to ours.
 
-    Raises ConfigurationError, naming the setting, when the file is not one of iRedAdmin's on
-    MySQL/MariaDB, PostgreSQL or OpenLDAP or holds a value that cannot be meant.
+    Raises ConfigurationError with the name of the setting when the file does not belong to an
+    iRedAdmin on MySQL/MariaDB, PostgreSQL or OpenLDAP, or when a value is not valid.
     """
-    reader = _Reader(found)
+    reader = SettingsReader(found)
     unknown = dict(all_unknown(found, sorted(_KNOWN)))
-    for name in sorted(_NEVER_GUESSED & unknown.keys()):
+    for name in sorted(_NO_DEFAULT_ASSUMED & unknown.keys()):
         if name.startswith("vmail_db_") and found.values.get("backend") == "ldap":
             continue
         raise ConfigurationError(
@@ -141,14 +131,14 @@ def configuration(found: IredadminSettings) -> Configuration:
             + " and ".join(f"`{name}`" for name in missing)
             + (" is missing or empty" if len(missing) == 1 else " are missing or empty")
         )
-    if backend not in _DRIVERS and backend != "ldap":
+    if backend not in DRIVERS and backend != "ldap":
         raise ConfigurationError(
             f"{found.path}: `backend` is {backend!r}; 'mysql', 'pgsql' or 'ldap' is expected"
         )
     values = {"IREDAPI_DATA_DIR": DATA_DIR}
     if backend == "ldap":
         values |= _directory(reader)
-        backend = "mysql"  # what a server with OpenLDAP has beside it
+        backend = "mysql"  # the other databases of an iRedMail server with OpenLDAP
     else:
         values["IREDAPI_BACKEND"] = "sql"
         values["IREDAPI_VMAIL_URL"] = reader.url("vmail", backend)
@@ -164,20 +154,22 @@ def configuration(found: IredadminSettings) -> Configuration:
     reader.warnings += [
         f"`{name}` in {where} is not a plain value and was left out"
         for name, where in unknown.items()
-        if name not in _NEVER_GUESSED and name in found.unknown
+        if name not in _NO_DEFAULT_ASSUMED and name in found.unknown
     ]
     if behind_nginx():
         values["IREDAPI_TRUSTED_PROXIES"] = "127.0.0.1,::1"
     return Configuration(values, reader.warnings)
 
 
-def _access(reader: _Reader, unknown: Mapping[str, str]) -> dict[str, str]:
-    """Who may use the API; a restriction to nobody in particular lets nobody in."""
+def _access(reader: SettingsReader, unknown: Mapping[str, str]) -> dict[str, str]:
+    """Return the allowed networks. Access restricted without a list allows no client."""
     clients = reader.items("RESTFUL_API_CLIENTS")
     if reader.values.get("RESTFUL_API_CLIENTS") and not clients:
         raise reader.wrong("RESTFUL_API_CLIENTS", "a list of addresses or networks")
     if clients:
-        networks = [item for client in clients for item in _networks(reader.found.path, client)]
+        networks = [
+            item for client in clients for item in networks_of_client(reader.found.path, client)
+        ]
         return {"IREDAPI_ALLOWED_NETWORKS": ",".join(networks)}
     if "RESTRICT_API_ACCESS" in unknown:
         raise ConfigurationError(
@@ -188,17 +180,17 @@ def _access(reader: _Reader, unknown: Mapping[str, str]) -> dict[str, str]:
         return {}
     reader.warnings.append(
         "`RESTRICT_API_ACCESS` is True and `RESTFUL_API_CLIENTS` is empty: nobody may use the API "
-        f"({_NOBODY} is no client). List the clients in IREDAPI_ALLOWED_NETWORKS"
+        f"({_NO_CLIENT} is no client). List the clients in IREDAPI_ALLOWED_NETWORKS"
     )
-    return {"IREDAPI_ALLOWED_NETWORKS": _NOBODY}
+    return {"IREDAPI_ALLOWED_NETWORKS": _NO_CLIENT}
 
 
 NGINX: Final = (Path("/etc/nginx"), Path("/usr/local/etc/nginx"))
-"""Where nginx's configuration is on the systems that iRedMail knows."""
+"""Directories of nginx's configuration on the systems that iRedMail supports."""
 
 
 def behind_nginx() -> bool:
-    """Whether nginx of this host passes requests on to iRedAdmin, as iRedMail sets it up."""
+    """Return whether nginx of this host is a proxy for iRedAdmin, as iRedMail configures it."""
     for directory in NGINX:
         for path in sorted(directory.rglob("*")) if directory.is_dir() else ():
             if path.suffix not in {".conf", ".tmpl"} or not path.is_file():
@@ -211,7 +203,7 @@ def behind_nginx() -> bool:
 
 
 def not_served(values: Mapping[str, str]) -> list[str]:
-    """Say what will be answered 501 with a configuration, and what would change it."""
+    """Return a line for each group of operations that is answered 501, and the setting it needs."""
     lines = []
     if "IREDAPI_MLMMJADMIN_URL" not in values and not values.get("IREDAPI_MLMMJ_SPOOL"):
         lines.append(
@@ -230,7 +222,7 @@ def not_served(values: Mapping[str, str]) -> list[str]:
 
 
 def next_steps(output: Path, values: Mapping[str, str]) -> list[str]:
-    """Say what is to be done before the service runs."""
+    """Return the steps that are left until the service runs."""
     option = "" if output == ENV_FILE else f" --env-file {output}"
     proxied = "IREDAPI_TRUSTED_PROXIES" in values
     create = f"iredapi admin create{option} admin@admins.example --global"
@@ -244,8 +236,8 @@ def next_steps(output: Path, values: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _directory(reader: _Reader) -> dict[str, str]:
-    """Where the accounts are in OpenLDAP, and the login that writes there."""
+def _directory(reader: SettingsReader) -> dict[str, str]:
+    """Return the settings of OpenLDAP and the login for writing."""
     uri = reader.text("ldap_uri", "ldap://127.0.0.1:389").rstrip("/").lower()
     found = re.fullmatch(r"(ldaps?)://(\[[0-9a-f:.]+\]|[^/:\s]+)(:[0-9]+)?", uri)
     if found is None:
@@ -273,11 +265,11 @@ def _directory(reader: _Reader) -> dict[str, str]:
     return values
 
 
-def _related_data(reader: _Reader, unknown: Mapping[str, str]) -> list[str]:
-    """The databases beside the accounts that this server uses and whose password is known."""
+def _related_data(reader: SettingsReader, unknown: Mapping[str, str]) -> list[str]:
+    """Return the names of the related databases that are used and whose password is known."""
     unused = set()
     if not reader.switch("iredapd_enabled", default=True):
-        unused.add("iredapd")  # its settings may be placeholders
+        unused.add("iredapd")  # its database settings may be placeholders
     if not any(
         reader.switch(f"amavisd_enable_{what}", default=True)
         for what in ("logging", "quarantine", "policy_lookup")
@@ -299,8 +291,8 @@ def _related_data(reader: _Reader, unknown: Mapping[str, str]) -> list[str]:
     return names
 
 
-def _mail_server(reader: _Reader) -> dict[str, str]:
-    """Passwords, profiles and mailboxes: what has a default and is written when it is set."""
+def _mail_server(reader: SettingsReader) -> dict[str, str]:
+    """Return settings of passwords, profiles and mailboxes; those with a default only when set."""
     values: dict[str, str] = {}
     for name, ours in _TEXTS.items():
         if text := reader.text(name):
@@ -312,7 +304,7 @@ def _mail_server(reader: _Reader) -> dict[str, str]:
         if number is not None:
             values[f"IREDAPI_{ours}"] = str(number)
     for name, ours in _SWITCHES.items():
-        # The panel's settings table spells some of these in lower case.
+        # iRedAdmin's settings table has some of these names in lower case.
         for spelling in (name, name.lower()):
             if reader.values.get(spelling) not in (None, ""):
                 values[f"IREDAPI_{ours}"] = str(reader.switch(spelling, default=True)).lower()
@@ -329,109 +321,3 @@ def _mail_server(reader: _Reader) -> dict[str, str]:
                 f"{', '.join(Scheme)}: new passwords get the default scheme"
             )
     return values
-
-
-@dataclass
-class _Reader:
-    """Typed looks at the values; what is absent or empty gets the default."""
-
-    found: IredadminSettings
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def values(self) -> Mapping[str, Any]:
-        return self.found.values
-
-    def wrong(self, name: str, expected: str) -> ConfigurationError:
-        """Name the setting; never its value, which may be a password in the wrong place."""
-        return ConfigurationError(f"{self.found.path}: `{name}` is not {expected}")
-
-    def text(self, name: str, default: str = "") -> str:
-        value = self.values.get(name)
-        if value is None or value == "":
-            return default
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        if not isinstance(value, str):
-            raise self.wrong(name, "a text")
-        return value
-
-    def number(self, name: str) -> int | None:
-        value = self.values.get(name)
-        if value is None or value == "":
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise self.wrong(name, "a number")
-        try:
-            number = int(value)
-        except ValueError:
-            raise self.wrong(name, "a number") from None
-        if number < 0:
-            raise self.wrong(name, "a number from 0 upwards")
-        return number
-
-    def switch(self, name: str, *, default: bool) -> bool:
-        value = self.values.get(name)
-        if value is None or value == "":
-            return default
-        if isinstance(value, str):
-            words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-            if value.lower() not in words:
-                raise self.wrong(name, "True or False")
-            return words[value.lower()]
-        return bool(value)
-
-    def items(self, name: str) -> list[str]:
-        value = self.values.get(name)
-        if value is None or value == "":
-            return []
-        if isinstance(value, str):
-            value = value.split(",")
-        if not isinstance(value, list | tuple | set) or not all(
-            isinstance(item, str) for item in value
-        ):
-            raise self.wrong(name, "a list of texts")
-        items = [item.strip() for item in value if item.strip()]
-        return sorted(items) if isinstance(value, set) else items
-
-    def url(self, name: str, backend: str) -> str:
-        driver, default_port = _DRIVERS[backend]
-        port = self.number(f"{name}_db_port") or default_port
-        if port > 65535:
-            raise self.wrong(f"{name}_db_port", "a TCP port")
-        host = self.text(f"{name}_db_host", "127.0.0.1")
-        query: dict[str, str] = {}
-        if host.startswith("/"):
-            query = {"host" if backend == "pgsql" else "unix_socket": host}
-        return URL.create(
-            driver,
-            username=self.text(f"{name}_db_user", _LOGINS[name]),
-            password=self.text(f"{name}_db_password"),
-            host=None if query else host,
-            port=None if query else port,
-            database=self.text(f"{name}_db_name", name),
-            query=query,
-        ).render_as_string(hide_password=False)
-
-
-def _networks(path: Path, client: str) -> list[str]:
-    """One entry of ``RESTFUL_API_CLIENTS``: an address, a network, or iRedAdmin's older forms."""
-    try:
-        return [str(ip_network(client))]
-    except ValueError:
-        pass
-    try:
-        parts = client.split(".")
-        if 1 <= len(parts) <= 3 and client.isascii() and all(part.isdigit() for part in parts):
-            padded = ".".join(parts + ["0"] * (4 - len(parts)))
-            return [str(ip_network(f"{padded}/{8 * len(parts)}"))]
-        first, dash, last = client.partition("-")
-        if dash:  # a.b.c.x-y
-            end = f"{first.rpartition('.')[0]}.{last}"
-            between = summarize_address_range(ip_address(first), ip_address(end))
-            return [str(network) for network in between]
-    except (ValueError, TypeError):
-        pass
-    raise ConfigurationError(
-        f"{path}: `RESTFUL_API_CLIENTS` holds {client!r}, which is neither an address nor a network"
-    )

@@ -1,14 +1,13 @@
-"""Reading iRedAdmin's ``settings.py`` as data: what each name holds at the end, if it can be known.
+"""Read iRedAdmin's ``settings.py`` as data: the value of each name at the end of the file.
 
-Statements are followed in their order, through ``import`` of modules beside the file; nothing is
-ever executed. What cannot be followed makes the names that it may touch unknown.
+Statements are interpreted in their order, also in imported modules of the same directory. Nothing
+is executed. A statement that cannot be interpreted makes the names that it may change unknown.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,45 +15,42 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from iredapi.config.errors import ConfigurationError
+from iredapi.config.python_source import (
+    EVERYTHING,
+    Names,
+    Unknown,
+    change,
+    changed_by,
+    is_dynamic,
+    parse,
+)
 
 _DEFAULTS: Final = "libs.default_settings"
-"""iRedAdmin's own defaults: ours are the same, so the module may be missing."""
-_SWEEPING: Final = frozenset({"exec", "execfile", "eval", "globals", "locals", "vars", "setattr"})
-"""Calls after which any name may hold anything."""
+"""The module of iRedAdmin's defaults. It may be missing, because our defaults are the same."""
 _IMPORT_ERRORS: Final = frozenset({"ImportError", "ModuleNotFoundError", "Exception"})
 _HARMLESS: Final = frozenset(
     {"print", "len", "str", "int", "bool", "sorted", "list", "tuple", "set", "repr", "isinstance"}
 )
-"""Builtins that change nothing that they are given."""
+"""Builtins that do not change their arguments."""
 _CHANGES: Final = frozenset({"append", "extend"})
-_DEEPEST: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A value that cannot be known without running the file. ``where``: the line that makes it."""
-
-    where: str
+_MAX_DEPTH: Final = 20
 
 
 @dataclass(frozen=True)
 class IredadminSettings:
-    """What the names of one ``settings.py`` hold; the last assignment has won."""
+    """The values of the names of one ``settings.py`` after its last statement."""
 
     path: Path
     values: Mapping[str, Any]
     unknown: Mapping[str, str] = field(default_factory=dict)
-    """Names whose value cannot be known → the place that makes it so."""
-
-
-Names = dict[str, Any]
+    """Name whose value cannot be known → the statement that is the reason."""
 
 
 def read_iredadmin(path: Path | str) -> IredadminSettings:
-    """Read iRedAdmin's ``settings.py``, and the modules beside it that it imports.
+    """Read iRedAdmin's ``settings.py``, and the modules of its directory that it imports.
 
-    Raises ConfigurationError when a file cannot be read, is not Python, or takes all names of a
-    module that is not there: what it restricts would be lost.
+    Raises ConfigurationError when a file cannot be read, is not Python, or imports all names of a
+    module that does not exist: its restrictions would be lost.
     """
     path = Path(path)
     names = _Module(path, path).run({})
@@ -63,53 +59,26 @@ def read_iredadmin(path: Path | str) -> IredadminSettings:
     return IredadminSettings(path, MappingProxyType(known), MappingProxyType(unknown))
 
 
-def _parse(path: Path) -> ast.Module:
-    try:
-        source = path.read_bytes()
-    except PermissionError:
-        raise ConfigurationError(
-            f"{path}: no permission to read it (only root and iRedAdmin may: run this as root)"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
-    try:
-        with warnings.catch_warnings():
-            # An odd escape such as "\d" in a password is none of our business, and the warning
-            # would show the line.
-            warnings.simplefilter("ignore")
-            return ast.parse(source)
-    except SyntaxError as error:
-        # Never the text of the line: it may hold a password.
-        raise ConfigurationError(
-            f"{path}: not a Python file (line {error.lineno or 1} cannot be read), so not "
-            "iRedAdmin's settings"
-        ) from None
-    except (ValueError, RecursionError, MemoryError):
-        raise ConfigurationError(
-            f"{path}: not a Python file, so not iRedAdmin's settings"
-        ) from None
-
-
 class _Missing(Exception):
-    """A module that is imported is not beside the file."""
+    """An imported module is not in the directory of the file."""
 
 
 class _Module:
-    """One file, followed statement by statement. ``root`` is the first one."""
+    """Interprets one file. ``root`` is the file that imports the others."""
 
     def __init__(self, path: Path, root: Path, depth: int = 0) -> None:
         self._path = path
         self._root = root
         self._depth = depth
         self._changed_by_functions: set[str] = set()
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise ConfigurationError(f"{path}: modules import each other in a circle")
 
     def run(self, names: Names) -> Names:
-        """Return the names after the whole file."""
-        tree = _parse(self._path)
+        """Return the values of all names after the last statement."""
+        tree = parse(self._path)
         self._block(tree.body, names)
-        # Whether and when a function is called is not known.
+        # It is unknown whether and when a function is called.
         for name in self._changed_by_functions:
             names[name] = Unknown(f"a function of {self._path.name}")
         return names
@@ -124,31 +93,10 @@ class _Module:
 
     def _statement(self, statement: ast.stmt, names: Names) -> None:
         match statement:
-            case ast.Assign(targets=targets, value=value):
-                found = self._value(value, names)
-                for target in targets:
-                    self._assign(target, found, names)
-            case ast.AnnAssign(target=target, value=ast.expr() as value):
-                self._assign(target, self._value(value, names), names)
-            case ast.AnnAssign():
-                pass
-            case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=value):
-                before = names.get(name, Unknown(self._where(statement)))
-                after = self._sum(before, self._value(value, names), statement)
-                if isinstance(before, list):
-                    _change(names, name, after)
-                else:
-                    names[name] = after
-            case ast.AugAssign(target=target):
-                self._assign(target, Unknown(self._where(statement)), names)
+            case ast.Assign() | ast.AnnAssign() | ast.AugAssign() | ast.Delete():
+                self._assignment(statement, names)
             case ast.Expr(value=value):
                 self._expression(value, names)
-            case ast.Delete(targets=targets):
-                for target in targets:
-                    if isinstance(target, ast.Name):
-                        names.pop(target.id, None)
-                    else:
-                        self._assign(target, Unknown(self._where(statement)), names)
             case ast.If():
                 self._if(statement, names)
             case ast.Try():
@@ -162,26 +110,52 @@ class _Module:
                     self._import(statement, names)
                 except _Missing:
                     raise ConfigurationError(
-                        f"{self._path}: {self._where(statement)} takes everything of the module "
-                        f"{statement.module}, which is not beside it: put it there, or what it "
-                        "restricts would be lost"
+                        f"{self._path}: {self._where(statement)} imports all names of the module "
+                        f"{statement.module}, which is not in the same directory: put it there, or "
+                        "its restrictions would be lost"
                     ) from None
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 names[statement.name] = Unknown(self._where(statement))
-                self._changed_by_functions |= _changed_in(statement)
+                self._changed_by_functions |= changed_by(statement)
             case ast.Pass() | ast.Raise() | ast.Assert() | ast.Global() | ast.Nonlocal():
                 pass
             case _:
-                # A loop, with, match: it may run or not, and how often is not known.
-                self._spoil(statement, names)
+                # A loop, with, match: it is unknown whether it runs, and how often.
+                self._forget_changed(statement, names)
+
+    def _assignment(
+        self, statement: ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Delete, names: Names
+    ) -> None:
+        match statement:
+            case ast.Assign(targets=targets, value=value):
+                found = self._value(value, names)
+                for target in targets:
+                    self._assign(target, found, names)
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                self._assign(target, self._value(value, names), names)
+            case ast.AugAssign(target=ast.Name(id=name), op=ast.Add(), value=value):
+                before = names.get(name, Unknown(self._where(statement)))
+                after = self._sum(before, self._value(value, names), statement)
+                if isinstance(before, list):
+                    change(names, name, after)
+                else:
+                    names[name] = after
+            case ast.AugAssign(target=target):
+                self._assign(target, Unknown(self._where(statement)), names)
+            case ast.Delete(targets=targets):
+                for target in targets:
+                    if isinstance(target, ast.Name):
+                        names.pop(target.id, None)
+                    else:
+                        self._assign(target, Unknown(self._where(statement)), names)
 
     # -- values ------------------------------------------------------------------------------------
 
     def _value(self, node: ast.expr, names: Names) -> Any:
-        """Return what an expression gives, if literals and names that are known make it up."""
+        """Return the value of an expression of literals and known names; otherwise Unknown."""
         unknown = Unknown(self._where(node))
-        if any(_is_sweeping(inner) for inner in ast.walk(node)):
-            self._spoil_all(names, node)
+        if any(is_dynamic(inner) for inner in ast.walk(node)):
+            self._forget_all(names, node)
             return unknown
         try:
             return ast.literal_eval(node)
@@ -223,7 +197,7 @@ class _Module:
         return Unknown(self._where(node))
 
     def _taint(self, node: ast.expr, names: Names) -> None:
-        """Calls in an expression may change the lists that they are given or belong to."""
+        """Make lists, dicts and sets unknown that calls in an expression may change."""
         for inner in ast.walk(node):
             match inner:
                 case ast.Name(id=name, ctx=ast.Store()):
@@ -235,7 +209,7 @@ class _Module:
                     for name in {part.id for item in used for part in ast.walk(item)
                                  if isinstance(part, ast.Name)}:  # fmt: skip
                         if isinstance(names.get(name), list | dict | set):
-                            _change(names, name, Unknown(self._where(node)))
+                            change(names, name, Unknown(self._where(node)))
 
     def _assign(self, target: ast.expr, value: Any, names: Names) -> None:
         match target:
@@ -249,16 +223,16 @@ class _Module:
                     unknown = Unknown(self._where(target))
                     self._assign(item, value[place] if fits else unknown, names)
             case ast.Starred(value=inner) | ast.Subscript(value=inner) | ast.Attribute(value=inner):
-                # A part of it is changed.
+                # An item or attribute changes.
                 if isinstance(inner, ast.Name):
-                    _change(names, inner.id, Unknown(self._where(target)))
+                    change(names, inner.id, Unknown(self._where(target)))
                 else:
                     self._assign(inner, Unknown(self._where(target)), names)
             case _:
                 pass
 
     def _expression(self, node: ast.expr, names: Names) -> None:
-        """Follow a call of a list's method; other calls change no setting, but for some."""
+        """Interpret ``append`` and ``extend`` of a list; other calls may make names unknown."""
         match node:
             case ast.Call(
                 func=ast.Attribute(value=ast.Name(id=name), attr=method), args=[argument]
@@ -266,17 +240,17 @@ class _Module:
                 found = self._value(argument, names)
                 added = [found] if method == "append" else found
                 if isinstance(found, Unknown) or not isinstance(names[name], list):
-                    _change(names, name, Unknown(self._where(node)))
+                    change(names, name, Unknown(self._where(node)))
                 else:
-                    _change(names, name, self._sum(names[name], added, node))
+                    change(names, name, self._sum(names[name], added, node))
             case _:
                 self._taint(node, names)
-                self._spoil(node, names)
+                self._forget_changed(node, names)
 
     # -- what is not known -------------------------------------------------------------------------
 
-    def _spoil(self, node: ast.AST, names: Names) -> None:
-        """Whatever may be changed in it is unknown after it."""
+    def _forget_changed(self, node: ast.AST, names: Names) -> None:
+        """Make all names unknown that a statement or expression may change."""
         unknown = Unknown(self._where(node))
         for inner in ast.walk(node):
             match inner:
@@ -288,21 +262,21 @@ class _Module:
                 ):
                     self._assign(inner, unknown, names)
                 case ast.Call(func=ast.Attribute(value=ast.Name(id=name))) if name in names:
-                    _change(names, name, unknown)
+                    change(names, name, unknown)
                 case ast.ImportFrom():
                     taken: Names = {}
                     try:
                         self._import(inner, taken)
                     except _Missing:
-                        self._spoil_all(names, inner)
+                        self._forget_all(names, inner)
                     names.update(dict.fromkeys(taken, unknown))
                 case ast.Import(names=modules):
                     names.update({item.asname or item.name: unknown for item in modules})
-                case _ if _is_sweeping(inner):
-                    self._spoil_all(names, inner)
+                case _ if is_dynamic(inner):
+                    self._forget_all(names, inner)
 
-    def _spoil_all(self, names: Names, node: ast.AST) -> None:
-        """Any name may hold anything from here on: also one that has not occurred."""
+    def _forget_all(self, names: Names, node: ast.AST) -> None:
+        """Make all names unknown, also those that have not been assigned yet."""
         for name in (*names, EVERYTHING):
             names[name] = Unknown(self._where(node))
 
@@ -317,12 +291,12 @@ class _Module:
             try:
                 self._block(body, taken)
             except ConfigurationError:
-                self._spoil_all(taken, statement)
+                self._forget_all(taken, statement)
             branches.append(taken)
         self._merge(branches, names, statement)
 
     def _merge(self, branches: list[Names], names: Names, node: ast.AST) -> None:
-        """Keep what holds whichever way was taken."""
+        """Keep the values that are the same after both branches."""
         absent = object()
         for name in set().union(*branches):
             found = [branch.get(name, absent) for branch in branches]
@@ -330,10 +304,10 @@ class _Module:
             names[name] = found[0] if same else Unknown(self._where(node))
 
     def _try(self, statement: ast.Try, names: Names) -> None:
-        """Follow an import that may fail: whether it does is known. Anything else is not."""
+        """Interpret ``try`` around imports, whose failure is known; otherwise names are unknown."""
         imports = all(isinstance(item, ast.Import | ast.ImportFrom) for item in statement.body)
         if not imports:
-            self._spoil(statement, names)
+            self._forget_changed(statement, names)
             return
         try:
             for item in statement.body:
@@ -355,7 +329,7 @@ class _Module:
     # -- imports -----------------------------------------------------------------------------------
 
     def _import(self, statement: ast.ImportFrom, names: Names) -> None:
-        """Take names of a module. Raises _Missing when all are taken of one that is not there."""
+        """Import names of a module. Raises _Missing for ``*`` of a module that does not exist."""
         module = statement.module or ""
         path = self._find(module)
         star = any(item.name == "*" for item in statement.names)
@@ -381,7 +355,7 @@ class _Module:
             names[item.asname or item.name] = theirs.get(item.name, unknown)
 
     def _find(self, module: str) -> Path | None:
-        """Return the file of a module beside the settings; links are followed last."""
+        """Return the file of a module in the settings' directory; links are resolved last."""
         parts = module.split(".")
         for directory in (self._root.parent, self._path.parent, self._root.resolve().parent):
             plain = directory.joinpath(*parts)
@@ -391,45 +365,8 @@ class _Module:
         return None
 
 
-EVERYTHING: Final = "*"
-"""The name that is unknown when any may have been set."""
-
-
-def _change(names: Names, name: str, value: Any) -> None:
-    """Change an object, whatever names it has."""
-    before = names.get(name)
-    for other in list(names):
-        if names[other] is before and isinstance(before, list | dict | set):
-            names[other] = value
-    names[name] = value
-
-
-def _changed_in(function: ast.AST) -> set[str]:
-    """Return the names that a function may change when it is called."""
-    found: set[str] = set()
-    for inner in ast.walk(function):
-        match inner:
-            case ast.Global(names=given):
-                found.update(given)
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name))):
-                found.add(name)
-            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
-                found.add(name)
-            case _ if _is_sweeping(inner):
-                found.add(EVERYTHING)
-    return found
-
-
-def _is_sweeping(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and any(
-        isinstance(inner, ast.Name)
-        and (inner.id in _SWEEPING or inner.id == "importlib" or inner.id == "__import__")
-        for inner in ast.walk(node.func)
-    )
-
-
 def all_unknown(found: IredadminSettings, names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield those of some names whose value cannot be known, with the place."""
+    """Yield (name, statement) for those of ``names`` whose value cannot be known."""
     everything = found.unknown.get(EVERYTHING)
     for name in names:
         where = found.unknown.get(name) or (everything if name not in found.values else None)

@@ -21,7 +21,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from iredapi.errors import InvalidRequest
-from iredapi.schemas.fields import MAX_ITEMS
+from iredapi.schemas.field_validators import MAX_ITEMS
 from iredapi.schemas.params import Repeated, Unreadable, base_name
 
 MAX_FIELDS: Final = 1000
