@@ -65,7 +65,7 @@ WRITES: Final[Mapping[str, Callable[[Any], Awaitable[object]]]] = {
     "an alias is removed": lambda unit: unit.aliases.remove("alias@a.test"),
     "an admin is changed": _save_admin,
     "an admin is removed": lambda unit: unit.admins.remove("admin@b.test"),
-    "an account's policies are removed": lambda unit: unit.related_data.forget_account(USER),
+    "an account's policies are removed": lambda unit: unit.related_data.remove_account_data(USER),
     "a throttle is made": lambda unit: unit.throttles.claim("@.", "inbound"),
     "greylisting is switched on": lambda unit: unit.greylists.save("@.", 0, active=True),
     "a spam policy is removed": lambda unit: unit.spam_policies.remove(scope("a.test")),

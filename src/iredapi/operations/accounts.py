@@ -82,7 +82,7 @@ async def forget_policies(unit: UnitOfWork, stored: str) -> None:
     """
     address = fold(stored)
     if stored == address or address not in await unit.addresses.taken([address]):
-        await unit.related_data.forget_account(address)
+        await unit.related_data.remove_account_data(address)
 
 
 def address_in_use(address: str) -> Conflict:

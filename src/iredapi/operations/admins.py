@@ -104,6 +104,6 @@ async def remove(unit: UnitOfWork, mail: str) -> None:
     if before.is_global:
         admins.keep_one_global_admin(await unit.admins.globals_without([mail]))
     await unit.admins.remove(before.mail)
-    await unit.related_data.forget_admin(fold(mail))
+    await unit.related_data.remove_admin_data(fold(mail))
     unit.revocations.demoted.add(fold(mail))
     unit.note(account_event(Kind.DELETE, "admin", mail))

@@ -81,9 +81,9 @@ async def create(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     verified = actor.is_global or not rules.verify_ownership
     await unit.domains.add(domain, "" if actor.is_global else actor.username, verified=verified)
     if not verified:
-        await unit.related_data.pending_ownership(actor, name, (), _verify_code())
+        await unit.related_data.add_pending_ownership(actor, name, (), _verify_code())
         if domain.alias_domains:
-            await unit.related_data.pending_ownership(
+            await unit.related_data.add_pending_ownership(
                 actor, name, domain.alias_domains, _verify_code()
             )
     unit.note(domain_event(Kind.CREATE, name))
@@ -148,9 +148,9 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
         return
     await unit.domains.save(before, after, verified=verified)
     for gone in sorted(map(fold, without(before.alias_domains, after.alias_domains))):
-        await unit.related_data.forget_domain(gone)
+        await unit.related_data.remove_domain_data(gone)
     if new and not verified:
-        await unit.related_data.pending_ownership(actor, name, new, _verify_code())
+        await unit.related_data.add_pending_ownership(actor, name, new, _verify_code())
     _note_update(unit, before, after, changes)
 
 
@@ -161,7 +161,7 @@ async def _only_verified(unit: UnitOfWork, before: Domain, changes: Mapping[str,
         and unit.rules.domains.verify_ownership
         and changes.get("account_status")
         and not before.active
-        and await unit.related_data.is_pending(before.name)
+        and await unit.related_data.is_ownership_pending(before.name)
     ):
         raise domains.refusal(["account_status"])
 
@@ -221,7 +221,7 @@ async def remove(unit: UnitOfWork, name: str, days: int, *, with_lists: bool = T
         # Another domain may have the same name in another case.
         names -= await unit.domains.taken(names)
     for gone in sorted(names):
-        await unit.related_data.forget_domain(gone)
+        await unit.related_data.remove_domain_data(gone)
     unit.revocations.domains |= names
     # Standalone admins with an address in the domain do not belong to it and stay.
     unit.revocations.exempt_admins |= standalone

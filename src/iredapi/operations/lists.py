@@ -226,7 +226,7 @@ async def save(
         return
     await unit.lists.save(held, after)
     for gone in sorted(map(fold, without(held.extra_addresses, after.extra_addresses))):
-        await unit.related_data.forget_account(gone)
+        await unit.related_data.remove_account_data(gone)
     if held.active != after.active:
         kind = Kind.ACTIVE if after.active else Kind.DISABLE
         unit.note(account_event(kind, _WHAT, after.address))
@@ -255,7 +255,7 @@ async def remove(unit: UnitOfWork, before: MailingList) -> None:
         await unit.domains.save(domain, domains.replace_in_defaults(domain, address))
     await accounts.forget_policies(unit, address)
     for gone in sorted(map(fold, before.extra_addresses)):
-        await unit.related_data.forget_account(gone)
+        await unit.related_data.remove_account_data(gone)
     unit.note(account_event(Kind.DELETE, _WHAT, address))
 
 

@@ -127,5 +127,5 @@ async def remove(unit: UnitOfWork, address: str) -> None:
     await _lists(unit).remove(address)
     if domain is not None:
         await unit.domains.save(domain, domains.replace_in_defaults(domain, address))
-    await unit.related_data.forget_account(address)
+    await unit.related_data.remove_account_data(address)
     unit.note(account_event(Kind.DELETE, _NOUN, address))

@@ -303,7 +303,7 @@ async def _free_aliases(
 async def _forget_aliases(unit: UnitOfWork, gone: frozenset[str]) -> None:
     """Remove policies of removed alias addresses: the next owner must not inherit them."""
     for address in sorted(map(fold, gone)):
-        await unit.related_data.forget_account(address)
+        await unit.related_data.remove_account_data(address)
 
 
 async def _hosted_aliases(

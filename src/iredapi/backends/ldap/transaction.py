@@ -90,4 +90,4 @@ class LdapTransaction:
 
     async def close(self) -> None:
         await self._unit.close()
-        await self._related_data.give_up()
+        await self._related_data.discard_renames()

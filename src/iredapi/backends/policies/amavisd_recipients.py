@@ -1,7 +1,7 @@
 """Rows of ``amavisd.users``: the accounts that have a spam policy or white/blacklists.
 
-A row that is made here has ``policy_id`` 0, "no policy": the column's default of 1 would hang the
-global policy above the domain's. Rows are never deleted here: lists and policies share them.
+New rows have ``policy_id`` 0 (no policy): with the column's default of 1 the global policy would
+have precedence over the domain's. Rows are never deleted here: lists and policies share them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from iredapi.domain.scopes import Scope
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A row of ``users``, held until the unit ends."""
+    """A row of ``users``, locked until the unit ends."""
 
     id: int
     policy_id: int
@@ -30,10 +30,10 @@ class AmavisdRepository(Repository):
 
     name = "amavisd"
 
-    async def hold(self, scope: Scope, *, create: bool) -> Recipient | None:
-        """Return an account's row and hold it; make it, or put its priority right, if asked to.
+    async def lock_recipient(self, scope: Scope, *, create: bool) -> Recipient | None:
+        """Lock and return an account's row; with ``create`` add it, or correct its priority.
 
-        At most three round trips, also while others make the same row.
+        At most three round trips, also when another transaction adds the same row.
         """
         found = await self._locked(scope)
         if not create:
@@ -50,8 +50,8 @@ class AmavisdRepository(Repository):
             )
         return Recipient(found.id, found.policy_id)
 
-    async def hold_all(self, scope: Scope) -> list[Recipient]:
-        """Return the rows of all forms of an account, and hold them."""
+    async def lock_all_recipients(self, scope: Scope) -> list[Recipient]:
+        """Lock and return the rows of all forms of an account."""
         u = t.users.c
         found = await self.row_objects(
             select(u.id, u.policy_id)

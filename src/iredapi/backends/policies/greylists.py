@@ -1,4 +1,4 @@
-"""Greylisting's settings, whitelists and whitelisted sender domains in ``iredapd``."""
+"""Greylisting in ``iredapd``: settings, whitelists and whitelisted sender domains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DOMAINS: Final = "whitelist_spf_domains"
 
 
 class SqlGreylists(IredapdRepository):
-    """See ``policy_protocols.Greylists``."""
+    """See ``protocols.policies.Greylists``."""
 
     # -- settings ----------------------------------------------------------------------------------
 
@@ -83,12 +83,12 @@ class SqlGreylists(IredapdRepository):
         return frozenset(found)
 
     async def add_senders(self, account: str, senders: Collection[str]) -> None:
-        await self.hold("whitelists", account)
+        await self.lock_name("whitelists", account)
         rows = [{"account": account, "sender": sender, "comment": ""} for sender in sorted(senders)]
         await self.insert_missing(t.greylisting_whitelists, rows)
 
     async def remove_senders(self, account: str, texts: Collection[str]) -> None:
-        await self.hold("whitelists", account)
+        await self.lock_name("whitelists", account)
         w = t.greylisting_whitelists.c
         await self._delete(t.greylisting_whitelists, w.sender, texts, w.account == account)
 
@@ -111,16 +111,16 @@ class SqlGreylists(IredapdRepository):
         return frozenset(found)
 
     async def add_domains(self, domains: Collection[str]) -> None:
-        await self.hold(_DOMAINS)
+        await self.lock_name(_DOMAINS)
         rows = [{"domain": domain} for domain in sorted(domains)]
         await self.insert_missing(t.greylisting_whitelist_domains, rows)
 
     async def remove_domains(self, texts: Collection[str]) -> None:
-        await self.hold(_DOMAINS)
+        await self.lock_name(_DOMAINS)
         table = t.greylisting_whitelist_domains
         await self._delete(table, table.c.domain, texts)
         comments = [derived_comment(text).lower() for text in texts]
-        # Very old versions of the daemon's script stored what it found among the whitelists.
+        # Very old versions of iRedAPD's script stored derived rows in the whitelists.
         for derived in (t.greylisting_whitelist_domain_spf, t.greylisting_whitelists):
             await self._delete(derived, derived.c.comment, comments)
 
@@ -133,7 +133,7 @@ class SqlGreylists(IredapdRepository):
     async def save_derived(
         self, networks: Mapping[str, Collection[str]], *, complete: Collection[str]
     ) -> None:
-        await self.hold(_DOMAINS)
+        await self.lock_name(_DOMAINS)
         table = t.greylisting_whitelist_domain_spf
         rows = [
             {"account": EVERYBODY, "sender": network, "comment": derived_comment(domain)}
@@ -144,7 +144,7 @@ class SqlGreylists(IredapdRepository):
         for domain in sorted(complete):
             mark = table.c.comment == derived_comment(domain)
             await self._keep_only(table, table.c.sender, networks[domain], mark)
-        # A network that moved from one of these domains to another was in the way above.
+        # A network that moved between these domains had its old row at the first insert.
         await self.insert_missing(table, rows)
 
     async def _delete(
@@ -166,11 +166,11 @@ class SqlGreylists(IredapdRepository):
     ) -> set[str]:
         """Delete the other rows and return their texts in lower case."""
         wanted = set(kept)
-        # The lock makes two replacements at a time wait for each other on MariaDB.
+        # On MariaDB the lock makes two replacements wait for each other.
         present = await self.rows(
             select(table.c.id, column.label("text")).where(*where).with_for_update()
         )
-        # There an entry with other letters in upper case stands for the same one.
+        # MariaDB compares without regard to case: another spelling is the same entry.
         same = str.lower if self.dialect in MYSQL else str
         gone = [row for row in present if same(row["text"]) not in wanted]
         surplus = [row["id"] for row in gone]
@@ -193,7 +193,7 @@ def _setting(row: Mapping[str, Any]) -> Setting:
         row["id"],
         row["account"],
         row["sender"],
-        row["active"] == 1,  # the daemon takes every other number as off
+        row["active"] == 1,  # iRedAPD reads every other number as off
         row["priority"],
         row["sender_priority"],
         row["comment"],

@@ -1,4 +1,4 @@
-"""The panel's own database, ``iredadmin``: its log and its settings."""
+"""iRedAdmin's database, ``iredadmin``: its log and its settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MARK = "[API] "
 _LOGGED = ("timestamp", "admin", "ip", "domain", "username", "event", "loglevel", "msg")
 _BATCH = 32
 Entry = Mapping[str, Any]
-"""A row of the panel's log."""
+"""A row of iRedAdmin's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class IredadminDbSettings:
 
 
 def read_settings(rows: Sequence[tuple[str, str]]) -> IredadminDbSettings:
-    """Read rows (key, JSON) of ``iredadmin.settings``."""
+    """Parse rows (key, JSON) of ``iredadmin.settings``."""
     found = IredadminDbSettings()
     for key, text in rows:
         try:
@@ -79,12 +79,12 @@ def _networks(key: str, value: object) -> NetworkList:
 
 
 class SqlIredadmin(Repository):
-    """The panel's settings, and ``protocols.AuditLog``."""
+    """iRedAdmin's settings, and ``protocols.accounts.AuditLog``."""
 
     name = "iredadmin"
 
     async def settings(self) -> IredadminDbSettings:
-        """Read the global settings. One round trip; nothing without the database or its table."""
+        """Read the global settings in one round trip; empty without the database or its table."""
         if not await self.has(t.settings):
             return IredadminDbSettings()
         s = t.settings.c
@@ -93,7 +93,7 @@ class SqlIredadmin(Repository):
         return read_settings([(str(row.k), str(row.v)) for row in rows])
 
     async def write(self, actor: Actor, events: Sequence[Event]) -> None:
-        """Append events to the log, marked as the API's."""
+        """Append events to the log, with a mark that they come from the API."""
         await self.append([entry(actor, event) for event in events])
 
     async def append(self, entries: Sequence[Entry]) -> None:
@@ -123,7 +123,7 @@ def _insertions(count: int, dialect: Dialect) -> Plain:
 
 
 def entry(actor: Actor, event: Event) -> Entry:
-    """Make a row of the log."""
+    """Return the log row of an event."""
     return {
         "timestamp": now(),
         "admin": actor.username[:255],

@@ -1,4 +1,4 @@
-"""What the repositories of iRedAPD's policies share: names that are held, and widths."""
+"""Base of the repositories of iRedAPD's policies: locks on names, and lengths of columns."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class IredapdRepository(Repository):
 
     @property
     def longest(self) -> int:
-        """Most characters of an account or sender of greylisting."""
+        """Maximum length of an account or sender of greylisting."""
         return LONGEST_ON_MYSQL if self.dialect in MYSQL else LONGEST
 
-    async def hold(self, *name: str) -> None:
-        """Hold a name against our other writers until the unit ends: PostgreSQL only.
+    async def lock_name(self, *name: str) -> None:
+        """Lock a name against our other writers until the unit ends; on PostgreSQL only.
 
-        What does not exist has no row to lock, and PostgreSQL has no unique key on ``throttle``. An
-        advisory lock needs no rights, is released with the transaction, and stops nobody else:
-        ``LOCK TABLE`` would make the writers of all accounts wait for each other, and would have to
-        be waited for by a backup. On MariaDB the unique keys hold: an insert waits for another one
-        of the same key, so the stores insert before they look. SQLite has one writer.
+        A row that does not exist cannot be locked, and PostgreSQL has no unique key on
+        ``throttle``. An advisory lock needs no rights, is released with the transaction, and blocks
+        no other program: ``LOCK TABLE`` would block the writers of all accounts, and backups. On
+        MariaDB an insert waits for another one with the same unique key, so the repositories insert
+        before they read. SQLite has one writer.
         """
         if self.dialect == "postgresql":
             digest = blake2b("\0".join(("iredapi", *name)).encode(), digest_size=8).digest()

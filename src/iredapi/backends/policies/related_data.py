@@ -1,7 +1,7 @@
-"""What Amavisd's, iRedAPD's and the panel's databases hold for accounts that go or are renamed.
+"""Removes and renames the data of accounts in the databases of Amavisd, iRedAPD and iRedAdmin.
 
-Left-overs would silently apply to an account that is made again under the same address. Always
-SQL, whatever the account storage is. A database that is not configured has nothing of ours.
+Data of a removed account would silently apply to a new account with the same address. These
+databases are always SQL, also with accounts in LDAP. One that is not configured is skipped.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from iredapi.state.connections import StateUnavailable
 from iredapi.state.pending_renames import Renames
 
 Chosen = Callable[[ColumnElement[Any]], ColumnElement[bool]]
-Forget = Callable[["SqlRelatedData", AsyncConnection, Chosen, str], Awaitable[None]]
-Places = tuple[str, ...]
+Remove = Callable[["SqlRelatedData", AsyncConnection, Chosen, str], Awaitable[None]]
+Names = tuple[str, ...]
 
-PLACES: Final[Places] = ("amavisd", "iredapd", "iredadmin")
+DATABASES: Final[Names] = ("amavisd", "iredapd", "iredadmin")
 _ACCOUNTS: Final[Mapping[str, Sequence[Column[Any]]]] = {
     "amavisd": (t.users.c.email, t.policy.c.policy_name),
     "iredapd": (
@@ -47,7 +47,7 @@ _ACCOUNTS: Final[Mapping[str, Sequence[Column[Any]]]] = {
     ),
     "iredadmin": (t.settings.c.account, t.domain_ownership.c.admin),
 }
-"""Where an address stands as the one that something is about."""
+"""Columns with the address of the account that a row belongs to, by database."""
 _log = structlog.get_logger(__name__)
 
 
@@ -55,8 +55,8 @@ _log = structlog.get_logger(__name__)
 class _Rename:
     old: str
     new: str
-    again: bool
-    """The same one began before and broke off."""
+    repeated: bool
+    """The same rename was started before and interrupted."""
 
 
 class SqlRelatedData:
@@ -75,26 +75,28 @@ class SqlRelatedData:
     async def _has(self, name: str, table: Table) -> bool:
         return (await self._connections.databases[name].schema()).has(table)
 
-    async def forget_account(self, mail: str) -> None:
-        def means(column: ColumnElement[Any]) -> ColumnElement[bool]:
-            # Large, and written by the daemon itself: folded.
+    async def remove_account_data(self, mail: str) -> None:
+        def of_account(column: ColumnElement[Any]) -> ColumnElement[bool]:
+            # This table is large, and iRedAPD writes it in lower case: compared exactly.
             exact = column is t.greylisting_tracking.c.recipient
             return column == mail if exact else is_like(column, [mail])
 
-        await self._forget(means)
+        await self._remove(of_account)
 
-    async def forget_domain(self, domain: str) -> None:
-        # Accounts are "@domain" and "user@domain" here, "@.domain" of other programs, and the bare
-        # name in the panel's settings.
+    async def remove_domain_data(self, domain: str) -> None:
+        # Accounts are stored as "@domain" and "user@domain", by other programs also as "@.domain",
+        # and in iRedAdmin's settings as the domain name.
         names = [domain, f".{domain}"]
-        await self._forget(lambda column: is_like(domain_of(column), names), domain)
+        await self._remove(lambda column: is_like(domain_of(column), names), domain)
 
-    async def _forget(self, chosen: Chosen, domain: str = "", places: Places = PLACES) -> None:
-        for name in places:
+    async def _remove(self, chosen: Chosen, domain: str = "", names: Names = DATABASES) -> None:
+        for name in names:
             if connection := await self._get(name):
-                await self._FORGET[name](self, connection, chosen, domain)
+                await self._REMOVE[name](self, connection, chosen, domain)
 
-    async def _forget_amavisd(self, amavisd: AsyncConnection, chosen: Chosen, _domain: str) -> None:
+    async def _remove_from_amavisd(
+        self, amavisd: AsyncConnection, chosen: Chosen, _domain: str
+    ) -> None:
         ids = select(t.users.c.id).where(chosen(t.users.c.email))
         found: list[int] = list((await amavisd.execute(ids)).scalars())
         for start in range(0, len(found), 500):
@@ -106,10 +108,12 @@ class SqlRelatedData:
             await amavisd.execute(delete(t.users).where(t.users.c.id.in_(some)))
         await amavisd.execute(delete(t.policy).where(chosen(t.policy.c.policy_name)))
 
-    async def _forget_iredapd(self, iredapd: AsyncConnection, chosen: Chosen, domain: str) -> None:
+    async def _remove_from_iredapd(
+        self, iredapd: AsyncConnection, chosen: Chosen, domain: str
+    ) -> None:
         throttles = select(t.throttle.c.id).where(chosen(t.throttle.c.account))
         tracking = t.throttle_tracking.c
-        # The daemon's foreign key does not cascade, and it goes on counting: not these.
+        # The foreign key does not cascade. The lock keeps iRedAPD from adding counters meanwhile.
         await iredapd.execute(throttles.with_for_update())
         await iredapd.execute(
             delete(t.throttle_tracking).where(
@@ -122,28 +126,28 @@ class SqlRelatedData:
         of_domain = seen.rcpt_domain == domain if domain else chosen(seen.recipient)
         await iredapd.execute(delete(t.greylisting_tracking).where(of_domain))
 
-    async def _forget_iredadmin(
+    async def _remove_from_iredadmin(
         self, iredadmin: AsyncConnection, chosen: Chosen, domain: str
     ) -> None:
         if await self._has("iredadmin", t.settings):
             await iredadmin.execute(delete(t.settings).where(chosen(t.settings.c.account)))
         if await self._has("iredadmin", t.domain_ownership):
-            # What was proved stays proved; what waits for a proof waits no more.
+            # A verified ownership stays verified; pending ones are removed.
             owned = t.domain_ownership.c
-            waiting = (
+            rows = (
                 or_(owned.domain == domain, owned.alias_domain == domain)
                 if domain
                 else chosen(owned.admin)
             )
-            await iredadmin.execute(delete(t.domain_ownership).where(waiting, owned.verified == 0))
+            await iredadmin.execute(delete(t.domain_ownership).where(rows, owned.verified == 0))
 
-    _FORGET: ClassVar[Mapping[str, Forget]] = {
-        "amavisd": _forget_amavisd,
-        "iredapd": _forget_iredapd,
-        "iredadmin": _forget_iredadmin,
+    _REMOVE: ClassVar[Mapping[str, Remove]] = {
+        "amavisd": _remove_from_amavisd,
+        "iredapd": _remove_from_iredapd,
+        "iredadmin": _remove_from_iredadmin,
     }
 
-    async def forget_admin(self, mail: str) -> None:
+    async def remove_admin_data(self, mail: str) -> None:
         iredadmin = await self._get("iredadmin")
         if iredadmin is None:
             return
@@ -155,9 +159,9 @@ class SqlRelatedData:
             await iredadmin.execute(delete(t.domain_ownership).where(mine))
 
     async def rename_account(self, old: str, new: str) -> None:
-        again = await self._renames.begin(old, new)
-        self._begun.append(_Rename(old, new, again))
-        for name in PLACES:
+        repeated = await self._renames.begin(old, new)
+        self._begun.append(_Rename(old, new, repeated))
+        for name in DATABASES:
             connection = await self._get(name)
             if connection is None:
                 continue
@@ -166,15 +170,15 @@ class SqlRelatedData:
                 for column in _ACCOUNTS[name]
                 if name != "iredadmin" or await self._has(name, column.table)
             ]
-            if again and not await _holds(connection, columns, old):
-                # What is under the new address was carried over before the first try broke off.
-                # Since then daemons may have noted something under the old one.
-                await self._forget(lambda column: column == old, places=(name,))
+            if repeated and not await _has_settings(connection, columns, old):
+                # The interrupted first attempt has moved the data to the new address already.
+                # Since then the daemons may have written rows with the old address.
+                await self._remove(lambda column: column == old, names=(name,))
                 continue
-            # Nothing of the new address is alive, so what is stored under it is a left-over.
-            await self._forget(lambda column: column == new, places=(name,))
+            # No account has the new address, so data stored for it belong to a removed account.
+            await self._remove(lambda column: column == new, names=(name,))
             if name == "iredadmin" and t.domain_ownership.c.admin in columns:
-                # Of the new address nobody has proved anything.
+                # The new address has not verified any ownership.
                 owned = t.domain_ownership
                 await connection.execute(delete(owned).where(owned.c.admin == new))
             for column in columns:
@@ -182,32 +186,32 @@ class SqlRelatedData:
                     update(column.table).where(column == old).values({column.name: new})
                 )
             if name == "iredapd":
-                await _rename_seen(connection, old, new)
+                await _rename_greylisting_tracking(connection, old, new)
 
     @asynccontextmanager
     async def committing(self) -> AsyncIterator[None]:
-        """Around the commit of all databases: a rename that breaks off in it stays noted."""
+        """Wrap the commit of all databases: a rename that is interrupted in it stays recorded."""
         begun, self._begun = self._begun, []
         yield
         await self._end(begun)
 
-    async def give_up(self) -> None:
-        """Forget renames that did not get as far as a commit, but not what broke off before."""
+    async def discard_renames(self) -> None:
+        """Remove the records of renames that were not committed, but not interrupted ones."""
         begun, self._begun = self._begun, []
-        await self._end(rename for rename in begun if not rename.again)
+        await self._end(rename for rename in begun if not rename.repeated)
 
     async def _end(self, renames: Iterable[_Rename]) -> None:
         for rename in renames:
             try:
                 await self._renames.end(rename.old, rename.new)
             except StateUnavailable as error:
-                # Its repetition will be told that there is no such account.
-                _log.warning("rename_stays_noted", reason=str(error))
+                # A repetition of the rename is answered with "no such account".
+                _log.warning("rename_record_not_removed", reason=str(error))
 
-    async def is_pending(self, domain: str) -> bool:
+    async def is_ownership_pending(self, domain: str) -> bool:
         iredadmin = await self._get("iredadmin")
         if iredadmin is None or not await self._has("iredadmin", t.domain_ownership):
-            return True  # nowhere to look it up: nobody has proved anything
+            return True  # without the table no ownership is verified
         owned = t.domain_ownership.c
         proved = await iredadmin.execute(
             select(owned.id).where(
@@ -216,7 +220,7 @@ class SqlRelatedData:
         )
         return proved.first() is None
 
-    async def pending_ownership(
+    async def add_pending_ownership(
         self, actor: Actor, domain: str, alias_domains: Collection[str], code: str
     ) -> None:
         iredadmin = await self._get("iredadmin")
@@ -228,7 +232,7 @@ class SqlRelatedData:
                 "domain": domain,
                 "alias_domain": alias,
                 "verify_code": code,
-                # The panel's cron job removes rows whose ``expire`` is an epoch.
+                # iRedAdmin's cron job removes rows whose ``expire`` is seconds since the epoch.
                 "expire": 0,
             }
             for alias in (sorted(alias_domains) or [""])
@@ -237,8 +241,10 @@ class SqlRelatedData:
         await iredadmin.execute(insert_ignore(t.domain_ownership, dialect), rows)
 
 
-async def _holds(connection: AsyncConnection, columns: Sequence[Column[Any]], mail: str) -> bool:
-    """Tell whether something that a person has set is stored for an address."""
+async def _has_settings(
+    connection: AsyncConnection, columns: Sequence[Column[Any]], mail: str
+) -> bool:
+    """Tell whether settings (not counters of iRedAPD) are stored for an address."""
     for column in columns:
         if column.table is not t.throttle_tracking:
             found = await connection.execute(select(column).where(column == mail).limit(1))
@@ -247,8 +253,8 @@ async def _holds(connection: AsyncConnection, columns: Sequence[Column[Any]], ma
     return False
 
 
-async def _rename_seen(iredapd: AsyncConnection, old: str, new: str) -> None:
-    """Carry over what greylisting has seen."""
+async def _rename_greylisting_tracking(iredapd: AsyncConnection, old: str, new: str) -> None:
+    """Rename the recipient in the triplets that iRedAPD has recorded."""
     seen = t.greylisting_tracking.c
     await iredapd.execute(
         update(t.greylisting_tracking)

@@ -1,7 +1,7 @@
 """Spam policies in ``amavisd.policy``, linked from ``users``.
 
-A policy is an account's own when its ``users`` row points to it *and* it carries the account's
-name: either alone may be somebody else's.
+A policy is an account's own when its ``users`` row refers to it *and* it has the account's name.
+With only one of these it may be another account's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KEYS = frozenset({"id", "policy_name"})
 
 
 class SqlSpamPolicies(AmavisdRepository):
-    """See ``policy_protocols.SpamPolicies``."""
+    """See ``protocols.policies.SpamPolicies``."""
 
     async def get(self, scope: Scope) -> Policy | None:
         u, p = t.users.c, t.policy.c
@@ -30,8 +30,8 @@ class SqlSpamPolicies(AmavisdRepository):
             .join_from(t.users, t.policy, p.id == u.policy_id)
             .where(u.email.in_(scope.accounts))
         )
-        # Amavisd follows the number and looks at no name: one may be tied to another's policy. To
-        # that of everybody by the column's default: nobody meant that as a policy of its own.
+        # Amavisd reads the id and no name, so an account may use another one's policy. The global
+        # policy is the column's default: it does not count as a policy of the account.
         found = sorted(
             (row for row in found if row.policy_name != EVERYBODY or scope.kind is Kind.GLOBAL),
             key=lambda row: scope.accounts.index(row.email),
@@ -41,7 +41,7 @@ class SqlSpamPolicies(AmavisdRepository):
         return Policy(found[0].policy_name or "", _values(found[0]._mapping))
 
     async def claim(self, scope: Scope) -> Policy | None:
-        recipient = await self.hold(scope, create=True)
+        recipient = await self.lock_recipient(scope, create=True)
         if recipient is None or not recipient.policy_id:
             return None
         p = t.policy.c
@@ -66,7 +66,7 @@ class SqlSpamPolicies(AmavisdRepository):
     async def add(self, policy: Policy) -> None:
         p = t.policy.c
         values: dict[str, Any] = dict.fromkeys((c.name for c in await self._columns()), None)
-        # A stray one of that name has no effect, so nothing of it comes back to life.
+        # An unlinked policy of that name had no effect: all its values are overwritten.
         values |= {**policy.columns, "policy_name": policy.account}
         named = select(p.id).where(p.policy_name == policy.account)
         found = await self.row_objects(named)
@@ -80,10 +80,10 @@ class SqlSpamPolicies(AmavisdRepository):
         )
 
     async def remove(self, scope: Scope) -> None:
-        await self.hold(scope, create=False)
+        await self.lock_recipient(scope, create=False)
         u, p = t.users.c, t.policy.c
         named = select(p.id).where(p.policy_name.in_(scope.accounts))
-        # Unlinked first: nobody may point to a policy that is gone.
+        # Unlinked first: no account may refer to a policy that does not exist.
         await self.run(
             update(t.users)
             .where(or_(u.email.in_(scope.accounts), u.policy_id.in_(named)))
@@ -98,7 +98,7 @@ class SqlSpamPolicies(AmavisdRepository):
             .join_from(t.users, t.policy, p.id == u.policy_id)
             .where(u.email.in_(accounts))
         )
-        # Of two with the same priority the daemon takes either; here the more particular one.
+        # Of two with equal priority Amavisd uses either; here it is the more specific one.
         ordered = sorted(rows, key=lambda row: (-row.priority, accounts.index(row.email)))
         return [Policy(row.email, _values(row._mapping)) for row in ordered]
 

@@ -1,8 +1,8 @@
-"""The tables of the `amavisd`, `iredapd` and `iredadmin` databases that we read or write.
+"""Tables of the databases `amavisd`, `iredapd` and `iredadmin` that we read or write.
 
-The servers create these databases themselves; `CREATE TABLE` serves the embedded SQLite files and
-the tests. They are three databases: on SQLite use one file for each (`deleted_mailboxes` is in
-`vmail`, too). Sizes in `throttle` are bytes, periods seconds.
+iRedMail creates these databases; our `CREATE TABLE` is for embedded SQLite files and tests. They
+are three databases: on SQLite use one file for each (`deleted_mailboxes` is in `vmail`, too). Sizes
+in `throttle` are in bytes, periods in seconds.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -93,7 +93,7 @@ def _id(kind: Any = ID32) -> Column[Any]:
 
 
 def _reference(name: str, **kw: Any) -> Column[Any]:
-    """Make a number of a row of another table, which the database does not enforce."""
+    """Return a column with the id of a row in another table, without a foreign key."""
     return Column(name, ID32, nullable=False, autoincrement=False, **kw)
 
 
@@ -135,14 +135,14 @@ def _wblist(name: str) -> Table:
 
 
 wblist = _wblist("wblist")
-"""Inbound: `rid` is a row of `users`, `sid` one of `mailaddr`."""
+"""Inbound lists: `rid` refers to `users`, `sid` to `mailaddr`."""
 
 outbound_wblist = _wblist("outbound_wblist")
-"""Outbound: `rid` is a row of `mailaddr`, `sid` one of `users`."""
+"""Outbound lists: `rid` refers to `mailaddr`, `sid` to `users`."""
 
 
 def _inherited(kind: TypeEngine[Any], names: str, *, optional: bool = False) -> list[Column[Any]]:
-    """Make `policy` columns: NULL is "take the next policy's value"."""
+    """Return columns of `policy`; NULL means that the next policy's value applies."""
     return [Column(name, kind, info=since("?") if optional else {}) for name in names.split()]
 
 
@@ -168,7 +168,7 @@ policy = _table(
     *_inherited(String(64), "banned_quarantine_to bad_header_quarantine_to"),
     *_inherited(String(64), "spam_subject_tag2 banned_rulenames"),
     *_inherited(_LEVEL, "spam_tag_level spam_tag2_level spam_kill_level"),
-    # What follows we never write.
+    # We never write the following columns.
     *_inherited(
         _CHAR,
         "unchecked_lover warnvirusrecip warnbannedrecip warnbadhrecip",
@@ -202,9 +202,9 @@ throttle = _table(
     varchar_column("kind", 10, "outbound"),
     number_column("priority", BIG.with_variant(mysql.TINYINT(1, unsigned=True), *MYSQL)),
     number_column("period", _SECONDS),
-    # -1 is "ask the next account", 0 is unlimited. msg_size and max_quota in bytes.
+    # -1: the next account's limit applies; 0: unlimited. msg_size and max_quota in bytes.
     *(number_column(name, BIG, -1) for name in ("msg_size", "max_msgs", "max_quota", "max_rcpts")),
-    # PostgreSQL happily stores two rows for an account and kind.
+    # PostgreSQL has no unique key here: two rows of an account and kind can exist.
     UniqueConstraint("account", "kind").ddl_if(dialect=_NOT_POSTGRESQL),
     Index("ix_throttle_account", "account").ddl_if(dialect="postgresql"),
 )
@@ -342,11 +342,11 @@ deleted_mailboxes = _table(
     number_column("messages", BIG, info=since("1.7.3")),
     varchar_column("admin", index=True),
     Column("delete_date", DATE, index=True),
-    # Only with the LDAP backend.
+    # Exists with the LDAP backend only.
     info={**ddl(mysql="KEY (id)"), **since("?")},
 )
 
-# --- a fresh installation -------------------------------------------------------------------------
+# --- a new installation ---------------------------------------------------------------------------
 
 SEEDS: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType(
     {
@@ -357,16 +357,16 @@ SEEDS: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType(
         ),
     }
 )
-"""The rows of a fresh iRedMail server, by table. The ids are left to the database: 1."""
+"""Rows of a new iRedMail server, by table. The database assigns the ids (1)."""
 
 
 async def seed(
     connection: AsyncConnection, metadata: MetaData, created: Collection[str] | None = None
 ) -> None:
-    """Insert the rows of a fresh server into tables that were just created and are empty.
+    """Insert the rows of a new server into tables that were just created and are empty.
 
-    `created` is what `create_all` returned. Without it every empty table gets its rows, which is
-    wrong for a database in use: an administrator may have deleted them.
+    `created` are the names that `create_all` returned. Without it every empty table gets its rows;
+    that is wrong for a database in use, where an administrator may have deleted them.
     """
     for name, rows in SEEDS.items():
         table = metadata.tables.get(name)

@@ -1,4 +1,4 @@
-"""Throttle settings in ``iredapd``."""
+"""Throttles in ``iredapd``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from iredapi.domain.throttles import LIMITS, Throttle
 _MYSQL_COUNTS: Final[Mapping[str, int]] = MappingProxyType(
     {"max_msgs": 2**24 - 1, "max_quota": 2**32 - 1}
 )
-"""``throttle_tracking.cur_msgs`` is a MEDIUMINT UNSIGNED there, ``cur_quota`` an INT UNSIGNED."""
+"""MySQL: ``throttle_tracking.cur_msgs`` is MEDIUMINT UNSIGNED, ``cur_quota`` INT UNSIGNED."""
 
 
 class SqlThrottles(IredapdRepository):
-    """See ``policy_protocols.Throttles``."""
+    """See ``protocols.policies.Throttles``."""
 
     @property
     def largest_counts(self) -> Mapping[str, int]:
@@ -35,17 +35,17 @@ class SqlThrottles(IredapdRepository):
         return [_record(row) for row in await self.rows(_by_priority(*_key(accounts, direction)))]
 
     async def claim(self, account: str, direction: str) -> Throttle:
-        await self.hold("throttle", account, direction)
+        await self.lock_name("throttle", account, direction)
         chosen = _by_priority(*_key([account], direction)).with_for_update()
         rows = await self.rows(chosen)
         if not rows:
-            inert = {"account": account, "kind": direction}
+            new = {"account": account, "kind": direction}
             if self.dialect == "postgresql":
-                await self.run(insert(t.throttle).values(inert))
+                await self.run(insert(t.throttle).values(new))
             else:
-                await self.insert_missing(t.throttle, [inert])
+                await self.insert_missing(t.throttle, [new])
             rows = await self.rows(chosen)
-        # PostgreSQL lets other tools store the same account twice.
+        # Without a unique key on PostgreSQL, other tools may have stored the account twice.
         await self._remove_rows([row["id"] for row in rows[1:]])
         return _record(rows[0])
 
@@ -57,15 +57,15 @@ class SqlThrottles(IredapdRepository):
             await self.run(update(t.throttle).where(*where).values(changed))
 
     async def remove(self, account: str, direction: str) -> bool:
-        await self.hold("throttle", account, direction)
+        await self.lock_name("throttle", account, direction)
         where = _key([account], direction)
         found = await self.column(select(t.throttle.c.id).where(*where).with_for_update())
         await self._remove_rows(found)
         return bool(found)
 
     async def _remove_rows(self, ids: Collection[int]) -> None:
-        # The daemon's counters point to their setting, and the foreign key does not cascade. The
-        # setting is locked, so the daemon cannot begin to count meanwhile.
+        # iRedAPD's counters refer to their throttle, and the foreign key does not cascade. The
+        # throttle is locked, so iRedAPD cannot add a counter meanwhile.
         if ids:
             await self.run(delete(t.throttle_tracking).where(t.throttle_tracking.c.tid.in_(ids)))
             await self.run(delete(t.throttle).where(t.throttle.c.id.in_(ids)))

@@ -1,7 +1,7 @@
 """White- and blacklists in ``amavisd``: pairs of an account and a remote address.
 
-Each call takes a constant number of statements. What goes into one IN is limited by the longest
-list that a form takes, 10,000 addresses in two spellings: below what any of the databases binds.
+Each call needs a constant number of statements. An IN has at most 20,000 values (a form accepts
+10,000 addresses, each in two spellings), which is below the limits of all databases.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from iredapi.errors import Conflict
 
 
 class SqlWblists(AmavisdRepository):
-    """See ``policy_protocols.Wblists``."""
+    """See ``protocols.policies.Wblists``."""
 
     async def page(
         self, scope: Scope, direction: Direction, kind: Kind, after: str, limit: int
@@ -73,7 +73,7 @@ class SqlWblists(AmavisdRepository):
             .join(t.users, u.id == account)
             .where(u.email.in_(scope.accounts), _is_on(table, kind), m.email.in_(addresses))
         )
-        # Compared here: MySQL's comparison ignores case.
+        # Compared here, because MySQL ignores case.
         wanted = (scope.account, kind.mark)
         return frozenset(row.email for row in rows if not exact or (row.account, row.wb) == wanted)
 
@@ -98,7 +98,7 @@ class SqlWblists(AmavisdRepository):
     async def add(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Mapping[str, int]
     ) -> None:
-        recipient = await self.hold(scope, create=True)
+        recipient = await self.lock_recipient(scope, create=True)
         if recipient is None or not addresses:
             return
         ids = await self._addresses(addresses)
@@ -112,7 +112,7 @@ class SqlWblists(AmavisdRepository):
     async def remove(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
     ) -> None:
-        recipients = await self.hold_all(scope)
+        recipients = await self.lock_all_recipients(scope)
         if not recipients or not addresses:
             return
         m = t.mailaddr.c
@@ -120,7 +120,7 @@ class SqlWblists(AmavisdRepository):
         await self._delete(recipients, direction, kind, ids)
 
     async def clear(self, scope: Scope, direction: Direction, kind: Kind) -> None:
-        recipients = await self.hold_all(scope)
+        recipients = await self.lock_all_recipients(scope)
         if recipients:
             await self._delete(recipients, direction, kind)
 
@@ -137,9 +137,9 @@ class SqlWblists(AmavisdRepository):
         await self.run(chosen if ids is None else chosen.where(address.in_(ids)))
 
     async def _addresses(self, wanted: Mapping[str, int]) -> list[int]:
-        """Return the ids of addresses, sorted; make those that are missing.
+        """Lock addresses and return their ids, sorted; missing ones are added.
 
-        The clean-up at night removes addresses that no list has: what is found is held.
+        A nightly clean-up job removes addresses that are on no list: the lock keeps them.
         """
         found = await self._find(wanted)
         if missing := sorted(wanted.keys() - found.keys()):
@@ -171,7 +171,7 @@ class SqlWblists(AmavisdRepository):
 
 
 def _page(direction: Direction, kind: Kind) -> Select[Any]:
-    """Select the addresses of a list of ``:account`` behind ``:after``."""
+    """Select the addresses of a list of ``:account`` that come after ``:after``."""
     table, account, address = _table(direction)
     u, m = t.users.c, t.mailaddr.c
     return (
@@ -193,10 +193,11 @@ def _page(direction: Direction, kind: Kind) -> Select[Any]:
 
 
 def _is_on(table: Table, kind: Kind) -> ColumnElement[bool]:
-    """Choose the rows of a list as Amavisd reads ``wb`` (2.13, ``white_black_list``).
+    """Return the condition that a row is on a list, as Amavisd 2.13 reads ``wb``.
 
-    B, N and F in any case blacklist; a number is added to the score. Anything else whitelists, and
-    blanks keep wider lists away, which is no blacklist either. iRedAPD knows W and B only.
+    (``white_black_list``.) B, N and F in any case blacklist; a number is added to the score. Any
+    other value whitelists; blanks end the lookup in wider lists, so they do not blacklist either.
+    iRedAPD reads W and B only.
     """
     wb = f"{table.name}.wb"
     black: ColumnElement[bool] = literal_column(
@@ -204,13 +205,13 @@ def _is_on(table: Table, kind: Kind) -> ColumnElement[bool]:
         " IN ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '+'))",
         Boolean(),
     )
-    # What we write ourselves is found without looking at letters.
+    # The value that we write, first: it needs no string functions.
     usual = table.c.wb == literal_column(f"'{kind.mark}'", String())
     return or_(usual, black if kind is Kind.BLACKLIST else not_(black))
 
 
 def _table(direction: Direction) -> tuple[Table, Column[Any], Column[Any]]:
-    """Return the table of a direction, its column of the account and that of the address."""
+    """Return the table of a direction, and its columns of the account and the address."""
     if direction is Direction.INBOUND:
         return t.wblist, t.wblist.c.rid, t.wblist.c.sid
     return t.outbound_wblist, t.outbound_wblist.c.sid, t.outbound_wblist.c.rid

@@ -97,7 +97,7 @@ class SqlTransaction:
 
     async def close(self) -> None:
         await self._connections.close()
-        await self._related_data.give_up()
+        await self._related_data.discard_renames()
 
 
 class SqlBackend:
