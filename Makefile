@@ -22,12 +22,13 @@ test: check ## The whole gate: checks, servers, tests (PYTEST_ARGS="-k domain")
 	.venv/bin/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: check
-check: ## Linter, formatting, types, import layers
+check: ## Linter, formatting, types, import layers, size of modules
 	@scripts/bootstrap dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python scripts/check-module-size
 
 .PHONY: fuzz
 fuzz: ## schemathesis over the whole API: 100 requests to each operation (FUZZ_EXAMPLES=20)

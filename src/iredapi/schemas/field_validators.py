@@ -65,7 +65,7 @@ def filled(value: Any) -> str:
 
 
 def items(value: Any) -> tuple[str, ...]:
-    """Return the items of a comma list or JSON list; blanks around items and empty items are dropped."""
+    """Return the items of a comma list or JSON list; empty items are dropped."""
     if isinstance(value, Repeated):
         value = ",".join(value)
     # Counted before splitting: a million commas would block the event loop.

@@ -1,8 +1,9 @@
 """The types of parameters: an annotated type for each meaning.
 
-A value is text, or a list of texts from JSON. ``web.request_body`` has converted booleans to yes and
-no, numbers to digits and null to the empty text. A parameter that was not sent is absent from a form's
-``changes()``; that is different from an empty one. ``field_validators`` has the validators.
+A value is text, or a list of texts from JSON. ``web.request_body`` has converted booleans to yes
+and no, numbers to digits and null to the empty text. A parameter that was not sent is absent from
+a form's ``changes()``; that is different from an empty one. The validators are functions of
+``field_validators``.
 
 ============================  ==========  ==================
 meaning in the request        if empty    types
