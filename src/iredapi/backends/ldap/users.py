@@ -76,8 +76,7 @@ class LdapUsers:
         self, mail: str, *, hold_domain: bool
     ) -> tuple[Domain | None, User | None]:
         domains, name = LdapDomains(self._session), domain_of(mail)
-        found = domains.claim(name) if hold_domain else domains.get(name, share=True)
-        domain = await found
+        domain = await (domains.claim(name) if hold_domain else domains.get(name, share=True))
         return domain, None if domain is None else await self.claim(mail)
 
     async def _aliases(self, domain: str) -> frozenset[str]:
@@ -90,16 +89,13 @@ class LdapUsers:
         )
         return frozenset(entry.value("domainName").lower() for entry in found)
 
-    # -- reading -----------------------------------------------------------------------------------
-
     async def profile(self, mail: str) -> Profile | None:
-        session, tree = self._session, self._tree
         entry = await self._entry(mail)
         if entry is None:
             return None
-        used = (await session.iredadmin.used([mail])).get(mail, Used())
-        groups = await session.holders(
-            tree.base, Scope.SUB, "(objectClass=mailAlias)", "mailForwardingAddress", [mail],
+        used = (await self._session.iredadmin.used([mail])).get(mail, Used())
+        groups = await self._session.holders(
+            self._tree.base, Scope.SUB, "(objectClass=mailAlias)", "mailForwardingAddress", [mail],
             ("mail",),
         )  # fmt: skip
         own = await self._aliases(domain_of(mail))
