@@ -118,7 +118,7 @@ async def subscriptions_of(
         except (ApiError, TimeoutError) as error:
             reason = error.code if isinstance(error, ApiError) else "MLMMJADMIN_TIMEOUT"
         context.list_server_fails.put("", reason, now)
-        _log.warning("lists_not_asked", reason=reason)
+        _log.warning("list_memberships_not_read", reason=reason)
     return None, [Skipped("mailing_lists", mail, reason)]
 
 

@@ -111,4 +111,4 @@ async def recover(state: State, directory: Directory, record_id: str) -> None:
         return
     await undo(directory, load(record.plan))
     await state.journal.erase(record_id)
-    _log.warning("ldap_write_taken_back", domains=sorted(record.names))
+    _log.warning("ldap_write_undone", domains=sorted(record.names))

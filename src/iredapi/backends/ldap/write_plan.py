@@ -177,7 +177,7 @@ class Modify:
             except _NOT_NOW:
                 raise
             except LdapError as error:
-                _log.warning("ldap_value_not_taken_back", attribute=name, code=error.code)
+                _log.warning("ldap_value_not_undone", attribute=name, code=error.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ class Delete:
                 # A password policy refuses the stored hash: restore the entry without it.
                 kept = {k: v for k, v in self.attributes.items() if k.lower() != "userpassword"}
                 await directory.add(self.dn, kept)
-                _log.error("ldap_password_not_taken_back", dn=self.dn)
+                _log.error("ldap_password_not_restored", dn=self.dn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +360,7 @@ async def _undo_done(directory: Writer, done: Sequence[Step], error: LdapError) 
     try:
         await undo(directory, done)
     except LdapError as second:
-        _log.error("ldap_write_stuck", code=second.code, effect="it is undone later")
+        _log.error("ldap_undo_failed", code=second.code, effect="it is undone later")
         raise UndoFailed(error.code) from error
 
 
