@@ -191,7 +191,7 @@ async def test_newer_database_is_refused(store: Store, opened: Open) -> None:
 
 
 @pytest.mark.stores("postgresql", "mariadb")
-async def test_server_away(store: Store) -> None:
+async def test_server_down(store: Store) -> None:
     url = store.state.rpartition("@")[0] + "@127.0.0.1:1/iredapi"
     with pytest.raises(StateUnavailable):
         await State.open(url)

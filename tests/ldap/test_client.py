@@ -328,7 +328,7 @@ async def test_opens_nothing_until_it_is_used(directory: OpenldapServer) -> None
         assert 1 <= client.open_connections <= 8
 
 
-async def test_pool_is_well_at_once_after_a_restart(own_server: OpenldapServer) -> None:
+async def test_pool_works_at_once_after_a_restart(own_server: OpenldapServer) -> None:
     async with opened(options_for(own_server)) as client:
         await asyncio.gather(*(client.get(BASE) for _ in range(40)))
         own_server.restart()
@@ -336,7 +336,7 @@ async def test_pool_is_well_at_once_after_a_restart(own_server: OpenldapServer) 
         assert all(await asyncio.gather(*(client.get(PERSON) for _ in range(40))))
 
 
-async def test_waiting_for_a_place_is_bounded(own_server: OpenldapServer) -> None:
+async def test_wait_for_a_slot_is_limited(own_server: OpenldapServer) -> None:
     options = options_for(own_server, size=2, pool_timeout=0.3, timeout=2.0)
     async with opened(options) as client:
         async with aclosing(client.pages(BASE, Scope.SUB, "(objectClass=*)", size=1)) as pages:
@@ -383,7 +383,7 @@ async def test_cancelled_write_runs_to_its_end(own_server: OpenldapServer) -> No
             await client.add(PERSON, person())
 
 
-async def test_closing_does_not_wait_for_ever(
+async def test_closing_is_limited_in_time(
     own_server: OpenldapServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "_PATIENCE", 0.3)
@@ -402,7 +402,7 @@ async def test_closing_does_not_wait_for_ever(
         await client.get(BASE)
 
 
-async def test_next_server_is_asked_and_the_first_one_comes_back(
+async def test_failover_to_the_next_server_and_back(
     own_server: OpenldapServer, directory: OpenldapServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("iredapi.backends.ldap.server_selection._DOWN", 0.5)
@@ -469,7 +469,7 @@ def tls_server(openldap_server: OpenldapServer) -> object:
 
 @pytest.mark.parametrize("starttls", [False, True], ids=["ldaps", "starttls"])
 @pytest.mark.parametrize("trust", ["right", "wrong", "system", "unverified", "name"])
-def test_tls_connects_to_whom_it_trusts(
+def test_tls_verifies_certificates(
     tls_server: OpenldapServer, starttls: bool, trust: str, tmp_path: Path
 ) -> None:
     from tests.servers.certificates import Authority

@@ -336,7 +336,7 @@ async def test_all_at_once(server: Arranged) -> None:
     assert all(plant.code in told for plant in fixable)
 
 
-async def test_living_names_of_members_stay(server: Arranged) -> None:
+async def test_references_to_existing_members_stay(server: Arranged) -> None:
     """A user whom a list names without being a member is no dead name."""
     dead = account_dn("ghost@ex.com")
     server.store.directory.modify(NEWS, add={"member": [LATE, dead]})
@@ -349,7 +349,7 @@ async def test_living_names_of_members_stay(server: Arranged) -> None:
     assert LATE in entry["member"]
 
 
-async def test_service_goes_on(server: Arranged) -> None:
+async def test_repairs_do_not_stop_the_service(server: Arranged) -> None:
     """While the API makes and removes what others name, nothing is found that is not so."""
     done = asyncio.Event()
 
@@ -454,7 +454,7 @@ async def test_schema(server: Arranged, own_server: OpenldapServer) -> None:
         assert result.status == 1
 
 
-async def test_server_away(server: Arranged) -> None:
+async def test_server_down(server: Arranged) -> None:
     found, result = await examine(server.store, ldap_uri="ldap://127.0.0.1:1")
     assert [(item.code, item.subject) for item in found] == [("SERVER_AWAY", "ldap")]
     assert result.status == 3

@@ -65,7 +65,9 @@ def holding(directory: OpenldapServer, mail: str) -> list[str]:
 
 @pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_an_account_elsewhere(root: Client, store: Store, kind: str, where: str) -> None:
+async def test_an_account_with_another_dn(
+    root: Client, store: Store, kind: str, where: str
+) -> None:
     """It is read, listed, changed, renamed and deleted with the DN that it has."""
     for name in ("ex.com", "two.com"):
         await root.ok("POST", f"domain/{name}")
@@ -103,7 +105,7 @@ async def test_an_account_elsewhere(root: Client, store: Store, kind: str, where
 
 
 @pytest.mark.parametrize("where", ["uid", "foreign domain"])
-async def test_domain_wide_changes_reach_it(
+async def test_changes_of_the_domain_include_it(
     root: Client, service: Service, store: Store, postfix: PostfixMaps, where: str
 ) -> None:
     for name in ("ex.com", "two.com"):
@@ -283,7 +285,7 @@ async def test_a_value_that_no_class_allows_is_skipped(root: Client, store: Stor
 
 
 @pytest.mark.parametrize("kind", ["user", "alias"])
-async def test_another_account_that_catches_all(
+async def test_two_catch_all_accounts(
     store: Store, root: Client, postfix: PostfixMaps, kind: str
 ) -> None:
     """``shadowAddress: @domain`` is a catch-all for Postfix: it is in the profile, and cleared."""

@@ -147,7 +147,7 @@ async def test_domain_that_is_disabled(world: World) -> None:
     assert await world.logins("new@ex.com") == ALL_LOGINS
 
 
-async def test_disabled_users_stay_so_when_their_domain_comes_back(world: World) -> None:
+async def test_disabled_users_stay_disabled_when_their_domain_is_enabled(world: World) -> None:
     await world.put(f"user/{B}", accountStatus="disabled")
     for status in ("disabled", "active"):
         await world.put("domain/ex.com", accountStatus=status)

@@ -50,7 +50,7 @@ async def test_a_single_value_that_was_changed_since(store: Store) -> None:
         await root.ok("PUT", "user/a@ex.com", quota="9")
 
 
-async def test_an_entry_with_an_account_of_others(store: Store) -> None:
+async def test_an_undone_domain_with_an_account_of_others(store: Store) -> None:
     """An incomplete domain with an account of another program is not deleted."""
     async with serving(store) as service:
         root = await service.root()
@@ -84,7 +84,7 @@ async def test_a_missing_parent(store: Store) -> None:
 
 
 @pytest.mark.parametrize("fault", ["refused", "done", "lost"])
-async def test_a_living_mailbox_is_not_queued(store: Store, fault: str) -> None:
+async def test_an_existing_mailbox_is_not_queued(store: Store, fault: str) -> None:
     """The row in ``deleted_mailboxes`` is deleted if its account was not removed."""
     async with serving(store) as service:
         root = await service.root()

@@ -42,7 +42,9 @@ async def test_rights_left_behind(service: Service, root: Client, store: Store) 
         assert await client.ok("GET", "domains", name_only="yes") == ["a.com"]
 
 
-async def test_standalone_admins_outlive_a_domain(service: Service, root: Client) -> None:
+async def test_standalone_admins_are_kept_when_a_domain_is_removed(
+    service: Service, root: Client
+) -> None:
     """They were there before the domain was, and manage what they managed."""
     await root.ok("POST", "domain/b.com")
     await root.ok("POST", "admin/boss@brand.com", password=PASSWORD)

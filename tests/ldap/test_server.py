@@ -104,7 +104,7 @@ def test_a_wrong_password_is_refused(directory: OpenldapServer, password: str, e
     assert refused.value.code == error
 
 
-def test_nobody_is_anonymous(directory: OpenldapServer) -> None:
+def test_anonymous_access_is_refused(directory: OpenldapServer) -> None:
     with pytest.raises(bonsai.LDAPError):
         bonsai.LDAPClient(directory.uri).connect(timeout=10)
 
@@ -274,7 +274,7 @@ def test_a_start_without_what_it_needs(tmp_path: Path, given: dict[str, str], wo
     assert not (tmp_path / "data.mdb").exists()
 
 
-def test_without_a_root_password_nobody_is_root(tmp_path: Path) -> None:
+def test_without_a_root_password_there_is_no_root(tmp_path: Path) -> None:
     passwords = {"LDAP_VMAIL_PASSWORD": "x", "LDAP_VMAILADMIN_PASSWORD": "x"}
     # slapd does not get to its address, so it ends.
     listen = {"LDAP_LISTEN": "ldap://192.0.2.1:1/"}

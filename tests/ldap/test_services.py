@@ -84,7 +84,9 @@ async def test_what_was_read_can_be_sent(made: Client, store: Store) -> None:
     assert of_user(store) == before
 
 
-async def test_mail_can_be_taken(made: Client, store: Store, postfix: PostfixMaps) -> None:
+async def test_service_mail_can_be_removed(
+    made: Client, store: Store, postfix: PostfixMaps
+) -> None:
     await made.ok("PUT", f"user/{U}", removeService="mail")
     assert "mail" not in of_user(store)
     assert postfix.query("virtual_mailbox_maps", U) == set()

@@ -129,7 +129,7 @@ async def test_forwarding(seeds: Seeds, postfix: PostfixMaps, server: MailServer
     assert await lookups.delivery(server, U) == {U}
 
 
-async def test_without_deliver_forwarding_goes_on(
+async def test_without_deliver_mail_is_still_forwarded(
     seeds: Seeds, postfix: PostfixMaps, server: MailServer
 ) -> None:
     seeds.directory.modify(

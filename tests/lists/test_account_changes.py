@@ -33,7 +33,7 @@ def called(lists: Lists) -> int:
 
 
 @pytest.mark.stores("sqlite", "openldap")
-async def test_users_who_are_in_no_list_cost_one_call_each(lists: Lists) -> None:
+async def test_users_without_lists_cost_one_call_each(lists: Lists) -> None:
     """And the first of half a minute one for each list of the domain."""
     users = [f"u{number:02}" for number in range(20)]
     await lists.user(*users)
@@ -47,7 +47,7 @@ async def test_users_who_are_in_no_list_cost_one_call_each(lists: Lists) -> None
 
 @pytest.mark.stores("sqlite", "openldap")
 @pytest.mark.parametrize("renamed", [True, False])
-async def test_a_user_who_is_in_all_lists(lists: Lists, renamed: bool) -> None:
+async def test_a_user_in_all_lists(lists: Lists, renamed: bool) -> None:
     await lists.user("bob")
     names = await made(
         lists, 10, owner=f"{BOB},ann@else.test", subscription_moderators=BOB, subscribers=BOB,
@@ -129,7 +129,7 @@ async def test_a_broken_list_does_not_keep_the_others(lists: Lists) -> None:
 
 
 @pytest.mark.stores("sqlite", "openldap")
-async def test_a_hung_list_server_keeps_nobody_long(lists: Lists) -> None:
+async def test_a_hung_list_server_delays_only_briefly(lists: Lists) -> None:
     """Each is reported; the first waits for the time-out (five seconds), the next only briefly."""
     await lists.user("bob", "cat")
     await lists.create(owner=f"{BOB},cat@{DOMAIN}")

@@ -78,7 +78,7 @@ async def test_everybody_is_listed_and_can_be_removed(lists: Lists) -> None:
     assert refused == (400, "INVALID_MAIL", ["remove_subscribers"])
 
 
-async def test_who_is_added_stands_on_a_line_of_its_own(lists: Lists) -> None:
+async def test_an_added_subscriber_gets_its_own_line(lists: Lists) -> None:
     await lists.create()
     people = write(lists)["subscribers.d"]
     new = "cid@else.test,BOB@else.test,imp@else.test,cora@else.test,zoe@else.test"

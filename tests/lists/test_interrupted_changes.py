@@ -185,7 +185,7 @@ async def test_a_creation_that_could_not_be_undone_is_no_trap(lists: Lists) -> N
 
 @pytest.mark.list_servers("mlmmjadmin")
 @pytest.mark.stores("sqlite")
-async def test_invitations_that_fail_leave_a_whole_list(lists: Lists) -> None:
+async def test_failed_invitations_leave_a_complete_list(lists: Lists) -> None:
     lists.admin.fail("POST", "/subscribers$", "error", times=9)
     status, code, _ = await lists.root.refused(
         "POST", f"ml/{TEAM}", **CREATE | {"require_confirm": "yes"}

@@ -36,7 +36,7 @@ async def test_subscriptions_of_every_kind_are_shown(lists: Lists) -> None:
     assert shown["mailing_lists"] == sorted(set(expected) - {TEAM, club})
 
 
-async def test_a_list_server_that_is_away_keeps_nobody(lists: Lists) -> None:
+async def test_a_stopped_list_server_does_not_fail_profiles(lists: Lists) -> None:
     """The profile is returned, and ``_skipped`` says what is missing and why."""
     await lists.user("bob")
     await lists.create(subscribers=BOB, require_confirm="no")
@@ -59,7 +59,7 @@ async def test_a_list_server_that_is_away_keeps_nobody(lists: Lists) -> None:
 
 
 @pytest.mark.list_servers("mlmmjadmin")
-async def test_one_that_hangs_is_waited_for_once(lists: Lists) -> None:
+async def test_a_hung_list_server_delays_once(lists: Lists) -> None:
     await lists.user("bob")
     await lists.create()  # without any list nobody is asked
     lists.admin.fail("GET", "/subscribed", "hang", times=9)

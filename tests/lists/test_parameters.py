@@ -266,7 +266,7 @@ async def test_extra_addresses_go_in_any_spelling(lists: Lists) -> None:
 
 
 @pytest.mark.list_servers("spool")
-async def test_a_policy_that_would_not_hold_is_refused(lists: Lists) -> None:
+async def test_an_ineffective_policy_is_refused(lists: Lists) -> None:
     """iRedAPD finds no policy under a list's extra addresses in SQL; in LDAP it does."""
     extra = f"crew@{DOMAIN}"
     conflict = (400, "CONFLICTING_PARAMETERS", ["accessPolicy", "extra_addresses"])
@@ -316,7 +316,7 @@ async def test_flags_decide_the_policy(lists: Lists) -> None:
     assert refused == (400, "CONFLICTING_PARAMETERS", ["accessPolicy", "only_subscriber_can_post"])
 
 
-async def test_who_decides_on_subscriptions(lists: Lists) -> None:
+async def test_moderators_of_subscriptions(lists: Lists) -> None:
     await lists.create(moderate_subscription="yes")
     assert lists.control("submod") == ""
     await lists.update(subscription_moderators="ann@else.test")
@@ -418,7 +418,7 @@ async def test_headers_of_lists_made_before(lists: Lists) -> None:
     assert (await lists.get())["custom_headers"] == sorted([*new, "X-A: 1"])
 
 
-async def test_footers_come_in_pairs(lists: Lists) -> None:
+async def test_footers_are_pairs(lists: Lists) -> None:
     await lists.create(footer_text="A & B")
     assert (await lists.get())["footer_html"] == "<p>A &amp; B</p>"
     await lists.update(footer_html="<b>B</b>")

@@ -81,7 +81,7 @@ def all_hang(lists: Lists) -> None:
 
 @pytest.mark.stores("postgresql", "openldap")
 @pytest.mark.list_servers("mlmmjadmin")
-async def test_a_killed_process_leaves_nothing_that_stays(lists: Lists) -> None:
+async def test_a_killed_process_leaves_nothing_permanent(lists: Lists) -> None:
     """Killed between directory and rows, between settings and rows, and while it removes a list.
 
     The same request is sent to another process; it waits until the lease of the dead one's lock is

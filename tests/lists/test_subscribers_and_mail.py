@@ -116,7 +116,7 @@ async def test_a_subscriber_is_asked_to_confirm(lists: Lists, when: str) -> None
     assert found is not None, str(mail)
 
 
-async def test_subscribers_come_and_go(lists: Lists) -> None:
+async def test_subscribers_are_added_and_removed(lists: Lists) -> None:
     await lists.create(subscribers="ann@else.test,o'neil@else.test", require_confirm="no")
     await lists.update(add_subscribers="bob@else.test", require_confirm="no", subscription="nomail")
     await lists.update(add_subscribers="cat@else.test", require_confirm="no", subscription="digest")
@@ -146,7 +146,7 @@ async def test_subscribers_come_and_go(lists: Lists) -> None:
 
 @pytest.mark.stores("sqlite")
 @pytest.mark.list_servers("mlmmjadmin")
-async def test_what_the_list_server_would_drop_silently_is_told(lists: Lists) -> None:
+async def test_addresses_that_the_list_server_ignores_are_skipped(lists: Lists) -> None:
     answer = await lists.create(subscribers="o'neil@else.test,ann@else.test", require_confirm="no")
     assert answer["_skipped"] == [
         {"param": "subscribers", "value": "o'neil@else.test", "reason": "INVALID_MAIL"}
@@ -205,7 +205,7 @@ with open(f"{folder}/.{name}.lock", "w") as guard:
 
 @pytest.mark.stores("sqlite")
 @pytest.mark.list_servers("spool")
-async def test_a_removal_by_mail_is_waited_for(lists: Lists) -> None:
+async def test_a_removal_by_mail_delays_a_change(lists: Lists) -> None:
     """A slow mlmmj-unsub: an address added between its read and its write is kept."""
     await lists.create(subscribers="leaves@else.test,lynn@else.test", require_confirm="no")
     process = await asyncio.create_subprocess_exec(
@@ -296,7 +296,7 @@ async def test_a_deleted_user_has_neither(lists: Lists) -> None:
     assert (await lists.get())["moderate_subscription"] == "yes"
 
 
-async def test_users_are_managed_while_the_list_server_is_away(lists: Lists) -> None:
+async def test_users_are_managed_while_the_list_server_is_down(lists: Lists) -> None:
     bob = await staffed(lists)
     lists.stop()
     answer = await lists.root.ok("PUT", f"user/{bob}/change_email/robert@{DOMAIN}")
@@ -336,7 +336,7 @@ async def test_a_removed_domain_takes_its_lists_along(lists: Lists) -> None:
     assert lists.control("owner", "c@other.test") == "boss@other.test\n"
 
 
-async def test_a_domain_with_lists_stays_while_the_list_server_is_away(lists: Lists) -> None:
+async def test_a_domain_with_lists_is_kept_while_the_list_server_is_down(lists: Lists) -> None:
     await lists.root.ok("POST", "domain/bare.test")
     await lists.create()
     before = await lists.row(), await lists.routes()
@@ -357,7 +357,7 @@ def stopped_server(lists: Lists) -> str:
     return "LIST_SPOOL_ERROR" if lists.kind == "spool" else "MLMMJADMIN_UNREACHABLE"
 
 
-async def test_everything_else_goes_on_while_it_is_away(lists: Lists) -> None:
+async def test_other_calls_work_while_the_list_server_is_down(lists: Lists) -> None:
     await lists.create()
     lists.stop()
     for method, path, form in (
@@ -381,7 +381,7 @@ async def test_everything_else_goes_on_while_it_is_away(lists: Lists) -> None:
 
 @pytest.mark.stores("sqlite")
 @pytest.mark.list_servers("mlmmjadmin")
-async def test_a_hung_list_server_is_not_waited_for(lists: Lists) -> None:
+async def test_a_hung_list_server_does_not_block(lists: Lists) -> None:
     await lists.create()
     lists.admin.fail("GET", "", "hang", times=99)
     started = time.monotonic()
@@ -446,7 +446,7 @@ async def test_no_subscriber_leaves_the_directory(lists: Lists, mail: str) -> No
 
 
 @pytest.mark.stores("sqlite")
-async def test_a_large_footer_is_kept_whole(lists: Lists) -> None:
+async def test_a_large_footer_is_complete(lists: Lists) -> None:
     footer = "ü" * 65_536
     await lists.create(footer_text=footer, footer_html=footer)
     assert (await lists.get())["footer_text"] == footer
