@@ -1,4 +1,4 @@
-"""The client layer against a real slapd."""
+"""The LDAP client on a real slapd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client layer under cancellations, failing writes and restarts, and with dead servers."""
+"""The LDAP client under cancellations, failed writes, restarts, and with dead servers."""
 
 from __future__ import annotations
 

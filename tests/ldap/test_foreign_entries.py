@@ -1,4 +1,4 @@
-"""Entries of other programs: in other places, with children, of other object classes."""
+"""Entries of other programs: with other DNs, with children, of other object classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What means something in a filter or a DN, in every parameter and path: data, or refused.
+"""Metacharacters of filters and DNs in every parameter and path are data, or refused.
 
 After each request the whole tree is compared: at most the entry that the path names, and what
 follows from it (a domain's catch-all and counters, the other end of a membership or of a right),

@@ -1,4 +1,4 @@
-"""Overlays that sites load into slapd: a password policy, and what changes or guards entries."""
+"""Overlays of slapd: a password policy (ppolicy), and refint, memberof and unique."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes that broke off while others went on: taken back without touching what is others' since."""
+"""Recovery of interrupted writes: undone without changing what other writers did since."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness's OpenLDAP is one as iRedMail arranges it: schema, logins, access rules."""
+"""The OpenLDAP server of the tests is as iRedMail sets it up: schema, logins, access rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several servers: replicas that take no writes, and servers that come back behind the others."""
+"""Several servers: read-only replicas, and servers that restart with old data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only LDAP can hold of users and domains: any word as a service, telephone numbers."""
+"""Services, telephone numbers and settings of users and domains that only LDAP stores."""
 
 from __future__ import annotations
 

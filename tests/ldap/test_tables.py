@@ -1,4 +1,4 @@
-"""Postfix's tables and Dovecot's lookups in a tree written by hand.
+"""Postfix' tables and Dovecot's lookups in a hand-written tree.
 
 These prove the harness: entries are put there past all rules, and the answers are those that an
 iRedMail server with OpenLDAP gives.

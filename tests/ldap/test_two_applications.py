@@ -1,4 +1,4 @@
-"""Two applications on one directory: the locks of the state database exclude each other."""
+"""Two applications on one directory exclude each other by locks in the state database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every write of several steps, cut before and after each of them: the old tree or the new one.
+"""Every write of several steps, cut before and after each: the tree is as before, or complete.
 
 The faults are put in where our client hands an operation to slapd; slapd itself, the state database
 and everything above are real. "Killed" is what SIGKILL leaves: nothing runs after it, and another

@@ -1,4 +1,4 @@
-"""The requests that are sent to mlmmjadmin keep the rules of the real one.
+"""The requests to mlmmjadmin keep the rules of the real one.
 
 The stand-in works as a stock iRedMail's does (``bk_none``). These are the rules that also keep its
 other modes, and uWSGI in front of it, from doing harm.

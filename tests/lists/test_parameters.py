@@ -1,4 +1,4 @@
-"""Every parameter of the list operations: what it writes, what it shows, how it is undone."""
+"""Every parameter of the list operations: its file or row, its response, and its reset."""
 
 from __future__ import annotations
 

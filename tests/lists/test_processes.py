@@ -1,4 +1,4 @@
-"""Lists under the product as its users run it: several processes, and what they need of memory."""
+"""Mailing lists with several worker processes, and the memory that they need."""
 
 from __future__ import annotations
 
