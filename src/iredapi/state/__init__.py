@@ -1,7 +1,6 @@
-"""Our own small database: login sessions, throttle counters, locks.
+"""iredapi's own small database: login sessions, tokens, login attempts, locks, journals.
 
-SQLite by default, PostgreSQL or MariaDB for several replicas.
-Never one of iRedMail's databases.
+SQLite by default, PostgreSQL or MariaDB for several replicas; never one of iRedMail's databases.
 """
 
 from iredapi.state.connections import StateUnavailable

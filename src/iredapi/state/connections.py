@@ -1,7 +1,7 @@
-"""How statements reach the state database: engine, transactions, second tries.
+"""Connections to the state database: engines, transactions, retries.
 
-Reads and single writes run in autocommit mode (one round trip); what needs several
-statements runs READ COMMITTED, on SQLite as ``BEGIN IMMEDIATE`` in a fair queue.
+Reads and single writes run in autocommit mode (one round trip). Transactions of several statements
+run READ COMMITTED, on SQLite as ``BEGIN IMMEDIATE`` behind a fair lock.
 """
 
 import asyncio
@@ -28,20 +28,20 @@ from iredapi.observability.query_counter import watch
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
-"""Seconds after which a call gives up, all tries and queues included."""
+CALL_TIMEOUT = 60.0
+"""Seconds after which a call fails, all attempts and waiting included."""
 
 BUSY_TIMEOUT = 30.0
-"""Seconds SQLite waits for a writer in another process, and the pool for a connection."""
+"""Seconds for which SQLite waits for another process, and the pool for a connection."""
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds until a server that does not answer counts as away."""
+"""Seconds after which connecting to a server fails."""
 
-FULL = 15.0
+FULL_DISK_SECONDS = 15.0
 """Seconds for which the disk counts as full after a write that found it full."""
 
-TRIES = 12
-"""How often a deadlock is tried again."""
+MAX_ATTEMPTS = 12
+"""How often a transaction is run when it ends in a deadlock."""
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -54,26 +54,26 @@ _MARIADB = ("mysql", "mariadb")
 _log = structlog.get_logger(__name__)
 _IMMEDIATE = "iredapi_immediate"
 
-# Keyed by loop and file, because an asyncio lock belongs to one loop; an entry goes
-# with the last engine on its file.
+# Keyed by loop and file, because an asyncio lock belongs to one loop. An entry is removed with the
+# last engine on its file.
 _write_locks: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, str], asyncio.Lock]
 _write_locks = WeakValueDictionary()
 
 
 class StateUnavailable(Exception):
-    """The state database is away, overloaded or ``full``. Maps to 503."""
+    """The state database cannot be reached, is overloaded, or its disk is ``full``. Maps to 503."""
 
     def __init__(self, reason: str = "", *, full: bool = False) -> None:
         super().__init__(reason)
         self.full = full
 
     def to_api_error(self) -> ApiError:
-        """What a client is told of it."""
+        """Return the error of the HTTP answer."""
         return StorageFull() if self.full else ServerDown(detail="The state database is away.")
 
 
 def _normalised(url: str) -> URL:
-    """``url`` with our async driver, and utf8mb4 on MariaDB."""
+    """Return ``url`` with our async driver, and utf8mb4 on MariaDB."""
     parsed = make_url(url)
     parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
     if parsed.get_backend_name() in _MARIADB and "charset" not in parsed.query:
@@ -82,19 +82,19 @@ def _normalised(url: str) -> URL:
 
 
 def _sqlite_file(url: URL) -> str:
-    """The absolute path of the database, created for our eyes only if it is new."""
+    """Return the absolute path of the database; a new file gets the mode 0600."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise ValueError("The state database on SQLite needs the path of a file.")
     path = os.path.realpath(url.database)
-    # Never open it when it is there: closing it would drop the locks that SQLite's other
-    # connections in this process have on it (POSIX), and they would damage it.
+    # Never open an existing file: with POSIX locks, closing it would release the locks of all
+    # SQLite connections of this process, and the database could be damaged.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     return path
 
 
 def _prepare_sqlite(engine: AsyncEngine) -> None:
-    """Take transactions out of the driver's hands: we say when one begins, and how."""
+    """Switch off the driver's implicit transactions, and begin them here."""
 
     @event.listens_for(engine.sync_engine, "connect")
     def connected(driver: Any, _record: Any) -> None:
@@ -107,7 +107,7 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
 
 
 async def _use_wal(engine: AsyncEngine) -> None:
-    """Switch the file to WAL (kept in the file); SQLite does not queue for this itself."""
+    """Switch the file to WAL mode; SQLite's busy timeout does not cover this statement."""
     deadline = asyncio.get_running_loop().time() + BUSY_TIMEOUT
     async with engine.connect() as connection:
         while True:
@@ -122,12 +122,12 @@ async def _use_wal(engine: AsyncEngine) -> None:
 
 
 def _jitter(most: float) -> float:
-    """Seconds to wait, so that rivals do not meet again."""
+    """Return a random delay in seconds, so that parallel writers do not collide again."""
     return random.uniform(0, most)  # noqa: S311 - guards nothing
 
 
 class Connections:
-    """The connections to the state database. Raises ``StateUnavailable``, no driver's error."""
+    """The connection pools of the state database. Driver errors become ``StateUnavailable``."""
 
     def __init__(
         self, engine: AsyncEngine, writer: AsyncEngine, write_lock: asyncio.Lock | None
@@ -139,11 +139,11 @@ class Connections:
         self._write_lock = write_lock
         self.dialect: str = engine.dialect.name
         self.full_until = 0.0
-        """Monotonic time until which the disk of the server counts as full."""
+        """Monotonic time until which the server's disk counts as full."""
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Connect to nothing yet, except that SQLite's file is created."""
+        """Create the pools without connecting; on SQLite the file is created."""
         target = _normalised(url)
         backend = target.get_backend_name()
         if backend == "sqlite":
@@ -172,8 +172,8 @@ class Connections:
             "pool_recycle": 1800,
             "hide_parameters": True,
         }
-        # Two pools: changing the isolation level of a connection for one use costs round
-        # trips on MariaDB, and a request cancelled meanwhile leaves a dead one in the pool.
+        # Two pools: changing the isolation level of a connection costs round trips on MariaDB, and
+        # a request that is cancelled meanwhile leaves a broken connection in the pool.
         engines = (
             create_async_engine(
                 target,
@@ -192,16 +192,16 @@ class Connections:
         return cls(*engines, None)
 
     async def close(self) -> None:
-        """Close every connection; a second time does nothing."""
+        """Close every connection. May be called twice."""
         await self._engine.dispose()
         await self._writer.dispose()
 
     def connect(self) -> AsyncConnection:
-        """A connection of one's own, in autocommit mode."""
+        """Return a connection in autocommit mode, for exclusive use."""
         return self._engine.connect()
 
     async def use(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Run ``work``, on a connection in autocommit mode, perhaps twice."""
+        """Run ``work`` on a connection in autocommit mode; it may run more than once."""
         return await self._use(self._engine, work)
 
     async def _use(self, engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
@@ -209,10 +209,10 @@ class Connections:
             async with engine.connect() as connection:
                 return await work(connection)
 
-        return await self._persist(once)
+        return await self._run_with_retries(once)
 
     async def read(self, statement: Executable) -> Sequence[Row[Any]]:
-        """All rows of one SELECT. Raises WriteWhileReading for anything else."""
+        """Return all rows of one SELECT. Raises WriteWhileReading for other statements."""
 
         async def execute(connection: AsyncConnection) -> Sequence[Row[Any]]:
             return (await connection.execute(statement)).all()
@@ -220,33 +220,33 @@ class Connections:
         return await self._use(self._reader, execute)
 
     async def write(self, statement: Executable) -> int:
-        """Run one statement and commit it; the number of rows it matched."""
+        """Run one statement and commit it; return the number of rows that it matched."""
 
         async def execute(connection: AsyncConnection) -> int:
             return (await connection.execute(statement)).rowcount
 
-        # SQLite has no second kind of write: everything queues.
+        # On SQLite every write takes the write lock.
         return await (self.use(execute) if self._write_lock is None else self.transact(execute))
 
     async def transact(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], *, patience: float = PATIENCE
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, seconds: float = CALL_TIMEOUT
     ) -> T:
-        """Run ``work`` in one transaction; it runs again from its start after a deadlock.
+        """Run ``work`` in one transaction; after a deadlock it runs again from its start.
 
-        An exception rolls back. ``patience`` is in seconds.
+        An exception rolls back. It fails after ``seconds``.
         """
 
         async def once() -> T:
             async with self._writer.begin() as connection:
                 return await work(connection)
 
-        async def in_turn() -> T:
+        async def locked() -> T:
             if self._write_lock is None:
                 return await once()
             async with self._write_lock:
                 return await once()
 
-        return await self._persist(in_turn, patience)
+        return await self._run_with_retries(locked, seconds)
 
     def _unavailable(self, reason: str, error: Exception) -> StateUnavailable:
         full = isinstance(error, DBAPIError) and is_full(error)
@@ -254,13 +254,15 @@ class Connections:
             now = time.monotonic()
             if now > self.full_until:
                 _log.error("storage_full", database="state")
-            self.full_until = now + FULL
+            self.full_until = now + FULL_DISK_SECONDS
         return StateUnavailable(reason, full=full)
 
-    async def _persist(self, once: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> T:
+    async def _run_with_retries(
+        self, once: Callable[[], Awaitable[T]], seconds: float = CALL_TIMEOUT
+    ) -> T:
         try:
-            async with asyncio.timeout(patience):
-                for attempt in range(1, TRIES):
+            async with asyncio.timeout(seconds):
+                for attempt in range(1, MAX_ATTEMPTS):
                     try:
                         return await once()
                     except DBAPIError as error:
@@ -276,7 +278,7 @@ class Connections:
                 raise self._unavailable(f"The state database is full: {error.orig}", error) from (
                     error
                 )
-            # Without a statement it was the connecting that failed, a wrong password say.
+            # Without a statement connecting has failed, for example with a wrong password.
             if error.statement is None or is_retryable(error):
                 raise StateUnavailable(f"The state database refuses: {error.orig}") from error
             raise

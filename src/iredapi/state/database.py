@@ -1,4 +1,4 @@
-"""The state database: what iredapi itself has to remember, and all replicas share."""
+"""The state database: data of iredapi itself that all replicas share."""
 
 import time
 from collections.abc import Callable
@@ -21,9 +21,9 @@ from iredapi.state.write_journal import Journal
 
 
 class State:
-    """One pool of connections and what is kept there. Use ``State.open``.
+    """The connections to the state database and its repositories. Use ``State.open``.
 
-    Every method of its parts raises ``StateUnavailable`` when the database is away.
+    Every method of a repository raises ``StateUnavailable`` when the database cannot be reached.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class State:
 
         ``session_idle``, ``session_absolute`` and ``throttle_window`` are seconds,
         ``throttle_limit`` is attempts per window; ``clock`` gives seconds since the
-        epoch. ``WrongDatabase`` when the database is not ours.
+        epoch. Raises ``WrongDatabase`` when the database belongs to another program.
         """
         if min(session_idle, session_absolute, throttle_limit, throttle_window) <= 0:
             raise ValueError("Time-outs and limits of the state database must be positive.")
@@ -88,9 +88,10 @@ class State:
         )
 
     async def ping(self) -> None:
-        """Write nothing; ``StateUnavailable`` when there is no answer.
+        """Check that writes work, with a DELETE that matches nothing.
 
-        ``NotUsable`` when it is full or read-only: questions are answered, and nobody can log in.
+        Raises ``StateUnavailable`` without an answer, and ``NotUsable`` when the database is full
+        or read-only: then reads work, but nobody can log in.
         """
         if time.monotonic() < self.connections.full_until:
             raise NotUsable("full")
@@ -100,6 +101,6 @@ class State:
             raise NotUsable("read-only") from error
 
     async def close(self) -> None:
-        """Finish what runs in the background and close all connections."""
+        """Wait for background tasks and close all connections."""
         await self.locks.close()
         await self.connections.close()

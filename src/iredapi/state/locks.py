@@ -1,7 +1,7 @@
-"""Leased locks: the only locks across replicas, for what database rows cannot guard.
+"""Leased locks, shared by all replicas, for changes that no database row can guard.
 
-A lock is a row with a holder and an end. Who crashes loses it when the lease is over;
-who lives renews it. Replicas must agree on the time to much less than a lease (NTP).
+A lock is a row with a holder and a time of expiry. The holder renews it; after a crash it expires.
+The clocks of replicas must agree to much less than a lease (NTP).
 """
 
 import asyncio
@@ -17,18 +17,18 @@ from sqlalchemy import case, delete, select, update
 from iredapi.state.connections import Connections, StateUnavailable
 from iredapi.state.tables import NAME_LENGTH, as_key, locks, upsert
 
-POLL = (0.01, 0.25)
-"""Seconds between two looks at a lock held elsewhere: at first, and at most."""
+POLL_INTERVALS = (0.01, 0.25)
+"""Seconds between two reads of a lock that is held elsewhere: the first, and the maximum."""
 
 _logger = logging.getLogger(__name__)
 
 
 class LockTimeout(Exception):
-    """The lock was held by somebody else all the time. Maps to 503, try again."""
+    """Another holder kept the lock for the whole waiting time. Maps to 503."""
 
 
 class LockLost(LockTimeout):
-    """The lease ran out while it was held, so somebody else may hold it now."""
+    """The lease expired while the lock was in use, so another holder may have it now."""
 
 
 class Lease:
@@ -38,7 +38,7 @@ class Lease:
         self.name = name
         self.holder = secrets.token_hex(16)
         self.expires = 0.0
-        """Seconds since the epoch; moves with every renewal."""
+        """Seconds since the epoch; every renewal changes it."""
         self.lost = False
         self._clock = clock
 
@@ -54,7 +54,7 @@ class Locks:
     def __init__(self, connections: Connections, *, clock: Callable[[], float]) -> None:
         self._connections = connections
         self._clock = clock
-        # Within this process waiters queue fairly, and only the first one polls.
+        # Within this process waiting is fair, and only the first waiter polls.
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._releases: set[asyncio.Task[None]] = set()
 
@@ -62,10 +62,10 @@ class Locks:
     async def hold(
         self, name: str, lease: float = 30.0, wait: float = 10.0
     ) -> AsyncIterator[Lease]:
-        """Hold the lock ``name``; ``LockTimeout`` when it is not free within ``wait`` s.
+        """Hold the lock ``name``. Raises ``LockTimeout`` when it is not free within ``wait`` s.
 
-        The lease of ``lease`` seconds is renewed at every third of it, so the work may
-        take longer. Not reentrant.
+        The lease of ``lease`` seconds is renewed three times per lease, so the work may take
+        longer. Not reentrant.
         """
         stored = as_key(name, NAME_LENGTH)
         queue = self._queues.setdefault(stored, asyncio.Lock())
@@ -82,7 +82,7 @@ class Locks:
                 async with _renewed(self, held, lease):
                     yield held
             finally:
-                # In a task of its own: a client that goes away must not leave it locked.
+                # In a separate task: a cancelled request must not leave the lock behind.
                 task = asyncio.create_task(self._release(held))
                 self._releases.add(task)
                 task.add_done_callback(self._releases.discard)
@@ -91,21 +91,21 @@ class Locks:
             queue.release()
 
     async def close(self) -> None:
-        """Wait for releases that were left to themselves."""
+        """Wait for releases that still run in the background."""
         if self._releases:
             await asyncio.wait(self._releases)
 
     async def _acquire(self, held: Lease, lease: float, deadline: float) -> None:
         loop = asyncio.get_running_loop()
-        pause = POLL[0]
+        pause = POLL_INTERVALS[0]
         while not await self._try(held, lease):
             while True:
                 if loop.time() >= deadline:
                     raise LockTimeout(f"The lock {held.name!r} is busy.")
                 jitter = random.uniform(0.5, 1)  # noqa: S311 - guards nothing
                 await asyncio.sleep(min(pause * jitter, deadline - loop.time()))
-                pause = min(pause * 1.5, POLL[1])
-                # Looking is cheap, and trying is a write.
+                pause = min(pause * 1.5, POLL_INTERVALS[1])
+                # Read before trying again: trying is a write.
                 if await self._is_free(held.name):
                     break
 
@@ -133,7 +133,7 @@ class Locks:
         return not rows or rows[0].expires <= self._clock()
 
     async def _renew(self, held: Lease, lease: float) -> None:
-        """Move the end of the lease, unless somebody took the lock over."""
+        """Extend the lease, unless another holder has taken the lock over."""
         until = self._clock() + lease
         mine = (locks.c.name == held.name, locks.c.holder == held.holder)
         if await self._connections.write(update(locks).where(*mine).values(expires=until)):
@@ -147,12 +147,14 @@ class Locks:
         try:
             await self._connections.write(delete(locks).where(*mine))
         except StateUnavailable as error:
-            _logger.warning("The lock %r waits for its lease to end: %s", held.name, error)
+            _logger.warning(
+                "The lock %r was not released and ends with its lease: %s", held.name, error
+            )
 
 
 @asynccontextmanager
 async def _renewed(locks_: Locks, held: Lease, lease: float) -> AsyncIterator[None]:
-    """Renew in the background, at every third of ``lease`` seconds."""
+    """Renew the lease in the background, three times per ``lease`` seconds."""
     done = asyncio.Event()
 
     async def renew() -> None:
@@ -170,6 +172,6 @@ async def _renewed(locks_: Locks, held: Lease, lease: float) -> AsyncIterator[No
     try:
         yield
     finally:
-        # Asked, not cancelled: a cancelled statement costs the connection.
+        # Ask the task to end: cancelling a statement would cost its connection.
         done.set()
         await task

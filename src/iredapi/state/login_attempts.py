@@ -1,8 +1,7 @@
-"""Counting attempts to log in, so that guessing passwords takes for ever.
+"""Counters of login attempts, against guessing of passwords.
 
-An attempt is counted *before* the password is verified: however many guesses arrive
-at once, on however many replicas, no more than the limit are ever verified. The same
-guess is counted once.
+An attempt is counted *before* the password is verified: however many guesses arrive in parallel, on
+any number of replicas, no more than the limit are verified. The same guess counts once.
 """
 
 import logging
@@ -17,31 +16,34 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from iredapi.state.connections import Connections, StateUnavailable
 from iredapi.state.tables import KEY_LENGTH, as_key, login_attempts, upsert
 
-PURGE = 600.0
-"""Seconds between two removals of old windows by one process."""
+PURGE_INTERVAL = 600.0
+"""Seconds between two removals of expired counters by one process."""
 
 SKEW = 30.0
-"""Seconds by which another replica's clock may be ahead. A window that begins later than that was
-counted by a clock that has been corrected since, and is over."""
+"""Seconds by which another replica's clock may be ahead.
+
+A window that begins even later was counted by a clock that has been corrected since; it counts as
+expired.
+"""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt that was counted, or refused."""
+    """A login attempt that was counted or refused."""
 
     keys: tuple[str, ...]
-    """Of what: the account first, where there is one."""
+    """The keys of its counters: the account first, if there is one."""
     guess: str
     wait: int = 0
-    """Seconds until an attempt is allowed again; 0: this one is."""
+    """Seconds until the next attempt is allowed; 0: this one is allowed."""
     counted: frozenset[str] = frozenset()
-    """The stored keys whose counter has grown: not those that know this guess already."""
+    """The stored keys whose counters were incremented; the same guess counts once."""
 
 
-class _Refused(Exception):
-    """Rolls the counting of a refused attempt back."""
+class _LimitReached(Exception):
+    """Rolls back the transaction of a refused attempt."""
 
     def __init__(self, wait: int) -> None:
         super().__init__(wait)
@@ -49,10 +51,9 @@ class _Refused(Exception):
 
 
 class LoginAttempts:
-    """The throttle of all replicas: ``limit`` attempts in ``window`` seconds per key.
+    """The login throttle of all replicas: ``limit`` attempts in ``window`` seconds per key.
 
-    A key is an account or a client address, named by the caller. Where several are
-    given, the first one is the account.
+    A key is an account or a client address. Of several keys the first one is the account.
     """
 
     def __init__(
@@ -67,19 +68,18 @@ class LoginAttempts:
         self._limit = limit
         self._window = window
         self._clock = clock
-        self._purge_at = clock() + PURGE
+        self._purge_at = clock() + PURGE_INTERVAL
 
     async def begin(self, keys: Sequence[str], guess: str = "") -> Attempt:
-        """Count an attempt for every key, or for none.
+        """Count an attempt for all keys, or refuse it and count nothing.
 
-        ``guess`` is a short tag of the password, without commas: a counter grows once for each.
-        Empty: every attempt counts. An attempt that is refused leaves no trace, so waiting
-        always helps.
+        ``guess`` is a short tag of the password without commas: the same guess is counted once.
+        Empty: every attempt is counted.
         """
-        stored = _stored(keys)
+        stored = _stored_keys(keys)
         if not stored:
             return Attempt((), guess)
-        # An attack costs reads only, also one that repeats a guess.
+        # Refused attempts and repeated guesses cost one read and no write.
         rows = await self._connections.read(_counters(stored))
         wait = self._wait(rows)
         if wait:
@@ -92,7 +92,7 @@ class LoginAttempts:
             now = self._clock()
             table = login_attempts.c
             old = self._is_over(now)
-            # Begins windows, and locks the rows of those that go on.
+            # Begins new windows, and locks the rows of current ones.
             await connection.execute(
                 upsert(
                     self._connections.dialect,
@@ -111,7 +111,7 @@ class LoginAttempts:
             rows = (await connection.execute(_counters(stored))).all()
             wait = self._wait(rows)
             if wait:
-                raise _Refused(wait)
+                raise _LimitReached(wait)
             new = [row.key for row in rows if not guess or guess not in row.guesses.split(",")]
             if new:
                 tried = table.guesses + (f"{guess}," if guess else "")
@@ -124,24 +124,24 @@ class LoginAttempts:
 
         try:
             counted = await self._connections.transact(count)
-        except _Refused as refused:
+        except _LimitReached as refused:
             return Attempt(tuple(keys), guess, refused.wait)
         return Attempt(tuple(keys), guess, counted=counted)
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """The password was right: the account's failures are forgotten.
+        """Remove the account's counter after a correct password.
 
-        An address only gets this attempt back, or an attacker with an account of his
-        own would start afresh whenever he logs in.
+        A client address only gets this attempt back; otherwise an attacker could reset its counter
+        by logging in to an account of his own.
         """
-        await self._give_back(attempt, forget=_stored(attempt.keys[:1]))
+        await self._give_back(attempt, forget=_stored_keys(attempt.keys[:1]))
 
     async def withdraw(self, attempt: Attempt) -> None:
-        """The password could not be verified (a server is away): as if never tried."""
+        """Uncount an attempt whose password could not be verified (a server was unavailable)."""
         await self._give_back(attempt, forget=())
 
     async def purge(self) -> int:
-        """Remove counters whose window is over; how many there were."""
+        """Remove expired counters; return their number."""
         over = self._is_over(self._clock())
         return await self._connections.write(delete(login_attempts).where(over))
 
@@ -158,7 +158,7 @@ class LoginAttempts:
                     continue
                 values: dict[str, Any] = {"count": table["count"] - 1}
                 if attempt.guess:
-                    # All tags have one length, so that none is part of two others.
+                    # All tags have the same length, so none can span two others.
                     values["guesses"] = func.replace(table.guesses, f"{attempt.guess},", "")
                 await connection.execute(
                     update(login_attempts)
@@ -169,7 +169,7 @@ class LoginAttempts:
         await self._connections.transact(give_back)
 
     def _has(self, row: Row[Any], guess: str) -> bool:
-        """Tell whether a window that goes on has counted a guess."""
+        """Return whether the current window has counted this guess."""
         since = self._clock() - row.window_start
         return -SKEW <= since < self._window and guess in (row.guesses or "").split(",")
 
@@ -178,7 +178,7 @@ class LoginAttempts:
         return or_(start <= now - self._window, start > now + SKEW)
 
     def _wait(self, rows: Sequence[Row[Any]]) -> int:
-        """Whole seconds until no counter is at its limit; 0 when none is."""
+        """Return the whole seconds until no counter is at its limit; 0: none is."""
         now = self._clock()
         starts = [
             row.window_start
@@ -190,24 +190,24 @@ class LoginAttempts:
 
     async def _purge_sometimes(self) -> None:
         now = self._clock()
-        # A clock that was ahead and has been corrected puts nothing off.
-        if 0 < self._purge_at - now <= PURGE:
+        # A clock that was ahead and has been corrected does not delay the next removal.
+        if 0 < self._purge_at - now <= PURGE_INTERVAL:
             return
-        self._purge_at = now + PURGE
+        self._purge_at = now + PURGE_INTERVAL
         try:
             await self.purge()
         except StateUnavailable as error:
             _logger.warning("Old login attempts were not removed: %s", error)
 
 
-def _stored(keys: Sequence[str]) -> list[str]:
-    """The keys as stored, always locked in the same order."""
+def _stored_keys(keys: Sequence[str]) -> list[str]:
+    """Return the stored keys, sorted: rows are always locked in this order."""
     return sorted({as_key(key, KEY_LENGTH) for key in keys})
 
 
 def _counters(stored: Sequence[str]) -> Select[Any]:
     table = login_attempts.c
-    # Not "count": that is a method of every row.
+    # Not "count": a row has a method of that name.
     attempts = table["count"].label("attempts")
     return select(table.key, attempts, table.guesses, table.window_start).where(
         table.key.in_(stored)

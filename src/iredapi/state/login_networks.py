@@ -1,4 +1,4 @@
-"""Networks from which an account has logged in well: there it has a login throttle of its own."""
+"""Networks from which an account has logged in: they have login throttles of their own."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,14 +7,14 @@ from sqlalchemy import delete, literal, or_, select
 from iredapi.state.connections import Connections
 from iredapi.state.tables import as_key, known_networks, upsert
 
-KEPT = 30 * 86400.0
+RETENTION = 30 * 86400.0
 """Seconds for which a network is known after the last login from it."""
 
-FRESH = 86400.0
-"""Seconds for which a login from a known network is not written again.
+REWRITE_INTERVAL = 86400.0
+"""Seconds for which another login from a known network is not written.
 
-What is noted so far in the future was noted by a clock that has been corrected since: nobody knows
-when that was.
+Rows with a time that lies further in the future are ignored: they were written by a clock that has
+been corrected since.
 """
 
 _LENGTH = 255
@@ -28,7 +28,7 @@ class KnownNetworks:
         self._clock = clock
 
     async def of(self, account: str, networks: Sequence[str]) -> dict[str, bool]:
-        """Return which of these networks are known, and whether that was written lately."""
+        """Return the known ones among these networks, and whether they were written recently."""
         if not networks:
             return {}
         table, now = known_networks.c, self._clock()
@@ -36,18 +36,18 @@ class KnownNetworks:
             select(table.network, table.seen).where(
                 table.account == as_key(account, _LENGTH),
                 table.network.in_(networks),
-                table.seen > now - KEPT,
-                table.seen < now + FRESH,
+                table.seen > now - RETENTION,
+                table.seen < now + REWRITE_INTERVAL,
             )
         )
-        return {row.network: now - FRESH < row.seen <= now for row in rows}
+        return {row.network: now - REWRITE_INTERVAL < row.seen <= now for row in rows}
 
     async def remember(self, account: str, networks: Sequence[str]) -> None:
-        """Note a login; old notes of everybody are removed."""
+        """Store a login from networks, and remove expired rows of all accounts."""
         if not networks:
             return
         table, now = known_networks.c, self._clock()
-        over = or_(table.seen <= now - KEPT, table.seen >= now + FRESH)
+        over = or_(table.seen <= now - RETENTION, table.seen >= now + REWRITE_INTERVAL)
         await self._connections.write(delete(known_networks).where(over))
         rows = [
             {"account": as_key(account, _LENGTH), "network": network, "seen": now}
@@ -58,7 +58,7 @@ class KnownNetworks:
         )
 
     async def forget(self, account: str) -> None:
-        """Forget an account that is gone, or has another name."""
+        """Remove the networks of an account that was removed or renamed."""
         await self._connections.write(
             delete(known_networks).where(known_networks.c.account == as_key(account, _LENGTH))
         )

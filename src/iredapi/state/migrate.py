@@ -1,7 +1,7 @@
-"""Bringing the state database up to date, with any number of replicas doing the same.
+"""Migrations of the state database, safe with any number of replicas that start at once.
 
-The lock is the database's own: an advisory lock of the transaction on PostgreSQL,
-``GET_LOCK`` on MariaDB, ``BEGIN IMMEDIATE`` on SQLite. Who finds nothing to do takes none.
+A lock of the database serialises them: a transaction-level advisory lock on PostgreSQL,
+``GET_LOCK`` on MariaDB, ``BEGIN IMMEDIATE`` on SQLite. No lock is taken when all is up to date.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from iredapi.state.connections import Connections, StateUnavailable
 from iredapi.state.tables import metadata
 
-PATIENCE = 300
+TIMEOUT = 300
 """Seconds to wait for another replica's migration, or for our own."""
 
 _LOCK = "iredapi state migration"
@@ -32,14 +32,14 @@ _IREDMAIL = frozenset(
     {"mailbox", "domain", "forwardings", "policy", "mailaddr", "throttle", "greylisting", "log"}
     | {"domain_ownership", "msgs", "quarantine"}
 )
-"""Tables of iRedMail's databases, whose names are none of ours."""
+"""Tables of iRedMail's databases that have no name in common with ours."""
 
-# Alembic's "op" is one for the whole process, whatever the thread or task.
+# Alembic's ``op`` is global to the process, not to a thread or task.
 _alembic = threading.Lock()
 
 
 class WrongDatabase(Exception):
-    """The state URL names a database that is not, or no longer, ours to migrate."""
+    """The state database belongs to another program, or to a newer iredapi."""
 
 
 def _config() -> Config:
@@ -49,7 +49,7 @@ def _config() -> Config:
 
 
 async def is_current(connections: Connections) -> bool:
-    """Tell whether the tables are those of this version. Raises WrongDatabase; changes nothing."""
+    """Return whether the tables are those of this version. Raises WrongDatabase."""
     scripts = ScriptDirectory.from_config(_config())
 
     async def current(connection: AsyncConnection) -> bool:
@@ -59,7 +59,7 @@ async def is_current(connections: Connections) -> bool:
 
 
 async def migrate(connections: Connections) -> None:
-    """Create or update the tables; two SELECTs when there is nothing to do."""
+    """Create or update the tables; costs two SELECTs when they are up to date."""
     config = _config()
     scripts = ScriptDirectory.from_config(config)
 
@@ -76,17 +76,17 @@ async def migrate(connections: Connections) -> None:
     if await connections.use(current):
         return
     async with _server_lock(connections):
-        await connections.transact(upgrade, patience=PATIENCE)
+        await connections.transact(upgrade, seconds=TIMEOUT)
 
 
 def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
-    """Whether there is nothing to do; ``WrongDatabase`` when we must not do it."""
+    """Return whether the tables are up to date. Raises WrongDatabase."""
     context = MigrationContext.configure(connection)
     revision = context.get_current_revision()
     if revision is None:
         inspector = inspect(connection)
-        # iRedAdmin has a table "sessions", too. The names come first: another replica may be making
-        # our tables, and whoever sees them sees their version afterwards.
+        # iRedAdmin has a table "sessions", too. Read the names of tables before the version table:
+        # another replica may be creating our tables, and the version is then visible as well.
         foreign = sorted(set(inspector.get_table_names()) & (set(metadata.tables) | _IREDMAIL))
         if foreign:
             inspector.clear_cache()
@@ -111,7 +111,7 @@ def _upgrade(connection: Connection, config: Config) -> None:
 
 @asynccontextmanager
 async def _alone_in_this_process() -> AsyncIterator[None]:
-    while not _alembic.acquire(blocking=False):  # noqa: ASYNC110 - other loops, too
+    while not _alembic.acquire(blocking=False):  # noqa: ASYNC110 - shared by several event loops
         await asyncio.sleep(0.01)
     try:
         yield
@@ -121,14 +121,14 @@ async def _alone_in_this_process() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _server_lock(connections: Connections) -> AsyncIterator[None]:
-    """On MariaDB, where DDL commits, a lock that outlives transactions; else nothing."""
+    """Hold a lock of the session on MariaDB, where DDL commits; elsewhere do nothing."""
     if connections.dialect not in ("mysql", "mariadb"):
         yield
         return
     # Names are shared by all databases of a server, and at most 64 characters.
     name = func.sha1(func.concat(_LOCK, " ", func.database()))
     async with connections.connect() as connection:
-        taken = await connection.scalar(select(func.get_lock(name, PATIENCE)))
+        taken = await connection.scalar(select(func.get_lock(name, TIMEOUT)))
         if taken != 1:
             raise StateUnavailable("Another replica is still migrating the state database.")
         try:

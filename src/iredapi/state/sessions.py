@@ -1,6 +1,6 @@
-"""Login sessions: opaque ids, of which only the hash is stored.
+"""Login sessions with opaque ids, of which only the hash is stored.
 
-Nothing is cached, so that an ended session is over on every replica at once.
+Nothing is cached, so that a session ends on every replica at once.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ from iredapi.state.tables import CLIENT_LENGTH, sessions
 
 Role = Literal["global", "normal"]
 
-SLIDE = 60.0
+SEEN_WRITE_INTERVAL = 60.0
 """Seconds between two writes of ``seen`` of one session."""
 
-PURGE = 600.0
+PURGE_INTERVAL = 600.0
 """Seconds between two removals of expired sessions by one process."""
 
 NAME_LENGTH = 16
@@ -33,29 +33,29 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A living session. Times are seconds since the epoch."""
+    """An active session. Times are seconds since the epoch."""
 
     username: str
     role: Role
     credential: str
-    """The caller's fingerprint of what was proved at login (64 characters)."""
+    """A fingerprint of the password hash at login (64 characters)."""
     client: str
-    """The address the login came from; it is not checked."""
+    """The client address of the login; later requests are not compared with it."""
     created: float
     seen: float
-    """The last use, up to ``SLIDE`` seconds old."""
+    """The last use, up to ``SEEN_WRITE_INTERVAL`` seconds old."""
     expires: float
-    """The absolute end, however busy the session is."""
+    """The absolute end of the session, also when it is in use."""
     id_hash: str
 
     @property
     def name(self) -> str:
-        """What the session is called in public: too little to find its id."""
+        """The public name of the session, from which its id cannot be derived."""
         return self.id_hash[:NAME_LENGTH]
 
 
 def hash_id(session_id: str) -> str | None:
-    """The stored form of an id; None when we cannot have issued it."""
+    """Return the stored form of an id; None: the id is malformed."""
     if not _ID.fullmatch(session_id):
         return None
     return hashlib.sha256(session_id.encode("ascii")).hexdigest()
@@ -76,11 +76,11 @@ class Sessions:
         self._idle = idle
         self._absolute = absolute
         self._clock = clock
-        self._slide = min(SLIDE, idle / 2)
+        self._seen_write_interval = min(SEEN_WRITE_INTERVAL, idle / 2)
         self._purge_at = clock()
 
     async def create(self, username: str, role: Role, credential: str, client: str) -> str:
-        """Begin a session; the id, which cannot be had a second time."""
+        """Begin a session and return its id, which is not stored."""
         await self._purge_sometimes()
         session_id = secrets.token_urlsafe(32)
         now = self._clock()
@@ -99,25 +99,27 @@ class Sessions:
         return session_id
 
     async def load(self, session_id: str) -> Session | None:
-        """The session; None when it is unknown, ended, idle for too long or too old.
+        """Return a session; None when it is unknown, ended, idle for too long or too old.
 
-        One indexed SELECT; every ``SLIDE`` seconds an UPDATE of ``seen`` as well.
+        One indexed SELECT; every ``SEEN_WRITE_INTERVAL`` seconds an UPDATE of ``seen`` as well.
         """
         id_hash = hash_id(session_id)
         if id_hash is None:
             return None
         session = await self._select(id_hash)
         now = self._clock()
-        if session is None or now - session.seen < self._slide:
+        if session is None or now - session.seen < self._seen_write_interval:
             return session
-        slid = await self._connections.write(
+        updated = await self._connections.write(
             update(sessions)
-            .where(sessions.c.id_hash == id_hash, sessions.c.seen <= now - self._slide)
+            .where(
+                sessions.c.id_hash == id_hash, sessions.c.seen <= now - self._seen_write_interval
+            )
             .values(seen=now)
         )
-        if slid:
+        if updated:
             return replace(session, seen=now)
-        # Somebody was quicker: another request slid it, or it was ended.
+        # Another request has updated or ended it meanwhile.
         return await self._select(id_hash)
 
     async def _select(self, id_hash: str) -> Session | None:
@@ -142,7 +144,7 @@ class Sessions:
         return session if alive else None
 
     async def end(self, session_id: str) -> bool:
-        """End one session; False when there was none."""
+        """End one session; return whether it existed."""
         id_hash = hash_id(session_id)
         if id_hash is None:
             return False
@@ -151,7 +153,7 @@ class Sessions:
         )
 
     async def list(self, username: str) -> list[Session]:
-        """The living sessions of one admin, the oldest first."""
+        """Return the active sessions of an admin, the oldest first."""
         table, now = sessions.c, self._clock()
         rows = await self._connections.read(
             select(
@@ -170,9 +172,9 @@ class Sessions:
         return [Session(**row._mapping) for row in rows]
 
     async def end_named(self, username: str, name: str, *, but: str = "") -> int:
-        """End the sessions of one admin whose public name this is, or all with an empty one.
+        """End the session of an admin with this public name; an empty name: all of them.
 
-        ``but`` is the id of a session that stays; how many ended.
+        The session with the id ``but`` stays. Returns how many ended.
         """
         kept = hash_id(but) if but else None
         table = sessions.c
@@ -184,7 +186,7 @@ class Sessions:
         return await self._connections.write(ended)
 
     async def end_domain(self, domain: str, *, but: Collection[str] = ()) -> int:
-        """End the sessions of all accounts of a domain but some; how many there were."""
+        """End the sessions of all accounts of a domain, except ``but``; return their number."""
         escaped = domain.replace("|", "||").replace("%", "|%").replace("_", "|_")
         return await self._connections.write(
             delete(sessions).where(
@@ -194,7 +196,7 @@ class Sessions:
         )
 
     async def rebind_credential(self, username: str, old: str, new: str) -> int:
-        """Let sessions live on whose credential is stored in another way now; how many."""
+        """Keep sessions valid after a rehash of the password; return their number."""
         table = sessions.c
         return await self._connections.write(
             update(sessions)
@@ -203,13 +205,13 @@ class Sessions:
         )
 
     async def end_all(self, username: str) -> int:
-        """End every session of ``username``; how many there were."""
+        """End every session of ``username``; return their number."""
         return await self._connections.write(
             delete(sessions).where(sessions.c.username == username)
         )
 
     async def purge(self) -> int:
-        """Remove the rows of sessions that are over anyway; how many there were."""
+        """Remove the rows of expired sessions; return their number."""
         now = self._clock()
         return await self._connections.write(
             delete(sessions).where(
@@ -219,10 +221,10 @@ class Sessions:
 
     async def _purge_sometimes(self) -> None:
         now = self._clock()
-        # A clock that was ahead and has been corrected puts nothing off.
-        if 0 < self._purge_at - now <= PURGE:
+        # A clock that was ahead and has been corrected does not delay the next removal.
+        if 0 < self._purge_at - now <= PURGE_INTERVAL:
             return
-        self._purge_at = now + PURGE
+        self._purge_at = now + PURGE_INTERVAL
         try:
             await self.purge()
         except StateUnavailable as error:

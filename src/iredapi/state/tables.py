@@ -1,8 +1,7 @@
-"""The tables of the state database, and how a text becomes a key of one of them.
+"""The tables of the state database, and the conversion of texts to keys.
 
-Every point in time is seconds since the epoch (UTC), as a double: leases may be
-shorter than a second. A change here needs a new file in ``migrations/versions``;
-``tests/contract/test_state.py`` compares the two.
+Times are seconds since the epoch (UTC) as doubles: leases may be shorter than a second. A change
+here needs a new file in ``migrations/versions``; ``tests/contract/test_state.py`` compares the two.
 """
 
 import hashlib
@@ -23,7 +22,7 @@ NAME_LENGTH = 255
 CLIENT_LENGTH = 64
 """Characters in ``sessions.client``: an IPv6 address with a zone."""
 
-# MariaDB's usual collations find "a" equal to "A" and to "ä".
+# With MariaDB's default collations "a" equals "A" and "ä".
 MARIADB_OPTIONS: dict[str, Any] = {
     f"{dialect}_{option}": value
     for dialect in ("mysql", "mariadb")
@@ -53,7 +52,7 @@ sessions = Table(
     **MARIADB_OPTIONS,
 )
 """Login sessions. ``id_hash`` is the SHA-256 of the id, which only the client has;
-``seen`` the last use, ``expires`` the absolute end."""
+``seen`` is the last use, ``expires`` the absolute end."""
 
 login_attempts = Table(
     "login_attempts",
@@ -76,7 +75,7 @@ known_networks = Table(
     Column("seen", Double, nullable=False),
     **MARIADB_OPTIONS,
 )
-"""Networks from which accounts have logged in well, and when they did last."""
+"""Networks from which accounts have logged in, with the time of the last login."""
 
 locks = Table(
     "locks",
@@ -86,7 +85,7 @@ locks = Table(
     Column("expires", Double, nullable=False),
     **MARIADB_OPTIONS,
 )
-"""Leased locks; a row past ``expires`` may be taken by anybody."""
+"""Leased locks; after ``expires`` any holder may take the row over."""
 
 
 journal = Table(
@@ -99,7 +98,7 @@ journal = Table(
     **MARIADB_OPTIONS,
 )
 """Writes to LDAP that have begun and not ended: ``names`` (JSON) are the locks that they hold,
-``plan`` (JSON) is what takes them back. Holds password hashes of the entries they change."""
+``plan`` (JSON) is how they are undone. Contains password hashes of the changed entries."""
 
 
 tokens = Table(
@@ -127,7 +126,7 @@ tokens = Table(
     **MARIADB_OPTIONS,
 )
 """API tokens. ``secret_hash`` is the SHA-256 of the token, which only the client has; ``old_hash``
-that of the one before, good until ``old_until``; lists have commas around every item;
+that of the previous one, valid until ``old_until``; lists have commas around every item;
 ``credential`` is a fingerprint of the owner's password, NULL before the first use."""
 
 
@@ -142,9 +141,9 @@ renames = Table(
 
 
 def as_key(text: str, length: int) -> str:
-    """``text``, or its SHA-256 where a column of ``length`` characters cannot tell it apart.
+    """Return ``text``, or its SHA-256 if a column of ``length`` characters cannot store it exactly.
 
-    Too long, NUL, lone surrogates, trailing blanks (MariaDB ignores them): hashed.
+    Hashed are texts that are too long, or contain blanks, NUL or other than printable ASCII.
     """
     if len(text) <= length and text.isascii() and text.isprintable() and " " not in text:
         return text
@@ -157,10 +156,9 @@ def upsert(
     rows: Sequence[Mapping[str, Any]],
     changes: Sequence[tuple[str, ColumnElement[Any]]],
 ) -> Insert:
-    """INSERT ``rows``; a row that exists gets ``changes`` instead, one atomic statement.
+    """Return an INSERT of ``rows`` that applies ``changes`` to existing rows instead; atomic.
 
-    MariaDB assigns one column after the other, so a change must not read a column that
-    an earlier one in the list has set.
+    MariaDB assigns from left to right: a change must not read a column that an earlier one has set.
     """
     if dialect in ("mysql", "mariadb"):
         return mysql.insert(table).values(rows).on_duplicate_key_update(list(changes))

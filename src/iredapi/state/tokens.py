@@ -1,6 +1,6 @@
-"""API tokens as they are stored: of a secret only the hash.
+"""API tokens; only the hash of a secret is stored.
 
-Nothing is cached, so that a revoked token is over on every replica at once.
+Nothing is cached, so that a revoked token is refused by every replica at once.
 """
 
 import hashlib
@@ -19,24 +19,24 @@ from iredapi.state.connections import Connections, StateUnavailable
 from iredapi.state.sessions import Role
 from iredapi.state.tables import tokens
 
-USED = 60.0
+USED_WRITE_INTERVAL = 60.0
 """Seconds between two writes of ``used`` of one token."""
 
-KEPT = 30 * 86400.0
+EXPIRED_RETENTION = 30 * 86400.0
 """Seconds for which an expired token is still listed."""
 
-MOST = 100
-"""Tokens of one owner."""
+MAX_TOKENS_PER_OWNER = 100
+"""How many tokens one owner may have."""
 
-EVERYTHING = "*"
-"""In the column ``domains``: all of the owner's. Any other text is a list, even an empty one."""
+ALL_DOMAINS = "*"
+"""The value of the column ``domains`` for all domains of the owner. Other values are lists."""
 
 _SECRET = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}", re.ASCII)  # secrets.token_urlsafe(32)
 _logger = logging.getLogger(__name__)
 
 
 class TooManyTokens(Exception):
-    """The owner has as many tokens as anybody may have."""
+    """The owner has ``MAX_TOKENS_PER_OWNER`` tokens already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +45,25 @@ class Token:
 
     id: str
     hint: str
-    """The first characters of the secret: enough to tell it, too few to guess it."""
+    """The first characters of the secret, to recognise it in lists."""
     owner: str
     role: Role
-    """The owner's at the time of creation."""
+    """The owner's role at the time of creation."""
     account: str
-    """What tells the owner from a later account of that name (64 characters)."""
+    """Identifies the owner's account; a later account of that name differs (64 characters)."""
     label: str
     grant: Grant
     created: float
     used: float | None
-    """The last use, up to ``USED`` seconds old."""
+    """The last use, up to ``USED_WRITE_INTERVAL`` seconds old."""
     credential: str | None
-    """A fingerprint of the owner's password at that time (64 characters); None: not known yet."""
+    """A fingerprint of the owner's password hash (64 characters); None: not stored yet."""
     old_until: float
-    """Until when the secret before the last rotation works; 0: not at all."""
+    """Until when the previous secret works after a rotation; 0: it does not."""
 
 
 def hash_secret(secret: str) -> str | None:
-    """The stored form of a secret; None when we cannot have issued it."""
+    """Return the stored form of a secret; None: the secret is malformed."""
     if not _SECRET.fullmatch(secret):
         return None
     return hashlib.sha256(secret.encode("ascii")).hexdigest()
@@ -77,13 +77,13 @@ class Tokens:
         self._clock = clock
 
     def now(self) -> float:
-        """Seconds since the epoch, as this database's rows count them."""
+        """Return the time in seconds since the epoch, by the clock of this repository."""
         return self._clock()
 
     async def create(
         self, owner: str, role: Role, account: str, credential: str, label: str, grant: Grant
     ) -> tuple[Token, str]:
-        """Make a token; the secret cannot be had a second time. Raises ``TooManyTokens``."""
+        """Create a token; the secret is not stored. Raises ``TooManyTokens``."""
         await self._purge()
         secret = _new_secret()
         token = Token(
@@ -110,7 +110,7 @@ class Tokens:
             "account": account,
             "label": label,
             "read_only": int(grant.read_only),
-            "domains": _stored(grant.domains),
+            "domains": _serialised(grant.domains),
             "networks": ",".join(sorted(grant.networks)),
             "created": token.created,
             "expires": grant.expires,
@@ -120,7 +120,7 @@ class Tokens:
 
         async def add(connection: AsyncConnection) -> None:
             count = select(func.count()).select_from(tokens).where(tokens.c.owner == owner)
-            if (await connection.scalar(count) or 0) >= MOST:
+            if (await connection.scalar(count) or 0) >= MAX_TOKENS_PER_OWNER:
                 raise TooManyTokens
             await connection.execute(insert(tokens).values(row))
 
@@ -128,10 +128,7 @@ class Tokens:
         return token, secret
 
     async def load(self, secret: str) -> Token | None:
-        """The token of a secret; None when it is unknown, revoked or expired. One SELECT.
-
-        Every ``USED`` seconds an UPDATE of ``used`` as well.
-        """
+        """Return the token of a secret; None when it is unknown, revoked or expired. One SELECT."""
         hashed = hash_secret(secret)
         if hashed is None:
             return None
@@ -150,24 +147,24 @@ class Tokens:
         return token
 
     async def touch(self, token: Token) -> None:
-        """Remember that a token was used, at most once in ``USED`` seconds."""
+        """Store that a token was used, at most once in ``USED_WRITE_INTERVAL`` seconds."""
         now = self._clock()
-        if token.used is not None and now - token.used < USED:
+        if token.used is not None and now - token.used < USED_WRITE_INTERVAL:
             return
-        old = or_(tokens.c.used.is_(None), tokens.c.used <= now - USED)
+        old = or_(tokens.c.used.is_(None), tokens.c.used <= now - USED_WRITE_INTERVAL)
         await self._connections.write(
             update(tokens).where(tokens.c.id == token.id, old).values(used=now)
         )
 
     async def bind(self, token: Token, credential: str) -> None:
-        """Remember the owner's password of a token that was made before that was noted."""
+        """Store the password fingerprint of a token that has none (of an earlier version)."""
         unbound = tokens.c.credential.is_(None)
         await self._connections.write(
             update(tokens).where(tokens.c.id == token.id, unbound).values(credential=credential)
         )
 
     async def rebind_credential(self, owner: str, old: str, new: str) -> None:
-        """Let tokens live on when the same password of the owner is stored in another way now."""
+        """Keep tokens valid after a rehash of the owner's password."""
         table = tokens.c
         await self._connections.write(
             update(tokens)
@@ -176,25 +173,25 @@ class Tokens:
         )
 
     async def get(self, token_id: str) -> Token | None:
-        """One token by its id."""
+        """Return a token by its id."""
         rows = await self._connections.read(select(tokens).where(tokens.c.id == token_id))
         return _read(rows[0]) if rows else None
 
     async def list(self, owner: str = "") -> list[Token]:
-        """All tokens, or those of one owner, the oldest first."""
+        """Return all tokens, or those of one owner, the oldest first."""
         statement = select(tokens).order_by(tokens.c.owner, tokens.c.created, tokens.c.id)
         if owner:
             statement = statement.where(tokens.c.owner == owner)
         return [_read(row) for row in await self._connections.read(statement)]
 
     async def rotate(self, token: Token, overlap: float) -> tuple[Token, str] | None:
-        """Give a token a new secret; the one it has works for ``overlap`` seconds more.
+        """Give a token a new secret; the previous one works for ``overlap`` seconds more.
 
-        None when it was revoked meanwhile.
+        None: it was revoked meanwhile.
         """
         secret = _new_secret()
         until = self._clock() + overlap if overlap > 0 else 0.0
-        # One column after the other on MariaDB: the old hash first.
+        # MariaDB assigns from left to right: the old hash first.
         values: list[tuple[Any, Any]] = [
             (tokens.c.old_hash, tokens.c.secret_hash if overlap > 0 else None),
             (tokens.c.old_until, until),
@@ -209,11 +206,11 @@ class Tokens:
         return replace(token, hint=_hint(secret), old_until=until), secret
 
     async def revoke(self, token_id: str) -> bool:
-        """End a token for good; False when there was none."""
+        """Remove a token; return whether it existed."""
         return await self._connections.write(delete(tokens).where(tokens.c.id == token_id)) > 0
 
     async def end_owners(self, owners: Collection[str]) -> int:
-        """End every token of these accounts; how many there were."""
+        """Remove every token of these accounts; return their number."""
         if not owners:
             return 0
         return await self._connections.write(
@@ -221,13 +218,14 @@ class Tokens:
         )
 
     async def end_domain(self, domain: str, *, but: Collection[str] = ()) -> None:
-        """Forget a domain: tokens of its accounts (but some) end.
+        """Remove the tokens of a domain's accounts, except ``but``.
 
-        Those for it alone are good for nothing.
+        The domain is removed from other tokens. One that was limited to this domain keeps an
+        empty list and gives access to nothing.
         """
         suffix = f"%@{_escaped(domain)}"
 
-        async def forget(connection: AsyncConnection) -> None:
+        async def remove(connection: AsyncConnection) -> None:
             await connection.execute(
                 delete(tokens).where(
                     tokens.c.owner.like(suffix, escape="|"), tokens.c.owner.not_in(sorted(but))
@@ -242,13 +240,13 @@ class Tokens:
             for row in rows:
                 left = (_domains(row.domains) or frozenset()) - {domain}
                 await connection.execute(
-                    update(tokens).where(tokens.c.id == row.id).values(domains=_stored(left))
+                    update(tokens).where(tokens.c.id == row.id).values(domains=_serialised(left))
                 )
 
-        await self._connections.transact(forget)
+        await self._connections.transact(remove)
 
     async def _purge(self) -> None:
-        over = tokens.c.expires <= self._clock() - KEPT
+        over = tokens.c.expires <= self._clock() - EXPIRED_RETENTION
         try:
             await self._connections.write(delete(tokens).where(over))
         except StateUnavailable as error:
@@ -263,12 +261,12 @@ def _hint(secret: str) -> str:
     return secret[: len(PREFIX) + 4]
 
 
-def _stored(domains: frozenset[str] | None) -> str:
-    return EVERYTHING if domains is None else f",{','.join(sorted(domains))},"
+def _serialised(domains: frozenset[str] | None) -> str:
+    return ALL_DOMAINS if domains is None else f",{','.join(sorted(domains))},"
 
 
 def _domains(stored: str) -> frozenset[str] | None:
-    if stored == EVERYTHING:
+    if stored == ALL_DOMAINS:
         return None
     return frozenset(name for name in stored.split(",") if name)
 

@@ -1,8 +1,8 @@
-"""What was begun and must be ended or taken back: writes that no database transaction guards.
+"""Journal of writes without a database transaction (LDAP), so that they can be undone.
 
-A record is written before the first step of a write and erased after its last one, both while the
-locks that it names are held. So whoever holds a lock that a record names knows that its writer is
-gone, and may take back what it began.
+A record is written before the first step of a write and removed after the last one, both while the
+locks that it names are held. So whoever acquires such a lock and finds a record knows that its
+writer has crashed, and undoes the write.
 """
 
 import json
@@ -18,7 +18,7 @@ from iredapi.state.tables import journal, upsert
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A write that has begun: the locks that it held, and what takes it back."""
+    """A write that has begun: the locks that it holds, and the plan that undoes it."""
 
     id: str
     names: frozenset[str]
@@ -38,22 +38,24 @@ class Journal:
         """Record a write that is about to begin, and return the id of its record."""
         found, now = secrets.token_hex(16), self._clock()
         row = {"id": found, "names": json.dumps(sorted(names)), "plan": plan, "created": now}
-        # A lost connection may have this run twice.
-        again = [("created", literal(now))]
-        await self._connections.write(upsert(self._connections.dialect, journal, [row], again))
+        # After a lost connection the statement may run twice.
+        on_conflict = [("created", literal(now))]
+        await self._connections.write(
+            upsert(self._connections.dialect, journal, [row], on_conflict)
+        )
         return found
 
     async def erase(self, record_id: str) -> None:
-        """Forget a write: it ended, or was taken back."""
+        """Remove the record of a write that has ended or was undone."""
         await self._connections.write(delete(journal).where(journal.c.id == record_id))
 
     async def open(self) -> Sequence[tuple[str, frozenset[str]]]:
-        """Return ids and locks of all records: usually few, those being written right now."""
+        """Return ids and locks of all records; usually few, those of running writes."""
         rows = await self._connections.read(select(journal.c.id, journal.c.names))
         return [(str(row.id), frozenset(json.loads(row.names))) for row in rows]
 
     async def read(self, record_id: str) -> Record | None:
-        """Return a record, unless it is gone."""
+        """Return a record; None: it was removed."""
         rows = await self._connections.read(select(journal).where(journal.c.id == record_id))
         if not rows:
             return None

@@ -1,4 +1,4 @@
-"""Renames that have begun."""
+"""The table of renames that have begun."""
 
 import sqlalchemy as sa
 from alembic import op

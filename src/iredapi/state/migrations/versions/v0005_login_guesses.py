@@ -1,4 +1,4 @@
-"""What a login throttle remembers of guesses, where admins log in from, passwords of tokens."""
+"""Columns for guesses of login attempts and credentials of tokens, and the known networks."""
 
 import sqlalchemy as sa
 from alembic import op
