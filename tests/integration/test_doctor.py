@@ -1,4 +1,4 @@
-"""``iredapi doctor``: every inconsistency is planted, found, repaired, and nothing else changes."""
+"""``iredapi doctor`` on SQL: each inconsistency is inserted, found and repaired, nothing else."""
 
 from __future__ import annotations
 
@@ -418,7 +418,7 @@ REPAIRED: Final = {
         {"+users 90": {"email": "v@ex.com", "priority": 10}},
     ),
 }  # fmt: skip
-"""What does not come back to the healthy rows when it is repaired, and what it is then."""
+"""Changes whose repair does not restore the healthy rows, with the rows after the repair."""
 
 ONLY_IN_TREES: Final = {
     "ALIAS_ADDRESS_WITHOUT_DOMAIN", "ALIAS_DOMAINS_OFF", "ALIAS_DOMAIN_TWICE",
@@ -427,7 +427,7 @@ ONLY_IN_TREES: Final = {
     "MEMBER_OF_NO_LIST", "PASSWORD_SPELLING", "PASSWORD_UNKNOWN_TO_SLAPD", "TWIN_MISSING",
     "WRITE_UNFINISHED", "DIRECTORY_READS_ONLY",
 }  # fmt: skip
-"""What SQL cannot have: the tests of LDAP plant these."""
+"""Codes that SQL cannot have: the tests of LDAP insert them."""
 
 _server = Arrangement(healthy)
 
@@ -451,7 +451,7 @@ async def examine(
 
 
 def lasting(difference: Difference) -> Difference:
-    """Leave the times out of a difference, and what is nothing then."""
+    """Return a difference without times, and without rows that differ in times only."""
     found = {
         name: {
             column: value.decode() if isinstance(value, bytes) else value
@@ -464,7 +464,7 @@ def lasting(difference: Difference) -> Difference:
 
 
 async def test_a_healthy_server(server: Arranged) -> None:
-    """Nothing is found, and looking changes nothing."""
+    """The doctor finds nothing and changes nothing."""
     found, result = await examine(server.store, fix=True)
     assert found == []
     assert result.status == 0
@@ -472,8 +472,8 @@ async def test_a_healthy_server(server: Arranged) -> None:
 
 
 @pytest.mark.parametrize("plant", PLANTS, ids=str)
-async def test_planted(server: Arranged, plant: Plant) -> None:
-    """It is found; a dry run changes nothing, a repair nothing but this."""
+async def test_inconsistency_is_found_and_repaired(server: Arranged, plant: Plant) -> None:
+    """A dry run changes nothing; a repair changes only the inserted inconsistency."""
     store = server.store
     if store.name not in plant.stores:
         await examine(store, plant.code)  # cannot be stored here; the probe runs nevertheless
@@ -496,8 +496,8 @@ async def test_planted(server: Arranged, plant: Plant) -> None:
 
 
 @pytest.mark.parametrize("name", REPAIRED)
-async def test_repaired(server: Arranged, name: str) -> None:
-    """What becomes something new is what it should be."""
+async def test_repair_writes_the_right_values(server: Arranged, name: str) -> None:
+    """Repairs that do not restore the healthy rows write the expected ones."""
     plant, wanted = REPAIRED[name]
     await plant.do(server.store)
     found, _ = await examine(server.store, plant.code)
@@ -516,8 +516,8 @@ async def test_no_global_admin(server: Arranged) -> None:
     assert result.status == 1
 
 
-def test_every_check_is_planted() -> None:
-    """A check without a test cannot be trusted."""
+def test_every_check_has_a_case() -> None:
+    """Every code is inserted by a test."""
     planted = {plant.code for plant in PLANTS} | {plant.code for plant, _ in REPAIRED.values()}
     servers = {
         "REMOVAL_HELD_BACK",
@@ -533,8 +533,8 @@ def test_every_check_is_planted() -> None:
 
 @pytest.mark.parametrize("plant", PLANTS, ids=str)
 @pytest.mark.stores("sqlite")
-async def test_nothing_else_is_said(server: Arranged, plant: Plant) -> None:
-    """One thing that is wrong is told once, under its own code."""
+async def test_one_inconsistency_has_one_code(server: Arranged, plant: Plant) -> None:
+    """An inconsistency is reported once, with its own code."""
     if server.store.name not in plant.stores:
         return
     await plant.do(server.store)
@@ -544,8 +544,8 @@ async def test_nothing_else_is_said(server: Arranged, plant: Plant) -> None:
     assert codes - {plant.code} <= plant.beside
 
 
-async def test_many(server: Arranged) -> None:
-    """Pages of findings are all found and repaired."""
+async def test_several_pages_of_findings(server: Arranged) -> None:
+    """Findings on several pages are all reported and repaired."""
     rows = [
         {"address": f"jim{n:04d}@gone.com", "forwarding": "u@ex.com", "domain": "gone.com",
          "dest_domain": "ex.com", "is_alias": 1}
@@ -561,8 +561,8 @@ async def test_many(server: Arranged) -> None:
 
 
 @pytest.mark.stores("postgresql", "mariadb")
-async def test_rights(server: Arranged) -> None:
-    """Each right of the product's login that is taken away is missed, and nothing changes."""
+async def test_missing_rights_are_reported(server: Arranged) -> None:
+    """Each revoked right of the login is reported, and nothing changes."""
     store = server.store
     from sqlalchemy.engine import make_url
 
@@ -593,8 +593,8 @@ async def test_rights(server: Arranged) -> None:
 
 
 @pytest.mark.stores("sqlite")
-async def test_schema(server: Arranged) -> None:
-    """Columns of newer releases may be missing, others not."""
+async def test_missing_columns_are_reported(server: Arranged) -> None:
+    """A missing column of newer releases is a note, others are errors."""
     store = server.store
     await store.execute("ALTER TABLE mailbox RENAME COLUMN mobile TO mobile_")
     await store.execute("ALTER TABLE policy RENAME COLUMN spam_lover TO lover_", "amavisd")
@@ -610,8 +610,8 @@ async def test_schema(server: Arranged) -> None:
     assert result.status == 1
 
 
-async def test_servers_that_are_away(server: Arranged) -> None:
-    """They are named; the others are examined."""
+async def test_unreachable_servers_are_reported(server: Arranged) -> None:
+    """The other servers are examined."""
     away = {
         "sqlite": "sqlite:////nowhere/amavisd.db",
         "postgresql": "postgresql://u:p@127.0.0.1:1/amavisd",

@@ -1,4 +1,4 @@
-"""``doctor --fix`` removes with care: what it holds back, and how what it removed comes back."""
+"""``doctor --fix`` removes rows: limits of removal, and the file that restores removed rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.servers.store import ALL_STORES, Database, Store
 
 pytestmark = pytest.mark.stores(*ALL_STORES)
 ODD = "it's \\ \"\u00e9\n$x; --"
-"""What a careless writer of SQL trips over."""
+"""Texts that are hard to quote in SQL."""
 TABLES: dict[Database, list[str]] = {
     "amavisd": ["users", "policy", "wblist", "outbound_wblist", "mailaddr"],
     "iredapd": ["throttle", "throttle_tracking", "greylisting", "greylisting_whitelists"],
@@ -70,7 +70,7 @@ async def add_domain(store: Store) -> None:
 
 
 async def dump(store: Store) -> dict[str, list[str]]:
-    """Everything that a repair may touch, in any order."""
+    """Return all rows that a repair may change, in any order."""
     found = {}
     for database, tables in TABLES.items():
         for table in tables:
@@ -113,8 +113,8 @@ def put_back(store: Store, database: Database, file: Path) -> None:
         subprocess.run(words, stdin=given, env=os.environ | secrets, check=True, timeout=60)
 
 
-async def test_what_is_removed_can_be_put_back(store: Store, doctor: Any, tmp_path: Path) -> None:
-    """By the file that the report names, with the server's own program, and twice at that."""
+async def test_removed_rows_can_be_restored(store: Store, doctor: Any, tmp_path: Path) -> None:
+    """The file that the report names restores the rows, also when it is applied twice."""
     await add_domain(store)
     await plant(store, ["gone@ex.com", "@gone.com", "gone.com", "it's@gone.com"])
     before = await dump(store)
@@ -137,7 +137,7 @@ async def test_what_is_removed_can_be_put_back(store: Store, doctor: Any, tmp_pa
 
 
 async def test_nothing_is_removed_without_a_domain(store: Store, doctor: Any) -> None:
-    """An account storage that was not restored yet, or is another one: not even one row goes."""
+    """With an empty account storage not a single row is removed."""
     await plant(store, ["u@ex.com"])
     before = await dump(store)
     done = doctor("--fix")
@@ -155,8 +155,8 @@ async def test_nothing_is_removed_without_a_domain(store: Store, doctor: Any) ->
     assert "The rows removed from amavisd are in " in done.stdout
 
 
-async def test_much_of_a_table_is_not_removed(store: Store, doctor: Any, tmp_path: Path) -> None:
-    """More than 20 rows and a tenth: only by their number."""
+async def test_large_removals_need_a_number(store: Store, doctor: Any, tmp_path: Path) -> None:
+    """More than 20 rows and 10 percent of a table are removed only with --remove-strays."""
     await add_domain(store)
     rows = [{"account": f"u{n}@gone.com", "sender": "@.", "priority": 100} for n in range(21)]
     await store.insert("greylisting", *rows, database="iredapd")
@@ -171,13 +171,13 @@ async def test_much_of_a_table_is_not_removed(store: Store, doctor: Any, tmp_pat
     assert done.exit_code == 0, done.output
     left = await store.rows("SELECT account FROM greylisting", "iredapd")
     assert not [row for row in left if "gone" in row["account"]]
-    # Twenty go, however few others there are.
+    # Twenty rows may be removed, also from a small table.
     await store.insert("greylisting", *rows[:20], database="iredapd")
     assert doctor(*only).exit_code == 0
 
 
 @pytest.mark.stores("sqlite")
-async def test_what_cannot_be_written_is_not_removed(
+async def test_nothing_is_removed_when_the_file_cannot_be_written(
     store: Store, doctor: Any, tmp_path: Path
 ) -> None:
     await add_domain(store)
@@ -191,8 +191,8 @@ async def test_what_cannot_be_written_is_not_removed(
     assert (await dump(store))["users"] == before["users"]
 
 
-async def test_it_is_said_where_something_is_changed(store: Store, doctor: Any) -> None:
-    """By every command that changes something; without the passwords."""
+async def test_commands_report_the_storage_they_change(store: Store, doctor: Any) -> None:
+    """Every command that changes something prints its databases, without passwords."""
     for words in (
         ("doctor", "--fix", "--only", "STATE_OUTDATED"),
         ("admin", "create", "new@admins.test", "--password", "Str0ng-Passw0rd!"),
@@ -215,9 +215,7 @@ SHOWN = ("u@ex.com", "@ex.com", "@.ex.com")
 """Of a domain that is hosted; a row of everybody is there."""
 
 
-async def test_what_only_the_daemons_know_is_told_and_goes_by_its_name(
-    store: Store, doctor: Any
-) -> None:
+async def test_wider_settings_are_reported_and_removed_by_name(store: Store, doctor: Any) -> None:
     """Settings for networks, top-level domains and local parts may be meant so."""
     await add_domain(store)
     for database, accounts in WIDER.items():
@@ -260,7 +258,7 @@ async def test_what_only_the_daemons_know_is_told_and_goes_by_its_name(
 
 
 @pytest.mark.sql_only("an address in a directory is an entry's")
-async def test_routes_from_nobody_go_by_their_name(store: Store, doctor: Any) -> None:
+async def test_routes_without_account_are_removed_by_name(store: Store, doctor: Any) -> None:
     await add_domain(store)
     flags = ("is_forwarding", "is_list", "")
     for number, flag in enumerate(flags):
@@ -288,7 +286,7 @@ async def test_routes_from_nobody_go_by_their_name(store: Store, doctor: Any) ->
     ]
 
 
-async def test_greylisting_of_one_sender_goes_by_its_name(store: Store, doctor: Any) -> None:
+async def test_greylisting_of_one_sender_is_removed_by_name(store: Store, doctor: Any) -> None:
     await add_domain(store)
     for account in ("@.", "@ex.com"):
         for sender in ("@.", "@far.org"):
@@ -304,7 +302,7 @@ async def test_greylisting_of_one_sender_goes_by_its_name(store: Store, doctor: 
     assert ("@ex.com", "@far.org") in {(row["account"], row["sender"]) for row in left}
 
 
-async def test_shared_folders_are_told_when_asked_for(store: Store, doctor: Any) -> None:
+async def test_shared_folders_are_reported_on_demand(store: Store, doctor: Any) -> None:
     await add_domain(store)
     place = store.accounts
     rows = [{"from_user": "u@ex.com", "to_user": f"{name}@ex.com"} for name in "vw"]

@@ -90,13 +90,13 @@ _server = Arrangement(fill)
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def server(selected_store: Store, _services: _Services) -> AsyncIterator[Arranged]:
-    """The server that nothing is wrong with."""
+    """A server without inconsistencies."""
     async with _server.on(selected_store, _services) as arranged:
         yield arranged
 
 
 async def test_a_healthy_server(server: Arranged) -> None:
-    """Nothing is found, and looking changes nothing."""
+    """The doctor finds nothing and changes nothing."""
     found, result = await examine(server.store, fix=True)
     assert found == []
     assert result.status == 0
@@ -284,8 +284,8 @@ PLANTS: Final = [
 
 
 @pytest.mark.parametrize("plant", PLANTS, ids=str)
-async def test_planted(server: Arranged, plant: Plant) -> None:
-    """It alone is found; a dry run changes nothing, a repair nothing but this."""
+async def test_inconsistency_is_found_and_repaired(server: Arranged, plant: Plant) -> None:
+    """Only it is found. A dry run changes nothing; a repair changes only the inconsistency."""
     store = server.store
     await plant.plant(store)
     planted = await snapshot.dump(store)
@@ -306,8 +306,8 @@ async def test_planted(server: Arranged, plant: Plant) -> None:
         assert (await examine(store, plant.code))[0] == []
 
 
-def test_every_check_of_the_tree_is_planted() -> None:
-    """A check without a test cannot be trusted."""
+def test_every_ldap_check_has_a_case() -> None:
+    """Every code is inserted by a test."""
     from iredapi.doctor import ldap_checks, ldap_runner
 
     named = {
@@ -323,8 +323,8 @@ def test_every_check_of_the_tree_is_planted() -> None:
     assert named - elsewhere <= {plant.code for plant in PLANTS}
 
 
-async def test_all_at_once(server: Arranged) -> None:
-    """Repairs of many things do not hinder each other, and are in the panel's log."""
+async def test_many_repairs_in_one_run(server: Arranged) -> None:
+    """Repairs do not interfere with each other, and are in iRedAdmin's log."""
     fixable = [plant for plant in PLANTS if CHECKS[plant.code].fix and plant.do and not plant.left]
     for plant in fixable:
         await plant.plant(server.store)
@@ -336,8 +336,8 @@ async def test_all_at_once(server: Arranged) -> None:
     assert all(plant.code in told for plant in fixable)
 
 
-async def test_references_to_existing_members_stay(server: Arranged) -> None:
-    """A user whom a list names without being a member is no dead name."""
+async def test_member_names_of_existing_users_are_kept(server: Arranged) -> None:
+    """The DN of an existing user in ``member`` is correct, also of one who is no member."""
     dead = account_dn("ghost@ex.com")
     server.store.directory.modify(NEWS, add={"member": [LATE, dead]})
     found, _ = await examine(server.store, fix=True)
@@ -349,8 +349,8 @@ async def test_references_to_existing_members_stay(server: Arranged) -> None:
     assert LATE in entry["member"]
 
 
-async def test_repairs_do_not_stop_the_service(server: Arranged) -> None:
-    """While the API makes and removes what others name, nothing is found that is not so."""
+async def test_no_false_findings_while_the_service_writes(server: Arranged) -> None:
+    """While the API creates and removes accounts that others name, nothing wrong is reported."""
     done = asyncio.Event()
 
     async def write() -> None:
@@ -386,8 +386,8 @@ async def test_no_global_admin(server: Arranged) -> None:
     assert result.status == 1
 
 
-async def test_a_write_that_broke_off(server: Arranged) -> None:
-    """An entry that a writer, which is gone, had deleted comes back."""
+async def test_interrupted_write_is_undone(server: Arranged) -> None:
+    """An entry that an interrupted write had deleted is restored."""
     directory = server.store.directory
     entry = directory.root.search(LATE, 0)[0]
     attributes = {name: tuple(values) for name, values in entry.items() if name != "dn"}
@@ -409,8 +409,8 @@ async def test_a_write_that_broke_off(server: Arranged) -> None:
         await state.connections.close()
 
 
-async def test_rights(server: Arranged) -> None:
-    """A login that may only read is found out, and nothing changes."""
+async def test_missing_rights_are_reported(server: Arranged) -> None:
+    """A login with read access only is reported, and nothing changes."""
     directory = server.store.directory
     given: Any = {"ldap_bind_dn": READER_DN, "ldap_bind_password": directory.reader_password}
     found, result = await examine(server.store, **given)
@@ -442,8 +442,10 @@ async def older(own: OpenldapServer, **names: str) -> AsyncIterator[dict[str, An
         file.write_text(text)
 
 
-async def test_schema(server: Arranged, own_server: OpenldapServer) -> None:
-    """Attributes of newer releases may be missing, others not."""
+async def test_missing_attributes_are_reported(
+    server: Arranged, own_server: OpenldapServer
+) -> None:
+    """A missing attribute of newer releases is a note, others are errors."""
     async with older(own_server, recoveryEmail="formerEmail") as given:
         found, result = await examine(server.store, "SCHEMA_OLDER", **given)
         assert [item.subject for item in found] == ["ldap.recoveryEmail"]
@@ -454,7 +456,7 @@ async def test_schema(server: Arranged, own_server: OpenldapServer) -> None:
         assert result.status == 1
 
 
-async def test_server_down(server: Arranged) -> None:
+async def test_unreachable_server_is_reported(server: Arranged) -> None:
     found, result = await examine(server.store, ldap_uri="ldap://127.0.0.1:1")
     assert [(item.code, item.subject) for item in found] == [("SERVER_AWAY", "ldap")]
     assert result.status == 3

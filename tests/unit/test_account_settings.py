@@ -1,4 +1,4 @@
-"""The ``settings`` columns: tolerant reading, and nothing unknown is lost."""
+"""The ``settings`` columns: tolerant parsing, and unknown keys are kept."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ VALUES = st.text(
         ("a:1;\nb:2;\n", {"a": "1", "b": "2"}),
     ],
 )
-def test_reading(text: str | None, found: dict[str, str | None]) -> None:
+def test_parse(text: str | None, found: dict[str, str | None]) -> None:
     assert parse(text) == found
 
 
 @pytest.mark.parametrize(
     "text", ["a:1;b:x,y;", "timezone:GMT+08:00;a:1;", "flag;a:1;", "a:;b:1;", ""]
 )
-def test_what_is_not_touched_stays(text: str) -> None:
+def test_unchanged_settings_are_rendered_as_stored(text: str) -> None:
     assert render(parse(text)) == text
 
 
@@ -55,7 +55,7 @@ def test_unknown_keys_survive_a_change() -> None:
 
 
 @pytest.mark.parametrize("value", [0, "", [], frozenset()])
-def test_what_is_empty_is_not_stored(value: int | str | list[str]) -> None:
+def test_empty_values_are_not_stored(value: int | str | list[str]) -> None:
     assert render(with_value(parse("a:1;b:2;"), "a", value)) == "b:2;"
     assert render(with_value({}, "a", value)) == ""
 
@@ -65,7 +65,7 @@ def test_minus_one_is_stored() -> None:
 
 
 @pytest.mark.parametrize("mark", [":", ";", "\n", "\r", "\0"])
-def test_items_that_would_break_the_panel_go(mark: str) -> None:
+def test_items_with_separators_are_dropped(mark: str) -> None:
     assert render(with_value({}, "a", ["x", f"y{mark}z"])) == "a:x;"
     assert render(with_value(parse("a:x;"), "a", [f"y{mark}z"])) == ""
 
@@ -87,7 +87,7 @@ def test_lists() -> None:
     assert words(parse("l;"), "l") == words({}, "l") == set()
 
 
-def test_shown() -> None:
+def test_to_response() -> None:
     text = "disabled_user_profiles:relay,bcc;max_user_quota:7;timezone:GMT+08:00;flag;x:1,2;"
     assert to_response(parse(text)) == {
         "disabled_user_profiles": ["bcc", "relay"],

@@ -1,4 +1,4 @@
-"""What is accepted as an address or a domain name, and what never is."""
+"""Valid and invalid addresses and domain names."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ DOTS = [".a@ex.com", "a.@ex.com", "a..b@ex.com"]
 
 
 @pytest.mark.parametrize("mail", ACCOUNTS)
-def test_accounts(mail: str) -> None:
+def test_new_accounts(mail: str) -> None:
     assert addresses.new_account(mail) == mail
     assert addresses.any_mail(mail) == mail
     assert addresses.existing_mail(mail) == mail
 
 
 @pytest.mark.parametrize("mail", EXTENDED)
-def test_anybody(mail: str) -> None:
+def test_any_mail(mail: str) -> None:
     assert addresses.any_mail(mail) == mail
     assert addresses.existing_mail(mail) == mail
     with pytest.raises(InvalidAddress):
@@ -47,7 +47,7 @@ def test_anybody(mail: str) -> None:
 
 
 @pytest.mark.parametrize("mail", NEVER)
-def test_never(mail: str) -> None:
+def test_invalid_addresses(mail: str) -> None:
     for read in (addresses.new_account, addresses.any_mail, addresses.existing_mail):
         with pytest.raises(InvalidAddress):
             read(mail)
@@ -117,13 +117,13 @@ def test_domains(text: str, name: str) -> None:
         "\u200dex.com", "ex。", "a\0.com",
     ],
 )  # fmt: skip
-def test_no_domains(text: str) -> None:
+def test_invalid_domains(text: str) -> None:
     for read in (addresses.domain_name, addresses.existing_domain):
         with pytest.raises(InvalidAddress):
             read(text)
 
 
-def test_underscores_only_where_they_are_already() -> None:
+def test_underscores_only_in_existing_domains() -> None:
     assert addresses.existing_domain("_dmarc.ex_ample.com") == "_dmarc.ex_ample.com"
     with pytest.raises(InvalidAddress):
         addresses.domain_name("ex_ample.com")
@@ -136,8 +136,8 @@ def test_parts() -> None:
 
 
 @given(st.text(max_size=80))
-def test_what_is_read_is_plain(text: str) -> None:
-    """Nothing that could be something else to Postfix or to a database gets through."""
+def test_parsed_addresses_have_safe_characters(text: str) -> None:
+    """No character with a special meaning for Postfix or a database is accepted."""
     for read in (addresses.new_account, addresses.any_mail, addresses.existing_mail):
         try:
             mail = read(text)
@@ -153,7 +153,7 @@ def test_what_is_read_is_plain(text: str) -> None:
 
 
 @given(st.text(max_size=80))
-def test_what_is_read_as_a_domain_is_plain(text: str) -> None:
+def test_parsed_domains_have_safe_characters(text: str) -> None:
     for read in (addresses.domain_name, addresses.existing_domain):
         try:
             name = read(text)

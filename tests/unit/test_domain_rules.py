@@ -36,7 +36,7 @@ def test_transports(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", ":", ":x", "a b", "a:b c", "a\nb", "a:\nb", "ä", "a:ä", "x" * 256, "a\0", "a,b"]
 )
-def test_no_transports(text: str) -> None:
+def test_invalid_transports(text: str) -> None:
     with pytest.raises(InvalidTransport):
         transports.transport(text)
 
@@ -95,7 +95,7 @@ def test_next_hops(text: str, hop: str) -> None:
         "user@a.com", "a" * 64 + "." + "b" * 200, "[10.0.0.1]x", "ä.com", "10.0.0.1/24",
     ],
 )  # fmt: skip
-def test_no_next_hops(text: str) -> None:
+def test_invalid_next_hops(text: str) -> None:
     with pytest.raises(InvalidTransport):
         transports.next_hop(text)
 
@@ -149,7 +149,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5)
         ("a@ex.com", "ex.com/a/_/_/a-2026.01.02.03.04.05/"),
     ],
 )
-def test_table_5_1(mail: str, maildir: str) -> None:
+def test_generated_paths(mail: str, maildir: str) -> None:
     location = mailbox_paths.generate(mail, mailbox_paths.DEFAULT, NOW)
     assert (location.base, location.node, location.maildir) == ("/var/vmail", "vmail1", maildir)
     assert location.path == f"/var/vmail/vmail1/{maildir}".rstrip("/")
@@ -196,7 +196,7 @@ def test_base_directories() -> None:
         ("/srv/mail/ex.com/u", ("/", "srv", "mail/ex.com/u")),
     ],
 )
-def test_given_paths(text: str, columns: tuple[str, str, str]) -> None:
+def test_parsed_paths(text: str, columns: tuple[str, str, str]) -> None:
     layout = Layout(roots=("/var/vmail/vmail1", "/srv/mail/"))
     location = mailbox_paths.parse_location(text, layout)
     assert (location.base, location.node, location.maildir) == columns
@@ -238,7 +238,7 @@ def _refused(function: Any, *args: Any) -> str:
     return str(caught.value.code)
 
 
-def test_room_for_accounts() -> None:
+def test_account_limits() -> None:
     limits.check_account_limit(0, 10**6)
     limits.check_account_limit(5, 4)
     assert _refused(limits.check_account_limit, 5, 5) == "EXCEEDED_DOMAIN_ACCOUNT_LIMIT"
@@ -257,7 +257,7 @@ def test_room_for_accounts() -> None:
         (700, 1024, 512, 0, 0, 512),
         (300, 1024, 512, 0, 0, 300),
         (300, 0, 0, 1000, 700, 300),
-        # Nothing asked for: what is left.
+        # No quota sent: what is left.
         (None, 1024, 0, 1000, 700, 300),
         (None, 0, 0, 1000, 0, 1000),
         (None, 200, 0, 1000, 700, 200),
@@ -335,14 +335,14 @@ def test_limits_of_admins(
     settings: dict[str, str], others: Totals, wanted: Allocation, code: str
 ) -> None:
     assert _refused(limits.check_admin_limits, _actor(**settings), others, wanted) == code
-    # What is not raised is not looked at; nor are global admins.
+    # Limits that are not raised are not checked; nor are global admins.
     if code != "EXCEED_LIMIT_DOMAIN":
         limits.check_admin_limits(_actor(**settings), others, wanted, wanted)
     root = Actor("r@b.test", is_global=True, domains=frozenset(), settings=settings)
     limits.check_admin_limits(root, others, wanted)
 
 
-def test_room_within_limits() -> None:
+def test_domains_within_limits() -> None:
     actor = _actor(create_max_domains="2", create_max_quota="1", create_quota_unit="GB",
                    create_max_users="10", create_max_aliases="-1")  # fmt: skip
     wanted = Allocation(quota=524, users=5, aliases=-1)
@@ -388,7 +388,7 @@ def test_services_off_at_creation(disabled: set[str], off: set[str]) -> None:
     assert services.disabled_at_creation(disabled) == off
 
 
-def test_shown_services() -> None:
+def test_service_names() -> None:
     everything = services.service_names(services.MANAGED, services.MANAGED)
     assert everything == list(services.COLUMNS)
     assert "deliver" not in services.service_names(services.MANAGED - {"lmtp"}, services.MANAGED)

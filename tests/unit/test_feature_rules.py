@@ -1,4 +1,4 @@
-"""Rules that depend on what a storage declares: services of any name, telephone numbers, lists."""
+"""Rules that depend on features of a storage: services, telephone numbers, lists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EX = Domain("ex.com", alias_domains=frozenset({"al.com"}))
 
 
 @given(_NAMES, _NAMES, _NAMES)
-def test_sql_ignores_words(
+def test_sql_ignores_unknown_services(
     reset: tuple[str, ...], add: tuple[str, ...], gone: tuple[str, ...]
 ) -> None:
     before = User("u@ex.com")
@@ -35,10 +35,10 @@ def test_sql_ignores_words(
 
 
 @given(_NAMES, _NAMES, _NAMES)
-def test_both_mean_the_same_by_names_that_both_know(
+def test_services_of_sql_have_the_same_effect_in_ldap(
     reset: tuple[str, ...], add: tuple[str, ...], gone: tuple[str, ...]
 ) -> None:
-    """What a client of SQL asks for has the same effect on the columns' words in LDAP."""
+    """Services with columns in SQL change the same words in LDAP."""
     before = User("u@ex.com", custom_services=services.LDAP_DEFAULT)
     known = {
         "services": tuple(name for name in reset if name in services.COLUMNS),
@@ -54,7 +54,7 @@ def test_both_mean_the_same_by_names_that_both_know(
 
 
 @given(_NAMES, _NAMES)
-def test_nobody_gives_rights_or_inner_services(
+def test_admin_and_internal_services_cannot_be_set(
     present: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
     _, words = services.split_names(present)
@@ -75,7 +75,7 @@ def test_resets_of_a_domain() -> None:
     assert domains.revise(before, more, rules, LDAP).settings == {
         "enabled_services": "domainalias,senderbcc"
     }
-    # On SQL what is stored stays, whoever stored it.
+    # In SQL other stored services are kept.
     assert domains.revise(before, more, rules, SQL).settings == {"enabled_services": "senderbcc"}
 
 
@@ -102,7 +102,7 @@ def test_numbers_do_not_depend_on_the_order(items: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["#1", "1_2", "é", "1;2", "1\t2"])
-def test_only_ldap_minds_the_characters_of_numbers(text: str) -> None:
+def test_only_ldap_limits_characters_of_numbers(text: str) -> None:
     before = User("u@ex.com")
     assert users.revise(before, {"mobile": text}, EX, features=SQL).mobile == text
     with pytest.raises(ApiError, match="INVALID_TEXT"):
@@ -120,7 +120,7 @@ def test_policies_of_aliases() -> None:
         aliases.check({"access_policy": ""}, SQL)
 
 
-def test_features_are_told_apart() -> None:
+def test_feature_values_are_distinct() -> None:
     assert set(Feature) == LDAP | SQL
     assert not LDAP & SQL
 

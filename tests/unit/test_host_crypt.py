@@ -1,4 +1,4 @@
-"""Hashes that only the host's crypt(3) knows: what Dovecot verifies we verify, and bounded."""
+"""Hashes that only the host's crypt(3) knows: verified as by Dovecot, with limits of cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTINGS = {
 
 
 def made(setting: bytes, secret: str = SECRET) -> str:
-    """Ask crypt(3) itself for a hash, as another program would."""
+    """Compute a hash with crypt(3) directly, as another program would."""
     library = ctypes.CDLL("libcrypt.so.1")
     library.crypt.restype = ctypes.c_char_p
     found: bytes = library.crypt(secret.encode(), setting)
@@ -50,7 +50,7 @@ def dovecot_accepts(plain: str, stored: str) -> bool:
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-def test_what_crypt_makes(setting: bytes) -> None:
+def test_hashes_of_crypt_are_verified(setting: bytes) -> None:
     stored = "{CRYPT}" + made(setting)
     assert dovecot_accepts(SECRET, stored)
     assert check_hash(stored) == stored
@@ -61,8 +61,8 @@ def test_what_crypt_makes(setting: bytes) -> None:
     outdated(stored, Scheme.SSHA512)
 
 
-def test_des_is_never_cut() -> None:
-    """Dovecot and crypt(3) look at eight bytes; nine are another password."""
+def test_des_does_not_truncate() -> None:
+    """Dovecot and crypt(3) read eight bytes; nine are another password."""
     stored = "{DES-CRYPT}" + made(b"Gg")
     assert dovecot_accepts(SECRET + "more", stored)
     assert verify_password(SECRET, stored)
@@ -72,7 +72,7 @@ def test_des_is_never_cut() -> None:
 
 @pytest.mark.parametrize("salt", ["a!b", "a b", "a:b", "a;b", "a*b", "a\\b", "é"])
 def test_salts_that_crypt_refuses(salt: str) -> None:
-    """Nobody could log in with them: Dovecot, slapd and we ask the same function."""
+    """Nobody could log in with them: Dovecot, slapd and we call the same function."""
     stored = f"{{CRYPT}}$6${salt}$" + made(b"$6$abc$").rpartition("$")[2]
     assert not dovecot_accepts(SECRET, stored)
     assert not verify_password(SECRET, stored)
@@ -102,7 +102,7 @@ def test_bare_hashes_get_their_prefix(setting: bytes) -> None:
 
 
 @pytest.mark.parametrize("scheme", [Scheme.SHA512_CRYPT, Scheme.BCRYPT])
-def test_what_we_make_is_within_what_crypt_takes(scheme: Scheme) -> None:
+def test_our_hashes_fit_the_limits_of_crypt(scheme: Scheme) -> None:
     longest = "x" * (511 if scheme is Scheme.SHA512_CRYPT else 72)
     stored = hash_password(longest, scheme, bcrypt_cost=4)
     assert dovecot_accepts(longest, stored)
@@ -120,7 +120,7 @@ def without_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("without_library")
 def test_a_host_without_the_library() -> None:
-    """What needs it is refused, and says why; everything else is as before."""
+    """Hashes that need the library are refused with a reason; others work."""
     for setting in (b"$y$j9T$l.PTpnMqjW.yEM74vCORK.", b"Gg", b"$6$a,b$"):
         stored = "{CRYPT}" + made(setting)
         assert not verify_password(SECRET, stored)

@@ -1,4 +1,4 @@
-"""LDIF (RFC 2849), read back by a parser of the tests' own."""
+"""LDIF (RFC 2849), read back by a parser of the tests."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _records = st.lists(
 
 
 @given(_records)
-def test_what_is_written_can_be_read(records: list[Record]) -> None:
+def test_round_trip(records: list[Record]) -> None:
     text = ldif.text(records)
     assert "".join(ldif.chunks(records)) == text
     found = parse(text)
@@ -133,7 +133,7 @@ def test_form() -> None:
     )
 
 
-def test_nothing() -> None:
+def test_no_records() -> None:
     assert ldif.text([]) == ""
 
 

@@ -1,4 +1,4 @@
-"""Passwords: vectors of the real Dovecot, and everything that must not log anybody in."""
+"""Passwords: test vectors of the real Dovecot, and hashes that must never match."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def split(stored: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("scheme, plain, stored", VECTORS)
-def test_what_dovecot_makes_is_verified(scheme: str, plain: str, stored: str) -> None:
+def test_hashes_of_dovecot_are_verified(scheme: str, plain: str, stored: str) -> None:
     fits = not is_bcrypt(stored) or len(plain.encode()) <= 72
     assert verify_password(plain, stored) is fits
     assert not verify_password(plain.swapcase(), stored)
@@ -85,7 +85,7 @@ def test_every_scheme_has_a_vector() -> None:
     assert {name.split(".")[0] for name in ONE_OF_EACH} == set(password_schemes.SCHEMES)
 
 
-def test_dovecot_cuts_bcrypt_at_72_bytes_and_we_do_not() -> None:
+def test_bcrypt_is_not_truncated_at_72_bytes() -> None:
     long = [(p, h) for _, p, h in VECTORS if is_bcrypt(h) and len(p) > 72]
     assert len(long) == 4
     for plain, stored in long:
@@ -113,7 +113,7 @@ def test_versions_of_bcrypt(prefix: str, version: str) -> None:
 @pytest.mark.parametrize(
     "algorithm, schemes", [("md5", "MD5 PLAIN-MD5 LDAP-MD5"), ("sha1", "SHA SHA1")]
 )
-def test_hex_and_base64_are_told_apart(algorithm: str, schemes: str) -> None:
+def test_hex_and_base64_are_distinguished(algorithm: str, schemes: str) -> None:
     digest = hashlib.new(algorithm, SECRET.encode()).digest()
     for scheme in schemes.split():
         for payload in (digest.hex(), digest.hex().upper(), base64.b64encode(digest).decode()):
@@ -122,12 +122,12 @@ def test_hex_and_base64_are_told_apart(algorithm: str, schemes: str) -> None:
 
 
 @pytest.mark.parametrize("stored", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
-def test_the_stored_value_is_no_password(stored: str) -> None:
+def test_the_stored_value_is_not_the_password(stored: str) -> None:
     assert_no_password(stored)
 
 
 @pytest.mark.parametrize("scheme", Scheme)
-def test_our_stored_value_is_no_password(scheme: Scheme) -> None:
+def test_our_stored_value_is_not_the_password(scheme: Scheme) -> None:
     assert_no_password(hash_password(SECRET, scheme, bcrypt_cost=4))
 
 
@@ -181,7 +181,7 @@ def test_malformed_hashes(stored: str) -> None:
 
 
 def assert_refused(value: str, unless_salt_is_whole: str) -> None:
-    """Of a cut salt a whole number of four bytes may be missing: nobody could see that."""
+    """A salt shortened by a multiple of four bytes cannot be noticed."""
     known, whole = (
         password_schemes.read_hash(value),
         password_schemes.read_hash(unless_salt_is_whole),
@@ -287,7 +287,7 @@ def test_verification_never_raises(plain: str, stored: str) -> None:
     | st.binary(max_size=80).map(lambda b: base64.b64encode(b).decode())
     | st.binary(max_size=80).map(bytes.hex),
 )
-def test_random_payloads_let_nobody_in(name: str, suffix: str, payload: str) -> None:
+def test_random_payloads_never_match(name: str, suffix: str, payload: str) -> None:
     stored = f"{{{name}{suffix}}}{payload}"
     if name not in PLAIN_SCHEMES:
         assert not verify_password(SECRET, stored)
@@ -297,8 +297,8 @@ def test_random_payloads_let_nobody_in(name: str, suffix: str, payload: str) -> 
 
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(sorted(HASHES)), st.data())
-def test_one_changed_character_lets_nobody_in(scheme: str, data: st.DataObject) -> None:
-    """What check_hash lets pass can be checked by the libraries without an exception."""
+def test_one_changed_character_never_matches(scheme: str, data: st.DataObject) -> None:
+    """The libraries can verify what check_hash accepts without an exception."""
     stored = ONE_OF_EACH[scheme]
     start = stored.index("}") + 1
     at = data.draw(st.integers(start, len(stored) - 1))
@@ -349,7 +349,7 @@ def test_our_own_hashes_are_not_outdated(scheme: Scheme) -> None:
 
 
 SALTED = {"SSHA", "SSHA256", "SSHA512", "SMD5", "MD5-CRYPT", "MD5"}
-"""Neither bare digests nor made slow; ``{MD5}`` of Dovecot is md5-crypt."""
+"""Salted and not slow; ``{MD5}`` of Dovecot is md5-crypt."""
 SLOW = set(
     "CRYPT BLF-CRYPT SHA256-CRYPT SHA512-CRYPT PBKDF2 ARGON2 ARGON2I ARGON2ID SCRAM-SHA-1"
     " SCRAM-SHA-256".split()
@@ -357,8 +357,8 @@ SLOW = set(
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_what_is_outdated(name: str) -> None:
-    """Another kind is, unless it is harder to guess than what would take its place."""
+def test_outdated_kinds(name: str) -> None:
+    """A hash of another kind is outdated, unless it is stronger than the new one."""
     stored, kind = ONE_OF_EACH[name], name.split(".", maxsplit=1)[0]
     assert outdated(stored, Scheme.ARGON2ID) is (kind not in {"ARGON2", "ARGON2ID"})
     assert outdated(stored, Scheme.SHA512) is (kind not in SALTED | SLOW | {"SHA512"})
@@ -366,14 +366,14 @@ def test_what_is_outdated(name: str) -> None:
     assert outdated(stored, Scheme.SSHA512) is (kind not in SLOW | {"SSHA512"})
 
 
-def test_cheaper_ones_are_outdated_and_several_are_kept() -> None:
+def test_lower_costs_are_outdated_and_several_hashes_are_kept() -> None:
     cheap = hash_password(SECRET, Scheme.BCRYPT, bcrypt_cost=4)
     assert outdated(cheap, Scheme.BCRYPT)
     assert not outdated(cheap, Scheme.BCRYPT, bcrypt_cost=4)
     assert not outdated(cheap, Scheme.SSHA512)
     assert outdated("$6$salt$" + "x" * 86, Scheme.SHA512_CRYPT)
     assert not outdated("$6$rounds=60000$salt$" + "x" * 86, Scheme.SHA512_CRYPT)
-    # Which one was given is not known, and the others may be of other passwords.
+    # The hash that matched is not known, and the others may belong to other passwords.
     assert not outdated(
         HASH_SEPARATOR.join([ONE_OF_EACH["SSHA"], ONE_OF_EACH["MD5"]]), Scheme.SSHA512
     )
@@ -386,7 +386,7 @@ def test_default_scheme() -> None:
 
 
 @pytest.mark.parametrize("plain", ["x" * 73, "x" * 200, "é" * 37])
-def test_bcrypt_is_never_cut(plain: str) -> None:
+def test_bcrypt_refuses_long_passwords(plain: str) -> None:
     with pytest.raises(ValueError, match=r"^PW_GREATER_THAN_MAX_LENGTH$"):
         hash_password(plain, Scheme.BCRYPT, bcrypt_cost=4)
     assert verify_password(plain, hash_password(plain, Scheme.SSHA512))
@@ -408,7 +408,7 @@ def test_73_bytes_are_not_72() -> None:
         ("x" * 1025, "PW_GREATER_THAN_MAX_LENGTH"),
     ],
 )
-def test_what_cannot_be_hashed(scheme: Scheme, plain: str, code: str) -> None:
+def test_passwords_that_cannot_be_hashed(scheme: Scheme, plain: str, code: str) -> None:
     with pytest.raises(ValueError, match=f"^{code}$"):
         hash_password(plain, scheme)
 
@@ -420,7 +420,7 @@ def test_cost_of_bcrypt_is_limited(cost: int) -> None:
 
 
 @pytest.mark.parametrize("scheme", Scheme)
-def test_dummies_cost_what_hashes_cost(scheme: Scheme) -> None:
+def test_dummy_hashes_have_the_cost_of_real_ones(scheme: Scheme) -> None:
     dummy = passwords._dummy_hash(scheme, 10)
     made = hash_password(SECRET, scheme, bcrypt_cost=10)
     assert len(dummy) == len(made)
@@ -440,16 +440,16 @@ def test_dummies_cost_what_hashes_cost(scheme: Scheme) -> None:
 
 
 @pytest.mark.parametrize("stored", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
-def test_good_hashes_are_taken(stored: str) -> None:
+def test_valid_hashes_are_accepted(stored: str) -> None:
     prefix, payload = split(stored)
-    # Spelt as all releases of Dovecot understand it.
+    # Written as all releases of Dovecot understand it.
     wanted = {"{ARGON2}": "{ARGON2ID}", "{HMAC-MD5}": "{CRAM-MD5}"}.get(prefix, prefix) + payload
     assert check_hash(stored) == wanted
     assert check_hash(prefix.lower() + payload) == wanted
     assert verify_password(SECRET, check_hash(prefix.lower() + payload))
 
 
-def test_bcrypt_gets_the_name_that_dovecot_knows() -> None:
+def test_bcrypt_gets_the_scheme_of_dovecot() -> None:
     _, payload = split(ONE_OF_EACH["BLF-CRYPT"])
     assert check_hash("{bcrypt}" + payload) == "{BLF-CRYPT}" + payload
     assert not verify_password(SECRET, "{BCRYPT}" + payload)  # nor does Dovecot
@@ -473,7 +473,7 @@ def test_bcrypt_gets_the_name_that_dovecot_knows() -> None:
         "{BCRYPT}secret",
     ],
 )
-def test_bad_hashes_are_refused(value: str) -> None:
+def test_invalid_hashes_are_refused(value: str) -> None:
     with pytest.raises(ValueError, match=r"^INVALID_PASSWORD_SCHEME$"):
         check_hash(value)
 
@@ -647,7 +647,7 @@ def test_quick_hashes_do_not_wait_for_slow_ones(gate: threading.Event) -> None:
     asyncio.run(scenario())
 
 
-def test_close_cancels_what_waits(gate: threading.Event) -> None:
+def test_close_cancels_waiting_calls(gate: threading.Event) -> None:
     async def scenario() -> None:
         hasher = PasswordHasher(max_workers=1)
         calls = [asyncio.create_task(hasher.verify("x", "x")) for _ in range(3)]
@@ -690,7 +690,7 @@ def encoded(scheme: str, stored: str) -> str:
 
 
 YESCRYPT = "{CRYPT}$y$%s$" + "." * 22 + "$" + "." * 43
-TOO_DEAR = [
+TOO_COSTLY = [
     bcrypt_of(15), bcrypt_of(31), bcrypt_of(99), sha_crypt(1_000_001), sha_crypt(999_999_999),
     pbkdf2(2_000_001), argon2(262_145, 1), argon2(262_144, 5), argon2(131_072, 9),
     argon2(65_536, 17), argon2(65_536, 3, 17), argon2(9_999_999, 99, 99), YESCRYPT % "jHT",
@@ -712,9 +712,9 @@ USUAL = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("stored", TOO_DEAR, ids=lambda text: text[:40])
-def test_hashes_that_are_too_dear(stored: str) -> None:
-    """Neither taken nor verified, with a code that says why."""
+@pytest.mark.parametrize("stored", TOO_COSTLY, ids=lambda text: text[:40])
+def test_too_costly_hashes_are_refused(stored: str) -> None:
+    """They are neither accepted nor verified, with their own error code."""
     started = time.perf_counter()
     assert password_costs.is_too_costly(stored)
     with pytest.raises(ValueError, match=r"^PASSWORD_HASH_TOO_COSTLY$"):
@@ -724,14 +724,14 @@ def test_hashes_that_are_too_dear(stored: str) -> None:
 
 
 @pytest.mark.parametrize("stored", HEAVY + USUAL, ids=lambda text: text[:40])
-def test_hashes_that_are_not(stored: str) -> None:
+def test_costly_hashes_below_the_limit(stored: str) -> None:
     assert not password_costs.is_too_costly(stored)
     assert password_costs.is_heavy(stored) is (stored in HEAVY)
     if stored in HEAVY:
         assert check_hash(stored)
 
 
-def test_a_wrong_password_takes_what_all_kinds_take() -> None:
+def test_failed_logins_verify_all_kinds_in_use() -> None:
     two = [bcrypt_of(12), bcrypt_of(12)]
     found = password_costs.in_use(
         [["{SSHA512}" + "A" * 96], [""], two, [bcrypt_of(12)], [sha_crypt(5000)], [bcrypt_of(15)],
@@ -745,7 +745,7 @@ def test_a_wrong_password_takes_what_all_kinds_take() -> None:
 
 
 def test_many_hashes_of_one_account() -> None:
-    """In LDAP users write as many as they like: nobody waits for more than a few."""
+    """In LDAP users can add any number of hashes: only a few are verified."""
 
     async def scenario() -> None:
         hasher, right = PasswordHasher(), hash_password(SECRET)
@@ -763,7 +763,7 @@ def test_many_hashes_of_one_account() -> None:
 
 
 @pytest.mark.parametrize(
-    "cheap, dear",
+    "cheap, costly",
     [
         (scram_of(4096), scram_of(1_000_000)),
         (YESCRYPT % "j9T", YESCRYPT % "jCT"),
@@ -774,16 +774,16 @@ def test_many_hashes_of_one_account() -> None:
     ],
     ids=lambda text: text[:24],
 )
-def test_hashes_of_one_kind_may_differ(cheap: str, dear: str) -> None:
-    """An admin with the dearer one is not told from an unknown name by the time."""
-    found = password_costs.in_use([[cheap], [dear], [cheap]])
-    assert sorted(found) == sorted([cheap, dear])
-    assert password_costs.rest(found, [cheap]) == [dear]
-    assert sorted(password_costs.rest(found, [""])) == sorted([cheap, dear])
+def test_hashes_of_one_kind_may_differ(cheap: str, costly: str) -> None:
+    """The time does not tell an admin with the more costly hash from an unknown name."""
+    found = password_costs.in_use([[cheap], [costly], [cheap]])
+    assert sorted(found) == sorted([cheap, costly])
+    assert password_costs.rest(found, [cheap]) == [costly]
+    assert sorted(password_costs.rest(found, [""])) == sorted([cheap, costly])
 
 
-def test_heavy_hashes_keep_nobody_waiting(gate: threading.Event) -> None:
-    """Six logins with the dearest hashes: others are verified meanwhile."""
+def test_heavy_hashes_do_not_delay_others(gate: threading.Event) -> None:
+    """During six logins with the most costly hashes others are verified."""
 
     async def scenario() -> None:
         hasher = PasswordHasher(max_workers=2)
@@ -795,7 +795,7 @@ def test_heavy_hashes_keep_nobody_waiting(gate: threading.Event) -> None:
         usual = asyncio.create_task(hasher.verify("x", bcrypt_of(12)))
         await asyncio.sleep(0.05)
         assert hasher._usual._taken == 1
-        # More of them than may wait are refused at once, the usual ones are not.
+        # More heavy ones than the queue allows are refused at once; usual ones are not.
         more = [asyncio.create_task(hasher.verify("x", bcrypt_of(14))) for _ in range(30)]
         await asyncio.sleep(0.05)
         assert sum(task.done() for task in more) == 30 - (HEAVY_WAITING + 1 - 6)

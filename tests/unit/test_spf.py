@@ -1,4 +1,4 @@
-"""From where a domain sends its mail: RFC 7208's records and limits."""
+"""Senders of a domain by SPF: records and limits of RFC 7208."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def record(text: str, **others: str) -> dict[tuple[str, str], list[str]]:
                  "A_m2_test": "192.0.2.5"}, {"192.0.2.4", "192.0.2.5"}),
         (" mx:h.test//64", {"MX_h_test": "m1.test", "AAAA_m1_test": "2001:db8::9"},
          {"2001:db8::/64"}),
-        # Not what is not let pass, not what depends on the client, not the whole Internet.
+        # Not: other results than pass, mechanisms that depend on the client, too wide networks.
         (" ?ip4:192.0.2.1 ~ip4:192.0.2.2 -ip4:192.0.2.3 ip4:192.0.2.4", {}, {"192.0.2.4"}),
         (" ?a -mx ip4:192.0.2.4", {"A_ex_com": "192.0.2.9"}, {"192.0.2.4"}),
         (" exists:%{i}.x.test ptr include:%{d}.x.test ip4:192.0.2.4", {}, {"192.0.2.4"}),
@@ -99,7 +99,7 @@ def test_without_spf_the_mail_exchangers_then_the_addresses() -> None:
     assert found({}) == (set(), "NO_DNS_RECORDS")
 
 
-def test_ten_lookups_and_what_stands_before_the_eleventh() -> None:
+def test_addresses_before_the_eleventh_lookup_are_kept() -> None:
     chain: dict[tuple[str, str], list[str]] = {
         (f"i{n}.test", "TXT"): [f"v=spf1 ip4:192.0.2.{n}"] for n in range(20)
     }
@@ -130,7 +130,7 @@ def test_ten_mail_exchangers() -> None:
     assert found(zone) == ({"192.0.2.1"}, "SPF_LIMIT")
 
 
-def test_most_networks() -> None:
+def test_maximum_of_networks() -> None:
     many = " ".join(f"ip4:10.{n // 250}.{n % 250}.1" for n in range(1200))
     networks, reason = found(record(f" {many}"))
     assert (len(networks), reason) == (spf.MAX_NETWORKS, "SPF_LIMIT")
@@ -161,6 +161,6 @@ def test_malformed(text: str) -> None:
     assert found(record(text)) == (set(), "SPF_INVALID")
 
 
-def test_two_records_are_none() -> None:
+def test_two_records_are_invalid() -> None:
     zone: Zone = {("ex.com", "TXT"): ["v=spf1 ip4:192.0.2.1", "v=spf1 -all"]}
     assert found(zone) == (set(), "SPF_INVALID")

@@ -20,7 +20,7 @@ def hosted(name: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def target(name: ColumnElement[Any]) -> ScalarSelect[Any]:
-    """Return the target domain of an alias domain; NULL when it is none, or the target is gone."""
+    """Return the target domain of an alias domain; NULL when there is no such domain."""
     a, d = t.alias_domain.alias(), t.domain.alias()
     return (
         select(a.c.target_domain)
@@ -68,7 +68,7 @@ def is_address(address: ColumnElement[Any]) -> ColumnElement[bool]:
     )
 
 
-def gone(
+def is_gone(
     address: ColumnElement[Any], *, source: ColumnElement[Any] | None = None
 ) -> ColumnElement[bool]:
     """Return the condition that an address is in a hosted domain and does not exist there.

@@ -18,7 +18,7 @@ from iredapi.doctor.probes import (
     set_columns,
 )
 from iredapi.doctor.repair_values import relay_with_prefix
-from iredapi.doctor.vmail_conditions import gone, hosted, is_address, is_in, is_user
+from iredapi.doctor.vmail_conditions import hosted, is_address, is_gone, is_in, is_user
 from iredapi.doctor.vmail_probes import VmailProbes, shared_folder_probes
 from iredapi.domain import transports
 
@@ -60,7 +60,7 @@ def sender_probes(make: VmailProbes, settings: Settings) -> Iterator[Probe]:
         )  # fmt: skip
     yield from make.probe(
         "RELAY_WITHOUT_ACCOUNT", t.sender_relayhost, r.account, ~r.account.like("@%"),
-        gone(r.account), detail=r.relayhost, fix=Delete,
+        is_gone(r.account), detail=r.relayhost, fix=Delete,
     )  # fmt: skip
     yield from make.probe(
         "RELAY_OF_ALIAS", t.sender_relayhost, r.account,
@@ -95,7 +95,7 @@ def leftover_probes(make: VmailProbes, quota_table: Table) -> Iterator[Probe]:
             "MODERATOR_WITHOUT_LIST", table, c.address, ~group, detail=whom, fix=Delete
         )
         yield from make.probe(
-            "MODERATOR_GONE", table, c.address, ~c[who].like("*%"), gone(c[who]),
+            "MODERATOR_GONE", table, c.address, ~c[who].like("*%"), is_gone(c[who]),
             # mlmmjadmin makes postmaster@ the first owner, whether that account exists or not.
             ~c[who].like("postmaster@%"),
             detail=whom, fix=Delete,

@@ -16,7 +16,7 @@ from iredapi.doctor.probes import (
     insert_into,
     set_columns,
 )
-from iredapi.doctor.vmail_conditions import gone, hosted, is_account, is_in, is_user, own_domain
+from iredapi.doctor.vmail_conditions import hosted, is_account, is_gone, is_in, is_user, own_domain
 from iredapi.doctor.vmail_probes import VmailProbes
 from iredapi.domain import lists
 
@@ -80,7 +80,7 @@ def dead_route_probes(make: VmailProbes) -> Iterator[Probe]:
     )  # fmt: skip
     yield from make.probe(
         "DEAD_DESTINATION", t.forwardings, f.address, f.address != f.forwarding,
-        f.is_alias == 0, gone(f.forwarding, source=f.address), detail=arrow,
+        f.is_alias == 0, is_gone(f.forwarding, source=f.address), detail=arrow,
     )  # fmt: skip
 
 

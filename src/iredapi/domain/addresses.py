@@ -76,9 +76,9 @@ def typed(text: str) -> str:
     return text.typed if isinstance(text, Name) else text
 
 
-def without(present: Iterable[str], gone: Iterable[str]) -> frozenset[str]:
-    """Return the stored values without those that compare equal to one of ``gone``."""
-    wanted = frozenset[str]().union(*map(spellings, gone))
+def without(present: Iterable[str], removed: Iterable[str]) -> frozenset[str]:
+    """Return the stored values without those that compare equal to one of ``removed``."""
+    wanted = frozenset[str]().union(*map(spellings, removed))
     return frozenset(value for value in present if fold(value) not in wanted)
 
 

@@ -101,9 +101,9 @@ def revised(
     if "services" in changes:
         columns_, named = split_names(changes["services"])
         return columns_, (words & CONDITIONS) | named
-    gone, gone_words = split_names(changes.get("remove_service", ()))
-    come, come_words = split_names(changes.get("add_service", ()))
-    return (present - gone) | come, (words - gone_words) | come_words
+    removed, removed_words = split_names(changes.get("remove_service", ()))
+    added, added_words = split_names(changes.get("add_service", ()))
+    return (present - removed) | added, (words - removed_words) | added_words
 
 
 def disabled_at_creation(services: Iterable[str]) -> frozenset[str]:

@@ -127,8 +127,8 @@ class SqlGreylists(IredapdRepository):
     async def replace_domains(self, domains: Collection[str]) -> None:
         await self.add_domains(domains)
         table = t.greylisting_whitelist_domains
-        gone = await self._keep_only(table, table.c.domain, domains)
-        await self.remove_domains(gone - set(domains))
+        removed = await self._keep_only(table, table.c.domain, domains)
+        await self.remove_domains(removed - set(domains))
 
     async def save_derived(
         self, networks: Mapping[str, Collection[str]], *, complete: Collection[str]
@@ -172,11 +172,11 @@ class SqlGreylists(IredapdRepository):
         )
         # MariaDB compares without regard to case: another spelling is the same entry.
         same = str.lower if self.dialect in MYSQL else str
-        gone = [row for row in present if same(row["text"]) not in wanted]
-        surplus = [row["id"] for row in gone]
-        for start in range(0, len(surplus), 500):
-            await self.run(delete(table).where(table.c.id.in_(surplus[start : start + 500])))
-        return {row["text"].lower() for row in gone}
+        surplus = [row for row in present if same(row["text"]) not in wanted]
+        ids = [row["id"] for row in surplus]
+        for start in range(0, len(ids), 500):
+            await self.run(delete(table).where(table.c.id.in_(ids[start : start + 500])))
+        return {row["text"].lower() for row in surplus}
 
 
 def _own(account: str) -> tuple[ColumnElement[bool], ...]:

@@ -65,7 +65,7 @@ class SqlRelatedData:
     def __init__(self, connections: Connections, renames: Renames) -> None:
         self._connections = connections
         self._renames = renames
-        self._begun: list[_Rename] = []
+        self._started: list[_Rename] = []
 
     async def _get(self, name: str) -> AsyncConnection | None:
         if not self._connections.databases.has(name):
@@ -160,7 +160,7 @@ class SqlRelatedData:
 
     async def rename_account(self, old: str, new: str) -> None:
         repeated = await self._renames.begin(old, new)
-        self._begun.append(_Rename(old, new, repeated))
+        self._started.append(_Rename(old, new, repeated))
         for name in DATABASES:
             connection = await self._get(name)
             if connection is None:
@@ -191,14 +191,14 @@ class SqlRelatedData:
     @asynccontextmanager
     async def committing(self) -> AsyncIterator[None]:
         """Wrap the commit of all databases: a rename that is interrupted in it stays recorded."""
-        begun, self._begun = self._begun, []
+        started, self._started = self._started, []
         yield
-        await self._end(begun)
+        await self._end(started)
 
     async def discard_renames(self) -> None:
         """Remove the records of renames that were not committed, but not interrupted ones."""
-        begun, self._begun = self._begun, []
-        await self._end(rename for rename in begun if not rename.repeated)
+        started, self._started = self._started, []
+        await self._end(rename for rename in started if not rename.repeated)
 
     async def _end(self, renames: Iterable[_Rename]) -> None:
         for rename in renames:
