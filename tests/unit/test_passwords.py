@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
 import shutil
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iredapi.concurrency.password_hasher import HEAVY_WAITING, PasswordHasher
-from iredapi.domain import password_costs, password_schemes, passwords
+from iredapi.domain import password_schemes, passwords
 from iredapi.domain.passwords import (
     HASH_SEPARATOR,
     PasswordPolicy,
@@ -30,7 +26,6 @@ from iredapi.domain.passwords import (
     verify_password,
     violations,
 )
-from iredapi.errors import Overloaded
 
 SECRET = "Secret1!"
 DATA = Path(__file__).parent / "data" / "password_vectors.json"
@@ -547,260 +542,3 @@ def test_special_characters(char: str) -> None:
 @given(st.text(max_size=30), st.booleans())
 def test_policy_never_raises(plain: str, ascii_only: bool) -> None:
     violations(plain, PasswordPolicy(ascii_only=ascii_only))
-
-
-# ---- the pool ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Verification that waits until the gate is opened."""
-    event = threading.Event()
-
-    def slow(plain: str, stored: str) -> bool:
-        return event.wait(10) and plain == stored
-
-    monkeypatch.setattr(passwords, "verify_password", slow)
-    yield event
-    event.set()
-
-
-def test_pool_works() -> None:
-    async def scenario() -> None:
-        hasher = PasswordHasher(Scheme.BCRYPT, bcrypt_cost=4)
-        stored = await hasher.hash(SECRET)
-        assert stored.startswith("{CRYPT}$2b$04$")
-        assert await hasher.verify(SECRET, stored)
-        assert not await hasher.verify("wrong", stored)
-        await hasher.equalise(SECRET, [stored])
-        with pytest.raises(ValueError, match="PW_GREATER_THAN_MAX_LENGTH"):
-            await hasher.hash("x" * 73)
-        hasher.close()
-        with pytest.raises(Overloaded):
-            await hasher.hash(SECRET)
-
-    asyncio.run(scenario())
-
-
-def test_pool_does_not_block_the_loop() -> None:
-    async def scenario() -> None:
-        hasher = PasswordHasher(Scheme.BCRYPT, bcrypt_cost=13, max_workers=1)
-        work = asyncio.gather(*(hasher.hash(SECRET) for _ in range(2)))
-        longest = 0.0
-        while not work.done():
-            started = time.perf_counter()
-            await asyncio.sleep(0.001)
-            longest = max(longest, time.perf_counter() - started)
-        assert len(set(await work)) == 2
-        assert longest < 0.3
-        hasher.close()
-
-    asyncio.run(scenario())
-
-
-def test_queue_is_bounded(gate: threading.Event) -> None:
-    async def scenario() -> None:
-        hasher = PasswordHasher(Scheme.BCRYPT, max_workers=2, max_waiting=3)
-        calls = [asyncio.create_task(hasher.verify("x", "x")) for _ in range(5)]
-        await asyncio.sleep(0.05)
-        with pytest.raises(Overloaded):
-            await hasher.verify("x", "x")
-        with pytest.raises(Overloaded):
-            await hasher.equalise("x", ["x"])
-
-        calls.pop().cancel()  # a waiting client goes away: its place is free
-        await asyncio.sleep(0.01)
-        calls.append(asyncio.create_task(hasher.verify("x", "x")))
-        await asyncio.sleep(0.01)
-        calls[0].cancel()  # the work of this one goes on: its place is not free
-        await asyncio.sleep(0.01)
-        with pytest.raises(Overloaded):
-            await hasher.verify("x", "x")
-
-        gate.set()
-        assert await asyncio.gather(*calls[1:]) == [True] * 4
-        await asyncio.sleep(0.05)
-        assert hasher._usual._taken == 0
-        assert await hasher.verify("x", "x")
-        hasher.close()
-
-    asyncio.run(scenario())
-
-
-def test_quick_hashes_do_not_wait_for_slow_ones(gate: threading.Event) -> None:
-    """Many logins with BCRYPT do not delay the creation of a user."""
-
-    async def scenario() -> None:
-        hasher = PasswordHasher(max_workers=1, max_waiting=0)
-        slow = asyncio.create_task(hasher.verify("x", "{BLF-CRYPT}x"))
-        await asyncio.sleep(0.05)
-        with pytest.raises(Overloaded):
-            await hasher.verify("x", "{BLF-CRYPT}x")
-        stored = await hasher.hash(SECRET)
-        assert stored.startswith("{SSHA512}")
-        gate.set()
-        assert await slow is False
-        hasher.close()
-        with pytest.raises(Overloaded):
-            await hasher.hash(SECRET)
-
-    asyncio.run(scenario())
-
-
-def test_close_cancels_waiting_calls(gate: threading.Event) -> None:
-    async def scenario() -> None:
-        hasher = PasswordHasher(max_workers=1)
-        calls = [asyncio.create_task(hasher.verify("x", "x")) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        hasher.close()
-        gate.set()
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        assert results[0] is True
-        assert all(isinstance(result, asyncio.CancelledError) for result in results[1:])
-
-    asyncio.run(scenario())
-
-
-# Costs -------------------------------------------------------------------------------------------
-
-
-def argon2(memory: int, passes: int, lanes: int = 1) -> str:
-    return f"{{ARGON2ID}}$argon2id$v=19$m={memory},t={passes},p={lanes}${'A' * 22}${'A' * 43}"
-
-
-def bcrypt_of(cost: int) -> str:
-    return f"{{CRYPT}}$2b${cost:02}${'.' * 53}"
-
-
-def sha_crypt(rounds: int) -> str:
-    return f"{{SHA512-CRYPT}}$6$rounds={rounds}${'.' * 16}${'.' * 86}"
-
-
-def pbkdf2(rounds: int) -> str:
-    return f"{{PBKDF2}}$1${'.' * 16}${rounds}${'0' * 40}"
-
-
-def scram_of(rounds: int) -> str:
-    key = base64.b64encode(bytes(32)).decode()
-    return f"{{SCRAM-SHA-256}}{rounds},QUJDRA==,{key},{key}"
-
-
-def encoded(scheme: str, stored: str) -> str:
-    return f"{{{scheme}.B64}}" + base64.b64encode(stored.partition("}")[2].encode()).decode()
-
-
-YESCRYPT = "{CRYPT}$y$%s$" + "." * 22 + "$" + "." * 43
-TOO_COSTLY = [
-    bcrypt_of(15), bcrypt_of(31), bcrypt_of(99), sha_crypt(1_000_001), sha_crypt(999_999_999),
-    pbkdf2(2_000_001), argon2(262_145, 1), argon2(262_144, 5), argon2(131_072, 9),
-    argon2(65_536, 17), argon2(65_536, 3, 17), argon2(9_999_999, 99, 99), YESCRYPT % "jHT",
-    "$2y$15$" + "." * 53, "{BCRYPT}$2y$16$" + "." * 53,
-    "{BLF-CRYPT.HEX}" + ("$2y$15$" + "." * 53).encode().hex(), scram_of(1_000_001),
-    encoded("ARGON2ID", argon2(65_536, 17)), encoded("CRYPT", YESCRYPT % "jHT"),
-]  # fmt: skip
-HEAVY = [
-    bcrypt_of(13), bcrypt_of(14), sha_crypt(1_000_000), pbkdf2(2_000_000), argon2(262_144, 1),
-    argon2(262_144, 4), argon2(65_536, 16), argon2(65_537, 1), YESCRYPT % "jCT",
-    encoded("ARGON2ID", argon2(262_144, 1)), scram_of(1_000_000),
-    encoded("SCRAM-SHA-256", scram_of(1_000_000)), "{CRYPT}$sha1$500000$salt$" + "." * 28,
-    encoded("CRYPT", "{CRYPT}_z1.." + "." * 15), "{CRYPT}_z1.." + "." * 15,
-]  # fmt: skip
-USUAL = [
-    encoded("ARGON2ID", argon2(8, 1)), scram_of(4096),
-    bcrypt_of(4), bcrypt_of(12), sha_crypt(5_000), sha_crypt(50_000), pbkdf2(100_000),
-    argon2(65_536, 3), YESCRYPT % "j9T", "{SSHA}" + "A" * 32, "x", "", "{", "{NO.HEX}00",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("stored", TOO_COSTLY, ids=lambda text: text[:40])
-def test_too_costly_hashes_are_refused(stored: str) -> None:
-    """They are neither accepted nor verified, with their own error code."""
-    started = time.perf_counter()
-    assert password_costs.is_too_costly(stored)
-    with pytest.raises(ValueError, match=r"^PASSWORD_HASH_TOO_COSTLY$"):
-        check_hash(stored)
-    assert verify_password(SECRET, stored) is False
-    assert time.perf_counter() - started < 0.2
-
-
-@pytest.mark.parametrize("stored", HEAVY + USUAL, ids=lambda text: text[:40])
-def test_costly_hashes_below_the_limit(stored: str) -> None:
-    assert not password_costs.is_too_costly(stored)
-    assert password_costs.is_heavy(stored) is (stored in HEAVY)
-    if stored in HEAVY:
-        assert check_hash(stored)
-
-
-def test_failed_logins_verify_all_kinds_in_use() -> None:
-    two = [bcrypt_of(12), bcrypt_of(12)]
-    found = password_costs.in_use(
-        [["{SSHA512}" + "A" * 96], [""], two, [bcrypt_of(12)], [sha_crypt(5000)], [bcrypt_of(15)],
-         ["{CRYPT}$2b$12$short"]]
-    )  # fmt: skip
-    assert found == (*two, sha_crypt(5000))
-    for stored in ([""], ["{SSHA}" + "A" * 32], ["{CRYPT}$2b$12$short"], two, [bcrypt_of(12)]):
-        left = password_costs.rest(found, stored)
-        verified = [item for item in (*stored, *left) if item in found]
-        assert sorted(verified) == sorted(found), stored
-
-
-def test_many_hashes_of_one_account() -> None:
-    """In LDAP users can add any number of hashes: only a few are verified."""
-
-    async def scenario() -> None:
-        hasher, right = PasswordHasher(), hash_password(SECRET)
-        for few in ([right] * 100, [bcrypt_of(4)] * 9 + [right]):
-            assert await hasher.verify(SECRET, HASH_SEPARATOR.join(few))
-        for many in ([right] * 101, [right] + [bcrypt_of(12)] * 10, [right] + [bcrypt_of(14)] * 3):
-            started = time.perf_counter()
-            assert not await hasher.verify(SECRET, HASH_SEPARATOR.join(many))
-            assert time.perf_counter() - started < 0.2
-        hasher.close()
-
-    asyncio.run(scenario())
-    assert password_costs.are_heavy([bcrypt_of(12)] * 2)
-    assert not password_costs.are_heavy([bcrypt_of(12)])
-
-
-@pytest.mark.parametrize(
-    "cheap, costly",
-    [
-        (scram_of(4096), scram_of(1_000_000)),
-        (YESCRYPT % "j9T", YESCRYPT % "jCT"),
-        ("{CRYPT}$sha1$1000$salt$" + "." * 28, "{CRYPT}$sha1$500000$salt$" + "." * 28),
-        ("{CRYPT}_1..." + "." * 15, "{CRYPT}_zzz." + "." * 15),
-        (argon2(65_536, 3, 1), argon2(65_536, 3, 4)),
-        (argon2(16_384, 16), argon2(262_144, 1)),
-    ],
-    ids=lambda text: text[:24],
-)
-def test_hashes_of_one_kind_may_differ(cheap: str, costly: str) -> None:
-    """The time does not tell an admin with the more costly hash from an unknown name."""
-    found = password_costs.in_use([[cheap], [costly], [cheap]])
-    assert sorted(found) == sorted([cheap, costly])
-    assert password_costs.rest(found, [cheap]) == [costly]
-    assert sorted(password_costs.rest(found, [""])) == sorted([cheap, costly])
-
-
-def test_heavy_hashes_do_not_delay_others(gate: threading.Event) -> None:
-    """During six logins with the most costly hashes others are verified."""
-
-    async def scenario() -> None:
-        hasher = PasswordHasher(max_workers=2)
-        heavy = [asyncio.create_task(hasher.verify("x", argon2(262_144, 4))) for _ in range(6)]
-        await asyncio.sleep(0.05)
-        gate.clear()
-        assert hasher._usual._taken == 0
-        assert hasher._heavy._taken == 6
-        usual = asyncio.create_task(hasher.verify("x", bcrypt_of(12)))
-        await asyncio.sleep(0.05)
-        assert hasher._usual._taken == 1
-        # More heavy ones than the queue allows are refused at once; usual ones are not.
-        more = [asyncio.create_task(hasher.verify("x", bcrypt_of(14))) for _ in range(30)]
-        await asyncio.sleep(0.05)
-        assert sum(task.done() for task in more) == 30 - (HEAVY_WAITING + 1 - 6)
-        gate.set()
-        await asyncio.gather(*heavy, usual, *more, return_exceptions=True)
-        hasher.close()
-
-    asyncio.run(scenario())
