@@ -75,7 +75,7 @@ def removal(unit: UnitOfWork, days: int) -> Removal:
 
 
 async def forget_policies(unit: UnitOfWork, stored: str) -> None:
-    """Remove the rows of a removed account in the other databases (amavisd, iredapd).
+    """Remove the rows of a removed account in the other databases.
 
     These store addresses in lower case. If an account with the same address in another case still
     exists, the rows are kept.

@@ -46,11 +46,11 @@ async def create_user(
 async def update_user(
     context: AppContext, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
 ) -> WriteResult:
-    """Change a user; ``hashed`` is from `prepare_user_password`. Raises ApiError.
+    """Change a user; ``hashed`` is from ``prepare_user_password``. Raises ApiError.
 
     Changes of different users that arrive at the same time share a statement.
     """
-    # The batcher knows users by the folded address only.
+    # The batcher compares addresses with stored ones exactly, so others are not batched.
     if addresses.typed(mail) == mail and (
         batched := await context.user_batcher.change(actor, mail, changes, hashed)
     ):

@@ -45,7 +45,7 @@ def read(address: str, control: Path) -> Control:
         return tuple(sorted({mail.lower() for mail in lines(name)}))
 
     def removed() -> tuple[str, ...]:
-        # mlmmj compares prefixes: a line that begins with a blank matches no header.
+        # A line that begins with a blank never matches a header.
         found = {line.rstrip() for line in text("delheaders").split("\n") if not line[:1].isspace()}
         return tuple(sorted(found - {""}))
 
