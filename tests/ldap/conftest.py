@@ -26,7 +26,7 @@ def directory(openldap_server: OpenldapServer) -> OpenldapServer:
 
 
 def options_for(server: OpenldapServer, **changes: object) -> DirectoryOptions:
-    """How to reach a server as ``cn=vmailadmin``."""
+    """Return connection options for a server, as ``cn=vmailadmin``."""
     given: dict[str, object] = {
         "uris": (server.uri,),
         "bind_dn": BIND_DN,
@@ -76,7 +76,7 @@ def own_server() -> Iterator[OpenldapServer]:
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A port where connections are accepted (by the kernel) and nothing is ever answered."""
+    """A port where the kernel accepts connections, and nothing answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         yield listener.getsockname()[1]
 
@@ -99,7 +99,7 @@ def dropped_port() -> Iterator[int]:
 
 
 class Heartbeat:
-    """Measures for how long the event loop was kept from running, in seconds.
+    """Measures for how long the event loop was blocked, in seconds.
 
     Without the garbage collector, whose full runs take their time in a process full of tests.
     """

@@ -16,7 +16,7 @@ SERVICES = (
 
 
 class Seeds:
-    """Adds entries past all rules; what is given wins over the usual attributes."""
+    """Adds entries without any rules; arguments override the usual attributes."""
 
     def __init__(self, directory: OpenldapServer) -> None:
         self.directory = directory
@@ -84,7 +84,7 @@ class Seeds:
         return self._add(account_dn(mail, "Aliases"), usual, given)
 
     def maillist(self, mail: str, **given: str | list[str]) -> str:
-        """Add an unsubscribable list; its members carry ``memberOfGroup``."""
+        """Add an unsubscribable list; its members have ``memberOfGroup``."""
         usual: Attributes = {
             "objectClass": "mailList",
             "mail": mail,

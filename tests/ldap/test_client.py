@@ -45,7 +45,7 @@ PERSON = f"cn=p,{BASE}"
 
 
 def person(name: str = "p", **more: list[str | bytes]) -> dict[str, list[str | bytes]]:
-    """The attributes of an entry that may have nearly everything."""
+    """Attributes of an entry whose object classes allow nearly all attributes."""
     return {"objectClass": ["inetOrgPerson"], "cn": [name], "sn": ["s"], **more}
 
 
@@ -540,7 +540,7 @@ async def test_silent_tls_server_does_not_stall(
 
 
 def test_replaced_pieces_of_bonsai_are_in_use(openldap_server: OpenldapServer) -> None:
-    """A newer bonsai that names them otherwise must not go unnoticed."""
+    """A newer bonsai with other names must fail this test."""
     connection = openldap_server.connect()
     try:
         with pytest.raises(bonsai.NoSuchObjectError) as caught:

@@ -131,7 +131,7 @@ async def test_endures_cancellations_failures_and_restarts(own_server: OpenldapS
 
 
 async def _longest_stall(client: Directory, requests: int = 12) -> float:
-    """Ask a server that is not there, and say for how long the event loop stood still."""
+    """Call a server that cannot be reached; return how long the event loop was blocked."""
     async with Heartbeat() as heart:
         answers = await asyncio.gather(
             *(client.get(PARENT) for _ in range(requests)), return_exceptions=True

@@ -67,7 +67,7 @@ MORE: Final = (
 
 
 async def fill(store: Store, root: Client) -> None:
-    """Play histories that use everything, and add what Dovecot writes."""
+    """Run histories that use every feature, and add rows as written by Dovecot."""
     for told in await play(root, HISTORY):
         assert " -> 200 " in told, told
     await store.insert(
@@ -114,7 +114,7 @@ class Plant:
     table: str = ""
     database: Database = "iredadmin"
     beside: frozenset[str] = frozenset()
-    """Other codes that the same change brings about."""
+    """Further codes found because of the same change."""
     left: dict[str, Any] = field(default_factory=dict)
     name: str = ""
 
@@ -427,7 +427,7 @@ async def test_missing_rights_are_reported(server: Arranged) -> None:
 
 @asynccontextmanager
 async def older(own: OpenldapServer, **names: str) -> AsyncIterator[dict[str, Any]]:
-    """A server whose schema lacks some names; gives the settings for it."""
+    """Yield settings for a server whose schema lacks some names."""
     own.halt()
     file = own.directory / "iredmail.schema"
     text = file.read_text()

@@ -43,7 +43,7 @@ PLACES = {
 
 
 def place(directory: OpenldapServer, kind: str, where: str, mail: str) -> str:
-    """Put an account somewhere, as another program might; returns its name."""
+    """Add an account with an unusual DN, as another program might; return its DN."""
     container, attributes = KINDS[kind]
     local = mail.partition("@")[0]
     dn = PLACES[where].format(mail=mail, local=local, ou=container, base=BASE)
@@ -209,7 +209,7 @@ async def test_two_entries_of_one_address(root: Client, store: Store) -> None:
 
 
 async def test_a_domain_of_another_name(root: Client, store: Store) -> None:
-    """Postfix looks for the attribute, not for what the entry is named by."""
+    """Postfix searches for the attribute, not for the DN."""
     dn = f"domainName=odd.com+cn=Odd,{BASE}"
     store.directory.add(
         dn,

@@ -71,7 +71,7 @@ def _path(item: str) -> str:
 async def test_it_loads_and_exports_identically(
     unhidden: Service, store: Store, tmp_path: Path
 ) -> None:
-    """Into a server where only the parent entries are."""
+    """Loaded into a server that has only the parent entries."""
     root, directory = await unhidden.root(), store.directory
     texts = {item: await root.ok("GET", _path(item)) for item in EXPORTS}
     entries = {item: {dn: directory.entry(dn) for dn, _ in parse(texts[item])} for item in EXPORTS}
@@ -175,7 +175,7 @@ def test_names_of_files_are_plain() -> None:
 
 
 async def test_hashes_are_hidden(root: Client, service: Service, store: Store) -> None:
-    """By default from everybody, and unhidden still from normal admins."""
+    """By default for all admins; if not hidden, only for normal admins."""
     await arrange(root, store)
     for item in EXPORTS:
         assert "userPassword" not in await root.ok("GET", _path(item)), item

@@ -54,13 +54,13 @@ class World:
         await self.post(f"user/{mail}", password=PASSWORD, **form)
 
     async def to(self, address: str) -> set[str]:
-        """Where mail to an address ends; nothing when it is refused."""
+        """Return the destinations of mail to an address; empty if it is refused."""
         found = await lookups.delivery(self.server, address)
         assert bool(found) <= await lookups.accepts(self.server, address), address
         return found
 
     async def logins(self, user: str, password: str = PASSWORD) -> set[str]:
-        """The services that let a user in."""
+        """Return the services that a user can log in to."""
         return {
             service + secured
             for service, secured in LOGINS

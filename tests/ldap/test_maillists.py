@@ -40,7 +40,7 @@ async def members(client: Client) -> list[str]:
 
 
 def expand(postfix: PostfixMaps, address: str) -> set[str]:
-    """What Postfix sends a message for an address on to."""
+    """Return the addresses to which Postfix expands an address."""
     return {
         mail
         for answer in postfix.query("virtual_group_maps", address)

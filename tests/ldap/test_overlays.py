@@ -66,7 +66,7 @@ def stored(slapd: OpenldapServer, dn: str = U) -> list[str]:
 async def test_passwords_are_changed(
     on_overlays: Service, admin: Client, slapd: OpenldapServer
 ) -> None:
-    """Of users, of admins, of all users; also where the old one is to be put back."""
+    """Passwords of users, of admins, of all users; also when a change is undone."""
     await admin.ok("PUT", "user/u@ex.com", password_hash=OTHER)
     assert stored(slapd) == [OTHER]
     await admin.ok("PUT", "user/u@ex.com", password="An0ther-Horse", name="U")
@@ -200,7 +200,7 @@ async def test_a_policy_refuses_an_undo(
 async def test_a_member_of_a_list_is_renamed_and_removed(
     on_overlays: Service, admin: Client, slapd: OpenldapServer
 ) -> None:
-    """slapd itself changes ``member``: refint at a rename, memberof at a removal."""
+    """Overlays change ``member``: refint at a rename, memberof at a removal."""
     await admin.ok("POST", "maillist/team@ex.com", members="u@ex.com,v@ex.com")
     await admin.ok("POST", "maillist/other@ex.com", members="u@ex.com")
     await admin.ok("POST", "user/u@ex.com/change_email/x@ex.com")
@@ -223,7 +223,7 @@ async def test_a_member_of_a_list_is_renamed_and_removed(
 async def test_an_interrupted_rename(
     on_overlays: Service, admin: Client, slapd: OpenldapServer
 ) -> None:
-    """Cut at every step, with slapd doing its part: as before, or as after."""
+    """Cut at every step, with overlays active: the tree is as before, or complete."""
     await admin.ok("POST", "maillist/team@ex.com", members="u@ex.com,v@ex.com")
     await admin.ok("POST", "alias/all@ex.com", members="u@ex.com,v@ex.com")
     before = slapd.dump()

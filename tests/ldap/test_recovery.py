@@ -138,7 +138,7 @@ class Clock:
 
 
 def at_operation(service: Service, at: int, work: Callable[[], Awaitable[None]]) -> None:
-    """Do something else right after one of the next writes of a service."""
+    """Call ``work`` right after one of the next writes of a service."""
     directory: Any = mailbox_path(service).directory
     count = 0
 
@@ -191,7 +191,7 @@ async def test_a_process_without_its_locks_stops_writing(
 
 
 async def test_closing_ends_the_recovery(store: Store) -> None:
-    """At whatever moment: a command that is over at once must not wait for the next round."""
+    """At any time: a short command must not wait for the next interval."""
     for turn in range(40):
         async with asyncio.timeout(RECOVERY_SECONDS):
             async with serving(store) as service:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.stores("openldap")
 
 
 async def test_catch_all_of_unproved_domain(store: Store, postfix: PostfixMaps) -> None:
-    """An alias domain that is not proved yet gets no mail by the catch-all either.
+    """The catch-all of a domain gets no mail of an unverified alias domain.
 
     Postfix asks for every recipient, so mail from here to the real domain would be caught.
     """
@@ -29,7 +29,7 @@ async def test_catch_all_of_unproved_domain(store: Store, postfix: PostfixMaps) 
 
 
 async def test_rights_left_behind(service: Service, root: Client, store: Store) -> None:
-    """What another tool left of a former admin gives a later account of that name no rights."""
+    """Rights left behind by another tool are not given to a new account with the address."""
     for name in ("a.com", "b.com"):
         await root.ok("POST", f"domain/{name}")
     store.directory.modify(domain_dn("b.com"), add={"domainAdmin": ["new@a.com", "next@a.com"]})
@@ -45,7 +45,7 @@ async def test_rights_left_behind(service: Service, root: Client, store: Store) 
 async def test_standalone_admins_are_kept_when_a_domain_is_removed(
     service: Service, root: Client
 ) -> None:
-    """They were there before the domain was, and manage what they managed."""
+    """Standalone admins with addresses in the domain keep their accounts and rights."""
     await root.ok("POST", "domain/b.com")
     await root.ok("POST", "admin/boss@brand.com", password=PASSWORD)
     await root.ok("POST", "admin/chief@other.com", password=PASSWORD)
@@ -75,7 +75,7 @@ async def test_addresses_of_a_removed_domain(store: Store, postfix: PostfixMaps)
 
 
 async def test_case_that_matters(root: Client, store: Store) -> None:
-    """slapd finds these equal; the file system of the mail server does not."""
+    """Values that slapd treats as equal, but the file system of the mail server does not."""
     await root.ok("POST", "domain/a.com")
     await root.ok("POST", "user/u@a.com", password=PASSWORD)
     await root.ok("PUT", "user/u@a.com", mailboxFolder="MailDir", transport="lmtp:unix:private/A")
@@ -132,7 +132,7 @@ async def test_tokens_and_their_owner(
 async def test_default_lists_of_both_kinds(
     root: Client, store: Store, postfix: PostfixMaps
 ) -> None:
-    """A new user is a subscriber of mlmmj's list, not a member that gets mail past mlmmj."""
+    """A new user becomes a subscriber of an mlmmj list, not a member of its entry."""
     await root.ok("POST", "domain/a.com")
     await root.ok("POST", "ml/news@a.com")
     await root.ok("POST", "maillist/all@a.com")

@@ -59,7 +59,7 @@ async def soon(condition: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("refers", [True, False], ids=["referral", "unwilling"])
 async def test_a_replica_only_reads(store: Store, servers: ExitStack, refers: bool) -> None:
-    """Writes are refused by a name of their own; the provider it refers to is not ours to ask."""
+    """Writes have an error code of their own; the referral to the provider is not followed."""
     provider = started(servers, OpenldapServer(lines=PROVIDER))
     async with using(store, provider) as (_, root):
         await root.ok("POST", "domain/ex.com")
@@ -133,7 +133,7 @@ async def test_a_write_finds_the_provider(
 
 
 async def test_a_server_that_becomes_a_replica(store: Store, servers: ExitStack) -> None:
-    """Its role is noticed when it refuses, and the write is done anew where it can be."""
+    """Its refusal is detected, and the write is repeated on a server that accepts it."""
     first = started(servers, OpenldapServer(lines=["serverID 1", *PROVIDER]))
     second = started(servers, OpenldapServer(like=first, lines=["serverID 2", *PROVIDER]))
     async with using(store, first, second) as (service, root):
@@ -189,7 +189,7 @@ async def test_an_outdated_server_is_not_used(
 async def test_mirror_mode(
     store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two servers that follow each other: one dies and comes back, and nothing is lost."""
+    """Mirror mode: one server is killed and restarted, and no write is lost."""
     monkeypatch.setattr("iredapi.backends.ldap.server_selection._DOWN", 0.2)
     seed = OpenldapServer(lines=PROVIDER)
     try:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.stores("openldap")
 HASH = "{SSHA}bfxqKqOOKODJw/bGqMo54f9Q/iOvQoftOQrqWA=="
 ROUNDS = 25
 SECONDS = 15.0
-"""What a round may take: less than anybody waits for a lock, so a round that hangs fails."""
+"""Time limit of a round: less than the wait for a lock, so that a blocked round fails."""
 Answer = tuple[int, dict[str, Any]]
 Request = tuple[str, str, dict[str, Any]]
 
@@ -42,7 +42,7 @@ async def race(replicas: tuple[Client, Client], *requests: Request) -> list[Answ
 
 
 def count_messages(answers: list[Answer]) -> dict[str, int]:
-    """How often each result came: "ok", "skipped CODE", or "STATUS _msg"."""
+    """Count the results: "ok", "skipped CODE", or "STATUS _msg"."""
     return dict(Counter(_count_messages(*answer) for answer in answers))
 
 
@@ -66,7 +66,7 @@ def turns() -> Iterator[tuple[int, int]]:
 
 
 def in_turn(replicas: tuple[Client, Client], first: int) -> tuple[Client, Client]:
-    """The same two, the other one first in every second round."""
+    """Both clients, in reverse order in every second round."""
     return (replicas[1], replicas[0]) if first else replicas
 
 

@@ -36,7 +36,7 @@ class Case:
     name: str
     request: Request
     repeated: Request | None = None
-    """What completes it when it broke off; the same request unless it is another one."""
+    """The request that completes an interrupted one; None: the same request."""
 
 
 CASES = [
@@ -68,7 +68,7 @@ class Killed(BaseException):
 
 
 class Cutter:
-    """Lets one write of a directory fail, by its number."""
+    """A directory of which one write fails, by its number."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -118,7 +118,7 @@ def mailbox_path(service: Service) -> Directories:
 
 
 async def populate(root: Client) -> None:
-    """Accounts that name each other in every way."""
+    """Accounts with all kinds of references to each other."""
     await root.ok("POST", "domain/ex.com", quota="1000")
     await root.ok("POST", "domain/two.com")
     await root.ok("POST", "admin/boss@admins.test", password="Corr3ct-Horse")

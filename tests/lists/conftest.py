@@ -51,7 +51,7 @@ class Lists:
         return self.spool / domain / name
 
     def control(self, name: str, address: str = TEAM) -> str | None:
-        """The content of a control file; None when there is none."""
+        """Return the content of a control file, or None."""
         path = self.directory(address) / "control" / name
         return path.read_text() if path.exists() else None
 
@@ -82,7 +82,7 @@ class Lists:
         return None if entry is None else {name.lower(): v for name, v in entry.items()}
 
     async def row(self, address: str = TEAM) -> dict[str, Any] | None:
-        """What the account storage has of a list, in the words of SQL's columns."""
+        """Return a list in the account storage, by the names of SQL's columns."""
         if self.store.name != "openldap":
             rows = await self.store.rows("SELECT * FROM maillists WHERE address = :a", a=address)
             return rows[0] if rows else None
@@ -151,7 +151,7 @@ class Lists:
         )
 
     async def forget(self, address: str = TEAM) -> None:
-        """Take a list out of the account storage only, as a broken tool might."""
+        """Remove a list from the account storage only, as a broken tool might."""
         if self.store.name == "openldap":
             self.store.directory.delete(account_dn(address, "Groups"))
             return
@@ -166,7 +166,7 @@ class Lists:
             self.admin.stop()
 
     def start(self) -> None:
-        """Bring it back."""
+        """Start the list server again."""
         if self.kind == "spool":
             self.spool.with_name("away").rename(self.spool)
         else:

@@ -40,7 +40,7 @@ CODES = {
 
 
 async def whole(lists: Lists) -> bool:
-    """Whether there is a list; asserts that it is a whole one, or none."""
+    """Return whether the list exists; assert that it is complete if it does."""
     routes = [route for route in await lists.routes() if route[3]]
     if routes:
         assert lists.control("listaddress"), "mail would reach half a list"
@@ -109,7 +109,7 @@ CREATE = {
 
 
 async def created(lists: Lists) -> None:
-    """The list is there as it was asked for, once."""
+    """The list exists once, with the requested values."""
     assert await whole(lists)
     shown = await lists.get(with_subscribers="yes")
     assert shown["name"] == "Team"
@@ -170,7 +170,7 @@ async def test_creation_is_cut_at_the_commit(lists: Lists, after: bool) -> None:
 @pytest.mark.list_servers("mlmmjadmin")
 @pytest.mark.stores("sqlite")
 async def test_a_creation_that_could_not_be_undone_is_no_trap(lists: Lists) -> None:
-    """What is left of it, subscribers too, does not get into the next list of that name."""
+    """Data left on the server, subscribers too, do not get into a new list of the name."""
     lists.admin.fail("POST", "/subscribers$", "error", after=True)
     lists.admin.fail("DELETE", TEAM, "error", times=9)
     status, code, _ = await lists.root.refused("POST", f"ml/{TEAM}", **CREATE)
@@ -397,7 +397,7 @@ def sent(lists: Lists, method: str, path: str) -> int:
 @pytest.mark.list_servers("mlmmjadmin")
 @pytest.mark.stores("sqlite")
 async def test_what_may_not_be_repeated_is_sent_once(lists: Lists) -> None:
-    """Making a list that is there destroys it; a second question voids the answer to the first."""
+    """Creating an existing list destroys it; a second invitation invalidates the first."""
     lists.admin.fail("POST", f"/{TEAM}$", "close", after=True)
     await lists.root.refused("POST", f"ml/{TEAM}")
     assert sent(lists, "POST", TEAM) == 1

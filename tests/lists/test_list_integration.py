@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.needs("mlmmj"), pytest.mark.stores(*ALL_STORES)]
 
 
 async def routed(lists: Lists, server: MailServer) -> None:
-    """Postfix sends all addresses of a list to its directory, and none of one that is off."""
+    """Postfix delivers all addresses of a list to mlmmj, and none of a disabled list."""
     await lists.root.ok("PUT", f"domain/{DOMAIN}", addAliasDomain="twin.test")
     addresses = [TEAM, "team@twin.test", f"crew@{DOMAIN}", "crew@twin.test"]
     for address in addresses:

@@ -72,7 +72,7 @@ async def test_a_hung_list_server_delays_once(lists: Lists) -> None:
 
 
 async def test_without_a_list_server_nothing_is_said(store: Store) -> None:
-    """As ever: SQL knows no subscriptions, LDAP the lists that entries belong to."""
+    """Without a list server: SQL has no subscriptions, LDAP has ``memberOfGroup``."""
     async with serving(store) as service:
         root = await service.root()
         await root.ok("POST", "domain/ex.com")

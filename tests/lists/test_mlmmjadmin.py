@@ -28,7 +28,7 @@ LIST = r"/api/[a-z0-9][a-z0-9._-]*@[a-z0-9.-]+"
 
 
 async def everything(lists: Lists) -> None:
-    """A list's life, with everything that a request can hold."""
+    """Create, change and remove a list, with every parameter of a request."""
     await lists.user("bob", "boss")
     bob = f"bob@{DOMAIN}"
     await lists.create(
@@ -83,7 +83,7 @@ async def test_each_call(lists: Lists) -> None:
 
 
 def _checked(request: Request) -> tuple[str, dict[str, str]]:
-    """What holds of all calls; returns the path and what the server reads, body or query."""
+    """Check the rules of all calls; return path and parameters, from body or query."""
     assert request.headers["x-mlmmjadmin-api-auth-token"] == TOKEN
     assert "transfer-encoding" not in request.headers
     assert request.size < 4096

@@ -65,7 +65,7 @@ async def test_a_post_reaches_a_subscriber(lists: Lists) -> None:
 
 @pytest.mark.stores("sqlite")
 async def test_other_letters_in_headers_are_encoded(lists: Lists) -> None:
-    """mlmmj copies them into mail as they are, where nothing but ASCII may stand."""
+    """mlmmj copies them unchanged into headers of mail, which must be ASCII."""
     headers = [
         "X-Empty-Case: abc",
         "X-Ort: Köln am schönen  Rhein",

@@ -50,7 +50,7 @@ async def update_user(
 
     Changes of different users that arrive at the same time share a statement.
     """
-    # The batcher compares addresses with stored ones exactly, so others are not batched.
+    # Batches match folded addresses only.
     if addresses.typed(mail) == mail and (
         batched := await context.user_batcher.change(actor, mail, changes, hashed)
     ):

@@ -1,8 +1,8 @@
 """List server mlmmjadmin: HTTP client of iRedMail's service that manages mlmmj's spool.
 
-mlmmjadmin answers failures with HTTP 200, needs forms with a Content-Length, and reports success
-for unknown and malformed values. An empty ``extra_addresses`` breaks a list, creating an existing
-list destroys it, and it has no locks.
+mlmmjadmin 3.6.3 answers failures with HTTP 200, needs forms with a Content-Length, and reports
+success for unknown and malformed values. An empty ``extra_addresses`` breaks a list, creating an
+existing list destroys it, and it has no locks.
 """
 
 from __future__ import annotations
