@@ -25,7 +25,7 @@ async def read(unit: ReadUnit, user: User, item: Throttle) -> None:
     await unit.domains.get("a.test", share=True)  # refused
     await unit.admins.remove(user.mail)  # refused
     await unit.throttles.save(item, item)  # refused
-    await unit.related_data.forget_account(user.mail)  # refused
+    await unit.related_data.remove_account_data(user.mail)  # refused
     unit.note()  # refused
     await users.remove(unit, user.mail, 0)  # refused
 

@@ -49,8 +49,8 @@ def doctor(
         list[str] | None,
         typer.Option(
             "--named",
-            help="With --fix: also remove what has this subject, of checks that say so; may be "
-            "repeated.",
+            help="With --fix: also remove rows with this subject, where the check allows it; may "
+            "be repeated.",
             show_default=False,
         ),
     ] = None,
