@@ -1,4 +1,4 @@
-"""Which parameters of users go many at once is derived from their rules, and not listed again."""
+"""The parameters of users that can be written in batches are derived from their rules."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ VALUES: dict[str, Any] = {
     **dict.fromkeys(("aliases", "add_alias", "remove_alias"), ("b@a.test",)),
     **dict.fromkeys(("services", "add_service", "remove_service"), ("imap",)),
 }  # fmt: skip
-"""What is sent; a text for those that are not here."""
+"""Sent values; parameters that are not here get a text."""
 
 
-def test_each_parameter_says_which_fields_it_changes() -> None:
-    """A new parameter of the forms must be said here, too."""
+def test_fields_of_every_parameter_are_declared() -> None:
+    """A new parameter of a form needs an entry in FIELDS."""
     assert set(FIELDS) == set(UserEdit.model_fields) == set(UserDraft.model_fields)
 
 
 @pytest.mark.parametrize("param", sorted(FIELDS))
-def test_a_parameter_changes_the_fields_that_it_says_and_no_others(param: str) -> None:
+def test_a_parameter_changes_its_declared_fields_only(param: str) -> None:
     before = User("u@a.test", forwardings=frozenset({"u@a.test", "v@a.test"}),
                   aliases=frozenset({"b@a.test", "c@a.test"}), services=frozenset({"smtp", "imap"}),
                   marks_agree=False)  # fmt: skip
@@ -49,10 +49,10 @@ def test_a_parameter_changes_the_fields_that_it_says_and_no_others(param: str) -
     assert changed <= FIELDS[param]
 
 
-def test_a_new_parameter_goes_many_at_once_where_its_field_is_in_the_row(
+def test_a_new_parameter_is_batched_when_its_field_is_in_the_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Unless a rule of its own decides on it."""
+    """Unless another rule decides on it."""
     row = frozenset({"name", "nickname"})
     monkeypatch.setattr(
         user_parameters, "DIRECT_FIELDS", {**user_parameters.DIRECT_FIELDS, "nick": "nickname"}
@@ -81,8 +81,8 @@ def test_a_new_parameter_goes_many_at_once_where_its_field_is_in_the_row(
         user_parameters.new_row_parameters.cache_clear()
 
 
-def test_what_depends_on_more_than_the_row_goes_by_itself() -> None:
-    """A quota depends on the domain's other users, and the status on routes."""
+def test_parameters_that_depend_on_other_rows_are_not_batched() -> None:
+    """The quota depends on the domain's other users, the status on rows of forwardings."""
     everything = frozenset(User.__slots__)
     assert user_parameters.own_row_parameters(everything).isdisjoint(
         {"quota", "is_global_admin", "maildir", "transport", "sender_bcc", "forwarding", "services"}

@@ -143,7 +143,7 @@ async def listed(context: AppContext, actor: Actor) -> list[Token]:
     """Return the tokens that the caller may touch."""
     own = await _grant(context, actor)
     found = await context.state.tokens.list(actor.username)
-    return [token for token in found if not own.wider(token.grant)]
+    return [token for token in found if not own.exceeded_by(token.grant)]
 
 
 async def get(context: AppContext, actor: Actor, token_id: str) -> Token:
@@ -151,7 +151,7 @@ async def get(context: AppContext, actor: Actor, token_id: str) -> Token:
     token = await context.state.tokens.get(token_id)
     if token is None or token.owner != actor.username:
         raise NotFound("NO_SUCH_TOKEN")
-    if (await _grant(context, actor)).wider(token.grant):
+    if (await _grant(context, actor)).exceeded_by(token.grant):
         raise NotFound("NO_SUCH_TOKEN")
     return token
 

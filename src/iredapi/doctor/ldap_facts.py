@@ -89,7 +89,7 @@ class Facts:
         """User → another user with the same mailbox directory."""
 
     @classmethod
-    async def of_all(cls, directory: Directory, tree: Tree) -> Facts:
+    async def of_tree(cls, directory: Directory, tree: Tree) -> Facts:
         """Read a whole tree."""
         facts = cls(tree)
         await facts.read_domains(directory)
@@ -100,7 +100,7 @@ class Facts:
         return facts
 
     @classmethod
-    async def around(cls, directory: Directory, tree: Tree, entry: Entry) -> Facts:
+    async def of_entry(cls, directory: Directory, tree: Tree, entry: Entry) -> Facts:
         """Read what the check of one entry depends on, as it is now."""
         facts = cls(tree)
         await facts.read_domains(directory)

@@ -36,7 +36,7 @@ from iredapi.database.session import Databases
 from iredapi.doctor.findings import Finding
 from iredapi.doctor.ldap_checks import Add, Wrong, judge
 from iredapi.doctor.ldap_facts import DOMAIN, NAMING, PAGE, Facts, TreeDirectory
-from iredapi.doctor.repair_log import note
+from iredapi.doctor.repair_log import log_repairs
 from iredapi.doctor.state_checks import is_usable
 from iredapi.domain.addresses import domain_of
 from iredapi.errors import ApiError
@@ -190,7 +190,7 @@ class TreeExamination:
             fixed = self._fix and await self._undo(state, record_id, names)
             yield Finding("WRITE_UNFINISHED", ", ".join(sorted(names)), fixed=fixed)
             if fixed:
-                await note(self._databases, "WRITE_UNFINISHED", sorted(names))
+                await log_repairs(self._databases, "WRITE_UNFINISHED", sorted(names))
 
     async def _undo(self, state: State, record_id: str, names: Collection[str]) -> bool:
         locks = UnitLocks(state, self._directory)
@@ -206,7 +206,7 @@ class TreeExamination:
     # -- entries -----------------------------------------------------------------------------------
 
     async def _entries(self) -> AsyncIterator[Finding]:
-        facts = await Facts.of_all(self._directory, self._tree)
+        facts = await Facts.of_tree(self._directory, self._tree)
         for address, owners in sorted(facts.shared.items()):
             code = "ADDRESS_TWICE" if address in owners else "ALIAS_ADDRESS_SHARED"
             yield Finding(code, address, " and ".join(sorted(owners)))
@@ -229,7 +229,7 @@ class TreeExamination:
                 wrong for wrong in judge(entry, facts, self._settings) if wrong.code in self._only
             ]
             if found:
-                found = await self._still(entry.dn, facts, found)
+                found = await self._check_again(entry.dn, facts, found)
             fixed: Sequence[Wrong] = ()
             if self._fix and any(wrong.repair for wrong in found):
                 fixed = await self._repair(entry, facts, {wrong.code for wrong in found})
@@ -240,9 +240,9 @@ class TreeExamination:
                     repaired.setdefault(wrong.code, []).append(wrong.subject)
                 yield Finding(wrong.code, wrong.subject, wrong.detail, is_fixed)
         for code, subjects in repaired.items():
-            await note(self._databases, code, subjects)
+            await log_repairs(self._databases, code, subjects)
 
-    async def _still(self, dn: str, facts: Facts, found: Sequence[Wrong]) -> Sequence[Wrong]:
+    async def _check_again(self, dn: str, facts: Facts, found: Sequence[Wrong]) -> Sequence[Wrong]:
         """Check again while no write is running, and return what is still wrong."""
         entry = await self._directory.get(dn)
         state = await self._opened_state()
@@ -252,17 +252,17 @@ class TreeExamination:
             async with AsyncExitStack() as stack:
                 if state is not None:
                     await stack.enter_async_context(quiet(state, _locks_of(entry, facts)))
-                now = await self._judged(dn)
+                now = await self._current_findings(dn)
         except (LockTimeout, StateUnavailable):
             return found
         # A shared mailbox can only be seen with the mailboxes of all users.
         return [wrong for wrong in found if wrong.code == "MAILBOX_SHARED" or _id(wrong) in now]
 
-    async def _judged(self, dn: str) -> set[tuple[str, str, str]]:
+    async def _current_findings(self, dn: str) -> set[tuple[str, str, str]]:
         entry = await self._directory.get(dn)
         if entry is None:
             return set()
-        facts = await Facts.around(self._directory, self._tree, entry)
+        facts = await Facts.of_entry(self._directory, self._tree, entry)
         return {_id(wrong) for wrong in judge(entry, facts, self._settings)}
 
     async def _repair(self, entry: Entry, facts: Facts, codes: set[str]) -> Sequence[Wrong]:
@@ -290,7 +290,7 @@ class TreeExamination:
         entry = await self._directory.get(dn)
         if entry is None:
             return ()
-        facts = await Facts.around(self._directory, self._tree, entry)
+        facts = await Facts.of_entry(self._directory, self._tree, entry)
         edit = Edit(entry)
         done: list[Wrong] = []
         for wrong in judge(entry, facts, self._settings):

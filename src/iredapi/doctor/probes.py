@@ -83,9 +83,9 @@ class Probe(Protocol):
         """Repair the rows that are still wrong, and return those."""
 
 
-def key_label(place: int) -> str:
-    """Return the name of a key column in the rows of a probe; ``place`` counts from 0."""
-    return f"key_{place}"
+def key_label(index: int) -> str:
+    """Return the name of a key column in the rows of a probe; ``index`` counts from 0."""
+    return f"key_{index}"
 
 
 def having_keys(key: Sequence[ColumnElement[Any]], rows: Collection[Row]) -> ColumnElement[bool]:
@@ -94,7 +94,7 @@ def having_keys(key: Sequence[ColumnElement[Any]], rows: Collection[Row]) -> Col
         return key[0].in_([row[key_label(0)] for row in rows])
     return or_(
         *(
-            and_(*(column == row[key_label(place)] for place, column in enumerate(key)))
+            and_(*(column == row[key_label(index)] for index, column in enumerate(key)))
             for row in rows
         )
     )
@@ -232,7 +232,7 @@ class SqlProbe:
 
     def _keyed(self) -> Select[*tuple[Any, ...]]:
         return self.select.add_columns(
-            *(column.label(key_label(place)) for place, column in enumerate(self.key))
+            *(column.label(key_label(index)) for index, column in enumerate(self.key))
         )
 
     def _wrong(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
@@ -247,8 +247,8 @@ def _following(
 ) -> Select[*tuple[Any, ...]]:
     """Restrict a statement to the rows after a key."""
     values: list[BindParameter[Any]] = [
-        bindparam(f"after_{place}", value, type_=column.type)
-        for place, (column, value) in enumerate(zip(key, after, strict=True))
+        bindparam(f"after_{index}", value, type_=column.type)
+        for index, (column, value) in enumerate(zip(key, after, strict=True))
     ]
     if len(key) == 1:
         return statement.where(key[0] > values[0])

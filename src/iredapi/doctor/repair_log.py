@@ -16,7 +16,7 @@ _NAMED = 20
 """Maximum number of subjects that one log row names."""
 
 
-async def note(databases: Databases, code: str, subjects: Collection[str]) -> None:
+async def log_repairs(databases: Databases, code: str, subjects: Collection[str]) -> None:
     """Write the subjects of repairs to iRedAdmin's log.
 
     Without the database ``iredadmin``, or when it cannot be reached, nothing is written: the repair

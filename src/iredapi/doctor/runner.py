@@ -26,7 +26,7 @@ from iredapi.doctor.orphaned_rows import Directory
 from iredapi.doctor.policy_checks import policy_probes, user_data_probes
 from iredapi.doctor.probes import Probe, Row
 from iredapi.doctor.removals import ROWS, Removals
-from iredapi.doctor.repair_log import note
+from iredapi.doctor.repair_log import log_repairs
 from iredapi.doctor.sql_directory import SqlDirectory
 from iredapi.doctor.state_checks import examine_state
 from iredapi.doctor.vmail_checks import vmail_probes
@@ -199,7 +199,7 @@ class Examination:
             if repairs and wanted:
                 rows = await self._repair(databases, probe, wanted)
                 repaired = {_identity(row) for row in rows}
-                await note(databases, probe.code, [str(row["subject"]) for row in rows])
+                await log_repairs(databases, probe.code, [str(row["subject"]) for row in rows])
             for row, detail in found:
                 yield Finding(probe.code, str(row["subject"]), detail, _identity(row) in repaired)
             if after is None:

@@ -51,7 +51,7 @@ class Grant:
             return False
         return any(address in ip_network(network) for network in self.networks)
 
-    def wider(self, other: Grant) -> tuple[str, ...]:
+    def exceeded_by(self, other: Grant) -> tuple[str, ...]:
         """Return the limits in which ``other`` allows more than this grant; empty: none."""
         found = []
         if self.read_only and not other.read_only:

@@ -32,8 +32,8 @@ from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.pending_renames import Renames
 
-Chosen = Callable[[ColumnElement[Any]], ColumnElement[bool]]
-Remove = Callable[["SqlRelatedData", AsyncConnection, Chosen, str], Awaitable[None]]
+Matcher = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+Remove = Callable[["SqlRelatedData", AsyncConnection, Matcher, str], Awaitable[None]]
 Names = tuple[str, ...]
 
 DATABASES: Final[Names] = ("amavisd", "iredapd", "iredadmin")
@@ -89,15 +89,15 @@ class SqlRelatedData:
         names = [domain, f".{domain}"]
         await self._remove(lambda column: is_like(domain_of(column), names), domain)
 
-    async def _remove(self, chosen: Chosen, domain: str = "", names: Names = DATABASES) -> None:
+    async def _remove(self, matches: Matcher, domain: str = "", names: Names = DATABASES) -> None:
         for name in names:
             if connection := await self._get(name):
-                await self._REMOVE[name](self, connection, chosen, domain)
+                await self._REMOVE[name](self, connection, matches, domain)
 
     async def _remove_from_amavisd(
-        self, amavisd: AsyncConnection, chosen: Chosen, _domain: str
+        self, amavisd: AsyncConnection, matches: Matcher, _domain: str
     ) -> None:
-        ids = select(t.users.c.id).where(chosen(t.users.c.email))
+        ids = select(t.users.c.id).where(matches(t.users.c.email))
         found: list[int] = list((await amavisd.execute(ids)).scalars())
         for start in range(0, len(found), 500):
             some = found[start : start + 500]
@@ -106,38 +106,38 @@ class SqlRelatedData:
                 delete(t.outbound_wblist).where(t.outbound_wblist.c.sid.in_(some))
             )
             await amavisd.execute(delete(t.users).where(t.users.c.id.in_(some)))
-        await amavisd.execute(delete(t.policy).where(chosen(t.policy.c.policy_name)))
+        await amavisd.execute(delete(t.policy).where(matches(t.policy.c.policy_name)))
 
     async def _remove_from_iredapd(
-        self, iredapd: AsyncConnection, chosen: Chosen, domain: str
+        self, iredapd: AsyncConnection, matches: Matcher, domain: str
     ) -> None:
-        throttles = select(t.throttle.c.id).where(chosen(t.throttle.c.account))
+        throttles = select(t.throttle.c.id).where(matches(t.throttle.c.account))
         tracking = t.throttle_tracking.c
         # The foreign key does not cascade. The lock keeps iRedAPD from adding counters meanwhile.
         await iredapd.execute(throttles.with_for_update())
         await iredapd.execute(
             delete(t.throttle_tracking).where(
-                or_(tracking.tid.in_(throttles), chosen(tracking.account))
+                or_(tracking.tid.in_(throttles), matches(tracking.account))
             )
         )
         for table in (t.throttle, t.greylisting, t.greylisting_whitelists):
-            await iredapd.execute(delete(table).where(chosen(table.c.account)))
+            await iredapd.execute(delete(table).where(matches(table.c.account)))
         seen = t.greylisting_tracking.c
-        of_domain = seen.rcpt_domain == domain if domain else chosen(seen.recipient)
+        of_domain = seen.rcpt_domain == domain if domain else matches(seen.recipient)
         await iredapd.execute(delete(t.greylisting_tracking).where(of_domain))
 
     async def _remove_from_iredadmin(
-        self, iredadmin: AsyncConnection, chosen: Chosen, domain: str
+        self, iredadmin: AsyncConnection, matches: Matcher, domain: str
     ) -> None:
         if await self._has("iredadmin", t.settings):
-            await iredadmin.execute(delete(t.settings).where(chosen(t.settings.c.account)))
+            await iredadmin.execute(delete(t.settings).where(matches(t.settings.c.account)))
         if await self._has("iredadmin", t.domain_ownership):
             # A verified ownership stays verified; pending ones are removed.
             owned = t.domain_ownership.c
             rows = (
                 or_(owned.domain == domain, owned.alias_domain == domain)
                 if domain
-                else chosen(owned.admin)
+                else matches(owned.admin)
             )
             await iredadmin.execute(delete(t.domain_ownership).where(rows, owned.verified == 0))
 
