@@ -1,25 +1,24 @@
 """The tree of our errors.
 
-ApiError                            every failure that a client is told of
-├── InvalidRequest             400  the request could not be read
-│   ├── InvalidParameters      400  one or more parameters are wrong (``errors`` names each)
-│   └── Refused…               400  a rule of the mail domain says no (codes of iRedMail)
-├── LoginRequired              401  no session
-├── InvalidCredentials         401  (403 for verify_password)
-├── PermissionDenied           403
-├── NotFound                   404  NO_SUCH_ACCOUNT, NO_SUCH_DOMAIN, …
-├── MethodNotAllowed           405
-├── Conflict                   409  ALREADY_EXISTS, limits, …
-├── TooLarge                   413
-├── TooManyAttempts            429
-├── ServerError                500  unforeseen; shows its request id and nothing else
-├── NotSupported               501  NOT_SUPPORTED_BY_BACKEND
-├── ServerDown                 503  a server behind us is away
-├── StorageFull                503  the disk of a server behind us is full
-└── Overloaded                 503  the queue in front of a bounded resource is full
+ApiError                        a failure that is reported to the client
+├── InvalidRequest         400  the request could not be read
+├── InvalidParameters      400  one or more parameters are wrong; ``errors`` names each
+├── LoginRequired          401  no session, or it has ended
+├── InvalidCredentials     401  wrong name or password (403 for verify_password)
+├── PermissionDenied       403  the admin has no right to do this
+├── NotFound               404  NO_SUCH_ACCOUNT, NO_SUCH_DOMAIN, …
+├── Conflict               409  ALREADY_EXISTS, limits, …
+├── TooLarge               413  the body is too large
+├── TooManyAttempts        429  the login throttle
+├── NotSupported           501  NOT_SUPPORTED_BY_BACKEND
+├── ServerDown             503  a server behind the API cannot be reached
+├── StorageFull            503  the disk of a server behind the API is full
+└── Overloaded             503  too many requests wait for a limited resource
+WriteWhileReading               a bug: a read-only unit or connection was asked to write
 
-``CODES`` is the whole vocabulary of ``_msg``: the code, its status, and the sentence that
-``docs/errors.md`` prints. An error with a code that is not listed cannot be raised.
+ApiError itself is raised with codes that need no class, such as SERVER_ERROR. ``CODES`` lists all
+values of ``_msg``: code, HTTP status, and the text that ``docs/errors.md`` prints. An error with a
+code that is not listed cannot be created.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One value of ``_msg``: its HTTP status and what it tells a client."""
+    """A value of ``_msg``: its HTTP status and its meaning for clients."""
 
     status: int
     meaning: str
@@ -48,7 +47,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "REQUEST_TIMEOUT": Code(408, "The request did not arrive in time."),
         "REQUEST_TOO_LARGE": Code(413, "The body is larger than the limit."),
         "HEADERS_TOO_LARGE": Code(431, "The head of the request is larger than 16 KiB."),
-        # One parameter (these stand in _errors, and in _msg when they are the only one).
+        # One parameter (in _errors, and in _msg when it is the only error).
         "REQUIRED": Code(400, "The parameter is required here and was not sent."),
         "CONFLICTING_PARAMETERS": Code(400, "Parameters that exclude each other were sent."),
         "IGNORED_PARAMETER": Code(
@@ -96,7 +95,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "CAN_NOT_BE_LOCAL_DOMAIN": Code(
             400, "A standalone admin's address must not be in a hosted domain."
         ),
-        # Who calls.
+        # The caller.
         "LOGIN_REQUIRED": Code(401, "No session, or it has ended: log in."),
         "INVALID_TOKEN": Code(401, "The API token is unknown, expired or revoked."),
         "INVALID_CREDENTIALS": Code(401, "Wrong name or password."),
@@ -104,47 +103,53 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE": Code(
             403, "Only a global admin may change a global admin."
         ),
-        "NOT_ALLOWED_IP": Code(403, "This admin, or this token, is not for this address."),
+        "NOT_ALLOWED_IP": Code(
+            403, "This admin, or this token, may not be used from this client address."
+        ),
         "NOT_AUTHORIZED": Code(403, "The API is not open to this client address."),
         "LIMITED_TOKEN": Code(
             403,
-            "A token that is limited in time, networks, domains or to reading may not give rights "
-            "that outlive it.",
+            "A token that is limited in time, networks, domains or to reading may not grant rights "
+            "that last longer than the token.",
         ),
         "FOREIGN_ORIGIN": Code(
-            403, "A page of another site sent this; `IREDAPI_ALLOWED_ORIGINS` names those that may."
+            403, "A page of another site sent this; see `IREDAPI_ALLOWED_ORIGINS`."
         ),
         "TOO_MANY_ATTEMPTS": Code(429, "Too many failed logins; see Retry-After."),
-        # What is there.
+        # Accounts and other objects.
         "NO_SUCH_ACCOUNT": Code(404, "There is no such account."),
         "NO_SUCH_TOKEN": Code(404, "There is no such API token of this admin."),
         "NO_SUCH_SESSION": Code(404, "There is no such session of this admin."),
         "NO_SUCH_DOMAIN": Code(404, "There is no such mail domain."),
         "ALREADY_EXISTS": Code(409, "The name is in use."),
         "AMBIGUOUS_NAME": Code(
-            409, "Several are stored under names that differ in capitals or blanks only."
+            409, "Several are stored whose names differ only in upper or lower case, or in blanks."
         ),
-        "CHANGED_MEANWHILE": Code(409, "Somebody changed the account at the same time: try again."),
+        "CHANGED_MEANWHILE": Code(409, "The account was changed at the same time: try again."),
         "NOT_ALLOWED": Code(403, "The domain may have no accounts of this kind."),
-        "EXCEEDED_DOMAIN_ACCOUNT_LIMIT": Code(409, "The domain has as many accounts as it may."),
-        "EXCEEDED_DOMAIN_QUOTA_SIZE": Code(409, "The domain has not that much quota left."),
-        "EXCEED_LIMIT_DOMAIN": Code(409, "The admin manages as many domains as allowed."),
+        "EXCEEDED_DOMAIN_ACCOUNT_LIMIT": Code(
+            409, "The domain has its maximum number of accounts."
+        ),
+        "EXCEEDED_DOMAIN_QUOTA_SIZE": Code(409, "The domain does not have that much quota left."),
+        "EXCEED_LIMIT_DOMAIN": Code(409, "The admin has created the maximum number of domains."),
         "EXCEED_LIMIT_QUOTA": Code(409, "The admin's total quota would be exceeded."),
         "EXCEED_LIMIT_USERS": Code(409, "The admin's total number of users would be exceeded."),
         "EXCEED_LIMIT_ALIASES": Code(409, "The admin's total number of aliases would be exceeded."),
         "EXCEED_LIMIT_LISTS": Code(409, "The admin's total number of lists would be exceeded."),
-        "TOO_MANY_TOKENS": Code(409, "The admin has as many API tokens as anybody may have."),
+        "TOO_MANY_TOKENS": Code(409, "The admin has the maximum number of API tokens."),
         "LAST_GLOBAL_ADMIN": Code(409, "The last active global admin cannot be removed."),
-        "CANNOT_REMOVE_YOURSELF": Code(409, "An admin cannot remove the account that is in use."),
-        # The house.
-        "SERVER_ERROR": Code(500, "Something unforeseen; the log has it under the request id."),
-        "NOT_SUPPORTED_BY_BACKEND": Code(501, "The storage of this server cannot do this."),
-        "SERVER_DOWN": Code(503, "A server behind the API is away."),
+        "CANNOT_REMOVE_YOURSELF": Code(409, "An admin cannot remove its own account."),
+        # The service and the servers behind it.
+        "SERVER_ERROR": Code(500, "An unexpected error; the log has it under the request id."),
+        "NOT_SUPPORTED_BY_BACKEND": Code(
+            501, "The account storage of this server does not support this."
+        ),
+        "SERVER_DOWN": Code(503, "A server behind the API cannot be reached."),
         "STORAGE_FULL": Code(
             503, "The disk of a server behind the API is full; nothing was changed."
         ),
         "DIRECTORY_READ_ONLY": Code(
-            503, "No LDAP server that could be reached takes writes; reading works."
+            503, "No LDAP server that can be reached accepts writes; reading works."
         ),
         "MLMMJADMIN_UNREACHABLE": Code(503, "mlmmjadmin, the list server, cannot be reached."),
         "MLMMJADMIN_TIMEOUT": Code(503, "mlmmjadmin, the list server, did not answer in time."),
@@ -158,15 +163,17 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "LIST_CREATED_SUBSCRIBERS_FAILED": Code(
             503, "The list was created, but not all subscribers could be asked to confirm."
         ),
-        "NOT_READY": Code(503, "`/readyz`: a server is away, or this one is leaving."),
-        "OVERLOADED": Code(503, "Too much work is waiting; see Retry-After."),
+        "NOT_READY": Code(
+            503, "`/readyz`: a server cannot be reached, or this one is shutting down."
+        ),
+        "OVERLOADED": Code(503, "Too many requests are waiting; see Retry-After."),
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one parameter: an item of ``_errors``."""
+    """One wrong parameter: an item of ``_errors``."""
 
     param: str
     code: str
@@ -174,10 +181,10 @@ class Problem:
 
 
 class ApiError(Exception):
-    """A failure that is told to the client.
+    """A failure that is reported to the client.
 
-    ``code`` becomes ``_msg``, ``detail`` ``_detail``, ``errors`` ``_errors``. Never put secrets or
-    texts of a database driver into them.
+    ``code`` becomes ``_msg``, ``detail`` ``_detail``, and ``errors`` ``_errors``. They must not
+    have secrets, or texts of a database driver.
     """
 
     code = "SERVER_ERROR"
@@ -197,7 +204,7 @@ class ApiError(Exception):
         self.errors = tuple(errors)
         self.status = status or first.status
         self.retry_after = retry_after
-        """Seconds after which a client may try again; 0: not said."""
+        """Seconds after which a client may try again (Retry-After); 0: no such header."""
         super().__init__(f"{self.code}: {self.detail}")
 
 
@@ -224,13 +231,13 @@ class LoginRequired(ApiError):
 
 
 class InvalidCredentials(ApiError):
-    """Wrong name or password: the same for every reason."""
+    """Wrong name or password. The answer does not depend on which of them it is."""
 
     code = "INVALID_CREDENTIALS"
 
 
 class PermissionDenied(ApiError):
-    """The admin may not do this; a missing account looks the same to those without rights."""
+    """The admin has no right to do this; the same for accounts that do not exist."""
 
     code = "PERMISSION_DENIED"
 
@@ -242,7 +249,7 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """What is there does not allow it."""
+    """Existing objects or limits do not allow it."""
 
     code = "ALREADY_EXISTS"
 
@@ -266,19 +273,19 @@ class NotSupported(ApiError):
 
 
 class ServerDown(ApiError):
-    """A server behind us is away; nothing was changed."""
+    """A server behind the API cannot be reached; nothing was changed, unless the detail says so."""
 
     code = "SERVER_DOWN"
 
 
 class StorageFull(ApiError):
-    """A server behind us cannot write because its disk is full; nothing was changed."""
+    """The disk of a server behind the API is full; nothing was changed."""
 
     code = "STORAGE_FULL"
 
 
 class Overloaded(ApiError):
-    """The queue in front of a bounded resource is full."""
+    """Too many requests wait for a limited resource."""
 
     code = "OVERLOADED"
 
@@ -287,7 +294,7 @@ class Overloaded(ApiError):
 
 
 def problem(param: str, code: str, detail: str = "") -> InvalidParameters:
-    """One wrong parameter, found by a rule after the form was read."""
+    """Return the error of one wrong parameter."""
     return InvalidParameters(Problem(param, code, detail or CODES[code].meaning))
 
 
@@ -296,7 +303,7 @@ def document() -> str:
     lines = [
         "# Error codes",
         "",
-        "Generated by `iredapi docs errors`; a test keeps it true. A failure is",
+        "Generated by `iredapi docs errors`; a test compares them. A failure is",
         '`{"_success": false, "_msg": CODE, "_detail": …, "_errors": […], "_request_id": …}`.',
         "Several violations of the password policy are joined with commas in `_msg`.",
         "",
@@ -308,4 +315,4 @@ def document() -> str:
 
 
 class WriteWhileReading(RuntimeError):
-    """A unit or connection that was opened for reading was asked to write: a fault of ours."""
+    """A bug: a unit or connection that was opened for reading was asked to write."""

@@ -1,7 +1,7 @@
-"""What was done, in our own log and in the panel's.
+"""The audit log: in our own log, and in iRedAdmin's table ``log``.
 
-The panel's is written for many requests at a time, and each waits for the rows of its own: a
-transaction for each would cost every change a second commit.
+Rows of many requests are inserted together (micro-batching), and each request waits for its own
+rows. One transaction per request would cost each change a second commit.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from iredapi.errors import ApiError
 from iredapi.observability.logging import Values, lines
 
 AuditEntry = tuple[str, Actor, Event]
-"""The id of a request, who sent it, and what came of it."""
+"""Request id, actor, event."""
 _log = structlog.get_logger(__name__)
 
 
 class Auditor:
-    """Logs deeds; a failure is logged too, and fails nobody."""
+    """Writes audit entries. A failure is logged, and never fails a request."""
 
-    def __init__(self, databases: Databases, *, patience: float) -> None:
-        """Take ``patience`` in seconds: so long an entry waits, and so long it is being written."""
+    def __init__(self, databases: Databases, *, timeout: float) -> None:
+        """``timeout``: maximum seconds in the queue, and again for the INSERT."""
         self._databases = databases
-        self._patience = patience
-        # Whoever is stuck here must leave connections to those who ask for the panel's settings.
+        self._timeout = timeout
+        # Two connections stay free for reading iRedAdmin's settings when INSERTs hang.
         spare = databases["iredadmin"].size - 2 if databases.has("iredadmin") else 0
         self._batcher: Batcher[Sequence[Entry], None] = Batcher(
             self._write,
-            queue_timeout=patience,
+            queue_timeout=timeout,
             max_concurrent_batches=max(min(spare, MAX_CONCURRENT_BATCHES), 1),
         )
 
     async def append(self, audit_entries: Sequence[AuditEntry]) -> None:
-        """Return when the deeds are in both logs, or could not be written."""
+        """Write entries to both logs. Returns also when iRedAdmin's could not be written."""
         if not audit_entries:
             return
         lines(
             "audit",
-            ((request_id, _said(actor, event)) for request_id, actor, event in audit_entries),
+            ((request_id, _log_fields(actor, event)) for request_id, actor, event in audit_entries),
         )
         if self._databases.has("iredadmin"):
             entries = [entry(actor, event) for _, actor, event in audit_entries]
@@ -56,13 +56,13 @@ class Auditor:
                 _failed(error, len(entries))
 
     async def close(self) -> None:
-        """Wait for what is on its way."""
+        """Wait for entries that are in progress."""
         await self._batcher.close()
 
     async def _write(self, batches: Sequence[Sequence[Entry]]) -> list[None]:
         entries = [entry for batch in batches for entry in batch]
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 # Each statement is its own transaction.
                 connections = self._databases.open_for_logs()
                 try:
@@ -78,7 +78,7 @@ def _failed(error: Exception, entries: int) -> None:
     _log.error("audit_failed", reason=type(error).__name__, entries=entries)
 
 
-def _said(actor: Actor, event: Event) -> Values:
+def _log_fields(actor: Actor, event: Event) -> Values:
     return {
         "actor": actor.username,
         "client": actor.client,

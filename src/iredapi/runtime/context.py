@@ -68,7 +68,7 @@ class AppContext:
         """Session id → the actor made of this principal object, for one client address."""
         self.allowed_networks = NetworkList(settings.networks("allowed_networks"))
         self.iredadmin_settings = CachedIredadminSettings(settings, databases, backend)
-        self._auditor = Auditor(databases, patience=settings.request_timeout)
+        self._auditor = Auditor(databases, timeout=settings.request_timeout)
         self._transactions = Transactions(
             settings, backend, state, self.sessions, self._auditor, self.iredadmin_settings
         )

@@ -1,6 +1,6 @@
-"""One service on one set of SQLite files: a second one is refused.
+"""A lock file that allows one service at a time on a set of SQLite files.
 
-``flock`` on a file beside them: the kernel gives it up with the process, however that ends.
+It is locked with ``flock``, which the kernel releases when the process ends, also by SIGKILL.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ NAME = "iredapi.lock"
 
 @contextmanager
 def alone(settings: Settings) -> Iterator[None]:
-    """Be the only service on the SQLite files of a configuration.
+    """Hold the locks of all SQLite files of a configuration.
 
-    Raises ConfigurationError, naming the process that is there already.
+    Raises ConfigurationError with the id of the process that holds one of them.
     """
     with ExitStack() as held:
         for path, setting in _files(settings).items():
@@ -34,7 +34,7 @@ def alone(settings: Settings) -> Iterator[None]:
 
 
 def _files(settings: Settings) -> dict[Path, str]:
-    """Return the lock files and the setting that leads to each."""
+    """Return the path of each lock file, with the setting that determines it."""
     files = {}
     directory = settings.data_dir.absolute()
     for name, text in settings.urls().items():
@@ -55,12 +55,12 @@ def _locked(path: Path, setting: str) -> Iterator[None]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"{setting}: the directory {path.parent} cannot be made: {error.strerror}"
+            f"{setting}: the directory {path.parent} cannot be created: {error.strerror}"
         ) from None
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        trouble = file_trouble(path) or f"{path} cannot be made: {error.strerror}"
+        trouble = file_trouble(path) or f"{path} cannot be created: {error.strerror}"
         raise ConfigurationError(f"{setting}: {trouble}") from None
     try:
         try:

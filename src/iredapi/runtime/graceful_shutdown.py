@@ -1,9 +1,8 @@
-"""Going away without dropping a request.
+"""Shut down without losing a request.
 
-On SIGTERM ``/readyz`` fails first, and for some seconds everything is served as before, so that
-whoever distributes requests can notice. Then new connections are turned away, those that were made
-are still accepted, and only then the port is closed: a connection in the queue of a closed port
-would be reset, and its request lost.
+After SIGTERM ``/readyz`` fails, and for some seconds everything is served as before, so that a load
+balancer can notice. Then the kernel drops new SYN packets, the connections in the accept queue are
+accepted, and at last the port is closed. Closing it at once would reset the queued connections.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ import structlog
 
 from iredapi.observability.health_checks import Probes
 
-_SETTLE = 0.15
-"""Seconds in which connections that were made are accepted."""
+_ACCEPT_SECONDS = 0.15
+"""Seconds for accepting the connections that are in the queue."""
 _SO_ATTACH_FILTER = 26
-# Classic BPF over a TCP header: load the flags, keep what is no SYN, drop what is one.
+# Classic BPF over a TCP header: load the flags, drop packets with SYN, keep others.
 _DROP_SYN = (
     (0x30, 0, 0, 13),  # ldb [13]
     (0x45, 0, 1, 0x02),  # jset SYN
@@ -37,10 +36,9 @@ _log = structlog.get_logger(__name__)
 
 
 def drop_new_connections(listener: socket.socket) -> bool:
-    """Let the kernel ignore new connections to a port, and finish those that have begun.
+    """Attach a socket filter that drops SYN packets, and return whether that was possible.
 
-    A client whose SYN is ignored sends it again after a second, and is refused then. Linux only;
-    False elsewhere.
+    A client repeats its SYN after a second, and is refused then. Linux only.
     """
     if sys.platform != "linux":
         return False
@@ -51,16 +49,16 @@ def drop_new_connections(listener: socket.socket) -> bool:
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError as error:
-        _log.warning("cannot_drop_new_connections", reason=error.strerror)
+        _log.warning("syn_filter_unavailable", reason=error.strerror)
         return False
     return True
 
 
 @contextmanager
 def on_sigterm(probes: Probes, seconds: float) -> Iterator[None]:
-    """Leave in order when SIGTERM comes; the server's own handler is called at the end.
+    """Shut down gracefully at SIGTERM, and call the server's own handler at the end.
 
-    A second SIGTERM ends the waiting.
+    A second SIGTERM calls it at once.
     """
     loop = asyncio.get_running_loop()
     server_handler: Any = signal.getsignal(signal.SIGTERM)
@@ -73,7 +71,7 @@ def on_sigterm(probes: Probes, seconds: float) -> Iterator[None]:
         if not probes.leaving:
             probes.leaving = True
             _log.info("leaving", seconds=seconds)
-            running.append(asyncio.ensure_future(_leave(seconds, server_handler)))
+            running.append(asyncio.ensure_future(_shut_down(seconds, server_handler)))
         else:
             server_handler(signal.SIGTERM, None)
 
@@ -90,14 +88,16 @@ def on_sigterm(probes: Probes, seconds: float) -> Iterator[None]:
             task.cancel()
 
 
-async def _leave(seconds: float, server_handler: Callable[[int, FrameType | None], object]) -> None:
+async def _shut_down(
+    seconds: float, server_handler: Callable[[int, FrameType | None], object]
+) -> None:
     await asyncio.sleep(seconds)
     for listener in LISTENERS:
         drop_new_connections(listener)
-    # In a worker process the parent has the port, and does it at about this time.
-    await asyncio.sleep(_SETTLE if LISTENERS else 3 * _SETTLE)
+    # In a worker process the parent has the listener, and attaches the filter about now.
+    await asyncio.sleep(_ACCEPT_SECONDS if LISTENERS else 3 * _ACCEPT_SECONDS)
     server_handler(signal.SIGTERM, None)
 
 
 LISTENERS: list[socket.socket] = []
-"""The ports of this process, told by whoever opened them."""
+"""The listening sockets of this process; ``cli.serve`` adds them."""

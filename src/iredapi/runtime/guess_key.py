@@ -1,4 +1,4 @@
-"""The key of the tags that the login throttle keeps of guesses."""
+"""The key of the digests of tried passwords that the login throttle stores."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from iredapi.config.settings import Settings
 
 
 def guess_key(settings: Settings) -> bytes:
-    """Return a key that all replicas have and that the state database does not hold.
+    """Return a key that is the same in all replicas and is not in the state database.
 
-    It is derived from the passwords of the account storage. Where there are none (SQLite has one
-    process), it is made anew at each start.
+    It is derived from the passwords of the account storage. Without any (SQLite, which has one
+    process), it is random and changes at each start.
     """
     urls = (settings.vmail_url, settings.amavisd_url, settings.iredapd_url, settings.iredadmin_url)
     found = [make_url(url.get_secret_value()).password for url in urls if url.get_secret_value()]
     words = [*(str(word or "") for word in found), settings.ldap_bind_password.get_secret_value()]
     if not any(words):
         return secrets.token_bytes(32)
-    # Slow, so that not even a poor password of a database can be found from tags.
+    # scrypt is slow, so that even a weak database password cannot be found from the digests.
     return hashlib.scrypt("\0".join(words).encode(), salt=b"iredapi guesses", n=1 << 14, r=8, p=1)

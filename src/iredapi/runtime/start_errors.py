@@ -1,7 +1,7 @@
-"""Why a database cannot be used, in a sentence for the one who wrote its URL.
+"""Explain to operators at start why a database cannot be used.
 
-Only at start: answers of the API never say more than that a database is away. No sentence holds a
-password, or a driver's text, which may repeat one.
+Answers of the API only say that a server cannot be reached. No explanation has a password, or the
+text of a driver, which may repeat one.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from sqlalchemy.engine import URL
 from iredapi.config.parsing import SPECIAL
 from iredapi.database.errors import codes_in, error_in
 
-_PATIENCE: Final = 1.5
-"""Seconds in which a server says what it is."""
+_TIMEOUT: Final = 1.5
+"""Maximum seconds for a server to identify itself."""
 _SSL_REQUEST: Final = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-"""What a client of PostgreSQL may send first; answered with S or N."""
+"""SSLRequest of PostgreSQL's protocol; the server answers S or N."""
 _NAMES: Final = {"postgresql": "PostgreSQL", "mysql": "MariaDB or MySQL"}
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306}
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a database cannot be used. ``away``: the same settings may work later."""
+    """Why a database cannot be used. ``unreachable``: the same settings may work later."""
 
     sentence: str
-    away: bool = False
+    unreachable: bool = False
 
 
 async def reason(error: BaseException, url: URL) -> Reason:
-    """Say why a connection could not be opened, or a database not be used."""
+    """Return why a connection could not be opened, or a database could not be used."""
     if url.get_backend_name() == "sqlite":
         return _of_sqlite(error, Path(url.database or ""))
     kind = "postgresql" if url.get_backend_name() == "postgresql" else "mysql"
@@ -50,7 +50,7 @@ async def reason(error: BaseException, url: URL) -> Reason:
 
 
 def _of_server(error: BaseException, url: URL, place: str) -> Reason | None:
-    """Judge what the server has answered; None: it has not."""
+    """Explain an error that the server has sent; None: it has sent none."""
     states, numbers, _ = codes_in(error)
     user, name = url.username or "(none)", url.database or ""
     if states & {"28P01"} or numbers & {1045, 1698}:
@@ -60,11 +60,11 @@ def _of_server(error: BaseException, url: URL, place: str) -> Reason | None:
         )
     if states & {"28000"}:
         return Reason(
-            f"the server at {place} does not let {user} in from here: see pg_hba.conf, and whether "
-            "the user exists"
+            f"the server at {place} does not accept {user} from this machine: see pg_hba.conf, and "
+            "whether the user exists"
         )
     if numbers & {1130}:
-        return Reason(f"the server at {place} takes no logins from this machine for any user")
+        return Reason(f"the server at {place} accepts no logins from this machine")
     if numbers & {1129}:
         return Reason(f"the server at {place} has blocked this machine: FLUSH HOSTS there", True)
     if states & {"3D000"} or numbers & {1049}:
@@ -82,7 +82,7 @@ def _of_server(error: BaseException, url: URL, place: str) -> Reason | None:
 
 
 async def _of_network(error: BaseException, url: URL, kind: str, place: str) -> Reason:
-    """Judge what kept us from talking to the server."""
+    """Explain an error of the network, of TLS or of the driver."""
     if found := error_in(error, TypeError):
         option = re.search(r"keyword argument '(\w+)'", str(found))
         if option:
@@ -133,17 +133,17 @@ def _socket_of(url: URL) -> str:
 
 
 async def identify(host: str, port: int) -> str:
-    """Find out what listens: ``postgresql``, ``mysql`` or "". Never raises, takes seconds at most.
+    """Return which server listens: ``postgresql``, ``mysql`` or ""; in 3 s at most; never raises.
 
-    MariaDB and MySQL speak first; PostgreSQL answers the question whether it has TLS.
+    MariaDB and MySQL send a greeting; PostgreSQL answers an SSLRequest.
     """
     try:
-        async with asyncio.timeout(2 * _PATIENCE):
+        async with asyncio.timeout(2 * _TIMEOUT):
             reader, writer = await asyncio.open_connection(host, port)
             try:
                 greeting = b""
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_PATIENCE / 3):
+                    async with asyncio.timeout(_TIMEOUT / 3):
                         greeting = await reader.read(64)
                 if len(greeting) > 4 and greeting[3] == 0 and greeting[4] in {0x0A, 0xFF}:
                     return "mysql"
@@ -177,28 +177,28 @@ def _of_sqlite(error: BaseException, path: Path) -> Reason:
 
 
 def file_trouble(path: Path) -> str:
-    """Say why this process cannot read and write an SQLite file; "" when it can."""
+    """Return why this process cannot read and write an SQLite file; "" when it can."""
     directory = path.parent
     try:
         if path.is_dir():
-            return f"{path} is a directory, where an SQLite file is expected"
+            return f"{path} is a directory, but an SQLite file is expected"
         if not directory.is_dir():
-            return f"{path} cannot be made: there is no directory {directory}"
+            return f"{path} cannot be created: there is no directory {directory}"
         if path.exists() and not _may(path, os.R_OK):
-            return f"{path} may not be read by this process ({describe(path)}): {_CURE}"
+            return f"{path} may not be read by this process ({describe(path)}): {_ADVICE}"
         if path.exists() and not _may(path, os.W_OK):
-            return f"{path} may not be written by this process ({describe(path)}): {_CURE}"
+            return f"{path} may not be written by this process ({describe(path)}): {_ADVICE}"
         if not _may(directory, os.W_OK | os.X_OK):
             return (
                 f"{directory} may not be written by this process ({describe(directory)}), and "
-                f"SQLite makes files there beside {path.name}: {_CURE}"
+                f"SQLite creates files next to {path.name}: {_ADVICE}"
             )
     except OSError as error:
-        return f"{path}: {error.strerror}: {_CURE}"
+        return f"{path}: {error.strerror}: {_ADVICE}"
     return ""
 
 
-_CURE: Final = "give it to the account of the service (chown), or run this as its owner"
+_ADVICE: Final = "change its owner to the account of the service (chown), or run this as its owner"
 
 
 def _may(path: Path, mode: int) -> bool:
@@ -206,7 +206,7 @@ def _may(path: Path, mode: int) -> bool:
 
 
 def describe(path: Path) -> str:
-    """Say whose a file is, its mode, and who asks."""
+    """Return the owner and mode of a file, and the user of this process."""
     try:
         found = path.stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Opening the databases: what the embedded default makes, and what a server must have."""
+"""Open and check the databases at start; in the embedded default create them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from iredapi.state.connections import Connections
 _log = structlog.get_logger(__name__)
 
 CLOCK_SECONDS: Final = 30.0
-"""So far may our clock be off a database's before it is said."""
+"""Maximum difference in seconds between our clock and a database server's without a warning."""
 _GRACE: Final = 1.0
-"""Seconds beyond the drivers' own limit; aiomysql has none for a server that says nothing."""
+"""Seconds after the drivers' own timeout; aiomysql has none for a server that sends nothing."""
 _NOW: Final = {
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
     "mysql": "SELECT unix_timestamp(sysdate(6))",
 }
 _FAILURES: Final = (ServerDown, StateUnavailable, SQLAlchemyError, OSError, TypeError, ValueError)
-"""What a database that cannot be used raises, of all drivers; TypeError: an unknown option."""
+"""Errors of all drivers for an unusable database. TypeError: an unknown option in the URL."""
 
 
 async def open_state(settings: Settings) -> State:
@@ -47,7 +47,7 @@ async def open_state(settings: Settings) -> State:
     if url.get_backend_name() == "sqlite" and (trouble := file_trouble(Path(url.database or ""))):
         raise ConfigurationError(f"{setting}: {trouble}")
     try:
-        await _look_at_state(settings)
+        await _probe_state(settings)
         state = await State.open(
             settings.urls()["state"],
             session_idle=settings.session_idle,
@@ -59,13 +59,13 @@ async def open_state(settings: Settings) -> State:
         raise ConfigurationError(f"{setting}: {error}") from None
     except _FAILURES as error:
         found = await reason(error, url)
-        kind = NotReady if found.away else ConfigurationError
+        kind = NotReady if found.unreachable else ConfigurationError
         raise kind(f"{setting}: {found.sentence}") from None
     return state
 
 
-async def _look_at_state(settings: Settings) -> None:
-    """Connect once, for the driver's own error, and within a time that a person waits."""
+async def _probe_state(settings: Settings) -> None:
+    """Connect once with a short timeout, to get the driver's own error."""
     connections = await Connections.open(settings.urls()["state"])
     try:
         async with asyncio.timeout(settings.connect_timeout + _GRACE):
@@ -76,10 +76,10 @@ async def _look_at_state(settings: Settings) -> None:
 
 
 async def check(databases: Databases, settings: Settings) -> None:
-    """Compare what the databases have with what we cannot do without.
+    """Check that the databases can be reached and have the tables and columns that we need.
 
-    Raises ConfigurationError, and NotReady when the accounts are away; what needs another database
-    answers 503 until that is there, and everything else goes on.
+    Raises ConfigurationError, and NotReady when the account database cannot be reached. Other
+    databases may be unreachable: operations that need them are answered 503.
     """
     for name, database in databases.by_name.items():
         setting = _setting(settings, name)
@@ -88,7 +88,7 @@ async def check(databases: Databases, settings: Settings) -> None:
         if database.file is not None and (trouble := file_trouble(database.file)):
             raise ConfigurationError(f"{setting}: {trouble}")
         try:
-            # Its error is the driver's own.
+            # ping() raises the driver's own error.
             async with asyncio.timeout(settings.connect_timeout + _GRACE):
                 await database.ping()
             schema = await database.schema()
@@ -112,18 +112,18 @@ async def check(databases: Databases, settings: Settings) -> None:
 async def _unusable(
     database: Database, setting: str, error: BaseException, *, needed: bool
 ) -> None:
-    """Refuse settings that will never work, and to go on without what is needed."""
+    """Raise ConfigurationError, or NotReady when it may work later; only warn if not needed."""
     found = await reason(error, database.engine.url)
     sentence = f"{setting}: {found.sentence}"
-    if not found.away:
+    if not found.unreachable:
         raise ConfigurationError(sentence) from None
     if needed:
         raise NotReady(sentence) from None
-    _log.warning("database_away", database=database.name, hint=sentence)
+    _log.warning("database_unreachable", database=database.name, hint=sentence)
 
 
 def _setting(settings: Settings, name: str) -> str:
-    """Return the setting that says where a database is."""
+    """Return the name of the setting that determines a database."""
     given = getattr(settings, f"{name}_url").get_secret_value()
     return f"IREDAPI_{name.upper()}_URL" if given else "IREDAPI_DATA_DIR"
 
@@ -131,7 +131,7 @@ def _setting(settings: Settings, name: str) -> str:
 async def check_clock(
     name: str, connection: AsyncConnection, clock: Callable[[], float] = time.time
 ) -> None:
-    """Warn when our clock and a database server's differ: sessions and locks have times of both."""
+    """Log a warning when our clock differs from a database server's: sessions use both."""
     dialect = connection.dialect.name
     question = _NOW.get("mysql" if dialect == "mariadb" else dialect)
     if question is None:
@@ -144,13 +144,13 @@ async def check_clock(
             "clock_differs",
             database=name,
             seconds=round(ahead, 1),
-            hint="this machine's clock is so many seconds ahead of the database server's: run an "
+            hint="this machine's clock is this many seconds ahead of the database server's: run an "
             "NTP client on both, or sessions and login throttles end early or late",
         )
 
 
 async def start(backend: Backend) -> None:
-    """Begin to use the account storage. Raises ConfigurationError, or NotReady."""
+    """Start the account storage. Raises ConfigurationError, or NotReady."""
     try:
         await backend.start()
     except ServerDown as error:
@@ -158,7 +158,7 @@ async def start(backend: Backend) -> None:
 
 
 async def create_tables(databases: Databases) -> None:
-    """Make the tables of the embedded default that are missing. Raises ConfigurationError."""
+    """Create missing tables of the embedded default. Raises ConfigurationError."""
     for database in databases.by_name.values():
         if database.file is not None and (trouble := file_trouble(database.file)):
             raise ConfigurationError(f"IREDAPI_DATA_DIR: {trouble}")
@@ -173,7 +173,7 @@ async def create_tables(databases: Databases) -> None:
 
 
 def make_data_dir(settings: Settings) -> None:
-    """SQLite makes its files, but not their directory; nor does mlmmj make its spool."""
+    """Create the directories of SQLite's files and of the spool. Raises ConfigurationError."""
     if not settings.uses_sqlite:
         return
     try:
@@ -182,5 +182,5 @@ def make_data_dir(settings: Settings) -> None:
             settings.spool.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"IREDAPI_DATA_DIR: {settings.data_dir} cannot be made: {error.strerror}"
+            f"IREDAPI_DATA_DIR: {settings.data_dir} cannot be created: {error.strerror}"
         ) from None

@@ -1,6 +1,6 @@
-"""Requests about mail users that arrive at the same moment, carried out together (ADR 12).
+"""Micro-batching of requests that create or change mail users (ADR 12).
 
-Each has its own result: what another one asks for neither refuses it nor fails it.
+Each request has its own result, which does not depend on the other requests of its batch.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from iredapi.runtime.retries import commit_error
 
 _log = structlog.get_logger(__name__)
 Done = bool | asyncio.Future[bool]
-"""Whether a request was carried out: told when that is in the log. False: it is to go by itself."""
+"""True, once the audit log is written: the change was made. False: run the request alone."""
 Operation = Callable[[UnitOfWork, Sequence[BatchedChange], list[ChangeResult]], Awaitable[None]]
-"""Fills in the results as they come: what was committed is known whatever happens next."""
+"""Sets each result as soon as it is known, so that committed changes survive a later error."""
 
 
 class UserBatcher:
@@ -81,7 +81,7 @@ class UserBatcher:
         hashed: str,
         passwords: Passwords,
     ) -> BatchedChange | None:
-        """Create a user; None: this one is to go by itself. Raises ApiError."""
+        """Create a user; None: it must be created without a batch. Raises ApiError."""
         item = BatchedChange(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get(), passwords)
         item.exact = STRICT.get()
         batching = self._batching
@@ -92,7 +92,7 @@ class UserBatcher:
     async def change(
         self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
     ) -> BatchedChange | None:
-        """Change a user; None: this one is to go by itself. Raises ApiError."""
+        """Change a user; None: it must be changed without a batch. Raises ApiError."""
         item = BatchedChange(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
         batching = self._batching
         if batching is None or not item.may_change(batching):
@@ -143,7 +143,7 @@ class UserBatcher:
         except ServerDown as late:
             if operation is not user_batches.change:
                 raise
-            # What was committed before is so; what was on its way may be.
+            # Items with a result are committed; for the others it is unknown.
             commit_outcome_unknown = commit_error(self._backend, late)
             results = [commit_outcome_unknown if result is None else result for result in results]
         except ApiError:
@@ -157,9 +157,9 @@ class UserBatcher:
                 ]
             else:
                 if not foreseen:
-                    _log.warning("crowd_parted", reason=type(error).__name__)
-                # Nothing was made, and what was changed may be changed so again. Each for itself:
-                # then it is known whose fault it is, and what can be tried again is.
+                    _log.warning("user_batch_split", reason=type(error).__name__)
+                # No user was created, and changes can be repeated. Each item is run alone now, so
+                # that only the one that causes the error fails.
                 if operation is user_batches.create:
                     results = [None] * len(items)
         finally:
@@ -173,7 +173,7 @@ class UserBatcher:
     def _logged(
         self, items: Sequence[BatchedChange], results: Sequence[ChangeResult]
     ) -> list[Done | Exception]:
-        """Begin to log what was done: it is logged whoever goes away, and holds nobody up."""
+        """Start writing the audit log, in a task that does not end with the requests."""
         audit_entries = [
             (item.request_id, item.actor, result)
             for item, result in zip(items, results, strict=True)
@@ -188,7 +188,7 @@ class UserBatcher:
         task = asyncio.ensure_future(self._auditor.append(audit_entries))
         self._logging.add(task)
         task.add_done_callback(self._logging.discard)
-        task.add_done_callback(partial(_tell, logged))
+        task.add_done_callback(partial(_set_logged, logged))
         return _results(results, logged)
 
 
@@ -201,6 +201,6 @@ def _results(
     ]
 
 
-def _tell(logged: asyncio.Future[bool], _: asyncio.Task[None]) -> None:
+def _set_logged(logged: asyncio.Future[bool], _: asyncio.Task[None]) -> None:
     if not logged.done():
         logged.set_result(True)

@@ -1,7 +1,7 @@
-"""Guesses that were wrong a moment ago: nobody keeps the hashing busy by repeating one.
+"""A cache of wrong passwords, so that repeating one does not cost a verification each time.
 
-The throttle counts the same guess once, so that a program with an old password locks nobody out.
-Each is verified once in a while only.
+The login throttle counts the same wrong password once, so that a program with an old password does
+not lock out its user. Without this cache it could keep the password hasher busy.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable
 from typing import Final
 
 _SECONDS: Final = 60.0
-"""No longer: a verification may have failed for want of memory."""
-_MOST: Final = 4096
+"""TTL. It is short because a verification may also fail for lack of memory."""
+_MAX_ENTRIES: Final = 4096
 
 
 class WrongGuesses:
-    """What one process has verified lately, as keyed digests of account, network and password.
+    """Wrong passwords of one process, as keyed digests of account, network, password and hash.
 
-    The stored hash is part of it: a new password is looked at at once.
+    The stored hash is part of the digest, so that entries end when the password is changed.
     """
 
     def __init__(self, key: bytes, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,15 +29,15 @@ class WrongGuesses:
         self._until: OrderedDict[bytes, float] = OrderedDict()
 
     def note(self, *guess: str) -> None:
-        """Remember that a guess was wrong."""
+        """Add a wrong password."""
         digest = self._digest(guess)
         self._until[digest] = self._clock() + _SECONDS
         self._until.move_to_end(digest)
-        if len(self._until) > _MOST:
+        if len(self._until) > _MAX_ENTRIES:
             self._until.popitem(last=False)
 
     def has(self, *guess: str) -> bool:
-        """Tell whether a guess was wrong a moment ago."""
+        """Return whether a password was added in the last seconds."""
         return self._until.get(self._digest(guess), 0.0) > self._clock()
 
     def _digest(self, guess: tuple[str, ...]) -> bytes:

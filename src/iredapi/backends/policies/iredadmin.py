@@ -74,7 +74,7 @@ def _networks(key: str, value: object) -> NetworkList:
             raise ValueError
         return NetworkList(tuple(ip_network(str(item).strip()) for item in value))
     except ValueError:
-        _log.error("panel_setting_malformed", key=key, effect="nobody is admitted")
+        _log.error("iredadmin_setting_malformed", key=key, effect="no client is allowed")
         return NetworkList(broken=True)
 
 
