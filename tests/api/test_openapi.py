@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ from iredapi.errors import CODES
 from tests.clients import PASSWORD, ROOT, Client, Service
 
 IDS = Path(__file__).parent / "operation_ids.txt"
+COMMITTED = Path(__file__).parents[2] / "openapi.json"
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -104,6 +108,18 @@ def test_it_is_openapi_3_1() -> None:
         place: Any = made
         for step in reference.removeprefix("#/").split("/"):
             place = place[step]
+
+
+def test_the_committed_document_is_true(tmp_path: Path) -> None:
+    """``openapi.json`` is what ``iredapi openapi`` prints without configuration."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("IREDAPI_")}
+    printed = subprocess.run(
+        [sys.executable, "-m", "iredapi.cli", "openapi"],
+        cwd=tmp_path, env=clean, capture_output=True, check=True, timeout=120,
+    )  # fmt: skip
+    # pytest would take minutes to show the difference.
+    is_true = COMMITTED.read_bytes() == printed.stdout
+    assert is_true, "run: make openapi"
 
 
 def test_operation_ids_are_unique_and_stable() -> None:
