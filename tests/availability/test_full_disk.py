@@ -55,10 +55,10 @@ async def _full(service: Service) -> AsyncIterator[None]:
     store, database = service.store, service.context.databases[service.store.accounts]
     if store.name == "sqlite":
         listener = _no_more_pages(database.engine)
-        database._leases.drop_idle()
+        database._pool.drop_idle()
         yield
         event.remove(database.engine.sync_engine, "connect", listener)
-        database._leases.drop_idle()
+        database._pool.drop_idle()
         return
     for statement in _TRIGGERS[store.dialect]:
         await store.execute(statement, store.accounts)
@@ -152,13 +152,13 @@ async def test_an_exhausted_pool_is_seen(store: Store) -> None:
     async with serving(store, pool_size=2, pool_timeout=6) as service:
         database = service.context.databases["vmail"]
         health = service.client(mount="")
-        leases = [await database.lease() for _ in range(2)]
-        waiting = asyncio.create_task(database.lease())
+        connections = [await database.acquire() for _ in range(2)]
+        waiting = asyncio.create_task(database.acquire())
         await asyncio.sleep(3.1)
         status, answer = await health.call("GET", "/readyz")
         assert (status, answer["_detail"]) == (503, "Busy: vmail.")
-        for lease in leases:
-            await database.give(lease)
+        for pooled in connections:
+            await database.give(pooled)
         await database.give(await waiting)
         service.context.probes._last = None
         assert (await health.call("GET", "/readyz"))[0] == 200

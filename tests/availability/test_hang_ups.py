@@ -60,8 +60,8 @@ async def _until(done: Callable[[], bool]) -> None:
 
 def _in_use(service: Service) -> dict[str, int]:
     """Connections that are in use, by database; the directory's, too."""
-    pools = {name: base._leases for name, base in service.context.databases.by_name.items()}
-    found = {name: leases.in_use for name, leases in pools.items()}
+    pools = {name: base._pool for name, base in service.context.databases.by_name.items()}
+    found = {name: pooled.in_use for name, pooled in pools.items()}
     if service.store.name == "openldap":
         directory = service.context.backend.directories.directory  # type: ignore[attr-defined]
         found["ldap"] = directory.open_connections - directory.idle_connections
@@ -124,15 +124,15 @@ async def test_a_cancelled_request_costs_its_own_connection_only(store: Store) -
     """Cancelled twice, in the statement and while it gives the connection back."""
     async with serving(store, pool_size=4) as service:
         database = service.context.databases["vmail"]
-        leases = [await database.lease() for _ in range(3)]
-        for lease in leases:
-            await database.give(lease)
-        pool = database._leases
+        connections = [await database.acquire() for _ in range(3)]
+        for pooled in connections:
+            await database.give(pooled)
+        pool = database._pool
         before = set(pool._free)
 
         async def ask() -> None:
-            async with database.using() as lease:
-                await lease.connection.exec_driver_sql(_SLOW[store.name])
+            async with database.using() as pooled:
+                await pooled.connection.exec_driver_sql(_SLOW[store.name])
 
         with anyio.move_on_after(0.05):  # cancels at every turn of the loop
             await ask()
@@ -147,13 +147,13 @@ async def test_who_gives_up_while_it_connects_leaves_the_place(store: Store) -> 
     async with serving(store, pool_size=2) as service:
         database = service.context.databases["amavisd"]
         for _ in range(10):
-            task = asyncio.create_task(database.lease())
+            task = asyncio.create_task(database.acquire())
             await asyncio.sleep(0)
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await database.give(await task)
         async with asyncio.timeout(10):
-            leases = [await database.lease() for _ in range(2)]
-        for lease in leases:
-            await database.give(lease)
-        assert database._leases.in_use == 0
+            connections = [await database.acquire() for _ in range(2)]
+        for pooled in connections:
+            await database.give(pooled)
+        assert database._pool.in_use == 0

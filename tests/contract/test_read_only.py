@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.protocols.values import Removal
 from iredapi.backends.sql import tables
-from iredapi.database.compiled_statement import Plain, Statement
+from iredapi.database.compiled_statement import CompiledStatement, Statement
 from iredapi.database.read_only import only_reads
 from iredapi.database.session import Connections
 from iredapi.domain.actors import SYSTEM
@@ -127,14 +127,16 @@ def _statements(table: Table, name: str) -> list[Statement]:
     ]
 
 
-def _ways(connections: Connections, name: str, plain: Plain) -> list[Awaitable[object]]:
+def _ways(
+    connections: Connections, name: str, compiled: CompiledStatement
+) -> list[Awaitable[object]]:
     """All ways of sending a statement past SQLAlchemy that every driver has."""
     return [
-        connections.run(name, plain, {}),
-        connections.run_alone(name, plain, {}),
-        connections.run_all(name, [plain], {}),
-        connections.run_for_each(name, plain, [{}]),
-        connections.fetch_batched(name, plain, {}),
+        connections.run(name, compiled, {}),
+        connections.execute_autocommit(name, compiled, {}),
+        connections.run_all(name, [compiled], {}),
+        connections.run_for_each(name, compiled, [{}]),
+        connections.fetch_batched(name, compiled, {}),
     ]
 
 
@@ -153,7 +155,7 @@ async def test_a_connection_for_reading_refuses_what_writes(service: Service, ro
             for statement in _statements(table, key):
                 with pytest.raises(WriteWhileReading):
                     await (await connections.get(name)).execute(statement)
-                for sent in _ways(connections, name, Plain.of(statement, dialect)):
+                for sent in _ways(connections, name, CompiledStatement.of(statement, dialect)):
                     with pytest.raises(WriteWhileReading):
                         await sent
             found = await (await connections.get(name)).execute(select(table.c[key]))
@@ -161,7 +163,7 @@ async def test_a_connection_for_reading_refuses_what_writes(service: Service, ro
         finally:
             await connections.close()
         with pytest.raises(WriteWhileReading):
-            await databases[name].ask(Plain.of(delete(table), dialect), {})
+            await databases[name].fetch(CompiledStatement.of(delete(table), dialect), {})
     assert await dump(service.store) == before
 
 
@@ -170,23 +172,23 @@ async def test_the_database_refuses_too_where_a_connection_is_for_reading(store:
     """Whoever sends it; and a pool that is full gives readers and writers what they need."""
     async with serving(store, pool_size=4) as service:
         database = service.context.databases["vmail"]
-        async with database.using() as lease:
+        async with database.using() as pooled:
             with pytest.raises(DBAPIError):
-                await lease._answered("", lease._driver.say("DELETE FROM mailbox"))
+                await pooled._answered("", pooled._driver.say("DELETE FROM mailbox"))
         assert await service.context.read(SYSTEM, count_globals) == 0  # it locks what it counts
         for turn in range(2):
-            readers = [await database.lease() for _ in range(4)]
-            assert all(lease.refuses_writes for lease in readers) is not bool(turn)
-            for lease in readers:
-                assert lease.read_only
-                await database.give(lease)
-            writer = await database.lease(writing=True)
+            readers = [await database.acquire() for _ in range(4)]
+            assert all(pooled.refuses_writes for pooled in readers) is not bool(turn)
+            for pooled in readers:
+                assert pooled.read_only
+                await database.give(pooled)
+            writer = await database.acquire(writing=True)
             assert not writer.refuses_writes
             await writer.begin()
             await writer.connection.execute(delete(tables.mailbox))
             await database.give(writer, writing=True)
-            assert database._leases.in_use == 0
-            assert database._leases.idle <= 4
+            assert database._pool.in_use == 0
+            assert database._pool.idle <= 4
 
 
 async def test_the_state_database_refuses_writes_where_it_is_read(service: Service) -> None:

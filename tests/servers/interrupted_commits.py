@@ -12,7 +12,11 @@ async def broken_off(root: Client, path: str, cut: int, monkeypatch: pytest.Monk
     """POST to ``path``; only the first ``cut`` databases commit, in the order of a commit."""
 
     async def commit(self: Connections) -> None:
-        open_ = [self._leases[name] for name in reversed(ORDER) if name in self._leases]
+        open_ = [
+            self._pooled_connections[name]
+            for name in reversed(ORDER)
+            if name in self._pooled_connections
+        ]
         for lease in [lease for lease in open_ if lease.transacting][:cut]:
             await lease.commit()
         raise ConnectionResetError("cut by the test")

@@ -18,7 +18,7 @@ def padded(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
-def numbered(every: Sequence[Mapping[str, Any]], size: int = 0) -> Mapping[str, Any]:
+def numbered_parameters(every: Sequence[Mapping[str, Any]], size: int = 0) -> Mapping[str, Any]:
     """Return the values of all by their labels; the last one's fill the size."""
     filled = [*every, *[every[-1]] * (size - len(every))]
     if len(filled) == 1:

@@ -29,7 +29,7 @@ Convert = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class CompiledStatement:
     """A statement as the driver takes it."""
 
     sql: str
@@ -47,7 +47,7 @@ class Plain:
     source: Statement
 
     @classmethod
-    def of(cls, statement: Statement, dialect: Dialect) -> Plain:
+    def of(cls, statement: Statement, dialect: Dialect) -> CompiledStatement:
         """Compile a statement; lists for IN must be literal."""
         compiled: Any = statement.compile(dialect=dialect)
         columns: Sequence[Any] = ()
@@ -77,16 +77,16 @@ class Plain:
             source=statement,
         )
 
-    def numbered(self, dialect: Dialect) -> Plain:
+    def with_row_index(self, dialect: Dialect) -> CompiledStatement:
         """Return the same statement, whose rows end with the value of its parameter ``number``."""
         number = bindparam("number", type_=Integer)
         if isinstance(self.source, Select):
-            return Plain.of(self.source.add_columns(number.label("number")), dialect)
+            return CompiledStatement.of(self.source.add_columns(number.label("number")), dialect)
         if isinstance(self.source, Update):
-            return Plain.of(self.source.returning(number.label("number")), dialect)
+            return CompiledStatement.of(self.source.returning(number.label("number")), dialect)
         raise TypeError(type(self.source))
 
-    def after(self, words: str) -> Plain:
+    def after(self, words: str) -> CompiledStatement:
         """Return the same statement behind some words of the database's."""
         return replace(self, sql=words + self.sql) if words else self
 

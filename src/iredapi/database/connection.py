@@ -20,7 +20,7 @@ from sqlalchemy import Column, Dialect, bindparam, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from iredapi.database.compiled_statement import Plain
+from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg
 from iredapi.database.errors import is_retryable
 from iredapi.errors import WriteWhileReading
@@ -40,7 +40,7 @@ class Row:
     share: bool = False
     """Together with others who share it."""
 
-    def plain(self, dialect: Dialect) -> Plain:
+    def lock_statement(self, dialect: Dialect) -> CompiledStatement:
         """Return the statement that holds it; the name is its parameter ``value``."""
         return _holding(self.column, self.share, dialect)
 
@@ -52,9 +52,9 @@ class Row:
 
 
 @lru_cache
-def _holding(column: Column[Any], share: bool, dialect: Dialect) -> Plain:
+def _holding(column: Column[Any], share: bool, dialect: Dialect) -> CompiledStatement:
     chosen = select(column).where(column == bindparam("value"))
-    return Plain.of(chosen.with_for_update(read=share), dialect)
+    return CompiledStatement.of(chosen.with_for_update(read=share), dialect)
 
 
 class PooledConnection:
@@ -67,11 +67,11 @@ class PooledConnection:
         "_notice",
         "broken",
         "connection",
+        "discard",
         "lost",
         "opened_at",
         "read_only",
         "refuses_writes",
-        "spent",
         "transacting",
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ class PooledConnection:
         """Whether it cannot be used any more."""
         self.lost = False
         """Whether it broke because the server is gone: then the idle ones are dead as well."""
-        self.spent = False
+        self.discard = False
         """Whether it is of no use any more, though nothing is wrong with the server."""
         self.transacting = False
         """Whether there is something to commit or to roll back."""
@@ -101,25 +101,25 @@ class PooledConnection:
         self.refuses_writes = False
         """Whether the database refuses them, too."""
 
-    def permit(self, plain: Plain) -> None:
+    def permit(self, compiled: CompiledStatement) -> None:
         """Raise WriteWhileReading for a statement that writes where only reads are expected."""
-        if self.read_only and plain.writes:
-            raise WriteWhileReading(plain.sql)
+        if self.read_only and compiled.writes:
+            raise WriteWhileReading(compiled.sql)
 
     @property
     def usable(self) -> bool:
         """Whether another request may have it."""
         return not (self.broken or self.transacting or self.connection.invalidated)
 
-    async def fetch(self, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+    async def fetch(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> list[Any]:
         """Run a statement on the driver. Raises what SQLAlchemy would."""
-        if self.read_only and plain.writes:  # what ``permit`` does, without a call
-            raise WriteWhileReading(plain.sql)
-        question = self._driver.fetch(plain.sql, plain.arguments(values))
-        return plain.rows(await self.asked(plain.sql, question))
+        if self.read_only and compiled.writes:  # what ``permit`` does, without a call
+            raise WriteWhileReading(compiled.sql)
+        question = self._driver.fetch(compiled.sql, compiled.arguments(values))
+        return compiled.rows(await self.asked(compiled.sql, question))
 
     async def fetch_and_count(
-        self, read: Plain, write: Plain, values: Mapping[str, Any]
+        self, read: CompiledStatement, write: CompiledStatement, values: Mapping[str, Any]
     ) -> tuple[list[Any], int]:
         """Run a read and then a write in one message, each its own transaction (aiomysql).
 
@@ -128,49 +128,49 @@ class PooledConnection:
         if not isinstance(self._driver, Aiomysql):
             raise TypeError(self._name)
         self.permit(write)
-        work = [(plain.sql, plain.arguments(values)) for plain in (read, write)]
+        work = [(compiled.sql, compiled.arguments(values)) for compiled in (read, write)]
         question = self._driver.fetch_and_count(*work)
         rows, count = await self.asked(f"{read.sql}; {write.sql}", question)
         return read.rows(rows), count
 
     async def fetch_many(
-        self, numbered: Plain, values: Sequence[Mapping[str, Any]]
+        self, indexed: CompiledStatement, values: Sequence[Mapping[str, Any]]
     ) -> list[list[Any]]:
         """Run a statement for each of some values in one message and one transaction.
 
-        Only asyncpg can; ``Plain.numbered`` makes the statement. Raises what SQLAlchemy would, and
-        then nothing was done.
+        Only asyncpg can; ``CompiledStatement.with_row_index`` makes the statement. Raises what
+        SQLAlchemy would, and then nothing was done.
         """
         if not isinstance(self._driver, Asyncpg):
             raise TypeError(self._name)
-        self.permit(numbered)
-        every = [numbered.arguments({**one, "number": at}) for at, one in enumerate(values)]
-        question = self._driver.fetch_many(numbered.sql, every)
+        self.permit(indexed)
+        every = [indexed.arguments({**one, "number": at}) for at, one in enumerate(values)]
+        question = self._driver.fetch_many(indexed.sql, every)
         found: list[list[Any]] = [[] for _ in values]
-        for row in numbered.rows(await self.asked(numbered.sql, question)):
+        for row in indexed.rows(await self.asked(indexed.sql, question)):
             found[row[-1]].append(row[:-1])
         return found
 
     async def fetch_each(
-        self, plain: Plain, values: Sequence[Mapping[str, Any]]
+        self, compiled: CompiledStatement, values: Sequence[Mapping[str, Any]]
     ) -> list[list[Any]]:
         """Run a read for each of some values in one turn of the thread. Only aiosqlite has one."""
         if not isinstance(self._driver, Aiosqlite):
             raise TypeError(self._name)
-        self.permit(plain)
-        every = [plain.arguments(one) for one in values]
-        found = await self.asked(plain.sql, self._driver.fetch_each(plain.sql, every))
-        return [plain.rows(rows) for rows in found]
+        self.permit(compiled)
+        every = [compiled.arguments(one) for one in values]
+        found = await self.asked(compiled.sql, self._driver.fetch_each(compiled.sql, every))
+        return [compiled.rows(rows) for rows in found]
 
-    async def cursor(self, plain: Plain, values: Mapping[str, Any]) -> Cursor:
+    async def cursor(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> Cursor:
         """Run a read whose rows are fetched in pieces. Raises what SQLAlchemy would."""
-        self.permit(plain)
+        self.permit(compiled)
         if self._name == "asyncpg":
             # A portal lives as long as its transaction.
             await self._tell(f"{self._driver.begin} READ ONLY")
             self.transacting = True
-        begin = self._driver.cursor(plain.sql, plain.arguments(values))
-        return Cursor(self, plain, await self.asked(plain.sql, begin))
+        begin = self._driver.cursor(compiled.sql, compiled.arguments(values))
+        return Cursor(self, compiled, await self.asked(compiled.sql, begin))
 
     async def asked(self, sql: str, question: Awaitable[Answer]) -> Answer:
         """Wait for an answer of the driver, and count it. Raises what SQLAlchemy would."""
@@ -224,7 +224,7 @@ class PooledConnection:
         return await self._begun(words, question) is not None
 
     async def begin_reading(
-        self, every: Sequence[Plain], values: Mapping[str, Any]
+        self, every: Sequence[CompiledStatement], values: Mapping[str, Any]
     ) -> list[list[Any]] | None:
         """Begin a transaction with reads, the first of which holds what it finds; the rows of each.
 
@@ -232,13 +232,13 @@ class PooledConnection:
         trip on MariaDB. SQLite has one writer, who holds everything.
         """
         self._permit_transaction()
-        work = [(plain.sql, plain.arguments(values)) for plain in every]
-        words = "; ".join(plain.sql for plain in every)
+        work = [(compiled.sql, compiled.arguments(values)) for compiled in every]
+        words = "; ".join(compiled.sql for compiled in every)
         found = await self._begun(words, self._driver.begin_with(work))
         if found is None:
             return None
         (answers,) = found
-        return [plain.rows(rows) for plain, rows in zip(every, answers, strict=True)]
+        return [compiled.rows(rows) for compiled, rows in zip(every, answers, strict=True)]
 
     def _permit_transaction(self) -> None:
         if self.read_only:
@@ -256,17 +256,19 @@ class PooledConnection:
             await self.rollback()
             return None
 
-    async def run_many(self, plain: Plain, values: Sequence[Mapping[str, Any]]) -> None:
+    async def run_many(
+        self, compiled: CompiledStatement, values: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Run a write for each of some values. Raises what SQLAlchemy would."""
-        self.permit(plain)
-        every = [plain.arguments(one) for one in values]
-        await self.asked(plain.sql, self._driver.run_many(plain.sql, every))
+        self.permit(compiled)
+        every = [compiled.arguments(one) for one in values]
+        await self.asked(compiled.sql, self._driver.run_many(compiled.sql, every))
 
-    async def run_all(self, every: Sequence[Plain], values: Mapping[str, Any]) -> None:
+    async def run_all(self, every: Sequence[CompiledStatement], values: Mapping[str, Any]) -> None:
         """Run writes that share their values, one after the other. Raises what SQLAlchemy would."""
-        for plain in every:
-            self.permit(plain)
-        work = [(plain.sql, plain.arguments(values)) for plain in every]
+        for compiled in every:
+            self.permit(compiled)
+        work = [(compiled.sql, compiled.arguments(values)) for compiled in every]
         await self.asked("; ".join(sql for sql, _ in work), self._driver.run_all(work))
 
     async def commit(self) -> None:
@@ -323,32 +325,32 @@ def _is_outdated(error: Exception) -> bool:
 
 
 class Cursor:
-    """The rows of a statement, in pieces; its lease is nobody else's meanwhile."""
+    """The rows of a statement in pieces; it uses the connection alone until it is closed."""
 
-    __slots__ = ("_ended", "_lease", "_plain", "_rows")
+    __slots__ = ("_compiled", "_ended", "_pooled", "_rows")
 
-    def __init__(self, lease: PooledConnection, plain: Plain, rows: Any) -> None:
-        self._lease = lease
-        self._plain = plain
+    def __init__(self, pooled: PooledConnection, compiled: CompiledStatement, rows: Any) -> None:
+        self._pooled = pooled
+        self._compiled = compiled
         self._rows = rows
         self._ended = False
 
     async def fetch(self, count: int) -> list[Any]:
         """Return the next rows; fewer than ``count`` are the last ones."""
-        name = self._lease.connection.dialect.driver
+        name = self._pooled.connection.dialect.driver
         more = self._rows.fetch if name == "asyncpg" else self._rows.fetchmany
-        found = await self._lease.asked(self._plain.sql, more(count))
+        found = await self._pooled.asked(self._compiled.sql, more(count))
         self._ended = len(found) < count
-        return self._plain.rows(found)
+        return self._compiled.rows(found)
 
     async def close(self) -> None:
         """Give up the rows that were not fetched. Raises nothing."""
-        if self._lease.broken:
+        if self._pooled.broken:
             return
-        name = self._lease.connection.dialect.driver
+        name = self._pooled.connection.dialect.driver
         if name == "aiomysql" and not self._ended:
             # All others would have to be read from the socket first.
-            self._lease.spent = True
+            self._pooled.discard = True
         elif name != "asyncpg":  # there the end of the transaction does it
             with suppress(Exception):
                 await self._rows.close()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from iredapi.concurrency.shield import Background
-from iredapi.database.compiled_statement import Plain
+from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import Cursor, PooledConnection
 
 PATIENCE: Final = 3.0
@@ -23,7 +23,7 @@ PATIENCE: Final = 3.0
 
 @dataclass(slots=True)
 class _Open:
-    lease: PooledConnection
+    pooled: PooledConnection
     cursor: Cursor
     expiry: asyncio.TimerHandle | None = None
 
@@ -33,13 +33,13 @@ class Cursors:
 
     def __init__(
         self,
-        lease: Callable[[], Awaitable[PooledConnection]],
+        acquire: Callable[[], Awaitable[PooledConnection]],
         give: Callable[[PooledConnection], Awaitable[None]],
         places: int,
         *,
         spare: Callable[[], bool],
     ) -> None:
-        self._lease = lease
+        self._acquire = acquire
         self._give = give
         self._places = places
         self._spare = spare
@@ -47,15 +47,22 @@ class Cursors:
         self._background = Background()
 
     async def page(
-        self, plain: Plain, values: Mapping[str, Any], after: str, limit: int, order: int
+        self,
+        compiled: CompiledStatement,
+        values: Mapping[str, Any],
+        after: str,
+        limit: int,
+        order: int,
     ) -> list[Any] | None:
         """Return the next rows after a name; None: there is no place for a cursor.
 
         The name is the parameter ``after`` of the statement, and the column ``order`` of its rows.
         Raises what SQLAlchemy would.
         """
-        list_of = (plain.sql, *sorted(values.items()))
-        found = self._take((list_of, after)) or await self._begin(plain, {**values, "after": after})
+        list_of = (compiled.sql, *sorted(values.items()))
+        found = self._take((list_of, after)) or await self._begin(
+            compiled, {**values, "after": after}
+        )
         if found is None:
             return None
         keep = False
@@ -90,16 +97,16 @@ class Cursors:
             found.expiry.cancel()
         return found
 
-    async def _begin(self, plain: Plain, values: Mapping[str, Any]) -> _Open | None:
+    async def _begin(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> _Open | None:
         if not self._places or not self._spare():
             return None
         self._places -= 1
         try:
-            lease = await self._lease()
+            pooled = await self._acquire()
             try:
-                return _Open(lease, await lease.cursor(plain, values))
+                return _Open(pooled, await pooled.cursor(compiled, values))
             except BaseException:
-                await self._give(lease)
+                await self._give(pooled)
                 raise
         except BaseException:
             self._places += 1
@@ -127,4 +134,4 @@ class Cursors:
             await found.cursor.close()
         finally:
             self._places += 1
-            await self._give(found.lease)
+            await self._give(found.pooled)

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from iredapi.database import sqlite
-from iredapi.database.compiled_statement import Plain
+from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection
 from iredapi.database.cursor_cache import Cursors
 from iredapi.database.datetimes import MYSQL_DECODERS, prepare_asyncpg
@@ -116,7 +116,7 @@ class Database:
             prepare_asyncpg(self._engine)
         # The rest is for whoever reads, or is about to write.
         lists = pool.size // 4
-        self._leases = ConnectionPool(
+        self._pool = ConnectionPool(
             self._engine, pool.size, pool.timeout, lists=lists, notice=self._notice
         )
         self._full_until = 0.0
@@ -127,11 +127,11 @@ class Database:
         self.takes_many = self._engine.dialect.driver == "asyncpg"
         """Whether one message takes the values of many, and rows have versions."""
         self._pipeline = (
-            Pipeline(self.lease, self.give, self._engine.dialect)
+            Pipeline(self.acquire, self.give, self._engine.dialect)
             if self.takes_many or self.sqlite
             else None
         )
-        self.cursors = Cursors(self.lease, self.give, lists, spare=self._leases.is_spare)
+        self.cursors = Cursors(self.acquire, self.give, lists, spare=self._pool.is_spare)
         watch(self._engine.sync_engine)
         # Outside of the pools: whether all connections are busy is another question.
         self._prober = create_async_engine(
@@ -175,13 +175,13 @@ class Database:
         if self._schema is None:
             async with self._detecting:
                 if self._schema is None:
-                    lease = await self.lease()
+                    pooled = await self.acquire()
                     try:
-                        self._schema = await Schema.detect(lease.connection, self.metadata)
+                        self._schema = await Schema.detect(pooled.connection, self.metadata)
                         self._schema_read = time.monotonic()
                         self.holds_at_once = holds_at_once(self._engine.dialect)
                     finally:
-                        await self.give(lease)
+                        await self.give(pooled)
         return self._schema
 
     async def _look_again(self) -> None:
@@ -195,7 +195,7 @@ class Database:
         if self._schema is None or found.found != self._schema.found:
             self._schema = found
 
-    async def lease(
+    async def acquire(
         self, *, writing: bool = False, read_only: bool | None = None
     ) -> PooledConnection:
         """Return a connection, in autocommit. Raises ServerDown.
@@ -205,47 +205,47 @@ class Database:
         if read_only is None:
             read_only = not writing
         try:
-            return await self._leases.take(writing=writing, read_only=read_only)
+            return await self._pool.take(writing=writing, read_only=read_only)
         except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
             raise self._away(error) from error
 
-    def give_at_once(self, lease: PooledConnection, *, writing: bool) -> bool:
+    def give_at_once(self, pooled: PooledConnection, *, writing: bool) -> bool:
         """Take a connection back if there is nothing to wait for; else ``give`` must be called."""
-        return self._leases.give_at_once(lease, writing=writing)
+        return self._pool.give_at_once(pooled, writing=writing)
 
-    async def give(self, lease: PooledConnection, *, writing: bool = False) -> None:
+    async def give(self, pooled: PooledConnection, *, writing: bool = False) -> None:
         """Take a connection back; what was not committed is rolled back, also when cancelled."""
-        if not self._leases.give_at_once(lease, writing=writing):
-            await self._leases.give(lease, writing=writing)
+        if not self._pool.give_at_once(pooled, writing=writing):
+            await self._pool.give(pooled, writing=writing)
 
     @asynccontextmanager
     async def using(self, *, writing: bool = False) -> AsyncIterator[PooledConnection]:
         """Lease a connection for some statements; one for writing is in a transaction."""
-        lease = await self.lease(writing=writing)
+        pooled = await self.acquire(writing=writing)
         try:
             if writing:
-                await lease.begin()
-            yield lease
+                await pooled.begin()
+            yield pooled
         finally:
-            await self.give(lease, writing=writing)
+            await self.give(pooled, writing=writing)
 
-    async def ask(self, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+    async def fetch(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> list[Any]:
         """Run a read that takes no time and waits for no lock; with others, where possible.
 
         Its rows. Raises what SQLAlchemy would, and ServerDown.
         """
-        if plain.writes:
-            raise WriteWhileReading(plain.sql)
+        if compiled.writes:
+            raise WriteWhileReading(compiled.sql)
         if self._pipeline is not None:
-            return await self._pipeline.fetch(plain, values)
-        async with self.using() as lease:
-            return await lease.fetch(plain, values)
+            return await self._pipeline.fetch(compiled, values)
+        async with self.using() as pooled:
+            return await pooled.fetch(compiled, values)
 
     def _noticed(self, context: ExceptionContext) -> None:
         """Look at an error of a statement that SQLAlchemy runs."""
         # A request that was cancelled is a disconnect for SQLAlchemy, but of one connection only.
         if context.is_disconnect and context.invalidate_pool_on_disconnect:
-            self._leases.drop_idle()
+            self._pool.drop_idle()
         self._notice(context.original_exception)
 
     def _notice(self, error: BaseException) -> None:
@@ -271,7 +271,7 @@ class Database:
         """
         if time.monotonic() < self._full_until:
             raise NotUsable("full")
-        if self._leases.longest_wait > self._busy_after:
+        if self._pool.longest_wait > self._busy_after:
             raise NotUsable("busy")
         if self.file is not None and not self.file.is_file():
             raise FileNotFoundError(self.file)
@@ -283,7 +283,7 @@ class Database:
         if self._pipeline is not None:
             await self._pipeline.close()
         await self.cursors.close()
-        await self._leases.close()
+        await self._pool.close()
         await self._engine.dispose()
         await self._prober.dispose()
 

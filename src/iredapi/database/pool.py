@@ -38,14 +38,14 @@ _GENERIC_PLANS: Final = (
     " WHERE name = 'plan_cache_mode'"
 )
 """Our statements look for keys: planning them anew for each value costs more than running them."""
-_LEASE: Final = "iredapi_lease"
-"""Under which name a connection's ``info`` holds its lease."""
+_POOLED: Final = "iredapi_pooled_connection"
+"""The key of the ``PooledConnection`` in the ``info`` of a connection."""
 
 
 def _refuse_writes(connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
     """Make what goes through SQLAlchemy obey ``PooledConnection.read_only``, too."""
-    lease = connection.info.get(_LEASE)  # none while it connects
-    if lease is not None and lease.read_only and not only_reads(sql):
+    pooled = connection.info.get(_POOLED)  # none while it connects
+    if pooled is not None and pooled.read_only and not only_reads(sql):
         raise WriteWhileReading(sql)
 
 
@@ -99,7 +99,7 @@ class FairSemaphore:
 
 
 class ConnectionPool:
-    """At most ``size`` leases, of which those who write may have all but some.
+    """At most ``size`` connections, of which units that write may use all but some.
 
     ``lists`` of these may be taken for long, by those who read lists. A place is counted here only
     (the engine must not have a pool of its own), and it is free again when its connection is:
@@ -162,11 +162,11 @@ class ConnectionPool:
 
     async def _take(self, *, read_only: bool) -> PooledConnection:
         await self._all.take()
-        lease = self._idle(refusing=read_only and self._separate)
-        if lease is None:
-            lease = await self._new(refusing=read_only and self._separate)
-        lease.read_only = read_only
-        return lease
+        pooled = self._idle(refusing=read_only and self._separate)
+        if pooled is None:
+            pooled = await self._new(refusing=read_only and self._separate)
+        pooled.read_only = read_only
+        return pooled
 
     def _idle(self, *, refusing: bool) -> PooledConnection | None:
         """Return an idle connection; one that does not refuse writes serves readers, too.
@@ -176,18 +176,18 @@ class ConnectionPool:
         """
         now = time.monotonic()
         for place in range(len(self._free) - 1, -1, -1):
-            lease = self._free[place]
-            if lease.refuses_writes is refusing:
+            pooled = self._free[place]
+            if pooled.refuses_writes is refusing:
                 del self._free[place]
-                if now - lease.opened_at < RECYCLE:
-                    return lease
-                self._background.start(_discard(lease))
+                if now - pooled.opened_at < RECYCLE:
+                    return pooled
+                self._background.start(_discard(pooled))
         if not self._free or self._all.left >= len(self._free):
             return None
-        lease = self._free.pop()
+        pooled = self._free.pop()
         if refusing:
-            return lease
-        self._background.start(_discard(lease))
+            return pooled
+        self._background.start(_discard(pooled))
         return None
 
     async def _new(self, *, refusing: bool) -> PooledConnection:
@@ -218,50 +218,50 @@ class ConnectionPool:
         except BaseException:
             await connection.close()
             raise
-        lease = PooledConnection(
+        pooled = PooledConnection(
             connection, raw.dbapi_connection, raw.driver_connection, self._notice
         )
         assert connection.sync_connection is not None  # noqa: S101 (for the type checker)
-        connection.sync_connection.info[_LEASE] = lease
-        lease.refuses_writes = refusing
-        return lease
+        connection.sync_connection.info[_POOLED] = pooled
+        pooled.refuses_writes = refusing
+        return pooled
 
-    def give_at_once(self, lease: PooledConnection, *, writing: bool) -> bool:
+    def give_at_once(self, pooled: PooledConnection, *, writing: bool) -> bool:
         """Take a connection back if there is nothing to wait for; else ``give`` must be called."""
-        if lease.spent or not lease.usable:
+        if pooled.discard or not pooled.usable:
             return False
-        self._free.append(lease)
+        self._free.append(pooled)
         self._freed(writing=writing)
         return True
 
-    async def give(self, lease: PooledConnection, *, writing: bool) -> None:
+    async def give(self, pooled: PooledConnection, *, writing: bool) -> None:
         """Take a connection back; what was not committed is rolled back.
 
         A cancelled caller stops waiting; the place is free when the connection is.
         """
-        await self._background.run(self._give(lease, writing=writing))
+        await self._background.run(self._give(pooled, writing=writing))
 
-    async def _give(self, lease: PooledConnection, *, writing: bool) -> None:
+    async def _give(self, pooled: PooledConnection, *, writing: bool) -> None:
         try:
-            if lease.transacting and not lease.broken and not lease.connection.invalidated:
+            if pooled.transacting and not pooled.broken and not pooled.connection.invalidated:
                 # One that broke cannot be rolled back; closing it does it.
                 with suppress(SQLAlchemyError, OSError):  # a TimeoutError is an OSError
                     async with asyncio.timeout(_ROLLBACK):
-                        await lease.rollback()
-            if lease.usable and not lease.spent:
-                self._free.append(lease)
+                        await pooled.rollback()
+            if pooled.usable and not pooled.discard:
+                self._free.append(pooled)
                 return
-            if lease.lost:
+            if pooled.lost:
                 self.drop_idle()
-            await _discard(lease)
+            await _discard(pooled)
         finally:
             self._freed(writing=writing)
 
     def drop_idle(self) -> None:
         """Close all that wait: what broke one (a server that was restarted) broke them as well."""
         stale, self._free = self._free, []
-        for lease in stale:
-            self._background.start(_discard(lease))
+        for pooled in stale:
+            self._background.start(_discard(pooled))
 
     def _freed(self, *, writing: bool) -> None:
         self._all.give()
@@ -275,9 +275,9 @@ class ConnectionPool:
             await _discard(self._free.pop())
 
 
-async def _discard(lease: PooledConnection) -> None:
+async def _discard(pooled: PooledConnection) -> None:
     with suppress(SQLAlchemyError, OSError):
-        if not lease.connection.invalidated:
-            await lease.connection.invalidate()
+        if not pooled.connection.invalidated:
+            await pooled.connection.invalidate()
     with suppress(SQLAlchemyError, OSError):
-        await lease.connection.close()
+        await pooled.connection.close()

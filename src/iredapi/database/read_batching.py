@@ -17,7 +17,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.concurrency.batcher import Batcher
-from iredapi.database.compiled_statement import Plain
+from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection
 from iredapi.errors import ServerDown
 from iredapi.observability.query_counter import METER
@@ -33,24 +33,27 @@ class Pipeline:
 
     def __init__(
         self,
-        lease: Callable[[], Awaitable[PooledConnection]],
+        acquire: Callable[[], Awaitable[PooledConnection]],
         give: Callable[[PooledConnection], Awaitable[None]],
         dialect: Dialect,
     ) -> None:
-        self._lease = lease
+        self._acquire = acquire
         self._give = give
         self._dialect = dialect
         self._batchers: dict[str, Batcher[Values, Rows]] = {}
 
-    async def fetch(self, plain: Plain, values: Values) -> Rows:
+    async def fetch(self, compiled: CompiledStatement, values: Values) -> Rows:
         """Run a read; its rows. Raises what SQLAlchemy would, and ServerDown."""
         begun = time.perf_counter()
-        batcher = self._batchers.get(plain.sql)
+        batcher = self._batchers.get(compiled.sql)
         if batcher is None:
-            many = partial(PooledConnection.fetch_each, plain=plain)
+            many = partial(PooledConnection.fetch_each, compiled=compiled)
             if self._dialect.driver == "asyncpg":
-                many = partial(PooledConnection.fetch_many, numbered=plain.numbered(self._dialect))
-            batcher = self._batchers[plain.sql] = Batcher(partial(self._ask, plain, many))
+                many = partial(
+                    PooledConnection.fetch_many,
+                    indexed=compiled.with_row_index(self._dialect),
+                )
+            batcher = self._batchers[compiled.sql] = Batcher(partial(self._ask, compiled, many))
         rows = await batcher.submit(values)
         meter = METER.get()
         if meter is not None:
@@ -64,37 +67,42 @@ class Pipeline:
             await batcher.close()
 
     async def _ask(
-        self, plain: Plain, many: Callable[..., Awaitable[list[Rows]]], every: Sequence[Values]
+        self,
+        compiled: CompiledStatement,
+        many: Callable[..., Awaitable[list[Rows]]],
+        every: Sequence[Values],
     ) -> Sequence[Rows | Exception]:
-        lease = await self._lease()
+        pooled = await self._acquire()
         try:
             async with asyncio.timeout(SECONDS):
-                return await _answers(lease, plain, many, every)
+                return await _answers(pooled, compiled, many, every)
         except TimeoutError:
             raise ServerDown(detail="The database did not answer in time.") from None
         finally:
-            await self._give(lease)
+            await self._give(pooled)
 
 
 async def _answers(
-    lease: PooledConnection,
-    plain: Plain,
+    pooled: PooledConnection,
+    compiled: CompiledStatement,
     many: Callable[..., Awaitable[list[Rows]]],
     every: Sequence[Values],
 ) -> Sequence[Rows | Exception]:
     if len(every) > 1:
         try:
-            return await many(lease, values=every)
+            return await many(pooled, values=every)
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise
             # One of them is wrong: each by itself, then.
-    return [await _alone(lease, plain, values) for values in every]
+    return [await _alone(pooled, compiled, values) for values in every]
 
 
-async def _alone(lease: PooledConnection, plain: Plain, values: Values) -> Rows | Exception:
+async def _alone(
+    pooled: PooledConnection, compiled: CompiledStatement, values: Values
+) -> Rows | Exception:
     try:
-        return await lease.fetch(plain, values)
+        return await pooled.fetch(compiled, values)
     except DBAPIError as error:
         if error.connection_invalidated:
             raise

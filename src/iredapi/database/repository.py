@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from iredapi.database.compiled_statement import Plain, Statement
+from iredapi.database.compiled_statement import CompiledStatement, Statement
 from iredapi.database.connection import Row
 from iredapi.database.database import Database
 from iredapi.database.dialect import insert_ignore
@@ -65,7 +65,7 @@ def chunks(values: Iterable[str]) -> Iterable[list[str]]:
 class Repository:
     """Reads and writes one database over the connection of a unit of work.
 
-    What is asked often is built once, compiled by SQLAlchemy, and run past it (``plain``,
+    What is asked often is built once, compiled by SQLAlchemy, and run past it (``run_compiled``,
     ``table``, ``change`` …; docs/adr/0008); all else goes through SQLAlchemy on the same
     connection. Raises NotSupported when the database is not configured.
     """
@@ -119,7 +119,7 @@ class Repository:
         """Run a read and return its rows, whose columns are attributes."""
         return (await (await self.connection()).execute(statement)).all()
 
-    async def plain(
+    async def run_compiled(
         self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
     ) -> list[dict[str, Any]]:
         """Run a read that is built once, past SQLAlchemy.
@@ -132,10 +132,10 @@ class Repository:
     async def table(
         self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
     ) -> tuple[tuple[str, ...], Sequence[Any]]:
-        """Run a read as ``plain`` does; returns the names of the columns, and rows in order."""
+        """Run a read as ``run_compiled`` does; returns names of columns, and rows in order."""
         schema = self.schema or await self.database.schema()
-        plain = schema.statement(key, lambda: self._compiled(build()))
-        return plain.columns, await self._connections.run(self.name, plain, values)
+        compiled = schema.statement(key, lambda: self._compiled(build()))
+        return compiled.columns, await self._connections.run(self.name, compiled, values)
 
     async def page_of(
         self,
@@ -154,12 +154,12 @@ class Repository:
         """
         database = self.database
         schema = self.schema or await self.database.schema()
-        plain = schema.statement(("list", key), lambda: self._compiled(build()))
+        compiled = schema.statement(("list", key), lambda: self._compiled(build()))
         # A list that ends with its first page needs no cursor.
         if after and not self._connections.writing:
-            rows = await database.cursors.page(plain, values, after, limit, order)
+            rows = await database.cursors.page(compiled, values, after, limit, order)
             if rows is not None:
-                return plain.columns, rows
+                return compiled.columns, rows
         return await self.table(
             ("page", key),
             lambda: build().limit(bindparam("limit", type_=Integer)),
@@ -188,8 +188,8 @@ class Repository:
         if found is None:
             return None
         return [
-            [dict(zip(plain.columns, row, strict=True)) for row in rows]
-            for plain, rows in zip(every, found, strict=True)
+            [dict(zip(compiled.columns, row, strict=True)) for row in rows]
+            for compiled, rows in zip(every, found, strict=True)
         ]
 
     async def table_for_each(
@@ -199,8 +199,8 @@ class Repository:
         values: Sequence[Mapping[str, Any]],
     ) -> tuple[tuple[str, ...], list[list[Any]]]:
         """Run a read as ``table`` does for each of some values, in one message."""
-        plain, numbered = await self._numbered(key, build)
-        return plain.columns, await self._connections.fetch_for_each(self.name, numbered, values)
+        compiled, indexed = await self._with_row_index(key, build)
+        return compiled.columns, await self._connections.fetch_for_each(self.name, indexed, values)
 
     async def fetch_batched(
         self, key: object, build: Callable[[], Statement], **values: Any
@@ -210,8 +210,8 @@ class Repository:
         It must take no time: others wait behind it.
         """
         schema = self.schema or await self.database.schema()
-        plain = schema.statement(key, lambda: self._compiled(build()))
-        return plain.columns, await self._connections.fetch_batched(self.name, plain, values)
+        compiled = schema.statement(key, lambda: self._compiled(build()))
+        return compiled.columns, await self._connections.fetch_batched(self.name, compiled, values)
 
     async def fetch_batched_for_each(
         self,
@@ -220,16 +220,16 @@ class Repository:
         values: Sequence[Mapping[str, Any]],
     ) -> list[list[Any]]:
         """Run a statement for each of some values, as one transaction; the rows of each."""
-        numbered = (await self._numbered(key, build))[1]
-        return await self._connections.fetch_for_each(self.name, numbered, values, begun=False)
+        indexed = (await self._with_row_index(key, build))[1]
+        return await self._connections.fetch_for_each(self.name, indexed, values, begun=False)
 
     async def execute_autocommit(
         self, key: object, build: Callable[[], Statement], **values: Any
     ) -> list[Any]:
         """Run a write that is a transaction of its own; the rows that it returns."""
         schema = self.schema or await self.database.schema()
-        plain = schema.statement(key, lambda: self._compiled(build()))
-        return await self._connections.run_alone(self.name, plain, values)
+        compiled = schema.statement(key, lambda: self._compiled(build()))
+        return await self._connections.execute_autocommit(self.name, compiled, values)
 
     async def fetch_and_count(
         self,
@@ -251,18 +251,20 @@ class Repository:
             values,
         )
 
-    async def _numbered(self, key: object, build: Callable[[], Statement]) -> tuple[Plain, Plain]:
+    async def _with_row_index(
+        self, key: object, build: Callable[[], Statement]
+    ) -> tuple[CompiledStatement, CompiledStatement]:
         schema = self.schema or await self.database.schema()
-        plain = schema.statement(key, lambda: self._compiled(build()))
-        return plain, schema.statement(
-            ("numbered", key), lambda: plain.numbered(self.engine_dialect)
+        compiled = schema.statement(key, lambda: self._compiled(build()))
+        return compiled, schema.statement(
+            ("with row index", key), lambda: compiled.with_row_index(self.engine_dialect)
         )
 
     async def change(self, key: object, build: Callable[[], Statement], **values: Any) -> list[Any]:
         """Run a write that is built once, past SQLAlchemy; the rows that it returns."""
         schema = self.schema or await self.database.schema()
-        plain = schema.statement(key, lambda: self._compiled(build()))
-        return await self._connections.run(self.name, plain, values)
+        compiled = schema.statement(key, lambda: self._compiled(build()))
+        return await self._connections.run(self.name, compiled, values)
 
     async def change_all(
         self, key: object, build: Callable[[], Sequence[Statement]], **values: Any
@@ -283,10 +285,10 @@ class Repository:
     ) -> None:
         """Run writes as ``change_all`` does, for each of some values."""
         schema = self.schema or await self.database.schema()
-        for plain in schema.statement(key, lambda: self._compiled_all(build())):
-            await self._connections.run_for_each(self.name, plain, values)
+        for compiled in schema.statement(key, lambda: self._compiled_all(build())):
+            await self._connections.run_for_each(self.name, compiled, values)
 
-    def _compiled_all(self, statements: Sequence[Any]) -> list[Plain]:
+    def _compiled_all(self, statements: Sequence[Any]) -> list[CompiledStatement]:
         if self.dialect == "postgresql":
             *others, last = statements
             for number, other in enumerate(others):
@@ -294,8 +296,8 @@ class Repository:
             statements = [last]
         return [self._compiled(statement) for statement in statements]
 
-    def _compiled(self, statement: Statement) -> Plain:
-        return Plain.of(statement, self.engine_dialect)
+    def _compiled(self, statement: Statement) -> CompiledStatement:
+        return CompiledStatement.of(statement, self.engine_dialect)
 
     async def column(self, statement: Select[Any] | CompoundSelect[Any]) -> list[Any]:
         """Run a read and return its first column."""

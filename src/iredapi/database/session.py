@@ -11,7 +11,7 @@ from sqlalchemy import Column
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.concurrency.shield import Background
-from iredapi.database.compiled_statement import Plain
+from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection, Row
 from iredapi.database.database import Database
 from iredapi.errors import NotSupported, Overloaded
@@ -74,7 +74,7 @@ class Databases:
 class Connections:
     """One request's connections, at most one to each database."""
 
-    __slots__ = ("_leases", "_queue", "databases", "read_only", "writing")
+    __slots__ = ("_pooled_connections", "_queue", "databases", "read_only", "writing")
 
     def __init__(
         self,
@@ -89,77 +89,91 @@ class Connections:
         """Whether what is done is in transactions, to be committed."""
         self.read_only = not writing if read_only is None else read_only
         self._queue = queue
-        self._leases: dict[str, PooledConnection] = {}
+        self._pooled_connections: dict[str, PooledConnection] = {}
 
     async def get(self, name: str) -> AsyncConnection:
         """Return the connection to a database, opened now if it was not; a writing one began."""
         return (await self._begun(name)).connection
 
-    async def _lease(self, name: str) -> PooledConnection:
-        lease = self._leases.get(name)
-        if lease is None:
-            lease = await self.databases[name].lease(writing=self.writing, read_only=self.read_only)
-            self._leases[name] = lease
-        return lease
+    async def _pooled(self, name: str) -> PooledConnection:
+        pooled = self._pooled_connections.get(name)
+        if pooled is None:
+            pooled = await self.databases[name].acquire(
+                writing=self.writing, read_only=self.read_only
+            )
+            self._pooled_connections[name] = pooled
+        return pooled
 
     async def _begun(self, name: str) -> PooledConnection:
-        lease = await self._lease(name)
-        if self.writing and not lease.transacting:
-            await lease.begin()
-        return lease
+        pooled = await self._pooled(name)
+        if self.writing and not pooled.transacting:
+            await pooled.begin()
+        return pooled
 
-    async def run(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+    async def run(
+        self, name: str, compiled: CompiledStatement, values: Mapping[str, Any]
+    ) -> list[Any]:
         """Run a statement past SQLAlchemy; its rows. Raises what SQLAlchemy would."""
-        return await (await self._begun(name)).fetch(plain, values)
+        return await (await self._begun(name)).fetch(compiled, values)
 
     async def hold(self, name: str, *rows: Row) -> None:
         """Hold rows, in this order, until the end."""
-        lease = await self._lease(name)
+        pooled = await self._pooled(name)
         if self.databases[name].sqlite:
             # It has one writer at a time: who has begun holds everything.
             await self._begun(name)
             return
-        if lease.transacting or not await lease.begin_with(rows):
-            lease = await self._begun(name)
+        if pooled.transacting or not await pooled.begin_with(rows):
+            pooled = await self._begun(name)
             for row in rows:
-                await lease.fetch(row.plain(lease.connection.dialect), {"value": row.value})
+                await pooled.fetch(
+                    row.lock_statement(pooled.connection.dialect), {"value": row.value}
+                )
 
     async def lock_nowait(self, name: str, column: Column[Any], values: Collection[str]) -> bool:
         """Begin by holding rows, if nobody else does and the database can tell at once."""
-        lease = await self._lease(name)
-        return not lease.transacting and await lease.begin_nowait(column, values)
+        pooled = await self._pooled(name)
+        return not pooled.transacting and await pooled.begin_nowait(column, values)
 
     async def begin_reading(
-        self, name: str, every: Sequence[Plain], values: Mapping[str, Any]
+        self, name: str, every: Sequence[CompiledStatement], values: Mapping[str, Any]
     ) -> list[list[Any]] | None:
         """Begin by reading, and holding what the first read finds, if nobody else does."""
-        lease = await self._lease(name)
-        return None if lease.transacting else await lease.begin_reading(every, values)
+        pooled = await self._pooled(name)
+        return None if pooled.transacting else await pooled.begin_reading(every, values)
 
     async def run_for_each(
-        self, name: str, plain: Plain, values: Sequence[Mapping[str, Any]]
+        self, name: str, compiled: CompiledStatement, values: Sequence[Mapping[str, Any]]
     ) -> None:
         """Run a write for each of some values."""
-        await (await self._begun(name)).run_many(plain, values)
+        await (await self._begun(name)).run_many(compiled, values)
 
-    async def run_all(self, name: str, every: Sequence[Plain], values: Mapping[str, Any]) -> None:
+    async def run_all(
+        self, name: str, every: Sequence[CompiledStatement], values: Mapping[str, Any]
+    ) -> None:
         """Run writes that share their values, one after the other."""
         await (await self._begun(name)).run_all(every, values)
 
-    async def run_alone(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+    async def execute_autocommit(
+        self, name: str, compiled: CompiledStatement, values: Mapping[str, Any]
+    ) -> list[Any]:
         """Run a write that is a transaction of its own; the rows that it returns."""
-        return await (await self._lease(name)).fetch(plain, values)
+        return await (await self._pooled(name)).fetch(compiled, values)
 
     async def fetch_and_count(
-        self, name: str, read: Plain, write: Plain, values: Mapping[str, Any]
+        self,
+        name: str,
+        read: CompiledStatement,
+        write: CompiledStatement,
+        values: Mapping[str, Any],
     ) -> tuple[list[Any], int]:
         """Run a read and a write that is a transaction of its own in one message (aiomysql)."""
-        return await (await self._lease(name)).fetch_and_count(read, write, values)
+        return await (await self._pooled(name)).fetch_and_count(read, write, values)
 
     async def fetch_for_each(
         self,
         name: str,
-        numbered: Plain,
+        indexed: CompiledStatement,
         values: Sequence[Mapping[str, Any]],
         *,
         begun: bool = True,
@@ -168,34 +182,36 @@ class Connections:
 
         Unless the unit has ``begun`` it is a transaction of its own.
         """
-        lease = await (self._begun(name) if begun else self._lease(name))
-        return await lease.fetch_many(numbered, values)
+        pooled = await (self._begun(name) if begun else self._pooled(name))
+        return await pooled.fetch_many(indexed, values)
 
-    async def fetch_batched(self, name: str, plain: Plain, values: Mapping[str, Any]) -> list[Any]:
+    async def fetch_batched(
+        self, name: str, compiled: CompiledStatement, values: Mapping[str, Any]
+    ) -> list[Any]:
         """Run a read that takes no time: together with others', unless the unit has a connection.
 
         Who holds one and waits for another one would wait for others who do the same.
         """
-        lease = self._leases.get(name)
-        if lease is not None:
-            return await lease.fetch(plain, values)
-        return await self.databases[name].ask(plain, values)
+        pooled = self._pooled_connections.get(name)
+        if pooled is not None:
+            return await pooled.fetch(compiled, values)
+        return await self.databases[name].fetch(compiled, values)
 
     async def commit(self) -> None:
         """Commit the related databases first, the accounts last: a request can then be repeated."""
         for name in reversed(ORDER):
-            lease = self._leases.get(name)
-            if lease is not None and lease.transacting:
-                await lease.commit()
+            pooled = self._pooled_connections.get(name)
+            if pooled is not None and pooled.transacting:
+                await pooled.commit()
 
     async def close(self) -> None:
         """Roll back what was not committed and give the connections back, also when cancelled."""
         slow = [
-            (self.databases[name], lease)
-            for name, lease in self._leases.items()
-            if not self.databases[name].give_at_once(lease, writing=self.writing)
+            (self.databases[name], pooled)
+            for name, pooled in self._pooled_connections.items()
+            if not self.databases[name].give_at_once(pooled, writing=self.writing)
         ]
-        self._leases.clear()
+        self._pooled_connections.clear()
         queue, self._queue = self._queue, None
         if slow:
             await self.databases.background.run(_close(slow, queue, writing=self.writing))
@@ -204,14 +220,14 @@ class Connections:
 
 
 async def _close(
-    leases: Sequence[tuple[Database, PooledConnection]],
+    opened: Sequence[tuple[Database, PooledConnection]],
     queue: asyncio.Lock | None,
     *,
     writing: bool,
 ) -> None:
     try:
-        for database, lease in leases:
-            await database.give(lease, writing=writing)
+        for database, pooled in opened:
+            await database.give(pooled, writing=writing)
     finally:
         # The next writer of SQLite begins when this one holds nothing any more.
         if queue is not None:

@@ -227,15 +227,15 @@ class Examination:
             if found:
                 rows = self._wanted(probe, found)
                 findings += len(rows)
-                async with databases[probe.database].using() as lease:
-                    number += await probe.number(lease.connection, rows) if rows else 0
+                async with databases[probe.database].using() as pooled:
+                    number += await probe.number(pooled.connection, rows) if rows else 0
             if after is None:
                 break
         if not number:
             return "", ROWS
-        async with databases[probe.database].using() as lease:
+        async with databases[probe.database].using() as pooled:
             statement = select(func.count()).select_from(table)
-            total = int((await lease.connection.execute(statement)).scalar_one())
+            total = int((await pooled.connection.execute(statement)).scalar_one())
         hosts_any = await _hosts_any(accounts)
         held = self.removals.held_back(_table_of(probe), number, total, hosts_any=hosts_any)
         if not held:
@@ -247,8 +247,8 @@ class Examination:
         databases: Databases, probe: Probe, after: Any
     ) -> tuple[list[tuple[Row, str]], Any]:
         try:
-            async with databases[probe.database].using() as lease:
-                return await probe.page(lease.connection, after)
+            async with databases[probe.database].using() as pooled:
+                return await probe.page(pooled.connection, after)
         except DBAPIError as error:
             raise translated(error) from error
 
@@ -256,10 +256,10 @@ class Examination:
         """Repair a page in one transaction; retry after a deadlock."""
         for attempt in range(_TRIES):
             try:
-                async with databases[probe.database].using(writing=True) as lease:
+                async with databases[probe.database].using(writing=True) as pooled:
                     with self.removals.recording(probe.database):
-                        repaired = await probe.repair(lease.connection, rows)
-                    await lease.commit()
+                        repaired = await probe.repair(pooled.connection, rows)
+                    await pooled.commit()
                     return repaired
             except DBAPIError as error:
                 if not is_retryable(error) or attempt == _TRIES - 1:

@@ -85,8 +85,8 @@ def _try(right: str, table: Table, columns: list[str]) -> Executable:
 
 async def _allowed(database: Database, statement: Executable) -> bool:
     try:
-        async with database.using(writing=True) as lease:
-            await lease.connection.execute(statement)
+        async with database.using(writing=True) as pooled:
+            await pooled.connection.execute(statement)
     except DBAPIError as error:
         if is_unavailable(error):
             raise translated(error) from error

@@ -43,8 +43,8 @@ class SqlDirectory:
 
     async def hosts_any(self) -> bool:
         """See ``orphaned_rows.Directory``."""
-        async with self._databases["vmail"].using() as lease:
-            found = await lease.connection.execute(select(t.domain.c.domain).limit(1))
+        async with self._databases["vmail"].using() as pooled:
+            found = await pooled.connection.execute(select(t.domain.c.domain).limit(1))
             return found.first() is not None
 
     @staticmethod
@@ -75,20 +75,20 @@ class SqlDirectory:
         self, names: Iterable[str], column: Column[Any], mark: Column[Any] | None = None
     ) -> frozenset[str]:
         found: set[Any] = set()
-        async with self._databases["vmail"].using() as lease:
+        async with self._databases["vmail"].using() as pooled:
             for some in chunks(names):
                 statement = select(column).where(column.in_(some))
                 if mark is not None:
                     statement = statement.where(mark == 1)
-                found.update((await lease.connection.execute(statement)).scalars())
+                found.update((await pooled.connection.execute(statement)).scalars())
         return frozenset(str(name).lower() for name in found)
 
     async def _targets(self, names: Collection[str]) -> dict[str, str]:
         found: dict[str, str] = {}
-        async with self._databases["vmail"].using() as lease:
+        async with self._databases["vmail"].using() as pooled:
             a = t.alias_domain.c
             for some in chunks(names):
                 statement = select(a.alias_domain, a.target_domain).where(a.alias_domain.in_(some))
-                for alias, target in await lease.connection.execute(statement):
+                for alias, target in await pooled.connection.execute(statement):
                     found[str(alias).lower()] = str(target).lower()
         return found

@@ -92,8 +92,8 @@ async def check(databases: Databases, settings: Settings) -> None:
             async with asyncio.timeout(settings.connect_timeout + _GRACE):
                 await database.ping()
             schema = await database.schema()
-            async with database.using() as lease:
-                await check_clock(name, lease.connection)
+            async with database.using() as pooled:
+                await check_clock(name, pooled.connection)
         except _FAILURES as error:
             await _unusable(database, setting, error, needed=name == "vmail")
             continue
@@ -164,10 +164,10 @@ async def create_tables(databases: Databases) -> None:
             raise ConfigurationError(f"IREDAPI_DATA_DIR: {trouble}")
         try:
             database.make_file()
-            async with database.using(writing=True) as lease:
-                created = await create_all(lease.connection, database.metadata)
-                await policies.seed(lease.connection, database.metadata, created)
-                await lease.commit()
+            async with database.using(writing=True) as pooled:
+                created = await create_all(pooled.connection, database.metadata)
+                await policies.seed(pooled.connection, database.metadata, created)
+                await pooled.commit()
         except _FAILURES as error:
             await _unusable(database, "IREDAPI_DATA_DIR", error, needed=True)
 

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Dialect, bindparam, insert, select
 
 from iredapi.backends.policies import tables as t
-from iredapi.database.compiled_statement import Plain
+from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.repository import Repository, now
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
@@ -104,22 +104,22 @@ class SqlIredadmin(Repository):
         schema = await database.schema()
         for start in range(0, len(entries), _BATCH):
             some = entries[start : start + _BATCH]
-            plain = schema.statement(
-                ("panel.append", len(some)),
+            compiled = schema.statement(
+                ("iredadmin.append", len(some)),
                 partial(_insertions, len(some), database.engine.dialect),
             )
             values = {
                 f"{name}_{n}": value for n, item in enumerate(some) for name, value in item.items()
             }
-            await self._connections.run(self.name, plain, values)
+            await self._connections.run(self.name, compiled, values)
 
 
-def _insertions(count: int, dialect: Dialect) -> Plain:
+def _insertions(count: int, dialect: Dialect) -> CompiledStatement:
     rows = [
         {name: bindparam(f"{name}_{n}", type_=t.log.c[name].type) for name in _LOGGED}
         for n in range(count)
     ]
-    return Plain.of(insert(t.log).values(rows), dialect)
+    return CompiledStatement.of(insert(t.log).values(rows), dialect)
 
 
 def entry(actor: Actor, event: Event) -> Entry:

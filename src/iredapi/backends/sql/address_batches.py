@@ -19,7 +19,7 @@ from iredapi.backends.sql.addresses import (
     select_conflicts,
 )
 from iredapi.backends.sql.domain_mapping import record, record_columns
-from iredapi.database.bulk_parameters import numbered, padded, texts
+from iredapi.database.bulk_parameters import numbered_parameters, padded, texts
 from iredapi.database.dialect import BY_NAME
 from iredapi.database.live_schema import Schema
 from iredapi.domain.addresses import domain_of
@@ -76,7 +76,7 @@ class AddressBatches(SqlAddresses):
             # Two statements: the second one sees what the previous lock holders committed.
             lambda: [_locked_domains(size), _select_conflicts(self.schema, size, self.dialect)],
             {
-                **numbered(parameters, size),
+                **numbered_parameters(parameters, size),
                 **spellings.spelling_parameters(addresses, self.dialect),
             },
         )

@@ -39,7 +39,7 @@ class SqlAdmins(AccountRepository):
     """See ``protocols.admins.Admins``."""
 
     async def principal(self, username: str) -> Principal | None:
-        rows = await self.plain("admins.principal", _principal, username=username)
+        rows = await self.run_compiled("admins.principal", _principal, username=username)
         return _read_principal(username, rows)
 
     async def inside(self, domains: Collection[str]) -> frozenset[str]:

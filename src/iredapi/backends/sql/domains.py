@@ -85,7 +85,7 @@ class SqlDomains(AccountRepository):
         if found is None:
             return None
         usage = (
-            await self.plain(
+            await self.run_compiled(
                 ("domains.usage", self.quota_table.name),
                 lambda: domain_related_rows.counts(self.schema, self.quota_table),
                 name=name,
@@ -159,7 +159,7 @@ class SqlDomains(AccountRepository):
 
     async def usage(self, name: str) -> Usage:
         row = (
-            await self.plain(
+            await self.run_compiled(
                 "domains.counts", lambda: domain_related_rows.counts(self.schema), name=name
             )
         )[0]

@@ -19,7 +19,7 @@ from iredapi.backends.sql.address_batches import AddressBatches
 from iredapi.backends.sql.domain_mapping import record as domain_record
 from iredapi.backends.sql.user_mapping import COLUMNS, record, row_changes
 from iredapi.concurrency.batcher import MAX_CONCURRENT_BATCHES
-from iredapi.database.bulk_parameters import numbered, padded
+from iredapi.database.bulk_parameters import numbered_parameters, padded
 from iredapi.database.column_types import MYSQL
 from iredapi.database.compiled_statement import Statement
 from iredapi.database.database import Database
@@ -145,7 +145,7 @@ class SqlUserBatches(AccountRepository):
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
     ) -> Sequence[Any]:
         size = padded(len(some))
-        values = numbered(list(some.values()), size)
+        values = numbered_parameters(list(some.values()), size)
         return (await self.fetch_batched(*self._compare(columns, size), **values))[1]
 
     def _update(
@@ -155,7 +155,7 @@ class SqlUserBatches(AccountRepository):
         build = partial(
             statements.update_all_without_read, names, self._moments(names), size, self.dialect
         )
-        values = numbered(list(some.values()), size)
+        values = numbered_parameters(list(some.values()), size)
         return ("users.update without read", names, size), build, values
 
     async def _update_without_read(

@@ -11,7 +11,7 @@ from sqlalchemy import Table, bindparam, delete, insert, literal_column
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows
-from iredapi.database.bulk_parameters import label, numbered, texts
+from iredapi.database.bulk_parameters import label, numbered_parameters, texts
 from iredapi.database.compiled_statement import Statement
 from iredapi.database.dialect import insert_ignore
 from iredapi.database.live_schema import Schema
@@ -232,4 +232,4 @@ async def add_users(
     if size < len(values):
         await store.change_for_each(("users.add", names, size), build, values)
     else:
-        await store.change_all(("users.add", names, size), build, **numbered(values))
+        await store.change_all(("users.add", names, size), build, **numbered_parameters(values))

@@ -140,7 +140,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
         return domain_record(found.domain, related_rows), user
 
     async def _row(self, mail: str, *, lock: bool = False) -> Mapping[str, Any] | None:
-        rows = await self.plain(
+        rows = await self.run_compiled(
             ("users.row", lock), lambda: self._row_by_mail(lock=lock), mail=mail
         )
         # MariaDB's equality ignores case, accents and trailing blanks.
@@ -172,7 +172,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
 
     async def password(self, mail: str) -> str:
         m = t.mailbox.c
-        rows = await self.plain(
+        rows = await self.run_compiled(
             "users.password",
             lambda: select(m.username, m.password).where(m.username == bindparam("mail")),
             mail=mail,
