@@ -97,7 +97,7 @@ def document() -> str:
         "one JSON object. The service may run meanwhile: each repair checks again under a lock.",
         "Where the table says `--named SUBJECT`, `--fix` repairs only the subjects that are named.",
         "",
-        "A *route* is a row of `forwardings`: Postfix delivers an address to it. A *mark*",
+        "A *route* is a row of `forwardings`: a destination of mail to an address. A *mark*",
         "is a column such as `isadmin`.",
         "",
         "Removal of rows is limited. Nothing is removed when the account storage has no domain, or",
