@@ -43,7 +43,7 @@ def test_what_takes_long_lists_is_declared(form: type[Params]) -> None:
             else:
                 wrong = False
             annotation = str(form.model_fields[name].annotation)
-            if not wrong and ("tuple" in annotation or "Given" in annotation):
+            if not wrong and any(kind in annotation for kind in ("tuple", "Given", "AddressList")):
                 takers.add(wire)
     # Names of services are words, which addresses are too: ten thousand of those are small.
     takers -= {"services", "addService", "removeService"}

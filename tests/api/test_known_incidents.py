@@ -189,7 +189,7 @@ def test_lesson_22_no_shell() -> None:
     )
     for path in SOURCE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        if path.name == "spool.py":
+        if path.name == "mlmmj_spool.py":
             assert text.count("create_subprocess_exec") == 1  # arguments as a list
             assert "create_subprocess_shell" not in text
             text = text.replace("asyncio.subprocess.DEVNULL", "")

@@ -16,7 +16,7 @@ _NUMBERS = re.compile(r"test_lesson((?:_\d{2})+)_")
 _LINE = re.compile(r"^\| (\d+) \| no test \| \S.+ \|$", re.MULTILINE)
 
 
-def tested() -> dict[int, list[str]]:
+def rows_with_tests() -> dict[int, list[str]]:
     """Return the names of the tests of each row; only functions that run count."""
     found: dict[int, list[str]] = {}
     for path in (ROOT / "tests").rglob("test_*.py"):
@@ -36,8 +36,8 @@ def excused() -> frozenset[int]:
 
 
 def test_all_rows_are_covered() -> None:
-    """51 rows, no more and no fewer, and none is both tested and excused."""
-    rows = tested()
+    """51 rows, no more and no fewer, and none is both rows_with_tests and excused."""
+    rows = rows_with_tests()
     assert rows.keys() <= ROWS
     assert rows.keys() | excused() == ROWS
     assert not rows.keys() & excused(), "a row with a test needs no excuse"
