@@ -1,6 +1,6 @@
-"""This working tree's service beside another revision's, on equal databases, round by round.
+"""Compares this working tree's service with another revision's, on equal databases, in turn.
 
-``make bench BENCH_ARGS="--against REV"`` prints for each journey what both reach, their ratio
+``make bench BENCH_ARGS="--against REV"`` prints for each request what both reach, their ratio
 (above 1: this tree is faster) and the CPU time that a request costs in each. ``--against HEAD``
 compares a revision with itself: the spread of its ratios is the noise of the machine.
 """
@@ -55,7 +55,7 @@ class Side:
     cookie: str
     pid: int
     tag: str
-    """A letter in the names of what it creates, for both create in the same domains."""
+    """A letter in the names of created users: both revisions create in the same domains."""
 
     def rate(self, request: Request, size: Size, seconds: int) -> tuple[Rate, float]:
         """Drive it for some seconds; the rate, and microseconds of CPU time per request."""
@@ -69,7 +69,7 @@ class Side:
 
 
 def _line(name: str, own: str, other: str, ratios: Sequence[float], more: str = "") -> None:
-    """Print a journey: both, the median ratio, and how far the rounds were apart."""
+    """Print one line: both medians, the median ratio, and the spread of the rounds."""
     spread = f"{min(ratios):.2f}..{max(ratios):.2f}"
     middle = statistics.median(ratios)
     print(f"  {name:<34}{own:>12}{other:>12}{middle:>8.2f}  {spread:<12} {more}", flush=True)
@@ -82,7 +82,7 @@ def _small(
         side.rate(request, size, 1)
     found = []
     for number in range(rounds):
-        # Who begins has the colder caches of the database: they take turns.
+        # The first one finds colder caches of the database: alternate.
         order = both if number % 2 else both[::-1]
         measured = {side.tag: side.rate(request, size, seconds) for side in order}
         found.append([measured[side.tag] for side in both])

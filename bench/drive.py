@@ -152,7 +152,7 @@ def batch(address: str, request: Request, connections: int) -> Iterator[list[Rat
     program = shutil.which("wrk")
     assert program is not None
     with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "crowd.lua"
+        file = Path(directory) / "load.lua"
         file.write_text(
             _SCRIPT.format(
                 start=0, users=1, domains=1, path=request.path, body=request.body, cookie="",

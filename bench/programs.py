@@ -97,15 +97,15 @@ class Memory:
         self._pid = pid
 
     def now(self) -> int:
-        """What is resident now."""
+        """Return the resident memory in bytes."""
         return sum(map(partial(_status, "VmRSS"), processes(self._pid)))
 
     def peak(self) -> int:
-        """The most since ``forget_peak``."""
+        """Return the maximum since ``forget_peak``."""
         return sum(map(partial(_status, "VmHWM"), processes(self._pid)))
 
     def forget_peak(self) -> None:
-        """Begin to look for a new peak."""
+        """Start a new measurement of the maximum."""
         for pid in processes(self._pid):
             Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 

@@ -148,7 +148,7 @@ async def users(store: Store, count: int, domain: str) -> None:
 
 
 async def analyse(store: Store) -> None:
-    """Tell the database what is in it: a server in use knows."""
+    """Update the statistics of the planner, as autovacuum does on a server in use."""
     tables = "mailbox forwardings used_quota domain domain_admins admin".split()
     if store.name == "sqlite":
         await _run(store, "vmail", "ANALYZE")

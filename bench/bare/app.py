@@ -1,4 +1,4 @@
-"""The journeys, each with the statements it cannot do without, and the JSON of the service."""
+"""The measured requests with the fewest possible statements, and the JSON of the service."""
 
 from __future__ import annotations
 

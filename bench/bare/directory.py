@@ -1,4 +1,4 @@
-"""The journeys on OpenLDAP: the service's library in threads, used as plainly as it can be."""
+"""The measured requests on OpenLDAP: the service's library in threads, without a framework."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same async drivers as the service's, each used as plainly as it can be.
+"""The service's async drivers, used directly and as simply as possible.
 
 Statements have ``?`` for their values; what a driver wants instead is made once per statement.
 Connections wait in a list: a pool that resets them would cost a round trip each time.

@@ -439,13 +439,16 @@ class _Handler(BaseHTTPRequestHandler):
             extra = [item for item in _items(form["extra_addresses"]) if item != address]
             given = bool(form["extra_addresses"])
             _put(control / "listaddress", _joined([address, *sorted(extra)]) if given else None)
+        self._apply_headers(address, control, form)
+        self._apply_gate(control, form)
+
+    def _apply_headers(self, address: str, control: Path, form: dict[str, str]) -> None:
         if "custom_headers" in form:
             _put(control / "customheaders", _joined(_headers(address, form["custom_headers"])))
         if "remove_headers" in form:
             named = [item for item in form["remove_headers"].split(",") if item]
             names = {f"{item.strip().rstrip(':')}:" for item in named}
             _put(control / "delheaders", _joined(sorted(names)))
-        self._apply_gate(control, form)
 
     def _apply_texts(self, control: Path, form: dict[str, str]) -> None:
         for name, file in (("name", "name"), ("subject_prefix", "prefix")):

@@ -1,7 +1,7 @@
 """A server in use: two domains with everything that can be stored of them, in all databases.
 
 Whatever a change of one thing damages besides is noticed, because there is something of each kind
-next to it: ``ex.com`` with its twin ``other.com``, ``u@ex.com`` with ``v@ex.com`` and
+next to it: ``ex.com`` with the similar ``other.com``, ``u@ex.com`` with ``v@ex.com`` and
 ``x@other.com``, ``list@ex.com`` with ``off@ex.com``, two standalone admins.
 """
 
