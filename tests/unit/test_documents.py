@@ -40,3 +40,21 @@ def test_every_test_file_is_described() -> None:
         }
     tests = ROOT / "tests"
     assert described == {path.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")}
+
+
+def test_named_files_exist() -> None:
+    """A file or a link that a page names is there: pages follow when code moves."""
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    lacking = set()
+    for page in pages:
+        if page.name == "CHANGELOG.md":
+            continue
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|txt|md|conf|service))", text):
+            roots = (ROOT, ROOT / "src/iredapi", ROOT / "src/iredapi/backends", ROOT / "tests")
+            if not name.startswith("etc/") and not any((root / name).exists() for root in roots):
+                lacking.add(f"{page.name}: {name}")
+        for name in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text):
+            if not (page.parent / name).exists():
+                lacking.add(f"{page.name}: {name}")
+    assert sorted(lacking) == []
