@@ -155,15 +155,15 @@ RICH: Sequence[Step] = (
 
 async def play(client: Client, history: Sequence[Step]) -> list[str]:
     """Send a history; return what was answered, without what is different each time."""
-    told = []
+    answers = []
     for item in history:
         status, answer = await client.call(item.method, item.path, data=item.form)
         answer.pop("_request_id", None)
-        told.append(f"{item} -> {status} {answer}")
-    return told
+        answers.append(f"{item} -> {status} {answer}")
+    return answers
 
 
-async def _shown(client: Client, path: str, **params: str) -> bytes:
+async def _get(client: Client, path: str, **params: str) -> bytes:
     response = await client.http.get(path, params={"view": "canonical", **params})
     assert response.status_code == 200, response.text
     return response.content
@@ -171,20 +171,20 @@ async def _shown(client: Client, path: str, **params: str) -> bytes:
 
 async def everything(client: Client) -> dict[str, bytes]:
     """Return the canonical JSON of all accounts, as it was sent, by path."""
-    found = {"domains": await _shown(client, "domains")}
-    found["domains?disabled_only"] = await _shown(client, "domains", disabled_only="yes")
+    found = {"domains": await _get(client, "domains")}
+    found["domains?disabled_only"] = await _get(client, "domains", disabled_only="yes")
     for domain in await client.ok("GET", "domains", name_only="yes"):
-        found[f"domain/{domain}"] = await _shown(client, f"domain/{domain}")
+        found[f"domain/{domain}"] = await _get(client, f"domain/{domain}")
         for many, single in (("users", "user"), ("aliases", "alias")):
             path = f"{many}/{domain}"
-            found[path] = await _shown(client, path)
-            found[f"{path}?disabled_only"] = await _shown(client, path, disabled_only="yes")
+            found[path] = await _get(client, path)
+            found[f"{path}?disabled_only"] = await _get(client, path, disabled_only="yes")
             for mail in await client.ok("GET", path, email_only="yes"):
-                found[f"{single}/{mail}"] = await _shown(client, f"{single}/{mail}")
+                found[f"{single}/{mail}"] = await _get(client, f"{single}/{mail}")
     for mail in ("one", "two", "three"):
         path = f"admin/{mail}@admins.org"
         if (await client.call("GET", path))[0] == 200:
-            found[path] = await _shown(client, path)
+            found[path] = await _get(client, path)
     return found
 
 
@@ -226,5 +226,5 @@ async def outcome_on(service: Service, history: Sequence[Step]) -> ChangeResult:
 class ChangeResult:
     """What a history left behind."""
 
-    told: list[str]
+    answers: list[str]
     shown: dict[str, bytes]

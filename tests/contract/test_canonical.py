@@ -97,14 +97,14 @@ def _is(item: Step, method: str, start: str) -> bool:
 async def test_the_same_on_every_storage(store: Store, sqlite_store: Store) -> None:
     wanted = await expected(sqlite_store)
     found = await outcome(store, RICH)
-    assert found.told == wanted.told
+    assert found.answers == wanted.answers
     assert list(differences(found.shown, wanted.shown)) == []
 
 
 async def test_the_history_worked(sqlite_store: Store) -> None:
     """Otherwise the same failure everywhere would look like success."""
     found = await expected(sqlite_store)
-    assert [line for line in found.told if "-> 200 " not in line] == []
+    assert [line for line in found.answers if "-> 200 " not in line] == []
     data = {path: json.loads(body)["_data"] for path, body in found.shown.items()}
     assert data["domain/ex.com"] == {
         "domain": "ex.com",
@@ -347,7 +347,7 @@ async def test_random_histories(
     assert list(lists_and_profiles(wanted.shown)) == []
     if selected_store is not sqlite_store:
         found = await outcome(selected_store, whole)
-        assert found.told == wanted.told
+        assert found.answers == wanted.answers
         assert list(differences(found.shown, wanted.shown)) == []
 
 

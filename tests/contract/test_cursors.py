@@ -88,12 +88,12 @@ async def test_a_list_is_sorted_once(service: Service, root: Client) -> None:
     assert sum("LIMIT" in sql for sql in pages) == 1
 
 
-async def test_two_who_read_the_same_list(service: Service, root: Client) -> None:
+async def test_two_clients_read_the_same_list(service: Service, root: Client) -> None:
     names = await _fill(service, root)
     assert await asyncio.gather(*(_list(service) for _ in range(6))) == [names] * 6
 
 
-async def test_without_a_place_a_list_goes_on_by_key(
+async def test_without_a_free_cursor_a_list_continues_by_key(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = await _fill(service, root)
@@ -101,7 +101,7 @@ async def test_without_a_place_a_list_goes_on_by_key(
     assert await _list(service) == names
 
 
-async def test_who_is_slow_gives_the_connection_back(
+async def test_a_slow_client_returns_its_connection(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = await _fill(service, root)
@@ -125,7 +125,7 @@ async def test_who_is_slow_gives_the_connection_back(
     await found.close()
 
 
-async def test_who_goes_away_leaves_nothing_behind(service: Service, root: Client) -> None:
+async def test_a_client_that_disconnects_closes_its_cursor(service: Service, root: Client) -> None:
     await _fill(service, root)
     found = _cursors(service)
     await found.close()  # what other tests left

@@ -1,4 +1,4 @@
-"""What other programs wrote goes when it is to go, and Postfix knows no more of it."""
+"""Rows of other programs are removed with accounts; Postfix finds nothing of them."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ async def test_nothing_leads_to_a_domain_that_is_gone(world: World) -> None:
     assert await copies(world.maps, "sender", U) == set()
 
 
-async def test_a_removal_that_found_nothing_is_told(world: World) -> None:
+async def test_a_removal_that_found_nothing_is_reported(world: World) -> None:
     cases = {
         f"user/{U}": {"removeForwarding": "gone@far.org", "removeAlias": "gone@ex.com"},
         f"alias/{LIST}": {"removeMember": "gone@far.org"},
@@ -286,7 +286,7 @@ Loss = Callable[[World], Awaitable[None]]
 
 
 @pytest.mark.parametrize("lose", [_no_row, _switched_off, _nowhere])
-async def test_a_new_forwarding_takes_nobodys_mail_away(world: World, lose: Loss) -> None:
+async def test_a_new_forwarding_keeps_delivery_to_the_mailbox(world: World, lose: Loss) -> None:
     await lose(world)
     assert await delivery(world.maps, U) == {U}
     await world.root.ok("PUT", f"user/{U}", addForwarding="boss@far.org")
@@ -332,7 +332,7 @@ async def test_what_a_list_shows_can_be_named(world: World, name: str) -> None:
 
 
 @pytest.mark.stores("sqlite", "postgresql")
-async def test_names_that_differ_in_capitals_are_told_apart(world: World) -> None:
+async def test_names_that_differ_in_capitals_are_distinguished(world: World) -> None:
     root, foreign = world.root, world.foreign
     for name in ("V@ex.com", "V@Ex.com"):
         await foreign.user(name, "ex.com")
@@ -396,7 +396,7 @@ OTHER_LETTERS = ("Bob@ex.com", "bob@EX.com", "BOB@EX.COM", "bob@ex.com ")
 @pytest.mark.sql_only("the directory takes no second entry")
 @pytest.mark.parametrize("stored", OTHER_LETTERS)
 @pytest.mark.parametrize("table", ["mailbox", "alias", "maillists", "forwardings", "admin"])
-async def test_nobody_gets_an_address_that_is_there_in_other_letters(
+async def test_an_address_in_another_spelling_is_in_use(
     world: World, table: str, stored: str
 ) -> None:
     await _write(world, table, stored)
@@ -405,7 +405,7 @@ async def test_nobody_gets_an_address_that_is_there_in_other_letters(
 
 
 @pytest.mark.stores("postgresql")
-async def test_nor_however_the_database_sorts(world: World) -> None:
+async def test_it_is_in_use_with_every_collation(world: World) -> None:
     store = world.foreign.store
     names = [f"{number}{name}" for number, name in enumerate(OTHER_LETTERS)] + [" 9Bob@ex.com"]
     for name in names:

@@ -46,7 +46,7 @@ async def _counted(service: Service, call: Awaitable[object]) -> int:
 async def test_a_change_of_all_users_costs_the_same_for_many(
     service: Service, root: Client, change: str
 ) -> None:
-    """Acceptance: a number of statements that does not grow with the users."""
+    """The number of statements does not grow with the number of users."""
     value = {"language": "de_DE", "accountStatus": "disabled", "password": PASSWORD}[change]
     costs = []
     for domain, count in (("warm.test", 1), ("few.test", 2), ("many.test", 1500)):
@@ -57,7 +57,7 @@ async def test_a_change_of_all_users_costs_the_same_for_many(
 
 
 async def test_removing_a_domain_costs_the_same_for_many(service: Service, root: Client) -> None:
-    """Acceptance: a number of statements that does not grow with the users."""
+    """The number of statements does not grow with the number of users."""
     costs = []
     for domain, count in (("warm.test", 1), ("few.test", 2), ("many.test", 1500)):
         await root.ok("POST", f"domain/{domain}")
@@ -93,7 +93,7 @@ async def test_few_statements_for_one_user(service: Service, root: Client) -> No
 
 @pytest.mark.stores("postgresql")
 @pytest.mark.parametrize("other", ["user", "domain"])
-async def test_a_hopeful_write_that_comes_too_late_is_done_again(
+async def test_an_optimistic_update_that_lost_is_repeated(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
     """Between the read and the guarded write somebody else changes what was read."""

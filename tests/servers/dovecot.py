@@ -96,7 +96,7 @@ auth_mechanisms = plain login
 auth_failure_delay = 0
 mail_uid = 2000
 mail_gid = 2000
-# Decides nothing, but makes refusals be told at once instead of half a second later.
+# Dovecot answers failed logins at once instead of half a second later.
 passdb {{
   driver = static
   args = noauthenticate=y nodelay=y

@@ -278,7 +278,7 @@ class OpenldapServer:
             self._connection = None
 
     def _attribute_names(self) -> list[str]:
-        # bonsai makes numbers and truth values of what looks so, unless it is told by name not to.
+        # bonsai converts texts that look like numbers or booleans, except of named attributes.
         if not self._names:
             client = bonsai.LDAPClient(self.uri)
             client.set_credentials("SIMPLE", user=ROOT_DN, password=self.root_password)

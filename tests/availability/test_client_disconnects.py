@@ -77,7 +77,7 @@ async def _all_back(service: Service) -> dict[str, int]:
     return {name: count for name, count in _in_use(service).items() if count}
 
 
-async def test_who_hangs_up_takes_no_connection_along(
+async def test_a_client_that_disconnects_returns_its_connection(
     store: Store, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """200 streams are cut; then all connections are there, and as many requests find one each."""
@@ -143,7 +143,7 @@ async def test_a_cancelled_request_costs_its_own_connection_only(store: Store) -
 
 
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")
-async def test_who_gives_up_while_it_connects_leaves_the_place(store: Store) -> None:
+async def test_a_cancelled_connect_frees_its_place(store: Store) -> None:
     async with serving(store, pool_size=2) as service:
         database = service.context.databases["amavisd"]
         for _ in range(10):

@@ -137,7 +137,7 @@ async def trace(store: Store) -> Any:
     return found
 
 
-async def test_what_is_there_already_leaves_no_trace(service: Service, root: Client) -> None:
+async def test_stored_values_are_not_written_again(service: Service, root: Client) -> None:
     for method, path, form in MADE:
         await root.ok(method, path, **form)
     for case, (method, path, form, wanted) in RECORDS.items():
@@ -200,7 +200,7 @@ UNKNOWN = {"qouta": "5", "suspended": "yes", "email_only": "yes", "foo[0]": "x"}
 """No operation's, another one's, and an item of no list."""
 
 
-async def test_every_write_tells_what_it_ignores(service: Service, root: Client) -> None:
+async def test_every_write_reports_ignored_parameters(service: Service, root: Client) -> None:
     for method, path, form in MADE:
         await root.ok(method, path, **form)
     for method, path, form in WRITES:
@@ -219,7 +219,7 @@ async def test_every_write_tells_what_it_ignores(service: Service, root: Client)
         assert "_ignored" not in answer, (method, path, answer)
 
 
-async def test_login_and_logout_tell_what_they_ignore(store: Store, root: Client) -> None:
+async def test_login_and_logout_report_ignored_parameters(store: Store, root: Client) -> None:
     login = {"username": "root@admins.test", "password": PASSWORD}
     for path, form in (("login", login), ("logout", {})):
         for carrier in ("params", "json"):
@@ -256,7 +256,7 @@ async def test_a_server_may_be_strict(store: Store, root: Client) -> None:
         assert (status, answer["_ignored"]) == (200, sorted(UNKNOWN))
 
 
-async def test_what_is_cut_is_told(service: Service, root: Client) -> None:
+async def test_cut_values_are_reported(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com", maxUserQuota="100", defaultQuota="90")
     cut = {"param": "quota", "asked": 500, "stored": 100, "why": "MAX_USER_QUOTA"}
     for method, path, form in (
@@ -272,7 +272,7 @@ async def test_what_is_cut_is_told(service: Service, root: Client) -> None:
         assert await trace(service.store) == before, path
         status, answer = await root.call(method, path, data=form)
         assert (status, answer["_adjusted"]) == (200, [cut]), path
-    # Nobody asked for the default: it is told all the same.
+    # The value is a default of the server: it is reported all the same.
     await root.ok("PUT", "domain/ex.com", quota="250")
     _, answer = await root.call("POST", "user/w@ex.com", data={"password": PASSWORD})
     assert answer["_adjusted"] == [

@@ -184,8 +184,8 @@ BESIDE = {"password_hash", "accessPolicy", "moderators", "addModerator", "remove
 """Instead of a password; and what LDAP cannot hold for aliases."""
 
 
-def test_what_is_said_later_can_be_said_at_once() -> None:
-    """Acceptance: whoever adds a parameter to a change adds it to the creation."""
+def test_parameters_of_a_change_are_parameters_of_the_creation() -> None:
+    """Every parameter of a change is a parameter of the creation, too."""
     for (draft, edit), path in CREATIONS.items():
         assert set(edit.wire_names()) <= set(draft.wire_names())
         assert set(edit.legacy) <= set(draft.legacy)
@@ -195,7 +195,9 @@ def test_what_is_said_later_can_be_said_at_once() -> None:
 
 
 @pytest.mark.parametrize("noun", SAID)
-async def test_what_was_said_at_once_holds(service: Service, root: Client, noun: str) -> None:
+async def test_parameters_of_a_creation_are_stored(
+    service: Service, root: Client, noun: str
+) -> None:
     """An account that is made with everything is one that was made and changed."""
     if noun == "maillist" and service.store.name != "openldap":
         assert (await root.call("POST", "maillist/l@ex.com", data=SAID[noun][0]))[0] == 501
@@ -228,9 +230,7 @@ GONE = {
 """What is removed from something that is only being made."""
 
 
-async def test_what_is_new_has_nothing_that_could_be_removed(
-    service: Service, root: Client
-) -> None:
+async def test_removals_in_a_creation_are_skipped(service: Service, root: Client) -> None:
     await root.ok("POST", "domain/ex.com")
     for path, gone in GONE.items():
         form = gone
@@ -244,8 +244,8 @@ async def test_what_is_new_has_nothing_that_could_be_removed(
                 status, code, params = await root.refused("POST", path, **more)
                 assert (status, params) == (400, [name]), code
         answer = await root.ok("POST", path, **form, password=PASSWORD)
-        told = [(item["param"], item["value"], item["reason"]) for item in answer["_skipped"]]
-        assert sorted(told) == [(*item, "NOT_FOUND") for item in sorted(form.items())]
+        skipped = [(item["param"], item["value"], item["reason"]) for item in answer["_skipped"]]
+        assert sorted(skipped) == [(*item, "NOT_FOUND") for item in sorted(form.items())]
     # A user is the first one to whom its mail goes.
     answer = await root.ok(
         "POST", "user/v@ex.com", password=PASSWORD, removeForwarding="v@ex.com",
@@ -265,7 +265,9 @@ async def test_a_new_backup_mx_is_one(service: Service, root: Client) -> None:
         assert [tuple(row.values()) for row in rows] == [(1, "relay:mx.far.test")]
 
 
-async def test_a_normal_admin_says_no_more_of_what_is_new(service: Service, root: Client) -> None:
+async def test_a_normal_admin_gets_no_more_rights_at_creation(
+    service: Service, root: Client
+) -> None:
     await root.ok("POST", "domain/ex.com", disableUserProfile="forwarding")
     admin = await service.admin_of("ex.com", maxDomains="5")
     denied = (403, "PERMISSION_DENIED")

@@ -40,13 +40,13 @@ async def _fill(store: Store) -> None:
 
 
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")
-async def test_every_list_has_everybody(service: Service, root: Client) -> None:
+async def test_every_list_is_complete(service: Service, root: Client) -> None:
     await _fill(service.store)
     await _check(root)
 
 
 @pytest.mark.stores("postgresql")
-async def test_however_the_database_sorts(store: Store) -> None:
+async def test_lists_are_complete_with_every_collation(store: Store) -> None:
     await _fill(store)
     there = {row["collname"] for row in await store.rows("SELECT collname FROM pg_collation")}
     assert {"C", "en-US-x-icu", "und-x-icu"} <= there
@@ -78,7 +78,7 @@ async def _check(root: Client) -> None:
         assert found == plain, path
 
 
-async def test_a_list_of_the_directory_has_everybody(root: Client) -> None:
+async def test_a_list_of_the_directory_is_complete(root: Client) -> None:
     """Names that differ in case only are one entry there; they are listed folded."""
     names = ["zoe", "abc", "a_b", "a-b", "a.c", "abd", "a0", "_x", "ab", "b", "b-a", "a&b"]
     await root.ok("POST", "domain/ex.com")
@@ -96,7 +96,7 @@ def _name(item: dict[str, object]) -> str:
 
 
 @pytest.mark.stores("sqlite", "postgresql", "mariadb", "openldap")
-async def test_a_white_list_has_everybody(service: Service, root: Client) -> None:
+async def test_a_whitelist_is_complete(service: Service, root: Client) -> None:
     """Other programs store capitals there; the column holds bytes."""
     store = service.store
     await root.ok("POST", "domain/ex.com")

@@ -18,7 +18,7 @@ _HOLD = {
 
 @pytest.mark.stores("postgresql", "mariadb")
 @pytest.mark.parametrize("pool_size", [4, 10])
-async def test_a_stuck_log_of_the_panel_fails_nobody(store: Store, pool_size: int) -> None:
+async def test_a_blocked_audit_log_fails_no_request(store: Store, pool_size: int) -> None:
     async with serving(store, request_timeout=1, pool_size=pool_size) as service:
         root = await service.root()
         for number in range(8):
