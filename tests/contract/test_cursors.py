@@ -105,7 +105,7 @@ async def test_a_slow_client_returns_its_connection(
     service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = await _fill(service, root)
-    monkeypatch.setattr(cursor_cache, "PATIENCE", 0.05)
+    monkeypatch.setattr(cursor_cache, "IDLE_SECONDS", 0.05)
     found, places = _cursors(service), _cursors(service)._places
     first = await _page(service, "")
     second = await _page(service, first[-1])

@@ -30,20 +30,20 @@ Convert = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class CompiledStatement:
-    """A statement as the driver takes it."""
+    """A compiled statement: SQL text and the order of its parameters for the driver."""
 
     sql: str
     names: tuple[str, ...]
-    """What its values are called, in their order."""
+    """The names of its parameters, in the order of the driver."""
     constants: Mapping[str, Any]
     fixed: bool
-    """Whether a value stands in the statement itself."""
+    """Whether ``constants`` has values of parameters."""
     binds: Mapping[str, Convert]
     columns: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
-    """Columns whose values SQLAlchemy would convert."""
+    """Indexes of result columns, with the conversion of their values."""
     writes: bool
-    """Whether it changes or locks rows: a connection that was opened for reading refuses it."""
+    """Whether it changes or locks rows: read-only connections refuse it."""
     source: Statement
 
     @classmethod
@@ -78,7 +78,7 @@ class CompiledStatement:
         )
 
     def with_row_index(self, dialect: Dialect) -> CompiledStatement:
-        """Return the same statement, whose rows end with the value of its parameter ``number``."""
+        """Return the statement with a last result column: its parameter ``number``."""
         number = bindparam("number", type_=Integer)
         if isinstance(self.source, Select):
             return CompiledStatement.of(self.source.add_columns(number.label("number")), dialect)
@@ -87,7 +87,7 @@ class CompiledStatement:
         raise TypeError(type(self.source))
 
     def after(self, words: str) -> CompiledStatement:
-        """Return the same statement behind some words of the database's."""
+        """Return the statement with a prefix, for example ``SET STATEMENT … FOR``."""
         return replace(self, sql=words + self.sql) if words else self
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
@@ -102,7 +102,7 @@ class CompiledStatement:
         return found
 
     def rows(self, found: Sequence[Any]) -> list[Any]:
-        """Return rows as SQLAlchemy would: sequences in the order of ``columns``."""
+        """Return the driver's rows with converted values, in the order of ``columns``."""
         if not self.results:
             return list(found)
         rows = []

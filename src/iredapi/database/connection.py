@@ -1,9 +1,9 @@
-"""Connections, and the way to the driver itself: the one place where SQLAlchemy is left.
+"""Pooled connections that run compiled statements on the driver, without SQLAlchemy.
 
-A connection that is given back stays with us, ready for the next request: SQLAlchemy's pool and its
-per-statement machinery cost several times what the statement costs (ADR 8). All are in autocommit;
-a transaction begins and ends with the words for it. Whoever needs SQLAlchemy uses the same
-connection through it, inside or outside of a transaction.
+SQLAlchemy's pool and its work for each statement cost several times the CPU of the statement
+(docs/adr/0008). All connections are in autocommit mode; transactions begin and end with explicit
+statements. ``connection`` gives SQLAlchemy access to the same connection, inside or outside of a
+transaction.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _HARMLESS: Final = re.compile(r"[a-z0-9@._+-]+")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, chosen by a name, that is to be held."""
+    """One row to lock, by the value of a key."""
 
     column: Column[Any]
     value: str
     share: bool = False
-    """Together with others who share it."""
+    """A shared lock instead of an exclusive one."""
 
     def lock_statement(self, dialect: Dialect) -> CompiledStatement:
-        """Return the statement that holds it; the name is its parameter ``value``."""
+        """Return the statement that locks the row; its parameter is ``value``."""
         return _holding(self.column, self.share, dialect)
 
     def text(self, share: str) -> str:
-        """Return it as text, with the driver's words for sharing. The name must be harmless."""
+        """Return it as SQL text; ``share`` is the driver's clause for shared locks."""
         column, how = self.column, share if self.share else "FOR UPDATE"
         rows = f"{column.table.name} WHERE {column.name} = '{self.value}'"
         return f"SELECT 1 FROM {rows} {how}"  # noqa: S608 (names are the tables')
@@ -89,26 +89,26 @@ class PooledConnection:
         self._driver = DRIVERS[self._name](driver)
         self.opened_at = time.monotonic()
         self.broken = False
-        """Whether it cannot be used any more."""
+        """Whether it can no longer be used."""
         self.lost = False
-        """Whether it broke because the server is gone: then the idle ones are dead as well."""
+        """Whether the server was lost: then idle connections are broken as well."""
         self.discard = False
-        """Whether it is of no use any more, though nothing is wrong with the server."""
+        """Whether the pool must close it instead of reusing it, although the server works."""
         self.transacting = False
-        """Whether there is something to commit or to roll back."""
+        """Whether a transaction is open."""
         self.read_only = False
-        """Whether it was taken to read only: writes are refused before they are sent."""
+        """Whether it was acquired for reading: writes are refused before they are sent."""
         self.refuses_writes = False
-        """Whether the database refuses them, too."""
+        """Whether the database refuses writes on it as well."""
 
     def permit(self, compiled: CompiledStatement) -> None:
-        """Raise WriteWhileReading for a statement that writes where only reads are expected."""
+        """Raise WriteWhileReading for a write on a read-only connection."""
         if self.read_only and compiled.writes:
             raise WriteWhileReading(compiled.sql)
 
     @property
     def usable(self) -> bool:
-        """Whether another request may have it."""
+        """Whether the pool may give it to another request."""
         return not (self.broken or self.transacting or self.connection.invalidated)
 
     async def fetch(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> list[Any]:
@@ -166,7 +166,7 @@ class PooledConnection:
         """Run a read whose rows are fetched in pieces. Raises what SQLAlchemy would."""
         self.permit(compiled)
         if self._name == "asyncpg":
-            # A portal lives as long as its transaction.
+            # A cursor (portal) exists only inside a transaction.
             await self._tell(f"{self._driver.begin} READ ONLY")
             self.transacting = True
         begin = self._driver.cursor(compiled.sql, compiled.arguments(values))
@@ -185,7 +185,7 @@ class PooledConnection:
         except Exception as error:
             raise self._translated(error, sql) from error
         except BaseException:
-            # A request that was cancelled may have left half an answer in the socket.
+            # A cancelled request may have left part of an answer in the socket.
             self.broken = True
             raise
 

@@ -1,9 +1,9 @@
-"""Long lists go on where they were: each is sorted once, and not anew for each page.
+"""Open cursors of long lists, so that a list is sorted once and not for each page.
 
-A page that is full leaves its cursor behind, and the next page takes it up. Nobody depends on that:
-a page whose cursor is gone begins one after the name that it is given, and where all places are
-taken it is a statement of its own. A client that reads slowly keeps a connection (and a snapshot)
-for ``PATIENCE`` seconds at most.
+A full page keeps its cursor open, and the next page continues it. This is only an optimisation:
+without the cursor a page starts a new one after the given name, and without a free place it runs a
+statement of its own. A slow client keeps a connection (and a snapshot) for at most
+``IDLE_SECONDS``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from iredapi.concurrency.shield import Background
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import Cursor, PooledConnection
 
-PATIENCE: Final = 3.0
-"""Seconds that a cursor waits for the next page."""
+IDLE_SECONDS: Final = 3.0
+"""Seconds for which a cursor stays open for the next page."""
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class _Open:
 
 
 class Cursors:
-    """At most ``places`` open cursors of one database, each on a connection of its own."""
+    """At most ``places`` open cursors of one database, each on its own connection."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Cursors:
         limit: int,
         order: int,
     ) -> list[Any] | None:
-        """Return the next rows after a name; None: there is no place for a cursor.
+        """Return the next rows after a name; None: no cursor is free.
 
         The name is the parameter ``after`` of the statement, and the column ``order`` of its rows.
         Raises what SQLAlchemy would.
@@ -115,7 +115,7 @@ class Cursors:
     def _park(self, key: Any, found: _Open) -> None:
         self._waiting.setdefault(key, []).append(found)
         loop = asyncio.get_running_loop()
-        found.expiry = loop.call_later(PATIENCE, self._expire, key, found)
+        found.expiry = loop.call_later(IDLE_SECONDS, self._expire, key, found)
 
     def _expire(self, key: Any, found: _Open) -> None:
         waiting = self._waiting.get(key, [])

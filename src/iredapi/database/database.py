@@ -38,10 +38,10 @@ from iredapi.observability.health_checks import NotUsable
 from iredapi.observability.query_counter import watch
 
 FULL: Final = 15.0
-"""Seconds for which a server counts as full after a write that found its disk full."""
+"""Seconds for which a server's disk counts as full after a failed write."""
 _log = structlog.get_logger(__name__)
 SCHEMA_AGE: Final = 30.0
-"""Seconds after which it is looked again which tables and columns there are."""
+"""Seconds after which the tables and columns are read again."""
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA busy_timeout=30000",  # milliseconds, for writers in other processes
@@ -98,7 +98,7 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
 
 
 class Database:
-    """One SQL database: its connections and what tables it really has."""
+    """One SQL database: its connections, and the tables and columns that it has."""
 
     def __init__(
         self, name: str, url: str, metadata: MetaData, pool: PoolOptions = PoolOptions()
@@ -122,10 +122,10 @@ class Database:
         self._full_until = 0.0
         """Monotonic time until which the disk of the server counts as full."""
         self._busy_after = pool.timeout / 2
-        """Seconds after which somebody who waits for a connection shows that there are too few."""
+        """Seconds of waiting for a connection after which the database counts as busy."""
         event.listen(self._engine.sync_engine, "handle_error", self._noticed)
         self.takes_many = self._engine.dialect.driver == "asyncpg"
-        """Whether one message takes the values of many, and rows have versions."""
+        """Whether one message can have the values of many rows, and rows have versions."""
         self._pipeline = (
             Pipeline(self.acquire, self.give, self._engine.dialect)
             if self.takes_many or self.sqlite
@@ -133,7 +133,7 @@ class Database:
         )
         self.cursors = Cursors(self.acquire, self.give, lists, spare=self._pool.is_spare)
         watch(self._engine.sync_engine)
-        # Outside of the pools: whether all connections are busy is another question.
+        # Outside of the pool, so that the check works while all connections are in use.
         self._prober = create_async_engine(
             url,
             poolclass=NullPool,
@@ -142,9 +142,9 @@ class Database:
         )
         self.dialect = self._engine.dialect.name
         self.holds_at_once = False
-        """Whether rows can be held unless somebody else holds one: known with the schema."""
+        """Whether the server has NOWAIT; read together with the schema."""
         self.size = pool.size
-        """Connections at most."""
+        """The maximum number of connections."""
         self._schema: Schema | None = None
         self._schema_read = 0.0
         """Monotonic time at which it was read."""
@@ -187,7 +187,7 @@ class Database:
     async def _look_again(self) -> None:
         self._schema_read = time.monotonic()
         try:
-            # A connection of its own: who asks may hold one of the pool's.
+            # A connection outside of the pool: the caller may have the pool's last one.
             async with asyncio.timeout(SCHEMA_AGE / 3), self._prober.connect() as connection:
                 found = await Schema.detect(connection, self.metadata)
         except (SQLAlchemyError, OSError, TimeoutError):
@@ -210,17 +210,17 @@ class Database:
             raise self._away(error) from error
 
     def give_at_once(self, pooled: PooledConnection, *, writing: bool) -> bool:
-        """Take a connection back if there is nothing to wait for; else ``give`` must be called."""
+        """Release a connection without waiting, if possible; False: call ``give``."""
         return self._pool.give_at_once(pooled, writing=writing)
 
     async def give(self, pooled: PooledConnection, *, writing: bool = False) -> None:
-        """Take a connection back; what was not committed is rolled back, also when cancelled."""
+        """Release a connection; an open transaction is rolled back, also when cancelled."""
         if not self._pool.give_at_once(pooled, writing=writing):
             await self._pool.give(pooled, writing=writing)
 
     @asynccontextmanager
     async def using(self, *, writing: bool = False) -> AsyncIterator[PooledConnection]:
-        """Lease a connection for some statements; one for writing is in a transaction."""
+        """Acquire a connection for a block; with ``writing`` in a transaction."""
         pooled = await self.acquire(writing=writing)
         try:
             if writing:
@@ -243,7 +243,7 @@ class Database:
 
     def _noticed(self, context: ExceptionContext) -> None:
         """Look at an error of a statement that SQLAlchemy runs."""
-        # A request that was cancelled is a disconnect for SQLAlchemy, but of one connection only.
+        # SQLAlchemy reports a cancelled request as a disconnect; only one connection is broken.
         if context.is_disconnect and context.invalidate_pool_on_disconnect:
             self._pool.drop_idle()
         self._notice(context.original_exception)
@@ -289,5 +289,5 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
-        """What makes the connections, and says which SQL they speak."""
+        """The SQLAlchemy engine, which opens connections and knows the dialect."""
         return self._engine

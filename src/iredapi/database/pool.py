@@ -1,4 +1,4 @@
-"""The pool of connections: who gets one, in which order, and what becomes of it."""
+"""A connection pool with fair waiting and separate limits for readers and writers."""
 
 from __future__ import annotations
 
@@ -21,59 +21,59 @@ from iredapi.database.read_only import only_reads
 from iredapi.errors import WriteWhileReading
 
 RECYCLE: Final = 1800.0
-"""Seconds after which a connection is not used again."""
+"""Seconds after which a connection is replaced by a new one."""
 _ROLLBACK: Final = 10.0
-"""Seconds after which a server that does not answer to a ROLLBACK loses the connection."""
+"""Seconds to wait for a ROLLBACK; then the connection is closed."""
 _SESSION_READS_ONLY: Final[Mapping[str, str]] = {
     "sqlite": "PRAGMA query_only=ON",
     **dict.fromkeys(MYSQL, "SET SESSION TRANSACTION READ ONLY"),
 }
-"""What makes the database refuse writes of a connection, whoever sends them.
+"""Statements after which the database refuses writes on a connection.
 
-Not on PostgreSQL: behind a pooler of transactions (PgBouncer) the setting would be left to other
-programs, whose mail would be lost. Transactions of cursors are READ ONLY there.
+Not on PostgreSQL: behind PgBouncer in transaction mode the setting would stay on a connection that
+other programs use next. There transactions of cursors are READ ONLY.
 """
 _GENERIC_PLANS: Final = (
     "SELECT set_config(name, 'force_generic_plan', false) FROM pg_settings"
     " WHERE name = 'plan_cache_mode'"
 )
-"""Our statements look for keys: planning them anew for each value costs more than running them."""
+"""Our statements look up keys: a plan for each value would cost more than running them."""
 _POOLED: Final = "iredapi_pooled_connection"
 """The key of the ``PooledConnection`` in the ``info`` of a connection."""
 
 
 def _refuse_writes(connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
-    """Make what goes through SQLAlchemy obey ``PooledConnection.read_only``, too."""
-    pooled = connection.info.get(_POOLED)  # none while it connects
+    """Apply ``PooledConnection.read_only`` to statements that SQLAlchemy runs."""
+    pooled = connection.info.get(_POOLED)  # None while connecting
     if pooled is not None and pooled.read_only and not only_reads(sql):
         raise WriteWhileReading(sql)
 
 
 class FairSemaphore:
-    """So many at a time; who finds no place waits ``timeout`` seconds, in order."""
+    """A semaphore whose waiters are served in order and give up after ``timeout`` seconds."""
 
     def __init__(self, places: int, timeout: float) -> None:
         self.size = places
-        """Places in all."""
+        """The number of places."""
         self.left = places
-        """Free places."""
+        """The number of free places."""
         self._timeout = timeout
         self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
 
     @property
     def longest_wait(self) -> float:
-        """For how many seconds somebody has been waiting for a place; 0 when nobody has."""
+        """Seconds for which the first waiter has been waiting; 0: nobody waits."""
         for waiter, since in self._waiting:
             if not waiter.done():
                 return time.monotonic() - since
         return 0.0
 
     async def take(self) -> None:
-        """Take a place. Raises sqlalchemy's TimeoutError."""
+        """Acquire a place. Raises sqlalchemy's TimeoutError."""
         if self.left:
             self.left -= 1
             return
-        # A place is handed over: it is never free while somebody waits.
+        # A place is handed over to the first waiter; it never becomes free meanwhile.
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((waiter, time.monotonic()))
         try:
@@ -82,14 +82,14 @@ class FairSemaphore:
         except TimeoutError:
             if waiter.cancelled():
                 raise PoolTimeout("no free connection") from None
-            # It came in the last moment.
+            # The place was handed over just before the timeout.
         except BaseException:
             if waiter.done() and not waiter.cancelled():
                 self.give()
             raise
 
     def give(self) -> None:
-        """Give a place back."""
+        """Release a place."""
         while self._waiting:
             waiter, _ = self._waiting.popleft()
             if not waiter.done():
@@ -101,10 +101,10 @@ class FairSemaphore:
 class ConnectionPool:
     """At most ``size`` connections, of which units that write may use all but some.
 
-    ``lists`` of these may be taken for long, by those who read lists. A place is counted here only
-    (the engine must not have a pool of its own), and it is free again when its connection is:
-    connecting, rolling back and closing run in tasks of their own, which a cancelled request does
-    not cut. So a request that is cancelled costs at most the connection that it used.
+    ``lists`` of these may be in use for long, by cursors of lists. Connections are counted here
+    only: the engine must not have a pool of its own. Connecting, rolling back and closing run in
+    separate tasks, which are not cancelled with a request; a place becomes free when they
+    have ended. So a cancelled request costs at most the connection that it used.
     """
 
     def __init__(
@@ -120,34 +120,34 @@ class ConnectionPool:
         event.listen(engine.sync_engine, "before_cursor_execute", _refuse_writes)
         self._notice = notice
         self._separate = engine.dialect.name in _SESSION_READS_ONLY
-        """Whether connections for readers are others than those for writers."""
+        """Whether readers have connections of their own, on which the database refuses writes."""
         self._all = FairSemaphore(size, timeout)
-        # Writers that wait for each other's locks must leave something to those who read.
+        # Writers may wait for each other's locks: some connections stay reserved for readers.
         self._writers = FairSemaphore(max(size - max(size // 4, 1) - lists, 1), timeout)
         self._free: list[PooledConnection] = []
         self._background = Background()
 
     def is_spare(self) -> bool:
-        """Tell whether there is a connection for somebody who can do without."""
+        """Return whether a connection is free for an optional use."""
         return self._all.left > 1
 
     @property
     def longest_wait(self) -> float:
-        """For how many seconds somebody has been waiting for a connection; 0 when nobody has."""
+        """Seconds for which the first waiter has been waiting for a connection; 0: nobody waits."""
         return max(self._all.longest_wait, self._writers.longest_wait)
 
     @property
     def in_use(self) -> int:
-        """How many connections are in use, or being opened or closed."""
+        """The number of connections that are in use, or being opened or closed."""
         return self._all.size - self._all.left
 
     @property
     def idle(self) -> int:
-        """How many connections wait for the next request."""
+        """The number of open connections that are not in use."""
         return len(self._free)
 
     async def take(self, *, writing: bool, read_only: bool) -> PooledConnection:
-        """Return a connection; who is ``writing`` is one of the writers, of whom there are fewer.
+        """Return a connection; ``writing`` counts towards the lower limit of writers.
 
         Raises what connecting raises, and sqlalchemy's TimeoutError.
         """
@@ -169,7 +169,7 @@ class ConnectionPool:
         return pooled
 
     def _idle(self, *, refusing: bool) -> PooledConnection | None:
-        """Return an idle connection; one that does not refuse writes serves readers, too.
+        """Return an idle connection; one that does not refuse writes may serve readers, too.
 
         Readers take it only where there may be no more connections. So those of each kind are as
         many as were ever needed at once, and none is opened and closed for each request.
@@ -195,7 +195,7 @@ class ConnectionPool:
         try:
             return await asyncio.shield(connecting)
         except asyncio.CancelledError:
-            # Nobody can be told how far it has come: it is somebody else's when it is there.
+            # The caller was cancelled: keep the connection for the next one when it is open.
             connecting.add_done_callback(self._keep)
             raise
         except BaseException:
@@ -227,7 +227,7 @@ class ConnectionPool:
         return pooled
 
     def give_at_once(self, pooled: PooledConnection, *, writing: bool) -> bool:
-        """Take a connection back if there is nothing to wait for; else ``give`` must be called."""
+        """Release a connection without waiting, if possible; False: call ``give``."""
         if pooled.discard or not pooled.usable:
             return False
         self._free.append(pooled)
@@ -235,7 +235,7 @@ class ConnectionPool:
         return True
 
     async def give(self, pooled: PooledConnection, *, writing: bool) -> None:
-        """Take a connection back; what was not committed is rolled back.
+        """Release a connection; an open transaction is rolled back.
 
         A cancelled caller stops waiting; the place is free when the connection is.
         """
@@ -244,7 +244,7 @@ class ConnectionPool:
     async def _give(self, pooled: PooledConnection, *, writing: bool) -> None:
         try:
             if pooled.transacting and not pooled.broken and not pooled.connection.invalidated:
-                # One that broke cannot be rolled back; closing it does it.
+                # A broken connection is closed, which rolls back.
                 with suppress(SQLAlchemyError, OSError):  # a TimeoutError is an OSError
                     async with asyncio.timeout(_ROLLBACK):
                         await pooled.rollback()
@@ -258,7 +258,7 @@ class ConnectionPool:
             self._freed(writing=writing)
 
     def drop_idle(self) -> None:
-        """Close all that wait: what broke one (a server that was restarted) broke them as well."""
+        """Close all idle connections, after the server was lost (a restart breaks all of them)."""
         stale, self._free = self._free, []
         for pooled in stale:
             self._background.start(_discard(pooled))
@@ -269,7 +269,7 @@ class ConnectionPool:
             self._writers.give()
 
     async def close(self) -> None:
-        """Close what is not in use."""
+        """Close the idle connections."""
         await self._background.drain()
         while self._free:
             await _discard(self._free.pop())

@@ -1,4 +1,4 @@
-"""Small questions of many requests, asked together.
+"""Micro-batching of short reads of many requests.
 
 On PostgreSQL a message takes many, on SQLite a turn of the connection's thread. Under load a
 program and its database wake each other a fraction as often, which costs more than the questions
@@ -23,13 +23,13 @@ from iredapi.errors import ServerDown
 from iredapi.observability.query_counter import METER
 
 SECONDS: Final = 10.0
-"""What takes milliseconds is not waited for much longer: others wait behind it."""
+"""Seconds after which a batch fails: it takes milliseconds, and others wait for it."""
 Values = Mapping[str, Any]
 Rows = list[Any]
 
 
 class Pipeline:
-    """Reads of one database."""
+    """Batches of reads of one database, by statement."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class Pipeline:
         rows = await batcher.submit(values)
         meter = METER.get()
         if meter is not None:
-            # It counts where it is waited for.
+            # Counted for the request that waits, not for the batch.
             meter.count(time.perf_counter() - begun)
         return rows
 
     async def close(self) -> None:
-        """Wait for what is on its way."""
+        """Wait for running batches."""
         for batcher in self._batchers.values():
             await batcher.close()
 
@@ -94,7 +94,7 @@ async def _answers(
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise
-            # One of them is wrong: each by itself, then.
+            # One set of values failed: run each of them alone.
     return [await _alone(pooled, compiled, values) for values in every]
 
 

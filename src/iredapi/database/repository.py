@@ -31,7 +31,7 @@ from iredapi.database.text_matching import is_like
 
 _NULLABLE: Final = frozenset({"allow_nets"})
 CHUNK: Final = 500
-"""Most values in one IN list."""
+"""The maximum number of values in one IN list."""
 
 
 def now() -> datetime:
@@ -40,7 +40,7 @@ def now() -> datetime:
 
 
 def row_to_response(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as answers show it: times as text without fractions, NULL text as empty."""
+    """Return a row for an answer: times as text without fractions, NULL as an empty text."""
     answer = dict(row)
     for key, value in row.items():
         kind = type(value)
@@ -65,13 +65,13 @@ def chunks(values: Iterable[str]) -> Iterable[list[str]]:
 class Repository:
     """Reads and writes one database over the connection of a unit of work.
 
-    What is asked often is built once, compiled by SQLAlchemy, and run past it (``run_compiled``,
-    ``table``, ``change`` …; docs/adr/0008); all else goes through SQLAlchemy on the same
-    connection. Raises NotSupported when the database is not configured.
+    Frequent statements are compiled once by SQLAlchemy and run on the driver (``run_compiled``,
+    ``table``, ``change`` …; docs/adr/0008); others are run by SQLAlchemy on the same connection.
+    Raises NotSupported when the database is not configured.
     """
 
     name: ClassVar[str]
-    """Of the database: ``vmail``, ``amavisd``, ``iredapd`` or ``iredadmin``."""
+    """The name of the database: ``vmail``, ``amavisd``, ``iredapd`` or ``iredadmin``."""
 
     def __init__(self, connections: Connections, schema: Schema | None = None) -> None:
         self._connections = connections
@@ -83,7 +83,7 @@ class Repository:
         return self._connections.databases[self.name]
 
     async def has(self, *tables: Table) -> bool:
-        """Tell whether the database is configured and has all of these tables."""
+        """Return whether the database is configured and has all of these tables."""
         if not self._connections.databases.has(self.name):
             return False
         schema = self.schema or await self.database.schema()
@@ -96,7 +96,7 @@ class Repository:
 
     @property
     def engine_dialect(self) -> Dialect:
-        """What SQLAlchemy knows of the database."""
+        """SQLAlchemy's dialect of the database."""
         return self.database.engine.dialect
 
     async def connection(self) -> AsyncConnection:
@@ -122,9 +122,9 @@ class Repository:
     async def run_compiled(
         self, key: object, build: Callable[[], Select[Any] | CompoundSelect[Any]], **values: Any
     ) -> list[dict[str, Any]]:
-        """Run a read that is built once, past SQLAlchemy.
+        """Run a SELECT that is compiled once, on the driver; return its rows as dictionaries.
 
-        Its values are bound parameters, but for constants.
+        ``key`` identifies the statement; ``values`` are its bound parameters.
         """
         columns, found = await self.table(key, build, **values)
         return [dict(zip(columns, row, strict=True)) for row in found]
@@ -169,7 +169,7 @@ class Repository:
         )
 
     async def hold_rows(self, *rows: Row) -> None:
-        """Hold rows until the end of the unit; what depends on them is read afterwards."""
+        """Lock rows until the end of the unit; read what depends on them afterwards."""
         await self._connections.hold(self.name, *rows)
 
     async def begin_reading(
@@ -178,9 +178,9 @@ class Repository:
         build: Callable[[], Sequence[Select[Any] | CompoundSelect[Any]]],
         values: Mapping[str, Any],
     ) -> list[list[dict[str, Any]]] | None:
-        """Begin the unit with reads, the first of which holds what it finds; the rows of each.
+        """Begin the unit with SELECTs, of which the first locks its rows; return the rows of each.
 
-        None where somebody else holds one of these; then nothing has begun.
+        None: another transaction has locked one of these, and the unit has not begun.
         """
         schema = self.schema or await self.database.schema()
         every = schema.statement(key, lambda: [self._compiled(one) for one in build()])
@@ -198,16 +198,16 @@ class Repository:
         build: Callable[[], Select[Any]],
         values: Sequence[Mapping[str, Any]],
     ) -> tuple[tuple[str, ...], list[list[Any]]]:
-        """Run a read as ``table`` does for each of some values, in one message."""
+        """Run a SELECT for each set of values, in one message; return columns and rows."""
         compiled, indexed = await self._with_row_index(key, build)
         return compiled.columns, await self._connections.fetch_for_each(self.name, indexed, values)
 
     async def fetch_batched(
         self, key: object, build: Callable[[], Statement], **values: Any
     ) -> tuple[tuple[str, ...], Sequence[Any]]:
-        """Run a read as ``table`` does, but in no transaction.
+        """Run a SELECT as ``table`` does, outside of a transaction, batched with others.
 
-        It must take no time: others wait behind it.
+        It must be fast: other requests wait for the same batch.
         """
         schema = self.schema or await self.database.schema()
         compiled = schema.statement(key, lambda: self._compiled(build()))
@@ -219,14 +219,14 @@ class Repository:
         build: Callable[[], Statement],
         values: Sequence[Mapping[str, Any]],
     ) -> list[list[Any]]:
-        """Run a statement for each of some values, as one transaction; the rows of each."""
+        """Run a statement for each set of values in one transaction; return the rows of each."""
         indexed = (await self._with_row_index(key, build))[1]
         return await self._connections.fetch_for_each(self.name, indexed, values, begun=False)
 
     async def execute_autocommit(
         self, key: object, build: Callable[[], Statement], **values: Any
     ) -> list[Any]:
-        """Run a write that is a transaction of its own; the rows that it returns."""
+        """Run a write in autocommit mode; return its rows."""
         schema = self.schema or await self.database.schema()
         compiled = schema.statement(key, lambda: self._compiled(build()))
         return await self._connections.execute_autocommit(self.name, compiled, values)
@@ -261,7 +261,7 @@ class Repository:
         )
 
     async def change(self, key: object, build: Callable[[], Statement], **values: Any) -> list[Any]:
-        """Run a write that is built once, past SQLAlchemy; the rows that it returns."""
+        """Run a write that is compiled once, on the driver; return its rows."""
         schema = self.schema or await self.database.schema()
         compiled = schema.statement(key, lambda: self._compiled(build()))
         return await self._connections.run(self.name, compiled, values)
@@ -269,7 +269,7 @@ class Repository:
     async def change_all(
         self, key: object, build: Callable[[], Sequence[Statement]], **values: Any
     ) -> None:
-        """Run writes that are built once and do not depend on each other.
+        """Run writes that are compiled once and do not depend on each other.
 
         Each names its values in its own way. On PostgreSQL they are one statement.
         """
@@ -314,7 +314,7 @@ class Repository:
             await self.run(insert(table), [dict(row) for row in rows])
 
     async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows whose unique keys are free."""
+        """Insert rows; those whose unique key exists are skipped."""
         if rows:
             await self.run(insert_ignore(table, self.dialect), [dict(row) for row in rows])
 
