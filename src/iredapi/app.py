@@ -48,9 +48,9 @@ what Amavisd and iRedAPD do with their mail.
 Log in first: the session cookie of `POST /api/login` goes with all other requests. Programs send
 an API token instead: `Authorization: Bearer iredapi_…` (`POST /api/tokens` makes one).
 
-Parameters may be sent as a form, as multipart, as a JSON object or in the query. An absent
-parameter is left alone; an empty one clears what can be cleared. Failures carry a stable code in
-`_msg`.
+Parameters may be sent as a form, as multipart, as a JSON object or in the query. A parameter
+that is not sent changes nothing; an empty one removes the value where that is possible. Failures
+have a stable code in `_msg`.
 """
 _TAGS = ["Login", "API Token", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
 _TAGS += ["Subscribable Mailing List", "Mailing List (Unsubscribable)"]
@@ -67,7 +67,7 @@ class _Api(FastAPI):
     _stack: ASGIApp
 
     def put_in_front(self, *middleware: Middleware) -> None:
-        """Set the middleware in front, the first one outermost."""
+        """Wrap FastAPI's stack in middleware, the first one outermost."""
         self._stack = super().__call__
         for cls, args, kwargs in reversed(middleware):
             self._stack = cls(self._stack, *args, **kwargs)
@@ -83,7 +83,7 @@ class _Api(FastAPI):
 
 
 def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI:
-    """Build the application. Its lifespan opens the connections, unless they are given open."""
+    """Build the application. Its lifespan opens an AppContext, unless ``context`` is given."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -143,7 +143,7 @@ _Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 
 def exception_handlers(*, always_200: bool) -> dict[type[Exception], _Handler]:
-    """Return the exception handlers, in the form that Starlette takes."""
+    """Return the exception handlers by exception type, as Starlette expects them."""
 
     async def refused(request: Request, error: ApiError) -> Response:
         request.scope["iredapi.code"] = error.code
@@ -164,7 +164,7 @@ def exception_handlers(*, always_200: bool) -> dict[type[Exception], _Handler]:
 
 
 def from_environment() -> FastAPI:
-    """Build the application from ``IREDAPI_*``; uvicorn's workers call this factory."""
+    """Build the application from the environment; the factory that uvicorn's workers call."""
     return create_app(settings_of_worker())
 
 

@@ -1,4 +1,4 @@
-"""Who calls: logins, sessions, and the verification of passwords."""
+"""Logins, sessions, and the verification of passwords."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from iredapi.runtime.context import AppContext
 from iredapi.state import Role
 
 _REHASH_PATIENCE = 5.0
-"""Seconds that a login waits at most for its hash to be replaced."""
+"""Maximum seconds that a login waits for the replacement of its hash."""
 _ACTORS = 1000
-"""Sessions whose actor is kept beside the principal that it was made of."""
+"""Maximum number of cached actors."""
 _log = structlog.get_logger(__name__)
 
 
-class _WrongInABatch(Overloaded):
-    """The password is wrong, which is not told, for there was no time left to hide why."""
+class _WrongButOverloaded(Overloaded):
+    """The password is wrong, but there was no time to hide why. So the answer is OVERLOADED."""
 
 
 async def login(context: AppContext, username: str, password: str, client: str) -> str:
     """Check an admin's password and return the id of a new session.
 
-    Unknown names cost the same time and get the same answer as wrong passwords.
+    The answer to an unknown name, and its time, are those of a wrong password.
     """
     if not password.strip():
         raise problem("password", "EMPTY_PASSWORD")
@@ -56,13 +56,13 @@ async def login(context: AppContext, username: str, password: str, client: str) 
         try:
             principal = await _authenticated(context, counters, password.strip())
             if principal.is_global:
-                # Before the attempt is given back: whoever guesses from elsewhere is still counted.
+                # Before the attempt is withdrawn: attempts from other networks stay counted.
                 await ip_allowlist.require_listed(context, client, "global_admin_ip_list")
         except ApiError as error:
-            if isinstance(error, InvalidCredentials | PermissionDenied | _WrongInABatch):
+            if isinstance(error, InvalidCredentials | PermissionDenied | _WrongButOverloaded):
                 _log.warning("login_failed", account=mail, client=client, code=error.code)
             else:
-                # Nobody's fault: ten of these must not lock anybody out.
+                # No wrong password: such failures must not lock out the account.
                 await context.state.attempts.withdraw(attempt)
             raise
         await login_throttle.succeeded(context, counters, attempt)
@@ -91,12 +91,12 @@ async def _authenticated(
     several = password_costs.are_too_costly(verified)
     if several or any(map(password_costs.is_too_costly, verified)):
         _log.warning("hash_too_costly", account=mail, hint="Set the password anew.")
-    # Nobody learns from the time which names there are, nor what their hashes are made of.
+    # The time must not reveal which accounts exist, nor the schemes of their hashes.
     try:
         left = password_costs.rest(in_use, () if several else verified)
         await context.hasher.equalise(plain, left)
     except Overloaded:
-        raise _WrongInABatch from None
+        raise _WrongButOverloaded from None
     context.wrong_guesses.note(*guess)
     raise InvalidCredentials
 
@@ -104,11 +104,11 @@ async def _authenticated(
 async def _rehashed(
     context: AppContext, principal: Principal, plain: str, client: str
 ) -> Principal:
-    """Replace an outdated hash of a password that was just proved. Never fails the login.
+    """Replace the outdated hash of a password that was just verified. Never raises.
 
-    Returns who logs in, with the hash that is stored now.
+    Returns the principal with the hash that is stored now.
     """
-    # Without a date of creation tokens are bound to the hash, and would end with it.
+    # Without a date of creation, tokens are bound to the hash, and a new hash would end them.
     wanted = context.settings.rehash_at_login and principal.account_created_at
     if not wanted or not context.hasher.outdated(principal.password):
         return principal
@@ -117,7 +117,7 @@ async def _rehashed(
             hashed = await (await context.passwords()).renew(plain)
             await context.write(actor_of(principal, client), admins.rehash, principal, hashed)
             now = await context.read(SYSTEM, find_principal, principal.username)
-            # A parallel login may have been faster; so may a new password.
+            # A parallel login may have replaced it first, or somebody changed the password.
             if now is None or not (
                 now.password == hashed or await context.hasher.verify(plain, now.password)
             ):
@@ -132,12 +132,14 @@ async def _rehashed(
 
 
 async def session_actor(context: AppContext, session_id: str, client: str) -> Actor | None:
-    """Return who a session belongs to, as the account is now.
+    """Return the actor of a session with the current rights of its account; None: not valid.
 
-    A session ends with a changed password, with disabling, and with demotion: whoever did it,
-    through whatever program, the account itself is read again, after a second at the latest.
+    A session ends when the password is changed, and when the account is disabled or demoted, also
+    by another program: the account is read again at least every second.
     """
-    found = await context.sessions.get_or_load(session_id, partial(_looked_up, context, session_id))
+    found = await context.sessions.get_or_load(
+        session_id, partial(_load_principal, context, session_id)
+    )
     if found is None:
         return None
     principal, actor = context.actors.get(session_id, (None, SYSTEM))
@@ -149,7 +151,7 @@ async def session_actor(context: AppContext, session_id: str, client: str) -> Ac
     return actor
 
 
-async def _looked_up(context: AppContext, session_id: str) -> Principal | None:
+async def _load_principal(context: AppContext, session_id: str) -> Principal | None:
     async with context.deadline():
         session = await context.state.sessions.load(session_id)
         if session is None:
@@ -176,8 +178,8 @@ async def logout(context: AppContext, session_id: str) -> None:
 async def verify(
     context: AppContext, actor: Actor, mail: str, plain: str, *, of_admin: bool
 ) -> None:
-    """Check somebody's password. Raises InvalidCredentials (403) or NotFound."""
-    # The throttle counts the account that is asked about, whoever asks from wherever.
+    """Verify an account's password. Raises InvalidCredentials (403) or NotFound."""
+    # The throttle counts attempts per verified account, for all callers together.
     counters = login_throttle.counters_of_account(mail, actor.client)
     async with context.login_semaphores.enter(*counters.keys):
         attempt = await login_throttle.begin(context, counters, plain.strip())
@@ -195,12 +197,12 @@ async def verify(
 
 
 async def find_principal(unit: ReadUnit, mail: str) -> Principal | None:
-    """Read who may log in under a name."""
+    """Return the account that may log in with this address; None: there is none."""
     return await unit.admins.principal(mail)
 
 
 async def find_password(unit: ReadUnit, mail: str, *, of_admin: bool) -> str | None:
-    """Read the stored hash of an admin or a mail user."""
+    """Return the stored hash of an admin or a mail user; None: no such account."""
     if of_admin:
         return await unit.admins.password(mail)
     user = await unit.users.get(mail)
@@ -208,19 +210,19 @@ async def find_password(unit: ReadUnit, mail: str, *, of_admin: bool) -> str | N
 
 
 def role_of(principal: Principal) -> Role:
-    """Return what is lost by a demotion."""
+    """Return the role that a session or token is bound to."""
     return "global" if principal.is_global else "normal"
 
 
 def fingerprint(principal: Principal) -> str:
-    """Return what a login proved, so that it ends with a new password, or a new account."""
+    """Return a digest of account and password hash; sessions end when it is different."""
     account = f"{principal.standalone}\0{principal.username}\0{principal.account_created_at}"
     text = f"{account}\0{principal.password}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def actor_of(principal: Principal, client: str) -> Actor:
-    """Return who asks."""
+    """Return the actor with all rights of a principal."""
     return Actor(
         principal.username,
         principal.is_global,

@@ -1,7 +1,7 @@
-"""The login throttle: which counters an attempt is counted by, and what is kept of a guess.
+"""The login throttle: the counters of an attempt, and the stored digest of a tried password.
 
-Somebody who guesses at an account must not lock its owner out. So an account that has logged in
-well from a network within 30 days has a counter of its own there, and strangers fill another one.
+An attacker who tries passwords must not lock out the owner. So an account that has logged in from a
+network within 30 days has a counter of its own for that network; other networks share another one.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from iredapi.state import Attempt
 
 _IPV4_PREFIXES: Final = (32, 24)
 _IPV6_PREFIXES: Final = (64,)
-"""What counts as one network, the narrowest first. One host chooses its IPv6 addresses from a /64.
-Of IPv4 it is the address, and then its /24: dynamic addresses change within a pool, and whoever
-shares the pool fills the counter of the /24 only, not that of an address that is in use."""
+"""Prefix lengths of a client's networks, the narrowest first. A host chooses its IPv6 addresses
+from a /64. IPv4: the address, and its /24, because dynamic addresses change within a pool. Others
+in the same pool fill the counter of the /24 only."""
 _TAG_BYTES: Final = 2
-"""So few that a stolen tag fits one password of 65536, and proves none."""
+"""So short that a stolen digest fits one password in 65536, and proves none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What one attempt to log in is counted by."""
+    """The counters of one attempt to log in."""
 
     account: str
     networks: tuple[str, ...]
-    """Those of the client, the narrowest first; none when its address cannot be read."""
+    """Networks of the client, the narrowest first; empty when its address is not valid."""
     keys: tuple[str, ...]
     is_noted: bool
-    """Whether all networks are known, and noted lately."""
+    """Whether all networks are known from an earlier login, and were recorded recently."""
 
     @property
     def where(self) -> str:
-        """From where the same guess is the same."""
+        """The network within which the same wrong password counts once."""
         return self.networks[-1] if self.networks else ""
 
 
 async def counters(context: AppContext, account: str, client: str) -> Counters:
-    """Return by what an attempt is judged: the account's own counter here, or that of strangers."""
+    """Return the counters: the account's own one of a known network, or the shared ones."""
     networks = networks_of(client)
     known = await context.state.networks.of(account, networks)
     is_noted = all(known.get(network, False) for network in networks)
@@ -54,12 +54,12 @@ async def counters(context: AppContext, account: str, client: str) -> Counters:
 
 
 def counters_of_account(account: str, client: str) -> Counters:
-    """Return by what the verification of somebody else's password is judged."""
+    """Return the counters for the verification of another account's password."""
     return Counters(account, networks_of(client), (f"account:{account}",), is_noted=True)
 
 
 async def begin(context: AppContext, used: Counters, password: str) -> Attempt:
-    """Count an attempt before the password is looked at. Raises TooManyAttempts."""
+    """Count an attempt before the password is verified. Raises TooManyAttempts."""
     tag = tag_of(context.guess_key, used.account, used.where, password)
     attempt = await context.state.attempts.begin(used.keys, tag)
     if attempt.wait:
@@ -68,20 +68,20 @@ async def begin(context: AppContext, used: Counters, password: str) -> Attempt:
 
 
 def tag_of(key: bytes, account: str, where: str, password: str) -> str:
-    """Return what is kept of a guess."""
+    """Return the digest of a tried password that is stored."""
     text = f"{account}\0{where}\0{password}"
     return hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256")[:_TAG_BYTES].hex()
 
 
 async def succeeded(context: AppContext, used: Counters, attempt: Attempt) -> None:
-    """Forget the account's failures, and remember where it logged in from."""
+    """Reset the account's failures, and record the network of the login."""
     await context.state.attempts.succeeded(attempt)
     if not used.is_noted:
         await context.state.networks.remember(used.account, used.networks)
 
 
 def networks_of(client: str) -> tuple[str, ...]:
-    """Return what a client's address belongs to, the narrowest network first."""
+    """Return the networks of a client address, the narrowest first."""
     try:
         address = ip_address(client)
     except ValueError:

@@ -1,7 +1,8 @@
-"""Who may call: one table, and a few pure rules over the actor and the target in the path.
+"""The table of permissions: for each action a pure rule over the actor and the path's target.
 
-What depends on contents (limits, disabled profiles, "only a global admin may grant …") is a rule
-of the domain. A missing target and a foreign one look alike to those without rights.
+Rules that depend on parameters or stored data (limits, disabled profiles, "only a global admin may
+grant …") are in ``iredapi.domain``. Without rights, the answer for a target that does not exist is
+the same as for one that does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from iredapi.errors import LoginRequired, PermissionDenied
 
 
 class Action(StrEnum):
-    """Everything that can be done; each route names one."""
+    """All actions. Each route has one."""
 
     ADMIN_CREATE = "admin.create"
     ADMIN_DELETE = "admin.delete"
@@ -94,24 +95,24 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the path names; empty strings where it names nothing."""
+    """The object that the path names; parts that it does not name are empty."""
 
     domain: str = ""
     mail: str = ""
     new_mail: str = ""
     scope: Scope | None = None
-    """Whom a policy is for."""
+    """The account, domain or everybody that a policy applies to."""
 
     @property
     def named(self) -> str:
-        """What the path names, for the log."""
+        """The name of the target, for the log."""
         if self.scope is not None:
             return self.scope.account
         return self.mail or self.domain
 
     @property
     def whom(self) -> Scope:
-        """Whom a policy is for, however the path says it; everybody when it names nobody."""
+        """The scope of a policy, from the path; the global scope when the path has none."""
         if self.scope is not None:
             return self.scope
         if self.mail:
@@ -121,19 +122,19 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A named, pure test; rules combine with ``|`` and ``&``."""
+    """A named, pure predicate. Rules are combined with ``|`` and ``&``."""
 
     name: str
     test: Callable[[Actor, Target], bool]
 
     def __or__(self, other: Rule) -> Rule:
-        """Either is enough."""
+        """Return a rule that needs one of both."""
         return Rule(
             f"({self.name} or {other.name})", lambda a, t: self.test(a, t) or other.test(a, t)
         )
 
     def __and__(self, other: Rule) -> Rule:
-        """Both are needed."""
+        """Return a rule that needs both."""
         return Rule(
             f"({self.name} and {other.name})", lambda a, t: self.test(a, t) and other.test(a, t)
         )
@@ -162,12 +163,12 @@ SCOPE: Final = Rule("manages the scope (global: a global admin)", _manages_scope
 SESSION: Final = Rule("an admin with a login session", lambda actor, _target: not actor.token)
 
 PUBLIC: Final = frozenset({Action.LOGIN, Action.LOGOUT})
-"""Needs no session."""
+"""Actions without a session."""
 
 READING: Final = frozenset(
     action for action in Action if action.endswith((".read", ".list")) or action is Action.WHOAMI
 )
-"""What a read-only token may do; not LDIF, which holds password hashes."""
+"""Actions of a read-only token; not LDIF, which has password hashes."""
 
 LASTING: Final[Mapping[Action, frozenset[str]]] = MappingProxyType(
     {
@@ -183,11 +184,12 @@ LASTING: Final[Mapping[Action, frozenset[str]]] = MappingProxyType(
         Action.USER_UPDATE: frozenset({"is_global_admin"}),
     }
 )
-"""What gives rights that outlive a limited token, which may not do it: fields of the form, or the
-whole action where none is named. Passwords and activation of mail users who are admins depend on
-the user: see ``domain.users.permit`` and ``operations.users_of_domain.update_all``."""
+"""Actions that can grant rights which last longer than a limited token: the fields that do so; an
+empty set stands for the whole action. Limited tokens may not use them. Passwords and activation of
+mail users who are admins depend on the user: see ``domain.users.permit`` and
+``operations.users_of_domain.update_all``."""
 _TAKEN: Final = frozenset({"is_global_admin", "account_status", "add_admin"})
-"""Fields of these that give nothing when they are "no", "disabled" or empty."""
+"""Fields of these that grant nothing when they are "no", "disabled" or empty."""
 
 RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
     {
@@ -268,7 +270,7 @@ if missing := set(Action) - RULES.keys():
 
 
 def check(actor: Actor | None, action: Action, target: Target) -> None:
-    """Let the call pass, or raise LoginRequired or PermissionDenied."""
+    """Check that an actor may do something. Raises LoginRequired or PermissionDenied."""
     if action in PUBLIC:
         return
     if actor is None:
@@ -282,7 +284,7 @@ def check(actor: Actor | None, action: Action, target: Target) -> None:
 
 
 def check_form(actor: Actor | None, action: Action, changes: Mapping[str, Any]) -> None:
-    """Refuse what a limited token may not give to anybody; ``changes`` is what was sent."""
+    """Raise PermissionDenied when a limited token sends fields of ``LASTING`` that grant rights."""
     if actor is None or not actor.limited:
         return
     giving = [

@@ -1,8 +1,8 @@
-"""API tokens in use: who calls with one, and who may make, see, rotate and revoke which.
+"""API tokens: authentication with a token, and the rules for creating, rotating and revoking.
 
-A token is a bearer of its owner's rights, cut down (``domain.tokens``). The owner is read at every
-call, so nothing outlives the owner's rights, nor the password of the owner that it was made with.
-Whoever calls with a token may only touch tokens that are no wider than that one.
+A token has the rights of its owner, which its limits reduce (``domain.tokens``). The owner is read
+at every request. So a token ends with the owner's rights, and with the password that the owner had
+when it was created. A request with a token may only manage tokens whose rights are not wider.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DAY = 86400
 
 
 async def token_actor(context: AppContext, secret: str, client: str) -> Actor:
-    """Return who calls with a token, as the owner is now.
+    """Return the actor of a request with a token, with the current rights of its owner.
 
     Raises ApiError ``INVALID_TOKEN`` (401) or PermissionDenied ``NOT_ALLOWED_IP``.
     """
@@ -38,7 +38,7 @@ async def token_actor(context: AppContext, secret: str, client: str) -> Actor:
         raise ApiError("INVALID_TOKEN")
     owner = await context.read(SYSTEM, login.find_principal, token.owner)
     if owner is None:
-        # Disabled or gone. A later account of this name is told apart below.
+        # Disabled or removed. The check below detects a later account of the same name.
         raise ApiError("INVALID_TOKEN")
     if (
         account_of(owner) != token.account
@@ -49,7 +49,7 @@ async def token_actor(context: AppContext, secret: str, client: str) -> Actor:
         raise ApiError("INVALID_TOKEN")
     if not token.grant.admits(client):
         raise PermissionDenied("NOT_ALLOWED_IP")
-    # A token is no way around the panel's lists of addresses.
+    # iRedAdmin's lists of client addresses apply to tokens too.
     await ip_allowlist.require_listed(context, client, "admin_login_ip_list")
     if owner.is_global:
         await ip_allowlist.require_listed(context, client, "global_admin_ip_list")
@@ -58,9 +58,9 @@ async def token_actor(context: AppContext, secret: str, client: str) -> Actor:
 
 
 async def _has_password_of(context: AppContext, owner: Principal, token: Token) -> bool:
-    """Tell whether the owner's password is still that of the token's creation.
+    """Return whether the owner's password is still that of the token's creation.
 
-    Who had the old one may have made the token.
+    Somebody who knew the old password may have created the token.
     """
     if context.settings.tokens_outlive_password:
         return True
@@ -72,9 +72,9 @@ async def _has_password_of(context: AppContext, owner: Principal, token: Token) 
 
 
 def account_of(principal: Principal) -> str:
-    """Return what a later account of the same name does not have.
+    """Return a digest that is different for a later account of the same name.
 
-    Where the storage has nothing better it is the password, and a token ends with it.
+    Without a date of creation it is made of the password hash, so that a token ends with that.
     """
     if not principal.account_created_at:
         return login.fingerprint(principal)
@@ -83,18 +83,18 @@ def account_of(principal: Principal) -> str:
 
 
 async def create(context: AppContext, actor: Actor, wish: TokenRequest) -> tuple[Token, str]:
-    """Make a token for whoever calls; the secret is shown only now. Raises ApiError.
+    """Create a token of the caller; return it with its secret. Raises ApiError.
 
-    Limited tokens make none: it would work on when they have been revoked.
+    Limited tokens cannot: the new token would stay valid when they have been revoked.
     """
     if actor.limited:
         raise too_limited()
     owner = await context.read(actor, login.find_principal, actor.username)
     if owner is None or actor.credential not in {"", login.fingerprint(owner)}:
-        # The password was changed in this second: who knew the old one gets nothing more.
+        # The password was changed within the last second, so the session is not valid any more.
         raise ApiError("LOGIN_REQUIRED")
     for name, value in (("domains", wish.domains), ("networks", wish.networks)):
-        # Nothing at all would be of no use, and everything is not what was said.
+        # An empty list would allow nothing; to treat it as "all" would be too much.
         if value is not None and not value:
             raise problem(name, "EMPTY_NOT_ALLOWED")
     grant = Grant(
@@ -128,7 +128,7 @@ async def create(context: AppContext, actor: Actor, wish: TokenRequest) -> tuple
 
 
 async def create_for(context: AppContext, mail: str, wish: TokenRequest) -> tuple[Token, str]:
-    """Make a token for an admin, from the command line. Raises ApiError."""
+    """Create a token of an admin, for the command line. Raises ApiError."""
     try:
         address = addresses.existing_mail(mail)
     except addresses.InvalidAddress:
@@ -140,14 +140,14 @@ async def create_for(context: AppContext, mail: str, wish: TokenRequest) -> tupl
 
 
 async def listed(context: AppContext, actor: Actor) -> list[Token]:
-    """Return the tokens that the caller may touch."""
+    """Return the tokens that the caller may manage."""
     own = await _grant(context, actor)
     found = await context.state.tokens.list(actor.username)
     return [token for token in found if not own.exceeded_by(token.grant)]
 
 
 async def get(context: AppContext, actor: Actor, token_id: str) -> Token:
-    """Return one of the tokens that the caller may touch. Raises NotFound."""
+    """Return one of the tokens that the caller may manage. Raises NotFound."""
     token = await context.state.tokens.get(token_id)
     if token is None or token.owner != actor.username:
         raise NotFound("NO_SUCH_TOKEN")
@@ -159,9 +159,9 @@ async def get(context: AppContext, actor: Actor, token_id: str) -> Token:
 async def rotate(
     context: AppContext, actor: Actor, token: Token, overlap: int
 ) -> tuple[Token, str]:
-    """Give a token a new secret; the old one works for ``overlap`` seconds more.
+    """Replace a token's secret; the old one stays valid for ``overlap`` seconds.
 
-    A limited token renews only itself: the secret of another one would be good when it has ended.
+    A limited token can only rotate itself: another one's secret would stay valid after its end.
     """
     if actor.limited and token.id != actor.token:
         raise too_limited()
@@ -173,13 +173,13 @@ async def rotate(
 
 
 async def revoke(context: AppContext, actor: Actor, token: Token) -> None:
-    """End a token, on every replica at once."""
+    """Revoke a token, on all replicas at once."""
     await context.state.tokens.revoke(token.id)
     await _note(context, actor, Kind.DELETE, token)
 
 
 async def _grant(context: AppContext, actor: Actor) -> Grant:
-    """Return what the caller's own token is limited to; with a session, nothing."""
+    """Return the limits of the caller's own token; no limits with a session."""
     if not actor.token:
         return FULL
     token = await context.state.tokens.get(actor.token)

@@ -1,7 +1,7 @@
-"""Whether this process can work: what it needs, asked server by server; and whether it is leaving.
+"""Health checks of the servers behind this process, and the state "shutting down".
 
-Whoever brings a server registers a probe for it. A probe is any coroutine function that raises when
-its server cannot be used.
+A probe is registered for each server. It is a coroutine function that raises when the server cannot
+be used.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 PATIENCE = 1.5
-"""Seconds until a server that does not answer counts as away."""
+"""Seconds after which a server that does not answer counts as unreachable."""
 FRESH = 0.5
-"""Seconds for which an answer is believed, so that many askers cost one question."""
+"""Seconds for which a result is cached, so that frequent requests cause one check."""
 
 READS_ONLY = "reads only"
-"""What a probe returns when its server can be read and takes no writes."""
+"""Result of a probe whose server can be read, but accepts no writes."""
 
 Probe = Callable[[], Awaitable[object]]
 
 
 class NotUsable(Exception):
-    """A server answers and cannot be used all the same; ``status`` is a word for why."""
+    """A server answers, but cannot be used. ``status`` is one word for the reason."""
 
     def __init__(self, status: str) -> None:
         super().__init__(status)
@@ -32,41 +32,41 @@ class NotUsable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is known of one server."""
+    """The result of the health check of one server."""
 
     status: str
     """``ok``, ``reads only``, ``away`` (it cannot be reached), or the word of a ``NotUsable``."""
     needed: bool
-    """Without it nothing works; without the others some operations answer 503."""
+    """Whether no operation works without it. Without other servers some operations answer 503."""
     milliseconds: float
 
     @property
     def ok(self) -> bool:
-        """Whether it can be used, for reading at least."""
+        """Whether it can be used, at least for reading."""
         return self.status in {"ok", READS_ONLY}
 
     @property
     def reads_only(self) -> bool:
-        """Whether it can be read, and changes that would need it answer 503."""
+        """Whether it can only be read; changes that need it answer 503."""
         return self.status == READS_ONLY
 
 
 class Probes:
-    """The servers behind this process, by name."""
+    """The health checks of all servers behind this process, by name."""
 
     def __init__(self) -> None:
         self._probes: dict[str, tuple[Probe, bool]] = {}
         self._last: tuple[float, dict[str, Condition]] | None = None
         self._asking = asyncio.Lock()
         self.leaving = False
-        """SIGTERM came: requests are still served, but no new ones should be sent here."""
+        """Set after SIGTERM: requests are still served, but no new ones should be sent here."""
 
     def add(self, name: str, probe: Probe, *, needed: bool = True) -> None:
         """Register a server."""
         self._probes[name] = (probe, needed)
 
     async def ask(self) -> dict[str, Condition]:
-        """Ask all servers at once; takes ``PATIENCE`` at most. Never raises."""
+        """Check all servers in parallel; takes at most ``PATIENCE``. Never raises."""
         async with self._asking:
             if self._last is None or time.monotonic() - self._last[0] > FRESH:
                 names = list(self._probes)
@@ -78,7 +78,7 @@ class Probes:
         probe, needed = self._probes[name]
         started = time.perf_counter()
         task = asyncio.ensure_future(probe())
-        # A task of its own: a probe that cannot be cancelled at once must not keep us waiting.
+        # In a task: a probe that cannot be cancelled at once must not delay the answer.
         done, _ = await asyncio.wait([task], timeout=PATIENCE)
         status = "away"
         if done and not task.cancelled():
@@ -95,4 +95,4 @@ class Probes:
 
 def _forget(task: asyncio.Future[object]) -> None:
     if not task.cancelled():
-        task.exception()  # looked at, or asyncio complains that nobody did
+        task.exception()  # retrieved, because asyncio logs exceptions that never are

@@ -1,7 +1,7 @@
-"""One JSON line per event on standard output; what could be a secret never gets that far.
+"""Logging: one JSON line per event on standard output, with secrets masked.
 
-Three nets: nobody hands a secret to a logger; keys that sound like one are masked; and so is, in
-whatever text (of an exception, of another library), what looks like one of ours.
+No code passes a secret to a logger. As further protection, values of keys such as ``password`` are
+masked, and so is text that looks like a secret (in exceptions, and in events of libraries).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _SECRETS = re.compile(
     r"|(?P<name>(?i:password|passwd|pwd|secret|token)[\"']?\s*[=:]\s*[\"']?)[^\s&'\",;)]+"
 )
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("iredapi_request_id", default="")
-"""The id of the request that runs: in each line that is logged meanwhile."""
-# What these print may hold bound values: hashes among them.
+"""Id of the current request, which is added to each line."""
+# Their messages may have bound values, such as password hashes.
 _SILENT = ("sqlalchemy", "aiosqlite", "aiomysql", "asyncpg")
-# At INFO these print the URL of each request, whatever is in its query.
+# At INFO they log the URL of each request with its query.
 _QUIET = ("httpx", "httpcore")
 
 
@@ -42,7 +42,7 @@ _FOREIGN = re.compile(r"[^\x00-\x7f]")
 
 
 def _is_suspect(text: str) -> bool:
-    """Tell whether ``_SECRETS`` may find something, which takes long: most texts have nothing."""
+    """Return whether the slow pattern ``_SECRETS`` may match; most texts have no secret."""
     low = text.casefold()
     return (
         "{" in low
@@ -57,7 +57,7 @@ def _is_suspect(text: str) -> bool:
 
 
 def masked(text: str) -> str:
-    """Return a text without what looks like a secret."""
+    """Return a text with everything masked that looks like a secret."""
     if not _is_suspect(text):
         return text
     return _SECRETS.sub(lambda found: "".join(filter(None, found.groups())) + "***", text)
@@ -100,18 +100,18 @@ _SHARED: list[Any] = [
 
 
 class _Output:
-    """Standard output as it is at each line; one that is closed or full fails no request."""
+    """The current ``sys.stdout``. Errors are ignored, so that a closed one fails no request."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             try:
                 sys.stdout.write(text)
             except UnicodeEncodeError:
-                # Not UTF-8: one character must not cost all lines.
+                # Not UTF-8: escape the characters, so that no line is lost.
                 sys.stdout.write(_FOREIGN.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
     def write_bytes(self, text: bytes) -> None:
-        """Write UTF-8, and send it off."""
+        """Write UTF-8 bytes, and flush."""
         stream = sys.stdout
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() == "utf-8":
             with contextlib.suppress(OSError, ValueError):
@@ -128,24 +128,24 @@ class _Output:
 
 
 _OUTPUT: Final = _Output()
-_talking = True
-"""Whether lines of the level INFO are wanted."""
+_logs_info = True
+"""Whether the level INFO is logged."""
 
 
 Values = dict[str, str | float]
 
 
 def line(event: str, request_id: str, /, **values: str | float) -> None:
-    """Log one line of the level INFO: the way of those that each request costs.
+    """Log one line of the level INFO; for the lines that each request writes.
 
-    It is the line that structlog would make, in a fifth of the time.
+    The line is as from structlog, in a fifth of the time.
     """
     lines(event, [(request_id, values)])
 
 
 def lines(event: str, every: Iterable[tuple[str, Values]]) -> None:
-    """Log some at once: a request's id and values each."""
-    if _talking:
+    """Log several lines: pairs of request id and values."""
+    if _logs_info:
         _PENDING.add([(event, request_id, values) for request_id, values in every])
 
 
@@ -158,7 +158,7 @@ def _made(event: str, request_id: str, values: Values, moment: str) -> bytes:
     values |= {"event": event, "request_id": request_id, "level": "info", "timestamp": moment}
     try:
         return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # half a surrogate pair, say: it must not cost the lines of others
+    except TypeError:  # such as half a surrogate pair; the other lines must not be lost
         return json.dumps(values, default=str).encode() + b"\n"
 
 
@@ -168,14 +168,14 @@ def _secret_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class _Pending:
-    """Lines of one turn of the event loop: they are made and written together when it ends."""
+    """Buffers the lines of one iteration of the event loop, and writes them at its end."""
 
     def __init__(self) -> None:
         self._lines: list[tuple[str, str, Values]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, some: Sequence[tuple[str, str, Values]]) -> None:
-        """Write soon; at once where there is no loop, or where another one left something."""
+        """Buffer lines; write them at once without a loop, or when another loop left lines."""
         self._lines += some
         try:
             loop = asyncio.get_running_loop()
@@ -189,11 +189,11 @@ class _Pending:
             self.write()
 
     def write(self) -> None:
-        """Write what has come together."""
+        """Write the buffered lines."""
         some, self._lines, self._loop = self._lines, [], None
         if not some:
             return
-        # Its fraction is there even when it is zero: readers compare these as texts.
+        # Always with a fraction: log readers compare timestamps as text.
         moment = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
         _OUTPUT.write_bytes(b"".join([_made(*each, moment) for each in some]))
 
@@ -202,14 +202,14 @@ _PENDING: Final = _Pending()
 
 
 class _Lines(logging.StreamHandler[Any]):
-    """Our handler of the standard library's loggers."""
+    """The handler for the standard library's loggers."""
 
 
 def configure(level: str) -> None:
     """Set up structlog and the standard library's loggers for one process."""
-    global _talking  # noqa: PLW0603 (structlog's configuration is the process's, too)
+    global _logs_info  # noqa: PLW0603 (structlog's configuration is the process's, too)
     number = logging.getLevelNamesMapping()[level]
-    _talking = number <= logging.INFO
+    _logs_info = number <= logging.INFO
     output: Any = _OUTPUT
     structlog.configure(
         processors=[*_SHARED, structlog.processors.JSONRenderer(serializer=_render)],

@@ -1,4 +1,4 @@
-"""What one request costs in questions to other servers: how many, and how long they took."""
+"""Count the statements and LDAP operations of one request, and their time."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class Meter:
     seconds: float = 0.0
 
     def count(self, seconds: float) -> None:
-        """Add one question that was answered after ``seconds``."""
+        """Add one round trip that took ``seconds``."""
         self.round_trips += 1
         self.seconds += seconds
 
 
 METER: ContextVar[Meter | None] = ContextVar("iredapi_meter", default=None)
-"""The meter of the request that runs; tasks that it starts share it."""
+"""The meter of the current request; tasks that it starts share it."""
 
 
 _LISTENERS: list[Callable[[str], None]] = []
 
 
 def count(statement: str, seconds: float) -> None:
-    """Count a statement of the request that runs, if any."""
+    """Count a statement of the current request, if there is one."""
     meter = METER.get()
     if meter is not None:
         meter.count(seconds)
@@ -43,13 +43,13 @@ def count(statement: str, seconds: float) -> None:
 
 @contextmanager
 def listening() -> Iterator[list[str]]:
-    """Gather the statements of this process, whatever they are sent by; an executemany is one."""
-    heard: list[str] = []
-    _LISTENERS.append(heard.append)
+    """Collect the statements of all connections of this process; executemany counts once."""
+    statements: list[str] = []
+    _LISTENERS.append(statements.append)
     try:
-        yield heard
+        yield statements
     finally:
-        _LISTENERS.remove(heard.append)
+        _LISTENERS.remove(statements.append)
 
 
 def watch(engine: Any) -> None:

@@ -8,14 +8,14 @@ from iredapi.schemas.views import Viewed
 
 
 class AliasFilter(Viewed):
-    """Which aliases, and how much of them."""
+    """Which aliases to list, and in which form."""
 
     email_only: fields.YesNo = param("Only addresses, as a plain list.", "yes", alias="email_only")
     disabled_only: fields.YesNo = param("Only disabled aliases.", "yes", alias="disabled_only")
 
 
 class AliasEdit(Params):
-    """Changes of an alias account: what is not sent stays as it is."""
+    """Changes of an alias account. Parameters that are not sent change nothing."""
 
     conflicts = (
         ("members", "addMember"),
@@ -29,11 +29,11 @@ class AliasEdit(Params):
     account_status: fields.Status = param("`disabled` aliases receive no mail.", "active")
     access_policy: fields.AliasPolicy = param(
         "Who may send to the alias; `moderatorsonly` without `moderators` is nobody. On LDAP no "
-        "daemon looks: there `public` (or empty) holds anyway, and all others are 501.",
+        "mail server program reads it: only `public` (or empty) is possible there, others are 501.",
         "public",
     )
     members: fields.Mails = param(
-        "All members. Those in the own domain must exist, others are told in `_skipped`.",
+        "All members. Those in the own domain must exist, others are reported in `_skipped`.",
         "alice@example.com,bob@example.net",
     )
     add_member: fields.Mails = param("Members to add.", "alice@example.com")
@@ -41,7 +41,7 @@ class AliasEdit(Params):
     moderators: fields.Mails = param(
         "All who may send to the alias under `accessPolicy=moderatorsonly` (or "
         "`membersandmoderatorsonly`); `*@example.com` is everybody there. Those in the own domain "
-        "must exist. 501 on LDAP, where no daemon looks.",
+        "must exist. 501 on LDAP, where no mail server program reads them.",
         "alice@example.com,*@example.org",
     )
     add_moderator: fields.Mails = param("Moderators to add.", "alice@example.com")
@@ -49,4 +49,4 @@ class AliasEdit(Params):
 
 
 class AliasDraft(AliasEdit):
-    """A new alias account: whatever can be said of one later."""
+    """A new alias account, with the parameters of a change."""

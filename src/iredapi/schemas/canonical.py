@@ -1,4 +1,4 @@
-"""What ``view=canonical`` answers: the same on every storage, and nothing beyond this list."""
+"""Response models of ``view=canonical``: exactly these fields on every storage."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class _Canonical(BaseModel):
 
 
 class CanonicalDomain(_Canonical):
-    """A mail domain, whatever keeps it. Quotas in MB; limits: 0 unlimited, -1 none."""
+    """A mail domain, on every storage. Quotas in MB; limits: 0 unlimited, -1 none."""
 
     domain: str
     name: str
-    quota: int = Field(description="Sum of mailbox quotas that it may give away, MB.")
+    quota: int = Field(description="Maximum sum of mailbox quotas, MB.")
     number_of_users: int
     number_of_aliases: int
     number_of_lists: int
@@ -57,7 +57,7 @@ class CanonicalDomain(_Canonical):
 
 
 class CanonicalAdmin(_Canonical):
-    """A standalone admin, whatever keeps it. Limits: 0 unlimited, -1 none."""
+    """A standalone admin, on every storage. Limits: 0 unlimited, -1 none."""
 
     mail: str
     name: str = Field(description=_NAME)
@@ -75,7 +75,7 @@ class CanonicalAdmin(_Canonical):
 
 
 class CanonicalUser(_Canonical):
-    """A mail user, whatever keeps it."""
+    """A mail user, on every storage."""
 
     mail: str
     name: str = Field(description=_NAME)
@@ -100,12 +100,14 @@ class CanonicalUser(_Canonical):
 
 
 class CanonicalAlias(_Canonical):
-    """A mail alias account, whatever keeps it."""
+    """A mail alias account, on every storage."""
 
     mail: str
     name: str = Field(description=_NAME)
     members: list[str]
-    moderators: list[str] = Field(description="Nobody on LDAP, where no daemon looks at them.")
+    moderators: list[str] = Field(
+        description="Empty on LDAP, where no mail server program reads them."
+    )
 
 
 class CanonicalMailList(_Canonical):

@@ -11,14 +11,14 @@ _CONFLICTS_WITH_TRANSPORT = (("transport", "is_backupmx"), ("transport", "primar
 
 
 class DomainFilter(Viewed):
-    """Which domains, and how much of them."""
+    """Which domains to list, and in which form."""
 
     name_only: fields.YesNo = param("Only names, as a plain list.", "yes", alias="name_only")
     disabled_only: fields.YesNo = param("Only disabled domains.", "yes", alias="disabled_only")
 
 
 class DomainEdit(Params):
-    """Changes of a domain: what is not sent stays as it is."""
+    """Changes of a domain. Parameters that are not sent change nothing."""
 
     conflicts = (
         *_CONFLICTS_WITH_TRANSPORT,
@@ -41,7 +41,7 @@ class DomainEdit(Params):
 
     name: fields.Name = param("Short description, such as the company's name.", "Example Inc.")
     quota: fields.Megabytes = param(
-        "Sum of all mailbox quotas that the domain may give away, in MB; 0 is unlimited.", "2048"
+        "Maximum sum of all mailbox quotas of the domain, in MB; 0 is unlimited.", "2048"
     )
     language: fields.Language = param(
         "Language of new users, such as `en_US`; empty removes it.", "en_US"
@@ -55,30 +55,34 @@ class DomainEdit(Params):
         "Quota of new users when none is given, in MB; 0 removes it.", "1024"
     )
     max_user_quota: fields.Megabytes = param(
-        "Largest quota of one user, in MB; 0 removes it.", "2048"
+        "Maximum quota of one user, in MB; 0 removes it.", "2048"
     )
-    number_of_users: fields.Limit = param("Most mail users; 0 is unlimited, -1 none at all.", "20")
+    number_of_users: fields.Limit = param(
+        "Maximum number of mail users; 0: unlimited, -1: none.", "20"
+    )
     number_of_aliases: fields.Limit = param(
-        "Most mail alias accounts; 0 is unlimited, -1 none at all.", "30"
+        "Maximum number of mail alias accounts; 0: unlimited, -1: none.", "30"
     )
     number_of_lists: fields.Limit = param(
-        "Most mailing lists; 0 is unlimited, -1 none at all.", "40"
+        "Maximum number of mailing lists; 0: unlimited, -1: none.", "40"
     )
     sender_bcc: fields.OptionalMail = param(
-        "Gets a copy of what the domain's users send; empty removes it.", "archive@example.com"
+        "Address that gets a copy of what the domain's users send; empty removes it.",
+        "archive@example.com",
     )
     recipient_bcc: fields.OptionalMail = param(
-        "Gets a copy of what the domain's users receive; empty removes it.", "archive@example.com"
+        "Address that gets a copy of what the domain's users receive; empty removes it.",
+        "archive@example.com",
     )
     account_status: fields.Status = param(
         "`disabled` stops mail and logins of the whole domain; its accounts keep their own status.",
         "active",
     )
     min_password_length: fields.PasswordLength = param(
-        "Shortest password of its users, in characters; 0: the server's rule.", "8"
+        "Minimum length of passwords of its users, in characters; 0: the server's rule.", "8"
     )
     max_password_length: fields.PasswordLength = param(
-        "Longest password of its users, in characters; 0: the server's rule.", "64"
+        "Maximum length of passwords of its users, in characters; 0: the server's rule.", "64"
     )
     is_backupmx: fields.YesNo = param(
         "`yes`: this server only relays the domain's mail; without `primarymx` Postfix asks the "
@@ -142,7 +146,7 @@ class DomainEdit(Params):
 
 
 class DomainDraft(DomainEdit):
-    """A new domain: whatever can be said of one later."""
+    """A new domain, with the parameters of a change."""
 
 
 class DomainAdmins(Params):

@@ -106,7 +106,7 @@ class _ListSettings(Params):
         "alice@example.com",
     )
     extra_addresses: fields.AccountMails = param(
-        "All other addresses of the list, in hosted domains of yours; those in use are told in "
+        "All other addresses of the list, in hosted domains of yours; those in use are reported in "
         "`_skipped`.",
         "crew@example.com",
     )
@@ -126,7 +126,7 @@ class _ListSettings(Params):
         "alice@example.com",
     )
     max_message_size: fields.MessageSize = param(
-        "Largest post in bytes, below 2 GiB; 0 or empty: no limit.", "10485760"
+        "Maximum size of a post in bytes, below 2 GiB; 0 or empty: no limit.", "10485760"
     )
     subject_prefix: fields.SubjectPrefix = param("Begins the subject of each post.", "[sales]")
     custom_headers: fields.Headers = param(
@@ -164,14 +164,14 @@ class ListEdit(_ListSettings):
     add_subscribers: fields.Mails = param("Subscribers to add.", "alice@example.com")
     remove_subscribers: fields.Subscribers = param(
         "Subscribers to remove, whatever their kind, and whatever `with_subscribers` shows; who is "
-        "not subscribed is told in `_skipped` (`NOT_FOUND`). Who is added at the same time changes "
-        "the kind of subscription.",
+        "not subscribed is reported in `_skipped` (`NOT_FOUND`). Who is added at the same time "
+        "changes the kind of subscription.",
         "bob@example.net",
     )
 
 
 class ListDraft(ListEdit):
-    """A new mailing list: whatever can be said of one later."""
+    """A new mailing list, with the parameters of a change."""
 
     subscribers: fields.Mails = param(
         "Subscribers, in any domain; those of `add_subscribers` too.",

@@ -15,7 +15,7 @@ class MailListEdit(Params):
     name: fields.Name = param("Display name.", "Sales team")
     access_policy: fields.AccessPolicy = param("Who may send to the list.", "membersonly")
     members: fields.Mails = param(
-        "All members. Those in the own domain must exist, others are told in `_skipped`.",
+        "All members. Those in the own domain must exist, others are reported in `_skipped`.",
         "alice@example.com,bob@example.net",
     )
     add_member: fields.Mails = param("Members to add.", "alice@example.com")
@@ -23,7 +23,7 @@ class MailListEdit(Params):
 
 
 class MailListDraft(MailListEdit):
-    """A new list: whatever can be said of one later."""
+    """A new list, with the parameters of a change."""
 
 
 class MailListEnd(Params):

@@ -1,7 +1,7 @@
-"""The base of all forms: what excludes what, what needs what, and which older names are accepted.
+"""The base class of all forms: conflicting and required parameters, and older names.
 
-These are declarations: a misspelt name fails at import, the sentences are added to the parameters'
-descriptions in OpenAPI, and one validator enforces all.
+A form declares them. A wrong name in a declaration fails at import. The descriptions of parameters
+in OpenAPI mention them, and one validator checks them.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from iredapi.errors import CODES, InvalidParameters, Problem
 
 Raw = Mapping[str, str | list[str]]
 _ITEM = re.compile(r"([^\[\]]+)\[[0-9]*\]")
-"""What PHP, Go and JavaScript call an item of a list: ``members[0]``, ``members[]``."""
+"""Names of list items as PHP, Go and JavaScript send them: ``members[0]``, ``members[]``."""
 
 
 class Unreadable(str):
-    """Stands for a JSON value that no parameter can have: an object, a list of lists."""
+    """A JSON value that no parameter accepts: an object, or a list of lists."""
 
     __slots__ = ()
 
 
 class Repeated(list[str]):
-    """The values of a name that was sent several times: of a list all count, else the last one."""
+    """The values of a repeated name: a list parameter takes all of them, others the last one."""
 
     __slots__ = ()
 
 
 def base_name(name: str) -> str:
-    """Return the name of a list from that of an item of it; other names as they are."""
+    """Return ``members`` for ``members[0]``; other names unchanged."""
     if "[" not in name:
         return name
     found = _ITEM.fullmatch(name)
@@ -46,9 +46,9 @@ def base_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LongList:
-    """Marks a type of parameter that takes as many items as a list may have.
+    """Marks a type of parameter that accepts the maximum number of items.
 
-    Operations with such a parameter take large bodies, and no others do.
+    Only operations with such a parameter accept large bodies.
     """
 
 
@@ -80,10 +80,10 @@ class Params(BaseModel):
     needs: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Pairs of wire names: the first must be sent together with the second."""
     legacy: ClassVar[Mapping[str, str]] = {}
-    """Older wire names and the ones that they stand for; the newer one wins when both are sent."""
+    """Older wire name → current name, which has precedence when both are sent."""
 
     only_empty: ClassVar[Mapping[str, str]] = {}
-    """Older names that may only be sent empty, and what to say otherwise."""
+    """Older name that must be empty → error text for other values."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -103,7 +103,7 @@ class Params(BaseModel):
     @classmethod
     @cache
     def takes_long_lists(cls) -> bool:
-        """Tell whether one of the parameters is a ``LongList``."""
+        """Return whether one of the parameters is a ``LongList``."""
         every = (item for field in cls.model_fields.values() for item in field.metadata)
         return any(isinstance(item, LongList) for item in every)
 
@@ -119,13 +119,13 @@ class Params(BaseModel):
 
     @classmethod
     def ignored(cls, raw: Raw) -> tuple[str, ...]:
-        """Return the names of which a form takes no notice, as they were sent."""
+        """Return the names, as sent, that are no parameters of this form."""
         unknown = raw.keys() - cls._accepted()
         return tuple(sorted(name for name in unknown if base_name(name) not in cls._lists()))
 
     @classmethod
     def resembling(cls, name: str) -> str:
-        """Return the parameter that was meant, if one looks like it; else an empty text."""
+        """Return the parameter with the most similar name; "" when there is none."""
         found = get_close_matches(base_name(name), sorted(cls._accepted()), n=1)
         return found[0] if found else ""
 
@@ -142,7 +142,7 @@ class Params(BaseModel):
 
     @classmethod
     def _gathered(cls, raw: Raw) -> dict[str, str | list[str]]:
-        """Put the items of a list under its name; of another name the last value counts."""
+        """Merge list items under the name of their list; take the last value of other names."""
         lists, found = cls._lists(), dict[str, str | list[str]]()
         for name, value in raw.items():
             base = base_name(name)
@@ -156,7 +156,7 @@ class Params(BaseModel):
 
     @classmethod
     def describe_relations(cls, wire: str) -> str:
-        """Return the sentences about a parameter's company, for its description."""
+        """Return sentences about conflicts, requirements and older names of a parameter."""
         conflicting = [b if a == wire else a for a, b in cls.conflicts if wire in (a, b)]
         required = [b for a, b in cls.needs if a == wire]
         older = [old for old, new in cls.legacy.items() if new == wire]
@@ -172,12 +172,12 @@ class Params(BaseModel):
     @classmethod
     @cache
     def blank(cls) -> Self:
-        """Return the form of a call that sends nothing. Raises InvalidParameters."""
+        """Return the form of a request without parameters. Raises InvalidParameters."""
         return cls._validated({})
 
     @classmethod
     def read(cls, raw: Raw) -> Self:
-        """Make a form of what arrived. Raises InvalidParameters that names every wrong one."""
+        """Parse a request's parameters. Raises InvalidParameters with every wrong parameter."""
         if not raw:
             return cls.blank()
         if any("[" in name or type(value) is Repeated for name, value in raw.items()):
@@ -192,7 +192,7 @@ class Params(BaseModel):
     @classmethod
     @cache
     def _names_needing_checks(cls) -> frozenset[str]:
-        """Return the names that stand for others, or whose company matters."""
+        """Return older names, and names in conflicts and requirements."""
         pairs = [name for pair in (*cls.conflicts, *cls.needs) for name in pair]
         return frozenset((*pairs, *cls.legacy, *cls.only_empty))
 
@@ -237,7 +237,7 @@ class Params(BaseModel):
             raise InvalidParameters(*(_problem(item) for item in error.errors())) from None
 
     def changes(self) -> dict[str, Any]:
-        """Return what was sent, by field name, parsed; what was not sent is not in it."""
+        """Return the parsed values of the parameters that were sent, by field name."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
@@ -246,7 +246,7 @@ def _several(value: str | list[str]) -> list[str]:
 
 
 def takes_several(annotation: Any) -> bool:
-    """Tell whether a parameter of this type takes several values."""
+    """Return whether a parameter of this type takes several values."""
     return get_origin(annotation) is tuple or annotation is AddressList
 
 

@@ -23,7 +23,7 @@ class _Profile(BaseModel):
 class DirectoryProfile(BaseModel):
     """An account in LDAP: its attributes under LDAP's names, each a sorted list of texts.
 
-    Beside them stand what other entries and the panel's database say of it, such as `catchall` and
+    Beside them stand what other entries and iRedAdmin's database say of it, such as `catchall` and
     the counters of a domain, or `managed_domains`, `mailing_lists`, `stored_bytes` and `last_login`
     of a user. `?view=canonical` is the same on every storage.
     """

@@ -1,4 +1,4 @@
-"""The parameter that every write takes."""
+"""The parameter ``strict`` of all writes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from iredapi.schemas.params import Params, param
 
 
 class Strictness(Params):
-    """Whether the whole request must have an effect."""
+    """A form with the parameter ``strict``."""
 
     strict: fields.YesNo = param(
-        "`yes`: what would be told in `_ignored` or `_adjusted` is an error that names it, and "
-        "nothing is changed. `no` prevails over the server's `IREDAPI_STRICT`.",
+        "`yes`: what would be reported in `_ignored` or `_adjusted` is an error that names it, and "
+        "nothing is changed. `no` overrides the server's `IREDAPI_STRICT`.",
         "yes",
         alias="strict",
     )

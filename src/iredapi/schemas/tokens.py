@@ -12,14 +12,14 @@ from iredapi.schemas.params import Params, param
 
 
 class NewToken(Params):
-    """An API token. What is not sent is as wide as the owner. Limited tokens make none."""
+    """A new API token. Without limits it has all rights of its owner."""
 
-    label: fields.Label = param("What it is for.", "Billing system", required=True)
+    label: fields.Label = param("Purpose of the token.", "Billing system", required=True)
     days: fields.TokenDays = param(
         "Days until it expires; without it, it does not.",
         "90",
     )
-    read_only: fields.YesNo = param("It may change nothing.", "yes", alias="readOnly")
+    read_only: fields.YesNo = param("The token may only read.", "yes", alias="readOnly")
     domains: fields.ExistingDomains = param(
         "Domains that it is for. It then has the rights of a normal admin of these.", "example.com"
     )
@@ -28,7 +28,7 @@ class NewToken(Params):
     )
 
     def wish(self) -> TokenRequest:
-        """Return what is asked for."""
+        """Return the parsed request."""
         sent = self.changes()
         return TokenRequest(
             label=self.label,
@@ -43,7 +43,7 @@ class Rotation(Params):
     """A new secret for a token."""
 
     overlap: fields.Overlap = param(
-        "Seconds for which the old secret works on; 0, the default: not at all.", "3600"
+        "Seconds for which the old secret stays valid; 0, the default: it ends at once.", "3600"
     )
 
 
@@ -52,28 +52,30 @@ class TokenProfile(BaseModel):
 
     id: str
     label: str
-    hint: str = Field(description="How the secret begins.")
-    status: str = Field(description="`active`, `expired`, or `disabled`: its domains are gone.")
+    hint: str = Field(description="The first characters of the secret.")
+    status: str = Field(
+        description="`active`, `expired`, or `disabled`: its domains have been removed."
+    )
     read_only: int = Field(description="1 or 0.")
     domains: list[str] | None = Field(description="null: all that the owner manages.")
-    networks: list[str] = Field(description="Where it works from; empty: everywhere.")
+    networks: list[str] = Field(description="Client networks that may use it; empty: all.")
     created: str = Field(description="UTC, `YYYY-MM-DD HH:MM:SS`.")
     expires: str | None
     last_used: str | None = Field(description="Up to a minute old.")
 
 
 class NewTokenProfile(TokenProfile):
-    """An API token with its secret, which is shown only this once."""
+    """An API token with its secret, which cannot be read again."""
 
     token: str = Field(description="Send it as `Authorization: Bearer …`.")
-    old_secret_until: str | None = Field(description="How long the secret before this one works.")
+    old_secret_until: str | None = Field(description="Until when the old secret stays valid.")
 
 
 class SessionProfile(BaseModel):
     """A login session."""
 
-    id: str = Field(description="Its public name, not what the cookie holds.")
-    client: str = Field(description="The address that the login came from.")
+    id: str = Field(description="Public id of the session, not the value of the cookie.")
+    client: str = Field(description="Client address of the login.")
     created: str = Field(description="UTC, `YYYY-MM-DD HH:MM:SS`.")
     last_seen: str = Field(description="Up to a minute old.")
     expires: str
@@ -81,7 +83,7 @@ class SessionProfile(BaseModel):
 
 
 class WhoAmI(BaseModel):
-    """Who calls, and what for."""
+    """The caller: admin, rights, client address and token."""
 
     username: str
     isglobaladmin: int = Field(description="1 or 0; 0 for a token that is for some domains.")

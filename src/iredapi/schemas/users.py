@@ -18,14 +18,14 @@ _PASSWORDS = (("password", "password_hash"),)
 
 
 class UserFilter(Viewed):
-    """Which users, and how much of them."""
+    """Which users to list, and in which form."""
 
     email_only: fields.YesNo = param("Only addresses, as a plain list.", "yes", alias="email_only")
     disabled_only: fields.YesNo = param("Only disabled users.", "yes", alias="disabled_only")
 
 
 class UserEdit(Params):
-    """Changes of a user: what is not sent stays as it is."""
+    """Changes of a user. Parameters that are not sent change nothing."""
 
     conflicts = (
         *_PASSWORDS,
@@ -50,7 +50,7 @@ class UserEdit(Params):
         "AOVxCYtj8vjUCOPr8coR9K4m25vl/jq85oHB7JtUIswKzHUCh+DRv",
         alias="password_hash",
     )
-    language: fields.Language = param("Language of the panel.", "en_US")
+    language: fields.Language = param("Language of iRedAdmin's pages.", "en_US")
     quota: fields.Megabytes = param("Mailbox quota in MB; 0 is unlimited.", "1024")
     account_status: fields.Status = param(
         "`disabled` users neither receive mail nor log in.", "active"
@@ -80,14 +80,15 @@ class UserEdit(Params):
     add_forwarding: fields.Mails = param("Destinations to add.", "bob@example.net")
     remove_forwarding: fields.GoneMails = param("Destinations to remove.", "bob@example.net")
     sender_bcc: fields.OptionalMail = param(
-        "Gets a copy of what the user sends; empty removes it.", "archive@example.com"
+        "Address that gets a copy of what the user sends; empty removes it.", "archive@example.com"
     )
     recipient_bcc: fields.OptionalMail = param(
-        "Gets a copy of what the user receives; empty removes it.", "archive@example.com"
+        "Address that gets a copy of what the user receives; empty removes it.",
+        "archive@example.com",
     )
     aliases: fields.AccountMails = param(
         "All further addresses of the user, in its domain or its alias domains; empty removes "
-        "them. Addresses in use are left out and told in `_skipped`.",
+        "them. Addresses in use are left out and reported in `_skipped`.",
         "sales@example.com",
     )
     add_alias: fields.AccountMails = param("Addresses to add.", "sales@example.com")
@@ -106,7 +107,7 @@ class UserEdit(Params):
 
 
 class UserDraft(UserEdit):
-    """A new user, of whom whatever can be said later; `password` or `password_hash` is required."""
+    """A new user, with the parameters of a change; `password` or `password_hash` is required."""
 
 
 class UsersEdit(Params):
@@ -121,7 +122,7 @@ class UsersEdit(Params):
     )
     account_status: fields.Status = param("Status of all users.", "active")
     password: fields.Password = param("Plain password of all users.", "Corr3ct-Horse")
-    language: fields.Language = param("Language of the panel.", "en_US")
+    language: fields.Language = param("Language of iRedAdmin's pages.", "en_US")
     transport: fields.Transport = param(
         "Postfix transport of all users; empty: the domain's.", "dovecot"
     )

@@ -1,4 +1,4 @@
-"""How profiles are shown: as the storage has them, or in one shape for all storages."""
+"""The parameter ``view``: profiles as the storage has them, or in one form for all storages."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from iredapi.schemas.params import Params, param
 
 
 class Viewed(Params):
-    """A profile, in one of its shapes."""
+    """A form with the parameter ``view``."""
 
     view: fields.View = param(
-        "`canonical`: one shape for all storages, under the names of parameters; `native`, the "
-        "default: what the storage has. Plain names are the same in both.",
+        "`canonical`: the same fields on all storages, named like the parameters. `native`, the "
+        "default: the fields of the storage. Lists of names are the same in both.",
         "canonical",
         alias="view",
     )
 
     @property
     def is_canonical(self) -> bool:
-        """Whether the storage-neutral shape is asked for."""
+        """Whether the canonical form is requested."""
         return self.view == "canonical"
