@@ -36,7 +36,7 @@ def excused() -> frozenset[int]:
 
 
 def test_all_rows_are_covered() -> None:
-    """51 rows, no more and no fewer, and none is both rows_with_tests and excused."""
+    """51 rows, no more and no fewer, and none is both tested and excused."""
     rows = rows_with_tests()
     assert rows.keys() <= ROWS
     assert rows.keys() | excused() == ROWS
