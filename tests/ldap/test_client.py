@@ -386,7 +386,7 @@ async def test_cancelled_write_runs_to_its_end(own_server: OpenldapServer) -> No
 async def test_closing_is_limited_in_time(
     own_server: OpenldapServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_PATIENCE", 0.3)
+    monkeypatch.setattr(client_module, "_CLOSE_SECONDS", 0.3)
     client = Directory(options_for(own_server, timeout=30.0))
     assert await client.get(BASE)
     await freeze(own_server)
