@@ -43,8 +43,11 @@ class SqlAddresses(AccountRepository):
 
     def claim_parameters(self, address: str) -> dict[str, Any]:
         """Return the parameters of ``select_availability``."""
-        names: dict[str, Any] = {"name": domain_of(address), "mail": address}
-        return names | spellings.spelling_parameters([address], self.dialect)
+        return {
+            "name": domain_of(address),
+            "mail": address,
+            **spellings.spelling_parameters([address], self.dialect),
+        }
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         found: set[str] = set()

@@ -13,7 +13,8 @@ Other rows in these ranges are filtered out. Equality on MariaDB ignores case an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from string import ascii_lowercase
 from typing import Any, Final
 
@@ -25,13 +26,15 @@ from sqlalchemy import (
     Select,
     String,
     Text,
+    and_,
     bindparam,
     case,
     cast,
     func,
     literal_column,
+    or_,
     select,
-    true,
+    union_all,
 )
 
 from iredapi.database.column_types import MYSQL
@@ -43,7 +46,9 @@ _CAPITALS: Final = {
     letter: (letter.upper(), chr(ord(letter.upper()) + 1)) for letter in ascii_lowercase
 }
 """The capital of a letter, and what follows it."""
-_PARTS: Final = ("low", "high", "beyond", "wanted")
+_PARTS: Final = ("low", "high", "beyond", "wanted", "sorting")
+_BYTES: Final = "bytes"
+_WORDS: Final = "words"
 
 
 def byte_ranges(address: str) -> Iterable[tuple[str, str, str]]:
@@ -69,41 +74,66 @@ def word_ranges(address: str) -> Iterable[tuple[str, str, str]]:
         yield blank + address, f"{blank}{address.upper()}0", "" if blank else address
 
 
-def spelling_parameters(addresses: Iterable[str], dialect: str) -> dict[str, str]:
+def spelling_parameters(addresses: Iterable[str], dialect: str) -> Mapping[str, str]:
     """Return the parameters of the statements of this module for these addresses."""
     if dialect in MYSQL:
         return {}
     wanted = sorted(set(addresses))
+    return _of_one(wanted[0], dialect) if len(wanted) == 1 else _parameters(wanted, dialect)
+
+
+@lru_cache(maxsize=256)
+def _of_one(address: str, dialect: str) -> Mapping[str, str]:
+    return _parameters([address], dialect)
+
+
+def _parameters(wanted: Sequence[str], dialect: str) -> Mapping[str, str]:
     if dialect == "sqlite":
         bounds = {low: high for one in wanted for low, high, _ in byte_ranges(one)}
         return {"bytes": orjson.dumps(bounds).decode(), "wanted": orjson.dumps(wanted).decode()}
-    sent: dict[str, str] = {}
-    for kind, ranges in (("bytes", byte_ranges), ("words", word_ranges)):
-        every = [(*found, one) for one in wanted for found in ranges(one)]
-        for part, texts in zip(_PARTS, zip(*every, strict=True), strict=True):
-            sent[f"{kind}_{part}"] = "\n".join(texts)
-    return sent
+    rows = [
+        (*found, one, sorting)
+        for sorting, ranges in ((_BYTES, byte_ranges), (_WORDS, word_ranges))
+        for one in wanted
+        for found in ranges(one)
+    ]
+    texts = map("\n".join, zip(*rows, strict=True))
+    return {f"spelling_{part}": text for part, text in zip(_PARTS, texts, strict=True)}
 
 
 def select_other_spellings(
     kind: str, columns: Iterable[ColumnElement[Any]], dialect: str
 ) -> list[Select[Any]]:
-    """Select other spellings that are stored in some columns, as ``select_related`` does.
+    """Select addresses that some columns store in another spelling, as ``select_related`` does.
 
-    The owner is the folded address. On MariaDB nothing: equality finds them.
+    Owner and text are the folded address. On MariaDB nothing: equality finds them.
     """
     if dialect in MYSQL:
         return []
     if dialect == "sqlite":
         ranges = _ranges()
         return [_in_bytes(kind, column, ranges) for column in columns]
-    return [_in_order(kind, column) for column in columns]
+    # One scan of the ranges for all columns: a branch of UNION for each costs more.
+    bounds = _bounds()
+    found = (
+        and_(
+            bounds.c.sorting == _sorting(column),
+            _first(
+                column,
+                column >= bounds.c.low,
+                column > bounds.c.beyond,
+                column < bounds.c.high,
+                folded(column) == bounds.c.wanted,
+            ).is_not(None),
+        )
+        for column in columns
+    )
+    return [_row(kind, bounds.c.wanted, bounds.c.wanted).where(or_(*found))]
 
 
 def select_from_any(columns: Iterable[ColumnElement[Any]], dialect: str) -> CompoundSelect[Any]:
     """Return one UNION of ``select_other_spellings``; not for MariaDB."""
-    first, *more = select_other_spellings("taken", columns, dialect)
-    return first.union_all(*more)
+    return union_all(*select_other_spellings("taken", columns, dialect))
 
 
 def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
@@ -111,24 +141,17 @@ def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
     if dialect == "sqlite":
         found = _in_bytes("value", column, _ranges()).subquery()
         return select(found.c.text).distinct()
-    bounds = _bounds(column)
-
-    def first(*where: ColumnElement[bool]) -> ColumnElement[Any]:
-        found = select(column).where(*where).order_by(column).limit(literal_column("1"))
-        return found.correlate_except(column.table).scalar_subquery()
-
+    bounds = _bounds()
+    start = _first(column, column >= bounds.c.low, column > bounds.c.beyond, column < bounds.c.high)
     # Loose index scan: one look-up for each distinct value, however many rows have it.
-    each = select(
-        bounds.c.high,
-        bounds.c.wanted,
-        first(column >= bounds.c.low, column > bounds.c.beyond, column < bounds.c.high).label(
-            "stored"
-        ),
-    ).cte("each", recursive=True)
+    each = (
+        select(bounds.c.high, bounds.c.wanted, start.label("stored"))
+        .where(bounds.c.sorting == _sorting(column))
+        .cte("each", recursive=True)
+    )
+    following = _first(column, column > each.c.stored, column < each.c.high)
     each = each.union_all(
-        select(
-            each.c.high, each.c.wanted, first(column > each.c.stored, column < each.c.high)
-        ).where(each.c.stored.is_not(None))
+        select(each.c.high, each.c.wanted, following).where(each.c.stored.is_not(None))
     )
     return select(each.c.stored).where(folded(each.c.stored) == each.c.wanted).distinct()
 
@@ -166,41 +189,23 @@ def _in_bytes(kind: str, column: ColumnElement[Any], ranges: CTE) -> Select[Any]
     )
 
 
-def _bounds(column: ColumnElement[Any]) -> Any:
-    # Asks the database for the collation of this column: linguistic or byte order.
+def _bounds() -> Any:
+    newline: ColumnElement[str] = literal_column("E'\\n'")
+    arrays = (func.string_to_array(_text(f"spelling_{part}"), newline) for part in _PARTS)
+    return func.unnest(*arrays).table_valued(*_PARTS, name="bounds").render_derived()
+
+
+def _sorting(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return whether the database sorts this column in byte order or in a linguistic one."""
     sample = select(column).where(literal_column("false")).correlate(None).scalar_subquery()
     by_words = func.coalesce(sample, literal_column("'a'")) < literal_column("'B'")
-    return (
-        func.unnest(
-            *(
-                func.string_to_array(
-                    case((by_words, _text(f"words_{part}")), else_=_text(f"bytes_{part}")),
-                    literal_column("E'\\n'"),
-                )
-                for part in _PARTS
-            )
-        )
-        .table_valued(*_PARTS, name="bounds")
-        .render_derived()
-    )
+    return case((by_words, literal_column(f"'{_WORDS}'")), else_=literal_column(f"'{_BYTES}'"))
 
 
-def _in_order(kind: str, column: ColumnElement[Any]) -> Select[Any]:
-    bounds = _bounds(column)
-    # LIMIT makes the planner use the index for each range.
-    found = (
-        select(column.label("stored"))
-        .where(
-            column >= bounds.c.low,
-            column > bounds.c.beyond,
-            column < bounds.c.high,
-            folded(column) == bounds.c.wanted,
-        )
-        .order_by(column)
-        .limit(literal_column("1"))
-        .lateral("found")
-    )
-    return _row(kind, bounds.c.wanted, found.c.stored).select_from(bounds.join(found, true()))
+def _first(column: ColumnElement[Any], *where: ColumnElement[bool]) -> ColumnElement[Any]:
+    # ORDER BY and LIMIT make the planner use the index for each range.
+    found = select(column).where(*where).order_by(column).limit(literal_column("1"))
+    return found.correlate_except(column.table).scalar_subquery()
 
 
 def _row(kind: str, wanted: ColumnElement[Any], stored: ColumnElement[Any]) -> Select[Any]:

@@ -25,7 +25,7 @@ from iredapi.backends.sql.account_repository import (
 from iredapi.backends.sql.user_mapping import (
     record,
 )
-from iredapi.backends.sql.user_related_rows import profile, select_related_rows
+from iredapi.backends.sql.user_related_rows import other_aliases, profile, select_related_rows
 from iredapi.database.repository import row_to_response
 from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import fold
@@ -64,14 +64,29 @@ class SqlUserProfiles(AccountRepository):
         mine = [row for row in rows if fold(row[0]) == folded]
         if not mine:
             return None
-        answer = self._profile(folded, columns, mine)
+        answer, spelled = self._profile(folded, columns, mine)
         if len(names_of(mail)) > 1:
             related_rows = await self._related_rows(mail)
             answer["forwardings"] = sorted({*related_rows.texts(mail, "forwarding")})
             answer["aliases"] = sorted({*related_rows.texts(mail, "alias")})
+        if spelled:
+            others = await self._other_alias_addresses(mail)
+            answer["aliases"] = sorted({*answer["aliases"], *others})
         return answer
 
-    def _profile(self, mail: str, columns: Sequence[str], rows: Sequence[Any]) -> Profile:
+    async def _other_alias_addresses(self, mail: str) -> set[str]:
+        _, rows = await self.table(
+            "users.other aliases",
+            lambda: other_aliases(self.dialect),
+            mail=mail,
+            **spellings.spelling_parameters([fold(mail)], self.dialect),
+        )
+        return {row[2] for row in rows}
+
+    def _profile(
+        self, mail: str, columns: Sequence[str], rows: Sequence[Any]
+    ) -> tuple[Profile, bool]:
+        """Convert the result of ``profile``; True: a row is of the kind ``spelled``."""
         width, positions = self.schema.statement(
             ("users.positions", columns), lambda: self._positions(columns)
         )
@@ -91,6 +106,7 @@ class SqlUserProfiles(AccountRepository):
             return [None if row is None else row[positions[name]] for name in names]
 
         related_rows: dict[str, set[str]] = {"forwarding": set(), "alias": set(), "managed": set()}
+        related_rows["spelled"] = set()
         kind, owner, text = positions["kind"], positions["owner"], positions["text"]
         for row in rows:
             if row[kind] is not None and fold(row[owner]) == mail:
@@ -111,7 +127,7 @@ class SqlUserProfiles(AccountRepository):
         }
         answer["isglobaladmin"] = int(bool(answer["isglobaladmin"]) or "ALL" in managed)
         answer["managed_domains"] = [domain for domain in managed if domain != "ALL"]
-        return answer
+        return answer, bool(related_rows["spelled"])
 
     def _positions(self, columns: Sequence[str]) -> tuple[int, dict[str, int]]:
         # Joined columns come after those of ``mailbox``, which may have the same names.

@@ -21,6 +21,7 @@ from iredapi.backends.sql import spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import select_related
 from iredapi.backends.sql.routes import is_alias_address, is_forward
+from iredapi.database.column_types import MYSQL
 from iredapi.database.dialect import domain_of
 from iredapi.database.live_schema import Schema
 from iredapi.database.text_matching import in_ascii
@@ -81,6 +82,8 @@ def other_aliases(dialect: str) -> Select[Any]:
 def profile(schema: Schema, quota_table: Table, dialect: str) -> Select[Any]:
     """Select the profile of the user ``:mail``: its row, repeated for each related row.
 
+    Kind ``spelled``: ``other_aliases`` may find more (not on MariaDB, where they are included).
+
     Each joined table's name of the user is selected, too: MariaDB's equality ignores case, accents
     and trailing blanks.
     """
@@ -94,7 +97,12 @@ def profile(schema: Schema, quota_table: Table, dialect: str) -> Select[Any]:
             select_related(
                 "alias", f.forwarding, f.address, f.forwarding == mail, is_alias_address()
             ),
-            other_aliases(dialect),
+            # Elsewhere ``other_aliases`` is a second statement: few users have such rows.
+            *(
+                [other_aliases(dialect)]
+                if dialect in MYSQL
+                else spellings.select_other_spellings("spelled", [f.forwarding], dialect)
+            ),
             select_related(
                 "managed", d.username, d.domain, d.username == in_ascii(mail), d.active == 1
             ),

@@ -30,7 +30,6 @@ from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import (
     forwarding_status,
     mailbox_paths,
-    spellings,
     user_mapping,
     user_with_domain,
 )
@@ -47,7 +46,6 @@ from iredapi.backends.sql.user_mapping import (
     row_changes,
 )
 from iredapi.backends.sql.user_profiles import SqlUserProfiles
-from iredapi.backends.sql.user_related_rows import other_aliases
 from iredapi.backends.sql.user_rights import SqlUserRights
 from iredapi.database.connection import Row
 from iredapi.database.dialect import differs
@@ -67,13 +65,8 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
         found = await self._read(mail, lock=False)
         if found is None:
             return None
-        _, rows = await self.table(
-            "users.other aliases",
-            lambda: other_aliases(self.dialect),
-            mail=found.mail,
-            **spellings.spelling_parameters([fold(found.mail)], self.dialect),
-        )
-        return replace(found, aliases=found.aliases | {row[2] for row in rows})
+        others = await self._other_alias_addresses(found.mail)
+        return replace(found, aliases=found.aliases | others)
 
     async def claim(self, mail: str) -> User | None:
         return await self._read(mail, lock=True)
