@@ -40,10 +40,10 @@ class Subscriptions(Protocol):
         """Unsubscribe people, whatever their kind, without telling them. May be repeated."""
 
     async def invite(self, address: str, mails: Sequence[str], version: str) -> None:
-        """Ask people by mail to confirm a subscription. Never repeated by itself."""
+        """Ask people by mail to confirm a subscription. Never retried automatically."""
 
     async def lists_of(self, mail: str) -> dict[str, str]:
-        """Return the lists that somebody is subscribed to, and how."""
+        """Return the lists to which an address is subscribed, with the kind of subscription."""
 
 
 class ListServer(Subscriptions, Protocol):
@@ -59,7 +59,7 @@ class ListServer(Subscriptions, Protocol):
         """Return what mlmmj obeys; None: there is no such list."""
 
     async def create(self, address: str, control: Control) -> None:
-        """Make a list where ``exists`` said there is none. Never repeated by itself."""
+        """Create a list that does not exist (see ``exists``). Never retried automatically."""
 
     async def save(self, address: str, before: Control, after: Control) -> None:
         """Write the difference. May be repeated."""

@@ -290,12 +290,14 @@ async def _rename(
     matches, new = renaming.matches, renaming.new
     own, mine = table.c[column], and_(matches(table.c[column]), *(where or []))
     if unique:
-        beside = table.c[other] if other else literal("")
-        rows = await store.rows(select(own.label("own"), beside.label("beside")).where(mine))
+        other_value = table.c[other] if other else literal("")
+        rows = await store.rows(
+            select(own.label("own"), other_value.label("other_value")).where(mine)
+        )
         kept: dict[str, str] = {}
         for row in sorted(rows, key=lambda row: (row["own"] != fold(row["own"]), row["own"])):
-            if kept.setdefault(row["beside"], row["own"]) != row["own"]:
-                same = [] if not other else [table.c[other] == row["beside"]]
+            if kept.setdefault(row["other_value"], row["own"]) != row["own"]:
+                same = [] if not other else [table.c[other] == row["other_value"]]
                 await store.delete(table, own == row["own"], *same)
         for some in chunks(kept):
             others = [] if not other else [table.c[other].in_(some)]
