@@ -128,7 +128,7 @@ class AccessRevocations:
 class ReadUnit:
     """The roles of a request that only reads: no role here has a method that writes.
 
-    Its connections refuse writes as well (``database.connection``, ``ldap.write_plan``).
+    Its connections refuse writes as well (``database.connection``, ``backends.ldap.write_plan``).
     """
 
     actor: Actor

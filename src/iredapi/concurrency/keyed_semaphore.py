@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 
 class KeyedSemaphore:
-    """Named semaphores of one width; one exists only while somebody holds or waits for it.
+    """Semaphores by name, for ``width`` tasks each; one exists only while it is held or waited for.
 
     Logins of one account go through it, so that parallel logins with the right password are not
-    taken for guesses: an attempt is counted before it is verified, and taken back afterwards.
+    counted as guesses: an attempt is counted before it is verified, and undone after a success.
     """
 
     def __init__(self, width: int = 2) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from iredapi.database.datetimes import DATETIME
 
 MYSQL = ("mysql", "mariadb")
-"""SQLAlchemy's names of one dialect."""
+"""SQLAlchemy's names of MySQL and MariaDB."""
 
 # --- column types --------------------------------------------------------------------------------
 
@@ -36,7 +36,7 @@ ID: TypeEngine[int] = (
     .with_variant(mysql.BIGINT(unsigned=True), *MYSQL)
     .with_variant(sqlite.INTEGER(), "sqlite")
 )
-"""A row number the database hands out itself."""
+"""A row number that the database generates."""
 
 ID32: TypeEngine[int] = Integer().with_variant(mysql.INTEGER(unsigned=True), *MYSQL)
 """A row number of 32 bits, or a reference to one."""
@@ -62,7 +62,7 @@ class _MySQLByteText(mysql.VARBINARY):
 
 
 class ByteText(TypeDecorator[str]):
-    """Text that the database keeps as bytes: BYTEA on PostgreSQL, VARBINARY(255) on MySQL.
+    """Text that the database stores as bytes: BYTEA on PostgreSQL, VARBINARY(255) on MySQL.
 
     Python only ever sees `str`, in UTF-8. Comparison is exact and case-sensitive.
     """
@@ -71,7 +71,7 @@ class ByteText(TypeDecorator[str]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the type the database has."""
+        """Return the column type of a dialect."""
         if dialect.name == "postgresql":
             return dialect.type_descriptor(LargeBinary())
         if dialect.name in MYSQL:
@@ -79,25 +79,25 @@ class ByteText(TypeDecorator[str]):
         return dialect.type_descriptor(String(255))
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """Turn text into what the driver takes."""
+        """Convert text to the driver's type."""
         if value is not None and dialect.name == "postgresql":
             return value.encode()
         return value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        """Turn what the driver returned into text."""
+        """Convert a value from the driver to text."""
         if value is None or isinstance(value, str):
             return value
         return bytes(value).decode("utf-8", "replace")
 
 
-# --- DDL one Column cannot say -------------------------------------------------------------------
+# --- DDL that Column cannot express ---------------------------------------------------------------
 
 _DDL = "ddl"
 
 
 def ddl(**by_dialect: str) -> dict[str, Any]:
-    """Make a `Column.info` (or `Table.info`) whose DDL is spelled out for some dialects.
+    """Make a `Column.info` (or `Table.info`) with literal DDL for some dialects.
 
     Keys are `mysql` (also meant for MariaDB), `postgresql`, `sqlite`. For a column the text is all
     that follows its name; for a table it replaces the primary key clause.
@@ -136,7 +136,7 @@ def _primary_key(element: PrimaryKeyConstraint, compiler: DDLCompiler, **kw: Any
 
 
 def since(release: str) -> dict[str, str]:
-    """Make a `Column.info` or `Table.info`: older servers lack it, and we can do without."""
+    """Make a `Column.info` or `Table.info`: servers before this release lack it (optional)."""
     return {"since": release}
 
 
@@ -146,7 +146,7 @@ def varchar_column(name: str, length: int = 255, default: str = "", **kw: Any) -
 
 
 def ascii_column(name: str, **kw: Any) -> Column[Any]:
-    """Make a VARCHAR(255) that holds nothing but ASCII on MySQL: even comparing fails there."""
+    """Make a VARCHAR(255), ASCII on MySQL: comparing it with other characters is an error there."""
     kind = String(255).with_variant(mysql.VARCHAR(255, charset="ascii"), *MYSQL)
     return Column(name, kind, nullable=False, server_default="", **kw)
 
@@ -173,7 +173,7 @@ def moment_column(name: str) -> Column[Any]:
 
 
 def expired_column() -> Column[Any]:
-    """Make the `expired` that no program reads: never."""
+    """Make the column `expired`, which no program reads; the default means never."""
     info = ddl(postgresql="TIMESTAMP WITHOUT TIME ZONE NOT NULL DEFAULT '9999-12-31 01:01:01'")
     return Column(
         "expired", DATETIME, nullable=False, server_default="9999-12-31 00:00:00", info=info

@@ -42,7 +42,7 @@ class Row:
 
     def lock_statement(self, dialect: Dialect) -> CompiledStatement:
         """Return the statement that locks the row; its parameter is ``value``."""
-        return _holding(self.column, self.share, dialect)
+        return _lock_statement(self.column, self.share, dialect)
 
     def text(self, share: str) -> str:
         """Return it as SQL text; ``share`` is the driver's clause for shared locks."""
@@ -52,7 +52,7 @@ class Row:
 
 
 @lru_cache
-def _holding(column: Column[Any], share: bool, dialect: Dialect) -> CompiledStatement:
+def _lock_statement(column: Column[Any], share: bool, dialect: Dialect) -> CompiledStatement:
     chosen = select(column).where(column == bindparam("value"))
     return CompiledStatement.of(chosen.with_for_update(read=share), dialect)
 
@@ -123,7 +123,7 @@ class PooledConnection:
     ) -> tuple[list[Any], int]:
         """Run a read and then a write in one message, each its own transaction (aiomysql).
 
-        The rows, and how many rows the write found.
+        Returns the rows of the read, and the number of rows that the write matched.
         """
         if not isinstance(self._driver, Aiomysql):
             raise TypeError(self._name)
@@ -138,8 +138,8 @@ class PooledConnection:
     ) -> list[list[Any]]:
         """Run a statement for each of some values in one message and one transaction.
 
-        Only asyncpg can; ``CompiledStatement.with_row_index`` makes the statement. Raises what
-        SQLAlchemy would, and then nothing was done.
+        For asyncpg only; ``CompiledStatement.with_row_index`` makes the statement. Returns the rows
+        of each. Raises what SQLAlchemy would, and then nothing was changed.
         """
         if not isinstance(self._driver, Asyncpg):
             raise TypeError(self._name)
@@ -154,7 +154,7 @@ class PooledConnection:
     async def fetch_each(
         self, compiled: CompiledStatement, values: Sequence[Mapping[str, Any]]
     ) -> list[list[Any]]:
-        """Run a read for each of some values in one turn of the thread. Only aiosqlite has one."""
+        """Run a read for each of some values in one call of the thread (aiosqlite only)."""
         if not isinstance(self._driver, Aiosqlite):
             raise TypeError(self._name)
         self.permit(compiled)
@@ -163,17 +163,17 @@ class PooledConnection:
         return [compiled.rows(rows) for rows in found]
 
     async def cursor(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> Cursor:
-        """Run a read whose rows are fetched in pieces. Raises what SQLAlchemy would."""
+        """Run a read and return a cursor over its rows. Raises what SQLAlchemy would."""
         self.permit(compiled)
         if self._name == "asyncpg":
             # A cursor (portal) exists only inside a transaction.
-            await self._tell(f"{self._driver.begin} READ ONLY")
+            await self._execute(f"{self._driver.begin} READ ONLY")
             self.transacting = True
         begin = self._driver.cursor(compiled.sql, compiled.arguments(values))
         return Cursor(self, compiled, await self.asked(compiled.sql, begin))
 
     async def asked(self, sql: str, question: Awaitable[Answer]) -> Answer:
-        """Wait for an answer of the driver, and count it. Raises what SQLAlchemy would."""
+        """Wait for the driver's result, and count the statement. Raises what SQLAlchemy would."""
         begun = time.perf_counter()
         answer = await self._answered(sql, question)
         query_counter.count(sql, time.perf_counter() - begun)
@@ -190,29 +190,31 @@ class PooledConnection:
             raise
 
     async def begin(self) -> None:
-        """Begin a transaction: READ COMMITTED, on SQLite as its only writer."""
+        """Begin a transaction: READ COMMITTED; on SQLite BEGIN IMMEDIATE (one writer at a time)."""
         self._permit_transaction()
-        await self._tell(self._driver.begin)
+        await self._execute(self._driver.begin)
         self.transacting = True
 
     async def begin_with(self, rows: Sequence[Row]) -> bool:
-        """Begin a transaction that holds rows in one round trip; False where that cannot be.
+        """Begin a transaction and lock rows, in one round trip.
 
-        Where a message takes several statements, it takes no parameters then.
+        Returns False, without a transaction, when the driver takes only one statement per message
+        or a value has unusual characters: such a message has no parameters.
         """
         self._permit_transaction()
         driver = self._driver
         if not driver.several or not all(_HARMLESS.fullmatch(row.value) for row in rows):
             return False
         words = "; ".join([driver.begin, *(row.text(driver.share) for row in rows)])
-        self.transacting = True  # even if it holds nothing in the end
+        self.transacting = True  # also when locking fails
         await self._answered(words, driver.say(words))
         return True
 
     async def begin_nowait(self, column: Column[Any], values: Collection[str]) -> bool:
-        """Begin a transaction that holds rows, chosen by names, if nobody else holds one of them.
+        """Begin a transaction and lock rows with NOWAIT, in one round trip.
 
-        One round trip; False where that cannot be, and then no transaction has begun.
+        Returns False, without a transaction, when another transaction has locked one of the rows,
+        or when the driver or the values do not allow it (see ``begin_with``).
         """
         self._permit_transaction()
         if not self._driver.several or not all(map(_HARMLESS.fullmatch, values)):
@@ -221,20 +223,20 @@ class PooledConnection:
         rows = f"{column.table.name} WHERE {column.name} IN ({names})"
         words = f"SELECT 1 FROM {rows} FOR UPDATE NOWAIT"  # noqa: S608 (harmless, see above)
         question = self._driver.say(f"{self._driver.begin}; {words}")
-        return await self._begun(words, question) is not None
+        return await self._begin_locking(words, question) is not None
 
     async def begin_reading(
         self, every: Sequence[CompiledStatement], values: Mapping[str, Any]
     ) -> list[list[Any]] | None:
-        """Begin a transaction with reads, the first of which holds what it finds; the rows of each.
+        """Begin a transaction with reads, the first of which locks its rows.
 
-        None where somebody else holds one of these, and then no transaction has begun. One round
-        trip on MariaDB. SQLite has one writer, who holds everything.
+        Returns the rows of each; None, without a transaction, when another transaction has locked
+        one of them. One round trip on MariaDB. On SQLite a writing transaction locks the file.
         """
         self._permit_transaction()
         work = [(compiled.sql, compiled.arguments(values)) for compiled in every]
         words = "; ".join(compiled.sql for compiled in every)
-        found = await self._begun(words, self._driver.begin_with(work))
+        found = await self._begin_locking(words, self._driver.begin_with(work))
         if found is None:
             return None
         (answers,) = found
@@ -244,13 +246,16 @@ class PooledConnection:
         if self.read_only:
             raise WriteWhileReading(self._driver.begin)
 
-    async def _begun(self, words: str, question: Awaitable[Answer]) -> tuple[Answer] | None:
-        """Begin a transaction by asking what others may be in the way of: then it ends again."""
-        self.transacting = True  # even if it holds nothing in the end
+    async def _begin_locking(self, words: str, question: Awaitable[Answer]) -> tuple[Answer] | None:
+        """Begin a transaction with statements that lock rows; ``question`` sends both.
+
+        None: another transaction has locked one of the rows, and this one was rolled back.
+        """
+        self.transacting = True  # also when locking fails
         try:
             return (await self.asked(words, question),)
         except DBAPIError as error:
-            # SQLite has no transaction then: somebody else writes for longer than it waits.
+            # On SQLite BEGIN itself has failed (busy): there is no transaction to roll back.
             if error.connection_invalidated or not is_retryable(error) or not self._driver.several:
                 raise
             await self.rollback()
@@ -273,15 +278,15 @@ class PooledConnection:
 
     async def commit(self) -> None:
         """Commit the transaction."""
-        await self._tell("COMMIT")
+        await self._execute("COMMIT")
         self.transacting = False
 
     async def rollback(self) -> None:
         """Roll the transaction back."""
-        await self._tell("ROLLBACK")
+        await self._execute("ROLLBACK")
         self.transacting = False
 
-    async def _tell(self, word: str) -> None:
+    async def _execute(self, word: str) -> None:
         try:
             await self._answered(word, self._driver.say(word))
         except Exception:
@@ -289,7 +294,7 @@ class PooledConnection:
             raise
 
     def _translated(self, error: Exception, sql: str) -> Exception:
-        """Return a driver's error as SQLAlchemy would raise it: the same rules read it."""
+        """Return a driver's error as SQLAlchemy would raise it, for ``database/errors.py``."""
         dialect = self.connection.dialect
         base = dialect.loaded_dbapi.Error
         self._notice(error)
@@ -320,12 +325,12 @@ class PooledConnection:
 
 
 def _is_outdated(error: Exception) -> bool:
-    """Tell whether a statement was prepared before its tables were changed: once more will do."""
+    """Tell whether a statement was prepared before its tables were changed: a retry helps."""
     return type(error).__name__ == "InvalidCachedStatementError"
 
 
 class Cursor:
-    """The rows of a statement in pieces; it uses the connection alone until it is closed."""
+    """The rows of a statement, fetched in parts; it has the connection alone until ``close``."""
 
     __slots__ = ("_compiled", "_ended", "_pooled", "_rows")
 
@@ -344,13 +349,13 @@ class Cursor:
         return self._compiled.rows(found)
 
     async def close(self) -> None:
-        """Give up the rows that were not fetched. Raises nothing."""
+        """Discard the rows that were not fetched. Raises nothing."""
         if self._pooled.broken:
             return
         name = self._pooled.connection.dialect.driver
         if name == "aiomysql" and not self._ended:
-            # All others would have to be read from the socket first.
+            # The rest of the rows is still in the socket: reading it could take long.
             self._pooled.discard = True
-        elif name != "asyncpg":  # there the end of the transaction does it
+        elif name != "asyncpg":  # there the end of the transaction closes it
             with suppress(Exception):
                 await self._rows.close()

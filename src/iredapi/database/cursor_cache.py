@@ -1,9 +1,9 @@
 """Open cursors of long lists, so that a list is sorted once and not for each page.
 
 A full page keeps its cursor open, and the next page continues it. This is only an optimisation:
-without the cursor a page starts a new one after the given name, and without a free place it runs a
-statement of its own. A slow client keeps a connection (and a snapshot) for at most
-``IDLE_SECONDS``.
+when the cursor is closed, the next page opens a new one that starts after the last name; when the
+maximum number of cursors is open, it runs an ordinary statement. A slow client keeps a connection
+(and a snapshot) for at most ``IDLE_SECONDS``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ IDLE_SECONDS: Final = 3.0
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenCursor:
     pooled: PooledConnection
     cursor: Cursor
     expiry: asyncio.TimerHandle | None = None
 
 
 class Cursors:
-    """At most ``places`` open cursors of one database, each on its own connection."""
+    """At most ``places`` open cursors of one database, each on its own connection.
+
+    A new cursor is opened only while ``spare`` returns true: the pool has a connection to spare.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class Cursors:
         self._give = give
         self._places = places
         self._spare = spare
-        self._waiting: dict[Any, list[_Open]] = {}
+        self._waiting: dict[Any, list[_OpenCursor]] = {}
         self._background = Background()
 
     async def page(
@@ -73,7 +76,7 @@ class Cursors:
             if not keep:
                 await self._end(found)
         if keep:
-            self._park((list_of, rows[-1][order]), found)
+            self._keep_open((list_of, rows[-1][order]), found)
         return rows
 
     async def close(self) -> None:
@@ -86,7 +89,7 @@ class Cursors:
         self._waiting.clear()
         await self._background.drain()
 
-    def _take(self, key: Any) -> _Open | None:
+    def _take(self, key: Any) -> _OpenCursor | None:
         waiting = self._waiting.get(key)
         if not waiting:
             return None
@@ -97,14 +100,16 @@ class Cursors:
             found.expiry.cancel()
         return found
 
-    async def _begin(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> _Open | None:
+    async def _begin(
+        self, compiled: CompiledStatement, values: Mapping[str, Any]
+    ) -> _OpenCursor | None:
         if not self._places or not self._spare():
             return None
         self._places -= 1
         try:
             pooled = await self._acquire()
             try:
-                return _Open(pooled, await pooled.cursor(compiled, values))
+                return _OpenCursor(pooled, await pooled.cursor(compiled, values))
             except BaseException:
                 await self._give(pooled)
                 raise
@@ -112,12 +117,12 @@ class Cursors:
             self._places += 1
             raise
 
-    def _park(self, key: Any, found: _Open) -> None:
+    def _keep_open(self, key: Any, found: _OpenCursor) -> None:
         self._waiting.setdefault(key, []).append(found)
         loop = asyncio.get_running_loop()
         found.expiry = loop.call_later(IDLE_SECONDS, self._expire, key, found)
 
-    def _expire(self, key: Any, found: _Open) -> None:
+    def _expire(self, key: Any, found: _OpenCursor) -> None:
         waiting = self._waiting.get(key, [])
         if found not in waiting:
             return
@@ -126,10 +131,10 @@ class Cursors:
             del self._waiting[key]
         self._background.start(self._close(found))
 
-    async def _end(self, found: _Open) -> None:
+    async def _end(self, found: _OpenCursor) -> None:
         await self._background.run(self._close(found))
 
-    async def _close(self, found: _Open) -> None:
+    async def _close(self, found: _OpenCursor) -> None:
         try:
             await found.cursor.close()
         finally:

@@ -108,13 +108,13 @@ class Database:
         options = _options(url, pool)
         self.sqlite = url.startswith("sqlite")
         if self.sqlite:
-            del options["isolation_level"]  # the driver is told to keep its hands off
+            del options["isolation_level"]  # the driver must not begin transactions itself
         self._engine = create_async_engine(url, **options)
         if self.sqlite:
             _prepare_sqlite(self._engine)
         elif url.startswith("postgresql"):
             prepare_asyncpg(self._engine)
-        # The rest is for whoever reads, or is about to write.
+        # The other connections serve reads and writes.
         lists = pool.size // 4
         self._pool = ConnectionPool(
             self._engine, pool.size, pool.timeout, lists=lists, notice=self._notice
@@ -123,7 +123,7 @@ class Database:
         """Monotonic time until which the disk of the server counts as full."""
         self._busy_after = pool.timeout / 2
         """Seconds of waiting for a connection after which the database counts as busy."""
-        event.listen(self._engine.sync_engine, "handle_error", self._noticed)
+        event.listen(self._engine.sync_engine, "handle_error", self._on_sqlalchemy_error)
         self.takes_many = self._engine.dialect.driver == "asyncpg"
         """Whether one message can have the values of many rows, and rows have versions."""
         self._pipeline = (
@@ -163,14 +163,14 @@ class Database:
         return Path(path) if self.sqlite and path else None
 
     async def schema(self) -> Schema:
-        """Return what the live database has, as of a while ago. Raises ServerDown.
+        """Return the live schema, at most about ``SCHEMA_AGE`` seconds old. Raises ServerDown.
 
-        An upgrade of iRedMail adds columns while we run; somebody may take some away.
+        It is read again because an upgrade of iRedMail may add or remove columns meanwhile.
         """
         if self._schema is not None:
             if time.monotonic() - self._schema_read > SCHEMA_AGE and not self._detecting.locked():
                 async with self._detecting:
-                    await self._look_again()
+                    await self._refresh_schema()
             return self._schema
         if self._schema is None:
             async with self._detecting:
@@ -184,14 +184,14 @@ class Database:
                         await self.give(pooled)
         return self._schema
 
-    async def _look_again(self) -> None:
+    async def _refresh_schema(self) -> None:
         self._schema_read = time.monotonic()
         try:
             # A connection outside of the pool: the caller may have the pool's last one.
             async with asyncio.timeout(SCHEMA_AGE / 3), self._prober.connect() as connection:
                 found = await Schema.detect(connection, self.metadata)
         except (SQLAlchemyError, OSError, TimeoutError):
-            return  # whoever uses the database will be told
+            return  # the next statement reports the error
         if self._schema is None or found.found != self._schema.found:
             self._schema = found
 
@@ -200,14 +200,14 @@ class Database:
     ) -> PooledConnection:
         """Return a connection, in autocommit. Raises ServerDown.
 
-        One that is not for ``writing`` refuses to, unless it is said not to be ``read_only``.
+        Without ``writing`` it refuses writes, unless ``read_only`` is False.
         """
         if read_only is None:
             read_only = not writing
         try:
             return await self._pool.take(writing=writing, read_only=read_only)
         except (DBAPIError, OSError, PoolTimeout, TimeoutError) as error:
-            raise self._away(error) from error
+            raise self._unavailable(error) from error
 
     def give_at_once(self, pooled: PooledConnection, *, writing: bool) -> bool:
         """Release a connection without waiting, if possible; False: call ``give``."""
@@ -230,9 +230,9 @@ class Database:
             await self.give(pooled, writing=writing)
 
     async def fetch(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> list[Any]:
-        """Run a read that takes no time and waits for no lock; with others, where possible.
+        """Run a fast read that waits for no lock, batched with others where possible.
 
-        Its rows. Raises what SQLAlchemy would, and ServerDown.
+        Returns its rows. Raises what SQLAlchemy would, and ServerDown.
         """
         if compiled.writes:
             raise WriteWhileReading(compiled.sql)
@@ -241,8 +241,8 @@ class Database:
         async with self.using() as pooled:
             return await pooled.fetch(compiled, values)
 
-    def _noticed(self, context: ExceptionContext) -> None:
-        """Look at an error of a statement that SQLAlchemy runs."""
+    def _on_sqlalchemy_error(self, context: ExceptionContext) -> None:
+        """Handle an error of a statement that SQLAlchemy runs."""
         # SQLAlchemy reports a cancelled request as a disconnect; only one connection is broken.
         if context.is_disconnect and context.invalidate_pool_on_disconnect:
             self._pool.drop_idle()
@@ -257,7 +257,7 @@ class Database:
         if is_unknown_name(error):
             self._schema_read = -SCHEMA_AGE
 
-    def _away(self, error: Exception) -> Exception:
+    def _unavailable(self, error: Exception) -> Exception:
         if isinstance(error, PoolTimeout):
             return Overloaded(f"All connections to the database {self.name} are busy.")
         if is_unavailable(error) or isinstance(error, TimeoutError):
@@ -265,9 +265,9 @@ class Database:
         return error
 
     async def ping(self) -> None:
-        """Ask the server something, over a connection of its own.
+        """Run a statement on a connection outside of the pool, as a health check.
 
-        Raises what the driver does, and NotUsable when the server answers and cannot be used.
+        Raises the driver's errors, and NotUsable when the server answers but cannot be used.
         """
         if time.monotonic() < self._full_until:
             raise NotUsable("full")

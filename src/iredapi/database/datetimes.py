@@ -1,9 +1,9 @@
-"""Dates and times of any program, as the drivers return them: what is no date is None.
+"""Conversion of stored dates and times; a value that Python cannot represent becomes None.
 
-MariaDB keeps ``0000-00-00`` (iRedMail's default before 0.9.6) and ``2020-00-00``, PostgreSQL
+MariaDB stores ``0000-00-00`` (iRedMail's default before 0.9.6) and ``2020-00-00``, PostgreSQL
 ``infinity`` and years from -4713 to 294276, SQLite any text or number. Python's dates begin with
-year 1 and end with year 9999. Each driver converts in its own place; from here on a value is a
-``datetime``, a ``date`` or None.
+year 1 and end with year 9999. Each driver has its own hook for conversions; after that a value is
+a ``datetime``, a ``date`` or None.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["DATE", "DATETIME", "MYSQL_DECODERS", "is_unknown", "prepare_asyncpg"
 
 
 def _mysql_datetime(value: str | bytes) -> datetime | None:
-    # PyMySQL returns the text of what it cannot convert.
+    # PyMySQL returns a value that it cannot convert as text.
     found = convert_datetime(value)
     return found if isinstance(found, datetime) else None
 
@@ -45,7 +45,7 @@ MYSQL_DECODERS: Final[Mapping[int, Any]] = {
     FIELD_TYPE.TIMESTAMP: _mysql_datetime,
     FIELD_TYPE.DATE: _mysql_date,
 }
-"""PyMySQL's conversions (``conv`` of a connection), but for dates."""
+"""PyMySQL's conversions (``conv`` of a connection), with other ones for dates."""
 
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ async def _set_codecs(connection: Any) -> None:
 
 
 def prepare_asyncpg(engine: AsyncEngine) -> None:
-    """Make connections of an engine return None for dates that Python has not."""
+    """Make connections of an engine return None for dates that Python cannot represent."""
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
@@ -107,7 +107,7 @@ _USUAL: Final = {10: "--", 19: "-- ::"}
 
 
 def read_text(value: object) -> datetime | None:
-    """Return the date and time that text says, without fraction and zone, or None."""
+    """Parse a stored date or time, without fraction and zone; None if it is not valid."""
     # The usual form is parsed in C. (ISO 8601 has forms that are no date here.)
     if isinstance(value, str) and value[4:17:3] == _USUAL.get(len(value)):
         try:
@@ -152,7 +152,7 @@ class _SqliteDate(UserDefinedType[date]):
     cache_ok = True
 
     def get_col_spec(self, **_kw: Any) -> str:
-        """Return what CREATE TABLE says."""
+        """Return the type's name in CREATE TABLE."""
         return "DATE"
 
     def bind_processor(self, _dialect: Dialect) -> Callable[[Any], Any]:
@@ -179,7 +179,7 @@ DATE: Final[TypeEngine[date]] = Date().with_variant(_SqliteDate(), "sqlite")
 
 
 class is_unknown(FunctionElement[bool]):  # noqa: N801 (used as a function)
-    """Whether a date column holds what is no date."""
+    """SQL: whether a date column has a value that is not a valid date."""
 
     name = "is_unknown"
     type = Boolean()
@@ -202,7 +202,7 @@ def _unknown_mysql(element: Any, compiler: Any, **kw: Any) -> str:
 @compiles(is_unknown, "sqlite")
 def _unknown_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
     x = compiler.process(element.clauses, **kw)
-    # SQLite makes 2 March of 2020-02-31, and a day of any number.
+    # SQLite reads 2020-02-31 as 2 March, and any number as a day.
     day = f"substr({x}, 1, 10)"
     known = f"{day} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]' AND {day} >= '0001'"
     known += f" AND datetime({x}) IS NOT NULL AND date({day}, '+0 days') = {day}"

@@ -1,7 +1,7 @@
-"""The few places where MySQL/MariaDB, PostgreSQL and SQLite differ.
+"""SQL that differs between MySQL/MariaDB, PostgreSQL and SQLite.
 
-Column types, DDL that cannot be said with one `Column`, one SQL function, one kind of INSERT, and
-what a database error means. Everything else in the backends is the same SQL for all three.
+Comparisons, one SQL function, one kind of INSERT, and locking without waiting. Column types are in
+`column_types`, error codes in `errors`. Other SQL of the backends is the same for all three.
 """
 
 from typing import Any
@@ -23,8 +23,6 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from iredapi.database.column_types import MYSQL, ByteText
 
-"""The names SQLAlchemy has for MySQL and MariaDB; one server family, the same SQL."""
-
 # --- SQL function --------------------------------------------------------------------------------
 
 
@@ -39,9 +37,9 @@ class _DomainOf(FunctionElement[str]):
 def differs(
     column: ColumnElement[Any], value: ColumnElement[Any], dialect: str
 ) -> ColumnElement[bool]:
-    """Make SQL for whether a column holds anything but a value; no text is an empty one.
+    """Make SQL for whether a column differs from a value; NULL in a text column is an empty text.
 
-    On MySQL equality knows no case, accents and trailing blanks, so bytes are compared.
+    Equality on MySQL ignores case, accents and trailing blanks, so bytes are compared.
     """
     if not isinstance(column.type, String):
         return column.is_distinct_from(value)
@@ -64,7 +62,7 @@ def _argument(element: _DomainOf, compiler: SQLCompiler, kw: dict[str, Any]) -> 
 def _domain_of_postgresql(element: _DomainOf, compiler: SQLCompiler, **kw: Any) -> str:
     argument = _argument(element, compiler, kw)
     if isinstance(next(iter(element.clauses)).type, ByteText):
-        argument = f"encode({argument}, 'escape')"  # bytea, which may hold any bytes
+        argument = f"encode({argument}, 'escape')"  # bytea, which may contain any bytes
     return f"substring({argument} from '[^@]*$')"
 
 
@@ -75,8 +73,8 @@ def _domain_of_mysql(element: _DomainOf, compiler: SQLCompiler, **kw: Any) -> st
 
 @compiles(_DomainOf, "sqlite")
 def _domain_of_sqlite(element: _DomainOf, compiler: SQLCompiler, **kw: Any) -> str:
-    # rtrim() takes away every trailing character that is not an "@": what is left is all up to
-    # and including the last one, or nothing.
+    # rtrim() removes every trailing character that is not an "@": the rest ends with the last
+    # "@", or is empty.
     x = _argument(element, compiler, kw)
     return f"substr({x}, length(rtrim({x}, replace({x}, '@', ''))) + 1)"
 
@@ -104,14 +102,14 @@ def insert_ignore(table: Table, dialect: str) -> Insert:
 
 
 BY_NAME = "FORCE INDEX (PRIMARY)"
-"""Hint for MariaDB, where several rows are chosen by their key and held: it prefers to read all of
-a small table, and InnoDB holds whatever is read."""
+"""Hint for MariaDB, for statements that lock several rows by their key: the optimizer prefers to
+scan a small table, and InnoDB locks every row that is read."""
 
 
 def holds_at_once(dialect: Dialect) -> bool:
-    """Say whether a connected server can hold rows unless somebody else holds one.
+    """Tell whether a connected server can lock rows without waiting (NOWAIT).
 
-    SQLite has one writer. MySQL can since 8.0, but has nothing for writes that are not to wait.
+    SQLite has one writer. MySQL has NOWAIT since 8.0, but nothing like ``without_waiting``.
     """
     if dialect.name not in MYSQL:
         return True
@@ -120,10 +118,10 @@ def holds_at_once(dialect: Dialect) -> bool:
 
 
 def without_waiting(dialect: Dialect) -> str:
-    """Return what stands before a write that fails at once when somebody holds one of its rows.
+    """Return the prefix of a write that fails at once when one of its rows is locked.
 
-    Only MariaDB (10.3) has words for it. SQLite has one writer; on PostgreSQL it is said in the
-    statement.
+    Only MariaDB (10.3) has one. SQLite has one writer; on PostgreSQL the statement itself has
+    SKIP LOCKED.
     """
     if dialect.name not in MYSQL or not holds_at_once(dialect):
         return ""

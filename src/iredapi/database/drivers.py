@@ -1,4 +1,4 @@
-"""What the three drivers do each in their own way, past SQLAlchemy. All raise their own errors."""
+"""The calls to the three database drivers, without SQLAlchemy. Each raises its driver's errors."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ class Driver(Protocol):
     """A connection of a driver."""
 
     begin: str
-    """What begins a transaction: READ COMMITTED, on SQLite as its only writer."""
+    """The statement that begins a transaction: READ COMMITTED; on SQLite BEGIN IMMEDIATE."""
     share: str
-    """What a SELECT ends with that holds rows together with others who share them."""
+    """The clause of a SELECT that takes shared row locks."""
     several: bool
-    """Whether one message may hold several statements."""
+    """Whether one message may contain several statements."""
 
     async def say(self, words: str) -> None:
-        """Run words that return nothing: one statement, or ``several``."""
+        """Run SQL text without parameters or result: one statement, or ``several``."""
 
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
-        """Run a statement; its rows."""
+        """Run a statement and return its rows."""
 
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         """Run a write with each of some values."""
 
     async def run_all(self, work: Work) -> None:
-        """Run writes one after the other, in one message where that can be."""
+        """Run writes one after the other, in one message where the driver can."""
 
     async def begin_with(self, work: Work) -> list[Sequence[Any]]:
-        """Begin a transaction with reads, in one message where that can be; the rows of each."""
+        """Begin a transaction with reads, in one message where the driver can; the rows of each."""
 
     async def cursor(self, sql: str, arguments: Arguments) -> Any:
-        """Run a read whose rows are fetched in pieces."""
+        """Run a read and return the driver's cursor."""
 
 
-class _OneByOne:
-    """What is alike where each statement is a message of its own."""
+class _SingleStatements:
+    """Base of the drivers that send one statement per message."""
 
     begin: str
 
@@ -50,7 +50,7 @@ class _OneByOne:
         self._connection = connection
 
     async def say(self, words: str) -> None:
-        # With asyncpg the way of text that needs no preparation.
+        # With asyncpg this is the simple query protocol: no prepared statement.
         await self._connection.execute(words)
 
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
@@ -60,7 +60,7 @@ class _OneByOne:
         await self._connection.executemany(sql, every)
 
 
-class Asyncpg(_OneByOne):
+class Asyncpg(_SingleStatements):
     """PostgreSQL."""
 
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -80,7 +80,7 @@ class Asyncpg(_OneByOne):
         return found
 
     async def fetch_many(self, sql: str, every: Sequence[Arguments]) -> Sequence[Any]:
-        """Run a statement with each of some values, in one message; the rows of all."""
+        """Run a statement with each of some values, in one message; return the rows of all."""
         found: Sequence[Any] = await self._connection.fetchmany(sql, every)
         return found
 
@@ -89,9 +89,9 @@ class Asyncpg(_OneByOne):
 
 
 class Aiomysql:
-    """MySQL and MariaDB: values are put into the text, and the text may hold several statements."""
+    """MySQL and MariaDB: values are put into the text, which may contain several statements."""
 
-    begin = "BEGIN"  # the sessions are READ COMMITTED (``engine``)
+    begin = "BEGIN"  # the sessions are READ COMMITTED (``database.py``)
     share = "LOCK IN SHARE MODE"
     several = True
 
@@ -99,9 +99,9 @@ class Aiomysql:
         self._connection = connection
 
     async def say(self, words: str) -> None:
-        await self._said(words)
+        await self._run_text(words)
 
-    async def _said(self, words: str) -> list[Sequence[Any]]:
+    async def _run_text(self, words: str) -> list[Sequence[Any]]:
         connection = self._connection
         await connection.query(words)
         found = [connection._result.rows or ()]
@@ -111,7 +111,7 @@ class Aiomysql:
         return found
 
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
-        # What its cursors do, but once: each would be another object with four calls.
+        # The same as a cursor does, without the cost of making one for each statement.
         await self._connection.query(self._text(sql, arguments))
         found: Sequence[Any] | None = self._connection._result.rows
         return found or ()
@@ -119,8 +119,8 @@ class Aiomysql:
     async def fetch_and_count(
         self, read: tuple[str, Arguments], write: tuple[str, Arguments]
     ) -> tuple[Sequence[Any], int]:
-        """Run a read and then a write in one message; the rows, and how many the write found."""
-        rows = (await self._said(f"{self._text(*read)}; {self._text(*write)}"))[0]
+        """Run a read and a write in one message; the rows, and the number of matched rows."""
+        rows = (await self._run_text(f"{self._text(*read)}; {self._text(*write)}"))[0]
         return rows, int(self._connection._result.affected_rows)
 
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
@@ -128,11 +128,11 @@ class Aiomysql:
             await cursor.executemany(sql, every)
 
     async def run_all(self, work: Work) -> None:
-        await self._said("; ".join([self._text(sql, arguments) for sql, arguments in work]))
+        await self._run_text("; ".join([self._text(sql, arguments) for sql, arguments in work]))
 
     async def begin_with(self, work: Work) -> list[Sequence[Any]]:
         texts = [self._text(sql, arguments) for sql, arguments in work]
-        return (await self._said("; ".join([self.begin, *texts])))[1:]
+        return (await self._run_text("; ".join([self.begin, *texts])))[1:]
 
     async def cursor(self, sql: str, arguments: Arguments) -> Any:
         cursor = await self._connection.cursor(SSCursor)
@@ -149,7 +149,7 @@ class Aiomysql:
             if kind is int:
                 texts.append(str(value))
             elif kind is str or kind is datetime:
-                # Most values of several rows are the same ones.
+                # Several rows mostly have the same values.
                 text = known.get(value)
                 if text is None:
                     text = known[value] = escape(value)
@@ -159,8 +159,8 @@ class Aiomysql:
         return sql % tuple(texts)
 
 
-class Aiosqlite(_OneByOne):
-    """SQLite: each call is work for the connection's thread."""
+class Aiosqlite(_SingleStatements):
+    """SQLite: each call runs in the connection's thread."""
 
     begin = "BEGIN IMMEDIATE"
     share = ""
@@ -171,23 +171,23 @@ class Aiosqlite(_OneByOne):
         return found
 
     async def fetch_each(self, sql: str, every: Sequence[Arguments]) -> list[Sequence[Any]]:
-        """Run a read with each of some values; the rows of each."""
-        return await self._in_one_turn([(sql, arguments) for arguments in every])
+        """Run a read with each of some values; return the rows of each."""
+        return await self._in_one_call([(sql, arguments) for arguments in every])
 
     async def run_all(self, work: Work) -> None:
-        await self._in_one_turn(work)
+        await self._in_one_call(work)
 
     async def begin_with(self, work: Work) -> list[Sequence[Any]]:
-        return (await self._in_one_turn([(self.begin, ()), *work]))[1:]
+        return (await self._in_one_call([(self.begin, ()), *work]))[1:]
 
-    async def _in_one_turn(self, work: Work) -> list[Sequence[Any]]:
-        """Run statements one after the other in one turn of the thread; the rows of each."""
+    async def _in_one_call(self, work: Work) -> list[Sequence[Any]]:
+        """Run statements in one call of the thread; return the rows of each."""
         connection = self._connection
 
         def run() -> list[Sequence[Any]]:
             return [connection._conn.execute(sql, arguments).fetchall() for sql, arguments in work]
 
-        # Each of its public methods is a turn, and two threads cost more than a small statement.
+        # Each public method is a call of the thread; switching costs more than a statement.
         found: list[Sequence[Any]] = await connection._execute(run)
         return found
 

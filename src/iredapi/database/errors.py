@@ -1,7 +1,7 @@
-"""What a database's error means: the only lists of codes, and the only translation for clients.
+"""The meaning of database errors: all lists of codes, and the translation for clients.
 
-Everybody who tries again asks ``is_retryable``: units of work, the state database, doctor. No text
-of a driver leaves ``translated``.
+Units of work, the state database and doctor decide with ``is_retryable`` whether to try again.
+``translated`` never passes on the text of a driver.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def error_in(exc: BaseException, kind: type[_Error]) -> _Error | None:
 
 
 def is_unique_violation(exc: IntegrityError) -> bool:
-    """Say whether a row with the same primary or unique key exists already."""
+    """Tell whether a row with the same primary or unique key exists already."""
     return any(
         _sqlstate(error) == "23505"
         or _mysql_code(error) in _UNIQUE_MYSQL
@@ -94,10 +94,10 @@ def is_unique_violation(exc: IntegrityError) -> bool:
 
 
 def is_retryable(exc: DBAPIError) -> bool:
-    """Say whether the same transaction may well succeed when it is run once more.
+    """Tell whether the same transaction may succeed when it is run again.
 
     True for a deadlock, a serialization failure, a lock wait timeout, a busy SQLite file and a
-    connection that was lost. Lost during COMMIT means that it may have been committed.
+    lost connection. If it was lost during COMMIT, the transaction may have been committed.
     """
     return exc.connection_invalidated or any(
         _sqlstate(error) in _RETRY_STATES
@@ -108,7 +108,7 @@ def is_retryable(exc: DBAPIError) -> bool:
 
 
 def is_unknown_name(exc: BaseException) -> bool:
-    """Say whether a statement names a table or column that the database has not (any more)."""
+    """Tell whether a statement names a table or column that the database lacks (by now)."""
     return any(
         _sqlstate(error) in _UNKNOWN_STATES
         or _mysql_code(error) in _UNKNOWN_MYSQL
@@ -118,7 +118,7 @@ def is_unknown_name(exc: BaseException) -> bool:
 
 
 def is_refused(exc: BaseException) -> bool:
-    """Say whether the login lacks the right for a statement."""
+    """Tell whether the login lacks the right for a statement."""
     return any(
         _sqlstate(error) == "42501"
         or _mysql_code(error) in _REFUSED_MYSQL
@@ -128,7 +128,7 @@ def is_refused(exc: BaseException) -> bool:
 
 
 def is_full(exc: BaseException) -> bool:
-    """Say whether the server could not write because its disk (or a table's limit) is full.
+    """Tell whether the server could not write because its disk (or a table's limit) is full.
 
     PostgreSQL 53100 (disk_full), MariaDB and MySQL 1021 (ER_DISK_FULL) and 1114
     (ER_RECORD_FILE_FULL), or a failed write with the system's error 28 (ENOSPC), SQLite 13.
@@ -143,7 +143,7 @@ def is_full(exc: BaseException) -> bool:
 
 
 def is_unavailable(exc: BaseException) -> bool:
-    """Say whether the database cannot be used now: no connection, no login, or no free slot."""
+    """Tell whether the database cannot be used now: no connection, no login, or no free slot."""
     if isinstance(exc, DBAPIError) and exc.connection_invalidated:
         return True
     return any(
@@ -157,7 +157,7 @@ def is_unavailable(exc: BaseException) -> bool:
 
 
 def translated(error: DBAPIError) -> Exception:
-    """Return our error for a driver's; one that nobody foresaw comes back as it is."""
+    """Return the API's error for a driver's error; an unexpected one is returned unchanged."""
     if isinstance(error, IntegrityError) and is_unique_violation(error):
         return Conflict("ALREADY_EXISTS")
     if is_full(error):

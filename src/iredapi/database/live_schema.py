@@ -1,4 +1,4 @@
-"""What a live database has: older iRedMail releases lack some columns and tables.
+"""The tables and columns of a live database: older iRedMail releases lack some of them.
 
 A column or table that may be missing has a `since` in its `info`, all others are required.
 """
@@ -17,7 +17,7 @@ Built = TypeVar("Built")
 __all__ = ["OLDEST_IREDMAIL", "Schema", "create_all", "is_optional"]
 
 OLDEST_IREDMAIL = "0.9.8"
-"""The oldest iRedMail release whose `vmail` database has all that we need."""
+"""The oldest iRedMail release whose `vmail` database has every required table and column."""
 
 _INFORMATION_SCHEMA = (
     "SELECT CAST(table_name AS {text}), CAST(column_name AS {text})"
@@ -40,13 +40,13 @@ _QUERIES = {
 
 
 def is_optional(item: Table | Column[Any]) -> bool:
-    """Say whether a live database may lack this table or column."""
+    """Tell whether a live database may lack this table or column."""
     return "since" in item.info
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The tables and columns that one live database really has."""
+    """The tables and columns that one live database has."""
 
     metadata: MetaData
     found: Mapping[str, frozenset[str]]
@@ -63,19 +63,19 @@ class Schema:
         return cls(metadata, {table: frozenset(columns) for table, columns in found.items()})
 
     def has(self, table: Table | str, column: str | None = None) -> bool:
-        """Say whether the database has this table, or this column of it."""
+        """Tell whether the database has this table, or this column of it."""
         columns = self.found.get(_name(table))
         return columns is not None and (column is None or column in columns)
 
     def columns(self, table: Table | str) -> list[Column[Any]]:
-        """Return those columns of a table that the database has, to select them."""
+        """Return the columns of a table that the database has, to select them."""
         return [c for c in self._table(table).columns if self.has(table, c.name)]
 
     def values(self, table: Table | str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return values to write, without those of optional columns that the database lacks.
 
-        A name that is no column at all raises KeyError. A required column stays, so that its
-        absence is an error rather than silently lost data.
+        A name that is not in the table's definition raises KeyError. A required column stays: if it
+        is missing, the write fails instead of silently losing data.
         """
         there = self.statement(("values", _name(table)), lambda: self._writable(table))
         return {name: value for name, value in values.items() if there[name]}
@@ -89,7 +89,7 @@ class Schema:
     def statement(self, key: object, build: Callable[[], Built]) -> Built:
         """Return a statement for this database, built once: building costs more than running.
 
-        Its values are bound parameters; ``key`` names it.
+        Its values are bound parameters; ``key`` identifies it.
         """
         if key not in self._statements:
             self._statements[key] = build()
@@ -97,14 +97,14 @@ class Schema:
         return found
 
     def missing(self) -> list[str]:
-        """Return all that the database lacks, as `table` or `table.column`, sorted."""
+        """Return what the database lacks, as `table` or `table.column`, sorted."""
         return sorted(self._lacking(optional_too=True))
 
     def newer(self) -> list[str]:
-        """Return what the database lacks and a release is known to have added.
+        """Return what the database lacks and a known release has added.
 
-        The newest one lacks some of the others: they came and went, or only some installations
-        have them.
+        Other names of ``missing`` may be absent on the newest release as well: a later release
+        removed them, or only some installations have them.
         """
         return [name for name in self.missing() if self._since(name) not in ("", "?")]
 
@@ -114,7 +114,7 @@ class Schema:
         return str((item.columns[column] if column else item).info.get("since", ""))
 
     def lacking_required(self) -> list[str]:
-        """Return what the database lacks and we cannot do without; it must be empty."""
+        """Return the required tables and columns that the database lacks; it must be empty."""
         return sorted(self._lacking(optional_too=False))
 
     def _table(self, table: Table | str) -> Table:
@@ -138,7 +138,7 @@ class Schema:
 async def create_all(connection: AsyncConnection, metadata: MetaData) -> list[str]:
     """Create the tables that do not exist, and return their names.
 
-    For the embedded default and for tests only: on a live server iRedMail owns the schema.
+    For the embedded default and for tests only: on a live server iRedMail creates the schema.
     """
     return await connection.run_sync(_create_all, metadata)
 

@@ -1,8 +1,9 @@
-"""Micro-batching of short reads of many requests.
+"""Micro-batching of short reads of run_many requests.
 
-On PostgreSQL a message takes many, on SQLite a turn of the connection's thread. Under load a
-program and its database wake each other a fraction as often, which costs more than the questions
-do. Only what neither takes long nor waits for locks may be asked here: others wait behind it.
+One message to PostgreSQL, or one call in the SQLite connection's thread, runs a statement with the
+values of several requests. Under load there are fewer switches between processes or threads, which
+cost more than the statements. Only a read that is fast and waits for no lock may be batched:
+the other requests of the batch wait for it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from iredapi.errors import ServerDown
 from iredapi.observability.query_counter import METER
 
 SECONDS: Final = 10.0
-"""Seconds after which a batch fails: it takes milliseconds, and others wait for it."""
+"""Seconds after which a batch fails; it usually takes milliseconds."""
 Values = Mapping[str, Any]
 Rows = list[Any]
 
@@ -43,17 +44,19 @@ class Pipeline:
         self._batchers: dict[str, Batcher[Values, Rows]] = {}
 
     async def fetch(self, compiled: CompiledStatement, values: Values) -> Rows:
-        """Run a read; its rows. Raises what SQLAlchemy would, and ServerDown."""
+        """Run a read and return its rows. Raises what SQLAlchemy would, and ServerDown."""
         begun = time.perf_counter()
         batcher = self._batchers.get(compiled.sql)
         if batcher is None:
-            many = partial(PooledConnection.fetch_each, compiled=compiled)
+            run_many = partial(PooledConnection.fetch_each, compiled=compiled)
             if self._dialect.driver == "asyncpg":
-                many = partial(
+                run_many = partial(
                     PooledConnection.fetch_many,
                     indexed=compiled.with_row_index(self._dialect),
                 )
-            batcher = self._batchers[compiled.sql] = Batcher(partial(self._ask, compiled, many))
+            batcher = self._batchers[compiled.sql] = Batcher(
+                partial(self._run_batch, compiled, run_many)
+            )
         rows = await batcher.submit(values)
         meter = METER.get()
         if meter is not None:
@@ -66,39 +69,39 @@ class Pipeline:
         for batcher in self._batchers.values():
             await batcher.close()
 
-    async def _ask(
+    async def _run_batch(
         self,
         compiled: CompiledStatement,
-        many: Callable[..., Awaitable[list[Rows]]],
-        every: Sequence[Values],
+        run_many: Callable[..., Awaitable[list[Rows]]],
+        value_sets: Sequence[Values],
     ) -> Sequence[Rows | Exception]:
         pooled = await self._acquire()
         try:
             async with asyncio.timeout(SECONDS):
-                return await _answers(pooled, compiled, many, every)
+                return await _results(pooled, compiled, run_many, value_sets)
         except TimeoutError:
             raise ServerDown(detail="The database did not answer in time.") from None
         finally:
             await self._give(pooled)
 
 
-async def _answers(
+async def _results(
     pooled: PooledConnection,
     compiled: CompiledStatement,
-    many: Callable[..., Awaitable[list[Rows]]],
-    every: Sequence[Values],
+    run_many: Callable[..., Awaitable[list[Rows]]],
+    value_sets: Sequence[Values],
 ) -> Sequence[Rows | Exception]:
-    if len(every) > 1:
+    if len(value_sets) > 1:
         try:
-            return await many(pooled, values=every)
+            return await run_many(pooled, values=value_sets)
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise
             # One set of values failed: run each of them alone.
-    return [await _alone(pooled, compiled, values) for values in every]
+    return [await _run_alone(pooled, compiled, values) for values in value_sets]
 
 
-async def _alone(
+async def _run_alone(
     pooled: PooledConnection, compiled: CompiledStatement, values: Values
 ) -> Rows | Exception:
     try:

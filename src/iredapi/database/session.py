@@ -28,7 +28,7 @@ class Databases:
     patience: float = 60.0
     """Seconds that a writer waits for the one before it (SQLite)."""
     background: Background = field(default_factory=Background)
-    """Connections that are being given back although their requests were cancelled."""
+    """Connections that are being given back; this continues when the request is cancelled."""
     _sqlite_writer: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def has(self, name: str) -> bool:
@@ -43,9 +43,9 @@ class Databases:
             raise NotSupported(detail=f"The database {name} is not configured.") from None
 
     async def open(self, *, writing: bool) -> Connections:
-        """Return the connections of one request: none is opened before it is used.
+        """Return the connections of one request; each is opened at its first use.
 
-        Unless it is ``writing`` they refuse to write.
+        Without ``writing`` they refuse writes. Raises Overloaded (SQLite).
         """
         queue = None
         if writing and any(database.sqlite for database in self.by_name.values()):
@@ -60,7 +60,7 @@ class Databases:
     def open_for_logs(self) -> Connections:
         """Return connections on which each write is a transaction of its own.
 
-        Who uses them is no writer among others, and waits for none.
+        They do not wait in the queue of SQLite's writers.
         """
         return Connections(self, writing=False, queue=None, read_only=False)
 
@@ -86,13 +86,13 @@ class Connections:
     ) -> None:
         self.databases = databases
         self.writing = writing
-        """Whether what is done is in transactions, to be committed."""
+        """Whether statements run in transactions, which ``commit`` commits."""
         self.read_only = not writing if read_only is None else read_only
         self._queue = queue
         self._pooled_connections: dict[str, PooledConnection] = {}
 
     async def get(self, name: str) -> AsyncConnection:
-        """Return the connection to a database, opened now if it was not; a writing one began."""
+        """Return the connection to a database; open it and begin its transaction if need be."""
         return (await self._begun(name)).connection
 
     async def _pooled(self, name: str) -> PooledConnection:
@@ -113,14 +113,14 @@ class Connections:
     async def run(
         self, name: str, compiled: CompiledStatement, values: Mapping[str, Any]
     ) -> list[Any]:
-        """Run a statement past SQLAlchemy; its rows. Raises what SQLAlchemy would."""
+        """Run a statement on the driver and return its rows. Raises what SQLAlchemy would."""
         return await (await self._begun(name)).fetch(compiled, values)
 
     async def hold(self, name: str, *rows: Row) -> None:
-        """Hold rows, in this order, until the end."""
+        """Lock rows, in this order, until the unit ends."""
         pooled = await self._pooled(name)
         if self.databases[name].sqlite:
-            # It has one writer at a time: who has begun holds everything.
+            # A writing transaction locks the whole file.
             await self._begun(name)
             return
         if pooled.transacting or not await pooled.begin_with(rows):
@@ -131,14 +131,17 @@ class Connections:
                 )
 
     async def lock_nowait(self, name: str, column: Column[Any], values: Collection[str]) -> bool:
-        """Begin by holding rows, if nobody else does and the database can tell at once."""
+        """Begin a transaction by locking rows with NOWAIT; False: it was not possible."""
         pooled = await self._pooled(name)
         return not pooled.transacting and await pooled.begin_nowait(column, values)
 
     async def begin_reading(
         self, name: str, every: Sequence[CompiledStatement], values: Mapping[str, Any]
     ) -> list[list[Any]] | None:
-        """Begin by reading, and holding what the first read finds, if nobody else does."""
+        """Begin a transaction with reads, the first of which locks its rows without waiting.
+
+        None: it was not possible, and no transaction has begun.
+        """
         pooled = await self._pooled(name)
         return None if pooled.transacting else await pooled.begin_reading(every, values)
 
@@ -157,7 +160,7 @@ class Connections:
     async def execute_autocommit(
         self, name: str, compiled: CompiledStatement, values: Mapping[str, Any]
     ) -> list[Any]:
-        """Run a write that is a transaction of its own; the rows that it returns."""
+        """Run a write that is a transaction of its own, and return its rows."""
         return await (await self._pooled(name)).fetch(compiled, values)
 
     async def fetch_and_count(
@@ -180,7 +183,7 @@ class Connections:
     ) -> list[list[Any]]:
         """Run a statement for each of some values in one message, for asyncpg only.
 
-        Unless the unit has ``begun`` it is a transaction of its own.
+        With ``begun=False`` it is a transaction of its own, not part of the unit's.
         """
         pooled = await (self._begun(name) if begun else self._pooled(name))
         return await pooled.fetch_many(indexed, values)
@@ -188,9 +191,9 @@ class Connections:
     async def fetch_batched(
         self, name: str, compiled: CompiledStatement, values: Mapping[str, Any]
     ) -> list[Any]:
-        """Run a read that takes no time: together with others', unless the unit has a connection.
+        """Run a fast read, batched with other requests' unless the unit has a connection already.
 
-        Who holds one and waits for another one would wait for others who do the same.
+        Waiting for a second connection while holding one could deadlock on the pool.
         """
         pooled = self._pooled_connections.get(name)
         if pooled is not None:
@@ -229,6 +232,6 @@ async def _close(
         for database, pooled in opened:
             await database.give(pooled, writing=writing)
     finally:
-        # The next writer of SQLite begins when this one holds nothing any more.
+        # The next writer of SQLite begins when this one has released its connections.
         if queue is not None:
             queue.release()

@@ -1,8 +1,7 @@
 """Comparing what other tools have stored: addresses and names in any case, with blanks around.
 
-What is looked for by ``is_like`` is found on every storage and collation, and nothing else is:
-MariaDB's own comparison knows no accents either. No index helps, so what a key finds is asked first
-wherever that is enough.
+``is_like`` matches the same rows on every storage and collation; MariaDB's own comparison would
+also ignore accents. It cannot use an index, so callers search by key first where that is enough.
 """
 
 from __future__ import annotations

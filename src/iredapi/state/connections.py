@@ -123,7 +123,7 @@ async def _use_wal(engine: AsyncEngine) -> None:
 
 def _jitter(most: float) -> float:
     """Return a random delay in seconds, so that parallel writers do not collide again."""
-    return random.uniform(0, most)  # noqa: S311 - guards nothing
+    return random.uniform(0, most)  # noqa: S311 - not a secret
 
 
 class Connections:

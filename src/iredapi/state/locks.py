@@ -102,7 +102,7 @@ class Locks:
             while True:
                 if loop.time() >= deadline:
                     raise LockTimeout(f"The lock {held.name!r} is busy.")
-                jitter = random.uniform(0.5, 1)  # noqa: S311 - guards nothing
+                jitter = random.uniform(0.5, 1)  # noqa: S311 - not a secret
                 await asyncio.sleep(min(pause * jitter, deadline - loop.time()))
                 pause = min(pause * 1.5, POLL_INTERVALS[1])
                 # Read before trying again: trying is a write.

@@ -1,8 +1,8 @@
 """Journal of writes without a database transaction (LDAP), so that they can be undone.
 
 A record is written before the first step of a write and removed after the last one, both while the
-locks that it names are held. So whoever acquires such a lock and finds a record knows that its
-writer has crashed, and undoes the write.
+locks that it names are held. So if a process acquires such a lock and finds a record, the writer
+has crashed; the process undoes the write.
 """
 
 import json

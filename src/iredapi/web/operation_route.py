@@ -63,7 +63,7 @@ _NAMES_NEW_ACCOUNT = frozenset(
     {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
     | {Action.MAILLIST_CREATE, Action.ML_CREATE}
 )
-"""Actions whose path names a new account: the strict grammar holds.
+"""Actions whose path names a new account: its name must follow the strict grammar.
 
 Existing accounts must stay reachable, whatever their names are.
 """

@@ -52,7 +52,7 @@ def record(entry: Entry, managed: Collection[str]) -> Admin:
 
 
 class LdapAdmins:
-    """See ``protocols.Admins``."""
+    """See ``protocols.admins.Admins``."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -39,7 +39,7 @@ def profile_of(entry: Entry) -> Profile:
 
 
 class LdapAliases:
-    """See ``protocols.Aliases``."""
+    """See ``protocols.accounts.Aliases``."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -158,7 +158,7 @@ class LdapAliases:
 
 
 class LdapAddresses:
-    """See ``protocols.Addresses``."""
+    """See ``protocols.accounts.Addresses``."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

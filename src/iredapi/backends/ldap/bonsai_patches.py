@@ -29,7 +29,8 @@ from bonsai.ldapentry import LDAPEntry
 from iredapi.backends.ldap.escaping import split_rdn
 from iredapi.backends.ldap.model import Op
 
-_TICK: Final = 0.005
+_POLL_SECONDS: Final = 0.005
+"""Seconds between two looks for the end of an operation."""
 _errors: dict[int, type[bonsai.LDAPError]] = {}
 
 
@@ -190,7 +191,7 @@ class Socket(BaseLDAPConnection):
     def _finish_opening(self, msg_id: int, deadline: float) -> Socket:
         while True:
             # Some steps have no socket to wait for, so the wait is short.
-            self._wait(_TICK)
+            self._wait(_POLL_SECONDS)
             if self.get_result(msg_id) is not None:
                 break
             if time.monotonic() > deadline:
@@ -207,11 +208,11 @@ class Socket(BaseLDAPConnection):
         return bool(poll.poll(seconds * 1000))
 
     def _release(self, msg_id: int) -> None:
-        """Break the connection: only then does the C layer free it."""
+        """Shut the connection down and abandon the operation, so that the C layer frees it."""
         self.interrupt()
         with suppress(bonsai.LDAPError):
             for _ in range(20):
-                self._wait(_TICK)
+                self._wait(_POLL_SECONDS)
                 self.get_result(msg_id)
             self.abandon(msg_id)
 

@@ -35,7 +35,6 @@ _INVALID_SYNTAX: Final = 21
 _INVALID_DN: Final = 34
 _READINGS: Final = 4
 _PAGE: Final = 100
-_TICK: Final = 0.005
 _ANY: Final = "(objectClass=*)"
 _REFERRAL: Final = 10
 _NOBODY: Final = "iredapi-probe.invalid"

@@ -50,7 +50,7 @@ def _catchalls(names: Sequence[str]) -> str:
 
 
 class LdapDomains:
-    """See ``protocols.Domains``."""
+    """See ``protocols.accounts.Domains``."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

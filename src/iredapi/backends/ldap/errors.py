@@ -115,8 +115,9 @@ _CLASSES: Final[dict[int, type[LdapError]]] = {
 
 _READ_ONLY: Final = ("shadow context", "operation restricted", "read-only", "read only")
 """Texts of slapd with code 53: a replica without ``updateref``, and ``readonly on``."""
-_MOST: Final = 200
-_REVEALING: Final = 4
+_MAX_TEXT: Final = 200
+"""Maximum length of a policy's text, in characters."""
+_MIN_SECRET_LENGTH: Final = 4
 """Minimum length of a value that is searched for in the text."""
 
 
@@ -142,6 +143,6 @@ def _harmless(text: str, sent: Iterable[bytes]) -> str:
     """Return a policy's text, or "" if it contains a value that was sent."""
     low = text.lower()
     secrets = (value.decode(errors="replace").lower() for value in sent)
-    if any(len(secret) >= _REVEALING and secret in low for secret in secrets):
+    if any(len(secret) >= _MIN_SECRET_LENGTH and secret in low for secret in secrets):
         return ""
-    return "".join(char for char in text[:_MOST] if char.isprintable()).strip()
+    return "".join(char for char in text[:_MAX_TEXT] if char.isprintable()).strip()

@@ -8,7 +8,7 @@ from iredapi.domain.ldif import Export, Record
 
 
 class LdapLdif:
-    """See ``protocols.Ldif``."""
+    """See ``protocols.accounts.Ldif``."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

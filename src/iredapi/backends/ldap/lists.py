@@ -63,7 +63,7 @@ def _moment(text: str) -> str:
 
 
 class LdapLists:
-    """See ``protocols.Lists``."""
+    """See ``protocols.lists.Lists``."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

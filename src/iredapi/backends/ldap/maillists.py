@@ -21,7 +21,7 @@ from iredapi.domain.maillists import MailList, policy
 
 
 class LdapMailLists:
-    """See ``protocols.MailLists``."""
+    """See ``protocols.lists.MailLists``."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

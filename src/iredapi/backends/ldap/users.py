@@ -49,7 +49,7 @@ _OF_ALL = {
 
 
 class LdapUsers:
-    """See ``protocols.Users``."""
+    """See ``protocols.accounts.Users``."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -2,8 +2,8 @@
 
 slapd changes one entry atomically and has no transaction over several. So a plan of several steps
 is first recorded in the journal of the state database. If its process dies, another one finds the
-record and undoes the steps (``locks.recover``). Undoing compares with the stored entries: it can be
-repeated, and changes nothing that the plan did not write.
+record and undoes the steps (``backends.ldap.locks.recover``). Undoing compares with the stored
+entries: it can be repeated, and changes nothing that the plan did not write.
 
 A bulk step (all accounts of a domain) is too large for that and is not undone. It searches itself
 for entries that still need the change, and precedes the step that shows the request as done: so the

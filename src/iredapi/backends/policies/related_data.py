@@ -60,7 +60,7 @@ class _Rename:
 
 
 class SqlRelatedData:
-    """See ``protocols.RelatedData``."""
+    """See ``protocols.accounts.RelatedData``."""
 
     def __init__(self, connections: Connections, renames: Renames) -> None:
         self._connections = connections

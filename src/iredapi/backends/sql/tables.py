@@ -1,8 +1,9 @@
 """The tables of iRedMail's `vmail` database, as of iRedMail 1.8.
 
-A live server creates them itself and may be older: ask `schema.Schema` what it has. A table or
-column whose `info` has a `since` may be missing there. The `CREATE TABLE` side serves the embedded
-SQLite database and the tests. Unless said otherwise, quota columns hold MB (1048576 bytes).
+A live server creates them itself and may be older: `database.live_schema.Schema` has what is there.
+A table or column whose `info` has a `since` may be missing. The `CREATE TABLE` side serves the
+embedded SQLite database and the tests. Unless said otherwise, quota columns hold MB (1048576
+bytes).
 """
 
 from typing import Any
