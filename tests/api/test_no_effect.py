@@ -1,4 +1,4 @@
-"""What iRedAPD is known to ignore is stored, as ever, and told with the reason ``NO_EFFECT``."""
+"""What iRedAPD is known to ignore is stored, and reported with the reason ``NO_EFFECT``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SQLite needs for being left in the middle."""
+"""A connection of SQLite that releases its locks when it is closed, also after a cancelled read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sqlite3
 
 
 class Connection(sqlite3.Connection):
-    """Gives up its locks when it is closed.
+    """A connection that ends its transaction before it is closed.
 
-    A connection that is closed while one of its SELECTs is not read to its end lives on as long as
-    somebody holds the cursor, with its transaction and the write lock. That is what a cancelled
-    request leaves behind: its exception holds the frames, and these the cursor.
+    SQLite keeps a closed connection, with its transaction and the write lock, as long as a cursor
+    with unread rows exists. After a cancelled request there is one: the exception refers to the
+    frames, and these to the cursor.
     """
 
     def close(self) -> None:

@@ -60,7 +60,7 @@ class Listings:
     async def page(
         self, key: Hashable, after: str, limit: int, read: Callable[[], Awaitable[list[str]]]
     ) -> list[str]:
-        """Return the names after ``after``; the first page (``after`` empty) reads them anew."""
+        """Return the names after ``after``; the first page (``after`` empty) reads them again."""
         kept = self._kept.pop(key, None)
         if kept is None or not after or time.monotonic() - kept[0] > self.SECONDS:
             kept = (0.0, sorted(await read()))

@@ -135,4 +135,4 @@ class SqlBackend:
         return {}
 
     async def close(self) -> None:
-        """Do nothing: whoever opened the databases closes them."""
+        """Do nothing: the caller that opened the databases closes them."""
