@@ -1,6 +1,7 @@
-"""Statements as a driver takes them: SQLAlchemy compiles each once, and is not asked again.
+"""Statements that SQLAlchemy compiles once and that run on the driver.
 
-With its own conversions of values and columns, so that what comes back is the same (ADR 8).
+SQLAlchemy's conversions of values and columns are applied, so the results are the same
+(docs/adr/0008).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which SQL text only reads: what a connection that was opened for reading lets pass."""
+"""Recognises SQL text that only reads: a connection for reading refuses all other statements."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _LOCKS: Final = re.compile(
 
 
 def locks_rows(sql: str) -> bool:
-    """Tell whether a SELECT locks the rows that it finds: it ends with the words for it."""
+    """Tell whether a SELECT locks the rows that it finds: it ends with a locking clause."""
     return bool(_LOCKS.search(sql, max(len(sql) - 100, 0)))
 
 
 def only_reads(sql: str) -> bool:
     """Tell whether a statement changes and locks nothing.
 
-    What is not known to read counts as a write. (A lock lasts as long as its transaction: reads
-    have none, and MariaDB refuses it where a session is READ ONLY.)
+    An unknown statement counts as a write. So does a lock: it lasts as long as its transaction, and
+    reads have none; MariaDB refuses locks in a READ ONLY session.
     """
     return bool(_READS.match(sql)) and not _WRITES_WITH.match(sql) and not locks_rows(sql)
 

@@ -239,8 +239,8 @@ class Repository:
     ) -> tuple[Sequence[Any], int]:
         """Run a read and a write that is a transaction of its own in one message (MariaDB).
 
-        The rows, and how many rows the write found. Each is a key and what builds the statement;
-        for the write, words that stand before it, too.
+        Returns the rows, and the number of rows that the write matched. ``read`` is a key and a
+        function that builds the statement; ``write`` also has a prefix of the statement.
         """
         schema = self.schema or await self.database.schema()
         key, build, words = write
