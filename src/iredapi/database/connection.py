@@ -167,7 +167,7 @@ class PooledConnection:
         self.permit(compiled)
         if self._name == "asyncpg":
             # A cursor (portal) exists only inside a transaction.
-            await self._execute(f"{self._driver.begin} READ ONLY")
+            await self._run_text(f"{self._driver.begin} READ ONLY")
             self.transacting = True
         begin = self._driver.cursor(compiled.sql, compiled.arguments(values))
         return Cursor(self, compiled, await self.asked(compiled.sql, begin))
@@ -192,7 +192,7 @@ class PooledConnection:
     async def begin(self) -> None:
         """Begin a transaction: READ COMMITTED; on SQLite BEGIN IMMEDIATE (one writer at a time)."""
         self._permit_transaction()
-        await self._execute(self._driver.begin)
+        await self._run_text(self._driver.begin)
         self.transacting = True
 
     async def begin_with(self, rows: Sequence[Row]) -> bool:
@@ -278,15 +278,15 @@ class PooledConnection:
 
     async def commit(self) -> None:
         """Commit the transaction."""
-        await self._execute("COMMIT")
+        await self._run_text("COMMIT")
         self.transacting = False
 
     async def rollback(self) -> None:
         """Roll the transaction back."""
-        await self._execute("ROLLBACK")
+        await self._run_text("ROLLBACK")
         self.transacting = False
 
-    async def _execute(self, word: str) -> None:
+    async def _run_text(self, word: str) -> None:
         try:
             await self._answered(word, self._driver.say(word))
         except Exception:
