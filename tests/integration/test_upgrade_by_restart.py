@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import json
 import lzma
+import subprocess
+import sys
 import time
 from base64 import b64encode
 from collections.abc import Collection, Iterator
@@ -23,6 +25,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from iredapi import __version__
 from iredapi.state.tables import metadata
 from tests.clients import ROOT, Client, Service, serving
 from tests.servers.openldap import account_dn
@@ -165,3 +168,10 @@ async def the_journal_is_finished(service: Service) -> None:
     assert entry is not None
     assert entry["mailQuota"] == [str(5 * 2**20)]
     assert "x@ex.com" not in entry["shadowAddress"]
+
+
+def test_a_console_script_of_the_earlier_version_works() -> None:
+    """pip wrote this import into ``bin/iredapi``; an upgrade of the sources does not rewrite it."""
+    script = "import sys; from iredapi.cli import main; sys.argv = ['iredapi', '--version']; main()"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"iredapi {__version__}\n"

@@ -1,5 +1,5 @@
 """``python -m iredapi.cli``: the same as the command ``iredapi``."""
 
-from iredapi.cli.commands import main
+from iredapi.cli import main
 
 main()
