@@ -99,7 +99,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = tuple(name for name in ALL_STORES if name in chosen.split(","))
     if only_sql:
         names = tuple(name for name in names if name != "openldap")
-    if {"postfix", "dovecot"} & set(metafunc.fixturenames):
+    if {"postfix", "dovecot", "dovecot_logins"} & set(metafunc.fixturenames):
         names = tuple(name for name in names if name != "sqlite")
     for marker in markers:
         unknown = set(marker.args) - set(ALL_STORES)
@@ -239,6 +239,23 @@ def dovecot(store: Store, _dovecots: dict[str, Dovecot]) -> Dovecot:
     if store.name not in _dovecots:
         _dovecots[store.name] = Dovecot(store)
     return _dovecots[store.name]
+
+
+@pytest.fixture(scope="session")
+def _dovecots_for_logins() -> Iterator[dict[str, Dovecot]]:
+    dovecots: dict[str, Dovecot] = {}
+    yield dovecots
+    for item in dovecots.values():
+        item.close()
+
+
+@pytest.fixture
+def dovecot_logins(store: Store, _dovecots_for_logins: dict[str, Dovecot]) -> Dovecot:
+    """A running Dovecot with IMAP on loopback (``imap_login``); homes are temporary."""
+    need("doveadm")
+    if store.name not in _dovecots_for_logins:
+        _dovecots_for_logins[store.name] = Dovecot(store, logins=True)
+    return _dovecots_for_logins[store.name]
 
 
 class _Services:

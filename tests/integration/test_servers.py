@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.servers.dovecot import Dovecot, Secured
+from tests.servers.dovecot import Dovecot, Secured, version
 from tests.servers.postfix import QUERIES, PostfixMaps
 from tests.servers.process import ServerError
 from tests.servers.store import DATABASES, Store
@@ -249,7 +249,6 @@ async def test_dovecot_reads_the_column_of_the_connection(
     [
         "UPDATE mailbox SET active = 0",
         "UPDATE domain SET active = 0",
-        "UPDATE domain SET backupmx = 1",
         "DELETE FROM mailbox",
     ],
 )
@@ -262,6 +261,35 @@ async def test_dovecot_keeps_a_disabled_user_out(
         assert not dovecot.auth_test("u@ex.com", "right", service=service, secured=secured)
     assert dovecot.user("u@ex.com", "lmtp") is None
     assert postfix.query("sender_login_maps", "u@ex.com") == set()
+
+
+async def test_dovecot_and_a_backup_mx(
+    store: Store, dovecot: Dovecot, postfix: PostfixMaps
+) -> None:
+    """iRedMail's look-up of passwords for 2.4 does not ask whether a domain is a backup MX."""
+    await arrange(store)
+    await store.execute("UPDATE domain SET backupmx = 1")
+    for service, secured in SERVICES:
+        let_in = dovecot.auth_test("u@ex.com", "right", service=service, secured=secured)
+        assert let_in == (version() >= (2, 4)), (service, secured)
+    assert dovecot.user("u@ex.com", "lmtp") is None
+    assert postfix.query("sender_login_maps", "u@ex.com") == set()
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_a_real_imap_login(store: Store, dovecot_logins: Dovecot, tls: bool) -> None:
+    """Loopback without TLS is "secured" for Dovecot."""
+    await arrange(store)
+    column = "enableimaptls" if tls else "enableimapsecured"
+    assert dovecot_logins.imap_login("u@ex.com", "right", tls=tls) == "yes"
+    assert dovecot_logins.imap_login("u@ex.com", "wrong", tls=tls) == "no"
+    await store.execute(f"UPDATE mailbox SET {column} = 0")
+    assert dovecot_logins.imap_login("u@ex.com", "right", tls=tls) == "no"
+    assert dovecot_logins.imap_login("u@ex.com", "right", tls=not tls) == "yes"
+    weak = "7c4f29407893c334a6cb7a87bf045c0d"
+    await store.execute(f"UPDATE mailbox SET password = '{{PLAIN-MD5}}{weak}'")
+    answer = dovecot_logins.imap_login("u@ex.com", "right", tls=not tls)
+    assert answer == ("temporary failure" if version() >= (2, 4) else "yes")
 
 
 async def test_dovecot_and_allowed_networks(store: Store, dovecot: Dovecot) -> None:

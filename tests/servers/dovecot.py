@@ -1,15 +1,15 @@
-"""What Dovecot makes of the databases: a private Dovecot 2.3 with iRedMail's conditions.
+"""What Dovecot makes of the databases: a private Dovecot 2.3 or 2.4 with iRedMail's conditions.
 
 In SQL both lookups need ``enable<service><security>`` = 1 of the mailbox, an active mailbox and an
-active domain that is not a backup MX. Dovecot puts the column's name together: ``%Ls`` is the
-service in lower case, ``%Lc`` is "tls", "secured" or nothing. In OpenLDAP the same name is a value
-of ``enabledService``, and the password is checked by a bind.
+active domain that is not a backup MX (with 2.4 the login does not ask for the last). Dovecot puts
+the column's name together of the service in lower case and "tls", "secured" or nothing. In OpenLDAP
+the same name is a value of ``enabledService``.
 
-How ``doveadm`` says what the connection is like (found by trying, Dovecot 2.3.19):
+How ``doveadm`` says what the connection is like (found by trying, Dovecot 2.3.19 and 2.4.1):
 
-* ``auth test -x secured`` gives ``%c`` = "secured", ``-x secured=tls`` gives "TLS" (so ``%Lc``
-  is "tls"); nothing gives the empty string. ``-x tls`` and ``-x transport=TLS`` are ignored.
-* ``user -x …`` never sets ``%c``: a userdb lookup reads ``enable<service>``, which is what LDA,
+* ``auth test -x secured`` gives "secured", ``-x secured=tls`` gives "TLS"; nothing gives the empty
+  string. ``-x tls`` and ``-x transport=TLS`` are ignored.
+* ``user -x …`` never sets it: a userdb lookup reads ``enable<service>``, which is what LDA,
   LMTP and doveadm do as well.
 * A column that does not exist is a temporary failure. ``auth test`` ends with status 77 then as
   for a wrong password, and only ``code=temp_fail`` tells them apart.
@@ -18,22 +18,22 @@ How ``doveadm`` says what the connection is like (found by trying, Dovecot 2.3.1
 
 from __future__ import annotations
 
-import grp
-import os
-import pwd
+import imaplib
+import re
 import signal
+import ssl
 import stat
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy.engine import make_url
-
-from tests.servers.openldap import BASE, READER_DN, OpenldapServer
+from tests.servers import dovecot_configuration
 from tests.servers.process import (
     Daemon,
     ServerError,
     find_program,
-    is_root,
+    free_port,
     remove_directory,
     run,
     temporary_directory,
@@ -42,105 +42,27 @@ from tests.servers.store import Store
 
 Secured = Literal["tls", "secured", ""]
 
-DRIVERS = {"postgresql": "pgsql", "mariadb": "mysql"}
 LIBRARIES = ("libdriver_pgsql.so", "libdriver_mysql.so", "libauthdb_ldap.so")
-QUOTES = {"postgresql": '"', "mariadb": "`"}
 
-CONDITIONS = """
-    FROM mailbox box JOIN domain own ON own.domain = box.domain
-    WHERE box.username = '%u' AND box.{quote}enable%Ls%Lc{quote} = 1 AND box.active = 1
-      AND own.active = 1 AND own.backupmx = 0
-"""
-PASSWORD_QUERY = f"SELECT box.password, box.allow_nets {CONDITIONS}"
-USER_QUERY = f"""
-    SELECT LOWER(CONCAT(box.storagebasedirectory, '/', box.storagenode, '/', box.maildir)) AS home,
-      CONCAT(box.mailboxformat, ':~/', box.mailboxfolder) AS mail,
-      CONCAT('*:bytes=', box.quota * 1048576) AS quota_rule
-    {CONDITIONS}
-"""
 
-LDAP_ACCOUNT = (
-    "(objectClass=mailUser)(accountStatus=active)(!(domainStatus=disabled))(enabledService=mail)"
-)
-LDAP_USER = (
-    f"(&{LDAP_ACCOUNT}(enabledService=%Ls%Lc)"
-    "(|(mail=%u)(&(enabledService=shadowaddress)(shadowAddress=%u))))"
-)
-LDAP = f"""\
-uris = {{uri}}
-ldap_version = 3
-auth_bind = yes
-dn = {READER_DN}
-dnpass = {{password}}
-base = {BASE}
-scope = subtree
-deref = never
-pass_filter = {LDAP_USER}
-pass_attrs = mail=user,allowNets=allow_nets
-user_filter = {LDAP_USER}
-user_attrs = mail=user, =home=%L{{{{ldap:homeDirectory}}}}, \
-=mail=%{{{{ldap:mailboxFormat:maildir}}}}:~/%{{{{ldap:mailboxFolder:Maildir}}}}/, \
-=quota_rule=*:bytes=%{{{{ldap:mailQuota:0}}}}
-iterate_filter = (&{LDAP_ACCOUNT})
-iterate_attrs = mail=user
-"""
+Answer = Literal["yes", "no", "temporary failure"]
 
-CONFIGURATION = """
-base_dir = {directory}/run
-state_dir = {directory}/state
-log_path = {directory}/messages
-protocols =
-ssl = no
-disable_plaintext_auth = no
-auth_mechanisms = plain login
-auth_failure_delay = 0
-mail_uid = 2000
-mail_gid = 2000
-# Dovecot answers failed logins at once instead of half a second later.
-passdb {{
-  driver = static
-  args = noauthenticate=y nodelay=y
-}}
-passdb {{
-  driver = {driver}
-  args = {directory}/lookups.conf
-}}
-userdb {{
-  driver = {driver}
-  args = {directory}/lookups.conf
-}}
-# Refused logins shall not slow down the next ones.
-service anvil {{
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
-"""
 
-# Without root nothing can change its user or root directory.
-UNPRIVILEGED = """
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
-service anvil {{
-  chroot =
-}}
-service stats {{
-  chroot =
-}}
-service auth-worker {{
-  user = {user}
-}}
-"""
+@cache
+def version() -> tuple[int, ...]:
+    """The first two numbers of the installed Dovecot's version; nothing when there is none."""
+    program = find_program("dovecot")
+    said = run([program, "--version"]).stdout if program is not None else ""
+    found = re.match(r"(\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else ()
 
 
 def missing() -> str | None:
     """Why there can be no logins of Dovecot here, or None."""
     if find_program("dovecot") is None or find_program("doveadm") is None:
         return "Dovecot is not installed"
-    version = run([find_program("dovecot") or "", "--version"]).stdout.split(" ")[0].strip()
-    if not version.startswith("2.3."):
-        return f"these tests are written for Dovecot 2.3, not {version or 'an unknown version'}"
+    if version() not in ((2, 3), (2, 4)):
+        return f"these tests are written for Dovecot 2.3 and 2.4, not {version()}"
     for library in LIBRARIES:
         if not Path(f"/usr/lib/dovecot/modules/auth/{library}").exists():
             package = library.removesuffix(".so").rpartition("_")[2]
@@ -148,44 +70,39 @@ def missing() -> str | None:
     return None
 
 
-def _sql(store: Store) -> str:
-    url = make_url(store.vmail_reader)
-    quote = QUOTES[store.name]
-    return f"""\
-driver = {DRIVERS[store.name]}
-connect = host={url.host} port={url.port or {"postgresql": 5432, "mariadb": 3306}[store.name]} \
-dbname={url.database} user={url.username} password={url.password}
-default_pass_scheme = CRYPT
-password_query = {" ".join(PASSWORD_QUERY.format(quote=quote).split())}
-user_query = {" ".join(USER_QUERY.format(quote=quote).split())}
-iterate_query = SELECT username AS user FROM mailbox
-"""
+def _location(fields: Mapping[str, str]) -> str:
+    """``mail`` of 2.3; 2.4 has a driver and a path, in which it has expanded ``~``."""
+    if version() >= (2, 4):
+        return f"{fields['mail_driver']}:{fields['mail_path'].replace(fields['home'], '~', 1)}"
+    # iRedMail's lookup in LDAP ends the location with a slash, which means nothing.
+    return fields["mail"].removesuffix("/")
 
 
-def _ldap(server: OpenldapServer) -> str:
-    return LDAP.format(uri=server.uri, password=server.reader_password)
+def _quota_rule(fields: Mapping[str, str]) -> str:
+    """``quota_rule`` of 2.3; 2.4 has a size, or nothing where there is no limit."""
+    if version() < (2, 4):
+        return fields["quota_rule"]
+    size = fields.get("quota_storage_size", "0B")
+    return f"*:bytes={int(size[:-1]) * {'B': 1, 'M': 1048576}[size[-1]]}"
 
 
 class Dovecot:
-    """A running Dovecot that listens to Unix sockets of its own only."""
+    """A running Dovecot that listens to Unix sockets of its own only; with ``logins`` also to IMAP.
 
-    def __init__(self, store: Store) -> None:
+    With ``logins`` the homes of users are in a temporary directory, wherever the look-ups say.
+    """
+
+    def __init__(self, store: Store, *, logins: bool = False) -> None:
         reason = missing()
         dovecot, doveadm = find_program("dovecot"), find_program("doveadm")
         if reason is not None or dovecot is None or doveadm is None:
             raise ServerError(reason)
         self._doveadm = doveadm
         directory = self._directory = temporary_directory("dovecot")
-        lookups = _ldap(store.openldap) if store.openldap is not None else _sql(store)
-        driver = "sql" if store.openldap is None else "ldap"
-        configuration = CONFIGURATION.format(directory=directory, driver=driver)
-        if not is_root():
-            configuration += UNPRIVILEGED.format(
-                user=pwd.getpwuid(os.geteuid()).pw_name, group=grp.getgrgid(os.getegid()).gr_name
-            )
-        (directory / "lookups.conf").write_text(lookups, encoding="utf-8")
-        self._configuration = directory / "dovecot.conf"
-        self._configuration.write_text(configuration, encoding="utf-8")
+        self._ports = (free_port(), free_port()) if logins else None
+        self._configuration = dovecot_configuration.write(
+            directory, store, newer=version() >= (2, 4), ports=self._ports
+        )
         self._messages = directory / "messages"
         sockets = [directory / "run" / name for name in ("auth-client", "auth-userdb")]
         self._daemon = Daemon.start(
@@ -199,6 +116,29 @@ class Dovecot:
             ),
         )
 
+    def imap_login(self, user: str, password: str, *, tls: bool = True) -> Answer:
+        """What an IMAP client gets: IMAPS, or plain IMAP over loopback ("secured" for Dovecot)."""
+        if self._ports is None:
+            raise ValueError("this Dovecot was started without logins")
+        port, tls_port = self._ports
+        context = ssl.create_default_context(cafile=self._directory / "authority.pem")
+        with (
+            imaplib.IMAP4_SSL("127.0.0.1", tls_port, ssl_context=context, timeout=60)
+            if tls
+            else imaplib.IMAP4("127.0.0.1", port, timeout=60)
+        ) as client:
+            try:
+                client.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
+            except imaplib.IMAP4.error as error:
+                if "[AUTHENTICATIONFAILED]" in str(error):
+                    return "no"
+                if "[UNAVAILABLE]" in str(error):
+                    return "temporary failure"
+                raise ServerError(self._complaint(str(error))) from error
+            if client.select("INBOX")[0] != "OK":
+                raise ServerError(self._complaint("a login, but no mailbox"))
+            return "yes"
+
     def auth_test(
         self,
         user: str,
@@ -206,7 +146,7 @@ class Dovecot:
         *,
         service: str = "imap",
         secured: Secured = "tls",
-        remote_ip: str | None = None,
+        remote_ip: str | None = "127.0.0.1",
     ) -> bool:
         """Whether a client may log in; raises :class:`ServerError` for a failing lookup."""
         options = [f"service={service}"]
@@ -224,18 +164,18 @@ class Dovecot:
 
     def user(self, user: str, service: str = "lmtp") -> dict[str, str] | None:
         """The fields home, mail and quota_rule of a user for a service, None if there is none."""
-        command = [self._doveadm, "-c", str(self._configuration), "user", "-u"]
+        command = [self._doveadm, "-c", str(self._configuration), "user"]
         done = run([*command, f"-xservice={service}", "--", user])
         if done.returncode == 67:
             return None
         if done.returncode != 0:
             raise ServerError(self._complaint(done.stdout + done.stderr))
-        lines = (line.split(":", 1) for line in done.stdout.splitlines() if line.startswith("  "))
-        fields = {name.strip(): value.strip() for name, value in lines}
-        fields.pop("user", None)
-        # iRedMail's lookup in LDAP ends the location with a slash, which means nothing.
-        fields["mail"] = fields["mail"].removesuffix("/")
-        return fields
+        fields = dict(line.split("\t", 1) for line in done.stdout.splitlines())
+        return {
+            "home": fields["home"],
+            "mail": _location(fields),
+            "quota_rule": _quota_rule(fields),
+        }
 
     def users(self) -> set[str]:
         """Everybody that ``doveadm -A`` works on."""
