@@ -17,8 +17,8 @@ import aiomysql
 import aiosqlite
 import bonsai.errors
 import bonsai.ldapentry
+import pymysql.err
 import pytest
-from aiomysql.connection import MySQLResult
 from bonsai.ldapconnection import BaseLDAPConnection
 from bonsai.ldapvaluelist import LDAPValueList
 from packaging.requirements import Requirement
@@ -32,12 +32,11 @@ PRIVATE: Final[list[tuple[str, Any, str]]] = [
     ("sqlalchemy", AsyncAdapt_asyncpg_connection, "_handle_exception"),
     ("sqlalchemy", AsyncAdapt_aiomysql_connection, "_handle_exception"),
     ("sqlalchemy", AsyncAdapt_aiosqlite_connection, "_handle_exception"),
-    # The driver's cursors would be another object with four calls for each statement.
-    ("aiomysql", aiomysql.Connection, "query"),
-    ("aiomysql", aiomysql.Connection, "next_result"),
-    ("aiomysql", aiomysql.Connection, "_result"),
-    ("aiomysql", MySQLResult, "rows"),
-    ("aiomysql", MySQLResult, "has_next"),
+    # ``mysql_results`` reads answers from the stream itself.
+    ("aiomysql", aiomysql.Connection, "_execute_command"),
+    ("aiomysql", aiomysql.Connection, "_reader"),
+    ("aiomysql", aiomysql.Connection, "server_status"),
+    ("aiomysql", pymysql.err, "raise_mysql_exception"),
     # Several reads are one turn of the connection's thread.
     ("aiosqlite", aiosqlite.Connection, "_conn"),
     ("aiosqlite", aiosqlite.Connection, "_execute"),

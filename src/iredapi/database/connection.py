@@ -154,8 +154,11 @@ class PooledConnection:
     async def fetch_each(
         self, compiled: CompiledStatement, values: Sequence[Mapping[str, Any]]
     ) -> list[list[Any]]:
-        """Run a read for each of some values in one call of the thread (aiosqlite only)."""
-        if not isinstance(self._driver, Aiosqlite):
+        """Run a read for each of some values, in one call of the thread or one message.
+
+        For aiosqlite and aiomysql only.
+        """
+        if not isinstance(self._driver, Aiosqlite | Aiomysql):
             raise TypeError(self._name)
         self.permit(compiled)
         every = [compiled.arguments(one) for one in values]

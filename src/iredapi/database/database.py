@@ -126,11 +126,7 @@ class Database:
         event.listen(self._engine.sync_engine, "handle_error", self._on_sqlalchemy_error)
         self.takes_many = self._engine.dialect.driver == "asyncpg"
         """Whether one message can have the values of many rows, and rows have versions."""
-        self._pipeline = (
-            Pipeline(self.acquire, self.give, self._engine.dialect)
-            if self.takes_many or self.sqlite
-            else None
-        )
+        self._pipeline = Pipeline(self.acquire, self.give, self._engine.dialect)
         self.cursors = Cursors(self.acquire, self.give, lists, spare=self._pool.is_spare)
         watch(self._engine.sync_engine)
         # Outside of the pool, so that the check works while all connections are in use.
@@ -230,16 +226,13 @@ class Database:
             await self.give(pooled, writing=writing)
 
     async def fetch(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> list[Any]:
-        """Run a fast read that waits for no lock, batched with others where possible.
+        """Run a fast read that waits for no lock, batched with others.
 
         Returns its rows. Raises what SQLAlchemy would, and ServerDown.
         """
         if compiled.writes:
             raise WriteWhileReading(compiled.sql)
-        if self._pipeline is not None:
-            return await self._pipeline.fetch(compiled, values)
-        async with self.using() as pooled:
-            return await pooled.fetch(compiled, values)
+        return await self._pipeline.fetch(compiled, values)
 
     def _on_sqlalchemy_error(self, context: ExceptionContext) -> None:
         """Handle an error of a statement that SQLAlchemy runs."""
@@ -280,8 +273,7 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._pipeline is not None:
-            await self._pipeline.close()
+        await self._pipeline.close()
         await self.cursors.close()
         await self._pool.close()
         await self._engine.dispose()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from aiomysql import SSCursor
+from iredapi.database.mysql_results import Results, Rows
 
 Arguments = Sequence[Any]
 Work = Sequence[tuple[str, Arguments]]
@@ -97,31 +97,33 @@ class Aiomysql:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._results = Results(connection)
 
     async def say(self, words: str) -> None:
         await self._run_text(words)
 
     async def _run_text(self, words: str) -> list[Sequence[Any]]:
-        connection = self._connection
-        await connection.query(words)
-        found = [connection._result.rows or ()]
-        while connection._result.has_next:
-            await connection.next_result()
-            found.append(connection._result.rows or ())
+        results = self._results
+        await results.send(words)
+        found: list[Sequence[Any]] = [await results.rows()]
+        while results.has_next:
+            found.append(await results.rows())
         return found
 
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
-        # The same as a cursor does, without the cost of making one for each statement.
-        await self._connection.query(self._text(sql, arguments))
-        found: Sequence[Any] | None = self._connection._result.rows
-        return found or ()
+        await self._results.send(self._text(sql, arguments))
+        return await self._results.rows()
+
+    async def fetch_each(self, sql: str, every: Sequence[Arguments]) -> list[Sequence[Any]]:
+        """Run a read with each of some values in one message; return the rows of each."""
+        return await self._run_text("; ".join([self._text(sql, one) for one in every]))
 
     async def fetch_and_count(
         self, read: tuple[str, Arguments], write: tuple[str, Arguments]
     ) -> tuple[Sequence[Any], int]:
         """Run a read and a write in one message; the rows, and the number of matched rows."""
         rows = (await self._run_text(f"{self._text(*read)}; {self._text(*write)}"))[0]
-        return rows, int(self._connection._result.affected_rows)
+        return rows, self._results.affected_rows
 
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         async with self._connection.cursor() as cursor:
@@ -135,9 +137,9 @@ class Aiomysql:
         return (await self._run_text("; ".join([self.begin, *texts])))[1:]
 
     async def cursor(self, sql: str, arguments: Arguments) -> Any:
-        cursor = await self._connection.cursor(SSCursor)
-        await cursor.execute(sql, arguments)
-        return cursor
+        await self._results.send(self._text(sql, arguments))
+        await self._results.head()
+        return _UnreadRows(self._results)
 
     def _text(self, sql: str, arguments: Arguments) -> str:
         if not arguments:
@@ -157,6 +159,24 @@ class Aiomysql:
             else:
                 texts.append(escape(value))
         return sql % tuple(texts)
+
+
+class _UnreadRows:
+    """A cursor over rows that the server goes on sending."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+        self._open = True
+
+    async def fetchmany(self, count: int) -> Rows:
+        """Return the next rows; fewer than ``count`` are the last ones."""
+        found: list[tuple[Any, ...]] = []
+        if self._open:
+            self._open = await self._results.more(found, count)
+        return found
+
+    async def close(self) -> None:
+        """Do nothing: all rows were read, or the pool discards the connection."""
 
 
 class Aiosqlite(_SingleStatements):

@@ -1,9 +1,9 @@
-"""Micro-batching of short reads of run_many requests.
+"""Micro-batching of short reads of many requests.
 
-One message to PostgreSQL, or one call in the SQLite connection's thread, runs a statement with the
-values of several requests. Under load there are fewer switches between processes or threads, which
-cost more than the statements. Only a read that is fast and waits for no lock may be batched:
-the other requests of the batch wait for it.
+One message to PostgreSQL or MariaDB, or one call in the SQLite connection's thread, runs a
+statement with the values of several requests. Under load there are fewer switches between processes
+or threads, which cost more than the statements. Only a read that is fast and waits for no lock may
+be batched: the other requests of the batch wait for it.
 """
 
 from __future__ import annotations
