@@ -188,7 +188,7 @@ class Database:
                 found = await Schema.detect(connection, self.metadata)
         except (SQLAlchemyError, OSError, TimeoutError):
             return  # the next statement reports the error
-        if self._schema is None or found.found != self._schema.found:
+        if found != self._schema:
             self._schema = found
 
     async def acquire(

@@ -7,7 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Column, Connection, MetaData, Table, inspect, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    MetaData,
+    String,
+    Table,
+    func,
+    inspect,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.database.column_types import MYSQL
@@ -20,7 +32,8 @@ OLDEST_IREDMAIL = "0.9.8"
 """The oldest iRedMail release whose `vmail` database has every required table and column."""
 
 _INFORMATION_SCHEMA = (
-    "SELECT CAST(table_name AS {text}), CAST(column_name AS {text})"
+    "SELECT CAST(table_name AS {text}), CAST(column_name AS {text}),"
+    " CAST(collation_name AS {text})"
     " FROM information_schema.columns WHERE {place}"
 )
 
@@ -30,7 +43,7 @@ _QUERIES = {
         place="CAST(table_schema AS text) = ANY (CAST(current_schemas(false) AS text[]))",
     ),
     "sqlite": (
-        "SELECT t.name, c.name FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c"
+        "SELECT t.name, c.name, NULL FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c"
         " WHERE t.type IN ('table', 'view')"
     ),
     **dict.fromkeys(
@@ -51,16 +64,33 @@ class Schema:
     metadata: MetaData
     found: Mapping[str, frozenset[str]]
     """The names of the columns by the name of their table."""
+    by_words: frozenset[tuple[str, str]] = frozenset()
+    """Columns (table, column) of PostgreSQL that a linguistic collation sorts, not by bytes."""
+    sorts_bytes: bool = True
+    """Whether a column of text is sorted by bytes."""
     _statements: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     async def detect(cls, connection: AsyncConnection, metadata: MetaData) -> Self:
-        """Read the names of all columns of the connection's database, with one query."""
+        """Read the names of all columns of the connection's database, and how they are sorted."""
         rows = await connection.execute(text(_QUERIES[connection.dialect.name]))
         found: dict[str, set[str]] = {}
-        for table, column in rows:
+        collations: dict[tuple[str, str], str | None] = {}
+        for table, column, collation in rows:
             found.setdefault(str(table), set()).add(str(column))
-        return cls(metadata, {table: frozenset(columns) for table, columns in found.items()})
+            collations[str(table), str(column)] = None if collation is None else str(collation)
+        columns = {table: frozenset(names) for table, names in found.items()}
+        if connection.dialect.name != "postgresql":
+            return cls(metadata, columns)
+        texts = {
+            column: collations[column.table.name, column.name]
+            for table in metadata.tables.values()
+            for column in table.columns
+            if isinstance(column.type, String) and column.name in columns.get(table.name, ())
+        }
+        by_words = await _sorting_words(connection, texts)
+        words = {(c.table.name, c.name) for c, collation in texts.items() if collation in by_words}
+        return cls(metadata, columns, frozenset(words), len(words) < len(texts))
 
     def has(self, table: Table | str, column: str | None = None) -> bool:
         """Tell whether the database has this table, or this column of it."""
@@ -133,6 +163,25 @@ class Schema:
                 if not self.has(table, column.name) and (optional_too or not is_optional(column))
             ]
         return lacking
+
+
+async def _sorting_words(
+    connection: AsyncConnection, collations: Mapping[Column[Any], str | None]
+) -> frozenset[str | None]:
+    """Return which collations of columns sort words, and not bytes; None is the database's own."""
+    columns = {collation: column for column, collation in collations.items()}
+    samples: list[ColumnElement[Any]] = [
+        literal_column("'a'")
+        if collation is None
+        else func.coalesce(
+            select(column).where(literal_column("false")).scalar_subquery(), literal_column("'a'")
+        )
+        for collation, column in columns.items()
+    ]
+    if not samples:
+        return frozenset()
+    row = await connection.execute(select(*(each < literal_column("'B'") for each in samples)))
+    return frozenset(name for name, words in zip(columns, row.one(), strict=True) if words)
 
 
 async def create_all(connection: AsyncConnection, metadata: MetaData) -> list[str]:

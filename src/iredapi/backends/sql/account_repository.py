@@ -206,8 +206,8 @@ class AccountRepository(Repository):
             return own
         _, rows = await self.table(
             ("spellings", column.table, column.name),
-            lambda: other_spellings.values(column, self.dialect),
-            **other_spellings.spelling_parameters([fold(name)], self.dialect),
+            lambda: other_spellings.values(column, self.dialect, self.schema),
+            **other_spellings.spelling_parameters([fold(name)], self.dialect, self.schema),
         )
         found = {row[0] for row in rows} - set(own)
         if found:

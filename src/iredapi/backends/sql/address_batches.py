@@ -77,7 +77,7 @@ class AddressBatches(SqlAddresses):
             lambda: [_locked_domains(size), _select_conflicts(self.schema, size, self.dialect)],
             {
                 **numbered_parameters(parameters, size),
-                **spellings.spelling_parameters(addresses, self.dialect),
+                **spellings.spelling_parameters(addresses, self.dialect, self.schema),
             },
         )
         if found is None:

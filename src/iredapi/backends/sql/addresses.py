@@ -46,7 +46,7 @@ class SqlAddresses(AccountRepository):
         return {
             "name": domain_of(address),
             "mail": address,
-            **spellings.spelling_parameters([address], self.dialect),
+            **spellings.spelling_parameters([address], self.dialect, self.schema),
         }
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
@@ -65,11 +65,13 @@ class SqlAddresses(AccountRepository):
         """Return which addresses an account has in another spelling (capitals, blanks)."""
         found: set[str] = set()
         for some in chunks(addresses):
-            values = spellings.spelling_parameters(some, self.dialect)
+            values = spellings.spelling_parameters(some, self.dialect, self.schema)
             if values:
                 _, rows = await self.table(
                     "addresses.other spellings",
-                    lambda: spellings.select_from_any(_address_columns(self.schema), self.dialect),
+                    lambda: spellings.select_from_any(
+                        _address_columns(self.schema), self.dialect, self.schema
+                    ),
                     **values,
                 )
                 found.update(row[1] for row in rows)
@@ -120,7 +122,7 @@ def select_conflicts(
     taken = (*_address_columns(schema), t.admin.c.username)
     return [
         *(select_related("taken", column, column, of(column)).distinct() for column in taken),
-        *spellings.select_other_spellings("taken", taken, dialect),
+        *spellings.select_other_spellings("taken", taken, dialect, schema),
         select_related(
             "queued", queue.username, mailbox_paths.normalised(queue.maildir), of(queue.username)
         ),

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Table, and_, exists, literal_column, or_, select
 
 from iredapi.backends.sql import tables as t
-from iredapi.database.dialect import domain_of
 
 
 def _has(table: Table, column: str, address: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -43,6 +42,11 @@ def is_alias_address() -> ColumnElement[bool]:
         _has(t.alias, "address", f.address),
         _has(t.maillists, "address", f.address),
     )
-    # Without a local part it is a catch-all.
-    is_mail = and_(domain_of(f.address) != f.address, ~f.address.like("@%"))
-    return or_(f.is_alias == 1, and_(f.is_maillist == 0, is_mail, unused))
+    # Without a local part it is a catch-all. SQLite prepares a statement again for each value of a
+    # parameter of LIKE.
+    at_sign: ColumnElement[str] = literal_column("'%@%'")
+    catch_all: ColumnElement[str] = literal_column("'@%'")
+    is_mail = and_(f.address.like(at_sign), ~f.address.like(catch_all))
+    # The user's own row is the most frequent one.
+    other = f.address != f.forwarding
+    return or_(f.is_alias == 1, and_(f.is_maillist == 0, other, is_mail, unused))

@@ -14,7 +14,6 @@ Other rows in these ranges are filtered out. Equality on MariaDB ignores case an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from string import ascii_lowercase
 from typing import Any, Final
 
@@ -26,10 +25,9 @@ from sqlalchemy import (
     Select,
     String,
     Text,
-    and_,
     bindparam,
-    case,
     cast,
+    exists,
     func,
     literal_column,
     or_,
@@ -38,6 +36,7 @@ from sqlalchemy import (
 )
 
 from iredapi.database.column_types import MYSQL
+from iredapi.database.live_schema import Schema
 from iredapi.database.text_matching import folded
 
 _BLANK: Final = "\t"
@@ -46,63 +45,72 @@ _CAPITALS: Final = {
     letter: (letter.upper(), chr(ord(letter.upper()) + 1)) for letter in ascii_lowercase
 }
 """The capital of a letter, and what follows it."""
-_PARTS: Final = ("low", "high", "beyond", "wanted", "sorting")
 _BYTES: Final = "bytes"
 _WORDS: Final = "words"
+_PARTS: Final = {_BYTES: ("low", "high", "wanted"), _WORDS: ("low", "high", "wanted", "beyond")}
 
 
-def byte_ranges(address: str) -> Iterable[tuple[str, str, str]]:
+def byte_ranges(address: str) -> list[tuple[str, str]]:
     """Return the ranges, in byte order, that contain all other spellings of a folded address.
 
-    Each is (start, end, lower bound): start is included, end and lower bound are excluded.
+    Each is (start, end): the start is included, the end is not.
     """
-    yield _BLANK, _AFTER_BLANKS, ""
-    yield address + _BLANK, address + _AFTER_BLANKS, ""
-    for index, letter in enumerate(address):
+    ranges = [(_BLANK, _AFTER_BLANKS), (address + _BLANK, address + _AFTER_BLANKS)]
+    begin, dot, label = address.rpartition(".")
+    if not dot or "@" in label:
+        begin = address
+    for index, letter in enumerate(begin):
         if bounds := _CAPITALS.get(letter):
             start = address[:index]
-            yield start + bounds[0], start + bounds[1], ""
+            ranges.append((start + bounds[0], start + bounds[1]))
+    if begin is not address:
+        # One range for all letters of the last label: few addresses differ in nothing else.
+        ranges.append((f"{begin}.{label.upper()}", address))
+    return ranges
 
 
-def word_ranges(address: str) -> Iterable[tuple[str, str, str]]:
+def word_ranges(address: str) -> list[tuple[str, str, str]]:
     """Return the ranges in the order of a linguistic collation, with at most one leading blank.
 
-    Trailing blanks sort before digits.
+    Each is (start, end, lower bound): start is included, end and lower bound are excluded. Trailing
+    blanks sort before digits.
     """
-    for blank in ("", " ", _BLANK):
+    return [
         # The folded spelling sorts first; many rows may have it, so it is excluded.
-        yield blank + address, f"{blank}{address.upper()}0", "" if blank else address
+        (blank + address, f"{blank}{address.upper()}0", "" if blank else address)
+        for blank in ("", " ", _BLANK)
+    ]
 
 
-def spelling_parameters(addresses: Iterable[str], dialect: str) -> Mapping[str, str]:
+def spelling_parameters(
+    addresses: Iterable[str], dialect: str, schema: Schema
+) -> Mapping[str, str]:
     """Return the parameters of the statements of this module for these addresses."""
     if dialect in MYSQL:
         return {}
     wanted = sorted(set(addresses))
-    return _of_one(wanted[0], dialect) if len(wanted) == 1 else _parameters(wanted, dialect)
-
-
-@lru_cache(maxsize=256)
-def _of_one(address: str, dialect: str) -> Mapping[str, str]:
-    return _parameters([address], dialect)
-
-
-def _parameters(wanted: Sequence[str], dialect: str) -> Mapping[str, str]:
     if dialect == "sqlite":
-        bounds = {low: high for one in wanted for low, high, _ in byte_ranges(one)}
+        bounds = {low: high for one in wanted for low, high in byte_ranges(one)}
         return {"bytes": orjson.dumps(bounds).decode(), "wanted": orjson.dumps(wanted).decode()}
-    rows = [
-        (*found, one, sorting)
-        for sorting, ranges in ((_BYTES, byte_ranges), (_WORDS, word_ranges))
-        for one in wanted
-        for found in ranges(one)
-    ]
+    found: dict[str, str] = {}
+    if schema.sorts_bytes:
+        rows = [(low, high, one) for one in wanted for low, high in byte_ranges(one)]
+        found = _texts(_BYTES, rows)
+    if schema.by_words:
+        ranges = [
+            (low, high, one, beyond) for one in wanted for low, high, beyond in word_ranges(one)
+        ]
+        found |= _texts(_WORDS, ranges)
+    return found
+
+
+def _texts(order: str, rows: Sequence[tuple[str, ...]]) -> dict[str, str]:
     texts = map("\n".join, zip(*rows, strict=True))
-    return {f"spelling_{part}": text for part, text in zip(_PARTS, texts, strict=True)}
+    return {f"{order}_{part}": text for part, text in zip(_PARTS[order], texts, strict=True)}
 
 
 def select_other_spellings(
-    kind: str, columns: Iterable[ColumnElement[Any]], dialect: str
+    kind: str, columns: Iterable[ColumnElement[Any]], dialect: str, schema: Schema
 ) -> list[Select[Any]]:
     """Select addresses that some columns store in another spelling, as ``select_related`` does.
 
@@ -113,42 +121,34 @@ def select_other_spellings(
     if dialect == "sqlite":
         ranges = _ranges()
         return [_in_bytes(kind, column, ranges) for column in columns]
-    # One scan of the ranges for all columns: a branch of UNION for each costs more.
-    bounds = _bounds()
-    found = (
-        and_(
-            bounds.c.sorting == _sorting(column),
-            _first(
-                column,
-                column >= bounds.c.low,
-                column > bounds.c.beyond,
-                column < bounds.c.high,
-                folded(column) == bounds.c.wanted,
-            ).is_not(None),
-        )
-        for column in columns
-    )
-    return [_row(kind, bounds.c.wanted, bounds.c.wanted).where(or_(*found))]
+    by_order: dict[str, list[ColumnElement[Any]]] = {}
+    for column in columns:
+        by_order.setdefault(_order(column, schema), []).append(column)
+    found: list[Select[Any]] = []
+    for order, some in by_order.items():
+        # One scan of the ranges for all columns: a branch of UNION for each costs more.
+        bounds = _bounds(order)
+        stored = or_(*(_exists(column, bounds) for column in some))
+        found.append(_row(kind, bounds.c.wanted, bounds.c.wanted).where(stored))
+    return found
 
 
-def select_from_any(columns: Iterable[ColumnElement[Any]], dialect: str) -> CompoundSelect[Any]:
+def select_from_any(
+    columns: Iterable[ColumnElement[Any]], dialect: str, schema: Schema
+) -> CompoundSelect[Any]:
     """Return one UNION of ``select_other_spellings``; not for MariaDB."""
-    return union_all(*select_other_spellings("taken", columns, dialect))
+    return union_all(*select_other_spellings("taken", columns, dialect, schema))
 
 
-def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
+def values(column: ColumnElement[Any], dialect: str, schema: Schema) -> Select[Any]:
     """Select the distinct other spellings of one name in a column; not for MariaDB."""
     if dialect == "sqlite":
         found = _in_bytes("value", column, _ranges()).subquery()
         return select(found.c.text).distinct()
-    bounds = _bounds()
-    start = _first(column, column >= bounds.c.low, column > bounds.c.beyond, column < bounds.c.high)
+    bounds = _bounds(_order(column, schema))
+    start = _first(column, *_within(column, bounds))
     # Loose index scan: one look-up for each distinct value, however many rows have it.
-    each = (
-        select(bounds.c.high, bounds.c.wanted, start.label("stored"))
-        .where(bounds.c.sorting == _sorting(column))
-        .cte("each", recursive=True)
-    )
+    each = select(bounds.c.high, bounds.c.wanted, start.label("stored")).cte("each", recursive=True)
     following = _first(column, column > each.c.stored, column < each.c.high)
     each = each.union_all(
         select(each.c.high, each.c.wanted, following).where(each.c.stored.is_not(None))
@@ -157,7 +157,11 @@ def values(column: ColumnElement[Any], dialect: str) -> Select[Any]:
 
 
 def select_leading_to(
-    kind: str, target: ColumnElement[Any], source: ColumnElement[Any], dialect: str
+    kind: str,
+    target: ColumnElement[Any],
+    source: ColumnElement[Any],
+    dialect: str,
+    schema: Schema,
 ) -> Select[Any]:
     """Select sources whose target is another spelling of one name, as ``select_related`` does.
 
@@ -168,7 +172,7 @@ def select_leading_to(
         forms = [literal_column("' '").concat(mail)]
         forms += [literal_column("'\\t'").concat(mail), mail.concat(literal_column("'\\t'"))]
         return _row(kind, target, source).where(target.in_(forms))
-    found = values(target, dialect).subquery("spelled")
+    found = values(target, dialect, schema).subquery("spelled")
     (stored,) = found.c
     return _row(kind, target, source).select_from(found.join(target.table, target == stored))
 
@@ -189,17 +193,30 @@ def _in_bytes(kind: str, column: ColumnElement[Any], ranges: CTE) -> Select[Any]
     )
 
 
-def _bounds() -> Any:
+def _bounds(order: str) -> Any:
     newline: ColumnElement[str] = literal_column("E'\\n'")
-    arrays = (func.string_to_array(_text(f"spelling_{part}"), newline) for part in _PARTS)
-    return func.unnest(*arrays).table_valued(*_PARTS, name="bounds").render_derived()
+    parts = _PARTS[order]
+    arrays = (func.string_to_array(_text(f"{order}_{part}"), newline) for part in parts)
+    return func.unnest(*arrays).table_valued(*parts, name="bounds").render_derived()
 
 
-def _sorting(column: ColumnElement[Any]) -> ColumnElement[str]:
-    """Return whether the database sorts this column in byte order or in a linguistic one."""
-    sample = select(column).where(literal_column("false")).correlate(None).scalar_subquery()
-    by_words = func.coalesce(sample, literal_column("'a'")) < literal_column("'B'")
-    return case((by_words, literal_column(f"'{_WORDS}'")), else_=literal_column(f"'{_BYTES}'"))
+def _order(column: ColumnElement[Any], schema: Schema) -> str:
+    """Return in which order the database sorts a column."""
+    return _WORDS if (column.table.name, column.name) in schema.by_words else _BYTES
+
+
+def _within(column: ColumnElement[Any], bounds: Any) -> list[ColumnElement[bool]]:
+    found = [column >= bounds.c.low, column < bounds.c.high]
+    if "beyond" in bounds.c:
+        found.append(column > bounds.c.beyond)
+    return found
+
+
+def _exists(column: ColumnElement[Any], bounds: Any) -> ColumnElement[bool]:
+    where = [*_within(column, bounds), folded(column) == bounds.c.wanted]
+    # OFFSET keeps the planner from making a join of it, which may read the whole table.
+    stored: Select[Any] = select(literal_column("1")).where(*where).offset(literal_column("0"))
+    return exists(stored.select_from(column.table).correlate_except(column.table))
 
 
 def _first(column: ColumnElement[Any], *where: ColumnElement[bool]) -> ColumnElement[Any]:

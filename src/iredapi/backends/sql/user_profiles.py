@@ -57,7 +57,7 @@ class SqlUserProfiles(AccountRepository):
             ("users.profile", self.quota_table.name),
             lambda: profile(self.schema, self.quota_table, self.dialect),
             mail=mail,
-            **spellings.spelling_parameters([fold(mail)], self.dialect),
+            **spellings.spelling_parameters([fold(mail)], self.dialect, self.schema),
         )
         # MariaDB's equality ignores case, accents and trailing blanks.
         folded = fold(mail)
@@ -77,9 +77,9 @@ class SqlUserProfiles(AccountRepository):
     async def _other_alias_addresses(self, mail: str) -> set[str]:
         _, rows = await self.table(
             "users.other aliases",
-            lambda: other_aliases(self.dialect),
+            lambda: other_aliases(self.dialect, self.schema),
             mail=mail,
-            **spellings.spelling_parameters([fold(mail)], self.dialect),
+            **spellings.spelling_parameters([fold(mail)], self.dialect, self.schema),
         )
         return {row[2] for row in rows}
 

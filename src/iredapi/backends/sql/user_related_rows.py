@@ -69,13 +69,13 @@ def _used_by_postfix(columns: Any) -> tuple[ColumnElement[bool], ...]:
     return (columns.active == 1, columns.domain == domain_of(columns.username))
 
 
-def other_aliases(dialect: str) -> Select[Any]:
+def other_aliases(dialect: str, schema: Schema) -> Select[Any]:
     """Select alias addresses of the user ``:mail`` whose rows name it in another spelling.
 
     Further parameters are those of ``spellings.spelling_parameters``.
     """
     f = t.forwardings.c
-    found = spellings.select_leading_to("alias", f.forwarding, f.address, dialect)
+    found = spellings.select_leading_to("alias", f.forwarding, f.address, dialect, schema)
     return found.where(is_alias_address(), f.address != _mail())
 
 
@@ -99,9 +99,9 @@ def profile(schema: Schema, quota_table: Table, dialect: str) -> Select[Any]:
             ),
             # Elsewhere ``other_aliases`` is a second statement: few users have such rows.
             *(
-                [other_aliases(dialect)]
+                [other_aliases(dialect, schema)]
                 if dialect in MYSQL
-                else spellings.select_other_spellings("spelled", [f.forwarding], dialect)
+                else spellings.select_other_spellings("spelled", [f.forwarding], dialect, schema)
             ),
             select_related(
                 "managed", d.username, d.domain, d.username == in_ascii(mail), d.active == 1
