@@ -42,9 +42,10 @@ fuzz: ## schemathesis over the whole API: 100 requests to each operation (FUZZ_E
 torture: ## Thousands of writes among kills, restarts and clients that hang up (TORTURE_WRITES=1000)
 	@scripts/bootstrap dev
 	@scripts/install-test-servers
-	TORTURE_WRITES=$${TORTURE_WRITES:-4000} .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
+	TORTURE_WRITES=$${TORTURE_WRITES:-4000} LIST_CHANGES=$${LIST_CHANGES:-1000} \
+		.venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
 		tests/integration/test_torture.py tests/integration/test_torture_hang_ups.py \
-		tests/integration/test_slow_clients.py
+		tests/integration/test_slow_clients.py tests/lists/test_concurrent_subscriptions.py
 
 .PHONY: bench
 bench: ## The service's speed as a share of a bare program's (QUICK=1, FULL=1; BENCH_ARGS=postgresql)

@@ -157,6 +157,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "MLMMJADMIN_AUTH_FAILED": Code(503, "mlmmjadmin refused our token or address."),
         "MLMMJADMIN_ERROR": Code(503, "mlmmjadmin failed; the log says how."),
         "LIST_SPOOL_ERROR": Code(503, "The directory of the mailing lists cannot be used."),
+        "LIST_FILES_LOCKED": Code(
+            503, "Another program keeps a list's subscriber file locked; nothing was changed."
+        ),
         "MAILING_LIST_DATA_MISSING": Code(
             503, "The list is in the account storage, but the list server has no data of it."
         ),

@@ -193,13 +193,14 @@ path = sys.argv[1]
 folder, name = os.path.split(path)
 with open(f"{folder}/.{name}.lock", "w") as guard:
     fcntl.lockf(guard, fcntl.LOCK_EX)
-    with open(path) as file:
+    with open(path, "r+") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
         kept = [line for line in file if line != "leaves@else.test\\n"]
-    print("read", flush=True)
-    time.sleep(1.5)
-    with open(f"{path}.new", "w") as file:
-        file.writelines(kept)
-    os.rename(f"{path}.new", path)
+        print("read", flush=True)
+        time.sleep(1.5)
+        with open(f"{path}.new", "w") as new:
+            new.writelines(kept)
+        os.rename(f"{path}.new", path)
 """
 
 

@@ -69,15 +69,6 @@ def read(address: str, control: Path) -> Control:
     )
 
 
-def number(path: Path, default: int) -> int:
-    """Return the number in a control file, parsed as by mlmmj; the default without a file."""
-    try:
-        content = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return default
-    return list_footers.as_number(content.partition("\n")[0]) if content else default
-
-
 def contents(address: str, control: Control) -> dict[str, str | None]:
     """Return the contents of the control files of a list; None: the file must not exist."""
 

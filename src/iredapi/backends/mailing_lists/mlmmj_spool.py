@@ -8,12 +8,14 @@ called only to send mail. All file access runs in threads.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import itertools
 import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +23,8 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from iredapi.backends.mailing_lists import control_files, subscriber_files
+from iredapi.backends.mailing_lists import control_files, subscriber_changes, subscriber_files
+from iredapi.backends.mailing_lists.subscriber_changes import Change
 from iredapi.backends.protocols.mailing_lists import Untouched
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.lists import Control, Subscriber
@@ -38,8 +41,10 @@ _DIRECTORIES: Final = (
 _INVITING: Final = 4
 """Maximum number of running programs."""
 _PROGRAM_SECONDS: Final = 30.0
-_BATCH: Final = 100
-"""mlmmj's default of ``maxverprecips``: subscribers that mlmmj-send reads at a time."""
+_LOCK_SECONDS: Final = 10.0
+"""Seconds to wait for locks held by mlmmj."""
+_THREADS: Final = 32
+"""Maximum number of threads of file access; one that waits for a lock keeps its thread."""
 _NEW: Final = ".new-"
 """Prefix of a list's directory during its creation: names of lists do not begin with a dot."""
 _log = structlog.get_logger(__name__)
@@ -61,6 +66,7 @@ class Spool:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lists")
 
     def accepts(self, mail: str) -> bool:
         # mlmmj uses the first character as the name of a file.
@@ -114,11 +120,14 @@ class Spool:
         return bool(mail)
 
     async def close(self) -> None:
-        """Do nothing: no file stays open."""
+        self._threads.shutdown(wait=False)
 
     async def _in_thread(self, work: Callable[..., Result], *args: Any) -> Result:
         try:
-            return await asyncio.to_thread(self._checked, work, *args)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self._threads, contextvars.copy_context().run, self._checked, work, *args
+            )
         except OSError as error:
             _log.error("list_spool_failed", reason=errno.errorcode.get(error.errno or 0, "?"))
             raise ApiError("LIST_SPOOL_ERROR") from error
@@ -171,6 +180,8 @@ class Spool:
             self._set_owner(entry)
         # Fails if there is a directory that is not empty.
         building.rename(final)
+        for name in _VERSIONS.values():
+            subscriber_changes.note(final / name)
 
     def _save(self, address: str, before: Control, after: Control) -> None:
         directory = self._directory(address)
@@ -262,24 +273,23 @@ class Spool:
         if not directory.is_dir():
             raise ApiError("MAILING_LIST_DATA_MISSING")
         present = subscriber_files.find_in(directory, mails)
-        for letter, some in _by_letter(mail for mail in mails if mail not in present):
-            subscriber_files.add(directory / letter, some, self._set_owner)
+        by_letter = _by_letter(mail for mail in mails if mail not in present)
+        self._change(Change(directory / letter, add=some) for letter, some in by_letter)
 
     def _drop(self, address: str, mails: Sequence[str]) -> None:
-        wanted = set(mails)
-        for version in _VERSIONS:
-            files = self._record_files(address, version)
-            with_some = [file for file in files if subscriber_files.find(file, wanted)]
-            if not with_some:
-                continue
-            at_once = sum(len(subscriber_files.read(file)) for file in files) < self._batch(address)
-            for file in with_some:
-                subscriber_files.remove(file, wanted, self._set_owner, compact=at_once)
+        wanted = frozenset(mails)
+        self._change(
+            Change(file, remove=wanted)
+            for version in _VERSIONS
+            for file in self._record_files(address, version)
+            if subscriber_files.find(file, wanted)
+        )
 
-    def _batch(self, address: str) -> int:
-        """Return how many subscribers mlmmj-send reads before it sends the first mail."""
-        path = self._directory(address) / "control" / "maxverprecips"
-        return control_files.number(path, _BATCH)
+    def _change(self, changes: Iterable[Change]) -> None:
+        try:
+            subscriber_changes.apply(changes, self._set_owner, _LOCK_SECONDS)
+        except subscriber_changes.StillLocked:
+            raise ApiError("LIST_FILES_LOCKED") from None
 
     def _lists_of(self, mail: str) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -295,11 +305,12 @@ class Spool:
         return found
 
 
-def _by_letter(mails: Iterable[str]) -> Iterator[tuple[str, set[str]]]:
+def _by_letter(mails: Iterable[str]) -> Iterator[tuple[str, frozenset[str]]]:
     found: dict[str, set[str]] = {}
     for mail in mails:
         found.setdefault(mail[0], set()).add(mail)
-    yield from sorted(found.items())
+    for letter, some in found.items():
+        yield letter, frozenset(some)
 
 
 async def _run(program: str, *arguments: str) -> None:
