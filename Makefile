@@ -6,10 +6,15 @@ RUN_ARGS ?=
 BENCH_ARGS ?=
 QUICK ?=
 FULL ?=
+RELEASE ?=
+TEST_ARGS ?=
+RELEASE_BASE ?=
+KEEP ?=
+FRESH ?=
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Run the server with its embedded databases (RUN_ARGS="--port 8080")
@@ -52,6 +57,11 @@ bench: ## The service's speed as a share of a bare program's (QUICK=1, FULL=1; B
 	@scripts/bootstrap dev
 	@scripts/install-test-servers
 	QUICK=$(QUICK) FULL=$(FULL) .venv/bin/python -m bench $(BENCH_ARGS)
+
+.PHONY: test-release
+test-release: ## The README's two commands on a bare Debian, by debootstrap (RELEASE=trixie|bookworm|sid)
+	@scripts/test-release $(RELEASE) --tests="$(TEST_ARGS)" $(if $(RELEASE_BASE),--base="$(RELEASE_BASE)") \
+		$(if $(KEEP),--keep) $(if $(FRESH),--fresh)
 
 .PHONY: openapi
 openapi: ## Print the OpenAPI description to openapi.json
