@@ -28,6 +28,7 @@ from tests.servers.postfix import PostfixMaps
 from tests.servers.postgresql import PostgresqlServer
 from tests.servers.process import remove_directory, temporary_directory
 from tests.servers.store import ALL_STORES, STORES, Store, create_sqlite
+from tests.servers.submission import Submission
 
 
 def _missing_chromium() -> str | None:
@@ -99,7 +100,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = tuple(name for name in ALL_STORES if name in chosen.split(","))
     if only_sql:
         names = tuple(name for name in names if name != "openldap")
-    if {"postfix", "dovecot", "dovecot_logins"} & set(metafunc.fixturenames):
+    if {"postfix", "dovecot", "dovecot_logins", "submission"} & set(metafunc.fixturenames):
         names = tuple(name for name in names if name != "sqlite")
     for marker in markers:
         unknown = set(marker.args) - set(ALL_STORES)
@@ -256,6 +257,25 @@ def dovecot_logins(store: Store, _dovecots_for_logins: dict[str, Dovecot]) -> Do
     if store.name not in _dovecots_for_logins:
         _dovecots_for_logins[store.name] = Dovecot(store, logins=True)
     return _dovecots_for_logins[store.name]
+
+
+@pytest.fixture(scope="session")
+def _submissions() -> Iterator[dict[str, Submission]]:
+    submissions: dict[str, Submission] = {}
+    yield submissions
+    for item in submissions.values():
+        item.close()
+
+
+@pytest.fixture
+def submission(
+    store: Store, dovecot_logins: Dovecot, _submissions: dict[str, Submission]
+) -> Submission:
+    """A running Postfix that asks ``dovecot_logins`` who may send."""
+    need("postmap")
+    if store.name not in _submissions:
+        _submissions[store.name] = Submission(dovecot_logins)
+    return _submissions[store.name]
 
 
 class _Services:

@@ -14,6 +14,7 @@ from tests.servers.dovecot import Dovecot, Secured, version
 from tests.servers.postfix import QUERIES, PostfixMaps
 from tests.servers.process import ServerError
 from tests.servers.store import DATABASES, Store
+from tests.servers.submission import Submission
 
 pytestmark = pytest.mark.sql_only(
     "rows by hand; tests/ldap/test_server.py and test_tables.py say the same of OpenLDAP"
@@ -290,6 +291,24 @@ async def test_a_real_imap_login(store: Store, dovecot_logins: Dovecot, tls: boo
     await store.execute(f"UPDATE mailbox SET password = '{{PLAIN-MD5}}{weak}'")
     answer = dovecot_logins.imap_login("u@ex.com", "right", tls=not tls)
     assert answer == ("temporary failure" if version() >= (2, 4) else "yes")
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_a_real_login_for_sending(
+    store: Store, dovecot_logins: Dovecot, submission: Submission, tls: bool
+) -> None:
+    """Users of a backup MX may send where Dovecot is 2.4, and have no mailbox."""
+    await arrange(store)
+    assert submission.login("u@ex.com", "right", tls=tls) == "yes"
+    assert submission.login("u@ex.com", "wrong", tls=tls) == "no"
+    await store.execute(f"UPDATE mailbox SET {'enablesmtpsecured' if tls else 'enablesmtp'} = 0")
+    assert submission.login("u@ex.com", "right", tls=tls) == "no"
+    assert submission.login("u@ex.com", "right", tls=not tls) == "yes"
+    await store.execute("UPDATE domain SET backupmx = 1")
+    newer = version() >= (2, 4)
+    assert submission.login("u@ex.com", "right", tls=not tls) == ("yes" if newer else "no")
+    expected = "cut off" if newer else "no"
+    assert dovecot_logins.imap_login("u@ex.com", "right", tls=tls) == expected
 
 
 async def test_dovecot_and_allowed_networks(store: Store, dovecot: Dovecot) -> None:

@@ -45,7 +45,8 @@ Secured = Literal["tls", "secured", ""]
 LIBRARIES = ("libdriver_pgsql.so", "libdriver_mysql.so", "libauthdb_ldap.so")
 
 
-Answer = Literal["yes", "no", "temporary failure"]
+Answer = Literal["yes", "no", "temporary failure", "cut off"]
+"""``cut off``: the connection was closed, as when the password is right and there is no mailbox."""
 
 
 @cache
@@ -103,6 +104,8 @@ class Dovecot:
         self._configuration = dovecot_configuration.write(
             directory, store, newer=version() >= (2, 4), ports=self._ports
         )
+        self.smtp_socket = directory / "run" / "auth-smtp"
+        """Where Postfix asks whether a client may log in."""
         self._messages = directory / "messages"
         sockets = [directory / "run" / name for name in ("auth-client", "auth-userdb")]
         self._daemon = Daemon.start(
@@ -122,22 +125,27 @@ class Dovecot:
             raise ValueError("this Dovecot was started without logins")
         port, tls_port = self._ports
         context = ssl.create_default_context(cafile=self._directory / "authority.pem")
-        with (
+        client = (
             imaplib.IMAP4_SSL("127.0.0.1", tls_port, ssl_context=context, timeout=60)
             if tls
             else imaplib.IMAP4("127.0.0.1", port, timeout=60)
-        ) as client:
-            try:
-                client.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
-            except imaplib.IMAP4.error as error:
-                if "[AUTHENTICATIONFAILED]" in str(error):
-                    return "no"
-                if "[UNAVAILABLE]" in str(error):
-                    return "temporary failure"
-                raise ServerError(self._complaint(str(error))) from error
+        )
+        try:
+            client.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
             if client.select("INBOX")[0] != "OK":
                 raise ServerError(self._complaint("a login, but no mailbox"))
-            return "yes"
+            client.logout()
+        except imaplib.IMAP4.abort:
+            return "cut off"
+        except imaplib.IMAP4.error as error:
+            if "[AUTHENTICATIONFAILED]" in str(error):
+                return "no"
+            if "[UNAVAILABLE]" in str(error):
+                return "temporary failure"
+            raise ServerError(self._complaint(str(error))) from error
+        finally:
+            client.shutdown()
+        return "yes"
 
     def auth_test(
         self,

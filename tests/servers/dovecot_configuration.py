@@ -163,6 +163,12 @@ service anvil {{
     mode = 0
   }}
 }}
+# Postfix asks here, as an account of its own.
+service auth {{
+  unix_listener auth-smtp {{
+    mode = 0666
+  }}
+}}
 """
 # Dovecot answers failed logins at once instead of half a second later: "nodelay".
 ONLY_23 = """
