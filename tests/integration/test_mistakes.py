@@ -102,6 +102,7 @@ def _directory(path: Path) -> None:
 
 
 SQL = f"postgresql://vmailadmin:{SECRET}@192.0.2.1/vmail"
+MARIA = f"mysql://vmailadmin:{SECRET}@192.0.2.1/vmail"
 LDAP = {
     "BACKEND": "ldap", "LDAP_URI": "ldap://192.0.2.1", "LDAP_BASE_DN": "o=domains,dc=x",
     "LDAP_BIND_DN": "cn=vmailadmin,dc=x", "LDAP_BIND_PASSWORD": SECRET,
@@ -153,8 +154,22 @@ MISTAKES = [
     env("A URL without the database's name", VMAIL_URL=f"mysql://u:{SECRET}@h"),
     env("SQLite with two slashes", VMAIL_URL="sqlite://vmail.db"),
     env("SQLite in memory", STATE_URL="sqlite:///:memory:"),
-    env("psql's name for TLS", VMAIL_URL=f"{SQL}?sslmode=require"),
-    env("TLS to MariaDB", VMAIL_URL=f"mysql://u:{SECRET}@h/vmail?ssl_ca=/etc/ca.pem"),
+    env("An option of TLS that PostgreSQL does not know", VMAIL_URL=f"{SQL}?sslmodus=require"),
+    env("An option of TLS that MariaDB does not know", VMAIL_URL=f"{MARIA}?ssl_cafile=/ca.pem"),
+    env("An unknown mode of TLS to PostgreSQL", VMAIL_URL=f"{SQL}?sslmode=full"),
+    env("An unknown mode of TLS to MariaDB", VMAIL_URL=f"{MARIA}?ssl-mode=on"),
+    env("A switch for TLS that is neither true nor false", VMAIL_URL=f"{MARIA}?ssl=perhaps"),
+    env("A CA file that does not exist", VMAIL_URL=f"{MARIA}?ssl_ca=/nowhere/ca.pem"),
+    spoil("A CA file without a certificate", lambda place: (place / "ca.pem").write_text("x"),
+          VMAIL_URL=f"{SQL}?sslmode=verify-full&sslrootcert=ca.pem"),
+    env("A verified certificate without a CA", VMAIL_URL=f"{MARIA}?ssl-mode=VERIFY_CA"),
+    env("The host name verified, but not the certificate",
+        VMAIL_URL=f"{MARIA}?ssl_verify_identity=true&ssl_verify_cert=false"),
+    env("A CA, but no TLS", VMAIL_URL=f"{MARIA}?ssl=false&ssl_ca=/ca.pem"),
+    env("A CA, and TLS only if the server offers it",
+        VMAIL_URL=f"{SQL}?sslmode=prefer&sslrootcert=/ca.pem"),
+    env("The key of a client without its certificate", VMAIL_URL=f"{SQL}?sslkey=/key.pem"),
+    env("Two options that say the same", VMAIL_URL=f"{SQL}?ssl=require&sslmode=disable"),
     # What does not go together.
     env("Amavisd's database without one of accounts", AMAVISD_URL=SQL),
     env("The panel's database without one of accounts", IREDADMIN_URL=SQL, STATE_URL=SQL),
@@ -341,7 +356,7 @@ SERVER_MISTAKES: dict[str, tuple[str, Callable[[URL, dict[str, Any]], URL]]] = {
     "wrong host": ("vmail", lambda url, _: url.set(host="no.such.host.invalid")),
     "port of the other kind of server": ("vmail", lambda url, other: url.set(port=other["port"])),
     "unknown option": ("vmail", lambda url, _: url.update_query_dict({"colour": "red"})),
-    "TLS without TLS": ("vmail", lambda url, _: url.update_query_dict({"ssl": "require"})),
+    "TLS without TLS": ("vmail", lambda url, _: url.update_query_dict({"sslmode": "require"})),
     "wrong password of Amavisd": ("amavisd", lambda url, _: url.set(password="wrong")),
     "wrong password of our own database": ("state", lambda url, _: url.set(password="wrong")),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A private MariaDB server (or one that runs elsewhere), and stores on it."""
+"""A private MariaDB or MySQL server (or one that runs elsewhere), and stores on it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.servers import mysql
 from tests.servers.openldap import OpenldapServer
 from tests.servers.process import (
     Daemon,
@@ -56,6 +57,7 @@ SETTINGS = [
     "--innodb-use-native-aio=OFF",
     "--bind-address=127.0.0.1",
     "--skip-name-resolve",
+    "--skip-ssl",  # since 11.4 there is a certificate by default
     "--skip-log-bin",
     "--performance-schema=OFF",
     "--character-set-server=utf8mb4",
@@ -92,16 +94,51 @@ KEEPS_COMMITS = (
 
 
 def missing() -> str | None:
-    """Why there can be no MariaDB here, or None."""
+    """Why there can be neither MariaDB nor MySQL here, or None."""
     if os.environ.get(ENVIRONMENT):
         return None
     if find_program("mariadbd") and find_program("mariadb-install-db"):
         return None
-    return f"MariaDB is not installed and {ENVIRONMENT} is not set"
+    if mysql.program():
+        return None
+    return f"neither MariaDB nor MySQL is installed and {ENVIRONMENT} is not set"
 
 
 def _says_ready(log: Path) -> bool:
     return log.exists() and b"ready for connections" in log.read_bytes()
+
+
+def _initialise(installer: str, data: Path, user: str | None) -> str:
+    """Make the files of a new MariaDB; returns the SQL that removes its accounts."""
+    for _ in range(3):
+        made = run(
+            [
+                installer,
+                "--no-defaults",
+                f"--datadir={data}",
+                "--skip-test-db",
+                "--skip-name-resolve",
+                "--auth-root-authentication-method=normal",
+                "--innodb-log-file-size=16M",
+                "--innodb-flush-log-at-trx-commit=0",
+            ],
+            user=user,
+        )
+        if made.returncode == 0:
+            return "DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';\nFLUSH PRIVILEGES;\n"
+        # Seen when several servers are made at the same time.
+        shutil.rmtree(data, ignore_errors=True)
+        time.sleep(2)
+    raise ServerError(f"mariadb-install-db: {made.stdout}{made.stderr}")
+
+
+# Other programs, and older servers, have stored dates such as 0000-00-00. MySQL refuses them.
+_ADMIN_OPTIONS = {
+    "connect_args": {
+        "init_command": "SET SESSION sql_mode ="
+        " REPLACE(REPLACE(@@sql_mode, 'NO_ZERO_IN_DATE', ''), 'NO_ZERO_DATE', '')"
+    }
+}
 
 
 class _MariadbResetter(Resetter):
@@ -149,37 +186,23 @@ class MariadbServer:
     def _start(self) -> URL:
         program = find_program("mariadbd")
         installer = find_program("mariadb-install-db")
-        if program is None or installer is None:
-            raise ServerError(missing())
+        server = None if program and installer else mysql.program()
         user = "mysql" if is_root() else None
         directory = self._directory = temporary_directory("my", user)
         data = directory / "data"
-        for _ in range(3):
-            made = run(
-                [
-                    installer,
-                    "--no-defaults",
-                    f"--datadir={data}",
-                    "--skip-test-db",
-                    "--skip-name-resolve",
-                    "--auth-root-authentication-method=normal",
-                    "--innodb-log-file-size=16M",
-                    "--innodb-flush-log-at-trx-commit=0",
-                ],
-                user=user,
-            )
-            if made.returncode == 0:
-                break
-            # Seen when several servers are made at the same time.
-            shutil.rmtree(data, ignore_errors=True)
-            time.sleep(2)
-        else:
-            raise ServerError(f"mariadb-install-db: {made.stdout}{made.stderr}")
         password = secrets.token_hex(16)
+        if server is not None:
+            program = server
+            settings = mysql.translated(self._settings)
+            cleaning = mysql.initialise(server, data, user)
+        elif program is not None and installer is not None:
+            settings = list(self._settings)
+            cleaning = _initialise(installer, data, user)
+        else:
+            raise ServerError(missing())
         accounts = directory / "accounts.sql"
         accounts.write_text(
-            "DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';\n"
-            "FLUSH PRIVILEGES;\n"
+            f"{cleaning}"
             f"CREATE USER admin@'%' IDENTIFIED BY '{password}';\n"
             "GRANT ALL PRIVILEGES ON *.* TO admin@'%' WITH GRANT OPTION;\n",
             encoding="ascii",
@@ -195,7 +218,7 @@ class MariadbServer:
                 f"--socket={directory / 'socket'}",
                 f"--pid-file={directory / 'pid'}",
                 f"--port={port}",
-                *self._settings,
+                *settings,
             ]
             try:
                 self._daemon = self._run(log, f"--init-file={accounts}")
@@ -285,6 +308,7 @@ class MariadbServer:
             },
             vmail_reader=url("vmail", "vmail") if openldap is None else "",
             resetter=_MariadbResetter() if openldap is None else _OpenldapResetter(),
+            engine_options=_ADMIN_OPTIONS,
             openldap=openldap,
         )
         for database in owners:

@@ -37,6 +37,11 @@ PRIVATE: Final[list[tuple[str, Any, str]]] = [
     ("aiomysql", aiomysql.Connection, "_reader"),
     ("aiomysql", aiomysql.Connection, "server_status"),
     ("aiomysql", pymysql.err, "raise_mysql_exception"),
+    # A connection that is never without TLS (``database/tls``).
+    ("aiomysql", aiomysql.Connection, "_connect"),
+    ("aiomysql", aiomysql.Connection, "_request_authentication"),
+    ("aiomysql", aiomysql.Connection, "server_capabilities"),
+    ("aiomysql", aiomysql.Connection, "client_flag"),
     # Several reads are one turn of the connection's thread.
     ("aiosqlite", aiosqlite.Connection, "_conn"),
     ("aiosqlite", aiosqlite.Connection, "_execute"),

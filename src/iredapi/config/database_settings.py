@@ -17,7 +17,10 @@ class DatabaseSettings(BaseModel):
     vmail_url: SecretStr = Field(
         SecretStr(""),
         description="Database `vmail`, with the login `vmailadmin`: "
-        "`postgresql://user:password@host/vmail`, `mysql://…` or `sqlite:///path`. "
+        "`postgresql://user:password@host/vmail`, `mysql://…` or `sqlite:///path`. To a server "
+        "elsewhere with TLS: `?sslmode=verify-full&sslrootcert=FILE` (PostgreSQL) or "
+        "`?ssl_ca=FILE` "
+        "(MariaDB, MySQL) at its end, in each of these URLs; docs/database.md has all options. "
         "Empty: the embedded SQLite default, all five databases.",
     )
     amavisd_url: SecretStr = Field(

@@ -12,7 +12,7 @@ from pydantic_settings import DotEnvSettingsSource, NoDecode
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from iredapi.config import env_names
+from iredapi.config import env_names, tls_options
 
 
 class EnvFile(DotEnvSettingsSource):
@@ -93,11 +93,5 @@ def _check(url: URL, kind: str) -> None:
         raise ValueError("the name of the database is missing at the end of the URL")
     if url.port is not None and not 0 < url.port < 65536:
         raise ValueError("the port is not one of 1 to 65535")
-    if kind == "postgresql" and "sslmode" in url.query:
-        raise ValueError("write ?ssl=… in place of ?sslmode=…, with the same values")
-    if kind != "postgresql" and any(name.startswith("ssl") for name in url.query):
-        # aiomysql continues without TLS when the server has none, and fails when it has TLS.
-        raise ValueError(
-            "TLS is not supported with MariaDB and MySQL: remove the options after the ? that "
-            "begin with ssl; use a tunnel to reach a server on another host"
-        )
+    if (options := tls_options.of_url(url)) is not None:
+        options.context()  # the files can be read

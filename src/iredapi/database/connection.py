@@ -119,18 +119,31 @@ class PooledConnection:
         return compiled.rows(await self.asked(compiled.sql, question))
 
     async def fetch_and_count(
-        self, read: CompiledStatement, write: CompiledStatement, values: Mapping[str, Any]
+        self,
+        read: CompiledStatement,
+        write: CompiledStatement,
+        values: Mapping[str, Any],
+        lock: CompiledStatement | None = None,
     ) -> tuple[list[Any], int]:
         """Run a read and then a write in one message, each its own transaction (aiomysql).
 
-        Returns the rows of the read, and the number of rows that the write matched.
+        ``lock`` is run before the write, in its transaction. Returns the rows of the read, and the
+        number of rows that the write matched.
         """
         if not isinstance(self._driver, Aiomysql):
             raise TypeError(self._name)
         self.permit(write)
-        work = [(compiled.sql, compiled.arguments(values)) for compiled in (read, write)]
-        question = self._driver.fetch_and_count(*work)
-        rows, count = await self.asked(f"{read.sql}; {write.sql}", question)
+        first, second = ((one.sql, one.arguments(values)) for one in (read, write))
+        held = None if lock is None else (lock.sql, lock.arguments(values))
+        question = self._driver.fetch_and_count(first, second, held)
+        self.transacting = lock is not None
+        try:
+            rows, count = await self.asked(f"{read.sql}; {write.sql}", question)
+        except DBAPIError as error:
+            if self.transacting and not error.connection_invalidated:
+                await self.rollback()
+            raise
+        self.transacting = False
         return read.rows(rows), count
 
     async def fetch_many(

@@ -23,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from iredapi.database import sqlite
+from iredapi.database import sqlite, tls
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection
 from iredapi.database.cursor_cache import Cursors
@@ -106,10 +106,12 @@ class Database:
         self.name = name
         self.metadata = metadata
         options = _options(url, pool)
+        address, security = tls.split(url)
+        options["connect_args"] |= security
         self.sqlite = url.startswith("sqlite")
         if self.sqlite:
             del options["isolation_level"]  # the driver must not begin transactions itself
-        self._engine = create_async_engine(url, **options)
+        self._engine = create_async_engine(address, **options)
         if self.sqlite:
             _prepare_sqlite(self._engine)
         elif url.startswith("postgresql"):
@@ -131,7 +133,7 @@ class Database:
         watch(self._engine.sync_engine)
         # Outside of the pool, so that the check works while all connections are in use.
         self._prober = create_async_engine(
-            url,
+            address,
             poolclass=NullPool,
             hide_parameters=True,
             connect_args=options.get("connect_args", {}),

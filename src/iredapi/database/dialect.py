@@ -22,6 +22,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from iredapi.database.column_types import MYSQL, ByteText
+from iredapi.database.server import Server
 
 # --- SQL function --------------------------------------------------------------------------------
 
@@ -109,20 +110,25 @@ scan a small table, and InnoDB locks every row that is read."""
 def holds_at_once(dialect: Dialect) -> bool:
     """Tell whether a connected server can lock rows without waiting (NOWAIT).
 
-    SQLite has one writer. MySQL has NOWAIT since 8.0, but nothing like ``without_waiting``.
+    SQLite has one writer.
     """
-    if dialect.name not in MYSQL:
-        return True
-    version = dialect.server_version_info or ()
-    return bool(getattr(dialect, "is_mariadb", False)) and version >= (10, 3)
+    return Server.of(dialect).has_nowait
 
 
 def without_waiting(dialect: Dialect) -> str:
     """Return the prefix of a write that fails at once when one of its rows is locked.
 
-    Only MariaDB (10.3) has one. SQLite has one writer; on PostgreSQL the statement itself has
-    SKIP LOCKED.
+    Only MariaDB (10.3) has one; see ``locks_before``. SQLite has one writer; on PostgreSQL the
+    statement itself has SKIP LOCKED.
     """
-    if dialect.name not in MYSQL or not holds_at_once(dialect):
+    if Server.of(dialect).kind != "MariaDB" or not holds_at_once(dialect):
         return ""
     return "SET STATEMENT innodb_lock_wait_timeout=0 FOR "
+
+
+def locks_before(dialect: Dialect) -> bool:
+    """Tell whether a write that must not wait needs a SELECT … NOWAIT of its rows before it.
+
+    MySQL's ``innodb_lock_wait_timeout`` is at least a second, and cannot be set for one statement.
+    """
+    return Server.of(dialect).kind == "MySQL" and holds_at_once(dialect)

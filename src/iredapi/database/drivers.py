@@ -119,11 +119,26 @@ class Aiomysql:
         return await self._run_text("; ".join([self._text(sql, one) for one in every]))
 
     async def fetch_and_count(
-        self, read: tuple[str, Arguments], write: tuple[str, Arguments]
+        self,
+        read: tuple[str, Arguments],
+        write: tuple[str, Arguments],
+        lock: tuple[str, Arguments] | None,
     ) -> tuple[Sequence[Any], int]:
-        """Run a read and a write in one message; the rows, and the number of matched rows."""
-        rows = (await self._run_text(f"{self._text(*read)}; {self._text(*write)}"))[0]
-        return rows, self._results.affected_rows
+        """Run a read and a write in one message; the rows, and the number of matched rows.
+
+        ``lock`` locks rows before the write, in one transaction with it. When it fails, that
+        transaction is still open.
+        """
+        texts = [self._text(*read), self._text(*write)]
+        if lock is not None:
+            texts = [texts[0], self.begin, self._text(*lock), texts[1], "COMMIT"]
+        results, counts = self._results, []
+        await results.send("; ".join(texts))
+        rows = await results.rows()
+        while results.has_next:
+            await results.rows()
+            counts.append(results.affected_rows)
+        return rows, counts[0 if lock is None else 2]
 
     async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
         async with self._connection.cursor() as cursor:

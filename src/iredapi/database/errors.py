@@ -32,7 +32,8 @@ _REFUSED_SQLITE = {3, 8, 23}  # permission, read-only, authorization
 # Shutting down, starting, too many connections, no such database, bad login.
 _DOWN_STATES = {"57P01", "57P02", "57P03", "57P05", "53300", "3D000", "28000", "28P01"}
 _DOWN_MYSQL = {1040, 1044, 1045, 1049, 1053, 1129, 1130, 1203, 1226, 1698}
-_DOWN_MYSQL |= {2002, 2003, 2005, 2006, 2013, 2055}  # raised by the client library
+_DOWN_MYSQL |= {2002, 2003, 2005, 2006, 2013, 2026, 2055}  # raised by the client library
+_DOWN_MYSQL |= {3159, 4031}  # no login without TLS; closed after wait_timeout (MySQL 8.0.24)
 _FULL_MYSQL = {1021, 1114}
 _WRITE_MYSQL = {3, 20, 1026}  # mysys and the server: error on write
 _FULL_SQLITE = 13

@@ -236,11 +236,13 @@ class Repository:
         read: tuple[object, Callable[[], Statement]],
         write: tuple[object, Callable[[], Statement], str],
         values: Mapping[str, Any],
+        lock: tuple[object, Callable[[], Statement]] | None = None,
     ) -> tuple[Sequence[Any], int]:
-        """Run a read and a write that is a transaction of its own in one message (MariaDB).
+        """Run a read and a write that is a transaction of its own in one message (MariaDB, MySQL).
 
         Returns the rows, and the number of rows that the write matched. ``read`` is a key and a
-        function that builds the statement; ``write`` also has a prefix of the statement.
+        function that builds the statement; ``write`` also has a prefix of the statement; ``lock``
+        is run before the write, in its transaction.
         """
         schema = self.schema or await self.database.schema()
         key, build, words = write
@@ -249,6 +251,7 @@ class Repository:
             schema.statement(read[0], lambda: self._compiled(read[1]())),
             schema.statement(key, lambda: self._compiled(build()).after(words)),
             values,
+            lock and schema.statement(lock[0], lambda: self._compiled(lock[1]())),
         )
 
     async def _with_row_index(

@@ -169,9 +169,10 @@ class Connections:
         read: CompiledStatement,
         write: CompiledStatement,
         values: Mapping[str, Any],
+        lock: CompiledStatement | None = None,
     ) -> tuple[list[Any], int]:
         """Run a read and a write that is a transaction of its own in one message (aiomysql)."""
-        return await (await self._pooled(name)).fetch_and_count(read, write, values)
+        return await (await self._pooled(name)).fetch_and_count(read, write, values, lock)
 
     async def fetch_for_each(
         self,

@@ -21,6 +21,7 @@ from sqlalchemy.engine import URL
 
 from iredapi.config.parsing import SPECIAL
 from iredapi.database.errors import codes_in, error_in
+from iredapi.database.tls import NO_TLS
 
 _TIMEOUT: Final = 1.5
 """Maximum seconds for a server to identify itself."""
@@ -54,19 +55,32 @@ def _of_server(error: BaseException, url: URL, place: str) -> Reason | None:
     states, numbers, _ = codes_in(error)
     user, name = url.username or "(none)", url.database or ""
     if states & {"28P01"} or numbers & {1045, 1698}:
+        # MariaDB says the same of a login that lacks TLS.
+        or_tls = ", or it must use TLS (?ssl_ca=FILE)" if numbers else ""
         return Reason(
-            f"the server at {place} refuses the login {user}: the user or the password is wrong. "
+            f"the server at {place} refuses the login {user}: the user or the password is wrong"
+            f"{or_tls}. "
             f"Special characters of a password are written as %XX in a URL: {SPECIAL}"
         )
     if states & {"28000"}:
         return Reason(
             f"the server at {place} does not accept {user} from this machine: see pg_hba.conf, and "
-            "whether the user exists"
+            "whether the user exists; a line `hostssl` there wants ?sslmode=require"
         )
     if numbers & {1130}:
         return Reason(f"the server at {place} accepts no logins from this machine")
     if numbers & {1129}:
         return Reason(f"the server at {place} has blocked this machine: FLUSH HOSTS there", True)
+    if numbers & {NO_TLS}:
+        return Reason(
+            f"the server at {place} does not offer TLS: remove the options of TLS from the URL, or "
+            "give the server a certificate (ssl_cert, ssl_key)"
+        )
+    if numbers & {3159}:
+        return Reason(
+            f"the server at {place} accepts no logins without TLS (require_secure_transport): add "
+            "?ssl_ca=FILE to the URL"
+        )
     if states & {"3D000"} or numbers & {1049}:
         return Reason(f"there is no database {name} on the server at {place}")
     if states & {"42501"} or numbers & {1044, 1142}:
@@ -99,17 +113,20 @@ async def _of_network(error: BaseException, url: URL, kind: str, place: str) -> 
             f"nothing listens at {place}: is the server running, are host and port right?", True
         )
     if found_ssl := error_in(error, ssl.SSLError):
-        return Reason(f"TLS with {place} fails: {found_ssl.reason or type(found_ssl).__name__}")
+        why = getattr(found_ssl, "verify_message", "") or found_ssl.reason
+        return Reason(f"TLS with {place} fails: {why or type(found_ssl).__name__}")
+    if "root certificate file" in str(error):  # asyncpg
+        return Reason("sslmode: it needs sslrootcert: a PEM file of the server's CA, or system")
     there = "" if path else await identify(url.host or "localhost", url.port or _PORTS[kind])
     if there and there != kind:
         return Reason(
             f"at {place} is {_NAMES[there]}, not {_NAMES[kind]}: a wrong port, or the URL begins "
             f"with {there}://"
         )
-    if there == kind == "postgresql" and "ssl" in url.query and "SSL upgrade" in str(error):
+    if there == kind == "postgresql" and "SSL upgrade" in str(error):
         return Reason(
-            f"the server at {place} does not offer TLS: remove ?ssl= from the URL, or switch `ssl` "
-            "on in postgresql.conf"
+            f"the server at {place} does not offer TLS: remove the options of TLS from the URL, or "
+            "switch `ssl` on in postgresql.conf"
         )
     if error_in(error, TimeoutError) and not there:
         return Reason(

@@ -20,6 +20,7 @@ from iredapi.config.errors import ConfigurationError, NotReady
 from iredapi.config.settings import Settings
 from iredapi.database.database import Database
 from iredapi.database.live_schema import OLDEST_IREDMAIL, create_all
+from iredapi.database.server import Server
 from iredapi.database.session import Databases
 from iredapi.errors import ServerDown
 from iredapi.runtime.start_errors import file_trouble, reason
@@ -70,9 +71,12 @@ async def _probe_state(settings: Settings) -> None:
     try:
         async with asyncio.timeout(settings.connect_timeout + _GRACE):
             async with connections.connect() as connection:
+                server = await Server.ask(connection)
                 await check_clock("state", connection)
     finally:
         await connections.close()
+    if old := server.too_old():
+        raise WrongDatabase(old)
 
 
 async def check(databases: Databases, settings: Settings) -> None:
@@ -93,10 +97,13 @@ async def check(databases: Databases, settings: Settings) -> None:
                 await database.ping()
             schema = await database.schema()
             async with database.using() as pooled:
+                server = await Server.ask(pooled.connection)
                 await check_clock(name, pooled.connection)
         except _FAILURES as error:
             await _unusable(database, setting, error, needed=name == "vmail")
             continue
+        if old := server.too_old():
+            raise ConfigurationError(f"{setting}: {old}")
         lacking = schema.lacking_required()
         if name == "vmail" and settings.used_quota_table != "used_quota":
             lacking = [item for item in lacking if not item.startswith("used_quota")]

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from iredapi.database import read_only, sqlite
+from iredapi.database import read_only, sqlite, tls
 from iredapi.database.errors import codes_in, is_full, is_retryable
 from iredapi.errors import ApiError, ServerDown, StorageFull
 from iredapi.observability.query_counter import watch
@@ -165,9 +165,10 @@ class Connections:
                 await engine.dispose()
                 raise StateUnavailable(str(error.orig)) from error
             return connections
+        target, security = tls.split(target)
         timeout = "connect_timeout" if backend in _MARIADB else "timeout"
         options: dict[str, Any] = {
-            "connect_args": {timeout: CONNECT_TIMEOUT},
+            "connect_args": {timeout: CONNECT_TIMEOUT, **security},
             "pool_timeout": BUSY_TIMEOUT,
             "pool_recycle": 1800,
             "hide_parameters": True,

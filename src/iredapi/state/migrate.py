@@ -126,7 +126,7 @@ async def _server_lock(connections: Connections) -> AsyncIterator[None]:
         yield
         return
     # Names are shared by all databases of a server, and at most 64 characters.
-    name = func.sha1(func.concat(_LOCK, " ", func.database()))
+    name = func.sha2(func.concat(_LOCK, " ", func.database()), 256)  # MySQL 9 has no SHA1()
     async with connections.connect() as connection:
         taken = await connection.scalar(select(func.get_lock(name, TIMEOUT)))
         if taken != 1:

@@ -172,6 +172,16 @@ def compare_without_read(columns: Sequence[str], size: int, dialect: str) -> Sel
     return select(t.mailbox.c.username, *differences).where(*_chosen(size, dialect))
 
 
+def hold_users(size: int) -> Select[Any]:
+    """Lock the rows of users; NOWAIT: fails when another transaction has locked one.
+
+    A column that is in no index: MySQL would scan the whole of one that has all columns.
+    """
+    m = t.mailbox.c
+    chosen = select(m.name).where(m.username.in_(texts("mail", size)))
+    return chosen.with_hint(t.mailbox, BY_NAME).with_for_update(nowait=True)
+
+
 def update_all_without_read(
     columns: Sequence[str], moments: Mapping[str, str], size: int, dialect: str
 ) -> Statement:

@@ -23,7 +23,7 @@ from iredapi.database.bulk_parameters import numbered_parameters, padded
 from iredapi.database.column_types import MYSQL
 from iredapi.database.compiled_statement import Statement
 from iredapi.database.database import Database
-from iredapi.database.dialect import without_waiting
+from iredapi.database.dialect import locks_before, without_waiting
 from iredapi.database.errors import is_retryable
 from iredapi.database.repository import now
 from iredapi.domain.addresses import domain_of
@@ -176,9 +176,14 @@ class SqlUserBatches(AccountRepository):
             return rows, len(done)
         key, build, values = self._update(columns, some)
         write = (key, build, without_waiting(self.engine_dialect))
+        size = padded(len(some))
+        hold = (("users.hold", size), partial(statements.hold_users, size))
         try:
             return await self.fetch_and_count(
-                self._compare(columns, padded(len(some))), write, values
+                self._compare(columns, size),
+                write,
+                values,
+                hold if locks_before(self.engine_dialect) else None,
             )
         except DBAPIError as error:
             if error.connection_invalidated or not is_retryable(error):

@@ -1,0 +1,68 @@
+"""Which database server answers, and how old it is: the one place where versions are compared.
+
+SQLAlchemy asks the server (``SELECT VERSION()``) when it connects first; before that nothing is
+known. Percona Server, and MySQL as clouds offer it, have MySQL's versions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Dialect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from iredapi.database.column_types import MYSQL
+
+Version = tuple[int, ...]
+
+_OLDEST: Final[dict[str, Version]] = {
+    "PostgreSQL": (9, 5),
+    "MariaDB": (10, 2),
+    "MySQL": (8, 0, 13),  # NOWAIT, and expressions as defaults
+}
+_NOWAIT: Final[dict[str, Version]] = {"MariaDB": (10, 3), "MySQL": (8, 0, 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A kind of server and its version, empty when it is not known."""
+
+    kind: str
+    """PostgreSQL, MariaDB, MySQL or SQLite."""
+    version: Version
+    comment: str = ""
+    """What MySQL calls itself, for example ``Percona Server (GPL), Release 28``."""
+
+    @classmethod
+    def of(cls, dialect: Dialect) -> Server:
+        """Return what is known of the server of a dialect."""
+        version = tuple(part for part in dialect.server_version_info or () if isinstance(part, int))
+        if dialect.name not in MYSQL:
+            return cls("PostgreSQL" if dialect.name == "postgresql" else "SQLite", version)
+        return cls("MariaDB" if getattr(dialect, "is_mariadb", False) else "MySQL", version)
+
+    @classmethod
+    async def ask(cls, connection: AsyncConnection) -> Server:
+        """Return the kind and version of a connected server, and what it calls itself."""
+        found = cls.of(connection.dialect)
+        if found.kind not in ("MariaDB", "MySQL"):
+            return found
+        asked = await connection.execute(text("SELECT @@version_comment"))
+        return cls(found.kind, found.version, str(asked.scalar_one()))
+
+    @property
+    def has_nowait(self) -> bool:
+        """Whether rows can be locked without waiting; SQLite has one writer."""
+        return self.version >= _NOWAIT.get(self.kind, ())
+
+    def __str__(self) -> str:
+        name = "Percona Server" if self.comment.startswith("Percona") else self.kind
+        return f"{name} {'.'.join(map(str, self.version[:3]))}"
+
+    def too_old(self) -> str:
+        """Return why the server is too old; "" when it is not."""
+        oldest = _OLDEST.get(self.kind, ())
+        if not self.version or self.version >= oldest:
+            return ""
+        return f"the server is {self}: {self.kind} {'.'.join(map(str, oldest))} is the oldest"
