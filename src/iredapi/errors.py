@@ -62,6 +62,10 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "INVALID_NUMBER": Code(400, "The value is not a number of the allowed kind and range."),
         "INVALID_TEXT": Code(400, "The text is too long or has characters that are not allowed."),
         "INVALID_MAIL": Code(400, "Not a valid e-mail address."),
+        "OWN_ADDRESS": Code(
+            400,
+            "A list cannot be its own subscriber, owner or moderator, by none of its addresses.",
+        ),
         "INVALID_DOMAIN_NAME": Code(400, "Not a valid (or not a hosted) mail domain name."),
         "INVALID_NETWORK": Code(400, "Not an IP address or network."),
         "INVALID_SENDER": Code(

@@ -481,6 +481,48 @@ async def test_extra_addresses(lists: Lists) -> None:
     assert refused == (400, "INVALID_DOMAIN_NAME", ["extra_addresses"])
 
 
+async def test_a_list_is_not_its_own_subscriber_owner_or_moderator(lists: Lists) -> None:
+    """By none of its addresses: mlmmj 1.5 fails on one of them, and the others make mail loops."""
+    await lists.root.ok("POST", "domain/other.test")
+    await lists.root.ok("PUT", "domain/other.test", addAliasDomain="else-where.test")
+    await lists.root.ok("PUT", f"domain/{DOMAIN}", addAliasDomain="twin.test")
+    extra = {"extra_addresses": "crew@other.test"}
+    params = ("add_subscribers", "owner", "moderators", "subscription_moderators")
+    for param in ("subscribers", *params):
+        form = {param: f"ann@else.test,{TEAM}", "require_confirm": "no"}
+        refused = await lists.root.refused("POST", f"ml/{TEAM}", **form, **extra)
+        assert refused == (400, "OWN_ADDRESS", [param])
+    assert await lists.row() is None
+    assert not lists.directory().exists()
+    await lists.create(**extra, subscribers="ann@else.test,may@other.test", require_confirm="no")
+    before = await lists.get(with_subscribers="yes")
+    own = (
+        "Team@List.Test", "team@twin.test", "team+subscribe@list.test", "CREW@other.test",
+        "crew@else-where.test", "crew+x@other.test",
+    )  # fmt: skip
+    for number, mail in enumerate(own):
+        for confirm in ("yes", "no"):
+            param = params[number % 4] if confirm == "no" else "add_subscribers"
+            form = {param: f"bob@else.test,{mail}", "require_confirm": confirm, "name": "New"}
+            refused = await lists.root.refused("PUT", f"ml/{TEAM}", **form)
+            assert refused == (400, "OWN_ADDRESS", [param]), mail
+    # Sent together with the address, or as a new address of the list.
+    form = {"extra_addresses": "new@other.test", "add_subscribers": "new@other.test"}
+    refused = await lists.root.refused("PUT", f"ml/{TEAM}", **form)
+    assert refused == (400, "OWN_ADDRESS", ["add_subscribers"])
+    refused = await lists.root.refused("PUT", f"ml/{TEAM}", extra_addresses="may@other.test")
+    assert refused == (400, "OWN_ADDRESS", ["extra_addresses"])
+    assert await lists.get(with_subscribers="yes") == before
+    # Another list, and the name of the list elsewhere, are other accounts.
+    await lists.create(f"all@{DOMAIN}", subscribers=f"{TEAM},all@else.test", require_confirm="no")
+    assert lists.subscribers(address=f"all@{DOMAIN}") == ["all@else.test", TEAM]
+    # What another program has stored can be removed.
+    path = lists.directory() / "subscribers.d" / "t"
+    path.write_text(f"{TEAM}\n")
+    await lists.update(remove_subscribers=TEAM)
+    assert lists.subscribers() == ["ann@else.test", "may@other.test"]
+
+
 async def test_listing(lists: Lists) -> None:
     assert await lists.root.ok("GET", f"mls/{DOMAIN}") == []
     await lists.create(f"b@{DOMAIN}", owner="ann@else.test")

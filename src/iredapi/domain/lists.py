@@ -8,6 +8,7 @@ maximum message size are in both.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -132,6 +133,15 @@ def is_safe(address: str) -> bool:
     """Tell whether the directory of a list's address lies directly in the spool."""
     name = local_part_of(address)
     return bool(_NAME.fullmatch(name)) and ".." not in name and "/" not in domain_of(address)
+
+
+def leads_to(mail: str, addresses: Iterable[str]) -> bool:
+    """Tell whether mail to an address reaches one of these, also by an extension (``team+any@``).
+
+    mlmmj uses ``+`` between the name of a list and its commands, as Postfix does on iRedMail.
+    """
+    name = f"{local_part_of(mail).partition('+')[0]}@{domain_of(mail)}"
+    return bool({fold(mail), fold(name)} & set(map(fold, addresses)))
 
 
 def stored_subscriber(text: str) -> str:

@@ -129,6 +129,7 @@ async def _usable(
     changes: Mapping[str, Any],
     accepts: Callable[[str], bool],
 ) -> Usable:
+    await _refuse_own(unit, domain, before, changes)
     kept = await accounts.only_existing(unit, domain, changes, lists.ROLE_PARAMETERS)
     for param in _CHECKED:
         for mail in kept.get(param, ()):
@@ -148,6 +149,43 @@ async def _usable(
             item for item in kept["extra_addresses"] if item not in used
         )
     return kept, tuple(unit.skipped)
+
+
+async def _refuse_own(
+    unit: ReadUnit, domain: Domain, before: MailingList, changes: Mapping[str, Any]
+) -> None:
+    """Refuse a list that is to be sent its own posts, notices or requests of moderation.
+
+    mlmmj-sub 1.5 fails on the list's main address and 1.3 ignores it; mail to the other addresses
+    would go round in circles. Owners and moderators that are stored already may be sent again.
+    """
+    sent = [
+        (param, mail)
+        for param in (*lists.ROLE_PARAMETERS, *SUBSCRIBERS)
+        for mail in without(changes.get(param, ()), _stored_people(before, param))
+    ]
+    if not sent:
+        return
+    own = {before.address, *before.extra_addresses, *changes.get("extra_addresses", ())}
+    names = set()
+    for name in {domain_of(address) for address in own}:
+        found = domain if name in domain.names else await unit.domains.get(name)
+        # Mail to a primary domain's address is taken in its alias domains, too.
+        aliases = found.names if found is not None and found.name == name else {name}
+        names |= {
+            f"{local_part_of(address)}@{alias}"
+            for address in own
+            if domain_of(address) == name
+            for alias in aliases
+        }
+    for param, mail in sorted(sent):
+        if lists.leads_to(mail, names):
+            raise problem(param, "OWN_ADDRESS", f"{mail} is an address of the list itself.")
+
+
+def _stored_people(before: MailingList, param: str) -> frozenset[str]:
+    stored = {"owner": before.owners, "moderators": before.moderators}
+    return stored.get(param, frozenset())
 
 
 async def _used(

@@ -21,7 +21,7 @@ from iredapi.concurrency.shield import finish
 from iredapi.domain import canonical, list_updates
 from iredapi.domain import lists as records
 from iredapi.domain.actors import SYSTEM, Actor
-from iredapi.domain.addresses import domain_of
+from iredapi.domain.addresses import domain_of, without
 from iredapi.domain.lists import MailingList, State, Subscriber
 from iredapi.errors import ApiError, Conflict, NotFound, problem
 from iredapi.operations import domains, lists
@@ -187,6 +187,7 @@ async def _update(
         asked = usable.get("require_confirm", True)
         touched = tuple(dict.fromkeys((*gone, *wanted)))
         were = await server.subscriptions(address, touched) if touched else {}
+        await _check_new_extra(server, state, revised, gone)
         gone, left_out = _removable(server, gone, were)
         # An address that is removed and added again gets another kind of subscription.
         left = {mail: kind for mail, kind in were.items() if mail not in gone}
@@ -216,6 +217,21 @@ async def _update(
             if new := [mail for mail in wanted if mail not in were]:
                 await server.invite(address, new, version)
     return with_skipped(done, (*skipped, *left_out))
+
+
+async def _check_new_extra(
+    server: ListServer, before: State, after: State, gone: Collection[str]
+) -> None:
+    """Refuse an extra address that is a subscriber, owner or moderator of the list."""
+    new = without(after.control.extra_addresses, before.control.extra_addresses)
+    if not new:
+        return
+    people = list_updates.owners_and_moderators(after.control)
+    subscribed = without(await server.subscriptions(after.stored.address, sorted(new)), gone)
+    if found := [mail for mail in (*people, *subscribed) if records.leads_to(mail, new)]:
+        raise problem(
+            "extra_addresses", "OWN_ADDRESS", f"{min(found)} belongs to the list already."
+        )
 
 
 def _removable(
