@@ -307,8 +307,9 @@ async def test_a_real_login_for_sending(
     await store.execute("UPDATE domain SET backupmx = 1")
     newer = version() >= (2, 4)
     assert submission.login("u@ex.com", "right", tls=not tls) == ("yes" if newer else "no")
-    expected = "cut off" if newer else "no"
-    assert dovecot_logins.imap_login("u@ex.com", "right", tls=tls) == expected
+    # Of 2.4 both are seen: the password is right, and there is no mailbox.
+    expected = {"cut off", "temporary failure"} if newer else {"no"}
+    assert dovecot_logins.imap_login("u@ex.com", "right", tls=tls) in expected
 
 
 async def test_dovecot_and_allowed_networks(store: Store, dovecot: Dovecot) -> None:

@@ -134,7 +134,6 @@ class Dovecot:
             client.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
             if client.select("INBOX")[0] != "OK":
                 raise ServerError(self._complaint("a login, but no mailbox"))
-            client.logout()
         except imaplib.IMAP4.abort:
             return "cut off"
         except imaplib.IMAP4.error as error:
