@@ -10,10 +10,11 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import bindparam, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from tests.servers import mysql
 from tests.servers.openldap import OpenldapServer
@@ -37,8 +38,13 @@ from tests.servers.store import (
 )
 
 ENVIRONMENT = "TEST_MARIADB_URL"
+COLLATION_ENVIRONMENT = "TEST_MARIADB_COLLATION"
+"""The collation of the tables of all stores, to run any tests with it."""
 DRIVER = "mysql+aiomysql"
 QUERY = {"charset": "utf8mb4"}
+
+COLLATION = "utf8mb4_general_ci"
+"""Of iRedMail's tables."""
 
 ROWS = "SELECT, INSERT, UPDATE, DELETE"
 # Login and rights for each database: no DDL, no temporary tables, no locks in most.
@@ -168,6 +174,13 @@ class _OpenldapResetter(_MariadbResetter):
         await super().empty(store)
 
 
+def _replace_collation(connection: AsyncConnection, collation: str) -> None:
+    def changed(_: Any, __: Any, statement: str, values: Any, *___: Any) -> tuple[str, Any]:
+        return statement.replace(COLLATION, collation), values
+
+    event.listen(connection.sync_connection, "before_cursor_execute", changed, retval=True)
+
+
 class MariadbServer:
     """Starts at construction; ``await create_store(suffix)`` gives a set of databases."""
 
@@ -260,10 +273,17 @@ class MariadbServer:
         finally:
             await engine.dispose()
 
-    async def create_store(self, suffix: str, openldap: OpenldapServer | None = None) -> Store:
+    async def create_store(
+        self,
+        suffix: str,
+        openldap: OpenldapServer | None = None,
+        *,
+        collation: str = os.environ.get(COLLATION_ENVIRONMENT, COLLATION),
+    ) -> Store:
         """New databases ``vmail_<suffix>`` … with logins of the same kind of name.
 
-        With a server of OpenLDAP for the accounts there is no ``vmail``.
+        With a server of OpenLDAP for the accounts there is no ``vmail``. ``collation`` is that of
+        all tables but those of the state database.
         """
         owners = {
             name: owner for name, owner in OWNERS.items() if openldap is None or name != "vmail"
@@ -276,7 +296,7 @@ class MariadbServer:
         for database, (user, rights) in owners.items():
             name = f"{NAMES[database]}_{suffix}"
             statements += [
-                f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+                f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE {collation}",
                 f"GRANT {rights} ON {name}.* TO {user}_{suffix}@'%'",
             ]
         if openldap is None:
@@ -313,6 +333,8 @@ class MariadbServer:
         )
         for database in owners:
             async with store.connect(database) as connection:
+                if collation != COLLATION:
+                    _replace_collation(connection, collation)
                 await create_tables(connection, database, store.name)
         return store
 

@@ -122,7 +122,7 @@ class Aiomysql:
         self,
         read: tuple[str, Arguments],
         write: tuple[str, Arguments],
-        lock: tuple[str, Arguments] | None,
+        lock: tuple[str, Arguments] | None = None,
     ) -> tuple[Sequence[Any], int]:
         """Run a read and a write in one message; the rows, and the number of matched rows.
 
