@@ -35,6 +35,18 @@ check: ## Linter, formatting, types, import layers, size of modules
 	.venv/bin/lint-imports
 	.venv/bin/python scripts/check-module-size
 
+.PHONY: package
+package: ## The Debian package of this machine's release, or of RELEASE=bookworm|trixie|noble, in dist/
+	@$(if $(RELEASE),scripts/package-test $(RELEASE) --build-only,scripts/build-package)
+
+.PHONY: package-test
+package-test: ## Install, upgrade and purge the package under systemd in a bare RELEASE=bookworm
+	@scripts/package-test $(RELEASE)
+
+.PHONY: test-pythons
+test-pythons: ## The checks and the unit tests on every Python from 3.11 to 3.14 of this machine
+	@scripts/test-pythons $(PYTEST_ARGS)
+
 .PHONY: fuzz
 fuzz: ## schemathesis over the whole API: 100 requests to each operation (FUZZ_EXAMPLES=20)
 	@scripts/bootstrap dev
@@ -71,6 +83,6 @@ openapi: ## Print the OpenAPI description to openapi.json
 
 .PHONY: clean
 clean: ## Remove what can be made again
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-3.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	rm -rf build dist src/*.egg-info openapi.json.new
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
+from iredapi import __version__
+from iredapi.config import env_file, import_iredadmin
 from iredapi.config.ldap_settings import Backend
 from iredapi.config.loading import load
 from iredapi.config.settings import Settings
@@ -24,8 +26,15 @@ FILES = [
     "Dockerfile",
     "docker-compose.yml",
     "README.md",
-    *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "deploy").rglob("*") if p.is_file()),
+    *sorted(
+        str(p.relative_to(ROOT))
+        for name in ("deploy", "packaging")
+        for p in (ROOT / name).rglob("*")
+        if p.is_file()
+    ),
 ]
+SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+"""What dpkg runs."""
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +244,38 @@ def test_nginx_asks_every_replica_again() -> None:
     assert len(servers) == 2
     assert all(server.endswith(" max_fails=0") for server in servers)
     assert not re.search(r"^\s*keepalive", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_package_scripts_parse_and_stop_at_errors(name: str) -> None:
+    path = ROOT / "packaging" / name
+    assert path.read_text(encoding="utf-8").startswith("#!/bin/sh\n")
+    assert "\nset -e\n" in path.read_text(encoding="utf-8")
+    subprocess.run(["/bin/sh", "-n", path], check=True)
+
+
+def test_package_configuration_sets_nothing_so_that_init_replaces_it(tmp_path: Path) -> None:
+    path = Path(shutil.copy(ROOT / "packaging" / "iredapi.env", tmp_path))
+    assert dotenv_values(path) == {}
+    assert load(path).embedded
+    env_file.write(path, {"IREDAPI_PORT": "8001"})
+    assert dotenv_values(path) == {"IREDAPI_PORT": "8001"}
+
+
+def test_package_has_the_version_of_the_program() -> None:
+    changelog = (ROOT / "packaging" / "changelog").read_text(encoding="utf-8")
+    assert changelog.startswith(f"iredapi ({__version__}-1) ")
+
+
+def test_package_and_unit_name_the_same_places() -> None:
+    unit = (ROOT / "deploy" / "iredapi.service").read_text(encoding="utf-8")
+    build = (ROOT / "scripts" / "build-package").read_text(encoding="utf-8")
+    scripts = "".join((ROOT / "packaging" / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    for text in (build, scripts):
+        assert "/opt/iredapi" in text
+        assert "/etc/iredapi/iredapi.env" in text
+    assert "\nExecStart=/opt/iredapi/bin/iredapi serve\n" in unit
+    assert "\nEnvironmentFile=/etc/iredapi/iredapi.env\n" in unit
+    assert "data=/var/lib/iredapi\n" in scripts
+    assert str(import_iredadmin.PACKAGED_UNIT) == "/usr/lib/systemd/system/iredapi.service"
+    assert "$root/usr/lib/systemd/system/iredapi.service" in build

@@ -474,6 +474,27 @@ def test_a_file_that_exists_stays_unless_forced(tmp_path: Path) -> None:
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
 
 
+def test_a_file_without_settings_is_replaced_and_its_group_may_read_on(tmp_path: Path) -> None:
+    """The package's file: of root and the group of the service, with comments only."""
+    output = tmp_path / "iredapi.env"
+    output.write_text("# Settings of iredapi.\n\n  # None yet.\n", encoding="utf-8")
+    output.chmod(0o640)
+    env_file.write(output, {"IREDAPI_PORT": "8001"})
+    assert dotenv_values(output) == {"IREDAPI_PORT": "8001"}
+    assert stat.S_IMODE(output.stat().st_mode) == 0o640
+    with pytest.raises(ConfigurationError, match="--force"):
+        env_file.write(output, {"IREDAPI_PORT": "8002"})
+
+
+@pytest.mark.parametrize("text", [b"export X=1", b"IREDAPI_PORT", b"# \xff"])
+def test_a_file_with_anything_else_stays(text: bytes, tmp_path: Path) -> None:
+    output = tmp_path / "iredapi.env"
+    output.write_bytes(text)
+    with pytest.raises(ConfigurationError, match="--force"):
+        env_file.write(output, {"IREDAPI_PORT": "8001"})
+    assert output.read_bytes() == text
+
+
 def test_a_configuration_that_the_server_refuses_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="IREDAPI_VMAIL_URL"):
         env_file.write(tmp_path / "iredapi.env", {"IREDAPI_VMAIL_URL": "oracle://x@y/z"})
@@ -633,12 +654,13 @@ def test_nginx_of_the_same_host_is_trusted(
     assert mapped(source())["IREDAPI_TRUSTED_PROXIES"] == "127.0.0.1,::1"
 
 
-def test_what_will_be_501_and_what_comes_next_is_said() -> None:
+def test_what_will_be_501_and_what_comes_next_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"IREDAPI_VMAIL_URL": "x", "IREDAPI_IREDAPD_URL": "x"}
     said = "\n".join(import_iredadmin.not_served(values))
     assert "/api/ml)" in said
     assert "IREDAPI_AMAVISD_URL" in said
     assert "IREDAPI_IREDAPD_URL" not in said
+    monkeypatch.setattr(import_iredadmin, "PACKAGED_UNIT", Path("/no/such.service"))
     steps = "\n".join(import_iredadmin.next_steps(Path("/x.env"), values))
     for word in (
         "chown",
@@ -649,3 +671,14 @@ def test_what_will_be_501_and_what_comes_next_is_said() -> None:
         "admin create",
     ):
         assert word in steps
+
+
+def test_the_next_steps_after_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = tmp_path / "iredapi.service"
+    unit.touch()
+    monkeypatch.setattr(import_iredadmin, "PACKAGED_UNIT", unit)
+    steps = "\n".join(import_iredadmin.next_steps(Path("/etc/iredapi/iredapi.env"), {}))
+    assert "systemctl enable --now iredapi" in steps
+    assert "/usr/share/doc/iredapi/examples/nginx.conf" in steps
+    for word in ("chown", "cp ", "deploy/"):
+        assert word not in steps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,8 +46,8 @@ def init(
         "IREDAPI_STATE_URL": state_url,
     }
     given = {name: url for name, url in options.items() if url is not None}
-    if os.path.lexists(output) and not force:
-        raise ConfigurationError(f"{output}: exists already; --force overwrites it")
+    if not force:
+        env_file.check_replaceable(output)
     values: dict[str, str] = {}
     warnings: list[str] = []
     heading = f"Written by iredapi {__version__} init"
@@ -71,7 +70,8 @@ def init(
     env_file.write(output, values, heading=heading, force=force)
     for warning in warnings:
         typer.echo(f"Note: {warning}", err=True)
-    typer.echo(f"Wrote {output} (readable by its owner only).")
+    readers = "its owner and its group" if output.stat().st_mode & 0o040 else "its owner"
+    typer.echo(f"Wrote {output} (readable by {readers} only).")
     if values.get("IREDAPI_BACKEND") == "ldap" or "IREDAPI_VMAIL_URL" in values:
         typer.echo("These are answered 501 with this configuration:")
         for line in import_iredadmin.not_served(values):

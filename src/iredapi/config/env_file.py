@@ -27,15 +27,31 @@ def render(values: Mapping[str, str], *, heading: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuse a path where something is, other than a file without any setting (of a package).
+
+    Raises ConfigurationError.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ["?"]
+    except (OSError, UnicodeDecodeError):
+        lines = ["?"]
+    if any(line.strip() and not line.lstrip().startswith("#") for line in lines):
+        raise ConfigurationError(f"{path}: exists already; --force overwrites it")
+
+
 def write(path: Path, values: Mapping[str, str], *, heading: str = "", force: bool = False) -> None:
     """Write the env file atomically, readable by its owner only.
 
-    The new file is loaded first, so that the server will accept it. Raises ConfigurationError when
-    it is not valid, or when the file exists and ``force`` is false.
+    A file that is replaced keeps its owner and group; with mode 0640 also that. The new
+    file is loaded first, so that the server will accept it. Raises ConfigurationError when it is
+    not valid, or when a file with settings exists and ``force`` is false.
     """
     text = render(values, heading=heading)
-    if os.path.lexists(path) and not force:
-        raise ConfigurationError(f"{path}: exists already; --force overwrites it")
+    if not force:
+        check_replaceable(path)
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +68,8 @@ def write(path: Path, values: Mapping[str, str], *, heading: str = "", force: bo
         if path.exists():  # keep the owner: the account that the service runs as
             before = path.stat()
             os.chown(temporary, before.st_uid, before.st_gid)
+            if before.st_mode & 0o044 == 0o040:  # its group, and nobody else
+                Path(temporary).chmod(0o640)
         Path(temporary).replace(path)
         temporary = None
     except UnicodeEncodeError:

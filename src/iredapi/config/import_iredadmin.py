@@ -185,6 +185,7 @@ def _access(reader: SettingsReader, unknown: Mapping[str, str]) -> dict[str, str
     return {"IREDAPI_ALLOWED_NETWORKS": _NO_CLIENT}
 
 
+PACKAGED_UNIT: Final = Path("/usr/lib/systemd/system/iredapi.service")
 NGINX: Final = (Path("/etc/nginx"), Path("/usr/local/etc/nginx"))
 """Directories of nginx's configuration on the systems that iRedMail supports."""
 
@@ -226,11 +227,15 @@ def next_steps(output: Path, values: Mapping[str, str]) -> list[str]:
     option = "" if output == ENV_FILE else f" --env-file {output}"
     proxied = "IREDAPI_TRUSTED_PROXIES" in values
     create = f"iredapi admin create{option} admin@admins.example --global"
+    packaged = PACKAGED_UNIT.exists()
+    files = "/usr/share/doc/iredapi/examples" if packaged else "deploy"
+    copied = "" if packaged else "cp deploy/iredapi.service /etc/systemd/system/ && "
+    owned = packaged and output == ENV_FILE
     return [
-        f"chown iredapi: {output}",
+        *([] if owned else [f"chown iredapi: {output}"]),
         f"iredapi doctor{option}",
-        "cp deploy/iredapi.service /etc/systemd/system/ && systemctl enable --now iredapi",
-        "include deploy/nginx.conf in the server block for HTTPS"
+        f"{copied}systemctl enable --now iredapi",
+        f"include {files}/nginx.conf in the server block for HTTPS"
         + ("" if proxied else ", and set IREDAPI_TRUSTED_PROXIES to the web server's address"),
         f"log in with a global admin, or make one: {create}",
     ]
