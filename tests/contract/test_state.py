@@ -18,6 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from iredapi.observability import query_counter
 from iredapi.state import (
     Attempt,
     LockLost,
@@ -573,6 +574,27 @@ async def test_withdrawn_attempts_do_not_count(opened: Open) -> None:
     await state.attempts.withdraw(attempt)
     assert (await state.attempts.begin(["account"])).wait == 0
     assert (await state.attempts.begin(["account"])).wait > 0
+
+
+async def test_logins_at_the_same_moment_share_transactions(opened: Open) -> None:
+    """Each is counted before it is answered, and has its session."""
+    state = await opened(throttle_limit=5)
+    with query_counter.listening() as statements:
+        guesses = [f"{n:04}" for n in range(9)]
+        attempts = await asyncio.gather(
+            *(state.attempts.begin(["account", "address"], guess) for guess in guesses),
+            *(state.attempts.begin([f"known:{n}"], "aaaa") for n in range(8)),
+        )
+        assert [attempt.wait for attempt in attempts] == [0] * 5 + [900] * 4 + [0] * 8
+        begun = [await state.sessions.new(*ADMIN) for _ in range(8)]
+        ends = zip(attempts[9:], begun, strict=True)
+        await asyncio.gather(
+            *(state.attempts.succeeded(attempt, row) for attempt, (_, row) in ends)
+        )
+    assert all([await state.sessions.load(session_id) for session_id, _ in begun])
+    assert (await state.attempts.begin(["account"], "new")).wait == 900
+    assert len([sql for sql in statements if sql.startswith("INSERT INTO sessions")]) <= 3
+    assert len([sql for sql in statements if sql.startswith("INSERT INTO login_att")]) <= 8
 
 
 async def test_parallel_logins(opened: Open) -> None:

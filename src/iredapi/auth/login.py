@@ -51,7 +51,7 @@ async def login(context: AppContext, username: str, password: str, client: str) 
         raise problem("username", "INVALID_USERNAME") from None
     await ip_allowlist.require_listed(context, client, "admin_login_ip_list")
     counters = await login_throttle.counters(context, mail, client)
-    async with context.login_semaphores.enter(*counters.keys):
+    async with context.login_semaphores.enter(*counters.keys, width=counters.width):
         attempt = await login_throttle.begin(context, counters, password.strip())
         try:
             principal = await _authenticated(context, counters, password.strip())
@@ -65,11 +65,11 @@ async def login(context: AppContext, username: str, password: str, client: str) 
                 # No wrong password: such failures must not lock out the account.
                 await context.state.attempts.withdraw(attempt)
             raise
-        await login_throttle.succeeded(context, counters, attempt)
-    principal = await _rehashed(context, principal, password.strip(), client)
-    session = await context.state.sessions.create(
-        mail, role_of(principal), fingerprint(principal), client
-    )
+        principal = await _rehashed(context, principal, password.strip(), client)
+        session, row = await context.state.sessions.new(
+            mail, role_of(principal), fingerprint(principal), client
+        )
+        await login_throttle.succeeded(context, counters, attempt, row)
     actor = actor_of(principal, client)
     await context.audit(actor, [Event(Kind.LOGIN, "Admin login success", username=mail)])
     return session

@@ -7,9 +7,10 @@ network within 30 days has a counter of its own for that network; other networks
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Final
+from typing import Any, Final
 
 from iredapi.errors import TooManyAttempts
 from iredapi.runtime.context import AppContext
@@ -20,6 +21,11 @@ _IPV6_PREFIXES: Final = (64,)
 """Prefix lengths of a client's networks, the narrowest first. A host chooses its IPv6 addresses
 from a /64. IPv4: the address, and its /24, because dynamic addresses change within a pool. Others
 in the same pool fill the counter of the /24 only."""
+_PARALLEL: Final = 2
+_PARALLEL_KNOWN: Final = 16
+"""Maximum number of parallel logins of an account from a known network: they share commits. The
+right password is one guess there, however often it is tried. Elsewhere each of several accounts
+of one address would be counted as a guess."""
 _TAG_BYTES: Final = 2
 """So short that a stolen digest fits one password in 65536, and proves none."""
 
@@ -34,6 +40,11 @@ class Counters:
     keys: tuple[str, ...]
     is_noted: bool
     """Whether all networks are known from an earlier login, and were recorded recently."""
+
+    @property
+    def width(self) -> int:
+        """How many such attempts may be verified in parallel."""
+        return _PARALLEL_KNOWN if len(self.keys) == 1 else _PARALLEL
 
     @property
     def where(self) -> str:
@@ -73,9 +84,11 @@ def tag_of(key: bytes, account: str, where: str, password: str) -> str:
     return hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256")[:_TAG_BYTES].hex()
 
 
-async def succeeded(context: AppContext, used: Counters, attempt: Attempt) -> None:
-    """Reset the account's failures, and record the network of the login."""
-    await context.state.attempts.succeeded(attempt)
+async def succeeded(
+    context: AppContext, used: Counters, attempt: Attempt, session: Mapping[str, Any]
+) -> None:
+    """Reset the account's failures, begin the session, and record the network of the login."""
+    await context.state.attempts.succeeded(attempt, session)
     if not used.is_noted:
         await context.state.networks.remember(used.account, used.networks)
 

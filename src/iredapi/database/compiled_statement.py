@@ -20,6 +20,7 @@ from sqlalchemy import (
     Update,
     UpdateBase,
     bindparam,
+    select,
 )
 from sqlalchemy.sql import visitors
 
@@ -83,6 +84,9 @@ class CompiledStatement:
         number = bindparam("number", type_=Integer)
         if isinstance(self.source, Select):
             return CompiledStatement.of(self.source.add_columns(number.label("number")), dialect)
+        if isinstance(self.source, CompoundSelect):
+            rows = self.source.subquery("rows")
+            return CompiledStatement.of(select(*rows.c, number.label("number")), dialect)
         if isinstance(self.source, Update):
             return CompiledStatement.of(self.source.returning(number.label("number")), dialect)
         raise TypeError(type(self.source))

@@ -9,7 +9,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from iredapi.database import read_only, sqlite, tls
+from iredapi.database.compiled_statement import CompiledStatement, Statement
 from iredapi.database.errors import codes_in, is_full, is_retryable
 from iredapi.errors import ApiError, ServerDown, StorageFull
 from iredapi.observability.query_counter import watch
@@ -138,6 +139,7 @@ class Connections:
         self._writer = writer
         self._write_lock = write_lock
         self.dialect: str = engine.dialect.name
+        self._compiled: dict[object, CompiledStatement] = {}
         self.full_until = 0.0
         """Monotonic time until which the server's disk counts as full."""
 
@@ -153,6 +155,8 @@ class Connections:
                 hide_parameters=True,
                 connect_args={"timeout": BUSY_TIMEOUT, "factory": sqlite.Connection},
                 pool_timeout=BUSY_TIMEOUT,
+                pool_size=15,
+                max_overflow=0,  # such a connection is closed after each use
             )
             _prepare_sqlite(engine)
             watch(engine.sync_engine)
@@ -180,12 +184,12 @@ class Connections:
                 target,
                 isolation_level="AUTOCOMMIT",
                 skip_autocommit_rollback=True,
-                pool_size=4,
-                max_overflow=1,
+                pool_size=5,
+                max_overflow=0,  # such a connection is closed after each use
                 **options,
             ),
             create_async_engine(
-                target, isolation_level="READ COMMITTED", pool_size=2, max_overflow=1, **options
+                target, isolation_level="READ COMMITTED", pool_size=3, max_overflow=0, **options
             ),
         )
         for engine in engines:
@@ -219,6 +223,24 @@ class Connections:
             return (await connection.execute(statement)).all()
 
         return await self._use(self._reader, execute)
+
+    async def execute_compiled(
+        self,
+        connection: AsyncConnection,
+        key: object,
+        build: Callable[[], Statement],
+        values: Mapping[str, Any],
+    ) -> Sequence[Any]:
+        """Run a statement that is compiled once; return its rows. ``key`` identifies it.
+
+        SQLAlchemy would compile an INSERT of several rows each time.
+        """
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = CompiledStatement.of(build(), self._engine.dialect)
+            self._compiled[key] = compiled
+        result = await connection.exec_driver_sql(compiled.sql, tuple(compiled.arguments(values)))
+        return compiled.rows(result.fetchall()) if result.returns_rows else ()
 
     async def write(self, statement: Executable) -> int:
         """Run one statement and commit it; return the number of rows that it matched."""

@@ -103,4 +103,6 @@ class State:
     async def close(self) -> None:
         """Wait for background tasks and close all connections."""
         await self.locks.close()
+        await self.attempts.close()
+        await self.networks.close()
         await self.connections.close()

@@ -7,9 +7,9 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import delete, insert, or_, select, update
 
@@ -81,22 +81,27 @@ class Sessions:
 
     async def create(self, username: str, role: Role, credential: str, client: str) -> str:
         """Begin a session and return its id, which is not stored."""
+        session_id, row = await self.new(username, role, credential, client)
+        await self._connections.write(insert(sessions).values(row))
+        return session_id
+
+    async def new(
+        self, username: str, role: Role, credential: str, client: str
+    ) -> tuple[str, Mapping[str, Any]]:
+        """Return the id of a new session, and the row with which it begins."""
         await self._purge_sometimes()
         session_id = secrets.token_urlsafe(32)
         now = self._clock()
-        await self._connections.write(
-            insert(sessions).values(
-                id_hash=hash_id(session_id),
-                username=username,
-                role=role,
-                credential=credential,
-                client=client[:CLIENT_LENGTH],
-                created=now,
-                seen=now,
-                expires=now + self._absolute,
-            )
-        )
-        return session_id
+        return session_id, {
+            "id_hash": hash_id(session_id),
+            "username": username,
+            "role": role,
+            "credential": credential,
+            "client": client[:CLIENT_LENGTH],
+            "created": now,
+            "seen": now,
+            "expires": now + self._absolute,
+        }
 
     async def load(self, session_id: str) -> Session | None:
         """Return a session; None when it is unknown, ended, idle for too long or too old.

@@ -174,3 +174,18 @@ def upsert(
         .values(rows)
         .on_conflict_do_update(index_elements=key, set_=dict(changes))
     )
+
+
+def upsert_values(
+    dialect: str, table: Table, rows: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Insert:
+    """Return an INSERT of ``rows`` that stores these columns' values in existing rows; atomic."""
+    if dialect in _MARIADB:
+        to_mysql = mysql.insert(table).values(rows)
+        return to_mysql.on_duplicate_key_update([(name, to_mysql.inserted[name]) for name in names])
+    kind = postgresql if dialect == "postgresql" else sqlite
+    new: Any = kind.insert(table).values(rows)
+    stored: Insert = new.on_conflict_do_update(
+        index_elements=list(table.primary_key), set_={name: new.excluded[name] for name in names}
+    )
+    return stored

@@ -39,8 +39,8 @@ class SqlAdmins(AccountRepository):
     """See ``protocols.admins.Admins``."""
 
     async def principal(self, username: str) -> Principal | None:
-        rows = await self.run_compiled("admins.principal", _principal, username=username)
-        return _read_principal(username, rows)
+        columns, rows = await self.fetch_batched("admins.principal", _principal, username=username)
+        return _read_principal(username, [dict(zip(columns, row, strict=True)) for row in rows])
 
     async def inside(self, domains: Collection[str]) -> frozenset[str]:
         a = t.admin.c
