@@ -39,7 +39,7 @@ async def run(lists: Lists, name: str, mail: str, *options: str) -> None:
     program = find_program(name)
     assert program is not None
     process = await asyncio.create_subprocess_exec(
-        program, "-L", str(lists.directory()), "-a", mail, "-q", "-s", *options,
+        program, "-L", str(lists.directory()), "-a", mail, *options,
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert await process.wait() == 0
@@ -87,7 +87,7 @@ async def test_mixed_changes_of_one_file(lists: Lists, theirs_at_once: int) -> N
 
     async def by_mail(name: str, mail: str, *options: str) -> None:
         async with limit:
-            await run(lists, name, mail, *options)
+            await run(lists, name, mail, "-q", "-s", *options)
 
     async def some(mails: list[str], **form: str) -> None:
         # Ten at a time, as a web page sends them: while others change the file, a change takes

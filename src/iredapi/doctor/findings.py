@@ -17,6 +17,17 @@ from iredapi.doctor.catalog_routes import RELATED_ROWS, ROUTES
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
+_LISTS: Final[Mapping[str, Check]] = {
+    "LIST_TEXT_OUTDATED": Check(
+        _W,
+        "Texts of a mailing list have variables that mlmmj 1.5 and later do not know.",
+        "People get `$confaddr$` instead of an address, and cannot confirm a subscription. Not "
+        "reported with mlmmj 1.3, which knows them. With mlmmjadmin, `/var/vmail/mlmmj` is "
+        "examined, if it can be read.",
+        "The variables get the names that mlmmj 1.3 and 1.5 know; a link to another file is kept.",
+    ),
+}
+
 _SERVERS: Final[Mapping[str, Check]] = {
     "SERVER_AWAY": Check(_E, "A server cannot be reached.", "Its data were not examined."),
     "REMOVAL_HELD_BACK": Check(
@@ -59,7 +70,7 @@ _SERVERS: Final[Mapping[str, Check]] = {
 }
 
 CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
-    {**_SERVERS, **DOMAINS, **ACCOUNTS, **ROUTES, **RELATED_ROWS, **RIGHTS, **POLICIES}
+    {**_SERVERS, **DOMAINS, **ACCOUNTS, **ROUTES, **RELATED_ROWS, **RIGHTS, **POLICIES, **_LISTS}
 )
 
 ON_DEMAND: Final = frozenset({"FOLDER_SHARED"})

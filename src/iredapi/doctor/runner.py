@@ -21,6 +21,7 @@ from iredapi.database.session import ORDER, Databases
 from iredapi.doctor import server_checks
 from iredapi.doctor.catalog import Severity
 from iredapi.doctor.findings import CHECKS, ON_DEMAND, Finding
+from iredapi.doctor.list_checks import examine_lists
 from iredapi.doctor.mailbox_queue import Owners
 from iredapi.doctor.orphaned_rows import Directory
 from iredapi.doctor.policy_checks import policy_probes, user_data_probes
@@ -119,7 +120,7 @@ class Examination:
             else:
                 if not lacking:
                     usable.append(name)
-        async for finding in examine_state(self._settings):
+        async for finding in self._other_findings():
             yield finding
         if self._settings.backend is Backend.LDAP:
             # bonsai is an optional dependency.
@@ -139,6 +140,14 @@ class Examination:
         accounts = SqlDirectory(databases) if "vmail" in usable else None
         for name in usable:
             async for finding in self._probed(databases, name, accounts):
+                yield finding
+
+    async def _other_findings(self) -> AsyncIterator[Finding]:
+        """Report what is wrong outside of iRedMail's databases and directory."""
+        async for finding in examine_state(self._settings):
+            yield finding
+        if "LIST_TEXT_OUTDATED" in self._only:
+            async for finding in examine_lists(self._settings, fix=self._fix):
                 yield finding
 
     async def _probed(

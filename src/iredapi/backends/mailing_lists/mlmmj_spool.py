@@ -26,6 +26,7 @@ import structlog
 from iredapi.backends.mailing_lists import control_files, subscriber_changes, subscriber_files
 from iredapi.backends.mailing_lists.subscriber_changes import Change
 from iredapi.backends.protocols.mailing_lists import Untouched
+from iredapi.domain import list_texts
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.lists import Control, Subscriber
 from iredapi.errors import ApiError
@@ -175,7 +176,8 @@ class Spool:
         if self._options.texts.is_dir():
             for text in self._options.texts.iterdir():
                 if text.is_file():
-                    shutil.copyfile(text, building / "text" / text.name)
+                    copy = list_texts.renewed(text.name, text.read_bytes())
+                    (building / "text" / text.name).write_bytes(copy)
         for entry in (building, *building.rglob("*")):
             self._set_owner(entry)
         # Fails if there is a directory that is not empty.
