@@ -3,6 +3,7 @@
 A column or table that may be missing has a `since` in its `info`, all others are required.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
@@ -30,6 +31,9 @@ __all__ = ["OLDEST_IREDMAIL", "Schema", "create_all", "is_optional"]
 
 OLDEST_IREDMAIL = "0.9.8"
 """The oldest iRedMail release whose `vmail` database has every required table and column."""
+
+_EXACT = re.compile("_0900_|_nopad_|_(?:bin|cs)$")
+"""Collations that tell apart what the mail server does not. 0900 has no padding with blanks."""
 
 _INFORMATION_SCHEMA = (
     "SELECT CAST(table_name AS {text}), CAST(column_name AS {text}),"
@@ -68,6 +72,9 @@ class Schema:
     """Columns (table, column) of PostgreSQL that a linguistic collation sorts, not by bytes."""
     sorts_bytes: bool = True
     """Whether a column of text is sorted by bytes."""
+    exact: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """The collations of columns (table, column) of MariaDB and MySQL whose equality tells capitals
+    or trailing blanks apart."""
     _statements: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -81,7 +88,12 @@ class Schema:
             collations[str(table), str(column)] = None if collation is None else str(collation)
         columns = {table: frozenset(names) for table, names in found.items()}
         if connection.dialect.name != "postgresql":
-            return cls(metadata, columns)
+            exact = {
+                column: collation
+                for column, collation in collations.items()
+                if collation is not None and _EXACT.search(collation)
+            }
+            return cls(metadata, columns, exact=exact)
         texts = {
             column: collations[column.table.name, column.name]
             for table in metadata.tables.values()

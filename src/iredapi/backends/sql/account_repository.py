@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from iredapi.backends.sql import spellings as other_spellings
 from iredapi.backends.sql import tables
+from iredapi.backends.sql.exact_spellings import select_spellings
 from iredapi.database.column_types import MYSQL
 from iredapi.database.live_schema import Schema
 from iredapi.database.repository import Repository, chunks, now
@@ -203,7 +204,7 @@ class AccountRepository(Repository):
         """
         own = names_of(name)
         if self.dialect in MYSQL:
-            return own
+            return sorted({*own, *await self.exact_spellings(column, [fold(name)])})
         _, rows = await self.table(
             ("spellings", column.table, column.name),
             lambda: other_spellings.values(column, self.dialect, self.schema),
@@ -214,6 +215,13 @@ class AccountRepository(Repository):
             d = tables.domain.c
             found -= set(await self.column(select(d.domain).where(d.domain.in_(sorted(found)))))
         return [*own, *sorted(found)]
+
+    async def exact_spellings(
+        self, column: ColumnElement[Any], names: Collection[str]
+    ) -> Sequence[str]:
+        """Return spellings of folded names that equality on MariaDB and MySQL does not find."""
+        chosen = select_spellings(column, names, self.schema)
+        return () if chosen is None else await self.column(chosen)
 
     async def related_rows(self, *branches: Select[Any]) -> RelatedRows:
         """Run branches of ``select_related`` as one UNION ALL."""

@@ -35,6 +35,11 @@ class AddressBatches(SqlAddresses):
         found = await (self._claim_each(addresses) if many else self._claim_all(addresses))
         if found is None:
             return None
+        if spelled := await self.in_exact_spellings(addresses):
+            found = [
+                item and replace(item, in_use=item.in_use or address in spelled)
+                for item, address in zip(found, addresses, strict=True)
+            ]
         alias_addresses = [
             item.domain.alias_addresses(address) if item else ()
             for item, address in zip(found, addresses, strict=True)

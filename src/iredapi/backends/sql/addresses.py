@@ -36,10 +36,8 @@ class SqlAddresses(AccountRepository):
         if found is None:
             return None
         alias_addresses = found.domain.alias_addresses(address)
-        return replace(
-            found,
-            in_use=found.in_use or bool(alias_addresses and await self.in_use(alias_addresses)),
-        )
+        in_use = found.in_use or bool(alias_addresses and await self.in_use(alias_addresses))
+        return replace(found, in_use=in_use or bool(await self.in_exact_spellings([address])))
 
     def claim_parameters(self, address: str) -> dict[str, Any]:
         """Return the parameters of ``select_availability``."""
@@ -63,7 +61,7 @@ class SqlAddresses(AccountRepository):
 
     async def _in_other_spellings(self, addresses: Sequence[str]) -> frozenset[str]:
         """Return which addresses an account has in another spelling (capitals, blanks)."""
-        found: set[str] = set()
+        found = set(await self.in_exact_spellings(addresses))
         for some in chunks(addresses):
             values = spellings.spelling_parameters(some, self.dialect, self.schema)
             if values:
@@ -75,6 +73,15 @@ class SqlAddresses(AccountRepository):
                     **values,
                 )
                 found.update(row[1] for row in rows)
+        return frozenset(found)
+
+    async def in_exact_spellings(self, addresses: Sequence[str]) -> frozenset[str]:
+        """Return which addresses are in use in a spelling that equality of MySQL does not find."""
+        found: set[str] = set()
+        if self.schema.exact:
+            for column in (*_address_columns(self.schema), t.admin.c.username):
+                for some in chunks(addresses):
+                    found.update(map(fold, await self.exact_spellings(column, some)))
         return frozenset(found)
 
 

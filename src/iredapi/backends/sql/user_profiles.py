@@ -22,10 +22,12 @@ from iredapi.backends.sql.account_repository import (
     names_in,
     names_of,
 )
+from iredapi.backends.sql.routes import is_alias_address
 from iredapi.backends.sql.user_mapping import (
     record,
 )
 from iredapi.backends.sql.user_related_rows import other_aliases, profile, select_related_rows
+from iredapi.database.column_types import MYSQL
 from iredapi.database.repository import row_to_response
 from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import fold
@@ -69,12 +71,17 @@ class SqlUserProfiles(AccountRepository):
             related_rows = await self._related_rows(mail)
             answer["forwardings"] = sorted({*related_rows.texts(mail, "forwarding")})
             answer["aliases"] = sorted({*related_rows.texts(mail, "alias")})
-        if spelled:
+        if spelled or ("forwardings", "forwarding") in self.schema.exact:
             others = await self._other_alias_addresses(mail)
             answer["aliases"] = sorted({*answer["aliases"], *others})
         return answer
 
     async def _other_alias_addresses(self, mail: str) -> set[str]:
+        f = t.forwardings.c
+        if self.dialect in MYSQL:
+            stored = await self.exact_spellings(f.forwarding, [fold(mail)])
+            chosen = select(f.address).where(f.forwarding.in_(stored), is_alias_address())
+            return {text for text in await self.column(chosen) if fold(text) != fold(mail)}
         _, rows = await self.table(
             "users.other aliases",
             lambda: other_aliases(self.dialect, self.schema),

@@ -1,0 +1,96 @@
+"""MariaDB and MySQL: addresses compare as the mail server compares them, with every collation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+import pytest_asyncio
+
+from tests.clients import PASSWORD, Client, Service, serving
+from tests.servers.foreign import Foreign
+from tests.servers.mariadb import MariadbServer
+from tests.servers.store import Store
+
+COLLATIONS: Final = (
+    "utf8mb4_bin",
+    "utf8mb4_unicode_nopad_ci",  # MariaDB
+    "utf8mb4_uca1400_ai_ci",  # the default of MariaDB since 11.5
+    "utf8mb4_0900_ai_ci",  # the default of MySQL
+    "utf8mb4_0900_as_cs",
+)
+"""Those that the server has are used."""
+SPELLINGS: Final = ("Bob@ex.com", "bob@EX.COM", "bob@ex.com ", "BOB@ex.com  ")
+LETTERS: Final = {"müller@ex.com": "muller@ex.com", "straße@ex.com": "strasse@ex.com"}
+"""What other programs stored, and what some collations take for the same."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=COLLATIONS)
+async def collated(
+    request: pytest.FixtureRequest, mariadb_server: MariadbServer, mariadb_store: Store
+) -> AsyncIterator[Store]:
+    # MariaDB lists the new ones without a character set.
+    short = request.param.removeprefix("utf8mb4_")
+    asked = "SELECT 1 FROM information_schema.collations WHERE collation_name IN (:long, :short)"
+    if not await mariadb_store.rows(asked, "vmail", long=request.param, short=short):
+        pytest.skip(f"this server has no {request.param}")
+    number = COLLATIONS.index(request.param)
+    suffix = mariadb_store.vmail.rpartition("vmail_")[2].partition("?")[0]
+    store = await mariadb_server.create_store(f"c{number}_{suffix}", collation=request.param)
+    yield store
+    await store.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def service(collated: Store) -> AsyncIterator[Service]:
+    await collated.reset()
+    async with serving(collated) as service:
+        yield service
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def root(service: Service) -> Client:
+    root = await service.root()
+    await root.ok("POST", "domain/ex.com")
+    return root
+
+
+async def test_an_address_in_another_spelling_is_in_use(service: Service, root: Client) -> None:
+    foreign = Foreign(service.store)
+    for number, stored in enumerate(SPELLINGS):
+        name = stored.lower().strip().replace("bob", f"bob{number}")
+        spelled = stored.replace("ob@", f"ob{number}@").replace("OB@", f"OB{number}@")
+        await (foreign.user if number % 2 else foreign.alias_account)(spelled, "ex.com")
+        for path in (f"user/{name}", f"alias/{name}"):
+            form = {"password": PASSWORD} if path.startswith("user") else {}
+            refused = await root.refused("POST", path, **form)
+            assert refused[:2] == (409, "ALREADY_EXISTS"), spelled
+        if number % 2:
+            assert (await root.ok("GET", f"user/{name}"))["username"] == spelled
+            await root.ok("DELETE", f"user/{name}")
+            await root.ok("POST", f"user/{name}", password=PASSWORD)
+
+
+async def test_other_letters_are_other_addresses(service: Service, root: Client) -> None:
+    foreign = Foreign(service.store)
+    for stored, name in LETTERS.items():
+        await foreign.user(stored, "ex.com")
+        for method, form in (("GET", {}), ("PUT", {"name": "X"}), ("DELETE", {})):
+            refused = await root.refused(method, f"user/{name}", **form)
+            assert refused[:2] == (404, "NO_SUCH_ACCOUNT"), (method, name)
+        status, answer = await root.call("POST", f"user/{name}", data={"password": PASSWORD})
+        # Where the database takes them for the same, there can be one of them only.
+        assert (status, answer.get("_msg")) in {(200, None), (409, "ALREADY_EXISTS")}
+        if status == 200:
+            await root.ok("DELETE", f"user/{name}")
+    rows = await service.store.rows("SELECT username, name FROM mailbox ORDER BY username")
+    assert {row["username"]: row["name"] for row in rows} == dict.fromkeys(LETTERS, "")
+
+
+async def test_aliases_of_a_user_in_another_spelling(service: Service, root: Client) -> None:
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    await root.ok("PUT", "user/u@ex.com", addAlias="own@ex.com")
+    foreign = Foreign(service.store)
+    await foreign.alias("sales@ex.com", "u@ex.com", "U@ex.com ")
+    assert (await root.ok("GET", "user/u@ex.com"))["aliases"] == ["own@ex.com", "sales@ex.com"]
