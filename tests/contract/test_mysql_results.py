@@ -82,11 +82,11 @@ async def test_every_table(store: Store) -> None:
     async with _opened(store) as (ours, raw):
         tables = [row[0] for row in await ours.fetch("SHOW TABLES", ())]
         assert len(tables) > 10
-        for table in (*tables, "information_schema.columns", "information_schema.tables"):
+        for table in (*tables, "information_schema.columns"):
             sql = f"SELECT * FROM {table}"
-            if not table.endswith(".tables"):
-                sql += " ORDER BY 1, 2"
-            found = await ours.fetch(sql.replace("%", "%%"), ())
+            if "." in table:
+                sql += " WHERE table_schema = 'mysql' ORDER BY table_name, column_name"
+            found = await ours.fetch(sql, ())
             assert _typed(found) == _typed(await _by_driver(raw, sql))
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 
+from pymysql.constants import SERVER_STATUS
+from pymysql.converters import escape_datetime, escape_string
+
 from iredapi.database.mysql_results import Results, Rows
 
 Arguments = Sequence[Any]
@@ -129,9 +132,10 @@ class Aiomysql:
         ``lock`` locks rows before the write, in one transaction with it. When it fails, that
         transaction is still open.
         """
-        texts = [self._text(*read), self._text(*write)]
+        known: dict[str | datetime, str] = {}
+        texts = [self._text(*read, known), self._text(*write, known)]
         if lock is not None:
-            texts = [texts[0], self.begin, self._text(*lock), texts[1], "COMMIT"]
+            texts = [texts[0], self.begin, self._text(*lock, known), texts[1], "COMMIT"]
         results, counts = self._results, []
         await results.send("; ".join(texts))
         rows = await results.rows()
@@ -156,10 +160,18 @@ class Aiomysql:
         await self._results.head()
         return _UnreadRows(self._results)
 
-    def _text(self, sql: str, arguments: Arguments) -> str:
+    def _text(
+        self, sql: str, arguments: Arguments, known: dict[str | datetime, str] | None = None
+    ) -> str:
+        """Return SQL with its values; ``known`` keeps texts of values for the next statement."""
         if not arguments:
             return sql % ()
-        escape, known = self._connection.escape, dict[str | datetime, str]()
+        connection = self._connection
+        escape = connection.escape
+        if not connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
+            escape = _escaped
+        if known is None:
+            known = {}
         texts = []
         for value in arguments:
             kind = type(value)
@@ -172,8 +184,15 @@ class Aiomysql:
                     text = known[value] = escape(value)
                 texts.append(text)
             else:
-                texts.append(escape(value))
+                texts.append(connection.escape(value))
         return sql % tuple(texts)
+
+
+def _escaped(value: str | datetime) -> str:
+    """Return what aiomysql's ``escape`` does, without its questions."""
+    if isinstance(value, str):
+        return f"'{escape_string(value)}'"
+    return str(escape_datetime(value))
 
 
 class _UnreadRows:

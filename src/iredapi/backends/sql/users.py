@@ -353,11 +353,12 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
         }
         if not differences:
             return frozenset()
-        compared = [
-            func.coalesce(func.max(case((different, 1), else_=0)), 0).label(name)
+        # As a rule the first row differs already.
+        compared: list[ColumnElement[Any]] = [
+            select(m.username).where(*chosen, different).exists().label(name)
             for name, different in differences.items()
         ]
-        row = (await self.rows(select(*compared).where(*chosen)))[0]
+        row = (await self.rows(select(*compared)))[0]
         values = {name: value for name, value in values.items() if row[name]}
         if not values:
             return frozenset()
