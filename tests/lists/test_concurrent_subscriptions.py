@@ -109,6 +109,20 @@ async def test_mixed_changes_of_one_file(lists: Lists, theirs_at_once: int) -> N
     assert lists.subscribers() == expected
 
 
+async def test_a_file_has_no_empty_lines(lists: Lists) -> None:
+    """mlmmj-unsub of 1.5 removes wrong bytes of a file with empty lines; we left some earlier."""
+    await lists.create(subscribers="mia@else.test", require_confirm="no")
+    path = file_of(lists)
+    path.write_text("\n\n\nmia@else.test\n\n\n\nmoe@else.test\nmum@else.test\n\n\n")
+    await lists.update(add_subscribers="max@else.test,mel@else.test", require_confirm="no")
+    await lists.update(remove_subscribers="moe@else.test,max@else.test")
+    assert not [line for line in path.read_text().removesuffix("\n").split("\n") if not line]
+    await run(lists, "mlmmj-unsub", "mum@else.test", "-q", "-s")
+    assert lines(path) == ["mel@else.test", "mia@else.test"]
+    await lists.update(remove_subscribers="mel@else.test,mia@else.test")
+    assert path.read_bytes() == b""
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock on a file, as another program."""
@@ -184,7 +198,8 @@ async def test_a_file_that_stays_locked(lists: Lists, monkeypatch: pytest.Monkey
             await asyncio.sleep(0)
             await lists.update(other, add_subscribers="max@else.test", require_confirm="no")
             assert not waiting.done()
-            assert (await waiting)[:2] == (503, "LIST_FILES_LOCKED")
+            status, code, _ = await waiting
+            assert (status, code) == (503, "LIST_FILES_LOCKED")
             assert file_of(lists, "a").read_bytes() == before
     for form in forms:
         await lists.update(**form)

@@ -8,9 +8,12 @@ What the programs do, seen with strace on mlmmj 1.3.0 and 1.5.2:
   ``<file>.new`` and renames that over the file; an empty file it removes.
 
 So the file stays the same file here: an address that ``mlmmj-sub`` is going to append to a replaced
-file would be lost. Additions are appended, removed lines are overwritten with newlines, and
+file would be lost. Additions are appended, removed addresses are overwritten with blanks, and
 nothing moves: mlmmj-send remembers the byte up to which it has sent, and an addition that took no
 lock keeps its place. All files are locked before the first is changed.
+
+A line of blanks is ignored by all programs of both versions. An empty line is not: ``mlmmj-unsub``
+of 1.5 then removes the wrong bytes. So we write no empty lines, and fill those that we find.
 
 The locks are open file description locks. They exclude POSIX record locks of other processes, and
 unlike those they are not lost when another thread of this process closes the same file.
@@ -25,6 +28,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import signal
 import struct
 import time
@@ -102,11 +106,11 @@ def _apply(changes: Sequence[Change], set_owner: SetOwner, seconds: float) -> bo
                 held.append((change, descriptor))
         with ExitStack() as undo:
             for change, descriptor in held:
-                start, length = _append(descriptor, change.add)
-                undo.callback(_overwrite, descriptor, start, length)
+                start, content = _append(descriptor, change.add)
+                undo.callback(_blank, descriptor, start, content)
             undo.pop_all()
         for change, descriptor in held:
-            _blank(descriptor, change.remove)
+            _remove(descriptor, change.remove)
         # The locks are not held for the disk: others wait for them.
         copies = [os.dup(descriptor) for _, descriptor in held]
     with ExitStack() as stack:
@@ -147,20 +151,21 @@ def _recent(folder: Path) -> bool:
 # -- content ---------------------------------------------------------------------------------------
 
 
-def _append(descriptor: int, mails: Iterable[str]) -> tuple[int, int]:
-    """Append addresses that a file does not have; return where, and how many bytes."""
+def _append(descriptor: int, mails: Iterable[str]) -> tuple[int, bytes]:
+    """Append addresses that a file does not have; return where, and what was written."""
     before = subscriber_files.whole(descriptor)
     present = set(map(subscriber_files.address_in, before.split(b"\n")))
     missing = sorted(set(mails) - present)
     if not missing:
-        return 0, 0
+        return 0, b""
     content = bytearray(b"\n" if before and not before.endswith(b"\n") else b"")
     for mail in missing:
         line = f"{mail}\n".encode()
-        # A part of an address could be the address of another person.
+        # A part of an address could be the address of another person. A rest of one byte, which a
+        # line of blanks cannot fill, is not left.
         room = -(len(before) + len(content)) % _PAGE
-        if room < len(line):
-            content += b"\n" * room
+        if 1 < room < len(line) or room == len(line) + 1:
+            content += b" " * (room - 1) + b"\n"
         content += line
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
@@ -170,29 +175,35 @@ def _append(descriptor: int, mails: Iterable[str]) -> tuple[int, int]:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
     start = os.lseek(descriptor, 0, os.SEEK_CUR) - written
     if written < len(content):
-        _overwrite(descriptor, start, written)
+        _blank(descriptor, start, bytes(content[:written]))
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return start, written
+    return start, bytes(content)
 
 
-def _blank(descriptor: int, mails: frozenset[str]) -> None:
-    """Overwrite all lines with these addresses with newlines."""
-    if not mails:
-        return
+def _remove(descriptor: int, mails: frozenset[str]) -> None:
+    """Overwrite all lines with these addresses, and fill empty lines."""
+    content = subscriber_files.whole(descriptor)
     offset, last = 0, 0
-    for line in subscriber_files.whole(descriptor).split(b"\n"):
+    for line in content.split(b"\n"):
         if line and subscriber_files.address_in(line) in mails:
-            _overwrite(descriptor, offset, len(line))
+            _blank(descriptor, offset, line)
         elif line.strip():
             last = offset + len(line) + 1
         offset += len(line) + 1
+    for found in _EMPTY.finditer(content):
+        os.pwrite(descriptor, b" " * (len(found[0]) - 1) + b"\n", found.start())
     with suppress(OSError):
         _shorten(descriptor, last)
 
 
-def _overwrite(descriptor: int, start: int, length: int) -> None:
-    if length:
-        os.pwrite(descriptor, b"\n" * length, start)
+_EMPTY: Final = re.compile(rb"(?:(?<=\n)|\A)\n{2,}")
+"""Empty lines, one after the other. A single one cannot be filled."""
+
+
+def _blank(descriptor: int, start: int, content: bytes) -> None:
+    """Overwrite lines with blanks; the ends of lines stay."""
+    if content:
+        os.pwrite(descriptor, re.sub(rb"[^\n]", b" ", content), start)
 
 
 def _shorten(descriptor: int, size: int) -> None:
@@ -205,7 +216,7 @@ def _shorten(descriptor: int, size: int) -> None:
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     try:
         content = subscriber_files.whole(descriptor)
-        if len(content) > size and not content[size:].strip(b"\n"):
+        if len(content) > size and not content[size:].strip():
             os.ftruncate(descriptor, size)
     finally:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
