@@ -28,7 +28,9 @@ from iredapi.cli.commands import app
 from iredapi.config.loading import load
 from tests.clients import PASSWORD
 from tests.integration.test_command_line import in_process, iredapi
+from tests.servers import mariadb, mysql
 from tests.servers.api import COMMAND, environment, urls_of
+from tests.servers.mariadb import MariadbServer
 from tests.servers.openldap import OpenldapServer
 from tests.servers.process import free_port, is_root
 from tests.servers.store import Store
@@ -389,6 +391,28 @@ def test_servers(
     shown = _shown(store, url.port or 0, *(port for port in [other.get("port")] if port))
     passwords = [str(_url(store, each).password) for each in ("vmail", "amavisd", "state")]
     check(f"{TITLES[store.name]}: {name}", status, done.stderr, passwords, shown)
+
+
+@pytest.mark.needs("mariadb")
+@pytest.mark.skipif(mysql.in_place_of_mariadb(), reason="MySQL cannot pretend to be an older one")
+@pytest.mark.parametrize("name", ["vmail", "state"])
+def test_a_server_that_is_too_old(
+    name: str, old_server: MariadbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IREDAPI_START_TIMEOUT", "0")
+    monkeypatch.setenv(f"IREDAPI_{name.upper()}_URL", _text(old_server.admin))
+    done = in_process("serve", "--port", "0")
+    assert done.exit_code == 2, done
+    secrets = [str(old_server.admin.password)]
+    check(f"MariaDB: too old a server, {name}", 2, done.stderr, secrets, {})
+
+
+@pytest.fixture(scope="module")
+def old_server() -> Iterator[MariadbServer]:
+    """A server that says that it is an older one."""
+    server = MariadbServer([*mariadb.SETTINGS, "--version=10.1.48-MariaDB"])
+    yield server
+    server.stop()
 
 
 LDAP_MISTAKES: dict[str, tuple[int, Callable[[Any], dict[str, str]]]] = {

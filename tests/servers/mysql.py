@@ -25,6 +25,11 @@ def program() -> str | None:
     return found
 
 
+def in_place_of_mariadb() -> bool:
+    """Whether the suite runs on MySQL."""
+    return find_program("mariadbd") is None and program() is not None
+
+
 def translated(settings: Sequence[str]) -> list[str]:
     """MariaDB's command line as MySQL takes it."""
     return [item for item in settings if not item.startswith(_MARIADB_ONLY)] + list(_SETTINGS)

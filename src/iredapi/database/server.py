@@ -65,4 +65,5 @@ class Server:
         oldest = _OLDEST.get(self.kind, ())
         if not self.version or self.version >= oldest:
             return ""
-        return f"the server is {self}: {self.kind} {'.'.join(map(str, oldest))} is the oldest"
+        wanted = f"{self.kind} {'.'.join(map(str, oldest))}"
+        return f"the server is {self}, but the oldest one that this service works with is {wanted}"
