@@ -37,10 +37,10 @@ class CompiledStatement:
     sql: str
     names: tuple[str, ...]
     """The names of its parameters, in the order of the driver."""
-    constants: Mapping[str, Any]
-    fixed: bool
-    """Whether ``constants`` has values of parameters."""
-    binds: Mapping[str, Convert]
+    constants: tuple[Any, ...]
+    """The converted values of its parameters in that order; None for those that are given."""
+    given: tuple[tuple[int, str, Convert | None], ...]
+    """Index, name and conversion of the parameters that each run is given."""
     columns: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
     """Indexes of result columns, with the conversion of their values."""
@@ -66,12 +66,20 @@ class CompiledStatement:
             if (convert := column.type.dialect_impl(dialect).result_processor(dialect, None))
             is not None
         )
+        names = tuple(compiled.positiontup)
+        required = {name for name, bind in compiled.binds.items() if bind.required}
         return cls(
             sql=compiled.string,
-            names=tuple(compiled.positiontup),
-            constants=dict(compiled.params),
-            fixed=any(not bind.required for bind in compiled.binds.values()),
-            binds=binds,
+            names=names,
+            constants=tuple(
+                None if name in required else binds.get(name, _same)(compiled.params[name])
+                for name in names
+            ),
+            given=tuple(
+                (index, name, binds.get(name))
+                for index, name in enumerate(names)
+                if name in required
+            ),
             columns=tuple(str(column.key) for column in columns),
             results=results,
             writes=locks_rows(compiled.string)
@@ -97,13 +105,10 @@ class CompiledStatement:
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the values in the driver's order."""
-        if not self.binds and not self.fixed:
-            return [values[name] for name in self.names]
-        found = []
-        for name in self.names:
-            value = values[name] if name in values else self.constants[name]
-            convert = self.binds.get(name)
-            found.append(value if convert is None else convert(value))
+        found = list(self.constants)
+        for index, name, convert in self.given:
+            value = values[name]
+            found[index] = value if convert is None else convert(value)
         return found
 
     def rows(self, found: Sequence[Any]) -> list[Any]:
@@ -117,3 +122,7 @@ class CompiledStatement:
                 values[index] = convert(values[index])
             rows.append(values)
         return rows
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from pymysql.constants import FIELD_TYPE
@@ -21,6 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean, TypeEngine, UserDefinedType
+
+_CACHED: Final = 4096
+"""Number of converted values that are kept: most rows share their dates with others."""
 
 __all__ = ["DATE", "DATETIME", "MYSQL_DECODERS", "is_unknown", "prepare_asyncpg"]
 
@@ -54,6 +58,7 @@ _EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
 _FIRST_DAY: Final = date(2000, 1, 1)
 
 
+@lru_cache(maxsize=_CACHED)
 def _read_microseconds(value: tuple[int]) -> datetime | None:
     try:
         return _EPOCH + timedelta(microseconds=value[0])
@@ -61,6 +66,7 @@ def _read_microseconds(value: tuple[int]) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=_CACHED)
 def _read_days(value: tuple[int]) -> date | None:
     try:
         return _FIRST_DAY + timedelta(value[0])
@@ -68,6 +74,7 @@ def _read_days(value: tuple[int]) -> date | None:
         return None
 
 
+@lru_cache(maxsize=_CACHED)
 def _microseconds(value: datetime) -> tuple[int]:
     return ((value.replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1),)
 
@@ -106,6 +113,7 @@ _USUAL: Final = {10: "--", 19: "-- ::"}
 """Characters of ``YYYY-MM-DD`` and ``YYYY-MM-DD HH:MM:SS``, and what is between the numbers."""
 
 
+@lru_cache(maxsize=_CACHED)
 def read_text(value: object) -> datetime | None:
     """Parse a stored date or time, without fraction and zone; None if it is not valid."""
     # The usual form is parsed in C. (ISO 8601 has forms that are no date here.)

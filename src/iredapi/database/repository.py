@@ -29,6 +29,7 @@ from iredapi.database.live_schema import Schema
 from iredapi.database.session import Connections
 from iredapi.database.text_matching import is_like
 
+_AS_THEY_ARE: Final = frozenset({str, int})
 _NULLABLE: Final = frozenset({"allow_nets"})
 CHUNK: Final = 500
 """The maximum number of values in one IN list."""
@@ -43,8 +44,7 @@ def row_to_response(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row for an answer: times as text without fractions, NULL as an empty text."""
     answer = dict(row)
     for key, value in row.items():
-        kind = type(value)
-        if kind is str or kind is int:
+        if type(value) in _AS_THEY_ARE:
             continue
         if isinstance(value, datetime):
             answer[key] = value.isoformat(" ", "seconds")

@@ -152,9 +152,9 @@ def lines(event: str, every: Iterable[tuple[str, Values]]) -> None:
 def _made(event: str, request_id: str, values: Values, moment: str) -> bytes:
     for key in _secret_keys(tuple(values)):
         values[key] = "***"
-    for key, value in values.items():
-        if type(value) is str and len(value) > 8:
-            values[key] = masked(value)
+    long = {key: value for key, value in values.items() if type(value) is str and len(value) > 8}
+    if _is_suspect("\n".join(long.values())):  # once for all of them
+        values |= {key: masked(value) for key, value in long.items()}
     values |= {"event": event, "request_id": request_id, "level": "info", "timestamp": moment}
     try:
         return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE)

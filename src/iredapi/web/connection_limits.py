@@ -15,10 +15,8 @@ number               ``connections`` per process: a new one replaces the one tha
 ===================  ===============================================================  ==========
 
 Bodies that an operation reads have other limits (``web.admission``). A client that reads slowly is
-not disconnected: each acknowledged byte counts as progress.
-
-Time limits are checked once a second for all connections of a process, so they cost a request
-nothing. Closed connections are logged, at most once in ten seconds.
+not disconnected: each acknowledged byte counts as progress. Time limits are checked once a second
+for all connections of a process. Closed connections are logged, at most once in ten seconds.
 """
 
 from __future__ import annotations
@@ -323,7 +321,8 @@ class _ConnectionWatch:
         if self._is_stuck(protocol, now):
             self._drop(protocol, "unread_answer")
         elif protocol.transport.is_closing() or protocol.is_busy:
-            pass
+            if protocol.cycle.more_body:
+                protocol.cycle.message_event.set()  # ``admission.receive_body`` looks at the time
         elif protocol.refused:
             if now - protocol.since > _LINGER_SECONDS:
                 protocol.transport.close()

@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -225,8 +226,11 @@ def bearer_of(scope: Scope) -> str | None:
 def session_of(scope: Scope, name: str) -> str:
     """Return the value of the session cookie, or an empty text."""
     for key, value in scope["headers"]:
-        if key == b"cookie":
-            found = cookie_parser(value.decode("latin-1")).get(name, "")
-            if found:
-                return found
+        if key == b"cookie" and (found := _cookie(value, name)):
+            return found
     return ""
+
+
+@lru_cache(maxsize=1024)
+def _cookie(header: bytes, name: str) -> str:
+    return cookie_parser(header.decode("latin-1")).get(name, "")

@@ -17,8 +17,6 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
-"""Methods that operations have; for others the first one's routers find the answer 405."""
 API = "/api"
 """Where the operations are, whatever the configured prefixes are."""
 
@@ -32,6 +30,11 @@ def escape(part: str) -> str:
     return unquote(part).replace("%", "%25").replace("/", "%2F").replace("\n", "%0A")
 
 
+def _unescape(part: str) -> str:
+    """Decode what ``escape`` has left encoded."""
+    return unquote(part) if "%" in part else part
+
+
 class NameConvertor(Convertor[str]):
     """A path parameter: any text. What ``escape`` has left encoded is decoded here."""
 
@@ -39,7 +42,7 @@ class NameConvertor(Convertor[str]):
 
     def convert(self, value: str) -> str:
         """Return the decoded value."""
-        return unquote(value) if "%" in value else value
+        return _unescape(value)
 
     def to_string(self, value: str) -> str:
         """Return the value as it stands in a URL."""
@@ -64,33 +67,43 @@ class _Operation:
 
 
 class RouteTable:
-    """ASGI application: a Starlette router per method and first word below ``/api``.
+    """ASGI application: the routes of each method and first word below ``/api``.
 
     Both are looked up in a dictionary, so that a request is compared with the few routes of its
-    resource only, and with those of its method first. All other requests go to ``app``.
+    resource and method only. Starlette's router of the word finds the answer 405. All other
+    requests go to ``app``.
     """
 
     def __init__(self, app: ASGIApp, *, routers: Iterable[APIRouter]) -> None:
         by_word: dict[str, list[Route]] = {}
+        self._routes: dict[tuple[str, str], list[tuple[Route, Endpoint]]] = {}
         for route in (route for router in routers for route in router.routes):
             if not isinstance(route, APIRoute):
                 raise TypeError(f"{route} is no operation")
             path = API + route.path.replace("}", ":name}")
-            by_word.setdefault(_first_word(path), []).append(
-                Route(path, _Operation(route.endpoint), methods=route.methods)
-            )
+            word = _first_word(path)
+            found = Route(path, _Operation(route.endpoint), methods=route.methods)
+            by_word.setdefault(word, []).append(found)
+            for method in found.methods or ():
+                self._routes.setdefault((method, word), []).append((found, route.endpoint))
         self.app = app
-        self._routers: dict[tuple[str, str], Router] = {}
-        for word, found in by_word.items():
-            for method in _METHODS:
-                first = sorted(found, key=lambda route: method not in (route.methods or ()))
-                self._routers[method, word] = Router(first, redirect_slashes=False, default=app)
+        self._routers = {
+            word: Router(found, redirect_slashes=False, default=app)
+            for word, found in by_word.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Raises what the operation raises, and HTTPException (405)."""
-        method = scope["method"] if scope["method"] in _METHODS else "GET"
-        router = self._routers.get((method, _first_word(scope["path"])), self.app)
-        await router(scope, receive, send)
+        word = _first_word(scope["path"])
+        for route, endpoint in self._routes.get((scope["method"], word), ()):
+            if found := route.path_regex.match(scope["path"]):
+                scope["path_params"] = {
+                    name: _unescape(value) for name, value in found.groupdict().items()
+                }
+                response = await endpoint(Request(scope, receive, send))
+                await response(scope, receive, send)
+                return
+        await self._routers.get(word, self.app)(scope, receive, send)
 
 
 def _first_word(path: str) -> str:

@@ -131,7 +131,9 @@ class AccountRepository(Repository):
     schema: Schema
 
     def __init__(self, connections: Connections, schema: Schema, quota_table: Table) -> None:
-        super().__init__(connections, schema)
+        # Without super(): each request makes several.
+        self._connections = connections
+        self.schema = schema
         self.quota_table = quota_table
 
     def mailbox_path(self) -> ColumnElement[str]:
@@ -205,12 +207,7 @@ class AccountRepository(Repository):
         own = names_of(name)
         if self.dialect in MYSQL:
             return sorted({*own, *await self.exact_spellings(column, [fold(name)])})
-        _, rows = await self.table(
-            ("spellings", column.table, column.name),
-            lambda: other_spellings.values(column, self.dialect, self.schema),
-            **other_spellings.spelling_parameters([fold(name)], self.dialect, self.schema),
-        )
-        found = {row[0] for row in rows} - set(own)
+        found = await self._stored_spellings(column, [name]) - set(own)
         if found:
             d = tables.domain.c
             found -= set(await self.column(select(d.domain).where(d.domain.in_(sorted(found)))))
@@ -222,6 +219,24 @@ class AccountRepository(Repository):
         """Return spellings of folded names that equality on MariaDB and MySQL does not find."""
         chosen = select_spellings(column, names, self.schema)
         return () if chosen is None else await self.column(chosen)
+
+    async def _stored_spellings(
+        self, column: ColumnElement[Any], names: Collection[str]
+    ) -> set[str]:
+        """Return how an indexed column spells some names; not on MariaDB."""
+        _, rows = await self.table(
+            ("spellings", column.table, column.name),
+            lambda: other_spellings.values(column, self.dialect, self.schema),
+            **other_spellings.spelling_parameters(map(fold, names), self.dialect, self.schema),
+        )
+        return {row[0] for row in rows}
+
+    async def like(self, column: ColumnElement[Any], names: Collection[str]) -> ColumnElement[bool]:
+        """Return the condition ``is_like`` for a large table with an index of the column."""
+        if self.dialect in MYSQL or not all(map(str.isascii, names)):
+            return is_like(column, names)
+        own = {spelling for name in names for spelling in names_of(name)}
+        return column.in_(sorted(own | await self._stored_spellings(column, names)))
 
     async def related_rows(self, *branches: Select[Any]) -> RelatedRows:
         """Run branches of ``select_related`` as one UNION ALL."""

@@ -11,12 +11,24 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, exists, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
 
 from iredapi.backends.protocols.values import Removal
 from iredapi.backends.sql import mailbox_paths
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, demotable
+from iredapi.database.column_types import MYSQL
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import chunks, now
 from iredapi.database.text_matching import is_like
@@ -142,6 +154,7 @@ async def _restore_self_rows(store: AccountRepository, addresses: list[str]) -> 
 async def remove_domain(store: AccountRepository, name: str, removal: Removal) -> None:
     """Remove a domain, its accounts, its alias domains, and everything that points to them."""
     f, a, d = t.forwardings.c, t.alias_domain.c, t.domain.c
+    quota, seen = store.quota_table.c, t.last_login.c
     like = await store.column(select(d.domain).where(is_like(d.domain, [name])))
     # False: another domain has the same name in another spelling.
     unique = not set(like) - {name} or name == fold(name)
@@ -150,29 +163,42 @@ async def remove_domain(store: AccountRepository, name: str, removal: Removal) -
         return is_like(column, some) if unique else column.in_(some)
 
     def here(column: ColumnElement[Any]) -> ColumnElement[bool]:
-        return among(column, [name])
+        return large[column][0] if column in large else among(column, [name])
 
+    large: dict[ColumnElement[Any], tuple[ColumnElement[bool], ColumnElement[bool]]] = {}
     names = [name, *await store.column(select(a.alias_domain).where(here(a.target_domain)))]
+    for column in (t.mailbox.c.domain, f.domain, f.dest_domain, quota.domain, seen.domain):
+        if unique and store.schema.has(column.table):
+            # By their index; reading all rows takes much longer.
+            large[column] = (await store.like(column, [name]), await store.like(column, names))
 
-    def inside(column: ColumnElement[Any]) -> ColumnElement[bool]:
-        return among(domain_of(column), names)
+    def inside(
+        column: ColumnElement[Any], domain: ColumnElement[Any] | None = None
+    ) -> ColumnElement[bool]:
+        found = among(domain_of(column), names)
+        if domain is None or domain not in large or store.dialect in MYSQL:
+            return found
+        # ``domain`` is nearly always the domain of the address, and is compared faster.
+        end = func.substr(column, func.length(column) - func.length(domain))
+        return case((end == literal_column("'@'").concat(domain), large[domain][1]), else_=found)
 
     await mailbox_paths.queue_for_removal(store, removal, here(t.mailbox.c.domain))
+    to_here = large[f.dest_domain][1] if unique else among(f.dest_domain, names)
     left_without_route = await store.column(
         select(f.address).where(
             ~here(f.domain),
             f.is_forwarding == 1,
-            or_(among(f.dest_domain, names), inside(f.forwarding)),
+            or_(to_here, inside(f.forwarding, f.dest_domain)),
         )
     )
     await store.delete(
         t.forwardings,
         or_(
             here(f.domain),
-            among(f.dest_domain, names),
+            to_here,
             here(f.address),
-            inside(f.address),
-            inside(f.forwarding),
+            inside(f.address, f.domain),
+            inside(f.forwarding, f.dest_domain),
         ),
     )
     await _restore_self_rows(store, left_without_route)
@@ -193,7 +219,9 @@ async def remove_domain(store: AccountRepository, name: str, removal: Removal) -
     relay = t.sender_relayhost.c.account
     await store.delete(t.sender_relayhost, inside(relay))
     for table in (store.quota_table, t.last_login):
-        await store.delete(table, or_(here(table.c.domain), inside(table.c.username)))
+        await store.delete(
+            table, or_(here(table.c.domain), inside(table.c.username, table.c.domain))
+        )
     s = t.share_folder.c
     await store.delete(t.share_folder, or_(inside(s.from_user), inside(s.to_user)))
     await store.delete(t.anyone_shares, inside(t.anyone_shares.c.from_user))

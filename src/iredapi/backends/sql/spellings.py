@@ -14,6 +14,7 @@ Other rows in these ranges are filtered out. Equality on MariaDB ignores case an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from string import ascii_lowercase
 from typing import Any, Final
 
@@ -55,30 +56,43 @@ def byte_ranges(address: str) -> list[tuple[str, str]]:
 
     Each is (start, end): the start is included, the end is not.
     """
+    local, at, domain = address.rpartition("@")
     ranges = [(_BLANK, _AFTER_BLANKS), (address + _BLANK, address + _AFTER_BLANKS)]
-    begin, dot, label = address.rpartition(".")
-    if not dot or "@" in label:
-        begin = address
-    for index, letter in enumerate(begin):
-        if bounds := _CAPITALS.get(letter):
-            start = address[:index]
-            ranges.append((start + bounds[0], start + bounds[1]))
-    if begin is not address:
-        # One range for all letters of the last label: few addresses differ in nothing else.
-        ranges.append((f"{begin}.{label.upper()}", address))
-    return ranges
+    ranges += _with_capitals(local)
+    begin = local + at
+    return ranges + [(begin + low, begin + high) for low, high in _in_domain(domain)]
+
+
+def _with_capitals(text: str) -> list[tuple[str, str]]:
+    return [
+        (text[:index] + bounds[0], text[:index] + bounds[1])
+        for index, letter in enumerate(text)
+        if (bounds := _CAPITALS.get(letter))
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _in_domain(domain: str) -> list[tuple[str, str]]:
+    name, dot, last = domain.rpartition(".")
+    if not dot:
+        return _with_capitals(domain)
+    # One range for all letters of the last label: few addresses differ in nothing else.
+    return [*_with_capitals(name), (f"{name}.{last.upper()}", domain)]
 
 
 def word_ranges(address: str) -> list[tuple[str, str, str]]:
-    """Return the ranges in the order of a linguistic collation, with at most one leading blank.
+    """Return the ranges in the order of a linguistic collation.
 
     Each is (start, end, lower bound): start is included, end and lower bound are excluded. Trailing
-    blanks sort before digits.
+    blanks sort before digits. Some collations ignore leading blanks.
     """
     return [
+        (_BLANK, _AFTER_BLANKS, ""),
         # The folded spelling sorts first; many rows may have it, so it is excluded.
-        (blank + address, f"{blank}{address.upper()}0", "" if blank else address)
-        for blank in ("", " ", _BLANK)
+        *(
+            (blank + address, f"{blank}{address.upper()}0", "" if blank else address)
+            for blank in ("", " ", _BLANK)
+        ),
     ]
 
 

@@ -63,7 +63,7 @@ class SqlUserProfiles(AccountRepository):
         )
         # MariaDB's equality ignores case, accents and trailing blanks.
         folded = fold(mail)
-        mine = [row for row in rows if fold(row[0]) == folded]
+        mine = [row for row in rows if _is(row[0], folded)]
         if not mine:
             return None
         answer, spelled = self._profile(folded, columns, mine)
@@ -100,13 +100,8 @@ class SqlUserProfiles(AccountRepository):
         first = rows[0]
         answer = self._to_response(dict(zip(self._mailbox_columns(), first[:width], strict=True)))
         owners = [positions[name] for name in _OWNERS if name in positions]
-        if len(rows) == 1:
-            # MariaDB joins rows of users in other spellings, too: use those of this user.
-            own = {at: first for at in owners if fold(first[at] or "") == mail}
-        else:
-            own = {
-                at: row for row in reversed(rows) for at in owners if fold(row[at] or "") == mail
-            }
+        # MariaDB joins rows of users in other spellings, too: use those of this user.
+        own = {at: row for row in reversed(rows) for at in owners if _is(row[at], mail)}
 
         def of(owner: str, *names: str) -> list[Any]:
             row = own.get(positions.get(owner, -1))
@@ -116,7 +111,7 @@ class SqlUserProfiles(AccountRepository):
         related_rows["spelled"] = set()
         kind, owner, text = positions["kind"], positions["owner"], positions["text"]
         for row in rows:
-            if row[kind] is not None and fold(row[owner]) == mail:
+            if _is(row[owner], mail):
                 related_rows[row[kind]].add(row[text])
         stored_bytes, messages = of("quota_of", "bytes", "messages")
         seen = [at if isinstance(at, int) else 0 for at in of("seen_by", *_SEEN)]
@@ -202,6 +197,11 @@ class SqlUserProfiles(AccountRepository):
             **names_in(names),
         )
         return [row[0] for row in rows]
+
+
+def _is(stored: str | None, mail: str) -> bool:
+    # Most texts are equal as they are; folding costs more.
+    return stored == mail or (stored is not None and fold(stored) == mail)
 
 
 def _page(columns: Sequence[Any], names: Sequence[str], *, disabled_only: bool) -> Select[Any]:

@@ -8,7 +8,6 @@ from sqlalchemy import or_, select
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository
-from iredapi.database.text_matching import is_like
 
 
 class SqlUserRights(AccountRepository):
@@ -19,7 +18,7 @@ class SqlUserRights(AccountRepository):
         return frozenset(
             await self.column(
                 select(m.username).where(
-                    is_like(m.domain, [domain]),
+                    await self.like(m.domain, [domain]),
                     or_(
                         m.isglobaladmin == 1,
                         m.username.in_(select(d.username).where(d.domain == "ALL")),
