@@ -18,9 +18,13 @@ How ``doveadm`` says what the connection is like (found by trying, Dovecot 2.3.1
 
 from __future__ import annotations
 
+import base64
 import imaplib
+import itertools
+import os
 import re
 import signal
+import socket
 import ssl
 import stat
 from collections.abc import Mapping
@@ -45,6 +49,7 @@ Secured = Literal["tls", "secured", ""]
 LIBRARIES = ("libdriver_pgsql.so", "libdriver_mysql.so", "libauthdb_ldap.so")
 
 
+_CLIENTS = itertools.count(os.getpid() * 1000)
 Answer = Literal["yes", "no", "temporary failure", "cut off"]
 """``cut off``: the connection was closed, as when the password is right and there is no mailbox."""
 
@@ -145,6 +150,22 @@ class Dovecot:
         finally:
             client.shutdown()
         return "yes"
+
+    def smtp_login(self, user: str, password: str) -> Answer:
+        """What an SMTP client gets on this host: asked as Postfix asks (smtpd_sasl_type)."""
+        response = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(60)
+            connection.connect(str(self._directory / "run" / "auth-client"))
+            with connection.makefile("rw", encoding="ascii", newline="\n") as lines:
+                lines.write(f"VERSION\t1\t2\nCPID\t{next(_CLIENTS)}\n")
+                where = "service=smtp\tsecured\tlip=127.0.0.1\trip=127.0.0.1"
+                lines.write(f"AUTH\t1\tPLAIN\t{where}\tresp={response}\n")
+                lines.flush()
+                said = next(line for line in lines if line.startswith(("OK\t", "FAIL\t")))
+        if said.startswith("OK\t"):
+            return "yes"
+        return "temporary failure" if "temp" in said.split("\t", 2)[2] else "no"
 
     def auth_test(
         self,

@@ -14,6 +14,7 @@ from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import addresses, password_costs
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event, Kind
+from iredapi.domain.password_readers import NOT_KNOWN, PasswordReader
 from iredapi.domain.passwords import HASH_SEPARATOR
 from iredapi.errors import (
     ApiError,
@@ -187,13 +188,23 @@ async def verify(
             stored = await context.read(actor, find_password, mail, of_admin=of_admin)
             if stored is None:
                 raise NotFound("NO_SUCH_ACCOUNT")
-            if not await context.hasher.verify(plain.strip(), stored):
-                raise InvalidCredentials(status=403)
+            # Of a user, the answer of the mail server is asked for.
+            reader = NOT_KNOWN if of_admin else context.settings.password_reader
+            if not await context.hasher.verify(plain.strip(), reader.as_read(stored)):
+                raise InvalidCredentials(detail=_why_nobody(reader, stored), status=403)
         except ApiError as error:
             if not isinstance(error, InvalidCredentials):
                 await context.state.attempts.withdraw(attempt)
             raise
         await context.state.attempts.succeeded(attempt)
+
+
+def _why_nobody(reader: PasswordReader, stored: str) -> str:
+    """Say why no password at all logs a user in; "" when one does."""
+    if not stored or reader.as_read(stored):
+        return ""
+    first = stored.split(HASH_SEPARATOR, maxsplit=1)[0]
+    return f"{reader.refuses(first)}: no password logs this user in."
 
 
 async def find_principal(unit: ReadUnit, mail: str) -> Principal | None:
@@ -206,6 +217,8 @@ async def find_password(unit: ReadUnit, mail: str, *, of_admin: bool) -> str | N
     if of_admin:
         return await unit.admins.password(mail)
     user = await unit.users.get(mail)
+    if user is not None and HASH_SEPARATOR in user.password:
+        return await unit.users.password(mail)  # in the order of the directory
     return None if user is None else user.password
 
 

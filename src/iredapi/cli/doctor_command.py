@@ -10,6 +10,7 @@ import typer
 
 from iredapi.cli.shared_options import EnvFile
 from iredapi.config import loading
+from iredapi.config.host_programs import Host
 
 
 def doctor(
@@ -58,6 +59,8 @@ def doctor(
 ) -> None:
     """Check all databases for inconsistent data. Exit status 0: none found, 1: some found."""
     chosen = loading.load(env_file)
+    host = Host()
+    from iredapi.doctor import versions
     from iredapi.doctor.removals import Removals
     from iredapi.doctor.report import Json, Text
     from iredapi.doctor.runner import Examination
@@ -66,15 +69,23 @@ def doctor(
     configure("WARNING")
     removals = Removals((removed_to or chosen.data_dir).absolute(), most=remove_strays)
     examination = Examination(
-        chosen, fix=fix, only=only or [], removals=removals, named=named or []
-    )
+        chosen, fix=fix, only=only or [], removals=removals, named=named or [],
+        dovecot=host.dovecot(),
+    )  # fmt: skip
     typer.echo(f"iredapi: {chosen.describe_storage()}", err=True)
+    found = versions.of_host(chosen, host)
+
+    def announce(servers: dict[str, str]) -> None:
+        found.update(servers)
+        for name, version in found.items():
+            typer.echo(f"iredapi: {name}: {version}", err=True)
+
     report: Json | Text
     if as_json:
-        report = Json(lambda piece: typer.echo(piece, nl=False))
+        report = Json(lambda piece: typer.echo(piece, nl=False), found)
     else:
         report = Text(typer.echo, most=most, fix=fix)
-    result = asyncio.run(examination.run(report.add))
+    result = asyncio.run(examination.run(report.add, announce))
     report.end(result, removals.files)
     if result.status:
         raise typer.Exit(result.status)

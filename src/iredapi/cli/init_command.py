@@ -11,6 +11,7 @@ import typer
 from iredapi import __version__
 from iredapi.config import env_file, import_iredadmin, loading
 from iredapi.config.errors import ConfigurationError
+from iredapi.config.host_programs import Host
 
 
 def _url_option(name: str) -> Any:
@@ -66,12 +67,17 @@ def init(
             "nothing to write: give --from-iredadmin or --vmail-url, or run this in a terminal"
         )
     values |= given
+    host = Host()
+    if choice := import_iredadmin.password_check(values, host.dovecot()):
+        values["IREDAPI_LDAP_PASSWORD_CHECK"] = choice
     heading += "\nEvery setting: iredapi docs configuration"
     env_file.write(output, values, heading=heading, force=force)
     for warning in warnings:
         typer.echo(f"Note: {warning}", err=True)
     readers = "its owner and its group" if output.stat().st_mode & 0o040 else "its owner"
     typer.echo(f"Wrote {output} (readable by {readers} only).")
+    for line in import_iredadmin.found_on(host):
+        typer.echo(line)
     if values.get("IREDAPI_BACKEND") == "ldap" or "IREDAPI_VMAIL_URL" in values:
         typer.echo("These are answered 501 with this configuration:")
         for line in import_iredadmin.not_served(values):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from iredapi.config.errors import ConfigurationError
+from iredapi.config.host_programs import Host, Program, release
 from iredapi.config.iredadmin_settings import IredadminSettings, all_unknown, read_iredadmin
 from iredapi.config.iredadmin_values import DRIVERS, LOGINS, SettingsReader, networks_of_client
 from iredapi.config.loading import ENV_FILE
@@ -201,6 +202,25 @@ def behind_nginx() -> bool:
                 if "iredadmin" in text.lower() and re.search(r"(uwsgi|proxy)_pass\s", text):
                     return True
     return False
+
+
+def password_check(values: Mapping[str, str], dovecot: Program | None) -> str:
+    """Return the value of IREDAPI_LDAP_PASSWORD_CHECK for this host's Dovecot; "": none."""
+    if values.get("IREDAPI_BACKEND") != "ldap" or dovecot is None:
+        return ""
+    return "dovecot" if release(dovecot.version) == "2.4" else "slapd"
+
+
+def found_on(host: Host) -> list[str]:
+    """Return a line for each program of the mail server that is on this host, or missing."""
+    found = [host.dovecot(), host.mlmmj(), *host.sql_servers()]
+    lines = [f"Found {program}." for program in found if program is not None]
+    if found[0] is None:
+        lines.append(
+            "There is no Dovecot on this host: set IREDAPI_DOVECOT_VERSION to the mail server's, "
+            "so that passwords are judged by it."
+        )
+    return lines
 
 
 def not_served(values: Mapping[str, str]) -> list[str]:

@@ -55,11 +55,12 @@ class LdapSettings(BaseModel):
         True, description="Also write members' DNs into lists (`member`), for SOGo."
     )
     ldap_password_check: str = Field(
-        "slapd",
-        pattern="^(slapd|dovecot)$",
+        "auto",
+        pattern="^(auto|slapd|dovecot)$",
         description="Which program checks users' passwords. `slapd` (Dovecot 2.3 binds as the "
         "user): hashes that OpenLDAP cannot check are refused. `dovecot` (2.4 reads "
-        "`userPassword`): hashes of all schemes are accepted.",
+        "`userPassword`): hashes of all schemes are accepted. `auto`: `dovecot` when "
+        "`IREDAPI_DOVECOT_VERSION` is 2.4 or later, else `slapd`.",
     )
 
     @field_validator("ldap_uri")
@@ -68,11 +69,6 @@ class LdapSettings(BaseModel):
         if any(not re.fullmatch(r"ldaps?://[^/\s]+/?", item) for item in value):
             raise ValueError("ldap://host or ldaps://host, with an optional :port, is expected")
         return [item.rstrip("/") for item in value]
-
-    @property
-    def slapd_checks_passwords(self) -> bool:
-        """Whether users log in with an LDAP bind, so that OpenLDAP must support their hashes."""
-        return self.backend is Backend.LDAP and self.ldap_password_check == "slapd"  # noqa: S105
 
     @property
     def admin_base_dn(self) -> str:

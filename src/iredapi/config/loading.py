@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from iredapi.config import env_names
+from iredapi.config import env_names, host_programs
 from iredapi.config.errors import ConfigurationError
-from iredapi.config.settings import GROUPS, Settings
+from iredapi.config.settings import GROUPS, MailServer, Settings
 
 ENV_FILE = Path("/etc/iredapi/iredapi.env")
 
@@ -26,11 +27,19 @@ def load(env_file: Path | None = None, **given: Any) -> Settings:
     """
     given["_env_file"] = check_names(env_file)
     try:
-        return Settings(**given)
+        return Settings(**(_version_of_host(given) | given))
     except ValidationError as error:
         raise ConfigurationError(explain(error)) from None
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def _version_of_host(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the version of this host's Dovecot as a setting; nothing when one is set."""
+    with suppress(ValidationError):  # all that is wrong is reported together
+        if not MailServer(**given).dovecot_version and (found := host_programs.Host().dovecot()):
+            return {"dovecot_version": found.version}
+    return {}
 
 
 def check_names(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import ClassVar
 
 from pydantic import BaseModel, Field, field_validator
 
+from iredapi.config import host_programs
 from iredapi.config.parsing import CommaList
 from iredapi.domain.addresses import DOVECOT_CHARACTERS
 
@@ -18,6 +20,12 @@ class MailServerSettings(BaseModel):
 
     server_hostname: str = Field(
         "", description="The mail server's host name; never accepted as a mail domain."
+    )
+    dovecot_version: str = Field(
+        "",
+        description="Release of Dovecot on the mail server, such as `2.3` or `2.4`. It decides "
+        "which stored passwords log a user in ([passwords.md](passwords.md)). Empty: what is "
+        "installed on this host; not known if it has no Dovecot.",
     )
     storage_base_directory: str = Field(
         "/var/vmail/vmail1", pattern=r"^/[^\x00\n]+$", description="Root of new mailboxes."
@@ -81,6 +89,20 @@ class MailServerSettings(BaseModel):
     dns_timeout: float = Field(
         10.0, gt=0, le=300, description="Seconds for all DNS queries of one request."
     )
+
+    @field_validator("dovecot_version")
+    @classmethod
+    def _dovecot_version(cls, value: str) -> str:
+        if value and not re.fullmatch(r"\d{1,3}(\.\d{1,5}){1,3}", value):
+            raise ValueError("a version such as 2.3 or 2.4 is expected, or nothing")
+        if value and tuple(map(int, value.split(".")[:2])) < (2, 3):
+            raise ValueError("Dovecot 2.3 or later is expected")
+        return value
+
+    @property
+    def dovecot_release(self) -> str:
+        """``2.3``, ``2.4`` (also for later ones), or empty: not known."""
+        return host_programs.release(self.dovecot_version)
 
     @field_validator("dns_resolver")
     @classmethod

@@ -21,6 +21,7 @@ from iredapi.config.mailing_list_settings import MailingListSettings
 from iredapi.config.parsing import EnvFile
 from iredapi.config.password_settings import PasswordSettings
 from iredapi.config.server_settings import ServerSettings
+from iredapi.domain.password_readers import PasswordReader
 from iredapi.domain.passwords import Scheme
 
 _NOT_FOR_SLAPD = (Scheme.PBKDF2, Scheme.ARGON2ID)
@@ -37,17 +38,8 @@ GROUPS = (
 """The settings by subject, in the order of ``docs/configuration.md``."""
 
 
-class Settings(
-    ServerSettings,
-    LdapSettings,
-    DatabaseSettings,
-    AccessSettings,
-    PasswordSettings,
-    MailServerSettings,
-    MailingListSettings,
-    BaseSettings,
-):
-    """The configuration of one process."""
+class _Sourced(BaseSettings):
+    """Where settings are read from."""
 
     model_config = SettingsConfigDict(env_prefix="IREDAPI_", extra="ignore")
 
@@ -63,6 +55,23 @@ class Settings(
         """Return the sources by precedence: arguments, environment, env file."""
         env_file = getattr(dotenv_settings, "env_file", None)
         return init_settings, env_settings, EnvFile(settings_cls, env_file)
+
+
+class MailServer(MailServerSettings, _Sourced):
+    """The settings of the mail server alone."""
+
+
+class Settings(
+    ServerSettings,
+    LdapSettings,
+    DatabaseSettings,
+    AccessSettings,
+    PasswordSettings,
+    MailServerSettings,
+    MailingListSettings,
+    _Sourced,
+):
+    """The configuration of one process."""
 
     @model_validator(mode="after")
     def _check_ldap(self) -> Settings:
@@ -157,6 +166,26 @@ class Settings(
         if self.embedded and self.used_quota_table != "used_quota":
             raise ValueError("IREDAPI_USED_QUOTA_TABLE: the embedded databases have used_quota")
         return self
+
+    @property
+    def slapd_checks_passwords(self) -> bool:
+        """Whether users log in with an LDAP bind, so that OpenLDAP must support their hashes."""
+        if self.backend is not Backend.LDAP:
+            return False
+        by_version = "dovecot" if self.dovecot_release == "2.4" else "slapd"
+        chosen = self.ldap_password_check
+        return (by_version if chosen == "auto" else chosen) == "slapd"
+
+    @property
+    def password_reader(self) -> PasswordReader:
+        """Which program checks users' passwords when they log in to the mail server."""
+        version = self.dovecot_release
+        return PasswordReader(
+            version,
+            ldap=self.backend is Backend.LDAP,
+            # Dovecot 2.4 with iRedMail's samples does not bind, whatever the setting says.
+            binds=self.slapd_checks_passwords and version != "2.4",
+        )
 
     @property
     def embedded(self) -> bool:

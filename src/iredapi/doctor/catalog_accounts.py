@@ -167,21 +167,57 @@ ACCOUNTS: Final[Mapping[str, Check]] = {
         "characters to Dovecot's `auth_username_chars` and to IREDAPI_AUTH_USERNAME_CHARS.",
     ),
     "PASSWORD_BARE_CRYPT": Check(
+        _E,
+        "A hash is stored without its scheme, or with {BCRYPT}, which Dovecot does not know.",
+        "With SQL, Dovecot 2.4 takes the text of the hash for the password itself: whoever has "
+        "read the hash can log in with it, and the user cannot. With LDAP, Dovecot 2.4 takes it "
+        "for a hash, but a bind (Dovecot 2.3, SOGo, iRedAdmin) takes the text for the password. "
+        "With {BCRYPT} nobody can log in.",
+        "The right scheme is put in front, {CRYPT} for a crypt hash. The hash does not change.",
+    ),
+    "PASSWORD_BARE_ON_23": Check(
         _W,
-        "A crypt hash is stored without its scheme, or with a scheme that Dovecot does not know.",
-        "Dovecot 2.4 has no default scheme: the user cannot log in.",
+        "A crypt hash is stored without its scheme.",
+        "Dovecot 2.3 with SQL takes it for a hash. Dovecot 2.4 takes the text of the hash for the "
+        "password itself: repair it before the upgrade.",
+        "{CRYPT} is put in front. The hash does not change.",
+    ),
+    "ADMIN_PASSWORD_BARE": Check(
+        _W,
+        "The hash of a standalone admin is stored without its scheme, or with {BCRYPT}.",
+        "This service reads it. Another program may take the text of the hash for the password.",
         "The right scheme is put in front. The hash does not change.",
     ),
     "PASSWORD_WITHOUT_SCHEME": Check(
+        _E,
+        "A password is stored without a scheme, and is not clearly a hash.",
+        "With SQL, Dovecot 2.4 takes the text for the password itself, and 2.3 for a crypt hash. "
+        "With LDAP, each login is a temporary failure with Dovecot 2.4. Set the password anew.",
+    ),
+    "PASSWORD_REFUSED_BY_DOVECOT": Check(
+        _E,
+        "Dovecot refuses or does not know the scheme of a user's password.",
+        "The user cannot log in; with Dovecot 2.4 and a weak scheme it is a temporary failure. "
+        "Set the password anew, or put `auth_allow_weak_schemes = yes` into Dovecot's "
+        "configuration until that is done.",
+    ),
+    "PASSWORD_VALUES_IGNORED": Check(
         _W,
-        "A password is stored without a scheme.",
-        "It is not clear what it is. Dovecot 2.4 refuses the login.",
+        "A user has several values of `userPassword`.",
+        "Dovecot 2.4 reads the first only: nobody can log in with the others. A bind takes all.",
+    ),
+    "BACKUP_MX_USER": Check(
+        _W,
+        "There is an active user in a backup MX domain.",
+        "Dovecot 2.4, and every Dovecot with LDAP, lets the user log in to send mail. The mail "
+        "that comes in goes to the primary MX, not to this mailbox. Disable or remove the user.",
     ),
     "PASSWORD_SPELLING": Check(
         _W,
         "The scheme of a password is not written as slapd writes it.",
         "With Dovecot 2.3 slapd checks the password: the user cannot log in.",
-        "The scheme is written as slapd writes it. The hash does not change.",
+        "The scheme is written as slapd writes it, and the hash does not change. A password in "
+        "plain text ({PLAIN}) is hashed.",
     ),
     "PASSWORD_UNKNOWN_TO_SLAPD": Check(
         _N,

@@ -51,6 +51,34 @@ _SERVERS: Final[Mapping[str, Check]] = {
         "The login lacks a right that the API needs.",
         "Calls that need it fail with 500 or 503 and change nothing.",
     ),
+    "DOVECOT_VERSION_DIFFERS": Check(
+        _E,
+        "IREDAPI_DOVECOT_VERSION is not the version of the Dovecot on this host.",
+        "Passwords are judged by the setting. Correct or remove it; if the mail server is another "
+        "host, remove Dovecot from this one.",
+    ),
+    "PASSWORD_CHECK_WRONG": Check(
+        _E,
+        "IREDAPI_LDAP_PASSWORD_CHECK does not fit the version of Dovecot.",
+        "With iRedMail's configuration Dovecot 2.3 binds as the user, and slapd checks the "
+        "password; 2.4 reads `userPassword` and checks it itself. Hashes are refused or stored by "
+        "the wrong rules. Set it to `auto`.",
+    ),
+    "QUOTA_TRIGGER_OUTDATED": Check(
+        _E,
+        "The table of mailbox sizes has the trigger for Dovecot 2.3, and Dovecot is 2.4.",
+        "PostgreSQL adds the whole size of a mailbox to the stored one with every message: the "
+        "sizes are wrong, and users are warned of full mailboxes. After the repair they are right "
+        "when the next message of a user arrives, or after `doveadm quota recalc -A`.",
+        "The trigger is dropped; one that fills only the column domain takes its place. If the "
+        "login may not do that, the statements for the owner of the table are printed.",
+    ),
+    "QUOTA_TRIGGER_MISSING": Check(
+        _W,
+        "The table of mailbox sizes lacks iRedMail's trigger.",
+        "Dovecot fills only the address, and nothing the column domain: the sizes count for no "
+        "domain. iRedMail's `used_quota_triggers_dovecot_2.3.pgsql` or `…_2.4.pgsql` makes it.",
+    ),
     "DIRECTORY_READS_ONLY": Check(
         _E,
         "No LDAP server that can be reached accepts writes.",

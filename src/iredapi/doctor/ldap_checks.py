@@ -18,16 +18,14 @@ from iredapi.backends.ldap.escaping import key_of
 from iredapi.backends.ldap.session import flag, words
 from iredapi.config.settings import Settings
 from iredapi.doctor.ldap_facts import Facts, Hosted, mail_in
+from iredapi.doctor.password_checks import WrongPassword, judge_admin, judge_values
 from iredapi.doctor.repair_values import (
     bracketed,
-    is_bare_crypt,
     refused_name,
-    with_scheme,
     without_prefix,
 )
 from iredapi.domain import services, transports
 from iredapi.domain.addresses import domain_of, local_part_of
-from iredapi.domain.slapd_passwords import for_slapd
 
 Change = Callable[[Edit], None]
 _DESTINATIONS: Final[Mapping[str, str]] = {
@@ -244,23 +242,17 @@ def _user(entry: Entry, mail: str, facts: Facts, settings: Settings) -> Iterator
         yield Wrong("ADMIN_MARK_WITHOUT_DOMAIN", mail, "", repair)
     yield from _routing(entry, mail, settings)
     yield from _settings(entry, mail)
-    yield from _passwords(entry, mail)
+    passwords = entry.values("userPassword")
+    for stored, wrong in judge_values(passwords, settings.password_reader, slapd=True):
+        yield _password(mail, stored, wrong)
+    domain = facts.domains[domain_of(mail)]
+    if active and domain.active and domain.backupmx:
+        yield Wrong("BACKUP_MX_USER", mail)
 
 
-def _passwords(entry: Entry, mail: str) -> Iterator[Wrong]:
-    for stored in entry.values("userPassword"):
-        if is_bare_crypt(stored):
-            yield Wrong("PASSWORD_BARE_CRYPT", mail, "", _swap(stored, with_scheme(stored)))
-            continue
-        try:
-            right = for_slapd(stored) if stored.startswith("{") else stored
-        except ValueError:
-            scheme = stored.partition("}")[0] + "}"
-            yield Wrong("PASSWORD_UNKNOWN_TO_SLAPD", mail, scheme)
-            continue
-        if right != stored and right.startswith("{"):
-            scheme = stored.partition("}")[0] + "}"
-            yield Wrong("PASSWORD_SPELLING", mail, scheme, _swap(stored, right))
+def _password(mail: str, stored: str, wrong: WrongPassword) -> Wrong:
+    repair = None if wrong.right is None else _swap(stored, wrong.right)
+    return Wrong(wrong.code, mail, wrong.detail, repair)
 
 
 def _swap(old: str, new: str) -> Change:
@@ -347,4 +339,6 @@ def _admin(entry: Entry, facts: Facts) -> Iterator[Wrong]:
     if not (flag(entry, "domainGlobalAdmin", "yes") or may_create or facts.manages(mail)):
         yield Wrong("ADMIN_WITHOUT_RIGHTS", mail)
     yield from _settings(entry, mail)
-    yield from _passwords(entry, mail)
+    for stored in entry.values("userPassword"):
+        for wrong in judge_admin(stored, slapd=True):
+            yield _password(mail, stored, wrong)

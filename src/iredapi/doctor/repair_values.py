@@ -5,7 +5,6 @@ Shared by the checks of SQL and LDAP.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -14,8 +13,6 @@ from iredapi.doctor.probes import Row
 from iredapi.domain import transports
 from iredapi.domain.addresses import strange_characters
 
-_HASH = re.compile(r"\{[A-Za-z0-9.-]+\}.+", re.DOTALL)
-_CRYPT = re.compile(r"\$(?:1|2[aby]|5|6|g?y|7)\$.+")
 INTERNAL_SERVICES: Final = ("internal", "doveadm", "lib-storage", "quota-status", "indexer-worker")
 """Services that Dovecot itself uses; columns ``enable…`` of ``mailbox``."""
 
@@ -70,30 +67,3 @@ def relay_with_prefix(row: Row) -> str | None:
     """Return the relay host of a row if a transport's name stands before it."""
     value: str = row["relayhost"]
     return None if without_prefix(value) is None else value
-
-
-def is_bare_crypt(password: str) -> bool:
-    """Tell whether a crypt hash has no scheme, or {BCRYPT}, which Dovecot does not know."""
-    _, brace, rest = password.partition("{BCRYPT}")
-    return bool(_CRYPT.fullmatch(rest if brace else password))
-
-
-def crypt_without_scheme(row: Row) -> str | None:
-    """Judge the password of a row, see ``is_bare_crypt``; the detail is always empty."""
-    return "" if is_bare_crypt(row["password"]) else None
-
-
-def with_scheme(password: str) -> str:
-    """Return a crypt hash with the scheme that Dovecot knows for it."""
-    if password.startswith("{BCRYPT}"):
-        return "{BLF-CRYPT}" + password.removeprefix("{BCRYPT}")
-    return "{CRYPT}" + password
-
-
-def password_without_scheme(row: Row) -> str | None:
-    """Say why the password of a row is not a hash with a scheme; None: it is one."""
-    # The detail never holds the stored text: it may be a password in plain text.
-    password = row["password"]
-    if _HASH.fullmatch(password) or is_bare_crypt(password):
-        return None
-    return "empty" if not password else "not a hash with a scheme"

@@ -55,8 +55,9 @@ class Text:
 class Json:
     """Prints findings as one JSON object, piece by piece."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, versions: Mapping[str, str] | None = None) -> None:
         self._write = write
+        self._versions = versions or {}
         self._first = True
 
     def add(self, finding: Finding) -> None:
@@ -83,5 +84,7 @@ class Json:
         }
         if removed:
             figures |= {"removed_to": {name: str(path) for name, path in removed.items()}}
+        if self._versions:
+            figures |= {"versions": dict(self._versions)}
         opening = '{"findings": [' if self._first else "\n"
         self._write(f'{opening}], "summary": {json.dumps(figures)}}}\n')

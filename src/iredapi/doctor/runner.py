@@ -14,11 +14,12 @@ from iredapi.backends.factory import make_databases
 from iredapi.backends.sql import tables
 from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.config.errors import ConfigurationError
+from iredapi.config.host_programs import Program
 from iredapi.config.ldap_settings import Backend
 from iredapi.config.settings import Settings
 from iredapi.database.errors import is_retryable, translated
 from iredapi.database.session import ORDER, Databases
-from iredapi.doctor import server_checks
+from iredapi.doctor import server_checks, versions
 from iredapi.doctor.catalog import Severity
 from iredapi.doctor.findings import CHECKS, ON_DEMAND, Finding
 from iredapi.doctor.list_checks import examine_lists
@@ -26,6 +27,7 @@ from iredapi.doctor.mailbox_queue import Owners
 from iredapi.doctor.orphaned_rows import Directory
 from iredapi.doctor.policy_checks import policy_probes, user_data_probes
 from iredapi.doctor.probes import Probe, Row
+from iredapi.doctor.quota_trigger import examine_trigger
 from iredapi.doctor.removals import ROWS, Removals
 from iredapi.doctor.repair_log import log_repairs
 from iredapi.doctor.sql_directory import SqlDirectory
@@ -39,6 +41,7 @@ _ALWAYS = frozenset({"SERVER_AWAY", "REMOVAL_HELD_BACK"})
 """Codes that are reported also when ``--only`` names others."""
 
 Report = Callable[[Finding], None]
+Announce = Callable[[dict[str, str]], None]
 
 
 @dataclass(slots=True)
@@ -67,7 +70,8 @@ class Examination:
     """Examines all servers of a configuration.
 
     ``only`` are the codes to report (empty: all but ``ON_DEMAND``), ``named`` the subjects that
-    probes with ``by_name`` repair. Raises ConfigurationError for unknown codes.
+    probes with ``by_name`` repair, ``dovecot`` is that of this host. Raises
+    ConfigurationError for unknown codes.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Examination:
         only: Collection[str] = (),
         removals: Removals | None = None,
         named: Collection[str] = (),
+        dovecot: Program | None = None,
     ) -> None:
         if unknown := sorted(set(only) - CHECKS.keys()):
             raise ConfigurationError(f"--only: there is no check {', '.join(unknown)}")
@@ -85,14 +90,20 @@ class Examination:
         self._fix = fix
         self._only = frozenset(only) or frozenset(CHECKS) - ON_DEMAND
         self._named = frozenset(map(fold, named))
+        self._dovecot = dovecot
         self._quota_table = _quota_table(settings)
         self.removals = removals or Removals(settings.data_dir.absolute())
 
-    async def run(self, report: Report) -> Result:
-        """Examine, report each finding as soon as it is found, and return the numbers."""
+    async def run(self, report: Report, announce: Announce | None = None) -> Result:
+        """Examine, report each finding as soon as it is found, and return the numbers.
+
+        ``announce`` is first called with the versions of the database servers, by database.
+        """
         result = Result()
         databases = make_databases(self._settings)
         try:
+            if announce is not None:
+                announce(await versions.of_servers(databases))
             async for finding in self._findings(databases):
                 if finding.code in self._only | _ALWAYS:
                     result.count(finding)
@@ -102,6 +113,8 @@ class Examination:
         return result
 
     async def _findings(self, databases: Databases) -> AsyncIterator[Finding]:
+        for finding in versions.examine_settings(self._settings, self._dovecot):
+            yield finding
         usable = []
         for name in ORDER:
             if not databases.has(name):
@@ -182,6 +195,20 @@ class Examination:
         if name == "vmail" and "NO_GLOBAL_ADMIN" in self._only:
             async for finding in no_global_admin(databases, quota):
                 yield finding
+        if name == "vmail":
+            async for finding in self._trigger(databases):
+                yield finding
+
+    async def _trigger(self, databases: Databases) -> AsyncIterator[Finding]:
+        code = "QUOTA_TRIGGER_OUTDATED"
+        if not self._only & {code, "QUOTA_TRIGGER_MISSING"}:
+            return
+        fix, table = self._fix and code in self._only, self._quota_table.name
+        release = self._settings.dovecot_release
+        async for finding in examine_trigger(databases["vmail"], table, release, fix=fix):
+            yield finding
+            if finding.fixed:
+                await log_repairs(databases, code, [finding.subject])
 
     async def _pages(
         self, databases: Databases, probe: Probe, accounts: Directory | None

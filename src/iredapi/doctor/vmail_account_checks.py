@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from sqlalchemy import and_, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,17 +11,19 @@ from iredapi.backends.sql import tables as t
 from iredapi.config.settings import Settings
 from iredapi.database.dialect import domain_of
 from iredapi.doctor.mailbox_queue import Owners, QueuedMailboxes
-from iredapi.doctor.probes import Probe, SqlProbe, compute_columns, set_columns
+from iredapi.doctor.password_checks import WrongPassword, judge_admin, judge_user, with_scheme
+from iredapi.doctor.probes import Judge, Probe, Row, SqlProbe, compute_columns, set_columns
 from iredapi.doctor.repair_values import (
     INTERNAL_SERVICES,
-    crypt_without_scheme,
-    password_without_scheme,
     refused_name,
     sogo_switch,
-    with_scheme,
 )
 from iredapi.doctor.vmail_conditions import hosted, is_account, is_in
 from iredapi.doctor.vmail_probes import VmailProbes
+from iredapi.domain.password_readers import PasswordReader
+
+_USUAL = ("{SSHA512}%", "{SSHA}%", "{BLF-CRYPT}%", "{CRYPT}$2%", "{CRYPT}$6$%", "{PBKDF2}%")
+"""Passwords that every Dovecot takes: they are not read."""
 
 
 def account_probes(make: VmailProbes, settings: Settings) -> Iterator[Probe]:
@@ -61,24 +63,57 @@ def account_probes(make: VmailProbes, settings: Settings) -> Iterator[Probe]:
                 detail=literal(name), extra=(column.label("switch"),),
                 fix=compute_columns(sogo_switch(name)),
             )  # fmt: skip
-    for table, column in ((t.mailbox, m.username), (t.admin, t.admin.c.username)):
-        bare = ~table.c.password.like("{%}%")
-        unknown = table.c.password.like("{BCRYPT}%")
+    yield from _passwords(make, settings.password_reader)
+    if settings.dovecot_release != "2.3":
+        unless = "" if settings.dovecot_release else "if Dovecot is 2.4"
+        relayed = is_in(
+            t.domain, "domain", m.domain, lambda c: and_(c.backupmx == 1, c.active == 1)
+        )
         yield from make.probe(
-            "PASSWORD_BARE_CRYPT", table, column, or_(bare, unknown),
-            extra=(table.c.password,), judge=crypt_without_scheme,
-            fix=compute_columns(lambda row: {"password": with_scheme(row["password"])}),
-        )  # fmt: skip
-        yield from make.probe(
-            "PASSWORD_WITHOUT_SCHEME", table, column, bare,
-            extra=(table.c.password,), judge=password_without_scheme,
-        )  # fmt: skip
+            "BACKUP_MX_USER", t.mailbox, m.username, m.active == 1, relayed, detail=literal(unless)
+        )
     switches = [f"enable{name}" for name in INTERNAL_SERVICES]
     there = [m[name] == 0 for name in switches if make.schema.has(t.mailbox, name)]
     yield from make.probe("INTERNAL_SERVICE_OFF", t.mailbox, m.username, or_(*there), m.active == 1)
     yield from make.probe(
         "LIST_WITHOUT_ID", t.maillists, t.maillists.c.address, t.maillists.c.mlid == ""
     )
+
+
+def _passwords(make: VmailProbes, reader: PasswordReader) -> Iterator[Probe]:
+    def user(stored: str) -> Iterable[WrongPassword]:
+        return judge_user(stored, reader, slapd=False)
+
+    def admin(stored: str) -> Iterable[WrongPassword]:
+        return judge_admin(stored, slapd=False)
+
+    repaired = compute_columns(lambda row: {"password": with_scheme(row["password"])})
+    for table, judged, codes in (
+        (t.mailbox, user, ("PASSWORD_BARE_CRYPT", "PASSWORD_BARE_ON_23")),
+        (t.admin, admin, ("ADMIN_PASSWORD_BARE",)),
+    ):
+        password = table.c.password
+        bare = or_(~password.like("{%}%"), password.like("{BCRYPT}%"))
+        rows = (table, table.c.username)
+        for code in codes:
+            yield from make.probe(
+                code, *rows, bare, extra=(password,), judge=_judge(code, judged), fix=repaired
+            )
+        for code, where in (
+            ("PASSWORD_WITHOUT_SCHEME", bare),
+            ("PASSWORD_REFUSED_BY_DOVECOT", ~or_(*map(password.like, _USUAL))),
+        ):
+            judge = _judge(code, judged)
+            yield from make.probe(code, *rows, where, extra=(password,), judge=judge)
+
+
+def _judge(code: str, judged: Callable[[str], Iterable[WrongPassword]]) -> Judge:
+    """Return a judge that finds one code in a password."""
+
+    def judge(row: Row) -> str | None:
+        return next((item.detail for item in judged(row["password"]) if item.code == code), None)
+
+    return judge
 
 
 def _address_twice(make: VmailProbes) -> Iterator[Probe]:

@@ -1,13 +1,16 @@
 """Password hashes for slapd: Dovecot 2.3 binds as the user, so slapd must be able to check them.
 
 slapd knows SSHA, SHA, SMD5, MD5 (base64) and CRYPT (everything that the host's crypt(3) knows);
-with the module pw-sha2 also the SHA-2 family. A value without a prefix is a password in plain text.
+with the module pw-sha2 also the SHA-2 family. A value without a prefix is a password in plain text:
+such a value is never stored, but hashed.
 """
 
 from __future__ import annotations
 
 import base64
 from typing import Final
+
+from iredapi.domain.passwords import Scheme, hash_password
 
 _BASE64: Final = frozenset({"SSHA", "SHA", "SHA1", "SMD5"})
 _SHA2: Final = frozenset({"SHA256", "SSHA256", "SHA512", "SSHA512"})
@@ -32,8 +35,9 @@ def for_slapd(stored: str) -> str:
         return f"{{{name}}}{payload}"
     if name in {"MD5", "PLAIN-MD5", "LDAP-MD5"}:
         return "{MD5}" + base64.b64encode(_digest(payload)).decode()
-    if name in {"PLAIN", "CLEARTEXT", "CLEAR"} and not payload.startswith("{"):
-        return payload
+    if name in {"PLAIN", "CLEARTEXT", "CLEAR"}:
+        # slapd takes plain text without a scheme only, and Dovecot 2.4 takes none of that.
+        return hash_password(payload, Scheme.SSHA)
     raise ValueError("INVALID_PASSWORD_SCHEME")
 
 

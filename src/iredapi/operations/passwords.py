@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of
+from iredapi.domain.password_readers import NOT_KNOWN, PasswordReader
 from iredapi.domain.passwords import HASH_SEPARATOR, PasswordPolicy, looks_hashed, violations
 from iredapi.domain.slapd_passwords import for_slapd
 from iredapi.errors import CODES, ApiError, Problem, problem
+
+_STRICT: Final = "2.4"
+"""The release of Dovecot that refuses weak schemes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Passwords:
     hasher: PasswordHasher
     for_slapd: bool = False
     """Whether OpenLDAP verifies the hashes: then schemes that it does not know are refused."""
+    reader: PasswordReader = NOT_KNOWN
+    """What logs users in. What Dovecot 2.4 refuses is not stored."""
 
     async def prepare(
         self, changes: Mapping[str, Any], lengths: tuple[int, int] = (0, 0), stored: str = ""
@@ -82,16 +88,22 @@ class Passwords:
         return self._stored(await self.hasher.hash(plain))
 
     def _stored(self, hashed: str) -> str:
-        if not self.for_slapd:
-            return hashed
-        try:
-            return for_slapd(hashed)
-        except ValueError:
+        if self.for_slapd:
+            try:
+                hashed = for_slapd(hashed)
+            except ValueError:
+                raise problem(
+                    "password_hash",
+                    "INVALID_PASSWORD_SCHEME",
+                    "OpenLDAP does not support this hash, so the user could not log in.",
+                ) from None
+        # What Dovecot 2.3 takes depends on the libraries of its host, too: all is stored.
+        why = self.reader.refuses(hashed) if self.reader.version == _STRICT else ""
+        if why:
             raise problem(
-                "password_hash",
-                "INVALID_PASSWORD_SCHEME",
-                "OpenLDAP does not support this hash, so the user could not log in.",
-            ) from None
+                "password_hash", "INVALID_PASSWORD_SCHEME", f"{why}: the user could not log in."
+            )
+        return hashed
 
 
 async def stored_for(unit: ReadUnit, mail: str) -> tuple[tuple[int, int], str]:

@@ -154,7 +154,12 @@ class AppContext:
     async def passwords(self) -> Passwords:
         """Return the current policy for new passwords, with the hasher."""
         policy = await self.iredadmin_settings.password_policy()
-        return Passwords(policy, self.hasher, for_slapd=self.settings.slapd_checks_passwords)
+        return Passwords(
+            policy,
+            self.hasher,
+            for_slapd=self.settings.slapd_checks_passwords,
+            reader=self.settings.password_reader,
+        )
 
     def invalidate_caches(self) -> None:
         """Read everything again at the next request."""

@@ -51,6 +51,11 @@ def stored_hash(entry: Entry) -> str:
     return HASH_SEPARATOR.join(sorted(entry.values("userPassword")))
 
 
+def hashes_in_order(entry: Entry) -> str:
+    """Return all hashes of an entry as the directory has them: Dovecot 2.4 reads the first."""
+    return HASH_SEPARATOR.join(entry.values("userPassword"))
+
+
 def mailbox_path(entry: Entry) -> str:
     """Return the path of a user's mailbox; deprecated attributes are read if need be."""
     found = entry.value("homeDirectory")

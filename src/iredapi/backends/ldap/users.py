@@ -22,11 +22,11 @@ from iredapi.backends.ldap.session import Session, address_in, flag, full_page, 
 from iredapi.backends.ldap.user_mapping import (
     ADMIN_SERVICE,
     NAMES,
+    hashes_in_order,
     mailbox_path,
     put_changes,
     put_new,
     record,
-    stored_hash,
     today,
 )
 from iredapi.backends.ldap.write_plan import Modify
@@ -166,7 +166,7 @@ class LdapUsers:
 
     async def password(self, mail: str) -> str:
         entry = await self._session.entry(self._tree.user(mail))
-        return "" if entry is None else stored_hash(entry)
+        return "" if entry is None else hashes_in_order(entry)
 
     async def allocated(self, domain: str, *, but: str = "") -> int:
         size = 0
