@@ -43,11 +43,13 @@ def texts(lists: Lists, address: str = TEAM) -> dict[str, str]:
     return {path.name: path.read_text() for path in (lists.directory(address) / "text").iterdir()}
 
 
-async def examined(lists: Lists, programs: Path, *, fix: bool = False) -> list[Finding]:
+async def examined(
+    lists: Lists, programs: Path, *, fix: bool = False, code: str = CODE
+) -> list[Finding]:
     """What the doctor reports about texts; ``programs`` is the directory of mlmmj."""
     settings = lists.service.settings.model_copy(update={"mlmmj_programs": str(programs)})
     found: list[Finding] = []
-    result = await Examination(settings, fix=fix, only=[CODE]).run(found.append)
+    result = await Examination(settings, fix=fix, only=[code]).run(found.append)
     assert isinstance(result, Result)
     assert result.status == int(any(not finding.fixed for finding in found))
     return found
@@ -112,6 +114,33 @@ async def test_a_text_of_others_is_not_changed_through_a_link(lists: Lists, tmp_
     (found,) = await examined(lists, newer, fix=True)
     assert not found.fixed
     assert shared.read_text() == OLD["confirm"]
+
+
+@pytest.mark.list_servers("spool")
+async def test_empty_lines_among_subscribers_are_filled(lists: Lists, tmp_path: Path) -> None:
+    """With every version: mlmmj-unsub of 1.5 removes other bytes of such a file."""
+    await lists.create(subscribers="zoe@else.test", require_confirm="no")
+    contents = {
+        "subscribers.d/m": "m1@else.test\n\nm2@else.test\n\n\n\n\nm3@else.test\n",
+        "digesters.d/odd": "\nd1@else.test\n\nd2@else.test\n",
+        "nomailsubs.d/n": "n1@else.test\n     \nn2@else.test",
+    }
+    for name, text in contents.items():
+        (lists.directory() / name).write_text(text)
+    older = version(tmp_path / "old", "mlmmj-sub version 1.3.0")
+    code = "LIST_FILE_EMPTY_LINES"
+    (found,) = await examined(lists, older, code=code)
+    assert (found.subject, found.detail) == (TEAM, "subscribers.d/m, digesters.d/odd")
+    assert (lists.directory() / "digesters.d/odd").read_text() == contents["digesters.d/odd"]
+    (found,) = await examined(lists, older, fix=True, code=code)
+    assert found.fixed
+    assert await examined(lists, older, code=code) == []
+    for name, text in contents.items():
+        assert sorted((lists.directory() / name).read_text().split()) == text.split()
+    await run(lists, "mlmmj-unsub", "m2@else.test", "-q", "-s")
+    await run(lists, "mlmmj-unsub", "d1@else.test", "-q", "-s")
+    assert lists.subscribers() == ["m1@else.test", "m3@else.test", "zoe@else.test"]
+    assert lists.subscribers("-d") == ["d2@else.test"]
 
 
 @pytest.mark.list_servers("mlmmjadmin")

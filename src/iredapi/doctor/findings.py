@@ -26,6 +26,13 @@ _LISTS: Final[Mapping[str, Check]] = {
         "examined, if it can be read.",
         "The variables get the names that mlmmj 1.3 and 1.5 know; a link to another file is kept.",
     ),
+    "LIST_FILE_EMPTY_LINES": Check(
+        _W,
+        "A file with subscribers of a mailing list has empty lines.",
+        "mlmmj 1.3 ignores them. `mlmmj-unsub` of 1.5 removes wrong bytes then, and damages the "
+        "addresses of others. Earlier versions of this service left such lines.",
+        "The lines are filled with blanks, under mlmmj's lock.",
+    ),
 }
 
 _SERVERS: Final[Mapping[str, Check]] = {

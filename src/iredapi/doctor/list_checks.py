@@ -1,4 +1,4 @@
-"""Checks of the mailing lists' directories: texts that the installed mlmmj does not understand."""
+"""Checks of the mailing lists' directories: what mlmmj 1.5 does not understand."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
+from iredapi.backends.mailing_lists import subscriber_changes, subscriber_files
+from iredapi.backends.mailing_lists.subscriber_changes import Change
 from iredapi.config.settings import Settings
 from iredapi.doctor.findings import Finding
 from iredapi.doctor.mlmmj_version import mlmmj_version
 from iredapi.domain import list_texts
 
+SUBSCRIBER_DIRECTORIES: Final = ("subscribers.d", "digesters.d", "nomailsubs.d")
+_LOCK_SECONDS: Final = 10.0
 _IREDMAIL: Final = Path("/var/vmail/mlmmj")
 """iRedMail's spool: with mlmmjadmin, no setting names it."""
 
 
 async def examine_lists(settings: Settings, *, fix: bool) -> AsyncIterator[Finding]:
-    """Report lists with outdated texts; renew their texts if ``fix``."""
+    """Report lists with outdated texts, or empty lines among subscribers; repair them if ``fix``.
+
+    Empty lines are reported with every version: they should be gone before an upgrade.
+    """
     spool = settings.spool
     if spool is None:
         if not settings.mlmmjadmin_url or not os.access(_IREDMAIL, os.R_OK | os.X_OK):
             return
         spool = _IREDMAIL
     version = await mlmmj_version(Path(settings.mlmmj_programs))
-    if version is not None and version < list_texts.SINCE:
-        return
+    knows_all = version is not None and version < list_texts.SINCE
     unknown = "" if version else "; the version of mlmmj is not known"
     try:
         lists = await asyncio.to_thread(lambda: list(_lists(spool)))
@@ -38,11 +44,13 @@ async def examine_lists(settings: Settings, *, fix: bool) -> AsyncIterator[Findi
         return
     for directory in lists:
         try:
-            finding = await asyncio.to_thread(_examine, directory, unknown, fix)
+            found = [await asyncio.to_thread(_examine_subscribers, directory, fix)]
+            if not knows_all:
+                found.append(await asyncio.to_thread(_examine_texts, directory, unknown, fix))
         except OSError as error:
             yield Finding("SERVER_AWAY", str(directory), error.strerror or "")
             continue
-        if finding is not None:
+        for finding in filter(None, found):
             yield finding
 
 
@@ -55,7 +63,36 @@ def _lists(spool: Path) -> Iterator[Path]:
                 yield directory
 
 
-def _examine(directory: Path, unknown: str, fix: bool) -> Finding | None:
+def _examine_subscribers(directory: Path, fix: bool) -> Finding | None:
+    found = [
+        path
+        for name in SUBSCRIBER_DIRECTORIES
+        for path in subscriber_files.files(directory / name)
+        if subscriber_changes.has_empty_lines(path)
+    ]
+    if not found:
+        return None
+    fixed = fix
+    if fix:
+        try:
+            subscriber_changes.apply(map(Change, found), _keep_owner, _LOCK_SECONDS)
+        except subscriber_changes.StillLocked:
+            fixed = False
+        else:
+            fixed = not any(map(subscriber_changes.has_empty_lines, found))
+    names = ", ".join(f"{path.parent.name}/{path.name}" for path in found)
+    return Finding("LIST_FILE_EMPTY_LINES", _address(directory), names, fixed)
+
+
+def _keep_owner(path: Path) -> None:
+    """Do nothing: no file is created."""
+
+
+def _address(directory: Path) -> str:
+    return f"{directory.name}@{directory.parent.name}"
+
+
+def _examine_texts(directory: Path, unknown: str, fix: bool) -> Finding | None:
     found: dict[str, list[str]] = {}
     fixed = fix
     folder = directory / "text"
@@ -75,8 +112,7 @@ def _examine(directory: Path, unknown: str, fix: bool) -> Finding | None:
     if not found:
         return None
     detail = ", ".join(f"{name}: {' '.join(names)}" for name, names in found.items())
-    address = f"{directory.name}@{directory.parent.name}"
-    return Finding("LIST_TEXT_OUTDATED", address, detail + unknown, fixed)
+    return Finding("LIST_TEXT_OUTDATED", _address(directory), detail + unknown, fixed)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -159,7 +159,7 @@ class Examination:
         """Report what is wrong outside of iRedMail's databases and directory."""
         async for finding in examine_state(self._settings):
             yield finding
-        if "LIST_TEXT_OUTDATED" in self._only:
+        if self._only & {"LIST_TEXT_OUTDATED", "LIST_FILE_EMPTY_LINES"}:
             async for finding in examine_lists(self._settings, fix=self._fix):
                 yield finding
 

@@ -87,6 +87,12 @@ def apply(changes: Iterable[Change], set_owner: SetOwner, seconds: float) -> Non
             last_loss = now
 
 
+def has_empty_lines(path: Path) -> bool:
+    """Tell whether a file has empty lines before its end."""
+    content = path.read_bytes()
+    return content.startswith(b"\n") or b"\n\n" in content
+
+
 def _holds(change: Change) -> bool:
     found = subscriber_files.find(change.path, change.add | change.remove)
     return found == change.add
@@ -111,6 +117,7 @@ def _apply(changes: Sequence[Change], set_owner: SetOwner, seconds: float) -> bo
             undo.pop_all()
         for change, descriptor in held:
             _remove(descriptor, change.remove)
+            _fill(descriptor)
         # The locks are not held for the disk: others wait for them.
         copies = [os.dup(descriptor) for _, descriptor in held]
     with ExitStack() as stack:
@@ -131,8 +138,8 @@ _left: dict[str, int] = {}
 def note(folder: Path) -> None:
     """Note that this process has just made or changed a directory of subscriber files."""
     _left[str(folder)] = _modified(folder)
-    while len(_left) > _MOST:
-        _left.pop(next(iter(_left)), None)
+    for oldest in list(_left)[:-_MOST]:
+        _left.pop(oldest, None)
 
 
 def _modified(folder: Path) -> int:
@@ -167,6 +174,11 @@ def _append(descriptor: int, mails: Iterable[str]) -> tuple[int, bytes]:
         if 1 < room < len(line) or room == len(line) + 1:
             content += b" " * (room - 1) + b"\n"
         content += line
+    return _write_at_end(descriptor, bytes(content)), bytes(content)
+
+
+def _write_at_end(descriptor: int, content: bytes) -> int:
+    """Append lines, and return where; nothing but blanks if there is not enough room."""
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
     try:
@@ -175,29 +187,41 @@ def _append(descriptor: int, mails: Iterable[str]) -> tuple[int, bytes]:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
     start = os.lseek(descriptor, 0, os.SEEK_CUR) - written
     if written < len(content):
-        _blank(descriptor, start, bytes(content[:written]))
+        _blank(descriptor, start, content[:written])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return start, bytes(content)
+    return start
 
 
 def _remove(descriptor: int, mails: frozenset[str]) -> None:
-    """Overwrite all lines with these addresses, and fill empty lines."""
-    content = subscriber_files.whole(descriptor)
-    offset, last = 0, 0
-    for line in content.split(b"\n"):
+    """Overwrite all lines with these addresses."""
+    offset = 0
+    for line in subscriber_files.whole(descriptor).split(b"\n"):
         if line and subscriber_files.address_in(line) in mails:
             _blank(descriptor, offset, line)
-        elif line.strip():
-            last = offset + len(line) + 1
         offset += len(line) + 1
+
+
+def _fill(descriptor: int) -> None:
+    """Fill empty lines, and cut blank lines off the end."""
+    content = subscriber_files.whole(descriptor)
     for found in _EMPTY.finditer(content):
-        os.pwrite(descriptor, b" " * (len(found[0]) - 1) + b"\n", found.start())
+        os.pwrite(descriptor, _filled(found), found.start())
+    # A single one has no byte to fill: the line after it goes to the end, and becomes the blanks.
+    alone = list(_ALONE.finditer(_EMPTY.sub(_filled, content)))
+    if alone and content.endswith(b"\n"):
+        _write_at_end(descriptor, b"".join(found[1] for found in alone))
+        for found in alone:
+            os.pwrite(descriptor, _filled(found), found.start())
     with suppress(OSError):
-        _shorten(descriptor, last)
+        _shorten(descriptor)
+
+
+def _filled(lines: re.Match[bytes]) -> bytes:
+    return b" " * (len(lines[0]) - 1) + b"\n"
 
 
 _EMPTY: Final = re.compile(rb"(?:(?<=\n)|\A)\n{2,}")
-"""Empty lines, one after the other. A single one cannot be filled."""
+_ALONE: Final = re.compile(rb"(?:(?<=\n)|\A)\n([^\n]+\n)")
 
 
 def _blank(descriptor: int, start: int, content: bytes) -> None:
@@ -206,8 +230,8 @@ def _blank(descriptor: int, start: int, content: bytes) -> None:
         os.pwrite(descriptor, re.sub(rb"[^\n]", b" ", content), start)
 
 
-def _shorten(descriptor: int, size: int) -> None:
-    """Cut empty lines off the end, if nobody else has the file open. Raises OSError.
+def _shorten(descriptor: int) -> None:
+    """Cut blank lines off the end, if nobody else has the file open. Raises OSError.
 
     During the lease, mlmmj's programs wait when they open the file. The kernel would tell us by
     SIGIO, which ends a process; SIGURG does nothing.
@@ -216,7 +240,9 @@ def _shorten(descriptor: int, size: int) -> None:
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     try:
         content = subscriber_files.whole(descriptor)
-        if len(content) > size and not content[size:].strip():
+        text = content.rstrip()
+        size = content.find(b"\n", len(text)) + 1 if text else 0
+        if size or not text:
             os.ftruncate(descriptor, size)
     finally:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
