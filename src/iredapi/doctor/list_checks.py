@@ -11,9 +11,9 @@ from typing import Final
 
 from iredapi.backends.mailing_lists import subscriber_changes, subscriber_files
 from iredapi.backends.mailing_lists.subscriber_changes import Change
+from iredapi.config.host_programs import Host
 from iredapi.config.settings import Settings
 from iredapi.doctor.findings import Finding
-from iredapi.doctor.mlmmj_version import mlmmj_version
 from iredapi.domain import list_texts
 
 SUBSCRIBER_DIRECTORIES: Final = ("subscribers.d", "digesters.d", "nomailsubs.d")
@@ -32,9 +32,9 @@ async def examine_lists(settings: Settings, *, fix: bool) -> AsyncIterator[Findi
         if not settings.mlmmjadmin_url or not os.access(_IREDMAIL, os.R_OK | os.X_OK):
             return
         spool = _IREDMAIL
-    version = await mlmmj_version(Path(settings.mlmmj_programs))
-    knows_all = version is not None and version < list_texts.SINCE
-    unknown = "" if version else "; the version of mlmmj is not known"
+    mlmmj = await asyncio.to_thread(Host(path=settings.mlmmj_programs).mlmmj)
+    knows_all = mlmmj is not None and _numbers(mlmmj.version) < list_texts.SINCE
+    unknown = "" if mlmmj else "; the version of mlmmj is not known"
     try:
         lists = await asyncio.to_thread(lambda: list(_lists(spool)))
     except FileNotFoundError:
@@ -52,6 +52,10 @@ async def examine_lists(settings: Settings, *, fix: bool) -> AsyncIterator[Findi
             continue
         for finding in filter(None, found):
             yield finding
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")[:2]))
 
 
 def _lists(spool: Path) -> Iterator[Path]:
