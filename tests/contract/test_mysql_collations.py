@@ -13,14 +13,13 @@ from tests.servers.foreign import Foreign
 from tests.servers.mariadb import MariadbServer
 from tests.servers.store import Store
 
-COLLATIONS: Final = (
-    "utf8mb4_bin",
-    "utf8mb4_unicode_nopad_ci",  # MariaDB
-    "utf8mb4_uca1400_ai_ci",  # the default of MariaDB since 11.5
-    "utf8mb4_0900_ai_ci",  # the default of MySQL
-    "utf8mb4_0900_as_cs",
-)
-"""Those that the server has are used."""
+# Kind → the collations that are of it; the first that the server has is used.
+COLLATIONS: Final = {
+    "bytes": ("utf8mb4_bin",),
+    # The default of MariaDB since 11.5, and of MySQL since 8.0.
+    "default": ("utf8mb4_uca1400_ai_ci", "utf8mb4_0900_ai_ci", "utf8mb4_unicode_520_ci"),
+    "no-padding": ("utf8mb4_unicode_nopad_ci", "utf8mb4_0900_as_cs"),
+}
 SPELLINGS: Final = ("Bob@ex.com", "bob@EX.COM", "bob@ex.com ", "BOB@ex.com  ")
 LETTERS: Final = {"müller@ex.com": "muller@ex.com", "straße@ex.com": "strasse@ex.com"}
 """What other programs stored, and what some collations take for the same."""
@@ -30,14 +29,15 @@ LETTERS: Final = {"müller@ex.com": "muller@ex.com", "straße@ex.com": "strasse@
 async def collated(
     request: pytest.FixtureRequest, mariadb_server: MariadbServer, mariadb_store: Store
 ) -> AsyncIterator[Store]:
+    rows = await mariadb_store.rows(
+        "SELECT DISTINCT collation_name AS name FROM information_schema.collations", "vmail"
+    )
     # MariaDB lists the new ones without a character set.
-    short = request.param.removeprefix("utf8mb4_")
-    asked = "SELECT 1 FROM information_schema.collations WHERE collation_name IN (:long, :short)"
-    if not await mariadb_store.rows(asked, "vmail", long=request.param, short=short):
-        pytest.skip(f"this server has no {request.param}")
-    number = COLLATIONS.index(request.param)
+    there = {row["name"] if "utf8" in row["name"] else f"utf8mb4_{row['name']}" for row in rows}
+    collation = next(name for name in COLLATIONS[request.param] if name in there)
+    number = list(COLLATIONS).index(request.param)
     suffix = mariadb_store.vmail.rpartition("vmail_")[2].partition("?")[0]
-    store = await mariadb_server.create_store(f"c{number}_{suffix}", collation=request.param)
+    store = await mariadb_server.create_store(f"c{number}_{suffix}", collation=collation)
     yield store
     await store.close()
 
