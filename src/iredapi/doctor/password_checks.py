@@ -44,9 +44,6 @@ def with_scheme(stored: str) -> str | None:
 
 def judge_user(stored: str, reader: PasswordReader, *, slapd: bool) -> Iterator[WrongPassword]:
     """Return what is wrong with a user's password; ``slapd``: hashes are kept fit for slapd."""
-    if stored.startswith("$1$") and reader.version == "2.4" and not reader.ldap:
-        yield WrongPassword("PASSWORD_REFUSED_BY_DOVECOT", reader.refuses(stored))
-        return
     if (right := with_scheme(stored)) is not None:
         works = reader.version == "2.3" and not reader.ldap and not stored.startswith(("{", "$a"))
         code = "PASSWORD_BARE_ON_23" if works else "PASSWORD_BARE_CRYPT"

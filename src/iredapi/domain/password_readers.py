@@ -3,8 +3,7 @@
 Seen with Dovecot 2.3.19 and 2.4.1 (and its error log), and slapd 2.5 and 2.6:
 
 * A value without ``{SCHEME}`` has the default scheme of Dovecot's configuration. iRedMail's for SQL
-  says CRYPT with 2.3, and nothing with 2.4: PLAIN. With LDAP it is CRYPT. ``$1$`` is MD5-CRYPT
-  everywhere.
+  says CRYPT with 2.3, and nothing with 2.4: PLAIN. With LDAP it is CRYPT.
 * 2.4 refuses ``WEAK`` schemes as a temporary failure (``auth_allow_weak_schemes = no``), and
   crypt(3) hashes of the kinds MD5 and DES. ``doveadm pw -t`` verifies them all the same.
 * Of several values of ``userPassword`` Dovecot reads the first. A bind takes all of them.
@@ -92,8 +91,6 @@ class PasswordReader:
             if parts is not None and parts[0] == "MD5":
                 return "{LDAP-MD5}" + parts[2]
             return "{UNKNOWN}" if parts and parts[0] in {"PLAIN", "LDAP-MD5"} else value
-        if value.startswith("$1$"):
-            return "{MD5-CRYPT}" + value
         if parts is not None or (value.startswith("{") and "}" in value):
             return value
         return ("{CRYPT}" if self.ldap or self.version == "2.3" else "{PLAIN}") + value
