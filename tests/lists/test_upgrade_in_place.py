@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pytest
 
+from iredapi.config.host_programs import Host
 from iredapi.config.settings import Settings
 from iredapi.doctor.findings import Finding
-from iredapi.doctor.mlmmj_version import mlmmj_version
 from iredapi.doctor.runner import Examination
 from tests.clients import PASSWORD
 from tests.integration.test_dovecot_versions import MD5, MERGE, TRIGGER, delivered, restored, sizes
@@ -55,9 +55,9 @@ async def examine(settings: Settings, *, fix: bool = False) -> list[Finding]:
 async def settings_after(lists: Lists, place: Path) -> Settings:
     """The settings of before with the versions of after, whatever is installed here."""
     settings = lists.service.settings
-    installed = await mlmmj_version(Path(settings.mlmmj_programs))
+    installed = await asyncio.to_thread(Host(path=settings.mlmmj_programs).mlmmj)
     changed: dict[str, Any] = {"dovecot_version": "2.4", "ldap_password_check": "slapd"}
-    if installed is None or installed < (1, 5):
+    if installed is None or installed.version.startswith("1.3"):
         changed["mlmmj_programs"] = str(version(place / "mlmmj", "mlmmj-sub version 1.5.2"))
     return settings.model_copy(update=changed)
 
