@@ -158,7 +158,7 @@ class Machine:
             self._first = int((children.read_text().split() or ["0"])[0])
             if self._first:
                 try:
-                    state = self("systemctl is-system-running", accept=(0, 1)).strip()
+                    state = (self("systemctl is-system-running", accept=(0, 1)).split() or [""])[-1]
                 except Failed as error:
                     state = str(error)
                 if state in ("running", "degraded"):
@@ -171,7 +171,7 @@ class Machine:
         """Run a shell command in the running system."""
         return run(
             "nsenter", f"--target={self._first}", "--mount", "--pid", "--net", "--uts", "--ipc",
-            "--cgroup", "--root", "--wd=/",
+            "--cgroup", "--root", "--wd",
             "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8",
             "DEBIAN_FRONTEND=noninteractive", "/bin/bash", "-c", command,
             accept=accept, input=text,
