@@ -27,7 +27,6 @@ from iredapi.backends.sql.user_mapping import (
     record,
 )
 from iredapi.backends.sql.user_related_rows import other_aliases, profile, select_related_rows
-from iredapi.database.column_types import MYSQL
 from iredapi.database.repository import row_to_response
 from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import fold
@@ -78,7 +77,7 @@ class SqlUserProfiles(AccountRepository):
 
     async def _other_alias_addresses(self, mail: str) -> set[str]:
         f = t.forwardings.c
-        if self.dialect in MYSQL:
+        if ("forwardings", "forwarding") in self.schema.exact:
             stored = await self.exact_spellings(f.forwarding, [fold(mail)])
             chosen = select(f.address).where(f.forwarding.in_(stored), is_alias_address())
             return {text for text in await self.column(chosen) if fold(text) != fold(mail)}
