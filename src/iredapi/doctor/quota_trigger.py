@@ -28,7 +28,7 @@ _TRIGGERS: Final = text(
     " AND (trigger.tgtype & 7) = 7 AND trigger.tgenabled <> 'D' ORDER BY 1"
 )
 _ADDS: Final = re.compile(r"\bupdate\b.*?\bbytes\"?\s*=[^,;]*\+", re.IGNORECASE | re.DOTALL)
-_FILLS: Final = re.compile(r"\bnew\.\"?domain\"?\s*:?=", re.IGNORECASE)
+_FILLS: Final = re.compile(r"\bnew\.\"?domain\b", re.IGNORECASE)
 _FILLER: Final = "iredapi_used_quota_domain"
 
 
