@@ -1,8 +1,8 @@
 """Our changes of subscriber files beside mlmmj's programs: nothing of ours or theirs is lost.
 
-mlmmj's own programs lose each other's work when ``mlmmj-unsub`` runs beside another one of them, so
-what is expected of theirs is what they do without us. ``LIST_CHANGES=1000`` sends that many changes
-(``make torture``).
+mlmmj's own programs lose each other's work when ``mlmmj-unsub`` runs beside another one of them. So
+theirs are subscriptions at once, or both kinds one after the other: alone, they lose nothing then.
+``LIST_CHANGES=1000`` sends that many changes (``make torture``, ``make test-release``).
 """
 
 from __future__ import annotations
