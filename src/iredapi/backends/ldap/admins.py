@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from iredapi.backends.ldap import references, settings_values
-from iredapi.backends.ldap.client import Entry, Scope
-from iredapi.backends.ldap.dn_layout import both, equal
+from iredapi.backends.ldap.client import Entry, Scope, Search
+from iredapi.backends.ldap.dn_layout import both, either, equal
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.locks import GLOBALS
 from iredapi.backends.ldap.profiles import entry_to_response
-from iredapi.backends.ldap.session import Session, flag, words
+from iredapi.backends.ldap.session import Session, chunks, flag, words
 from iredapi.backends.ldap.user_mapping import stored_hash
 from iredapi.backends.protocols.values import Profile
 from iredapi.domain.account_settings import Settings
@@ -105,13 +105,16 @@ class LdapAdmins:
         return await references.standalone(self._session, domains)
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
-        admins = await self._session.holders(
-            self._tree.admin_base, Scope.SUB, _ADMIN, "mail", mails, ("mail",)
-        )
-        users = await self._session.holders(
-            self._tree.base, Scope.SUB, _USER, "mail", mails, ("mail",)
-        )
-        return frozenset(entry.value("mail").lower() for entry in (*admins, *users))
+        found = await self._session.find_all(self.existing(mails))
+        return frozenset(entry.value("mail").lower() for entries in found for entry in entries)
+
+    def existing(self, mails: Collection[str]) -> list[Search]:
+        """Return the searches for standalone admins and users with these addresses."""
+        return [
+            (base, Scope.SUB, both(kind, either(equal("mail", mail) for mail in some)), ("mail",))
+            for some in chunks(mails)
+            for base, kind in ((self._tree.admin_base, _ADMIN), (self._tree.base, _USER))
+        ]
 
     async def hold(self, mails: Collection[str]) -> None:
         await self._session.lock(*{domain_of(mail) for mail in mails})

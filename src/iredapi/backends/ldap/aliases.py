@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from iredapi.backends.ldap import references
 from iredapi.backends.ldap.admins import LdapAdmins
 from iredapi.backends.ldap.alias_domain_addresses import alias_addresses
-from iredapi.backends.ldap.client import Entry, Scope
+from iredapi.backends.ldap.client import Entry, Scope, Search
 from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal, inside
 from iredapi.backends.ldap.domain_mapping import count
 from iredapi.backends.ldap.domains import LdapDomains
@@ -167,25 +167,35 @@ class LdapAddresses:
         domain = await LdapDomains(self._session).claim(domain_of(address))
         if domain is None:
             return None
-        taken = await self.taken([address, *domain.alias_addresses(address)])
+        taken = _having([address, *domain.alias_addresses(address)], self._session.tree.base)
+        admins = LdapAdmins(self._session).existing([address])
+        found = await self._session.find_all([*taken, *admins])
         return AddressAvailability(
             domain,
-            bool(taken) or bool(await LdapAdmins(self._session).exists([address])),
+            any(found),
             frozenset(await self._session.iredadmin.queued(address)),
         )
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         wanted, found = frozenset(addresses), set[str]()
-        for some in chunks(wanted):
-            terms = [equal(name, value) for value in some for name in ("mail", "shadowAddress")]
-            for entry in await self._session.find(
-                self._session.tree.base,
-                Scope.SUB,
-                both(ACCOUNTS, either(terms)),
-                ("mail", "shadowAddress"),
-            ):
+        for entries in await self._session.find_all(_having(wanted, self._session.tree.base)):
+            for entry in entries:
                 found |= words(entry, "mail") | words(entry, "shadowAddress")
         return frozenset(found) & wanted
 
     async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
         return await self.taken(addresses)  # the directory ignores case
+
+
+def _having(addresses: Collection[str], base: str) -> list[Search]:
+    """Return the searches for accounts with one of these addresses."""
+    names = ("mail", "shadowAddress")
+    return [
+        (
+            base,
+            Scope.SUB,
+            both(ACCOUNTS, either(equal(name, value) for value in some for name in names)),
+            names,
+        )
+        for some in chunks(addresses)
+    ]

@@ -9,11 +9,12 @@ from typing import Final, TypeVar
 from iredapi.backends.ldap.connection import Connection
 from iredapi.backends.ldap.errors import LdapError
 from iredapi.backends.ldap.escaping import depth, escape_filter, key_of, rdn
-from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope
+from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope, Search
 from iredapi.backends.ldap.object_classes import Schema, names_in
 from iredapi.backends.ldap.pool import Pool
 
 __all__ = [
+    "ANY_ENTRY",
     "Change",
     "Directory",
     "DirectoryOptions",
@@ -21,6 +22,7 @@ __all__ = [
     "Entry",
     "Op",
     "Scope",
+    "Search",
     "escape_filter",
     "names_in",
     "rdn",
@@ -28,7 +30,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 _ALL: Final = ("*",)
-_ANY: Final = "(objectClass=*)"
+ANY_ENTRY: Final = "(objectClass=*)"
 _CLOSE_SECONDS: Final = 5.0
 
 _tls: tuple[str, bool] | None = None
@@ -70,6 +72,8 @@ class DirectoryReader:
 
     async def takes_writes(self) -> bool:
         """Tell whether the server in use accepts writes (cached for some seconds)."""
+        if self._pool.is_known_to_take_writes():
+            return True
         return await self._run(self._pool.takes_writes, retry=True)
 
     @property
@@ -83,6 +87,12 @@ class DirectoryReader:
         """Return all entries of a search; empty if there is no base."""
         return await self._run(
             lambda connection: connection.search(base, scope, filter_text, names), retry=True
+        )
+
+    async def search_all(self, searches: Sequence[Search]) -> list[list[Entry]]:
+        """Return the entries of several searches, made one after the other in one thread turn."""
+        return await self._run(
+            lambda connection: [connection.search(*search) for search in searches], retry=True
         )
 
     async def pages(
@@ -116,12 +126,12 @@ class DirectoryReader:
 
     async def get(self, dn: str, names: Sequence[str] = _ALL) -> Entry | None:
         """Return one entry, or None."""
-        found = await self.search(dn, Scope.BASE, _ANY, names)
+        found = await self.search(dn, Scope.BASE, ANY_ENTRY, names)
         return found[0] if found else None
 
     async def below(self, dn: str) -> list[Entry]:
         """Return all entries below an entry, deepest first, with all attributes."""
-        found = await self.search(dn, Scope.SUB, _ANY)
+        found = await self.search(dn, Scope.SUB, ANY_ENTRY)
         inside = [entry for entry in found if key_of(entry.dn) != key_of(dn)]
         return sorted(inside, key=lambda entry: -depth(entry.dn))
 

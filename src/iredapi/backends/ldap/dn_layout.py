@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from iredapi.backends.ldap.escaping import escape_filter, rdn
 from iredapi.backends.ldap.escaping import key_of as same
+from iredapi.backends.ldap.model import Scope, Search
 from iredapi.domain.addresses import domain_of
 
 __all__ = [
@@ -95,6 +96,15 @@ class Tree:
     def admin(self, mail: str) -> str:
         """Return the DN of a standalone admin."""
         return f"{rdn('mail', mail)},{self.admin_base}"
+
+    def managed_by(self, mail: str) -> Search:
+        """Return the search for the names of the domains that an account manages."""
+        return self.base, Scope.ONE, both(DOMAIN, equal("domainAdmin", mail)), ("domainName",)
+
+    def groups_with(self, mail: str) -> Search:
+        """Return the search for the addresses of the alias accounts with a member."""
+        wanted = both("(objectClass=mailAlias)", equal("mailForwardingAddress", mail))
+        return self.base, Scope.SUB, wanted, ("mail",)
 
 
 def equal(name: str, value: str) -> str:

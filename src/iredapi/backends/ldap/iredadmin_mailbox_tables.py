@@ -10,9 +10,23 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from sqlalchemy import MetaData, Table, func, or_, select, update
+from sqlalchemy import (
+    CompoundSelect,
+    MetaData,
+    Select,
+    String,
+    Table,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from iredapi.backends.policies.tables import iredadmin_metadata
 from iredapi.backends.protocols.values import Removal
@@ -25,6 +39,7 @@ from iredapi.domain.mailbox_paths import MAX_PATH, overlap
 
 _TABLES = (t.deleted_mailboxes, t.used_quota, t.last_login, t.share_folder, t.anyone_shares)
 _NAME = "iredadmin"
+_NUMBERS = (("bytes", "messages"), ("imap", "pop3", "lda"))
 
 
 def _combined() -> MetaData:
@@ -86,6 +101,20 @@ class IredadminAccounts(Repository):
                     }
                     found.setdefault(row.username.lower(), {}).update(moments)
         return {mail: Used(**values) for mail, values in found.items()}
+
+    async def used_by(self, mail: str) -> Used:
+        """Return size and last logins of one user, in one round trip."""
+        there = [table for table in (self._quota, t.last_login) if await self.has(table)]
+        if not there:
+            return Used()
+        key = ("iredadmin.used", *(table.name for table in there))
+        _, rows = await self.fetch_batched(key, partial(_used_by, there), mail=mail)
+        found: dict[str, int] = {}
+        for kind, name, *numbers in rows:
+            # MariaDB's equality ignores accents and trailing blanks.
+            if name.lower() == mail:
+                found.update(zip(_NUMBERS[kind], (int(n or 0) for n in numbers), strict=False))
+        return Used(**found)
 
     async def used_in(self, domain: str, users: Collection[str]) -> tuple[int, int]:
         """Return how many bytes and messages the users of a domain have stored.
@@ -255,6 +284,20 @@ class IredadminAccounts(Repository):
             await self.run(
                 update(table).where(table.c[column] == old).values({column: new, **more})
             )
+
+
+def _used_by(there: Sequence[Table]) -> Select[Any] | CompoundSelect[Any]:
+    """Select the rows of the user ``:mail``: the index of ``_NUMBERS``, the name, the numbers."""
+    branches: list[Select[Any]] = []
+    for table in there:
+        kind = int(table is t.last_login)
+        numbers: list[Any] = [table.c[name] for name in _NUMBERS[kind]]
+        numbers += [literal_column("0")] * (3 - len(numbers))
+        own = table.c.username == bindparam("mail", type_=String(255))
+        name = cast(table.c.username, String(255))
+        branches.append(select(literal_column(str(kind)), name, *numbers).where(own))
+    first, *others = branches
+    return first.union_all(*others) if others else first
 
 
 def _tidy(path: Any) -> Any:

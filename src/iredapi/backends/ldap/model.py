@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -13,6 +13,10 @@ class Scope(Enum):
     BASE = 0
     ONE = 1
     SUB = 2
+
+
+Search = tuple[str, Scope, str, Sequence[str]]
+"""Base, scope, filter, names of attributes."""
 
 
 class Op(Enum):

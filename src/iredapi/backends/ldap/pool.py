@@ -75,6 +75,10 @@ class Pool:
         """Tell whether a connection's server accepts writes (cached). Call it in a thread."""
         return self._servers.takes_writes(connection)
 
+    def is_known_to_take_writes(self) -> bool:
+        """Tell whether there is one server, which accepts writes (cached)."""
+        return self._servers.is_known_to_take_writes()
+
     def refused(self, connection: Connection) -> None:
         """Record that a server refused a write."""
         self._servers.set_role(connection.server, writes=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from iredapi.backends.ldap import settings_values
@@ -48,3 +48,8 @@ def domain_profile(entry: Entry, catchall: Entry | None, others: Sequence[Entry]
     accounts = [*others, *([] if catchall is None else [catchall])]
     targets = frozenset[str]().union(*map(catchall_targets, accounts))
     return entry_to_response(entry) | {"catchall": sorted(targets)}
+
+
+def domain_names(entries: Collection[Entry]) -> frozenset[str]:
+    """Return the names of domains' entries, lower case."""
+    return frozenset(entry.value("domainName").lower() for entry in entries)

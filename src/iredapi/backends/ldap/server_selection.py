@@ -124,6 +124,11 @@ class Servers:
             self.set_role(index, writes=known)
         return known
 
+    def is_known_to_take_writes(self) -> bool:
+        """Tell whether the only server was found to accept writes in the last ``_DOWN`` seconds."""
+        age = time.monotonic() - self._write_checked[0]
+        return len(self._targets) == 1 and bool(self._writes[0]) and age <= _DOWN
+
     def set_role(self, index: int, *, writes: bool) -> None:
         """Record whether a server accepts writes."""
         with self._lock:

@@ -17,7 +17,7 @@ from collections.abc import (
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from iredapi.backends.ldap.client import Change, DirectoryReader, Entry, Scope
+from iredapi.backends.ldap.client import ANY_ENTRY, Change, DirectoryReader, Entry, Scope, Search
 from iredapi.backends.ldap.dn_layout import DOMAIN, EXTERNAL, Tree, both, either, equal, same
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.errors import LdapError, NotUnique, PasswordRefused
@@ -154,6 +154,19 @@ class Session:
             self._entries[key] = await self.directory.get(dn)
         return self._entries[key]
 
+    async def read_ahead(
+        self,
+        dns: Sequence[str],
+        searches: Sequence[Search] = (),
+    ) -> list[list[Entry]]:
+        """Read entries that ``entry`` returns later, and make searches, in one thread turn."""
+        new = [dn for dn in dns if same(dn) not in self._entries]
+        reads = [(dn, Scope.BASE, ANY_ENTRY, ("*",)) for dn in new]
+        found = await self.directory.search_all([*reads, *searches])
+        for dn, entries in zip(new, found, strict=False):
+            self._entries[same(dn)] = entries[0] if entries else None
+        return found[len(new) :]
+
     async def domain(self, name: str) -> Entry | None:
         """Return the entry of a mail domain: by its usual DN, or else by ``domainName``."""
         entry = await self.entry(self.tree.domain(name))
@@ -217,6 +230,10 @@ class Session:
     ) -> list[Entry]:
         """Search; the result is empty if there is no base."""
         return await self.directory.search(base, scope, filter_text, names)
+
+    async def find_all(self, searches: Sequence[Search]) -> list[list[Entry]]:
+        """Make several searches in one thread turn."""
+        return await self.directory.search_all(searches) if searches else []
 
     def pages(
         self, base: str, scope: Scope, filter_text: str, names: Sequence[str] = ("*",)

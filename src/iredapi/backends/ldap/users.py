@@ -15,8 +15,7 @@ from iredapi.backends.ldap.domain_mapping import MEGABYTE, count
 from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.escaping import names_of_rdn
-from iredapi.backends.ldap.iredadmin_mailbox_tables import Used
-from iredapi.backends.ldap.profiles import entry_to_response
+from iredapi.backends.ldap.profiles import domain_names, entry_to_response
 from iredapi.backends.ldap.references import moved
 from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
 from iredapi.backends.ldap.user_mapping import (
@@ -84,23 +83,21 @@ class LdapUsers:
         return frozenset() if entry is None else words(entry, "domainAliasName")
 
     async def _managed(self, mail: str) -> frozenset[str]:
-        found = await self._session.holders(
-            self._tree.base, Scope.ONE, DOMAIN, "domainAdmin", [mail], ("domainName",)
-        )
-        return frozenset(entry.value("domainName").lower() for entry in found)
+        return domain_names(await self._session.find(*self._tree.managed_by(mail)))
 
     async def profile(self, mail: str) -> Profile | None:
+        tree = self._tree
+        managed, groups = await self._session.read_ahead(
+            (tree.user(mail), tree.domain(domain_of(mail))),
+            (tree.managed_by(mail), tree.groups_with(mail)),
+        )
         entry = await self._entry(mail)
         if entry is None:
             return None
-        used = (await self._session.iredadmin.used([mail])).get(mail, Used())
-        groups = await self._session.holders(
-            self._tree.base, Scope.SUB, "(objectClass=mailAlias)", "mailForwardingAddress", [mail],
-            ("mail",),
-        )  # fmt: skip
+        used = await self._session.iredadmin.used_by(mail)
         own = await self._aliases(domain_of(mail))
         return entry_to_response(entry) | {
-            "managed_domains": sorted(await self._managed(mail)),
+            "managed_domains": sorted(domain_names(managed)),
             "mailing_aliases": sorted(group.value("mail").lower() for group in groups),
             "mailing_lists": sorted(
                 group for group in words(entry, "memberOfGroup") if domain_of(group) not in own
