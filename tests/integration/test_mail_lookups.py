@@ -19,7 +19,7 @@ from iredapi.domain.passwords import Scheme, hash_password
 from tests.clients import PASSWORD, Client, serving
 from tests.conftest import need
 from tests.servers import rich
-from tests.servers.dovecot import Dovecot
+from tests.servers.dovecot import Dovecot, version
 from tests.servers.lookups import MailServer, RealMailServer, SqlMailServer
 from tests.servers.postfix import PostfixMaps
 from tests.servers.snapshot import Arranged, Arrangement, Opened, day, moment
@@ -230,7 +230,10 @@ async def test_vector_backup_mx(world: World) -> None:
     assert await world.ask("virtual_alias_maps", U) == set()
     assert await world.ask("domain_alias_maps", "u@al.com") == set()
     assert await world.ask("relay_domains", "al.com") == set()
-    assert not await world.login(U)
+    # iRedMail's look-up of passwords for Dovecot 2.4 does not ask for it; that of mailboxes does.
+    newer = isinstance(world.server, RealMailServer) and version() >= (2, 4)
+    assert await world.login(U) == newer
+    assert await world.server.user(U) is None
     await world.put("domain/ex.com", is_backupmx="no")
     assert await world.ask("virtual_mailbox_domains", "ex.com") == {"ex.com"}
     assert await world.ask("relay_domains", "ex.com") == set()

@@ -18,6 +18,8 @@ from typing import Any, Final
 import bonsai
 from bonsai import LDAPEntry, LDAPModOp, LDAPSearchScope
 
+# Before the first connection is opened: without it bonsai refuses names that slapd accepts.
+import iredapi.backends.ldap.bonsai_patches  # noqa: F401
 from tests.servers.certificates import Authority
 from tests.servers.process import (
     Daemon,
