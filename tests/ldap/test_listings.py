@@ -1,4 +1,4 @@
-"""Long listings while accounts are deleted: no existing account may be missing."""
+"""Long listings while accounts are deleted: no existing account may be missing; one profile."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from iredapi.domain.actors import SYSTEM
+from iredapi.observability.query_counter import METER, Meter
+from iredapi.operations import users
 from iredapi.web import responses
-from tests.clients import serving
+from tests.clients import PASSWORD, Client, Service, serving
 from tests.ldap.test_undo import HASH, mailbox_path
 from tests.servers.openldap import account_dn, domain_dn
 from tests.servers.store import Store
@@ -61,3 +64,29 @@ async def test_accounts_deleted_during_a_listing(
         shown = [item.get("mail") or item.get("domain") or item["domainName"] for item in found]
         mails = [item[0] if isinstance(item, list) else item for item in shown]
         assert mails == [name for name in wanted if name != gone]
+
+
+async def test_a_profile_takes_two_round_trips(service: Service, root: Client) -> None:
+    """All searches in one turn of a thread, and one statement for quota and last logins."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    await root.ok("POST", "alias/list@ex.com", accessPolicy="public")
+    await root.ok("PUT", "alias/list@ex.com", addMember="u@ex.com")
+    await service.store.insert(
+        "used_quota",
+        {"username": "u@ex.com", "bytes": 5, "messages": 2, "domain": "ex.com"},
+        database="iredadmin",
+    )
+    await service.store.insert(
+        "last_login",
+        {"username": "u@ex.com", "domain": "ex.com", "imap": 9, "lda": 7},
+        database="iredadmin",
+    )
+    for _ in range(2):  # the first time the schema of iredadmin is read
+        meter = Meter()
+        METER.set(meter)
+        found = await service.context.read(SYSTEM, users.profile, "u@ex.com")
+    assert meter.round_trips == 2
+    assert (found["stored_bytes"], found["stored_messages"]) == (5, 2)
+    assert found["last_login_by_service"]["imap"].startswith("1970-01-01")
+    assert found["mailing_aliases"] == ["list@ex.com"]
