@@ -14,7 +14,7 @@ import pytest_asyncio
 from iredapi.config.host_programs import Program
 from iredapi.doctor.findings import Finding
 from iredapi.doctor.runner import Examination
-from iredapi.domain.passwords import verify_password
+from iredapi.domain.passwords import Scheme, hash_password, verify_password
 from tests.clients import PASSWORD, Service, serving, settings_for
 from tests.integration.test_doctor import examine
 from tests.integration.test_password_schemes import CRYPTED, rows, samples
@@ -125,6 +125,30 @@ async def test_what_dovecot_refuses_is_not_stored(store: Store, version: str) ->
             assert kept.startswith("{"), kept
             plain = "Some-Secret1" if "Some" in value else SECRET
             await root.ok("POST", "verify_password/user/u@ex.com", password=plain)
+
+
+@pytest.mark.parametrize("scheme", ["SHA512-CRYPT", "SSHA512"])
+async def test_the_same_password_again_adds_the_scheme(store: Store, scheme: str) -> None:
+    """A bare hash of another program does not stay when its password is sent, or used to log in."""
+    bare = hash_password(PASSWORD, Scheme.SHA512_CRYPT).removeprefix("{SHA512-CRYPT}")
+    given: dict[str, Any] = {"password_scheme": scheme, "rehash_at_login": True}
+    async with serving(store, **given) as service:
+        await plant(store, service, {"u": bare})
+        root = await service.root()
+        await root.ok("PUT", "user/u@ex.com", password=PASSWORD)
+        (kept,) = await password_of(service, "u@ex.com")
+        assert kept.startswith("{"), kept
+        assert verify_password(PASSWORD, kept)
+        await root.ok("PUT", "user/u@ex.com", password=PASSWORD)
+        assert await password_of(service, "u@ex.com") == [kept]
+        if store.openldap is not None or scheme == "SSHA512":
+            return  # slapd knows no bare hash; a weaker one never replaces it
+        await root.ok("PUT", "user/u@ex.com", isGlobalAdmin="yes")
+        await store.execute("UPDATE mailbox SET password = :value", value=bare)
+        service.context.invalidate_caches()
+        await service.client().login("u@ex.com", PASSWORD)
+        (kept,) = await password_of(service, "u@ex.com")
+        assert kept.startswith("{SHA512-CRYPT}")
 
 
 @SQL

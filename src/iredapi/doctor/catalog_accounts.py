@@ -198,8 +198,8 @@ ACCOUNTS: Final[Mapping[str, Check]] = {
         _E,
         "Dovecot refuses or does not know the scheme of a user's password.",
         "The user cannot log in; with Dovecot 2.4 and a weak scheme it is a temporary failure. "
-        "Set the password anew, or put `auth_allow_weak_schemes = yes` into Dovecot's "
-        "configuration until that is done.",
+        "Set the password anew. `auth_allow_weak_schemes = yes` in Dovecot's configuration helps "
+        "until that is done; this report does not read it.",
     ),
     "PASSWORD_VALUES_IGNORED": Check(
         _W,

@@ -120,7 +120,8 @@ def outdated(stored: str, scheme: Scheme, *, bcrypt_cost: int = DEFAULT_BCRYPT_C
     kind, cost = kind_of(stored)
     wanted, wanted_cost = kind_of(_dummy_hash(scheme, bcrypt_cost))
     if kind == wanted:
-        return cost < wanted_cost
+        # Without its scheme, Dovecot 2.4 takes the text of the hash for the password.
+        return cost < wanted_cost or (cost == wanted_cost and split_prefix(stored) is None)
     return strength(kind) <= strength(wanted)
 
 

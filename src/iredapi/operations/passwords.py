@@ -11,7 +11,13 @@ from iredapi.concurrency.password_hasher import PasswordHasher
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.password_readers import NOT_KNOWN, PasswordReader
-from iredapi.domain.passwords import HASH_SEPARATOR, PasswordPolicy, looks_hashed, violations
+from iredapi.domain.passwords import (
+    HASH_SEPARATOR,
+    PasswordPolicy,
+    check_hash,
+    looks_hashed,
+    violations,
+)
 from iredapi.domain.slapd_passwords import for_slapd
 from iredapi.errors import CODES, ApiError, Problem, problem
 
@@ -48,9 +54,16 @@ class Passwords:
 
     async def _is_of(self, plain: str, stored: str) -> bool:
         # With several hashes a change is needed: it removes the others.
-        if HASH_SEPARATOR in stored or self.hasher.outdated(stored):
+        if HASH_SEPARATOR in stored or self.hasher.outdated(stored) or not self._fits(stored):
             return False
         return await self.hasher.verify(plain, stored)
+
+    def _fits(self, stored: str) -> bool:
+        """Tell whether a hash would be stored as it is: with a scheme that logs its owner in."""
+        try:
+            return self._stored(check_hash(stored)) == stored
+        except (ApiError, ValueError):
+            return False
 
     def check(self, changes: Mapping[str, Any], lengths: tuple[int, int] = (0, 0)) -> None:
         """Refuse a plain password that violates the policy."""
