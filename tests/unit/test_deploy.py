@@ -254,9 +254,10 @@ def test_package_scripts_parse_and_stop_at_errors(name: str) -> None:
     subprocess.run(["/bin/sh", "-n", path], check=True)
 
 
-def test_package_configuration_sets_nothing_so_that_init_replaces_it(tmp_path: Path) -> None:
+def test_package_configuration_is_replaced_by_init(tmp_path: Path) -> None:
     path = Path(shutil.copy(ROOT / "packaging" / "iredapi.env", tmp_path))
-    assert dotenv_values(path) == {}
+    assert dotenv_values(path) == {"IREDAPI_DATA_DIR": import_iredadmin.DATA_DIR}
+    assert env_file.PACKAGED in path.read_text(encoding="utf-8").splitlines()
     assert load(path).embedded
     env_file.write(path, {"IREDAPI_PORT": "8001"})
     assert dotenv_values(path) == {"IREDAPI_PORT": "8001"}

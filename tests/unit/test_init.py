@@ -474,10 +474,10 @@ def test_a_file_that_exists_stays_unless_forced(tmp_path: Path) -> None:
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
 
 
-def test_a_file_without_settings_is_replaced_and_its_group_may_read_on(tmp_path: Path) -> None:
-    """The package's file: of root and the group of the service, with comments only."""
+def test_the_file_of_a_package_is_replaced_and_its_group_may_read_on(tmp_path: Path) -> None:
+    """It belongs to root and the group of the service."""
     output = tmp_path / "iredapi.env"
-    output.write_text("# Settings of iredapi.\n\n  # None yet.\n", encoding="utf-8")
+    output.write_text(f"# Settings.\n\n{env_file.PACKAGED}\n", encoding="utf-8")
     output.chmod(0o640)
     env_file.write(output, {"IREDAPI_PORT": "8001"})
     assert dotenv_values(output) == {"IREDAPI_PORT": "8001"}
@@ -486,7 +486,9 @@ def test_a_file_without_settings_is_replaced_and_its_group_may_read_on(tmp_path:
         env_file.write(output, {"IREDAPI_PORT": "8002"})
 
 
-@pytest.mark.parametrize("text", [b"export X=1", b"IREDAPI_PORT", b"# \xff"])
+@pytest.mark.parametrize(
+    "text", [b"export X=1", b"IREDAPI_PORT", b"IREDAPI_DATA_DIR=/srv", b"# \xff"]
+)
 def test_a_file_with_anything_else_stays(text: bytes, tmp_path: Path) -> None:
     output = tmp_path / "iredapi.env"
     output.write_bytes(text)

@@ -6,9 +6,13 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from iredapi.config.errors import ConfigurationError
 from iredapi.config.loading import load
+
+PACKAGED: Final = 'IREDAPI_DATA_DIR="/var/lib/iredapi"'
+"""The only setting in the file of a package, so that commands find the data of the service."""
 
 
 def render(values: Mapping[str, str], *, heading: str = "") -> str:
@@ -28,7 +32,7 @@ def render(values: Mapping[str, str], *, heading: str = "") -> str:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse a path where something is, other than a file without any setting (of a package).
+    """Refuse a path where something is, other than a package's file, in which nobody set anything.
 
     Raises ConfigurationError.
     """
@@ -38,7 +42,8 @@ def check_replaceable(path: Path) -> None:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ["?"]
     except (OSError, UnicodeDecodeError):
         lines = ["?"]
-    if any(line.strip() and not line.lstrip().startswith("#") for line in lines):
+    words = [line.strip() for line in lines]
+    if any(word and word[0] != "#" and word != PACKAGED for word in words):
         raise ConfigurationError(f"{path}: exists already; --force overwrites it")
 
 
