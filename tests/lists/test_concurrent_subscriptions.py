@@ -123,6 +123,11 @@ async def test_a_file_has_no_empty_lines(lists: Lists) -> None:
     await run(lists, "mlmmj-unsub", "mum@else.test", "-q", "-s")
     assert lines(path) == ["mac@else.test", "mel@else.test", "mia@else.test"]
     await lists.update(remove_subscribers="mac@else.test,mel@else.test,mia@else.test")
+    assert lines(path) == []
+    # Many of them are cut off.
+    many = ",".join(f"m{number}@{'else' * 10}.test" for number in range(1500))
+    await lists.update(add_subscribers=many, require_confirm="no")
+    await lists.update(remove_subscribers=many)
     assert path.read_bytes() == b""
 
 

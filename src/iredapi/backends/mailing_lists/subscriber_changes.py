@@ -44,6 +44,8 @@ _PAUSE: Final = 0.002
 """Seconds between two attempts to lock."""
 _PAGE: Final = 4096
 """A write that is killed ends at a multiple of this."""
+_MUCH: Final = 64 * 1024
+"""Bytes of blanks at the end of a file that are cut off."""
 _RECENT: Final = 1.0
 """Seconds: a directory changed since then may have programs at work on files that they opened."""
 _QUIET: Final = 0.25
@@ -202,18 +204,24 @@ def _remove(descriptor: int, mails: frozenset[str]) -> None:
 
 
 def _fill(descriptor: int) -> None:
-    """Fill empty lines, and cut blank lines off the end."""
+    """Fill empty lines, and cut many blank lines off the end."""
     content = subscriber_files.whole(descriptor)
     for found in _EMPTY.finditer(content):
         os.pwrite(descriptor, _filled(found), found.start())
     # A single one has no byte to fill: the line after it goes to the end, and becomes the blanks.
-    alone = list(_ALONE.finditer(_EMPTY.sub(_filled, content)))
+    filled = _EMPTY.sub(_filled, content)
+    alone = list(_ALONE.finditer(filled))
     if alone and content.endswith(b"\n"):
         _write_at_end(descriptor, b"".join(found[1] for found in alone))
         for found in alone:
             os.pwrite(descriptor, _filled(found), found.start())
-    with suppress(OSError):
-        _shorten(descriptor)
+    elif filled == b"\n" or filled.endswith(b"\n\n"):
+        start = _write_at_end(descriptor, b" \n")
+        if start == len(content):
+            os.pwrite(descriptor, b" ", start - 1)
+    if len(content) - len(content.rstrip()) > _MUCH:
+        with suppress(OSError):
+            _shorten(descriptor)
 
 
 def _filled(lines: re.Match[bytes]) -> bytes:
