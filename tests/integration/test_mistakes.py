@@ -208,7 +208,8 @@ MISTAKES = [
     Mistake("A check that does not exist", command=("doctor", "--only", "NOTHING")),
     Mistake("No password for a new admin", command=("admin", "create", "x@corp.test")),
     Mistake("init with nothing to write", command=("init", "--output", "new.env")),
-    Mistake("init over a file", prepare=lambda place: (place / "old.env").touch(),
+    Mistake("init over a file",
+            prepare=lambda place: (place / "old.env").write_text("IREDAPI_PORT=1\n"),
             command=("init", "--vmail-url", SQL, "--output", "old.env")),
     Mistake("iRedAdmin's settings do not exist",
             command=("init", "--from-iredadmin", "none.py", "--output", "new.env")),
@@ -546,5 +547,6 @@ def test_the_page_has_these_and_no_others() -> None:
     titles = {mistake.what for mistake in MISTAKES} | set(RIGHTS) | {SECOND}
     titles |= {f"{title}: {name}" for title in TITLES.values() for name in SERVER_MISTAKES}
     titles |= {f"OpenLDAP: {name}" for name in LDAP_MISTAKES}
+    titles |= {f"MariaDB: too old a server, {name}" for name in ("vmail", "state")}
     assert len(titles) >= 40
     assert titles | {"mistake"} >= _Page().rows.keys() >= titles
