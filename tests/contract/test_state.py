@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.observability import query_counter
@@ -31,7 +31,7 @@ from iredapi.state import (
 )
 from iredapi.state.connections import Connections
 from iredapi.state.sessions import hash_id
-from iredapi.state.tables import as_key, metadata
+from iredapi.state.tables import as_key, login_attempts, metadata
 from tests.servers.store import Store
 
 TABLES = (*metadata.tables, "alembic_version")
@@ -563,6 +563,22 @@ async def test_success_clears_the_account_only(opened: Open) -> None:
     for _ in range(3):
         assert (await state.attempts.begin(["account"])).wait == 0
     assert (await state.attempts.begin(["account"])).wait > 0
+
+
+@pytest.mark.stores("postgresql", "mariadb")
+async def test_ends_of_logins_lock_counters_in_order(store: Store, state: State) -> None:
+    """As attempts do: otherwise logins from the same networks end in deadlocks of a second each."""
+    first, last = [await state.attempts.begin([key], "aaaa") for key in ("first", "last")]
+    key = login_attempts.c.key
+    async with store.connect("state") as other:
+        await other.execute(select(key).where(key == "first").with_for_update())
+        ends = asyncio.gather(state.attempts.succeeded(last), state.attempts.withdraw(first))
+        assert (await asyncio.wait({ends}, timeout=0.3))[1] == {ends}
+        await other.execute(select(key).where(key == "last").with_for_update(nowait=True))
+        await other.rollback()
+        await ends
+    assert (await state.attempts.begin(["first"], "aaaa")).counted
+    assert (await state.attempts.begin(["last"], "aaaa")).counted
 
 
 async def test_withdrawn_attempts_do_not_count(opened: Open) -> None:

@@ -17,6 +17,7 @@ import pytest
 import uvicorn
 
 from iredapi.config.settings import Settings
+from iredapi.errors import Overloaded
 from iredapi.observability.logging import configure
 from iredapi.web.connection_limits import LimitedProtocol, Limits, max_connections
 
@@ -291,6 +292,30 @@ async def test_a_newcomer_is_refused_when_all_are_busy() -> None:
         for reader, writer in busy:
             assert b"/wait" in await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 3)
             writer.close()
+
+
+async def test_connections_are_checked_while_others_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A refused connection has no request, and is closed only in the loop's next turn."""
+    made, checked = LimitedProtocol.connection_made, list[bool]()
+
+    def refused(protocol: LimitedProtocol, transport: asyncio.Transport) -> None:
+        made(protocol, transport)
+        protocol.refuse(Overloaded(""), linger=False)
+        assert protocol._watch is not None
+        protocol._watch._check()
+        checked.append(transport.is_closing())
+
+    async with serving() as port:
+        silent, _ = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.05)
+        monkeypatch.setattr(LimitedProtocol, "connection_made", refused)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        _failure(await _until_closed(reader), 503, "OVERLOADED")
+        assert checked == [True]
+        assert await _until_closed(silent) == b""
+        writer.close()
 
 
 async def test_running_out_of_descriptors_is_logged(capsys: pytest.CaptureFixture[str]) -> None:

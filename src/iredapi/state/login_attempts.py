@@ -237,17 +237,27 @@ class LoginAttempts:
             for key in item.attempt.counted.difference(forgotten)
         )
         begun = [item.session for item in items if item.session is not None]
+        changed = [*forgotten, *(key for key, _ in given_back)]
+        # One DELETE locks its rows in any order. Where two batches lock the same rows in another
+        # order, PostgreSQL finds the deadlock after a second.
+        must_lock = len(forgotten) > 1 or changed != sorted(changed)
 
         async def end(connection: AsyncConnection) -> None:
-            if forgotten:
+            chosen = forgotten
+            locked = set(changed)
+            if must_lock and self._connections.dialect != "sqlite":
+                locked = await self._lock(connection, changed)
+                chosen = [key for key in forgotten if key in locked]
+            if chosen:
                 await self._connections.execute_compiled(
                     connection,
-                    ("forget", len(forgotten)),
-                    lambda: _forget(len(forgotten)),
-                    _numbered("key", forgotten),
+                    ("forget", len(chosen)),
+                    lambda: _forget(len(chosen)),
+                    _numbered("key", chosen),
                 )
             for key, guess in given_back:
-                await connection.execute(_give_back(key, guess))
+                if key in locked:
+                    await connection.execute(_give_back(key, guess))
             if begun:
                 await self._connections.execute_compiled(
                     connection,
@@ -259,6 +269,16 @@ class LoginAttempts:
         if forgotten or given_back or begun:
             await self._connections.transact(end)
         return [None] * len(items)
+
+    async def _lock(self, connection: AsyncConnection, keys: Sequence[str]) -> set[str]:
+        """Lock the rows of keys, in the order of ``_stored_keys``; return the keys of the rows."""
+        rows = await self._connections.execute_compiled(
+            connection,
+            ("lock", len(keys)),
+            lambda: _locked(self._connections.dialect, len(keys)),
+            _numbered("key", keys),
+        )
+        return {row[0] for row in rows}
 
     def _has(self, row: _Counter, guess: str) -> bool:
         """Return whether the current window has counted this guess."""
@@ -347,6 +367,13 @@ def _store_counters(dialect: str, count: int) -> Insert:
     names = ("key", "count", "guesses", "window_start")
     rows = _parameters(login_attempts, count, *names)
     return upsert_values(dialect, login_attempts, rows, ("count", "guesses"))
+
+
+def _locked(dialect: str, count: int) -> Select[Any]:
+    key = login_attempts.c.key
+    # Byte order, as ``_stored_keys`` sorts; MariaDB's column has it.
+    order = key.collate("C") if dialect == "postgresql" else key
+    return select(key).where(_has_key(count)).order_by(order).with_for_update()
 
 
 def _forget(count: int) -> Delete:

@@ -321,7 +321,7 @@ class _ConnectionWatch:
         if self._is_stuck(protocol, now):
             self._drop(protocol, "unread_answer")
         elif protocol.transport.is_closing() or protocol.is_busy:
-            if protocol.cycle.more_body:
+            if protocol.is_busy and protocol.cycle.more_body:
                 protocol.cycle.message_event.set()  # ``admission.receive_body`` looks at the time
         elif protocol.refused:
             if now - protocol.since > _LINGER_SECONDS:
