@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import smtplib
 import ssl
+from pathlib import Path
 
 from tests.servers.certificates import Authority
 from tests.servers.dovecot import Answer, Dovecot
@@ -28,7 +29,8 @@ myhostname = mail.test
 mydomain = test
 queue_directory = {directory}/queue
 data_directory = {directory}/data
-maillog_file = /dev/stdout
+maillog_file = {directory}/log
+maillog_file_prefixes = {directory}
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 local_recipient_maps =
@@ -55,8 +57,8 @@ class Submission:
     """A running Postfix; it takes no mail, only logins."""
 
     def __init__(self, dovecot: Dovecot) -> None:
-        postfix = find_program("postfix")
-        if postfix is None:
+        postfix, postconf = find_program("postfix"), find_program("postconf")
+        if postfix is None or postconf is None:
             raise ServerError("Postfix is not installed")
         directory = self._directory = temporary_directory("smtp")
         self._port = free_port()
@@ -76,11 +78,13 @@ class Submission:
             (directory / name).write_bytes(content)
         owned = run(["chown", "postfix", directory / "data"])
         made = run([postfix, "-c", directory, "check"])
-        if owned.returncode or made.returncode:
-            raise ServerError(f"postfix check: {owned.stderr}{made.stderr}")
+        found = run([postconf, "-c", directory, "-h", "daemon_directory"])
+        if owned.returncode or made.returncode or found.returncode:
+            raise ServerError(f"postfix check: {owned.stderr}{made.stderr}{found.stderr}")
         log = directory / "log"
+        # Not "postfix start-fg": its master is in a session of its own, and would stay.
         self._daemon = Daemon.start(
-            [postfix, "-c", directory, "start-fg"],
+            [Path(found.stdout.strip()) / "master", "-c", directory, "-d"],
             log=log,
             ready=lambda: b"daemon started" in log.read_bytes(),
         )
