@@ -10,6 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 import pytest
 
 from iredapi.auth.login import find_principal
+from iredapi.backends.ldap.directories import LdapUnit
 from iredapi.domain.actors import SYSTEM
 from tests.clients import Client, Service, serving
 from tests.conftest import need
@@ -96,6 +97,29 @@ async def test_a_replica_only_reads(store: Store, servers: ExitStack, refers: bo
         assert "DIRECTORY_READS_ONLY" in {item.code for item in report}
         assert "SERVER_AWAY" not in {item.code for item in report}
         assert result.status == 1
+
+
+async def test_a_server_that_stops_before_a_commit(
+    store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No rows in SQL databases are removed of accounts that cannot be removed any more."""
+    check, server = LdapUnit._check_writable, started(servers, OpenldapServer())
+
+    async def after_a_stop(unit: LdapUnit) -> None:
+        server.halt()
+        await check(unit)
+
+    async with using(store, server) as (_, root):
+        await root.ok("POST", "domain/ex.com")
+        await root.ok("POST", "user/u@ex.com", password_hash=HASH)
+        await root.ok("POST", "throttle/u@ex.com/inbound", period="60", max_msgs="7")
+        with monkeypatch.context() as patched:
+            patched.setattr(LdapUnit, "_check_writable", after_a_stop)
+            assert (await root.refused("DELETE", "user/u@ex.com"))[0] == 503
+        server.resume()
+        assert (await root.ok("GET", "throttle/u@ex.com/inbound"))["max_msgs"] == 7
+        assert server.entry(U) is not None
+        await root.ok("DELETE", "user/u@ex.com")
 
 
 async def test_a_write_finds_the_provider(

@@ -76,8 +76,13 @@ class Pool:
         return self._servers.takes_writes(connection)
 
     def is_known_to_take_writes(self) -> bool:
-        """Tell whether there is one server, which accepts writes (cached)."""
-        return self._servers.is_known_to_take_writes()
+        """Tell whether there is one server, which accepts writes (cached), and a connection to it.
+
+        One that has just stopped has closed its connections: SQL must not be committed then.
+        """
+        with self._lock:
+            there = bool(self._idle) and self._is_good(self._idle[-1])
+        return there and self._servers.is_known_to_take_writes()
 
     def refused(self, connection: Connection) -> None:
         """Record that a server refused a write."""
