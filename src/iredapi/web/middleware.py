@@ -231,6 +231,14 @@ def session_of(scope: Scope, name: str) -> str:
     return ""
 
 
-@lru_cache(maxsize=1024)
 def _cookie(header: bytes, name: str) -> str:
+    # Long headers are not kept: anybody can send them, and they would fill the memory.
+    parse = _kept_cookie if len(header) <= 256 else _parsed_cookie
+    return parse(header, name)
+
+
+def _parsed_cookie(header: bytes, name: str) -> str:
     return cookie_parser(header.decode("latin-1")).get(name, "")
+
+
+_kept_cookie = lru_cache(maxsize=1024)(_parsed_cookie)
