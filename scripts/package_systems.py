@@ -12,11 +12,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import apt_mirrors
+
 PROJECT = Path(__file__).resolve().parents[1]
 WORK = PROJECT / ".releases"
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
-DEBIAN = os.environ["DEBIAN_MIRROR"]
-UBUNTU = {"noble": os.environ.get("UBUNTU_MIRROR", "")}
+UBUNTU = ("noble",)
 UBUNTU_KEYS = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
 RELEASES = ("bookworm", "trixie", "noble", "sid")
 
@@ -77,7 +78,11 @@ def minimal(release: str) -> Path:
         return path
     remove(path)
     words = ["debootstrap", "--variant=minbase", "--include=ca-certificates"]
-    rest = [release, str(path), UBUNTU.get(release, DEBIAN)]
+    distribution = "ubuntu" if release in UBUNTU else "debian"
+    mirror = apt_mirrors.mirror(distribution)
+    if mirror is None:
+        raise Failed(f"set {distribution.upper()}_MIRROR to the URL of an archive of {release}")
+    rest = [release, str(path), mirror]
     if release in UBUNTU:
         # Debian signs the keys of Ubuntu; older debootstraps have no script of newer releases.
         words += [f"--keyring={_ubuntu_keys()}", "--components=main,universe"]
