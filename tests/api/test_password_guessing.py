@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from iredapi.auth.login_throttle import networks_of, tag_of
 from iredapi.config.settings import Settings
+from iredapi.errors import Overloaded
 from iredapi.runtime.guess_key import guess_key
 from tests.api.test_sessions import Clock
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
@@ -149,6 +150,31 @@ async def test_the_same_wrong_password_counts_once(service: Service, root: Clien
     assert await login(service, STRANGER, "Old-Passw0rd") == 429
     stored = str(await service.store.rows("SELECT * FROM login_attempts", "state"))
     assert "Old-Passw0rd" not in stored
+
+
+async def test_a_guess_counts_although_the_same_one_was_withdrawn(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of two that are the same is withdrawn, since the server is too busy."""
+    verify, started, second = service.context.hasher.verify, asyncio.Event(), asyncio.Event()
+
+    async def too_busy_once(plain: str, stored: str) -> bool:
+        if not started.is_set():
+            started.set()
+            await asyncio.wait_for(second.wait(), 20)
+            raise Overloaded
+        second.set()
+        # Until the first one is withdrawn.
+        await first
+        return await verify(plain, stored)
+
+    monkeypatch.setattr(service.context.hasher, "verify", too_busy_once)
+    first = asyncio.create_task(login(service, STRANGER, "Wr0ng-Password"))
+    await asyncio.wait_for(started.wait(), 20)
+    assert await login(service, STRANGER, "Wr0ng-Password") == 401
+    assert await first == 503
+    rows = await service.store.rows("SELECT * FROM login_attempts", "state")
+    assert [row["count"] for row in rows if row["count"]] == [1, 1]
 
 
 async def test_a_repeated_guess_keeps_nothing_busy(

@@ -62,6 +62,7 @@ async def login(context: AppContext, username: str, password: str, client: str) 
         except ApiError as error:
             if isinstance(error, InvalidCredentials | PermissionDenied | _WrongButOverloaded):
                 _log.warning("login_failed", account=mail, client=client, code=error.code)
+                await login_throttle.failed(context, attempt)
             else:
                 # No wrong password: such failures must not lock out the account.
                 await context.state.attempts.withdraw(attempt)
@@ -193,7 +194,9 @@ async def verify(
             if not await context.hasher.verify(plain.strip(), reader.as_read(stored)):
                 raise InvalidCredentials(detail=_why_nobody(reader, stored), status=403)
         except ApiError as error:
-            if not isinstance(error, InvalidCredentials):
+            if isinstance(error, InvalidCredentials):
+                await login_throttle.failed(context, attempt)
+            else:
                 await context.state.attempts.withdraw(attempt)
             raise
         await context.state.attempts.succeeded(attempt)

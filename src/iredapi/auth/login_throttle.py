@@ -78,6 +78,15 @@ async def begin(context: AppContext, used: Counters, password: str) -> Attempt:
     return attempt
 
 
+async def failed(context: AppContext, attempt: Attempt) -> None:
+    """Make sure that a wrong password is counted.
+
+    A parallel attempt with the same password may have counted it first, and have been withdrawn.
+    """
+    if len(attempt.counted) < len(attempt.keys):
+        await context.state.attempts.begin(attempt.keys, attempt.guess)
+
+
 def tag_of(key: bytes, account: str, where: str, password: str) -> str:
     """Return the digest of a tried password that is stored."""
     text = f"{account}\0{where}\0{password}"
