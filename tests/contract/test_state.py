@@ -601,7 +601,10 @@ async def test_logins_at_the_same_moment_share_transactions(opened: Open) -> Non
             *(state.attempts.begin(["account", "address"], guess) for guess in guesses),
             *(state.attempts.begin([f"known:{n}"], "aaaa") for n in range(8)),
         )
-        assert [attempt.wait for attempt in attempts] == [0] * 5 + [900] * 4 + [0] * 8
+        waits = [attempt.wait for attempt in attempts]
+        # The ninth guess is in another batch, which may be the first.
+        assert sorted(waits[:9]) == [0] * 5 + [900] * 4
+        assert waits[9:] == [0] * 8
         begun = [await state.sessions.new(*ADMIN) for _ in range(8)]
         ends = zip(attempts[9:], begun, strict=True)
         await asyncio.gather(

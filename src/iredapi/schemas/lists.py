@@ -103,7 +103,7 @@ class _ListSettings(Params):
     )
     subscription_moderators: fields.Mails = param(
         "Who decides on subscriptions; switches `moderate_subscription` on, and empty off.",
-        "alice@example.com",
+        "carol@example.com",
     )
     extra_addresses: fields.AccountMails = param(
         "All other addresses of the list, in hosted domains of yours; those in use are reported in "
@@ -119,11 +119,11 @@ class _ListSettings(Params):
     owner: fields.Mails = param(
         "All owners: they get mail to `name+owner@`. In the list's own domain they must exist. A "
         "new list's is its postmaster.",
-        "alice@example.com",
+        "carol@example.com",
     )
     moderators: fields.Mails = param(
         "All moderators. In the list's own domain they must exist. A new list's is its postmaster.",
-        "alice@example.com",
+        "carol@example.com",
     )
     max_message_size: fields.MessageSize = param(
         "Maximum size of a post in bytes, below 2 GiB; 0 or empty: no limit.", "10485760"
@@ -161,7 +161,7 @@ class _ListSettings(Params):
 class ListEdit(_ListSettings):
     """Changes of a mailing list: what is not sent stays as it is."""
 
-    add_subscribers: fields.Mails = param("Subscribers to add.", "alice@example.com")
+    add_subscribers: fields.Mails = param("Subscribers to add.", "carol@example.com")
     remove_subscribers: fields.Subscribers = param(
         "Subscribers to remove, whatever their kind, and whatever `with_subscribers` shows; who is "
         "not subscribed is reported in `_skipped` (`NOT_FOUND`). Who is added at the same time "
@@ -175,5 +175,5 @@ class ListDraft(ListEdit):
 
     subscribers: fields.Mails = param(
         "Subscribers, in any domain; those of `add_subscribers` too.",
-        "alice@example.com,bob@example.net",
+        "carol@example.com,bob@example.net",
     )
