@@ -28,7 +28,7 @@ from tests.clients import PASSWORD, ROOT, settings_for
 from tests.conftest import need
 from tests.integration.test_doctor import examine
 from tests.servers import mariadb, postgresql
-from tests.servers.api import ApiProcess, add_root, urls_of
+from tests.servers.api import ApiProcess, add_root, found_on_this_host, urls_of
 from tests.servers.mariadb import MariadbServer
 from tests.servers.openldap import OpenldapServer
 from tests.servers.postgresql import PostgresqlServer
@@ -473,5 +473,5 @@ async def test_nothing_acknowledged_is_lost(name: str, tmp_path: Path) -> None:
             target.close()
         print(f"\n{name}: {figures}")
         assert figures.kills > 0
-        found, result = await examine(store)
+        found, result = await examine(store, **found_on_this_host())
         assert (found, result.status) == ([], 0)

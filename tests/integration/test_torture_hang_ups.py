@@ -23,7 +23,7 @@ import pytest
 from tests.clients import PASSWORD
 from tests.integration.test_doctor import examine
 from tests.integration.test_torture import FULL, Figures, Target, Writer, storage
-from tests.servers.api import add_root
+from tests.servers.api import add_root, found_on_this_host
 from tests.servers.store import ALL_STORES
 
 HANG_UPS: Final = 1000 if FULL else 100
@@ -173,5 +173,5 @@ async def test_hang_ups_leave_nothing_behind(name: str) -> None:
                 await writer.verify()
         finally:
             target.close()
-        found, result = await examine(store)
+        found, result = await examine(store, **found_on_this_host())
         assert (found, result.status) == ([], 0)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from iredapi.config.host_programs import Host
 from iredapi.domain.passwords import hash_password
 from tests.clients import PASSWORD, ROOT
 from tests.servers.openldap import ADMIN_BASE
@@ -34,6 +36,12 @@ def environment(**given: str) -> dict[str, str]:
 def urls_of(store: Store) -> dict[str, str]:
     """The settings that name where a store's data is, with the product's own logins."""
     return {f"IREDAPI_{name.upper()}": value for name, value in store.settings().items()}
+
+
+def found_on_this_host() -> dict[str, Any]:
+    """The settings that a process of the product finds out by itself, for a doctor beside it."""
+    dovecot = Host().dovecot()
+    return {} if dovecot is None else {"dovecot_version": dovecot.version}
 
 
 class ApiProcess:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.servers import dovecot
 from tests.servers.process import (
     Daemon,
     ServerError,
@@ -81,6 +82,22 @@ BEGIN
     END LOOP;
 END $$
 """
+# iRedMail's trigger for Dovecot 2.4, which writes whole sizes. The product's tables have the
+# one for 2.3, which adds them.
+TRIGGER_OF_24 = (
+    "DROP FUNCTION used_quota_add CASCADE",
+    """
+    CREATE FUNCTION used_quota_domain() RETURNS trigger LANGUAGE plpgsql AS $body$
+    BEGIN
+        NEW.domain := split_part(NEW.username, '@', 2);
+        RETURN NEW;
+    END $body$
+    """,
+    """
+    CREATE TRIGGER used_quota_domain BEFORE INSERT ON used_quota
+    FOR EACH ROW EXECUTE FUNCTION used_quota_domain()
+    """,
+)
 KEEPS_COMMITS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 """Beside ``SETTINGS``: what is committed survives a server that is killed."""
 
@@ -211,7 +228,8 @@ class PostgresqlServer:
         """New databases ``vmail_<suffix>`` … with roles of the same kind of name.
 
         As on an iRedMail server each role owns its database and tables, and ``vmail`` may read
-        the tables of its database except ``last_login``, and write ``used_quota``.
+        the tables of its database except ``last_login``, and write ``used_quota``. The trigger of
+        ``used_quota`` is that for the Dovecot of this host; without one, that for 2.3.
         """
         roles = [*OWNERS.values(), "vmail"]
         passwords = {role: secrets.token_hex(8) for role in roles}
@@ -257,6 +275,8 @@ class PostgresqlServer:
                 await connection.execute(text(f"SET ROLE {owner}_{suffix}"))
                 await create_tables(connection, database)
                 if database == "vmail":
+                    for statement in TRIGGER_OF_24 if dovecot.version() >= (2, 4) else ():
+                        await connection.exec_driver_sql(statement)
                     reader = f"vmail_{suffix}"
                     for grant in (
                         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}",

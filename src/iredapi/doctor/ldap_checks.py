@@ -243,7 +243,7 @@ def _user(entry: Entry, mail: str, facts: Facts, settings: Settings) -> Iterator
     yield from _routing(entry, mail, settings)
     yield from _settings(entry, mail)
     passwords = entry.values("userPassword")
-    for stored, wrong in judge_values(passwords, settings.password_reader, slapd=True):
+    for stored, wrong in judge_values(passwords, settings.password_reader):
         yield _password(mail, stored, wrong)
     domain = facts.domains[domain_of(mail)]
     if active and domain.active and domain.backupmx:

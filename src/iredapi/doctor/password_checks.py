@@ -42,8 +42,8 @@ def with_scheme(stored: str) -> str | None:
     return "{CRYPT}" + stored if _CRYPT.fullmatch(stored) else None
 
 
-def judge_user(stored: str, reader: PasswordReader, *, slapd: bool) -> Iterator[WrongPassword]:
-    """Return what is wrong with a user's password; ``slapd``: hashes are kept fit for slapd."""
+def judge_user(stored: str, reader: PasswordReader) -> Iterator[WrongPassword]:
+    """Return what is wrong with a user's password; what slapd cannot check only if it does that."""
     if (right := with_scheme(stored)) is not None:
         works = reader.version == "2.3" and not reader.ldap and not stored.startswith(("{", "$a"))
         code = "PASSWORD_BARE_ON_23" if works else "PASSWORD_BARE_CRYPT"
@@ -55,7 +55,7 @@ def judge_user(stored: str, reader: PasswordReader, *, slapd: bool) -> Iterator[
         return
     if why := _refused(stored, reader):
         yield WrongPassword("PASSWORD_REFUSED_BY_DOVECOT", why)
-    if slapd and reader.version != "2.4":
+    if reader.binds:
         yield from _of_slapd(stored)
 
 
@@ -73,11 +73,11 @@ def judge_admin(stored: str, *, slapd: bool) -> Iterator[WrongPassword]:
 
 
 def judge_values(
-    values: Sequence[str], reader: PasswordReader, *, slapd: bool
+    values: Sequence[str], reader: PasswordReader
 ) -> Iterator[tuple[str, WrongPassword]]:
     """Return what is wrong with the values of a user's ``userPassword``, each with its value."""
     for stored in values:
-        for wrong in judge_user(stored, reader, slapd=slapd):
+        for wrong in judge_user(stored, reader):
             yield stored, wrong
     if len(values) > 1 and reader.version != "2.3":
         detail = f"{len(values)} values{_if_unknown(reader, '2.4')}"

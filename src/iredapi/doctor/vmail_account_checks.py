@@ -82,7 +82,7 @@ def account_probes(make: VmailProbes, settings: Settings) -> Iterator[Probe]:
 
 def _passwords(make: VmailProbes, reader: PasswordReader) -> Iterator[Probe]:
     def user(stored: str) -> Iterable[WrongPassword]:
-        return judge_user(stored, reader, slapd=False)
+        return judge_user(stored, reader)
 
     def admin(stored: str) -> Iterable[WrongPassword]:
         return judge_admin(stored, slapd=False)
