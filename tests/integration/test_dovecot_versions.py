@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from hashlib import md5
 from typing import Any, Final
 from unittest.mock import ANY
 
+import bonsai
 import pytest
 import pytest_asyncio
 
@@ -20,7 +23,7 @@ from tests.integration.test_doctor import examine
 from tests.integration.test_password_schemes import CRYPTED, rows, samples
 from tests.servers import dovecot as dovecot_server
 from tests.servers.dovecot import Dovecot
-from tests.servers.openldap import account_dn
+from tests.servers.openldap import ADMIN_BASE, account_dn
 from tests.servers.rich import HASH, add_domain, add_user
 from tests.servers.store import Store
 from tests.unit.test_host_crypt import SECRET
@@ -381,6 +384,37 @@ async def test_what_the_api_stores_is_never_a_finding(store: Store, version: str
             codes = (*PASSWORD_CODES, UNKNOWN, "PASSWORD_SPELLING")
             assert await examine(store, *codes, **given) == ([], ANY), (check, version)
             await root.ok("DELETE", "domain/ex.com")
+
+
+@pytest.mark.parametrize("scheme", ["SSHA512", "SHA512-CRYPT", "ARGON2ID", "PBKDF2"])
+@pytest.mark.stores("openldap")
+async def test_standalone_admins_can_always_bind(store: Store, scheme: str) -> None:
+    """iRedAdmin binds as an admin, also where Dovecot 2.4 reads the passwords of users itself."""
+    given: dict[str, Any] = {"dovecot_version": "2.4", "password_scheme": scheme}
+    one, other, dn = "One-Secret1", "0ther-Secret", f"mail=a@admins.test,{ADMIN_BASE}"
+    codes = (*PASSWORD_CODES, UNKNOWN, "PASSWORD_SPELLING")
+    async with serving(store, **given, rehash_at_login=True) as service:
+        root = await service.root()
+        await root.ok("POST", "admin/a@admins.test", password=one)
+        for password in (one, other):
+            await root.ok("PUT", "admin/a@admins.test", password=password)
+            store.directory.connect(dn, password).close()
+            with pytest.raises(bonsai.AuthenticationError):
+                store.directory.connect(dn, "Wr0ng-Secret")
+            before = store.directory.entry(dn)
+            await service.client().login("a@admins.test", password)
+            await root.ok("PUT", "admin/a@admins.test", password=password)
+            assert store.directory.entry(dn) == before, "the password was the same"
+        store.directory.modify(dn, replace={"userPassword": "{MD5}" + md5_base64(other)})
+        await service.client().login("a@admins.test", other)
+        (renewed,) = (store.directory.entry(dn) or {})["userPassword"]
+        assert not renewed.startswith("{MD5}")
+        store.directory.connect(dn, other).close()
+        assert await examine(store, *codes, **given) == ([], ANY)
+
+
+def md5_base64(plain: str) -> str:
+    return b64encode(md5(plain.encode(), usedforsecurity=False).digest()).decode()
 
 
 @pytest.mark.stores("postgresql", "openldap")

@@ -111,12 +111,15 @@ async def _rehashed(
     Returns the principal with the hash that is stored now.
     """
     # Without a date of creation, tokens are bound to the hash, and a new hash would end them.
-    wanted = context.settings.rehash_at_login and principal.account_created_at
-    if not wanted or not context.hasher.outdated(principal.password):
+    if not (context.settings.rehash_at_login and principal.account_created_at):
         return principal
+    chosen = context.admin_passwords if principal.standalone else context.passwords
     try:
         async with asyncio.timeout(_REHASH_PATIENCE):
-            hashed = await (await context.passwords()).renew(plain)
+            passwords = await chosen()
+            if not passwords.outdated(principal.password):
+                return principal
+            hashed = await passwords.renew(plain)
             await context.write(actor_of(principal, client), admins.rehash, principal, hashed)
             now = await context.read(SYSTEM, find_principal, principal.username)
             # A parallel login may have replaced it first, or somebody changed the password.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from iredapi.domain import password_costs, passwords
 from iredapi.domain.passwords import DEFAULT_BCRYPT_COST, Scheme
@@ -21,7 +21,8 @@ from iredapi.errors import Overloaded
 
 Result = TypeVar("Result")
 
-
+_QUICK: Final = frozenset({Scheme.SSHA512, Scheme.SSHA, Scheme.SHA512})
+"""Schemes of hashes that are made in microseconds: handing them to a thread would take longer."""
 HEAVY_WAITING = 16
 """Calls that may wait for the thread of the heavy hashes."""
 NICENESS = 10
@@ -55,16 +56,19 @@ class PasswordHasher:
         max_waiting: int = 200,
     ) -> None:
         workers = max_workers or min(4, os.cpu_count() or 1)
-        self._scheme = scheme
-        self._is_quick = scheme in {Scheme.SSHA512, Scheme.SSHA, Scheme.SHA512}
+        self.scheme = scheme
         self._bcrypt_cost = bcrypt_cost
         self._usual = _Pool(workers, max_waiting)
         self._heavy = _Pool(1, HEAVY_WAITING)
 
-    async def hash(self, plain: str) -> str:
-        """A new hash of the configured scheme; ``ValueError`` as ``passwords.hash_password``."""
-        work = partial(passwords.hash_password, plain, self._scheme, bcrypt_cost=self._bcrypt_cost)
-        return await self._run(work, quick=self._is_quick)
+    async def hash(self, plain: str, scheme: Scheme | None = None) -> str:
+        """A new hash of ``scheme``, or of the configured one.
+
+        Raises ``ValueError`` as ``passwords.hash_password``.
+        """
+        chosen = scheme or self.scheme
+        work = partial(passwords.hash_password, plain, chosen, bcrypt_cost=self._bcrypt_cost)
+        return await self._run(work, quick=chosen in _QUICK)
 
     async def verify(self, plain: str, stored: str) -> bool:
         """Whether the password belongs to the stored hash."""
@@ -76,9 +80,10 @@ class PasswordHasher:
         # Handing what takes microseconds to a thread would take longer.
         return await self._run(work, quick=all(map(password_costs.is_quick, items)), heavy=heavy)
 
-    def outdated(self, stored: str) -> bool:
-        """Whether a new hash of the configured scheme would be another one, and no weaker."""
-        return passwords.outdated(stored, self._scheme, bcrypt_cost=self._bcrypt_cost)
+    def outdated(self, stored: str, scheme: Scheme | None = None) -> bool:
+        """Whether a new hash of ``scheme``, or of the configured one, would differ, and be no
+        weaker."""
+        return passwords.outdated(stored, scheme or self.scheme, bcrypt_cost=self._bcrypt_cost)
 
     async def equalise(self, plain: str, others: Iterable[str]) -> None:
         """Take the time of verifying other hashes, and tell nothing of what comes out."""

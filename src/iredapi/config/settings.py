@@ -23,8 +23,7 @@ from iredapi.config.password_settings import PasswordSettings
 from iredapi.config.server_settings import ServerSettings
 from iredapi.domain.password_readers import PasswordReader
 from iredapi.domain.passwords import Scheme
-
-_NOT_FOR_SLAPD = (Scheme.PBKDF2, Scheme.ARGON2ID)
+from iredapi.domain.slapd_passwords import UNKNOWN_TO_SLAPD
 
 GROUPS = (
     ServerSettings,
@@ -94,7 +93,7 @@ class Settings(
             raise ValueError("IREDAPI_LDAP_STARTTLS: ldaps:// has TLS from the beginning")
         if "password_scheme" not in self.model_fields_set:
             self.password_scheme = Scheme.SSHA
-        if self.slapd_checks_passwords and self.password_scheme in _NOT_FOR_SLAPD:
+        if self.slapd_checks_passwords and self.password_scheme in UNKNOWN_TO_SLAPD:
             raise ValueError(
                 f"IREDAPI_PASSWORD_SCHEME: OpenLDAP cannot check {self.password_scheme}; see "
                 "IREDAPI_LDAP_PASSWORD_CHECK"
@@ -175,6 +174,11 @@ class Settings(
         by_version = "dovecot" if self.dovecot_release == "2.4" else "slapd"
         chosen = self.ldap_password_check
         return (by_version if chosen == "auto" else chosen) == "slapd"
+
+    @property
+    def slapd_checks_admins(self) -> bool:
+        """Whether standalone admins log in to iRedAdmin with an LDAP bind."""
+        return self.backend is Backend.LDAP
 
     @property
     def password_reader(self) -> PasswordReader:

@@ -18,6 +18,8 @@ _CRYPT: Final = frozenset(
     {"CRYPT", "DES-CRYPT", "MD5-CRYPT", "SHA256-CRYPT", "SHA512-CRYPT", "BLF-CRYPT", "BCRYPT"}
 )
 _MD5_BYTES: Final = 16
+UNKNOWN_TO_SLAPD: Final = frozenset({Scheme.PBKDF2, Scheme.ARGON2ID})
+"""Schemes of new hashes that slapd cannot check without modules that iRedMail does not load."""
 
 
 def for_slapd(stored: str) -> str:

@@ -14,11 +14,12 @@ from iredapi.domain.password_readers import NOT_KNOWN, PasswordReader
 from iredapi.domain.passwords import (
     HASH_SEPARATOR,
     PasswordPolicy,
+    Scheme,
     check_hash,
     looks_hashed,
     violations,
 )
-from iredapi.domain.slapd_passwords import for_slapd
+from iredapi.domain.slapd_passwords import UNKNOWN_TO_SLAPD, for_slapd
 from iredapi.errors import CODES, ApiError, Problem, problem
 
 _STRICT: Final = "2.4"
@@ -35,6 +36,22 @@ class Passwords:
     """Whether OpenLDAP verifies the hashes: then schemes that it does not know are refused."""
     reader: PasswordReader = NOT_KNOWN
     """What logs users in. What Dovecot 2.4 refuses is not stored."""
+    scheme: Scheme | None = None
+    """Scheme of new hashes; None: the configured one."""
+
+    def for_admins(self) -> Passwords:
+        """Return the same for standalone admins in OpenLDAP.
+
+        iRedAdmin logs them in with an LDAP bind, whatever Dovecot does: so slapd checks their
+        passwords. Schemes that it does not know are replaced by crypt(3)'s SHA-512.
+        """
+        known = self.hasher.scheme not in UNKNOWN_TO_SLAPD
+        scheme = None if known else Scheme.SHA512_CRYPT
+        return replace(self, for_slapd=True, reader=NOT_KNOWN, scheme=scheme)
+
+    def outdated(self, stored: str) -> bool:
+        """Tell whether a new hash would have another scheme, and would be no weaker."""
+        return self.hasher.outdated(stored, self.scheme)
 
     async def prepare(
         self, changes: Mapping[str, Any], lengths: tuple[int, int] = (0, 0), stored: str = ""
@@ -54,7 +71,7 @@ class Passwords:
 
     async def _is_of(self, plain: str, stored: str) -> bool:
         # With several hashes a change is needed: it removes the others.
-        if HASH_SEPARATOR in stored or self.hasher.outdated(stored) or not self._fits(stored):
+        if HASH_SEPARATOR in stored or self.outdated(stored) or not self._fits(stored):
             return False
         return await self.hasher.verify(plain, stored)
 
@@ -89,7 +106,7 @@ class Passwords:
         if "password" not in changes:
             return ""
         try:
-            return self._stored(await self.hasher.hash(changes["password"]))
+            return self._stored(await self.hasher.hash(changes["password"], self.scheme))
         except ValueError as error:
             raise _refused([str(error)]) from None
 
@@ -98,7 +115,7 @@ class Passwords:
 
         Raises ApiError or ValueError if the scheme or OpenLDAP does not support the password.
         """
-        return self._stored(await self.hasher.hash(plain))
+        return self._stored(await self.hasher.hash(plain, self.scheme))
 
     def _stored(self, hashed: str) -> str:
         if self.for_slapd:

@@ -44,7 +44,7 @@ async def get_admin(call: OperationRequest[Viewed]) -> Response:
 async def create_admin(call: OperationRequest[AdminEdit]) -> Response:
     """Create a standalone admin, whose address is in no hosted domain."""
     changes = call.form.changes()
-    hashed = await (await call.context.passwords()).prepare(changes)
+    hashed = await (await call.context.admin_passwords()).prepare(changes)
     return await call.write(admins.create, call.target.mail, changes, hashed)
 
 

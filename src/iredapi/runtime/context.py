@@ -161,6 +161,11 @@ class AppContext:
             reader=self.settings.password_reader,
         )
 
+    async def admin_passwords(self) -> Passwords:
+        """Return the same for standalone admins, whom Dovecot does not log in."""
+        found = await self.passwords()
+        return found.for_admins() if self.settings.slapd_checks_admins else found
+
     def invalidate_caches(self) -> None:
         """Read everything again at the next request."""
         self.iredadmin_settings.invalidate()

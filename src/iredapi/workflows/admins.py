@@ -30,14 +30,14 @@ async def create_admin(
     """Create a standalone admin. Raises ApiError."""
     address = _valid_address(mail)
     changes = {"password": password.strip(), "name": name, "is_global_admin": is_global}
-    hashed = await (await context.passwords()).prepare(changes)
+    hashed = await (await context.admin_passwords()).prepare(changes)
     await context.write(SYSTEM, admins.create, address, changes, hashed)
 
 
 async def set_admin_password(context: AppContext, mail: str, password: str) -> None:
     """Give a standalone admin a new password; all its sessions end. Raises ApiError."""
     changes = {"password": password.strip()}
-    hashed = await (await context.passwords()).prepare(changes)
+    hashed = await (await context.admin_passwords()).prepare(changes)
     await context.write(SYSTEM, admins.update, _valid_address(mail), changes, hashed)
 
 
@@ -62,7 +62,7 @@ async def prepare_admin_password(
     stored = ""
     if "password" in changes:
         stored = await context.read(actor, stored_for_admin, mail)
-    return await (await context.passwords()).prepare(changes, stored=stored)
+    return await (await context.admin_passwords()).prepare(changes, stored=stored)
 
 
 async def count_globals(unit: ReadUnit) -> int:
