@@ -94,3 +94,18 @@ async def test_aliases_of_a_user_in_another_spelling(service: Service, root: Cli
     foreign = Foreign(service.store)
     await foreign.alias("sales@ex.com", "u@ex.com", "U@ex.com ")
     assert (await root.ok("GET", "user/u@ex.com"))["aliases"] == ["own@ex.com", "sales@ex.com"]
+
+
+async def test_a_removed_domain_takes_its_spellings_only(service: Service, root: Client) -> None:
+    foreign = Foreign(service.store)
+    await root.ok("POST", "user/u@ex.com", password=PASSWORD)
+    gone = ("EX.com", "ex.com ", "\tex.com", "ex.com\t", "Ex.Com\r\n")
+    kept = ("éx.com", "ex.com.org", "my.ex.com", "x.com", "ex.co")
+    for number, domain in enumerate((*gone, *kept)):
+        await foreign.user(f"n{number}@{domain.strip()}", domain)
+    await root.ok("DELETE", "domain/ex.com")
+    for table in ("mailbox", "forwardings", "used_quota"):
+        rows = await service.store.rows(f"SELECT DISTINCT domain FROM {table}")
+        assert {row["domain"] for row in rows} <= set(kept), table
+    rows = await service.store.rows("SELECT domain FROM mailbox")
+    assert {row["domain"] for row in rows} == set(kept)

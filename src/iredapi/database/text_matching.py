@@ -113,6 +113,16 @@ def is_like(column: ColumnElement[Any], names: Iterable[str]) -> ColumnElement[b
     return _Same(_Folded(column)).in_([_Same(form) for form in forms])
 
 
+def as_bytes(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """Make SQL for a text that is compared byte by byte, also on MariaDB and MySQL."""
+    return _Same(column)
+
+
+def in_bytes(column: ColumnElement[Any], names: Iterable[str]) -> ColumnElement[bool]:
+    """Choose rows whose value is one of some names, byte by byte."""
+    return _Same(column).in_([_Same(literal(name, String(255))) for name in sorted(names)])
+
+
 def is_odd(column: ColumnElement[Any]) -> ColumnElement[bool]:
     """Choose rows whose value is not spelled as it is compared."""
     return _Same(_Folded(column)) != _Same(column)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    and_,
     bindparam,
     cast,
     exists,
@@ -24,12 +25,12 @@ from sqlalchemy import (
 
 from iredapi.backends.sql import spellings as other_spellings
 from iredapi.backends.sql import tables
-from iredapi.backends.sql.exact_spellings import select_spellings
+from iredapi.backends.sql.exact_spellings import select_other_bytes, select_spellings
 from iredapi.database.column_types import MYSQL
 from iredapi.database.live_schema import Schema
 from iredapi.database.repository import Repository, chunks, now
 from iredapi.database.session import Connections
-from iredapi.database.text_matching import is_like
+from iredapi.database.text_matching import in_bytes, is_like
 from iredapi.domain.addresses import domain_of, fold, spellings, typed
 from iredapi.errors import Conflict
 
@@ -233,9 +234,13 @@ class AccountRepository(Repository):
 
     async def like(self, column: ColumnElement[Any], names: Collection[str]) -> ColumnElement[bool]:
         """Return the condition ``is_like`` for a large table with an index of the column."""
-        if self.dialect in MYSQL or not all(map(str.isascii, names)):
+        if not all(map(str.isascii, names)):
             return is_like(column, names)
         own = {spelling for name in names for spelling in names_of(name)}
+        if self.dialect in MYSQL:
+            others = select_other_bytes(column, [*map(fold, names)], own, self.schema)
+            found = own | set(await self.column(others))
+            return and_(column.in_(sorted(found)), in_bytes(column, found))
         return column.in_(sorted(own | await self._stored_spellings(column, names)))
 
     async def related_rows(self, *branches: Select[Any]) -> RelatedRows:

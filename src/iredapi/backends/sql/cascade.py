@@ -28,10 +28,9 @@ from iredapi.backends.protocols.values import Removal
 from iredapi.backends.sql import mailbox_paths
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, demotable
-from iredapi.database.column_types import MYSQL
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import chunks, now
-from iredapi.database.text_matching import is_like
+from iredapi.database.text_matching import as_bytes, is_like
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.addresses import fold
 
@@ -170,17 +169,19 @@ async def remove_domain(store: AccountRepository, name: str, removal: Removal) -
     for column in (t.mailbox.c.domain, f.domain, f.dest_domain, quota.domain, seen.domain):
         if unique and store.schema.has(column.table):
             # By their index; reading all rows takes much longer.
-            large[column] = (await store.like(column, [name]), await store.like(column, names))
+            own = await store.like(column, [name])
+            large[column] = (own, own if len(names) == 1 else await store.like(column, names))
 
     def inside(
         column: ColumnElement[Any], domain: ColumnElement[Any] | None = None
     ) -> ColumnElement[bool]:
         found = among(domain_of(column), names)
-        if domain is None or domain not in large or store.dialect in MYSQL:
+        if domain is None or domain not in large:
             return found
         # ``domain`` is nearly always the domain of the address, and is compared faster.
-        end = func.substr(column, func.length(column) - func.length(domain))
-        return case((end == literal_column("'@'").concat(domain), large[domain][1]), else_=found)
+        address, at_domain = as_bytes(column), as_bytes(literal_column("'@'").concat(domain))
+        end = func.substr(address, func.length(address) - func.length(domain))
+        return case((end == at_domain, large[domain][1]), else_=found)
 
     await mailbox_paths.queue_for_removal(store, removal, here(t.mailbox.c.domain))
     to_here = large[f.dest_domain][1] if unique else among(f.dest_domain, names)
@@ -196,7 +197,6 @@ async def remove_domain(store: AccountRepository, name: str, removal: Removal) -
         or_(
             here(f.domain),
             to_here,
-            here(f.address),
             inside(f.address, f.domain),
             inside(f.forwarding, f.dest_domain),
         ),

@@ -42,6 +42,8 @@ from iredapi.database.text_matching import folded
 
 _BLANK: Final = "\t"
 _AFTER_BLANKS: Final = "!"
+BLANKS: Final = (_BLANK, _AFTER_BLANKS)
+"""The range of blanks: the first is included, the second is not."""
 _CAPITALS: Final = {
     letter: (letter.upper(), chr(ord(letter.upper()) + 1)) for letter in ascii_lowercase
 }
