@@ -102,7 +102,7 @@ KEEPS_COMMITS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": 
 """Beside ``SETTINGS``: what is committed survives a server that is killed."""
 
 
-def _programs() -> Path | None:
+def programs() -> Path | None:
     """The directory of ``initdb`` and ``postgres``: the newest release that is installed."""
     debian = Path("/usr/lib/postgresql")
     releases = [path for path in debian.glob("*/bin") if path.parent.name.isdigit()]
@@ -113,7 +113,7 @@ def _programs() -> Path | None:
 
 def missing() -> str | None:
     """Why there can be no PostgreSQL here, or None."""
-    if os.environ.get(ENVIRONMENT) or _programs() is not None:
+    if os.environ.get(ENVIRONMENT) or programs() is not None:
         return None
     return f"PostgreSQL is not installed and {ENVIRONMENT} is not set"
 
@@ -130,20 +130,23 @@ class _PostgresqlResetter(Resetter):
 
 
 class PostgresqlServer:
-    """Starts at construction; ``await create_store(suffix)`` gives a set of databases."""
+    """Starts at construction; ``await create_store(suffix)`` gives a set of databases.
 
-    def __init__(self, settings: Mapping[str, str] = SETTINGS) -> None:
+    ``at`` is the administrator's URL of a server that somebody else has started.
+    """
+
+    def __init__(self, settings: Mapping[str, str] = SETTINGS, *, at: URL | None = None) -> None:
         self._settings = settings
         self._daemon: Daemon | None = None
         self._directory: Path | None = None
         self._created: list[str] = []
         self._roles: list[str] = []
-        external = os.environ.get(ENVIRONMENT)
+        external = at or os.environ.get(ENVIRONMENT)
         self.admin = make_url(external).set(drivername=DRIVER) if external else self._start()
 
     def _start(self) -> URL:
-        programs = _programs()
-        if programs is None:
+        found = programs()
+        if found is None:
             raise ServerError(missing())
         user = "postgres" if is_root() else None
         directory = self._directory = temporary_directory("pg", user)
@@ -154,7 +157,7 @@ class PostgresqlServer:
         password_file.chmod(0o644)
         made = run(
             [
-                programs / "initdb",
+                found / "initdb",
                 f"--pgdata={data}",
                 f"--pwfile={password_file}",
                 "--username=admin",
@@ -174,7 +177,7 @@ class PostgresqlServer:
             sockets = f"-cunix_socket_directories={directory}"
             self._start_again = partial(
                 Daemon.start,
-                [programs / "postgres", "-D", data, "-p", str(port), sockets, *options],
+                [found / "postgres", "-D", data, "-p", str(port), sockets, *options],
                 log=directory / "log",
                 user=user,
                 stop_signal=signal.SIGQUIT,

@@ -1,0 +1,188 @@
+"""Reads every table, or entry, of a store as facts, and says what is wrong with them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from tests.cluster.states import Bundle, Fact
+from tests.servers.openldap import BASE
+from tests.servers.snapshot import ENTRIES, Dump, Row, dump, names_of
+from tests.servers.store import Store
+
+MEGABYTE: Final = 1024 * 1024
+_KINDS: Final = {"is_forwarding": "forwarding", "is_alias": "address", "is_list": "member"}
+
+
+async def read(store: Store, before: Dump) -> tuple[set[Fact], list[str]]:
+    """Return all facts, and what is no fact and was not there before."""
+    found = await dump(store)
+    facts: set[Fact] = set()
+    odd: list[str] = []
+    for place, rows in found.items():
+        new = [row for row in rows if row not in before[place]]
+        gone = [row for row in before[place] if row not in rows]
+        odd += [f"gone: {name}" for name in names_of(place, gone)]
+        if place == ENTRIES:
+            directory = _Directory(new)
+            facts |= directory.facts
+            odd += directory.odd
+            continue
+        for row in new:
+            reader = _ROWS.get(place[1])
+            fact = reader(row) if reader else None
+            if fact is None or fact in facts:
+                odd += names_of(place, [row])
+            else:
+                facts.add(fact)
+    return facts, odd
+
+
+def _forwarding(row: Row) -> Fact | None:
+    """None for a row that is of no kind or of two, or whose domains are wrong."""
+    kinds = [kind for column, kind in _KINDS.items() if row[column]]
+    domains = [row[name].partition("@")[2] for name in ("address", "forwarding")]
+    if len(kinds) != 1 or domains != [row["domain"], row["dest_domain"]]:
+        return None
+    if kinds == ["address"]:
+        return Fact("address", row["forwarding"], (row["address"],))
+    return Fact(kinds[0], row["address"], (row["forwarding"],))
+
+
+_ROWS: Final[dict[str, Callable[[Row], Fact | None]]] = {
+    "domain": lambda row: Fact("domain", row["domain"], (row["description"], row["mailboxes"])),
+    "alias_domain": lambda row: Fact("alias domain", row["target_domain"], (row["alias_domain"],)),
+    "mailbox": lambda row: Fact(
+        "user", row["username"], (row["name"], row["quota"], bool(row["active"]))
+    ),
+    "alias": lambda row: Fact("alias", row["address"], (row["name"],)),
+    "forwardings": _forwarding,
+    "throttle": lambda row: Fact("throttle", row["account"], (row["max_msgs"],)),
+    "used_quota": lambda row: Fact("used quota", row["username"], (row["bytes"],)),
+    "deleted_mailboxes": lambda row: Fact("removed mailbox", row["username"]),
+}
+
+
+class _Directory:
+    """The facts of entries; ``odd`` names wrong counters and addresses at alias domains."""
+
+    def __init__(self, entries: Sequence[Row]) -> None:
+        self.facts: set[Fact] = set()
+        self.odd: list[str] = []
+        self._domains: dict[str, Row] = {}
+        self._users: dict[str, list[int]] = defaultdict(list)
+        self._aliases: dict[str, int] = defaultdict(int)
+        for entry in sorted(entries, key=lambda entry: len(entry["dn"])):
+            self._read(entry)
+        for name, entry in self._domains.items():
+            counted = (len(self._users[name]), self._aliases[name], sum(self._users[name]))
+            stored = tuple(
+                int(entry.get(f"domainCurrent{what}", ["0"])[0])
+                for what in ("UserNumber", "AliasNumber", "QuotaSize")
+            )
+            if stored != counted:
+                self.odd.append(f"counters of {name}: {stored}, but there are {counted}")
+
+    def _read(self, entry: Row) -> None:
+        classes = entry.get("objectClass", [])
+        if "mailDomain" in classes:
+            name = entry["domainName"][0]
+            self._domains[name] = entry
+            self.facts.add(Fact("domain", name, (_one(entry, "cn"), _limit(entry))))
+            for alias in entry.get("domainAliasName", []):
+                self.facts.add(Fact("alias domain", name, (alias,)))
+        elif "mailUser" in classes:
+            self._user(entry)
+        elif "mailAlias" in classes:
+            address = entry["mail"][0]
+            self._aliases[address.partition("@")[2]] += 1
+            self.facts.add(Fact("alias", address, (_one(entry, "cn"),)))
+            self._values(entry, "member", address)
+            self._further_addresses(entry)
+        elif "organizationalUnit" not in classes or self._domain_of(entry) is None:
+            self.odd.append(entry["dn"])
+
+    def _user(self, entry: Row) -> None:
+        mail = entry["mail"][0]
+        quota = int(entry["mailQuota"][0])
+        self._users[mail.partition("@")[2]].append(quota)
+        values = (_one(entry, "cn"), quota // MEGABYTE, _one(entry, "accountStatus") == "active")
+        self.facts.add(Fact("user", mail, values))
+        self._values(entry, "forwarding", mail)
+        if "mailForwardingAddress" not in entry:
+            # An entry without destinations is delivered to itself.
+            self.facts.add(Fact("forwarding", mail, (mail,)))
+        for address in self._further_addresses(entry):
+            self.facts.add(Fact("address", mail, (address,)))
+
+    def _values(self, entry: Row, kind: str, owner: str) -> None:
+        for value in entry.get("mailForwardingAddress", []):
+            self.facts.add(Fact(kind, owner, (value,)))
+
+    def _further_addresses(self, entry: Row) -> list[str]:
+        """Check those at alias domains; return the others."""
+        mail, domain = entry["mail"][0], self._domain_of(entry)
+        if domain is None:
+            self.odd.append(f"{entry['dn']} is in no domain")
+            return []
+        addresses = set(entry.get("shadowAddress", []))
+        own = {address for address in addresses if address.endswith(f"@{domain['domainName'][0]}")}
+        at_alias_domains = {
+            f"{address.partition('@')[0]}@{alias}"
+            for address in own | {mail}
+            for alias in domain.get("domainAliasName", [])
+        }
+        if addresses - own != at_alias_domains:
+            self.odd.append(f"{mail} has {addresses - own}, not {at_alias_domains}")
+        return sorted(own)
+
+    def _domain_of(self, entry: Row) -> Row | None:
+        parent = entry["dn"].removesuffix(f",{BASE}").rpartition("domainName=")[2]
+        return self._domains.get(parent)
+
+
+def _one(entry: Row, name: str) -> str:
+    values: list[str] = entry.get(name, [""])
+    return values[0]
+
+
+def _limit(entry: Row) -> int:
+    for setting in entry.get("accountSetting", []):
+        name, _, value = setting.partition(":")
+        if name == "numberOfUsers":
+            return int(value)
+    return 0
+
+
+def compare(found: set[Fact], bundles: Iterable[Bundle], shared: set[str]) -> list[str]:
+    """Compare bundles with what is stored; return what is lost, half made, or nobody's.
+
+    ``shared`` names domains and accounts that are compared elsewhere.
+    """
+    wrong: list[str] = []
+    owned: dict[str, set[Fact]] = defaultdict(set)
+    for fact in found:
+        owned[fact.owner].add(fact)
+    for bundle in bundles:
+        there: frozenset[Fact] = frozenset().union(
+            *(owned.pop(name, set[Fact]()) for name in bundle.names)
+        )
+        expected = bundle.expected()
+        if there not in expected:
+            wrong.append(_told(bundle, there, expected))
+    wrong += [f"nobody's: {facts}" for name, facts in owned.items() if name not in shared]
+    return wrong
+
+
+def _told(bundle: Bundle, there: frozenset[Fact], expected: Sequence[frozenset[Fact]]) -> str:
+    best = min(expected, key=lambda facts: len(facts ^ there))
+    verdict = "lost" if bundle.other is None else f"half made ({bundle.change})"
+    return (
+        f"{verdict}: bundle {bundle.number} of {bundle.domain}: "
+        f"missing {_sorted(best - there)}, not expected {_sorted(there - best)}"
+    )
+
+
+def _sorted(facts: Iterable[Fact]) -> list[Any]:
+    return sorted(facts, key=str)

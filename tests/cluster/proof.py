@@ -1,0 +1,194 @@
+"""One proof for all clusters: acknowledged changes while servers are killed, and what is left.
+
+``CLUSTER_CHANGES`` is how many changes are acknowledged at least, ``CLUSTER_FAULTS`` how often a
+server is killed at least; without them a short run. ``make cluster-test`` gives 2,000 and 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from iredapi.runtime.startup import open_state
+from tests.clients import settings_for
+from tests.cluster.outages import Outage, Probes, Writer, through
+from tests.cluster.recorder import DOMAINS, HASH, Recorder
+from tests.integration.test_doctor import examine
+from tests.servers.api import add_root, found_on_this_host, running, urls_of
+from tests.servers.process import temporary_directory
+from tests.servers.store import Store
+
+CHANGES: Final = int(os.environ.get("CLUSTER_CHANGES", "200"))
+FAULTS: Final = int(os.environ.get("CLUSTER_FAULTS", "2"))
+QUIET: Final = (2.0, 8.0)
+"""Seconds between the end of one fault and the next."""
+LONGER: Final = 2.0
+"""Seconds that a failover may take longer for a client than for a bare driver."""
+
+
+class Cluster(Protocol):
+    """Servers of which one may be killed at any time."""
+
+    @property
+    def store(self) -> Store:
+        """The databases, on whichever server answers."""
+        ...
+
+    async def kill_one(self, random_: random.Random) -> str:
+        """Kill a server; returns what it was. Called when the one before is back."""
+        ...
+
+    async def bring_back(self) -> None:
+        """Start what was killed, and return when it may be needed."""
+        ...
+
+    async def bare_write(self) -> bool:
+        """Write with nothing but the driver, on a connection of its own."""
+        ...
+
+    async def settle(self) -> list[str]:
+        """Wait until all servers have everything; returns where they differ."""
+        ...
+
+
+@dataclass
+class Proof:
+    """What has happened."""
+
+    recorder: Recorder
+    outages: list[Outage] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Return the figures."""
+        unsure = sum(bundle.other is not None for bundle in self.recorder.bundles)
+        return "\n".join(
+            [
+                str(self.recorder.figures),
+                f"{len(self.recorder.bundles)} bundles, {unsure} ended with an unclear answer",
+                f"{len(self.outages)} faults:",
+                *map(str, self.outages),
+            ]
+        )
+
+
+async def prove(
+    cluster: Cluster,
+    *,
+    settings: Mapping[str, str] | None = None,
+    services: int = 2,
+    late: bool = False,
+    seed: int = 1,
+) -> Proof:
+    """Run services on a cluster, record changes, kill servers, compare everything at the end."""
+    store = cluster.store
+    await add_root(store)
+    async with AsyncExitStack() as stack:
+        apis = [
+            stack.enter_context(running(_environment(store, settings or {})))
+            for _ in range(services)
+        ]
+        addresses = [api.address for api in apis]
+        recorder = Recorder(store, addresses, changes=CHANGES, late=late, seed=seed)
+        await recorder.prepare()
+        proof = Proof(recorder)
+        probes = await _probes(stack, cluster, recorder)
+        work = asyncio.create_task(recorder.run())
+        try:
+            await _torment(cluster, proof, probes, work, random.Random(seed))
+        finally:
+            recorder.over.set()
+            proof.logs = [api.output for api in apis]
+        await work
+        await _remove_probes(recorder)
+        wrong = await cluster.settle()
+        await nothing_begun(store)
+        wrong += await recorder.faults()
+        print(f"\n{proof}")
+        assert wrong == [], "\n".join(wrong[:20])
+    recorder.check_answers()
+    found, result = await examine(store, **found_on_this_host())
+    assert (found, result.status) == ([], 0)
+    return proof
+
+
+def _environment(store: Store, settings: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "IREDAPI_DATA_DIR": str(temporary_directory("api")),
+        "IREDAPI_WORKERS": "1",
+        "IREDAPI_LOGIN_FAILURES": "1000000",
+        **urls_of(store),
+        **settings,
+    }
+
+
+async def _torment(
+    cluster: Cluster,
+    proof: Proof,
+    probes: Probes,
+    work: asyncio.Task[None],
+    random_: random.Random,
+) -> None:
+    """Kill one server after the other until enough has happened."""
+    async with asyncio.TaskGroup() as group:
+        writers = [group.create_task(each.run()) for each in (probes.bare, *probes.clients)]
+        while len(proof.outages) < FAULTS or not proof.recorder.acknowledged_enough():
+            pause = time.monotonic() + random_.uniform(*QUIET)
+            while time.monotonic() < pause:
+                await asyncio.sleep(0.1)
+                if work.done():
+                    await work
+            if len(proof.outages) >= FAULTS and proof.recorder.acknowledged_enough():
+                break
+            what = await cluster.kill_one(random_)
+            moment = time.monotonic()
+            back = asyncio.create_task(cluster.bring_back())
+            proof.outages.append(await probes.measure(what, moment))
+            print(proof.outages[-1], f"after {proof.recorder.figures.total} changes", flush=True)
+            await back
+        for writer in writers:
+            writer.cancel()
+
+
+def _name(number: int) -> str:
+    return f"probe{number}@{DOMAINS[0]}"
+
+
+async def _probes(stack: AsyncExitStack, cluster: Cluster, recorder: Recorder) -> Probes:
+    """A user for each service, whose name is changed again and again."""
+    clients = []
+    for number in range(len(recorder.addresses)):
+        client = await stack.enter_async_context(recorder.client(number))
+        path = f"user/{_name(number)}"
+        answer = await client.post(path, data={"password_hash": HASH})
+        assert answer.status_code == 200, answer.text
+        clients.append(Writer(f"service {number}", through(client, path)))
+    return Probes(Writer("driver", cluster.bare_write), clients)
+
+
+async def _remove_probes(recorder: Recorder) -> None:
+    """They are no accounts of the recorder: only their removed mailboxes stay."""
+    async with recorder.client(0) as client:
+        for number in range(len(recorder.addresses)):
+            answer = await client.delete(f"user/{_name(number)}")
+            assert answer.status_code == 200, answer.text
+            recorder.allow_removed(_name(number))
+
+
+async def nothing_begun(store: Store) -> None:
+    """Wait until services have taken back what was cut off: they look every 15 seconds."""
+    state = await open_state(settings_for(store))
+    try:
+        for _ in range(60):
+            if not await state.journal.open():
+                return
+            await asyncio.sleep(1)
+        raise AssertionError(await state.journal.open())
+    finally:
+        await state.connections.close()

@@ -1,0 +1,127 @@
+"""What accounts must be: the state that a client's last acknowledged change has left.
+
+A state is a set of facts, which are the same on SQL and on OpenLDAP; ``facts`` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+
+class Fact(NamedTuple):
+    """One row, or one value of an attribute."""
+
+    kind: str
+    owner: str
+    """The account or domain that it belongs to."""
+    values: tuple[Any, ...] = ()
+
+
+BESIDE: Final = frozenset({"throttle", "removed mailbox", "used quota"})
+"""Kinds that may be in other databases than the accounts: no transaction spans both."""
+
+
+@dataclass(frozen=True)
+class User:
+    """A user and the rows that go with them."""
+
+    mail: str
+    name: str
+    quota: int
+    """Megabytes."""
+    active: bool = True
+    forwarding: frozenset[str] = frozenset()
+    aliases: frozenset[str] = frozenset()
+    throttle: int | None = None
+    used: int | None = None
+    """Bytes in the mailbox, as Dovecot writes them."""
+
+    def facts(self) -> Iterator[Fact]:
+        """Yield what must be stored."""
+        yield Fact("user", self.mail, (self.name, self.quota, self.active))
+        for mail in self.forwarding or {self.mail}:
+            yield Fact("forwarding", self.mail, (mail,))
+        for mail in self.aliases:
+            yield Fact("address", self.mail, (mail,))
+        if self.throttle is not None:
+            yield Fact("throttle", self.mail, (self.throttle,))
+        if self.used is not None:
+            yield Fact("used quota", self.mail, (self.used,))
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A mail alias."""
+
+    address: str
+    name: str
+    members: frozenset[str]
+
+    def facts(self) -> Iterator[Fact]:
+        """Yield what must be stored."""
+        yield Fact("alias", self.address, (self.name,))
+        for mail in self.members:
+            yield Fact("member", self.address, (mail,))
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A mail domain."""
+
+    name: str
+    description: str
+    users: int = 0
+    """Its limit; 0: none."""
+    alias_domains: frozenset[str] = frozenset()
+
+    def facts(self) -> Iterator[Fact]:
+        """Yield what must be stored."""
+        yield Fact("domain", self.name, (self.description, self.users))
+        for name in self.alias_domains:
+            yield Fact("alias domain", self.name, (name,))
+
+
+@dataclass(frozen=True)
+class State:
+    """Accounts that belong together."""
+
+    domain: Domain | None = None
+    user: User | None = None
+    alias: Alias | None = None
+    removed: frozenset[str] = frozenset()
+    """Users whose mailboxes wait for their removal from the disk."""
+
+    def facts(self) -> frozenset[Fact]:
+        """Return all that must be stored, and nothing else may be."""
+        parts = [part.facts() for part in (self.domain, self.user, self.alias) if part is not None]
+        gone = {Fact("removed mailbox", mail) for mail in self.removed}
+        return frozenset(fact for part in parts for fact in part) | gone
+
+
+@dataclass
+class Bundle:
+    """Accounts that one client changes, one change after the other."""
+
+    number: int
+    domain: str
+    state: State = field(default_factory=State)
+    other: State | None = None
+    """What a change without a clear answer would have made; there are no changes after it."""
+    change: str = ""
+    names: set[str] = field(default_factory=set)
+    """All that it may own something under."""
+
+    def expected(self) -> list[frozenset[Fact]]:
+        """Return the sets of facts that are right, the most likely first."""
+        old = self.state.facts()
+        if self.other is None:
+            return [old]
+        new = self.other.facts()
+        # Rows in other databases are committed before the accounts.
+        between = frozenset(
+            {fact for fact in old if fact.kind not in BESIDE}
+            | {fact for fact in new if fact.kind in BESIDE}
+        )
+        return [old, new, between]
