@@ -12,6 +12,7 @@ ApiError                        a failure that is reported to the client
 ├── TooManyAttempts        429  the login throttle
 ├── NotSupported           501  NOT_SUPPORTED_BY_BACKEND
 ├── ServerDown             503  a server behind the API cannot be reached
+├── ReadOnlyServer         503  a database server takes no writes now
 ├── StorageFull            503  the disk of a server behind the API is full
 └── Overloaded             503  too many requests wait for a limited resource
 WriteWhileReading               a bug: a read-only unit or connection was asked to write
@@ -152,6 +153,10 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "STORAGE_FULL": Code(
             503, "The disk of a server behind the API is full; nothing was changed."
         ),
+        "DATABASE_READ_ONLY": Code(
+            503,
+            "The database server takes no writes now; nothing was changed. See Retry-After.",
+        ),
         "DIRECTORY_READ_ONLY": Code(
             503, "No LDAP server that can be reached accepts writes; reading works."
         ),
@@ -195,6 +200,8 @@ class ApiError(Exception):
     """
 
     code = "SERVER_ERROR"
+    seconds = 0
+    """Retry-After, when nothing else is given; 0: no such header."""
 
     def __init__(
         self,
@@ -210,7 +217,7 @@ class ApiError(Exception):
         self.detail = detail or ("" if errors else first.meaning)
         self.errors = tuple(errors)
         self.status = status or first.status
-        self.retry_after = retry_after
+        self.retry_after = retry_after or type(self).seconds
         """Seconds after which a client may try again (Retry-After); 0: no such header."""
         super().__init__(f"{self.code}: {self.detail}")
 
@@ -280,9 +287,29 @@ class NotSupported(ApiError):
 
 
 class ServerDown(ApiError):
-    """A server behind the API cannot be reached; nothing was changed, unless the detail says so."""
+    """A server behind the API cannot be reached; nothing was changed."""
 
     code = "SERVER_DOWN"
+    seconds = 1
+
+
+class OutcomeUnknown(ServerDown):
+    """A server was lost during a commit: whether the change was made is not known.
+
+    There is no Retry-After: the caller looks first.
+    """
+
+    seconds = 0
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail=detail)
+
+
+class ReadOnlyServer(ApiError):
+    """A database server takes no writes: a standby, or one that was set read-only."""
+
+    code = "DATABASE_READ_ONLY"
+    seconds = 2
 
 
 class StorageFull(ApiError):

@@ -533,6 +533,7 @@ def test_every_check_has_a_case() -> None:
     servers = {
         "REMOVAL_HELD_BACK",
         "SERVER_AWAY",
+        "DATABASE_READS_ONLY",  # availability/test_read_only_servers
         "SCHEMA_LACKS",
         "SCHEMA_OLDER",
         "RIGHT_MISSING",

@@ -49,8 +49,9 @@ class ServerSettings(BaseModel):
     request_timeout: float = Field(
         60.0,
         gt=0,
-        description="Maximum seconds for the database work of one request (before the commit), for "
-        "each page of a list, and for a body to arrive (before a login: 10). Then the answer is "
+        description="Maximum seconds for the database work of one request (a commit gets at least "
+        "a quarter of it), for each page of a list, and for a body to arrive (before a login: 10). "
+        "Then the answer is "
         "503, or 400 for the body. The answer also waits at most this long for its turn to write "
         "to iRedAdmin's log, and as long again for the log itself; the change is made all the "
         "same, and an entry that could not be written there is in the service's own log.",

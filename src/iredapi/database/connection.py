@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg
-from iredapi.database.errors import is_retryable
+from iredapi.database.errors import is_retryable, is_wrong_server
 from iredapi.errors import WriteWhileReading
 from iredapi.observability import query_counter
 
@@ -317,7 +317,11 @@ class PooledConnection:
         try:
             self._adapter._handle_exception(error)
         except base as found:
-            gone = dialect.is_disconnect(found, self._adapter, None) or _is_outdated(error)
+            gone = (
+                dialect.is_disconnect(found, self._adapter, None)
+                or _is_outdated(error)
+                or is_wrong_server(error)
+            )
             self.broken = self.broken or gone
             self.lost = self.lost or gone
             return DBAPIError.instance(

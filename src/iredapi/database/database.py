@@ -16,29 +16,39 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import MetaData, event, select
+from sqlalchemy import MetaData, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from iredapi.database import sqlite, tls
+from iredapi.database import sqlite, tls, writability
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection
 from iredapi.database.cursor_cache import Cursors
 from iredapi.database.datetimes import MYSQL_DECODERS, prepare_asyncpg
 from iredapi.database.dialect import holds_at_once
-from iredapi.database.errors import is_full, is_unavailable, is_unknown_name
+from iredapi.database.errors import (
+    NoWritableServer,
+    has_no_quorum,
+    is_full,
+    is_read_only,
+    is_unavailable,
+    is_unknown_name,
+    is_wrong_server,
+)
 from iredapi.database.live_schema import Schema
 from iredapi.database.pool import ConnectionPool
 from iredapi.database.read_batching import Pipeline
-from iredapi.errors import Overloaded, ServerDown, WriteWhileReading
+from iredapi.errors import Overloaded, ReadOnlyServer, ServerDown, WriteWhileReading
 from iredapi.observability.health_checks import NotUsable
 from iredapi.observability.query_counter import watch
 
 FULL: Final = 15.0
 """Seconds for which a server's disk counts as full after a failed write."""
+HANGING: Final = 15.0
+"""Seconds for which commits count as hanging after one that did not end in time."""
 _log = structlog.get_logger(__name__)
 SCHEMA_AGE: Final = 30.0
 """Seconds after which the tables and columns are read again."""
@@ -123,6 +133,8 @@ class Database:
         )
         self._full_until = 0.0
         """Monotonic time until which the disk of the server counts as full."""
+        self._hanging_until = 0.0
+        """Monotonic time until which commits count as hanging."""
         self._busy_after = pool.timeout / 2
         """Seconds of waiting for a connection after which the database counts as busy."""
         event.listen(self._engine.sync_engine, "handle_error", self._on_sqlalchemy_error)
@@ -238,6 +250,8 @@ class Database:
 
     def _on_sqlalchemy_error(self, context: ExceptionContext) -> None:
         """Handle an error of a statement that SQLAlchemy runs."""
+        if is_wrong_server(context.original_exception):
+            context.is_disconnect = True
         # SQLAlchemy reports a cancelled request as a disconnect; only one connection is broken.
         if context.is_disconnect and context.invalidate_pool_on_disconnect:
             self._pool.drop_idle()
@@ -255,9 +269,16 @@ class Database:
     def _unavailable(self, error: Exception) -> Exception:
         if isinstance(error, PoolTimeout):
             return Overloaded(f"All connections to the database {self.name} are busy.")
+        if is_read_only(error):
+            return ReadOnlyServer()
         if is_unavailable(error) or isinstance(error, TimeoutError):
             return ServerDown(detail=f"The database {self.name} is away.")
         return error
+
+    def note_hanging_commit(self) -> None:
+        """Remember that a commit did not end in time, for the health check."""
+        _log.error("commit_timed_out", database=self.name)
+        self._hanging_until = time.monotonic() + HANGING
 
     async def ping(self) -> None:
         """Run a statement on a connection outside of the pool, as a health check.
@@ -266,12 +287,21 @@ class Database:
         """
         if time.monotonic() < self._full_until:
             raise NotUsable("full")
+        if time.monotonic() < self._hanging_until:
+            raise NotUsable("commits wait")
         if self._pool.longest_wait > self._busy_after:
             raise NotUsable("busy")
         if self.file is not None and not self.file.is_file():
             raise FileNotFoundError(self.file)
-        async with self._prober.connect() as connection:
-            await connection.execute(select(1))
+        try:
+            async with self._prober.connect() as connection:
+                await writability.check(connection)
+        except (DBAPIError, NoWritableServer) as error:
+            if has_no_quorum(error):
+                raise NotUsable("no quorum") from error
+            if is_read_only(error):
+                raise NotUsable("read-only") from error
+            raise
 
     async def close(self) -> None:
         """Close all connections."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from iredapi.errors import ApiError, Conflict, ServerDown, StorageFull
+from iredapi.errors import ApiError, Conflict, ReadOnlyServer, ServerDown, StorageFull
 
 _Error = TypeVar("_Error", bound=BaseException)
 
@@ -22,6 +22,13 @@ _UNIQUE_SQLITE = {1555, 2067, 2579}  # primary key, unique, rowid
 _RETRY_STATES = {"40001", "40P01", "55P03"}  # serialization, deadlock, lock not available
 _RETRY_MYSQL = {1020, 1205, 1213, 3572}  # record changed, lock wait timeout, deadlock, NOWAIT
 _RETRY_SQLITE = {5, 6}  # busy, locked
+
+# Such a server may have been the right one a moment ago: the connection is closed, too.
+_READS_ONLY_STATE = "25006"  # a standby, or default_transaction_read_only
+_READS_ONLY_MYSQL = {1290, 1792, 1836}  # read_only, a transaction that reads, a server that reads
+_READS_ONLY_MYSQL |= {1036, 1874, 1881}  # a table; innodb_read_only, innodb_force_recovery
+_NO_QUORUM = 1047  # a node of Galera that is not in the cluster (ER_UNKNOWN_COM_ERROR)
+_COMMIT_FAILED = 1180  # "Got error … during COMMIT": whether it was done is not known
 
 _UNKNOWN_STATES = {"42703", "42P01"}  # column, table
 _UNKNOWN_MYSQL = {1054, 1146}
@@ -38,6 +45,10 @@ _FULL_MYSQL = {1021, 1114}
 _WRITE_MYSQL = {3, 20, 1026}  # mysys and the server: error on write
 _FULL_SQLITE = 13
 _DOWN_SQLITE = {10, 14}  # I/O error, cannot open
+
+
+class NoWritableServer(OSError):
+    """None of several servers takes writes, although at least one answers."""
 
 
 def _chain(exc: BaseException) -> Iterator[BaseException]:
@@ -98,7 +109,8 @@ def is_retryable(exc: DBAPIError) -> bool:
     """Tell whether the same transaction may succeed when it is run again.
 
     True for a deadlock, a serialization failure, a lock wait timeout, a busy SQLite file and a
-    lost connection. If it was lost during COMMIT, the transaction may have been committed.
+    lost connection. If it was lost during COMMIT, the transaction may have been committed. A server
+    that takes no writes counts as a lost connection: once more on a new one is enough.
     """
     return exc.connection_invalidated or any(
         _sqlstate(error) in _RETRY_STATES
@@ -143,6 +155,31 @@ def is_full(exc: BaseException) -> bool:
     )
 
 
+def is_read_only(exc: BaseException) -> bool:
+    """Tell whether the server takes no writes now, but reads: a standby, or one with read_only."""
+    return any(
+        isinstance(error, NoWritableServer)
+        or _sqlstate(error) == _READS_ONLY_STATE
+        or _mysql_code(error) in _READS_ONLY_MYSQL
+        for error in _chain(exc)
+    )
+
+
+def has_no_quorum(exc: BaseException) -> bool:
+    """Tell whether a node of Galera refuses all work, because it is not in the cluster."""
+    return any(_mysql_code(error) == _NO_QUORUM for error in _chain(exc))
+
+
+def is_wrong_server(exc: BaseException) -> bool:
+    """Tell whether another server may do what this one refuses: the connection is to be closed."""
+    return is_read_only(exc) or has_no_quorum(exc)
+
+
+def is_unknown_commit(exc: BaseException) -> bool:
+    """Tell whether an error of COMMIT leaves open whether the transaction was committed."""
+    return any(_mysql_code(error) in {_NO_QUORUM, _COMMIT_FAILED} for error in _chain(exc))
+
+
 def is_unavailable(exc: BaseException) -> bool:
     """Tell whether the database cannot be used now: no connection, no login, or no free slot."""
     if isinstance(exc, DBAPIError) and exc.connection_invalidated:
@@ -152,6 +189,7 @@ def is_unavailable(exc: BaseException) -> bool:
         or _sqlstate(error) in _DOWN_STATES
         or _sqlstate(error).startswith("08")
         or _mysql_code(error) in _DOWN_MYSQL
+        or _mysql_code(error) == _NO_QUORUM
         or _sqlite_code(error) & 0xFF in _DOWN_SQLITE
         for error in _chain(exc)
     )
@@ -163,6 +201,8 @@ def translated(error: DBAPIError) -> Exception:
         return Conflict("ALREADY_EXISTS")
     if is_full(error):
         return StorageFull()
+    if is_read_only(error):
+        return ReadOnlyServer()
     if is_unavailable(error):
         return ServerDown(detail="A database went away; nothing was changed.")
     if is_retryable(error):

@@ -24,6 +24,9 @@ RECYCLE: Final = 1800.0
 """Seconds after which a connection is replaced by a new one."""
 _ROLLBACK: Final = 10.0
 """Seconds to wait for a ROLLBACK; then the connection is closed."""
+_DROP: Final = 1.0
+"""Seconds between two times at which all idle connections are closed: a server that takes no writes
+would have them closed by every write, and reads need them."""
 _SESSION_READS_ONLY: Final[Mapping[str, str]] = {
     "sqlite": "PRAGMA query_only=ON",
     **dict.fromkeys(MYSQL, "SET SESSION TRANSACTION READ ONLY"),
@@ -125,6 +128,8 @@ class ConnectionPool:
         # Writers may wait for each other's locks: some connections stay reserved for readers.
         self._writers = FairSemaphore(max(size - max(size // 4, 1) - lists, 1), timeout)
         self._free: list[PooledConnection] = []
+        self._dropped_at = 0.0
+        """Monotonic time; a connection that was opened before it is not used again."""
         self._background = Background()
 
     def is_spare(self) -> bool:
@@ -228,11 +233,14 @@ class ConnectionPool:
 
     def give_at_once(self, pooled: PooledConnection, *, writing: bool) -> bool:
         """Release a connection without waiting, if possible; False: call ``give``."""
-        if pooled.discard or not pooled.usable:
+        if not self._may_serve_again(pooled):
             return False
         self._free.append(pooled)
         self._freed(writing=writing)
         return True
+
+    def _may_serve_again(self, pooled: PooledConnection) -> bool:
+        return pooled.opened_at >= self._dropped_at and pooled.usable and not pooled.discard
 
     async def give(self, pooled: PooledConnection, *, writing: bool) -> None:
         """Release a connection; an open transaction is rolled back.
@@ -248,7 +256,7 @@ class ConnectionPool:
                 with suppress(SQLAlchemyError, OSError):  # a TimeoutError is an OSError
                     async with asyncio.timeout(_ROLLBACK):
                         await pooled.rollback()
-            if pooled.usable and not pooled.discard:
+            if self._may_serve_again(pooled):
                 self._free.append(pooled)
                 return
             if pooled.lost:
@@ -258,7 +266,15 @@ class ConnectionPool:
             self._freed(writing=writing)
 
     def drop_idle(self) -> None:
-        """Close all idle connections, after the server was lost (a restart breaks all of them)."""
+        """Close all idle connections, after the server was lost (a restart breaks all of them).
+
+        Those in use are closed when they are given back: they may lead to a server that takes no
+        writes any more.
+        """
+        now = time.monotonic()
+        if now - self._dropped_at < _DROP:
+            return
+        self._dropped_at = now
         stale, self._free = self._free, []
         for pooled in stale:
             self._background.start(_discard(pooled))

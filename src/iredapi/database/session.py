@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -26,7 +27,8 @@ class Databases:
 
     by_name: Mapping[str, Database]
     patience: float = 60.0
-    """Seconds that a writer waits for the one before it (SQLite)."""
+    """Seconds for one unit of work, its commit included; also that a writer waits for the one
+    before it (SQLite)."""
     background: Background = field(default_factory=Background)
     """Connections that are being given back; this continues when the request is cancelled."""
     _sqlite_writer: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -74,7 +76,14 @@ class Databases:
 class Connections:
     """One request's connections, at most one to each database."""
 
-    __slots__ = ("_pooled_connections", "_queue", "databases", "read_only", "writing")
+    __slots__ = (
+        "_deadline",
+        "_pooled_connections",
+        "_queue",
+        "databases",
+        "read_only",
+        "writing",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -89,6 +98,7 @@ class Connections:
         """Whether statements run in transactions, which ``commit`` commits."""
         self.read_only = not writing if read_only is None else read_only
         self._queue = queue
+        self._deadline = time.monotonic() + databases.patience
         self._pooled_connections: dict[str, PooledConnection] = {}
 
     async def get(self, name: str) -> AsyncConnection:
@@ -202,11 +212,23 @@ class Connections:
         return await self.databases[name].fetch(compiled, values)
 
     async def commit(self) -> None:
-        """Commit the related databases first, the accounts last: a request can then be repeated."""
+        """Commit the related databases first, the accounts last: a request can then be repeated.
+
+        Raises TimeoutError at the end of the unit's time (a commit gets a quarter of it in any
+        case). The server may go on with that commit: a synchronous standby, or the other nodes of
+        Galera, can keep it waiting without end.
+        """
         for name in reversed(ORDER):
             pooled = self._pooled_connections.get(name)
-            if pooled is not None and pooled.transacting:
-                await pooled.commit()
+            if pooled is None or not pooled.transacting:
+                continue
+            left = max(self._deadline - time.monotonic(), self.databases.patience / 4)
+            try:
+                async with asyncio.timeout(left):
+                    await pooled.commit()
+            except TimeoutError:
+                self.databases[name].note_hanging_commit()
+                raise
 
     async def close(self) -> None:
         """Roll back what was not committed and give the connections back, also when cancelled."""

@@ -86,6 +86,12 @@ _SERVERS: Final[Mapping[str, Check]] = {
         "Dovecot fills only the address, and nothing the column domain: the sizes count for no "
         "domain. iRedMail's `used_quota_triggers_dovecot_2.3.pgsql` or `…_2.4.pgsql` makes it.",
     ),
+    "DATABASE_READS_ONLY": Check(
+        _E,
+        "A database server takes no writes.",
+        "It is a standby, or was set read-only. Reading works; changes are answered with 503. Name "
+        "the server that takes writes in the URL, or all of them: docs/clusters.md.",
+    ),
     "DIRECTORY_READS_ONLY": Check(
         _E,
         "No LDAP server that can be reached accepts writes.",

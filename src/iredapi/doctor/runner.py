@@ -34,7 +34,7 @@ from iredapi.doctor.sql_directory import SqlDirectory
 from iredapi.doctor.state_checks import examine_state
 from iredapi.doctor.vmail_checks import vmail_probes
 from iredapi.domain.addresses import fold
-from iredapi.errors import ServerDown
+from iredapi.errors import ReadOnlyServer, ServerDown
 
 _TRIES = 5
 _ALWAYS = frozenset({"SERVER_AWAY", "REMOVAL_HELD_BACK"})
@@ -189,13 +189,13 @@ class Examination:
             try:
                 async for finding in self._pages(databases, probe, accounts):
                     yield finding
-            except ServerDown as error:
+            except (ServerDown, ReadOnlyServer) as error:
                 yield Finding("SERVER_AWAY", name, error.detail)
                 return
-        if name == "vmail" and "NO_GLOBAL_ADMIN" in self._only:
-            async for finding in no_global_admin(databases, quota):
-                yield finding
-        if name == "vmail":
+        if name == "vmail" and not await server_checks.reads_only(databases[name]):
+            if "NO_GLOBAL_ADMIN" in self._only:
+                async for finding in no_global_admin(databases, quota):  # locks rows
+                    yield finding
             async for finding in self._trigger(databases):
                 yield finding
 

@@ -10,12 +10,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import Executable, Table, delete, false, insert, literal, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from iredapi.database.database import Database
 from iredapi.database.errors import is_refused, is_unavailable, translated
 from iredapi.doctor.findings import Finding
 from iredapi.errors import ServerDown
+from iredapi.observability.health_checks import NotUsable
 
 _ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _NOT_INSERTED: Final = ("SELECT", "UPDATE", "DELETE")
@@ -39,13 +40,16 @@ RIGHTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 async def examine(
     database: Database, *, ignore: str = "", rights: bool = True
 ) -> AsyncIterator[Finding]:
-    """Report missing tables, columns and rights of a database.
+    """Report missing tables, columns and rights of a database, and a server without writes.
 
     ``ignore`` is a table that the settings have given another name; ``rights``: test them too.
     Raises ServerDown when the server cannot be reached.
     """
     if database.file is not None and not database.file.is_file():
         raise ServerDown(detail="There is no such file.")
+    if await reads_only(database):
+        yield Finding("DATABASE_READS_ONLY", database.name)
+        rights = False  # they are tested with writes
     try:
         schema = await database.schema()
     except DBAPIError as error:
@@ -65,6 +69,17 @@ async def examine(
         for right in RIGHTS.get(table.name, _ALL):
             if not await _allowed(database, _try(right, table, columns)):
                 yield Finding("RIGHT_MISSING", f"{database.name}.{table.name}", right)
+
+
+async def reads_only(database: Database) -> bool:
+    """Tell whether the server of a database can be read, but takes no writes."""
+    try:
+        await database.ping()
+    except NotUsable as error:
+        return error.status == "read-only"
+    except (SQLAlchemyError, OSError):
+        pass  # what follows reports it
+    return False
 
 
 def _try(right: str, table: Table, columns: list[str]) -> Executable:

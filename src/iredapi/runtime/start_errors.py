@@ -90,6 +90,8 @@ def _of_server(error: BaseException, url: URL, place: str) -> Reason | None:
         )
     if states & {"53300"} or numbers & {1040, 1203, 1226}:
         return Reason(f"the server at {place} has no connection left (max_connections)", True)
+    if numbers & {1047}:
+        return Reason(f"the node of Galera at {place} is without quorum, or joins just now", True)
     if states & {"57P01", "57P02", "57P03"} or numbers & {1053}:
         return Reason(f"the server at {place} is starting or stopping", True)
     return None

@@ -23,9 +23,10 @@ from iredapi.database.live_schema import OLDEST_IREDMAIL, create_all
 from iredapi.database.server import Server
 from iredapi.database.session import Databases
 from iredapi.errors import ServerDown
+from iredapi.observability.health_checks import NotUsable
 from iredapi.runtime.start_errors import file_trouble, reason
 from iredapi.state import State, StateUnavailable, WrongDatabase
-from iredapi.state.connections import Connections
+from iredapi.state.connections import CALL_TIMEOUT, Connections
 
 _log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ async def open_state(settings: Settings) -> State:
             session_absolute=settings.session_absolute,
             throttle_limit=settings.login_failures,
             throttle_window=settings.login_window,
+            call_timeout=min(settings.request_timeout, CALL_TIMEOUT),
         )
     except WrongDatabase as error:
         raise ConfigurationError(f"{setting}: {error}") from None
@@ -94,7 +96,7 @@ async def check(databases: Databases, settings: Settings) -> None:
         try:
             # ping() raises the driver's own error.
             async with asyncio.timeout(settings.connect_timeout + _GRACE):
-                await database.ping()
+                await _ping(database)
             schema = await database.schema()
             async with database.using() as pooled:
                 server = await Server.ask(pooled.connection)
@@ -114,6 +116,16 @@ async def check(databases: Databases, settings: Settings) -> None:
             )
         if missing := schema.missing():
             _log.info("older_schema", database=name, without=missing)
+
+
+async def _ping(database: Database) -> None:
+    """Check that a database answers; only warn when it takes no writes. Raises its errors."""
+    try:
+        await database.ping()
+    except NotUsable as error:
+        if error.status != "read-only":
+            raise error.__cause__ or error from None
+        _log.warning("database_read_only", database=database.name)
 
 
 async def _unusable(

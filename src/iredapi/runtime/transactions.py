@@ -33,7 +33,7 @@ from iredapi.errors import Conflict
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
-from iredapi.runtime.retries import TRIES, backoff, commit_error, retry_read
+from iredapi.runtime.retries import TRIES, backoff, commit_error, may_run_again, retry_read
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
 
@@ -142,7 +142,7 @@ class Transactions:
             except self._errors as error:
                 if committing:
                     raise commit_error(self._backend, error) from error
-                if not self._backend.is_transient(error) or attempt == TRIES - 1:
+                if not may_run_again(self._backend, error, attempt):
                     raise self._backend.translated(error) from error
             else:
                 break

@@ -16,21 +16,27 @@ from weakref import WeakValueDictionary
 
 import structlog
 from sqlalchemy import Executable, Row, event
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import URL, Connection, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from iredapi.database import read_only, sqlite, tls
 from iredapi.database.compiled_statement import CompiledStatement, Statement
-from iredapi.database.errors import codes_in, is_full, is_retryable
-from iredapi.errors import ApiError, ServerDown, StorageFull
+from iredapi.database.errors import (
+    codes_in,
+    is_full,
+    is_read_only,
+    is_retryable,
+    is_wrong_server,
+)
+from iredapi.errors import ApiError, ReadOnlyServer, ServerDown, StorageFull
 from iredapi.observability.query_counter import watch
 
 T = TypeVar("T")
 
 CALL_TIMEOUT = 60.0
-"""Seconds after which a call fails, all attempts and waiting included."""
+"""Maximum seconds after which a call fails, all attempts, waiting and the commit included."""
 
 BUSY_TIMEOUT = 30.0
 """Seconds for which SQLite waits for another process, and the pool for a connection."""
@@ -62,14 +68,20 @@ _write_locks = WeakValueDictionary()
 
 
 class StateUnavailable(Exception):
-    """The state database cannot be reached, is overloaded, or its disk is ``full``. Maps to 503."""
+    """The state database cannot be reached, is overloaded, ``full`` or ``read_only``. Maps to 503.
 
-    def __init__(self, reason: str = "", *, full: bool = False) -> None:
+    ``full`` is said of its disk; ``read_only``: its server takes no writes.
+    """
+
+    def __init__(self, reason: str = "", *, full: bool = False, read_only: bool = False) -> None:
         super().__init__(reason)
         self.full = full
+        self.read_only = read_only
 
     def to_api_error(self) -> ApiError:
         """Return the error of the HTTP answer."""
+        if self.read_only:
+            return ReadOnlyServer()
         return StorageFull() if self.full else ServerDown(detail="The state database is away.")
 
 
@@ -122,6 +134,12 @@ async def _use_wal(engine: AsyncEngine) -> None:
             await asyncio.sleep(_jitter(0.05))
 
 
+def _leave_wrong_server(context: ExceptionContext) -> None:
+    """Close the connections to a server that takes no writes: another one may do so by now."""
+    if is_wrong_server(context.original_exception):
+        context.is_disconnect = True
+
+
 def _jitter(most: float) -> float:
     """Return a random delay in seconds, so that parallel writers do not collide again."""
     return random.uniform(0, most)  # noqa: S311 - not a secret
@@ -131,9 +149,14 @@ class Connections:
     """The connection pools of the state database. Driver errors become ``StateUnavailable``."""
 
     def __init__(
-        self, engine: AsyncEngine, writer: AsyncEngine, write_lock: asyncio.Lock | None
+        self,
+        engine: AsyncEngine,
+        writer: AsyncEngine,
+        write_lock: asyncio.Lock | None,
+        call_timeout: float = CALL_TIMEOUT,
     ) -> None:
         self._engine = engine
+        self._call_timeout = call_timeout
         self._reader = engine.execution_options(**{read_only.OPTION: True})
         event.listen(engine.sync_engine, "before_cursor_execute", read_only.refuse_writes)
         self._writer = writer
@@ -144,8 +167,11 @@ class Connections:
         """Monotonic time until which the server's disk counts as full."""
 
     @classmethod
-    async def open(cls, url: str) -> Self:
-        """Create the pools without connecting; on SQLite the file is created."""
+    async def open(cls, url: str, *, call_timeout: float = CALL_TIMEOUT) -> Self:
+        """Create the pools without connecting; on SQLite the file is created.
+
+        A call fails after ``call_timeout`` seconds.
+        """
         target = _normalised(url)
         backend = target.get_backend_name()
         if backend == "sqlite":
@@ -162,7 +188,8 @@ class Connections:
             watch(engine.sync_engine)
             key = (asyncio.get_running_loop(), path)
             lock = _write_locks.setdefault(key, asyncio.Lock())
-            connections = cls(engine, engine.execution_options(**{_IMMEDIATE: True}), lock)
+            writer = engine.execution_options(**{_IMMEDIATE: True})
+            connections = cls(engine, writer, lock, call_timeout)
             try:
                 await _use_wal(engine)
             except DBAPIError as error:
@@ -194,7 +221,8 @@ class Connections:
         )
         for engine in engines:
             watch(engine.sync_engine)
-        return cls(*engines, None)
+            event.listen(engine.sync_engine, "handle_error", _leave_wrong_server)
+        return cls(*engines, None, call_timeout)
 
     async def close(self) -> None:
         """Close every connection. May be called twice."""
@@ -252,11 +280,11 @@ class Connections:
         return await (self.use(execute) if self._write_lock is None else self.transact(execute))
 
     async def transact(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], *, seconds: float = CALL_TIMEOUT
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, seconds: float = 0.0
     ) -> T:
         """Run ``work`` in one transaction; after a deadlock it runs again from its start.
 
-        An exception rolls back. It fails after ``seconds``.
+        An exception rolls back. It fails after ``seconds``; 0: as every call.
         """
 
         async def once() -> T:
@@ -278,18 +306,16 @@ class Connections:
             if now > self.full_until:
                 _log.error("storage_full", database="state")
             self.full_until = now + FULL_DISK_SECONDS
-        return StateUnavailable(reason, full=full)
+        return StateUnavailable(reason, full=full, read_only=is_read_only(error))
 
-    async def _run_with_retries(
-        self, once: Callable[[], Awaitable[T]], seconds: float = CALL_TIMEOUT
-    ) -> T:
+    async def _run_with_retries(self, once: Callable[[], Awaitable[T]], seconds: float = 0.0) -> T:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds or self._call_timeout):
                 for attempt in range(1, MAX_ATTEMPTS):
                     try:
                         return await once()
                     except DBAPIError as error:
-                        if not is_retryable(error):
+                        if not is_retryable(error) or (attempt > 1 and is_read_only(error)):
                             raise
                     await asyncio.sleep(_jitter(0.02 * attempt))
                 return await once()
@@ -303,5 +329,7 @@ class Connections:
                 )
             # Without a statement connecting has failed, for example with a wrong password.
             if error.statement is None or is_retryable(error):
-                raise StateUnavailable(f"The state database refuses: {error.orig}") from error
+                raise self._unavailable(f"The state database refuses: {error.orig}", error) from (
+                    error
+                )
             raise

@@ -8,7 +8,7 @@ from sqlalchemy import delete, false
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.observability.health_checks import NotUsable
-from iredapi.state.connections import Connections
+from iredapi.state.connections import CALL_TIMEOUT, Connections, StateUnavailable
 from iredapi.state.locks import Locks
 from iredapi.state.login_attempts import LoginAttempts
 from iredapi.state.login_networks import KnownNetworks
@@ -56,17 +56,19 @@ class State:
         session_absolute: float = 43200,
         throttle_limit: int = 10,
         throttle_window: float = 900,
+        call_timeout: float = CALL_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Connect to ``url`` and bring its tables up to date.
 
         ``session_idle``, ``session_absolute`` and ``throttle_window`` are seconds,
-        ``throttle_limit`` is attempts per window; ``clock`` gives seconds since the
-        epoch. Raises ``WrongDatabase`` when the database belongs to another program.
+        ``throttle_limit`` is attempts per window, ``call_timeout`` is seconds for one call;
+        ``clock`` gives seconds since the epoch. Raises ``WrongDatabase`` when the database belongs
+        to another program.
         """
         if min(session_idle, session_absolute, throttle_limit, throttle_window) <= 0:
             raise ValueError("Time-outs and limits of the state database must be positive.")
-        connections = await Connections.open(url)
+        connections = await Connections.open(url, call_timeout=call_timeout)
         try:
             await migrate(connections)
         except BaseException:
@@ -97,6 +99,10 @@ class State:
             raise NotUsable("full")
         try:
             await self.connections.write(delete(sessions_table).where(false()))
+        except StateUnavailable as error:
+            if error.read_only:
+                raise NotUsable("read-only") from error
+            raise
         except DBAPIError as error:
             raise NotUsable("read-only") from error
 
