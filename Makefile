@@ -64,6 +64,14 @@ torture: ## Thousands of writes among kills, restarts and clients that hang up (
 		tests/integration/test_torture.py tests/integration/test_torture_hang_ups.py \
 		tests/integration/test_slow_clients.py tests/lists/test_concurrent_subscriptions.py
 
+.PHONY: cluster-test
+cluster-test: ## Servers of clusters are killed under load (CLUSTER_CHANGES=20000 CLUSTER_FAULTS=20)
+	@scripts/bootstrap dev
+	@TEST_CLUSTER=1 scripts/install-test-servers
+	CLUSTER_CHANGES=$${CLUSTER_CHANGES:-2000} CLUSTER_FAULTS=$${CLUSTER_FAULTS:-5} \
+		CLUSTER_ROUNDS=$${CLUSTER_ROUNDS:-20} \
+		.venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 $(PYTEST_ARGS) tests/cluster
+
 .PHONY: bench
 bench: ## The service's speed as a share of a bare program's (QUICK=1, FULL=1; BENCH_ARGS=postgresql)
 	@scripts/bootstrap dev

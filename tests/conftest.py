@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from iredapi.observability.logging import configure
 from tests.clients import Client, Service, serving
-from tests.servers import amavis, mariadb, mlmmjadmin, nginx, openldap, postgresql
+from tests.servers import amavis, mariadb, mlmmjadmin, nginx, openldap, patroni, postgresql
 from tests.servers import dovecot as dovecot_server
 from tests.servers import postfix as postfix_maps
 from tests.servers.dovecot import Dovecot
@@ -48,6 +48,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "openldap": openldap.missing,
     "mlmmj": mlmmjadmin.missing,
     "amavisd": amavis.missing,
+    "patroni": patroni.missing,
 }
 
 

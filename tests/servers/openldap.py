@@ -230,11 +230,16 @@ class OpenldapServer:
         (self.directory / "data" / "lock.mdb").unlink(missing_ok=True)
         other.resume()
 
-    def crash(self) -> None:
-        """Kill it in the middle of whatever it does, and start it again."""
+    def kill(self) -> None:
+        """``kill -9``; :meth:`resume` starts it again."""
         self._daemon.process.kill()
         self._daemon.process.wait(15)
-        self.restart()
+        self.halt()
+
+    def crash(self) -> None:
+        """Kill it in the middle of whatever it does, and start it again."""
+        self.kill()
+        self.resume()
 
     def freeze(self) -> None:
         """Accept connections, and never answer, until :meth:`thaw`."""
@@ -362,6 +367,12 @@ class OpenldapServer:
         """One entry, or None."""
         found = self.root.search(dn, LDAPSearchScope.BASE)
         return next(iter(self.find(dn).values())) if found else None
+
+    def replicated(self) -> dict[str, str]:
+        """Its ``contextCSN``: the last change it has of each server, by the server's id."""
+        found = self.root.search(SUFFIX, LDAPSearchScope.BASE, attrlist=["contextCSN"])
+        values = [_text(value) for value in found[0].get("contextCSN", [])]
+        return {value.split("#")[2]: value for value in values}
 
     def dump(self) -> Tree:
         """Everything below both bases, to compare before and after."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.servers.openldap import BASE, ROOT_DN, SUFFIX, OpenldapServer
+from tests.servers.process import free_port
 
 PROVIDER: Final = ("moduleload syncprov", "overlay syncprov", "syncprov-checkpoint 1 1")
 """A server that others follow."""
@@ -34,6 +35,21 @@ def mirror() -> tuple[OpenldapServer, OpenldapServer]:
     )
     first.configure("serverID 1", *PROVIDER, following(second, 2), "multiprovider on")
     return first, second
+
+
+def mirror_of_two(*, sync: bool = False) -> tuple[OpenldapServer, OpenldapServer]:
+    """Two servers of mirror mode, each with the addresses of both from its first start."""
+    seed = OpenldapServer(lines=PROVIDER)
+    try:
+        ports = free_port(), free_port()
+        pair = []
+        for number, other in ((1, ports[1]), (2, ports[0])):
+            line = following(seed, number).replace(seed.uri, f"ldap://127.0.0.1:{other}")
+            lines = [f"serverID {number}", *PROVIDER, line, "multiprovider on"]
+            pair.append(OpenldapServer(like=seed, lines=lines, port=ports[number - 1], sync=sync))
+    finally:
+        seed.stop()
+    return pair[0], pair[1]
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
