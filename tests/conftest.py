@@ -18,7 +18,16 @@ import pytest_asyncio
 
 from iredapi.observability.logging import configure
 from tests.clients import Client, Service, serving
-from tests.servers import amavis, mariadb, mlmmjadmin, nginx, openldap, patroni, postgresql
+from tests.servers import (
+    amavis,
+    galera,
+    mariadb,
+    mlmmjadmin,
+    nginx,
+    openldap,
+    patroni,
+    postgresql,
+)
 from tests.servers import dovecot as dovecot_server
 from tests.servers import postfix as postfix_maps
 from tests.servers.dovecot import Dovecot
@@ -49,6 +58,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "mlmmj": mlmmjadmin.missing,
     "amavisd": amavis.missing,
     "patroni": patroni.missing,
+    "galera": galera.missing,
 }
 
 

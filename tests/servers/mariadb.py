@@ -114,7 +114,7 @@ def _says_ready(log: Path) -> bool:
     return log.exists() and b"ready for connections" in log.read_bytes()
 
 
-def _initialise(installer: str, data: Path, user: str | None) -> str:
+def initialise(installer: str, data: Path, user: str | None) -> str:
     """Make the files of a new MariaDB; returns the SQL that removes its accounts."""
     for _ in range(3):
         made = run(
@@ -210,7 +210,7 @@ class MariadbServer:
             cleaning = mysql.initialise(server, data, user)
         elif program is not None and installer is not None:
             settings = list(self._settings)
-            cleaning = _initialise(installer, data, user)
+            cleaning = initialise(installer, data, user)
         else:
             raise ServerError(missing())
         accounts = directory / "accounts.sql"

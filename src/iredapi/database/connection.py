@@ -11,50 +11,25 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Column, Dialect, bindparam, select
+from sqlalchemy import Column
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.database.compiled_statement import CompiledStatement
-from iredapi.database.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg
+from iredapi.database.cursor import Cursor
+from iredapi.database.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg, Work
 from iredapi.database.errors import is_retryable, is_wrong_server
+from iredapi.database.galera import Guards
+from iredapi.database.row_locks import Row
 from iredapi.errors import WriteWhileReading
 from iredapi.observability import query_counter
 
 Answer = TypeVar("Answer")
 
 _HARMLESS: Final = re.compile(r"[a-z0-9@._+-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row to lock, by the value of a key."""
-
-    column: Column[Any]
-    value: str
-    share: bool = False
-    """A shared lock instead of an exclusive one."""
-
-    def lock_statement(self, dialect: Dialect) -> CompiledStatement:
-        """Return the statement that locks the row; its parameter is ``value``."""
-        return _lock_statement(self.column, self.share, dialect)
-
-    def text(self, share: str) -> str:
-        """Return it as SQL text; ``share`` is the driver's clause for shared locks."""
-        column, how = self.column, share if self.share else "FOR UPDATE"
-        rows = f"{column.table.name} WHERE {column.name} = '{self.value}'"
-        return f"SELECT 1 FROM {rows} {how}"  # noqa: S608 (names are the tables')
-
-
-@lru_cache
-def _lock_statement(column: Column[Any], share: bool, dialect: Dialect) -> CompiledStatement:
-    chosen = select(column).where(column == bindparam("value"))
-    return CompiledStatement.of(chosen.with_for_update(read=share), dialect)
 
 
 class PooledConnection:
@@ -68,6 +43,7 @@ class PooledConnection:
         "broken",
         "connection",
         "discard",
+        "guards",
         "lost",
         "opened_at",
         "read_only",
@@ -81,12 +57,18 @@ class PooledConnection:
         adapter: Any,
         driver: Any,
         notice: Callable[[BaseException], None] = lambda _: None,
+        *,
+        galera: bool = False,
     ) -> None:
         self.connection = connection
         self._notice = notice
         self._adapter = adapter
         self._name = connection.dialect.driver
         self._driver = DRIVERS[self._name](driver)
+        self.guards = Guards(connection.dialect) if galera else None
+        """On a node of Galera: the rows that this transaction has locked."""
+        if galera and isinstance(self._driver, Aiomysql):
+            self._driver.compound = True
         self.opened_at = time.monotonic()
         self.broken = False
         """Whether it can no longer be used."""
@@ -116,7 +98,25 @@ class PooledConnection:
         if self.read_only and compiled.writes:  # what ``permit`` does, without a call
             raise WriteWhileReading(compiled.sql)
         question = self._driver.fetch(compiled.sql, compiled.arguments(values))
-        return compiled.rows(await self.asked(compiled.sql, question))
+        found = await self.asked(compiled.sql, question)
+        if self.guards is not None and self.transacting:
+            self._guard(compiled, values)
+        return compiled.rows(found)
+
+    def _guard(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> None:
+        """After a statement in a transaction on Galera: note the rows that it has locked."""
+        self._check_transaction(compiled.sql)
+        if compiled.writes and self.guards is not None:
+            self.guards.add(compiled, values)
+
+    def _check_transaction(self, sql: str) -> None:
+        """Raise the error of a deadlock when Galera has ended the transaction without saying so.
+
+        It does so between two statements of one message.
+        """
+        driver = self._driver
+        if self.guards is not None and isinstance(driver, Aiomysql) and not driver.in_transaction:
+            raise self._translated(driver.deadlock(), sql)
 
     async def fetch_and_count(
         self,
@@ -208,8 +208,19 @@ class PooledConnection:
     async def begin(self) -> None:
         """Begin a transaction: READ COMMITTED; on SQLite BEGIN IMMEDIATE (one writer at a time)."""
         self._permit_transaction()
+        self._forget_guards()
         await self._run_text(self._driver.begin)
         self.transacting = True
+
+    def _forget_guards(self) -> None:
+        if self.guards is not None:
+            self.guards.clear()
+
+    def lock_of(self, row: Row) -> CompiledStatement:
+        """Return the statement that locks a row; on Galera all locks are exclusive."""
+        if row.share and self.guards is not None:
+            row = replace(row, share=False)
+        return row.lock_statement(self.connection.dialect)
 
     async def begin_with(self, rows: Sequence[Row]) -> bool:
         """Begin a transaction and lock rows, in one round trip.
@@ -221,9 +232,14 @@ class PooledConnection:
         driver = self._driver
         if not driver.several or not all(_HARMLESS.fullmatch(row.value) for row in rows):
             return False
-        words = "; ".join([driver.begin, *(row.text(driver.share) for row in rows)])
+        share = driver.share if self.guards is None else "FOR UPDATE"
+        words = "; ".join([driver.begin, *(row.text(share) for row in rows)])
+        self._forget_guards()
         self.transacting = True  # also when locking fails
         await self._answered(words, driver.say(words))
+        if self.guards is not None:
+            for row in rows:
+                self._guard(self.lock_of(row), {"value": row.value})
         return True
 
     async def begin_nowait(self, column: Column[Any], values: Collection[str]) -> bool:
@@ -256,6 +272,9 @@ class PooledConnection:
         if found is None:
             return None
         (answers,) = found
+        if self.guards is not None:
+            for compiled in every:
+                self._guard(compiled, values)
         return [compiled.rows(rows) for compiled, rows in zip(every, answers, strict=True)]
 
     def _permit_transaction(self) -> None:
@@ -267,6 +286,7 @@ class PooledConnection:
 
         None: another transaction has locked one of the rows, and this one was rolled back.
         """
+        self._forget_guards()
         self.transacting = True  # also when locking fails
         try:
             return (await self.asked(words, question),)
@@ -284,16 +304,34 @@ class PooledConnection:
         self.permit(compiled)
         every = [compiled.arguments(one) for one in values]
         await self.asked(compiled.sql, self._driver.run_many(compiled.sql, every))
+        self._check_transaction(compiled.sql)
 
     async def run_all(self, every: Sequence[CompiledStatement], values: Mapping[str, Any]) -> None:
         """Run writes that share their values, one after the other. Raises what SQLAlchemy would."""
         for compiled in every:
             self.permit(compiled)
-        work = [(compiled.sql, compiled.arguments(values)) for compiled in every]
-        await self.asked("; ".join(sql for sql, _ in work), self._driver.run_all(work))
+        await self._run_all([(compiled.sql, compiled.arguments(values)) for compiled in every])
+
+    async def _run_all(self, work: Work) -> None:
+        words = "; ".join(sql for sql, _ in work)
+        await self.asked(words, self._driver.run_all(work))
+        self._check_transaction(words)
+
+    async def write_guards(self) -> None:
+        """On Galera: write the rows that the transaction has locked, so that its locks hold."""
+        if self.guards is None:
+            return
+        work, others = self.guards.take()
+        if work:
+            await self._run_all(work)
+        for statement, values in others:
+            await self.connection.execute(statement, values)
 
     async def commit(self) -> None:
         """Commit the transaction."""
+        if self.guards is not None:
+            await self.write_guards()
+            self._check_transaction("COMMIT")
         await self._run_text("COMMIT")
         self.transacting = False
 
@@ -347,35 +385,3 @@ class PooledConnection:
 def _is_outdated(error: Exception) -> bool:
     """Tell whether a statement was prepared before its tables were changed: a retry helps."""
     return type(error).__name__ == "InvalidCachedStatementError"
-
-
-class Cursor:
-    """The rows of a statement, fetched in parts; it has the connection alone until ``close``."""
-
-    __slots__ = ("_compiled", "_ended", "_pooled", "_rows")
-
-    def __init__(self, pooled: PooledConnection, compiled: CompiledStatement, rows: Any) -> None:
-        self._pooled = pooled
-        self._compiled = compiled
-        self._rows = rows
-        self._ended = False
-
-    async def fetch(self, count: int) -> list[Any]:
-        """Return the next rows; fewer than ``count`` are the last ones."""
-        name = self._pooled.connection.dialect.driver
-        more = self._rows.fetch if name == "asyncpg" else self._rows.fetchmany
-        found = await self._pooled.asked(self._compiled.sql, more(count))
-        self._ended = len(found) < count
-        return self._compiled.rows(found)
-
-    async def close(self) -> None:
-        """Discard the rows that were not fetched. Raises nothing."""
-        if self._pooled.broken:
-            return
-        name = self._pooled.connection.dialect.driver
-        if name == "aiomysql" and not self._ended:
-            # The rest of the rows is still in the socket: reading it could take long.
-            self._pooled.discard = True
-        elif name != "asyncpg":  # there the end of the transaction closes it
-            with suppress(Exception):
-                await self._rows.close()

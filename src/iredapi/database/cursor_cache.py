@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from iredapi.concurrency.shield import Background
 from iredapi.database.compiled_statement import CompiledStatement
-from iredapi.database.connection import Cursor, PooledConnection
+from iredapi.database.connection import PooledConnection
+from iredapi.database.cursor import Cursor
 
 IDLE_SECONDS: Final = 3.0
 """Seconds for which a cursor stays open for the next page."""

@@ -23,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from iredapi.database import sqlite, tls, writability
+from iredapi.database import galera, sqlite, tls, writability
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection
 from iredapi.database.cursor_cache import Cursors
@@ -126,6 +126,7 @@ class Database:
             _prepare_sqlite(self._engine)
         elif url.startswith("postgresql"):
             prepare_asyncpg(self._engine)
+        galera.watch(self._engine)
         # The other connections serve reads and writes.
         lists = pool.size // 4
         self._pool = ConnectionPool(

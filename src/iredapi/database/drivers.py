@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from pymysql.constants import SERVER_STATUS
+from pymysql.constants import ER, SERVER_STATUS
 from pymysql.converters import escape_datetime, escape_string
+from pymysql.err import OperationalError
 
 from iredapi.database.mysql_results import Results, Rows
 
@@ -101,6 +102,23 @@ class Aiomysql:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._results = Results(connection)
+        self.compound = False
+        """Whether several writes are sent as one compound statement (MariaDB).
+
+        A node of Galera may end the transaction between two statements of a message; it does not
+        tell, and commits the rest of the message. It never does so inside of a statement.
+        """
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, as the last answer has said."""
+        return bool(self._connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
+
+    @staticmethod
+    def deadlock() -> Exception:
+        """Return the error of a transaction that was ended because of another one."""
+        error: Exception = OperationalError(ER.LOCK_DEADLOCK, "Another transaction ended this one.")
+        return error
 
     async def say(self, words: str) -> None:
         await self._run_text(words)
@@ -149,7 +167,8 @@ class Aiomysql:
             await cursor.executemany(sql, every)
 
     async def run_all(self, work: Work) -> None:
-        await self._run_text("; ".join([self._text(sql, arguments) for sql, arguments in work]))
+        words = "; ".join([self._text(sql, arguments) for sql, arguments in work])
+        await self._run_text(f"BEGIN NOT ATOMIC {words}; END" if self.compound else words)
 
     async def begin_with(self, work: Work) -> list[Sequence[Any]]:
         texts = [self._text(sql, arguments) for sql, arguments in work]

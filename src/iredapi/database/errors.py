@@ -140,6 +140,15 @@ def is_refused(exc: BaseException) -> bool:
     )
 
 
+def is_undone(exc: DBAPIError) -> bool:
+    """Tell whether a COMMIT that failed has certainly committed nothing: it can be tried again.
+
+    Nodes of Galera compare transactions at COMMIT, and end one of two that changed the same rows
+    with 1213, or 1205. When the connection was lost, nobody knows.
+    """
+    return not exc.connection_invalidated and is_retryable(exc)
+
+
 def is_full(exc: BaseException) -> bool:
     """Tell whether the server could not write because its disk (or a table's limit) is full.
 

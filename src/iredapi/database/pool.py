@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from iredapi.concurrency.shield import Background
 from iredapi.database.column_types import MYSQL
 from iredapi.database.connection import PooledConnection
-from iredapi.database.read_only import only_reads
+from iredapi.database.galera import is_node
+from iredapi.database.read_only import locks_rows, only_reads
 from iredapi.errors import WriteWhileReading
 
 RECYCLE: Final = 1800.0
@@ -45,11 +46,23 @@ _POOLED: Final = "iredapi_pooled_connection"
 """The key of the ``PooledConnection`` in the ``info`` of a connection."""
 
 
-def _refuse_writes(connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
-    """Apply ``PooledConnection.read_only`` to statements that SQLAlchemy runs."""
-    pooled = connection.info.get(_POOLED)  # None while connecting
-    if pooled is not None and pooled.read_only and not only_reads(sql):
+def _before_statement(
+    connection: Any, _cursor: Any, sql: str, _parameters: Any, context: Any, *_: Any
+) -> None:
+    """Do for statements that SQLAlchemy runs what ``PooledConnection`` does for all others."""
+    pooled: PooledConnection | None = connection.info.get(_POOLED)  # None while connecting
+    if pooled is None:
+        return
+    if pooled.read_only and not only_reads(sql):
         raise WriteWhileReading(sql)
+    if pooled.guards is not None and pooled.transacting and locks_rows(sql):
+        compiled = context.compiled
+        if compiled is None:
+            raise TypeError("a lock must be a statement, not text")
+        given = {name for name, bind in compiled.binds.items() if bind.required}
+        values = {name: context.compiled_parameters[0][name] for name in given}
+        # ``compiled.statement`` may be another one of the same form, with other values.
+        pooled.guards.add_statement(context.invoked_statement, values)
 
 
 class FairSemaphore:
@@ -120,7 +133,7 @@ class ConnectionPool:
         notice: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self._engine = engine
-        event.listen(engine.sync_engine, "before_cursor_execute", _refuse_writes)
+        event.listen(engine.sync_engine, "before_cursor_execute", _before_statement)
         self._notice = notice
         self._separate = engine.dialect.name in _SESSION_READS_ONLY
         """Whether readers have connections of their own, on which the database refuses writes."""
@@ -223,11 +236,15 @@ class ConnectionPool:
         except BaseException:
             await connection.close()
             raise
-        pooled = PooledConnection(
-            connection, raw.dbapi_connection, raw.driver_connection, self._notice
-        )
         assert connection.sync_connection is not None  # noqa: S101 (for the type checker)
-        connection.sync_connection.info[_POOLED] = pooled
+        info = connection.sync_connection.info
+        pooled = info[_POOLED] = PooledConnection(
+            connection,
+            raw.dbapi_connection,
+            raw.driver_connection,
+            self._notice,
+            galera=is_node(info),
+        )
         pooled.refuses_writes = refusing
         return pooled
 

@@ -22,10 +22,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.database.compiled_statement import CompiledStatement, Statement
-from iredapi.database.connection import Row
 from iredapi.database.database import Database
 from iredapi.database.dialect import insert_ignore
 from iredapi.database.live_schema import Schema
+from iredapi.database.row_locks import Row
 from iredapi.database.session import Connections
 from iredapi.database.text_matching import is_like
 

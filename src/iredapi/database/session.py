@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.concurrency.shield import Background
 from iredapi.database.compiled_statement import CompiledStatement
-from iredapi.database.connection import PooledConnection, Row
+from iredapi.database.connection import PooledConnection
 from iredapi.database.database import Database
+from iredapi.database.row_locks import Row
 from iredapi.errors import NotSupported, Overloaded
 
 ORDER: Final = ("vmail", "amavisd", "iredapd", "iredadmin")
@@ -136,9 +137,7 @@ class Connections:
         if pooled.transacting or not await pooled.begin_with(rows):
             pooled = await self._begun(name)
             for row in rows:
-                await pooled.fetch(
-                    row.lock_statement(pooled.connection.dialect), {"value": row.value}
-                )
+                await pooled.fetch(pooled.lock_of(row), {"value": row.value})
 
     async def lock_nowait(self, name: str, column: Column[Any], values: Collection[str]) -> bool:
         """Begin a transaction by locking rows with NOWAIT; False: it was not possible."""
@@ -218,10 +217,16 @@ class Connections:
         case). The server may go on with that commit: a synchronous standby, or the other nodes of
         Galera, can keep it waiting without end.
         """
-        for name in reversed(ORDER):
-            pooled = self._pooled_connections.get(name)
-            if pooled is None or not pooled.transacting:
-                continue
+        open_ = [
+            (name, pooled)
+            for name in reversed(ORDER)
+            if (pooled := self._pooled_connections.get(name)) is not None and pooled.transacting
+        ]
+        for _, pooled in open_:
+            if pooled.guards is not None:
+                # Before the first COMMIT: most conflicts on Galera are found here.
+                await pooled.write_guards()
+        for name, pooled in open_:
             left = max(self._deadline - time.monotonic(), self.databases.patience / 4)
             try:
                 async with asyncio.timeout(left):

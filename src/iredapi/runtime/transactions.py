@@ -1,8 +1,8 @@
 """Run operations in transactions: deadlines, retries, commit, audit log.
 
 A read runs in autocommit. A write runs all its statements first, in open transactions. Then the
-related databases commit, then the accounts, and at last the audit log is written. A deadlock, or a
-connection that was lost before anything was committed, is retried.
+related databases commit, then the accounts, and at last the audit log is written. A deadlock, also
+at COMMIT, or a connection that was lost before anything was committed, is retried.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Transactions:
                 retry_reason = retry
                 pause = retry.seconds or pause
             except self._errors as error:
-                if committing:
+                if committing and not transaction.is_undone(error):
                     raise commit_error(self._backend, error) from error
                 if not may_run_again(self._backend, error, attempt):
                     raise self._backend.translated(error) from error

@@ -150,7 +150,10 @@ class UserBatcher:
             raise
         except Exception as error:
             foreseen = isinstance(error, self._backend.errors)
-            if committing:
+            if committing and foreseen and transaction.is_undone(error):
+                # Somebody else has changed a row at the same time: each item is run alone.
+                results = [None if isinstance(item, Event) else item for item in results]
+            elif committing:
                 commit_outcome_unknown = commit_error(self._backend, error)
                 results = [
                     commit_outcome_unknown if isinstance(item, Event) else item for item in results

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from iredapi.database import read_only, sqlite, tls
+from iredapi.database import galera, read_only, sqlite, tls
 from iredapi.database.compiled_statement import CompiledStatement, Statement
 from iredapi.database.errors import (
     codes_in,
@@ -221,6 +221,7 @@ class Connections:
         )
         for engine in engines:
             watch(engine.sync_engine)
+            galera.watch(engine)
             event.listen(engine.sync_engine, "handle_error", _leave_wrong_server)
         return cls(*engines, None, call_timeout)
 

@@ -205,6 +205,8 @@ class LdapUnit:
         self.session = session
         self.connections = connections
         self._locks = locks
+        self.plan_begun = False
+        """Whether ``commit`` has committed the SQL databases."""
 
     async def commit(self) -> None:
         """Commit the SQL databases, execute the write plan, then call ``session.after``."""
@@ -214,6 +216,7 @@ class LdapUnit:
         if steps:
             await self._check_writable()
         await self.connections.commit()
+        self.plan_begun = True
         # SQLite has one writer at a time, and callbacks in ``after`` write too.
         await self.connections.close()
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy.exc import DBAPIError
+
 from iredapi.backends.ldap.admins import LdapAdmins
 from iredapi.backends.ldap.aliases import LdapAddresses, LdapAliases
 from iredapi.backends.ldap.directories import LdapUnit
@@ -16,6 +18,7 @@ from iredapi.backends.policies.spam import SqlSpamPolicies
 from iredapi.backends.policies.throttles import SqlThrottles
 from iredapi.backends.policies.wblists import SqlWblists
 from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
+from iredapi.database.errors import is_undone
 from iredapi.domain import features
 from iredapi.domain.actors import Actor
 from iredapi.state import State
@@ -87,6 +90,10 @@ class LdapTransaction:
             await self._unit.commit()
         for left_out in self._unit.session.left_out:
             self._opened.skip(*left_out)
+
+    def is_undone(self, error: Exception) -> bool:
+        begun = self._unit.plan_begun
+        return not begun and isinstance(error, DBAPIError) and is_undone(error)
 
     async def close(self) -> None:
         await self._unit.close()

@@ -32,6 +32,12 @@ class Transaction(Protocol):
     async def commit(self) -> None:
         """Commit the related databases first, the accounts last: then a request can be repeated."""
 
+    def is_undone(self, error: Exception) -> bool:
+        """Return whether ``commit``, which raised this error, may be tried with a new unit.
+
+        Then nothing was committed for certain, but in related databases, where it can be repeated.
+        """
+
     async def close(self) -> None:
         """Roll back what was not committed, and release all connections. May be called twice."""
 

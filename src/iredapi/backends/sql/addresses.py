@@ -14,9 +14,9 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows, select_related
 from iredapi.backends.sql.domain_mapping import record
 from iredapi.backends.sql.domain_related_rows import split
-from iredapi.database.connection import Row
 from iredapi.database.live_schema import Schema
 from iredapi.database.repository import chunks
+from iredapi.database.row_locks import Row
 from iredapi.domain.addresses import domain_of, fold
 
 

@@ -233,7 +233,8 @@ class SqlAdmins(AccountRepository):
         if self._connections.writing:
             # Lock both marks in a fixed order before counting: a parallel removal waits here and
             # then counts what this one has committed.
-            await self.column(marked.order_by(d.username).with_for_update())
+            rights = select(d.username).where(d.domain == "ALL")
+            await self.column(rights.order_by(d.username).with_for_update())
             marked_users = select(m.username).where(m.isglobaladmin == 1)
             await self.column(marked_users.order_by(m.username).with_for_update())
         # Count only admins who can log in: the conditions of ``principal``.

@@ -22,7 +22,7 @@ from iredapi.backends.sql.lists import SqlLists
 from iredapi.backends.sql.user_batches import SqlUserBatches, SqlUserBatching
 from iredapi.backends.sql.users import SqlUsers
 from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
-from iredapi.database.errors import is_retryable, is_unknown_name, translated
+from iredapi.database.errors import is_retryable, is_undone, is_unknown_name, translated
 from iredapi.database.session import Connections, Databases
 from iredapi.domain import features
 from iredapi.domain.actors import Actor
@@ -94,6 +94,9 @@ class SqlTransaction:
     async def commit(self) -> None:
         async with self._related_data.committing():
             await self._connections.commit()
+
+    def is_undone(self, error: Exception) -> bool:
+        return isinstance(error, DBAPIError) and is_undone(error)
 
     async def close(self) -> None:
         await self._connections.close()

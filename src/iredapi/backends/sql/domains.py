@@ -15,9 +15,9 @@ from iredapi.backends.sql import domain_related_rows
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows, demotable, owned
 from iredapi.backends.sql.domain_mapping import COLUMNS, record
-from iredapi.database.connection import Row
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import chunks, now, row_to_response
+from iredapi.database.row_locks import Row
 from iredapi.database.text_matching import is_like
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of as domain_part

@@ -47,9 +47,9 @@ from iredapi.backends.sql.user_mapping import (
 )
 from iredapi.backends.sql.user_profiles import SqlUserProfiles
 from iredapi.backends.sql.user_rights import SqlUserRights
-from iredapi.database.connection import Row
 from iredapi.database.dialect import differs
 from iredapi.database.repository import chunks, now
+from iredapi.database.row_locks import Row
 from iredapi.database.text_matching import is_like
 from iredapi.domain import services
 from iredapi.domain.addresses import domain_of, fold, typed

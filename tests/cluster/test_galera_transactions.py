@@ -1,0 +1,100 @@
+"""Galera: what was answered with success is there as a whole, and every node sees it at once.
+
+Nodes end transactions that conflict with one of another node, at any statement and at COMMIT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from tests.cluster.conftest import Nodes
+from tests.cluster.test_galera_guards import HASH, ROUNDS, at_once, counted
+
+CREATIONS: Final = 60 * ROUNDS
+
+
+async def test_users_of_a_domain_that_other_nodes_change(nodes: Nodes) -> None:
+    """A user has both rows or none, and nobody is told of somebody else's conflict."""
+    roots = await nodes.clients()
+    await roots[0].ok("POST", "domain/ex.test", quota=0)
+    running = True
+
+    async def change_domain() -> int:
+        number = 0
+        while running:
+            number += 1
+            await roots[0].ok("PUT", "domain/ex.test", cn=f"Name {number}")
+        return number
+
+    changes = asyncio.create_task(change_domain())
+    answers = []
+    for start in range(0, CREATIONS, 12):
+        answers += await at_once(
+            roots[1 + n % 2].call("POST", f"user/u{n}@ex.test", data={"password_hash": HASH})
+            for n in range(start, start + 12)
+        )
+    running = False
+    assert await changes > 5
+    assert counted(answers) == {"ok": CREATIONS}
+    made = {f"u{n}@ex.test" for n in range(CREATIONS)}
+    for store in nodes.stores:
+        mailboxes = await store.rows("SELECT username FROM mailbox")
+        routes = await store.rows("SELECT address FROM forwardings WHERE is_forwarding = 1")
+        assert {row["username"] for row in mailboxes} == made
+        assert {row["address"] for row in routes} == made
+
+
+async def test_changes_of_one_user_on_all_nodes(nodes: Nodes) -> None:
+    """Each is answered with success, whichever fails at COMMIT first; the last one stays."""
+    roots = await nodes.clients()
+    await roots[0].ok("POST", "domain/ex.test")
+    await roots[0].ok("POST", "user/u@ex.test", password_hash=HASH)
+    for turn in range(ROUNDS):
+        names = [f"N{turn}-{number}" for number in range(12)]
+        answers = await at_once(
+            roots[number % 3].call("PUT", "user/u@ex.test", data={"name": name})
+            for number, name in enumerate(names)
+        )
+        assert counted(answers) == {"ok": 12}
+        shown = {(await root.ok("GET", "user/u@ex.test"))["name"] for root in roots}
+        assert len(shown) == 1
+        assert shown <= set(names)
+
+
+async def test_other_nodes_see_what_was_written(nodes: Nodes) -> None:
+    """Sessions and accounts: read on another node right after the answer."""
+    root = await nodes.client(0)
+    await root.ok("POST", "domain/ex.test")
+    others = [await nodes.client(1), await nodes.client(2)]
+    for turn in range(6 * ROUNDS):
+        mail = f"u{turn}@ex.test"
+        # Many rows beside it, so that the other nodes are late.
+        await root.ok("POST", f"user/{mail}", password_hash=HASH)
+        for other in others:
+            assert (await other.ok("GET", f"user/{mail}"))["username"] == mail
+        await root.ok("PUT", "domain/ex.test", cn=f"Name {turn}")
+        for other in others:
+            assert (await other.ok("GET", "domain/ex.test"))["description"] == f"Name {turn}"
+        here = await nodes.client(0)
+        for other in others:
+            other.http.cookies = here.http.cookies
+            await other.ok("GET", "domains", name_only="yes")
+
+
+async def test_guards_leave_nothing_behind(nodes: Nodes) -> None:
+    """Rows that were locked, and not changed by the request, are as before."""
+    roots = await nodes.clients()
+    await roots[0].ok("POST", "domain/ex.test")
+    await roots[0].ok("POST", "user/u@ex.test", password_hash=HASH)
+    tables = ("domain", "mailbox", "alias", "admin", "domain_admins")
+    before = [await nodes.store.rows(f"SELECT * FROM {name}") for name in tables]
+    await roots[1].ok("POST", "alias/a@ex.test")
+    await roots[2].ok("DELETE", "alias/a@ex.test")
+    await roots[0].ok("PUT", "user/u@ex.test", addForwarding="x@far.test")
+    await roots[1].ok("PUT", "user/u@ex.test", removeForwarding="x@far.test")
+    after = [await nodes.store.rows(f"SELECT * FROM {name}") for name in tables]
+    for rows in (*before, *after):
+        for row in rows:
+            row.pop("modified", None)
+    assert after == before
