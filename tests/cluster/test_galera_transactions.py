@@ -35,7 +35,7 @@ async def test_users_of_a_domain_that_other_nodes_change(nodes: Nodes) -> None:
             for n in range(start, start + 12)
         )
     running = False
-    assert await changes > 5
+    assert await changes > 0
     assert counted(answers) == {"ok": CREATIONS}
     made = {f"u{n}@ex.test" for n in range(CREATIONS)}
     for store in nodes.stores:
