@@ -136,6 +136,65 @@ def test_passwords_survive_in_urls() -> None:
     assert make_url(load(vmail_url=given).urls()["vmail"]).password == password
 
 
+_TWO = "postgresql+asyncpg://u:p%40@/d?host=h1%3A5432&host=h2%3A6432"
+
+
+@pytest.mark.parametrize(
+    "given, complete",
+    [
+        ("postgresql://u:p%40@h1,h2:6432/d", _TWO),
+        ("postgresql://u:p%40@/d?host=h1,h2&port=5432,6432", _TWO),
+        ("postgresql://u:p%40@/d?host=h1:5432&host=h2:6432", _TWO),
+        (
+            "postgresql://u@h1,h2/d?port=6432&target_session_attrs=any",
+            "postgresql+asyncpg://u@/d?host=h1%3A6432&host=h2%3A6432&target_session_attrs=any",
+        ),
+        (
+            "mysql://u:p@[::1]:3307,10.0.0.2/d",
+            "mysql+aiomysql://u:p@/d?charset=utf8mb4&host=%5B%3A%3A1%5D%3A3307&host=10.0.0.2%3A3306",
+        ),
+        (
+            "postgresql://u@%2Frun%2Fpostgresql/d",
+            "postgresql+asyncpg://u@/d?host=%2Frun%2Fpostgresql",
+        ),
+        ("postgresql://u@[::1]:6432/d", "postgresql+asyncpg://u@[::1]:6432/d"),
+    ],
+)
+def test_urls_may_name_several_hosts(given: str, complete: str) -> None:
+    assert async_url(given) == complete
+    assert async_url(complete) == complete
+
+
+@pytest.mark.parametrize(
+    "url, says",
+    [
+        ("postgresql://u:secret@h1,,h2/d", "a host is missing"),
+        ("postgresql://u:secret@h1:x,h2/d", "the port is not a number"),
+        ("mysql://u:secret@h1:99999,h2/d", "the port is not one of"),
+        ("postgresql://u:secret@::1,h2/d", "an IPv6 address"),
+        ("postgresql://u:secret@h1,h2/d?host=h3", "host: it stands before"),
+        ("postgresql://u:secret@h1,h2,h3/d?port=1,2", "port: give one for all"),
+        ("postgresql://u:secret@h1:1,h2/d?port=1,2", "port: the hosts have"),
+        ("postgresql://u:secret@h/d?target_session_attrs=standby", "target_session_attrs: any"),
+        ("mysql://u:secret@h/d?target_session_attrs=any", "target_session_attrs: no such option"),
+        ("postgresql://u:secret@h/d?statement_cache_size=few", "statement_cache_size: a number"),
+        ("postgresql://u:secret@h/d?colour=red", "colour: no such option"),
+        ("mysql://u:secret@h/d?colour=red", "colour: no such option"),
+        ("sqlite:////d?colour=red", "colour: no such option"),
+        ("postgresql://u:secret@h/d?passfile=a&passfile=b", "passfile: it stands"),
+        ("mysql://u:secret@h/d?unix_socket=", "unix_socket: it has no value"),
+        ("postgresql://u:a?secret=b@h/d", "an @ stands after the ?"),
+        ("mysql://u:secret@/d?host=/run/mysqld.sock", "host: the option for a socket"),
+        ("postgresql://u:secret@h/d?sslmode=perhaps", "sslmode"),
+    ],
+)
+def test_mistakes_in_urls_are_named(url: str, says: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(vmail_url=url)
+    assert f"IREDAPI_VMAIL_URL: {says}" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
 def test_secrets_are_not_shown() -> None:
     assert "hush" not in repr(load(admin_password="hush", vmail_url="mysql://u:hush@h/d"))
 

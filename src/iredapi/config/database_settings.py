@@ -20,7 +20,9 @@ class DatabaseSettings(BaseModel):
         "`postgresql://user:password@host/vmail`, `mysql://…` or `sqlite:///path`. To a server "
         "elsewhere with TLS: `?sslmode=verify-full&sslrootcert=FILE` (PostgreSQL) or "
         "`?ssl_ca=FILE` "
-        "(MariaDB, MySQL) at its end, in each of these URLs; docs/database.md has all options. "
+        "(MariaDB, MySQL) at its end, in each of these URLs. Several servers: "
+        "`postgresql://user:password@h1:p1,h2:p2/vmail`, of which the first that takes writes is "
+        "used; docs/database.md has all options. "
         "Empty: the embedded SQLite default, all five databases.",
     )
     amavisd_url: SecretStr = Field(

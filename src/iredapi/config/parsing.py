@@ -12,7 +12,7 @@ from pydantic_settings import DotEnvSettingsSource, NoDecode
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from iredapi.config import env_names, tls_options
+from iredapi.config import env_names, url_hosts, url_options
 
 
 class EnvFile(DotEnvSettingsSource):
@@ -58,6 +58,9 @@ def async_url(url: str) -> str:
         raise ValueError(
             f"a database URL has one @, before the host: in a user name or password {SPECIAL}"
         )
+    if not sqlite:
+        _check_query(url.partition("?")[2])
+        url = url_hosts.moved_behind(url)
     try:
         parsed = make_url(url)
         kind = parsed.get_backend_name()
@@ -77,10 +80,20 @@ def async_url(url: str) -> str:
     if kind not in drivers:
         raise ValueError(f"{kind}: only postgresql, mysql (MariaDB) and sqlite are supported")
     _check(parsed, kind)
-    parsed = parsed.set(drivername=drivers[kind])
+    parsed = url_hosts.normalised(parsed.set(drivername=drivers[kind]))
     if kind in {"mysql", "mariadb"} and "charset" not in parsed.query:
         parsed = parsed.update_query_dict({"charset": "utf8mb4"})
     return parsed.render_as_string(hide_password=False)
+
+
+def _check_query(text: str) -> None:
+    """Refuse options without a value: SQLAlchemy drops them. Raises ValueError."""
+    if "@" in text:
+        raise ValueError(f"an @ stands after the ?: in a user name, password or option {SPECIAL}")
+    for item in text.split("&") if text else ():
+        name, _, value = item.partition("=")
+        if not value:
+            raise ValueError(f"{name}: it has no value")
 
 
 def _check(url: URL, kind: str) -> None:
@@ -88,10 +101,10 @@ def _check(url: URL, kind: str) -> None:
     if kind == "sqlite":
         if url.host or not url.database or url.database == ":memory:":
             raise ValueError(f"{_SQLITE}; a database in memory is not supported")
+        url_options.check(url)
         return
     if not url.database:
         raise ValueError("the name of the database is missing at the end of the URL")
     if url.port is not None and not 0 < url.port < 65536:
         raise ValueError("the port is not one of 1 to 65535")
-    if (options := tls_options.of_url(url)) is not None:
-        options.context()  # the files can be read
+    url_options.check(url)

@@ -104,18 +104,19 @@ def _readable(option: str, path: str) -> None:
         raise ValueError(f"{option}: {path}: {error.strerror}") from None
 
 
-def _is_tls(name: str) -> bool:
+def is_tls(name: str) -> bool:
+    """Tell whether an option of a URL is about TLS."""
     return name.lower().startswith(("ssl", "tls"))
 
 
 def without_tls(url: URL) -> URL:
     """Return a URL without its TLS options."""
-    return url.difference_update_query([name for name in url.query if _is_tls(name)])
+    return url.difference_update_query([name for name in url.query if is_tls(name)])
 
 
 def of_url(url: URL) -> TlsOptions | None:
     """Return what a URL says of TLS; None: nothing. Raises ValueError for a mistake."""
-    given = {name: value for name, value in url.query.items() if _is_tls(name)}
+    given = {name: value for name, value in url.query.items() if is_tls(name)}
     if not given:
         return None
     postgresql = url.get_backend_name() == "postgresql"

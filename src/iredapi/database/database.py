@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy import MetaData, event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from iredapi.database import galera, sqlite, tls, writability
+from iredapi.database import galera, several_hosts, sqlite, writability
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection
 from iredapi.database.cursor_cache import Cursors
@@ -114,9 +114,10 @@ class Database:
         self, name: str, url: str, metadata: MetaData, pool: PoolOptions = PoolOptions()
     ) -> None:
         self.name = name
+        self.url = make_url(url)
         self.metadata = metadata
         options = _options(url, pool)
-        address, security = tls.split(url)
+        address, security = several_hosts.connect_arguments(url)
         options["connect_args"] |= security
         self.sqlite = url.startswith("sqlite")
         if self.sqlite:

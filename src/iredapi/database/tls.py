@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiomysql import Connection
 from pymysql.constants.CLIENT import SSL
 from pymysql.err import OperationalError
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 
 from iredapi.config.tls_options import Mode, TlsOptions, of_url, without_tls
 
@@ -47,17 +47,16 @@ def _connecting(kind: type[_TlsConnection]) -> Callable[..., Awaitable[Connectio
     return connect
 
 
-def split(url: str | URL) -> tuple[URL, dict[str, Any]]:
+def arguments(url: URL) -> tuple[URL, dict[str, Any]]:
     """Return a URL without its TLS options, and the arguments that they are for the driver.
 
     Raises ValueError for a mistake in them.
     """
-    parsed = make_url(url)
-    options = of_url(parsed)
+    options = of_url(url)
     if options is None:
-        return parsed, {}
-    build = _for_asyncpg if parsed.get_backend_name() == "postgresql" else _for_aiomysql
-    return without_tls(parsed), build(options)
+        return url, {}
+    build = _for_asyncpg if url.get_backend_name() == "postgresql" else _for_aiomysql
+    return without_tls(url), build(options)
 
 
 def _for_asyncpg(options: TlsOptions) -> dict[str, Any]:

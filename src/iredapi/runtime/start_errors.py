@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-import re
 import socket
 import ssl
 from contextlib import suppress
@@ -19,8 +18,9 @@ from typing import Final
 
 from sqlalchemy.engine import URL
 
+from iredapi.config import url_hosts
 from iredapi.config.parsing import SPECIAL
-from iredapi.database.errors import codes_in, error_in
+from iredapi.database.errors import NoWritableServer, codes_in, error_in
 from iredapi.database.tls import NO_TLS
 
 _TIMEOUT: Final = 1.5
@@ -44,9 +44,16 @@ async def reason(error: BaseException, url: URL) -> Reason:
     if url.get_backend_name() == "sqlite":
         return _of_sqlite(error, Path(url.database or ""))
     kind = "postgresql" if url.get_backend_name() == "postgresql" else "mysql"
+    hosts = url_hosts.of_url(url)
+    if hosts is not None and not _socket_of(url):
+        url = url.set(host=hosts.places[0][0], port=hosts.places[0][1])
     host = url.host or "localhost"
     port = url.port or _PORTS[kind]
     place = _socket_of(url) or f"{host}, port {port}"
+    if hosts is not None and len(hosts.places) > 1:
+        place = str(hosts)
+    if error_in(error, NoWritableServer):
+        return Reason(f"no server takes writes at {place}: these are standbys, or read-only", True)
     return _of_server(error, url, place) or await _of_network(error, url, kind, place)
 
 
@@ -98,11 +105,7 @@ def _of_server(error: BaseException, url: URL, place: str) -> Reason | None:
 
 
 async def _of_network(error: BaseException, url: URL, kind: str, place: str) -> Reason:
-    """Explain an error of the network, of TLS or of the driver."""
-    if found := error_in(error, TypeError):
-        option = re.search(r"keyword argument '(\w+)'", str(found))
-        if option:
-            return Reason(f"the driver knows no option {option[1]}, which stands after the ?")
+    """Explain an error of the network or of TLS."""
     path = _socket_of(url)
     if error_in(error, socket.gaierror):
         return Reason(f"there is no host {url.host}: is the name right, does DNS work?", True)

@@ -132,7 +132,7 @@ async def _unusable(
     database: Database, setting: str, error: BaseException, *, needed: bool
 ) -> None:
     """Raise ConfigurationError, or NotReady when it may work later; only warn if not needed."""
-    found = await reason(error, database.engine.url)
+    found = await reason(error, database.url)
     sentence = f"{setting}: {found.sentence}"
     if not found.unreachable:
         raise ConfigurationError(sentence) from None

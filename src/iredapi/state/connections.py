@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from iredapi.database import galera, read_only, sqlite, tls
+from iredapi.database import galera, read_only, several_hosts, sqlite
 from iredapi.database.compiled_statement import CompiledStatement, Statement
 from iredapi.database.errors import (
     codes_in,
@@ -196,7 +196,7 @@ class Connections:
                 await engine.dispose()
                 raise StateUnavailable(str(error.orig)) from error
             return connections
-        target, security = tls.split(target)
+        target, security = several_hosts.connect_arguments(target)
         timeout = "connect_timeout" if backend in _MARIADB else "timeout"
         options: dict[str, Any] = {
             "connect_args": {timeout: CONNECT_TIMEOUT, **security},
