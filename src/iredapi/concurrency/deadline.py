@@ -1,31 +1,108 @@
-"""A time limit for servers behind the API."""
+"""Time limits for servers behind the API.
+
+``asyncio.timeout`` starts and stops a timer of the event loop each time. Here one timer serves all
+time limits of an event loop: each request has several of them, and hardly any ever ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import math
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from iredapi.errors import ServerDown
 
 
-class Deadline:
+class TimeLimit:
+    """An asynchronous context manager that raises TimeoutError after some seconds.
+
+    It is ``asyncio.timeout`` with a shared timer.
+    """
+
+    __slots__ = ("_alarm", "_cancelling", "_expired", "_seconds", "_task", "end")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._expired = False
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a time limit needs a task")
+        loop = task.get_loop()
+        self._task, self._cancelling = task, task.cancelling()
+        self.end = loop.time() + self._seconds
+        alarm = _ALARMS.get(loop)
+        if alarm is None:
+            alarm = _ALARMS[loop] = _Alarm()
+        self._alarm = alarm
+        alarm.add(self, loop)
+
+    async def __aexit__(self, kind: Any, error: Any, _: Any) -> None:
+        self._alarm.limits.pop(self, None)
+        # Otherwise somebody else has cancelled the task as well.
+        if (
+            self._expired
+            and self._task.uncancel() <= self._cancelling
+            and kind is asyncio.CancelledError
+        ):
+            raise TimeoutError from error
+
+    def expire(self) -> None:
+        """Cancel the task at the end of the time."""
+        self._expired = True
+        self._task.cancel()
+
+
+class _Alarm:
+    """The timer of one event loop."""
+
+    __slots__ = ("_rings_at", "_timer", "limits")
+
+    def __init__(self) -> None:
+        self.limits: dict[TimeLimit, None] = {}
+        """Those that have not ended yet."""
+        self._rings_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, limit: TimeLimit, loop: asyncio.AbstractEventLoop) -> None:
+        """Count a time limit in. The timer is started only if it would ring too late."""
+        self.limits[limit] = None
+        if limit.end < self._rings_at:
+            self._start(limit.end, loop)
+
+    def _start(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = at
+        self._timer = loop.call_at(at, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer, self._rings_at = None, math.inf
+        now = loop.time()
+        for limit in [limit for limit in self.limits if limit.end <= now]:
+            del self.limits[limit]
+            limit.expire()
+        if self.limits:
+            self._start(min(limit.end for limit in self.limits), loop)
+
+
+_ALARMS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, _Alarm]] = WeakKeyDictionary()
+
+
+class Deadline(TimeLimit):
     """An asynchronous context manager that raises ServerDown after some seconds.
 
     Also a TimeoutError of a shorter limit inside becomes ServerDown.
     """
 
-    __slots__ = ("_limit",)
+    __slots__ = ()
 
-    def __init__(self, seconds: float) -> None:
-        self._limit = asyncio.timeout(seconds)
-
-    async def __aenter__(self) -> None:
-        await self._limit.__aenter__()
-
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
         try:
-            await self._limit.__aexit__(*error)
-            if isinstance(error[1], TimeoutError):
-                raise error[1]
+            await super().__aexit__(kind, error, traceback)
+            if isinstance(error, TimeoutError):
+                raise error
         except TimeoutError as late:
             raise ServerDown(detail="A server behind the API did not answer in time.") from late

@@ -8,7 +8,6 @@ be batched: the other requests of the batch wait for it.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.concurrency.batcher import Batcher
+from iredapi.concurrency.deadline import TimeLimit
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection
 from iredapi.errors import ServerDown
@@ -77,7 +77,7 @@ class Pipeline:
     ) -> Sequence[Rows | Exception]:
         pooled = await self._acquire()
         try:
-            async with asyncio.timeout(SECONDS):
+            async with TimeLimit(SECONDS):
                 return await _results(pooled, compiled, run_many, value_sets)
         except TimeoutError:
             raise ServerDown(detail="The database did not answer in time.") from None

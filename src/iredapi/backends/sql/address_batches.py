@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import CompoundSelect, Select, select
 
@@ -12,17 +12,18 @@ from iredapi.backends.protocols.values import AddressAvailability
 from iredapi.backends.sql import domain_related_rows, spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import RelatedRows
-from iredapi.backends.sql.addresses import (
-    SqlAddresses,
-    availability_of,
-    select_availability,
-    select_conflicts,
-)
+from iredapi.backends.sql.addresses import SqlAddresses, select_conflicts
 from iredapi.backends.sql.domain_mapping import record, record_columns
 from iredapi.database.bulk_parameters import numbered_parameters, padded, texts
 from iredapi.database.dialect import BY_NAME
+from iredapi.database.dialect import domain_of as domain_part
 from iredapi.database.live_schema import Schema
 from iredapi.domain.addresses import domain_of
+
+_RELATED: Final = 4
+"""Number of the columns of a related row."""
+_Found = tuple[Sequence[Mapping[str, Any]], Sequence[Any]]
+"""Rows of ``domain``, and related rows."""
 
 
 class AddressBatches(SqlAddresses):
@@ -31,8 +32,7 @@ class AddressBatches(SqlAddresses):
     async def claim_addresses(
         self, addresses: Sequence[str]
     ) -> list[AddressAvailability | None] | None:
-        many = self._connections.databases["vmail"].takes_many
-        found = await (self._claim_each(addresses) if many else self._claim_all(addresses))
+        found = await self._claim_all(addresses)
         if found is None:
             return None
         if spelled := await self.in_exact_spellings(addresses):
@@ -55,40 +55,20 @@ class AddressBatches(SqlAddresses):
             for item, some in zip(found, alias_addresses, strict=True)
         ]
 
-    async def _claim_each(
-        self, addresses: Sequence[str]
-    ) -> list[AddressAvailability | None] | None:
-        names = {domain_of(address) for address in addresses}
-        if not await self._connections.lock_nowait("vmail", t.domain.c.domain, names):
-            return None
-        columns, found = await self.table_for_each(
-            "addresses.claim",
-            lambda: select_availability(self.schema, self.dialect),
-            [self.claim_parameters(address) for address in addresses],
-        )
-        return [
-            availability_of(columns, rows, domain_of(address))
-            for rows, address in zip(found, addresses, strict=True)
-        ]
-
     async def _claim_all(self, addresses: Sequence[str]) -> list[AddressAvailability | None] | None:
         names, size = [domain_of(address) for address in addresses], padded(len(addresses))
         parameters = [
             {"name": name, "mail": address} for name, address in zip(names, addresses, strict=True)
         ]
-        found = await self.begin_reading(
-            ("addresses.claim all", size),
-            # Two statements: the second one sees what the previous lock holders committed.
-            lambda: [_locked_domains(size), _select_conflicts(self.schema, size, self.dialect)],
-            {
-                **numbered_parameters(parameters, size),
-                **spellings.spelling_parameters(addresses, self.dialect, self.schema),
-            },
-        )
+        values = {
+            **numbered_parameters(parameters, size),
+            **spellings.spelling_parameters(addresses, self.dialect, self.schema, inclusive=True),
+        }
+        read = self._read_at_once if self.dialect == "postgresql" else self._read_in_turn
+        found = await read(names, size, values)
         if found is None:
             return None
-        domain_rows, related = found
-        rows = [tuple(row.values()) for row in related]
+        domain_rows, rows = found
         related_rows = RelatedRows(rows)
         domains = {row["domain"].lower(): record(row, related_rows) for row in domain_rows}
         taken = {owner.lower() for kind, owner, *_ in rows if kind == "taken"}
@@ -102,6 +82,41 @@ class AddressBatches(SqlAddresses):
             else None
             for name, address in zip(names, addresses, strict=True)
         ]
+
+    async def _read_at_once(
+        self, names: Sequence[str], size: int, values: Mapping[str, Any]
+    ) -> _Found | None:
+        """Lock the domains; then read them and what is related to the addresses (PostgreSQL)."""
+        if not await self._connections.lock_nowait("vmail", t.domain.c.domain, set(names)):
+            return None
+        columns, found = await self.table(
+            ("addresses.claim all", size),
+            # Another statement: it sees what the previous lock holders committed.
+            lambda: _select_with_domains(self.schema, size, self.dialect),
+            **values,
+        )
+        width = len(columns) - _RELATED
+        # A domain is repeated for each of its related rows.
+        domains = {row[0]: row[:width] for row in found}
+        return (
+            [dict(zip(columns, row, strict=False)) for row in domains.values()],
+            [row[width:] for row in found if row[width] is not None],
+        )
+
+    async def _read_in_turn(
+        self, _: Sequence[str], size: int, values: Mapping[str, Any]
+    ) -> _Found | None:
+        """Lock and read the domains; then read what is related to the addresses."""
+        found = await self.begin_reading(
+            ("addresses.claim all", size),
+            # Two statements: the second one sees what the previous lock holders committed.
+            lambda: [_locked_domains(size), _select_conflicts(self.schema, size, self.dialect)],
+            values,
+        )
+        if found is None:
+            return None
+        domains, related = found
+        return domains, [tuple(row.values()) for row in related]
 
 
 def _locked_domains(size: int) -> Select[Any]:
@@ -117,3 +132,12 @@ def _select_conflicts(schema: Schema, size: int, dialect: str) -> CompoundSelect
     return domain_related_rows.alias_domains(lambda column, **_: column.in_(names)).union_all(
         *select_conflicts(schema, lambda column: column.in_(mails), dialect)
     )
+
+
+def _select_with_domains(schema: Schema, size: int, dialect: str) -> Select[Any]:
+    """Select some domains, each with its rows of ``_select_conflicts`` or with NULLs."""
+    d, many = t.domain.c, _select_conflicts(schema, size, dialect).subquery("many")
+    # The owner is the domain, or an address in it.
+    joined = t.domain.outerjoin(many, domain_part(many.c.owner) == d.domain)
+    columns = [*record_columns(), *many.c]
+    return select(*columns).select_from(joined).where(d.domain.in_(texts("name", size)))

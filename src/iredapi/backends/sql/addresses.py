@@ -44,7 +44,7 @@ class SqlAddresses(AccountRepository):
         return {
             "name": domain_of(address),
             "mail": address,
-            **spellings.spelling_parameters([address], self.dialect, self.schema),
+            **spellings.spelling_parameters([address], self.dialect, self.schema, inclusive=True),
         }
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
@@ -124,11 +124,16 @@ def select_availability(schema: Schema, dialect: str) -> Select[Any]:
 def select_conflicts(
     schema: Schema, of: Callable[[ColumnElement[Any]], ColumnElement[bool]], dialect: str
 ) -> list[Select[Any]]:
-    """Select accounts with the addresses (``taken``) and their mailboxes in the removal queue."""
+    """Select accounts with the addresses (``taken``) and their mailboxes in the removal queue.
+
+    The parameters of other spellings are ``inclusive``: on PostgreSQL their ranges contain the
+    addresses as they are, so nothing else has to look for these.
+    """
     queue = t.deleted_mailboxes.c
     taken = (*_address_columns(schema), t.admin.c.username)
+    as_they_are = () if dialect == "postgresql" else taken
     return [
-        *(select_related("taken", column, column, of(column)).distinct() for column in taken),
+        *(select_related("taken", column, column, of(column)).distinct() for column in as_they_are),
         *spellings.select_other_spellings("taken", taken, dialect, schema),
         select_related(
             "queued", queue.username, mailbox_paths.normalised(queue.maildir), of(queue.username)

@@ -82,6 +82,12 @@ def _in_domain(domain: str) -> list[tuple[str, str]]:
     return [*_with_capitals(name), (f"{name}.{last.upper()}", domain)]
 
 
+@lru_cache(maxsize=1024)
+def _lines_in_domain(domain: str) -> tuple[str, str, int]:
+    found = _in_domain(domain)
+    return "\n".join(low for low, _ in found), "\n".join(high for _, high in found), len(found)
+
+
 def word_ranges(address: str) -> list[tuple[str, str, str]]:
     """Return the ranges in the order of a linguistic collation.
 
@@ -99,9 +105,12 @@ def word_ranges(address: str) -> list[tuple[str, str, str]]:
 
 
 def spelling_parameters(
-    addresses: Iterable[str], dialect: str, schema: Schema
+    addresses: Iterable[str], dialect: str, schema: Schema, *, inclusive: bool = False
 ) -> Mapping[str, str]:
-    """Return the parameters of the statements of this module for these addresses."""
+    """Return the parameters of the statements of this module for these addresses.
+
+    ``inclusive``, on PostgreSQL: the ranges contain the addresses as they are, too.
+    """
     if dialect in MYSQL:
         return {}
     wanted = sorted(set(addresses))
@@ -110,14 +119,41 @@ def spelling_parameters(
         return {"bytes": orjson.dumps(bounds).decode(), "wanted": orjson.dumps(wanted).decode()}
     found: dict[str, str] = {}
     if schema.sorts_bytes:
-        rows = [(low, high, one) for one in wanted for low, high in byte_ranges(one)]
-        found = _texts(_BYTES, rows)
+        end = "" if inclusive else _BLANK
+        found = _texts(_BYTES, [byte_range_lines(one, end) for one in wanted])
     if schema.by_words:
         ranges = [
-            (low, high, one, beyond) for one in wanted for low, high, beyond in word_ranges(one)
+            (low, high, one, "" if inclusive else beyond)
+            for one in wanted
+            for low, high, beyond in word_ranges(one)
         ]
         found |= _texts(_WORDS, ranges)
     return found
+
+
+def byte_range_lines(address: str, end: str = _BLANK) -> tuple[str, str, str]:
+    """Return the starts and ends of ``byte_ranges``, and the address for each, as lines.
+
+    Each request needs them: the lines of the domain are made once, and moved behind the local part.
+    ``end`` is what follows the address where the range of blanks behind it starts.
+    """
+    local, at, domain = address.rpartition("@")
+    begin = local + at
+    capitals = [
+        (local[:index], _CAPITALS[letter])
+        for index, letter in enumerate(local)
+        if letter in _CAPITALS
+    ]
+    lows = [_BLANK, address + end, *[before + low for before, (low, _) in capitals]]
+    highs = [_AFTER_BLANKS, address + _AFTER_BLANKS]
+    highs += [before + high for before, (_, high) in capitals]
+    low_lines, high_lines, count = _lines_in_domain(domain)
+    if count:
+        following = "\n" + begin
+        lows.append(begin + low_lines.replace("\n", following))
+        highs.append(begin + high_lines.replace("\n", following))
+    every = [address] * (len(capitals) + count + 2)
+    return "\n".join(lows), "\n".join(highs), "\n".join(every)
 
 
 def _texts(order: str, rows: Sequence[tuple[str, ...]]) -> dict[str, str]:
