@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -83,16 +83,20 @@ async def prove(
     *,
     settings: Mapping[str, str] | None = None,
     services: int = 2,
+    stores: Sequence[Store] = (),
     late: bool = False,
     seed: int = 1,
 ) -> Proof:
-    """Run services on a cluster, record changes, kill servers, compare everything at the end."""
+    """Run services on a cluster, record changes, kill servers, compare everything at the end.
+
+    ``stores``: as each service shall see the databases; without them all see ``cluster.store``.
+    """
     store = cluster.store
     await add_root(store)
     async with AsyncExitStack() as stack:
         apis = [
-            stack.enter_context(running(_environment(store, settings or {})))
-            for _ in range(services)
+            stack.enter_context(running(_environment(own, settings or {})))
+            for own in stores or [store] * services
         ]
         addresses = [api.address for api in apis]
         recorder = Recorder(store, addresses, changes=CHANGES, late=late, seed=seed)

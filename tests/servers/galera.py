@@ -218,5 +218,8 @@ def _on(node: GaleraNode, store: Store) -> Store:
         admin={name: moved(url) for name, url in store.admin.items()},
         vmail_reader=moved(store.vmail_reader),
         # What was committed on another node is seen, as the service sees it.
-        engine_options={"connect_args": {"init_command": "SET SESSION wsrep_sync_wait = 1"}},
+        engine_options={
+            "connect_args": {"init_command": "SET SESSION wsrep_sync_wait = 1"},
+            "pool_pre_ping": True,  # nodes are killed
+        },
     )
