@@ -21,6 +21,8 @@ _UNIQUE_SQLITE = {1555, 2067, 2579}  # primary key, unique, rowid
 
 _RETRY_STATES = {"40001", "40P01", "55P03"}  # serialization, deadlock, lock not available
 _RETRY_MYSQL = {1020, 1205, 1213, 3572}  # record changed, lock wait timeout, deadlock, NOWAIT
+_COLLISION_STATES = {"40001", "40P01"}
+_DEADLOCK_MYSQL = 1213
 _RETRY_SQLITE = {5, 6}  # busy, locked
 
 # Such a server may have been the right one a moment ago: the connection is closed, too.
@@ -136,6 +138,14 @@ def is_refused(exc: BaseException) -> bool:
         _sqlstate(error) == "42501"
         or _mysql_code(error) in _REFUSED_MYSQL
         or _sqlite_code(error) & 0xFF in _REFUSED_SQLITE
+        for error in _chain(exc)
+    )
+
+
+def is_collision(exc: DBAPIError) -> bool:
+    """Tell whether a server has ended a transaction because of another one (a deadlock)."""
+    return any(
+        _sqlstate(error) in _COLLISION_STATES or _mysql_code(error) == _DEADLOCK_MYSQL
         for error in _chain(exc)
     )
 

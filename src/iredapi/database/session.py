@@ -81,6 +81,7 @@ class Connections:
         "_deadline",
         "_pooled_connections",
         "_queue",
+        "committed",
         "databases",
         "read_only",
         "writing",
@@ -98,6 +99,8 @@ class Connections:
         self.writing = writing
         """Whether statements run in transactions, which ``commit`` commits."""
         self.read_only = not writing if read_only is None else read_only
+        self.committed = False
+        """Whether ``commit`` has committed a database."""
         self._queue = queue
         self._deadline = time.monotonic() + databases.patience
         self._pooled_connections: dict[str, PooledConnection] = {}
@@ -231,6 +234,7 @@ class Connections:
             try:
                 async with asyncio.timeout(left):
                     await pooled.commit()
+                self.committed = True
             except TimeoutError:
                 self.databases[name].note_hanging_commit()
                 raise

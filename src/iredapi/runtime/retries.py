@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from sqlalchemy.exc import DBAPIError
+
 from iredapi.backends.protocols.backend import Backend
-from iredapi.database.errors import is_unknown_commit
+from iredapi.database.errors import is_collision, is_unknown_commit
 from iredapi.errors import OutcomeUnknown, ReadOnlyServer, ServerDown
 
 Result = TypeVar("Result")
 
 TRIES: Final = 8
 """Maximum attempts of one operation."""
+COLLISION_TRIES: Final = 60
+"""Maximum attempts of an operation that a database ends because of another one's changes."""
+COLLISION_SECONDS: Final = 20.0
+"""Seconds after which it is not attempted again."""
+_LONGEST_PAUSE: Final = 0.4
 
 
 async def retry_read(backend: Backend, read: Callable[[], Awaitable[Result]]) -> Result:
@@ -35,16 +43,23 @@ async def retry_read(backend: Backend, read: Callable[[], Awaitable[Result]]) ->
 def backoff(attempt: int) -> float:
     """Return the seconds to wait after an attempt (0, 1, …): exponential, with jitter."""
     jitter: float = random.uniform(0.005, 0.02)  # noqa: S311 (not a secret)
+    if attempt >= TRIES:
+        return random.uniform(0.1, 1.0) * _LONGEST_PAUSE  # noqa: S311
     return jitter * (1 << attempt)
 
 
-def may_run_again(backend: Backend, error: Exception, attempt: int) -> bool:
+def may_run_again(backend: Backend, error: Exception, attempt: int, begun: float = 0.0) -> bool:
     """Tell whether a unit that ended with an error is tried again; attempts count from 0.
 
-    A server that takes no writes: once, on a new connection, which may lead to another server.
+    A server that takes no writes: once, on a new connection, which may lead to another server. A
+    collision with another transaction: for some seconds after ``begun`` (monotonic), because it is
+    nobody's fault; under load on several nodes of Galera a long transaction may have many.
     """
     if not backend.is_transient(error):
         return False
+    if begun and isinstance(error, DBAPIError) and is_collision(error):
+        late = time.monotonic() > begun + COLLISION_SECONDS
+        return attempt < COLLISION_TRIES - 1 and not late
     return attempt < (1 if isinstance(backend.translated(error), ReadOnlyServer) else TRIES - 1)
 
 
@@ -61,3 +76,13 @@ def commit_error(backend: Backend, error: Exception) -> Exception:
             "the change was made. Check that before you repeat it."
         )
     return found
+
+
+def given_up(backend: Backend, error: Exception, *, partly: bool) -> Exception:
+    """Return the error to raise when a unit is not tried again; ``partly``: some was committed."""
+    if partly:
+        return OutcomeUnknown(
+            "Policies of the account were written, but not the account itself, because of other "
+            "changes at the same time. Send the request again."
+        )
+    return backend.translated(error)

@@ -8,6 +8,7 @@ at COMMIT, or a connection that was lost before anything was committed, is retri
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -33,7 +34,15 @@ from iredapi.errors import Conflict
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
-from iredapi.runtime.retries import TRIES, backoff, commit_error, may_run_again, retry_read
+from iredapi.runtime.retries import (
+    COLLISION_TRIES,
+    TRIES,
+    backoff,
+    commit_error,
+    given_up,
+    may_run_again,
+    retry_read,
+)
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.database import State
 
@@ -122,7 +131,8 @@ class Transactions:
         """Run an operation, commit it, and write the audit log. Raises ApiError."""
         rules = await self._iredadmin_settings.rules()
         retry_reason: RetryUnit | None = None
-        for attempt in range(TRIES):
+        begun, partly = time.monotonic(), False
+        for attempt in range(COLLISION_TRIES):
             transaction = await self._backend.begin(retry_reason=retry_reason)
             committing = done = False
             pause = backoff(attempt)
@@ -137,21 +147,22 @@ class Transactions:
                 await finish(self._commit(transaction, unit))
                 done = True
             except RetryUnit as retry:
+                if attempt >= TRIES - 1:
+                    raise Conflict("CHANGED_MEANWHILE") from retry
                 retry_reason = retry
                 pause = retry.seconds or pause
             except self._errors as error:
                 if committing and not transaction.is_undone(error):
                     raise commit_error(self._backend, error) from error
-                if not may_run_again(self._backend, error, attempt):
-                    raise self._backend.translated(error) from error
+                partly = partly or transaction.partly_committed
+                if not may_run_again(self._backend, error, attempt, begun):
+                    raise given_up(self._backend, error, partly=partly) from error
             else:
                 break
             finally:
                 if not done:
                     await finish(transaction.close())
             await asyncio.sleep(pause)
-        else:
-            raise Conflict("CHANGED_MEANWHILE")
         return WriteResult.from_unit(unit)
 
     async def audit(self, actor: Actor, events: Sequence[Event]) -> None:

@@ -91,6 +91,10 @@ class LdapTransaction:
         for left_out in self._unit.session.left_out:
             self._opened.skip(*left_out)
 
+    @property
+    def partly_committed(self) -> bool:
+        return self._unit.connections.committed
+
     def is_undone(self, error: Exception) -> bool:
         begun = self._unit.plan_begun
         return not begun and isinstance(error, DBAPIError) and is_undone(error)

@@ -32,6 +32,10 @@ class Transaction(Protocol):
     async def commit(self) -> None:
         """Commit the related databases first, the accounts last: then a request can be repeated."""
 
+    @property
+    def partly_committed(self) -> bool:
+        """Whether ``commit`` has committed a related database, but perhaps not the accounts."""
+
     def is_undone(self, error: Exception) -> bool:
         """Return whether ``commit``, which raised this error, may be tried with a new unit.
 

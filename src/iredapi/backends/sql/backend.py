@@ -95,6 +95,10 @@ class SqlTransaction:
         async with self._related_data.committing():
             await self._connections.commit()
 
+    @property
+    def partly_committed(self) -> bool:
+        return self._connections.committed
+
     def is_undone(self, error: Exception) -> bool:
         return isinstance(error, DBAPIError) and is_undone(error)
 
