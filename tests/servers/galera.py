@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.engine import URL, make_url
 
@@ -194,6 +194,19 @@ class GaleraCluster:
         store = await self.nodes[0].create_store(suffix)
         await store.close()
         return [_on(node, store) for node in self.nodes]
+
+    def with_others(self, stores: Sequence[Store]) -> list[Store]:
+        """The same databases on each node, or on another one while that node is not there."""
+        ports = [node.port for node in self.nodes]
+        found = []
+        for store, port in zip(stores, ports, strict=True):
+            others = "".join(f",127.0.0.1:{other}" for other in ports if other != port)
+            moved: dict[str, Any] = {
+                str(name): url.replace(f"127.0.0.1:{port}", f"127.0.0.1:{port}{others}")
+                for name, url in store.urls().items()
+            }
+            found.append(replace(store, **moved))
+        return found
 
     def restart(self, node: GaleraNode) -> None:
         """Start a server that was killed; it is back when it has what the others have."""

@@ -20,9 +20,9 @@ TRIES: Final = 8
 """Maximum attempts of one operation."""
 COLLISION_TRIES: Final = 60
 """Maximum attempts of an operation that a database ends because of another one's changes."""
-COLLISION_SECONDS: Final = 20.0
-"""Seconds after which it is not attempted again."""
-_LONGEST_PAUSE: Final = 0.4
+COLLISION_SHARE: Final = 0.7
+"""The share of the time limit of a request after which it is not attempted again."""
+_LONGEST_PAUSE: Final = 0.25
 
 
 async def retry_read(backend: Backend, read: Callable[[], Awaitable[Result]]) -> Result:
@@ -48,18 +48,17 @@ def backoff(attempt: int) -> float:
     return jitter * (1 << attempt)
 
 
-def may_run_again(backend: Backend, error: Exception, attempt: int, begun: float = 0.0) -> bool:
+def may_run_again(backend: Backend, error: Exception, attempt: int, until: float = 0.0) -> bool:
     """Tell whether a unit that ended with an error is tried again; attempts count from 0.
 
     A server that takes no writes: once, on a new connection, which may lead to another server. A
-    collision with another transaction: for some seconds after ``begun`` (monotonic), because it is
+    collision with another transaction: up to the moment ``until`` (monotonic), because it is
     nobody's fault; under load on several nodes of Galera a long transaction may have many.
     """
     if not backend.is_transient(error):
         return False
-    if begun and isinstance(error, DBAPIError) and is_collision(error):
-        late = time.monotonic() > begun + COLLISION_SECONDS
-        return attempt < COLLISION_TRIES - 1 and not late
+    if until and isinstance(error, DBAPIError) and is_collision(error):
+        return attempt < COLLISION_TRIES - 1 and time.monotonic() < until
     return attempt < (1 if isinstance(backend.translated(error), ReadOnlyServer) else TRIES - 1)
 
 

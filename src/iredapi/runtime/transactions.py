@@ -35,6 +35,7 @@ from iredapi.observability.logging import REQUEST_ID
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.retries import (
+    COLLISION_SHARE,
     COLLISION_TRIES,
     TRIES,
     backoff,
@@ -131,7 +132,7 @@ class Transactions:
         """Run an operation, commit it, and write the audit log. Raises ApiError."""
         rules = await self._iredadmin_settings.rules()
         retry_reason: RetryUnit | None = None
-        begun, partly = time.monotonic(), False
+        until, partly = time.monotonic() + self._timeout * COLLISION_SHARE, False
         for attempt in range(COLLISION_TRIES):
             transaction = await self._backend.begin(retry_reason=retry_reason)
             committing = done = False
@@ -155,7 +156,7 @@ class Transactions:
                 if committing and not transaction.is_undone(error):
                     raise commit_error(self._backend, error) from error
                 partly = partly or transaction.partly_committed
-                if not may_run_again(self._backend, error, attempt, begun):
+                if not may_run_again(self._backend, error, attempt, until):
                     raise given_up(self._backend, error, partly=partly) from error
             else:
                 break
