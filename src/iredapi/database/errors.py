@@ -154,9 +154,10 @@ def is_undone(exc: DBAPIError) -> bool:
     """Tell whether a COMMIT that failed has certainly committed nothing: it can be tried again.
 
     Nodes of Galera compare transactions at COMMIT, and end one of two that changed the same rows
-    with 1213, or 1205. When the connection was lost, nobody knows.
+    with 1213, or 1205. A server that became read-only meanwhile rolls back (1290 on MariaDB and
+    MySQL). When the connection was lost, nobody knows.
     """
-    return not exc.connection_invalidated and is_retryable(exc)
+    return is_read_only(exc) or (not exc.connection_invalidated and is_retryable(exc))
 
 
 def is_full(exc: BaseException) -> bool:
