@@ -149,6 +149,8 @@ async def test_the_service_starts_on_a_server_that_takes_no_writes(server: Serve
             async with connected(api.address) as client:
                 await prepared(client)
                 cookies = dict(client.cookies)
+        async with store.connect("state") as connection:  # idle for more than a minute
+            await connection.exec_driver_sql("UPDATE sessions SET seen = seen - 90")
         await administer(server, *off)
         try:
             with running(urls_of(store)) as api:

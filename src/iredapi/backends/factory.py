@@ -43,7 +43,12 @@ def metadata_of(settings: Settings) -> dict[str, MetaData]:
 
 def make_databases(settings: Settings) -> Databases:
     """Return the SQL databases of a configuration, without connecting."""
-    pool = PoolOptions(settings.pool_size, settings.pool_timeout, settings.connect_timeout)
+    pool = PoolOptions(
+        settings.pool_size,
+        settings.pool_timeout,
+        settings.connect_timeout,
+        settings.connection_max_age,
+    )
     # Postfix and Dovecot need connections to the same servers: policy databases get fewer.
     small = replace(pool, size=max(settings.pool_size // 2, 2))
     urls = {name: url for name, url in settings.urls().items() if name in _METADATA}

@@ -57,6 +57,13 @@ class DatabaseSettings(BaseModel):
         10.0, gt=0, description="Seconds to wait for a free connection before 503."
     )
     connect_timeout: float = Field(5.0, gt=0, description="Seconds to wait for a connection.")
+    connection_max_age: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds after which a connection to a database is replaced by a new one, up "
+        "to a fifth of it earlier: then a server that has come back behind a load balancer, or "
+        "stands first in a URL of several, is used again.",
+    )
     used_quota_table: str = Field(
         "used_quota",
         pattern=r"^[A-Za-z0-9_]{1,64}$",

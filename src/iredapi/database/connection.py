@@ -43,10 +43,12 @@ class PooledConnection:
         "broken",
         "connection",
         "discard",
+        "expires_at",
         "guards",
         "lost",
         "opened_at",
         "read_only",
+        "refused",
         "refuses_writes",
         "transacting",
     )  # fmt: skip
@@ -70,10 +72,14 @@ class PooledConnection:
         if galera and isinstance(self._driver, Aiomysql):
             self._driver.compound = True
         self.opened_at = time.monotonic()
+        self.expires_at = 0.0
+        """Monotonic time at which the pool replaces it."""
         self.broken = False
         """Whether it can no longer be used."""
         self.lost = False
         """Whether the server was lost: then idle connections are broken as well."""
+        self.refused = False
+        """Whether the server takes no writes: idle connections may be to the wrong one, too."""
         self.discard = False
         """Whether the pool must close it instead of reusing it, although the server works."""
         self.transacting = False
@@ -355,13 +361,11 @@ class PooledConnection:
         try:
             self._adapter._handle_exception(error)
         except base as found:
-            gone = (
-                dialect.is_disconnect(found, self._adapter, None)
-                or _is_outdated(error)
-                or is_wrong_server(error)
-            )
-            self.broken = self.broken or gone
+            gone = dialect.is_disconnect(found, self._adapter, None) or _is_outdated(error)
             self.lost = self.lost or gone
+            if is_wrong_server(error):
+                self.refused = gone = True
+            self.broken = self.broken or gone
             return DBAPIError.instance(
                 sql,
                 None,

@@ -39,7 +39,7 @@ from iredapi.database.errors import (
     is_wrong_server,
 )
 from iredapi.database.live_schema import Schema
-from iredapi.database.pool import ConnectionPool
+from iredapi.database.pool import REFUSED, ConnectionPool
 from iredapi.database.read_batching import Pipeline
 from iredapi.errors import Overloaded, ReadOnlyServer, ServerDown, WriteWhileReading
 from iredapi.observability.health_checks import NotUsable
@@ -70,6 +70,8 @@ class PoolOptions:
     size: int = 10
     timeout: float = 10.0
     connect_timeout: float = 5.0
+    max_age: float = 300.0
+    """Age at which a connection is replaced by a new one; up to a fifth earlier."""
 
 
 def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
@@ -131,7 +133,12 @@ class Database:
         # The other connections serve reads and writes.
         lists = pool.size // 4
         self._pool = ConnectionPool(
-            self._engine, pool.size, pool.timeout, lists=lists, notice=self._notice
+            self._engine,
+            pool.size,
+            pool.timeout,
+            lists=lists,
+            max_age=pool.max_age,
+            notice=self._notice,
         )
         self._full_until = 0.0
         """Monotonic time until which the disk of the server counts as full."""
@@ -254,8 +261,9 @@ class Database:
         """Handle an error of a statement that SQLAlchemy runs."""
         if is_wrong_server(context.original_exception):
             context.is_disconnect = True
+            self._pool.drop_idle(seconds=REFUSED)
         # SQLAlchemy reports a cancelled request as a disconnect; only one connection is broken.
-        if context.is_disconnect and context.invalidate_pool_on_disconnect:
+        elif context.is_disconnect and context.invalidate_pool_on_disconnect:
             self._pool.drop_idle()
         self._notice(context.original_exception)
 

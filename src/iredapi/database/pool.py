@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,13 +22,11 @@ from iredapi.database.galera import is_node
 from iredapi.database.read_only import locks_rows, only_reads
 from iredapi.errors import WriteWhileReading
 
-RECYCLE: Final = 1800.0
-"""Seconds after which a connection is replaced by a new one."""
 _ROLLBACK: Final = 10.0
 """Seconds to wait for a ROLLBACK; then the connection is closed."""
-_DROP: Final = 1.0
-"""Seconds between two times at which all idle connections are closed: a server that takes no writes
-would have them closed by every write, and reads need them."""
+REFUSED: Final = 1.0
+"""Seconds between two times at which idle connections are closed because a write was refused: while
+a server takes no writes, each of them would close those that reads use."""
 _SESSION_READS_ONLY: Final[Mapping[str, str]] = {
     "sqlite": "PRAGMA query_only=ON",
     **dict.fromkeys(MYSQL, "SET SESSION TRANSACTION READ ONLY"),
@@ -63,6 +62,11 @@ def _before_statement(
         values = {name: context.compiled_parameters[0][name] for name in given}
         # ``compiled.statement`` may be another one of the same form, with other values.
         pooled.guards.add_statement(context.invoked_statement, values)
+
+
+def jittered(seconds: float) -> float:
+    """Return up to a fifth less, at random."""
+    return seconds * random.uniform(0.8, 1)  # noqa: S311 (not a secret)
 
 
 class FairSemaphore:
@@ -130,11 +134,13 @@ class ConnectionPool:
         timeout: float,
         *,
         lists: int,
+        max_age: float,
         notice: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self._engine = engine
         event.listen(engine.sync_engine, "before_cursor_execute", _before_statement)
         self._notice = notice
+        self._max_age = max_age
         self._separate = engine.dialect.name in _SESSION_READS_ONLY
         """Whether readers have connections of their own, on which the database refuses writes."""
         self._all = FairSemaphore(size, timeout)
@@ -197,7 +203,7 @@ class ConnectionPool:
             pooled = self._free[place]
             if pooled.refuses_writes is refusing:
                 del self._free[place]
-                if now - pooled.opened_at < RECYCLE:
+                if now < pooled.expires_at:
                     return pooled
                 self._background.start(_discard(pooled))
         if not self._free or self._all.left >= len(self._free):
@@ -246,6 +252,8 @@ class ConnectionPool:
             galera=is_node(info),
         )
         pooled.refuses_writes = refusing
+        # Not all at once, nor all processes at once.
+        pooled.expires_at = pooled.opened_at + jittered(self._max_age)
         return pooled
 
     def give_at_once(self, pooled: PooledConnection, *, writing: bool) -> bool:
@@ -276,20 +284,20 @@ class ConnectionPool:
             if self._may_serve_again(pooled):
                 self._free.append(pooled)
                 return
-            if pooled.lost:
-                self.drop_idle()
+            if pooled.lost or pooled.refused:
+                self.drop_idle(seconds=0.0 if pooled.lost else REFUSED)
             await _discard(pooled)
         finally:
             self._freed(writing=writing)
 
-    def drop_idle(self) -> None:
+    def drop_idle(self, *, seconds: float = 0.0) -> None:
         """Close all idle connections, after the server was lost (a restart breaks all of them).
 
         Those in use are closed when they are given back: they may lead to a server that takes no
-        writes any more.
+        writes any more. Does nothing when this was done in the last ``seconds``.
         """
         now = time.monotonic()
-        if now - self._dropped_at < _DROP:
+        if now - self._dropped_at < seconds:
             return
         self._dropped_at = now
         stale, self._free = self._free, []

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.policies.iredadmin import Entry, SqlIredadmin, entry
 from iredapi.concurrency.batcher import MAX_CONCURRENT_BATCHES, Batcher
+from iredapi.database.errors import is_retryable
 from iredapi.database.session import Databases
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
@@ -63,15 +64,24 @@ class Auditor:
         entries = [entry for batch in batches for entry in batch]
         try:
             async with asyncio.timeout(self._timeout):
-                # Each statement is its own transaction.
-                connections = self._databases.open_for_logs()
                 try:
-                    await SqlIredadmin(connections).append(entries)
-                finally:
-                    await connections.close()
+                    await self._insert(entries)
+                except DBAPIError as error:
+                    if not is_retryable(error):
+                        raise
+                    # Mostly a connection that was closed while it was idle.
+                    await self._insert(entries)
         except (ApiError, DBAPIError, OSError) as error:  # a TimeoutError is an OSError
             _failed(error, len(entries))
         return [None] * len(batches)
+
+    async def _insert(self, entries: Sequence[Entry]) -> None:
+        # Each statement is its own transaction.
+        connections = self._databases.open_for_logs()
+        try:
+            await SqlIredadmin(connections).append(entries)
+        finally:
+            await connections.close()
 
 
 def _failed(error: Exception, entries: int) -> None:

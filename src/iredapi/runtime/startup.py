@@ -57,6 +57,7 @@ async def open_state(settings: Settings) -> State:
             throttle_limit=settings.login_failures,
             throttle_window=settings.login_window,
             call_timeout=min(settings.request_timeout, CALL_TIMEOUT),
+            max_age=settings.connection_max_age,
         )
     except WrongDatabase as error:
         raise ConfigurationError(f"{setting}: {error}") from None

@@ -38,6 +38,9 @@ T = TypeVar("T")
 CALL_TIMEOUT = 60.0
 """Maximum seconds after which a call fails, all attempts, waiting and the commit included."""
 
+MAX_AGE = 300.0
+"""Seconds after which a connection to a server is replaced by a new one."""
+
 BUSY_TIMEOUT = 30.0
 """Seconds for which SQLite waits for another process, and the pool for a connection."""
 
@@ -46,6 +49,9 @@ CONNECT_TIMEOUT = 10.0
 
 FULL_DISK_SECONDS = 15.0
 """Seconds for which the disk counts as full after a write that found it full."""
+
+REFUSED_SECONDS = 2.0
+"""Seconds for which writes that can be left out are, after the server has refused one."""
 
 MAX_ATTEMPTS = 12
 """How often a transaction is run when it ends in a deadlock."""
@@ -163,14 +169,19 @@ class Connections:
         self._write_lock = write_lock
         self.dialect: str = engine.dialect.name
         self._compiled: dict[object, CompiledStatement] = {}
+        self._refused_until = 0.0
+        """Monotonic time until which writes that can be left out are."""
         self.full_until = 0.0
         """Monotonic time until which the server's disk counts as full."""
 
     @classmethod
-    async def open(cls, url: str, *, call_timeout: float = CALL_TIMEOUT) -> Self:
+    async def open(
+        cls, url: str, *, call_timeout: float = CALL_TIMEOUT, max_age: float = MAX_AGE
+    ) -> Self:
         """Create the pools without connecting; on SQLite the file is created.
 
-        A call fails after ``call_timeout`` seconds.
+        A call fails after ``call_timeout`` seconds; connections older than ``max_age`` seconds are
+        replaced.
         """
         target = _normalised(url)
         backend = target.get_backend_name()
@@ -201,7 +212,7 @@ class Connections:
         options: dict[str, Any] = {
             "connect_args": {timeout: CONNECT_TIMEOUT, **security},
             "pool_timeout": BUSY_TIMEOUT,
-            "pool_recycle": 1800,
+            "pool_recycle": max_age * random.uniform(0.8, 1),  # noqa: S311 - not a secret
             "hide_parameters": True,
         }
         # Two pools: changing the isolation level of a connection costs round trips on MariaDB, and
@@ -299,6 +310,21 @@ class Connections:
                 return await once()
 
         return await self._run_with_retries(locked, seconds)
+
+    async def write_if_possible(self, statement: Executable) -> int | None:
+        """Run a write that may be left out while the server takes none; None: it was left out.
+
+        Such as the time of the last use of a session: without it, reads go on.
+        """
+        if time.monotonic() < self._refused_until:
+            return None
+        try:
+            return await self.write(statement)
+        except StateUnavailable as error:
+            if not error.read_only:
+                raise
+            self._refused_until = time.monotonic() + REFUSED_SECONDS
+            return None
 
     def _unavailable(self, reason: str, error: Exception) -> StateUnavailable:
         full = isinstance(error, DBAPIError) and is_full(error)

@@ -8,7 +8,7 @@ from sqlalchemy import delete, false
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.observability.health_checks import NotUsable
-from iredapi.state.connections import CALL_TIMEOUT, Connections, StateUnavailable
+from iredapi.state.connections import CALL_TIMEOUT, MAX_AGE, Connections, StateUnavailable
 from iredapi.state.locks import Locks
 from iredapi.state.login_attempts import LoginAttempts
 from iredapi.state.login_networks import KnownNetworks
@@ -57,18 +57,19 @@ class State:
         throttle_limit: int = 10,
         throttle_window: float = 900,
         call_timeout: float = CALL_TIMEOUT,
+        max_age: float = MAX_AGE,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Connect to ``url`` and bring its tables up to date.
 
         ``session_idle``, ``session_absolute`` and ``throttle_window`` are seconds,
-        ``throttle_limit`` is attempts per window, ``call_timeout`` is seconds for one call;
-        ``clock`` gives seconds since the epoch. Raises ``WrongDatabase`` when the database belongs
-        to another program.
+        ``throttle_limit`` is attempts per window, ``call_timeout`` is seconds for one call,
+        ``max_age`` for a connection; ``clock`` gives seconds since the epoch. Raises
+        ``WrongDatabase`` when the database belongs to another program.
         """
         if min(session_idle, session_absolute, throttle_limit, throttle_window) <= 0:
             raise ValueError("Time-outs and limits of the state database must be positive.")
-        connections = await Connections.open(url, call_timeout=call_timeout)
+        connections = await Connections.open(url, call_timeout=call_timeout, max_age=max_age)
         try:
             await migrate(connections)
         except BaseException:

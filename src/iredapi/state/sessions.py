@@ -115,13 +115,15 @@ class Sessions:
         now = self._clock()
         if session is None or now - session.seen < self._seen_write_interval:
             return session
-        updated = await self._connections.write(
+        updated = await self._connections.write_if_possible(
             update(sessions)
             .where(
                 sessions.c.id_hash == id_hash, sessions.c.seen <= now - self._seen_write_interval
             )
             .values(seen=now)
         )
+        if updated is None:
+            return session
         if updated:
             return replace(session, seen=now)
         # Another request has updated or ended it meanwhile.

@@ -152,7 +152,7 @@ class Tokens:
         if token.used is not None and now - token.used < USED_WRITE_INTERVAL:
             return
         old = or_(tokens.c.used.is_(None), tokens.c.used <= now - USED_WRITE_INTERVAL)
-        await self._connections.write(
+        await self._connections.write_if_possible(
             update(tokens).where(tokens.c.id == token.id, old).values(used=now)
         )
 
