@@ -155,10 +155,13 @@ def _limit(entry: Row) -> int:
     return 0
 
 
-def compare(found: set[Fact], bundles: Iterable[Bundle], shared: set[str]) -> list[str]:
+def compare(
+    found: set[Fact], bundles: Iterable[Bundle], shared: set[str], beside: frozenset[str]
+) -> list[str]:
     """Compare bundles with what is stored; return what is lost, half made, or nobody's.
 
-    ``shared`` names domains and accounts that are compared elsewhere.
+    ``shared`` names domains and accounts that are compared elsewhere, ``beside`` the kinds of facts
+    that are in other databases than the accounts.
     """
     wrong: list[str] = []
     owned: dict[str, set[Fact]] = defaultdict(set)
@@ -168,7 +171,7 @@ def compare(found: set[Fact], bundles: Iterable[Bundle], shared: set[str]) -> li
         there: frozenset[Fact] = frozenset().union(
             *(owned.pop(name, set[Fact]()) for name in bundle.names)
         )
-        expected = bundle.expected()
+        expected = bundle.expected(beside)
         if there not in expected:
             wrong.append(_told(bundle, there, expected))
     wrong += [f"nobody's: {facts}" for name, facts in owned.items() if name not in shared]

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from iredapi.runtime.startup import open_state
 from tests.clients import settings_for
 from tests.cluster.outages import Outage, Probes, Writer, through
-from tests.cluster.recorder import DOMAINS, HASH, Recorder
+from tests.cluster.recorder import HASH, Recorder
 from tests.integration.test_doctor import examine
 from tests.servers.api import add_root, found_on_this_host, running, urls_of
 from tests.servers.process import temporary_directory
@@ -160,18 +160,16 @@ async def _torment(
             writer.cancel()
 
 
-def _name(number: int) -> str:
-    return f"probe{number}@{DOMAINS[0]}"
-
-
 async def _probes(stack: AsyncExitStack, cluster: Cluster, recorder: Recorder) -> Probes:
-    """A user for each service, whose name is changed again and again."""
+    """A user for each service, in a domain that nobody else locks, with many names."""
     clients = []
     for number in range(len(recorder.addresses)):
         client = await stack.enter_async_context(recorder.client(number))
-        path = f"user/{_name(number)}"
-        answer = await client.post(path, data={"password_hash": HASH})
-        assert answer.status_code == 200, answer.text
+        domain = f"probe{number}.test"
+        path = f"user/u@{domain}"
+        for request, form in ((f"domain/{domain}", {}), (path, {"password_hash": HASH})):
+            answer = await client.post(request, data=form)
+            assert answer.status_code == 200, answer.text
         clients.append(Writer(f"service {number}", through(client, path)))
     return Probes(Writer("driver", cluster.bare_write), clients)
 
@@ -180,9 +178,9 @@ async def _remove_probes(recorder: Recorder) -> None:
     """They are no accounts of the recorder: only their removed mailboxes stay."""
     async with recorder.client(0) as client:
         for number in range(len(recorder.addresses)):
-            answer = await client.delete(f"user/{_name(number)}")
+            answer = await client.delete(f"domain/probe{number}.test")
             assert answer.status_code == 200, answer.text
-            recorder.allow_removed(_name(number))
+            recorder.allow_removed(f"u@probe{number}.test")
 
 
 async def nothing_begun(store: Store) -> None:

@@ -21,7 +21,7 @@ import httpx
 from iredapi.domain.passwords import hash_password
 from tests.clients import PASSWORD, ROOT
 from tests.cluster import facts
-from tests.cluster.states import Alias, Bundle, Domain, State, User
+from tests.cluster.states import BESIDE_LDAP, BESIDE_SQL, Alias, Bundle, Domain, State, User
 from tests.servers.snapshot import Dump, dump
 from tests.servers.store import Store
 
@@ -244,7 +244,8 @@ class Recorder:
         """Read all tables and return everything that is not as it was acknowledged."""
         found, wrong = await facts.read(self.store, self._before)
         shared = {*DOMAINS, *(f"team@{domain}" for domain in DOMAINS)}
-        wrong += facts.compare(found, self.bundles, shared)
+        beside = BESIDE_SQL if self.store.openldap is None else BESIDE_LDAP
+        wrong += facts.compare(found, self.bundles, shared, beside)
         for domain in DOMAINS:
             owner = f"team@{domain}"
             members = {f.values[0] for f in found if (f.kind, f.owner) == ("member", owner)}

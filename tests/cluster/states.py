@@ -19,8 +19,9 @@ class Fact(NamedTuple):
     values: tuple[Any, ...] = ()
 
 
-BESIDE: Final = frozenset({"throttle", "removed mailbox", "used quota"})
-"""Kinds that may be in other databases than the accounts: no transaction spans both."""
+BESIDE_SQL: Final = frozenset({"throttle"})
+BESIDE_LDAP: Final = BESIDE_SQL | {"removed mailbox", "used quota"}
+"""Kinds that are in other databases than the accounts: no transaction spans both."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +114,18 @@ class Bundle:
     names: set[str] = field(default_factory=set)
     """All that it may own something under."""
 
-    def expected(self) -> list[frozenset[Fact]]:
-        """Return the sets of facts that are right, the most likely first."""
+    def expected(self, beside: frozenset[str]) -> list[frozenset[Fact]]:
+        """Return the sets of facts that are right, the most likely first.
+
+        ``beside`` are the kinds that are in other databases than the accounts.
+        """
         old = self.state.facts()
         if self.other is None:
             return [old]
         new = self.other.facts()
         # Rows in other databases are committed before the accounts.
         between = frozenset(
-            {fact for fact in old if fact.kind not in BESIDE}
-            | {fact for fact in new if fact.kind in BESIDE}
+            {fact for fact in old if fact.kind not in beside}
+            | {fact for fact in new if fact.kind in beside}
         )
         return [old, new, between]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from tests.cluster.proof import LONGER, prove
@@ -70,6 +72,9 @@ async def leaders() -> AsyncIterator[Leaders]:
         cluster.stop()
 
 
+@pytest.mark.skipif(
+    "CLUSTER_CHANGES" not in os.environ, reason="make cluster-test: a failover takes 20 seconds"
+)
 async def test_nothing_acknowledged_is_lost(leaders: Leaders) -> None:
     proof = await prove(leaders)
     assert max(outage.longer for outage in proof.outages) <= LONGER

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 
 from iredapi.auth.login import find_principal
+from iredapi.backends.ldap.client import Directory
 from iredapi.backends.ldap.directories import LdapUnit
 from iredapi.domain.actors import SYSTEM
 from tests.clients import Client, Service, serving
@@ -17,8 +19,7 @@ from tests.conftest import need
 from tests.integration.test_doctor import examine
 from tests.ldap.test_undo import HASH, mailbox_path
 from tests.servers.openldap import OpenldapServer, account_dn, domain_dn
-from tests.servers.process import free_port
-from tests.servers.replication import PROVIDER, consumer, following, has, wait_for
+from tests.servers.replication import PROVIDER, consumer, has, mirror_of_two, wait_for
 from tests.servers.store import Store
 
 pytestmark = pytest.mark.stores("openldap")
@@ -215,18 +216,7 @@ async def test_mirror_mode(
 ) -> None:
     """Mirror mode: one server is killed and restarted, and no write is lost."""
     monkeypatch.setattr("iredapi.backends.ldap.server_selection._DOWN", 0.2)
-    seed = OpenldapServer(lines=PROVIDER)
-    try:
-        ports = free_port(), free_port()
-        pair = []
-        for number, other in ((1, ports[1]), (2, ports[0])):
-            line = following(seed, number).replace(seed.uri, f"ldap://127.0.0.1:{other}")
-            lines = [f"serverID {number}", *PROVIDER, line, "multiprovider on"]
-            server = OpenldapServer(like=seed, lines=lines, port=ports[number - 1])
-            pair.append(started(servers, server))
-    finally:
-        seed.stop()
-    first, second = pair
+    first, second = (started(servers, server) for server in mirror_of_two())
     async with using(store, first, second) as (_, root):
         await root.ok("POST", "domain/ex.com")
         await soon(has(second, domain_dn("ex.com")))
@@ -238,3 +228,70 @@ async def test_mirror_mode(
             await asyncio.sleep(0.05)
             assert (await root.ok("GET", "user/u@ex.com"))["cn"] == [f"Name {number}"]
         await soon(lambda: first.dump() == second.dump())
+
+
+async def test_a_write_is_acknowledged_when_both_servers_have_it(
+    store: Store, servers: ExitStack
+) -> None:
+    """Mirror mode: the server in use may stop the moment after the answer."""
+    pair = mirror_of_two(asks=True)
+    first, second = (started(servers, server) for server in pair)
+    async with using(store, first, second) as (_, root):
+        await root.ok("POST", "domain/ex.com")
+        for number in range(2):
+            await root.ok("PUT", "domain/ex.com", name=f"N{number}")
+            there = second.entry(domain_dn("ex.com"))
+            assert there is not None
+            assert there["cn"] == [f"N{number}"]
+        # One that does not answer is left out.
+        second.freeze()
+        async with asyncio.timeout(15):
+            await root.ok("PUT", "domain/ex.com", name="Frozen")
+        second.thaw()
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+async def test_a_server_that_stops_within_a_write(
+    store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """The write is carried out on the other one; what the first one brings along is older."""
+    pair = mirror_of_two(sync=True, asks=True)
+    first, second = (started(servers, server) for server in pair)
+    steps = 0
+
+    def stops_at(method: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def stopping(*args: Any) -> None:
+            nonlocal steps
+            await method(*args)
+            steps += 1
+            if steps == step + 1:
+                first.kill()
+
+        return stopping
+
+    async with using(store, first, second) as (service, root):
+        await root.ok("POST", "domain/ex.com")
+        await root.ok("POST", "user/u@ex.com", password_hash=HASH)
+        await root.ok("POST", "alias/l@ex.com", members="u@ex.com")
+        with monkeypatch.context() as patched:
+            for name in ("add", "modify", "delete", "rename"):
+                method = getattr(Directory, name)
+                patched.setattr(Directory, name, stops_at(method))
+            await root.ok("POST", "user/u@ex.com/change_email/r@ex.com")
+        assert steps > step
+        assert await root.ok("GET", "users/ex.com", email_only="yes") == ["r@ex.com"]
+        # Of two changes of an entry the newer one wins, with the whole entry.
+        for path in ("user/r@ex.com", "alias/l@ex.com", "domain/ex.com"):
+            await root.ok("PUT", path, name="New")
+        first.resume()
+        await soon(lambda: first.replicated() == second.replicated())
+        await soon(lambda: first.dump() == second.dump())
+        domain = first.entry(domain_dn("ex.com"))
+        alias = first.entry(account_dn("l@ex.com", "Aliases"))
+        assert domain is not None
+        assert alias is not None
+        assert domain["domainCurrentUserNumber"] == ["1"]
+        assert alias["mailForwardingAddress"] == ["r@ex.com"]
+        assert first.entry(U) is None
+        assert first.entry(account_dn("r@ex.com")) is not None
+        assert not await service.context.state.journal.open()

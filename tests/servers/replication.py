@@ -37,14 +37,21 @@ def mirror() -> tuple[OpenldapServer, OpenldapServer]:
     return first, second
 
 
-def mirror_of_two(*, sync: bool = False) -> tuple[OpenldapServer, OpenldapServer]:
-    """Two servers of mirror mode, each with the addresses of both from its first start."""
+def mirror_of_two(
+    *, sync: bool = False, asks: bool = False
+) -> tuple[OpenldapServer, OpenldapServer]:
+    """Two servers of mirror mode, each with the addresses of both from its first start.
+
+    With ``asks`` the second one asks the first for changes once a second: it lags.
+    """
     seed = OpenldapServer(lines=PROVIDER)
     try:
         ports = free_port(), free_port()
         pair = []
         for number, other in ((1, ports[1]), (2, ports[0])):
             line = following(seed, number).replace(seed.uri, f"ldap://127.0.0.1:{other}")
+            if asks and number == 2:
+                line = line.replace("refreshAndPersist", 'refreshOnly interval="00:00:00:01"')
             lines = [f"serverID {number}", *PROVIDER, line, "multiprovider on"]
             pair.append(OpenldapServer(like=seed, lines=lines, port=ports[number - 1], sync=sync))
     finally:

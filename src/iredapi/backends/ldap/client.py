@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from typing import Final, TypeVar
 
 from iredapi.backends.ldap.connection import Connection
-from iredapi.backends.ldap.errors import LdapError
+from iredapi.backends.ldap.errors import LdapError, Unavailable
 from iredapi.backends.ldap.escaping import depth, escape_filter, key_of, rdn
 from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope, Search
 from iredapi.backends.ldap.object_classes import Schema, names_in
@@ -187,6 +187,26 @@ class Directory(DirectoryReader):
         The value of the old RDN is deleted from the entry.
         """
         await self._run(lambda connection: connection.rename(dn, new_dn))
+
+    @property
+    def is_one_of_several(self) -> bool:
+        """Whether there are several servers."""
+        return self._pool.is_one_of_several
+
+    @property
+    def changes_of_servers(self) -> int:
+        """How often a server has stopped, or was used again, as far as is known."""
+        return self._pool.changes_of_servers
+
+    async def replicated(self, since: int) -> None:
+        """Wait until all servers that accept writes have the changes of all of them.
+
+        Raises Unavailable when one of them stops meanwhile, or has since ``changes_of_servers`` was
+        asked: writes may have gone to several servers then. One that lags is not used any more.
+        """
+        await self._run(self._pool.wait_for_others)
+        if self._pool.changes_of_servers != since:
+            raise Unavailable("another server is used now", uncertain=True)
 
     async def close(self) -> None:
         """Close all connections; operations still running after 5 seconds are interrupted."""

@@ -92,6 +92,8 @@ class Connection:
         self.opened = time.monotonic()
         self.failures = 0
         self.broken = False
+        self._suffix: str | None = None
+        """The naming context of the base, once it was read."""
 
     def search(
         self, base: str, scope: Scope, filter_text: str, names: Sequence[str]
@@ -199,16 +201,17 @@ class Connection:
 
         Empty without replication.
         """
-        roots = self.search("", Scope.BASE, _ANY, ("namingContexts",))
-        suffixes = [
-            suffix
-            for root in roots
-            for suffix in root.values("namingContexts")
-            if f",{key_of(base)}".endswith(f",{key_of(suffix)}")
-        ]
-        found = self.search(max(suffixes, key=len), Scope.BASE, _ANY, ("contextCSN",)) if (
-            suffixes
-        ) else []  # fmt: skip
+        if self._suffix is None:
+            roots = self.search("", Scope.BASE, _ANY, ("namingContexts",))
+            suffixes = [
+                suffix
+                for root in roots
+                for suffix in root.values("namingContexts")
+                if f",{key_of(base)}".endswith(f",{key_of(suffix)}")
+            ]
+            self._suffix = max(suffixes, key=len, default="")
+        suffix = self._suffix
+        found = self.search(suffix, Scope.BASE, _ANY, ("contextCSN",)) if suffix else []
         values = [value for entry in found for value in entry.values("contextCSN")]
         # time#count#server#modification
         return {value.split("#")[2]: value for value in values if value.count("#") == 3}

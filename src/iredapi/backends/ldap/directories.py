@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from iredapi.backends.ldap import write_plan
+from iredapi.backends.ldap import failover, write_plan
 from iredapi.backends.ldap.client import Directory, DirectoryOptions
 from iredapi.backends.ldap.dn_layout import Tree
 from iredapi.backends.ldap.errors import (
@@ -255,17 +255,24 @@ class LdapUnit:
         state = self._directories.state
         directory = LockGuard(self._directories.directory, self._check)
         if sum(not isinstance(step, BulkStep) for step in steps) < 2 or self._locks is None:
-            await write_plan.execute(directory, steps)
+            await self._plan(directory, steps)
             return
         record_id = await state.journal.write(self._locks.names, dump(steps))
         try:
-            await write_plan.execute(directory, steps)
+            await self._plan(directory, steps)
         except write_plan.UndoFailed:
             raise
         except LdapError:
             await state.journal.erase(record_id)
             raise
         await self._erase_record(self._locks, record_id)
+
+    async def _plan(self, directory: LockGuard, steps: Sequence[Step]) -> None:
+        client = self._directories.directory
+        if steps and client.is_one_of_several:
+            await failover.execute(directory, steps, client)
+        else:
+            await write_plan.execute(directory, steps)
 
     async def _erase_record(self, locks: UnitLocks, record_id: str) -> None:
         """Erase the journal record of a complete write: otherwise a recovery would undo it.

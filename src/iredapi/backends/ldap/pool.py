@@ -89,6 +89,20 @@ class Pool:
         self._servers.set_role(connection.server, writes=False)
 
     @property
+    def is_one_of_several(self) -> bool:
+        """Whether there are several servers."""
+        return len(self._options.uris) > 1
+
+    @property
+    def changes_of_servers(self) -> int:
+        """How often a server has stopped, or was used again."""
+        return self._servers.changes
+
+    def wait_for_others(self, connection: Connection) -> None:
+        """Wait until all servers have the changes of all. Call it in a thread."""
+        self._servers.wait_for_others(connection)
+
+    @property
     def others_may_write(self) -> bool:
         """Whether any server may accept writes, as far as is known."""
         return self._servers.some_may_write
@@ -176,6 +190,7 @@ class Pool:
         finally:
             waiter.shutdown(wait=False)
         self.drop_idle()
+        self._servers.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 

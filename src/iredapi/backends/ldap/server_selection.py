@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -25,6 +26,10 @@ from iredapi.backends.ldap.model import DirectoryOptions
 _log = structlog.get_logger(__name__)
 _DOWN: Final = 15.0
 """Seconds until a server that is down, outdated or read-only is checked again."""
+_SOON: Final = 2.0
+"""The same for a server that is down, while no check is running."""
+_LAG: Final = 2.0
+"""Seconds that a write waits for a server that lags, before that server is not used any more."""
 _CHECKS: Final = 5
 _PAUSE: Final = 0.1
 """How often, and with which pause in seconds, an outdated server gets time to catch up."""
@@ -35,6 +40,12 @@ class Servers:
 
     def __init__(self, options: DirectoryOptions) -> None:
         self._options = options
+        self._quickly = replace(
+            options,
+            timeout=min(_LAG, options.timeout),
+            connect_timeout=min(_LAG, options.connect_timeout),
+        )
+        """For connections that writes wait for."""
         self._targets = [Target.parse(uri) for uri in options.uris]
         self._down = [0.0] * len(self._targets)
         """Time of the next check of each (monotonic); 0: it is up and up to date."""
@@ -45,6 +56,11 @@ class Servers:
         self._raw = RawNames()
         self._lock = threading.Lock()
         self._doubtful = len(self._targets) > 1
+        self.changes = 0
+        """How often a server has stopped, or was used again."""
+        self._looking = threading.Lock()
+        self._observers: list[Connection] = []
+        """Idle connections for comparing servers."""
 
     # -- the order ---------------------------------------------------------------------------------
 
@@ -90,10 +106,10 @@ class Servers:
         finally:
             del failure  # breaks the reference cycle of exception and frame
 
-    def _opened(self, index: int) -> Connection:
+    def _opened(self, index: int, options: DirectoryOptions | None = None) -> Connection:
         """Connect to a server; if there are several, find out whether it accepts writes."""
         try:
-            connection = connect(index, self._targets[index], self._options, self._raw)
+            connection = connect(index, self._targets[index], options or self._options, self._raw)
         except Refused:
             raise
         except LdapError as error:
@@ -137,6 +153,85 @@ class Servers:
         if before is not writes and (before is not None or not writes):
             what = "ldap_server_takes_writes" if writes else "ldap_server_reads_only"
             _log.warning(what, server=str(self._targets[index]))
+
+    # -- servers that follow each other ------------------------------------------------------------
+
+    def wait_for_others(self, connection: Connection) -> None:
+        """Wait until all servers that are up and accept writes have the changes of all of them.
+
+        Raises Unavailable when one of them stops meanwhile. One that lags is not used any more,
+        until it has caught up.
+        """
+        base = self._options.base
+        if not base:
+            return
+        others = [
+            index
+            for index in range(len(self._targets))
+            if index != connection.server and not self._down[index]
+            and self._writes[index] is not False
+        ]  # fmt: skip
+        observed = [connection]
+        try:
+            # Those that were opened before another one fails are kept.
+            observed.extend(filter(None, map(self._observer, others)))
+            if len(observed) > 1:
+                self._wait(observed, base)
+        finally:
+            with self._lock:
+                self._observers += [each for each in observed[1:] if not each.broken]
+
+    def _wait(self, observed: list[Connection], base: str) -> None:
+        deadline, pause = time.monotonic() + _LAG, 0.001
+        states = {each: self._state(each, base) for each in observed}
+        wanted: dict[str, str] = {}
+        for state in states.values():
+            for number, last in state.items():
+                wanted[number] = max(last, wanted.get(number, ""))
+        while behind := [each for each, state in states.items() if not covers(state, wanted)]:
+            if time.monotonic() > deadline:
+                for each in behind:
+                    self._set_down(each.server, "its data are outdated")
+                return
+            time.sleep(pause)  # runs in a worker thread
+            pause = min(2 * pause, 0.05)
+            states = {each: self._state(each, base) for each in behind}
+
+    def _state(self, connection: Connection, base: str) -> dict[str, str]:
+        try:
+            return connection.state_of_replication(base)
+        except Unavailable as error:
+            self._set_down(connection.server, str(error))
+            raise
+
+    def _observer(self, index: int) -> Connection | None:
+        """Return a connection to a server that accepts writes; None if it does not.
+
+        Raises Unavailable: it has just stopped.
+        """
+        with self._lock:
+            for each in self._observers:
+                if each.server == index:
+                    self._observers.remove(each)
+                    if each.is_alive():
+                        return each
+                    each.close()
+                    break
+        try:
+            connection = self._opened(index, self._quickly)
+        except Refused:
+            return None
+        if self._writes[index] is not False:
+            return connection
+        connection.close()
+        return None
+
+    def close(self) -> None:
+        """Close the connections for comparing servers."""
+        with self._lock:
+            observers, self._observers = self._observers, []
+        for each in observers:
+            each.close()
 
     # -- servers that were down --------------------------------------------------------------------
 
@@ -182,7 +277,7 @@ class Servers:
         with self._lock:
             for index, until in enumerate(self._down):
                 if until and until <= now:
-                    self._down[index] = now + _DOWN
+                    self._down[index] = now + min(_SOON, _DOWN)
                     due = True
                 elif (
                     not until
@@ -196,10 +291,15 @@ class Servers:
 
     def look(self) -> None:
         """Check whether servers that are down, outdated or read-only may be used again."""
-        for index in range(len(self._targets)):
-            if self._down[index] or self._writes[index] is False:
-                with suppress(LdapError):
-                    self._look_at(index)
+        if not self._looking.acquire(blocking=False):
+            return
+        try:
+            for index in range(len(self._targets)):
+                if self._down[index] or self._writes[index] is False:
+                    with suppress(LdapError):
+                        self._look_at(index)
+        finally:
+            self._looking.release()
 
     def _look_at(self, index: int) -> None:
         connection = connect(index, self._targets[index], self._options, self._raw)
@@ -232,7 +332,8 @@ class Servers:
     def _set_down(self, index: int, reason: str) -> None:
         with self._lock:
             was_down = bool(self._down[index])
-            self._down[index] = time.monotonic() + _DOWN
+            self._down[index] = time.monotonic() + min(_SOON, _DOWN)
+            self.changes += not was_down
         if not was_down:
             _log.warning("ldap_server_down", server=str(self._targets[index]), reason=reason)
 
@@ -240,6 +341,7 @@ class Servers:
         with self._lock:
             was_down = bool(self._down[index])
             self._down[index] = 0.0
+            self.changes += was_down
         if was_down:
             _log.info("ldap_server_up", server=str(self._targets[index]))
 

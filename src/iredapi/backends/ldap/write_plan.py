@@ -119,7 +119,7 @@ class Add:
     async def undo(self, directory: Writer) -> None:
         # An entry of the same name made by others has another password, or other members.
         there = await directory.get(self.dn)
-        if there is not None and _same_attributes(there.attributes, self.attributes):
+        if there is not None and same_attributes(there.attributes, self.attributes):
             # If others have added entries below it, it stays.
             with suppress(NoSuchEntry, NotLeaf):
                 await directory.delete(self.dn)
@@ -351,12 +351,13 @@ async def execute(directory: Writer, steps: Sequence[Step]) -> None:
             if isinstance(error, Unavailable) and error.uncertain:
                 done.append(step)
             if done:
-                await _undo_done(directory, done, error)
+                await undo_done(directory, done, error)
             raise
         done.append(step)
 
 
-async def _undo_done(directory: Writer, done: Sequence[Step], error: LdapError) -> None:
+async def undo_done(directory: Writer, done: Sequence[Step], error: LdapError) -> None:
+    """Undo steps after an error. Raises UndoFailed."""
     try:
         await undo(directory, done)
     except LdapError as second:
@@ -370,7 +371,9 @@ async def undo(directory: Writer, steps: Sequence[Step]) -> None:
         await step.undo(directory)
 
 
-def _same_attributes(one: Attributes, other: Attributes) -> bool:
+def same_attributes(one: Attributes, other: Attributes) -> bool:
+    """Tell whether two entries have the same values."""
+
     def comparable(attributes: Attributes) -> dict[str, frozenset[bytes]]:
         return {name.lower(): frozenset(values) for name, values in attributes.items()}
 
