@@ -60,14 +60,19 @@ def render(settings: Settings) -> str:
 
 def number(settings: Settings, key: str) -> int:
     """Return an integer; 0 when the key is missing or its value is not an integer."""
-    value = (settings.get(key) or "").strip()
+    found = settings.get(key)
+    if not found:
+        return 0
+    value = found.strip()
     digits = value.removeprefix("-")
     return int(value) if digits.isascii() and digits.isdigit() and len(digits) < 19 else 0
 
 
 def words(settings: Settings, key: str) -> frozenset[str]:
     """Return the items of a list, lower case."""
-    value = settings.get(key) or ""
+    value = settings.get(key)
+    if not value:
+        return frozenset()
     return frozenset(item.strip().lower() for item in value.split(",") if item.strip())
 
 

@@ -174,6 +174,8 @@ DOVECOT_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.-_@"
 def strange_characters(mail: str, allowed: str) -> str:
     """Return the characters of an address that Dovecot refuses; empty ``allowed``: none."""
     strange = set(mail.lower()).difference(allowed.lower()) if allowed else ()
+    if not strange:
+        return ""
     return "".join(sorted(strange, key=mail.lower().index))
 
 

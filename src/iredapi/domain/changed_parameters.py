@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any, Final
 
 from iredapi.domain import account_settings
@@ -83,6 +84,11 @@ def of_user(before: User, after: User) -> Names:
 
 def of_user_fields(names: Iterable[str]) -> Names:
     """Return the parameter names of fields of a user."""
+    return _of_user_fields(frozenset(names))
+
+
+@lru_cache(maxsize=1024)
+def _of_user_fields(names: frozenset[str]) -> Names:
     return _named(names, _USER)
 
 

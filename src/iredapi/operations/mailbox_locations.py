@@ -40,7 +40,7 @@ async def free_location(
     waiting = {path.rstrip("/") for path in queued}
     location = mailbox_paths.generate(mail, layout, moment)
     if layout.append_timestamp:
-        while location.path in waiting:
+        while waiting and location.path in waiting:
             moment += timedelta(seconds=1)
             location = mailbox_paths.generate(mail, layout, moment)
     elif await unit.users.paths_near(location.path):

@@ -49,6 +49,8 @@ class AppContext:
         self.hasher = PasswordHasher(
             settings.password_scheme, max_workers=settings.password_workers
         )
+        self._for_slapd = settings.slapd_checks_passwords
+        self._password_reader = settings.password_reader
         self.list_server = make_list_server(settings)
         self.list_owners_and_moderators = TTLCache[frozenset[str]](_LISTS_SECONDS)
         """Address of a list → its owners and moderators, as mlmmj has them."""
@@ -155,10 +157,7 @@ class AppContext:
         """Return the current policy for new passwords, with the hasher."""
         policy = await self.iredadmin_settings.password_policy()
         return Passwords(
-            policy,
-            self.hasher,
-            for_slapd=self.settings.slapd_checks_passwords,
-            reader=self.settings.password_reader,
+            policy, self.hasher, for_slapd=self._for_slapd, reader=self._password_reader
         )
 
     async def admin_passwords(self) -> Passwords:

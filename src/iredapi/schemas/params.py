@@ -121,6 +121,8 @@ class Params(BaseModel):
     def ignored(cls, raw: Raw) -> tuple[str, ...]:
         """Return the names, as sent, that are no parameters of this form."""
         unknown = raw.keys() - cls._accepted()
+        if not unknown:
+            return ()
         return tuple(sorted(name for name in unknown if base_name(name) not in cls._lists()))
 
     @classmethod
@@ -180,24 +182,24 @@ class Params(BaseModel):
         """Parse a request's parameters. Raises InvalidParameters with every wrong parameter."""
         if not raw:
             return cls.blank()
-        if any("[" in name or type(value) is Repeated for name, value in raw.items()):
-            raw = cls._gathered(raw)
-        if not cls._names_needing_checks().isdisjoint(raw) or any(
-            type(value) is not str for value in raw.values()
-        ):
-            return cls._read_with_care(raw)
-        known = cls._known()
-        return cls._validated({name: value for name, value in raw.items() if name in known})
+        known, simple = cls._simple(), dict[str, str]()
+        for name, value in raw.items():
+            if type(value) is not str or "[" in name or name not in known:
+                return cls._read_with_care(raw)
+            simple[name] = value
+        return cls._validated(simple)
 
     @classmethod
     @cache
-    def _names_needing_checks(cls) -> frozenset[str]:
-        """Return older names, and names in conflicts and requirements."""
+    def _simple(cls) -> frozenset[str]:
+        """Return the names that are in no conflict and no requirement."""
         pairs = [name for pair in (*cls.conflicts, *cls.needs) for name in pair]
-        return frozenset((*pairs, *cls.legacy, *cls.only_empty))
+        return cls._known() - {*pairs, *cls.legacy, *cls.only_empty}
 
     @classmethod
     def _read_with_care(cls, raw: Raw) -> Self:
+        if any("[" in name or type(value) is Repeated for name, value in raw.items()):
+            raw = cls._gathered(raw)
         sent = dict(raw)
         for old, new in cls.legacy.items():
             if old in sent and new not in sent:

@@ -14,6 +14,8 @@ from iredapi.domain.origins import normalised, without_default_port
 from iredapi.web import client_address
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEADERS = frozenset({b"origin", b"sec-fetch-site"})
+"""What only browsers send."""
 _OWN_SITE = frozenset({"same-origin", "none"})
 
 
@@ -25,7 +27,7 @@ def is_foreign(
     ``allowed`` are further allowed origins, normalised. ``https`` is whether the client uses TLS to
     us or to a trusted proxy; only then ``http:`` is known to be another origin.
     """
-    if scope["method"] in _SAFE_METHODS:
+    if scope["method"] in _SAFE_METHODS or _HEADERS.isdisjoint(dict(scope["headers"])):
         return False
     origins = client_address.header_values(scope, b"origin")
     if len(origins) == 1 and origins[0].strip().lower() in allowed:

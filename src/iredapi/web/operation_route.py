@@ -174,6 +174,8 @@ class OperationRequest(Generic[Form]):
 
     def done(self, done: WriteResult) -> Response:
         """Answer that a change was committed."""
+        if not (done.skipped or done.ignored or done.adjusted):
+            return responses.success(changed=done.changed, ignored=self.ignored)
         names = type(self.form).wire_names()
         return responses.success(
             changed=done.changed,

@@ -90,9 +90,13 @@ def _form(body: bytes) -> Raw:
     if escapes > MAX_ESCAPES or (escapes > _MAX_SLOW_ESCAPES and _BROKEN.search(body)):
         raise InvalidRequest(detail=f"More than {MAX_ESCAPES} encoded characters.")
     try:
-        body.decode("utf-8")
-        halves = (pair.partition(b"=") for pair in body.strip(b"\r\n").split(b"&") if pair)
-        pairs = [(_unquoted(name), _unquoted(value)) for name, _, value in halves]
+        text = body.decode("utf-8")
+        if escapes or "+" in text:
+            halves = (pair.partition(b"=") for pair in body.strip(b"\r\n").split(b"&") if pair)
+            pairs = [(_unquoted(name), _unquoted(value)) for name, _, value in halves]
+        else:
+            plain = [pair.partition("=") for pair in text.strip("\r\n").split("&") if pair]
+            pairs = [(name, value) for name, _, value in plain]
     except UnicodeDecodeError:
         raise InvalidRequest(detail="The parameters are not UTF-8.") from None
     return _grouped(pairs)

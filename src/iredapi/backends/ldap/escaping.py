@@ -15,6 +15,10 @@ _FILTER: Final = str.maketrans({char: f"\\{ord(char):02x}" for char in "\\*()\0"
 _VALUE: Final = str.maketrans({char: f"\\{ord(char):02X}" for char in '\\,+"<>;=\0'})
 
 
+_SPECIAL: Final = re.compile(r'[\\";]')
+"""What makes it hard to find the end of an RDN; few DNs have it."""
+
+
 def escape_filter(text: str) -> str:
     """Return text as an assertion value of a search filter."""
     return text.translate(_FILTER)
@@ -32,6 +36,9 @@ def rdn(name: str, value: str) -> str:
 
 def split_rdn(dn: str) -> tuple[str, str]:
     """Split a DN into its RDN and the DN of its parent ("" at the top)."""
+    if not _SPECIAL.search(dn):
+        first, _, parent = dn.partition(",")
+        return first, parent.lstrip(" ")
     quoted = False
     position = 0
     while position < len(dn):
@@ -93,6 +100,8 @@ _ESCAPED: Final = re.compile(rb"\\([0-9A-Fa-f]{2})")
 
 def key_of(dn: str) -> str:
     """Return a DN for comparisons: without escapes, in lower case."""
-    plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), dn.encode())
-    parts = plain.decode(errors="replace").replace("\\", "").lower().split(",")
+    if "\\" in dn:
+        plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), dn.encode())
+        dn = plain.decode(errors="replace").replace("\\", "")
+    parts = dn.lower().split(",")
     return ",".join("=".join(side.strip() for side in part.split("=")) for part in parts)

@@ -348,6 +348,9 @@ def address_in(entry: Entry, domain: str) -> str:
 
     Usually an entry has only one.
     """
+    mails = entry.values("mail")
+    if len(mails) == 1 and domain_of(only := mails[0].strip().lower()) == domain:
+        return only
     own = sorted(mail for mail in words(entry, "mail") if domain_of(mail) == domain)
     name = value_of_rdn(entry.dn)
     return name if name in own or not own else own[0]

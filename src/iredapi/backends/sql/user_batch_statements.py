@@ -193,7 +193,7 @@ def update_all_without_read(
     were updated, on MariaDB their number.
     """
     m, wanted = t.mailbox.c, _wanted(columns, size)
-    times = _wanted(tuple(moments), size)
+    moment = bindparam("moment", type_=m.modified.type)
     chosen = _chosen(size, dialect)
     if dialect == "postgresql":
         found = compare_without_read(columns, size, dialect)
@@ -209,8 +209,7 @@ def update_all_without_read(
         update(t.mailbox)
         .ordered_values(
             *(
-                (m[column], case((different[of], times[column]), else_=m[column]) if of
-                 else times[column])
+                (m[column], case((different[of], moment), else_=m[column]) if of else moment)
                 for column, of in moments.items()
             ),
             *((m[column], wanted[column]) for column in columns),

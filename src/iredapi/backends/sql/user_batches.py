@@ -70,11 +70,10 @@ class SqlUserBatches(AccountRepository):
     async def update_without_read(
         self, changes: Sequence[tuple[str, Mapping[str, Any]]]
     ) -> Mapping[str, frozenset[str]]:
-        moment, updated = now(), dict[str, frozenset[str]]()
+        updated = dict[str, frozenset[str]]()
         by_columns: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
         for mail, fields in changes:
             values = {f"m_{COLUMNS[name]}": value for name, value in fields.items()}
-            values |= dict.fromkeys((f"m_{name}" for name in _MOMENTS), moment)
             by_columns.setdefault(tuple(sorted(fields)), {})[mail] = values | {"mail": mail}
         for fields_, some in sorted(by_columns.items()):
             updated |= await self._write_without_read(fields_, some)
@@ -155,7 +154,7 @@ class SqlUserBatches(AccountRepository):
         build = partial(
             statements.update_all_without_read, names, self._moments(names), size, self.dialect
         )
-        values = numbered_parameters(list(some.values()), size)
+        values = {**numbered_parameters(list(some.values()), size), "moment": now()}
         return ("users.update without read", names, size), build, values
 
     async def _update_without_read(
