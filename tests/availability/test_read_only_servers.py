@@ -137,6 +137,8 @@ async def _refuses(client: httpx.AsyncClient) -> None:
     assert found["_detail"].startswith("Read-only: ")
     servers = found["_data"]["servers"]
     assert {item["status"] for item in servers.values()} == {"read-only"}
+    assert {item["role"] for item in servers.values()} == {"read-only server"}
+    assert all(item["engine"] and item["version"] and item["node"] for item in servers.values())
 
 
 async def test_the_service_starts_on_a_server_that_takes_no_writes(server: Server) -> None:

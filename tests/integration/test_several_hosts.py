@@ -132,6 +132,14 @@ async def test_postgresql_writes_follow_a_promotion() -> None:
         await pair.primary.query(
             "CREATE TABLE probe (n int)", "INSERT INTO probe VALUES (1)", "SELECT 1"
         )
+        at_standby = f"postgresql://admin:{login.password}@127.0.0.1:{pair.standby.port}/postgres"
+        async with opened(at_standby) as database:
+            told = await database.topology()
+            assert told is not None
+            assert told.role == "standby"
+            assert "PostgreSQL" in str(told)
+            with pytest.raises(NotUsable, match="read-only"):
+                await database.ping()
         dead = free_port()
         hosts = ",".join(
             f"127.0.0.1:{port}" for port in [dead, pair.standby.port, pair.primary.port]
@@ -142,6 +150,10 @@ async def test_postgresql_writes_follow_a_promotion() -> None:
             assert await port_of(database) == pair.primary.port
             await write(database)
             before = pair.primary.port
+            told = await database.topology()
+            assert told is not None
+            assert (told.role, told.cluster_size) == ("primary", 2)
+            assert told.node.endswith(f":{before}")
             await asyncio.to_thread(pair.primary.kill)
             with pytest.raises((ApiError, OSError)):
                 await write(database)

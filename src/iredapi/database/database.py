@@ -23,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from iredapi.database import galera, several_hosts, sqlite, writability
+from iredapi.database import galera, several_hosts, sqlite, topology, writability
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection
 from iredapi.database.cursor_cache import Cursors
@@ -41,6 +41,7 @@ from iredapi.database.errors import (
 from iredapi.database.live_schema import Schema
 from iredapi.database.pool import REFUSED, ConnectionPool
 from iredapi.database.read_batching import Pipeline
+from iredapi.database.topology import Topology
 from iredapi.errors import Overloaded, ReadOnlyServer, ServerDown, WriteWhileReading
 from iredapi.observability.health_checks import NotUsable
 from iredapi.observability.query_counter import watch
@@ -312,6 +313,13 @@ class Database:
             if is_read_only(error):
                 raise NotUsable("read-only") from error
             raise
+
+    async def topology(self) -> Topology | None:
+        """Return which server answers, on a connection outside of the pool; None: SQLite."""
+        if self.sqlite:
+            return None
+        async with self._prober.connect() as connection:
+            return await topology.ask(connection)
 
     async def close(self) -> None:
         """Close all connections."""

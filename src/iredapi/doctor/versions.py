@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.config.host_programs import Host, Program, release
 from iredapi.config.ldap_settings import Backend
 from iredapi.config.settings import Settings
+from iredapi.database.server import Server
 from iredapi.database.session import ORDER, Databases
 from iredapi.doctor.findings import Finding
 from iredapi.errors import ServerDown
@@ -19,8 +19,6 @@ _NOT_KNOWN: Final = (
     "not known: passwords are judged by 2.3 and 2.4, and the quota trigger is not judged; set "
     "IREDAPI_DOVECOT_VERSION"
 )
-_VERSION: Final = {"sqlite": text("SELECT sqlite_version()")}
-_NAMES: Final = {"sqlite": "SQLite ", "postgresql": "", "mysql": "MySQL ", "mariadb": "MariaDB "}
 
 
 def of_host(settings: Settings, host: Host | None = None) -> dict[str, str]:
@@ -39,21 +37,20 @@ def of_host(settings: Settings, host: Host | None = None) -> dict[str, str]:
 
 
 async def of_servers(databases: Databases) -> dict[str, str]:
-    """Return the version of each database's server, as far as they can be reached."""
+    """Return what each database's server says of itself, as far as they can be reached."""
     found = {}
     for name in ORDER:
         if not databases.has(name):
             continue
-        dialect = databases[name].dialect
-        statement = _VERSION.get(dialect, text("SELECT version()"))
         try:
-            async with databases[name].using() as pooled:
-                version = str((await pooled.connection.execute(statement)).scalar_one())
+            asked = await databases[name].topology()
+            if asked is None:
+                async with databases[name].using() as pooled:
+                    found[name] = str(await Server.ask(pooled.connection))
+            else:
+                found[name] = str(asked)
         except (DBAPIError, ServerDown, OSError):
             continue  # the examination reports it
-        short = version.partition(" (")[0].partition(" on ")[0]
-        label = "MariaDB " if "mariadb" in version.lower() else _NAMES.get(dialect, "")
-        found[name] = f"{label}{short}"
     return found
 
 

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 PATIENCE = 1.5
 """Seconds after which a server that does not answer counts as unreachable."""
@@ -20,6 +21,16 @@ READS_ONLY = "reads only"
 """Result of a probe whose server can be read, but accepts no writes."""
 
 Probe = Callable[[], Awaitable[object]]
+
+
+class Described(Protocol):
+    """What a server says of itself."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for the answer."""
+
+
+Describe = Callable[[], Awaitable[Described | None]]
 
 
 class NotUsable(Exception):
@@ -56,14 +67,37 @@ class Probes:
 
     def __init__(self) -> None:
         self._probes: dict[str, tuple[Probe, bool]] = {}
+        self._describe: dict[str, Describe] = {}
         self._last: tuple[float, dict[str, Condition]] | None = None
         self._asking = asyncio.Lock()
         self.leaving = False
         """Set after SIGTERM: requests are still served, but no new ones should be sent here."""
 
-    def add(self, name: str, probe: Probe, *, needed: bool = True) -> None:
-        """Register a server."""
+    def add(
+        self, name: str, probe: Probe, *, needed: bool = True, describe: Describe | None = None
+    ) -> None:
+        """Register a server; ``describe`` tells more of it than whether it can be used."""
         self._probes[name] = (probe, needed)
+        if describe is not None:
+            self._describe[name] = describe
+
+    async def describe(self) -> dict[str, dict[str, Any]]:
+        """Return what the servers say of themselves; takes at most ``PATIENCE``. Never raises."""
+        names = list(self._describe)
+        found = await asyncio.gather(*(self._described(name) for name in names))
+        return {name: item for name, item in zip(names, found, strict=True) if item}
+
+    async def _described(self, name: str) -> dict[str, Any]:
+        task = asyncio.ensure_future(self._describe[name]())
+        done, _ = await asyncio.wait([task], timeout=PATIENCE)
+        if not done:
+            task.cancel()
+            task.add_done_callback(_forget)
+            return {}
+        if task.cancelled() or task.exception() is not None:
+            return {}
+        described = task.result()
+        return {} if described is None else described.to_dict()
 
     async def ask(self) -> dict[str, Condition]:
         """Check all servers in parallel; takes at most ``PATIENCE``. Never raises."""
@@ -93,6 +127,6 @@ class Probes:
         return Condition(status, needed, round((time.perf_counter() - started) * 1000, 1))
 
 
-def _forget(task: asyncio.Future[object]) -> None:
+def _forget(task: asyncio.Future[Any]) -> None:
     if not task.cancelled():
         task.exception()  # retrieved, because asyncio logs exceptions that never are

@@ -85,8 +85,9 @@ class AppContext:
         self.probes = Probes()
         for name, database in databases.by_name.items():
             # Only some operations use the databases of Amavisd and iRedAPD.
-            self.probes.add(name, database.ping, needed=name in {"vmail", "iredadmin"})
-        self.probes.add("state", state.ping)
+            needed = name in {"vmail", "iredadmin"}
+            self.probes.add(name, database.ping, needed=needed, describe=database.topology)
+        self.probes.add("state", state.ping, describe=state.topology)
         for name, probe in backend.probes().items():
             self.probes.add(name, probe)
 

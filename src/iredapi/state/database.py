@@ -7,6 +7,8 @@ from typing import Self
 from sqlalchemy import delete, false
 from sqlalchemy.exc import DBAPIError
 
+from iredapi.database import topology
+from iredapi.database.topology import Topology
 from iredapi.observability.health_checks import NotUsable
 from iredapi.state.connections import CALL_TIMEOUT, MAX_AGE, Connections, StateUnavailable
 from iredapi.state.locks import Locks
@@ -106,6 +108,12 @@ class State:
             raise
         except DBAPIError as error:
             raise NotUsable("read-only") from error
+
+    async def topology(self) -> Topology | None:
+        """Return which server answers; None: SQLite."""
+        if self.connections.dialect == "sqlite":
+            return None
+        return await self.connections.use(topology.ask)
 
     async def close(self) -> None:
         """Wait for background tasks and close all connections."""

@@ -42,11 +42,13 @@ def mount(app: FastAPI) -> None:
             # Still 200: reads are answered, and no other replica could do more.
             data |= {"status": READS_ONLY, "reads_only": reading}
         if "verbose" in request.query_params:
+            described = await context.probes.describe()
             data["servers"] = {
                 name: {
                     "status": found.status,
                     "needed": found.needed,
                     "milliseconds": found.milliseconds,
+                    **described.get(name, {}),
                 }
                 for name, found in conditions.items()
             }
