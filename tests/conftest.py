@@ -20,6 +20,7 @@ from iredapi.observability.logging import configure
 from tests.clients import Client, Service, serving
 from tests.servers import (
     amavis,
+    deployed_galera,
     galera,
     mariadb,
     mlmmjadmin,
@@ -59,6 +60,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "amavisd": amavis.missing,
     "patroni": patroni.missing,
     "galera": galera.missing,
+    "haproxy": deployed_galera.missing,
 }
 
 

@@ -100,7 +100,7 @@ class GaleraNode(MariadbServer):
             log=log,
             user=self._user,
             stop_signal=signal.SIGTERM,
-            ready=partial(_says, log, b"ready for connections"),
+            ready=partial(says, log, b"ready for connections"),
         )
         alone.stop(60)
         accounts.unlink()
@@ -140,7 +140,7 @@ class GaleraNode(MariadbServer):
             log=log,
             user=self._user,
             stop_signal=signal.SIGKILL,
-            ready=partial(_says, log, b"Synchronized with group, ready for connections"),
+            ready=partial(says, log, b"Synchronized with group, ready for connections"),
             timeout=120,
         )
 
@@ -173,7 +173,7 @@ class GaleraNode(MariadbServer):
         return self._daemon.tail()
 
 
-def _says(log: Path, words: bytes) -> bool:
+def says(log: Path, words: bytes) -> bool:
     return log.exists() and words in log.read_bytes()
 
 

@@ -54,7 +54,7 @@ def test_names_of_settings_exist(name: str) -> None:
 def test_compose_is_well_formed(compose: dict[str, Any]) -> None:
     keys = {
         "build", "image", "restart", "read_only", "tmpfs", "cap_drop", "security_opt", "ports",
-        "environment", "depends_on", "profiles", "volumes", "healthcheck",
+        "environment", "depends_on", "profiles", "volumes", "healthcheck", "networks",
     }  # fmt: skip
     services = compose["services"]
     assert {key for key in compose if not key.startswith("x-")} == {
@@ -62,6 +62,7 @@ def test_compose_is_well_formed(compose: dict[str, Any]) -> None:
     }  # fmt: skip
     assert services.keys() == {
         "api", "postgresql", "api-mariadb", "mariadb", "api-ldap", "openldap",
+        "nginx", "api-galera-1", "api-galera-2", "haproxy", "galera1", "galera2", "galera3",
     }  # fmt: skip
     for service in services.values():
         assert service.keys() <= keys
@@ -71,7 +72,8 @@ def test_compose_is_well_formed(compose: dict[str, Any]) -> None:
             there = set(services[other].get("profiles", []))
             own = set(service.get("profiles", []))
             assert not there or (own and own <= there)
-            assert "healthcheck" in services[other]
+            started = service["depends_on"][other]["condition"] == "service_started"
+            assert started or "healthcheck" in services[other]
         for volume in service.get("volumes", []):
             assert volume.split(":")[0] in compose["volumes"]
         assert all(isinstance(value, str) for value in service.get("environment", {}).values())
@@ -119,7 +121,7 @@ def test_compose_settings_load(compose: dict[str, Any], tmp_path: Path) -> None:
         return text
 
     gateway = filled(compose["networks"]["default"]["ipam"]["config"][0]["gateway"])
-    for service in ("api", "api-mariadb", "api-ldap"):
+    for service in ("api", "api-mariadb", "api-galera-1", "api-galera-2", "api-ldap"):
         environment = compose["services"][service]["environment"]
         lines = [f'{n}="{filled(value)}"' for n, value in environment.items()]
         path = tmp_path / f"{service}.env"
@@ -128,7 +130,12 @@ def test_compose_settings_load(compose: dict[str, Any], tmp_path: Path) -> None:
         assert not settings.uses_sqlite
         assert settings.workers == 2
         # The web server of the machine comes from there.
-        assert settings.trusted_proxies == [gateway]
+        proxies = [gateway]
+        if "galera" in service:
+            # nginx reaches it from an address of its own.
+            fixed = compose["services"]["nginx"]["networks"]["default"]["ipv4_address"]
+            proxies.append(filled(fixed))
+        assert settings.trusted_proxies == proxies
     assert settings.backend is Backend.LDAP
     assert settings.ldap_uri == ["ldap://openldap:1389"]
 
@@ -153,6 +160,44 @@ def test_compose_starts_openldap_with_what_it_needs(compose: dict[str, Any]) -> 
     # Only names that the script reads.
     for name in re.findall(r"LDAP_[A-Z_]+(?==)", image):
         assert f"${{{name}:-" in script, name
+
+
+def test_compose_starts_a_cluster(compose: dict[str, Any]) -> None:
+    """Names agree in the files of nginx, of HAProxy and of the nodes."""
+    services = compose["services"]
+    nodes = [name for name in services if re.fullmatch(r"galera\d", name)]
+    for node in nodes:
+        environment = services[node]["environment"]
+        assert environment["GALERA_NODE"] == node
+        assert environment["GALERA_NODES"].split(",") == nodes
+        assert services[node]["volumes"] == [f"{node}:/var/lib/mysql"]
+    deploy = ROOT / "deploy"
+    proxy = (deploy / "haproxy-galera.cfg").read_text(encoding="utf-8")
+    servers = re.findall(r"^ *server (\S+) (\S+):3306 check( backup)?$", proxy, re.MULTILINE)
+    assert servers == [(node, node, " backup" if index else "") for index, node in enumerate(nodes)]
+    script = (deploy / "galera" / "start").read_text(encoding="utf-8")
+    required = set(re.findall(r"\$\{(GALERA_[A-Z_]+):\?", script))
+    assert required == {"GALERA_NODE", "GALERA_NODES"}
+    port = re.search(r"GALERA_CHECK_LISTEN:-(\d+)", script)
+    assert port is not None
+    assert f"default-server port {port[1]} " in proxy
+
+
+def test_compose_replicas_are_reached_by_nginx(compose: dict[str, Any], tmp_path: Path) -> None:
+    """What the image of nginx does with its two files."""
+    deploy = ROOT / "deploy"
+    recipe = (deploy / "nginx.Dockerfile").read_text(encoding="utf-8")
+    for name, place in re.findall(r"^COPY (\S+) (\S+)$", recipe, re.MULTILINE):
+        copy = tmp_path / place.lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(deploy / name, copy)
+    commands = recipe.partition("RUN ")[2].replace("/etc/", f"{tmp_path}/etc/")
+    subprocess.run(["/bin/sh", "-e", "-c", commands], check=True)
+    read = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.conf")}
+    assert "include iredapi.conf;" in read["default.conf"]
+    assert read["iredapi.conf"].count("proxy_pass http://iredapi;") == 2
+    servers = re.findall(r"^ *server (\S+):8000 ", read["iredapi-replicas.conf"], re.MULTILINE)
+    assert servers == [name for name in compose["services"] if name.startswith("api-galera-")]
 
 
 def test_env_example_loads() -> None:
