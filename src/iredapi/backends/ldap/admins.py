@@ -105,16 +105,13 @@ class LdapAdmins:
         return await references.standalone(self._session, domains)
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
-        found = await self._session.find_all(self.existing(mails))
+        users = _with_mail(self._tree.base, _USER, mails)
+        found = await self._session.find_all([*self.standalone(mails), *users])
         return frozenset(entry.value("mail").lower() for entries in found for entry in entries)
 
-    def existing(self, mails: Collection[str]) -> list[Search]:
-        """Return the searches for standalone admins and users with these addresses."""
-        return [
-            (base, Scope.SUB, both(kind, either(equal("mail", mail) for mail in some)), ("mail",))
-            for some in chunks(mails)
-            for base, kind in ((self._tree.admin_base, _ADMIN), (self._tree.base, _USER))
-        ]
+    def standalone(self, mails: Collection[str]) -> list[Search]:
+        """Return the searches for standalone admins with these addresses."""
+        return _with_mail(self._tree.admin_base, _ADMIN, mails)
 
     async def hold(self, mails: Collection[str]) -> None:
         await self._session.lock(*{domain_of(mail) for mail in mails})
@@ -226,3 +223,11 @@ class LdapAdmins:
         ]
         names = {entry.value("mail").lower() for entry in found} - set(mails)
         return sum(not (domain and domain_of(name) == domain) for name in names)
+
+
+def _with_mail(base: str, kind: str, mails: Collection[str]) -> list[Search]:
+    """Return the searches for entries of a kind with one of these addresses."""
+    return [
+        (base, Scope.SUB, both(kind, either(equal("mail", mail) for mail in some)), ("mail",))
+        for some in chunks(mails)
+    ]

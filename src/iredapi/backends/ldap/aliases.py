@@ -168,7 +168,7 @@ class LdapAddresses:
         if domain is None:
             return None
         taken = _having([address, *domain.alias_addresses(address)], self._session.tree.base)
-        admins = LdapAdmins(self._session).existing([address])
+        admins = LdapAdmins(self._session).standalone([address])
         found = await self._session.find_all([*taken, *admins])
         return AddressAvailability(
             domain,
