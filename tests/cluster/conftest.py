@@ -38,7 +38,7 @@ class Nodes:
             base_url=f"{self.apis[number % len(self.apis)].address}/api",
             timeout=120,
             trust_env=False,
-            limits=httpx.Limits(max_connections=20, max_keepalive_connections=20),
+            limits=httpx.Limits(max_connections=20, max_keepalive_connections=0),
         )
         await self.stack.enter_async_context(http)
         return await Client(http).login(username)

@@ -6,8 +6,11 @@ Nodes end transactions that conflict with one of another node, at any statement 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
+from iredapi.state import State
 from tests.cluster.conftest import Nodes
 from tests.cluster.test_galera_guards import HASH, ROUNDS, at_once, counted
 
@@ -98,3 +101,39 @@ async def test_guards_leave_nothing_behind(nodes: Nodes) -> None:
         for row in rows:
             row.pop("modified", None)
     assert after == before
+
+
+@asynccontextmanager
+async def _states(nodes: Nodes) -> AsyncIterator[list[State]]:
+    """The state database as a service on each node sees it."""
+    async with AsyncExitStack() as stack:
+        states = []
+        for store in nodes.stores:
+            state = await State.open(store.state, throttle_limit=10)
+            stack.push_async_callback(state.close)
+            states.append(state)
+        yield states
+
+
+async def test_login_attempts_are_counted_over_all_nodes(nodes: Nodes) -> None:
+    """However many guesses arrive at all nodes at once, ten are verified."""
+    async with _states(nodes) as states:
+        for turn in range(ROUNDS):
+            attempts = await asyncio.gather(
+                *(states[n % 3].attempts.begin([f"account{turn}"], f"{n}") for n in range(30))
+            )
+            assert sum(not attempt.wait for attempt in attempts) == 10
+
+
+async def test_leased_locks_exclude_each_other_on_all_nodes(nodes: Nodes) -> None:
+    async with _states(nodes) as states:
+        inside: list[int] = []
+
+        async def work(number: int) -> None:
+            async with states[number % 3].locks.hold("one", wait=60):
+                inside.append(number)
+                await asyncio.sleep(0.01)
+                assert inside == [number]
+                inside.clear()
+
+        await asyncio.gather(*(work(number) for number in range(4 * ROUNDS)))

@@ -133,10 +133,9 @@ class GaleraNode(MariadbServer):
             f"--wsrep-provider-options={'; '.join(options)}",
             f"--wsrep-cluster-address=gcomm://{'' if first else addresses}",
             *(["--wsrep-new-cluster"] if first else []),
-            *self._recovered(log),
         ]
         self._daemon = Daemon.start(
-            [*self._command, *words],
+            [*self._command, *words, *self._recovered(words)],
             log=log,
             user=self._user,
             stop_signal=signal.SIGKILL,
@@ -144,14 +143,16 @@ class GaleraNode(MariadbServer):
             timeout=120,
         )
 
-    def _recovered(self, log: Path) -> list[str]:
-        """Where a server that was killed is, as Debian's ``galera_recovery`` finds out."""
-        assert self._directory is not None
+    def _recovered(self, words: Sequence[str]) -> list[str]:
+        """Where a server that was killed is, as Debian's ``galera_recovery`` finds out.
+
+        Without it the server takes the whole data of another one, which waits meanwhile.
+        """
         if self._starts == 1:
             return []
-        found = run([*self._command, "--wsrep-recover"], user=self._user)
-        position = _POSITION.findall(found.stdout + found.stderr)
-        return [f"--wsrep-start-position={position[-1]}"] if position else []
+        found = run([*self._command, *words, "--wsrep-recover"], user=self._user)
+        (position,) = _POSITION.findall(found.stdout + found.stderr)[-1:]
+        return [f"--wsrep-start-position={position}"]
 
     def kill(self) -> None:
         """``kill -9``."""

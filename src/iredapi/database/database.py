@@ -240,13 +240,18 @@ class Database:
 
     @asynccontextmanager
     async def using(self, *, writing: bool = False) -> AsyncIterator[PooledConnection]:
-        """Acquire a connection for a block; with ``writing`` in a transaction."""
+        """Acquire a connection for a block; with ``writing`` in a transaction.
+
+        On Galera its locks are those of one node: what is locked must be changed as well.
+        """
         pooled = await self.acquire(writing=writing)
+        guards, pooled.guards = pooled.guards, None
         try:
             if writing:
                 await pooled.begin()
             yield pooled
         finally:
+            pooled.guards = guards
             await self.give(pooled, writing=writing)
 
     async def fetch(self, compiled: CompiledStatement, values: Mapping[str, Any]) -> list[Any]:

@@ -115,12 +115,12 @@ def _compiled_writes(statement: Select[Any], dialect: Dialect) -> tuple[Compiled
 def writes_of(locking: Select[Any]) -> tuple[Update, ...]:
     """Return two UPDATEs of the rows that a SELECT of one table locks: forth and back.
 
-    None for a SELECT of several tables: only the doctor locks with such, and it changes what it
-    has locked. Raises LookupError for a table without a column that could be changed.
+    Raises LookupError for a SELECT of several tables, and for a table without a column that could
+    be changed. (The doctor locks such rows: ``Database.using``.)
     """
     froms = locking.columns_clause_froms
     if len(froms) != 1 or not isinstance(froms[0], Table):
-        return ()
+        raise LookupError(f"a lock must be one of one table: {locking}")
     table, where = froms[0], locking.whereclause
     used = set() if where is None else {c for c in visitors.iterate(where) if isinstance(c, Column)}
     column = changeable(table, used)
