@@ -3,131 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from contextlib import ExitStack
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.clients import PASSWORD, ROOT
 from tests.conftest import need
-from tests.servers.api import ApiProcess, add_root, running, urls_of
-from tests.servers.nginx import Nginx
-from tests.servers.process import free_port, remove_directory, temporary_directory
+from tests.servers.api import add_root, running, urls_of
+from tests.servers.rolling import LOGIN, restart_in_turn
 from tests.servers.store import Store
 
 pytestmark = [pytest.mark.stores("postgresql"), pytest.mark.xdist_group("rolling")]
-LOGIN = {"username": ROOT, "password": PASSWORD}
-
-
-class Load:
-    """Clients that never stop; every answer that is not a success is kept."""
-
-    def __init__(self, address: str, cookies: httpx.Cookies) -> None:
-        self.address, self.cookies = address, cookies
-        self.failed: list[str] = []
-        self.answered = 0
-        self.slowest = 0.0
-        self.over = asyncio.Event()
-        self.made: list[str] = []
-
-    async def one(self, worker: int) -> None:
-        async with httpx.AsyncClient(
-            base_url=self.address, cookies=self.cookies, timeout=30, trust_env=False
-        ) as client:
-            for number in itertools.count():
-                if self.over.is_set():
-                    return
-                name = f"w{worker}n{number}@ex.com"
-                # POST is what nginx never sends a second time.
-                await self.call(client, "POST", f"/api/alias/{name}")
-                self.made.append(name)
-                await self.call(client, "GET", "/api/domain/ex.com")
-                await self.call(client, "GET", "/api/whoami")
-
-    async def call(self, client: httpx.AsyncClient, method: str, path: str) -> None:
-        started = time.monotonic()
-        try:
-            response = await client.request(method, path)
-        except httpx.HTTPError as error:
-            self.failed.append(f"{method} {path}: {error!r}")
-            return
-        self.answered += 1
-        self.slowest = max(self.slowest, time.monotonic() - started)
-        if response.status_code != 200:
-            self.failed.append(f"{method} {path}: {response.status_code} {response.text[:200]}")
-
-
-async def restarted(stack: ExitStack, replica: ApiProcess, given: dict[str, str]) -> ApiProcess:
-    """Stop one as systemd does, and start it again at its port."""
-    await asyncio.to_thread(replica.stop)
-    return await asyncio.to_thread(stack.enter_context, running(given))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_rolling_restart_loses_nothing(store: Store, workers: str) -> None:
     need("nginx")
-    await add_root(store)
-    places = [free_port(), free_port()]
-    directory = temporary_directory("replicas")
-    with ExitStack() as stack:
-        stack.callback(remove_directory, directory)
-        given = [
-            urls_of(store)
-            | {
-                "IREDAPI_PORT": str(port),
-                "IREDAPI_WORKERS": workers,
-                "IREDAPI_DRAIN_SECONDS": "1",
-                "IREDAPI_POOL_SIZE": "4",
-                "IREDAPI_TRUSTED_PROXIES": "127.0.0.1",
-                "IREDAPI_DATA_DIR": str(directory),
-            }
-            for port in places
-        ]
-        replicas = [stack.enter_context(running(each)) for each in given]
-        nginx = Nginx(places)
-        stack.callback(nginx.stop)
-        async with httpx.AsyncClient(base_url=nginx.address, trust_env=False) as client:
-            assert (await client.post("/api/login", data=LOGIN)).status_code == 200
-            assert (await client.post("/api/domain/ex.com")).status_code == 200
-            load = Load(nginx.address, client.cookies)
-            tasks = [asyncio.create_task(load.one(number)) for number in range(4)]
-            await asyncio.sleep(1)
-            for place in (0, 1):
-                replicas[place] = await restarted(stack, replicas[place], given[place])
-                await asyncio.sleep(0.5)
-            load.over.set()
-            await asyncio.gather(*tasks)
-            print(
-                f"rolling restart, {workers} workers: {load.answered} requests, "
-                f"{len(load.failed)} failed, slowest {load.slowest:.2f} s"
-            )
-            assert load.failed == [], nginx.errors
-            assert load.answered > 100
-            listed = await client.get("/api/aliases/ex.com", params={"email_only": "yes"})
-            assert set(load.made) == set(listed.json()["_data"])
-            # The session of before; and its end is one on both.
-            assert (await client.get("/api/whoami")).status_code == 200
-        await logout_is_everywhere(replicas)
-
-
-async def logout_is_everywhere(replicas: list[ApiProcess]) -> None:
-    """Within the documented second."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        one, two = (replica.address for replica in replicas)
-        answer = await client.post(f"{one}/api/login", data=LOGIN)
-        cookies: Any = {"Cookie": answer.headers["set-cookie"].split(";")[0]}
-        client.cookies.clear()
-        for address in (one, two):
-            answer = await client.get(f"{address}/api/whoami", headers=cookies)
-            assert answer.status_code == 200
-        assert (await client.post(f"{one}/api/logout", headers=cookies)).status_code == 200
-        await asyncio.sleep(1.05)
-        for address in (one, two):
-            answer = await client.get(f"{address}/api/whoami", headers=cookies)
-            assert answer.json()["_msg"] == "LOGIN_REQUIRED"
+    turn = await restart_in_turn(store, replicas=2, workers=workers)
+    print(
+        f"rolling restart, {workers} workers: {turn.answered} requests, "
+        f"{len(turn.failed)} failed, slowest {turn.slowest:.2f} s"
+    )
+    assert turn.failed == [], turn.errors
 
 
 async def test_readiness_fails_first_and_running_requests_finish(store: Store) -> None:
