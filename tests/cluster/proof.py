@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -25,6 +26,7 @@ from tests.servers.process import temporary_directory
 from tests.servers.store import Store
 
 CHANGES: Final = int(os.environ.get("CLUSTER_CHANGES", "200"))
+FULL: Final = "CLUSTER_CHANGES" in os.environ
 FAULTS: Final = int(os.environ.get("CLUSTER_FAULTS", "2"))
 QUIET: Final = (2.0, 8.0)
 """Seconds between the end of one fault and the next."""
@@ -64,6 +66,15 @@ class Proof:
     recorder: Recorder
     outages: list[Outage] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
+
+    def check_outages(self) -> None:
+        """Assert that clients did not wait much longer than the engine took.
+
+        In a short run, which shares its processors with other tests, that is the median.
+        """
+        longer = [outage.longer for outage in self.outages]
+        assert statistics.median(longer) <= LONGER, longer
+        assert not FULL or max(longer) <= LONGER, longer
 
     def __str__(self) -> str:
         """Return the figures."""

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.cluster.proof import LONGER, prove
+from tests.cluster.proof import prove
 from tests.cluster.test_postgresql_standby import write_once
 from tests.conftest import need
 from tests.servers.patroni import PatroniCluster
 from tests.servers.postgresql import PostgresqlServer
-from tests.servers.postgresql_pair import on_several_hosts
+from tests.servers.postgresql_pair import on_several_hosts, settings_on_several_hosts
 from tests.servers.store import Store
 
 
@@ -76,5 +76,5 @@ async def leaders() -> AsyncIterator[Leaders]:
     "CLUSTER_CHANGES" not in os.environ, reason="make cluster-test: a failover takes 20 seconds"
 )
 async def test_nothing_acknowledged_is_lost(leaders: Leaders) -> None:
-    proof = await prove(leaders)
-    assert max(outage.longer for outage in proof.outages) <= LONGER
+    proof = await prove(leaders, settings=settings_on_several_hosts(leaders.store))
+    proof.check_outages()

@@ -64,6 +64,19 @@ def on_several_hosts(store: Store, ports: list[int]) -> Store:
     )
 
 
+def settings_on_several_hosts(store: Store) -> dict[str, str]:
+    """The environment of a service, with URLs of several hosts as libpq writes them."""
+    found = {}
+    for name, given in store.urls().items():
+        url = make_url(given)
+        hosts = ",".join(url.query["host"])
+        found[f"IREDAPI_{name.upper()}_URL"] = (
+            f"postgresql://{url.username}:{url.password}@{hosts}/{url.database}"
+            "?target_session_attrs=read-write"
+        )
+    return found
+
+
 def kill_tree(pid: int) -> None:
     """``kill -9`` of a process and all its children, as when a machine is gone."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
