@@ -19,6 +19,7 @@ from tests.cluster.conftest import Nodes
 from tests.servers import accounts
 from tests.servers.api import add_root
 
+pytestmark = pytest.mark.xdist_group("galera")  # one cluster, whatever the number of workers
 ROUNDS: Final = int(os.environ.get("CLUSTER_ROUNDS", "2"))
 HASH: Final = hash_password(PASSWORD)
 """Sent instead of a password: what is tested are locks, and hashing takes long."""

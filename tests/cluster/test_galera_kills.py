@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator
 
 import aiomysql
+import pytest
 import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -14,6 +15,8 @@ from sqlalchemy.engine import make_url
 from tests.cluster.proof import prove
 from tests.servers.galera import GaleraCluster
 from tests.servers.store import Store
+
+pytestmark = pytest.mark.xdist_group("galera")  # one cluster, whatever the number of workers
 
 
 class Killed:

@@ -10,10 +10,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
+import pytest
+
 from iredapi.state import State
 from tests.cluster.conftest import Nodes
 from tests.cluster.test_galera_guards import HASH, ROUNDS, at_once, counted
 
+pytestmark = pytest.mark.xdist_group("galera")  # one cluster, whatever the number of workers
 CREATIONS: Final = 60 * ROUNDS
 
 
