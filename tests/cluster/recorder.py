@@ -164,6 +164,16 @@ class Recorder:
         self.figures.wrong.append(f"{method} {path} {form}: {status} {answer}")
         return "unsure"
 
+    async def deliver(self, mail: str, size: int) -> str:
+        """Write what Dovecot writes about a mailbox; returns ``ok`` or ``unsure``."""
+        row = {"username": mail, "bytes": size, "messages": 1}
+        try:
+            await self.store.insert("used_quota", row, database=self.store.accounts)
+        except Exception as error:  # whatever a server that was killed makes of it
+            self.figures.answers[f"Dovecot: {type(error).__name__}"] += 1
+            return "unsure"
+        return "ok"
+
     # -- clients -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -345,6 +355,7 @@ class _Client:
         if state.user is not None:
             changes += [self._update, self._update, self._readdress, self._switch, self._throttle]
             changes += [self._rename, self._remove_user]
+            changes += [self._deliver] if state.user.used is None else []
             changes += [self._create_alias] * 2 if state.alias is None else []
         if state.alias is not None:
             changes += [self._set_members, self._remove_alias]
@@ -406,6 +417,17 @@ class _Client:
         new = replace(bundle.state, user=user)
         request = ("POST", f"throttle/{user.mail}/outbound")
         return await self._do(bundle, "throttle", request, new, period=60, max_msgs=user.throttle)
+
+    async def _deliver(self, bundle: Bundle) -> bool:
+        """Let the user have a row that a rename moves and a removal removes."""
+        user = replace(self._user(bundle), used=self._random.randrange(1, 999))
+        assert user.used is not None
+        new = replace(bundle.state, user=user)
+        if await self._recorder.deliver(user.mail, user.used) == "ok":
+            bundle.state = new
+            return True
+        bundle.other, bundle.change = new, "deliver"
+        return False
 
     async def _rename(self, bundle: Bundle) -> bool:
         user, mail = self._user(bundle), self._name(bundle, "r")
