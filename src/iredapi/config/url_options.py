@@ -63,4 +63,7 @@ def arguments(url: URL) -> tuple[URL, Mapping[str, Any]]:
             found["statement_cache_size"] = int(str(size))
             # SQLAlchemy has a cache of its own.
             query.setdefault("prepared_statement_cache_size", size)
+            if int(str(size)) == 0:
+                # No names: behind PgBouncer two clients would give the same one to a connection.
+                found["prepared_statement_name_func"] = str
     return url.set(query=query), found

@@ -33,6 +33,7 @@ from iredapi.database.errors import (
     NoWritableServer,
     has_no_quorum,
     is_full,
+    is_lost_statement,
     is_read_only,
     is_unavailable,
     is_unknown_name,
@@ -50,6 +51,10 @@ FULL: Final = 15.0
 """Seconds for which a server's disk counts as full after a failed write."""
 HANGING: Final = 15.0
 """Seconds for which commits count as hanging after one that did not end in time."""
+POOLER: Final = (
+    "PgBouncer pools transactions and forgets prepared statements: add ?statement_cache_size=0 to "
+    "the URL, or use 1.21 or later with max_prepared_statements above 0"
+)
 _log = structlog.get_logger(__name__)
 SCHEMA_AGE: Final = 30.0
 """Seconds after which the tables and columns are read again."""
@@ -145,6 +150,8 @@ class Database:
         """Monotonic time until which the disk of the server counts as full."""
         self._hanging_until = 0.0
         """Monotonic time until which commits count as hanging."""
+        self._statements_lost_until = 0.0
+        """Monotonic time until which PgBouncer counts as set up wrongly."""
         self._busy_after = pool.timeout / 2
         """Seconds of waiting for a connection after which the database counts as busy."""
         event.listen(self._engine.sync_engine, "handle_error", self._on_sqlalchemy_error)
@@ -279,6 +286,11 @@ class Database:
             if now > self._full_until:
                 _log.error("storage_full", database=self.name)
             self._full_until = now + FULL
+        if is_lost_statement(error):
+            now = time.monotonic()
+            if now > self._statements_lost_until:
+                _log.error("prepared_statement_lost", database=self.name, hint=POOLER)
+            self._statements_lost_until = now + HANGING
         if is_unknown_name(error):
             self._schema_read = -SCHEMA_AGE
 
@@ -305,6 +317,8 @@ class Database:
             raise NotUsable("full")
         if time.monotonic() < self._hanging_until:
             raise NotUsable("commits wait")
+        if time.monotonic() < self._statements_lost_until:
+            raise NotUsable("prepared statements lost")
         if self._pool.longest_wait > self._busy_after:
             raise NotUsable("busy")
         if self.file is not None and not self.file.is_file():

@@ -32,6 +32,8 @@ _READS_ONLY_MYSQL |= {1036, 1874, 1881}  # a table; innodb_read_only, innodb_for
 _NO_QUORUM = 1047  # a node of Galera that is not in the cluster (ER_UNKNOWN_COM_ERROR)
 _COMMIT_FAILED = 1180  # "Got error … during COMMIT": whether it was done is not known
 
+_LOST_STATEMENT_STATES = {"26000", "42P05"}  # no such prepared statement; there is one already
+
 _UNKNOWN_STATES = {"42703", "42P01"}  # column, table
 _UNKNOWN_MYSQL = {1054, 1146}
 
@@ -200,6 +202,14 @@ def is_unknown_commit(exc: BaseException) -> bool:
     return any(_mysql_code(error) in {_NO_QUORUM, _COMMIT_FAILED} for error in _chain(exc))
 
 
+def is_lost_statement(exc: BaseException) -> bool:
+    """Tell whether PgBouncer has run statements of one client on several connections.
+
+    It does so when it pools transactions, before 1.21, and with ``max_prepared_statements = 0``.
+    """
+    return any(_sqlstate(error) in _LOST_STATEMENT_STATES for error in _chain(exc))
+
+
 def is_unavailable(exc: BaseException) -> bool:
     """Tell whether the database cannot be used now: no connection, no login, or no free slot."""
     if isinstance(exc, DBAPIError) and exc.connection_invalidated:
@@ -207,6 +217,7 @@ def is_unavailable(exc: BaseException) -> bool:
     return any(
         isinstance(error, (OSError, PoolTimeout))
         or _sqlstate(error) in _DOWN_STATES
+        or _sqlstate(error) in _LOST_STATEMENT_STATES
         or _sqlstate(error).startswith("08")
         or _mysql_code(error) in _DOWN_MYSQL
         or _mysql_code(error) == _NO_QUORUM

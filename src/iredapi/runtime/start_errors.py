@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL
 
 from iredapi.config import url_hosts
 from iredapi.config.parsing import SPECIAL
+from iredapi.database.database import POOLER
 from iredapi.database.errors import NoWritableServer, codes_in, error_in
 from iredapi.database.tls import NO_TLS
 
@@ -97,6 +98,8 @@ def _of_server(error: BaseException, url: URL, place: str) -> Reason | None:
         )
     if states & {"53300"} or numbers & {1040, 1203, 1226}:
         return Reason(f"the server at {place} has no connection left (max_connections)", True)
+    if states & {"26000", "42P05"}:
+        return Reason(f"at {place}: {POOLER}")
     if numbers & {1047}:
         return Reason(f"the node of Galera at {place} is without quorum, or joins just now", True)
     if states & {"57P01", "57P02", "57P03"} or numbers & {1053}:

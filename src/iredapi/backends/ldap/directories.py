@@ -334,7 +334,7 @@ def translated(error: Exception) -> Exception:
         )
     if isinstance(error, ReadsOnly) or (isinstance(error, Refused) and error.code in {50, 53}):
         _log.error("ldap_reads_only", code=error.code)
-        return ApiError("DIRECTORY_READ_ONLY")
+        return ApiError("DIRECTORY_READ_ONLY", retry_after=2)
     if isinstance(error, InvalidData):
         _log.error("ldap_refused", code=error.code)
         return ApiError("INVALID_VALUE", "A value does not fit into the directory.")
