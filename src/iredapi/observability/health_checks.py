@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ PATIENCE = 1.5
 FRESH = 0.5
 """Seconds for which a result is cached, so that frequent requests cause one check."""
 
+AWAY = "away"
+"""Result for a server that cannot be reached."""
 READS_ONLY = "reads only"
 """Result of a probe whose server can be read, but accepts no writes."""
 
@@ -81,11 +83,14 @@ class Probes:
         if describe is not None:
             self._describe[name] = describe
 
-    async def describe(self) -> dict[str, dict[str, Any]]:
-        """Return what the servers say of themselves; takes at most ``PATIENCE``. Never raises."""
-        names = list(self._describe)
-        found = await asyncio.gather(*(self._described(name) for name in names))
-        return {name: item for name, item in zip(names, found, strict=True) if item}
+    async def describe(self, found: Mapping[str, Condition]) -> dict[str, dict[str, Any]]:
+        """Return what the servers that answer say of themselves. Never raises.
+
+        Servers that ``ask`` has found unreachable are not asked again: that would take as long.
+        """
+        names = [name for name in self._describe if found[name].status != AWAY]
+        items = await asyncio.gather(*(self._described(name) for name in names))
+        return {name: item for name, item in zip(names, items, strict=True) if item}
 
     async def _described(self, name: str) -> dict[str, Any]:
         task = asyncio.ensure_future(self._describe[name]())
@@ -114,7 +119,7 @@ class Probes:
         task = asyncio.ensure_future(probe())
         # In a task: a probe that cannot be cancelled at once must not delay the answer.
         done, _ = await asyncio.wait([task], timeout=PATIENCE)
-        status = "away"
+        status = AWAY
         if done and not task.cancelled():
             error = task.exception()
             if error is None:

@@ -42,7 +42,7 @@ def mount(app: FastAPI) -> None:
             # Still 200: reads are answered, and no other replica could do more.
             data |= {"status": READS_ONLY, "reads_only": reading}
         if "verbose" in request.query_params:
-            described = await context.probes.describe()
+            described = await context.probes.describe(conditions)
             data["servers"] = {
                 name: {
                     "status": found.status,
