@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from tests.servers.mariadb import DRIVER, QUERY, SETTINGS, MariadbServer, initialise
 from tests.servers.process import (
     Daemon,
+    ServerError,
     find_program,
     free_port,
     is_root,
@@ -36,6 +38,7 @@ _SETTINGS: Final = [
     "--wsrep-sst-method=rsync",
     "--wsrep-slave-threads=2",
 ]
+_ATTEMPTS: Final = 3
 _OPTIONS: Final = ("gcache.size=64M",)
 _POSITION: Final = re.compile(r"Recovered position: *([0-9a-f-]{36}:-?\d+)")
 
@@ -107,6 +110,16 @@ class GaleraNode(MariadbServer):
 
     def join(self, others: Sequence[GaleraNode], *, first: bool = False) -> None:
         """Start it as the first server of a new cluster, or beside others."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._join(others, first=first)
+            except ServerError:
+                # Somebody has taken one of its ports while it was away (rsync's, for example).
+                time.sleep(1)
+                self._ist, self._sst = free_port(), free_port()
+        return self._join(others, first=first)
+
+    def _join(self, others: Sequence[GaleraNode], *, first: bool) -> None:
         assert self._directory is not None
         self._starts += 1
         log = self._directory / f"log{self._starts}"
