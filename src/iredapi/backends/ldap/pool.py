@@ -87,6 +87,7 @@ class Pool:
     def refused(self, connection: Connection) -> None:
         """Record that a server refused a write."""
         self._servers.set_role(connection.server, writes=False)
+        self._servers.search()
 
     @property
     def is_one_of_several(self) -> bool:

@@ -30,6 +30,8 @@ _SOON: Final = 2.0
 """The same for a server that is down, while no check is running."""
 _LAG: Final = 2.0
 """Seconds that a write waits for a server that lags, before that server is not used any more."""
+_SEARCH: Final = 1.0
+"""Seconds between two searches for a server that accepts writes, when none is known."""
 _CHECKS: Final = 5
 _PAUSE: Final = 0.1
 """How often, and with which pause in seconds, an outdated server gets time to catch up."""
@@ -58,6 +60,8 @@ class Servers:
         self._doubtful = len(self._targets) > 1
         self.changes = 0
         """How often a server has stopped, or was used again."""
+        self._searched = 0.0
+        """Time of the last search for a server that accepts writes (monotonic)."""
         self._looking = threading.Lock()
         self._observers: list[Connection] = []
         """Idle connections for comparing servers."""
@@ -138,7 +142,21 @@ class Servers:
         if not known or time.monotonic() - self._write_checked[index] > _DOWN:
             known = not self._options.base or connection.takes_writes(self._options.base)
             self.set_role(index, writes=known)
+        if not known:
+            self.search()
         return known
+
+    def search(self) -> None:
+        """When no server is known to accept writes, look at those left out. Call it in a thread.
+
+        At most once a second, since a server may not answer.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if not any(self._down) or self.some_may_write or now - self._searched < _SEARCH:
+                return
+            self._searched = now
+        self.look()
 
     def is_known_to_take_writes(self) -> bool:
         """Tell whether the only server was found to accept writes in the last ``_DOWN`` seconds."""
