@@ -96,6 +96,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "PW_REFUSED_BY_DIRECTORY": Code(
             400, "The directory's password policy does not take the password."
         ),
+        "INVALID_CURSOR": Code(
+            400, "The cursor is none that this list gave out for the same query and admin."
+        ),
         "CROSS_DOMAIN_NOT_ALLOWED": Code(400, "An address cannot move to another domain."),
         "CAN_NOT_BE_LOCAL_DOMAIN": Code(
             400, "A standalone admin's address must not be in a hosted domain."

@@ -774,3 +774,12 @@ async def test_connections_normalise_urls(store: Store) -> None:
     connections = await Connections.open(short.replace("?charset=utf8mb4", ""))
     assert await connections.read(text("SELECT 1"))
     await connections.close()
+
+
+async def test_a_signing_key_is_shared_and_survives_a_restart(opened: Open) -> None:
+    first, second = await opened(), await opened()
+    found = await asyncio.gather(*(one.signing_keys.get("lists") for one in (first, second) * 3))
+    assert len(set(found)) == 1
+    assert len(found[0]) == 32
+    assert await (await opened()).signing_keys.get("lists") == found[0]
+    assert await first.signing_keys.get("others") != found[0]

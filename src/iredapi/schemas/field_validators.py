@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 from pydantic_core import PydanticCustomError
@@ -16,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from iredapi.domain import (
     addresses,
     aliases,
+    cursors,
     limits,
     list_footers,
     lists,
@@ -37,6 +39,11 @@ MAX_SCORE: Final = 999
 """Spam scores; a tag level of -100 or less means "always insert headers"."""
 MAX_DOMAINS: Final = 100
 """Maximum number of new domains in one comma list."""
+MIN_SEARCH: Final = 2
+MAX_SEARCH: Final = 255
+"""Characters of a text to search for."""
+MAX_FIELDS: Final = 100
+"""Maximum number of keys that a client may choose."""
 VIEWS: Final = ("native", "canonical")
 _YES: Final = frozenset({"yes", "true", "1", "on", "enable", "enabled", "active"})
 _NO: Final = frozenset({"no", "false", "0", "off", "disable", "disabled", "inactive"})
@@ -44,6 +51,7 @@ _DIGITS = re.compile(r"-?[0-9]{1,19}")
 _LANGUAGE = re.compile(r"[a-z]{2}(?:_[A-Z]{2})?")
 _FOLDER = re.compile(r"[A-Za-z0-9]{1,20}")
 _SCORE = re.compile(r"-?[0-9]{1,3}(?:\.[0-9]{1,3})?")
+_FIELD = re.compile(r"[A-Za-z0-9_.;-]{1,64}")
 _RULE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -331,3 +339,44 @@ def footer(value: Any) -> str:
         return list_footers.footer(one(value))
     except ValueError as error:
         fail("INVALID_TEXT", str(error))
+
+
+def search_text(value: Any) -> str:
+    text = filled(value)
+    if not text.isprintable():
+        fail("INVALID_TEXT", "Control characters are not allowed.")
+    if not MIN_SEARCH <= len(text) <= MAX_SEARCH:
+        fail("INVALID_TEXT", f"{MIN_SEARCH} to {MAX_SEARCH} characters are expected.")
+    return text
+
+
+def moment(value: Any) -> datetime:
+    text = filled(value)
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is not None:
+            found = found.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        fail("INVALID_VALUE", "A time in UTC is expected, such as 2026-01-31 12:00:00.")
+    return found
+
+
+def cursor(value: Any) -> str:
+    text = filled(value)
+    if len(text) > cursors.MAX_LENGTH:
+        fail("INVALID_CURSOR")
+    return text
+
+
+def field_names(value: Any) -> tuple[str, ...]:
+    found = items(value) or fail("EMPTY_NOT_ALLOWED")
+    if len(found) > MAX_FIELDS:
+        fail("INVALID_VALUE", f"More than {MAX_FIELDS} names.")
+    for name in found:
+        if not _FIELD.fullmatch(name):
+            fail("INVALID_VALUE", f"{name[:80]!r} is no key of an item.")
+    return found
+
+
+def sort_order(names: Iterable[str]) -> Callable[[Any], str]:
+    return choice(word for name in names for word in (name, f"-{name}"))

@@ -20,6 +20,7 @@ present means yes             yes         Present
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
@@ -30,6 +31,7 @@ from iredapi.domain import (
     domains,
     limits,
     list_footers,
+    listing,
     lists,
     sender_patterns,
     throttles,
@@ -172,6 +174,19 @@ PasswordHash = Annotated[
 View = Annotated[
     str, BeforeValidator(parse.choice(parse.VIEWS)), _schema("string", enum=list(parse.VIEWS))
 ]
+PageSize = Annotated[
+    int,
+    BeforeValidator(parse.whole_number(1, listing.MAX_LIMIT)),
+    _schema("integer", minimum=1, maximum=listing.MAX_LIMIT),
+]
+Cursor = Annotated[str, BeforeValidator(parse.cursor), _schema("string")]
+FieldNames = Annotated[tuple[str, ...], BeforeValidator(parse.field_names), _schema("string")]
+SearchText = Annotated[
+    str,
+    BeforeValidator(parse.search_text),
+    _schema("string", minLength=parse.MIN_SEARCH, maxLength=parse.MAX_SEARCH),
+]
+Moment = Annotated[datetime, BeforeValidator(parse.moment), _schema("string")]
 QuotaUnit = Annotated[
     str,
     BeforeValidator(parse.choice(("MB", "GB", "TB"), upper=True)),

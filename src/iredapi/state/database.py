@@ -17,6 +17,7 @@ from iredapi.state.login_networks import KnownNetworks
 from iredapi.state.migrate import migrate
 from iredapi.state.pending_renames import Renames
 from iredapi.state.sessions import Sessions
+from iredapi.state.signing_keys import SigningKeys
 from iredapi.state.tables import sessions as sessions_table
 from iredapi.state.tokens import Tokens
 from iredapi.state.write_journal import Journal
@@ -48,6 +49,7 @@ class State:
         self.renames = renames
         self.tokens = tokens
         self.networks = networks
+        self.signing_keys = SigningKeys(connections)
 
     @classmethod
     async def open(

@@ -140,6 +140,17 @@ renames = Table(
 """Renames of accounts that have begun and not ended; ``name`` is made of both addresses."""
 
 
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", CHAR(64), nullable=False),
+    **MARIADB_OPTIONS,
+)
+"""Random keys that sign what clients send back (cursors of lists); ``value`` is hexadecimal. A key
+in this table gives no rights to who knows it."""
+
+
 def as_key(text: str, length: int) -> str:
     """Return ``text``, or its SHA-256 if a column of ``length`` characters cannot store it exactly.
 

@@ -153,7 +153,9 @@ class OperationRequest(Generic[Form]):
 
         return await self.pages(fetch, name)
 
-    async def pages(self, fetch: responses.Fetch, key: Callable[[Any], str]) -> Response:
+    async def pages(
+        self, fetch: responses.Fetch, key: Callable[[Any], str], extra: Mapping[str, Any] = {}
+    ) -> Response:
         """Answer with a list whose pages ``fetch`` reads; see ``responses.listing``."""
         slot, timeout = slot_of(self.request.scope), self.context.settings.request_timeout
 
@@ -161,7 +163,7 @@ class OperationRequest(Generic[Form]):
             async with slot.page(first=not after, seconds=timeout):
                 return await fetch(after, limit)
 
-        return await responses.listing(in_turn, key, self.request_id)
+        return await responses.listing(in_turn, key, self.request_id, extra)
 
     async def write(
         self,

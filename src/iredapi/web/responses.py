@@ -130,20 +130,29 @@ def failure(error: ApiError, request_id: str, *, always_200: bool = False) -> Re
 Fetch = Callable[[str, int], Awaitable[list[Any]]]
 
 
-async def listing(fetch: Fetch, key: Callable[[Any], str], request_id: str) -> Response:
+async def listing(
+    fetch: Fetch, key: Callable[[Any], str], request_id: str, extra: Mapping[str, Any] = {}
+) -> Response:
     """Return a list that is sent page by page, so that memory does not grow with the data.
 
     The first page is fetched before the answer begins, so that most failures get an error status.
-    In a longer list ``_success`` is the last key: a failure in the middle makes it false.
+    In a longer list ``_success`` is the last key: a failure in the middle makes it false. ``extra``
+    has further keys of the answer; it may be filled by the first ``fetch``.
     """
     first = await fetch("", PAGE)
     if len(first) < PAGE:
+        if extra:
+            return Json(orjson.dumps({"_success": True, "_data": first, **extra}))
         return success(first)
-    return Stream(_stream(first, fetch, key, request_id), media_type=JSON)
+    return Stream(_stream(first, fetch, key, request_id, extra), media_type=JSON)
 
 
 async def _stream(
-    page: list[Any], fetch: Fetch, key: Callable[[Any], str], request_id: str
+    page: list[Any],
+    fetch: Fetch,
+    key: Callable[[Any], str],
+    request_id: str,
+    extra: Mapping[str, Any],
 ) -> AsyncIterator[bytes]:
     opening = b'{"_data":'
     lead = b"["
@@ -168,7 +177,7 @@ async def _stream(
         if not isinstance(error, ApiError):
             raise
     else:
-        yield b'],"_success":true}'
+        yield b"]," + orjson.dumps({**extra, "_success": True})[1:]
     finally:
         if following is not None and not following.done():
             following.cancel()
