@@ -181,6 +181,7 @@ PageSize = Annotated[
 ]
 Cursor = Annotated[str, BeforeValidator(parse.cursor), _schema("string")]
 FieldNames = Annotated[tuple[str, ...], BeforeValidator(parse.field_names), _schema("string")]
+Extras = Annotated[tuple[str, ...], BeforeValidator(parse.words_of(("usage",))), _schema("string")]
 SearchText = Annotated[
     str,
     BeforeValidator(parse.search_text),

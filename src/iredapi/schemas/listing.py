@@ -72,6 +72,14 @@ class Paged(Params):
         )
 
 
+class WithExtras(Params):
+    """A form with the parameter ``with``: what is added to each item (``Shape.extras``)."""
+
+    with_: fields.Extras = param(
+        "`usage`: also what each account uses, and when it was last used.", "usage", alias="with"
+    )
+
+
 class Chosen(Paged):
     """Which items of a list, and how much of it.
 
