@@ -37,7 +37,14 @@ from iredapi.routers import (
 from iredapi.runtime import graceful_shutdown
 from iredapi.runtime.context import AppContext
 from iredapi.state.connections import StateUnavailable
-from iredapi.web import client_address, connection_limits, docs_page, health_routes, responses
+from iredapi.web import (
+    authentication,
+    client_address,
+    connection_limits,
+    docs_page,
+    health_routes,
+    responses,
+)
 from iredapi.web.middleware import AccessMiddleware, PathNormaliser, RequestContext, crashed
 from iredapi.web.route_table import API, RouteTable
 
@@ -147,7 +154,9 @@ def exception_handlers(*, always_200: bool) -> dict[type[Exception], _Handler]:
 
     async def refused(request: Request, error: ApiError) -> Response:
         request.scope["iredapi.code"] = error.code
-        return responses.failure(error, request.scope["iredapi.request_id"], always_200=always_200)
+        challenge = authentication.explain(request.scope, error) if error.status == 401 else ""
+        request_id = request.scope["iredapi.request_id"]
+        return responses.failure(error, request_id, always_200=always_200, challenge=challenge)
 
     async def state_unavailable(request: Request, error: StateUnavailable) -> Response:
         return await refused(request, error.to_api_error())

@@ -133,6 +133,11 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "AMBIGUOUS_NAME": Code(
             409, "Several are stored whose names differ only in upper or lower case, or in blanks."
         ),
+        "PRECONDITION_FAILED": Code(
+            412,
+            "The account is no longer as it was when the ETag in If-Match was read (or has no "
+            "ETag); nothing was changed.",
+        ),
         "CHANGED_MEANWHILE": Code(409, "The account was changed at the same time: try again."),
         "NOT_ALLOWED": Code(403, "The domain may have no accounts of this kind."),
         "EXCEEDED_DOMAIN_ACCOUNT_LIMIT": Code(

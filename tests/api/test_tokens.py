@@ -781,3 +781,46 @@ async def test_lesson_38_no_session_is_left_in_the_database(
     assert len(await service.store.rows(rows, "state", m=mail)) == 1
     await root.ok("PUT", f"{noun}/{mail}", **form)
     assert await service.store.rows(rows, "state", m=mail) == []
+
+
+@pytest.mark.parametrize(
+    "sent, code, words",
+    [
+        ([], "LOGIN_REQUIRED", "No session, or it has ended: log in."),
+        (["Basic dTpwdw=="], "LOGIN_REQUIRED", "the scheme Basic"),
+        (["s3cret"], "LOGIN_REQUIRED", "not of the form Bearer TOKEN"),
+        (["Key s3cret"], "LOGIN_REQUIRED", "not of the form Bearer TOKEN"),
+        ([f"{PREFIX}s3cret"], "LOGIN_REQUIRED", "without the word Bearer"),
+        (["Bearer"], "INVALID_TOKEN", "no token after the word Bearer"),
+        (["Bearer s3cret"], "INVALID_TOKEN", f"they begin with {PREFIX}"),
+        ([f"Bearer {PREFIX}{'s' * 43} more"], "INVALID_TOKEN", f"they begin with {PREFIX}"),
+        ([f"Bearer {PREFIX}{'s' * 43}"] * 2, "INVALID_TOKEN", "several Authorization headers"),
+        ([f"Bearer {PREFIX}{'s' * 43}"], "INVALID_TOKEN", "unknown, expired or revoked"),
+    ],
+)
+async def test_a_malformed_header_is_told_from_a_missing_session(
+    service: Service, sent: list[str], code: str, words: str
+) -> None:
+    headers = [("Authorization", value) for value in sent]
+    response = await service.client().http.get("domains", headers=headers)
+    answer = response.json()
+    assert (response.status_code, answer["_msg"]) == (401, code)
+    assert words in answer["_detail"]
+    assert "s3cret" not in response.text
+    assert "s3cret" not in str(response.headers)
+    challenge = response.headers["www-authenticate"]
+    assert challenge.startswith('Bearer realm="iredapi"')
+    error = "" if not sent else "invalid_token" if "unknown" in words else "invalid_request"
+    assert (f'error="{error}"' in challenge) == bool(error)
+
+
+async def test_every_401_says_how_to_authenticate(service: Service, root: Client) -> None:
+    """A wrong password too; a session beside a header for a proxy in front is enough."""
+    refused = await service.client().http.post("login", data={"username": ROOT, "password": "no"})
+    assert (refused.status_code, refused.json()["_msg"]) == (401, "INVALID_CREDENTIALS")
+    assert refused.headers["www-authenticate"] == 'Bearer realm="iredapi"'
+    allowed = await root.http.get("domains", headers={"Authorization": "Basic dTpwdw=="})
+    assert (allowed.status_code, "www-authenticate" in allowed.headers) == (200, False)
+    async with serving(service.store, always_200=True) as old:
+        answer = await old.client().http.get("domains")
+        assert (answer.status_code, "www-authenticate" in answer.headers) == (200, False)

@@ -149,6 +149,8 @@ class ReadUnit:
     ldif: Ldif | None = None
     features: frozenset[Feature] = frozenset()
     skipped: list[Skipped] = field(default_factory=list)
+    state: bytes = b""
+    """What the entity tag of the last profile that was read is made of."""
 
     def skip(self, param: str, value: str, reason: str) -> None:
         """Report a value that was not used."""

@@ -15,6 +15,7 @@ from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.audit_events import Kind, account_event
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
+from iredapi.operations.preconditions import state_of
 
 
 def visible(profile: Profile, hidden: frozenset[str], actor: Actor) -> Profile:
@@ -42,6 +43,7 @@ async def profile(unit: ReadUnit, mail: str) -> Profile:
     found = await unit.admins.profile(mail)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
+    unit.state = state_of(found)
     return visible(found, unit.rules.hidden_admin_fields, unit.actor)
 
 
@@ -50,7 +52,9 @@ async def canonical_view(unit: ReadUnit, mail: str) -> canonical.CanonicalView:
     found = await unit.admins.get(mail)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    return canonical.without(canonical.admin(found), unit.rules.hidden_admin_fields)
+    view = canonical.admin(found)
+    unit.state = state_of(view, found.password)
+    return canonical.without(view, unit.rules.hidden_admin_fields)
 
 
 async def create(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str) -> None:

@@ -14,6 +14,7 @@ from iredapi.domain.audit_events import Kind, account_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import NotFound
 from iredapi.operations import accounts
+from iredapi.operations.preconditions import state_of
 
 _TARGETS = ("members", "add_member")
 _MODERATORS = ("moderators", "add_moderator")
@@ -24,6 +25,7 @@ async def profile(unit: ReadUnit, address: str) -> Profile:
     found = await unit.aliases.profile(address)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
+    unit.state = state_of(found)
     return found
 
 
@@ -39,7 +41,9 @@ async def canonical_view(unit: ReadUnit, address: str) -> canonical.CanonicalVie
     found = await unit.aliases.get(address)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    return canonical.alias(found)
+    view = canonical.alias(found)
+    unit.state = state_of(view)
+    return view
 
 
 async def canonical_views(

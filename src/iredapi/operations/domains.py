@@ -16,6 +16,7 @@ from iredapi.domain.audit_events import Kind, domain_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import Conflict, LoginRequired, NotFound, PermissionDenied
 from iredapi.operations import accounts
+from iredapi.operations.preconditions import state_of
 
 _LIMITS = frozenset({"quota", "number_of_users", "number_of_aliases", "number_of_lists"})
 _CODE_PREFIX = "iredmail-domain-verification-"
@@ -26,6 +27,7 @@ async def profile(unit: ReadUnit, name: str) -> Profile:
     found = await unit.domains.profile(name)
     if found is None:
         raise NotFound("NO_SUCH_DOMAIN")
+    unit.state = state_of(found)
     return found
 
 
@@ -40,7 +42,9 @@ async def canonical_view(unit: ReadUnit, name: str) -> canonical.CanonicalView:
     found = await accounts.get_domain(unit, name)
     admins = await unit.domains.admins_of([found.name])
     usage = await unit.domains.usage(found.name)
-    return canonical.domain(found, admins.get(found.name, ())) | canonical.counters(
+    view = canonical.domain(found, admins.get(found.name, ()))
+    unit.state = state_of(view)
+    return view | canonical.counters(
         users=usage.users,
         aliases=usage.aliases,
         lists=usage.lists,

@@ -15,6 +15,7 @@ from iredapi.domain.audit_events import Kind, account_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import NotFound, NotSupported
 from iredapi.operations import accounts
+from iredapi.operations.preconditions import state_of
 
 _NOUN = "mailing list"
 _MEMBERS = ("members", "add_member", "remove_member")
@@ -37,6 +38,7 @@ async def profile(unit: ReadUnit, address: str) -> Profile:
     found = await _reader(unit).profile(address)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
+    unit.state = state_of(found)
     return found
 
 
@@ -45,7 +47,9 @@ async def canonical_view(unit: ReadUnit, address: str) -> canonical.CanonicalVie
     found = await _reader(unit).get(address)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
-    return canonical.maillist(found)
+    view = canonical.maillist(found)
+    unit.state = state_of(view)
+    return view
 
 
 async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:

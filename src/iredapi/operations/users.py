@@ -38,6 +38,7 @@ from iredapi.operations.mailbox_locations import (
     wait_until_path_is_unique,
 )
 from iredapi.operations.passwords import Passwords, lengths_in
+from iredapi.operations.preconditions import state_of
 
 _NEEDS_DOMAIN = frozenset({"quota", "aliases", "add_alias"})
 _TARGETS = ("forwarding", "add_forwarding")
@@ -50,6 +51,7 @@ async def profile(unit: ReadUnit, mail: str) -> Profile:
     found = await unit.users.profile(mail)
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
+    unit.state = state_of(found)
     return visible(found, unit.rules.hidden_user_fields, unit.actor)
 
 
@@ -68,6 +70,7 @@ async def canonical_view(unit: ReadUnit, mail: str) -> canonical.CanonicalView:
         raise NotFound("NO_SUCH_ACCOUNT")
     domain = await unit.domains.get(domain_of(mail))
     view = canonical.user(found, domain.names if domain else ())
+    unit.state = state_of(view, found.password)
     return canonical.without(view, unit.rules.hidden_user_fields)
 
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from iredapi.auth import login
 from iredapi.auth.permissions import Action
-from iredapi.operations import admins
+from iredapi.operations import admins, versions
 from iredapi.schemas.admins import AdminEdit
 from iredapi.schemas.canonical import CanonicalAdmin
 from iredapi.schemas.logins import Verification
@@ -27,11 +27,13 @@ router = Router(tags=["Domain Admin"])
     Viewed,
     answer=AdminProfile | DirectoryProfile | CanonicalAdmin,
     errors=["NO_SUCH_ACCOUNT"],
+    versions=versions.ADMIN,
 )
 async def get_admin(call: OperationRequest[Viewed]) -> Response:
     """Show a standalone admin."""
     chosen = admins.canonical_view if call.form.is_canonical else admins.profile
-    return responses.success(await call.read(chosen, call.target.mail))
+    shown, state = await call.profile(chosen, call.target.mail)
+    return call.tagged(responses.success(shown), state, canonical=call.form.is_canonical)
 
 
 @router.operation(
@@ -54,6 +56,7 @@ async def create_admin(call: OperationRequest[AdminEdit]) -> Response:
     Action.ADMIN_UPDATE,
     AdminEdit,
     errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN", "PW_SHORTER_THAN_MIN_LENGTH"],
+    versions=versions.ADMIN,
 )
 async def update_admin(call: OperationRequest[AdminEdit]) -> Response:
     """Change a standalone admin: what is not sent stays as it is."""
@@ -68,6 +71,7 @@ async def update_admin(call: OperationRequest[AdminEdit]) -> Response:
     Action.ADMIN_DELETE,
     NoParams,
     errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN"],
+    versions=versions.ADMIN,
 )
 async def delete_admin(call: OperationRequest[NoParams]) -> Response:
     """Delete a standalone admin; the domains stay."""

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
-from iredapi.operations import accounts, aliases
+from iredapi.operations import accounts, aliases, versions
 from iredapi.schemas.aliases import AliasDraft, AliasEdit, AliasFilter
 from iredapi.schemas.canonical import CanonicalAlias
 from iredapi.schemas.params import NoParams
@@ -29,11 +29,13 @@ _POLICY: Final = "NOT_SUPPORTED_BY_BACKEND"
     Viewed,
     answer=AliasProfile | DirectoryProfile | CanonicalAlias,
     errors=["NO_SUCH_ACCOUNT"],
+    versions=versions.ALIAS,
 )
 async def get_alias(call: OperationRequest[Viewed]) -> Response:
     """Show a mail alias account."""
     chosen = aliases.canonical_view if call.form.is_canonical else aliases.profile
-    return responses.success(await call.read(chosen, call.target.mail))
+    shown, state = await call.profile(chosen, call.target.mail)
+    return call.tagged(responses.success(shown), state, canonical=call.form.is_canonical)
 
 
 @router.operation(
@@ -49,7 +51,12 @@ async def create_alias(call: OperationRequest[AliasDraft]) -> Response:
 
 
 @router.operation(
-    "PUT", "/alias/{mail}", Action.ALIAS_UPDATE, AliasEdit, errors=["NO_SUCH_ACCOUNT", _POLICY]
+    "PUT",
+    "/alias/{mail}",
+    Action.ALIAS_UPDATE,
+    AliasEdit,
+    errors=["NO_SUCH_ACCOUNT", _POLICY],
+    versions=versions.ALIAS,
 )
 async def update_alias(call: OperationRequest[AliasEdit]) -> Response:
     """Change a mail alias account: what is not sent stays as it is."""
@@ -57,7 +64,12 @@ async def update_alias(call: OperationRequest[AliasEdit]) -> Response:
 
 
 @router.operation(
-    "DELETE", "/alias/{mail}", Action.ALIAS_DELETE, NoParams, errors=["NO_SUCH_ACCOUNT"]
+    "DELETE",
+    "/alias/{mail}",
+    Action.ALIAS_DELETE,
+    NoParams,
+    errors=["NO_SUCH_ACCOUNT"],
+    versions=versions.ALIAS,
 )
 async def delete_alias(call: OperationRequest[NoParams]) -> Response:
     """Delete a mail alias account."""
@@ -73,6 +85,7 @@ async def delete_alias(call: OperationRequest[NoParams]) -> Response:
     Action.ALIAS_RENAME,
     NoParams,
     errors=["NO_SUCH_ACCOUNT", "ALREADY_EXISTS", "CROSS_DOMAIN_NOT_ALLOWED"],
+    versions=versions.ALIAS,
 )
 async def rename_alias(call: OperationRequest[NoParams]) -> Response:
     """Change an alias account's address within its domain."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
-from iredapi.operations import domains
+from iredapi.operations import domains, versions
 from iredapi.schemas.canonical import CanonicalDomain
 from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, DomainFilter, Keep
 from iredapi.schemas.profiles import DirectoryProfile, DomainProfile
@@ -41,11 +41,13 @@ async def list_domains(call: OperationRequest[DomainFilter]) -> Response:
     Viewed,
     answer=DomainProfile | DirectoryProfile | CanonicalDomain,
     errors=["NO_SUCH_DOMAIN"],
+    versions=versions.DOMAIN,
 )
 async def get_domain(call: OperationRequest[Viewed]) -> Response:
     """Show a domain, with the number of its accounts and its quota."""
     chosen = domains.canonical_view if call.form.is_canonical else domains.profile
-    return responses.success(await call.read(chosen, call.target.domain))
+    shown, state = await call.profile(chosen, call.target.domain)
+    return call.tagged(responses.success(shown), state, canonical=call.form.is_canonical)
 
 
 @router.operation(
@@ -69,6 +71,7 @@ async def create_domain(call: OperationRequest[DomainDraft]) -> Response:
     Action.DOMAIN_UPDATE,
     DomainEdit,
     errors=["NO_SUCH_DOMAIN", "ALREADY_EXISTS", "EXCEED_LIMIT_QUOTA"],
+    versions=versions.DOMAIN,
 )
 async def update_domain(call: OperationRequest[DomainEdit]) -> Response:
     """Change a domain: what is not sent stays as it is."""
@@ -81,6 +84,7 @@ async def update_domain(call: OperationRequest[DomainEdit]) -> Response:
     Action.DOMAIN_DELETE,
     Keep,
     errors=["NO_SUCH_DOMAIN", "LAST_GLOBAL_ADMIN", "INVALID_NUMBER"],
+    versions=versions.DOMAIN,
 )
 @router.operation(
     "DELETE",
@@ -88,6 +92,7 @@ async def update_domain(call: OperationRequest[DomainEdit]) -> Response:
     Action.DOMAIN_DELETE,
     Keep,
     errors=["NO_SUCH_DOMAIN", "LAST_GLOBAL_ADMIN"],
+    versions=versions.DOMAIN,
 )
 async def delete_domain(call: OperationRequest[Keep]) -> Response:
     """Delete a domain with all its accounts.
@@ -107,6 +112,7 @@ async def delete_domain(call: OperationRequest[Keep]) -> Response:
     Action.DOMAIN_ADMINS,
     DomainAdmins,
     errors=["NO_SUCH_DOMAIN"],
+    versions=versions.DOMAIN,
 )
 async def change_domain_admins(call: OperationRequest[DomainAdmins]) -> Response:
     """Give a domain to admins, or take it from them."""

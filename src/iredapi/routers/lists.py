@@ -5,7 +5,8 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
-from iredapi.operations import accounts, lists
+from iredapi.operations import accounts, lists, versions
+from iredapi.operations.preconditions import state_of
 from iredapi.schemas.canonical import CanonicalList, CanonicalStoredList
 from iredapi.schemas.lists import ListDraft, ListEdit, ListFilter, ListRemoval, ListView
 from iredapi.schemas.profiles import ListProfile, StoredListProfile
@@ -53,6 +54,7 @@ async def list_mailing_lists(call: OperationRequest[ListFilter]) -> Response:
     ListView,
     answer=ListProfile | CanonicalList,
     errors=["NO_SUCH_ACCOUNT", "MAILING_LIST_DATA_MISSING", *_SERVER],
+    versions=versions.LIST,
 )
 async def get_mailing_list(call: OperationRequest[ListView]) -> Response:
     """Show a mailing list with the settings that mlmmj uses."""
@@ -64,7 +66,8 @@ async def get_mailing_list(call: OperationRequest[ListView]) -> Response:
         as_canonical=call.form.is_canonical,
     )
     if subscribers is None:
-        return responses.success(profile)
+        canonical = call.form.is_canonical
+        return call.tagged(responses.success(profile), state_of(profile), canonical=canonical)
     items = ({"mail": item.mail, "subscription": item.version} for item in subscribers)
     return responses.with_list(profile, "subscribers", items, len(subscribers))
 
@@ -95,6 +98,7 @@ async def create_mailing_list(call: OperationRequest[ListDraft]) -> Response:
     Action.ML_UPDATE,
     ListEdit,
     errors=["NO_SUCH_ACCOUNT", "MAILING_LIST_DATA_MISSING", *_SERVER],
+    versions=versions.LIST,
 )
 async def update_mailing_list(call: OperationRequest[ListEdit]) -> Response:
     """Change a mailing list: what is not sent stays as it is.
@@ -113,6 +117,7 @@ async def update_mailing_list(call: OperationRequest[ListEdit]) -> Response:
     Action.ML_DELETE,
     ListRemoval,
     errors=["NO_SUCH_ACCOUNT", *_SERVER],
+    versions=versions.LIST,
 )
 async def delete_mailing_list(call: OperationRequest[ListRemoval]) -> Response:
     """Delete a mailing list. Its settings, subscribers and posts are archived or deleted.

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
 from iredapi.domain.features import Feature
-from iredapi.operations import maillists
+from iredapi.operations import maillists, versions
 from iredapi.schemas.canonical import CanonicalMailList
 from iredapi.schemas.maillists import MailListDraft, MailListEdit, MailListEnd
 from iredapi.schemas.profiles import MailListProfile
@@ -25,11 +25,13 @@ router = Router(tags=["Mailing List (Unsubscribable)"])
     answer=MailListProfile | CanonicalMailList,
     errors=["NO_SUCH_ACCOUNT"],
     feature=Feature.MAILLIST,
+    versions=versions.MAILLIST,
 )
 async def get_maillist(call: OperationRequest[Viewed]) -> Response:
     """Show an unsubscribable mailing list: its members are set by an admin."""
     chosen = maillists.canonical_view if call.form.is_canonical else maillists.profile
-    return responses.success(await call.read(chosen, call.target.mail))
+    shown, state = await call.profile(chosen, call.target.mail)
+    return call.tagged(responses.success(shown), state, canonical=call.form.is_canonical)
 
 
 @router.operation(
@@ -55,6 +57,7 @@ async def create_maillist(call: OperationRequest[MailListDraft]) -> Response:
     MailListEdit,
     errors=["NO_SUCH_ACCOUNT"],
     feature=Feature.MAILLIST,
+    versions=versions.MAILLIST,
 )
 async def update_maillist(call: OperationRequest[MailListEdit]) -> Response:
     """Change an unsubscribable mailing list: what is not sent stays as it is."""
@@ -68,6 +71,7 @@ async def update_maillist(call: OperationRequest[MailListEdit]) -> Response:
     MailListEnd,
     errors=["NO_SUCH_ACCOUNT"],
     feature=Feature.MAILLIST,
+    versions=versions.MAILLIST,
 )
 async def delete_maillist(call: OperationRequest[MailListEnd]) -> Response:
     """Delete an unsubscribable mailing list; the accounts of its members stay."""

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from iredapi.auth import login
 from iredapi.auth.permissions import Action
-from iredapi.operations import accounts, users, users_of_domain
+from iredapi.operations import accounts, users, users_of_domain, versions
 from iredapi.schemas.canonical import CanonicalUser
 from iredapi.schemas.domains import Keep
 from iredapi.schemas.logins import Verification
@@ -29,6 +29,7 @@ router = Router(tags=["Mail User"])
     Viewed,
     answer=UserProfile | DirectoryProfile | CanonicalUser,
     errors=["NO_SUCH_ACCOUNT"],
+    versions=versions.USER,
 )
 async def get_user(call: OperationRequest[Viewed]) -> Response:
     """Show a mail user.
@@ -38,12 +39,15 @@ async def get_user(call: OperationRequest[Viewed]) -> Response:
     """
     mail = call.target.mail
     if call.form.is_canonical:
-        return responses.success(await call.read(users.canonical_view, mail))
-    shown = dict(await call.read(users.profile, mail))
+        view, state = await call.profile(users.canonical_view, mail)
+        return call.tagged(responses.success(view), state, canonical=True)
+    found, state = await call.profile(users.profile, mail)
+    shown = dict(found)
     lists, skipped = await subscriptions_of(call.context, mail)
     if lists is not None:
         shown["mailing_lists"] = sorted(lists.union(shown.get("mailing_lists", ())))
-    return responses.success(shown, skipped=[item.to_dict() for item in skipped])
+    response = responses.success(shown, skipped=[item.to_dict() for item in skipped])
+    return call.tagged(response, state, canonical=False)
 
 
 @router.operation(
@@ -66,6 +70,7 @@ async def create_user(call: OperationRequest[UserDraft]) -> Response:
     Action.USER_UPDATE,
     UserEdit,
     errors=["NO_SUCH_ACCOUNT", "EXCEEDED_DOMAIN_QUOTA_SIZE", "LAST_GLOBAL_ADMIN"],
+    versions=versions.USER,
 )
 async def update_user(call: OperationRequest[UserEdit]) -> Response:
     """Change a mail user: what is not sent stays as it is."""
@@ -80,6 +85,7 @@ async def update_user(call: OperationRequest[UserEdit]) -> Response:
     Action.USER_DELETE,
     Keep,
     errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN", "INVALID_NUMBER"],
+    versions=versions.USER,
 )
 @router.operation(
     "DELETE",
@@ -87,6 +93,7 @@ async def update_user(call: OperationRequest[UserEdit]) -> Response:
     Action.USER_DELETE,
     Keep,
     errors=["NO_SUCH_ACCOUNT", "LAST_GLOBAL_ADMIN"],
+    versions=versions.USER,
 )
 async def delete_user(call: OperationRequest[Keep]) -> Response:
     """Delete a mail user.
@@ -106,6 +113,7 @@ async def delete_user(call: OperationRequest[Keep]) -> Response:
     Action.USER_RENAME,
     NoParams,
     errors=["NO_SUCH_ACCOUNT", "ALREADY_EXISTS", "CROSS_DOMAIN_NOT_ALLOWED"],
+    versions=versions.USER,
 )
 async def rename_user(call: OperationRequest[NoParams]) -> Response:
     """Change a user's address within its domain.

@@ -20,6 +20,7 @@ from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.audit_events import Event
 from iredapi.observability.health_checks import Probes
 from iredapi.operations.passwords import Passwords
+from iredapi.operations.preconditions import EntityTags
 from iredapi.runtime import startup
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.guess_key import guess_key
@@ -64,6 +65,7 @@ class AppContext:
         self.login_semaphores = KeyedSemaphore()
         self.guess_key = guess_key(settings)
         self.wrong_guesses = WrongGuesses(self.guess_key)
+        self.entity_tags = EntityTags(self.guess_key)
         self.sessions = TTLCache[Principal]()
         """Session id → the account that logged in."""
         self.actors: dict[str, tuple[Principal, Actor]] = {}

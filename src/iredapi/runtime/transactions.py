@@ -32,6 +32,7 @@ from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.audit_events import Event
 from iredapi.errors import Conflict
 from iredapi.observability.logging import REQUEST_ID
+from iredapi.operations.preconditions import PRECONDITION
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.retries import (
@@ -131,6 +132,7 @@ class Transactions:
     ) -> WriteResult:
         """Run an operation, commit it, and write the audit log. Raises ApiError."""
         rules = await self._iredadmin_settings.rules()
+        condition = PRECONDITION.get()
         retry_reason: RetryUnit | None = None
         until, partly = time.monotonic() + self._timeout * COLLISION_SHARE, False
         for attempt in range(COLLISION_TRIES):
@@ -140,6 +142,8 @@ class Transactions:
             try:
                 async with Deadline(self._timeout):
                     unit = await transaction.unit(actor, rules)
+                    if condition is not None and not condition.met:
+                        await condition.check(unit)
                     await operation(unit, *args, **kwargs)
                     if STRICT.get():
                         refuse_unless_exact(unit.ignored, unit.adjusted)
@@ -164,6 +168,8 @@ class Transactions:
                 if not done:
                     await finish(transaction.close())
             await asyncio.sleep(pause)
+        if condition is not None:
+            condition.met = True
         return WriteResult.from_unit(unit)
 
     async def audit(self, actor: Actor, events: Sequence[Event]) -> None:

@@ -26,6 +26,7 @@ from iredapi.observability.logging import REQUEST_ID
 from iredapi.observability.query_counter import METER, Meter
 from iredapi.operations import user_batches
 from iredapi.operations.passwords import Passwords
+from iredapi.operations.preconditions import PRECONDITION
 from iredapi.operations.user_batches import BatchedChange, ChangeResult
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
@@ -95,7 +96,7 @@ class UserBatcher:
         """Change a user; None: it must be changed without a batch. Raises ApiError."""
         item = BatchedChange(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
         batching = self._batching
-        if batching is None or not item.may_change(batching):
+        if batching is None or not item.may_change(batching) or PRECONDITION.get() is not None:
             return None
         if (
             not (item.needs_no_read and batching.updates_without_read)

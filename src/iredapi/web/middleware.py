@@ -23,6 +23,7 @@ from iredapi.observability.query_counter import METER, Meter
 from iredapi.runtime.context import AppContext
 from iredapi.web import client_address, csrf, health_routes, responses
 from iredapi.web.admission import Admission, take_slot
+from iredapi.web.authentication import bearer_of
 from iredapi.web.route_table import API, escape
 
 _OURS = API + "/"
@@ -212,15 +213,6 @@ class AccessMiddleware:
         if session_id:
             scope["iredapi.session"] = session_id
             scope["iredapi.actor"] = await login.session_actor(context, session_id, client)
-
-
-def bearer_of(scope: Scope) -> str | None:
-    """Return the bearer token; None without one, empty (invalid) with several."""
-    found = [value for key, value in scope["headers"] if key == b"authorization"]
-    bearers = [value[6:].strip() for value in found if value[:7].lower().rstrip() == b"bearer"]
-    if not bearers:
-        return None  # other schemes may be meant for a proxy in front
-    return bearers[0].decode("latin-1") if len(found) == 1 else ""
 
 
 def session_of(scope: Scope, name: str) -> str:

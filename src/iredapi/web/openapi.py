@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, create_model
 from iredapi.auth.permissions import LASTING, PUBLIC, RULES, Action
 from iredapi.domain.features import NOTES, Feature
 from iredapi.errors import CODES
+from iredapi.operations.preconditions import Versions
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
 
@@ -33,6 +34,30 @@ PATHS: Final = {
     "token_id": ("The id of an API token.", "0123456789abcdef"),
     "session_id": ("The public name of a session.", "0123456789abcdef"),
     "number": ("Days for which mailboxes are kept on disk; 0 is for ever.", "30"),
+}
+_IF_NONE_MATCH: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "`ETag` of an earlier answer: 304 without a body if nothing has changed.",
+    "schema": {"type": "string"},
+    "example": '"s0123456789abcdef01234567-0123456789ab"',
+}
+_IF_MATCH: Final = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "`ETag` of the profile: 412 and no change if somebody has changed it since.",
+    "schema": {"type": "string"},
+    "example": "*",
+}
+_CHALLENGE: Final = {
+    "description": "How to authenticate, and what was wrong with the header `Authorization`.",
+    "schema": {"type": "string"},
+}
+_ETAG: Final = {
+    "description": "For `If-None-Match`, and for `If-Match` of a change.",
+    "schema": {"type": "string"},
 }
 _EVERYWHERE: Final = ("NOT_AUTHORIZED", "SERVER_ERROR", "SERVER_DOWN", "OVERLOADED")
 _WITH_SESSION: Final = ("LOGIN_REQUIRED", "INVALID_TOKEN", "PERMISSION_DENIED", "NOT_ALLOWED_IP")
@@ -134,6 +159,8 @@ class Details(TypedDict, total=False):
     """Allowed values of path parameters: with another value there is no such path (404)."""
     feature: Feature | None
     """Without it a backend answers 501."""
+    versions: Versions
+    """The operation is about an account whose profile has an entity tag."""
     also: Sequence[str]
     """Media types of a plain answer, beside JSON."""
 
@@ -165,13 +192,21 @@ def describe(
         extra["requestBody"] = _body(form)
     if method != "GET":
         parameters += [_query_parameter(name, schema) for name, schema in _properties(Strictness)]
+    is_versioned = details.get("versions") is not None
+    if is_versioned:
+        parameters.append(_IF_NONE_MATCH if method == "GET" else _IF_MATCH)
     if parameters:
         extra["parameters"] = parameters
     codes = _common_codes(method, words) + errors
     if method != "GET":
         codes += ("INVALID_VALUE", "IGNORED_PARAMETER", *_WITH_PARAMS)
+    if is_versioned and method != "GET":
+        codes += ("PRECONDITION_FAILED",)
     answer, writes = details.get("answer"), method != "GET"
     responses = _responses(action, form, named, answer, codes, writes=writes)
+    if is_versioned and method == "GET":
+        responses[200]["headers"] = {"ETag": _ETAG}
+        responses[304] = {"description": "The profile is as the tag in `If-None-Match` says."}
     if kinds := details.get("also"):
         responses[200]["content"] = {kind: {"schema": {"type": "string"}} for kind in kinds}
     return {
@@ -293,6 +328,8 @@ def _responses(
     for status in sorted(by_status):
         listed = ", ".join(f"`{code}`" for code in dict.fromkeys(by_status[status]))
         responses[status] = {"model": Failure, "description": listed}
+        if status == 401:
+            responses[status]["headers"] = {"WWW-Authenticate": _CHALLENGE}
     return responses
 
 

@@ -6,13 +6,11 @@ call an operation learns nothing about its parameters.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack
 
 from fastapi import APIRouter
@@ -21,24 +19,22 @@ from starlette.responses import Response
 
 from iredapi.auth import permissions
 from iredapi.auth.permissions import Action, Target
-from iredapi.backends.unit_of_work import STRICT, ReadUnit, UnitOfWork
+from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
 from iredapi.errors import (
     ApiError,
-    InvalidParameters,
     LoginRequired,
     NotFound,
     NotSupported,
-    Problem,
     problem,
 )
+from iredapi.operations.preconditions import Versions
 from iredapi.runtime.context import AppContext
 from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.params import Params
-from iredapi.schemas.strictness import Strictness
-from iredapi.web import openapi, request_body, responses
+from iredapi.web import entity_tags, openapi, request_body, responses, sent_form
 from iredapi.web.admission import receive_body, slot_of
 
 Form = TypeVar("Form", bound=Params)
@@ -48,17 +44,10 @@ _MAX_DAYS = 36500
 _READING = frozenset({"GET", "HEAD"})
 _MAX_BYTES = 256 * 1024
 """Maximum body size in bytes of operations without long lists; the others have ``body_limit``."""
-_MAX_IGNORED = 100
-"""Maximum number of unknown parameters that an answer lists."""
-_MAX_NAME_LENGTH = 80
-"""Maximum length of their names, in characters."""
 _MAX_PUBLIC_BYTES = 8 * 1024
 """Maximum body size in bytes of a request without a session (a login)."""
 _PUBLIC_SECONDS = 10.0
 """Time limit for receiving such a body."""
-_MAX_BYTES_IN_EVENT_LOOP = 16 * 1024
-"""Maximum body size in bytes that is parsed in the event loop (a few milliseconds)."""
-_PARSER_THREADS = ThreadPoolExecutor(2, thread_name_prefix="bodies")
 _NAMES_NEW_ACCOUNT = frozenset(
     {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
     | {Action.MAILLIST_CREATE, Action.ML_CREATE}
@@ -125,6 +114,23 @@ class OperationRequest(Generic[Form]):
     ) -> Result:
         """Run an operation in a unit of work for reading, and return its result."""
         return await self.context.read(self.actor, operation, *args, **kwargs)
+
+    async def profile(
+        self,
+        operation: Callable[[ReadUnit, str], Awaitable[Result]],
+        name: str,
+    ) -> tuple[Result, bytes]:
+        """Read a profile; return it with the state for its entity tag."""
+
+        async def with_state(unit: ReadUnit) -> tuple[Result, bytes]:
+            return await operation(unit, name), unit.state
+
+        return await self.context.read(self.actor, with_state)
+
+    def tagged(self, response: Response, state: bytes, *, canonical: bool) -> Response:
+        """Return the answer with a profile, with its entity tag; or 304."""
+        tags = self.context.entity_tags
+        return entity_tags.tagged(self.request, tags, response, state, canonical=canonical)
 
     async def listing(
         self, operation: Callable[..., Awaitable[list[Any]]], key: str, *args: Any, **kwargs: Any
@@ -221,6 +227,8 @@ class _Operation(Generic[Form]):
     """Names in the path must obey the grammar for new accounts."""
     public: bool
     """A session or token is not required."""
+    versions: Versions | None
+    """What ``If-Match`` is compared with; None: there is nothing."""
 
 
 def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
@@ -291,6 +299,7 @@ class Router(APIRouter):
             details.get("feature"),
             strict=action in _NAMES_NEW_ACCOUNT,
             public=action in permissions.PUBLIC,
+            versions=details.get("versions"),
         )
         # The value of an enumeration's member is a property in Python: it is read once.
         name = action.value
@@ -360,38 +369,10 @@ async def _call(
         elif not form.takes_long_lists():
             limit = min(limit, _MAX_BYTES)
         body = await receive_body(request, limit, seconds)
-        read = partial(_parsed_form, form, request, body, with_query=with_query)
-        # Large bodies are parsed in a thread, so that the event loop is not blocked.
-        found = await (_in_thread(read) if len(body) > _MAX_BYTES_IN_EVENT_LOOP else read())
-        filled, ignored, exact = found
-        STRICT.set(context.settings.strict if exact is None else exact)
-        if ignored and STRICT.get():
-            raise InvalidParameters(*(_unknown(form, name) for name in ignored))
+        entity_tags.require(request, context.entity_tags, operation.versions, target)
+        strict = context.settings.strict
+        filled, ignored = await sent_form.read(
+            form, request, body, with_query=with_query, strict=strict
+        )
     permissions.check_form(caller, action, filled.changes())
     return OperationRequest(context, caller, target, filled, request, ignored)
-
-
-async def _parsed_form(
-    form: type[Form], request: Request, body: bytes, *, with_query: bool
-) -> tuple[Form, tuple[str, ...], bool | None]:
-    """Parse a body; return the form, the unknown names, and ``strict`` (None: not sent)."""
-    raw = await request_body.read(request, body, with_query=with_query)
-    exact: bool | None = None
-    if not with_query and STRICT.name in (sent := request_body.query(request)):
-        raw = {STRICT.name: sent[STRICT.name], **raw}
-    if STRICT.name in raw:
-        exact = Strictness.read({STRICT.name: raw.pop(STRICT.name)}).strict
-    filled = form.read(raw)
-    ignored = form.ignored(raw) if raw else ()
-    return filled, tuple(name[:_MAX_NAME_LENGTH] for name in ignored[:_MAX_IGNORED]), exact
-
-
-def _unknown(form: type[Params], name: str) -> Problem:
-    meant = form.resembling(name)
-    hint = f" Was {meant} meant?" if meant else ""
-    return Problem(name, "IGNORED_PARAMETER", f"The operation does not know it.{hint}")
-
-
-async def _in_thread(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_PARSER_THREADS, lambda: asyncio.run(work()))

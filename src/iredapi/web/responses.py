@@ -108,8 +108,13 @@ def download(chunks: Iterator[str], kind: str, name: str) -> Response:
     return Stream(chunks, headers=headers, media_type=f"{kind}; charset=utf-8")
 
 
-def failure(error: ApiError, request_id: str, *, always_200: bool = False) -> Response:
-    """Return the answer to a request that was refused or failed."""
+def failure(
+    error: ApiError, request_id: str, *, always_200: bool = False, challenge: str = ""
+) -> Response:
+    """Return the answer to a request that was refused or failed.
+
+    ``challenge`` is the value of ``WWW-Authenticate`` when its status is 401.
+    """
     code = error.code
     if always_200 and code == "LOGIN_REQUIRED":
         code = "LOGIN REQUIRED"  # old clients compare with this spelling
@@ -124,6 +129,8 @@ def failure(error: ApiError, request_id: str, *, always_200: bool = False) -> Re
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
     # A crash keeps its status 500, also with always_200.
     status = 200 if always_200 and error.code != "SERVER_ERROR" else error.status
+    if status == 401:
+        headers["WWW-Authenticate"] = challenge
     return Json(orjson.dumps(body), status, headers)
 
 

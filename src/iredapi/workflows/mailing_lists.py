@@ -16,7 +16,7 @@ from uuid import uuid4
 import structlog
 
 from iredapi.backends.protocols.mailing_lists import ListServer, Untouched
-from iredapi.backends.unit_of_work import Skipped
+from iredapi.backends.unit_of_work import Skipped, UnitOfWork
 from iredapi.concurrency.shield import finish
 from iredapi.domain import canonical, list_updates
 from iredapi.domain import lists as records
@@ -25,6 +25,7 @@ from iredapi.domain.addresses import domain_of, without
 from iredapi.domain.lists import MailingList, State, Subscriber
 from iredapi.errors import ApiError, Conflict, NotFound, problem
 from iredapi.operations import domains, lists
+from iredapi.operations.preconditions import CANONICAL, PRECONDITION, state_of
 from iredapi.runtime.context import AppContext
 from iredapi.runtime.transactions import WriteResult
 from iredapi.state import LockTimeout
@@ -166,11 +167,28 @@ async def _undo_creation(
     return False
 
 
+async def _check_precondition(context: AppContext, actor: Actor, address: str) -> None:
+    """Check ``If-Match``; the list must be locked. Raises ApiError."""
+    condition = PRECONDITION.get()
+    if condition is None or condition.met or condition.versions.claim is not None:
+        return
+
+    async def state(view: str) -> bytes:
+        found, _ = await read(
+            context, actor, address, with_subscribers=False, as_canonical=view == CANONICAL
+        )
+        return state_of(found)
+
+    await condition.compare(state)
+    condition.met = True
+
+
 async def _update(
     context: AppContext, actor: Actor, address: str, changes: Mapping[str, Any]
 ) -> WriteResult:
     _check_invitations(changes, "add_subscribers")
     async with lock_list(context, address) as lease:
+        await _check_precondition(context, actor, address)
         before = await context.read(actor, lists.to_change, address, changes)
         features = context.backend.features
         if not list_updates.needs_server(changes, before):
@@ -294,10 +312,12 @@ async def _remove(context: AppContext, actor: Actor, address: str, *, archive: b
     server = require_list_server(context)
     if not reachable(server, address):
         # The list server cannot have a list with this address.
+        await _check_precondition(context, actor, address)
         return await context.write(
             actor, lists.remove, await context.read(actor, lists.get, address)
         )
     async with lock_list(context, address) as lease:
+        await _check_precondition(context, actor, address)
         before = await context.read(actor, lists.find, address)
         if before is None:
             if not await server.exists(address):
@@ -325,6 +345,9 @@ async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int
     for _ in range(TRIES):
         if found := await lists_of_domain(context, actor, name):
             await context.list_server.ping()
+            if PRECONDITION.get() is not None:
+                # It is checked before the first list is removed.
+                await context.write(actor, _nothing)
         for address in found:
             await _remove(context, actor, address, archive=True)
         try:
@@ -338,6 +361,10 @@ async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int
         others = {address for address in managed if domain_of(address) not in domain.names}
         return with_skipped(done, await update_lists(context, actor, successor, others))
     raise Conflict("CHANGED_MEANWHILE", "Other requests are creating mailing lists in the domain.")
+
+
+async def _nothing(_: UnitOfWork) -> None:
+    """Change nothing: the condition of the request is checked."""
 
 
 def _check_invitations(changes: Mapping[str, Any], param: str) -> None:

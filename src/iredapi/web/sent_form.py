@@ -1,0 +1,70 @@
+"""The form that a request sends: parsed in the event loop, or in a thread when it is large."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from starlette.requests import Request
+
+from iredapi.backends.unit_of_work import STRICT
+from iredapi.errors import InvalidParameters, Problem
+from iredapi.schemas.params import Params
+from iredapi.schemas.strictness import Strictness
+from iredapi.web import request_body
+
+Form = TypeVar("Form", bound=Params)
+Result = TypeVar("Result")
+_MAX_IGNORED: Final = 100
+"""Maximum number of unknown parameters that an answer lists."""
+_MAX_NAME_LENGTH: Final = 80
+"""Maximum length of their names, in characters."""
+_MAX_BYTES_IN_EVENT_LOOP: Final = 16 * 1024
+"""Maximum body size in bytes that is parsed in the event loop (a few milliseconds)."""
+_PARSER_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="bodies")
+
+
+async def read(
+    form: type[Form], request: Request, body: bytes, *, with_query: bool, strict: bool
+) -> tuple[Form, tuple[str, ...]]:
+    """Return the form and the names that it does not know; set STRICT. Raises ApiError.
+
+    ``strict`` is what holds when the request does not say it.
+    """
+    parse = partial(_parsed, form, request, body, with_query=with_query)
+    # Large bodies are parsed in a thread, so that the event loop is not blocked.
+    found = await (_in_thread(parse) if len(body) > _MAX_BYTES_IN_EVENT_LOOP else parse())
+    filled, ignored, exact = found
+    STRICT.set(strict if exact is None else exact)
+    if ignored and STRICT.get():
+        raise InvalidParameters(*(_unknown(form, name) for name in ignored))
+    return filled, ignored
+
+
+async def _parsed(
+    form: type[Form], request: Request, body: bytes, *, with_query: bool
+) -> tuple[Form, tuple[str, ...], bool | None]:
+    """Parse a body; return the form, the unknown names, and ``strict`` (None: not sent)."""
+    raw = await request_body.read(request, body, with_query=with_query)
+    exact: bool | None = None
+    if not with_query and STRICT.name in (sent := request_body.query(request)):
+        raw = {STRICT.name: sent[STRICT.name], **raw}
+    if STRICT.name in raw:
+        exact = Strictness.read({STRICT.name: raw.pop(STRICT.name)}).strict
+    filled = form.read(raw)
+    ignored = form.ignored(raw) if raw else ()
+    return filled, tuple(name[:_MAX_NAME_LENGTH] for name in ignored[:_MAX_IGNORED]), exact
+
+
+def _unknown(form: type[Params], name: str) -> Problem:
+    meant = form.resembling(name)
+    hint = f" Was {meant} meant?" if meant else ""
+    return Problem(name, "IGNORED_PARAMETER", f"The operation does not know it.{hint}")
+
+
+async def _in_thread(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_PARSER_THREADS, lambda: asyncio.run(work()))
