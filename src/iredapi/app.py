@@ -22,6 +22,7 @@ from iredapi.observability.logging import configure
 from iredapi.routers import (
     admins,
     aliases,
+    deleted_mailboxes,
     domains,
     exports,
     greylists,
@@ -60,7 +61,7 @@ that is not sent changes nothing; an empty one removes the value where that is p
 have a stable code in `_msg`.
 """
 _TAGS = ["Login", "API Token", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
-_TAGS += ["Subscribable Mailing List", "Mailing List (Unsubscribable)"]
+_TAGS += ["Subscribable Mailing List", "Mailing List (Unsubscribable)", "Deleted Mailbox"]
 _TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylisting", "Export"]
 
 
@@ -110,7 +111,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
                 yield {connection_limits.STATE_KEY: connection_limits.max_connections(settings)}
 
     policies = (spam, throttles, wblists, greylists)
-    accounts = (domains, admins, users, aliases, lists, maillists)
+    accounts = (domains, admins, users, aliases, lists, maillists, deleted_mailboxes)
     routers = [module.router for module in (logins, tokens, *accounts, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)
     app = _Api(

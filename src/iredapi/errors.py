@@ -128,6 +128,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "NO_SUCH_ACCOUNT": Code(404, "There is no such account."),
         "NO_SUCH_TOKEN": Code(404, "There is no such API token of this admin."),
         "NO_SUCH_SESSION": Code(404, "There is no such session of this admin."),
+        "NO_SUCH_MAILBOX": Code(404, "There is no such deleted mailbox."),
         "NO_SUCH_DOMAIN": Code(404, "There is no such mail domain."),
         "ALREADY_EXISTS": Code(409, "The name is in use."),
         "AMBIGUOUS_NAME": Code(
@@ -138,6 +139,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             "The account is no longer as it was when the ETag in If-Match was read (or has no "
             "ETag); nothing was changed.",
         ),
+        "MAILBOX_IN_USE": Code(409, "An account has its mailbox in this directory."),
         "CHANGED_MEANWHILE": Code(409, "The account was changed at the same time: try again."),
         "NOT_ALLOWED": Code(403, "The domain may have no accounts of this kind."),
         "EXCEEDED_DOMAIN_ACCOUNT_LIMIT": Code(

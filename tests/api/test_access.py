@@ -317,6 +317,10 @@ class World:
                 make = self.alias if "/alias/" in route.path else self.user
                 make = self.mailing_list if route.path.startswith("/ml/") else make
                 await make(values["mail"])
+        if "{mailbox_id}" in route.path:
+            values["mailbox_id"] = str(number + 1000)
+            mailbox = {"id": number + 1000, "username": "x@a.com", "domain": "a.com"}
+            await self.store.insert("deleted_mailboxes", mailbox | {"maildir": f"/m/{number}"})
         if "{token_id}" in route.path:
             values["token_id"] = f"{number:016x}"
             await self.token(values["token_id"], actor.username if actor else "nobody@x.com")
@@ -361,6 +365,7 @@ POLICIES = ("spampolicy.", "throttle.", "wblist.", "greylisting")
 LDAP_ONLY = ("maillist.", "ldif.")
 # What is allowed by the table and then refused by a rule.
 REFUSED_LATER = {
+    ("deleted_mailbox.update", "-", "of-nothing"): 404,
     ("session.end", "-", "*"): 404,  # the call before has ended all sessions but one
     ("admin.read", "own", "global-user"): 404,  # not a standalone admin
     ("admin.update", "own", "global-user"): 404,

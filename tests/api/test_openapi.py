@@ -253,6 +253,10 @@ class History:
             await store.execute(f"DELETE FROM {table} WHERE {column} LIKE '{ID}%'", "state")
             await store.insert(table, row, database="state")
         path = self._operation.example_path.removeprefix("/api/")
+        if self._noun == "deleted_mailbox" or self._operation.path == "/api/user/{mail}":
+            row = {"id": 12, "username": MAIL, "domain": "example.com", "maildir": "/old/alice"}
+            await store.execute("DELETE FROM deleted_mailboxes")
+            await store.insert("deleted_mailboxes", row)
         if self._creates:
             await self.root.call("DELETE", path)
         elif self._noun == "catchall":
@@ -351,6 +355,9 @@ async def examples(history: History, operation: Operation) -> None:
             **{next(carriers): form},  # type: ignore[arg-type]
         )
         answer = validate(operation, response)
+        if "cursor" in form:  # that of the document is of another server
+            assert (response.status_code, answer["_msg"]) == (400, "INVALID_CURSOR")
+            continue
         assert (response.status_code, answer["_success"]) == (200, True), (form, answer)
         if operation.path == "/api/logout":
             await history.root.login()
@@ -365,7 +372,7 @@ async def refusals(service: Service, history: History, operation: Operation) -> 
         assert validate(operation, response)["_msg"] == "LOGIN_REQUIRED"
         other = await service.admin_of(mail="nobody@admins.test")
         response = await other.http.request(operation.method, path)
-        if operation.tag == "API Token":
+        if operation.tag == "API Token" or "{mailbox_id}" in operation.path:
             # Everybody has a list of them; those of others are not there.
             assert (response.status_code == 404) == ("_id}" in operation.path)
             validate(operation, response)

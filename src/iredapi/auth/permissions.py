@@ -33,6 +33,9 @@ class Action(StrEnum):
     ALIAS_READ = "alias.read"
     ALIAS_RENAME = "alias.rename"
     ALIAS_UPDATE = "alias.update"
+    DELETED_MAILBOXES_LIST = "deleted_mailboxes.list"
+    DELETED_MAILBOXES_READ = "deleted_mailboxes.read"
+    DELETED_MAILBOX_UPDATE = "deleted_mailbox.update"
     DOMAINS_LIST = "domains.list"
     DOMAIN_ADMINS = "domain.admins"
     DOMAIN_CREATE = "domain.create"
@@ -204,6 +207,9 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.ALIAS_READ: ACCOUNT,
         Action.ALIAS_RENAME: ACCOUNT & NEW_ACCOUNT,
         Action.ALIAS_UPDATE: ACCOUNT,
+        Action.DELETED_MAILBOXES_LIST: ANY_ADMIN,
+        Action.DELETED_MAILBOXES_READ: DOMAIN,
+        Action.DELETED_MAILBOX_UPDATE: ANY_ADMIN,
         Action.DOMAINS_LIST: ANY_ADMIN,
         Action.DOMAIN_ADMINS: DOMAIN,
         Action.DOMAIN_CREATE: CREATOR,

@@ -21,6 +21,10 @@ from iredapi.backends.protocols.accounts import (
     Users,
 )
 from iredapi.backends.protocols.admins import AdminReader, Admins
+from iredapi.backends.protocols.deleted_mailboxes import (
+    DeletedMailboxes,
+    DeletedMailboxReader,
+)
 from iredapi.backends.protocols.lists import ListReader, Lists, MailListReader, MailLists
 from iredapi.backends.protocols.policies import (
     GreylistReader,
@@ -144,6 +148,7 @@ class ReadUnit:
     greylists: GreylistReader
     spam_policies: SpamPolicyReader
     wblists: WblistReader
+    deleted_mailboxes: DeletedMailboxReader
     maillists: MailListReader | None = None
     """None on a storage without the feature, as ``ldif``; routes refuse such requests."""
     ldif: Ldif | None = None
@@ -172,6 +177,7 @@ class UnitOfWork(ReadUnit):
     greylists: Greylists
     spam_policies: SpamPolicies
     wblists: Wblists
+    deleted_mailboxes: DeletedMailboxes
     maillists: MailLists | None = None
     user_batches: UserBatches | None = None
     """None on a storage without this role."""

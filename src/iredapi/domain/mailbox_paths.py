@@ -16,6 +16,7 @@ from iredapi.domain import addresses
 
 _UNSAFE = re.compile(r"[.~]")
 _PATH = re.compile(r"/[!-~]+")
+_EXPANDED = re.compile(r"[;%~]")
 MAX_PATH = 255
 
 
@@ -91,11 +92,26 @@ def parse_location(text: str, layout: Layout) -> Location:
     path = text.strip().lower().rstrip("/")
     if not _PATH.fullmatch(path) or len(path) > MAX_PATH:
         raise InvalidMaildir("not an absolute path of at most 255 printable characters")
-    if posixpath.normpath(path) != path or ";" in path or "%" in path or "~" in path:
+    if posixpath.normpath(path) != path or _EXPANDED.search(path):
         raise InvalidMaildir("the path has empty parts, '.', '..' or characters for expansion")
     roots = [root.lower().rstrip("/") for root in (layout.roots or (layout.base,))]
     if not any(path.startswith(root + "/") for root in roots):
         raise InvalidMaildir(f"the path must lie under {' or '.join(roots)}")
+    return _split(path, layout)
+
+
+def deleted_location(text: str, layout: Layout) -> Location:
+    """Return the location of a mailbox that a removed user had, from ``deleted_mailboxes``.
+
+    It may be under a storage root of earlier times. Raises InvalidMaildir.
+    """
+    path = "/" + "/".join(part for part in text.lower().split("/") if part)
+    if not _PATH.fullmatch(path) or posixpath.normpath(path) != path or _EXPANDED.search(path):
+        raise InvalidMaildir("its path has '.', '..' or characters for expansion")
+    return _split(path, layout)
+
+
+def _split(path: str, layout: Layout) -> Location:
     base = layout.base.rstrip("/")
     if path.startswith(base.lower() + "/"):
         directory, _, node = base.rpartition("/")

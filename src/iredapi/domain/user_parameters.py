@@ -21,7 +21,7 @@ GLOBAL_ONLY: Final = frozenset({"is_global_admin", "maildir"})
 SERVICES: Final = frozenset({"services", "add_service", "remove_service"})
 ROUTES: Final = frozenset({"forwarding", "add_forwarding", "remove_forwarding"})
 CREDENTIALS: Final = frozenset({"password", "password_hash"})
-AT_CREATION: Final = CREDENTIALS | {"quota", "language", "is_global_admin", "maildir"}
+AT_CREATION: Final = CREDENTIALS | {"quota", "language", "is_global_admin", "maildir", "restore"}
 """Parameters that ``draft`` handles itself, not ``revise``."""
 DIRECT_FIELDS: Final[Mapping[str, str]] = {
     "name": "name",

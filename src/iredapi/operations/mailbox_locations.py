@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from iredapi.backends.protocols.values import RetryUnit
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import mailbox_paths
+from iredapi.domain.addresses import domain_of
+from iredapi.domain.deleted_mailboxes import visible_to
 from iredapi.errors import Conflict, problem
+
+_MOST_DELETED: Final = 10_000
+"""Deleted mailboxes of one address that are looked at."""
 
 
 async def location_of_new_user(
     unit: UnitOfWork, mail: str, changes: Mapping[str, Any], queued: frozenset[str]
 ) -> mailbox_paths.Location:
+    if changes.get("restore"):
+        return await _restored_location(unit, mail, changes["restore"])
     if "maildir" in changes:
         return await given_location(unit, changes["maildir"])
     return await free_location(unit, mail, queued)
@@ -28,6 +36,29 @@ async def given_location(unit: UnitOfWork, text: str, *, owner: str = "") -> mai
     await unit.users.unqueue(location.path)
     if await unit.users.paths_near(location.path, but=owner):
         raise problem("maildir", "INVALID_MAILDIR", "Another account's mailbox is there.")
+    return location
+
+
+async def _restored_location(unit: UnitOfWork, mail: str, which: str) -> mailbox_paths.Location:
+    """Return the location of an earlier user with the address, and take it out of the queue.
+
+    ``which`` is its id there, or "yes" for the one that was deleted last.
+    """
+    wanted = replace(visible_to(unit.actor, domain_of(mail)), mail=mail)
+    found = [
+        box
+        for box in await unit.deleted_mailboxes.page(wanted, 0, _MOST_DELETED)
+        if which in ("yes", str(box.id)) and box.path.strip("/")
+    ]
+    if not found:
+        raise problem("restore", "NO_SUCH_MAILBOX", f"No mailbox of {mail} waits to be removed.")
+    try:
+        location = mailbox_paths.deleted_location(found[-1].path, unit.rules.users.layout)
+    except mailbox_paths.InvalidMaildir as error:
+        raise problem("restore", "INVALID_MAILDIR", str(error)) from None
+    await unit.users.unqueue(location.path)
+    if await unit.users.paths_near(location.path):
+        raise problem("restore", "MAILBOX_IN_USE", "Another account's mailbox is there.")
     return location
 
 

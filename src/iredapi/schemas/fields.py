@@ -20,7 +20,7 @@ present means yes             yes         Present
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
@@ -39,6 +39,7 @@ from iredapi.domain import (
     wblists,
 )
 from iredapi.schemas import field_validators as parse
+from iredapi.schemas import mailbox_validators
 from iredapi.schemas.params import LongList
 
 
@@ -47,6 +48,7 @@ def _schema(kind: str, **more: Any) -> WithJsonSchema:
 
 
 YesNo = Annotated[bool, BeforeValidator(parse.yes_no), _schema("string", enum=["yes", "no"])]
+Yes = Annotated[bool, BeforeValidator(mailbox_validators.yes), _schema("string", enum=["yes"])]
 GlobalAdmin = Annotated[
     bool, BeforeValidator(parse.global_admin), _schema("string", enum=["yes", "no"])
 ]
@@ -77,6 +79,17 @@ PasswordLength = Annotated[
 ]
 Days = Annotated[
     int, BeforeValidator(parse.whole_number(0, 36500)), _schema("integer", minimum=0, maximum=36500)
+]
+Restore = Annotated[
+    str,
+    BeforeValidator(mailbox_validators.restore),
+    _schema("string", pattern="^(yes|no|[0-9]{1,18})$"),
+]
+Day = Annotated[date, BeforeValidator(mailbox_validators.day), _schema("string", format="date")]
+MailboxOwner = Annotated[
+    str,
+    BeforeValidator(parse.checked(addresses.existing_mail, "INVALID_MAIL", empty=False)),
+    _schema("string"),
 ]
 Period = Annotated[
     int,

@@ -22,7 +22,8 @@ class Paged(Params):
     )
     cursor: fields.Cursor = param(
         "`_next` of the page before: the answer begins after it. The other parameters that choose "
-        "and sort items must be the same; `limit` and `fields` may change."
+        "and sort items must be the same; `limit` and `fields` may change.",
+        "0n3M9G3nBDz0dQbFrm0h5yGBbOEHcrqkWyJhQGV4LmNvbSIsbnVsbF0",
     )
     total: fields.YesNo = param(
         "Also answer with `_total`: how many items all pages have together.", "yes"

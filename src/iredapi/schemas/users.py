@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from iredapi.schemas import fields
 from iredapi.schemas.params import Params, param
 from iredapi.schemas.views import Viewed
@@ -27,7 +29,7 @@ class UserFilter(Viewed):
 class UserEdit(Params):
     """Changes of a user. Parameters that are not sent change nothing."""
 
-    conflicts = (
+    conflicts: ClassVar[tuple[tuple[str, str], ...]] = (
         *_PASSWORDS,
         ("forwarding", "addForwarding"),
         ("forwarding", "removeForwarding"),
@@ -108,6 +110,16 @@ class UserEdit(Params):
 
 class UserDraft(UserEdit):
     """A new user, with the parameters of a change; `password` or `password_hash` is required."""
+
+    conflicts = (*UserEdit.conflicts, ("restore", "maildir"))
+
+    restore: fields.Restore = param(
+        "`yes`: the user gets the mailbox that an earlier user with this address had, with the "
+        "mail in it; of several the one that was deleted last. Or its id in "
+        "`GET /api/deleted_mailboxes`. Send the earlier `mailboxFormat` and `mailboxFolder` again "
+        "if they were not the server's.",
+        "yes",
+    )
 
 
 class UsersEdit(Params):

@@ -33,6 +33,7 @@ PATHS: Final = {
     "kind": ("Which list.", "blacklist"),
     "token_id": ("The id of an API token.", "0123456789abcdef"),
     "session_id": ("The public name of a session.", "0123456789abcdef"),
+    "mailbox_id": ("The id of a deleted mailbox.", "12"),
     "number": ("Days for which mailboxes are kept on disk; 0 is for ever.", "30"),
 }
 _IF_NONE_MATCH: Final = {
@@ -67,7 +68,7 @@ _WITH_PARAMS: Final = ("INVALID_REQUEST", "INVALID_PARAMETERS", "REQUEST_TOO_LAR
 CHANGES: Final = frozenset(
     {Action.USER_UPDATE, Action.USERS_UPDATE, Action.USER_RENAME}
     | {Action.ALIAS_UPDATE, Action.ALIAS_RENAME, Action.DOMAIN_UPDATE, Action.DOMAIN_ADMINS}
-    | {Action.ADMIN_UPDATE, Action.MAILLIST_UPDATE, Action.ML_UPDATE}
+    | {Action.ADMIN_UPDATE, Action.DELETED_MAILBOX_UPDATE, Action.MAILLIST_UPDATE, Action.ML_UPDATE}
     | {Action.THROTTLE_UPDATE, Action.THROTTLE_DELETE}
     | {Action.SPAMPOLICY_UPDATE, Action.SPAMPOLICY_DELETE}
     | {Action.WBLIST_ADD, Action.WBLIST_REMOVE, Action.WBLIST_CLEAR}

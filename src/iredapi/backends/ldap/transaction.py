@@ -6,6 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.ldap.admins import LdapAdmins
 from iredapi.backends.ldap.aliases import LdapAddresses, LdapAliases
+from iredapi.backends.ldap.deleted_mailboxes import LdapDeletedMailboxes
 from iredapi.backends.ldap.directories import LdapUnit
 from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.ldif import LdapLdif
@@ -50,6 +51,7 @@ class LdapReadTransaction:
             greylists=SqlGreylists(connections),
             spam_policies=SqlSpamPolicies(connections),
             wblists=SqlWblists(connections),
+            deleted_mailboxes=LdapDeletedMailboxes(connections, session),
         )
 
     async def close(self) -> None:
@@ -82,6 +84,7 @@ class LdapTransaction:
             greylists=SqlGreylists(connections),
             spam_policies=SqlSpamPolicies(connections),
             wblists=SqlWblists(connections),
+            deleted_mailboxes=LdapDeletedMailboxes(connections, session),
         )
         return self._opened
 

@@ -175,9 +175,9 @@ class LdapUsers:
                     size += number(entry.value("mailQuota"))
         return size // MEGABYTE
 
-    async def paths_near(self, path: str, *, but: str = "") -> list[str]:
+    async def paths_near(self, path: str, *, but: str = "", queued: bool = True) -> list[str]:
         # ``homeDirectory`` has no substring matching rule, so the paths of all users are read.
-        found = await self._session.iredadmin.near(path)
+        found = await self._session.iredadmin.near(path) if queued else []
         names = ("mail", "homeDirectory", "storageBaseDirectory", "mailMessageStore")
         async for page in self._session.pages(self._tree.base, Scope.SUB, USER, names):
             for entry in page:

@@ -168,8 +168,11 @@ class UserReader(UserListings, UserRights, Protocol):
     async def sizes(self, domain: str, quota: int, *, but: Collection[str]) -> Sizes:
         """Count a domain's users, except ``but``, and compare their quotas with ``quota`` MB."""
 
-    async def paths_near(self, path: str, *, but: str = "") -> list[str]:
-        """Return paths of existing and queued mailboxes that equal, contain or are inside it."""
+    async def paths_near(self, path: str, *, but: str = "", queued: bool = True) -> list[str]:
+        """Return paths of existing and queued mailboxes that equal, contain or are inside it.
+
+        ``queued`` False: of existing ones only.
+        """
 
 
 class Users(UserReader, Protocol):

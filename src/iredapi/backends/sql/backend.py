@@ -17,6 +17,7 @@ from iredapi.backends.protocols.values import RetryUnit
 from iredapi.backends.sql.addresses import SqlAddresses
 from iredapi.backends.sql.admins import SqlAdmins
 from iredapi.backends.sql.aliases import SqlAliases
+from iredapi.backends.sql.deleted_mailboxes import SqlDeletedMailboxes
 from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.lists import SqlLists
 from iredapi.backends.sql.user_batches import SqlUserBatches, SqlUserBatching
@@ -56,6 +57,7 @@ class SqlReadTransaction:
             greylists=SqlGreylists(self._connections),
             spam_policies=SqlSpamPolicies(self._connections),
             wblists=SqlWblists(self._connections),
+            deleted_mailboxes=SqlDeletedMailboxes(self._connections, schema),
         )
 
     async def close(self) -> None:
@@ -89,6 +91,7 @@ class SqlTransaction:
             greylists=SqlGreylists(self._connections),
             spam_policies=SqlSpamPolicies(self._connections),
             wblists=SqlWblists(self._connections),
+            deleted_mailboxes=SqlDeletedMailboxes(self._connections, schema),
         )
 
     async def commit(self) -> None:

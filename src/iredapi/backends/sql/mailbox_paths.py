@@ -45,15 +45,18 @@ def normalised(path: ColumnElement[Any]) -> ColumnElement[str]:
     return func.lower(func.replace(path, "//", "/"))
 
 
-async def overlapping(store: AccountRepository, path: str, *, but: str = "") -> list[str]:
+async def overlapping(
+    store: AccountRepository, path: str, *, but: str = "", queued: bool = True
+) -> list[str]:
     """Return paths of existing and queued mailboxes that equal, contain or are inside a path."""
     parts = path.strip("/").split("/")
     above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
     found: list[str] = []
-    for column, condition in (
-        (normalised(store.mailbox_path()), t.mailbox.c.username != but),
-        (normalised(t.deleted_mailboxes.c.maildir), t.deleted_mailboxes.c.maildir != ""),
-    ):
+    places = [(normalised(store.mailbox_path()), t.mailbox.c.username != but)]
+    if queued:
+        waiting = t.deleted_mailboxes.c.maildir
+        places.append((normalised(waiting), waiting != ""))
+    for column, condition in places:
         found += await store.column(
             select(column).where(
                 condition,

@@ -183,8 +183,8 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
         )
         return int(rows[0]["sum"])
 
-    async def paths_near(self, path: str, *, but: str = "") -> list[str]:
-        return await mailbox_paths.overlapping(self, path, but=but)
+    async def paths_near(self, path: str, *, but: str = "", queued: bool = True) -> list[str]:
+        return await mailbox_paths.overlapping(self, path, but=but, queued=queued)
 
     async def unqueue(self, path: str) -> None:
         await mailbox_paths.unqueue(self, path)
