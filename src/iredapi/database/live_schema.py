@@ -208,6 +208,11 @@ def _create_all(connection: Connection, metadata: MetaData) -> list[str]:
     existing = set(inspect(connection).get_table_names())
     new = [table for table in metadata.sorted_tables if table.name not in existing]
     metadata.create_all(connection, tables=new)
+    if connection.dialect.name == "sqlite":
+        # Indexes that a later version of this service has added to its own file.
+        for table in metadata.sorted_tables:
+            for index in table.indexes if table.name in existing else ():
+                index.create(connection, checkfirst=True)
     return [table.name for table in new]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from itertools import product
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, String, literal
+from sqlalchemy import ColumnElement, Integer, String, literal, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -43,6 +43,17 @@ class _Ascii(FunctionElement[str]):
 
     name = "in_ascii"
     type = String()
+    inherit_cache = True
+
+
+class _Position(FunctionElement[int]):
+    """Where a text first contains another one, beginning with 1; 0: nowhere.
+
+    Upper and lower case are the same as far as the database knows them, nothing else is.
+    """
+
+    name = "position_in"
+    type = Integer()
     inherit_cache = True
 
 
@@ -95,6 +106,45 @@ def _same(element: _Same, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(_Same, *MYSQL)
 def _same_mysql(element: _Same, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST({_argument(element, compiler, kw)} AS BINARY)"
+
+
+def _column_and_text(
+    element: _Position, compiler: SQLCompiler, kw: dict[str, Any]
+) -> tuple[str, str]:
+    column, text = element.clauses
+    return compiler.process(column, **kw), compiler.process(text, **kw)
+
+
+@compiles(_Position, "postgresql")
+def _position_postgresql(element: _Position, compiler: SQLCompiler, **kw: Any) -> str:
+    column, text = _column_and_text(element, compiler, kw)
+    return f"strpos(lower({column}), {text})"
+
+
+@compiles(_Position, "sqlite")
+def _position_sqlite(element: _Position, compiler: SQLCompiler, **kw: Any) -> str:
+    column, text = _column_and_text(element, compiler, kw)
+    return f"instr(lower({column}), {text})"
+
+
+@compiles(_Position, *MYSQL)
+def _position_mysql(element: _Position, compiler: SQLCompiler, **kw: Any) -> str:
+    column, text = _column_and_text(element, compiler, kw)
+    # As bytes: its collations ignore accents, and some compare other letters as equal, too.
+    return (
+        f"LOCATE(CAST(CONVERT({text} USING utf8mb4) AS BINARY),"
+        f" CAST(LOWER(CONVERT({column} USING utf8mb4)) AS BINARY))"
+    )
+
+
+def contains(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+    """Choose rows whose value contains a text, in upper or lower case.
+
+    No character of the text has a special meaning. No index is used.
+    """
+    return or_(
+        *(_Position(column, literal(form, String(255))) > 0 for form in sorted(_forms(fold(text))))
+    )
 
 
 def folded(column: ColumnElement[Any]) -> ColumnElement[str]:

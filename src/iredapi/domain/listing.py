@@ -91,15 +91,17 @@ def page_of(keys: Sequence[Key], limit: int, items: Mapping[str, Any]) -> Page:
 
 
 def only(items: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Return items with these keys only, in the order that was asked for; no names: all keys."""
+    """Return items with these keys only, in any case; no names: all keys."""
     if not names:
         return list(items)
-    return [{name: item[name] for name in names if name in item} for item in items]
+    wanted = {name.lower() for name in names}
+    return [{key: item[key] for key in item if key.lower() in wanted} for item in items]
 
 
 def check_fields(names: Sequence[str], known: Collection[str]) -> None:
-    """Raise InvalidParameters when a name of ``fields`` is no key of the items."""
-    if wrong := [name for name in names if name not in known]:
+    """Raise InvalidParameters when a name of ``fields`` is no key of the items, in any case."""
+    there = {name.lower() for name in known}
+    if wrong := [name for name in names if name.lower() not in there]:
         raise InvalidParameters(
             *(Problem("fields", "INVALID_VALUE", f"Items have no {name}.") for name in wrong)
         )

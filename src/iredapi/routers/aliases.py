@@ -7,13 +7,14 @@ from typing import Final
 from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
-from iredapi.operations import accounts, aliases, versions
+from iredapi.operations import account_lists, accounts, aliases, versions
+from iredapi.operations.account_lists import ALIASES
 from iredapi.schemas.aliases import AliasDraft, AliasEdit, AliasFilter
 from iredapi.schemas.canonical import CanonicalAlias
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import AliasProfile, DirectoryProfile
 from iredapi.schemas.views import Viewed
-from iredapi.web import responses
+from iredapi.web import pages, responses
 from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows.list_membership import remove_or_rename
 
@@ -101,10 +102,12 @@ async def rename_alias(call: OperationRequest[NoParams]) -> Response:
     Action.ALIASES_LIST,
     AliasFilter,
     answer=list[AliasProfile | DirectoryProfile | CanonicalAlias | str],
-    errors=["NO_SUCH_DOMAIN"],
+    errors=["NO_SUCH_DOMAIN", "INVALID_CURSOR"],
 )
 async def list_aliases(call: OperationRequest[AliasFilter]) -> Response:
     """List the alias accounts of a domain with their members, sorted by address."""
+    if call.form.asks_for_more:
+        return await pages.answer(call, account_lists.of_domain, ALIASES, call.target.domain)
     # The name as it is stored: accounts refer to their domain in this spelling.
     domain = (await call.read(accounts.get_domain, call.target.domain)).name
     profiles = aliases.canonical_views if call.form.is_canonical else aliases.page

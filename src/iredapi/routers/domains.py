@@ -5,12 +5,13 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
-from iredapi.operations import domains, versions
+from iredapi.operations import account_lists, domains, versions
+from iredapi.operations.account_lists import DOMAINS
 from iredapi.schemas.canonical import CanonicalDomain
 from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, DomainFilter, Keep
 from iredapi.schemas.profiles import DirectoryProfile, DomainProfile
 from iredapi.schemas.views import Viewed
-from iredapi.web import responses
+from iredapi.web import pages, responses
 from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import mailing_lists
 
@@ -23,12 +24,15 @@ router = Router(tags=["Domain"])
     Action.DOMAINS_LIST,
     DomainFilter,
     answer=list[DomainProfile | DirectoryProfile | CanonicalDomain | str],
+    errors=["INVALID_CURSOR"],
 )
 async def list_domains(call: OperationRequest[DomainFilter]) -> Response:
     """List the domains that the admin manages.
 
     Profiles without counters, sorted by name; or plain names with `name_only=yes`.
     """
+    if call.form.asks_for_more:
+        return await pages.answer(call, account_lists.of_all, DOMAINS)
     profiles = domains.canonical_views if call.form.is_canonical else domains.page
     chosen = domains.names if call.form.name_only else profiles
     return await call.listing(chosen, "domain", disabled_only=bool(call.form.disabled_only))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
-from iredapi.operations import accounts, lists, versions
+from iredapi.operations import account_lists, accounts, lists, versions
+from iredapi.operations.account_lists import LISTS
 from iredapi.operations.preconditions import state_of
 from iredapi.schemas.canonical import CanonicalList, CanonicalStoredList
 from iredapi.schemas.lists import ListDraft, ListEdit, ListFilter, ListRemoval, ListView
 from iredapi.schemas.profiles import ListProfile, StoredListProfile
-from iredapi.web import responses
+from iredapi.web import pages, responses
 from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import mailing_lists
 
@@ -33,13 +34,15 @@ _SERVER = (
     Action.MLS_LIST,
     ListFilter,
     answer=list[StoredListProfile | CanonicalStoredList | str],
-    errors=["NO_SUCH_DOMAIN"],
+    errors=["NO_SUCH_DOMAIN", "INVALID_CURSOR"],
 )
 async def list_mailing_lists(call: OperationRequest[ListFilter]) -> Response:
     """List the mailing lists of a domain, sorted by address.
 
     The answer is read from the accounts' database or directory; the list server is not asked.
     """
+    if call.form.asks_for_more:
+        return await pages.answer(call, account_lists.of_domain, LISTS, call.target.domain)
     # The name as it is stored: accounts refer to their domain in this spelling.
     domain = (await call.read(accounts.get_domain, call.target.domain)).name
     profiles = lists.canonical_views if call.form.is_canonical else lists.page

@@ -6,7 +6,8 @@ from starlette.responses import Response
 
 from iredapi.auth import login
 from iredapi.auth.permissions import Action
-from iredapi.operations import accounts, users, users_of_domain, versions
+from iredapi.operations import account_lists, accounts, users, users_of_domain, versions
+from iredapi.operations.account_lists import USERS
 from iredapi.schemas.canonical import CanonicalUser
 from iredapi.schemas.domains import Keep
 from iredapi.schemas.logins import Verification
@@ -14,7 +15,7 @@ from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import DirectoryProfile, UserProfile
 from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit
 from iredapi.schemas.views import Viewed
-from iredapi.web import responses
+from iredapi.web import pages, responses
 from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import users as workflow
 from iredapi.workflows.list_membership import remove_or_rename, subscriptions_of
@@ -134,10 +135,12 @@ async def rename_user(call: OperationRequest[NoParams]) -> Response:
     Action.USERS_LIST,
     UserFilter,
     answer=list[UserProfile | DirectoryProfile | CanonicalUser | str],
-    errors=["NO_SUCH_DOMAIN"],
+    errors=["NO_SUCH_DOMAIN", "INVALID_CURSOR"],
 )
 async def list_users(call: OperationRequest[UserFilter]) -> Response:
     """List the users of a domain, sorted by address."""
+    if call.form.asks_for_more:
+        return await pages.answer(call, account_lists.of_domain, USERS, call.target.domain)
     # The name as it is stored: accounts refer to their domain in this spelling.
     domain = (await call.read(accounts.get_domain, call.target.domain)).name
     profiles = users.canonical_views if call.form.is_canonical else users.page

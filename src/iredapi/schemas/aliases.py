@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from iredapi.schemas import fields
+from iredapi.schemas.listing import Chosen
 from iredapi.schemas.params import Params, param
 from iredapi.schemas.views import Viewed
 
 
-class AliasFilter(Viewed):
+class AliasFilter(Viewed, Chosen):
     """Which aliases to list, and in which form."""
 
+    conflicts = (("status", "disabled_only"), ("fields", "email_only"))
+
+    sort: fields.AccountSort = param(
+        "Order of the list; `-` in front: descending. Equal values are sorted by address.", "name"
+    )
     email_only: fields.YesNo = param("Only addresses, as a plain list.", "yes", alias="email_only")
     disabled_only: fields.YesNo = param("Only disabled aliases.", "yes", alias="disabled_only")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from iredapi.schemas import fields
+from iredapi.schemas.listing import Chosen
 from iredapi.schemas.params import Params, param
 from iredapi.schemas.views import Viewed
 
@@ -10,9 +11,15 @@ _LEGACY = {"cn": "name", "preferredLanguage": "language"}
 _CONFLICTS_WITH_TRANSPORT = (("transport", "is_backupmx"), ("transport", "primarymx"))
 
 
-class DomainFilter(Viewed):
+class DomainFilter(Viewed, Chosen):
     """Which domains to list, and in which form."""
 
+    conflicts = (("status", "disabled_only"), ("fields", "name_only"))
+
+    sort: fields.DomainSort = param(
+        "Order of the list; `-` in front: descending. Equal values are sorted by domain.",
+        "-created",
+    )
     name_only: fields.YesNo = param("Only names, as a plain list.", "yes", alias="name_only")
     disabled_only: fields.YesNo = param("Only disabled domains.", "yes", alias="disabled_only")
 

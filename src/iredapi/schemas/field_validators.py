@@ -358,7 +358,7 @@ def moment(value: Any) -> datetime:
             found = found.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
         fail("INVALID_VALUE", "A time in UTC is expected, such as 2026-01-31 12:00:00.")
-    return found
+    return found.replace(microsecond=0)
 
 
 def cursor(value: Any) -> str:

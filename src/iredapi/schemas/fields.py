@@ -47,6 +47,13 @@ def _schema(kind: str, **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": kind, **more})
 
 
+def _orders(names: tuple[str, ...]) -> list[str]:
+    return [word for name in names for word in (name, f"-{name}")]
+
+
+_OF_ACCOUNTS = ("address", "name", "created", "modified")
+_OF_DOMAINS = ("domain", "name", "created", "modified", "quota")
+_OF_USERS = ("address", "name", "created", "modified", "quota", "used")
 YesNo = Annotated[bool, BeforeValidator(parse.yes_no), _schema("string", enum=["yes", "no"])]
 Yes = Annotated[bool, BeforeValidator(mailbox_validators.yes), _schema("string", enum=["yes"])]
 GlobalAdmin = Annotated[
@@ -195,6 +202,19 @@ PageSize = Annotated[
 Cursor = Annotated[str, BeforeValidator(parse.cursor), _schema("string")]
 FieldNames = Annotated[tuple[str, ...], BeforeValidator(parse.field_names), _schema("string")]
 Extras = Annotated[tuple[str, ...], BeforeValidator(parse.words_of(("usage",))), _schema("string")]
+AccountSort = Annotated[
+    str,
+    BeforeValidator(parse.sort_order(_OF_ACCOUNTS)),
+    _schema("string", enum=_orders(_OF_ACCOUNTS)),
+]
+DomainSort = Annotated[
+    str,
+    BeforeValidator(parse.sort_order(_OF_DOMAINS)),
+    _schema("string", enum=_orders(_OF_DOMAINS)),
+]
+UserSort = Annotated[
+    str, BeforeValidator(parse.sort_order(_OF_USERS)), _schema("string", enum=_orders(_OF_USERS))
+]
 SearchText = Annotated[
     str,
     BeforeValidator(parse.search_text),

@@ -28,7 +28,9 @@ class Paged(Params):
     total: fields.YesNo = param(
         "Also answer with `_total`: how many items all pages have together.", "yes"
     )
-    only_fields: fields.FieldNames = param("Only these keys of each item.", alias="fields")
+    only_fields: fields.FieldNames = param(
+        "Only these keys of each item.", "accountStatus", alias="fields"
+    )
 
     paging: ClassVar[frozenset[str]] = frozenset({"limit", "cursor", "total", "only_fields"})
     """The fields that make an answer differ from the published one."""
@@ -64,8 +66,10 @@ class Paged(Params):
         active: bool | None = getattr(self, "status", None)
         if getattr(self, "disabled_only", None):
             active = False
+        order = sort.removeprefix("-")
         return ListQuery(
-            sort=sort.removeprefix("-"),
+            # The names of domains are their addresses.
+            sort=ADDRESS if order == "domain" else order,
             descending=sort.startswith("-"),
             search=getattr(self, "search", None) or "",
             active=active,

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pydantic import ConfigDict
 
 from iredapi.schemas import fields
+from iredapi.schemas.listing import Chosen
 from iredapi.schemas.params import Params, param
 from iredapi.schemas.views import Viewed
 
 
-class ListFilter(Viewed):
-    """How much of the lists."""
+class ListFilter(Viewed, Chosen):
+    """Which lists, and how much of them."""
 
+    conflicts = (("fields", "email_only"),)
+
+    sort: fields.AccountSort = param(
+        "Order of the list; `-` in front: descending. Equal values are sorted by address.", "name"
+    )
     email_only: fields.YesNo = param("Only addresses, as a plain list.", "yes", alias="email_only")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from iredapi.schemas import fields
+from iredapi.schemas.listing import Chosen
 from iredapi.schemas.params import Params, param
 from iredapi.schemas.views import Viewed
 
@@ -19,9 +20,16 @@ _LEGACY = {
 _PASSWORDS = (("password", "password_hash"),)
 
 
-class UserFilter(Viewed):
+class UserFilter(Viewed, Chosen):
     """Which users to list, and in which form."""
 
+    conflicts = (("status", "disabled_only"), ("fields", "email_only"))
+
+    sort: fields.UserSort = param(
+        "Order of the list; `-` in front: descending. `used` is the size of the mailbox. Equal "
+        "values are sorted by address.",
+        "-created",
+    )
     email_only: fields.YesNo = param("Only addresses, as a plain list.", "yes", alias="email_only")
     disabled_only: fields.YesNo = param("Only disabled users.", "yes", alias="disabled_only")
 

@@ -6,14 +6,15 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final, TypedDict, get_args, get_origin
+from typing import Any, Final, TypedDict, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from iredapi.auth.permissions import LASTING, PUBLIC, RULES, Action
 from iredapi.domain.features import NOTES, Feature
 from iredapi.errors import CODES
 from iredapi.operations.preconditions import Versions
+from iredapi.schemas.listing import Paged
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
 
@@ -113,6 +114,22 @@ _ADJUSTED: Final = Field(
     alias="_adjusted",
     description="Values that could not be stored as they were asked for; missing without any.",
 )
+
+
+_NEXT: Final = Field(
+    None,
+    alias="_next",
+    description="The cursor of the next page; null on the last one. Only with `limit` or `cursor`.",
+)
+_TOTAL: Final = Field(
+    None, alias="_total", description="The number of items of all pages. Only with `total=yes`."
+)
+
+
+class ChosenFields(BaseModel):
+    """An item with the keys that `fields` chose, and no others."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class Failure(BaseModel):
@@ -322,7 +339,7 @@ def _responses(
         by_status.setdefault(CODES[code].status, []).append(code)
     responses: dict[int | str, dict[str, Any]] = {
         200: {
-            "model": Changed if action in CHANGES else _success(answer, writes=writes),
+            "model": Changed if action in CHANGES else _success(answer, form, writes=writes),
             "description": "Done.",
         }
     }
@@ -334,10 +351,13 @@ def _responses(
     return responses
 
 
-def _success(answer: Any, *, writes: bool = False) -> type[BaseModel]:
+def _success(answer: Any, form: type[Params], *, writes: bool = False) -> type[BaseModel]:
     if answer is None:
         return Success
     more: dict[str, Any] = {"ignored": (list[str] | None, _IGNORED)} if writes else {}
+    if issubclass(form, Paged):
+        answer = list[Union[get_args(answer)[0], ChosenFields]]  # type: ignore[misc]  # noqa: UP007
+        more |= {"next": (str | None, _NEXT), "total": (int | None, _TOTAL)}
     return create_model(
         f"{_name(answer)}Answer",
         __doc__="A successful answer with data.",

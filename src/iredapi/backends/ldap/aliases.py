@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from iredapi.backends.ldap import references
@@ -13,6 +13,7 @@ from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal, insid
 from iredapi.backends.ldap.domain_mapping import count
 from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.escaping import names_of_rdn
+from iredapi.backends.ldap.listing import Listed, ListingReader, text_of
 from iredapi.backends.ldap.profiles import entry_to_response
 from iredapi.backends.ldap.session import Session, address_in, chunks, flag, full_page, words
 from iredapi.backends.ldap.write_plan import Modify
@@ -38,12 +39,22 @@ def profile_of(entry: Entry) -> Profile:
     return entry_to_response(entry) | {"members": sorted(words(entry, "mailForwardingAddress"))}
 
 
-class LdapAliases:
+class LdapAliases(ListingReader):
     """See ``protocols.accounts.Aliases``."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._tree = session.tree
+    listed = Listed(
+        "aliases",
+        _ALIAS,
+        texts=("mail", "cn"),
+        sorts={"name": text_of("cn")},
+        added=frozenset({"members"}),
+    )
+
+    async def profiles_of(self, names: Sequence[str]) -> Mapping[str, Profile]:
+        return {name: profile_of(entry) for name, entry in (await self.entries(names)).items()}
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, Alias]:
+        return {name: record(name, entry) for name, entry in (await self.entries(names)).items()}
 
     async def _entry(self, address: str) -> Entry | None:
         return await self._session.account("mailAlias", self._tree.alias(address), address)

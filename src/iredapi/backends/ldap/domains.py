@@ -23,9 +23,9 @@ from iredapi.backends.ldap.domain_mapping import COUNTERS, MEGABYTE, put_changes
 from iredapi.backends.ldap.domain_removal import remove_domain
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.escaping import split_rdn
+from iredapi.backends.ldap.listing import Listed, ListingReader, text_of
 from iredapi.backends.ldap.profiles import domain_profile
 from iredapi.backends.ldap.session import (
-    Session,
     chunks,
     flag,
     full_page,
@@ -38,6 +38,10 @@ from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Allocation, Totals
 
 _INACTIVE = "(!(accountStatus=active))"
+_QUOTA = (
+    settings_values.ATTRIBUTE,
+    lambda entry: settings_values.megabytes(entry.values(settings_values.ATTRIBUTE)),
+)
 _Entries = tuple[Entry, Entry | None, list[Entry]]
 """A domain, its catch-all account, and other accounts that catch its mail."""
 
@@ -49,12 +53,26 @@ def _catchalls(names: Sequence[str]) -> str:
     return either([both(USER, own), both(ACCOUNTS, shadows)])
 
 
-class LdapDomains:
+class LdapDomains(ListingReader):
     """See ``protocols.accounts.Domains``."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._tree = session.tree
+    listed = Listed(
+        "domains",
+        DOMAIN,
+        texts=("domainName", "cn"),
+        key="domainName",
+        sorts={"name": text_of("cn"), "quota": _QUOTA},
+        scope=Scope.ONE,
+        added=frozenset({"catchall"}),
+    )
+
+    async def profiles_of(self, names: Sequence[str]) -> Mapping[str, Profile]:
+        found = await self._named(names)
+        return {name: domain_profile(*entries) for name, entries in found.items()}
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, Domain]:
+        found = await self._named(names)
+        return {name: record(*entries) for name, entries in found.items()}
 
     async def _entries(self, name: str) -> _Entries | None:
         """Read a domain and its catch-all accounts. One round trip."""
@@ -111,29 +129,28 @@ class LdapDomains:
     async def _page(
         self, after: str, limit: int, only: Collection[str] | None, *, disabled_only: bool
     ) -> list[_Entries]:
-        async def read(names: list[str]) -> dict[str, _Entries]:
-            entries = await self._session.holders(
-                self._tree.base, Scope.ONE, DOMAIN, "domainName", names
-            )
-            own: dict[str, Entry] = {}
-            others: dict[str, list[Entry]] = {}
-            for some in chunks(names):
-                wanted = {f"@{name}" for name in some}
-                for account in await self._session.find(
-                    self._tree.base, Scope.SUB, _catchalls(some)
-                ):
-                    mails = words(account, "mail")
-                    own |= dict.fromkeys(mails & wanted, account)
-                    for at in words(account, "shadowAddress") & wanted - mails:
-                        others.setdefault(at, []).append(account)
-            found = {entry.value("domainName").lower(): entry for entry in entries}
-            return {
-                name: (entry, own.get(f"@{name}"), others.get(f"@{name}", []))
-                for name, entry in found.items()
-            }
-
         listed = partial(self.names, only=only, disabled_only=disabled_only)
-        return await full_page(listed, read, after, limit)
+        return await full_page(listed, self._named, after, limit)
+
+    async def _named(self, names: Sequence[str]) -> dict[str, _Entries]:
+        """Return the domains of these names, with the accounts that catch their mail."""
+        entries = await self._session.holders(
+            self._tree.base, Scope.ONE, DOMAIN, "domainName", names
+        )
+        own: dict[str, Entry] = {}
+        others: dict[str, list[Entry]] = {}
+        for some in chunks(names):
+            wanted = {f"@{name}" for name in some}
+            for account in await self._session.find(self._tree.base, Scope.SUB, _catchalls(some)):
+                mails = words(account, "mail")
+                own |= dict.fromkeys(mails & wanted, account)
+                for at in words(account, "shadowAddress") & wanted - mails:
+                    others.setdefault(at, []).append(account)
+        found = {entry.value("domainName").lower(): entry for entry in entries}
+        return {
+            name: (entry, own.get(f"@{name}"), others.get(f"@{name}", []))
+            for name, entry in found.items()
+        }
 
     async def page(
         self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool

@@ -102,6 +102,15 @@ class IredadminAccounts(Repository):
                     found.setdefault(row.username.lower(), {}).update(moments)
         return {mail: Used(**values) for mail, values in found.items()}
 
+    async def stored(self, domains: Collection[str] | None) -> dict[str, int]:
+        """Return how many bytes users of these domains have stored; None: all users."""
+        if not await self.has(self._quota):
+            return {}
+        q = self._quota.c
+        within = [] if domains is None else [q.domain.in_(sorted(domains))]
+        rows = await self.row_objects(select(q.username, q.bytes).where(*within))
+        return {row.username.lower(): int(row.bytes or 0) for row in rows}
+
     async def used_by(self, mail: str) -> Used:
         """Return size and last logins of one user, in one round trip."""
         there = [table for table in (self._quota, t.last_login) if await self.has(table)]

@@ -6,7 +6,7 @@ alias domains too. Only mlmmj stores subscribers.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
@@ -16,9 +16,10 @@ from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_a
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import both, either, ends, equal, inside
 from iredapi.backends.ldap.domain_mapping import count
-from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
+from iredapi.backends.ldap.listing import Listed, ListingReader, text_of
+from iredapi.backends.ldap.session import address_in, flag, full_page, number, words
 from iredapi.domain.addresses import domain_of
-from iredapi.domain.lists import MailingList
+from iredapi.domain.lists import MailingList, stored_to_response
 
 _LIST = "(&(objectClass=mailList)(enabledService=mlmmj))"
 _TIMES = ("createTimestamp", "modifyTimestamp")
@@ -62,12 +63,20 @@ def _moment(text: str) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
-class LdapLists:
+class LdapLists(ListingReader):
     """See ``protocols.lists.Lists``."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._tree = session.tree
+    listed = Listed("lists", _LIST, texts=("mail", "cn"), sorts={"name": text_of("cn")})
+
+    def fields(self) -> Collection[str]:
+        return stored_to_response(MailingList(""))
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, MailingList]:
+        found = await self.entries(names, ("*", *_TIMES))
+        aliases = {name: await self._aliases(name) for name in {domain_of(mail) for mail in found}}
+        return {
+            mail: record(mail, entry, aliases[domain_of(mail)]) for mail, entry in found.items()
+        }
 
     async def _aliases(self, domain: str) -> frozenset[str]:
         entry = await self._session.domain(domain)

@@ -6,26 +6,64 @@ the list, and an entry below ``ou=Externals`` has the addresses of external memb
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from iredapi.backends.ldap import references
 from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_alias_addresses
-from iredapi.backends.ldap.client import Entry, Scope
+from iredapi.backends.ldap.client import ANY_ENTRY, Entry, Scope
 from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal
 from iredapi.backends.ldap.domain_mapping import count
+from iredapi.backends.ldap.listing import Listed, ListingReader, text_of
 from iredapi.backends.ldap.profiles import entry_to_response
-from iredapi.backends.ldap.session import Session, address_in, chunks, flag, words
+from iredapi.backends.ldap.session import address_in, chunks, flag, words
 from iredapi.backends.protocols.values import Profile
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.maillists import MailList, policy
 
 
-class LdapMailLists:
+def _record(address: str, entry: Entry, members: Collection[str]) -> MailList:
+    return MailList(
+        address,
+        name=entry.value("cn"),
+        access_policy=policy(entry.value("accessPolicy")),
+        active=flag(entry, "accountStatus", "active"),
+        members=frozenset(members),
+    )
+
+
+class LdapMailLists(ListingReader):
     """See ``protocols.lists.MailLists``."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._tree = session.tree
+    listed = Listed(
+        "maillists",
+        "(&(objectClass=mailList)(!(enabledService=mlmmj)))",
+        texts=("mail", "cn"),
+        sorts={"name": text_of("cn")},
+        added=frozenset({"members"}),
+    )
+
+    async def profiles_of(self, names: Sequence[str]) -> Mapping[str, Profile]:
+        found = await self.entries(names)
+        members = await self._members_of_each(names)
+        return {
+            name: entry_to_response(entry) | {"members": sorted(members.get(name, ()))}
+            for name, entry in found.items()
+        }
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, MailList]:
+        found = await self.entries(names)
+        members = await self._members_of_each(names)
+        return {name: _record(name, entry, members.get(name, ())) for name, entry in found.items()}
+
+    async def _members_of_each(self, names: Sequence[str]) -> Mapping[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        wanted = frozenset(names)
+        for entry in await self._session.holders(
+            self._tree.base, Scope.SUB, ANY_ENTRY, "memberOfGroup", names, ("mail", "memberOfGroup")
+        ):
+            for name in words(entry, "memberOfGroup") & wanted:
+                found.setdefault(name, set()).update(words(entry, "mail"))
+        return found
 
     async def _entry(self, address: str) -> Entry | None:
         entry = await self._session.account("mailList", self._tree.mail_list(address), address)
@@ -38,13 +76,7 @@ class LdapMailLists:
         entry = await self._entry(address)
         if entry is None:
             return None
-        return MailList(
-            address,
-            name=entry.value("cn"),
-            access_policy=policy(entry.value("accessPolicy")),
-            active=flag(entry, "accountStatus", "active"),
-            members=await self._members(address),
-        )
+        return _record(address, entry, await self._members(address))
 
     async def claim(self, address: str) -> MailList | None:
         await self._session.lock(domain_of(address))

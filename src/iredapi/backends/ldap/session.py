@@ -15,7 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from iredapi.backends.ldap.client import ANY_ENTRY, Change, DirectoryReader, Entry, Scope, Search
 from iredapi.backends.ldap.dn_layout import DOMAIN, EXTERNAL, Tree, both, either, equal, same
@@ -55,7 +55,22 @@ class Listings:
     SECONDS = 60.0
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, tuple[float, list[str]]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[float, list[Any]]] = OrderedDict()
+
+    async def whole(
+        self, key: Hashable, read: Callable[[], Awaitable[list[Any]]], *, fresh: bool
+    ) -> list[Any]:
+        """Return a sorted list, read again with ``fresh`` or when it is not in the cache."""
+        kept = self._kept.pop(key, None)
+        if kept is None or fresh or time.monotonic() - kept[0] > self.SECONDS:
+            kept = (0.0, await read())
+        self._keep(key, kept[1])
+        return kept[1]
+
+    def _keep(self, key: Hashable, names: list[Any]) -> None:
+        self._kept[key] = (time.monotonic(), names)
+        while sum(len(item[1]) for item in self._kept.values()) > self.MOST:
+            self._kept.popitem(last=False)
 
     async def page(
         self, key: Hashable, after: str, limit: int, read: Callable[[], Awaitable[list[str]]]
@@ -67,9 +82,7 @@ class Listings:
         names = kept[1]
         start = bisect_right(names, after)
         if start + limit < len(names):
-            self._kept[key] = (time.monotonic(), names)
-            while sum(len(item[1]) for item in self._kept.values()) > self.MOST:
-                self._kept.popitem(last=False)
+            self._keep(key, names)
         return names[start : start + limit]
 
 
@@ -331,6 +344,11 @@ class Session:
             yield sorted(left, key=lambda entry: -depth(entry.dn))
 
         self.plan.append(BulkStep(find, lambda _entry: None))
+
+    @property
+    def attributes(self) -> frozenset[str]:
+        """The names of all attributes and object classes of the server's schema, lower case."""
+        return self._known
 
     def knows(self, attribute: str) -> bool:
         """Tell whether the server's schema has an attribute."""

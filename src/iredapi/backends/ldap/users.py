@@ -15,9 +15,8 @@ from iredapi.backends.ldap.domain_mapping import MEGABYTE, count
 from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.escaping import names_of_rdn
-from iredapi.backends.ldap.profiles import domain_names, entry_to_response
 from iredapi.backends.ldap.references import moved
-from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
+from iredapi.backends.ldap.session import address_in, flag, number, words
 from iredapi.backends.ldap.user_mapping import (
     ADMIN_SERVICE,
     NAMES,
@@ -28,13 +27,13 @@ from iredapi.backends.ldap.user_mapping import (
     record,
     today,
 )
+from iredapi.backends.ldap.user_profiles import LdapUserProfiles
 from iredapi.backends.ldap.write_plan import Modify
-from iredapi.backends.protocols.values import Profile, Removal
+from iredapi.backends.protocols.values import Removal
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Sizes
 from iredapi.domain.mailbox_paths import Location, overlap
-from iredapi.domain.moments import utc_text
 from iredapi.domain.users import User
 
 _OF_ALL = {
@@ -47,15 +46,8 @@ _OF_ALL = {
 """Attributes that can be changed for all users of a domain, and their parameters."""
 
 
-class LdapUsers:
+class LdapUsers(LdapUserProfiles):
     """See ``protocols.accounts.Users``."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._tree = session.tree
-
-    async def _entry(self, mail: str) -> Entry | None:
-        return await self._session.account("mailUser", self._tree.user(mail), mail)
 
     async def get(self, mail: str) -> User | None:
         entry = await self._entry(mail)
@@ -77,85 +69,6 @@ class LdapUsers:
         domains, name = LdapDomains(self._session), domain_of(mail)
         domain = await (domains.claim(name) if hold_domain else domains.get(name, share=True))
         return domain, None if domain is None else await self.claim(mail)
-
-    async def _aliases(self, domain: str) -> frozenset[str]:
-        entry = await self._session.domain(domain)
-        return frozenset() if entry is None else words(entry, "domainAliasName")
-
-    async def _managed(self, mail: str) -> frozenset[str]:
-        return domain_names(await self._session.find(*self._tree.managed_by(mail)))
-
-    async def profile(self, mail: str) -> Profile | None:
-        tree = self._tree
-        managed, groups = await self._session.read_ahead(
-            (tree.user(mail), tree.domain(domain_of(mail))),
-            (tree.managed_by(mail), tree.groups_with(mail)),
-        )
-        entry = await self._entry(mail)
-        if entry is None:
-            return None
-        used = await self._session.iredadmin.used_by(mail)
-        own = await self._aliases(domain_of(mail))
-        return entry_to_response(entry) | {
-            "managed_domains": sorted(domain_names(managed)),
-            "mailing_aliases": sorted(group.value("mail").lower() for group in groups),
-            "mailing_lists": sorted(
-                group for group in words(entry, "memberOfGroup") if domain_of(group) not in own
-            ),
-            "stored_bytes": used.bytes,
-            "stored_messages": used.messages,
-            "last_login": utc_text(max(used.imap, used.pop3)),
-            "last_login_by_service": {
-                "imap": utc_text(used.imap),
-                "pop3": utc_text(used.pop3),
-                "lda": utc_text(used.lda),
-            },
-        }
-
-    async def _page(
-        self, domain: str, after: str, limit: int, *, disabled_only: bool
-    ) -> list[Entry]:
-        async def read(mails: list[str]) -> dict[str, Entry]:
-            found = await self._session.holders(self._tree.base, Scope.SUB, USER, "mail", mails)
-            return {address_in(entry, domain): entry for entry in found}
-
-        names = partial(self.mails, domain, disabled_only=disabled_only)
-        return await full_page(names, read, after, limit)
-
-    async def page(
-        self, domain: str, after: str, limit: int, *, disabled_only: bool
-    ) -> list[Profile]:
-        entries = await self._page(domain, after, limit, disabled_only=disabled_only)
-        return [entry_to_response(entry) for entry in entries]
-
-    async def records(
-        self, domain: str, after: str, limit: int, *, disabled_only: bool
-    ) -> list[User]:
-        entries = await self._page(domain, after, limit, disabled_only=disabled_only)
-        mails = [address_in(entry, domain) for entry in entries]
-        managed: dict[str, set[str]] = {}
-        for other in await self._session.holders(
-            self._tree.base, Scope.ONE, DOMAIN, "domainAdmin", mails, ("domainName", "domainAdmin")
-        ):
-            for mail in words(other, "domainAdmin"):
-                managed.setdefault(mail, set()).add(other.value("domainName").lower())
-        aliases = await self._aliases(domain)
-        return [
-            record(mail, entry, aliases, managed.get(mail, ()))
-            for entry, mail in zip(entries, mails, strict=True)
-        ]
-
-    async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
-        kind = real_users(domain)
-        if disabled_only:
-            kind = both(kind, "(!(accountStatus=active))")
-
-        async def read() -> list[str]:
-            found = self._session.pages(self._tree.base, Scope.SUB, kind, ("mail",))
-            return list({address_in(entry, domain) async for page in found for entry in page})
-
-        key = ("users", domain, disabled_only)
-        return await self._session.listings.page(key, after, limit, read)
 
     async def other_aliases(self, mail: str) -> frozenset[str]:
         del mail

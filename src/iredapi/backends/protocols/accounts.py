@@ -23,11 +23,40 @@ from iredapi.domain.audit_events import Event
 from iredapi.domain.domains import Domain
 from iredapi.domain.ldif import Export, Record
 from iredapi.domain.limits import Sizes, Totals
+from iredapi.domain.listing import Key, ListQuery
 from iredapi.domain.users import User
 
 
-class DomainListings(Protocol):
-    """Profiles and pages of mail domains."""
+class Listed(Protocol):
+    """What every list in pages needs of a role (docs/adr/0015)."""
+
+    async def keys(
+        self, domains: Collection[str] | None, query: ListQuery, after: Key | None, limit: int
+    ) -> list[Key]:
+        """Return the next keys of a list, at most ``limit``: fewer only at its end.
+
+        ``domains``: only accounts of these; None: all. ``after``: behind this key; None: from the
+        beginning. The order never changes, and equal values are sorted by name.
+        """
+
+    async def count(self, domains: Collection[str] | None, query: ListQuery) -> int:
+        """Count the items of a list. One round trip."""
+
+    def fields(self) -> Collection[str]:
+        """Return the keys that native items of a list may have; others have none of them."""
+
+
+class DomainListings(Listed, Protocol):
+    """Profiles and pages of mail domains.
+
+    They can be sorted by ``name`` (the description), ``created``, ``modified`` and ``quota``.
+    """
+
+    async def profiles_of(self, names: Sequence[str]) -> Mapping[str, Profile]:
+        """Return profiles as ``page`` does, by names that ``keys`` returned; some may be gone."""
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, Domain]:
+        """Return records as ``records`` does, by names that ``keys`` returned."""
 
     async def profile(self, name: str) -> Profile | None:
         """Return the data of the GET answer, with counters. At most four round trips."""
@@ -111,8 +140,17 @@ class Domains(DomainReader, Protocol):
         """Remove admins of a domain; a mail user without any domain left is no admin any more."""
 
 
-class UserListings(Protocol):
-    """Profiles and pages of mail users."""
+class UserListings(Listed, Protocol):
+    """Profiles and pages of mail users.
+
+    They can be sorted by ``name``, ``created``, ``modified``, ``quota`` and ``used`` (bytes).
+    """
+
+    async def profiles_of(self, names: Sequence[str]) -> Mapping[str, Profile]:
+        """Return profiles as ``page`` does, by names that ``keys`` returned; some may be gone."""
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, User]:
+        """Return records as ``records`` does, by names that ``keys`` returned."""
 
     async def profile(self, mail: str) -> Profile | None:
         """Return the data of the GET answer with hidden fields. At most two round trips."""
@@ -218,8 +256,17 @@ class Users(UserReader, Protocol):
         """Remove a user and everything that points to it."""
 
 
-class AliasReader(Protocol):
-    """Mail alias accounts, to read."""
+class AliasReader(Listed, Protocol):
+    """Mail alias accounts, to read.
+
+    They can be sorted by ``name``, ``created`` and ``modified``.
+    """
+
+    async def profiles_of(self, names: Sequence[str]) -> Mapping[str, Profile]:
+        """Return profiles as ``page`` does, by names that ``keys`` returned; some may be gone."""
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, Alias]:
+        """Return records as ``records`` does, by names that ``keys`` returned."""
 
     async def get(self, address: str) -> Alias | None:
         """Return an alias without claiming it. At most two round trips."""

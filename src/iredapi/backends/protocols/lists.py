@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from iredapi.backends.protocols.accounts import Listed
 from iredapi.backends.protocols.values import Profile
 from iredapi.domain.lists import MailingList
 from iredapi.domain.maillists import MailList
 
 
-class MailListReader(Protocol):
-    """Unsubscribable mailing lists (``Feature.MAILLIST``), to read."""
+class MailListReader(Listed, Protocol):
+    """Unsubscribable mailing lists (``Feature.MAILLIST``), to read.
+
+    They can be sorted by ``name``, ``created`` and ``modified``.
+    """
+
+    async def profiles_of(self, names: Sequence[str]) -> Mapping[str, Profile]:
+        """Return profiles, by names that ``keys`` returned; some may be gone."""
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, MailList]:
+        """Return lists, by names that ``keys`` returned; some may be gone."""
 
     async def get(self, address: str) -> MailList | None:
         """Return a list without claiming it. At most three round trips."""
@@ -42,11 +52,15 @@ class MailLists(MailListReader, Protocol):
         """Remove a list, all memberships in it, and everything that points to it."""
 
 
-class ListReader(Protocol):
+class ListReader(Listed, Protocol):
     """Subscribable mailing lists: what Postfix and iRedAPD read of them.
 
-    Subscribers and settings are kept by the list server (``protocols.mailing_lists``).
+    Subscribers and settings are kept by the list server (``protocols.mailing_lists``). They can be
+    sorted by ``name``, ``created`` and ``modified``.
     """
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, MailingList]:
+        """Return lists as ``page`` does, by names that ``keys`` returned; some may be gone."""
 
     async def get(self, address: str) -> MailingList | None:
         """Return a list without claiming it. At most two round trips."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,6 @@ from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import forwarding_status
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
-    AccountRepository,
     RelatedRows,
     in_domain,
     names_in,
@@ -21,14 +20,41 @@ from iredapi.backends.sql.account_repository import (
     owned,
     select_related,
 )
+from iredapi.backends.sql.listing import Listed, ListingRepository
 from iredapi.backends.sql.routes import is_member
 from iredapi.database.repository import chunks, now, row_to_response
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.aliases import Alias
+from iredapi.domain.listing import ListQuery
 
 
-class SqlAliases(AccountRepository):
+class SqlAliases(ListingRepository):
     """See ``protocols.accounts.Aliases``."""
+
+    def listed(self, query: ListQuery) -> Listed:
+        """Return how alias accounts are listed."""
+        del query
+        a = t.alias.c
+        return Listed(a.address, a.domain, t.alias, (a.address, a.name), {"name": a.name})
+
+    def fields(self) -> Collection[str]:
+        return {*(c.name for c in self.schema.columns(t.alias)), "accountStatus", "members"}
+
+    async def profiles_of(self, names: Sequence[str]) -> Mapping[str, Profile]:
+        found = await self.named(names)
+        if not found:
+            return {}
+        related_rows = await self._related_rows([*found], moderators=False)
+        return {
+            name: _to_response(row, related_rows, moderators=False) for name, row in found.items()
+        }
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, Alias]:
+        found = await self.named(names)
+        if not found:
+            return {}
+        related_rows = await self._related_rows([*found], moderators=True)
+        return {name: _record(row, related_rows) for name, row in found.items()}
 
     async def get(self, address: str) -> Alias | None:
         return await self._read(address, lock=False)

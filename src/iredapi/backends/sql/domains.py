@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Select, case, false, func, select, true
+from sqlalchemy import case, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from iredapi.backends.protocols.values import Profile, Removal, Usage
+from iredapi.backends.protocols.values import Removal, Usage
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import domain_related_rows
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows, demotable, owned
+from iredapi.backends.sql.account_repository import demotable, owned
 from iredapi.backends.sql.domain_mapping import COLUMNS, record
+from iredapi.backends.sql.domain_profiles import SqlDomainProfiles
 from iredapi.database.dialect import domain_of
-from iredapi.database.repository import chunks, now, row_to_response
+from iredapi.database.repository import chunks, now
 from iredapi.database.row_locks import Row
 from iredapi.database.text_matching import is_like
 from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.addresses import fold, without
-from iredapi.domain.domains import Domain, primary_mx
+from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Allocation, Totals
 
 
-class SqlDomains(AccountRepository):
+class SqlDomains(SqlDomainProfiles):
     """See ``protocols.accounts.Domains``."""
 
     async def get(self, name: str, *, share: bool = False) -> Domain | None:
@@ -44,104 +45,6 @@ class SqlDomains(AccountRepository):
         await self.hold_rows(Row(t.domain.c.domain, name, share))
         # Separate statement: under READ COMMITTED it sees what the previous lock holder committed.
         return await self._whole(name)
-
-    async def _row_and_related_rows(
-        self, name: str, *, admins: bool
-    ) -> tuple[Mapping[str, Any], RelatedRows] | None:
-        def build() -> Select[Any]:
-            more = [domain_related_rows.admins(domain_related_rows.own)] if admins else []
-            return domain_related_rows.whole(
-                self.schema, domain_related_rows.related_rows(domain_related_rows.own, *more)
-            )
-
-        read = self.table if self._connections.writing else self.fetch_batched
-        columns, rows = await read(("domains.whole", admins), build, name=name)
-        row, related_rows = domain_related_rows.split(columns, rows, name)
-        return None if row is None else (row, RelatedRows(related_rows))
-
-    async def records(
-        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
-    ) -> list[Domain]:
-        rows = await self._page(after, limit, only=only, disabled_only=disabled_only)
-        if not rows:
-            return []
-        related_rows = await self._related_rows([row["domain"] for row in rows], admins=False)
-        return [record(row, related_rows) for row in rows]
-
-    async def _related_rows(self, names: Sequence[str], *, admins: bool) -> RelatedRows:
-        accounts = ["@" + name for name in names]
-
-        def own(column: ColumnElement[Any], *, account: bool) -> ColumnElement[bool]:
-            return column.in_(accounts if account else names)
-
-        more = [domain_related_rows.admins(own)] if admins else []
-        return await self.read_related_rows(domain_related_rows.related_rows(own, *more))
-
-    async def profile(self, name: str) -> Profile | None:
-        return await self.find(t.domain.c.domain, name, self._profile)
-
-    async def _profile(self, name: str) -> Profile | None:
-        found = await self._row_and_related_rows(name, admins=True)
-        if found is None:
-            return None
-        usage = (
-            await self.run_compiled(
-                ("domains.usage", self.quota_table.name),
-                lambda: domain_related_rows.counts(self.schema, self.quota_table),
-                name=name,
-            )
-        )[0]
-        return self._to_response(*found) | {
-            "num_existing_users": int(usage["users"]),
-            "num_existing_aliases": int(usage["aliases"]),
-            "num_existing_maillists": int(usage["lists"]),
-            "allocated_quota": int(usage["allocated"]),
-            "used_quota": {"bytes": int(usage["bytes"]), "messages": int(usage["messages"])},
-        }
-
-    def _to_response(self, row: Any, related_rows: RelatedRows) -> Profile:
-        name = row["domain"]
-        backupmx = bool(row["backupmx"])
-        return row_to_response(row) | {
-            "settings": account_settings.to_response(account_settings.parse(row["settings"])),
-            "accountStatus": "active" if row["active"] else "disabled",
-            "catchall": domain_related_rows.catchall(related_rows, name),
-            "alias_domains": related_rows.texts(name, "alias_domain"),
-            "sender_bcc": related_rows.text(name, "sender_bcc"),
-            "recipient_bcc": related_rows.text(name, "recipient_bcc"),
-            "outbound_relay": domain_related_rows.relay(related_rows, name),
-            "primarymx": primary_mx(row["transport"]) if backupmx else "",
-            "admins": related_rows.texts(name, "admin"),
-        }
-
-    async def page(
-        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
-    ) -> list[Profile]:
-        rows = await self._page(after, limit, only=only, disabled_only=disabled_only)
-        if not rows:
-            return []
-        related_rows = await self._related_rows([row["domain"] for row in rows], admins=True)
-        return [self._to_response(row, related_rows) for row in rows]
-
-    async def _page(
-        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
-    ) -> Sequence[Mapping[str, Any]]:
-        return await self.rows(
-            select(*self.schema.columns(t.domain))
-            .where(t.domain.c.domain > after, *_filter(only, disabled_only=disabled_only))
-            .order_by(t.domain.c.domain)
-            .limit(limit)
-        )
-
-    async def names(
-        self, after: str, limit: int, *, only: Collection[str] | None, disabled_only: bool
-    ) -> list[str]:
-        return await self.column(
-            select(t.domain.c.domain)
-            .where(t.domain.c.domain > after, *_filter(only, disabled_only=disabled_only))
-            .order_by(t.domain.c.domain)
-            .limit(limit)
-        )
 
     async def taken(self, names: Collection[str]) -> frozenset[str]:
         # In any spelling: Postfix folds names to lower case, so two spellings are one domain.
@@ -369,12 +272,3 @@ class SqlDomains(AccountRepository):
             await self.update(
                 t.mailbox, {"isadmin": 0}, t.mailbox.c.username.in_(some), *demotable()
             )
-
-
-def _filter(only: Collection[str] | None, *, disabled_only: bool) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if only is not None:
-        found.append(t.domain.c.domain.in_(sorted(only)) if only else false())
-    if disabled_only:
-        found.append(t.domain.c.active == 0)
-    return found or [true()]

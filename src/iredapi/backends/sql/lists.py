@@ -11,22 +11,43 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
-    AccountRepository,
     RelatedRows,
     names_of,
     owned,
     select_related,
 )
+from iredapi.backends.sql.listing import Listed, ListingRepository
 from iredapi.database.dialect import domain_of as domain_part
 from iredapi.database.repository import chunks, now, row_to_response
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of, fold
-from iredapi.domain.lists import MailingList
+from iredapi.domain.listing import ListQuery
+from iredapi.domain.lists import MailingList, stored_to_response
 from iredapi.errors import NotSupported
 
+_NO_TABLE = "This server's database has no mailing lists."
 
-class SqlLists(AccountRepository):
+
+class SqlLists(ListingRepository):
     """See ``protocols.lists.Lists``."""
+
+    def listed(self, query: ListQuery) -> Listed:
+        """Return how lists are listed."""
+        del query
+        if not self.schema.has(t.maillists):
+            raise NotSupported(detail=_NO_TABLE)
+        m = t.maillists.c
+        return Listed(m.address, m.domain, t.maillists, (m.address, m.name), {"name": m.name})
+
+    def fields(self) -> Collection[str]:
+        return stored_to_response(MailingList(""))
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, MailingList]:
+        found = await self.named(names)
+        if not found:
+            return {}
+        related_rows = await self._related_rows([*found])
+        return {name: _record(row, related_rows) for name, row in found.items()}
 
     async def get(self, address: str) -> MailingList | None:
         return await self._find(address, lock=False)
@@ -47,7 +68,7 @@ class SqlLists(AccountRepository):
 
     def _rows(self, *where: ColumnElement[bool]) -> Select[Any]:
         if not self.schema.has(t.maillists):
-            raise NotSupported(detail="This server's database has no mailing lists.")
+            raise NotSupported(detail=_NO_TABLE)
         return select(*self.schema.columns(t.maillists)).where(*where)
 
     async def _read(self, address: str, *, lock: bool) -> MailingList | None:

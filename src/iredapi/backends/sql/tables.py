@@ -8,14 +8,23 @@ bytes).
 
 from typing import Any
 
-from sqlalchemy import DDL, Column, MetaData, String, Table, Text, UniqueConstraint, event, func
+from sqlalchemy import (
+    Column,
+    Index,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+)
 
+from iredapi.backends.sql.used_quota_triggers import make_with
 from iredapi.database.column_types import (
     BIG,
     COUNT,
     FLAG,
     ID,
-    MYSQL,
     YES_NO,
     ascii_column,
     ddl,
@@ -98,6 +107,14 @@ def _table(name: str, *items: Any, info: dict[str, Any] | None = None) -> Table:
     return Table(name, metadata, *items, info=info or {}, **mysql_options())
 
 
+def _by_domain(table: str, name: str) -> Index:
+    """Make the index for pages of a domain's list, in our own SQLite file only.
+
+    MariaDB's index of ``domain`` has the primary key in it; iRedMail's tables are never altered.
+    """
+    return Index(f"{table}_in_domain", "domain", name).ddl_if(dialect="sqlite")
+
+
 domain = _table(
     "domain",
     varchar_column("domain", primary_key=True),
@@ -150,6 +167,7 @@ mailbox = _table(
         "rank", String(255), nullable=False, server_default="normal", quote=True, info=since("?")
     ),
     varchar_column("employeeid", index=True),
+    _by_domain("mailbox", "username"),
     number_column("isadmin", FLAG, index=True),
     number_column("isglobaladmin", FLAG, index=True),
     *(
@@ -192,6 +210,7 @@ alias = _table(
     varchar_column("accesspolicy", 30),
     varchar_column("domain", index=True),
     *_state(),
+    _by_domain("alias", "address"),
 )
 
 moderators = _table(
@@ -220,6 +239,7 @@ maillists = _table(
     number_column("is_newsletter", FLAG, index=True),
     Column("settings", Text, nullable=True),
     *_state(),
+    _by_domain("maillists", "address"),
 )
 
 maillist_owners = _table(
@@ -338,53 +358,4 @@ anyone_shares = _table(
     Column("dummy", String(1), nullable=True),
 )
 
-
-# Dovecot inserts into used_quota without a domain; on PostgreSQL it also inserts again for a user
-# who has a row, and means "add this".
-_MYSQL_TRIGGER = (
-    "CREATE TRIGGER used_quota_domain BEFORE INSERT ON used_quota"
-    " FOR EACH ROW SET NEW.domain = SUBSTRING_INDEX(NEW.username, '@', -1)"
-)
-
-_TRIGGERS = (
-    *((name, _MYSQL_TRIGGER) for name in MYSQL),
-    (
-        "postgresql",
-        """
-        CREATE OR REPLACE FUNCTION used_quota_add() RETURNS trigger LANGUAGE plpgsql AS $body$
-        BEGIN
-            NEW.domain := split_part(NEW.username, '@', 2);
-            UPDATE used_quota
-               SET bytes = bytes + coalesce(NEW.bytes, 0),
-                   messages = messages + coalesce(NEW.messages, 0)
-             WHERE username = NEW.username;
-            IF FOUND THEN
-                RETURN NULL;
-            END IF;
-            RETURN NEW;
-        END
-        $body$
-        """,
-    ),
-    (
-        "postgresql",
-        """
-        CREATE TRIGGER used_quota_add BEFORE INSERT ON used_quota
-        FOR EACH ROW EXECUTE FUNCTION used_quota_add()
-        """,
-    ),
-    (
-        "sqlite",
-        """
-        CREATE TRIGGER used_quota_domain AFTER INSERT ON used_quota BEGIN
-            UPDATE used_quota SET domain = substr(username, instr(username, '@') + 1)
-             WHERE username = NEW.username;
-        END
-        """,
-    ),
-)
-
-_ddl: Any = DDL  # its constructor has no annotations
-
-for _dialect, _statement in _TRIGGERS:
-    event.listen(used_quota, "after_create", _ddl(_statement).execute_if(dialect=_dialect))
+make_with(used_quota)

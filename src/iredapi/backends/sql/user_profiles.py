@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     Select,
     bindparam,
+    func,
     select,
 )
 
@@ -16,12 +17,12 @@ from iredapi.backends.protocols.values import Profile
 from iredapi.backends.sql import spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import (
-    AccountRepository,
     RelatedRows,
     in_domain,
     names_in,
     names_of,
 )
+from iredapi.backends.sql.listing import Listed, ListingRepository
 from iredapi.backends.sql.routes import is_alias_address
 from iredapi.backends.sql.user_mapping import (
     record,
@@ -30,6 +31,7 @@ from iredapi.backends.sql.user_related_rows import other_aliases, profile, selec
 from iredapi.database.repository import row_to_response
 from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import fold
+from iredapi.domain.listing import ListQuery
 from iredapi.domain.moments import utc_text
 from iredapi.domain.users import User
 
@@ -38,7 +40,7 @@ _OWNERS = ("quota_of", "seen_by", "relay_of", "sender_of", "recipient_of")
 """Columns of a profile that name the user in the joined tables."""
 
 
-class SqlUserProfiles(AccountRepository):
+class SqlUserProfiles(ListingRepository):
     """See ``protocols.accounts.UserListings``."""
 
     async def _related_rows(self, mail: str) -> RelatedRows:
@@ -48,6 +50,34 @@ class SqlUserProfiles(AccountRepository):
         return RelatedRows(
             (await self.table("users.related rows", select_related_rows, mail=mail))[1]
         )
+
+    def fields(self) -> Collection[str]:
+        return {*self._mailbox_columns(), "accountStatus", "enabled_services"}
+
+    def listed(self, query: ListQuery) -> Listed:
+        """Return how users are listed."""
+        m, q = t.mailbox.c, self.quota_table.c
+        table: Any = t.mailbox
+        if query.sort == "used":
+            table = table.outerjoin(self.quota_table, q.username == m.username)
+        return Listed(
+            key=m.username,
+            domain=m.domain,
+            table=table,
+            texts=(m.username, m.name, m.employeeid),
+            sorts={"name": m.name, "quota": m.quota, "used": func.coalesce(q.bytes, 0)},
+        )
+
+    async def profiles_of(self, names: Sequence[str]) -> Mapping[str, Profile]:
+        found = await self.named(names)
+        return {name: self._to_response(dict(row)) for name, row in found.items()}
+
+    async def records_of(self, names: Sequence[str]) -> Mapping[str, User]:
+        found = await self.named(names)
+        if not found:
+            return {}
+        related_rows = await self.read_related_rows(select_related_rows([*found]))
+        return {name: record(row, related_rows) for name, row in found.items()}
 
     async def profile(self, mail: str) -> Profile | None:
         m = t.mailbox.c
