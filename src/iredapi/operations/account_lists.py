@@ -11,7 +11,7 @@ from iredapi.domain import canonical, lists
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import Domain
-from iredapi.domain.listing import Page, Shape
+from iredapi.domain.listing import Key, ListQuery, Page, Shape
 from iredapi.domain.lists import MailingList
 from iredapi.domain.maillists import MailList
 from iredapi.domain.users import User
@@ -23,19 +23,36 @@ from iredapi.operations.pages import Items, Kind, Part
 _SAMPLE: Final = "a@b"
 
 
-async def of_domain(unit: ReadUnit, kind: Kind, name: str, shape: Shape, part: Part) -> Page:
+async def of_domain(
+    unit: ReadUnit,
+    kind: Kind,
+    name: str,
+    shape: Shape,
+    query: ListQuery,
+    after: Key | None,
+    limit: int,
+    total: bool,
+) -> Page:
     """Return a part of a domain's list. Raises NotFound, InvalidParameters."""
     # The name as it is stored: accounts refer to their domain in this spelling.
     domain = await accounts.get_domain(unit, name)
-    return await pages.read(unit, kind, [domain.name], shape, part)
+    return await pages.read(unit, kind, [domain.name], shape, Part(query, after, limit, total))
 
 
-async def of_all(unit: ReadUnit, kind: Kind, shape: Shape, part: Part) -> Page:
+async def of_all(
+    unit: ReadUnit,
+    kind: Kind,
+    shape: Shape,
+    query: ListQuery,
+    after: Key | None,
+    limit: int,
+    total: bool,
+) -> Page:
     """Return a part of the list over all domains that the actor manages.
 
     Raises InvalidParameters.
     """
-    return await pages.read(unit, kind, managed(unit), shape, part)
+    return await pages.read(unit, kind, managed(unit), shape, Part(query, after, limit, total))
 
 
 def managed(unit: ReadUnit) -> Collection[str] | None:

@@ -107,7 +107,8 @@ async def rename_alias(call: OperationRequest[NoParams]) -> Response:
 async def list_aliases(call: OperationRequest[AliasFilter]) -> Response:
     """List the alias accounts of a domain with their members, sorted by address."""
     if call.form.asks_for_more:
-        return await pages.answer(call, account_lists.of_domain, ALIASES, call.target.domain)
+        name, shape = call.target.domain, call.form.shape
+        return await pages.answer(call, account_lists.of_domain, ALIASES, name, shape)
     # The name as it is stored: accounts refer to their domain in this spelling.
     domain = (await call.read(accounts.get_domain, call.target.domain)).name
     profiles = aliases.canonical_views if call.form.is_canonical else aliases.page

@@ -32,7 +32,7 @@ async def list_domains(call: OperationRequest[DomainFilter]) -> Response:
     Profiles without counters, sorted by name; or plain names with `name_only=yes`.
     """
     if call.form.asks_for_more:
-        return await pages.answer(call, account_lists.of_all, DOMAINS)
+        return await pages.answer(call, account_lists.of_all, DOMAINS, call.form.shape)
     profiles = domains.canonical_views if call.form.is_canonical else domains.page
     chosen = domains.names if call.form.name_only else profiles
     return await call.listing(chosen, "domain", disabled_only=bool(call.form.disabled_only))

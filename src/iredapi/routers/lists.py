@@ -42,7 +42,8 @@ async def list_mailing_lists(call: OperationRequest[ListFilter]) -> Response:
     The answer is read from the accounts' database or directory; the list server is not asked.
     """
     if call.form.asks_for_more:
-        return await pages.answer(call, account_lists.of_domain, LISTS, call.target.domain)
+        name, shape = call.target.domain, call.form.shape
+        return await pages.answer(call, account_lists.of_domain, LISTS, name, shape)
     # The name as it is stored: accounts refer to their domain in this spelling.
     domain = (await call.read(accounts.get_domain, call.target.domain)).name
     profiles = lists.canonical_views if call.form.is_canonical else lists.page

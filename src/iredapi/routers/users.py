@@ -140,7 +140,8 @@ async def rename_user(call: OperationRequest[NoParams]) -> Response:
 async def list_users(call: OperationRequest[UserFilter]) -> Response:
     """List the users of a domain, sorted by address."""
     if call.form.asks_for_more:
-        return await pages.answer(call, account_lists.of_domain, USERS, call.target.domain)
+        name, shape = call.target.domain, call.form.shape
+        return await pages.answer(call, account_lists.of_domain, USERS, name, shape)
     # The name as it is stored: accounts refer to their domain in this spelling.
     domain = (await call.read(accounts.get_domain, call.target.domain)).name
     profiles = users.canonical_views if call.form.is_canonical else users.page

@@ -27,18 +27,22 @@ async def answer(
     *args: Any,
     query: ListQuery | None = None,
     bound_to: tuple[Any, ...] = (),
+    **kwargs: Any,
 ) -> Response:
     """Answer with one page, or with the whole list when neither limit nor cursor was sent.
 
-    After ``args`` the operation takes the ``Shape`` of the items and the ``Part`` of the list. The
-    query is that of the form, or another one. ``bound_to`` has what else chooses items (JSON
-    values): a cursor is for a list with the same.
+    After ``args`` the operation takes the query, the ``Key`` after which the page begins (None: the
+    first one), the maximum number of items, and whether to count all of them. The query is that of
+    the form, or another one. ``bound_to`` has what else chooses items (JSON values): a cursor is
+    for a list with the same.
     """
     form = call.form
     asked = form.query if query is None else query
 
     async def read(part: Part) -> Page:
-        return await call.read(operation, *args, form.shape, part)
+        return await call.read(
+            operation, *args, part.query, part.after, part.limit, part.total, **kwargs
+        )
 
     if not form.is_paged:
         return await _whole(call, read, asked)
