@@ -32,6 +32,7 @@ from iredapi.routers import (
     spam,
     throttles,
     tokens,
+    usage,
     users,
     wblists,
 )
@@ -61,7 +62,7 @@ that is not sent changes nothing; an empty one removes the value where that is p
 have a stable code in `_msg`.
 """
 _TAGS = ["Login", "API Token", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
-_TAGS += ["Subscribable Mailing List", "Mailing List (Unsubscribable)", "Deleted Mailbox"]
+_TAGS += ["Subscribable Mailing List", "Mailing List (Unsubscribable)", "Deleted Mailbox", "Usage"]
 _TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylisting", "Export"]
 
 
@@ -111,7 +112,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
                 yield {connection_limits.STATE_KEY: connection_limits.max_connections(settings)}
 
     policies = (spam, throttles, wblists, greylists)
-    accounts = (domains, admins, users, aliases, lists, maillists, deleted_mailboxes)
+    accounts = (domains, admins, users, aliases, lists, maillists, deleted_mailboxes, usage)
     routers = [module.router for module in (logins, tokens, *accounts, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)
     app = _Api(

@@ -81,6 +81,8 @@ class Action(StrEnum):
     TOKEN_READ = "token.read"  # noqa: S105
     TOKEN_REVOKE = "token.revoke"  # noqa: S105
     TOKEN_ROTATE = "token.rotate"  # noqa: S105
+    USAGE_LIST = "usage.list"
+    USAGE_READ = "usage.read"
     USERS_LIST = "users.list"
     USERS_UPDATE = "users.update"
     USER_CREATE = "user.create"
@@ -255,6 +257,8 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.TOKEN_READ: ANY_ADMIN,
         Action.TOKEN_REVOKE: ANY_ADMIN,
         Action.TOKEN_ROTATE: ANY_ADMIN,
+        Action.USAGE_LIST: ANY_ADMIN,
+        Action.USAGE_READ: DOMAIN,
         Action.USERS_LIST: DOMAIN,
         Action.USERS_UPDATE: DOMAIN,
         Action.USER_CREATE: ACCOUNT,

@@ -36,6 +36,7 @@ from iredapi.backends.protocols.policies import (
     WblistReader,
     Wblists,
 )
+from iredapi.backends.protocols.usage import UsageReader
 from iredapi.backends.protocols.user_batches import UserBatches
 from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
@@ -149,6 +150,7 @@ class ReadUnit:
     spam_policies: SpamPolicyReader
     wblists: WblistReader
     deleted_mailboxes: DeletedMailboxReader
+    usage: UsageReader
     maillists: MailListReader | None = None
     """None on a storage without the feature, as ``ldif``; routes refuse such requests."""
     ldif: Ldif | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Final
 
 from iredapi.backends.protocols.lists import MailListReader
@@ -16,9 +15,10 @@ from iredapi.domain.lists import MailingList
 from iredapi.domain.maillists import MailList
 from iredapi.domain.users import User
 from iredapi.errors import NotSupported
-from iredapi.operations import accounts, pages
+from iredapi.operations import accounts, pages, usage
 from iredapi.operations.admins import visible
 from iredapi.operations.pages import Items, Kind, Part
+from iredapi.operations.usage import managed
 
 _SAMPLE: Final = "a@b"
 
@@ -53,11 +53,6 @@ async def of_all(
     Raises InvalidParameters.
     """
     return await pages.read(unit, kind, managed(unit), shape, Part(query, after, limit, total))
-
-
-def managed(unit: ReadUnit) -> Collection[str] | None:
-    """Return the domains that the actor manages; None: all."""
-    return None if unit.actor.is_global else unit.actor.domains
 
 
 async def _domains(unit: ReadUnit, names: list[str]) -> Items:
@@ -122,10 +117,18 @@ async def _canonical_maillists(unit: ReadUnit, names: list[str]) -> Items:
 
 
 DOMAINS: Final = Kind(
-    lambda unit: unit.domains, _domains, _canonical_domains, canonical.domain(Domain("b"), ())
+    lambda unit: unit.domains,
+    _domains,
+    _canonical_domains,
+    canonical.domain(Domain("b"), ()),
+    usage.add_to_domains,
 )
 USERS: Final = Kind(
-    lambda unit: unit.users, _users, _canonical_users, canonical.user(User(_SAMPLE), ())
+    lambda unit: unit.users,
+    _users,
+    _canonical_users,
+    canonical.user(User(_SAMPLE), ()),
+    usage.add_to_users,
 )
 ALIASES: Final = Kind(
     lambda unit: unit.aliases, _aliases, _canonical_aliases, canonical.alias(Alias(_SAMPLE))

@@ -37,6 +37,8 @@ class Kind:
     canonical: Callable[[ReadUnit, list[str]], Awaitable[Items]]
     """Both return those items of some names that still exist."""
     canonical_fields: Collection[str]
+    with_usage: Callable[[ReadUnit, Items], Awaitable[Items]] | None = None
+    """Adds to items what they use (``with=usage``); None: they use nothing."""
 
     def fields(self, unit: ReadUnit, view: str) -> Collection[str]:
         """Return the keys that items may have."""
@@ -54,10 +56,13 @@ async def read(
     async def items(names: list[str]) -> Items:
         if shape.view == "names":
             return {name: name for name in names}
-        return await (kind.canonical if shape.view == "canonical" else kind.native)(unit, names)
+        made = kind.canonical if shape.view == "canonical" else kind.native
+        found = await made(unit, names)
+        adds = kind.with_usage if "usage" in shape.extras else None
+        return await adds(unit, found) if adds and found else found
 
     if shape.fields:
-        listing.check_fields(shape.fields, kind.fields(unit, shape.view))
+        listing.check_fields(shape.fields, {*kind.fields(unit, shape.view), *shape.extras})
     role = kind.role(unit)
     keys = await role.keys(domains, part.query, part.after, part.limit + 1)
     names = [key.name for key in keys[: part.limit]]

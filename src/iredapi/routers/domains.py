@@ -5,12 +5,18 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
-from iredapi.operations import account_lists, domains, versions
+from iredapi.operations import account_lists, domains, usage, versions
 from iredapi.operations.account_lists import DOMAINS
 from iredapi.schemas.canonical import CanonicalDomain
-from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, DomainFilter, Keep
+from iredapi.schemas.domains import (
+    DomainAdmins,
+    DomainDraft,
+    DomainEdit,
+    DomainFilter,
+    DomainView,
+    Keep,
+)
 from iredapi.schemas.profiles import DirectoryProfile, DomainProfile
-from iredapi.schemas.views import Viewed
 from iredapi.web import pages, responses
 from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import mailing_lists
@@ -42,15 +48,18 @@ async def list_domains(call: OperationRequest[DomainFilter]) -> Response:
     "GET",
     "/domain/{domain}",
     Action.DOMAIN_READ,
-    Viewed,
+    DomainView,
     answer=DomainProfile | DirectoryProfile | CanonicalDomain,
     errors=["NO_SUCH_DOMAIN"],
     versions=versions.DOMAIN,
 )
-async def get_domain(call: OperationRequest[Viewed]) -> Response:
+async def get_domain(call: OperationRequest[DomainView]) -> Response:
     """Show a domain, with the number of its accounts and its quota."""
     chosen = domains.canonical_view if call.form.is_canonical else domains.profile
     shown, state = await call.profile(chosen, call.target.domain)
+    if call.form.wants_usage:
+        # Without an ETag: it does not tell the usage.
+        return responses.success(await call.read(usage.with_domain, shown, call.target.domain))
     return call.tagged(responses.success(shown), state, canonical=call.form.is_canonical)
 
 

@@ -6,15 +6,14 @@ from starlette.responses import Response
 
 from iredapi.auth import login
 from iredapi.auth.permissions import Action
-from iredapi.operations import account_lists, accounts, users, users_of_domain, versions
+from iredapi.operations import account_lists, accounts, usage, users, users_of_domain, versions
 from iredapi.operations.account_lists import USERS
 from iredapi.schemas.canonical import CanonicalUser
 from iredapi.schemas.domains import Keep
 from iredapi.schemas.logins import Verification
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import DirectoryProfile, UserProfile
-from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit
-from iredapi.schemas.views import Viewed
+from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit, UserView
 from iredapi.web import pages, responses
 from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import users as workflow
@@ -27,12 +26,12 @@ router = Router(tags=["Mail User"])
     "GET",
     "/user/{mail}",
     Action.USER_READ,
-    Viewed,
+    UserView,
     answer=UserProfile | DirectoryProfile | CanonicalUser,
     errors=["NO_SUCH_ACCOUNT"],
     versions=versions.USER,
 )
-async def get_user(call: OperationRequest[Viewed]) -> Response:
+async def get_user(call: OperationRequest[UserView]) -> Response:
     """Show a mail user.
 
     `mailing_lists` has the lists that the user is subscribed to, if a list server is configured. If
@@ -41,14 +40,19 @@ async def get_user(call: OperationRequest[Viewed]) -> Response:
     mail = call.target.mail
     if call.form.is_canonical:
         view, state = await call.profile(users.canonical_view, mail)
+        if call.form.wants_usage:
+            # Without an ETag: it does not tell the usage.
+            return responses.success(await call.read(usage.with_user, view, mail))
         return call.tagged(responses.success(view), state, canonical=True)
     found, state = await call.profile(users.profile, mail)
     shown = dict(found)
     lists, skipped = await subscriptions_of(call.context, mail)
     if lists is not None:
         shown["mailing_lists"] = sorted(lists.union(shown.get("mailing_lists", ())))
+    if call.form.wants_usage:
+        shown = await call.read(usage.with_user, shown, mail)
     response = responses.success(shown, skipped=[item.to_dict() for item in skipped])
-    return call.tagged(response, state, canonical=False)
+    return response if call.form.wants_usage else call.tagged(response, state, canonical=False)
 
 
 @router.operation(

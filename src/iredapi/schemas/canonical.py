@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from iredapi.domain.lists import FLAGS
 from iredapi.schemas.profiles import ListSubscriber
+from iredapi.schemas.usage import UsageOfDomain, UsageOfUser
 
 Status = Literal["active", "disabled"]
 YesNo = Literal["yes", "no"]
@@ -54,6 +55,7 @@ class CanonicalDomain(_Canonical):
     allocated_quota: int | None = Field(
         None, description="Sum of the users' quotas, MB; not in lists."
     )
+    usage: UsageOfDomain | None = Field(None, description="With `with=usage`.")
 
 
 class CanonicalAdmin(_Canonical):
@@ -76,6 +78,8 @@ class CanonicalAdmin(_Canonical):
 
 class CanonicalUser(_Canonical):
     """A mail user, on every storage."""
+
+    usage: UsageOfUser | None = Field(None, description="With `with=usage`.")
 
     mail: str
     name: str = Field(description=_NAME)

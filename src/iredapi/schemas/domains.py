@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iredapi.schemas import fields
-from iredapi.schemas.listing import Chosen
+from iredapi.schemas.listing import Chosen, WithExtras
 from iredapi.schemas.params import Params, param
 from iredapi.schemas.views import Viewed
 
@@ -11,10 +11,15 @@ _LEGACY = {"cn": "name", "preferredLanguage": "language"}
 _CONFLICTS_WITH_TRANSPORT = (("transport", "is_backupmx"), ("transport", "primarymx"))
 
 
-class DomainFilter(Viewed, Chosen):
+class DomainView(Viewed, WithExtras):
+    """In which form to show a domain, and what is added."""
+
+
+class DomainFilter(Viewed, Chosen, WithExtras):
     """Which domains to list, and in which form."""
 
-    conflicts = (("status", "disabled_only"), ("fields", "name_only"))
+    conflicts = (("status", "disabled_only"), ("fields", "name_only"), ("with", "name_only"))
+    paging = Chosen.paging | WithExtras.paging
 
     sort: fields.DomainSort = param(
         "Order of the list; `-` in front: descending. Equal values are sorted by domain.",

@@ -84,6 +84,13 @@ class WithExtras(Params):
         "`usage`: also what each account uses, and when it was last used.", "usage", alias="with"
     )
 
+    paging: ClassVar[frozenset[str]] = frozenset({"with_"})
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether what the account uses is requested, too."""
+        return "usage" in (self.with_ or ())
+
 
 class Chosen(Paged):
     """Which items of a list, and how much of it.

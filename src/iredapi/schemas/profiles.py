@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from iredapi.schemas.usage import UsageOfDomain, UsageOfUser
+
 
 class _Profile(BaseModel):
     model_config = ConfigDict(extra="allow")
@@ -61,6 +63,7 @@ class DomainProfile(_Profile):
     num_existing_maillists: int | None = None
     allocated_quota: int | None = Field(None, description="Sum of the users' quotas, MB.")
     used_quota: dict[str, int] | None = Field(None, description="Bytes and messages.")
+    usage: UsageOfDomain | None = Field(None, description="With `with=usage`.")
 
 
 class AdminProfile(_Profile):
@@ -96,6 +99,7 @@ class UserProfile(_Profile):
     stored_messages: int | None = None
     last_login: str | None = Field(None, description="The later of IMAP and POP3, UTC.")
     last_login_by_service: dict[str, str | None] | None = None
+    usage: UsageOfUser | None = Field(None, description="With `with=usage`.")
     managed_domains: list[str] | None = None
     mailing_lists: list[str] | None = Field(
         None, description="Subscriptions, where a list server is configured. Not in lists."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from iredapi.schemas import fields
-from iredapi.schemas.listing import Chosen
+from iredapi.schemas.listing import Chosen, WithExtras
 from iredapi.schemas.params import Params, param
 from iredapi.schemas.views import Viewed
 
@@ -20,10 +20,17 @@ _LEGACY = {
 _PASSWORDS = (("password", "password_hash"),)
 
 
-class UserFilter(Viewed, Chosen):
+class UserView(Viewed, WithExtras):
+    """In which form to show a user, and what is added."""
+
+
+class UserFilter(Viewed, Chosen, WithExtras):
     """Which users to list, and in which form."""
 
-    conflicts = (("status", "disabled_only"), ("fields", "email_only"))
+    conflicts = (
+        ("status", "disabled_only"), ("fields", "email_only"), ("with", "email_only"),
+    )  # fmt: skip
+    paging = Chosen.paging | WithExtras.paging
 
     sort: fields.UserSort = param(
         "Order of the list; `-` in front: descending. `used` is the size of the mailbox. Equal "

@@ -142,6 +142,55 @@ class IredadminAccounts(Repository):
                 messages += max(int(row.messages or 0), 0)
         return stored, messages
 
+    async def used_by_domains(
+        self, users: Collection[str], only: Collection[str] | None
+    ) -> tuple[Mapping[str, tuple[int, int]], Mapping[str, int]]:
+        """Return bytes and messages of each domain, and its users' last login by IMAP or POP3.
+
+        Rows of removed users (not in ``users``) and negative numbers are ignored. Two statements.
+        """
+        used: dict[str, tuple[int, int]] = {}
+        seen: dict[str, int] = {}
+        q, login = self._quota.c, t.last_login.c
+
+        def chosen(table: Table) -> list[Any]:
+            return [] if only is None else [_of_domains(table, only)]
+
+        if await self.has(self._quota):
+            for row in await self.row_objects(
+                select(q.username, q.bytes, q.messages).where(*chosen(self._quota))
+            ):
+                mail = row.username.lower()
+                if mail in users:
+                    stored, messages = used.get(domain_part(mail), (0, 0))
+                    used[domain_part(mail)] = (
+                        stored + max(int(row.bytes or 0), 0),
+                        messages + max(int(row.messages or 0), 0),
+                    )
+        if await self.has(t.last_login):
+            for row in await self.row_objects(
+                select(login.username, login.imap, login.pop3).where(*chosen(t.last_login))
+            ):
+                mail = row.username.lower()
+                if mail in users:
+                    last = max(int(row.imap or 0), int(row.pop3 or 0))
+                    seen[domain_part(mail)] = max(seen.get(domain_part(mail), 0), last)
+        return used, seen
+
+    async def used_of_domain(self, domain: str) -> Mapping[str, Used]:
+        """Return size and last logins of a domain's users. Two statements."""
+        found: dict[str, dict[str, int]] = {}
+        for table, names in ((self._quota, _NUMBERS[0]), (t.last_login, _NUMBERS[1])):
+            if not await self.has(table):
+                continue
+            columns = (table.c.username, *(table.c[name] for name in names))
+            for name, *numbers in await self.row_objects(
+                select(*columns).where(_of_domains(table, [domain]))
+            ):
+                values = (int(value or 0) for value in numbers)
+                found.setdefault(name.lower(), {}).update(zip(names, values, strict=True))
+        return {mail: Used(**values) for mail, values in found.items()}
+
     # -- deleted mailboxes -------------------------------------------------------------------------
 
     async def queue(
@@ -293,6 +342,12 @@ class IredadminAccounts(Repository):
             await self.run(
                 update(table).where(table.c[column] == old).values({column: new, **more})
             )
+
+
+def _of_domains(table: Table, names: Collection[str]) -> Any:
+    """Match rows of users in domains; without its trigger a row has no domain."""
+    some = sorted(names)
+    return or_(table.c.domain.in_(some), domain_of(table.c.username).in_(some))
 
 
 def _used_by(there: Sequence[Table]) -> Select[Any] | CompoundSelect[Any]:

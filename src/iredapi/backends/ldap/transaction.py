@@ -12,6 +12,7 @@ from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.ldif import LdapLdif
 from iredapi.backends.ldap.lists import LdapLists
 from iredapi.backends.ldap.maillists import LdapMailLists
+from iredapi.backends.ldap.usage import LdapUsage
 from iredapi.backends.ldap.users import LdapUsers
 from iredapi.backends.policies.greylists import SqlGreylists
 from iredapi.backends.policies.related_data import SqlRelatedData
@@ -52,6 +53,7 @@ class LdapReadTransaction:
             spam_policies=SqlSpamPolicies(connections),
             wblists=SqlWblists(connections),
             deleted_mailboxes=LdapDeletedMailboxes(connections, session),
+            usage=LdapUsage(session),
         )
 
     async def close(self) -> None:
@@ -85,6 +87,7 @@ class LdapTransaction:
             spam_policies=SqlSpamPolicies(connections),
             wblists=SqlWblists(connections),
             deleted_mailboxes=LdapDeletedMailboxes(connections, session),
+            usage=LdapUsage(session),
         )
         return self._opened
 

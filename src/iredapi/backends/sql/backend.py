@@ -20,6 +20,7 @@ from iredapi.backends.sql.aliases import SqlAliases
 from iredapi.backends.sql.deleted_mailboxes import SqlDeletedMailboxes
 from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.lists import SqlLists
+from iredapi.backends.sql.usage import SqlUsage
 from iredapi.backends.sql.user_batches import SqlUserBatches, SqlUserBatching
 from iredapi.backends.sql.users import SqlUsers
 from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
@@ -58,6 +59,7 @@ class SqlReadTransaction:
             spam_policies=SqlSpamPolicies(self._connections),
             wblists=SqlWblists(self._connections),
             deleted_mailboxes=SqlDeletedMailboxes(self._connections, schema),
+            usage=SqlUsage(*store),
         )
 
     async def close(self) -> None:
@@ -92,6 +94,7 @@ class SqlTransaction:
             spam_policies=SqlSpamPolicies(self._connections),
             wblists=SqlWblists(self._connections),
             deleted_mailboxes=SqlDeletedMailboxes(self._connections, schema),
+            usage=SqlUsage(*store),
         )
 
     async def commit(self) -> None:

@@ -1,0 +1,90 @@
+"""Answers that are tables: JSON, or CSV (RFC 4180) when the client asks for ``text/csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from iredapi.domain import listing
+from iredapi.web import responses
+from iredapi.web.admission import Stream, slot_of
+from iredapi.web.operation_route import OperationRequest
+
+CSV: Final = "text/csv"
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of texts that spreadsheets run as formulas."""
+
+
+def wants_csv(call: OperationRequest[Any]) -> bool:
+    """Return whether the client prefers CSV to JSON."""
+    return bool(responses.preferred(call.request.headers.get("accept", ""), [CSV]))
+
+
+_TYPE: Final = f"{CSV}; charset=utf-8"
+_HEADERS: Final = {"Vary": "Accept", "X-Content-Type-Options": "nosniff"}
+
+
+async def answer(
+    call: OperationRequest[Any],
+    fetch: responses.Fetch,
+    key: Callable[[Any], str],
+    columns: Sequence[str],
+    extra: Mapping[str, Any],
+) -> Response:
+    """Answer with all rows, which ``fetch`` reads page by page; see ``responses.listing``.
+
+    ``columns`` are the keys of each row that are shown. ``extra`` is for JSON only.
+    """
+    reached = ""
+
+    async def chosen(_after: str, limit: int) -> list[Any]:
+        nonlocal reached
+        rows = await fetch(reached, limit)
+        reached = key(rows[-1]) if rows else reached
+        return listing.only(rows, columns)
+
+    if not wants_csv(call):
+        response = await call.pages(chosen, lambda _row: "further", extra)
+        response.headers["Vary"] = "Accept"
+        return response
+    slot, timeout = slot_of(call.request.scope), call.context.settings.request_timeout
+    async with slot.page(first=True, seconds=timeout):
+        first = await chosen("", responses.PAGE)
+    if len(first) == responses.PAGE:
+
+        async def following() -> list[Any]:
+            async with slot.page(first=False, seconds=timeout):
+                return await chosen("", responses.PAGE)
+
+        return Stream(_lines(columns, first, following), headers=_HEADERS, media_type=_TYPE)
+    return Response(_text([columns]) + _rows(first), headers=_HEADERS, media_type=_TYPE)
+
+
+async def _lines(
+    columns: Sequence[str], page: list[Any], following: Callable[[], Awaitable[list[Any]]]
+) -> AsyncIterator[str]:
+    """Yield the text; a failure in the middle breaks the connection off, as CSV cannot tell it."""
+    yield _text([columns])
+    while page:
+        yield _rows(page)
+        page = await following() if len(page) == responses.PAGE else []
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    return _text([[_cell(value) for value in row.values()] for row in rows])
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def _text(rows: Sequence[Sequence[Any]]) -> str:
+    target = io.StringIO()
+    csv.writer(target).writerows(rows)
+    return target.getvalue()
