@@ -22,6 +22,7 @@ from iredapi.observability.logging import configure
 from iredapi.routers import (
     admins,
     aliases,
+    all_accounts,
     deleted_mailboxes,
     domains,
     exports,
@@ -63,6 +64,7 @@ have a stable code in `_msg`.
 """
 _TAGS = ["Login", "API Token", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
 _TAGS += ["Subscribable Mailing List", "Mailing List (Unsubscribable)", "Deleted Mailbox", "Usage"]
+_TAGS += ["All Domains"]
 _TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylisting", "Export"]
 
 
@@ -112,8 +114,9 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
                 yield {connection_limits.STATE_KEY: connection_limits.max_connections(settings)}
 
     policies = (spam, throttles, wblists, greylists)
-    accounts = (domains, admins, users, aliases, lists, maillists, deleted_mailboxes, usage)
-    routers = [module.router for module in (logins, tokens, *accounts, *policies, exports)]
+    accounts = (domains, admins, users, aliases, lists, maillists, all_accounts)
+    more = (deleted_mailboxes, usage)
+    routers = [module.router for module in (logins, tokens, *accounts, *more, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)
     app = _Api(
         title="iredapi",

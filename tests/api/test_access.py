@@ -200,6 +200,7 @@ FORMS: dict[Action, dict[str, str]] = {
     Action.ADMIN_CREATE: {"password": PASSWORD},
     Action.ADMIN_UPDATE: {"name": "New"},
     Action.ADMIN_VERIFY_PASSWORD: {"password": PASSWORD},
+    Action.SEARCH_READ: {"q": "ab"},
     Action.TOKEN_CREATE: {"label": "x"},
     Action.ALIAS_CREATE: {"members": "x@gmail.com"},
     Action.ALIAS_UPDATE: {"addMember": "y@gmail.com"},
@@ -362,7 +363,7 @@ def verdict(status: int, answer: dict[str, Any]) -> str:
 
 
 POLICIES = ("spampolicy.", "throttle.", "wblist.", "greylisting")
-LDAP_ONLY = ("maillist.", "ldif.")
+LDAP_ONLY = ("maillist.", "maillists.", "ldif.")
 # What is allowed by the table and then refused by a rule.
 REFUSED_LATER = {
     ("deleted_mailbox.update", "-", "of-nothing"): 404,

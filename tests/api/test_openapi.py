@@ -65,7 +65,10 @@ class Operation:
     @property
     def required(self) -> list[str]:
         body = self.spec.get("requestBody")
-        return [] if body is None else body["content"][FORM]["schema"].get("required", [])
+        if body is not None:
+            return list(body["content"][FORM]["schema"].get("required", []))
+        query = [item for item in self.spec.get("parameters", []) if item["in"] == "query"]
+        return [item["name"] for item in query if item["required"]]
 
     @property
     def example_path(self) -> str:
@@ -282,7 +285,7 @@ def validate(operation: Operation, response: httpx.Response) -> dict[str, Any]:
     return answer
 
 
-ON_LDAP = [op for op in OPERATIONS if op.path.startswith(("/api/maillist/", "/api/ldif/"))]
+ON_LDAP = [op for op in OPERATIONS if op.path.startswith(("/api/maillist", "/api/ldif/"))]
 """What only a directory can do."""
 ANYWHERE = [op for op in OPERATIONS if op not in ON_LDAP]
 
@@ -379,7 +382,8 @@ async def refusals(service: Service, history: History, operation: Operation) -> 
         elif "{" in operation.path:
             assert validate(operation, response)["_msg"] == "PERMISSION_DENIED"
         else:
-            assert response.status_code in {200, 403}
+            needs = operation.method == "GET" and operation.required
+            assert response.status_code in ({400} if needs else {200, 403})
     if operation.parameters:
         nonsense = dict.fromkeys(operation.parameters, "\x00nonsense\n")
         kind = "params" if operation.method == "GET" else "json"

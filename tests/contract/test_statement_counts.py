@@ -34,7 +34,7 @@ async def _fill(service: Service, domain: str, count: int) -> None:
     )
 
 
-async def _counted(service: Service, call: Awaitable[object]) -> Counter[str]:
+async def counted(service: Service, call: Awaitable[object]) -> Counter[str]:
     await service.context.drain()  # what was asked for ahead of time
     service.context.invalidate_caches()  # or the clock decides whether the caller is read again
     with query_counter.listening() as heard:
@@ -54,7 +54,7 @@ async def test_a_change_of_all_users_costs_the_same_for_many(
     for domain, count in (("warm.test", 1), ("few.test", 2), ("many.test", 1500)):
         await root.ok("POST", f"domain/{domain}")
         await _fill(service, domain, count)
-        costs.append(await _counted(service, root.ok("PUT", f"users/{domain}", **{change: value})))
+        costs.append(await counted(service, root.ok("PUT", f"users/{domain}", **{change: value})))
     few, many = costs[1:]
     assert few.total() == many.total(), (many - few, few - many)
 
@@ -65,7 +65,7 @@ async def test_removing_a_domain_costs_the_same_for_many(service: Service, root:
     for domain, count in (("warm.test", 1), ("few.test", 2), ("many.test", 1500)):
         await root.ok("POST", f"domain/{domain}")
         await _fill(service, domain, count)
-        costs.append(await _counted(service, root.ok("DELETE", f"domain/{domain}")))
+        costs.append(await counted(service, root.ok("DELETE", f"domain/{domain}")))
     few, many = costs[1:]
     assert few.total() == many.total(), (many - few, few - many)
     async with service.store.connect("vmail") as connection:

@@ -27,12 +27,16 @@ class Action(StrEnum):
     ADMIN_READ = "admin.read"
     ADMIN_UPDATE = "admin.update"
     ADMIN_VERIFY_PASSWORD = "admin.verify_password"  # noqa: S105
+    ADDRESS_READ = "address.read"
     ALIASES_LIST = "aliases.list"
     ALIAS_CREATE = "alias.create"
     ALIAS_DELETE = "alias.delete"
     ALIAS_READ = "alias.read"
     ALIAS_RENAME = "alias.rename"
     ALIAS_UPDATE = "alias.update"
+    ALL_ALIASES_LIST = "all_aliases.list"
+    ALL_MLS_LIST = "all_mls.list"
+    ALL_USERS_LIST = "all_users.list"
     DELETED_MAILBOXES_LIST = "deleted_mailboxes.list"
     DELETED_MAILBOXES_READ = "deleted_mailboxes.read"
     DELETED_MAILBOX_UPDATE = "deleted_mailbox.update"
@@ -58,10 +62,12 @@ class Action(StrEnum):
     LDIF_DOMAIN = "ldif.domain"
     LDIF_MAILLIST = "ldif.maillist"
     LDIF_USER = "ldif.user"
+    MAILLISTS_LIST = "maillists.list"
     MAILLIST_CREATE = "maillist.create"
     MAILLIST_DELETE = "maillist.delete"
     MAILLIST_READ = "maillist.read"
     MAILLIST_UPDATE = "maillist.update"
+    SEARCH_READ = "search.read"
     SESSIONS_END = "sessions.end"
     SESSIONS_LIST = "sessions.list"
     SESSION_END = "session.end"
@@ -203,12 +209,16 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.ADMIN_READ: GLOBAL,
         Action.ADMIN_UPDATE: GLOBAL,
         Action.ADMIN_VERIFY_PASSWORD: GLOBAL,
+        Action.ADDRESS_READ: ACCOUNT,
         Action.ALIASES_LIST: DOMAIN,
         Action.ALIAS_CREATE: ACCOUNT,
         Action.ALIAS_DELETE: ACCOUNT,
         Action.ALIAS_READ: ACCOUNT,
         Action.ALIAS_RENAME: ACCOUNT & NEW_ACCOUNT,
         Action.ALIAS_UPDATE: ACCOUNT,
+        Action.ALL_ALIASES_LIST: ANY_ADMIN,
+        Action.ALL_MLS_LIST: ANY_ADMIN,
+        Action.ALL_USERS_LIST: ANY_ADMIN,
         Action.DELETED_MAILBOXES_LIST: ANY_ADMIN,
         Action.DELETED_MAILBOXES_READ: DOMAIN,
         Action.DELETED_MAILBOX_UPDATE: ANY_ADMIN,
@@ -234,10 +244,12 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.LDIF_DOMAIN: DOMAIN,
         Action.LDIF_MAILLIST: ACCOUNT,
         Action.LDIF_USER: ACCOUNT,
+        Action.MAILLISTS_LIST: DOMAIN,
         Action.MAILLIST_CREATE: ACCOUNT,
         Action.MAILLIST_DELETE: ACCOUNT,
         Action.MAILLIST_READ: ACCOUNT,
         Action.MAILLIST_UPDATE: ACCOUNT,
+        Action.SEARCH_READ: ANY_ADMIN,
         Action.SESSIONS_END: SESSION,
         Action.SESSIONS_LIST: SESSION,
         Action.SESSION_END: SESSION,

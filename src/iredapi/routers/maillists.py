@@ -6,12 +6,13 @@ from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
 from iredapi.domain.features import Feature
-from iredapi.operations import maillists, versions
+from iredapi.operations import account_lists, maillists, versions
+from iredapi.operations.account_lists import MAILLISTS
 from iredapi.schemas.canonical import CanonicalMailList
-from iredapi.schemas.maillists import MailListDraft, MailListEdit, MailListEnd
+from iredapi.schemas.maillists import MailListDraft, MailListEdit, MailListEnd, MailListFilter
 from iredapi.schemas.profiles import MailListProfile
 from iredapi.schemas.views import Viewed
-from iredapi.web import responses
+from iredapi.web import pages, responses
 from iredapi.web.operation_route import OperationRequest, Router
 
 router = Router(tags=["Mailing List (Unsubscribable)"])
@@ -32,6 +33,21 @@ async def get_maillist(call: OperationRequest[Viewed]) -> Response:
     chosen = maillists.canonical_view if call.form.is_canonical else maillists.profile
     shown, state = await call.profile(chosen, call.target.mail)
     return call.tagged(responses.success(shown), state, canonical=call.form.is_canonical)
+
+
+@router.operation(
+    "GET",
+    "/maillists/{domain}",
+    Action.MAILLISTS_LIST,
+    MailListFilter,
+    answer=list[MailListProfile | CanonicalMailList | str],
+    errors=["NO_SUCH_DOMAIN", "INVALID_CURSOR"],
+    feature=Feature.MAILLIST,
+)
+async def list_maillists(call: OperationRequest[MailListFilter]) -> Response:
+    """List the unsubscribable mailing lists of a domain with their members, sorted by address."""
+    name, shape = call.target.domain, call.form.shape
+    return await pages.answer(call, account_lists.of_domain, MAILLISTS, name, shape)
 
 
 @router.operation(

@@ -33,6 +33,7 @@ from iredapi.domain import (
     list_footers,
     listing,
     lists,
+    search,
     sender_patterns,
     throttles,
     tokens,
@@ -214,6 +215,9 @@ DomainSort = Annotated[
 ]
 UserSort = Annotated[
     str, BeforeValidator(parse.sort_order(_OF_USERS)), _schema("string", enum=_orders(_OF_USERS))
+]
+SearchKinds = Annotated[
+    tuple[str, ...], BeforeValidator(parse.words_of(search.KINDS)), _schema("string")
 ]
 SearchText = Annotated[
     str,

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from iredapi.schemas import fields
+from iredapi.schemas.lists import ListFilter
 from iredapi.schemas.params import Params, param
+
+
+class MailListFilter(ListFilter):
+    """Which unsubscribable lists, and how much of them."""
 
 
 class MailListEdit(Params):

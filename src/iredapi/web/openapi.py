@@ -205,11 +205,11 @@ def describe(
     extra: dict[str, Any] = {}
     parameters = [_path_parameter(name, words.get(name)) for name in named]
     if method == "GET":
-        parameters += [_query_parameter(name, schema) for name, schema in _properties(form)]
+        parameters += [_query_parameter(*item, form) for item in _properties(form)]
     elif form.model_fields:
         extra["requestBody"] = _body(form)
     if method != "GET":
-        parameters += [_query_parameter(name, schema) for name, schema in _properties(Strictness)]
+        parameters += [_query_parameter(*item, Strictness) for item in _properties(Strictness)]
     is_versioned = details.get("versions") is not None
     if is_versioned:
         parameters.append(_IF_NONE_MATCH if method == "GET" else _IF_MATCH)
@@ -278,12 +278,13 @@ def _properties(form: type[Params]) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def _query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _query_parameter(name: str, schema: dict[str, Any], form: type[Params]) -> dict[str, Any]:
     schema = dict(schema)
+    required = form.model_json_schema(by_alias=True).get("required", [])
     return {
         "name": name,
         "in": "query",
-        "required": False,
+        "required": name in required,
         "description": schema.pop("description", ""),
         "schema": schema,
     }

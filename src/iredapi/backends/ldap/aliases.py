@@ -20,6 +20,7 @@ from iredapi.backends.ldap.write_plan import Modify
 from iredapi.backends.protocols.values import AddressAvailability, Profile
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.aliases import Alias
+from iredapi.domain.search import Owner, owner
 
 _ALIAS = "(objectClass=mailAlias)"
 
@@ -194,8 +195,27 @@ class LdapAddresses:
                 found |= words(entry, "mail") | words(entry, "shadowAddress")
         return frozenset(found) & wanted
 
+    async def owner(self, address: str) -> Owner:
+        names = ("objectClass", "mail", "enabledService")
+        ((base, scope, wanted, _),) = _having([address], self._session.tree.base)
+        return owner(
+            [
+                _owner(entry, address)
+                for entry in await self._session.find(base, scope, wanted, names)
+            ]
+        )
+
     async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
         return await self.taken(addresses)  # the directory ignores case
+
+
+def _owner(entry: Entry, address: str) -> Owner:
+    mails, classes = words(entry, "mail"), words(entry, "objectClass")
+    if address not in mails:
+        return Owner("alias_address", min(mails, default=""))
+    if "maillist" in classes:
+        return Owner("ml" if "mlmmj" in words(entry, "enabledService") else "maillist", address)
+    return Owner("alias" if "mailalias" in classes else "user", address)
 
 
 def _having(addresses: Collection[str], base: str) -> list[Search]:

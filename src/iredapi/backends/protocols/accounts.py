@@ -24,6 +24,7 @@ from iredapi.domain.domains import Domain
 from iredapi.domain.ldif import Export, Record
 from iredapi.domain.limits import Sizes, Totals
 from iredapi.domain.listing import Key, ListQuery
+from iredapi.domain.search import Owner
 from iredapi.domain.users import User
 
 
@@ -324,6 +325,9 @@ class AddressReader(Protocol):
 
     async def taken(self, addresses: Sequence[str]) -> frozenset[str]:
         """Return which addresses are users, aliases, lists or per-user alias addresses."""
+
+    async def owner(self, address: str) -> Owner:
+        """Return what an address is, in any spelling."""
 
     async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
         """Return ``taken``, and the addresses that an account has in another spelling."""

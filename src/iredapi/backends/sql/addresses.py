@@ -14,10 +14,12 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows, select_related
 from iredapi.backends.sql.domain_mapping import record
 from iredapi.backends.sql.domain_related_rows import split
+from iredapi.backends.sql.routes import is_alias_address, leads_to_a_user
 from iredapi.database.live_schema import Schema
 from iredapi.database.repository import chunks
 from iredapi.database.row_locks import Row
 from iredapi.domain.addresses import domain_of, fold
+from iredapi.domain.search import Owner, owner
 
 
 class SqlAddresses(AccountRepository):
@@ -56,6 +58,27 @@ class SqlAddresses(AccountRepository):
             found.update(await self.column(first.union(*others)))
         return frozenset(map(fold, found))
 
+    async def owner(self, address: str) -> Owner:
+        f, m = t.forwardings.c, t.maillists.c
+        to_address = await self.like(f.address, [address])
+        further = (to_address, is_alias_address(), leads_to_a_user())
+        branches = [
+            select_related(kind, column, column, await self.like(column, [address]))
+            for kind, column in (("user", t.mailbox.c.username), ("alias", t.alias.c.address))
+        ]
+        if self.schema.has(t.maillists):
+            branches.append(
+                select_related("ml", m.address, m.address, await self.like(m.address, [address]))
+            )
+        branches += [
+            select_related("alias_address", f.address, f.forwarding, *further),
+            select_related("forwarding", f.address, f.forwarding, to_address),
+            select_related("of_list", f.address, f.forwarding, to_address, f.is_maillist == 1),
+        ]
+        first, *others = branches
+        rows = await self.row_objects(first.union_all(*others))
+        return owner([_owner(row.kind, row.text) for row in rows])
+
     async def in_use(self, addresses: Sequence[str]) -> frozenset[str]:
         return await self.taken(addresses) | await self._in_other_spellings(addresses)
 
@@ -83,6 +106,13 @@ class SqlAddresses(AccountRepository):
                 for some in chunks(addresses):
                     found.update(map(fold, await self.exact_spellings(column, some)))
         return frozenset(found)
+
+
+def _owner(kind: str, account: str) -> Owner:
+    # A further address of a list, or the list's own row.
+    if kind == "of_list":
+        return Owner("alias_address", fold(account))
+    return Owner(kind, "" if kind == "forwarding" else fold(account))
 
 
 def availability_of(

@@ -34,6 +34,11 @@ def is_member() -> ColumnElement[bool]:
     return or_(f.is_list == 1, and_(f.is_maillist == 0, free))
 
 
+def leads_to_a_user() -> ColumnElement[bool]:
+    """Match rows whose destination is a user."""
+    return _has(t.mailbox, "username", t.forwardings.c.forwarding)
+
+
 def is_alias_address() -> ColumnElement[bool]:
     """Match, among rows to a user, those whose address is an alias address of the user."""
     f = t.forwardings.c

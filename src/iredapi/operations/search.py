@@ -1,0 +1,80 @@
+"""Searches over all kinds of accounts of the domains that an admin manages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, cast
+
+from iredapi.backends.protocols.accounts import Listed
+from iredapi.backends.unit_of_work import ReadUnit
+from iredapi.domain.addresses import domain_of, fold
+from iredapi.domain.listing import ListQuery
+from iredapi.domain.search import KINDS, Found, Owner, in_order
+from iredapi.errors import NotSupported
+from iredapi.operations import accounts
+from iredapi.operations.account_lists import managed
+
+_Records = Callable[[list[str]], Awaitable[Mapping[str, Any]]]
+
+
+async def search(unit: ReadUnit, text: str, limit: int, kinds: Collection[str]) -> list[Found]:
+    """Return at most ``limit`` results; no kinds: of all. A constant number of statements."""
+    found: list[Found] = []
+    for kind, role in _roles(unit).items():
+        if not kinds or kind in kinds:
+            found += await _of_kind(unit, kind, role, text, limit)
+    return in_order(found)[:limit]
+
+
+def _roles(unit: ReadUnit) -> dict[str, Listed]:
+    roles: dict[str, Listed | None] = {
+        "domain": unit.domains,
+        "user": unit.users,
+        "alias": unit.aliases,
+        "ml": unit.lists,
+        "maillist": unit.maillists,
+    }
+    return {kind: role for kind in KINDS if (role := roles[kind]) is not None}
+
+
+async def _of_kind(unit: ReadUnit, kind: str, role: Listed, text: str, limit: int) -> list[Found]:
+    domains, wanted = managed(unit), fold(text)
+    try:
+        keys = await role.keys(domains, ListQuery(search=text), None, limit)
+    except NotSupported:
+        return []  # the tables of older servers have no such accounts
+    names = [key.name for key in keys]
+    if len(keys) == limit and _is_visible(kind, wanted, domains):
+        # An exact match may come after the last one that was read.
+        names.append(wanted)
+    if not names:
+        return []
+    read = cast("_Records", role.records_of)  # type: ignore[attr-defined]
+    return [
+        Found(
+            kind,
+            name,
+            item.description if kind == "domain" else item.name,
+            item.active,
+            exact=fold(name) == wanted,
+        )
+        for name, item in (await read(names)).items()
+    ]
+
+
+def _is_visible(kind: str, name: str, domains: Collection[str] | None) -> bool:
+    """Return whether a name is that of an account of these domains."""
+    if kind == "domain":
+        return domains is None or name in domains
+    return "@" in name and (domains is None or domain_of(name) in domains)
+
+
+async def owner(unit: ReadUnit, address: str) -> Owner:
+    """Return what an address of a domain is. Raises NotFound ``NO_SUCH_DOMAIN``."""
+    domain = await accounts.get_domain(unit, domain_of(address))
+    found = await unit.addresses.owner(address)
+    if found.kind == "free":
+        others = domain.alias_addresses(address)
+        if others and await unit.addresses.in_use(sorted(others)):
+            return Owner("forwarding")
+    return found

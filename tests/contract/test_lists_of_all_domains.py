@@ -1,0 +1,176 @@
+"""Lists, searches and addresses over all domains of an admin; nothing of others is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.clients import PASSWORD, Client, Service
+from tests.contract.test_statement_counts import counted
+from tests.servers.openldap import account_dn
+
+OWN, OTHER = "own.com", "other.org"
+
+
+async def _fill(service: Service, root: Client) -> None:
+    for domain, name in ((OWN, "Firm"), (OTHER, "Strangers")):
+        await root.ok("POST", f"domain/{domain}", name=name)
+        for local in ("ann", "bob", "cid"):
+            mail = f"{local}@{domain}"
+            await root.ok("POST", f"user/{mail}", password=PASSWORD, name=f"Person {local}")
+        await root.ok("POST", f"alias/sales@{domain}", members=f"ann@{domain}", name="Sales")
+        mail = f"list@{domain}"
+        if service.store.name == "openldap":
+            entry = {"objectClass": "mailList", "mail": mail, "accountStatus": "active"}
+            entry |= {"enabledService": "mlmmj", "cn": "News"}
+            service.store.directory.add(account_dn(mail, "Groups"), entry)
+        else:
+            row = {"address": mail, "domain": domain, "mlid": domain, "name": "News"}
+            await service.store.insert("maillists", row)
+
+
+async def _walk(client: Client, path: str, **form: Any) -> list[Any]:
+    found: list[Any] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        more = {"cursor": cursor} if cursor else {}
+        status, answer = await client.call("GET", path, params=form | {"limit": "2"} | more)
+        assert (status, answer["_success"]) == (200, True), answer
+        found, cursor = found + answer["_data"], answer["_next"]
+    return found
+
+
+def _mails(*locals_: str, domains: tuple[str, ...] = (OTHER, OWN)) -> list[str]:
+    return [f"{local}@{domain}" for local in locals_ for domain in domains]
+
+
+async def test_lists_over_all_domains(service: Service, root: Client) -> None:
+    await _fill(service, root)
+    admin = await service.admin_of(OWN)
+    nobody = await service.admin_of(mail="nobody@admins.test")
+    wanted = {"users": ("ann", "bob", "cid"), "aliases": ("sales",), "mls": ("list",)}
+    for path, locals_ in wanted.items():
+        plain, mine = {"email_only": "yes"}, _mails(*locals_, domains=(OWN,))
+        assert await _walk(root, path, **plain) == _mails(*locals_), path
+        assert await root.ok("GET", path, **plain) == _mails(*locals_), path
+        assert await _walk(admin, path, **plain) == mine, path
+        assert await admin.ok("GET", path, search=OTHER) == []
+        assert await nobody.ok("GET", path) == []
+        for view in ("native", "canonical"):
+            shown = await _walk(admin, path, view=view)
+            assert shown == await admin.ok("GET", f"{path}/{OWN}", view=view), (path, view)
+        status, answer = await admin.call("GET", path, params={"total": "yes", "limit": "1"})
+        assert (status, answer["_total"]) == (200, len(locals_))
+        # The place of another admin's cursor is refused.
+        if len(locals_) > 1:
+            status, answer = await root.call("GET", path, params={"cursor": answer["_next"]})
+            assert (status, answer["_msg"]) == (400, "INVALID_CURSOR")
+    by_name = await root.ok("GET", "users", email_only="yes", sort="-name")
+    assert by_name == _mails("ann", "bob", "cid")[::-1]
+
+
+async def test_search_over_all_kinds(service: Service, root: Client) -> None:
+    await _fill(service, root)
+    admin = await service.admin_of(OWN)
+
+    async def found(client: Client, q: str, **form: Any) -> list[tuple[str, str, bool]]:
+        items = await client.ok("GET", "search", q=q, **form)
+        return [(item["kind"], item["address"], item["exact"]) for item in items]
+
+    assert await found(root, "ANN") == [
+        ("user", f"ann@{OTHER}", False), ("user", f"ann@{OWN}", False),
+    ]  # fmt: skip
+    everything = [
+        ("domain", OWN, True), ("user", f"ann@{OWN}", False), ("user", f"bob@{OWN}", False),
+        ("user", f"cid@{OWN}", False), ("alias", f"sales@{OWN}", False),
+        ("ml", f"list@{OWN}", False),
+    ]  # fmt: skip
+    assert await found(root, OWN) == await found(admin, OWN) == everything
+    assert await found(root, f"Cid@{OWN}", limit="1") == [("user", f"cid@{OWN}", True)]
+    # An exact match is there although others come before it.
+    for local in ("a1bob", "a2bob"):
+        await root.ok("POST", f"user/{local}@{OWN}", password=PASSWORD)
+    assert await found(root, f"bob@{OWN}", limit="1") == [("user", f"bob@{OWN}", True)]
+    assert await found(admin, "news", kind="ml,user") == [("ml", f"list@{OWN}", False)]
+    assert await found(admin, "strangers") == []
+    assert await found(admin, f"bob@{OTHER}") == []
+    assert await found(admin, f"bob@{OTHER}", limit="1") == []
+    assert await found(admin, OTHER, limit="1") == []
+    for text in ("%%", "__", "**", "\\\\", "(("):
+        assert await found(root, text) == [], text
+    for form, code, param in (
+        ({"q": "a"}, "INVALID_TEXT", "q"), ({}, "REQUIRED", "q"),
+        ({"q": "ab", "kind": "group"}, "INVALID_VALUE", "kind"),
+        ({"q": "ab", "limit": "0"}, "INVALID_NUMBER", "limit"),
+    ):  # fmt: skip
+        assert await root.refused("GET", "search", **form) == (400, code, [param])
+    items = await root.ok("GET", "search", q="person bob")
+    assert [(item["name"], item["accountStatus"]) for item in items] == [
+        ("Person bob", "active"), ("Person bob", "active"),
+    ]  # fmt: skip
+
+
+async def test_what_an_address_is(service: Service, root: Client) -> None:
+    await _fill(service, root)
+    await root.ok("PUT", f"user/ann@{OWN}", addAlias=f"other-ann@{OWN}")
+    await root.ok("PUT", f"domain/{OWN}", aliasDomains="alias.com")
+    admin = await service.admin_of(OWN)
+    wanted = {
+        "ann": ("user", f"ann@{OWN}"), "Sales": ("alias", f"sales@{OWN}"),
+        "list": ("ml", f"list@{OWN}"), "other-ann": ("alias_address", f"ann@{OWN}"),
+        "new": ("free", None),
+    }  # fmt: skip
+    if service.store.name != "openldap":
+        row = {"address": f"hop@{OWN}", "forwarding": "far@far.org", "domain": OWN}
+        await service.store.insert("forwardings", row)
+        wanted["hop"] = ("forwarding", None)
+    for local, (kind, account) in wanted.items():
+        found = await admin.ok("GET", f"exists/{local}@{OWN}")
+        assert found == {"mail": f"{local}@{OWN}".lower(), "kind": kind, "account": account}
+    assert await admin.refused("GET", f"exists/ann@{OTHER}") == (403, "PERMISSION_DENIED", [])
+    assert await admin.refused("GET", "exists/x@nowhere.net") == (403, "PERMISSION_DENIED", [])
+    assert await root.refused("GET", "exists/x@nowhere.net") == (404, "NO_SUCH_DOMAIN", [])
+    assert await root.refused("GET", "exists/x@alias.com") == (404, "NO_SUCH_DOMAIN", [])
+    # What is said to be free can be created, and what is not cannot.
+    await root.ok("POST", f"user/new@{OWN}", password=PASSWORD)
+    for local in wanted:
+        status, code, _ = await root.refused("POST", f"user/{local}@{OWN}", password=PASSWORD)
+        assert (status, code) == (409, "ALREADY_EXISTS"), local
+
+
+@pytest.mark.stores("sqlite", "postgresql", "mariadb")
+async def test_statements_do_not_grow_with_the_page(service: Service, root: Client) -> None:
+    await _fill(service, root)
+    row = {"password": "x", "domain": OWN, "settings": ""}
+    await service.store.insert("mailbox", *({"username": f"u{n}@{OWN}"} | row for n in range(150)))
+    forms: tuple[dict[str, str], ...] = (
+        {},
+        {"view": "canonical"},
+        {"sort": "used"},
+        {"total": "yes", "search": "own"},
+    )
+    for path in (f"users/{OWN}", "users", "search"):
+        for form in forms if path != "search" else ({"q": "own"},):
+            costs = []
+            for limit in ("1", "1", "100"):
+                call = root.ok("GET", path, limit=limit, **form)
+                costs.append((await counted(service, call)).total())
+            assert costs[1] == costs[2] <= 20, (path, form, costs)
+
+
+@pytest.mark.stores("openldap")
+async def test_unsubscribable_lists_in_pages(root: Client) -> None:
+    await root.ok("POST", f"domain/{OWN}")
+    await root.ok("POST", f"user/ann@{OWN}", password=PASSWORD)
+    for local in ("one", "two", "six"):
+        members = f"ann@{OWN},x@far.org"
+        await root.ok("POST", f"maillist/{local}@{OWN}", members=members, name=f"L {local}")
+    listed = await root.ok("GET", f"maillists/{OWN}", email_only="yes")
+    assert listed == _mails("one", "six", "two", domains=(OWN,))
+    for view in ("native", "canonical"):
+        shown = await _walk(root, f"maillists/{OWN}", view=view)
+        assert shown == [await root.ok("GET", f"maillist/{mail}", view=view) for mail in listed]
+    assert await _walk(root, f"maillists/{OWN}", email_only="yes", sort="-name") == listed[::-1]
+    assert [item["kind"] for item in await root.ok("GET", "search", q="two@")] == ["maillist"]
+    assert (await root.ok("GET", f"exists/two@{OWN}"))["kind"] == "maillist"
