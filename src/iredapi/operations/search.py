@@ -12,7 +12,7 @@ from iredapi.domain.listing import ListQuery
 from iredapi.domain.search import KINDS, Found, Owner, in_order
 from iredapi.errors import NotSupported
 from iredapi.operations import accounts
-from iredapi.operations.account_lists import managed
+from iredapi.operations.usage import managed
 
 _Records = Callable[[list[str]], Awaitable[Mapping[str, Any]]]
 
