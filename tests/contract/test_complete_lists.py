@@ -28,7 +28,11 @@ async def _fill(store: Store) -> None:
     plain = {"domain": "ex.com"}
     await store.insert("domain", plain | {"settings": "", "description": "", "disclaimer": ""})
     mails = [f"{name}@ex.com" for name in NAMES]
-    rows = [plain | {"username": m, "settings": "", "disclaimer": ""} for m in mails]
+    # Each name is that of two users, the second time in other letters.
+    rows = [
+        plain | {"username": m, "settings": "", "disclaimer": "", "name": name}
+        for m, name in zip(mails, [*NAMES[::2], *map(str.swapcase, NAMES[::2])], strict=False)
+    ]
     await store.insert("mailbox", *rows)
     await store.insert("alias", *(plain | {"address": f"of-{m}"} for m in mails))
     await store.insert("maillists", *(plain | {"address": f"l-{m}", "mlid": m[:36]} for m in mails))
@@ -73,9 +77,30 @@ async def _check(root: Client) -> None:
         assert sorted(plain) == sorted(wanted), path
         profiles = [item[key] for item in await root.ok("GET", path)]
         assert (sorted(profiles), profiles) == (sorted(wanted), plain), path
+        await walked(root, path, names, plain)
         shapes = await root.ok("GET", path, view="canonical")
         found = [item.get("mail") or item["domain"] for item in shapes]
         assert found == plain, path
+
+
+async def walked(root: Client, path: str, form: dict[str, str], names: list[str]) -> None:
+    """Check that pages in every order have each name once, both ways."""
+    first = "domain" if path == "domains" else "address"
+    for order in (first, "name", "created"):
+        found = [await _pages(root, path, form | {"sort": s}) for s in (order, f"-{order}")]
+        assert found[0] == found[1][::-1], (path, order)
+        assert sorted(found[0]) == sorted(names), (path, order)
+        assert order != first or found[0] == names, path
+
+
+async def _pages(root: Client, path: str, form: dict[str, str]) -> list[str]:
+    found: list[str] = []
+    more: dict[str, str] = {}
+    while more.get("cursor", "") is not None:
+        status, answer = await root.call("GET", path, params=form | more | {"limit": "4"})
+        assert (status, answer["_success"]) == (200, True), answer
+        found, more = found + answer["_data"], {"cursor": answer["_next"]}
+    return found
 
 
 async def test_a_list_of_the_directory_is_complete(root: Client) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients import PASSWORD, Client, Service
+from tests.clients import PASSWORD, ROOT, Client, Service
 from tests.contract.test_statement_counts import counted
 from tests.servers.openldap import account_dn
 
@@ -139,6 +139,68 @@ async def test_what_an_address_is(service: Service, root: Client) -> None:
         assert (status, code) == (409, "ALREADY_EXISTS"), local
 
 
+async def test_admins_of_both_kinds(service: Service, root: Client) -> None:
+    await root.ok("POST", f"domain/{OWN}", quota="500", numberOfUsers="7", numberOfLists="-1")
+    await root.ok("POST", f"domain/{OTHER}", quota="30", numberOfAliases="3")
+    for local in ("ann", "bob"):
+        await root.ok(
+            "POST", f"user/{local}@{OWN}", password=PASSWORD, name=f"U {local}", quota="9"
+        )
+    await root.ok("PUT", f"user/bob@{OWN}", isGlobalAdmin="yes")
+    await root.ok("PUT", f"domain/admins/{OWN}", addAdmin=f"ann@{OWN}")
+    limits = {"maxDomains": "5", "maxQuota": "2", "quotaUnit": "GB", "maxUsers": "-1"}
+    admin = await service.admin_of(OWN, OTHER, mail="zoe@admins.test", **limits, name="A zoe")
+    await service.admin_of(mail="off@admins.test")
+    await root.ok("PUT", "admin/off@admins.test", accountStatus="disabled")
+    every = await _walk(root, "admins")
+    assert [(item["mail"], item["kind"], item["isGlobalAdmin"]) for item in every] == [
+        (f"ann@{OWN}", "user", "no"), (f"bob@{OWN}", "user", "yes"),
+        ("off@admins.test", "admin", "no"), (ROOT, "admin", "yes"),
+        ("zoe@admins.test", "admin", "no"),
+    ]  # fmt: skip
+    assert every == await root.ok("GET", "admins")
+    zoe = every[-1]
+    assert {name: value for name, value in zoe.items() if name.startswith(("max", "used"))} == {
+        "maxDomains": 5, "maxQuota": 2, "maxUsers": -1, "maxAliases": 0, "maxLists": 0,
+        "usedDomains": 2, "usedQuota": 530, "usedUsers": 7, "usedAliases": 3, "usedLists": 0,
+    }  # fmt: skip
+    assert (zoe["quotaUnit"], zoe["managedDomains"], zoe["name"]) == ("GB", [OTHER, OWN], "A zoe")
+    assert (every[0]["managedDomains"], every[0]["usedQuota"]) == ([OWN], 500)
+    mails = [item["mail"] for item in every]
+    assert [item["mail"] for item in await _walk(root, "admins", sort="-address")] == mails[::-1]
+    by_name = await _walk(root, "admins", sort="name", fields="mail,name")
+    assert [item["mail"] for item in by_name][:1] == ["zoe@admins.test"]
+    assert [[*item] for item in by_name] == [["mail", "name"]] * 5
+    disabled = await root.ok("GET", "admins", status="disabled")
+    assert [item["mail"] for item in disabled] == ["off@admins.test"]
+    assert [item["mail"] for item in await root.ok("GET", "admins", search="A ZOE")] == mails[-1:]
+    status, answer = await root.call("GET", "admins", params={"limit": "2", "total": "yes"})
+    assert (status, answer["_total"]) == (200, 5)
+    assert await root.refused("GET", "admins", fields="password") == (
+        400, "INVALID_VALUE", ["fields"],
+    )  # fmt: skip
+    assert await admin.refused("GET", "admins") == (403, "PERMISSION_DENIED", [])
+
+
+async def test_alias_domains(service: Service, root: Client) -> None:
+    await root.ok("POST", f"domain/{OWN}", aliasDomains="b.test,c.test")
+    await root.ok("POST", f"domain/{OTHER}", aliasDomains="a.test,d.test")
+    admin = await service.admin_of(OWN)
+    every = [
+        {"aliasDomain": f"{name}.test", "domain": target, "accountStatus": "active"}
+        for name, target in (("a", OTHER), ("b", OWN), ("c", OWN), ("d", OTHER))
+    ]
+    assert await _walk(root, "alias_domains") == await root.ok("GET", "alias_domains") == every
+    assert await _walk(admin, "alias_domains") == every[1:3]
+    by_target = await _walk(root, "alias_domains", sort="-target", fields="aliasDomain")
+    assert [item["aliasDomain"][0] for item in by_target] == ["c", "b", "d", "a"]
+    assert await admin.ok("GET", "alias_domains", search="d.te") == []
+    assert await root.ok("GET", "alias_domains", search=OTHER) == [every[0], every[3]]
+    assert await root.ok("GET", "alias_domains", status="disabled") == []
+    wrong = (400, "INVALID_VALUE", ["sort"])
+    assert await root.refused("GET", "alias_domains", sort="created") == wrong
+
+
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")
 async def test_statements_do_not_grow_with_the_page(service: Service, root: Client) -> None:
     await _fill(service, root)
@@ -150,8 +212,8 @@ async def test_statements_do_not_grow_with_the_page(service: Service, root: Clie
         {"sort": "used"},
         {"total": "yes", "search": "own"},
     )
-    for path in (f"users/{OWN}", "users", "search"):
-        for form in forms if path != "search" else ({"q": "own"},):
+    for path in (f"users/{OWN}", "users", "search", "admins"):
+        for form in {"search": ({"q": "own"},), "admins": ({},)}.get(path, forms):
             costs = []
             for limit in ("1", "1", "100"):
                 call = root.ok("GET", path, limit=limit, **form)

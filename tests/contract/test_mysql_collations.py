@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.clients import PASSWORD, Client, Service, serving
+from tests.contract.test_complete_lists import walked
 from tests.servers.foreign import Foreign
 from tests.servers.mariadb import MariadbServer
 from tests.servers.store import Store
@@ -54,6 +55,22 @@ async def root(service: Service) -> Client:
     root = await service.root()
     await root.ok("POST", "domain/ex.com")
     return root
+
+
+async def test_pages_have_everybody_once(service: Service, root: Client) -> None:
+    names = ("Zoe", "abc", "a_b", "a-b", "a.c", "josé", "jost", "ümit", "strasse", "z ", "a&b", "ß")
+    plain = {"password": "x", "domain": "ex.com", "settings": "", "disclaimer": ""}
+    rows = [
+        plain | {"username": f"{name.strip()}@ex.com", "name": names[place // 2]}
+        for place, name in enumerate(names)
+    ]
+    await service.store.insert("mailbox", *rows)
+    form = {"email_only": "yes"}
+    await walked(root, "users/ex.com", form, await root.ok("GET", "users/ex.com", **form))
+    found = await root.ok("GET", "users/ex.com", **form, search="strasse")
+    assert found == ["strasse@ex.com"]
+    found = await root.ok("GET", "users/ex.com", **form, search="JOSÉ")
+    assert sorted(found) == ["a&b@ex.com", "josé@ex.com", "ß@ex.com"]  # by name, and by address
 
 
 async def test_an_address_in_another_spelling_is_in_use(service: Service, root: Client) -> None:

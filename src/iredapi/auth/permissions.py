@@ -22,6 +22,7 @@ from iredapi.errors import LoginRequired, PermissionDenied
 class Action(StrEnum):
     """All actions. Each route has one."""
 
+    ADMINS_LIST = "admins.list"
     ADMIN_CREATE = "admin.create"
     ADMIN_DELETE = "admin.delete"
     ADMIN_READ = "admin.read"
@@ -29,6 +30,7 @@ class Action(StrEnum):
     ADMIN_VERIFY_PASSWORD = "admin.verify_password"  # noqa: S105
     ADDRESS_READ = "address.read"
     ALIASES_LIST = "aliases.list"
+    ALIAS_DOMAINS_LIST = "alias_domains.list"
     ALIAS_CREATE = "alias.create"
     ALIAS_DELETE = "alias.delete"
     ALIAS_READ = "alias.read"
@@ -204,6 +206,7 @@ _TAKEN: Final = frozenset({"is_global_admin", "account_status", "add_admin"})
 
 RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
     {
+        Action.ADMINS_LIST: GLOBAL,
         Action.ADMIN_CREATE: GLOBAL,
         Action.ADMIN_DELETE: GLOBAL,
         Action.ADMIN_READ: GLOBAL,
@@ -211,6 +214,7 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.ADMIN_VERIFY_PASSWORD: GLOBAL,
         Action.ADDRESS_READ: ACCOUNT,
         Action.ALIASES_LIST: DOMAIN,
+        Action.ALIAS_DOMAINS_LIST: ANY_ADMIN,
         Action.ALIAS_CREATE: ACCOUNT,
         Action.ALIAS_DELETE: ACCOUNT,
         Action.ALIAS_READ: ACCOUNT,

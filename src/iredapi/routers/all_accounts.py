@@ -6,10 +6,16 @@ from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
 from iredapi.domain.listing import DEFAULT_LIMIT
-from iredapi.operations import account_lists, search
+from iredapi.operations import account_lists, inventory, search
 from iredapi.operations.account_lists import ALIASES, LISTS, USERS
 from iredapi.schemas.aliases import AliasFilter
 from iredapi.schemas.canonical import CanonicalAlias, CanonicalStoredList, CanonicalUser
+from iredapi.schemas.inventory import (
+    AdminFilter,
+    AliasDomainFilter,
+    AliasDomainProfile,
+    AnyAdminProfile,
+)
 from iredapi.schemas.lists import ListFilter
 from iredapi.schemas.params import NoParams
 from iredapi.schemas.profiles import (
@@ -66,6 +72,35 @@ async def list_all_mailing_lists(call: OperationRequest[ListFilter]) -> Response
     The answer is read from the accounts' database or directory; the list server is not asked.
     """
     return await pages.answer(call, account_lists.of_all, LISTS, call.form.shape)
+
+
+@router.operation(
+    "GET",
+    "/alias_domains",
+    Action.ALIAS_DOMAINS_LIST,
+    AliasDomainFilter,
+    answer=list[AliasDomainProfile],
+    errors=["INVALID_CURSOR"],
+)
+async def list_alias_domains(call: OperationRequest[AliasDomainFilter]) -> Response:
+    """List the alias domains of all domains that the admin manages."""
+    return await pages.answer(call, inventory.alias_domains, call.form.only_fields or ())
+
+
+@router.operation(
+    "GET",
+    "/admins",
+    Action.ADMINS_LIST,
+    AdminFilter,
+    answer=list[AnyAdminProfile],
+    errors=["INVALID_CURSOR"],
+)
+async def list_admins(call: OperationRequest[AdminFilter]) -> Response:
+    """List all admins: standalone ones, and mail users with rights.
+
+    Each has its limits, and how much of them its domains have been given.
+    """
+    return await pages.answer(call, inventory.admins, call.form.only_fields or ())
 
 
 @router.operation("GET", "/search", Action.SEARCH_READ, SearchForm, answer=list[SearchResult])

@@ -54,6 +54,8 @@ def _orders(names: tuple[str, ...]) -> list[str]:
 
 _OF_ACCOUNTS = ("address", "name", "created", "modified")
 _OF_DOMAINS = ("domain", "name", "created", "modified", "quota")
+_OF_ADMINS = ("address", "name")
+_OF_ALIAS_DOMAINS = ("domain", "target")
 _OF_USERS = ("address", "name", "created", "modified", "quota", "used")
 YesNo = Annotated[bool, BeforeValidator(parse.yes_no), _schema("string", enum=["yes", "no"])]
 Yes = Annotated[bool, BeforeValidator(mailbox_validators.yes), _schema("string", enum=["yes"])]
@@ -212,6 +214,14 @@ DomainSort = Annotated[
     str,
     BeforeValidator(parse.sort_order(_OF_DOMAINS)),
     _schema("string", enum=_orders(_OF_DOMAINS)),
+]
+AdminSort = Annotated[
+    str, BeforeValidator(parse.sort_order(_OF_ADMINS)), _schema("string", enum=_orders(_OF_ADMINS))
+]
+AliasDomainSort = Annotated[
+    str,
+    BeforeValidator(parse.sort_order(_OF_ALIAS_DOMAINS)),
+    _schema("string", enum=_orders(_OF_ALIAS_DOMAINS)),
 ]
 UserSort = Annotated[
     str, BeforeValidator(parse.sort_order(_OF_USERS)), _schema("string", enum=_orders(_OF_USERS))

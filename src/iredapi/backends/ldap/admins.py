@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,6 +21,7 @@ from iredapi.domain.account_settings import Settings
 from iredapi.domain.actors import Principal
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.admins import Admin
+from iredapi.domain.inventory import AnyAdmin
 from iredapi.domain.passwords import HASH_SEPARATOR
 
 _ADMIN = "(objectClass=mailAdmin)"
@@ -100,6 +102,31 @@ class LdapAdmins:
             self._tree.base, Scope.ONE, _DOMAIN, "domainAdmin", [mail], ("domainName",)
         )
         return frozenset(entry.value("domainName").lower() for entry in found)
+
+    async def every(self) -> list[AnyAdmin]:
+        names = ("mail", "cn", "preferredLanguage", "accountStatus", "domainGlobalAdmin")
+        managed: dict[str, set[str]] = {}
+        of_domains = ("domainName", "domainAdmin")
+        kind = both(_DOMAIN, "(domainAdmin=*)")
+        async for page in self._session.pages(self._tree.base, Scope.ONE, kind, of_domains):
+            for domain in page:
+                for mail in words(domain, "domainAdmin"):
+                    managed.setdefault(mail, set()).add(domain.value("domainName").lower())
+        kind = both(_USER, "(|(domainGlobalAdmin=yes)(enabledService=domainadmin))")
+        more = (*names, "enabledService", "disabledService", settings_values.ATTRIBUTE)
+        found: dict[str, AnyAdmin] = {}
+        for base, wanted, standalone in (
+            (self._tree.base, kind, False),
+            (self._tree.admin_base, _ADMIN, True),
+        ):
+            async for page in self._session.pages(base, Scope.SUB, wanted, more):
+                for entry in page:
+                    mail = entry.value("mail").strip().lower()
+                    admin = record(entry, managed.get(mail, ()))
+                    # Mail users may change their own accountSetting: it gives them no rights.
+                    admin = admin if standalone else replace(admin, settings={})
+                    found[mail] = AnyAdmin(admin, standalone=standalone)
+        return [*found.values()]
 
     async def inside(self, domains: Collection[str]) -> frozenset[str]:
         return await references.standalone(self._session, domains)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from iredapi.backends.ldap.dn_layout import ALL_ACCOUNTS, both, either, ends
+from iredapi.backends.ldap.client import Scope
+from iredapi.backends.ldap.dn_layout import ALL_ACCOUNTS, DOMAIN, both, either, ends
 from iredapi.backends.ldap.entry_diff import Edit
-from iredapi.backends.ldap.session import Session
+from iredapi.backends.ldap.session import Session, words
 from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.domain.inventory import AliasDomain
 
 
 def alias_addresses(
@@ -82,3 +84,18 @@ def remove(session: Session, aliases: Collection[str]) -> None:
 
 def _domain_part(address: str) -> str:
     return domain_of(address.strip().lower())
+
+
+async def alias_domains(session: Session, only: Collection[str] | None) -> list[AliasDomain]:
+    """Return the alias domains of these domains; None: of all. Pending ones are not active."""
+    names = ("domainName", "domainAliasName", "domainPendingAliasName")
+    kind = both(DOMAIN, "(|(domainAliasName=*)(domainPendingAliasName=*))")
+    found: list[AliasDomain] = []
+    async for page in session.pages(session.tree.base, Scope.ONE, kind, names):
+        for entry in page:
+            target = entry.value("domainName").lower()
+            if only is None or target in only:
+                live = words(entry, "domainAliasName")
+                every = live | words(entry, "domainPendingAliasName")
+                found += [AliasDomain(name, target, active=name in live) for name in every]
+    return found

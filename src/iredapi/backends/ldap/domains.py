@@ -35,6 +35,7 @@ from iredapi.backends.ldap.session import (
 from iredapi.backends.protocols.values import Profile, Removal, Usage
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.domains import Domain
+from iredapi.domain.inventory import AliasDomain
 from iredapi.domain.limits import Allocation, Totals
 
 _INACTIVE = "(!(accountStatus=active))"
@@ -180,6 +181,9 @@ class LdapDomains(ListingReader):
 
         key = ("domains", None if only is None else frozenset(only), disabled_only)
         return await self._session.listings.page(key, after, limit, read)
+
+    async def alias_domains(self, only: Collection[str] | None) -> list[AliasDomain]:
+        return await alias_domain_addresses.alias_domains(self._session, only)
 
     async def taken(self, names: Collection[str]) -> frozenset[str]:
         wanted, found = frozenset(names), set[str]()

@@ -21,6 +21,7 @@ from iredapi.domain.actors import Actor
 from iredapi.domain.aliases import Alias
 from iredapi.domain.audit_events import Event
 from iredapi.domain.domains import Domain
+from iredapi.domain.inventory import AliasDomain
 from iredapi.domain.ldif import Export, Record
 from iredapi.domain.limits import Sizes, Totals
 from iredapi.domain.listing import Key, ListQuery
@@ -83,6 +84,9 @@ class DomainReader(DomainListings, Protocol):
 
     async def get(self, name: str) -> Domain | None:
         """Return a domain without claiming it. At most two round trips."""
+
+    async def alias_domains(self, only: Collection[str] | None) -> list[AliasDomain]:
+        """Return the alias domains of these domains; None: of all. One round trip."""
 
     async def taken(self, names: Collection[str]) -> frozenset[str]:
         """Return which of these names are domains or alias domains."""

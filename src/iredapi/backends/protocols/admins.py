@@ -9,6 +9,7 @@ from iredapi.backends.protocols.values import Profile
 from iredapi.domain import account_settings
 from iredapi.domain.actors import Principal
 from iredapi.domain.admins import Admin
+from iredapi.domain.inventory import AnyAdmin
 
 
 class AdminReader(Protocol):
@@ -16,6 +17,12 @@ class AdminReader(Protocol):
 
     async def principal(self, username: str) -> Principal | None:
         """Return an active admin of either kind, the standalone one first. One round trip."""
+
+    async def every(self) -> list[AnyAdmin]:
+        """Return all admins of both kinds, without hashes. At most three round trips on SQL.
+
+        A standalone admin counts, and not a mail user of the same address.
+        """
 
     async def inside(self, domains: Collection[str]) -> frozenset[str]:
         """Return the standalone admins whose addresses are in one of these domains."""

@@ -31,6 +31,7 @@ from iredapi.domain import account_settings
 from iredapi.domain.actors import Principal
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.admins import Admin
+from iredapi.domain.inventory import AnyAdmin
 
 _EPOCH_SENTINEL = datetime(1971, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
 
@@ -41,6 +42,34 @@ class SqlAdmins(AccountRepository):
     async def principal(self, username: str) -> Principal | None:
         columns, rows = await self.fetch_batched("admins.principal", _principal, username=username)
         return _read_principal(username, [dict(zip(columns, row, strict=True)) for row in rows])
+
+    async def every(self) -> list[AnyAdmin]:
+        a, m, d = t.admin.c, t.mailbox.c, t.domain_admins.c
+        mark = or_(m.isadmin == 1, m.isglobaladmin == 1)
+        users = select(m.username, m.name, m.language, m.active, m.settings, m.isglobaladmin)
+        admins = select(a.username, a.name, a.language, a.active, a.settings, literal(0))
+        managed: dict[str, set[str]] = {}
+        for name, domain in await self.row_objects(
+            select(d.username, d.domain).where(d.active == 1)
+        ):
+            managed.setdefault(fold(name), set()).add(domain)
+        found: dict[str, AnyAdmin] = {}
+        for chosen, standalone in ((users.where(mark), False), (admins, True)):
+            for mail, name, language, active, settings, marked in await self.row_objects(chosen):
+                domains = managed.get(fold(mail), set())
+                found[fold(mail)] = AnyAdmin(
+                    Admin(
+                        mail,
+                        name=name,
+                        language=language,
+                        active=bool(active),
+                        is_global="ALL" in domains or bool(marked),
+                        settings=account_settings.parse(settings),
+                        managed_domains=frozenset(domains - {"ALL"}),
+                    ),
+                    standalone=standalone,
+                )
+        return [*found.values()]
 
     async def inside(self, domains: Collection[str]) -> frozenset[str]:
         a = t.admin.c

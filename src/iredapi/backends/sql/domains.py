@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, false, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.protocols.values import Removal, Usage
@@ -24,6 +24,7 @@ from iredapi.domain import account_settings
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.addresses import fold, without
 from iredapi.domain.domains import Domain
+from iredapi.domain.inventory import AliasDomain
 from iredapi.domain.limits import Allocation, Totals
 
 
@@ -45,6 +46,17 @@ class SqlDomains(SqlDomainProfiles):
         await self.hold_rows(Row(t.domain.c.domain, name, share))
         # Separate statement: under READ COMMITTED it sees what the previous lock holder committed.
         return await self._whole(name)
+
+    async def alias_domains(self, only: Collection[str] | None) -> list[AliasDomain]:
+        a = t.alias_domain.c
+        within = [] if only is None else [a.target_domain.in_(sorted(only)) if only else false()]
+        rows = await self.row_objects(
+            select(a.alias_domain, a.target_domain, a.active).where(*within)
+        )
+        return [
+            AliasDomain(row.alias_domain, row.target_domain, active=bool(row.active))
+            for row in rows
+        ]
 
     async def taken(self, names: Collection[str]) -> frozenset[str]:
         # In any spelling: Postfix folds names to lower case, so two spellings are one domain.
