@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -46,26 +46,11 @@ from iredapi.web import (
     connection_limits,
     docs_page,
     health_routes,
+    openapi_document,
     responses,
 )
 from iredapi.web.middleware import AccessMiddleware, PathNormaliser, RequestContext, crashed
 from iredapi.web.route_table import API, RouteTable
-
-_DESCRIPTION = """\
-Provision mail domains, admins, users, aliases and mailing lists on an iRedMail server, and decide
-what Amavisd and iRedAPD do with their mail.
-
-Log in first: the session cookie of `POST /api/login` goes with all other requests. Programs send
-an API token instead: `Authorization: Bearer iredapi_…` (`POST /api/tokens` makes one).
-
-Parameters may be sent as a form, as multipart, as a JSON object or in the query. A parameter
-that is not sent changes nothing; an empty one removes the value where that is possible. Failures
-have a stable code in `_msg`.
-"""
-_TAGS = ["Login", "API Token", "Domain", "Domain Admin", "Mail User", "Mail Alias"]
-_TAGS += ["Subscribable Mailing List", "Mailing List (Unsubscribable)", "Deleted Mailbox", "Usage"]
-_TAGS += ["All Domains"]
-_TAGS += ["Spam Policy", "Throttling", "Whitelisting and Blacklisting", "Greylisting", "Export"]
 
 
 class _Api(FastAPI):
@@ -76,6 +61,19 @@ class _Api(FastAPI):
     """
 
     _stack: ASGIApp
+    cookie = ""
+    """Name of the session cookie, for the document."""
+    operations: Sequence[APIRouter] = ()
+    """The routers of the operations, for the document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document; it is made once."""
+        if self.openapi_schema is None:
+            made = super().openapi()
+            self.openapi_schema = openapi_document.complete(
+                made, cookie=self.cookie, routers=self.operations
+            )
+        return self.openapi_schema
 
     def put_in_front(self, *middleware: Middleware) -> None:
         """Wrap FastAPI's stack in middleware, the first one outermost."""
@@ -121,8 +119,12 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     app = _Api(
         title="iredapi",
         version=__version__,
-        description=_DESCRIPTION,
-        openapi_tags=[{"name": name} for name in _TAGS],
+        description=openapi_document.DESCRIPTION,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/", "description": "The host of this document."}],
+        openapi_tags=[
+            {"name": name, "description": text} for name, text in openapi_document.TAGS.items()
+        ],
         lifespan=lifespan,
         openapi_url=None,
         docs_url=None,
@@ -146,7 +148,8 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
         app.state.context = context
     for router in routers:
         app.include_router(router, prefix=API)
-    docs_page.mount(app)
+    app.cookie, app.operations = settings.session_cookie, routers
+    docs_page.mount(app, settings)
     health_routes.mount(app)
     return app
 

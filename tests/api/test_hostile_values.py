@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from tests.api.test_openapi import FORM, OPERATIONS, Operation
+from tests.api.test_openapi import OPERATIONS, Operation
 from tests.clients import PASSWORD, Client
 from tests.conftest import _Services
 from tests.servers.snapshot import Arranged, Arrangement, Difference
@@ -127,7 +127,7 @@ CASES: Final = [
     pytest.param(operation, name, id=f"{operation.method} {operation.path} {name}")
     for operation in OPERATIONS
     if operation.method != "GET" and "requestBody" in operation.spec
-    for name, schema in operation.spec["requestBody"]["content"][FORM]["schema"][
+    for name, schema in operation.spec["requestBody"]["content"]["application/json"]["schema"][
         "properties"
     ].items()
     if is_text(schema) and "/login" not in operation.path and "/logout" not in operation.path

@@ -21,6 +21,7 @@ from iredapi.cli.init_command import init
 from iredapi.cli.shared_options import EnvFile
 from iredapi.config import loading
 from iredapi.config.errors import ConfigurationError
+from iredapi.config.ldap_settings import Backend
 from iredapi.config.settings import Settings
 
 
@@ -97,9 +98,17 @@ app.command()(init)
 
 
 @app.command()
-def openapi() -> None:
+def openapi(
+    view: Annotated[
+        str, typer.Option(help="canonical or native: answers of one shape, for generated clients.")
+    ] = "",
+) -> None:
     """Print the OpenAPI document as JSON; no server or database is needed."""
     from iredapi.app import create_app
+    from iredapi.web.openapi_document import View, variant
+
+    if view not in set(View):
+        raise ConfigurationError(f"--view: {View.CANONICAL} or {View.NATIVE}, not {view}")
 
     try:
         # An env file without read permission is ignored: the document needs no secrets.
@@ -107,6 +116,8 @@ def openapi() -> None:
     except ValidationError as error:
         raise ConfigurationError(loading.explain(error)) from None
     document = create_app(chosen).openapi()
+    if view:
+        document = variant(document, view=View(view), on_ldap=chosen.backend is Backend.LDAP)
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 

@@ -17,8 +17,8 @@ from iredapi.operations.preconditions import Versions
 from iredapi.schemas.listing import Paged
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
+from iredapi.web.openapi_bodies import body, properties
 
-FORM: Final = "application/x-www-form-urlencoded"
 PATHS: Final = {
     "domain": ("A mail domain.", "example.com"),
     "mail": ("An e-mail address.", "alice@example.com"),
@@ -42,16 +42,14 @@ _IF_NONE_MATCH: Final = {
     "in": "header",
     "required": False,
     "description": "`ETag` of an earlier answer: 304 without a body if nothing has changed.",
-    "schema": {"type": "string"},
-    "example": '"s0123456789abcdef01234567-0123456789ab"',
+    "schema": {"type": "string", "examples": ['"s0123456789abcdef01234567-0123456789ab"']},
 }
 _IF_MATCH: Final = {
     "name": "If-Match",
     "in": "header",
     "required": False,
     "description": "`ETag` of the profile: 412 and no change if somebody has changed it since.",
-    "schema": {"type": "string"},
-    "example": "*",
+    "schema": {"type": "string", "examples": ["*"]},
 }
 _CHALLENGE: Final = {
     "description": "How to authenticate, and what was wrong with the header `Authorization`.",
@@ -205,16 +203,18 @@ def describe(
     extra: dict[str, Any] = {}
     parameters = [_path_parameter(name, words.get(name)) for name in named]
     if method == "GET":
-        parameters += [_query_parameter(*item, form) for item in _properties(form)]
+        parameters += [_query_parameter(*item, form) for item in properties(form)]
     elif form.model_fields:
-        extra["requestBody"] = _body(form)
+        extra["requestBody"] = body(action, form)
     if method != "GET":
-        parameters += [_query_parameter(*item, Strictness) for item in _properties(Strictness)]
+        parameters += [_query_parameter(*item, Strictness) for item in properties(Strictness)]
     is_versioned = details.get("versions") is not None
     if is_versioned:
         parameters.append(_IF_NONE_MATCH if method == "GET" else _IF_MATCH)
     if parameters:
         extra["parameters"] = parameters
+    if action in PUBLIC:
+        extra["security"] = []
     codes = _common_codes(method, words) + errors
     if method != "GET":
         codes += ("INVALID_VALUE", "IGNORED_PARAMETER", *_WITH_PARAMS)
@@ -262,22 +262,6 @@ def _path_parameter(name: str, words: type[StrEnum] | None) -> dict[str, Any]:
     }
 
 
-def _properties(form: type[Params]) -> list[tuple[str, dict[str, Any]]]:
-    schema = form.model_json_schema(by_alias=True)
-    found = []
-    for name, properties in schema.get("properties", {}).items():
-        detail = {
-            key: value for key, value in properties.items() if key not in {"title", "default"}
-        }
-        describe_relations = form.describe_relations(name)
-        if describe_relations:
-            detail["description"] = f"{detail.get('description', '')} {describe_relations}".strip()
-        if detail["type"] == "integer":
-            detail["examples"] = [int(example) for example in detail.get("examples", [])]
-        found.append((name, detail))
-    return found
-
-
 def _query_parameter(name: str, schema: dict[str, Any], form: type[Params]) -> dict[str, Any]:
     schema = dict(schema)
     required = form.model_json_schema(by_alias=True).get("required", [])
@@ -287,23 +271,6 @@ def _query_parameter(name: str, schema: dict[str, Any], form: type[Params]) -> d
         "required": name in required,
         "description": schema.pop("description", ""),
         "schema": schema,
-    }
-
-
-def _body(form: type[Params]) -> dict[str, Any]:
-    required = form.model_json_schema(by_alias=True).get("required", [])
-    properties = _properties(form)
-    schema: dict[str, Any] = {"type": "object", "properties": dict(properties)}
-    if required:
-        schema["required"] = required
-    # Some parameters exclude each other, so the JSON example has only the required ones.
-    first = {name: detail["examples"][0] for name, detail in properties if name in required}
-    return {
-        "required": bool(required),
-        "content": {
-            FORM: {"schema": schema},
-            "application/json": {"schema": schema, "example": first},
-        },
     }
 
 

@@ -325,6 +325,7 @@ class Router(APIRouter):
             del endpoint.__wrapped__
             endpoint.__signature__ = inspect.signature(_signature)  # type: ignore[attr-defined]
             endpoint.iredapi_action = action  # type: ignore[attr-defined]
+            endpoint.iredapi_form = form  # type: ignore[attr-defined]
             for method in [methods] if isinstance(methods, str) else methods:
                 self.add_api_route(
                     path,
