@@ -15,6 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.clients import PASSWORD, ROOT
@@ -118,6 +119,16 @@ async def test_page(
             assert path in text.replace("\u200b", ""), path
     assert len(browser.find_elements(By.CSS_SELECTOR, ".opblock-summary")) == count
 
+    assert browser.find_elements(By.CSS_SELECTOR, ".auth-wrapper button.authorize")
+    assert "First steps" in text
+    assert "archive@example.com" not in text
+    filters = browser.find_element(By.CSS_SELECTOR, "input.operation-filter-input")
+    filters.send_keys("Mail Alias")
+    wait(browser, lambda b: len(b.find_elements(By.CSS_SELECTOR, ".opblock-tag-section")) == 1)
+    filters.send_keys(Keys.CONTROL, "a")
+    filters.send_keys(Keys.BACKSPACE)
+    wait(browser, lambda b: len(b.find_elements(By.CSS_SELECTOR, ".opblock-tag-section")) > 1)
+
     sections = {}
     for section in browser.find_elements(By.CSS_SELECTOR, ".opblock-tag-section"):
         name = section.find_element(By.CSS_SELECTOR, ".opblock-tag").get_attribute("data-tag")
@@ -151,12 +162,10 @@ async def test_execute_login(
     summary.click()
     block = browser.find_element(By.ID, "operations-Login-login")
     wait(browser, lambda _: block.find_elements(By.CSS_SELECTOR, "button.execute"))
-    for name, value in (("username", ROOT), ("password", PASSWORD)):
-        field = block.find_element(
-            By.CSS_SELECTOR, f"[data-property-name={name}] input, [data-param-name={name}] input"
-        )
-        field.clear()
-        field.send_keys(value)
+    body = block.find_element(By.CSS_SELECTOR, "textarea.body-param__text")
+    assert json.loads(str(body.get_attribute("value"))).keys() == {"username", "password"}
+    body.send_keys(Keys.CONTROL, "a")
+    body.send_keys(json.dumps({"username": ROOT, "password": PASSWORD}))
     execute = block.find_element(By.CSS_SELECTOR, "button.execute")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", execute)
     execute.click()

@@ -1,9 +1,10 @@
-"""A slash in a name reaches the operation through uvicorn, and through nginx as it is deployed."""
+"""Paths through uvicorn, and through nginx as deployed: slashes in names, and the docs page."""
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
@@ -38,5 +39,27 @@ async def test_a_slash_in_an_address(store: Store) -> None:
                             assert answer.json()["_data"]["username"] == "a/b@ex.com"
                         assert c.get("user/a/b@ex.com").json()["_msg"] == "NO_SUCH_OPERATION"
                         assert c.get("domain/ex%2Fcom").json()["_msg"] == "INVALID_DOMAIN_NAME"
+        finally:
+            nginx.stop()
+
+
+async def test_the_description_behind_nginx(store: Store) -> None:
+    """The snippet passes on ``/api/`` only: pages, assets and the document are all below it."""
+    with running_on(store) as api:
+        port = urlsplit(api.address).port
+        assert port is not None
+        nginx = Nginx([port])
+        try:
+            for mount in ("/api", "/iredadmin/api"):
+                with closing(httpx.Client(base_url=nginx.address, trust_env=False)) as c:
+                    page = c.get(f"{mount}/", follow_redirects=True)
+                    assert (page.status_code, page.url.path) == (200, f"{mount}/docs")
+                    names = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+                    assert len(names) >= 3
+                    for name in (*names, "openapi.json", "openapi.json?view=canonical"):
+                        found = c.get(urljoin(str(page.url), name))
+                        assert found.status_code == 200, name
+                    paths = c.get(f"{mount}/openapi.json").json()["paths"]
+                    assert "/api/login" in paths
         finally:
             nginx.stop()
