@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from iredapi.auth.permissions import PUBLIC, Action
 from iredapi.errors import CODES, InvalidParameters
+from iredapi.schemas.listing import Paged
 from iredapi.schemas.params import Params
 
 _WRONG: Final = (
@@ -22,7 +23,7 @@ _WRONG: Final = (
 )  # fmt: skip
 """Values that at least some parameters refuse."""
 _PASSWORDS: Final = (
-    "PASSWORD_IS_A_HASH", "PW_NON_ASCII", "PW_SHORTER_THAN_MIN_LENGTH",
+    "PASSWORD_IS_A_HASH", "PW_EMPTY", "PW_NON_ASCII", "PW_SHORTER_THAN_MIN_LENGTH",
     "PW_GREATER_THAN_MAX_LENGTH", "PW_NO_LETTER", "PW_NO_UPPERCASE", "PW_NO_DIGIT_NUMBER",
     "PW_NO_SPECIAL_CHAR", "PW_REFUSED_BY_DIRECTORY",
 )  # fmt: skip
@@ -33,10 +34,16 @@ _SETS_PASSWORD: Final = frozenset(
 _WRITES: Final = ("DATABASE_READ_ONLY", "STORAGE_FULL")
 _ACCOUNTS: Final = ("admin.", "alias.", "domain.", "maillist.", "ml.", "user.", "users.")
 _IN_DOMAIN: Final = ("alias.", "maillist.", "ml.", "user.", "users.")
+_LIMITS: Final = (
+    "EXCEED_LIMIT_DOMAIN", "EXCEED_LIMIT_QUOTA", "EXCEED_LIMIT_USERS", "EXCEED_LIMIT_ALIASES",
+    "EXCEED_LIMIT_LISTS",
+)  # fmt: skip
 _NOT_YOURS: Final = "PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE"
 _MORE: Final[Mapping[Action, tuple[str, ...]]] = {
     Action.ADMIN_CREATE: ("REQUIRED",),
     Action.ADMIN_DELETE: ("CANNOT_REMOVE_YOURSELF",),
+    Action.DOMAIN_CREATE: _LIMITS,
+    Action.DOMAIN_UPDATE: _LIMITS,
     Action.DOMAIN_DELETE: ("CANNOT_REMOVE_YOURSELF", _NOT_YOURS),
     Action.USERS_UPDATE: ("LAST_GLOBAL_ADMIN", _NOT_YOURS, "EXCEEDED_DOMAIN_QUOTA_SIZE"),
     Action.USER_CREATE: (
@@ -76,12 +83,16 @@ def of_form(form: type[Params]) -> tuple[str, ...]:
 def _of_operation(method: str, path: str, action: Action, form: type[Params]) -> Iterator[str]:
     yield from of_form(form)
     yield from _MORE.get(action, ())
+    if issubclass(form, Paged):
+        yield "INVALID_CURSOR"
     if action in _SETS_PASSWORD:
         yield from _PASSWORDS
     if re.search("{(domain|mail)}", path):
         yield "AMBIGUOUS_NAME"
     if method != "GET" and action not in PUBLIC:
         yield from _WRITES
+        if form.model_fields:
+            yield "VALUE_ADJUSTED"
         if action.startswith(_ACCOUNTS):
             yield "DIRECTORY_READ_ONLY"
         if action.startswith(_IN_DOMAIN):
