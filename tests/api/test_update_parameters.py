@@ -15,13 +15,20 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from iredapi.domain import services
+from iredapi.domain import services, suspension
 from iredapi.domain.passwords import Scheme, hash_password, verify_password
 from iredapi.schemas.admins import AdminEdit
 from iredapi.schemas.aliases import AliasDraft, AliasEdit, AliasFilter
-from iredapi.schemas.domains import DomainAdmins, DomainDraft, DomainEdit, DomainFilter, Keep
+from iredapi.schemas.domains import (
+    DomainAdmins,
+    DomainDraft,
+    DomainEdit,
+    DomainFilter,
+    DomainView,
+    Keep,
+)
 from iredapi.schemas.params import Params
-from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit
+from iredapi.schemas.users import UserDraft, UserEdit, UserFilter, UsersEdit, UserView
 from tests.clients import Client
 from tests.servers import rich
 from tests.servers.snapshot import Arranged, Arrangement, Difference, Opened, moment
@@ -145,6 +152,13 @@ def _services(*, but: str = "") -> dict[str, Any]:
     }
 
 
+def _suspended(before: str = "", after: str = "") -> dict[str, Any]:
+    """Return the columns of a user like ``u@ex.com`` that its suspension changes."""
+    on = ",".join(sorted(suspension.LOGINS - {"pop3", "sogocalendar"}))
+    settings = f"{before}timezone:Asia/Shanghai;{after}".replace("*", on)
+    return {**_services(but="deliver lda lmtp"), "settings": settings}
+
+
 def _bcc(side: str, what: str, key: str) -> tuple[Difference, Difference]:
     table = f"{side}_bcc_{what} {key}"
     return {f"~{table}": {"bcc_address": "new@far.org"}}, {f"-{table}": {}}
@@ -215,6 +229,12 @@ DOMAIN_CASES = (
     Case("removeService", "self-service,ldap-only", _settings(enabled_services=""), NOTHING, ()),
     Case("services", "ldap-only", _settings(enabled_services=""), _settings(enabled_services=""),
          ()),
+    Case("suspend", "yes",
+         {"~domain other.com": {
+             "settings": rich.changed(rich.DOMAIN_SETTINGS, enabled_services="")
+             + "suspended:yes;"},
+          "~mailbox x@other.com": _suspended("domain_suspended_services:*,none;")},
+         EMPTY, ("perhaps", "2"), path="domain/other.com"),
     Case("disableDomainProfile", "aliases,bcc",
          _settings(disabled_domain_profiles="aliases,bcc,relay"), NOTHING, ("nonsense", "bcc,x")),
     Case("enableDomainProfile", "bcc", _settings(disabled_domain_profiles="relay"), NOTHING,
@@ -330,6 +350,8 @@ USER_CASES = (
          NO_MAILS),
     Case("services", "imaptls,deliver,no-such,lib-storage",
          _user(**_services(but="imaptls deliver lda lmtp")), _user(**_services()), ()),
+    Case("suspend", "yes", _user(**_suspended(after="suspended_services:*;")), EMPTY,
+         ("perhaps", "2")),
     Case("addService", "pop3,sogocalendar,dsync", _user(enablepop3=1, enablesogocalendar="y"),
          NOTHING, ()),
     Case("removeService", "imap,sogowebmail,managesieve,doveadm",
@@ -393,7 +415,8 @@ FORMS: Mapping[type[Params], tuple[str, tuple[Case, ...]]] = {
     AliasEdit: ("alias/list@ex.com", ALIAS_CASES),
 }
 NO_UPDATES = {
-    DomainDraft, DomainFilter, Keep, UserDraft, UserFilter, AliasDraft, AliasFilter,
+    DomainDraft, DomainFilter, DomainView, Keep, UserDraft, UserFilter, UserView, AliasDraft,
+    AliasFilter,
 }  # fmt: skip
 
 # What a single case for each parameter does not show.

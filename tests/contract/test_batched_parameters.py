@@ -48,6 +48,7 @@ VALUES: Final[Mapping[str, tuple[str, str]]] = {
     "remove_service": ("imap,pop3", "smtp"),
     "telephone_number": ("+49 30 1", "+49 30 2"),
     "mobile": ("+49 170 1", ""),
+    "suspend": ("yes", "no"),
 }
 """A value for a new user, and another one."""
 

@@ -110,6 +110,7 @@ async def test_the_history_worked(sqlite_store: Store) -> None:
         "domain": "ex.com",
         "name": "Ex Ltd — Ü",
         "accountStatus": "active",
+        "suspended": "no",
         "quota": 20480,
         "numberOfUsers": 50,
         "numberOfAliases": 40,
@@ -156,6 +157,7 @@ async def test_the_history_worked(sqlite_store: Store) -> None:
         "aliases": ["al@ex.com", "ally@cl.com"],
         "senderBcc": "a@far.org",
         "recipientBcc": "b@far.org",
+        "suspended": "no",
         "services": sorted(
             "smtp smtpsecured pop3 pop3secured pop3tls imap imapsecured imaptls managesieve "
             "managesievesecured managesievetls deliver sogo sogowebmail sogocalendar "

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from iredapi.domain import account_settings, lists, phones, services
+from iredapi.domain import account_settings, lists, phones, services, suspension
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
@@ -59,6 +59,7 @@ def domain(record: Domain, admins: Collection[str]) -> CanonicalView:
         "domain": record.name,
         "name": record.description,
         "accountStatus": _status(active=record.active),
+        "suspended": _yes_no(yes=suspension.is_suspended(record.settings)),
         "quota": record.quota,
         "numberOfUsers": record.users,
         "numberOfAliases": record.aliases,
@@ -151,7 +152,10 @@ def user(record: User, names: Collection[str]) -> CanonicalView:
         "aliases": sorted(record.aliases - alias_addresses),
         "senderBcc": record.sender_bcc,
         "recipientBcc": record.recipient_bcc,
-        "services": sorted(services.service_names(record.services, services.MANAGED)),
+        "suspended": _yes_no(yes=record.held is not None),
+        "services": sorted(
+            services.service_names(suspension.released(record)[0], services.MANAGED)
+        ),
         "mailboxFormat": record.mailbox_format,
         "mailboxFolder": record.mailbox_folder,
         "maildir": record.location.path,

@@ -10,7 +10,7 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any, Final
 
-from iredapi.domain import account_settings
+from iredapi.domain import account_settings, suspension
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import Domain, primary_mx
@@ -33,10 +33,12 @@ _USER: Final[Mapping[str, str]] = {
     "is_global": "isGlobalAdmin",
     "marks_agree": "isGlobalAdmin",
     "custom_services": "services",
+    "held": "suspend",
     "forwardings": "forwarding",
     "sender_bcc": "senderBcc",
     "recipient_bcc": "recipientBcc",
 }
+_OF_SUSPENSION: Final = frozenset({"held", "held_by_domain"})
 _DOMAIN: Final[Mapping[str, str]] = {
     "description": "name",
     "active": "accountStatus",
@@ -61,6 +63,7 @@ _OF_DOMAIN_SETTINGS: Final[Mapping[str, str]] = {
     "disabled_domain_profiles": "disabledDomainProfile",
     "disabled_user_profiles": "disabledUserProfile",
     "disabled_user_preferences": "disabledUserPreference",
+    suspension.DOMAIN_KEY: "suspend",
 }
 _ADMIN: Final[Mapping[str, str]] = {"active": "accountStatus", "is_global": "isGlobalAdmin"}
 _OF_ADMIN_SETTINGS: Final[Mapping[str, str]] = {
@@ -79,7 +82,15 @@ _ALIAS: Final[Mapping[str, str]] = {"active": "accountStatus", "access_policy": 
 
 def of_user(before: User, after: User) -> Names:
     """Return the changed parameters of a user."""
-    return of_user_fields(different(before, after))
+    found = different(before, after)
+    if not found & _OF_SUSPENSION:
+        return of_user_fields(found)
+    rest = found - _OF_SUSPENSION - {"services", "custom_services"}
+    if (before.held is None) != (after.held is None):
+        rest.add("held")
+    if suspension.released(before) != suspension.released(after) or not rest:
+        rest.add("services")
+    return of_user_fields(rest)
 
 
 def of_user_fields(names: Iterable[str]) -> Names:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from iredapi.domain import account_settings, limits, transports
+from iredapi.domain import account_settings, limits, suspension, transports
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import fold, without
 from iredapi.domain.features import Feature
@@ -51,7 +51,7 @@ _PROFILE_OF: Final[Mapping[str, str]] = {
 # Limits, and what decides where mail goes: only for admins who may create domains.
 _NEEDS_CREATOR: Final = frozenset(
     {"quota", "number_of_users", "number_of_aliases", "number_of_lists", "transport"}
-    | {"account_status", "is_backupmx", "primarymx", "alias_domains", "add_alias_domain"}
+    | {"account_status", "suspend", "is_backupmx", "primarymx", "alias_domains", "add_alias_domain"}
 )
 _GLOBAL_ONLY: Final = frozenset(
     {"disable_domain_profile", "enable_domain_profile", "disable_user_profile"}
@@ -312,6 +312,9 @@ def _settings(
     for name, key in values.items():
         if name in changes:
             settings = account_settings.with_value(settings, key, changes[name])
+    if "suspend" in changes:
+        text = "yes" if changes["suspend"] else ""
+        settings = account_settings.with_value(settings, suspension.DOMAIN_KEY, text)
     if changes.keys() & {"services", "add_service", "remove_service"}:
         there = account_settings.words(settings, "enabled_services")
         known = SERVICES | CONDITIONS if Feature.ANY_SERVICE in features else SERVICES

@@ -46,6 +46,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys(ALIASES, frozenset({"aliases"})),
     **dict.fromkeys(SERVICES, frozenset({"services", "custom_services"})),
     "quota": frozenset({"quota"}),
+    "suspend": frozenset({"services", "custom_services", "held", "held_by_domain"}),
     "maildir": frozenset({"location"}),
     "is_global_admin": frozenset({"is_global", "is_admin", "marks_agree"}),
 }

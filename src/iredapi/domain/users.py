@@ -12,6 +12,7 @@ from iredapi.domain import (
     mailbox_paths,
     phones,
     services,
+    suspension,
     transports,
     wider_rights,
 )
@@ -62,6 +63,12 @@ class User:
     services: frozenset[str] = services.MANAGED
     custom_services: frozenset[str] = frozenset()
     """Services that only LDAP can store (``Feature.ANY_SERVICE``)."""
+    held: frozenset[str] | None = None
+    """Services that wait until the user is resumed; None: it is not suspended itself."""
+    held_by_domain: frozenset[str] | None = None
+    """Services that wait until the domain is resumed; None: it is not suspended with it."""
+    settings: str = field(default="", repr=False)
+    """The text of its settings as it is stored (SQL)."""
     forwardings: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
     sender_bcc: str = ""
@@ -206,7 +213,10 @@ def draft(
         "is_admin": is_global,
     }
     rest = {name: changes[name] for name in changes if name not in AT_CREATION}
-    return User(mail, **fields | _revised(User(mail, **fields), rest, domain, features=features))
+    made = User(mail, **fields | _revised(User(mail, **fields), rest, domain, features=features))
+    if not suspension.is_suspended(domain.settings):
+        return made
+    return replace(made, **_placed(made, own=made.held is not None, domain=domain))
 
 
 def direct_values(changes: Mapping[str, Any], password: str) -> dict[str, Any]:
@@ -281,14 +291,33 @@ def _revised(
             for name in ("mobile", "telephone")
             if name in new
         }
+    if changes.keys() & (SERVICES | {"suspend"}):
+        new |= _revised_services(before, changes, domain, features)
+    return new
+
+
+def _revised_services(
+    before: User, changes: Mapping[str, Any], domain: Domain, features: Set[Feature]
+) -> dict[str, Any]:
+    """Return the services; those of a suspended user change in what waits to be switched on."""
+    columns, words = suspension.released(before)
     if Feature.ANY_SERVICE in features and changes.keys() & SERVICES:
         _check_words(changes)
-        new["services"], new["custom_services"] = services.revised(
-            before.services, before.custom_services, changes
-        )
+        columns, words = services.revised(columns, words, changes)
     else:
-        new["services"] = _services(before.services, changes)
-    return new
+        columns = _services(columns, changes)
+    return suspension.placed(
+        columns,
+        words,
+        own=changes.get("suspend", before.held is not None),
+        with_domain=suspension.is_suspended(domain.settings),
+    )
+
+
+def _placed(user: User, *, own: bool, domain: Domain) -> dict[str, Any]:
+    columns, words = suspension.released(user)
+    with_domain = suspension.is_suspended(domain.settings)
+    return suspension.placed(columns, words, own=own, with_domain=with_domain)
 
 
 def _routes(before: User, changes: Mapping[str, Any], domain: Domain) -> frozenset[str]:

@@ -148,7 +148,13 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     verified = actor.is_global or not rules.verify_ownership
     if verified:
         after = domains.activate_alias_domains(after, changes.get("add_alias_domain", ()))
-    if not unit.report_changed(differences.of_domain(before, after)):
+    different = differences.of_domain(before, after)
+    if "suspend" in changes and await unit.users.set_suspended(
+        before.name, suspended=changes["suspend"]
+    ):
+        # Also of a domain that is suspended already: other programs may have added users.
+        different = tuple(sorted({*different, "suspend"}))
+    if not unit.report_changed(different):
         return
     await unit.domains.save(before, after, verified=verified)
     for gone in sorted(map(fold, without(before.alias_domains, after.alias_domains))):

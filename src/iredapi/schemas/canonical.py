@@ -27,6 +27,7 @@ class CanonicalDomain(_Canonical):
 
     domain: str
     name: str
+    suspended: YesNo = Field(description="Mail is received, but nobody logs in or sends.")
     quota: int = Field(description="Maximum sum of mailbox quotas, MB.")
     number_of_users: int
     number_of_aliases: int
@@ -78,6 +79,11 @@ class CanonicalAdmin(_Canonical):
 
 class CanonicalUser(_Canonical):
     """A mail user, on every storage."""
+
+    suspended: YesNo = Field(
+        description="Mail is received, but the user does not log in or send; `services` are those "
+        "of the time after. Not if only its domain is suspended."
+    )
 
     usage: UsageOfUser | None = Field(None, description="With `with=usage`.")
 

@@ -90,6 +90,11 @@ class DomainEdit(Params):
         "`disabled` stops mail and logins of the whole domain; its accounts keep their own status.",
         "active",
     )
+    suspend: fields.YesNo = param(
+        "`yes`: mail is still received, but no user of the domain logs in or sends. `no` switches "
+        "on what was on before.",
+        "yes",
+    )
     min_password_length: fields.PasswordLength = param(
         "Minimum length of passwords of its users, in characters; 0: the server's rule.", "8"
     )

@@ -119,6 +119,11 @@ class UserEdit(Params):
     )
     add_service: fields.Services = param("Services to switch on.", "imaptls")
     remove_service: fields.Services = param("Services to switch off.", "pop3,pop3tls")
+    suspend: fields.YesNo = param(
+        "`yes`: mail is still received, but the user neither logs in nor sends. `no` switches on "
+        "what was on before.",
+        "yes",
+    )
     telephone_number: fields.Name = param("Telephone number.", "+49 30 1234567")
     mobile: fields.Name = param("Mobile phone number.", "+49 170 1234567")
 

@@ -32,6 +32,8 @@ NAMES = {"name": "cn", "surname": "sn"}
 """Attributes that an entry must have; a user without a name has its local part there."""
 _PHONES = {"mobile": "mobile", "telephone": "telephoneNumber"}
 ADMIN_SERVICE = "domainadmin"
+_SUSPENDED = "suspended"
+_SUSPENDED_WITH_DOMAIN = "domainsuspended"
 _REQUIRED_SERVICES = {"sender_bcc": "senderbcc", "recipient_bcc": "recipientbcc"}
 """Values of ``enabledService`` without which Postfix ignores the attribute of the field."""
 
@@ -73,6 +75,7 @@ def further_addresses(mail: str, entry: Entry, aliases: Collection[str]) -> froz
 def record(mail: str, entry: Entry, aliases: Collection[str], managed: Collection[str]) -> User:
     """Return the record of a user; ``aliases`` are its domain's active alias domains."""
     enabled = words(entry, "enabledService")
+    held, held_by_domain = held_services(enabled)
     is_global = flag(entry, "domainGlobalAdmin", "yes")
     return User(
         mail=mail,
@@ -89,7 +92,9 @@ def record(mail: str, entry: Entry, aliases: Collection[str], managed: Collectio
         is_admin=ADMIN_SERVICE in enabled,
         is_global=is_global,
         services=enabled & services.MANAGED,
-        custom_services=services.custom(enabled),
+        custom_services=services.custom(enabled) - markers_in(enabled),
+        held=held,
+        held_by_domain=held_by_domain,
         forwardings=_destinations(entry, mail, enabled),
         aliases=further_addresses(mail, entry, aliases),
         managed_domains=frozenset(managed),
@@ -161,9 +166,45 @@ def _differ(before: User, after: User, field: str) -> bool:
     return bool(getattr(before, field) != getattr(after, field))
 
 
+def held_services(
+    enabled: Collection[str],
+) -> tuple[frozenset[str] | None, frozenset[str] | None]:
+    """Return the services that wait until the user, and until its domain, is resumed."""
+
+    def of(mark: str) -> frozenset[str] | None:
+        if mark not in enabled:
+            return None
+        return frozenset(
+            name.removeprefix(f"{mark}-") for name in enabled if name.startswith(f"{mark}-")
+        )
+
+    return of(_SUSPENDED), of(_SUSPENDED_WITH_DOMAIN)
+
+
+def markers_in(enabled: Collection[str]) -> frozenset[str]:
+    """Return the values of ``enabledService`` that say what is suspended."""
+    marks = (_SUSPENDED, _SUSPENDED_WITH_DOMAIN)
+    return frozenset(
+        name for name in enabled if name in marks or name.startswith(tuple(f"{m}-" for m in marks))
+    )
+
+
+def markers(held: frozenset[str] | None, held_by_domain: frozenset[str] | None) -> frozenset[str]:
+    """Return the values of ``enabledService`` for services that wait.
+
+    Users may write their own ``accountSetting``, but not this attribute.
+    """
+    found = set[str]()
+    for mark, names in ((_SUSPENDED, held), (_SUSPENDED_WITH_DOMAIN, held_by_domain)):
+        if names is not None:
+            found |= {mark, *(f"{mark}-{name}" for name in names)}
+    return frozenset(found)
+
+
 def _put_services(edit: Edit, before: User, after: User) -> None:
     old = before.services | before.custom_services
-    new = after.services | after.custom_services
+    old |= markers(before.held, before.held_by_domain)
+    new = after.services | after.custom_services | markers(after.held, after.held_by_domain)
     edit.discard("enabledService", sorted(old - new - services.INTERNAL))
     edit.add("enabledService", _written_services(new - old))
     if before.is_global != after.is_global or before.marks_agree != after.marks_agree:

@@ -21,7 +21,9 @@ from iredapi.backends.ldap.user_mapping import (
     ADMIN_SERVICE,
     NAMES,
     hashes_in_order,
+    held_services,
     mailbox_path,
+    markers,
     put_changes,
     put_new,
     record,
@@ -30,6 +32,7 @@ from iredapi.backends.ldap.user_mapping import (
 from iredapi.backends.ldap.user_profiles import LdapUserProfiles
 from iredapi.backends.ldap.write_plan import Modify
 from iredapi.backends.protocols.values import Removal
+from iredapi.domain import suspension
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
 from iredapi.domain.limits import Sizes
@@ -251,6 +254,28 @@ class LdapUsers(LdapUserProfiles):
         if names:
             self._session.edit_found(self._tree.base, kind, change, attributes, some=True)
         return frozenset(_OF_ALL[name] for name in names)
+
+    async def set_suspended(self, domain: str, *, suspended: bool) -> bool:
+        def change(edit: Edit) -> None:
+            on = frozenset(name.strip().lower() for name in edit.now("enabledService"))
+            held, waiting = held_services(on)
+            if suspended and held is None and waiting is None:
+                logins = frozenset(filter(suspension.is_login, on))
+                edit.discard("enabledService", sorted(logins))
+                edit.add("enabledService", sorted(markers(None, logins)))
+            elif not suspended and waiting is not None:
+                edit.discard("enabledService", sorted(markers(None, waiting)))
+                edit.add("enabledService", sorted(waiting))
+
+        # The first pass finds out whether anything changes. The bulk step reads again.
+        kind, names, found = real_users(domain), ("mail", "enabledService"), False
+        async for page in self._session.pages(self._tree.base, Scope.SUB, kind, names):
+            for edit in map(Edit, page):
+                change(edit)
+                found = found or bool(edit.changes())
+        if found:
+            self._session.edit_found(self._tree.base, kind, change, names, some=True)
+        return found
 
     async def rename(self, old: str, new: str) -> None:
         session, name = self._session, domain_of(old)

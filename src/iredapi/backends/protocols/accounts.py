@@ -254,6 +254,12 @@ class Users(UserReader, Protocol):
         The number of statements does not depend on the number of users.
         """
 
+    async def set_suspended(self, domain: str, *, suspended: bool) -> bool:
+        """Suspend or resume all users of a domain (``User.held_by_domain``).
+
+        Users who are suspended themselves stay so. Returns whether anything was to be done.
+        """
+
     async def rename(self, old: str, new: str) -> None:
         """Change the address of a user; its mailbox stays in the same directory."""
 

@@ -16,11 +16,14 @@ from iredapi.database.compiled_statement import Statement
 from iredapi.database.dialect import insert_ignore
 from iredapi.database.live_schema import Schema
 from iredapi.database.repository import now
-from iredapi.domain import services
+from iredapi.domain import account_settings, services, suspension
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.mailbox_paths import Location
 from iredapi.domain.users import User
 
+HELD = "suspended_services"
+HELD_BY_DOMAIN = "domain_suspended_services"
+"""Keys of a user's settings: what was on before the user, or its domain, was suspended."""
 NEVER = datetime(1970, 1, 1, 1, 1, 1)  # noqa: DTZ001 (the tables hold no zone)
 """The sentinel of ``passwordlastchange`` that makes iRedAPD ask for a new password."""
 _SWITCHES = tuple(f"enable{name}" for name in sorted(services.MANAGED))
@@ -164,6 +167,11 @@ def record(row: Mapping[str, Any], related_rows: RelatedRows) -> User:
             "managed_domains": managed - {"ALL"},
         }
     is_global = bool(row["isglobaladmin"])
+    if (settings := row.get("settings")) and HELD in settings:
+        found = account_settings.parse(settings)
+        texts["held"] = suspension.of_settings(found, HELD)
+        texts["held_by_domain"] = suspension.of_settings(found, HELD_BY_DOMAIN)
+    texts["settings"] = settings or ""
     return User(
         mail=mail,
         **texts,
@@ -185,6 +193,15 @@ def _managed_services(values: tuple[Any, ...]) -> frozenset[str]:
         for column, value in zip(_SWITCHES, values, strict=True)
         if value in (1, "y", "Y")
     )
+
+
+def settings_of(text: str, user: User) -> str:
+    """Return the text of a user's settings, with the services that wait until it is resumed."""
+    settings = account_settings.parse(text)
+    for key, names in ((HELD, user.held), (HELD_BY_DOMAIN, user.held_by_domain)):
+        value = "" if names is None else suspension.text_of(names)
+        settings = account_settings.with_value(settings, key, value)
+    return account_settings.render(settings)
 
 
 def row_changes(before: User, after: User) -> dict[str, Any]:
@@ -211,6 +228,8 @@ def row_changes(before: User, after: User) -> dict[str, Any]:
         f"enable{name}": service_value(name, on=name in after.services)
         for name in before.services ^ after.services
     }
+    if before.held != after.held or before.held_by_domain != after.held_by_domain:
+        values["settings"] = settings_of(before.settings, after)
     if "password" in values:
         values["passwordlastchange"] = now()
     values["modified"] = now()
@@ -233,3 +252,7 @@ async def add_users(
         await store.change_for_each(("users.add", names, size), build, values)
     else:
         await store.change_all(("users.add", names, size), build, **numbered_parameters(values))
+    for user in users:
+        if user.held is not None or user.held_by_domain is not None:
+            values_of = {"settings": settings_of("", user)}
+            await store.update(t.mailbox, values_of, t.mailbox.c.username == user.mail)

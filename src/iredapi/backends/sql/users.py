@@ -30,6 +30,7 @@ from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import (
     forwarding_status,
     mailbox_paths,
+    suspended_users,
     user_mapping,
     user_with_domain,
 )
@@ -288,6 +289,10 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
             await self.set_bcc(t.recipient_bcc_user, key, after.recipient_bcc)
         if before.is_global != after.is_global or before.marks_agree != after.marks_agree:
             await self.set_global(mail, is_global=after.is_global)
+
+    async def set_suspended(self, domain: str, *, suspended: bool) -> bool:
+        change = suspended_users.suspend if suspended else suspended_users.resume
+        return await change(self, domain)
 
     async def _activate_own_route(self, mail: str) -> None:
         """Activate the row ``address → address`` of a user before other forwardings are added.

@@ -1,0 +1,177 @@
+"""Suspended users and domains receive mail, but do not log in or send, until they are resumed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.clients import PASSWORD, Client, Service
+from tests.servers.dovecot import Dovecot
+from tests.servers.postfix import PostfixMaps
+from tests.servers.store import ALL_STORES
+from tests.servers.submission import Submission
+
+pytestmark = pytest.mark.stores(*ALL_STORES)
+U, V, W = "u@ex.com", "v@ex.com", "w@ex.com"
+RECEIVING = {"deliver"}
+
+
+@pytest.fixture(name="root")
+async def _root(service: Service) -> Client:
+    root = await service.root()
+    await root.ok("POST", "domain/ex.com")
+    for mail in (U, V):
+        await root.ok("POST", f"user/{mail}", password=PASSWORD)
+    await root.ok("PUT", f"user/{V}", removeService="pop3,pop3secured,pop3tls,sogo")
+    if service.store.name != "openldap":
+        # iRedAdmin's own keys, and one that ends without a semicolon.
+        text = "timezone:Europe/Berlin;x:y"
+        await service.store.execute("UPDATE mailbox SET settings = :t", t=text)
+    return root
+
+
+async def everything(root: Client, *mails: str) -> dict[str, Any]:
+    """All that is stored of users, but for the time of the last change."""
+    found = {}
+    for mail in mails or (U, V):
+        shown = dict(await root.ok("GET", f"user/{mail}"))
+        shown.pop("modified", None)
+        for name in ("enabledService", "objectClass"):
+            if name in shown:
+                shown[name] = sorted(shown[name])
+        found[mail] = shown
+    return found
+
+
+async def on(root: Client, mail: str) -> set[str]:
+    """The services that are really on."""
+    shown = await root.ok("GET", f"user/{mail}")
+    if "enabledService" not in shown:
+        return set(shown["enabled_services"])
+    words = {word.lower() for word in shown["enabledService"]}
+    internal = {"internal", "doveadm", "lib-storage", "indexer-worker", "dsync", "quota-status"}
+    internal |= {"mail", "forward", "senderbcc", "recipientbcc", "shadowaddress", "lda", "lmtp"}
+    internal |= {"displayedinglobaladdressbook"}
+    return {word for word in words - internal if "suspended" not in word}
+
+
+async def view(root: Client, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = await root.ok("GET", path, view="canonical")
+    return found
+
+
+async def changed(client: Client, path: str, **form: str) -> list[str]:
+    found: list[str] = (await client.ok("PUT", path, **form))["_changed"]
+    return found
+
+
+async def test_a_user(service: Service, root: Client) -> None:
+    """Nothing is lost: what is stored after resuming is what was stored before."""
+    before, services = await everything(root), (await view(root, f"user/{V}"))["services"]
+    assert (await view(root, f"user/{V}"))["suspended"] == "no"
+    assert await changed(root, f"user/{V}", suspend="no") == []
+    assert await changed(root, f"user/{V}", suspend="yes") == ["suspend"]
+    assert await on(root, V) == RECEIVING
+    shown = await view(root, f"user/{V}")
+    assert (shown["suspended"], shown["services"], shown["accountStatus"]) == (
+        "yes", services, "active",
+    )  # fmt: skip
+    assert await changed(root, f"user/{V}", suspend="yes") == []
+    assert await changed(root, f"user/{V}", name="New") == ["name"]
+    assert await on(root, V) == RECEIVING
+    assert await changed(root, f"user/{V}", suspend="no", name="") == ["name", "suspend"]
+    assert await everything(root) == before
+    for wrong in ("perhaps", ""):
+        status, _, params = await root.refused("PUT", f"user/{V}", suspend=wrong)
+        assert (status, params) == (400, ["suspend"])
+
+
+async def test_services_of_a_suspended_user(service: Service, root: Client) -> None:
+    """They change what is switched on when the user is resumed."""
+    await root.ok("PUT", f"user/{V}", suspend="yes")
+    form = {"removeService": "imap", "addService": "pop3tls"}
+    assert await changed(root, f"user/{V}", **form) == ["services"]
+    assert await on(root, V) == RECEIVING
+    await root.ok("PUT", f"user/{V}", suspend="no")
+    found = await on(root, V)
+    assert ("imap" in found, "pop3tls" in found, "pop3" in found) == (False, True, False)
+    await root.ok("PUT", f"user/{V}", services="", suspend="yes")
+    assert await on(root, V) == set()
+    assert (await view(root, f"user/{V}"))["suspended"] == "yes"
+    assert await changed(root, f"user/{V}", suspend="no") == ["suspend"]
+    assert await on(root, V) == set()
+
+
+async def test_a_new_user_is_suspended(service: Service, root: Client) -> None:
+    await root.ok("POST", f"user/{W}", password=PASSWORD, suspend="yes")
+    assert await on(root, W) == RECEIVING
+    await root.ok("PUT", f"user/{W}", suspend="no")
+    assert await on(root, W) == await on(root, U)
+
+
+async def test_a_domain(service: Service, root: Client) -> None:
+    """Users who were suspended themselves stay so; nobody else gets around the suspension."""
+    before = await everything(root)
+    await root.ok("POST", f"user/{W}", password=PASSWORD, suspend="yes")
+    assert (await view(root, "domain/ex.com"))["suspended"] == "no"
+    assert await changed(root, "domain/ex.com", suspend="yes") == ["suspend"]
+    assert (await view(root, "domain/ex.com"))["suspended"] == "yes"
+    for mail in (U, V, W):
+        assert await on(root, mail) == RECEIVING, mail
+    assert (await view(root, f"user/{U}"))["suspended"] == "no"
+    assert await changed(root, "domain/ex.com", suspend="yes") == []
+    # A new user, added services, a user who is resumed: nobody logs in.
+    await root.ok("POST", "user/n@ex.com", password=PASSWORD)
+    await root.ok("PUT", f"user/{W}", suspend="no")
+    await root.ok("PUT", f"user/{V}", addService="pop3")
+    for mail in (U, V, W, "n@ex.com"):
+        assert await on(root, mail) == RECEIVING, mail
+    await root.ok("PUT", f"user/{V}", removeService="pop3")
+    await root.ok("PUT", f"user/{U}", suspend="yes")
+    assert await changed(root, "domain/ex.com", suspend="no") == ["suspend"]
+    assert await changed(root, "domain/ex.com", suspend="no") == []
+    assert await on(root, U) == RECEIVING
+    await root.ok("PUT", f"user/{U}", suspend="no")
+    assert await everything(root) == before
+    assert await on(root, W) == await on(root, "n@ex.com") == await on(root, U)
+
+
+async def test_rights(service: Service, root: Client) -> None:
+    """A domain is resumed by who may create domains: its other admins are suspended, too."""
+    admin = await service.admin_of("ex.com")
+    assert await changed(admin, f"user/{U}", suspend="yes") == ["suspend"]
+    wrong = await admin.refused("PUT", "domain/ex.com", suspend="yes")
+    assert wrong == (403, "PERMISSION_DENIED", ["suspend"])
+    await root.ok("PUT", "domain/ex.com", suspend="yes")
+    wrong = await admin.refused("PUT", "domain/ex.com", suspend="no")
+    assert wrong == (403, "PERMISSION_DENIED", ["suspend"])
+    creator = await service.admin_of("ex.com", mail="creator@admins.test", maxDomains="5")
+    assert await changed(creator, "domain/ex.com", suspend="no") == ["suspend"]
+
+
+@pytest.mark.parametrize("path", ["domain/ex.com", f"user/{V}"])
+async def test_dovecot_and_postfix_obey(
+    service: Service,
+    root: Client,
+    postfix: PostfixMaps,
+    dovecot_logins: Dovecot,
+    submission: Submission,
+    path: str,
+) -> None:
+    """Mail arrives; logins for reading and sending are refused, until the end of the suspension."""
+
+    def seen() -> tuple[object, ...]:
+        return (
+            dovecot_logins.imap_login(V, PASSWORD),
+            submission.login(V, PASSWORD),
+            bool(postfix.query("sender_login_maps", V)),
+            bool(postfix.query("virtual_mailbox_maps", V)),
+            dovecot_logins.user(V, "lmtp") is not None,
+        )
+
+    assert seen() == ("yes", "yes", True, True, True)
+    await root.ok("PUT", path, suspend="yes")
+    assert seen() == ("no", "no", False, True, True)
+    await root.ok("PUT", path, suspend="no")
+    assert seen() == ("yes", "yes", True, True, True)
