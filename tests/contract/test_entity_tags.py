@@ -167,3 +167,14 @@ async def test_the_tag_does_not_depend_on_who_asks(service: Service, there: Clie
     tags = [await tag_of(client, "user/u@ex.com") for client in (there, own)]
     assert len({tag.partition("-")[0] for tag in tags}) == 1
     assert (await put(own, "user/u@ex.com", tags[0], {"name": "New"})).status_code == 200
+
+
+async def test_a_domain_with_mailing_lists(service: Service, there: Client) -> None:
+    """Its lists are removed one by one before it: not even the first one with an old tag."""
+    tag = await tag_of(there, "domain/ex.com")
+    await there.ok("PUT", "domain/ex.com", name="New")
+    assert_failed(await there.http.delete("domain/ex.com", headers={"If-Match": tag}))
+    assert (await there.ok("GET", "ml/list@ex.com"))["accountStatus"] == "active"
+    now = {"If-Match": await tag_of(there, "domain/ex.com")}
+    assert (await there.http.delete("domain/ex.com", headers=now)).status_code == 200
+    assert (await there.call("GET", "ml/list@ex.com"))[0] == 404

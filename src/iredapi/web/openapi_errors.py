@@ -34,6 +34,11 @@ _SETS_PASSWORD: Final = frozenset(
 _WRITES: Final = ("DATABASE_READ_ONLY", "STORAGE_FULL")
 _ACCOUNTS: Final = ("admin.", "alias.", "domain.", "maillist.", "ml.", "user.", "users.")
 _IN_DOMAIN: Final = ("alias.", "maillist.", "ml.", "user.", "users.")
+_NOT_UNIQUE: Final = "ALREADY_EXISTS"
+"""The overlay ``unique`` of OpenLDAP refuses a value that another entry has."""
+_OF_LISTS: Final = (
+    "CONFLICTING_PARAMETERS", "MISSING_COMPANION", "OWN_ADDRESS", "INVALID_DOMAIN_NAME",
+)  # fmt: skip
 _LIMITS: Final = (
     "EXCEED_LIMIT_DOMAIN", "EXCEED_LIMIT_QUOTA", "EXCEED_LIMIT_USERS", "EXCEED_LIMIT_ALIASES",
     "EXCEED_LIMIT_LISTS",
@@ -45,6 +50,11 @@ _MORE: Final[Mapping[Action, tuple[str, ...]]] = {
     Action.DOMAIN_CREATE: _LIMITS,
     Action.DOMAIN_UPDATE: _LIMITS,
     Action.DOMAIN_DELETE: ("CANNOT_REMOVE_YOURSELF", _NOT_YOURS),
+    Action.ADMIN_UPDATE: (_NOT_UNIQUE,),
+    Action.ALIAS_UPDATE: (_NOT_UNIQUE,),
+    Action.MAILLIST_UPDATE: (_NOT_UNIQUE,),
+    Action.ML_CREATE: (*_OF_LISTS, "NOT_ALLOWED"),
+    Action.ML_UPDATE: (*_OF_LISTS, _NOT_UNIQUE),
     Action.USERS_UPDATE: ("LAST_GLOBAL_ADMIN", _NOT_YOURS, "EXCEEDED_DOMAIN_QUOTA_SIZE"),
     Action.USER_CREATE: (
         "REQUIRED", "EMPTY_NOT_ALLOWED", "INVALID_MAILDIR", "INVALID_DOMAIN_NAME",
@@ -52,7 +62,9 @@ _MORE: Final[Mapping[Action, tuple[str, ...]]] = {
     ),
     Action.USER_DELETE: ("CANNOT_REMOVE_YOURSELF", _NOT_YOURS),
     Action.USER_RENAME: (_NOT_YOURS,),
-    Action.USER_UPDATE: ("EMPTY_NOT_ALLOWED", "INVALID_MAILDIR", "INVALID_DOMAIN_NAME", _NOT_YOURS),
+    Action.USER_UPDATE: (
+        "EMPTY_NOT_ALLOWED", "INVALID_MAILDIR", "INVALID_DOMAIN_NAME", _NOT_YOURS, _NOT_UNIQUE,
+    ),
     Action.LOGIN: ("EMPTY_PASSWORD",),
 }  # fmt: skip
 _WITH_OTHER_STATUS: Final[Mapping[Action, Mapping[str, int]]] = {
