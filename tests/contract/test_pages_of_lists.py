@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.test_hostile_values import CORPUS
 from tests.clients import PASSWORD, Client, Service
 from tests.servers.openldap import account_dn
 
@@ -296,3 +297,22 @@ async def test_the_other_lists_in_pages(service: Service, root: Client) -> None:
     nobody = await service.admin_of(mail="nobody@admins.test")
     page = await _answer(nobody, "domains", limit=1, total="yes")
     assert (page["_data"], page["_next"], page["_total"]) == ([], None, 0)
+
+
+async def test_hostile_texts_find_nothing_and_break_nothing(root: Client) -> None:
+    await root.ok("POST", f"domain/{DOMAIN}")
+    await root.ok("POST", f"user/ann@{DOMAIN}", password=PASSWORD, name="Ann")
+    for kind, value in CORPUS.items():
+        if kind == "surrogate":  # no URL can have it
+            continue
+        for path, name in (
+            (f"users/{DOMAIN}", "search"), ("users", "search"), ("domains", "search"),
+            ("search", "q"), (f"users/{DOMAIN}", "fields"), (f"users/{DOMAIN}", "sort"),
+            (f"users/{DOMAIN}", "cursor"), (f"users/{DOMAIN}", "modified_since"),
+        ):  # fmt: skip
+            status, answer = await root.call("GET", path, params={name: value, "limit": "5"})
+            if status == 200:
+                assert answer["_data"] == [], (kind, path, name)
+            else:
+                wrong = {item["param"] for item in answer["_errors"]}
+                assert (status, wrong) == (400, {name}), (kind, path, answer)
