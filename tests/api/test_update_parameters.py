@@ -233,7 +233,8 @@ DOMAIN_CASES = (
          {"~domain other.com": {
              "settings": rich.changed(rich.DOMAIN_SETTINGS, enabled_services="")
              + "suspended:yes;"},
-          "~mailbox x@other.com": _suspended("domain_suspended_services:*,none;")},
+          "~mailbox x@other.com": {**_suspended("domain_suspended_services:*,none;"),
+                                   "modified": RECENT}},
          EMPTY, ("perhaps", "2"), path="domain/other.com"),
     Case("disableDomainProfile", "aliases,bcc",
          _settings(disabled_domain_profiles="aliases,bcc,relay"), NOTHING, ("nonsense", "bcc,x")),

@@ -10,6 +10,7 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository
 from iredapi.backends.sql.user_mapping import HELD, HELD_BY_DOMAIN, service_value
 from iredapi.database.column_types import MYSQL
+from iredapi.database.repository import now
 from iredapi.domain import account_settings, suspension
 
 
@@ -44,6 +45,7 @@ async def suspend(store: AccountRepository, domain: str) -> bool:
     # MySQL assigns from left to right: the settings come first, while the services are still on.
     values: list[tuple[Any, Any]] = [(m.settings, whole)]
     values += [(m[f"enable{name}"], service_value(name, on=False)) for name in names]
+    values.append((m.modified, now()))
     chosen = and_(
         m.domain.in_(await store.domain_names(m.domain, domain)),
         ~_settings().contains(f"{HELD}:", autoescape=True),
@@ -70,6 +72,6 @@ async def resume(store: AccountRepository, domain: str) -> bool:
         await store.run(
             update(t.mailbox)
             .where(own, _settings().contains(key, autoescape=True))
-            .values(values | {"settings": func.replace(m.settings, key, "")})
+            .values(values | {"settings": func.replace(m.settings, key, ""), "modified": now()})
         )
     return bool(found)
