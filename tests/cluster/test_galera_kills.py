@@ -56,13 +56,17 @@ class Killed:
 
     async def settle(self) -> list[str]:
         """Compare every table of every database on all nodes."""
-        every = [await _tables(store) for store in self.stores]
-        return [
-            f"node {number} differs in {name}"
-            for number, found in enumerate(every)
-            for name in every[0].keys() | found.keys()
-            if found.get(name) != every[0].get(name)
-        ]
+        first, *others = [await _tables(store) for store in self.stores]
+        wrong = []
+        for number, found in enumerate(others, 1):
+            for name in first.keys() | found.keys():
+                here, there = set(first.get(name, [])), set(found.get(name, []))
+                if first.get(name) != found.get(name):
+                    wrong.append(
+                        f"{name}: node 0 has {sorted(here - there)[:5]}, "
+                        f"node {number} has {sorted(there - here)[:5]}"
+                    )
+        return wrong
 
 
 async def _tables(store: Store) -> dict[str, list[str]]:

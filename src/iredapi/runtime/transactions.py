@@ -21,6 +21,7 @@ from iredapi.backends.unit_of_work import (
     STRICT,
     AccessRevocations,
     ReadUnit,
+    Rules,
     UnitOfWork,
     refuse_unless_exact,
 )
@@ -30,7 +31,7 @@ from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.config.settings import Settings
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.audit_events import Event
-from iredapi.errors import Conflict
+from iredapi.errors import ApiError, Conflict
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
@@ -40,8 +41,8 @@ from iredapi.runtime.retries import (
     TRIES,
     backoff,
     commit_error,
-    given_up,
     may_run_again,
+    only_policies_written,
     retry_read,
 )
 from iredapi.state.connections import StateUnavailable
@@ -77,6 +78,14 @@ class WriteResult:
         )
 
 
+@dataclass(slots=True)
+class _Tried:
+    """What the attempts of one write have left."""
+
+    partly_committed: bool = False
+    """Whether a related database was committed, but not the accounts."""
+
+
 class Transactions:
     """Runs operations, each in a transaction of its own.
 
@@ -101,6 +110,7 @@ class Transactions:
         self._iredadmin_settings = iredadmin_settings
         # TimeoutError: raised by a driver that gives up.
         self._errors: tuple[type[Exception], ...] = (TimeoutError, *backend.errors)
+        self._reported: tuple[type[Exception], ...] = (ApiError, *self._errors)
 
     async def read(
         self,
@@ -131,8 +141,27 @@ class Transactions:
     ) -> WriteResult:
         """Run an operation, commit it, and write the audit log. Raises ApiError."""
         rules = await self._iredadmin_settings.rules()
+        tried = _Tried()
+
+        async def once(unit: UnitOfWork) -> None:
+            await operation(unit, *args, **kwargs)
+
+        try:
+            return WriteResult.from_unit(await self._write(actor, rules, once, tried))
+        except self._reported as error:
+            if not tried.partly_committed:
+                raise
+            raise only_policies_written(error) from error
+
+    async def _write(
+        self,
+        actor: Actor,
+        rules: Rules,
+        operation: Callable[[UnitOfWork], Awaitable[None]],
+        tried: _Tried,
+    ) -> UnitOfWork:
         retry_reason: RetryUnit | None = None
-        until, partly = time.monotonic() + self._timeout * COLLISION_SHARE, False
+        until = time.monotonic() + self._timeout * COLLISION_SHARE
         for attempt in range(COLLISION_TRIES):
             transaction = await self._backend.begin(retry_reason=retry_reason)
             committing = done = False
@@ -140,7 +169,7 @@ class Transactions:
             try:
                 async with Deadline(self._timeout):
                     unit = await transaction.unit(actor, rules)
-                    await operation(unit, *args, **kwargs)
+                    await operation(unit)
                     if STRICT.get():
                         refuse_unless_exact(unit.ignored, unit.adjusted)
                 committing = True
@@ -155,16 +184,16 @@ class Transactions:
             except self._errors as error:
                 if committing and not transaction.is_undone(error):
                     raise commit_error(self._backend, error) from error
-                partly = partly or transaction.partly_committed
                 if not may_run_again(self._backend, error, attempt, until):
-                    raise given_up(self._backend, error, partly=partly) from error
+                    raise self._backend.translated(error) from error
             else:
                 break
             finally:
                 if not done:
+                    tried.partly_committed |= transaction.partly_committed
                     await finish(transaction.close())
             await asyncio.sleep(pause)
-        return WriteResult.from_unit(unit)
+        return unit
 
     async def audit(self, actor: Actor, events: Sequence[Event]) -> None:
         """Write events to iRedAdmin's log and to our own. Never raises."""
