@@ -14,8 +14,12 @@ import httpx
 
 EVERY: Final = 0.05
 """Seconds between two tries."""
-SETTLED: Final = 1.0
-"""Seconds after which the servers have noticed that one is gone, or nobody needs it."""
+PAUSE: Final = 1.0
+"""Seconds without a write that count as a pause."""
+STEADY: Final = 1.5
+"""Seconds without a pause after which a pause counts as the last one."""
+LONGEST: Final = 60.0
+"""Seconds after which that is not waited for any more."""
 LONGER: Final = 2.0
 """Seconds that a failover may take longer for a client than for a bare driver."""
 LIMIT: Final = 90.0
@@ -41,10 +45,12 @@ class Writer:
     """Monotonic, in seconds."""
     troubles: list[Trouble] = field(default_factory=list)
     """Tries that failed or took long."""
+    over: bool = False
+    """Set at the end. Python 3.11 may lose a cancellation while aiomysql connects."""
 
     async def run(self) -> None:
-        """Write until cancelled."""
-        while True:
+        """Write until ``over``."""
+        while not self.over:
             began = time.monotonic()
             try:
                 async with asyncio.timeout(LIMIT):
@@ -54,7 +60,7 @@ class Writer:
             ended = time.monotonic()
             if not answer:
                 self.moments.append(ended)
-            if answer or ended - began > SETTLED:
+            if answer or ended - began > PAUSE:
                 self.troubles.append(Trouble(began, ended, answer or "written"))
             await asyncio.sleep(EVERY)
 
@@ -67,18 +73,37 @@ class Writer:
             if each.ended > moment
         ]
 
-    def pause_after(self, moment: float) -> float | None:
-        """Return the longest time without an acknowledged write, in seconds, or None.
+    def since(self, moment: float) -> list[float]:
+        """Return a moment and those of all writes after it."""
+        return [moment, *self.moments[bisect_right(self.moments, moment) :]]
 
-        It is looked for from a moment to the first write after ``SETTLED``: what was on its way at
-        the moment may still be acknowledged, before nothing is for some seconds.
+    def steady_after(self, moment: float, now: float) -> float | None:
+        """Return when the servers were back, or None: not yet.
+
+        That is the end of the last long pause; what was on its way when a server was killed may
+        still be acknowledged before the pause begins, and there may be two of them.
         """
-        first = bisect_right(self.moments, moment)
-        last = bisect_right(self.moments, moment + SETTLED)
-        if last >= len(self.moments):
+        points = self.since(moment)
+        ends = [later for earlier, later in pairwise(points) if later - earlier > PAUSE]
+        if len(points) == 1 or now - points[-1] > PAUSE:
             return None
-        points = [moment, *self.moments[first : last + 1]]
-        return max(later - earlier for earlier, later in pairwise(points))
+        back = ends[-1] if ends else points[1]
+        return back if now - back > STEADY or now - moment > LONGEST else None
+
+    def back_after(self, moment: float, servers: float, now: float) -> float | None:
+        """Return when writes were acknowledged again, or None: not yet.
+
+        ``servers`` is when the servers were back.
+        """
+        points = [*self.since(moment), now]
+        ends = [
+            later
+            for earlier, later in pairwise(points)
+            if later - earlier > PAUSE and earlier <= servers + PAUSE / 2
+        ]
+        if ends:
+            return None if ends[-1] == now else ends[-1]
+        return next((point for point in points[1:-1] if point >= servers), None)
 
 
 def through(client: httpx.AsyncClient, path: str) -> Callable[[], Awaitable[str]]:
@@ -100,9 +125,9 @@ class Outage:
 
     what: str
     bare: float
-    """The longest time without a write of a bare driver, in seconds."""
+    """Seconds until a bare driver wrote again."""
     client: float
-    """That of the slowest client of the services."""
+    """Seconds until the slowest client of the services did."""
     troubles: tuple[str, ...] = ()
     """When a client waited longer than ``LONGER``: tries that failed or took long."""
 
@@ -131,16 +156,20 @@ class Probes:
         """Wait until all of them write again after a fault that was over at a moment."""
         deadline = time.monotonic() + seconds
         while True:
-            bare = self.bare.pause_after(moment)
-            clients = [writer.pause_after(moment) for writer in self.clients]
-            known = [seconds for seconds in clients if seconds is not None]
+            now = time.monotonic()
+            bare = self.bare.steady_after(moment, now)
+            clients = [
+                None if bare is None else writer.back_after(moment, bare, now)
+                for writer in self.clients
+            ]
+            known = [back for back in clients if back is not None]
             if bare is not None and len(known) == len(clients):
-                outage = Outage(what, bare, max(known))
+                outage = Outage(what, bare - moment, max(known) - moment)
                 if outage.longer > LONGER:
                     writers = (self.bare, *self.clients)
                     told = [line for each in writers for line in each.told_since(moment)]
                     outage = replace(outage, troubles=tuple(told))
                 return outage
-            if time.monotonic() > deadline:
+            if now > deadline:
                 raise AssertionError(f"{what}: no writes again: {bare}, {clients}")
             await asyncio.sleep(EVERY)

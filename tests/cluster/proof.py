@@ -114,6 +114,11 @@ class Proof:
             with Path(name).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self.to_dict(), default=str) + "\n")
 
+    def note(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Remember why a run did not come to its end."""
+        if error is not None:
+            self.ended = repr(error)[:2000]
+
     def check_outages(self) -> None:
         """Assert that clients did not wait much longer than the engine took.
 
@@ -160,7 +165,7 @@ async def prove(
         recorder = Recorder(store, addresses, changes=CHANGES, late=late, seed=seed)
         proof = Proof(recorder)
         stack.callback(proof.report)
-        proof.ended = "did not come to its end"
+        stack.push(proof.note)
         await recorder.prepare()
         proof.servers = await _servers(recorder)
         probes = await _probes(stack, cluster, recorder)
@@ -181,7 +186,6 @@ async def prove(
             await recorder.repeat()
             proof.wrong = await _compared(cluster, recorder)
         proof.doctor, status = await _doctor(store)
-        proof.ended = "completed"
         print(f"\n{proof}")
     assert proof.wrong == [], "\n".join(proof.wrong[:20])
     recorder.check_answers()
@@ -225,25 +229,39 @@ async def _torment(
     work: asyncio.Task[None],
     random_: random.Random,
 ) -> None:
-    """Kill one server after the other until enough has happened."""
+    """Kill one server after the other until enough has happened, and write beside the clients."""
+    writers = (probes.bare, *probes.clients)
     async with asyncio.TaskGroup() as group:
-        writers = [group.create_task(each.run()) for each in (probes.bare, *probes.clients)]
-        while len(proof.outages) < FAULTS or not proof.recorder.acknowledged_enough():
-            pause = time.monotonic() + random_.uniform(*QUIET)
-            while time.monotonic() < pause:
-                await asyncio.sleep(0.1)
-                if work.done():
-                    await work
-            if len(proof.outages) >= FAULTS and proof.recorder.acknowledged_enough():
-                break
-            what = await cluster.kill_one(random_)
-            moment = time.monotonic()
-            back = asyncio.create_task(cluster.bring_back())
-            proof.outages.append(await probes.measure(what, moment))
-            print(f"after {proof.recorder.figures.total} changes:", proof.outages[-1], flush=True)
-            await back
-        for writer in writers:
-            writer.cancel()
+        tasks = [group.create_task(writer.run()) for writer in writers]
+        try:
+            await _kill(cluster, proof, probes, work, random_)
+        finally:
+            for writer, task in zip(writers, tasks, strict=True):
+                writer.over = True
+                task.cancel()
+
+
+async def _kill(
+    cluster: Cluster,
+    proof: Proof,
+    probes: Probes,
+    work: asyncio.Task[None],
+    random_: random.Random,
+) -> None:
+    while len(proof.outages) < FAULTS or not proof.recorder.acknowledged_enough():
+        pause = time.monotonic() + random_.uniform(*QUIET)
+        while time.monotonic() < pause:
+            await asyncio.sleep(0.1)
+            if work.done():
+                await work
+        if len(proof.outages) >= FAULTS and proof.recorder.acknowledged_enough():
+            break
+        what = await cluster.kill_one(random_)
+        moment = time.monotonic()
+        back = asyncio.create_task(cluster.bring_back())
+        proof.outages.append(await probes.measure(what, moment))
+        print(f"after {proof.recorder.figures.total} changes:", proof.outages[-1], flush=True)
+        await back
 
 
 async def _probes(stack: AsyncExitStack, cluster: Cluster, recorder: Recorder) -> Probes:

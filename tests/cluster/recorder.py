@@ -177,7 +177,7 @@ class Recorder:
                         f"{response.status_code} {json.dumps(answer)}",
                     )
                 )
-                done = response.status_code == 404 or answer["_msg"] == "ALREADY_EXISTS"
+                done = response.status_code == 404 or answer.get("_msg") == "ALREADY_EXISTS"
                 if response.status_code == 200 or done:
                     bundle.state, bundle.other = bundle.other, None
                 else:
