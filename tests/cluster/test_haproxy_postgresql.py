@@ -7,20 +7,23 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
 
-from tests.clients import ROOT, Client
+from tests.clients import ROOT, Client, serving
 from tests.cluster.test_deployed_galera import creates
 from tests.conftest import need
+from tests.integration.test_doctor import examine
 from tests.servers.api import add_root, running, urls_of
 from tests.servers.haproxy import DEPLOY, Haproxy
 from tests.servers.postgresql import PostgresqlServer
 from tests.servers.postgresql_pair import Node, PostgresqlPair
 from tests.servers.process import Daemon, free_port
+from tests.servers.store import Store
 
 pytestmark = pytest.mark.skipif(
     "CLUSTER_CHANGES" not in os.environ, reason="only with `make cluster-test`: it needs haproxy"
@@ -69,6 +72,25 @@ async def reached(pair: PostgresqlPair, proxy: Haproxy) -> int:
         return int(await connection.fetchval("SELECT inet_server_port()"))
     finally:
         await connection.close(timeout=5)
+
+
+async def doctor_warns(store: Store, first: Node, second: Node) -> None:
+    """Two services that write to two servers, and have one state database."""
+    moved: dict[str, Any] = {
+        name: value.replace(f":{first.port}/", f":{second.port}/")
+        for name, value in store.settings().items()
+    }
+    state = {"state_url": moved["state_url"]}
+    async with serving(store, **state) as old, serving(store, **moved) as new:
+        for _ in range(2):
+            for service in (old, new):
+                await service.context.servers_written.look()
+        found, result = await examine(store, "SEVERAL_WRITERS", **moved)
+        names = {finding.subject for finding in found}
+        assert names == {"vmail", "amavisd", "iredapd", "iredadmin"}
+        assert str(first.port) in found[0].detail
+        assert str(second.port) in found[0].detail
+        assert result.status == 1
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -124,4 +146,5 @@ async def test_all_use_the_server_that_takes_writes(pair: PostgresqlPair) -> Non
                 await creates(root, 3, 10)
                 listed = await root.ok("GET", "users/ex.com", email_only="yes")
                 assert set(listed) == {f"u{number}@ex.com" for number in (1, 2, 3)}
+        await doctor_warns(store, first, second)
         proxy.stop()

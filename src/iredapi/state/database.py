@@ -20,6 +20,7 @@ from iredapi.state.sessions import Sessions
 from iredapi.state.tables import sessions as sessions_table
 from iredapi.state.tokens import Tokens
 from iredapi.state.write_journal import Journal
+from iredapi.state.written_servers import WrittenServers
 
 
 class State:
@@ -48,6 +49,7 @@ class State:
         self.renames = renames
         self.tokens = tokens
         self.networks = networks
+        self.written = WrittenServers(connections, clock=locks.clock)
 
     @classmethod
     async def open(
