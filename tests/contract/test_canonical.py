@@ -206,6 +206,41 @@ async def test_the_history_worked(sqlite_store: Store) -> None:
     assert list(lists_and_profiles(found.shown)) == []
 
 
+_IN_ALIAS_DOMAINS = [
+    step("POST", "domain/a.com", addAliasDomain="al.com"),
+    step("POST", "user/u@a.com", password_hash=HASH),
+    *(
+        step("PUT", "user/u@a.com", **form)
+        for form in (
+            {"addAlias": "u@a.com,u@al.com"},
+            {"removeAlias": "u@al.com"},
+            {"aliases": "u@al.com,u@a.com"},
+            {"addAlias": "w@a.com"},
+            {"addAlias": "w@al.com"},
+            {"removeAlias": "w@a.com,w@al.com"},
+            {"addAlias": "y@al.com,y@a.com"},
+            {"aliases": "z@al.com"},
+            {"addAlias": "z@a.com"},
+        )
+    ),
+]
+
+
+async def test_addresses_that_alias_domains_imply(store: Store, sqlite_store: Store) -> None:
+    """They reach the user already: nothing stores them a second time."""
+    found = await outcome(store, _IN_ALIAS_DOMAINS)
+    changed = [line.partition(" -> ")[2] for line in found.answers[2:]]
+    assert [line.partition("'_changed': ")[2][:11] == "['aliases']" for line in changed] == [
+        False, False, False, True, False, True, True, True, True,
+    ]  # fmt: skip
+    skipped = ["ALREADY_EXISTS", "NOT_FOUND", "ALREADY_EXISTS"]
+    assert all(code in line for code, line in zip(skipped, changed, strict=False))
+    assert json.loads(found.shown["user/u@a.com"])["_data"]["aliases"] == ["z@a.com"]
+    wanted = await outcome(sqlite_store, _IN_ALIAS_DOMAINS)
+    assert found.answers == wanted.answers
+    assert list(differences(found.shown, wanted.shown)) == []
+
+
 async def test_nothing_but_the_listed_schema(sqlite_store: Store) -> None:
     for path, body in (await expected(sqlite_store)).shown.items():
         shape = SHAPES[path.partition("/")[0].partition("?")[0]]
