@@ -15,7 +15,7 @@ from iredapi.backends.ldap.domain_mapping import MEGABYTE, count
 from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.escaping import names_of_rdn
-from iredapi.backends.ldap.profiles import domain_names, entry_to_response
+from iredapi.backends.ldap.profiles import domain_names, entry_to_response, real_users_in
 from iredapi.backends.ldap.references import moved
 from iredapi.backends.ldap.session import Session, address_in, flag, full_page, number, words
 from iredapi.backends.ldap.user_mapping import (
@@ -146,13 +146,14 @@ class LdapUsers:
         ]
 
     async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
-        kind = real_users(domain)
+        # slapd would compare each user with the name of the catch-all account.
+        kind = inside(USER, domain)
         if disabled_only:
             kind = both(kind, "(!(accountStatus=active))")
 
         async def read() -> list[str]:
-            found = self._session.pages(self._tree.base, Scope.SUB, kind, ("mail",))
-            return list({address_in(entry, domain) async for page in found for entry in page})
+            found = self._session.pages_of_names(Scope.SUB, kind, "mail")
+            return list({mail async for page in found for mail in real_users_in(page, domain)})
 
         key = ("users", domain, disabled_only)
         return await self._session.listings.page(key, after, limit, read)
