@@ -18,11 +18,12 @@ Result = TypeVar("Result")
 
 TRIES: Final = 8
 """Maximum attempts of one operation."""
-COLLISION_TRIES: Final = 60
+COLLISION_TRIES: Final = 200
 """Maximum attempts of an operation that a database ends because of another one's changes."""
-COLLISION_SHARE: Final = 0.7
+COLLISION_SHARE: Final = 0.9
 """The share of the time limit of a request after which it is not attempted again."""
-_LONGEST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 0.1
+"""Seconds. Whoever has lost often must not wait longer than those who have just come."""
 
 
 async def retry_read(backend: Backend, read: Callable[[], Awaitable[Result]]) -> Result:
