@@ -21,7 +21,7 @@ from tests.integration.test_doctor import examine
 from tests.servers.api import add_root, running, urls_of
 from tests.servers.haproxy import DEPLOY, Haproxy
 from tests.servers.postgresql import PostgresqlServer
-from tests.servers.postgresql_pair import Node, PostgresqlPair
+from tests.servers.postgresql_pair import Node, PostgresqlPair, on_several_hosts
 from tests.servers.process import Daemon, free_port
 from tests.servers.store import Store
 
@@ -72,6 +72,18 @@ async def reached(pair: PostgresqlPair, proxy: Haproxy) -> int:
         return int(await connection.fetchval("SELECT inet_server_port()"))
     finally:
         await connection.close(timeout=5)
+
+
+async def recorded(store: Store, second: Node) -> None:
+    """The service has remembered, by itself, which servers it writes to."""
+    moved = on_several_hosts(store, [second.port])
+    for _ in range(140):
+        rows = await moved.rows("SELECT DISTINCT name FROM written_servers", "state")
+        if len(rows) == 5:
+            break
+        await asyncio.sleep(0.5)
+    await moved.close()
+    assert len(rows) == 5, rows
 
 
 async def doctor_warns(store: Store, first: Node, second: Node) -> None:
@@ -146,5 +158,6 @@ async def test_all_use_the_server_that_takes_writes(pair: PostgresqlPair) -> Non
                 await creates(root, 3, 10)
                 listed = await root.ok("GET", "users/ex.com", email_only="yes")
                 assert set(listed) == {f"u{number}@ex.com" for number in (1, 2, 3)}
+            await recorded(store, second)
         await doctor_warns(store, first, second)
         proxy.stop()

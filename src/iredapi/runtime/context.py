@@ -124,7 +124,6 @@ class AppContext:
             opened.push_async_callback(context.drain)
             opened.push_async_callback(context.servers_written.close)
             await startup.start(backend)
-            context.servers_written.start()
             if context.list_server is not None:
                 opened.push_async_callback(context.list_server.close)
             yield context

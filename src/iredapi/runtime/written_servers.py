@@ -18,6 +18,8 @@ from iredapi.state.written_servers import SECONDS
 Ask = Callable[[], Awaitable[Topology | None]]
 _PATIENCE: Final = 5.0
 """Seconds that a server has to answer."""
+_CLOSE: Final = 2.0
+"""Seconds that the end of the service waits for what is running."""
 
 
 class ServersWritten:
@@ -52,8 +54,9 @@ class ServersWritten:
             for name, topology in zip(self._servers, found, strict=True)
             if topology is not None
         }
-        with suppress(StateUnavailable, SQLAlchemyError):
-            await self._state.written.record(told)
+        with suppress(StateUnavailable, SQLAlchemyError, TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await self._state.written.record(told)
 
     @staticmethod
     async def _ask(ask: Ask) -> Topology | None:
@@ -64,8 +67,9 @@ class ServersWritten:
             return None  # a TimeoutError is an OSError
 
     async def close(self) -> None:
-        """End."""
+        """End, without waiting for a server that does not answer."""
+        # The event as well: Python 3.11 may lose a cancellation while aiomysql connects.
         self._closing.set()
         if self._task is not None:
-            # Not cancelled: Python 3.11 may lose that while aiomysql connects.
-            await self._task
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_CLOSE)
