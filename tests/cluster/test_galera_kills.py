@@ -57,7 +57,17 @@ class Killed:
         return True
 
     async def settle(self) -> list[str]:
-        """Compare every table of every database on all nodes."""
+        """Compare every table of every database on all nodes.
+
+        Several times: services write to their own tables now and then while these are read.
+        """
+        for _ in range(9):
+            if not await self._differences():
+                return []
+            await asyncio.sleep(1)
+        return await self._differences()
+
+    async def _differences(self) -> list[str]:
         first, *others = [await _tables(store) for store in self.stores]
         wrong = []
         for number, found in enumerate(others, 1):
