@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from iredapi.domain import account_settings, limits, transports
 from iredapi.domain.actors import Actor
-from iredapi.domain.addresses import domain_of, fold, local_part_of, without
+from iredapi.domain.addresses import fold, without
 from iredapi.domain.features import Feature
 from iredapi.domain.set_parameters import resettable
 from iredapi.errors import PermissionDenied, Problem, problem
@@ -100,16 +100,6 @@ class Domain:
     def live_names(self) -> frozenset[str]:
         """Those of ``names`` that get mail when the domain is active."""
         return without(self.names, self.inactive_alias_domains)
-
-    def implied_addresses(self, addresses: Iterable[str]) -> frozenset[str]:
-        """Return the addresses in alias domains that get mail because of these in the domain."""
-        own = fold(self.name)
-        return frozenset(
-            f"{local_part_of(address)}@{alias}"
-            for address in map(fold, addresses)
-            if domain_of(address) == own
-            for alias in self.live_names - {own}
-        )
 
     def canonical(self, address: str) -> str:
         """Return an address in the primary domain without its extension, folded.

@@ -16,7 +16,7 @@ from iredapi.domain import (
     wider_rights,
 )
 from iredapi.domain.actors import Actor
-from iredapi.domain.addresses import DOVECOT_CHARACTERS, domain_of, fold, local_part_of, without
+from iredapi.domain.addresses import DOVECOT_CHARACTERS, domain_of, fold, local_part_of
 from iredapi.domain.domains import Domain, refusal
 from iredapi.domain.features import Feature
 from iredapi.domain.set_parameters import resettable
@@ -267,9 +267,6 @@ def _revised(
     if changes.keys() & ROUTES:
         new["forwardings"] = _routes(before, changes, domain)
     new["aliases"] = resettable(before.aliases, changes, "aliases", "add_alias", "remove_alias")
-    if new["aliases"] != before.aliases:
-        implied = domain.implied_addresses((before.mail, *new["aliases"]))
-        new["aliases"] = without(new["aliases"], implied)
     if Feature.NAME_REQUIRED in features:
         # As it is stored, so that sending an empty name again is no change.
         new |= {

@@ -257,8 +257,7 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
         accounts.end_access(unit, before, after)
         if before.is_admin and not after.is_admin:
             unit.revocations.demoted.add(fold(mail))
-    gone = without(before.aliases, after.aliases)
-    await _forget_aliases(unit, gone - domain.implied_addresses(after.aliases))
+    await _forget_aliases(unit, without(before.aliases, after.aliases))
     if before.active != after.active:
         unit.note(account_event(Kind.ACTIVE if after.active else Kind.DISABLE, "user", mail))
     unit.note(changed(mail, changes))
@@ -295,8 +294,9 @@ async def _free_aliases(
             for address in wanted
             if address in taken or (alias_addresses.get(address, address) in taken - own)
         }
-        # What other addresses of the user imply reaches it already.
-        used |= wanted & domain.implied_addresses(own)
+        # Its own name in an alias domain reaches the user already.
+        own_name = local_part_of(fold(before.mail))
+        used |= wanted & {f"{own_name}@{name}" for name in domain.live_names}
         for address in sorted(used):
             unit.skip(param, address, "ALREADY_EXISTS")
         kept[param] = tuple(item for item in changes[param] if item not in used)
