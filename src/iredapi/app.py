@@ -103,6 +103,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
         configure(settings.log_level)
         async with AppContext.open(settings) as own:
             app.state.context = own
+            own.servers_written.start()
             # Objects that exist now stay: the garbage collector need not examine them again.
             gc.collect()
             gc.freeze()

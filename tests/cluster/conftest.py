@@ -38,6 +38,9 @@ class Nodes:
             base_url=f"{self.apis[number % len(self.apis)].address}/api",
             timeout=120,
             trust_env=False,
+            # A connection for each request, which the service ends: none is written to or read from
+            # while the other side closes it.
+            headers={"Connection": "close"},
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=0),
         )
         await self.stack.enter_async_context(http)

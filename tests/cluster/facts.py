@@ -3,20 +3,69 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.cluster.states import Bundle, Fact
+from tests.cluster.states import Bundle, Fact, Sent
 from tests.servers.openldap import BASE
 from tests.servers.snapshot import ENTRIES, Dump, Row, dump, names_of
 from tests.servers.store import Store
 
 MEGABYTE: Final = 1024 * 1024
+LOST: Final = "lost"
+HALF_MADE: Final = "half made"
 _KINDS: Final = {"is_forwarding": "forwarding", "is_alias": "address", "is_list": "member"}
 
 
-async def read(store: Store, before: Dump) -> tuple[set[Fact], list[str]]:
-    """Return all facts, and what is no fact and was not there before."""
+@dataclass
+class Stored:
+    """What is stored."""
+
+    facts: set[Fact]
+    odd: list[str]
+    """What is no fact and was not there before, or was there and is gone."""
+    rows: Dump
+
+    def about(self, names: Collection[str]) -> list[str]:
+        """Return what each table has about accounts, one line for each row."""
+        wanted = set(names)
+        return [
+            f"{database}.{table}: {_shown(row)}"
+            for (database, table), rows in self.rows.items()
+            for row in rows
+            if not wanted.isdisjoint(_texts(row))
+        ]
+
+
+def _texts(row: Row) -> Iterator[str]:
+    for value in row.values():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, (bytes, memoryview)):
+                yield bytes(item).decode(errors="replace")
+            else:
+                yield str(item)
+
+
+def _shown(row: Row) -> str:
+    """Return a row without what is empty, and without its password."""
+    return str(
+        {
+            name: value
+            for name, value in row.items()
+            if value not in (None, "") and "password" not in name.lower()
+        }
+    )
+
+
+def told(title: str, sent: Sequence[Sent], there: Sequence[str] = ()) -> str:
+    """Return what is wrong, what was sent and answered, and what is there."""
+    lines = [title, *(f"    sent  {each}" for each in sent), *(f"    there {row}" for row in there)]
+    return "\n".join(lines)
+
+
+async def read(store: Store, before: Dump) -> Stored:
+    """Return all facts, what is no fact and was not there before, and the rows."""
     found = await dump(store)
     facts: set[Fact] = set()
     odd: list[str] = []
@@ -33,10 +82,10 @@ async def read(store: Store, before: Dump) -> tuple[set[Fact], list[str]]:
             reader = _ROWS.get(place[1])
             fact = reader(row) if reader else None
             if fact is None or fact in facts:
-                odd += names_of(place, [row])
+                odd += [f"{name}: {_shown(row)}" for name in names_of(place, [row])]
             else:
                 facts.add(fact)
-    return facts, odd
+    return Stored(facts, odd, found)
 
 
 def _forwarding(row: Row) -> Fact | None:
@@ -156,7 +205,7 @@ def _limit(entry: Row) -> int:
 
 
 def compare(
-    found: set[Fact], bundles: Iterable[Bundle], shared: set[str], beside: frozenset[str]
+    stored: Stored, bundles: Iterable[Bundle], shared: set[str], beside: frozenset[str]
 ) -> list[str]:
     """Compare bundles with what is stored; return what is lost, half made, or nobody's.
 
@@ -165,26 +214,35 @@ def compare(
     """
     wrong: list[str] = []
     owned: dict[str, set[Fact]] = defaultdict(set)
-    for fact in found:
+    for fact in stored.facts:
         owned[fact.owner].add(fact)
     for bundle in bundles:
         there: frozenset[Fact] = frozenset().union(
             *(owned.pop(name, set[Fact]()) for name in bundle.names)
         )
         expected = bundle.expected(beside)
+        bundle.between = there in expected[2:] and there not in expected[:2]
         if there not in expected:
-            wrong.append(_told(bundle, there, expected))
-    wrong += [f"nobody's: {facts}" for name, facts in owned.items() if name not in shared]
+            wrong.append(_told(bundle, there, expected, stored))
+    wrong += [
+        told(f"nobody's: {_sorted(facts)}", [], stored.about([name]))
+        for name, facts in owned.items()
+        if name not in shared
+    ]
     return wrong
 
 
-def _told(bundle: Bundle, there: frozenset[Fact], expected: Sequence[frozenset[Fact]]) -> str:
+def _told(
+    bundle: Bundle, there: frozenset[Fact], expected: Sequence[frozenset[Fact]], stored: Stored
+) -> str:
     best = min(expected, key=lambda facts: len(facts ^ there))
-    verdict = "lost" if bundle.other is None else f"half made ({bundle.change})"
-    return (
-        f"{verdict}: bundle {bundle.number} of {bundle.domain}: "
+    verdict = LOST if bundle.other is None else f"{HALF_MADE} ({bundle.change})"
+    names = {fact.owner for fact in best ^ there}
+    title = (
+        f"{verdict}: {', '.join(sorted(names))} (bundle {bundle.number} of {bundle.domain}): "
         f"missing {_sorted(best - there)}, not expected {_sorted(there - best)}"
     )
+    return told(title, bundle.sent, stored.about(names))
 
 
 def _sorted(facts: Iterable[Fact]) -> list[Any]:

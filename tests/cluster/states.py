@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+DOMAINS: Final = ("shared0.test", "shared1.test", "shared2.test")
+"""Which all clients change."""
+PAUSE: Final = 0.4
+"""Seconds that a client waits after an answer that is no clear one."""
+
 
 class Fact(NamedTuple):
     """One row, or one value of an attribute."""
@@ -101,6 +106,19 @@ class State:
         return frozenset(fact for part in parts for fact in part) | gone
 
 
+class Sent(NamedTuple):
+    """One request, for people who look for what went wrong."""
+
+    seconds: float
+    """Since the beginning of the run."""
+    request: str
+    answer: str
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return f"{self.seconds:9.2f} s  {self.request}: {self.answer}"
+
+
 @dataclass
 class Bundle:
     """Accounts that one client changes, one change after the other."""
@@ -111,8 +129,14 @@ class Bundle:
     other: State | None = None
     """What a change without a clear answer would have made; there are no changes after it."""
     change: str = ""
+    """The kind of that change."""
+    request: tuple[str, str, dict[str, Any]] | None = None
+    """That change: method, path and form. None: Dovecot's."""
+    between: bool = False
+    """Whether only what is beside the accounts was found to be changed."""
     names: set[str] = field(default_factory=set)
     """All that it may own something under."""
+    sent: list[Sent] = field(default_factory=list)
 
     def expected(self, beside: frozenset[str]) -> list[frozenset[Fact]]:
         """Return the sets of facts that are right, the most likely first.

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.clients import ROOT, Client
 from tests.conftest import need
 from tests.servers.api import add_root, running, urls_of
-from tests.servers.deployed_galera import ADDRESSES, DeployedNode, Haproxy
+from tests.servers.deployed_galera import ADDRESSES, DeployedNode, proxy_of
 from tests.servers.process import temporary_directory
 
 pytestmark = pytest.mark.skipif(
@@ -72,7 +72,7 @@ async def test_nodes_leave_crash_and_come_back(deployed: list[DeployedNode]) -> 
         node.begin()
     assert [await size(node) for node in deployed] == [3, 3, 3]
     assert [node.check() for node in deployed] == [200, 200, 200]
-    proxy = Haproxy(deployed)
+    proxy = proxy_of(deployed)
     store = await first.create_store("deployed")
     await add_root(store)
     place = temporary_directory("api")

@@ -11,7 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import pytest
+from sqlalchemy import MetaData
 
+from iredapi.database.database import Database
 from iredapi.state import State
 from tests.cluster.conftest import Nodes
 from tests.cluster.test_galera_guards import HASH, ROUNDS, at_once, counted
@@ -87,6 +89,18 @@ async def test_other_nodes_see_what_was_written(nodes: Nodes) -> None:
             finally:
                 await connection.exec_driver_sql("UNLOCK TABLES")
         assert (await answer)["username"] == mail
+
+
+async def test_all_nodes_are_one_server_for_writers(nodes: Nodes) -> None:
+    """The doctor does not warn when replicas write to several nodes."""
+    told = []
+    for store in nodes.stores:
+        database = Database("vmail", store.vmail, MetaData())
+        told.append(await database.topology())
+        await database.close()
+    assert len({each.node for each in told if each is not None}) == 3
+    (writer,) = {each.writer for each in told if each is not None}
+    assert writer.startswith("galera ")
 
 
 async def test_guards_leave_nothing_behind(nodes: Nodes) -> None:

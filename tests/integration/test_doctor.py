@@ -538,6 +538,7 @@ def test_every_check_has_a_case() -> None:
         "SCHEMA_OLDER",
         "RIGHT_MISSING",
         "STATE_OUTDATED",
+        "SEVERAL_WRITERS",  # contract/test_written_servers
         "LIST_TEXT_OUTDATED",  # lists/test_list_texts
         "LIST_FILE_EMPTY_LINES",  # lists/test_list_texts
         "FOLDER_SHARED",  # test_doctor_fix: only with --only

@@ -136,7 +136,7 @@ async def test_postgresql_writes_follow_a_promotion() -> None:
         async with opened(at_standby) as database:
             told = await database.topology()
             assert told is not None
-            assert told.role == "standby"
+            assert (told.role, told.writer) == ("standby", "")
             assert "PostgreSQL" in str(told)
             with pytest.raises(NotUsable, match="read-only"):
                 await database.ping()
@@ -154,6 +154,8 @@ async def test_postgresql_writes_follow_a_promotion() -> None:
             assert told is not None
             assert (told.role, told.cluster_size) == ("primary", 2)
             assert told.node.endswith(f":{before}")
+            assert told.writer
+            assert "writer" not in told.to_dict()
             await asyncio.to_thread(pair.primary.kill)
             with pytest.raises((ApiError, OSError)):
                 await write(database)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.integration.test_doctor import examine
+from tests.ldap.seeds import Seeds
 from tests.ldap.test_undo import HASH, Cutter, Request, mailbox_path, put_back, send
 from tests.servers.openldap import BASE, OpenldapServer, account_dn, domain_dn
 from tests.servers.postfix import PostfixMaps
@@ -282,6 +283,20 @@ async def test_a_value_that_no_class_allows_is_skipped(root: Client, store: Stor
     entry = store.directory.entry(dn)
     assert entry is not None
     assert "shadowAccount" in entry["objectClass"]
+
+
+@pytest.mark.parametrize("mails", [["@EX.com"], ["@ex.com", "spy@ex.com"]])
+async def test_names_of_users_without_the_catch_all_account(
+    store: Store, root: Client, mails: list[str]
+) -> None:
+    """Users have one address or several, with capitals or without."""
+    await root.ok("POST", "domain/ex.com")
+    seeds = Seeds(store.directory)
+    seeds.catch_all("ex.com", "far@x.org", mail=mails)
+    seeds.user("One@EX.com")
+    store.directory.modify(seeds.user("two@ex.com"), add={"mail": ["a@two.com"]})
+    listed = await root.ok("GET", "users/ex.com?email_only=yes")
+    assert listed == ["one@ex.com", "two@ex.com"]
 
 
 @pytest.mark.parametrize("kind", ["user", "alias"])

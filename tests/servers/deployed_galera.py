@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,13 +12,8 @@ import httpx
 from sqlalchemy.engine import URL
 
 from tests.servers.galera import GaleraNode, says
-from tests.servers.process import (
-    Daemon,
-    find_program,
-    free_port,
-    remove_directory,
-    temporary_directory,
-)
+from tests.servers.haproxy import Haproxy
+from tests.servers.process import Daemon, find_program, free_port
 
 _DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 ADDRESSES: Final = ("127.0.77.1", "127.0.77.2", "127.0.77.3")
@@ -126,32 +120,15 @@ class DeployedNode(GaleraNode):
         shutil.rmtree(self._directory / "data")
 
 
-class Haproxy:
-    """Listens at ``port`` of 127.0.0.1, in front of some nodes."""
-
-    def __init__(self, nodes: list[DeployedNode]) -> None:
-        program = find_program("haproxy")
-        assert program is not None
-        self.port = free_port()
-        self._directory = temporary_directory("haproxy")
-        text_ = (_DEPLOY / "haproxy-galera.cfg").read_text(encoding="utf-8")
-        text_ = text_.replace("bind :3306", f"bind 127.0.0.1:{self.port}")
-        for number, node in enumerate(nodes, 1):
-            place = f"server galera{number} galera{number}:3306 check"
-            assert place in text_
-            here = f"server galera{number} {node.address}:{node.port} check port {node.check_port}"
-            text_ = text_.replace(place, here)
-        configuration = self._directory / "haproxy.cfg"
-        configuration.write_text(text_, encoding="utf-8")
-
-        def ready() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-        self._daemon = Daemon.start(
-            [program, "-db", "-f", configuration], log=self._directory / "log", ready=ready
-        )
-
-    def stop(self) -> None:
-        self._daemon.stop()
-        remove_directory(self._directory)
+def proxy_of(nodes: list[DeployedNode]) -> Haproxy:
+    """HAProxy in front of some nodes."""
+    return Haproxy(
+        "haproxy-galera.cfg",
+        ":3306",
+        {
+            f"server galera{number} galera{number}:3306 check": (
+                f"server galera{number} {node.address}:{node.port} check port {node.check_port}"
+            )
+            for number, node in enumerate(nodes, 1)
+        },
+    )

@@ -196,7 +196,7 @@ class Aiomysql:
             kind = type(value)
             if kind is int:
                 texts.append(str(value))
-            elif kind is str or kind is datetime:
+            elif kind is str or kind is datetime or isinstance(value, str):
                 # Several rows mostly have the same values.
                 text = known.get(value)
                 if text is None:

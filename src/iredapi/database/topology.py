@@ -19,6 +19,7 @@ from iredapi.database.server import Server
 _POSTGRESQL: Final = text(
     "SELECT host(inet_server_addr()) AS address, inet_server_port() AS port,"
     " pg_is_in_recovery() AS standby, current_setting('transaction_read_only') AS reads_only,"
+    " extract(epoch FROM pg_postmaster_start_time())::text AS started,"
     " (SELECT count(*) FROM pg_stat_replication WHERE application_name <> 'pg_basebackup')"
     " AS standbys,"
     " CASE WHEN pg_is_in_recovery() THEN"
@@ -26,11 +27,12 @@ _POSTGRESQL: Final = text(
 )
 _VARIABLES: Final = text(
     "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('hostname', 'port', 'read_only',"
-    " 'innodb_read_only', 'super_read_only', 'wsrep_on', 'wsrep_node_name')"
+    " 'innodb_read_only', 'super_read_only', 'wsrep_on', 'wsrep_node_name', 'server_id',"
+    " 'server_uuid', 'server_uid')"
 )
 _STATUS: Final = text(
     "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_size', 'wsrep_cluster_status',"
-    " 'wsrep_local_state_comment', 'wsrep_local_index')"
+    " 'wsrep_local_state_comment', 'wsrep_local_index', 'wsrep_cluster_state_uuid')"
 )
 _ON: Final = {"ON", "1", "YES"}
 
@@ -51,10 +53,16 @@ class Topology:
     """Of a node of Galera: its state, and that of the cluster."""
     lag_seconds: float | None = None
     """Of a standby: since the last transaction that it has; it grows while nobody writes."""
+    writer: str = ""
+    """What it has in common with no other server that takes writes, except with nodes of the same
+    Galera cluster; empty: it takes none. It does not depend on the address that it is reached by.
+    """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is known."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Return what is known, for people."""
+        found = asdict(self)
+        del found["writer"]
+        return {name: value for name, value in found.items() if value is not None}
 
     def __str__(self) -> str:
         """Return a line for people."""
@@ -82,11 +90,14 @@ async def ask(connection: AsyncConnection) -> Topology | None:
     variables = await _pairs(connection, _VARIABLES)
     node = f"{variables.get('hostname', '')}:{variables.get('port', '')}"
     if variables.get("wsrep_on") not in _ON:
-        reads = any(variables.get(f"{name}read_only") in _ON for name in ("", "super_", "innodb_"))
-        return Topology(engine, version, node, "read-only server" if reads else "server")
+        if any(variables.get(f"{name}read_only") in _ON for name in ("", "super_", "innodb_")):
+            return Topology(engine, version, node, "read-only server")
+        ids = [variables.get(name, "") for name in ("server_id", "server_uuid", "server_uid")]
+        return Topology(engine, version, node, "server", writer=" ".join([node, *ids]).strip())
     status = await _pairs(connection, _STATUS)
     size = int(status.get("wsrep_cluster_size") or 0)
     number = int(status.get("wsrep_local_index") or 0) + 1
+    cluster = f"galera {status.get('wsrep_cluster_state_uuid')}"
     return Topology(
         engine,
         version,
@@ -95,6 +106,7 @@ async def ask(connection: AsyncConnection) -> Topology | None:
         f"galera member {number} of {size}" if number <= size else "galera node",
         size,
         f"{status.get('wsrep_local_state_comment')}, {status.get('wsrep_cluster_status')}",
+        writer=cluster if status.get("wsrep_cluster_status") == "Primary" else "",
     )
 
 
@@ -103,9 +115,12 @@ async def _of_postgresql(connection: AsyncConnection, engine: str, version: str)
     node = f"{row.address}:{row.port}" if row.address else "socket"
     if row.standby:
         return Topology(engine, version, node, "standby", lag_seconds=row.lag)
-    role = "primary" if row.reads_only == "off" else "read-only server"
     size = 1 + row.standbys if row.standbys else None
-    return Topology(engine, version, node, role if size or role != "primary" else "server", size)
+    if row.reads_only != "off":
+        return Topology(engine, version, node, "read-only server", size)
+    role = "primary" if size else "server"
+    # Of its start: an address may be another one for each client, and a clone has the same id.
+    return Topology(engine, version, node, role, size, writer=f"postgresql {row.started}")
 
 
 async def _pairs(connection: AsyncConnection, question: Any) -> Mapping[str, str]:

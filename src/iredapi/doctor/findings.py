@@ -92,6 +92,15 @@ _SERVERS: Final[Mapping[str, Check]] = {
         "It is a standby, or was set read-only. Reading works; changes are answered with 503. Name "
         "the server that takes writes in the URL, or all of them: docs/clusters.md.",
     ),
+    "SEVERAL_WRITERS": Check(
+        _W,
+        "Processes of the service write to different servers of a database at once.",
+        "Only nodes of Galera may all be written to. Elsewhere locks do not hold, and changes are "
+        "lost or the servers differ: two PostgreSQL servers take writes, or replication of MariaDB "
+        "goes both ways. Let one server take writes, and name the same servers in the same order "
+        "in the URLs of all replicas: docs/clusters.md. Each process looks once a minute; the last "
+        "three minutes count.",
+    ),
     "DIRECTORY_READS_ONLY": Check(
         _E,
         "No LDAP server that can be reached accepts writes.",

@@ -31,7 +31,7 @@ from iredapi.doctor.quota_trigger import examine_trigger
 from iredapi.doctor.removals import ROWS, Removals
 from iredapi.doctor.repair_log import log_repairs
 from iredapi.doctor.sql_directory import SqlDirectory
-from iredapi.doctor.state_checks import examine_state
+from iredapi.doctor.state_checks import examine_state, topology_of
 from iredapi.doctor.vmail_checks import vmail_probes
 from iredapi.domain.addresses import fold
 from iredapi.errors import ReadOnlyServer, ServerDown
@@ -103,7 +103,7 @@ class Examination:
         databases = make_databases(self._settings)
         try:
             if announce is not None:
-                announce(await versions.of_servers(databases))
+                announce(await versions.of_servers(databases) | await self._state_server())
             async for finding in self._findings(databases):
                 if finding.code in self._only | _ALWAYS:
                     result.count(finding)
@@ -111,6 +111,10 @@ class Examination:
         finally:
             await databases.close()
         return result
+
+    async def _state_server(self) -> dict[str, str]:
+        told = await topology_of(self._settings)
+        return {} if told is None else {"state": str(told)}
 
     async def _findings(self, databases: Databases) -> AsyncIterator[Finding]:
         for finding in versions.examine_settings(self._settings, self._dovecot):

@@ -1,17 +1,25 @@
-"""Checks of the state database: it can be reached, is ours, and has this version's schema."""
+"""Checks of the state database: it can be reached, is ours, and has this version's schema.
+
+And of what it remembers: whether several servers are written to at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from iredapi.config.settings import Settings
+from iredapi.database import topology
+from iredapi.database.topology import Topology
 from iredapi.doctor.findings import Finding
 from iredapi.state.connections import Connections, StateUnavailable
 from iredapi.state.migrate import WrongDatabase, is_current
+from iredapi.state.written_servers import WrittenServers, at_once
 
 
 async def examine_state(settings: Settings) -> AsyncIterator[Finding]:
@@ -28,7 +36,11 @@ async def examine_state(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("SERVER_AWAY", "state", str(error))
         return
     try:
-        if not await is_current(connections):
+        if await is_current(connections):
+            written = WrittenServers(connections, clock=time.time)
+            for one, other in at_once(await written.recent()):
+                yield Finding("SEVERAL_WRITERS", one.name, f"{one}; {other}")
+        else:
             yield Finding("STATE_OUTDATED", "state")
     except (StateUnavailable, WrongDatabase) as error:
         yield Finding("SERVER_AWAY", "state", str(error))
@@ -38,4 +50,22 @@ async def examine_state(settings: Settings) -> AsyncIterator[Finding]:
 
 async def is_usable(settings: Settings) -> bool:
     """Tell whether the state database can be used without a migration."""
-    return not [finding async for finding in examine_state(settings)]
+    found = [finding.code async for finding in examine_state(settings)]
+    return set(found) <= {"SEVERAL_WRITERS"}
+
+
+async def topology_of(settings: Settings) -> Topology | None:
+    """Return which server has the state database; None: SQLite, or it cannot be reached."""
+    url = settings.urls()["state"]
+    if make_url(url).get_backend_name() == "sqlite":
+        return None
+    try:
+        connections = await Connections.open(url)
+    except StateUnavailable:
+        return None
+    try:
+        return await connections.use(topology.ask)
+    except (StateUnavailable, DBAPIError):
+        return None
+    finally:
+        await connections.close()

@@ -297,6 +297,9 @@ async def _free_aliases(
             for address in wanted
             if address in taken or (alias_addresses.get(address, address) in taken - own)
         }
+        # Its own name in an alias domain reaches the user already.
+        own_name = local_part_of(fold(before.mail))
+        used |= wanted & {f"{own_name}@{name}" for name in domain.live_names}
         for address in sorted(used):
             unit.skip(param, address, "ALREADY_EXISTS")
         kept[param] = tuple(item for item in changes[param] if item not in used)

@@ -28,6 +28,7 @@ from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.slow_hashes import SlowHashes
 from iredapi.runtime.transactions import Params, Reading, Result, Transactions, WriteResult, Writing
 from iredapi.runtime.user_batcher import UserBatcher
+from iredapi.runtime.written_servers import ServersWritten
 from iredapi.runtime.wrong_guesses import WrongGuesses
 from iredapi.state.database import State
 
@@ -90,6 +91,15 @@ class AppContext:
             needed = name in {"vmail", "iredadmin"}
             self.probes.add(name, database.ping, needed=needed, describe=database.topology)
         self.probes.add("state", state.ping, describe=state.topology)
+        self.servers_written = ServersWritten(
+            state,
+            {
+                name: database.topology
+                for name, database in databases.by_name.items()
+                if not database.sqlite
+            }
+            | ({} if state.connections.dialect == "sqlite" else {"state": state.topology}),
+        )
         for name, probe in backend.probes().items():
             self.probes.add(name, probe)
 
@@ -114,6 +124,7 @@ class AppContext:
             context = cls(settings, databases, state, backend)
             opened.callback(context.hasher.close)
             opened.push_async_callback(context.drain)
+            opened.push_async_callback(context.servers_written.close)
             await startup.start(backend)
             if context.list_server is not None:
                 opened.push_async_callback(context.list_server.close)

@@ -12,17 +12,18 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.protocols.backend import Backend
 from iredapi.database.errors import is_collision, is_unknown_commit
-from iredapi.errors import OutcomeUnknown, ReadOnlyServer, ServerDown
+from iredapi.errors import ApiError, OutcomeUnknown, ReadOnlyServer, ServerDown
 
 Result = TypeVar("Result")
 
 TRIES: Final = 8
 """Maximum attempts of one operation."""
-COLLISION_TRIES: Final = 60
+COLLISION_TRIES: Final = 200
 """Maximum attempts of an operation that a database ends because of another one's changes."""
-COLLISION_SHARE: Final = 0.7
+COLLISION_SHARE: Final = 0.9
 """The share of the time limit of a request after which it is not attempted again."""
-_LONGEST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 0.1
+"""Seconds. Whoever has lost often must not wait longer than those who have just come."""
 
 
 async def retry_read(backend: Backend, read: Callable[[], Awaitable[Result]]) -> Result:
@@ -77,11 +78,15 @@ def commit_error(backend: Backend, error: Exception) -> Exception:
     return found
 
 
-def given_up(backend: Backend, error: Exception, *, partly: bool) -> Exception:
-    """Return the error to raise when a unit is not tried again; ``partly``: some was committed."""
-    if partly:
-        return OutcomeUnknown(
-            "Policies of the account were written, but not the account itself, because of other "
-            "changes at the same time. Send the request again."
-        )
-    return backend.translated(error)
+def only_policies_written(error: Exception) -> Exception:
+    """Return the error to raise when a unit failed after a related database was committed.
+
+    An answer that says that nothing was changed, such as one with Retry-After, would be wrong.
+    """
+    if isinstance(error, OutcomeUnknown) or (
+        isinstance(error, ApiError) and error.status != 503 and error.code != "CHANGED_MEANWHILE"
+    ):
+        return error
+    return OutcomeUnknown(
+        "Policies of the account were written, but not the account itself. Send the request again."
+    )

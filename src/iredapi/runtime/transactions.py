@@ -21,6 +21,7 @@ from iredapi.backends.unit_of_work import (
     STRICT,
     AccessRevocations,
     ReadUnit,
+    Rules,
     UnitOfWork,
     refuse_unless_exact,
 )
@@ -30,7 +31,7 @@ from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.config.settings import Settings
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.audit_events import Event
-from iredapi.errors import Conflict
+from iredapi.errors import ApiError, Conflict
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.operations.preconditions import PRECONDITION
 from iredapi.runtime.audit_writer import Auditor
@@ -41,8 +42,8 @@ from iredapi.runtime.retries import (
     TRIES,
     backoff,
     commit_error,
-    given_up,
     may_run_again,
+    only_policies_written,
     retry_read,
 )
 from iredapi.state.connections import StateUnavailable
@@ -78,6 +79,14 @@ class WriteResult:
         )
 
 
+@dataclass(slots=True)
+class _Tried:
+    """What the attempts of one write have left."""
+
+    partly_committed: bool = False
+    """Whether a related database was committed, but not the accounts."""
+
+
 class Transactions:
     """Runs operations, each in a transaction of its own.
 
@@ -102,6 +111,7 @@ class Transactions:
         self._iredadmin_settings = iredadmin_settings
         # TimeoutError: raised by a driver that gives up.
         self._errors: tuple[type[Exception], ...] = (TimeoutError, *backend.errors)
+        self._reported: tuple[type[Exception], ...] = (ApiError, *self._errors)
 
     async def read(
         self,
@@ -132,9 +142,32 @@ class Transactions:
     ) -> WriteResult:
         """Run an operation, commit it, and write the audit log. Raises ApiError."""
         rules = await self._iredadmin_settings.rules()
-        condition = PRECONDITION.get()
+        condition, tried = PRECONDITION.get(), _Tried()
+
+        async def once(unit: UnitOfWork) -> None:
+            if condition is not None and not condition.met:
+                await condition.check(unit)
+            await operation(unit, *args, **kwargs)
+
+        try:
+            unit = await self._write(actor, rules, once, tried)
+        except self._reported as error:
+            if not tried.partly_committed:
+                raise
+            raise only_policies_written(error) from error
+        if condition is not None:
+            condition.met = True
+        return WriteResult.from_unit(unit)
+
+    async def _write(
+        self,
+        actor: Actor,
+        rules: Rules,
+        operation: Callable[[UnitOfWork], Awaitable[None]],
+        tried: _Tried,
+    ) -> UnitOfWork:
         retry_reason: RetryUnit | None = None
-        until, partly = time.monotonic() + self._timeout * COLLISION_SHARE, False
+        until = time.monotonic() + self._timeout * COLLISION_SHARE
         for attempt in range(COLLISION_TRIES):
             transaction = await self._backend.begin(retry_reason=retry_reason)
             committing = done = False
@@ -142,9 +175,7 @@ class Transactions:
             try:
                 async with Deadline(self._timeout):
                     unit = await transaction.unit(actor, rules)
-                    if condition is not None and not condition.met:
-                        await condition.check(unit)
-                    await operation(unit, *args, **kwargs)
+                    await operation(unit)
                     if STRICT.get():
                         refuse_unless_exact(unit.ignored, unit.adjusted)
                 committing = True
@@ -159,18 +190,16 @@ class Transactions:
             except self._errors as error:
                 if committing and not transaction.is_undone(error):
                     raise commit_error(self._backend, error) from error
-                partly = partly or transaction.partly_committed
                 if not may_run_again(self._backend, error, attempt, until):
-                    raise given_up(self._backend, error, partly=partly) from error
+                    raise self._backend.translated(error) from error
             else:
                 break
             finally:
                 if not done:
+                    tried.partly_committed |= transaction.partly_committed
                     await finish(transaction.close())
             await asyncio.sleep(pause)
-        if condition is not None:
-            condition.met = True
-        return WriteResult.from_unit(unit)
+        return unit
 
     async def audit(self, actor: Actor, events: Sequence[Event]) -> None:
         """Write events to iRedAdmin's log and to our own. Never raises."""

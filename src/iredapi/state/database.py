@@ -21,6 +21,7 @@ from iredapi.state.signing_keys import SigningKeys
 from iredapi.state.tables import sessions as sessions_table
 from iredapi.state.tokens import Tokens
 from iredapi.state.write_journal import Journal
+from iredapi.state.written_servers import WrittenServers
 
 
 class State:
@@ -50,6 +51,7 @@ class State:
         self.tokens = tokens
         self.networks = networks
         self.signing_keys = SigningKeys(connections)
+        self.written = WrittenServers(connections, clock=locks.clock)
 
     @classmethod
     async def open(

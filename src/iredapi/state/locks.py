@@ -53,7 +53,7 @@ class Locks:
 
     def __init__(self, connections: Connections, *, clock: Callable[[], float]) -> None:
         self._connections = connections
-        self._clock = clock
+        self.clock = self._clock = clock
         # Within this process waiting is fair, and only the first waiter polls.
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._releases: set[asyncio.Task[None]] = set()

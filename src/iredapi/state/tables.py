@@ -151,6 +151,24 @@ signing_keys = Table(
 in this table gives no rights to who knows it."""
 
 
+written_servers = Table(
+    "written_servers",
+    metadata,
+    Column("process", CHAR(32), primary_key=True),
+    Column("name", String(32), primary_key=True),
+    Column("server", String(255), nullable=False),
+    Column("shown", String(255), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("since", Double, nullable=False),
+    Column("seen", Double, nullable=False),
+    Index("written_servers_seen", "seen"),
+    **MARIADB_OPTIONS,
+)
+"""The server of each database (``name``) to which a process writes. ``server`` is what
+``Topology.writer`` says, ``shown`` and ``host`` are for people: the server and the process's host;
+``since`` is when the process found itself on that server, ``seen`` when it last looked."""
+
+
 def as_key(text: str, length: int) -> str:
     """Return ``text``, or its SHA-256 if a column of ``length`` characters cannot store it exactly.
 

@@ -102,7 +102,7 @@ class LdapAliases(ListingReader):
             kind = both(kind, "(!(accountStatus=active))")
 
         async def read() -> list[str]:
-            found = self._session.pages(self._tree.base, Scope.SUB, kind, ("mail",))
+            found = self._session.pages_of_names(Scope.SUB, kind, "mail")
             return list({address_in(entry, domain) async for page in found for entry in page})
 
         key = ("aliases", domain, disabled_only)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from iredapi.backends.ldap.connection import Connection
@@ -32,6 +33,8 @@ _T = TypeVar("_T")
 _ALL: Final = ("*",)
 ANY_ENTRY: Final = "(objectClass=*)"
 _CLOSE_SECONDS: Final = 5.0
+_TRIES: Final = 3
+"""How often servers are compared: another one may stop meanwhile."""
 
 _tls: tuple[str, bool] | None = None
 
@@ -207,6 +210,19 @@ class Directory(DirectoryReader):
         await self._run(self._pool.wait_for_others)
         if self._pool.changes_of_servers != since:
             raise Unavailable("another server is used now", uncertain=True)
+
+    async def catch_up(self) -> None:
+        """Wait until the server in use has the changes of all others that are up.
+
+        Another process may have written to one of them. A server that lags is not used any more.
+        """
+        if not self.is_one_of_several:
+            return
+        for _ in range(_TRIES):
+            # A server that stops meanwhile is left out the next time.
+            with suppress(Unavailable):
+                await self._run(self._pool.wait_for_others)
+                return
 
     async def close(self) -> None:
         """Close all connections; operations still running after 5 seconds are interrupted."""

@@ -172,7 +172,7 @@ class LdapDomains(ListingReader):
 
         async def read() -> list[str]:
             if only is None:
-                found = self._session.pages(self._tree.base, Scope.ONE, kind, ("domainName",))
+                found = self._session.pages_of_names(Scope.ONE, kind, "domainName")
                 return [entry.value("domainName").lower() async for page in found for entry in page]
             entries = await self._session.holders(
                 self._tree.base, Scope.ONE, kind, "domainName", only, ("domainName",)

@@ -126,7 +126,7 @@ class LdapLists(ListingReader):
     async def addresses(self, domain: str, after: str, limit: int) -> list[str]:
         async def read() -> list[str]:
             kind = inside(_LIST, domain)
-            found = self._session.pages(self._tree.base, Scope.SUB, kind, ("mail",))
+            found = self._session.pages_of_names(Scope.SUB, kind, "mail")
             return list({address_in(entry, domain) async for page in found for entry in page})
 
         return await self._session.listings.page(("lists", domain), after, limit, read)

@@ -69,6 +69,8 @@ class UnitLocks:
                 if in_order:
                     raise Overloaded(f"Another request is changing {name}: try again.") from None
                 raise Contended({*self._held, *wanted}) from None
+        # Who held the locks before may have written to another server.
+        await self._directory.catch_up()
         await self._clean(wanted)
 
     async def _clean(self, names: Collection[str]) -> None:

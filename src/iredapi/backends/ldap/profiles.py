@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from iredapi.backends.ldap import settings_values
 from iredapi.backends.ldap.client import Entry
-from iredapi.backends.ldap.session import words
+from iredapi.backends.ldap.session import address_in, words
 from iredapi.backends.protocols.values import Profile
 
 
@@ -53,3 +53,16 @@ def domain_profile(entry: Entry, catchall: Entry | None, others: Sequence[Entry]
 def domain_names(entries: Collection[Entry]) -> frozenset[str]:
     """Return the names of domains' entries, lower case."""
     return frozenset(entry.value("domainName").lower() for entry in entries)
+
+
+def real_users_in(page: Iterable[Entry], domain: str) -> Iterator[str]:
+    """Return the addresses of users of a domain, without its catch-all account."""
+    ending = f"@{domain}"
+    for entry in page:
+        mails = entry.values("mail")
+        only = mails[0].strip().lower() if len(mails) == 1 else ""
+        if only.endswith(ending):
+            if only != ending:
+                yield only
+        elif ending not in words(entry, "mail"):
+            yield address_in(entry, domain)

@@ -28,7 +28,7 @@ _DOWN: Final = 15.0
 """Seconds until a server that is down, outdated or read-only is checked again."""
 _SOON: Final = 2.0
 """The same for a server that is down, while no check is running."""
-_LAG: Final = 2.0
+_LAG: Final = 1.5
 """Seconds that a write waits for a server that lags, before that server is not used any more."""
 _SEARCH: Final = 1.0
 """Seconds between two searches for a server that accepts writes, when none is known."""

@@ -31,6 +31,8 @@ from iredapi.domain.addresses import domain_of
 _Item = TypeVar("_Item")
 CHUNK = 200
 """Entries in one page of a search for all accounts of a domain."""
+_NAMES = 1000
+"""The same for their names only. slapd finds the candidates of a search anew for each page."""
 TERMS = 20
 """Values in one filter. slapd compares each candidate with each value: one filter of 200 values was
 four times slower than ten filters of 20."""
@@ -253,6 +255,12 @@ class Session:
     ) -> AsyncIterator[list[Entry]]:
         """Search for many entries, page by page."""
         return self.directory.pages(base, scope, filter_text, names, size=CHUNK)
+
+    def pages_of_names(
+        self, scope: Scope, filter_text: str, name: str
+    ) -> AsyncIterator[list[Entry]]:
+        """Search below the base for the attribute that names entries, page by page."""
+        return self.directory.pages(self.tree.base, scope, filter_text, (name,), size=_NAMES)
 
     async def holders(
         self, base: str, scope: Scope, kind: str, attribute: str, values: Collection[str],

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from iredapi.backends.ldap.client import Entry, Scope
-from iredapi.backends.ldap.dn_layout import DOMAIN, USER, both, real_users
+from iredapi.backends.ldap.dn_layout import DOMAIN, USER, both, inside
 from iredapi.backends.ldap.listing import Listed, ListingReader, number_of, text_of
-from iredapi.backends.ldap.profiles import domain_names, entry_to_response
+from iredapi.backends.ldap.profiles import domain_names, entry_to_response, real_users_in
 from iredapi.backends.ldap.session import address_in, full_page, words
 from iredapi.backends.ldap.user_mapping import record
 from iredapi.backends.protocols.values import Profile
@@ -121,13 +121,14 @@ class LdapUserProfiles(ListingReader):
         ]
 
     async def mails(self, domain: str, after: str, limit: int, *, disabled_only: bool) -> list[str]:
-        kind = real_users(domain)
+        # slapd would compare each user with the name of the catch-all account.
+        kind = inside(USER, domain)
         if disabled_only:
             kind = both(kind, "(!(accountStatus=active))")
 
         async def read() -> list[str]:
-            found = self._session.pages(self._tree.base, Scope.SUB, kind, ("mail",))
-            return list({address_in(entry, domain) async for page in found for entry in page})
+            found = self._session.pages_of_names(Scope.SUB, kind, "mail")
+            return list({mail async for page in found for mail in real_users_in(page, domain)})
 
         key = ("users", domain, disabled_only)
         return await self._session.listings.page(key, after, limit, read)
