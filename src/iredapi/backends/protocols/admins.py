@@ -12,11 +12,8 @@ from iredapi.domain.admins import Admin
 from iredapi.domain.inventory import AnyAdmin
 
 
-class AdminReader(Protocol):
-    """Standalone admins, and who may log in, to read."""
-
-    async def principal(self, username: str) -> Principal | None:
-        """Return an active admin of either kind, the standalone one first. One round trip."""
+class AdminListings(Protocol):
+    """Who the admins are."""
 
     async def every(self) -> list[AnyAdmin]:
         """Return all admins of both kinds, without hashes. At most three round trips on SQL.
@@ -26,6 +23,13 @@ class AdminReader(Protocol):
 
     async def inside(self, domains: Collection[str]) -> frozenset[str]:
         """Return the standalone admins whose addresses are in one of these domains."""
+
+
+class AdminReader(AdminListings, Protocol):
+    """Standalone admins, and who may log in, to read."""
+
+    async def principal(self, username: str) -> Principal | None:
+        """Return an active admin of either kind, the standalone one first. One round trip."""
 
     async def exists(self, mails: Collection[str]) -> frozenset[str]:
         """Return which of these addresses are standalone admins or mail users."""
