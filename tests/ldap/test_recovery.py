@@ -100,6 +100,37 @@ async def test_an_existing_mailbox_is_not_queued(store: Store, fault: str) -> No
         assert row["delete_date"] is not None
 
 
+@pytest.mark.parametrize("fault", ["refused", "done", "killed"])
+async def test_a_mailbox_that_was_not_given_back(store: Store, fault: str) -> None:
+    """Its row in ``deleted_mailboxes`` is there until its account is: it can be asked for again."""
+    queued = "SELECT * FROM deleted_mailboxes"
+    form = {"password_hash": HASH, "restore": "yes"}
+    async with serving(store) as service:
+        root = await service.root()
+        await populate(root)
+        entry = store.directory.entry(account_dn("b@ex.com"))
+        await root.ok("DELETE", "user/b@ex.com/keep_mailbox_days/3")
+        (before,) = await store.rows(queued, "iredadmin")
+        if fault == "killed":
+            await broken_off(service, root, 1, "POST", "user/b@ex.com", **form)
+            await recovered(service)
+            # Somebody may have used the directory: it is not removed before somebody decides.
+            before |= {"delete_date": None}
+        else:
+            cutter = Cutter(mailbox_path(service).directory)
+            cutter.arm(1, fault)
+            assert await send(root, ("POST", "user/b@ex.com", form)) >= 500
+            cutter.arm(-1, "")
+        assert store.directory.entry(account_dn("b@ex.com")) is None
+        assert await store.rows(queued, "iredadmin") == [before]
+        await root.ok("POST", "user/b@ex.com", **form)
+        again = store.directory.entry(account_dn("b@ex.com"))
+        assert entry is not None
+        assert again is not None
+        assert again["homeDirectory"] == entry["homeDirectory"]
+        assert await store.rows(queued, "iredadmin") == []
+
+
 async def test_the_state_database_is_down_at_the_end(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ from tests.servers.store import Store
 
 pytestmark = pytest.mark.stores("openldap")
 U = "u@ex.com"
+MARKS = ("suspended", "domainsuspended", "Suspended-imap", "domainsuspended-vpn")
+"""Words that only suspending writes: a user with one would not be suspended with its domain."""
 CONDITIONS = services.CONDITIONS
 INTERNAL = services.INTERNAL
 
@@ -118,7 +120,7 @@ async def test_logins_follow_services(made: Client, dovecot: Dovecot) -> None:
 
 
 @pytest.mark.parametrize("param", ["services", "addService", "removeService"])
-@pytest.mark.parametrize("word", ["ä", "a b", "-x", "x" * 65, "a=b", "a\x01"])
+@pytest.mark.parametrize("word", ["ä", "a b", "-x", "x" * 65, "a=b", "a\x01", *MARKS])
 async def test_malformed_services(made: Client, store: Store, param: str, word: str) -> None:
     before = store.directory.dump()
     refused = await made.refused("PUT", f"user/{U}", **{param: f"imap,{word}"})

@@ -56,6 +56,9 @@ _ALSO_WORDS: Final[dict[str, tuple[str, ...]]] = {
 }
 _WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ADMIN: Final = "domainadmin"
+HELD: Final = "suspended"
+HELD_WITH_DOMAIN: Final = "domainsuspended"
+"""Words of suspended users in LDAP, alone and before ``-`` and the name of a service that waits."""
 
 MANAGED: Final = frozenset(column for columns in COLUMNS.values() for column in columns)
 
@@ -87,6 +90,11 @@ def split_names(names: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
         elif name not in INTERNAL and name != _ADMIN:
             words.add(name)
     return frozenset(columns_), frozenset(words)
+
+
+def is_mark(name: str) -> bool:
+    """Tell whether a word in an LDAP entry says what is suspended: only ``suspend`` sets these."""
+    return any(name == mark or name.startswith(f"{mark}-") for mark in (HELD, HELD_WITH_DOMAIN))
 
 
 def malformed(names: Iterable[str]) -> list[str]:

@@ -353,6 +353,8 @@ def _check_words(changes: Mapping[str, Any]) -> None:
                 "INVALID_VALUE",
                 f"{wrong[0][:80]!r}: up to 64 letters, digits, dots, hyphens and underscores.",
             )
+        if marks := [name for name in changes.get(param, ()) if services.is_mark(name)]:
+            raise problem(param, "INVALID_VALUE", f"{marks[0]} is no service; send suspend.")
 
 
 def _services(present: frozenset[str], changes: Mapping[str, Any]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,8 @@ from iredapi.domain.mailbox_paths import MAX_PATH, overlap
 
 _TABLES = (t.deleted_mailboxes, t.used_quota, t.last_login, t.share_folder, t.anyone_shares)
 _NAME = "iredadmin"
+_Days = Mapping[int, date | None]
+"""Days after which mailboxes may be removed from disk, by the ids of their rows."""
 _NUMBERS = (("bytes", "messages"), ("imap", "pop3", "lda"))
 
 
@@ -76,6 +78,8 @@ class IredadminAccounts(Repository):
     def __init__(self, connections: Connections, quota_table: Table) -> None:
         super().__init__(connections)
         self._quota = quota_table
+        self._held = set[str]()
+        """Directories in the queue that an account gets."""
 
     # -- sizes and logins --------------------------------------------------------------------------
 
@@ -289,7 +293,8 @@ class IredadminAccounts(Repository):
                 ),
             )
         )
-        return [other for other in found if overlap(other.rstrip("/"), path)]
+        others = (other for other in found if other.rstrip("/") not in self._held)
+        return [other for other in others if overlap(other.rstrip("/"), path)]
 
     async def queued(self, mail: str) -> list[str]:
         """Return the queued paths of an address."""
@@ -299,10 +304,34 @@ class IredadminAccounts(Repository):
         found: list[str] = await self.column(select(_tidy(d.maildir)).where(d.username == mail))
         return found
 
-    async def unqueue(self, path: str) -> None:
-        """Remove exactly this directory from the queue."""
-        column = _tidy(t.deleted_mailboxes.c.maildir)
-        await self.delete(t.deleted_mailboxes, column.in_([path, f"{path}/"]))
+    async def hold(self, path: str) -> _Days:
+        """Keep exactly this directory for ever; return the days of its rows, by their ids.
+
+        An account gets its mailbox there. It is in another system: until it exists, the rows stay.
+        """
+        if not await self.has(t.deleted_mailboxes):
+            return {}
+        d = t.deleted_mailboxes.c
+        own = _tidy(d.maildir).in_([path, f"{path}/"])
+        rows = await self.row_objects(select(d.id, d.delete_date).where(own).with_for_update())
+        held = {int(row.id): row.delete_date for row in rows}
+        await self.run(update(t.deleted_mailboxes).where(own).values(delete_date=None))
+        self._held.add(path)
+        return held
+
+    async def unqueue_held_later(self, held: _Days) -> None:
+        """Delete the rows of ``hold``, in a separate transaction: the account exists."""
+        d = t.deleted_mailboxes.c
+        async with self._separately() as tables:
+            await tables.delete(t.deleted_mailboxes, d.id.in_([*held]))
+
+    async def release_held_later(self, held: _Days) -> None:
+        """Give the rows of ``hold`` their days back, in a separate transaction."""
+        d = t.deleted_mailboxes.c
+        async with self._separately() as tables:
+            for number, day in held.items():
+                mine = (d.id == number, d.delete_date.is_(None))
+                await tables.run(update(t.deleted_mailboxes).where(*mine).values(delete_date=day))
 
     # -- removed and renamed accounts --------------------------------------------------------------
 

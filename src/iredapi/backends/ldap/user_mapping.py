@@ -32,8 +32,6 @@ NAMES = {"name": "cn", "surname": "sn"}
 """Attributes that an entry must have; a user without a name has its local part there."""
 _PHONES = {"mobile": "mobile", "telephone": "telephoneNumber"}
 ADMIN_SERVICE = "domainadmin"
-_SUSPENDED = "suspended"
-_SUSPENDED_WITH_DOMAIN = "domainsuspended"
 _REQUIRED_SERVICES = {"sender_bcc": "senderbcc", "recipient_bcc": "recipientbcc"}
 """Values of ``enabledService`` without which Postfix ignores the attribute of the field."""
 
@@ -178,15 +176,12 @@ def held_services(
             name.removeprefix(f"{mark}-") for name in enabled if name.startswith(f"{mark}-")
         )
 
-    return of(_SUSPENDED), of(_SUSPENDED_WITH_DOMAIN)
+    return of(services.HELD), of(services.HELD_WITH_DOMAIN)
 
 
 def markers_in(enabled: Collection[str]) -> frozenset[str]:
     """Return the values of ``enabledService`` that say what is suspended."""
-    marks = (_SUSPENDED, _SUSPENDED_WITH_DOMAIN)
-    return frozenset(
-        name for name in enabled if name in marks or name.startswith(tuple(f"{m}-" for m in marks))
-    )
+    return frozenset(filter(services.is_mark, enabled))
 
 
 def markers(held: frozenset[str] | None, held_by_domain: frozenset[str] | None) -> frozenset[str]:
@@ -195,7 +190,7 @@ def markers(held: frozenset[str] | None, held_by_domain: frozenset[str] | None) 
     Users may write their own ``accountSetting``, but not this attribute.
     """
     found = set[str]()
-    for mark, names in ((_SUSPENDED, held), (_SUSPENDED_WITH_DOMAIN, held_by_domain)):
+    for mark, names in ((services.HELD, held), (services.HELD_WITH_DOMAIN, held_by_domain)):
         if names is not None:
             found |= {mark, *(f"{mark}-{name}" for name in names)}
     return frozenset(found)

@@ -107,7 +107,10 @@ class LdapUsers(LdapUserProfiles):
         return found
 
     async def unqueue(self, path: str) -> None:
-        await self._session.iredadmin.unqueue(path)
+        session = self._session
+        if held := await session.iredadmin.hold(path):
+            session.after.append(partial(session.iredadmin.unqueue_held_later, held))
+            session.failed.append(partial(session.iredadmin.release_held_later, held))
 
     async def globals_in(self, domain: str) -> frozenset[str]:
         found = await self._session.find(
