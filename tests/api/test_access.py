@@ -255,7 +255,8 @@ class World:
         self.service.context.invalidate_caches()
 
     async def domain(self, name: str) -> None:
-        await self.store.insert("domain", {"domain": name})
+        # Mailboxes that were deleted in the second of the domain's creation are nobody's.
+        await self.store.insert("domain", {"domain": name, "created": "2020-01-01 00:00:00"})
 
     async def user(self, mail: str, **columns: Any) -> None:
         domain = mail.rpartition("@")[2]
