@@ -125,9 +125,18 @@ async def test_what_an_address_is(service: Service, root: Client) -> None:
         row = {"address": f"hop@{OWN}", "forwarding": "far@far.org", "domain": OWN}
         await service.store.insert("forwardings", row)
         wanted["hop"] = ("forwarding", None)
+        row = {"address": f"far@{OWN}", "forwarding": f"bob@{OTHER}", "domain": OWN, "is_alias": 1}
+        await service.store.insert("forwardings", row)
+    else:
+        far = account_dn(f"bob@{OTHER}")
+        service.store.directory.modify(far, add={"shadowAddress": f"far@{OWN}"})
     for local, (kind, account) in wanted.items():
         found = await admin.ok("GET", f"exists/{local}@{OWN}")
         assert found == {"mail": f"{local}@{OWN}".lower(), "kind": kind, "account": account}
+    # Who has it is not for the admins of another domain.
+    for client, account in ((root, f"bob@{OTHER}"), (admin, None)):
+        found = await client.ok("GET", f"exists/far@{OWN}")
+        assert (found["kind"], found["account"]) == ("alias_address", account)
     assert await admin.refused("GET", f"exists/ann@{OTHER}") == (403, "PERMISSION_DENIED", [])
     assert await admin.refused("GET", "exists/x@nowhere.net") == (403, "PERMISSION_DENIED", [])
     assert await root.refused("GET", "exists/x@nowhere.net") == (404, "NO_SUCH_DOMAIN", [])

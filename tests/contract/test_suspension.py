@@ -129,6 +129,14 @@ async def test_a_domain(service: Service, root: Client) -> None:
         assert await on(root, mail) == RECEIVING, mail
     await root.ok("PUT", f"user/{V}", removeService="pop3")
     await root.ok("PUT", f"user/{U}", suspend="yes")
+    if service.store.name != "openldap":
+        # As another program may write them: with blanks, without the last semicolon.
+        read = f"SELECT settings FROM mailbox WHERE username = '{V}'"
+        (row,) = await service.store.rows(read)
+        text = "; ".join(reversed(row["settings"].rstrip(";").split(";"))).replace(":", ": ")
+        await service.store.execute(
+            f"UPDATE mailbox SET settings = :t WHERE username = '{V}'", t=text
+        )
     assert await changed(root, "domain/ex.com", suspend="no") == ["suspend"]
     assert await changed(root, "domain/ex.com", suspend="no") == []
     assert await on(root, U) == RECEIVING

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from iredapi.backends.ldap.session import Listings
 from iredapi.domain.actors import SYSTEM
 from iredapi.observability.query_counter import METER, Meter
 from iredapi.operations import users
@@ -90,3 +91,22 @@ async def test_a_profile_takes_two_round_trips(service: Service, root: Client) -
     assert (found["stored_bytes"], found["stored_messages"]) == (5, 2)
     assert found["last_login_by_service"]["imap"].startswith("1970-01-01")
     assert found["mailing_aliases"] == ["list@ex.com"]
+
+
+async def test_searches_without_results_do_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cache forgets its oldest lists, also when all of them are empty."""
+    monkeypatch.setattr(Listings, "MOST", 1000)
+    cache, reads = Listings(), list[int]()
+
+    async def look(number: int) -> None:
+        async def read() -> list[str]:
+            reads.append(number)
+            return []
+
+        await cache.whole(("search", number), read, fresh=False)
+
+    for number in (*range(50), 49, 0):
+        await look(number)
+    assert reads == [*range(50), 0]

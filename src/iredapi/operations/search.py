@@ -77,4 +77,6 @@ async def owner(unit: ReadUnit, address: str) -> Owner:
         others = domain.alias_addresses(address)
         if others and await unit.addresses.in_use(sorted(others)):
             return Owner("forwarding")
+    if found.account and not unit.actor.manages_account(found.account):
+        return Owner(found.kind)  # a further address of somebody in another domain
     return found

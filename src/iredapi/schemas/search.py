@@ -45,4 +45,7 @@ class AddressOwner(BaseModel):
         "forwarded, and there is no account; `free`: a new account can have the address.",
         json_schema_extra={"enum": list(OWNERS)},
     )
-    account: str | None = Field(description="The account that has the address; null without one.")
+    account: str | None = Field(
+        description="The account that has the address; null without one, or if it is in a domain "
+        "of others."
+    )

@@ -53,7 +53,8 @@ class Listings:
     """
 
     MOST = 400_000
-    """Maximum number of names in the cache."""
+    """Maximum number of names in the cache; a list counts as ``KEY`` more, also an empty one."""
+    KEY = 100
     SECONDS = 60.0
 
     def __init__(self) -> None:
@@ -71,7 +72,7 @@ class Listings:
 
     def _keep(self, key: Hashable, names: list[Any]) -> None:
         self._kept[key] = (time.monotonic(), names)
-        while sum(len(item[1]) for item in self._kept.values()) > self.MOST:
+        while sum(len(item[1]) + self.KEY for item in self._kept.values()) > self.MOST:
             self._kept.popitem(last=False)
 
     async def page(

@@ -63,8 +63,14 @@ async def resume(store: AccountRepository, domain: str) -> bool:
     marked = _settings().contains(f"{HELD_BY_DOMAIN}:", autoescape=True)
     found = set()
     for text in await store.column(select(m.settings).where(own, marked).distinct()):
-        if (value := account_settings.parse(text).get(HELD_BY_DOMAIN)) is not None:
-            found.add(value)
+        settings = account_settings.parse(text)
+        if (value := settings.get(HELD_BY_DOMAIN)) is None:
+            continue
+        found.add(value)
+        if f"{HELD_BY_DOMAIN}:{value};" not in text:
+            # Another program has written it with blanks, or without the last semicolon.
+            again = account_settings.render(settings)
+            await store.update(t.mailbox, {"settings": again}, own, m.settings == text)
     for value in sorted(found):
         key = f"{HELD_BY_DOMAIN}:{value};"
         on = suspension.names_of(value).intersection(there)
