@@ -125,8 +125,8 @@ async def test_what_an_address_is(service: Service, root: Client) -> None:
         row = {"address": f"hop@{OWN}", "forwarding": "far@far.org", "domain": OWN}
         await service.store.insert("forwardings", row)
         wanted["hop"] = ("forwarding", None)
-        row = {"address": f"far@{OWN}", "forwarding": f"bob@{OTHER}", "domain": OWN, "is_alias": 1}
-        await service.store.insert("forwardings", row)
+        row = {"address": f"far@{OWN}", "forwarding": f"bob@{OTHER}", "domain": OWN}
+        await service.store.insert("forwardings", row | {"is_alias": 1})
     else:
         far = account_dn(f"bob@{OTHER}")
         service.store.directory.modify(far, add={"shadowAddress": f"far@{OWN}"})
