@@ -226,6 +226,11 @@ async def test_which_mailbox_is_restored(service: Service, root: Client) -> None
             "POST", f"user/{U}", password=PASSWORD, restore=value
         )
         assert (status, params) == (400, ["restore"])
+    _, answer = await root.call(
+        "POST", f"user/{U}", data={"password": PASSWORD, "restore": "perhaps"}
+    )
+    expected = "yes, no, or the id of a deleted mailbox is expected."
+    assert answer["_errors"][0]["detail"] == expected
     status, _, params = await root.refused(
         "POST", f"user/{U}", password=PASSWORD, restore="yes", maildir="/var/vmail/vmail1/x"
     )

@@ -18,7 +18,10 @@ class ServerSettings(BaseModel):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on.")
     workers: int = Field(
-        1, ge=1, le=64, description="Worker processes. SQLite allows one; more need PostgreSQL."
+        1,
+        ge=1,
+        le=64,
+        description="Worker processes. SQLite allows one; more need PostgreSQL or MariaDB.",
     )
     data_dir: Path = Field(
         Path("data"),

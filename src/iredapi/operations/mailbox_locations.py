@@ -51,7 +51,7 @@ async def _restored_location(unit: UnitOfWork, mail: str, which: str) -> mailbox
         if which in ("yes", str(box.id)) and box.path.strip("/")
     ]
     if not found:
-        raise problem("restore", "NO_SUCH_MAILBOX", f"No mailbox of {mail} waits to be removed.")
+        raise problem("restore", "NO_SUCH_MAILBOX", f"There is no such deleted mailbox of {mail}.")
     try:
         location = mailbox_paths.deleted_location(found[-1].path, unit.rules.users.layout)
     except mailbox_paths.InvalidMaildir as error:

@@ -14,7 +14,7 @@ class DeletedMailboxFilter(Paged):
     """Which deleted mailboxes to list. Without a parameter: all of them."""
 
     only_fields: fields.FieldNames = param(
-        "Only these keys of each item.", "id,mail", alias="fields"
+        "Only these keys of each item, with commas between them.", "id,mail", alias="fields"
     )
     mail: fields.MailboxOwner = param(
         "Only mailboxes of earlier users with this address.", "alice@example.com"

@@ -92,7 +92,7 @@ class DomainEdit(Params):
     )
     suspend: fields.YesNo = param(
         "`yes`: mail is still received, but no user of the domain logs in or sends. `no` switches "
-        "on what was on before.",
+        "on what was on before. For global admins and admins who may create domains.",
         "yes",
     )
     min_password_length: fields.PasswordLength = param(

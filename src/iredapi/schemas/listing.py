@@ -22,14 +22,17 @@ class Paged(Params):
     )
     cursor: fields.Cursor = param(
         "`_next` of the page before: the answer begins after it. The other parameters that choose "
-        "and sort items must be the same; `limit` and `fields` may change.",
+        "and sort items must be the same; `limit`, `total`, `fields` and `view` may change.",
         "0n3M9G3nBDz0dQbFrm0h5yGBbOEHcrqkWyJhQGV4LmNvbSIsbnVsbF0",
     )
     total: fields.YesNo = param(
         "Also answer with `_total`: how many items all pages have together.", "yes"
     )
     only_fields: fields.FieldNames = param(
-        "Only these keys of each item.", "accountStatus", alias="fields"
+        "Only these keys of each item, with commas between them: those of the `view`, if "
+        "the list has views.",
+        "accountStatus",
+        alias="fields",
     )
 
     paging: ClassVar[frozenset[str]] = frozenset({"limit", "cursor", "total", "only_fields"})

@@ -6,6 +6,8 @@ import re
 from datetime import date
 from typing import Any
 
+from pydantic_core import PydanticCustomError
+
 from iredapi.schemas.field_validators import fail, filled, yes_no
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -21,7 +23,10 @@ def restore(value: Any) -> str:
     text = filled(value)
     if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text):
         return str(int(text))
-    return "yes" if yes_no(value) else ""
+    try:
+        return "yes" if yes_no(value) else ""
+    except PydanticCustomError:
+        fail("INVALID_VALUE", "yes, no, or the id of a deleted mailbox is expected.")
 
 
 def day(value: Any) -> date:

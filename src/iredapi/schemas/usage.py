@@ -13,7 +13,7 @@ class UsageFilter(Paged):
     """How much of a table, and which columns."""
 
     only_fields: fields.FieldNames = param(
-        "Only these keys of each row.", "stored_bytes", alias="fields"
+        "Only these keys of each row, with commas between them.", "stored_bytes", alias="fields"
     )
 
 
