@@ -128,7 +128,8 @@ async def search_accounts(call: OperationRequest[SearchForm]) -> Response:
 async def what_an_address_is(call: OperationRequest[NoParams]) -> Response:
     """Show what an address is: an account, a further address of one, a forwarding, or free.
 
-    An address of an alias domain belongs to no domain here: 404 `NO_SUCH_DOMAIN`.
+    Addresses of alias domains are not looked up: 404 `NO_SUCH_DOMAIN` for a global admin, 403
+    `PERMISSION_DENIED` for others.
     """
     mail = call.target.mail
     found = await call.read(search.owner, mail)
