@@ -1,4 +1,4 @@
-"""The requests of the published examples work as they stand, with curl and with requests.
+"""The requests of the published examples and of the README work as they stand.
 
 Legacy names on purpose: this is what people have copied into their scripts since 2016.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.cookiejar
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.clients import PASSWORD, ROOT
 from tests.servers.api import ApiProcess
 from tests.servers.store import Store
 
+README = Path(__file__).parents[2] / "README.md"
 Answer = dict[str, Any]
 Send = Callable[..., Answer]
 Client = Callable[[str, str, Path], Send]
@@ -99,6 +101,29 @@ async def test_published_examples_on_servers(
     store: Store, api: ApiProcess, tmp_path: Path, client: Client, mount: str, slash: str
 ) -> None:
     await work_through(store, client(f"{api.address}{mount}", slash, tmp_path / "cookies"), client)
+
+
+@pytest.mark.stores("sqlite", "openldap")
+def test_examples_of_the_readme(api: ApiProcess, tmp_path: Path) -> None:
+    """The shell commands of the section "Examples" of README.md succeed as they are written."""
+    section = README.read_text(encoding="utf-8").split("\n## Examples\n")[1].split("\n## ")[0]
+    commands = section.split("```sh\n")[1].split("```")[0]
+    assert "http://127.0.0.1:8000/api" in commands
+    script = (
+        "curl() { command curl -s --noproxy '*' --max-time 60 -w '\\n%{http_code}\\n' \"$@\"; }\n"
+        f"curl -c cookies -d username={ROOT} -d password={PASSWORD} {api.address}/api/login\n"
+        f"curl -b cookies -X POST {api.address}/api/domain/example.com\n"
+        + commands.replace("http://127.0.0.1:8000", api.address)
+    )
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script],
+        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=90,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    sent = [line for line in script.splitlines() if line.startswith("curl -")]
+    assert [line for line in lines if re.fullmatch("[0-9]{3}", line)] == ["200"] * len(sent)
+    assert sum('"_changed":[]' in line for line in lines) == 0, lines
+    assert "mail,domain,status,quota" in done.stdout
 
 
 async def work_through(store: Store, raw: Send, client: Client) -> None:
