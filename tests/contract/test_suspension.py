@@ -8,6 +8,7 @@ import pytest
 
 from tests.clients import PASSWORD, Client, Service
 from tests.servers.dovecot import Dovecot
+from tests.servers.openldap import account_dn
 from tests.servers.postfix import PostfixMaps
 from tests.servers.store import ALL_STORES
 from tests.servers.submission import Submission
@@ -143,6 +144,30 @@ async def test_a_domain(service: Service, root: Client) -> None:
     await root.ok("PUT", f"user/{U}", suspend="no")
     assert await everything(root) == before
     assert await on(root, W) == await on(root, "n@ex.com") == await on(root, U)
+
+
+async def test_what_another_program_switches_on(service: Service, root: Client) -> None:
+    """It is switched off with the domain, and is on after both are resumed."""
+    before = await on(root, U)
+    await root.ok("PUT", f"user/{U}", services="deliver")
+    await root.ok("PUT", f"user/{U}", suspend="yes")
+    await root.ok("PUT", f"user/{V}", services="deliver,pop3")
+    for _ in range(2):  # users who are suspended themselves, or not; then all are with the domain
+        for mail in (U, V):
+            if service.store.name == "openldap":
+                entry = service.store.directory
+                entry.modify(account_dn(mail), add={"enabledService": "imap"})
+            else:
+                change = f"UPDATE mailbox SET enableimap = 1 WHERE username = '{mail}'"
+                await service.store.execute(change)
+        assert await on(root, U) >= {"imap"}
+        assert await changed(root, "domain/ex.com", suspend="yes") == ["suspend"]
+        assert await on(root, U) == await on(root, V) == RECEIVING
+        assert await changed(root, "domain/ex.com", suspend="yes") == []
+    await root.ok("PUT", "domain/ex.com", suspend="no")
+    assert (await on(root, U), await on(root, V)) == (RECEIVING, {"deliver", "imap", "pop3"})
+    await root.ok("PUT", f"user/{U}", suspend="no")
+    assert await on(root, U) == {"deliver", "imap"} <= before
 
 
 async def test_rights(service: Service, root: Client) -> None:

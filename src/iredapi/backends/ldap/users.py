@@ -24,6 +24,7 @@ from iredapi.backends.ldap.user_mapping import (
     held_services,
     mailbox_path,
     markers,
+    markers_in,
     put_changes,
     put_new,
     record,
@@ -262,11 +263,17 @@ class LdapUsers(LdapUserProfiles):
         def change(edit: Edit) -> None:
             on = frozenset(name.strip().lower() for name in edit.now("enabledService"))
             held, waiting = held_services(on)
-            if suspended and held is None and waiting is None:
-                logins = frozenset(filter(suspension.is_login, on))
+            if suspended:
+                # Also what another program has switched on for a suspended user.
+                words_on = on - markers_in(on)
+                logins = frozenset(filter(suspension.is_login, words_on))
                 edit.discard("enabledService", sorted(logins))
-                edit.add("enabledService", sorted(markers(None, logins)))
-            elif not suspended and waiting is not None:
+                if held is not None:
+                    held |= logins
+                else:
+                    waiting = logins | (waiting or frozenset())
+                edit.add("enabledService", sorted(markers(held, waiting) - on))
+            elif waiting is not None:
                 edit.discard("enabledService", sorted(markers(None, waiting)))
                 edit.add("enabledService", sorted(waiting))
 

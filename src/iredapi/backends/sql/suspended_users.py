@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, select, update
+from sqlalchemy import ColumnElement, case, func, literal, or_, select, update
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository
@@ -25,7 +25,7 @@ def _settings() -> ColumnElement[str]:
 
 
 async def suspend(store: AccountRepository, domain: str) -> bool:
-    """Switch off logins of all users who are not suspended; return whether there were any.
+    """Switch off logins of all users; return whether any was on, or not marked as suspended.
 
     What was on is written in front of the user's settings.
     """
@@ -46,11 +46,28 @@ async def suspend(store: AccountRepository, domain: str) -> bool:
     values: list[tuple[Any, Any]] = [(m.settings, whole)]
     values += [(m[f"enable{name}"], service_value(name, on=False)) for name in names]
     values.append((m.modified, now()))
-    chosen = and_(
-        m.domain.in_(await store.domain_names(m.domain, domain)),
-        ~_settings().contains(f"{HELD}:", autoescape=True),
-    )
-    return bool(await store.run(update(t.mailbox).ordered_values(*values).where(chosen)))
+    own = m.domain.in_(await store.domain_names(m.domain, domain))
+    marked = _settings().contains(f"{HELD}:", autoescape=True)
+    found = await store.run(update(t.mailbox).ordered_values(*values).where(own, ~marked))
+    return bool(found + await _suspend_again(store, own, marked))
+
+
+async def _suspend_again(store: AccountRepository, *where: ColumnElement[bool]) -> int:
+    """Switch off logins that another program has switched on for suspended users."""
+    m, columns = t.mailbox.c, {f"enable{name}": name for name in _names(store)}
+    some_on = or_(*(m[c] == service_value(name, on=True) for c, name in columns.items()))
+    wanted = select(m.username, m.settings, *(m[column] for column in columns))
+    rows = await store.rows(wanted.where(*where, some_on))
+    off = {column: service_value(name, on=False) for column, name in columns.items()}
+    for row in rows:
+        settings = account_settings.parse(row["settings"])
+        key = HELD if HELD in settings else HELD_BY_DOMAIN
+        on = {name for c, name in columns.items() if row[c] == service_value(name, on=True)}
+        waiting = suspension.text_of(suspension.names_of(settings.get(key) or "") | on)
+        text = account_settings.render(account_settings.with_value(settings, key, waiting))
+        values = {"settings": text, "modified": now(), **off}
+        await store.update(t.mailbox, values, m.username == row["username"])
+    return len(rows)
 
 
 async def resume(store: AccountRepository, domain: str) -> bool:
