@@ -28,7 +28,7 @@ _DIGITS = 18
     answer=list[DeletedMailboxProfile],
 )
 async def list_deleted_mailboxes(call: OperationRequest[DeletedMailboxFilter]) -> Response:
-    """List the mailboxes of deleted users that are still on disk, in the domains one manages.
+    """List the mailboxes of deleted users, still on disk, of all domains that the admin manages.
 
     The oldest come first. Normal admins do not see mailboxes that are older than their domain:
     they belonged to an earlier domain of the same name.
