@@ -30,8 +30,8 @@ SMALL, LARGE = "small.test", "large.test"
 SERVICES: Final = ("mail", "deliver", "forward", "smtp", "imap", "lda", "lmtp", "shadowaddress")
 """A part of them: slapadd needs long to index them."""
 USERS: Final = {SMALL: 2_000, LARGE: 20_000}
-PAGE: Final = 500
-"""Entries that a page of the API has; no answer of slapd may have more."""
+PAGE: Final = 1000
+"""Names that an answer of slapd may have at most; whole entries come 500 at a time."""
 WORTH: Final = 4 * 1024 * 1024
 """Bytes that a page of 500 users takes as Python's objects; the names of 20,000 are half of it."""
 LEAST: Final = 20
