@@ -6,8 +6,8 @@
 #   connections go back to it at its first good check. With "size 2", or without "nopurge", they stay on the backup.
 # Why it matters to iredapi: the first server of a pair that is back may have old data (PostgreSQL before pg_rewind,
 #   a MariaDB replica). deploy/haproxy-postgresql.cfg has a table of more than one place.
-# Source: HAProxy, src/stick_table.c, by our reading: a rule takes a new entry before the one with the same key is
-#   looked for, and a full table with "nopurge" has none.
+# Source: not looked up. The behaviour fits HAProxy taking a new entry before it looks for the one with the same key,
+#   which a full table with "nopurge" does not give.
 set -euo pipefail
 
 work=$(mktemp -d)
