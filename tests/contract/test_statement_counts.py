@@ -156,3 +156,11 @@ async def test_no_change_outlives_its_domain(service: Service, root: Client, hel
         assert status == 200
     async with service.store.connect("vmail") as connection:
         assert await connection.scalar(text("SELECT count(*) FROM mailbox")) == 0
+
+
+async def test_a_new_connection_is_not_counted(service: Service, root: Client) -> None:
+    """The clock and the load decide when a request needs one."""
+    await root.ok("POST", "domain/ex.com")
+    known = await counted(service, root.ok("GET", "domain/ex.com"))
+    service.context.databases["vmail"]._pool.drop_idle()
+    assert await counted(service, root.ok("GET", "domain/ex.com")) == known

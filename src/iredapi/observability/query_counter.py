@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import event
 
@@ -29,21 +29,28 @@ METER: ContextVar[Meter | None] = ContextVar("iredapi_meter", default=None)
 """The meter of the current request; tasks that it starts share it."""
 
 
+SETS_UP: Final = {"iredapi_sets_up": True}
+"""Execution options of statements that set up a new connection."""
 _LISTENERS: list[Callable[[str], None]] = []
 
 
-def count(statement: str, seconds: float) -> None:
+def count(statement: str, seconds: float, *, sets_up: bool = False) -> None:
     """Count a statement of the current request, if there is one."""
     meter = METER.get()
     if meter is not None:
         meter.count(seconds)
+    if sets_up:
+        return
     for listener in _LISTENERS:
         listener(statement)
 
 
 @contextmanager
 def listening() -> Iterator[list[str]]:
-    """Collect the statements of all connections of this process; executemany counts once."""
+    """Collect the statements of all connections of this process; executemany counts once.
+
+    Without those that set up a new connection: time and load decide when there is one.
+    """
     statements: list[str] = []
     _LISTENERS.append(statements.append)
     try:
@@ -63,4 +70,5 @@ def watch(engine: Any) -> None:
     @event.listens_for(engine, "after_cursor_execute")
     def _end(_c: Any, _cursor: Any, sql: str, _values: Any, context: Any, _many: Any) -> None:
         begun = getattr(context, "iredapi_begun", None)
-        count(sql, time.perf_counter() - begun if begun is not None else 0.0)
+        seconds = time.perf_counter() - begun if begun is not None else 0.0
+        count(sql, seconds, sets_up="iredapi_sets_up" in getattr(context, "execution_options", ()))
