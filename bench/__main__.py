@@ -22,9 +22,10 @@ from functools import partial
 
 from bench import against, directory, seed
 from bench.drive import CONNECTIONS, Failed, Request, wrk
-from bench.measurements import Pair, bulk, during_logins, long, small, two_workers
+from bench.measurements import Pair, bulk, during_logins, long, small
 from bench.plan import MIB, MILLION, QUICK, SMALL, SMALL_ONES, USUAL, Plan, show
 from bench.programs import Memory, bare, login, service
+from bench.scaling import scaling
 from bench.seed import Size
 from tests.servers import mariadb, openldap, postgresql
 from tests.servers.mariadb import MariadbServer
@@ -89,7 +90,7 @@ async def on(kind: str, plan: Plan) -> None:
                 "memory", f"{idle / MIB:.0f} MiB", "", None, f"in the end {memory.now() / MIB:.0f}"
             )
         if kind == "postgresql":
-            two_workers(plan, store)
+            scaling(plan, store)
         await store.close()
 
 
@@ -195,6 +196,19 @@ async def on_both(kind: str, plan: Plan, source: str) -> None:
                 beside.stop()
 
 
+async def scale(plan: Plan, kinds: list[str]) -> None:
+    """Compare 1, 2 and 4 worker processes on each kind of SQL server."""
+    for kind in kinds:
+        if kind in {"postgresql", "mariadb"}:
+            async with databases(kind) as make:
+                store = await make("a")
+                await seed.fill(store, plan.size)
+                print(f"\n{kind}: {plan.size.users + plan.size.big:,} users", flush=True)
+                show("", "workers", "one worker", None, "ratio")
+                scaling(plan, store)
+                await store.close()
+
+
 async def measure(plan: Plan, kinds: list[str]) -> None:
     """Measure and print all tables."""
     if plan.against:
@@ -229,12 +243,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     parser.add_argument("--full", action="store_true", default=bool(os.environ.get("FULL")))
     parser.add_argument("--against", default="", metavar="REV", help="compare with a revision")
+    parser.add_argument("--scaling", action="store_true", help="1, 2 and 4 worker processes only")
     parser.add_argument("stores", nargs="*", default=KINDS)
     given = parser.parse_args()
     plan = QUICK if given.quick else USUAL
     if given.full:
         plan = Plan(plan.size, plan.seconds, plan.rounds, plan.long_rounds, full=True)
-    asyncio.run(measure(replace(plan, against=given.against), given.stores))
+    plan = replace(plan, against=given.against)
+    asyncio.run((scale if given.scaling else measure)(plan, given.stores))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from bench import seed
 from bench.drive import Prober, Rate, Request, batch, transfer, wrk
 from bench.plan import LONG_ONES, MIB, READ_USER, SMALL_ONES, Plan, show
-from bench.programs import Memory, login, service
+from bench.programs import Memory
 from tests.servers.store import Store
 
 
@@ -153,21 +153,3 @@ def during_logins(pair: Pair) -> None:
     own, top = statistics.median(busy), statistics.median(quiet)
     show("p99 of reads, 50 logins (BCRYPT)", f"{own:.1f} ms", f"{top:.1f} ms", own / top,
          "times the quiet value")  # fmt: skip
-
-
-def two_workers(plan: Plan, store: Store) -> None:
-    """Measure what a second worker adds."""
-    with service(store) as one, service(store, workers=2) as two:
-        cookie = login(one.address, seed.ADMIN, seed.PASSWORD)  # valid for both
-        rounds = [
-            [
-                wrk(
-                    program.address, Request("GET", f"/api{READ_USER.path}"), cookie=cookie,
-                    seconds=plan.seconds, users=plan.size.users, domains=plan.size.domains,
-                ).per_second
-                for program in (two, one)
-            ]
-            for _ in range(plan.rounds)
-        ]  # fmt: skip
-    own, top = (statistics.median(column) for column in zip(*rounds, strict=True))
-    show("read one user: 2 workers and 1", f"{own:.0f}/s", f"{top:.0f}/s", own / top)
