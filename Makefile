@@ -78,6 +78,12 @@ bench: ## The service's speed as a share of a bare program's (QUICK=1, FULL=1; B
 	@scripts/install-test-servers
 	QUICK=$(QUICK) FULL=$(FULL) .venv/bin/python -m bench $(BENCH_ARGS)
 
+.PHONY: bench-instructions
+bench-instructions: ## Instructions per request beside another revision, under valgrind (REV=HEAD~1; BENCH_ARGS=sqlite)
+	@scripts/bootstrap dev
+	@scripts/install-test-servers
+	.venv/bin/python -m bench.instructions $(if $(REV),--against $(REV)) $(BENCH_ARGS)
+
 .PHONY: test-release
 test-release: ## The README's two commands on a bare Debian, by debootstrap (RELEASE=trixie|bookworm|sid)
 	@scripts/test-release $(RELEASE) --tests="$(TEST_ARGS)" $(if $(RELEASE_BASE),--base="$(RELEASE_BASE)") \

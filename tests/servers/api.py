@@ -7,7 +7,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,9 @@ class ApiProcess:
         arguments: tuple[str, ...] = (),
         directory: Path,
         descriptors: int = 0,
+        under: Sequence[str] = (),
     ) -> None:
+        """``under`` is a program that runs the service, valgrind for example, much slower."""
         self.directory = directory
         log = directory / "log"
         log.write_bytes(b"")
@@ -70,13 +72,14 @@ class ApiProcess:
                 "-C",
                 directory,
                 *words,
+                *under,
                 *COMMAND,
                 "serve",
                 *arguments,
             ],
             log=log,
             ready=partial(_answers, log),
-            timeout=60,
+            timeout=600 if under else 60,
         )
         found = _LISTENS.search(self.output)
         assert found is not None
