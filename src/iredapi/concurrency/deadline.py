@@ -37,7 +37,9 @@ class TimeLimit:
         if alarm is None:
             alarm = _ALARMS[loop] = _Alarm()
         self._alarm = alarm
-        alarm.add(self, loop)
+        alarm.limits[self] = None
+        if self.end < alarm.rings_at:  # the timer is started only if it would ring too late
+            alarm.start(self.end, loop)
 
     async def __aexit__(self, kind: Any, error: Any, _: Any) -> None:
         self._alarm.limits.pop(self, None)
@@ -58,34 +60,29 @@ class TimeLimit:
 class _Alarm:
     """The timer of one event loop."""
 
-    __slots__ = ("_rings_at", "_timer", "limits")
+    __slots__ = ("_timer", "limits", "rings_at")
 
     def __init__(self) -> None:
         self.limits: dict[TimeLimit, None] = {}
         """Those that have not ended yet."""
-        self._rings_at = math.inf
+        self.rings_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, limit: TimeLimit, loop: asyncio.AbstractEventLoop) -> None:
-        """Count a time limit in. The timer is started only if it would ring too late."""
-        self.limits[limit] = None
-        if limit.end < self._rings_at:
-            self._start(limit.end, loop)
-
-    def _start(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Ring at a loop time."""
         if self._timer is not None:
             self._timer.cancel()
-        self._rings_at = at
+        self.rings_at = at
         self._timer = loop.call_at(at, self._ring, loop)
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, self._rings_at = None, math.inf
+        self._timer, self.rings_at = None, math.inf
         now = loop.time()
         for limit in [limit for limit in self.limits if limit.end <= now]:
             del self.limits[limit]
             limit.expire()
         if self.limits:
-            self._start(min(limit.end for limit in self.limits), loop)
+            self.start(min(limit.end for limit in self.limits), loop)
 
 
 _ALARMS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, _Alarm]] = WeakKeyDictionary()
@@ -100,6 +97,9 @@ class Deadline(TimeLimit):
     __slots__ = ()
 
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if kind is None and not self._expired:
+            self._alarm.limits.pop(self, None)
+            return
         try:
             await super().__aexit__(kind, error, traceback)
             if isinstance(error, TimeoutError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -37,10 +38,12 @@ class CompiledStatement:
     sql: str
     names: tuple[str, ...]
     """The names of its parameters, in the order of the driver."""
-    constants: tuple[Any, ...]
-    """The converted values of its parameters in that order; None for those that are given."""
-    given: tuple[tuple[int, str, Convert | None], ...]
-    """Index, name and conversion of the parameters that each run is given."""
+    read: Callable[[Mapping[str, Any]], list[Any]]
+    """Returns the values of its parameters in that order."""
+    constants: Mapping[str, Any]
+    """The converted values of parameters that are the same in each run."""
+    converted: tuple[tuple[int, Convert], ...]
+    """Index and conversion of the other parameters, if they need one."""
     columns: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
     """Indexes of result columns, with the conversion of their values."""
@@ -71,14 +74,16 @@ class CompiledStatement:
         return cls(
             sql=compiled.string,
             names=names,
-            constants=tuple(
-                None if name in required else binds.get(name, _same)(compiled.params[name])
+            read=_reader(names),
+            constants={
+                name: binds.get(name, _same)(compiled.params[name])
                 for name in names
-            ),
-            given=tuple(
-                (index, name, binds.get(name))
+                if name not in required
+            },
+            converted=tuple(
+                (index, binds[name])
                 for index, name in enumerate(names)
-                if name in required
+                if name in required and name in binds
             ),
             columns=tuple(str(column.key) for column in columns),
             results=results,
@@ -105,10 +110,9 @@ class CompiledStatement:
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the values in the driver's order."""
-        found = list(self.constants)
-        for index, name, convert in self.given:
-            value = values[name]
-            found[index] = value if convert is None else convert(value)
+        found = self.read({**values, **self.constants} if self.constants else values)
+        for index, convert in self.converted:
+            found[index] = convert(found[index])
         return found
 
     def rows(self, found: Sequence[Any]) -> list[Any]:
@@ -122,6 +126,14 @@ class CompiledStatement:
                 values[index] = convert(values[index])
             rows.append(values)
         return rows
+
+
+def _reader(names: Sequence[str]) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """Return what reads the values of some names."""
+    if len(names) < 2:  # of one name ``itemgetter`` returns no tuple
+        return lambda values: [values[name] for name in names]
+    read = itemgetter(*names)
+    return lambda values: list(read(values))
 
 
 def _same(value: Any) -> Any:

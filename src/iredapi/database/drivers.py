@@ -150,10 +150,10 @@ class Aiomysql:
         ``lock`` locks rows before the write, in one transaction with it. When it fails, that
         transaction is still open.
         """
-        known: dict[str | datetime, str] = {}
-        texts = [self._text(*read, known), self._text(*write, known)]
+        literals = _Literals(self._connection)
+        texts = [self._text(*read, literals), self._text(*write, literals)]
         if lock is not None:
-            texts = [texts[0], self.begin, self._text(*lock, known), texts[1], "COMMIT"]
+            texts = [texts[0], self.begin, self._text(*lock, literals), texts[1], "COMMIT"]
         results, counts = self._results, []
         await results.send("; ".join(texts))
         rows = await results.rows()
@@ -179,39 +179,39 @@ class Aiomysql:
         await self._results.head()
         return _UnreadRows(self._results)
 
-    def _text(
-        self, sql: str, arguments: Arguments, known: dict[str | datetime, str] | None = None
-    ) -> str:
-        """Return SQL with its values; ``known`` keeps texts of values for the next statement."""
+    def _text(self, sql: str, arguments: Arguments, literals: _Literals | None = None) -> str:
+        """Return SQL with its values; ``literals`` are those of the whole message."""
         if not arguments:
             return sql % ()
-        connection = self._connection
-        escape = connection.escape
-        if not connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
-            escape = _escaped
-        if known is None:
-            known = {}
-        texts = []
-        for value in arguments:
-            kind = type(value)
-            if kind is int:
-                texts.append(str(value))
-            elif kind is str or kind is datetime or isinstance(value, str):
-                # Several rows mostly have the same values.
-                text = known.get(value)
-                if text is None:
-                    text = known[value] = escape(value)
-                texts.append(text)
-            else:
-                texts.append(connection.escape(value))
-        return sql % tuple(texts)
+        if literals is None:
+            literals = _Literals(self._connection)
+        return sql % tuple(map(literals.__getitem__, arguments))
 
 
-def _escaped(value: str | datetime) -> str:
-    """Return what aiomysql's ``escape`` does, without its questions."""
-    if isinstance(value, str):
-        return f"'{escape_string(value)}'"
-    return str(escape_datetime(value))
+class _Literals(dict[Any, str]):
+    """The literals of the values of one message: several statements or rows have the same values.
+
+    Values that are equal have equal literals, or are the same number for the server.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._escape = connection.escape
+        self._usual = not (
+            connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
+        )
+
+    def __missing__(self, value: Any) -> str:
+        if self._usual and isinstance(value, str):
+            # What aiomysql's ``escape`` does, without its questions.
+            text = f"'{escape_string(value)}'"
+        elif type(value) is int:
+            text = str(value)
+        elif self._usual and type(value) is datetime:
+            text = escape_datetime(value)
+        else:
+            text = self._escape(value)
+        self[value] = text
+        return text
 
 
 class _UnreadRows:

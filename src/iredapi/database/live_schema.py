@@ -133,9 +133,10 @@ class Schema:
 
         Its values are bound parameters; ``key`` identifies it.
         """
-        if key not in self._statements:
-            self._statements[key] = build()
-        found: Built = self._statements[key]
+        try:
+            found: Built = self._statements[key]
+        except KeyError:
+            found = self._statements[key] = build()
         return found
 
     def missing(self) -> list[str]:

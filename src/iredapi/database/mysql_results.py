@@ -211,11 +211,14 @@ class Results:
 
     async def _packet(self) -> tuple[int, int]:
         """Read the next packet; return where its payload begins and ends. Raises its error."""
-        await self._need(4)
-        at = self._at
-        length = int.from_bytes(self._data[at : at + 3], "little")
-        number = self._data[at + 3]
-        await self._need(4 + length)
+        # Most packets are in the buffer already: ``_need`` is called for the others only.
+        if len(self._data) < self._at + 4:
+            await self._need(4)
+        data, at = self._data, self._at
+        length = int.from_bytes(data[at : at + 3], "little")
+        number = data[at + 3]
+        if len(data) < at + 4 + length:
+            await self._need(4 + length)
         part = length
         while part == _LONGEST:
             part = await self._join(length)

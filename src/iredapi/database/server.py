@@ -7,6 +7,7 @@ known. Percona Server, and MySQL as clouds offer it, have MySQL's versions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import Dialect, text
@@ -37,10 +38,10 @@ class Server:
     @classmethod
     def of(cls, dialect: Dialect) -> Server:
         """Return what is known of the server of a dialect."""
-        version = tuple(part for part in dialect.server_version_info or () if isinstance(part, int))
+        version = tuple(dialect.server_version_info or ())
         if dialect.name not in MYSQL:
-            return cls("PostgreSQL" if dialect.name == "postgresql" else "SQLite", version)
-        return cls("MariaDB" if getattr(dialect, "is_mariadb", False) else "MySQL", version)
+            return _server("PostgreSQL" if dialect.name == "postgresql" else "SQLite", version)
+        return _server("MariaDB" if getattr(dialect, "is_mariadb", False) else "MySQL", version)
 
     @classmethod
     async def ask(cls, connection: AsyncConnection) -> Server:
@@ -67,3 +68,8 @@ class Server:
             return ""
         wanted = f"{self.kind} {'.'.join(map(str, oldest))}"
         return f"the server is {self}, but the oldest one that this service works with is {wanted}"
+
+
+@lru_cache(maxsize=64)
+def _server(kind: str, version: tuple[int | str, ...]) -> Server:
+    return Server(kind, tuple(part for part in version if isinstance(part, int)))

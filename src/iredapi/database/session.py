@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Column
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from iredapi.concurrency.deadline import TimeLimit
 from iredapi.concurrency.shield import Background
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection
@@ -33,6 +34,10 @@ class Databases:
     background: Background = field(default_factory=Background)
     """Connections that are being given back; this continues when the request is cancelled."""
     _sqlite_writer: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _has_sqlite: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._has_sqlite = any(database.sqlite for database in self.by_name.values())
 
     def has(self, name: str) -> bool:
         """Tell whether a database is configured."""
@@ -51,10 +56,10 @@ class Databases:
         Without ``writing`` they refuse writes. Raises Overloaded (SQLite).
         """
         queue = None
-        if writing and any(database.sqlite for database in self.by_name.values()):
+        if writing and self._has_sqlite:
             queue = self._sqlite_writer
             try:
-                async with asyncio.timeout(self.patience):
+                async with TimeLimit(self.patience):
                     await queue.acquire()
             except TimeoutError:
                 raise Overloaded("Another change of the SQLite database takes long.") from None
@@ -232,7 +237,7 @@ class Connections:
         for name, pooled in open_:
             left = max(self._deadline - time.monotonic(), self.databases.patience / 4)
             try:
-                async with asyncio.timeout(left):
+                async with TimeLimit(left):
                     await pooled.commit()
                 self.committed = True
             except TimeoutError:

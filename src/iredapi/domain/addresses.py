@@ -173,10 +173,15 @@ DOVECOT_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.-_@"
 
 def strange_characters(mail: str, allowed: str) -> str:
     """Return the characters of an address that Dovecot refuses; empty ``allowed``: none."""
-    strange = set(mail.lower()).difference(allowed.lower()) if allowed else ()
-    if not strange:
+    lower = mail.lower()
+    if not allowed or _characters(allowed).issuperset(lower):
         return ""
-    return "".join(sorted(strange, key=mail.lower().index))
+    return "".join(sorted(set(lower) - _characters(allowed), key=lower.index))
+
+
+@lru_cache(maxsize=16)
+def _characters(allowed: str) -> frozenset[str]:
+    return frozenset(allowed.lower())
 
 
 def unique(values: Iterable[str]) -> tuple[str, ...]:

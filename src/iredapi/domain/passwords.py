@@ -37,6 +37,7 @@ MAX_PASSWORD_BYTES: Final = 1024
 """Longer passwords are refused: the time of sha-crypt grows with the length."""
 MAX_HASH_LENGTH: Final = 255
 """Length of iRedMail's columns."""
+_DIGITS: Final = frozenset(string.digits)
 SPECIAL_CHARACTERS: Final = frozenset("#$%&*+-,.:;!=<>'\"?@[]/(){}_`~")
 
 DEFAULT_BCRYPT_COST: Final = 12
@@ -185,7 +186,9 @@ def violations(plain: str, policy: PasswordPolicy) -> list[str]:
     """Return the codes of all rules that a password violates, in the order of iRedMail."""
     if not plain:
         return ["PW_EMPTY"]
-    counted = [char for char in plain if char.isascii() or not policy.ascii_only]
+    counted = plain
+    if policy.ascii_only and not plain.isascii():
+        counted = "".join(filter(str.isascii, plain))
     broken = {
         "PW_NON_ASCII": not (plain.isascii() and plain.isprintable())
         and (any(map(_is_control, plain)) or (policy.ascii_only and not plain.isascii())),
@@ -193,7 +196,7 @@ def violations(plain: str, policy: PasswordPolicy) -> list[str]:
         "PW_GREATER_THAN_MAX_LENGTH": 0 < policy.max_length < len(plain),
         "PW_NO_LETTER": policy.letter and not any(map(str.isalpha, counted)),
         "PW_NO_UPPERCASE": policy.uppercase and not any(map(str.isupper, counted)),
-        "PW_NO_DIGIT_NUMBER": policy.digit and not any(c in string.digits for c in counted),
+        "PW_NO_DIGIT_NUMBER": policy.digit and _DIGITS.isdisjoint(counted),
         "PW_NO_SPECIAL_CHAR": policy.special and SPECIAL_CHARACTERS.isdisjoint(counted),
     }
     return [code for code, is_broken in broken.items() if is_broken]

@@ -213,7 +213,12 @@ def draft(
         "is_admin": is_global,
     }
     rest = {name: changes[name] for name in changes if name not in AT_CREATION}
-    made = User(mail, **fields | _revised(User(mail, **fields), rest, domain, features=features))
+    fields |= direct_values(rest, "")
+    made = User(mail, **fields)
+    revised = _revised(made, rest, domain, features=features)
+    # Making a record takes long, and mostly there is nothing else to revise.
+    if any(getattr(made, name) != value for name, value in revised.items()):
+        made = User(mail, **fields | revised)
     if not suspension.is_suspended(domain.settings):
         return made
     return replace(made, **_placed(made, own=made.held is not None, domain=domain))

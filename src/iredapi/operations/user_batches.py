@@ -150,15 +150,12 @@ async def change(
     batches = unit.user_batches
     if batches is None:
         return
-    # Only the first change of each user: the result of a second one would not be known.
-    first = {item.mail: at for at, item in reversed(list(enumerate(items)))}
-    chosen = [
-        at
-        for at, item in enumerate(items)
-        if first[item.mail] == at and not unit.users.unsupported(item.changes)
-    ]
-    without_read = [at for at in chosen if items[at].needs_no_read]
-    with_read = [at for at in chosen if not items[at].needs_no_read]
+    first = dict[str, int]()
+    without_read, with_read = list[int](), list[int]()
+    for at, item in enumerate(items):
+        # Only the first change of each user: the result of a second one would not be known.
+        if first.setdefault(item.mail, at) == at and not unit.users.unsupported(item.changes):
+            (without_read if item.needs_no_read else with_read).append(at)
     if without_read:
         written = await batches.update_without_read(
             [
@@ -169,7 +166,19 @@ async def change(
         for at in without_read:
             if (fields := written.get(items[at].mail)) is not None:
                 results[at] = _done(items[at], fields)
-    decided = await _decided(unit, batches, [items[at] for at in with_read]) if with_read else []
+    if with_read:
+        await _change_with_read(unit, batches, items, with_read, results)
+
+
+async def _change_with_read(
+    unit: UnitOfWork,
+    batches: UserBatches,
+    items: Sequence[BatchedChange],
+    with_read: Sequence[int],
+    results: list[ChangeResult],
+) -> None:
+    """Change users whose rows decide whether the change is allowed."""
+    decided = await _decided(unit, batches, [items[at] for at in with_read])
     pairs = [found for found in decided if isinstance(found, tuple)]
     for at, found in zip(with_read, decided, strict=True):
         if not isinstance(found, tuple):

@@ -44,8 +44,7 @@ async def get_user(call: OperationRequest[UserView]) -> Response:
             # Without an ETag: it does not tell the usage.
             return responses.success(await call.read(usage.with_user, view, mail))
         return call.tagged(responses.success(view), state, canonical=True)
-    found, state = await call.profile(users.profile, mail)
-    shown = dict(found)
+    shown, state = await call.profile(users.profile, mail)
     lists, skipped = await subscriptions_of(call.context, mail)
     if lists is not None:
         shown["mailing_lists"] = sorted(lists.union(shown.get("mailing_lists", ())))

@@ -6,7 +6,6 @@ rows. One transaction per request would cost each change a second commit.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -14,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.policies.iredadmin import Entry, SqlIredadmin, entry
 from iredapi.concurrency.batcher import MAX_CONCURRENT_BATCHES, Batcher
+from iredapi.concurrency.deadline import TimeLimit
 from iredapi.database.errors import is_retryable
 from iredapi.database.session import Databases
 from iredapi.domain.actors import Actor
@@ -63,7 +63,7 @@ class Auditor:
     async def _write(self, batches: Sequence[Sequence[Entry]]) -> list[None]:
         entries = [entry for batch in batches for entry in batch]
         try:
-            async with asyncio.timeout(self._timeout):
+            async with TimeLimit(self._timeout):
                 try:
                     await self._insert(entries)
                 except DBAPIError as error:

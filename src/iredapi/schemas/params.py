@@ -182,19 +182,25 @@ class Params(BaseModel):
         """Parse a request's parameters. Raises InvalidParameters with every wrong parameter."""
         if not raw:
             return cls.blank()
-        known, simple = cls._simple(), dict[str, str]()
+        simple = cls._simple()
         for name, value in raw.items():
-            if type(value) is not str or "[" in name or name not in known:
+            conflicting = simple.get(name)
+            if (
+                conflicting is None
+                or type(value) is not str
+                or "[" in name
+                or not conflicting.isdisjoint(raw)
+            ):
                 return cls._read_with_care(raw)
-            simple[name] = value
-        return cls._validated(simple)
+        return cls._validated(raw)
 
     @classmethod
     @cache
-    def _simple(cls) -> frozenset[str]:
-        """Return the names that are in no conflict and no requirement."""
-        pairs = [name for pair in (*cls.conflicts, *cls.needs) for name in pair]
-        return cls._known() - {*pairs, *cls.legacy, *cls.only_empty}
+    def _simple(cls) -> Mapping[str, frozenset[str]]:
+        """Return the names that need no other one, each with those that it conflicts with."""
+        names = cls._known() - {*(a for a, _ in cls.needs), *cls.legacy, *cls.only_empty}
+        pairs = {*cls.conflicts, *((b, a) for a, b in cls.conflicts)}
+        return {name: frozenset(b for a, b in pairs if a == name) for name in names}
 
     @classmethod
     def _read_with_care(cls, raw: Raw) -> Self:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, TypedDict
 
 from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError
 
+from iredapi.backends.lazy_roles import with_lazy_roles
 from iredapi.backends.policies.greylists import SqlGreylists
 from iredapi.backends.policies.related_data import SqlRelatedData
 from iredapi.backends.policies.spam import SqlSpamPolicies
 from iredapi.backends.policies.throttles import SqlThrottles
 from iredapi.backends.policies.wblists import SqlWblists
+from iredapi.backends.protocols.accounts import Addresses, Aliases, Domains, RelatedData, Users
+from iredapi.backends.protocols.admins import Admins
 from iredapi.backends.protocols.backend import ReadTransaction, Transaction
+from iredapi.backends.protocols.deleted_mailboxes import DeletedMailboxes
+from iredapi.backends.protocols.lists import Lists
+from iredapi.backends.protocols.policies import Greylists, SpamPolicies, Throttles, Wblists
+from iredapi.backends.protocols.usage import UsageReader
+from iredapi.backends.protocols.user_batches import UserBatches
 from iredapi.backends.protocols.values import RetryUnit
 from iredapi.backends.sql.addresses import SqlAddresses
 from iredapi.backends.sql.admins import SqlAdmins
@@ -25,11 +34,66 @@ from iredapi.backends.sql.user_batches import SqlUserBatches, SqlUserBatching
 from iredapi.backends.sql.users import SqlUsers
 from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
 from iredapi.database.errors import is_retryable, is_undone, is_unknown_name, translated
+from iredapi.database.live_schema import Schema
 from iredapi.database.session import Connections, Databases
 from iredapi.domain import features
 from iredapi.domain.actors import Actor
 from iredapi.observability.health_checks import Probe
 from iredapi.state import State
+from iredapi.state.pending_renames import Renames
+
+
+class _Store(NamedTuple):
+    """What the roles of one unit are made of."""
+
+    connections: Connections
+    schema: Schema
+    quota_table: Table
+    renames: Renames
+
+    @property
+    def accounts(self) -> tuple[Connections, Schema, Table]:
+        """What repositories of accounts are made of."""
+        return self[:3]
+
+
+class _Roles(TypedDict):
+    """How each role is made."""
+
+    domains: Callable[[_Store], Domains]
+    users: Callable[[_Store], Users]
+    admins: Callable[[_Store], Admins]
+    aliases: Callable[[_Store], Aliases]
+    lists: Callable[[_Store], Lists]
+    addresses: Callable[[_Store], Addresses]
+    user_batches: Callable[[_Store], UserBatches]
+    related_data: Callable[[_Store], RelatedData]
+    throttles: Callable[[_Store], Throttles]
+    greylists: Callable[[_Store], Greylists]
+    spam_policies: Callable[[_Store], SpamPolicies]
+    wblists: Callable[[_Store], Wblists]
+    deleted_mailboxes: Callable[[_Store], DeletedMailboxes]
+    usage: Callable[[_Store], UsageReader]
+
+
+_ROLES: Final = _Roles(
+    domains=lambda store: SqlDomains(*store.accounts),
+    users=lambda store: SqlUsers(*store.accounts),
+    admins=lambda store: SqlAdmins(*store.accounts),
+    aliases=lambda store: SqlAliases(*store.accounts),
+    lists=lambda store: SqlLists(*store.accounts),
+    addresses=lambda store: SqlAddresses(*store.accounts),
+    user_batches=lambda store: SqlUserBatches(*store.accounts),
+    related_data=lambda store: SqlRelatedData(store.connections, store.renames),
+    throttles=lambda store: SqlThrottles(store.connections),
+    greylists=lambda store: SqlGreylists(store.connections),
+    spam_policies=lambda store: SqlSpamPolicies(store.connections),
+    wblists=lambda store: SqlWblists(store.connections),
+    deleted_mailboxes=lambda store: SqlDeletedMailboxes(store.connections, store.schema),
+    usage=lambda store: SqlUsage(*store.accounts),
+)
+_ReadUnit: Final = with_lazy_roles(ReadUnit, _ROLES)
+_UnitOfWork: Final = with_lazy_roles(UnitOfWork, _ROLES)
 
 
 class SqlReadTransaction:
@@ -42,25 +106,8 @@ class SqlReadTransaction:
 
     async def unit(self, actor: Actor, rules: Rules) -> ReadUnit:
         schema = await self._connections.databases["vmail"].schema()
-        store = (self._connections, schema, self._quota_table)
-        return ReadUnit(
-            actor=actor,
-            rules=rules,
-            domains=SqlDomains(*store),
-            users=SqlUsers(*store),
-            admins=SqlAdmins(*store),
-            aliases=SqlAliases(*store),
-            lists=SqlLists(*store),
-            addresses=SqlAddresses(*store),
-            features=features.SQL,
-            related_data=SqlRelatedData(self._connections, self._state.renames),
-            throttles=SqlThrottles(self._connections),
-            greylists=SqlGreylists(self._connections),
-            spam_policies=SqlSpamPolicies(self._connections),
-            wblists=SqlWblists(self._connections),
-            deleted_mailboxes=SqlDeletedMailboxes(self._connections, schema),
-            usage=SqlUsage(*store),
-        )
+        store = _Store(self._connections, schema, self._quota_table, self._state.renames)
+        return _ReadUnit(actor, rules, store=store, features=features.SQL)
 
     async def close(self) -> None:
         await self._connections.close()
@@ -71,31 +118,16 @@ class SqlTransaction:
 
     def __init__(self, connections: Connections, state: State, quota_table: Table) -> None:
         self._connections = connections
+        self._renames = state.renames
         self._related_data = SqlRelatedData(connections, state.renames)
         self._quota_table = quota_table
 
     async def unit(self, actor: Actor, rules: Rules) -> UnitOfWork:
         schema = await self._connections.databases["vmail"].schema()
-        store = (self._connections, schema, self._quota_table)
-        return UnitOfWork(
-            actor=actor,
-            rules=rules,
-            domains=SqlDomains(*store),
-            users=SqlUsers(*store),
-            admins=SqlAdmins(*store),
-            aliases=SqlAliases(*store),
-            lists=SqlLists(*store),
-            addresses=SqlAddresses(*store),
-            user_batches=SqlUserBatches(*store),
-            features=features.SQL,
-            related_data=self._related_data,
-            throttles=SqlThrottles(self._connections),
-            greylists=SqlGreylists(self._connections),
-            spam_policies=SqlSpamPolicies(self._connections),
-            wblists=SqlWblists(self._connections),
-            deleted_mailboxes=SqlDeletedMailboxes(self._connections, schema),
-            usage=SqlUsage(*store),
-        )
+        store = _Store(self._connections, schema, self._quota_table, self._renames)
+        unit = _UnitOfWork(actor, rules, store=store, features=features.SQL)
+        unit.related_data = self._related_data
+        return unit
 
     async def commit(self) -> None:
         async with self._related_data.committing():

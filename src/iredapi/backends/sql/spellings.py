@@ -51,6 +51,8 @@ _CAPITALS: Final = {
 _BYTES: Final = "bytes"
 _WORDS: Final = "words"
 _PARTS: Final = {_BYTES: ("low", "high", "wanted"), _WORDS: ("low", "high", "wanted", "beyond")}
+_NAMES: Final = {order: [f"{order}_{part}" for part in _PARTS[order]] for order in _PARTS}
+"""The parameters of the parts."""
 
 
 def byte_ranges(address: str) -> list[tuple[str, str]]:
@@ -139,26 +141,26 @@ def byte_range_lines(address: str, end: str = _BLANK) -> tuple[str, str, str]:
     """
     local, at, domain = address.rpartition("@")
     begin = local + at
-    capitals = [
-        (local[:index], _CAPITALS[letter])
-        for index, letter in enumerate(local)
-        if letter in _CAPITALS
-    ]
-    lows = [_BLANK, address + end, *[before + low for before, (low, _) in capitals]]
-    highs = [_AFTER_BLANKS, address + _AFTER_BLANKS]
-    highs += [before + high for before, (_, high) in capitals]
+    lows, highs = [_BLANK, address + end], [_AFTER_BLANKS, address + _AFTER_BLANKS]
+    for index, letter in enumerate(local):
+        bounds = _CAPITALS.get(letter)
+        if bounds:
+            before = local[:index]
+            lows.append(before + bounds[0])
+            highs.append(before + bounds[1])
     low_lines, high_lines, count = _lines_in_domain(domain)
+    # One less: there is no line end behind the last one.
+    others = len(lows) + count - 1
     if count:
         following = "\n" + begin
         lows.append(begin + low_lines.replace("\n", following))
         highs.append(begin + high_lines.replace("\n", following))
-    every = [address] * (len(capitals) + count + 2)
-    return "\n".join(lows), "\n".join(highs), "\n".join(every)
+    return "\n".join(lows), "\n".join(highs), f"{address}\n" * others + address
 
 
 def _texts(order: str, rows: Sequence[tuple[str, ...]]) -> dict[str, str]:
-    texts = map("\n".join, zip(*rows, strict=True))
-    return {f"{order}_{part}": text for part, text in zip(_PARTS[order], texts, strict=True)}
+    texts = rows[0] if len(rows) == 1 else map("\n".join, zip(*rows, strict=True))
+    return dict(zip(_NAMES[order], texts, strict=True))
 
 
 def select_other_spellings(

@@ -130,8 +130,8 @@ def _ordinary(mail: ColumnElement[str], name: ColumnElement[str]) -> list[Column
     """Choose users in the existing domain ``name`` who have no admin rights of any kind."""
     m, d = t.mailbox.c, t.domain_admins.c
     return [
-        m.isadmin == 0,
-        m.isglobaladmin == 0,
+        m.isadmin == literal_column("0"),
+        m.isglobaladmin == literal_column("0"),
         ~exists(select(d.username).where(d.username == mail)),
         exists(select(t.domain.c.domain).where(t.domain.c.domain == name)),
     ]

@@ -151,9 +151,11 @@ class SqlUserBatches(AccountRepository):
         self, columns: Mapping[str, str], some: Mapping[str, Mapping[str, Any]]
     ) -> tuple[Any, Callable[[], Statement], Mapping[str, Any]]:
         size, names = padded(len(some)), tuple(columns)
-        build = partial(
-            statements.update_all_without_read, names, self._moments(names), size, self.dialect
-        )
+
+        def build() -> Statement:
+            moments = self._moments(names)
+            return statements.update_all_without_read(names, moments, size, self.dialect)
+
         values = {**numbered_parameters(list(some.values()), size), "moment": now()}
         return ("users.update without read", names, size), build, values
 
@@ -174,7 +176,8 @@ class SqlUserBatches(AccountRepository):
             done = await self._update_without_read(columns, different) if different else ()
             return rows, len(done)
         key, build, values = self._update(columns, some)
-        write = (key, build, without_waiting(self.engine_dialect))
+        words, locks = self.schema.statement("users.update words", self._words)
+        write = (key, build, words)
         size = padded(len(some))
         hold = (("users.hold", size), partial(statements.hold_users, size))
         try:
@@ -182,13 +185,17 @@ class SqlUserBatches(AccountRepository):
                 self._compare(columns, size),
                 write,
                 values,
-                hold if locks_before(self.engine_dialect) else None,
+                hold if locks else None,
             )
         except DBAPIError as error:
             if error.connection_invalidated or not is_retryable(error):
                 raise
             # Another transaction has locked one of the rows (NOWAIT).
             return await self._compare_without_read(columns, some), 0
+
+    def _words(self) -> tuple[str, bool]:
+        """Return the prefix of an UPDATE that does not wait, and whether a lock comes before it."""
+        return without_waiting(self.engine_dialect), locks_before(self.engine_dialect)
 
     async def read_with_domain(
         self, mails: Sequence[str]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -28,7 +29,7 @@ from iredapi.backends.sql.user_mapping import (
     record,
 )
 from iredapi.backends.sql.user_related_rows import other_aliases, profile, select_related_rows
-from iredapi.database.repository import row_to_response
+from iredapi.database.repository import convert_row
 from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import fold
 from iredapi.domain.listing import ListQuery
@@ -36,8 +37,6 @@ from iredapi.domain.moments import utc_text
 from iredapi.domain.users import User
 
 _SEEN = ("imap", "pop3", "lda")
-_OWNERS = ("quota_of", "seen_by", "relay_of", "sender_of", "recipient_of")
-"""Columns of a profile that name the user in the joined tables."""
 
 
 class SqlUserProfiles(ListingRepository):
@@ -124,34 +123,39 @@ class SqlUserProfiles(ListingRepository):
     ) -> tuple[Profile, bool]:
         """Convert the result of ``profile``; True: a row is of the kind ``spelled``."""
         width, positions = self.schema.statement(
-            ("users.positions", columns), lambda: self._positions(columns)
+            ("users.positions", self.quota_table.name), lambda: self._positions(columns)
         )
-        first = rows[0]
-        answer = self._to_response(dict(zip(self._mailbox_columns(), first[:width], strict=True)))
-        owners = [positions[name] for name in _OWNERS if name in positions]
-        # MariaDB joins rows of users in other spellings, too: use those of this user.
-        own = {at: row for row in reversed(rows) for at in owners if _is(row[at], mail)}
+        answer = self._to_response(dict(zip(self._mailbox_columns(), rows[0][:width], strict=True)))
+        absent = (None,) * len(columns)
 
-        def of(owner: str, *names: str) -> list[Any]:
-            row = own.get(positions.get(owner, -1))
-            return [None if row is None else row[positions[name]] for name in names]
+        def of(owner: str) -> Sequence[Any]:
+            """Return the row of this user that joins the table whose owner this is."""
+            at = positions[owner]
+            for row in rows:
+                # MariaDB joins rows of users in other spellings, too.
+                if _is(row[at], mail):
+                    return row  # type: ignore[no-any-return]
+            return absent
 
         related_rows: dict[str, set[str]] = {"forwarding": set(), "alias": set(), "managed": set()}
         related_rows["spelled"] = set()
         kind, owner, text = positions["kind"], positions["owner"], positions["text"]
         for row in rows:
-            if _is(row[owner], mail):
+            if row[owner] == mail or _is(row[owner], mail):
                 related_rows[row[kind]].add(row[text])
-        stored_bytes, messages = of("quota_of", "bytes", "messages")
-        seen = [at if isinstance(at, int) else 0 for at in of("seen_by", *_SEEN)]
+        seen = [0, 0, 0]
+        if "seen_by" in positions:
+            row = of("seen_by")
+            seen = [at if isinstance(at := row[positions[name]], int) else 0 for name in _SEEN]
+        usage = of("quota_of")
         managed = sorted(related_rows["managed"])
         answer["forwardings"] = sorted(related_rows["forwarding"])
         answer["aliases"] = sorted(related_rows["alias"])
-        answer["sender_bcc"] = of("sender_of", "sender_bcc")[0] or ""
-        answer["recipient_bcc"] = of("recipient_of", "recipient_bcc")[0] or ""
-        answer["outbound_relay"] = of("relay_of", "relayhost")[0] or ""
-        answer["stored_bytes"] = int(stored_bytes or 0)
-        answer["stored_messages"] = int(messages or 0)
+        answer["sender_bcc"] = of("sender_of")[positions["sender_bcc"]] or ""
+        answer["recipient_bcc"] = of("recipient_of")[positions["recipient_bcc"]] or ""
+        answer["outbound_relay"] = of("relay_of")[positions["relayhost"]] or ""
+        answer["stored_bytes"] = int(usage[positions["bytes"]] or 0)
+        answer["stored_messages"] = int(usage[positions["messages"]] or 0)
         answer["last_login"] = utc_text(max(seen[0], seen[1]))
         answer["last_login_by_service"] = {
             name: utc_text(at) for name, at in zip(_SEEN, seen, strict=True)
@@ -170,20 +174,23 @@ class SqlUserProfiles(ListingRepository):
             "users.columns", lambda: tuple(str(c.name) for c in self.schema.columns(t.mailbox))
         )
 
-    def _to_response(self, row: dict[str, Any]) -> Profile:
-        answer = row_to_response(row)
-        text = row["settings"]
+    def _to_response(self, answer: dict[str, Any]) -> Profile:
+        """Convert a row, which nobody else uses."""
+        convert_row(answer)
+        text = answer["settings"]
         answer["settings"] = (
             account_settings.to_response(account_settings.parse(text)) if text else {}
         )
-        answer["accountStatus"] = "active" if row["active"] else "disabled"
-        switches = self.schema.statement("users.switches", self._switches)
-        answer["enabled_services"] = list(_services(switches, tuple([row[c] for c in switches])))
+        answer["accountStatus"] = "active" if answer["active"] else "disabled"
+        switches, values = self.schema.statement("users.switches", self._switches)
+        answer["enabled_services"] = list(_services(switches, values(answer)))
         return answer
 
-    def _switches(self) -> tuple[str, ...]:
+    def _switches(self) -> tuple[tuple[str, ...], Callable[[Profile], tuple[Any, ...]]]:
+        """Return the columns of services, and what reads their values."""
         names = self._mailbox_columns()
-        return tuple(f"enable{name}" for name in services.MANAGED if f"enable{name}" in names)
+        found = tuple(f"enable{name}" for name in services.MANAGED if f"enable{name}" in names)
+        return found, itemgetter(*found)
 
     async def page(
         self, domain: str, after: str, limit: int, *, disabled_only: bool
