@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from iredapi.auth.login import find_principal
+from iredapi.backends.ldap import write_plan
 from iredapi.backends.ldap.client import Directory
 from iredapi.backends.ldap.directories import LdapUnit
 from iredapi.domain.actors import SYSTEM
@@ -317,4 +318,53 @@ async def test_a_server_that_stops_within_a_write(
         assert alias["mailForwardingAddress"] == ["r@ex.com"]
         assert first.entry(U) is None
         assert first.entry(account_dn("r@ex.com")) is not None
+        assert not await service.context.state.journal.open()
+
+
+@pytest.mark.parametrize("when", ["after undoing", "while repeating"])
+async def test_a_step_of_a_stopped_server_arrives_late(
+    store: Store, servers: ExitStack, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The next step goes to the other server, which gets the first step only after that."""
+    first, second = (started(servers, server) for server in mirror_of_two(sync=True, asks=True))
+    renamed = account_dn("r@ex.com")
+    rename, undo_done = Directory.rename, write_plan.undo_done
+    calls = 0
+
+    async def arrive() -> None:
+        first.resume()
+        await soon(has(second, renamed))
+
+    async def renaming(directory: Directory, dn: str, new_dn: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2 and when == "while repeating":
+            await arrive()
+        await rename(directory, dn, new_dn)
+        if calls == 1:
+            first.kill()
+
+    async def undoing(*args: Any) -> None:
+        await undo_done(*args)
+        await arrive()
+
+    async with using(store, first, second) as (service, root):
+        await root.ok("POST", "domain/ex.com")
+        await root.ok("POST", "user/u@ex.com", password_hash=HASH)
+        await root.ok("PUT", "user/u@ex.com", forwarding="u@ex.com,x@far.com")
+        await soon(lambda: first.replicated() == second.replicated())
+        with monkeypatch.context() as patched:
+            patched.setattr(Directory, "rename", renaming)
+            patched.setattr(write_plan, "undo_done", undoing)
+            await root.ok("POST", "user/u@ex.com/change_email/r@ex.com")
+        assert calls == 2
+        assert await root.ok("GET", "users/ex.com", email_only="yes") == ["r@ex.com"]
+        if when == "after undoing":
+            first.resume()
+        await soon(lambda: first.replicated() == second.replicated())
+        for server in (first, second):
+            entry = server.entry(renamed)
+            assert entry is not None
+            assert entry["mailForwardingAddress"] == ["r@ex.com", "x@far.com"]
+            assert entry["uid"] == ["r"]
         assert not await service.context.state.journal.open()

@@ -8,6 +8,7 @@ brings along when it is back, is older then.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,12 +18,21 @@ from iredapi.backends.ldap import write_plan
 from iredapi.backends.ldap.client import Directory, Entry, Op
 from iredapi.backends.ldap.dn_layout import same
 from iredapi.backends.ldap.entry_diff import Edit
-from iredapi.backends.ldap.errors import LdapError, Unavailable
+from iredapi.backends.ldap.errors import (
+    EntryExists,
+    LdapError,
+    NoSuchEntry,
+    NoSuchValue,
+    Unavailable,
+    ValueExists,
+)
 from iredapi.backends.ldap.write_plan import Add, Delete, Modify, Rename, Step, Writer
 
 _log = structlog.get_logger(__name__)
 _TRIES: Final = 3
 """How often a plan is carried out again: another server may stop, too."""
+_PAUSE: Final = 0.1
+"""Seconds before that, when a change of the server that stopped arrived in between."""
 
 
 async def execute(writer: Writer, steps: Sequence[Step], servers: Directory) -> None:
@@ -34,9 +44,12 @@ async def execute(writer: Writer, steps: Sequence[Step], servers: Directory) -> 
             await step.do(writer)
             done.append(step)
         await servers.replicated(since)
-    except Unavailable as error:
-        await _again(writer, steps, servers, error)
     except LdapError as error:
+        # A step that was sent to another server than the one before it may be refused there, since
+        # that server does not have the change of the step before. Undoing would find nothing.
+        if isinstance(error, Unavailable) or servers.changes_of_servers != since:
+            await _again(writer, steps, servers, error)
+            return
         if done:
             await write_plan.undo_done(writer, done, error)
         raise
@@ -52,6 +65,10 @@ async def _again(
             await servers.replicated(since)
         except Unavailable as second:
             error = second
+        except (EntryExists, NoSuchEntry, NoSuchValue, ValueExists) as second:
+            # A change of the server that stopped arrived while a step was looked at, or sent.
+            error = second
+            await asyncio.sleep(_PAUSE)
         except LdapError as second:
             error = second
             break
