@@ -60,9 +60,11 @@ torture: ## Thousands of writes among kills, restarts and clients that hang up (
 	@scripts/bootstrap dev
 	@scripts/install-test-servers
 	TORTURE_WRITES=$${TORTURE_WRITES:-4000} LIST_CHANGES=$${LIST_CHANGES:-1000} \
+		IDEMPOTENT_WRITES=$${IDEMPOTENT_WRITES:-1000} \
 		.venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
 		tests/integration/test_torture.py tests/integration/test_torture_hang_ups.py \
-		tests/integration/test_slow_clients.py tests/lists/test_concurrent_subscriptions.py
+		tests/integration/test_slow_clients.py tests/integration/test_idempotent_replicas.py \
+		tests/lists/test_concurrent_subscriptions.py
 
 .PHONY: cluster-test
 cluster-test: ## Servers of clusters are killed under load (CLUSTER_CHANGES=20000 CLUSTER_FAULTS=20)

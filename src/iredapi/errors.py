@@ -99,6 +99,12 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "INVALID_CURSOR": Code(
             400, "The cursor is not the `_next` of an answer to the same admin, list and query."
         ),
+        "INVALID_IDEMPOTENCY_KEY": Code(
+            400, "The header Idempotency-Key is not one value of 1 to 255 visible ASCII characters."
+        ),
+        "IDEMPOTENCY_KEY_NOT_SUPPORTED": Code(
+            400, "Logins, verifications of passwords, tokens and sessions take no Idempotency-Key."
+        ),
         "CROSS_DOMAIN_NOT_ALLOWED": Code(400, "An address cannot move to another domain."),
         "CAN_NOT_BE_LOCAL_DOMAIN": Code(
             400, "A standalone admin's address must not be in a hosted domain."
@@ -138,6 +144,22 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             412,
             "The account is no longer as it was when the ETag in If-Match was read (or has no "
             "ETag); nothing was changed.",
+        ),
+        "IDEMPOTENCY_KEY_IN_USE": Code(
+            409, "The first request with this Idempotency-Key is still carried out: try again."
+        ),
+        "IDEMPOTENCY_KEY_REUSED": Code(
+            422, "Another request of the same caller was sent with this Idempotency-Key."
+        ),
+        "OUTCOME_UNKNOWN": Code(
+            409,
+            "A server was lost while the first request with this Idempotency-Key was committed, "
+            "and whether it was made cannot be told. Look, then send a request with a new key.",
+        ),
+        "ANSWER_NOT_KEPT": Code(
+            409,
+            "The first request with this Idempotency-Key was carried out. Its answer was too large "
+            "to be kept.",
         ),
         "MAILBOX_IN_USE": Code(409, "An account has its mailbox in this directory."),
         "CHANGED_MEANWHILE": Code(409, "The account was changed at the same time: try again."),

@@ -55,6 +55,11 @@ class AccessSettings(BaseModel):
         "that logged in from a network within 30 days has a counter of its own there.",
     )
     login_window: int = Field(900, ge=1, description="Seconds over which failures are counted.")
+    idempotency_seconds: int = Field(
+        86400,
+        ge=60,
+        description="Seconds for which the answer to a request with an `Idempotency-Key` is kept.",
+    )
     strict: bool = Field(
         False,
         description="Parameters that an operation ignores, and values that it would adjust, are "

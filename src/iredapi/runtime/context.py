@@ -23,8 +23,9 @@ from iredapi.operations.passwords import Passwords
 from iredapi.operations.preconditions import EntityTags
 from iredapi.runtime import startup
 from iredapi.runtime.audit_writer import Auditor
-from iredapi.runtime.guess_key import guess_key
+from iredapi.runtime.guess_key import guess_key, lasting_secret
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
+from iredapi.runtime.request_digests import RequestDigests
 from iredapi.runtime.slow_hashes import SlowHashes
 from iredapi.runtime.transactions import Params, Reading, Result, Transactions, WriteResult, Writing
 from iredapi.runtime.user_batcher import UserBatcher
@@ -67,6 +68,7 @@ class AppContext:
         self.guess_key = guess_key(settings)
         self.wrong_guesses = WrongGuesses(self.guess_key)
         self.entity_tags = EntityTags(self.guess_key)
+        self.request_digests = RequestDigests(state.signing_keys, lasting_secret(settings))
         self.sessions = TTLCache[Principal]()
         """Session id → the account that logged in."""
         self.actors: dict[str, tuple[Principal, Actor]] = {}

@@ -65,6 +65,7 @@ async def open_state(settings: Settings) -> State:
         found = await reason(error, url)
         kind = NotReady if found.unreachable else ConfigurationError
         raise kind(f"{setting}: {found.sentence}") from None
+    state.idempotency_keys.retention = settings.idempotency_seconds
     return state
 
 

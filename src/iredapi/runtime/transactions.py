@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import structlog
@@ -34,6 +34,7 @@ from iredapi.domain.audit_events import Event
 from iredapi.errors import ApiError, Conflict
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.operations.preconditions import PRECONDITION
+from iredapi.runtime.attempts import ATTEMPT
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.retries import (
@@ -76,6 +77,17 @@ class WriteResult:
             None if unit.changed is None else tuple(sorted(unit.changed)),
             tuple(unit.ignored),
             tuple(item.to_dict() for item in unit.adjusted),
+        )
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the result with these fields, such as ``asdict`` has returned."""
+        changed = fields["changed"]
+        return cls(
+            tuple(fields["skipped"]),
+            None if changed is None else tuple(changed),
+            tuple(fields["ignored"]),
+            tuple(fields["adjusted"]),
         )
 
 
@@ -142,12 +154,20 @@ class Transactions:
     ) -> WriteResult:
         """Run an operation, commit it, and write the audit log. Raises ApiError."""
         rules = await self._iredadmin_settings.rules()
-        condition, tried = PRECONDITION.get(), _Tried()
+        condition, attempt, tried = PRECONDITION.get(), ATTEMPT.get(), _Tried()
 
         async def once(unit: UnitOfWork) -> None:
             if condition is not None and not condition.met:
                 await condition.check(unit)
+            if attempt is not None:
+                await attempt.begin(unit)
             await operation(unit, *args, **kwargs)
+            if STRICT.get():
+                refuse_unless_exact(unit.ignored, unit.adjusted)
+            if attempt is not None:
+                result = asdict(WriteResult.from_unit(unit))
+                visible = self._backend.sees_own_writes
+                await attempt.before_commit(unit, result, sees_own_writes=visible)
 
         try:
             unit = await self._write(actor, rules, once, tried)
@@ -157,6 +177,8 @@ class Transactions:
             raise only_policies_written(error) from error
         if condition is not None:
             condition.met = True
+        if attempt is not None:
+            attempt.committed()
         return WriteResult.from_unit(unit)
 
     async def _write(
@@ -176,8 +198,6 @@ class Transactions:
                 async with Deadline(self._timeout):
                     unit = await transaction.unit(actor, rules)
                     await operation(unit)
-                    if STRICT.get():
-                        refuse_unless_exact(unit.ignored, unit.adjusted)
                 committing = True
                 # Shielded: a client that disconnects must not prevent the audit log.
                 await finish(self._commit(transaction, unit))

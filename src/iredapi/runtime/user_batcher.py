@@ -28,6 +28,7 @@ from iredapi.operations import user_batches
 from iredapi.operations.passwords import Passwords
 from iredapi.operations.preconditions import PRECONDITION
 from iredapi.operations.user_batches import BatchedChange, ChangeResult
+from iredapi.runtime.attempts import ATTEMPT
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.retries import commit_error
@@ -88,6 +89,8 @@ class UserBatcher:
         batching = self._batching
         if batching is None or not batching.gains_from_batching or not item.may_create(batching):
             return None
+        if ATTEMPT.get() is not None:
+            return None
         return item if await self._done(self._creations, item) else None
 
     async def change(
@@ -97,6 +100,8 @@ class UserBatcher:
         item = BatchedChange(actor, mail, changes, hashed, REQUEST_ID.get(), METER.get())
         batching = self._batching
         if batching is None or not item.may_change(batching) or PRECONDITION.get() is not None:
+            return None
+        if ATTEMPT.get() is not None:
             return None
         if (
             not (item.needs_no_read and batching.updates_without_read)

@@ -9,12 +9,14 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 from weakref import WeakValueDictionary
 
 from sqlalchemy import case, delete, select, update
 
 from iredapi.state.connections import Connections, StateUnavailable
+from iredapi.state.renewal import renewed
 from iredapi.state.tables import NAME_LENGTH, as_key, locks, upsert
 
 POLL_INTERVALS = (0.01, 0.25)
@@ -79,7 +81,8 @@ class Locks:
         try:
             try:
                 await self._acquire(held, lease, deadline)
-                async with _renewed(self, held, lease):
+                what = f"The lock {name!r}"
+                async with renewed(what, lease, partial(self._renew, held, lease)):
                     yield held
             finally:
                 # In a separate task: a cancelled request must not leave the lock behind.
@@ -132,8 +135,8 @@ class Locks:
         rows = await self._connections.read(select(locks.c.expires).where(locks.c.name == name))
         return not rows or rows[0].expires <= self._clock()
 
-    async def _renew(self, held: Lease, lease: float) -> None:
-        """Extend the lease, unless another holder has taken the lock over."""
+    async def _renew(self, held: Lease, lease: float) -> bool:
+        """Extend the lease; False: another holder has taken the lock over."""
         until = self._clock() + lease
         mine = (locks.c.name == held.name, locks.c.holder == held.holder)
         if await self._connections.write(update(locks).where(*mine).values(expires=until)):
@@ -141,6 +144,7 @@ class Locks:
         else:
             held.lost = True
             _logger.error("The lock %r was lost: its lease was not renewed in time.", held.name)
+        return not held.lost
 
     async def _release(self, held: Lease) -> None:
         mine = (locks.c.name == held.name, locks.c.holder == held.holder)
@@ -150,28 +154,3 @@ class Locks:
             _logger.warning(
                 "The lock %r was not released and ends with its lease: %s", held.name, error
             )
-
-
-@asynccontextmanager
-async def _renewed(locks_: Locks, held: Lease, lease: float) -> AsyncIterator[None]:
-    """Renew the lease in the background, three times per ``lease`` seconds."""
-    done = asyncio.Event()
-
-    async def renew() -> None:
-        while not held.lost:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(lease / 3):
-                    await done.wait()
-                return
-            try:
-                await locks_._renew(held, lease)
-            except StateUnavailable as error:
-                _logger.warning("The lock %r was not renewed: %s", held.name, error)
-
-    task = asyncio.create_task(renew())
-    try:
-        yield
-    finally:
-        # Ask the task to end: cancelling a statement would cost its connection.
-        done.set()
-        await task

@@ -151,6 +151,28 @@ signing_keys = Table(
 in this table gives no rights to who knows it."""
 
 
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("id", CHAR(64), primary_key=True),
+    Column("request", CHAR(64), nullable=False),
+    Column("holder", CHAR(32), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("lease", Double, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("outcome", Text().with_variant(mysql.LONGTEXT(), *_MARIADB), nullable=True),
+    Column("journaled", Integer, nullable=False),
+    Column("status", Integer, nullable=True),
+    Column("headers", Text, nullable=True),
+    Column("body", Text().with_variant(mysql.LONGTEXT(), *_MARIADB), nullable=True),
+    Index("idempotency_keys_created", "created"),
+    **MARIADB_OPTIONS,
+)
+"""Requests with a key. ``id`` is a digest of caller and key, ``request`` a keyed digest of the
+request. ``holder`` carries it out until ``lease``; ``outcome`` (JSON) tells whether a commit that
+was begun was made, unless ``journaled`` says that the journal does. Then there is the answer."""
+
+
 written_servers = Table(
     "written_servers",
     metadata,

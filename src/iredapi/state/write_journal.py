@@ -11,8 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import delete, literal, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.state.connections import Connections
+from iredapi.state.idempotency_keys import Claim, KeyLost, Phase, decided_by_journal
 from iredapi.state.tables import journal, upsert
 
 
@@ -34,20 +36,45 @@ class Journal:
         self._connections = connections
         self._clock = clock
 
-    async def write(self, names: Collection[str], plan: str) -> str:
-        """Record a write that is about to begin, and return the id of its record."""
+    async def write(self, names: Collection[str], plan: str, claim: Claim | None = None) -> str:
+        """Record a write that is about to begin, and return the id of its record.
+
+        With a claim the record decides the outcome of that request. Raises KeyLost.
+        """
         found, now = secrets.token_hex(16), self._clock()
         row = {"id": found, "names": json.dumps(sorted(names)), "plan": plan, "created": now}
         # After a lost connection the statement may run twice.
         on_conflict = [("created", literal(now))]
-        await self._connections.write(
-            upsert(self._connections.dialect, journal, [row], on_conflict)
-        )
+        statement = upsert(self._connections.dialect, journal, [row], on_conflict)
+        if claim is None:
+            await self._connections.write(statement)
+            return found
+
+        async def both(connection: AsyncConnection) -> None:
+            marked = await connection.execute(decided_by_journal(claim, journaled=1))
+            if not marked.rowcount:
+                raise KeyLost
+            await connection.execute(statement)
+
+        await self._connections.transact(both)
         return found
 
     async def erase(self, record_id: str) -> None:
         """Remove the record of a write that has ended or was undone."""
         await self._connections.write(delete(journal).where(journal.c.id == record_id))
+
+    async def complete(self, record_id: str, claim: Claim | None) -> None:
+        """Remove the record of a write of which all steps are done."""
+        if claim is None:
+            await self.erase(record_id)
+            return
+        committed = decided_by_journal(claim, phase=Phase.COMMITTED.value)
+
+        async def both(connection: AsyncConnection) -> None:
+            await connection.execute(delete(journal).where(journal.c.id == record_id))
+            await connection.execute(committed)
+
+        await self._connections.transact(both)
 
     async def open(self) -> Sequence[tuple[str, frozenset[str]]]:
         """Return ids and locks of all records; usually few, those of running writes."""

@@ -18,7 +18,7 @@ from iredapi.operations.preconditions import (
 )
 
 
-def _header(request: Request, name: bytes) -> str | None:
+def header(request: Request, name: bytes) -> str | None:
     # Making Starlette's Headers costs more than the rest of this module.
     found = [value for key, value in request.scope["headers"] if key == name]
     return b",".join(found).decode("latin-1") if found else None
@@ -29,7 +29,7 @@ def tagged(
 ) -> Response:
     """Return an answer with its entity tag, or 304 if the client has it already."""
     tag = tags.tag(CANONICAL if canonical else STORED, state, bytes(response.body))
-    known = _header(request, b"if-none-match")
+    known = header(request, b"if-none-match")
     if known is not None and (
         known.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in known.split(","))
     ):
@@ -40,7 +40,7 @@ def tagged(
 
 def require(request: Request, tags: EntityTags, versions: Versions | None, target: Target) -> None:
     """Make ``If-Match`` the condition of this request. Raises ApiError."""
-    sent = _header(request, b"if-match")
+    sent = header(request, b"if-match")
     if sent is None:
         PRECONDITION.set(None)
         return

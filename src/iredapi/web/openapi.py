@@ -17,6 +17,7 @@ from iredapi.operations.preconditions import Versions
 from iredapi.schemas.listing import Paged
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
+from iredapi.web import idempotency
 from iredapi.web.openapi_bodies import body, properties
 
 PATHS: Final = {
@@ -51,6 +52,22 @@ _IF_MATCH: Final = {
     "description": "`ETag` of the profile: 412 and no change if somebody has changed it since.",
     "schema": {"type": "string", "examples": ["*"]},
 }
+_IDEMPOTENCY_KEY: Final = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "required": False,
+    "description": "A new random text for each request. The same request, sent again with it, is "
+    "not carried out again, and gets the first answer; see docs/retries.md.",
+    "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+}
+_REPLAYED: Final = {
+    "description": "`true`: the first answer to an `Idempotency-Key`; nothing was done now.",
+    "schema": {"type": "string"},
+}
+_WITH_KEY: Final = (
+    "INVALID_IDEMPOTENCY_KEY", "IDEMPOTENCY_KEY_IN_USE", "IDEMPOTENCY_KEY_REUSED",
+    "OUTCOME_UNKNOWN", "ANSWER_NOT_KEPT",
+)  # fmt: skip
 _CHALLENGE: Final = {
     "description": "How to authenticate, and what was wrong with the header `Authorization`.",
     "schema": {"type": "string"},
@@ -211,6 +228,9 @@ def describe(
     is_versioned = details.get("versions") is not None
     if is_versioned:
         parameters.append(_IF_NONE_MATCH if method == "GET" else _IF_MATCH)
+    takes_key = method != "GET" and action not in idempotency.NOT_HERE
+    if takes_key:
+        parameters.append(_IDEMPOTENCY_KEY)
     if parameters:
         extra["parameters"] = parameters
     if action in PUBLIC:
@@ -218,6 +238,7 @@ def describe(
     codes = _common_codes(method, words) + errors
     if method != "GET":
         codes += ("INVALID_VALUE", "IGNORED_PARAMETER", *_WITH_PARAMS)
+        codes += _WITH_KEY if takes_key else ("IDEMPOTENCY_KEY_NOT_SUPPORTED",)
     if is_versioned and method != "GET":
         codes += ("PRECONDITION_FAILED",)
     answer, writes = details.get("answer"), method != "GET"
@@ -225,6 +246,8 @@ def describe(
     if is_versioned and method == "GET":
         responses[200]["headers"] = {"ETag": _ETAG}
         responses[304] = {"description": "The profile is as the tag in `If-None-Match` says."}
+    if takes_key:
+        responses[200]["headers"] = {idempotency.REPLAYED: _REPLAYED}
     if kinds := details.get("also"):
         responses[200]["content"] = {kind: {"schema": {"type": "string"}} for kind in kinds}
     return {

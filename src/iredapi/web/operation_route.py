@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack
 
 from fastapi import APIRouter
@@ -34,8 +34,9 @@ from iredapi.operations.preconditions import Versions
 from iredapi.runtime.context import AppContext
 from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.params import Params
-from iredapi.web import entity_tags, openapi, request_body, responses, sent_form
+from iredapi.web import entity_tags, idempotency, openapi, request_body, responses, sent_form
 from iredapi.web.admission import receive_body, slot_of
+from iredapi.web.idempotency import KeyedRequest
 
 Form = TypeVar("Form", bound=Params)
 Arguments = ParamSpec("Arguments")
@@ -69,6 +70,8 @@ class OperationRequest(Generic[Form]):
     request: Request
     ignored: tuple[str, ...] = ()
     """Names of parameters that were sent and that the form does not know."""
+    keyed: KeyedRequest | None = None
+    """The request with its idempotency key; None: it has none."""
 
     @property
     def actor(self) -> Actor:
@@ -310,17 +313,13 @@ class Router(APIRouter):
                 context: AppContext = request.scope["iredapi.context"]
                 request.scope["iredapi.action"] = name
                 try:
-                    return await handler(await _call(request, context, operation))
+                    call = await _call(request, context, operation)
+                    if call.keyed is None:
+                        return await handler(call)
+                    worded = partial(_as_sent, form, request)
+                    return await idempotency.once(call, call.keyed, name, handler, worded)
                 except ApiError as error:
-                    if isinstance(error, NotFound) and _MALFORMED in request.scope:
-                        raise request.scope[_MALFORMED] from None
-                    # Errors name fields; the client must see the parameter names that it sent.
-                    wire = form.wire_names()
-                    error.errors = tuple(
-                        replace(item, param=wire.get(item.param, item.param))
-                        for item in error.errors
-                    )
-                    raise
+                    raise _as_sent(form, request, error) from None
 
             del endpoint.__wrapped__
             endpoint.__signature__ = inspect.signature(_signature)  # type: ignore[attr-defined]
@@ -338,6 +337,18 @@ class Router(APIRouter):
             return handler
 
         return declare
+
+
+def _as_sent(form: type[Params], request: Request, error: ApiError) -> ApiError:
+    """Return the error in the parameter names that the client has sent; it names fields."""
+    if isinstance(error, NotFound) and _MALFORMED in request.scope:
+        found: ApiError = request.scope[_MALFORMED]
+        return found
+    wire = form.wire_names()
+    error.errors = tuple(
+        replace(item, param=wire.get(item.param, item.param)) for item in error.errors
+    )
+    return error
 
 
 async def _signature(request: Request) -> Response:
@@ -360,6 +371,7 @@ async def _call(
     if feature is not None and feature not in context.backend.features:
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
     ignored: tuple[str, ...] = ()
+    keyed = None
     if request.method in _READING:
         filled = form.read(request_body.query(request))
     else:
@@ -369,11 +381,14 @@ async def _call(
             limit, seconds = min(limit, _MAX_PUBLIC_BYTES), min(seconds, _PUBLIC_SECONDS)
         elif not form.takes_long_lists():
             limit = min(limit, _MAX_BYTES)
+        key = idempotency.key_of(request, action)
         body = await receive_body(request, limit, seconds)
         entity_tags.require(request, context.entity_tags, operation.versions, target)
         strict = context.settings.strict
-        filled, ignored = await sent_form.read(
+        filled, ignored, raw = await sent_form.read(
             form, request, body, with_query=with_query, strict=strict
         )
+        if key is not None and caller is not None:
+            keyed = await idempotency.keyed(context, request, caller, key, raw)
     permissions.check_form(caller, action, filled.changes())
-    return OperationRequest(context, caller, target, filled, request, ignored)
+    return OperationRequest(context, caller, target, filled, request, ignored, keyed)

@@ -15,6 +15,7 @@ from iredapi.errors import InvalidParameters, Problem
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness
 from iredapi.web import request_body
+from iredapi.web.request_body import Raw
 
 Form = TypeVar("Form", bound=Params)
 Result = TypeVar("Result")
@@ -29,25 +30,26 @@ _PARSER_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="bodies")
 
 async def read(
     form: type[Form], request: Request, body: bytes, *, with_query: bool, strict: bool
-) -> tuple[Form, tuple[str, ...]]:
-    """Return the form and the names that it does not know; set STRICT. Raises ApiError.
+) -> tuple[Form, tuple[str, ...], Raw]:
+    """Return the form, the names that it does not know, and what was sent; set STRICT.
 
+    Raises ApiError.
     ``strict`` is what holds when the request does not say it.
     """
     parse = partial(_parsed, form, request, body, with_query=with_query)
     # Large bodies are parsed in a thread, so that the event loop is not blocked.
     found = await (_in_thread(parse) if len(body) > _MAX_BYTES_IN_EVENT_LOOP else parse())
-    filled, ignored, exact = found
+    filled, ignored, exact, raw = found
     STRICT.set(strict if exact is None else exact)
     if ignored and STRICT.get():
         raise InvalidParameters(*(_unknown(form, name) for name in ignored))
-    return filled, ignored
+    return filled, ignored, raw
 
 
 async def _parsed(
     form: type[Form], request: Request, body: bytes, *, with_query: bool
-) -> tuple[Form, tuple[str, ...], bool | None]:
-    """Parse a body; return the form, the unknown names, and ``strict`` (None: not sent)."""
+) -> tuple[Form, tuple[str, ...], bool | None, Raw]:
+    """Parse a body; return form, unknown names, ``strict`` (None: not sent), all else as sent."""
     raw = await request_body.read(request, body, with_query=with_query)
     exact: bool | None = None
     if not with_query and STRICT.name in (sent := request_body.query(request)):
@@ -56,7 +58,7 @@ async def _parsed(
         exact = Strictness.read({STRICT.name: raw.pop(STRICT.name)}).strict
     filled = form.read(raw)
     ignored = form.ignored(raw) if raw else ()
-    return filled, tuple(name[:_MAX_NAME_LENGTH] for name in ignored[:_MAX_IGNORED]), exact
+    return filled, tuple(name[:_MAX_NAME_LENGTH] for name in ignored[:_MAX_IGNORED]), exact, raw
 
 
 def _unknown(form: type[Params], name: str) -> Problem:

@@ -25,6 +25,7 @@ class LdapBackend:
     """See ``protocols.backend.Backend``."""
 
     features = features.LDAP
+    sees_own_writes = False
     errors: tuple[type[Exception], ...] = (DBAPIError, LdapError)
     user_batching = None
 

@@ -39,6 +39,7 @@ from iredapi.database.session import Connections, Databases
 from iredapi.errors import ApiError, Conflict, ServerDown, problem
 from iredapi.observability.health_checks import READS_ONLY
 from iredapi.state import State, StateUnavailable
+from iredapi.state.idempotency_keys import CURRENT, Claim
 
 RECOVERY_SECONDS = 15.0
 """Interval in seconds of the search for unfinished writes of other processes."""
@@ -254,10 +255,13 @@ class LdapUnit:
     async def _recorded(self, steps: Sequence[Step]) -> None:
         state = self._directories.state
         directory = LockGuard(self._directories.directory, self._check)
-        if sum(not isinstance(step, BulkStep) for step in steps) < 2 or self._locks is None:
+        claim = CURRENT.get()
+        # The journal tells later whether the write of a request with a key was made.
+        fewest = 2 if claim is None else 1
+        if sum(not isinstance(step, BulkStep) for step in steps) < fewest or self._locks is None:
             await self._plan(directory, steps)
             return
-        record_id = await state.journal.write(self._locks.names, dump(steps))
+        record_id = await state.journal.write(self._locks.names, dump(steps), claim)
         try:
             await self._plan(directory, steps)
         except write_plan.UndoFailed:
@@ -265,7 +269,7 @@ class LdapUnit:
         except LdapError:
             await state.journal.erase(record_id)
             raise
-        await self._erase_record(self._locks, record_id)
+        await self._erase_record(self._locks, record_id, claim)
 
     async def _plan(self, directory: LockGuard, steps: Sequence[Step]) -> None:
         client = self._directories.directory
@@ -274,14 +278,14 @@ class LdapUnit:
         else:
             await write_plan.execute(directory, steps)
 
-    async def _erase_record(self, locks: UnitLocks, record_id: str) -> None:
+    async def _erase_record(self, locks: UnitLocks, record_id: str, claim: Claim | None) -> None:
         """Erase the journal record of a complete write: otherwise a recovery would undo it.
 
         While the state database is down no other process can take our locks, so retrying is safe.
         """
         while True:
             try:
-                await self._directories.state.journal.erase(record_id)
+                await self._directories.state.journal.complete(record_id, claim)
             except StateUnavailable:
                 locks.check()
                 await asyncio.sleep(_ERASE_SECONDS)

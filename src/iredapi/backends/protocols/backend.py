@@ -54,6 +54,9 @@ class Backend(Protocol):
     errors: tuple[type[Exception], ...]
     """Exceptions of its drivers, the arguments of ``is_transient`` and ``translated``."""
 
+    sees_own_writes: bool
+    """Whether a unit reads what it has written before it is committed."""
+
     @property
     def user_batching(self) -> UserBatching | None:
         """What the optional role ``UserBatches`` can do; None: no unit has the role."""

@@ -149,6 +149,7 @@ class SqlBackend:
     """Accounts in the SQL database ``vmail``."""
 
     features = features.SQL
+    sees_own_writes = True
     errors: tuple[type[Exception], ...] = (DBAPIError,)
 
     async def start(self) -> None:
