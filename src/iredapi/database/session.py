@@ -225,11 +225,9 @@ class Connections:
         case). The server may go on with that commit: a synchronous standby, or the other nodes of
         Galera, can keep it waiting without end.
         """
-        open_ = [
-            (name, pooled)
-            for name in reversed(ORDER)
-            if (pooled := self._pooled_connections.get(name)) is not None and pooled.transacting
-        ]
+        open_ = [item for item in self._pooled_connections.items() if item[1].transacting]
+        if len(open_) > 1:
+            open_.sort(key=lambda item: ORDER.index(item[0]), reverse=True)
         for _, pooled in open_:
             if pooled.guards is not None:
                 # Before the first COMMIT: most conflicts on Galera are found here.

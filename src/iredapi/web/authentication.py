@@ -8,6 +8,7 @@ from starlette.types import Scope
 
 from iredapi.domain.tokens import PREFIX
 from iredapi.errors import ApiError
+from iredapi.web import request_headers
 
 _REALM: Final = 'Bearer realm="iredapi"'
 _HOW: Final = "Send `Authorization: Bearer TOKEN` with an API token, or log in (POST /api/login)."
@@ -15,13 +16,11 @@ _SCHEMES: Final = ("Basic", "Digest", "Negotiate", "Token", "OAuth")
 """Names of schemes that may be repeated in an answer; other words may be secrets."""
 
 
-def _sent(scope: Scope) -> list[bytes]:
-    return [value for key, value in scope["headers"] if key == b"authorization"]
-
-
 def bearer_of(scope: Scope) -> str | None:
     """Return the bearer token; None without one, empty (invalid) with several."""
-    found = _sent(scope)
+    found = request_headers.values(scope, b"authorization")
+    if not found:
+        return None
     bearers = [value[6:].strip() for value in found if value[:7].lower().rstrip() == b"bearer"]
     if not bearers:
         return None  # other schemes may be meant for a proxy in front
@@ -36,7 +35,7 @@ def explain(scope: Scope, error: ApiError) -> str:
     """
     if error.code not in {"LOGIN_REQUIRED", "INVALID_TOKEN"}:
         return _REALM
-    problem = _problem(_sent(scope))
+    problem = _problem(request_headers.values(scope, b"authorization"))
     if problem:
         error.detail = f"{problem} {_HOW}"
         return f'{_REALM}, error="invalid_request", error_description="{problem}"'

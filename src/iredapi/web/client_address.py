@@ -10,6 +10,7 @@ from typing import Any, Final
 import structlog
 
 from iredapi.config.access_settings import Network
+from iredapi.web import request_headers
 
 _log = structlog.get_logger(__name__)
 Address = IPv4Address | IPv6Address
@@ -34,7 +35,7 @@ def parse(text: str) -> Address | None:
 
 def header_values(scope: Any, name: bytes) -> list[str]:
     """Return the values of all headers with a name (lower case)."""
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+    return [value.decode("latin-1") for value in request_headers.values(scope, name)]
 
 
 def _trusted(address: Address | None, proxies: Sequence[Network]) -> bool:
@@ -76,7 +77,7 @@ def resolve(scope: Any, proxies: tuple[Network, ...]) -> tuple[str, bool]:
     text, trusted = _peer((scope.get("client") or ("", 0))[0], proxies)
     https = scope.get("scheme") == "https"
     if not trusted:
-        if text not in _logged and header_values(scope, b"x-forwarded-for"):
+        if b"x-forwarded-for" in request_headers.names(scope) and text not in _logged:
             _log_untrusted(text)
         return text, https
     schemes = header_values(scope, b"x-forwarded-proto")

@@ -11,11 +11,9 @@ from typing import Any
 
 from iredapi.config.access_settings import Network
 from iredapi.domain.origins import normalised, without_default_port
-from iredapi.web import client_address
+from iredapi.web import client_address, request_headers
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_HEADERS = frozenset({b"origin", b"sec-fetch-site"})
-"""What only browsers send."""
 _OWN_SITE = frozenset({"same-origin", "none"})
 
 
@@ -27,7 +25,10 @@ def is_foreign(
     ``allowed`` are further allowed origins, normalised. ``https`` is whether the client uses TLS to
     us or to a trusted proxy; only then ``http:`` is known to be another origin.
     """
-    if scope["method"] in _SAFE_METHODS or _HEADERS.isdisjoint(dict(scope["headers"])):
+    if scope["method"] in _SAFE_METHODS:
+        return False
+    sent = request_headers.names(scope)
+    if b"origin" not in sent and b"sec-fetch-site" not in sent:  # only browsers send them
         return False
     origins = client_address.header_values(scope, b"origin")
     if len(origins) == 1 and origins[0].strip().lower() in allowed:

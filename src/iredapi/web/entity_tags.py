@@ -16,11 +16,11 @@ from iredapi.operations.preconditions import (
     Versions,
     listed,
 )
+from iredapi.web import request_headers
 
 
 def header(request: Request, name: bytes) -> str | None:
-    # Making Starlette's Headers costs more than the rest of this module.
-    found = [value for key, value in request.scope["headers"] if key == name]
+    found = request_headers.values(request.scope, name)
     return b",".join(found).decode("latin-1") if found else None
 
 

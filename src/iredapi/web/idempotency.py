@@ -25,7 +25,7 @@ from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.params import Params
 from iredapi.state import StateUnavailable
 from iredapi.state.idempotency_keys import Claim, IdempotencyKeys, InUse, Reused, Stored
-from iredapi.web import entity_tags, responses
+from iredapi.web import entity_tags, request_headers, responses
 from iredapi.web.request_body import Raw
 from iredapi.workflows import crashes
 
@@ -58,7 +58,7 @@ class KeyedRequest:
 
 def key_of(request: Request, action: Action) -> bytes | None:
     """Return the key of a request; None: it has none. Raises ApiError."""
-    found = [value for name, value in request.scope["headers"] if name == _NAME]
+    found = request_headers.values(request.scope, _NAME)
     if not found:
         return None
     if action in NOT_HERE:
