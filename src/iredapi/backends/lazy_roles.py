@@ -14,29 +14,32 @@ from iredapi.backends.unit_of_work import ReadUnit
 Unit = TypeVar("Unit", bound=ReadUnit)
 
 
+class _Role:
+    """An attribute that makes its value at the first access, and is hidden by it afterwards."""
+
+    def __init__(self, name: str, make: Any) -> None:
+        self._name = name
+        self._make = make
+
+    def __get__(self, unit: Any, _: Any) -> Any:
+        role = unit.__dict__[self._name] = self._make(unit.store)
+        return role
+
+
 def with_lazy_roles(base: type[Unit], roles: Mapping[str, object]) -> Callable[..., Unit]:
     """Return a class like ``base`` that makes a role from its attribute ``store``.
 
     ``roles`` has a function for each; those that ``base`` lacks are left out.
     """
-
-    def made(unit: Any, name: str) -> Any:
-        """Return an attribute that is not set yet."""
-        make: Any = roles.get(name)
-        if make is None:
-            raise AttributeError(name)
-        role = make(unit.store)
-        setattr(unit, name, role)
-        return role
-
-    lazy = [(item.name, Any, field(init=False)) for item in fields(base) if item.name in roles]
-    return cast(
-        Callable[..., Unit],
-        make_dataclass(
-            f"Lazy{base.__name__}",
-            [*lazy, ("store", Any, field(default=None, repr=False))],
-            bases=(base,),
-            namespace={"__getattr__": made},
-            slots=True,
-        ),
+    names = [item.name for item in fields(base) if item.name in roles]
+    made = make_dataclass(
+        f"Lazy{base.__name__}",
+        [
+            *((name, Any, field(init=False)) for name in names),
+            ("store", Any, field(default=None, repr=False)),
+        ],
+        bases=(base,),
     )
+    for name in names:
+        setattr(made, name, _Role(name, roles[name]))
+    return cast(Callable[..., Unit], made)

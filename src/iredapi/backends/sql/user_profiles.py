@@ -122,10 +122,11 @@ class SqlUserProfiles(ListingRepository):
         self, mail: str, columns: Sequence[str], rows: Sequence[Any]
     ) -> tuple[Profile, bool]:
         """Convert the result of ``profile``; True: a row is of the kind ``spelled``."""
-        width, positions = self.schema.statement(
+        positions = self.schema.statement(
             ("users.positions", self.quota_table.name), lambda: self._positions(columns)
         )
-        answer = self._to_response(dict(zip(self._mailbox_columns(), rows[0][:width], strict=True)))
+        # Joined columns come after those of ``mailbox``, which may have the same names.
+        answer = self._to_response(dict(zip(self._mailbox_columns(), rows[0], strict=False)))
         absent = (None,) * len(columns)
 
         def of(owner: str) -> Sequence[Any]:
@@ -164,10 +165,9 @@ class SqlUserProfiles(ListingRepository):
         answer["managed_domains"] = [domain for domain in managed if domain != "ALL"]
         return answer, bool(related_rows["spelled"])
 
-    def _positions(self, columns: Sequence[str]) -> tuple[int, dict[str, int]]:
-        # Joined columns come after those of ``mailbox``, which may have the same names.
+    def _positions(self, columns: Sequence[str]) -> dict[str, int]:
         width = len(self._mailbox_columns())
-        return width, {name: position for position, name in enumerate(columns[width:], width)}
+        return {name: position for position, name in enumerate(columns[width:], width)}
 
     def _mailbox_columns(self) -> tuple[str, ...]:
         return self.schema.statement(
