@@ -28,6 +28,7 @@ from iredapi.routers import (
     exports,
     greylists,
     lists,
+    log,
     logins,
     maillists,
     spam,
@@ -114,7 +115,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
 
     policies = (spam, throttles, wblists, greylists)
     accounts = (domains, admins, users, aliases, lists, maillists, all_accounts)
-    more = (deleted_mailboxes, usage)
+    more = (deleted_mailboxes, usage, log)
     routers = [module.router for module in (logins, tokens, *accounts, *more, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)
     app = _Api(

@@ -71,7 +71,7 @@ def changing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     async def update_without_read(
         self: SqlUserBatches, changes: Sequence[tuple[str, Mapping[str, Any]]]
-    ) -> Mapping[str, frozenset[str]]:
+    ) -> Mapping[str, Mapping[str, Any]]:
         seen.append(len(changes))
         return await original(self, changes)
 

@@ -56,6 +56,7 @@ class Action(StrEnum):
     GREYLISTING_SENDERS_READ = "greylisting_senders.read"
     GREYLISTING_SENDERS_UPDATE = "greylisting_senders.update"
     GREYLISTING_UPDATE = "greylisting.update"
+    LOG_READ = "log.read"
     LOGIN = "login"
     LOGOUT = "logout"
     LDIF_ADMIN = "ldif.admin"
@@ -240,6 +241,7 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.GREYLISTING_SENDERS_READ: SCOPE,
         Action.GREYLISTING_SENDERS_UPDATE: SCOPE,
         Action.GREYLISTING_UPDATE: SCOPE,
+        Action.LOG_READ: ANY_ADMIN,
         Action.LOGIN: ANY_ADMIN,
         Action.LOGOUT: ANY_ADMIN,
         Action.LDIF_ADMIN: GLOBAL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -26,6 +26,7 @@ from iredapi.backends.protocols.deleted_mailboxes import (
     DeletedMailboxReader,
 )
 from iredapi.backends.protocols.lists import ListReader, Lists, MailListReader, MailLists
+from iredapi.backends.protocols.log import LogReader
 from iredapi.backends.protocols.policies import (
     GreylistReader,
     Greylists,
@@ -42,6 +43,7 @@ from iredapi.domain import domains, users
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
 from iredapi.domain.features import Feature
+from iredapi.domain.revisions import About, Revision
 from iredapi.errors import InvalidParameters, Problem
 
 NO_EFFECT: Final = "NO_EFFECT"
@@ -151,6 +153,7 @@ class ReadUnit:
     wblists: WblistReader
     deleted_mailboxes: DeletedMailboxReader
     usage: UsageReader
+    log: LogReader
     maillists: MailListReader | None = None
     """None on a storage without the feature, as ``ldif``; routes refuse such requests."""
     ldif: Ldif | None = None
@@ -192,11 +195,23 @@ class UnitOfWork(ReadUnit):
     ignored: list[str] = field(default_factory=list)
     """Parameters without an effect."""
     adjusted: list[Adjusted] = field(default_factory=list)
+    revision: Revision | None = None
+    """What was changed, for the details of the last event."""
 
-    def report_changed(self, names: Iterable[str]) -> bool:
-        """Report changed fields; returns whether there are any."""
+    def report_changed(
+        self, names: Iterable[str], of: Callable[..., Revision] | None = None, *records: Any
+    ) -> bool:
+        """Report changed fields; returns whether there are any.
+
+        ``of`` is one of ``domain.revisions``, which is called with the names and ``records``.
+        """
         found = set(names)
         self.changed = found if self.changed is None else self.changed | found
+        if found:
+            if of is None:
+                self.revision = Revision(About.POLICY, list(found))
+            else:
+                self.revision = of(list(found), *records)
         return bool(found)
 
     def ignore(self, names: Iterable[str]) -> None:

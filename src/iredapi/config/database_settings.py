@@ -64,6 +64,14 @@ class DatabaseSettings(BaseModel):
         "to a fifth of it earlier: then a server that has come back behind a load balancer, or "
         "stands first in a URL of several, is used again.",
     )
+    audit_days: int = Field(
+        365,
+        ge=0,
+        le=36500,
+        description="Days for which request ids and changed values of entries of iRedAdmin's log "
+        "are kept in our own database, for `GET /api/log`; 0: none are kept, and those that are "
+        "there are removed at the start.",
+    )
     used_quota_table: str = Field(
         "used_quota",
         pattern=r"^[A-Za-z0-9_]{1,64}$",

@@ -21,7 +21,7 @@ from iredapi.database.connection import PooledConnection
 from iredapi.database.galera import is_node
 from iredapi.database.read_only import locks_rows, only_reads
 from iredapi.errors import WriteWhileReading
-from iredapi.observability.query_counter import SETS_UP
+from iredapi.observability.query_counter import UNCOUNTED
 
 _ROLLBACK: Final = 10.0
 """Seconds to wait for a ROLLBACK; then the connection is closed."""
@@ -237,10 +237,10 @@ class ConnectionPool:
         try:
             raw = await connection.get_raw_connection()
             if connection.dialect.name == "postgresql":
-                await connection.exec_driver_sql(_GENERIC_PLANS, execution_options=SETS_UP)
+                await connection.exec_driver_sql(_GENERIC_PLANS, execution_options=UNCOUNTED)
             if refusing:
                 await connection.exec_driver_sql(
-                    _SESSION_READS_ONLY[connection.dialect.name], execution_options=SETS_UP
+                    _SESSION_READS_ONLY[connection.dialect.name], execution_options=UNCOUNTED
                 )
         except BaseException:
             await connection.close()

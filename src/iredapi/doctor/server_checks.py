@@ -31,7 +31,7 @@ RIGHTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "greylisting_tracking": _NOT_INSERTED,
         # Rows are removed by nightly jobs.
         "mailaddr": ("SELECT", "INSERT", "UPDATE"),
-        "log": ("INSERT",),
+        "log": ("SELECT", "INSERT"),
     }
 )
 """Rights that the API needs, by table; tables not named here need all four."""

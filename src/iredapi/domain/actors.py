@@ -68,6 +68,10 @@ class Actor:
         """
         return self.is_global if "@" not in mail else self.manages(domain_of(mail))
 
+    def may_see_admin(self, other: str) -> bool:
+        """Tell whether an answer may name another admin: not to the admins of other domains."""
+        return self.is_global or other == self.username or self.manages_account(other)
+
 
 SYSTEM = Actor("iredapi", is_global=True, domains=frozenset())
 """The actor of the command line: it may do everything, as it can read the configuration."""

@@ -49,11 +49,6 @@ def visible_to(actor: Actor, domain: str = "") -> Wanted:
     return Wanted((domain,) if domain else actor.domains, of_present_owner=True)
 
 
-def names(actor: Actor, other: str) -> bool:
-    """Tell whether an answer may name another admin: not to the admins of other domains."""
-    return actor.is_global or other == actor.username or actor.manages_account(other)
-
-
 def to_response(box: DeletedMailbox, actor: Actor) -> dict[str, Any]:
     """Return the item of an answer."""
     return {
@@ -63,7 +58,7 @@ def to_response(box: DeletedMailbox, actor: Actor) -> dict[str, Any]:
         "maildir": box.path,
         "stored_bytes": box.stored_bytes,
         "stored_messages": box.stored_messages,
-        "deleted_by": box.deleted_by if names(actor, box.deleted_by) else "",
+        "deleted_by": box.deleted_by if actor.may_see_admin(box.deleted_by) else "",
         "deleted_at": "" if box.deleted_at is None else box.deleted_at.isoformat(" ", "seconds"),
         "delete_date": None if box.delete_date is None else box.delete_date.isoformat(),
         "keep_forever": "yes" if box.delete_date is None else "no",

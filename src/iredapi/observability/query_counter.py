@@ -29,17 +29,17 @@ METER: ContextVar[Meter | None] = ContextVar("iredapi_meter", default=None)
 """The meter of the current request; tasks that it starts share it."""
 
 
-SETS_UP: Final = {"iredapi_sets_up": True}
-"""Execution options of statements that set up a new connection."""
+UNCOUNTED: Final = {"iredapi_uncounted": True}
+"""Execution options of statements that set up a new connection, or that a timer runs."""
 _LISTENERS: list[Callable[[str], None]] = []
 
 
-def count(statement: str, seconds: float, *, sets_up: bool = False) -> None:
+def count(statement: str, seconds: float, *, uncounted: bool = False) -> None:
     """Count a statement of the current request, if there is one."""
     meter = METER.get()
     if meter is not None:
         meter.count(seconds)
-    if sets_up:
+    if uncounted:
         return
     for listener in _LISTENERS:
         listener(statement)
@@ -49,7 +49,8 @@ def count(statement: str, seconds: float, *, sets_up: bool = False) -> None:
 def listening() -> Iterator[list[str]]:
     """Collect the statements of all connections of this process; executemany counts once.
 
-    Without those that set up a new connection: time and load decide when there is one.
+    Without those that set up a new connection or that a timer runs: time and load decide when
+    there is one.
     """
     statements: list[str] = []
     _LISTENERS.append(statements.append)
@@ -71,4 +72,6 @@ def watch(engine: Any) -> None:
     def _end(_c: Any, _cursor: Any, sql: str, _values: Any, context: Any, _many: Any) -> None:
         begun = getattr(context, "iredapi_begun", None)
         seconds = time.perf_counter() - begun if begun is not None else 0.0
-        count(sql, seconds, sets_up="iredapi_sets_up" in getattr(context, "execution_options", ()))
+        count(
+            sql, seconds, uncounted="iredapi_uncounted" in getattr(context, "execution_options", ())
+        )

@@ -8,7 +8,7 @@ from typing import Any
 
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
-from iredapi.domain import admins, canonical
+from iredapi.domain import admins, canonical, revisions
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.addresses import domain_of, fold
@@ -80,7 +80,8 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
     if before.is_global and before.active and not (after.is_global and after.active):
         admins.keep_one_global_admin(await unit.admins.globals_without([mail]))
     unit.ignore(admins.without_effect(after, changes))
-    if not unit.report_changed(differences.of_admin(before, after)):
+    different = differences.of_admin(before, after)
+    if not unit.report_changed(different, revisions.of_admin, before, after):
         return
     await unit.admins.save(before, after)
     accounts.end_access(unit, before, after)

@@ -7,11 +7,12 @@ from typing import Any
 
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
-from iredapi.domain import aliases, canonical, domains, limits
+from iredapi.domain import aliases, canonical, domains, limits, revisions
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.audit_events import Kind, account_event
 from iredapi.domain.domains import Domain
+from iredapi.domain.revisions import About
 from iredapi.errors import NotFound
 from iredapi.operations import accounts
 from iredapi.operations.preconditions import state_of
@@ -97,7 +98,8 @@ async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
     accounts.skip_absent(unit, before.members, changes, "remove_member")
     accounts.skip_absent(unit, before.moderators, changes, "remove_moderator")
     after = aliases.revise(before, changes, domain, unit.features)
-    if not unit.report_changed(differences.of_alias(before, after)):
+    different = differences.of_alias(before, after)
+    if not unit.report_changed(different, revisions.of_alias, before, after):
         return
     await unit.aliases.save(before, after)
     if before.active != after.active:
@@ -109,7 +111,7 @@ async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
 async def rename(unit: UnitOfWork, old: str, new: str) -> None:
     """Change the address of an alias within its domain."""
     accounts.refuse_other_domain(old, new)
-    unit.report_changed(["mail"])
+    unit.report_changed(["mail"], revisions.of_mail, About.ALIAS, old, new)
     domain = await accounts.claim_domain(unit, domain_of(old))
     before = await unit.aliases.claim(old)
     if before is None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
-from iredapi.domain import deleted_mailboxes, mailbox_paths
+from iredapi.domain import deleted_mailboxes, mailbox_paths, revisions
 from iredapi.domain.addresses import fold
 from iredapi.domain.audit_events import Kind, account_event
 from iredapi.domain.listing import Key, ListQuery, Page
+from iredapi.domain.revisions import About
 from iredapi.errors import Conflict, NotFound
 from iredapi.operations import accounts
 
@@ -33,7 +34,7 @@ async def page(
     chooser = fold(filters.get("deleted_by", ""))
     del query  # they have one order
     found, count = [], 0
-    if not chooser or deleted_mailboxes.names(actor, chooser):
+    if not chooser or actor.may_see_admin(chooser):
         wanted = replace(
             wanted,
             mail=filters.get("mail", ""),
@@ -72,6 +73,7 @@ async def update(unit: UnitOfWork, number: int, changes: Mapping[str, Any]) -> N
         if await unit.users.paths_near(path, queued=False):
             raise Conflict("MAILBOX_IN_USE")
     await unit.deleted_mailboxes.set_date(box, day)
-    unit.report_changed({name})
+    old, new = ({name: one and one.isoformat()} for one in (box.delete_date, day))
+    unit.report_changed({name}, revisions.of_values, About.USER, old, new)
     kept = "for ever" if day is None else f"until {day.isoformat()}"
     unit.note(account_event(Kind.UPDATE, "deleted mailbox", box.mail, f"kept {kept}"))

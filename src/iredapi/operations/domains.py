@@ -8,12 +8,13 @@ from typing import Any
 
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
-from iredapi.domain import canonical, domains, limits
+from iredapi.domain import canonical, domains, limits, revisions
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, fold, without
 from iredapi.domain.admins import keep_one_global_admin
 from iredapi.domain.audit_events import Kind, domain_event
 from iredapi.domain.domains import Domain
+from iredapi.domain.revisions import About
 from iredapi.errors import Conflict, LoginRequired, NotFound, PermissionDenied
 from iredapi.operations import accounts
 from iredapi.operations.preconditions import state_of
@@ -154,7 +155,7 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     ):
         # Also of a domain that is suspended already: other programs may have added users.
         different = tuple(sorted({*different, "suspend"}))
-    if not unit.report_changed(different):
+    if not unit.report_changed(different, revisions.of_domain, before, after):
         return
     await unit.domains.save(before, after, verified=verified)
     for gone in sorted(map(fold, without(before.alias_domains, after.alias_domains))):
@@ -266,7 +267,10 @@ async def change_admins(unit: UnitOfWork, name: str, changes: Mapping[str, Any])
             unit.skip("add_admin", mail, "NO_SUCH_ACCOUNT")
     granted = frozenset(mail for mail in wanted if mail in existing)
     new = granted - {fold(mail) for mail in active - gone}
-    unit.report_changed(["admins"] if gone or new else [])
+    now = (present - gone) | granted
+    unit.report_changed(
+        ["admins"] if gone or new else [], revisions.of_set, About.DOMAIN, present, now
+    )
     if gone:
         await unit.domains.remove_admins(name, gone)
         unit.note(domain_event(Kind.REVOKE, name, ", ".join(sorted(gone))))

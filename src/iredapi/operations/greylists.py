@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, UnitOfWork
-from iredapi.domain import greylists, sender_patterns
+from iredapi.domain import greylists, revisions, sender_patterns
 from iredapi.domain.addresses import fold
 from iredapi.domain.audit_events import Kind, policy_event
 from iredapi.domain.greylists import Setting
+from iredapi.domain.revisions import About
 from iredapi.domain.scopes import Scope
 from iredapi.domain.spf import Senders
 from iredapi.errors import problem
@@ -78,7 +79,9 @@ async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> 
     ):  # fmt: skip
         unit.report_changed([])
         return
-    unit.report_changed(["status"])
+    old = {} if there is None else {"status": _status(active=there.active)}
+    new = {"status": _status(active=active)}
+    unit.report_changed(["status"], revisions.of_values, About.POLICY, old, new)
     await unit.greylists.save(scope.account, scope.iredapd_priority, active=active)
     unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, _status(active=active)))
 

@@ -11,7 +11,15 @@ from typing import Any
 
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, Skipped, UnitOfWork
-from iredapi.domain import account_settings, canonical, domains, limits, list_updates, lists
+from iredapi.domain import (
+    account_settings,
+    canonical,
+    domains,
+    limits,
+    list_updates,
+    lists,
+    revisions,
+)
 from iredapi.domain.addresses import domain_of, fold, local_part_of, without
 from iredapi.domain.audit_events import Kind, account_event
 from iredapi.domain.domains import Domain
@@ -249,8 +257,12 @@ async def save(
     after: MailingList,
     changes: Mapping[str, Any],
     different: Collection[str] = (),
+    server: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
 ) -> None:
-    """Write a change; ``different`` are parameters that the list server has changed already."""
+    """Write a change; ``different`` are parameters that the list server has changed already.
+
+    ``server`` has their values before and after.
+    """
     more = bool(without(after.extra_addresses, before.extra_addresses))
     domain = await accounts.claim_domain(unit, domain_of(before.address), share=not more)
     held = await unit.lists.claim(before.address)
@@ -260,7 +272,8 @@ async def save(
     after = list_updates.merge_changes(before, after, held)
     if more:
         await _lock_extra(unit, domain, held, after)
-    if not unit.report_changed({*lists.different(held, after), *different}):
+    names = {*lists.different(held, after), *different}
+    if not unit.report_changed(names, revisions.of_list, held, after, server):
         return
     await unit.lists.save(held, after)
     for gone in sorted(map(fold, without(held.extra_addresses, after.extra_addresses))):

@@ -8,7 +8,7 @@ from typing import Any
 from iredapi.backends.protocols.lists import MailListReader, MailLists
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
-from iredapi.domain import canonical, domains, limits, maillists
+from iredapi.domain import canonical, domains, limits, maillists, revisions
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.audit_events import Kind, account_event
@@ -76,7 +76,8 @@ async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
     changes = await _with_primaries(unit, domain, changes)
     accounts.skip_absent(unit, before.members, changes, "remove_member")
     after = maillists.revise(before, changes, domain)
-    if not unit.report_changed(differences.of_alias(before, after)):
+    different = differences.of_alias(before, after)
+    if not unit.report_changed(different, revisions.of_alias, before, after):
         return
     await lists.save(before, after)
     unit.note(account_event(Kind.UPDATE, _NOUN, address, accounts.parameter_names(changes)))

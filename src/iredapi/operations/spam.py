@@ -9,8 +9,9 @@ from typing import Any
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import changed_parameters as differences
-from iredapi.domain import spam
+from iredapi.domain import revisions, spam
 from iredapi.domain.audit_events import Kind, policy_event
+from iredapi.domain.revisions import About
 from iredapi.domain.scopes import Scope
 from iredapi.domain.spam import Policy
 from iredapi.operations import accounts
@@ -43,10 +44,12 @@ async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> 
     before = await unit.spam_policies.claim(scope)
     after = spam.revise(before or await _draft(unit, scope), changes)
     if before is None:
-        unit.report_changed(changes)
+        new = spam.described(after.columns)
+        unit.report_changed(changes, revisions.of_values, About.POLICY, {}, new)
     else:
         old, new = spam.described(before.columns), spam.described(after.columns)
-        unit.report_changed(differences.of_mapping(old, new))
+        different = differences.of_mapping(old, new)
+        unit.report_changed(different, revisions.of_values, About.POLICY, old, new)
         if before == after:
             return
     if before is None:
@@ -69,7 +72,8 @@ async def remove(unit: UnitOfWork, scope: Scope) -> None:
     await permitted_to_write(unit, scope, _PROFILE)
     found = await unit.spam_policies.get(scope)
     await unit.spam_policies.remove(scope)
-    if unit.report_changed(_set_in(found)):
+    old = {} if found is None else spam.described(found.columns)
+    if unit.report_changed(_set_in(found), revisions.of_values, About.POLICY, old):
         unit.note(policy_event(Kind.DELETE, "spam policy", scope))
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import NO_EFFECT, ReadUnit, UnitOfWork
 from iredapi.domain import changed_parameters as differences
-from iredapi.domain import throttles
+from iredapi.domain import revisions, throttles
 from iredapi.domain.audit_events import Kind, policy_event
+from iredapi.domain.revisions import About
 from iredapi.domain.scopes import Scope
 from iredapi.domain.throttles import INHERIT, Throttle
 from iredapi.operations.policies import permitted, permitted_to_write
@@ -64,7 +65,9 @@ async def update(
     before = await unit.throttles.claim(scope.account, direction)
     after = throttles.revise(scope, before, changes)
     await unit.throttles.save(before, after)
-    unit.report_changed(differences.of_throttle(None if there is None else before, after))
+    different = differences.of_throttle(None if there is None else before, after)
+    old = {} if there is None else asdict(before)
+    unit.report_changed(different, revisions.of_values, About.POLICY, old, asdict(after))
     unit.note(policy_event(Kind.IREDAPD, "throttle", scope, direction))
 
 

@@ -7,7 +7,7 @@ Only ordinary requests are batched. A request whose result stays None is repeate
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,8 +19,9 @@ from iredapi.backends.unit_of_work import Adjusted, UnitOfWork, refuse_unless_ex
 from iredapi.domain import account_settings
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
-from iredapi.domain.changed_parameters import different
+from iredapi.domain.changed_parameters import different, of_user_fields
 from iredapi.domain.domains import Domain
+from iredapi.domain.revisions import Revision, of_fields_of_user, of_user
 from iredapi.domain.user_parameters import new_row_parameters, own_row_parameters
 from iredapi.domain.users import User, direct_values, permit, revise
 from iredapi.errors import ApiError
@@ -47,6 +48,8 @@ class BatchedChange:
     """Result: the fields that were different."""
     adjusted: Sequence[Adjusted] = ()
     """Result: values that were not stored as they were asked for."""
+    revision: Revision | None = None
+    """Result: what was changed."""
 
     def may_create(self, batching: UserBatching) -> bool:
         """Tell whether a creation can be batched."""
@@ -157,15 +160,15 @@ async def change(
         if first.setdefault(item.mail, at) == at and not unit.users.unsupported(item.changes):
             (without_read if item.needs_no_read else with_read).append(at)
     if without_read:
-        written = await batches.update_without_read(
-            [
-                (item.mail, direct_values(item.changes, item.password))
-                for item in (items[at] for at in without_read)
-            ]
-        )
+        wanted = {
+            items[at].mail: direct_values(items[at].changes, items[at].password)
+            for at in without_read
+        }
+        written = await batches.update_without_read(list(wanted.items()))
         for at in without_read:
-            if (fields := written.get(items[at].mail)) is not None:
-                results[at] = _done(items[at], fields)
+            mail = items[at].mail
+            if (old := written.get(mail)) is not None:
+                results[at] = _done(items[at], old, of_fields_of_user, mail, old, wanted[mail])
     if with_read:
         await _change_with_read(unit, batches, items, with_read, results)
 
@@ -186,12 +189,17 @@ async def _change_with_read(
     saved = await batches.save_rows(pairs) if pairs else frozenset()
     for at, found in zip(with_read, decided, strict=True):
         if isinstance(found, tuple) and found[0].mail in saved:
-            results[at] = _done(items[at], different(*found))
+            results[at] = _done(items[at], different(*found), of_user, *found)
 
 
-def _done(item: BatchedChange, fields: Collection[str]) -> ChangeResult:
+def _done(
+    item: BatchedChange, fields: Collection[str], of: Callable[..., Revision], *records: Any
+) -> ChangeResult:
     item.changed = frozenset(fields)
-    return users.changed(item.mail, item.changes) if fields else True
+    if not fields:
+        return True
+    item.revision = of(of_user_fields(fields), *records)
+    return users.changed(item.mail, item.changes)
 
 
 async def _decided(

@@ -14,6 +14,7 @@ from iredapi.domain import (
     canonical,
     limits,
     mailbox_paths,
+    revisions,
     users,
 )
 from iredapi.domain import changed_parameters as differences
@@ -28,6 +29,7 @@ from iredapi.domain.addresses import (
 from iredapi.domain.admins import keep_one_global_admin
 from iredapi.domain.audit_events import Event, Kind, account_event
 from iredapi.domain.domains import Domain
+from iredapi.domain.revisions import About
 from iredapi.domain.users import User
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts, wider_rights
@@ -253,7 +255,8 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
         keep_one_global_admin(await unit.admins.globals_without([mail]))
     if "quota" in changes:
         unit.adjust("quota", changes["quota"], after.quota, "MAX_USER_QUOTA")
-    if not unit.report_changed(differences.of_user(before, after)):
+    different = differences.of_user(before, after)
+    if not unit.report_changed(different, revisions.of_user, before, after):
         return
     await unit.users.save(before, after)
     if before.is_admin or before.is_global:
@@ -324,7 +327,7 @@ async def _hosted_aliases(
 async def rename(unit: UnitOfWork, old: str, new: str) -> None:
     """Change the address of a user within its domain; mail, rights and policies are kept."""
     accounts.refuse_other_domain(old, new)
-    unit.report_changed(["mail"])
+    unit.report_changed(["mail"], revisions.of_mail, About.USER, old, new)
     domain = await accounts.claim_domain(unit, domain_of(old))
     before = await unit.users.claim(old)
     if before is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from iredapi.backends.unit_of_work import UnitOfWork
-from iredapi.domain import account_settings, limits
+from iredapi.domain import account_settings, limits, revisions
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import fold
 from iredapi.domain.admins import keep_one_global_admin
@@ -50,7 +50,8 @@ async def update_all(
         values["quota"] = limits.quota_of_all(changes["quota"], most, held.quota, sizes)
         unit.adjust("quota", changes["quota"], values["quota"], "MAX_USER_QUOTA")
     different = await unit.users.save_all(name, values, but=exempt_admins)
-    if unit.report_changed(differences.of_user_fields(different)):
+    names = differences.of_user_fields(different)
+    if unit.report_changed(names, revisions.of_users, values):
         unit.note(
             domain_event(Kind.UPDATE, name, f"all users: {accounts.parameter_names(changes)}")
         )

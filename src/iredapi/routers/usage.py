@@ -7,24 +7,12 @@ from typing import Any
 from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
-from iredapi.domain import listing
-from iredapi.errors import problem
 from iredapi.operations import accounts, usage
 from iredapi.schemas.usage import DomainUsageRow, UsageFilter, UserUsageRow
 from iredapi.web import pages, tables
 from iredapi.web.operation_route import OperationRequest, Router
 
 router = Router(tags=["Usage"])
-
-
-def _columns(call: OperationRequest[UsageFilter], known: list[str]) -> list[str]:
-    """Return the columns that are asked for. Raises InvalidParameters."""
-    chosen = list(call.form.only_fields or ())
-    listing.check_fields(chosen, known)
-    if call.form.is_paged and tables.wants_csv(call):
-        name = "cursor" if call.form.cursor else "limit"
-        raise problem(name, "INVALID_VALUE", "A table in CSV has no pages.")
-    return chosen or known
 
 
 @router.operation(
@@ -41,7 +29,7 @@ async def list_usage(call: OperationRequest[UsageFilter]) -> Response:
     Quotas, sizes of mailboxes, numbers of accounts, limits, and the last login. With `Accept:
     text/csv` the answer is CSV, without pages.
     """
-    columns = _columns(call, _OF_DOMAINS)
+    columns = tables.columns(call, _OF_DOMAINS)
     if call.form.is_paged:
         return await pages.answer(call, usage.domain_page)
     # All rows are read at once, with a constant number of statements, and sent in pieces.
@@ -74,7 +62,7 @@ async def list_usage_of_domain(call: OperationRequest[UsageFilter]) -> Response:
     Quota, size of the mailbox, last logins, and the last delivery. With `Accept: text/csv` the
     answer is CSV, without pages.
     """
-    columns = _columns(call, _OF_USERS)
+    columns = tables.columns(call, _OF_USERS)
     if call.form.is_paged:
         return await pages.answer(call, usage.user_page, call.target.domain)
     domain = (await call.read(accounts.get_domain, call.target.domain)).name

@@ -1,12 +1,14 @@
-"""The audit log: in our own log, and in iRedAdmin's table ``log``.
+"""The audit log: in our own log, in iRedAdmin's table ``log``, and its details beside that.
 
 Rows of many requests are inserted together (micro-batching), and each request waits for its own
-rows. One transaction per request would cost each change a second commit.
+rows. One transaction per request would cost each change a second commit. The details
+(``audit_details``) follow without keeping anybody waiting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -14,28 +16,44 @@ from sqlalchemy.exc import DBAPIError
 from iredapi.backends.policies.iredadmin import Entry, SqlIredadmin, entry
 from iredapi.concurrency.batcher import MAX_CONCURRENT_BATCHES, Batcher
 from iredapi.concurrency.deadline import TimeLimit
-from iredapi.database.errors import is_retryable
+from iredapi.database.errors import is_refused, is_retryable
 from iredapi.database.session import Databases
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
+from iredapi.domain.revisions import Revision
 from iredapi.errors import ApiError
 from iredapi.observability.logging import Values, lines
+from iredapi.runtime.audit_details import Detail, DetailWriter
 
-AuditEntry = tuple[str, Actor, Event]
-"""Request id, actor, event."""
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An event, and the request in which an admin caused it."""
+
+    request_id: str
+    actor: Actor
+    event: Event
+    revision: Revision | None = None
+    """What was changed."""
+
+
+_Logged = Sequence[tuple[Entry, AuditEntry]]
 
 
 class Auditor:
     """Writes audit entries. A failure is logged, and never fails a request."""
 
-    def __init__(self, databases: Databases, *, timeout: float) -> None:
+    def __init__(self, databases: Databases, details: DetailWriter, *, timeout: float) -> None:
         """``timeout``: maximum seconds in the queue, and again for the INSERT."""
         self._databases = databases
+        self._details = details
         self._timeout = timeout
+        self._with_details = details.wanted
         # Two connections stay free for reading iRedAdmin's settings when INSERTs hang.
         spare = databases["iredadmin"].size - 2 if databases.has("iredadmin") else 0
-        self._batcher: Batcher[Sequence[Entry], None] = Batcher(
+        self._batcher: Batcher[_Logged, None] = Batcher(
             self._write,
             queue_timeout=timeout,
             max_concurrent_batches=max(min(spare, MAX_CONCURRENT_BATCHES), 1),
@@ -47,27 +65,33 @@ class Auditor:
             return
         lines(
             "audit",
-            ((request_id, _log_fields(actor, event)) for request_id, actor, event in audit_entries),
+            ((item.request_id, _log_fields(item.actor, item.event)) for item in audit_entries),
         )
         if self._databases.has("iredadmin"):
-            entries = [entry(actor, event) for _, actor, event in audit_entries]
             try:
-                await self._batcher.submit(entries)
+                await self._batcher.submit(
+                    [(entry(item.actor, item.event), item) for item in audit_entries]
+                )
             except TimeoutError as error:
-                _failed(error, len(entries))
+                _failed(error, len(audit_entries))
 
     async def close(self) -> None:
-        """Wait for entries that are in progress."""
+        """Wait for entries that are in progress, and write their details."""
         await self._batcher.close()
+        await self._details.close()
 
-    async def _write(self, batches: Sequence[Sequence[Entry]]) -> list[None]:
-        entries = [entry for batch in batches for entry in batch]
+    async def _write(self, batches: Sequence[_Logged]) -> list[None]:
+        entries = [pair for batch in batches for pair in batch]
         try:
             async with TimeLimit(self._timeout):
                 try:
                     await self._insert(entries)
                 except DBAPIError as error:
-                    if not is_retryable(error):
+                    if self._with_details and is_refused(error):
+                        # A login that may only insert.
+                        self._with_details = False
+                        _log.warning("audit_details_need_select", table="iredadmin.log")
+                    elif not is_retryable(error):
                         raise
                     # Mostly a connection that was closed while it was idle.
                     await self._insert(entries)
@@ -75,13 +99,21 @@ class Auditor:
             _failed(error, len(entries))
         return [None] * len(batches)
 
-    async def _insert(self, entries: Sequence[Entry]) -> None:
+    async def _insert(self, entries: _Logged) -> None:
         # Each statement is its own transaction.
         connections = self._databases.open_for_logs()
         try:
-            await SqlIredadmin(connections).append(entries)
+            ids = await SqlIredadmin(connections).append(
+                [row for row, _ in entries], with_ids=self._with_details
+            )
         finally:
             await connections.close()
+        self._details.add(
+            [
+                Detail(number, row, item.request_id, item.revision)
+                for number, (row, item) in zip(ids, entries, strict=False)
+            ]
+        )
 
 
 def _failed(error: Exception, entries: int) -> None:

@@ -22,6 +22,7 @@ from iredapi.observability.health_checks import Probes
 from iredapi.operations.passwords import Passwords
 from iredapi.operations.preconditions import EntityTags
 from iredapi.runtime import startup
+from iredapi.runtime.audit_details import DetailWriter
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.guess_key import guess_key, lasting_secret
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
@@ -32,6 +33,7 @@ from iredapi.runtime.user_batcher import UserBatcher
 from iredapi.runtime.written_servers import ServersWritten
 from iredapi.runtime.wrong_guesses import WrongGuesses
 from iredapi.state.database import State
+from iredapi.state.log_details import LogDetails
 
 _LISTS_SECONDS: Final = 30.0
 """TTL in seconds of cached look-ups of mailing lists."""
@@ -75,7 +77,11 @@ class AppContext:
         """Session id → the actor made of this principal object, for one client address."""
         self.allowed_networks = NetworkList(settings.networks("allowed_networks"))
         self.iredadmin_settings = CachedIredadminSettings(settings, databases, backend)
-        self._auditor = Auditor(databases, timeout=settings.request_timeout)
+        self.log_details = LogDetails(
+            state.connections, days=settings.audit_days, clock=state.locks.clock
+        )
+        self._detail_writer = DetailWriter(self.log_details)
+        self._auditor = Auditor(databases, self._detail_writer, timeout=settings.request_timeout)
         self._transactions = Transactions(
             settings, backend, state, self.sessions, self._auditor, self.iredadmin_settings
         )
@@ -128,6 +134,8 @@ class AppContext:
             opened.push_async_callback(context.drain)
             opened.push_async_callback(context.servers_written.close)
             await startup.start(backend)
+            if not context.log_details.kept:
+                await context.log_details.purge()
             if context.list_server is not None:
                 opened.push_async_callback(context.list_server.close)
             yield context
@@ -164,6 +172,10 @@ class AppContext:
     def audit(self, actor: Actor, events: Sequence[Event]) -> Coroutine[Any, Any, None]:
         """Write events to iRedAdmin's log and to our own. Never raises."""
         return self._transactions.audit(actor, events)
+
+    async def write_details(self) -> None:
+        """Write what this process has not written yet beside the panel's log. Never raises."""
+        await self._detail_writer.flush()
 
     def deadline(self) -> Deadline:
         """Return a time limit for servers that do not answer. Raises ServerDown at its end."""

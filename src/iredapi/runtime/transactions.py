@@ -31,11 +31,12 @@ from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.config.settings import Settings
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.audit_events import Event
+from iredapi.domain.revisions import Revision
 from iredapi.errors import ApiError, Conflict
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.operations.preconditions import PRECONDITION
 from iredapi.runtime.attempts import ATTEMPT
-from iredapi.runtime.audit_writer import Auditor
+from iredapi.runtime.audit_writer import AuditEntry, Auditor
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.retries import (
     COLLISION_SHARE,
@@ -223,7 +224,17 @@ class Transactions:
 
     async def audit(self, actor: Actor, events: Sequence[Event]) -> None:
         """Write events to iRedAdmin's log and to our own. Never raises."""
-        await self._auditor.append([(REQUEST_ID.get(), actor, event) for event in events])
+        await self._audit(actor, events, None)
+
+    async def _audit(
+        self, actor: Actor, events: Sequence[Event], revision: Revision | None
+    ) -> None:
+        if events:
+            request_id = REQUEST_ID.get()
+            *others, last = events
+            entries = [AuditEntry(request_id, actor, event) for event in others]
+            # The last event of an operation is the one that names the changed parameters.
+            await self._auditor.append([*entries, AuditEntry(request_id, actor, last, revision)])
 
     async def _commit(self, transaction: Transaction, unit: UnitOfWork) -> None:
         try:
@@ -232,7 +243,7 @@ class Transactions:
             self._invalidate_principals(unit.affected_account)
         # SQLite has one writer at a time, and the audit log is the next one.
         await transaction.close()
-        await self.audit(unit.actor, unit.events)
+        await self._audit(unit.actor, unit.events, unit.revision)
         if unit.revocations:
             await self._revoke(unit.revocations)
 

@@ -29,7 +29,7 @@ from iredapi.operations.passwords import Passwords
 from iredapi.operations.preconditions import PRECONDITION
 from iredapi.operations.user_batches import BatchedChange, ChangeResult
 from iredapi.runtime.attempts import ATTEMPT
-from iredapi.runtime.audit_writer import Auditor
+from iredapi.runtime.audit_writer import AuditEntry, Auditor
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.retries import commit_error
 
@@ -184,11 +184,11 @@ class UserBatcher:
     ) -> list[Done | Exception]:
         """Start writing the audit log, in a task that does not end with the requests."""
         audit_entries = [
-            (item.request_id, item.actor, result)
+            AuditEntry(item.request_id, item.actor, result, item.revision)
             for item, result in zip(items, results, strict=True)
             if isinstance(result, Event)
         ]
-        names = {event.username for _, _, event in audit_entries}
+        names = {item.event.username for item in audit_entries}
         self._sessions.invalidate(lambda _, principal: principal.username in names)
         logged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if not audit_entries:

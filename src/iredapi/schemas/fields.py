@@ -40,7 +40,7 @@ from iredapi.domain import (
     wblists,
 )
 from iredapi.schemas import field_validators as parse
-from iredapi.schemas import mailbox_validators
+from iredapi.schemas import log_validators, mailbox_validators
 from iredapi.schemas.params import LongList
 
 
@@ -100,6 +100,16 @@ MailboxOwner = Annotated[
     str,
     BeforeValidator(parse.checked(addresses.existing_mail, "INVALID_MAIL", empty=False)),
     _schema("string"),
+]
+ExistingDomain = Annotated[
+    str,
+    BeforeValidator(parse.checked(addresses.existing_domain, "INVALID_DOMAIN_NAME", empty=False)),
+    _schema("string"),
+]
+AdminName = Annotated[str, BeforeValidator(log_validators.admin_name), _schema("string")]
+LogEvents = Annotated[tuple[str, ...], BeforeValidator(log_validators.events), _schema("string")]
+ClientAddress = Annotated[
+    tuple[str, ...], BeforeValidator(log_validators.client_address), _schema("string")
 ]
 Period = Annotated[
     int,

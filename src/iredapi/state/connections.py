@@ -31,7 +31,7 @@ from iredapi.database.errors import (
     is_wrong_server,
 )
 from iredapi.errors import ApiError, ReadOnlyServer, ServerDown, StorageFull
-from iredapi.observability.query_counter import watch
+from iredapi.observability.query_counter import UNCOUNTED, watch
 
 T = TypeVar("T")
 
@@ -275,12 +275,27 @@ class Connections:
 
         SQLAlchemy would compile an INSERT of several rows each time.
         """
-        compiled = self._compiled.get(key)
-        if compiled is None:
-            compiled = CompiledStatement.of(build(), self._engine.dialect)
-            self._compiled[key] = compiled
+        compiled = self._compiled_once(key, build)
         result = await connection.exec_driver_sql(compiled.sql, tuple(compiled.arguments(values)))
         return compiled.rows(result.fetchall()) if result.returns_rows else ()
+
+    async def execute_for_each(
+        self,
+        connection: AsyncConnection,
+        key: object,
+        build: Callable[[], Statement],
+        every: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Run a write for each of some values; it is no statement of a request (``UNCOUNTED``)."""
+        compiled = self._compiled_once(key, build)
+        arguments = [tuple(compiled.arguments(values)) for values in every]
+        await connection.exec_driver_sql(compiled.sql, arguments, execution_options=UNCOUNTED)
+
+    def _compiled_once(self, key: object, build: Callable[[], Statement]) -> CompiledStatement:
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = self._compiled[key] = CompiledStatement.of(build(), self._engine.dialect)
+        return compiled
 
     async def write(self, statement: Executable) -> int:
         """Run one statement and commit it; return the number of rows that it matched."""

@@ -8,7 +8,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CHAR, Column, Double, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.elements import ColumnElement
@@ -18,6 +29,9 @@ KEY_LENGTH = 320
 
 NAME_LENGTH = 255
 """Characters in ``locks.name``."""
+
+REQUEST_ID_LENGTH = 64
+"""Characters in ``log_details.request_id``."""
 
 CLIENT_LENGTH = 64
 """Characters in ``sessions.client``: an IPv6 address with a zone."""
@@ -191,6 +205,23 @@ written_servers = Table(
 ``since`` is when the process found itself on that server, ``seen`` when it last looked."""
 
 
+log_details = Table(
+    "log_details",
+    metadata,
+    Column("log_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", CHAR(32), nullable=False),
+    Column("request_id", String(REQUEST_ID_LENGTH), nullable=False),
+    Column("about", String(16), nullable=False),
+    Column("changes", Text().with_variant(mysql.MEDIUMTEXT(), *_MARIADB), nullable=True),
+    Column("created", Double, nullable=False),
+    Index("log_details_created", "created"),
+    **MARIADB_OPTIONS,
+)
+"""What is kept beside an entry of iRedAdmin's log, whose ``id`` is ``log_id`` (docs/adr/0017).
+``digest`` is of the entry, ``about`` says which kind of record was changed, ``changes`` (JSON) has
+no secrets."""
+
+
 def as_key(text: str, length: int) -> str:
     """Return ``text``, or its SHA-256 if a column of ``length`` characters cannot store it exactly.
 
@@ -230,12 +261,15 @@ def upsert(
 def upsert_values(
     dialect: str, table: Table, rows: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> Insert:
-    """Return an INSERT of ``rows`` that stores these columns' values in existing rows; atomic."""
+    """Return an INSERT of ``rows`` that stores these columns' values in existing rows; atomic.
+
+    No rows: those with which it is run.
+    """
     if dialect in _MARIADB:
-        to_mysql = mysql.insert(table).values(rows)
+        to_mysql = mysql.insert(table).values(rows) if rows else mysql.insert(table)
         return to_mysql.on_duplicate_key_update([(name, to_mysql.inserted[name]) for name in names])
     kind = postgresql if dialect == "postgresql" else sqlite
-    new: Any = kind.insert(table).values(rows)
+    new: Any = kind.insert(table).values(rows) if rows else kind.insert(table)
     stored: Insert = new.on_conflict_do_update(
         index_elements=list(table.primary_key), set_={name: new.excluded[name] for name in names}
     )

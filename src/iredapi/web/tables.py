@@ -7,9 +7,11 @@ import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
+import orjson
 from starlette.responses import Response
 
 from iredapi.domain import listing
+from iredapi.errors import problem
 from iredapi.web import responses
 from iredapi.web.admission import Stream, slot_of
 from iredapi.web.operation_route import OperationRequest
@@ -22,6 +24,16 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 def wants_csv(call: OperationRequest[Any]) -> bool:
     """Return whether the client prefers CSV to JSON."""
     return bool(responses.preferred(call.request.headers.get("accept", ""), [CSV]))
+
+
+def columns(call: OperationRequest[Any], known: list[str]) -> list[str]:
+    """Return the columns that are asked for. Raises InvalidParameters."""
+    chosen = [name.lower() for name in call.form.only_fields or ()]
+    listing.check_fields(chosen, known)
+    if call.form.is_paged and wants_csv(call):
+        name = "cursor" if call.form.cursor else "limit"
+        raise problem(name, "INVALID_VALUE", "A table in CSV has no pages.")
+    return [name for name in known if name.lower() in chosen] if chosen else known
 
 
 _TYPE: Final = f"{CSV}; charset=utf-8"
@@ -79,6 +91,8 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, list | dict):
+        value = orjson.dumps(value).decode() if value else ""
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return "" if value is None else value

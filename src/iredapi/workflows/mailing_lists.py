@@ -223,8 +223,12 @@ async def _update(
             if not asked:
                 await subscribe(server, address, wanted, version, left)
             lease.check()
+            shown = (
+                records.to_response(before, state.control),
+                records.to_response(revised.stored, revised.control),
+            )
             done = await write.run(
-                context, actor, lists.save, before, revised.stored, changes, different
+                context, actor, lists.save, before, revised.stored, changes, different, shown
             )
         except Exception as error:
             if not await _undo_update(context, server, state, revised, were, touched, write, error):

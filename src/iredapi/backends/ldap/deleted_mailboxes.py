@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, false, or_
@@ -27,16 +29,25 @@ class LdapDeletedMailboxes(SqlDeletedMailboxes):
 
     async def _since_creation(self, wanted: Wanted) -> ColumnElement[bool]:
         q = t.deleted_mailboxes.c
-        entries = await self._session.holders(
-            self._session.tree.base, Scope.ONE, DOMAIN, "domainName",
-            sorted(wanted.domains or ()), ("domainName", "createTimestamp"),
-        )  # fmt: skip
-        terms = []
-        for entry in entries:
-            try:
-                created = datetime.strptime(entry.value("createTimestamp")[:14], "%Y%m%d%H%M%S")  # noqa: DTZ007 (the tables hold no zone)
-            except ValueError:
-                continue
-            name = entry.value("domainName").lower()
-            terms.append(and_(is_like(q.domain, [name]), q.timestamp > created))
-        return or_(false(), *terms)
+        created = await creation_times(self._session, wanted.domains or ())
+        return or_(
+            false(),
+            *(
+                and_(is_like(q.domain, [name]), q.timestamp > moment)
+                for name, moment in created.items()
+            ),
+        )
+
+
+async def creation_times(session: Session, names: Collection[str]) -> dict[str, datetime]:
+    """Return when domains were created (UTC), by their names; those without a date are missing."""
+    entries = await session.holders(
+        session.tree.base, Scope.ONE, DOMAIN, "domainName", sorted(names),
+        ("domainName", "createTimestamp"),
+    )  # fmt: skip
+    found = {}
+    for entry in entries:
+        with suppress(ValueError):
+            created = datetime.strptime(entry.value("createTimestamp")[:14], "%Y%m%d%H%M%S")  # noqa: DTZ007 (the tables hold no zone)
+            found[entry.value("domainName").lower()] = created
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.ldap.admins import LdapAdmins
 from iredapi.backends.ldap.aliases import LdapAddresses, LdapAliases
-from iredapi.backends.ldap.deleted_mailboxes import LdapDeletedMailboxes
+from iredapi.backends.ldap.deleted_mailboxes import LdapDeletedMailboxes, creation_times
 from iredapi.backends.ldap.directories import LdapUnit
 from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.ldif import LdapLdif
@@ -15,6 +17,7 @@ from iredapi.backends.ldap.maillists import LdapMailLists
 from iredapi.backends.ldap.usage import LdapUsage
 from iredapi.backends.ldap.users import LdapUsers
 from iredapi.backends.policies.greylists import SqlGreylists
+from iredapi.backends.policies.log import SqlLog
 from iredapi.backends.policies.related_data import SqlRelatedData
 from iredapi.backends.policies.spam import SqlSpamPolicies
 from iredapi.backends.policies.throttles import SqlThrottles
@@ -54,6 +57,7 @@ class LdapReadTransaction:
             wblists=SqlWblists(connections),
             deleted_mailboxes=LdapDeletedMailboxes(connections, session),
             usage=LdapUsage(session),
+            log=SqlLog(connections, partial(creation_times, session)),
         )
 
     async def close(self) -> None:
@@ -88,6 +92,7 @@ class LdapTransaction:
             wblists=SqlWblists(connections),
             deleted_mailboxes=LdapDeletedMailboxes(connections, session),
             usage=LdapUsage(session),
+            log=SqlLog(connections, partial(creation_times, session)),
         )
         return self._opened
 

@@ -10,9 +10,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import structlog
-from sqlalchemy import Dialect, bindparam, insert, select
+from sqlalchemy import Dialect, Integer, bindparam, func, insert, literal_column, select
 
 from iredapi.backends.policies import tables as t
+from iredapi.database.column_types import MYSQL
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.repository import Repository, now
 from iredapi.domain.actors import Actor
@@ -96,30 +97,58 @@ class SqlIredadmin(Repository):
         """Append events to the log, with a mark that they come from the API."""
         await self.append([entry(actor, event) for event in events])
 
-    async def append(self, entries: Sequence[Entry]) -> None:
-        """Append entries to the log."""
+    async def append(self, entries: Sequence[Entry], *, with_ids: bool = False) -> list[int]:
+        """Append entries to the log; return their ids, or none where the server cannot tell them.
+
+        ``with_ids`` needs the right to read the table. One round trip for each ``_BATCH``; two
+        where INSERT has no RETURNING (MySQL, MariaDB before 10.5) and ids are asked for.
+        """
         if not entries or not self._connections.databases.has(self.name):
-            return
+            return []
         database = self.database
         schema = await database.schema()
+        ids: list[int] = []
         for start in range(0, len(entries), _BATCH):
             some = entries[start : start + _BATCH]
             compiled = schema.statement(
-                ("iredadmin.append", len(some)),
-                partial(_insertions, len(some), database.engine.dialect),
+                ("iredadmin.append", len(some), with_ids),
+                partial(_insertions, len(some), database.engine.dialect, with_ids=with_ids),
             )
             values = {
                 f"{name}_{n}": value for n, item in enumerate(some) for name, value in item.items()
             }
-            await self._connections.run(self.name, compiled, values)
+            rows = await self._connections.run(self.name, compiled, values)
+            if with_ids:
+                ids += sorted(row[0] for row in rows) or await self._last_ids(len(some))
+        return ids
+
+    async def _last_ids(self, count: int) -> list[int]:
+        """Return the ids of the rows of the INSERT before: MySQL gives them out in a row."""
+        if self.dialect not in MYSQL:
+            return []  # SQLite before 3.35
+        schema = await self.database.schema()
+        compiled = schema.statement(
+            "iredadmin.last id",
+            lambda: self._compiled(
+                select(
+                    func.last_insert_id().label("first"),
+                    literal_column("@@auto_increment_increment", Integer).label("step"),
+                )
+            ),
+        )
+        ((first, step),) = await self._connections.run(self.name, compiled, {})
+        return [int(first) + number * int(step) for number in range(count)]
 
 
-def _insertions(count: int, dialect: Dialect) -> CompiledStatement:
+def _insertions(count: int, dialect: Dialect, *, with_ids: bool) -> CompiledStatement:
     rows = [
         {name: bindparam(f"{name}_{n}", type_=t.log.c[name].type) for name in _LOGGED}
         for n in range(count)
     ]
-    return CompiledStatement.of(insert(t.log).values(rows), dialect)
+    every = insert(t.log).values(rows)
+    if with_ids and dialect.insert_returning:
+        every = every.returning(t.log.c.id)
+    return CompiledStatement.of(every, dialect)
 
 
 def entry(actor: Actor, event: Event) -> Entry:

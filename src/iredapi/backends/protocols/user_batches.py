@@ -63,11 +63,12 @@ class UserBatches(Protocol):
 
     async def update_without_read(
         self, changes: Sequence[tuple[str, Mapping[str, Any]]]
-    ) -> Mapping[str, frozenset[str]]:
+    ) -> Mapping[str, Mapping[str, Any]]:
         """Update ordinary users (no admin rights) without reading them; commit at once.
 
         No user may be named twice. Returns for each address the fields that differed and were
-        written. Missing are addresses of unknown users and of admins, and those whose row another
+        written, with the values before, or None where these are not known; never a hash. Missing
+        are addresses of unknown users and of admins, and those whose row another
         transaction has locked. One round trip on PostgreSQL, and for one field of one user; else
         two.
         """

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from iredapi.backends.lazy_roles import with_lazy_roles
 from iredapi.backends.policies.greylists import SqlGreylists
+from iredapi.backends.policies.log import SqlLog
 from iredapi.backends.policies.related_data import SqlRelatedData
 from iredapi.backends.policies.spam import SqlSpamPolicies
 from iredapi.backends.policies.throttles import SqlThrottles
@@ -19,6 +20,7 @@ from iredapi.backends.protocols.admins import Admins
 from iredapi.backends.protocols.backend import ReadTransaction, Transaction
 from iredapi.backends.protocols.deleted_mailboxes import DeletedMailboxes
 from iredapi.backends.protocols.lists import Lists
+from iredapi.backends.protocols.log import LogReader
 from iredapi.backends.protocols.policies import Greylists, SpamPolicies, Throttles, Wblists
 from iredapi.backends.protocols.usage import UsageReader
 from iredapi.backends.protocols.user_batches import UserBatches
@@ -74,6 +76,7 @@ class _Roles(TypedDict):
     wblists: Callable[[_Store], Wblists]
     deleted_mailboxes: Callable[[_Store], DeletedMailboxes]
     usage: Callable[[_Store], UsageReader]
+    log: Callable[[_Store], LogReader]
 
 
 _ROLES: Final = _Roles(
@@ -91,6 +94,7 @@ _ROLES: Final = _Roles(
     wblists=lambda store: SqlWblists(store.connections),
     deleted_mailboxes=lambda store: SqlDeletedMailboxes(store.connections, store.schema),
     usage=lambda store: SqlUsage(*store.accounts),
+    log=lambda store: SqlLog(store.connections, SqlDomains(*store.accounts).created),
 )
 _ReadUnit: Final = with_lazy_roles(ReadUnit, _ROLES)
 _UnitOfWork: Final = with_lazy_roles(UnitOfWork, _ROLES)

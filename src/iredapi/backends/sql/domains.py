@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -46,6 +47,12 @@ class SqlDomains(SqlDomainProfiles):
         await self.hold_rows(Row(t.domain.c.domain, name, share))
         # Separate statement: under READ COMMITTED it sees what the previous lock holder committed.
         return await self._whole(name)
+
+    async def created(self, names: Collection[str]) -> dict[str, datetime]:
+        """Return when domains were created, by their names; those without a date are missing."""
+        d = t.domain.c
+        rows = await self.row_objects(select(d.domain, d.created).where(is_like(d.domain, names)))
+        return {fold(row.domain): row.created for row in rows if isinstance(row.created, datetime)}
 
     async def alias_domains(self, only: Collection[str] | None) -> list[AliasDomain]:
         a = t.alias_domain.c

@@ -23,6 +23,7 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
+    null,
     or_,
     select,
     update,
@@ -163,13 +164,21 @@ def _chosen(size: int, dialect: str) -> list[ColumnElement[bool]]:
 
 
 def compare_without_read(columns: Sequence[str], size: int, dialect: str) -> Select[Any]:
-    """Select the users without admin rights, and for each column whether its value differs."""
+    """Select the users without admin rights, and for each column whether its value differs.
+
+    Then its stored value; NULL for a hash.
+    """
     wanted = _wanted(columns, size)
     differences = [
         differs(t.mailbox.c[column], wanted[column], dialect).label(f"d_{column}")
         for column in columns
     ]
-    return select(t.mailbox.c.username, *differences).where(*_chosen(size, dialect))
+    stored = [_shown(column).label(f"o_{column}") for column in columns]
+    return select(t.mailbox.c.username, *differences, *stored).where(*_chosen(size, dialect))
+
+
+def _shown(column: str) -> ColumnElement[Any]:
+    return null() if column == "password" else t.mailbox.c[column]
 
 
 def hold_users(size: int) -> Select[Any]:
@@ -220,5 +229,6 @@ def update_all_without_read(
         return change.with_hint(BY_NAME)
     if dialect == "postgresql":
         done = change.returning(m.username).cte("done")
-        return select(held.c.username, *different.values()).add_cte(done)
+        stored = [held.c[f"o_{column}"] for column in columns]
+        return select(held.c.username, *different.values(), *stored).add_cte(done)
     return change.returning(m.username)

@@ -69,8 +69,8 @@ class SqlUserBatches(AccountRepository):
 
     async def update_without_read(
         self, changes: Sequence[tuple[str, Mapping[str, Any]]]
-    ) -> Mapping[str, frozenset[str]]:
-        updated = dict[str, frozenset[str]]()
+    ) -> Mapping[str, Mapping[str, Any]]:
+        updated = dict[str, Mapping[str, Any]]()
         by_columns: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
         for mail, fields in changes:
             values = {f"m_{COLUMNS[name]}": value for name, value in fields.items()}
@@ -81,7 +81,7 @@ class SqlUserBatches(AccountRepository):
 
     async def _write_without_read(
         self, fields: tuple[str, ...], some: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, frozenset[str]]:
+    ) -> dict[str, Mapping[str, Any]]:
         """Update users whose values differ; users with admin rights are missing in the result."""
         there = self.schema.statement(
             ("users.columns without read", fields), lambda: self._without_read(fields)
@@ -103,10 +103,10 @@ class SqlUserBatches(AccountRepository):
             return {
                 mail: names
                 for mail, names in found.items()
-                if not names or (count and current.get(mail) == frozenset())
+                if not names or (count and current.get(mail) == {})
             }
         written = {row[0] for row in await self._update_without_read(there, some)}
-        found = {mail: frozenset(there.values()) for mail in written}
+        found = {mail: dict.fromkeys(there.values()) for mail in written}
         if left := {mail: values for mail, values in some.items() if mail not in written}:
             others = self._compared(there, await self._compare_without_read(there, left))
             found |= {mail: names for mail, names in others.items() if not names}
@@ -125,11 +125,17 @@ class SqlUserBatches(AccountRepository):
         return {name: wanted[name] for name in there}
 
     @staticmethod
-    def _compared(columns: Mapping[str, str], rows: Sequence[Any]) -> dict[str, frozenset[str]]:
+    def _compared(columns: Mapping[str, str], rows: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+        """Return the fields that differ, with their stored values (None for a hash)."""
+        size = len(columns)
         return {
-            row[0].lower(): frozenset(
-                name for name, different in zip(columns.values(), row[1:], strict=True) if different
-            )
+            row[0].lower(): {
+                name: None if name == "password" else "" if value is None else value
+                for name, different, value in zip(
+                    columns.values(), row[1 : size + 1], row[size + 1 :], strict=True
+                )
+                if different
+            }
             for row in rows
         }
 

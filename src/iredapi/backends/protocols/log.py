@@ -1,0 +1,23 @@
+"""The role of the panel's log, to read; ``runtime.audit_writer`` writes it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from iredapi.domain.log import LogEntry, LogQuery
+
+
+class LogReader(Protocol):
+    """Entries of iRedAdmin's log, of other programs too.
+
+    Raises NotSupported when the database ``iredadmin`` is not configured, or may not be read.
+    """
+
+    async def page(self, wanted: LogQuery, before: int | None, limit: int) -> list[LogEntry]:
+        """Return entries with ids below ``before``, the highest first.
+
+        One round trip; two for a query with ``own``.
+        """
+
+    async def count(self, wanted: LogQuery) -> int:
+        """Return how many there are. As many round trips as ``page``."""
