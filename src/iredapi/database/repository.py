@@ -44,13 +44,12 @@ def now() -> datetime:
 def row_to_response(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row for an answer: times as text without fractions, NULL as an empty text."""
     answer = dict(row)
-    convert_row(answer)
+    convert_row(answer, list(answer))
     return answer
 
 
-def convert_row(row: dict[str, Any]) -> None:
-    """Change a row to what ``row_to_response`` returns."""
-    names = list(row)
+def convert_row(row: dict[str, Any], names: Sequence[str]) -> None:
+    """Change a row to what ``row_to_response`` returns; ``names`` are its keys, in their order."""
     for place in _to_convert(tuple(map(type, row.values()))):
         key = names[place]
         value = row[key]

@@ -126,7 +126,8 @@ class SqlUserProfiles(ListingRepository):
             ("users.positions", self.quota_table.name), lambda: self._positions(columns)
         )
         # Joined columns come after those of ``mailbox``, which may have the same names.
-        answer = self._to_response(dict(zip(self._mailbox_columns(), rows[0], strict=False)))
+        own = self._mailbox_columns()
+        answer = self._to_response(dict(zip(own, rows[0], strict=False)), own)
         absent = (None,) * len(columns)
 
         def of(owner: str) -> Sequence[Any]:
@@ -174,9 +175,9 @@ class SqlUserProfiles(ListingRepository):
             "users.columns", lambda: tuple(str(c.name) for c in self.schema.columns(t.mailbox))
         )
 
-    def _to_response(self, answer: dict[str, Any]) -> Profile:
-        """Convert a row, which nobody else uses."""
-        convert_row(answer)
+    def _to_response(self, answer: dict[str, Any], names: Sequence[str] = ()) -> Profile:
+        """Convert a row, which nobody else uses; ``names`` are its columns, if they are known."""
+        convert_row(answer, names or list(answer))
         text = answer["settings"]
         answer["settings"] = (
             account_settings.to_response(account_settings.parse(text)) if text else {}
