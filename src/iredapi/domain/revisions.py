@@ -7,9 +7,10 @@ later, outside of the request (docs/adr/0017). No secret is ever described.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
-from typing import Any, Final
+from types import SimpleNamespace
+from typing import Any, Final, cast
 
 from iredapi.domain import account_settings, canonical, phones, services, suspension
 from iredapi.domain.addresses import local_part_of
@@ -142,6 +143,21 @@ def _user(record: User, names: Iterable[str]) -> Values:
     return {name: _OF_USER[name](record) for name in names if name in _OF_USER}
 
 
+class _KnownFields(SimpleNamespace):
+    """The known fields of a user; the others are those of a new one. A ``User`` costs much more."""
+
+    destinations = User.destinations
+
+
+for _field in fields(User):
+    if _field.default is not MISSING:
+        setattr(_KnownFields, _field.name, _field.default)
+
+
+def _known_user(mail: str, known: Mapping[str, Any]) -> User:
+    return cast("User", _KnownFields(mail=mail, **known))
+
+
 def of_user(names: Sequence[str], before: User, after: User) -> Revision:
     """Return what was changed of a user."""
     return Revision(About.USER, names, lambda: _user(before, names), lambda: _user(after, names))
@@ -155,21 +171,21 @@ def of_fields_of_user(
     ``old`` and ``new`` have values by the names of fields; None: the value is not known.
     """
 
-    def values(fields: Mapping[str, Any]) -> Values:
-        known = {name: value for name, value in fields.items() if value is not None}
-        return _user(User(mail, **known), of_user_fields(known))
+    def values(stored: Mapping[str, Any]) -> Values:
+        known = {name: value for name, value in stored.items() if value is not None}
+        return _user(_known_user(mail, known), of_user_fields(known))
 
     return Revision(About.USER, names, lambda: values(old), lambda: values(new))
 
 
 def of_users(names: Sequence[str], values: Mapping[str, Any]) -> Revision:
     """Return what was changed of many users; ``values`` are the new ones, by parameter."""
-    fields = {DIRECT_FIELDS[name]: value for name, value in values.items() if name in DIRECT_FIELDS}
+    found = {DIRECT_FIELDS[name]: value for name, value in values.items() if name in DIRECT_FIELDS}
     if "quota" in values:
-        fields["quota"] = values["quota"]
-    known = [name for name in of_user_fields(fields) if name in names]
+        found["quota"] = values["quota"]
+    known = [name for name in of_user_fields(found) if name in names]
 
-    return Revision(About.USER, names, None, lambda: _user(User("", **fields), known))
+    return Revision(About.USER, names, None, lambda: _user(_known_user("", found), known))
 
 
 def of_domain(names: Sequence[str], before: Domain, after: Domain) -> Revision:
