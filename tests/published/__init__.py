@@ -1,0 +1,1 @@
+"""A recorded corpus of published calls; see ``record``."""
