@@ -1088,3 +1088,29 @@ async def test_failure_in_the_middle_of_a_list_is_told(
     assert (answer["_success"], answer["_msg"]) == (False, "SERVER_DOWN")
     assert answer["_request_id"] == response.headers["x-request-id"]
     assert len(answer["_data"]) == 4
+
+
+async def test_strict_requests_that_read(service: Service, root: Client) -> None:
+    """A misspelt parameter would choose everything: `strict=yes` makes it an error."""
+    await root.ok("POST", "domain/ex.com")
+    calls = ("domains", "users/ex.com", "domain/ex.com", "usage", "search?q=ex", "whoami")
+    for path in calls:
+        params = {"serach": "ali", "limt": "5"}
+        mark = "&" if "?" in path else "?"
+        query = "&".join(f"{name}={value}" for name, value in params.items())
+        for strict in ("", "&strict=no"):
+            status, _ = await root.call("GET", f"{path}{mark}{query}{strict}")
+            assert status == 200, path
+        status, answer = await root.call("GET", f"{path}{mark}{query}&strict=yes")
+        assert (status, answer["_msg"]) == (400, "IGNORED_PARAMETER"), path
+        assert [item["param"] for item in answer["_errors"]] == ["limt", "serach"]
+        head = await root.http.head(f"{path}{mark}{query}&strict=yes")
+        assert head.status_code == 400
+        status, _ = await root.call("GET", f"{path}{mark}strict=yes")
+        assert status == 200, path
+        status, answer = await root.call("GET", f"{path}{mark}strict=perhaps")
+        assert (status, [item["param"] for item in answer["_errors"]]) == (400, ["strict"])
+    _, answer = await root.call("GET", "users/ex.com?serach=ali&strict=yes")
+    assert answer["_errors"][0]["detail"].endswith("Was search meant?")
+    # Older names and those of lists are known.
+    await root.ok("GET", "domains", name_only="yes", strict="yes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -271,3 +272,43 @@ async def test_every_row_of_a_directory_gets_the_date(service: Service, root: Cl
     await queue(service.store, 3, U, f"{PATH}x", delete_date=day(1))
     await root.ok("PUT", "deleted_mailbox/2", keep_forever="yes")
     assert await ids(root, keep_forever="yes") == [1, 2]
+
+
+async def test_the_mailbox_of_a_global_admin(service: Service, root: Client) -> None:
+    """Who restores it reads the mail: an admin of the domain may not."""
+    admin = await service.admin_of("ex.com")
+    code = "PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE"
+    for mail in (U, "v@ex.com"):
+        await root.ok("POST", f"user/{mail}", password=PASSWORD, isGlobalAdmin="yes")
+    path = await home(service)
+    await root.ok("PUT", "user/v@ex.com", isGlobalAdmin="no")  # its password is the domain's now
+    for mail in (U, "v@ex.com"):
+        await root.ok("DELETE", f"user/{mail}/keep_mailbox_days/30")
+    later = "UPDATE deleted_mailboxes SET timestamp = :later"
+    await service.store.execute(later, service.store.accounts, later=LATER)
+    boxes = {box["mail"]: box["id"] for box in await admin.ok("GET", "deleted_mailboxes")}
+    for which in ("yes", str(boxes[U])):
+        form = {"password": PASSWORD, "restore": which}
+        assert await admin.refused("POST", f"user/{U}", **form) == (403, code, [])
+    wrong = await admin.refused("PUT", f"deleted_mailbox/{boxes[U]}", keep_mailbox_days="1")
+    assert wrong == (403, code, [])
+    await admin.ok("POST", "user/v@ex.com", password=PASSWORD, restore="yes")
+    await root.ok("POST", f"user/{U}", password=PASSWORD, restore="yes")
+    assert await home(service) == path
+
+
+async def test_a_directory_is_given_to_one_user(service: Service, root: Client) -> None:
+    """Also when users of two domains ask for it at the same time."""
+    for number in range(3):
+        mails = [f"u{number}@ex.com", f"u{number}@other.com"]
+        for at, mail in enumerate(mails):
+            await queue(service.store, 10 * number + at + 1, mail, f"{PATH}{number}/")
+        calls = (
+            root.call("POST", f"user/{mail}", data={"password": PASSWORD, "restore": "yes"})
+            for mail in mails
+        )
+        answers = await asyncio.gather(*calls)
+        statuses = sorted(status for status, _ in answers)
+        assert statuses == [200, 400], answers
+        (refused,) = [answer for status, answer in answers if status == 400]
+        assert refused["_msg"] in ("MAILBOX_IN_USE", "NO_SUCH_MAILBOX")

@@ -111,7 +111,41 @@ async def test_search_over_all_kinds(service: Service, root: Client) -> None:
     ]  # fmt: skip
 
 
+async def test_every_search_takes_characters_as_they_are(service: Service, root: Client) -> None:
+    """Wildcards of SQL and LDAP, and what they escape with, stand for themselves everywhere."""
+    marks = {"percent": "%", "line": "_", "star": "*", "slash": "\\", "round": "(", "none": "o"}
+    for word, mark in marks.items():
+        name = {"name": f"n{mark}x"}
+        await root.ok("POST", f"domain/{word}.com", **name)
+        await root.ok("POST", f"alias/{word}@{word}.com", **name)
+        await root.ok("POST", f"admin/{word}@admins.test", password=PASSWORD, **name)
+    paths = {
+        "domains": ("search", ["{}.com"]), "aliases": ("search", ["{0}@{0}.com"]),
+        "admins": ("search", ["{}@admins.test"]),
+        "search": ("q", ["{}.com", "{0}@{0}.com"]),
+    }  # fmt: skip
+    for path, (param, expected) in paths.items():
+        for word, mark in marks.items():
+            form = {param: f"n{mark}x", "limit": "50"}
+            items = await root.ok("GET", path, **form)
+            found = [_name_of(item) for item in items]
+            assert found == [one.format(word) for one in expected], (path, mark)
+        for wrong in ("%", "n\0x", "(", " * "):
+            assert await root.refused("GET", path, **{param: wrong}) == (
+                400, "INVALID_TEXT", [param],
+            )  # fmt: skip
+    for path in ("users", "mls", "alias_domains"):
+        for mark in marks.values():
+            assert await root.ok("GET", path, search=f"n{mark}x") == []
+
+
+def _name_of(item: dict[str, Any]) -> str:
+    found = item.get("address") or item.get("mail") or item.get("domain") or item["domainName"]
+    return str(found[0] if isinstance(found, list) else found)
+
+
 async def test_what_an_address_is(service: Service, root: Client) -> None:
+    await root.ok("POST", f"admin/admin@{OWN}", password=PASSWORD)
     await _fill(service, root)
     await root.ok("PUT", f"user/ann@{OWN}", addAlias=f"other-ann@{OWN}")
     await root.ok("PUT", f"domain/{OWN}", aliasDomains="alias.com")
@@ -119,7 +153,7 @@ async def test_what_an_address_is(service: Service, root: Client) -> None:
     wanted = {
         "ann": ("user", f"ann@{OWN}"), "Sales": ("alias", f"sales@{OWN}"),
         "list": ("ml", f"list@{OWN}"), "other-ann": ("alias_address", f"ann@{OWN}"),
-        "new": ("free", None),
+        "new": ("free", None), "admin": ("admin", f"admin@{OWN}"),
     }  # fmt: skip
     if service.store.name != "openldap":
         row = {"address": f"hop@{OWN}", "forwarding": "far@far.org", "domain": OWN}

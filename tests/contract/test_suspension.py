@@ -170,6 +170,84 @@ async def test_what_another_program_switches_on(service: Service, root: Client) 
     assert await on(root, U) == {"deliver", "imap"} <= before
 
 
+async def stored(service: Service) -> list[Any]:
+    """What is stored of the users and their domain, byte by byte, but for times of changes."""
+    store = service.store
+    if store.name == "openldap":
+        found: list[Any] = []
+        for mail in (U, V):
+            entry = store.directory.entry(account_dn(mail))
+            assert entry is not None
+            found.append({name: sorted(values) for name, values in entry.items()})
+        return found
+    rows = await store.rows("SELECT * FROM mailbox ORDER BY username")
+    rows += await store.rows("SELECT * FROM domain")
+    return [{name: row[name] for name in row if name != "modified"} for row in rows]
+
+
+async def test_what_other_programs_have_stored_is_restored_exactly(
+    service: Service, root: Client
+) -> None:
+    """Capital letters, NULL, items without a semicolon, values that mean nothing."""
+    store = service.store
+    if store.name == "openldap":
+        entry = store.directory
+        entry.modify(account_dn(U), delete={"enabledService": ["imap", "sogo"]})
+        entry.modify(account_dn(U), add={"enabledService": ["IMAP", "SOGo", "VPN-x"]})
+    else:
+        text = "timezone:Europe/Berlin; x : y;;last"
+        await store.execute("UPDATE mailbox SET settings = :t", t=text)
+        sogo = "enablesogowebmail = 'Y', enablesogocalendar = 'N', enablesogoactivesync = 'x'"
+        await store.execute(f"UPDATE mailbox SET {sogo}, enablepop3 = 2 WHERE username = '{U}'")
+    if store.name in ("mariadb", "mysql"):
+        await store.execute(f"UPDATE mailbox SET settings = NULL WHERE username = '{U}'")
+        await store.execute("UPDATE domain SET settings = NULL")
+    before = await stored(service)
+    for text in ("u+ u-", "d+ d-", "u+ d+ u- d-", "d+ u+ d- u-"):
+        steps = [
+            (f"user/{U}" if word[0] == "u" else "domain/ex.com", "yes" if word[1] == "+" else "no")
+            for word in text.split()
+        ]
+        for path, value in steps:
+            assert await changed(root, path, suspend=value) == ["suspend"], steps
+            if value == "yes":
+                assert await on(root, U) == RECEIVING
+        assert await stored(service) == before, steps
+
+
+@pytest.mark.sql_only("there is one mark of a service in LDAP, in any case")
+async def test_capital_values_that_another_program_switches_on(
+    service: Service, root: Client
+) -> None:
+    await root.ok("PUT", "domain/ex.com", suspend="yes")
+    change = f"UPDATE mailbox SET enablesogowebmail = 'Y' WHERE username = '{V}'"
+    await service.store.execute(change)
+    assert await changed(root, "domain/ex.com", suspend="yes") == ["suspend"]
+    assert await on(root, V) == RECEIVING
+    await root.ok("PUT", "domain/ex.com", suspend="no")
+    rows = await service.store.rows(
+        f"SELECT enablesogowebmail AS value FROM mailbox WHERE username = '{V}'"
+    )
+    assert rows == [{"value": "Y"}]
+
+
+async def test_the_domain_of_a_global_admin(service: Service, root: Client) -> None:
+    """Only global admins suspend and resume a domain in which a global admin has the mailbox."""
+    creator = await service.admin_of("ex.com", mail="creator@admins.test", maxDomains="5")
+    await root.ok("PUT", f"user/{V}", isGlobalAdmin="yes")
+    code = "PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE"
+    before = await everything(root)
+    assert await creator.refused("PUT", "domain/ex.com", suspend="yes") == (403, code, [])
+    assert await changed(creator, "domain/ex.com", suspend="no", name="New") == ["name"]
+    assert await everything(root) == before
+    await root.ok("PUT", "domain/ex.com", suspend="yes")
+    assert await creator.refused("PUT", "domain/ex.com", suspend="no") == (403, code, [])
+    assert await creator.refused("PUT", "domain/ex.com", suspend="yes") == (403, code, [])
+    assert await on(root, V) - {"domainadmin"} == RECEIVING
+    await root.ok("PUT", f"user/{V}", isGlobalAdmin="no")
+    assert await changed(creator, "domain/ex.com", suspend="no") == ["suspend"]
+
+
 async def test_rights(service: Service, root: Client) -> None:
     """A domain is resumed by who may create domains: its other admins are suspended, too."""
     admin = await service.admin_of("ex.com")

@@ -34,7 +34,7 @@ class Generated:
             for path in Path(str(package.__path__[0])).glob("*/*.py")
         }
 
-    def call(self, client: Any, name: str, *args: str, **body: Any) -> Any:
+    def call(self, client: Any, name: str, /, *args: str, **body: Any) -> Any:
         """Run an operation; keywords are its parameters, sent as JSON."""
         operation, more = importlib.import_module(self._places[name]), {}
         if body:
@@ -48,7 +48,7 @@ class Generated:
         assert self.call(visitor, "login", username=name, password=PASSWORD).field_success
         made = self.call(visitor, "token_create", label="panel")
         client = self.client.AuthenticatedClient(base_url=url, token=made.field_data.token)
-        return lambda operation, *args, **body: self.call(client, operation, *args, **body)
+        return lambda operation, /, *args, **body: self.call(client, operation, *args, **body)
 
 
 @pytest.fixture(scope="module", name="generated")
@@ -127,9 +127,7 @@ def _live(generated: Generated, url: str, expect: Callable[..., None]) -> None:
     # More than what is paid for.
     more = boss("user_create", CAROL, name="Carol", password=PASSWORD, quota=50)
     assert _refused(more)[0] == "EXCEEDED_DOMAIN_ACCOUNT_LIMIT"
-    assert _refused(boss("user_update", ALICE, quota=250)) == (
-        "EXCEEDED_DOMAIN_QUOTA_SIZE", ["quota"],
-    )  # fmt: skip
+    assert _refused(boss("user_update", ALICE, quota=250))[0] == "EXCEEDED_DOMAIN_QUOTA_SIZE"
     assert _refused(boss("domain_update", DOMAIN, quota=9000))[0] == "PERMISSION_DENIED"
 
     # An unpaid bill: mail still arrives.
@@ -167,4 +165,4 @@ def _live(generated: Generated, url: str, expect: Callable[..., None]) -> None:
     assert panel("user_read", ALICE).field_data.maildir == path
     expect("yes", "yes", "yes")
     boxes = _done(panel("deleted_mailboxes_list")).field_data
-    assert [box.mail for box in boxes] == [BOB, CAROL]
+    assert sorted(box.mail for box in boxes) == [BOB, CAROL]

@@ -6,6 +6,7 @@ and no mail reaches half a list: a route leads to a whole directory, or there is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -441,3 +442,32 @@ async def test_a_lost_update_is_noticed(lists: Lists) -> None:
     lists.admin.fail("POST", "/subscribers$", "lost", times=2)
     await lists.update(add_subscribers="bob@else.test", require_confirm="no")
     assert lists.subscribers() == ["bob@else.test"]
+
+
+@pytest.mark.list_servers("spool")
+async def test_a_domain_that_changes_while_its_lists_are_removed(lists: Lists) -> None:
+    """``If-Match`` is compared again when the domain itself is removed: it stays as it is now."""
+    root, path = lists.root, f"domain/{DOMAIN}"
+    server = lists.service.context.list_server
+    assert server is not None
+    original = type(server).remove
+
+    async def remove(self: Any, address: str, *, archive: bool) -> None:
+        # In a context of its own, as each request of a server has.
+        await asyncio.create_task(root.ok("PUT", path, name="Changed by another client"))
+        await original(self, address, archive=archive)
+
+    async def delete() -> int:
+        tag = (await root.http.get(path)).headers["etag"]
+        return (await root.http.delete(path, headers={"If-Match": tag})).status_code
+
+    await root.ok("POST", f"ml/{TEAM}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(server), "remove", remove)
+        assert await delete() == 412
+    shown = await root.ok("GET", path, view="canonical")
+    assert (shown["name"], shown["existingLists"]) == ("Changed by another client", 0)
+    # A list to which the domain's catch-all leads: its removal changes the domain.
+    await root.ok("POST", f"ml/{TEAM}")
+    await root.ok("PUT", path, catchall=TEAM)
+    assert await delete() == 200

@@ -84,8 +84,10 @@ _SPAM = {
     "prefix_spam_in_subject": ["yes"], "always_insert_x_spam_headers": ["yes"],
     "spam_score": ["5.5", "x"],
 }  # fmt: skip
-_THROTTLE = ({"period": "60", "max_msgs": "10"}, {"period": "60", "msg_size": "1024"},
-             {"period": "x"}, {"max_quota": "7"}, {})  # fmt: skip
+_THROTTLE: tuple[dict[str, str], ...] = (
+    {"period": "60", "max_msgs": "10"}, {"period": "60", "msg_size": "1024"}, {"period": "x"},
+    {"max_quota": "7"}, {},
+)  # fmt: skip
 
 
 def _of(who: str, path: str, table: Mapping[str, list[str]], *reads: str) -> Iterator[Call]:

@@ -62,6 +62,7 @@ async def record() -> None:
     from tests.servers.store import create_sqlite
 
     store = await create_sqlite(Path(str(temporary_directory("published"))))
+    await store.reset()  # as each test finds it
     async with serving(store) as service:
         found = await play(service, calls())
     await store.close()

@@ -43,8 +43,9 @@ class PasswordSettings(BaseModel):
     )
     hidden_user_fields: CommaList = Field(
         ["password", "userPassword"],
-        description="Fields left out of user profiles (`API_HIDDEN_USER_PROFILES`), in every view "
-        "and in LDIF; unhidden hashes are shown to global admins only.",
+        description="Fields left out of user profiles (`API_HIDDEN_USER_PROFILES`), in every view, "
+        "of usage and in LDIF; no list is searched or sorted by them. Unhidden hashes are shown to "
+        "global admins only.",
     )
     hidden_admin_fields: CommaList = Field(
         ["password", "userPassword"],

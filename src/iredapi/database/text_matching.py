@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from itertools import product
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, String, literal, or_
+from sqlalchemy import ColumnElement, Integer, String, bindparam, literal, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -159,8 +159,21 @@ def in_ascii(text: ColumnElement[Any] | str) -> ColumnElement[str]:
 
 def is_like(column: ColumnElement[Any], names: Iterable[str]) -> ColumnElement[bool]:
     """Choose rows whose value is one of some names, however either is spelled."""
-    forms = sorted({form for name in names for form in _forms(fold(name))})
-    return _Same(_Folded(column)).in_([_Same(form) for form in forms])
+    return _Same(_Folded(column)).in_([_Same(form) for form in spellings_of(names)])
+
+
+def spellings_of(names: Iterable[str]) -> list[str]:
+    """Return the values of the parameters of ``is_one_of``."""
+    return sorted({form for name in names for form in _forms(fold(name))})
+
+
+def is_one_of(column: ColumnElement[Any], count: int) -> ColumnElement[bool]:
+    """Choose rows as ``is_like`` does, in a statement that is compiled once.
+
+    The parameters are ``name_0`` to ``name_<count - 1>``.
+    """
+    names = (bindparam(f"name_{number}", type_=String(255)) for number in range(count))
+    return _Same(_Folded(column)).in_([_Same(name) for name in names])
 
 
 def as_bytes(column: ColumnElement[Any]) -> ColumnElement[str]:

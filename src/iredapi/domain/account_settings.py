@@ -58,6 +58,16 @@ def render(settings: Settings) -> str:
     )
 
 
+def replaced(text: str, values: Mapping[str, str | None]) -> str:
+    """Return the text of a column with some keys in front; the others are exactly as they were.
+
+    None: without the key. So a key that is added and removed leaves nothing behind.
+    """
+    rest = [item for item in text.split(";") if item.partition(":")[0].strip() not in values]
+    new = {key: value for key, value in values.items() if value is not None}
+    return render(new) + ";".join(rest)
+
+
 def number(settings: Settings, key: str) -> int:
     """Return an integer; 0 when the key is missing or its value is not an integer."""
     found = settings.get(key)

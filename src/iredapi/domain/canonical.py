@@ -7,7 +7,7 @@ are sorted, and an empty name is shown as the local part, which LDAP has to stor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, Final
 
 from iredapi.domain import account_settings, lists, phones, services, suspension
@@ -15,31 +15,12 @@ from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import Alias
 from iredapi.domain.domains import SERVICES, Domain, primary_mx
+from iredapi.domain.hidden_fields import STORED
 from iredapi.domain.maillists import MailList
 from iredapi.domain.users import User
 
 CanonicalView = dict[str, Any]
 """One account: parameter names and JSON values."""
-_STORED: Final[Mapping[str, tuple[str, ...]]] = {
-    "name": ("cn",),
-    "gn": ("first_name", "givenname"),
-    "sn": ("last_name",),
-    "accountStatus": ("active",),
-    "quota": ("mailquota",),
-    "language": ("preferredlanguage",),
-    "employeeid": ("employeenumber",),
-    "telephoneNumber": ("telephone",),
-    "isGlobalAdmin": ("domainglobaladmin",),
-    "managedDomains": ("managed_domains",),
-    "transport": ("mtatransport",),
-    "forwarding": ("forwardings", "mailforwardingaddress"),
-    "aliases": ("shadowaddress",),
-    "senderBcc": ("sender_bcc", "usersenderbccaddress"),
-    "recipientBcc": ("recipient_bcc", "userrecipientbccaddress"),
-    "services": ("enabled_services", "enabledservice"),
-    "maildir": ("homedirectory",),
-}
-"""Names of a field in the profiles of the storages, lower case, where they differ."""
 
 
 def without(view: CanonicalView, hidden: Collection[str]) -> CanonicalView:
@@ -48,7 +29,7 @@ def without(view: CanonicalView, hidden: Collection[str]) -> CanonicalView:
     return {
         name: value
         for name, value in view.items()
-        if words.isdisjoint((name.lower(), *_STORED.get(name, ())))
+        if words.isdisjoint((name.lower(), *STORED.get(name, ())))
     }
 
 

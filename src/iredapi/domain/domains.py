@@ -120,6 +120,12 @@ class Domain:
         local = address.rpartition("@")[0]
         return [f"{local}@{alias}" for alias in sorted(map(fold, self.alias_domains))]
 
+    def mentions(self, address: str) -> bool:
+        """Tell whether removing an account would change the domain, because it leads there."""
+        places = {*self.catchall, *self.dead_catchall, self.sender_bcc, self.recipient_bcc}
+        texts = (text or "" for text in self.settings.values())
+        return address in map(fold, places) or any(address in text.lower() for text in texts)
+
     def hides(self, profile: str, *, of_user: bool = False) -> bool:
         """Tell whether a profile (a group of parameters) is disabled for normal admins."""
         key = "disabled_user_profiles" if of_user else "disabled_domain_profiles"
@@ -312,8 +318,8 @@ def _settings(
     for name, key in values.items():
         if name in changes:
             settings = account_settings.with_value(settings, key, changes[name])
-    if "suspend" in changes:
-        text = "yes" if changes["suspend"] else ""
+    if changes.get("suspend", now_suspended := suspension.is_suspended(settings)) != now_suspended:
+        text = "" if now_suspended else "yes"
         settings = account_settings.with_value(settings, suspension.DOMAIN_KEY, text)
     if changes.keys() & {"services", "add_service", "remove_service"}:
         there = account_settings.words(settings, "enabled_services")

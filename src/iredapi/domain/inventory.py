@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,20 @@ class AnyAdmin:
     standalone: bool
     """False: a mail user with rights."""
 
-    def to_response(self, allocations: Mapping[str, Allocation]) -> dict[str, Any]:
-        """Return the item of the answer; ``allocations`` are the limits of domains, by name."""
+    def to_response(
+        self, allocations: Mapping[str, Allocation], hidden: Collection[str]
+    ) -> dict[str, Any]:
+        """Return the item of the answer, without hidden fields.
+
+        ``allocations`` are the limits of domains, by name.
+        """
         record = self.admin
+        shown = canonical.without(canonical.admin(record), hidden)
         used = [allocations[name] for name in record.managed_domains if name in allocations]
         return {
             "mail": record.mail,
             "kind": "admin" if self.standalone else "user",
-            **{name: value for name, value in canonical.admin(record).items() if name != "mail"},
+            **{name: value for name, value in shown.items() if name != "mail"},
             "mayCreateDomains": "yes"
             if record.is_global or "create_new_domains" in record.settings
             else "no",

@@ -34,6 +34,10 @@ class ListQuery:
     """Only active, or only disabled ones, as it is stored; None: both."""
     modified_since: datetime | None = None
     """Only those that were created or changed at this time or later (UTC, no zone)."""
+    by_status: bool = False
+    """Whether ``active`` was asked for with ``status``, and not with ``disabled_only``."""
+    hidden: frozenset[str] = frozenset()
+    """Names of fields, lower case, that are not searched: of columns and attributes, too."""
 
     @property
     def by_value(self) -> bool:

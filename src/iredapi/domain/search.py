@@ -7,8 +7,10 @@ from typing import Any, Final
 
 KINDS: Final = ("domain", "user", "alias", "ml", "maillist")
 """Kinds of results, in the order in which they are shown."""
-OWNERS: Final = ("user", "alias", "ml", "maillist", "alias_address", "forwarding", "free")
+OWNERS: Final = ("user", "alias", "ml", "maillist", "alias_address", "forwarding", "admin", "free")
 """What an address is; the first that fits counts."""
+
+_STATUS: Final = {None: None, True: "active", False: "disabled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,8 @@ class Found:
     kind: str
     address: str
     name: str
-    active: bool
+    active: bool | None
+    """None: it is hidden."""
     exact: bool = False
     """Whether the address is what was searched for."""
 
@@ -28,7 +31,7 @@ class Found:
             "kind": self.kind,
             "address": self.address,
             "name": self.name,
-            "accountStatus": "active" if self.active else "disabled",
+            "accountStatus": _STATUS[self.active],
             "exact": self.exact,
         }
 

@@ -97,6 +97,14 @@ def is_mark(name: str) -> bool:
     return any(name == mark or name.startswith(f"{mark}-") for mark in (HELD, HELD_WITH_DOMAIN))
 
 
+def without_mark(word: str) -> tuple[str, str]:
+    """Split a word in an LDAP entry into its mark with a hyphen, or nothing, and a service."""
+    for mark in (HELD, HELD_WITH_DOMAIN):
+        if word[: len(mark) + 1].lower() == f"{mark}-":
+            return word[: len(mark) + 1].lower(), word[len(mark) + 1 :]
+    return "", word
+
+
 def malformed(names: Iterable[str]) -> list[str]:
     """Return the names that are no valid services in LDAP."""
     return [name for name in names if not _WORD.fullmatch(name)]

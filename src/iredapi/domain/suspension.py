@@ -74,14 +74,19 @@ def is_suspended(settings: account_settings.Settings) -> bool:
     return bool(settings.get(DOMAIN_KEY))
 
 
-def names_of(text: str) -> frozenset[str]:
-    """Return the names in a text of ``text_of``."""
+def items_of(text: str) -> frozenset[str]:
+    """Return the items in a text of ``text_of``: names, some with ``=`` and a stored value."""
     return frozenset(name.strip() for name in text.split(",")) - {"", _NONE}
 
 
-def text_of(names: Collection[str]) -> str:
-    """Return names as a value of iRedAdmin's settings, which is never empty."""
-    return ",".join(sorted(names)) or _NONE
+def names_of(text: str) -> frozenset[str]:
+    """Return the names in a text of ``text_of``."""
+    return frozenset(item.partition("=")[0] for item in items_of(text))
+
+
+def text_of(items: Collection[str]) -> str:
+    """Return items as a value of iRedAdmin's settings, which is never empty."""
+    return ",".join(sorted(items)) or _NONE
 
 
 def of_settings(settings: Mapping[str, str | None], key: str) -> frozenset[str] | None:

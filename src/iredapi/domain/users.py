@@ -69,6 +69,8 @@ class User:
     """Services that wait until the domain is resumed; None: it is not suspended with it."""
     settings: str = field(default="", repr=False)
     """The text of its settings as it is stored (SQL)."""
+    exact: frozenset[str] = frozenset()
+    """Values that are not as this service writes them, and that resuming restores (SQL)."""
     forwardings: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
     sender_bcc: str = ""

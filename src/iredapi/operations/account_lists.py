@@ -129,6 +129,7 @@ USERS: Final = Kind(
     _canonical_users,
     canonical.user(User(_SAMPLE), ()),
     usage.add_to_users,
+    hides=True,
 )
 ALIASES: Final = Kind(
     lambda unit: unit.aliases, _aliases, _canonical_aliases, canonical.alias(Alias(_SAMPLE))

@@ -14,6 +14,7 @@ from iredapi.domain.listing import Key, ListQuery, Page
 from iredapi.domain.revisions import About
 from iredapi.errors import Conflict, NotFound
 from iredapi.operations import accounts
+from iredapi.operations.mailbox_locations import protect_global_admins
 
 
 async def page(
@@ -61,6 +62,7 @@ async def update(unit: UnitOfWork, number: int, changes: Mapping[str, Any]) -> N
     if not changes:
         unit.report_changed(())
         return
+    await protect_global_admins(unit, box.path)
     name = next(iter(changes))
     days = changes.get("keep_mailbox_days", 0)
     day = accounts.removal(unit, days).delete_after

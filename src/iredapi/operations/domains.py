@@ -8,7 +8,7 @@ from typing import Any
 
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
-from iredapi.domain import canonical, domains, limits, revisions
+from iredapi.domain import canonical, domains, limits, revisions, suspension
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, fold, without
 from iredapi.domain.admins import keep_one_global_admin
@@ -137,6 +137,7 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     await _only_verified(unit, before, changes)
     if "primarymx" in changes and not changes.get("is_backupmx"):
         unit.ignore(["primarymx"])
+    await _protect_global_admins(unit, before, changes)
     changes = await accounts.only_existing(unit, before, changes, ["catchall"])
     accounts.skip_absent(unit, before.alias_domains, changes, "remove_alias_domain")
     after = domains.revise(before, changes, rules, unit.features)
@@ -163,6 +164,18 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     if new and not verified:
         await unit.related_data.add_pending_ownership(actor, name, new, _verify_code())
     _note_update(unit, before, after, changes)
+
+
+async def _protect_global_admins(
+    unit: UnitOfWork, before: Domain, changes: Mapping[str, Any]
+) -> None:
+    """Refuse that a normal admin suspends or resumes the mail user of a global admin."""
+    if unit.actor.is_global or "suspend" not in changes:
+        return
+    if not changes["suspend"] and not suspension.is_suspended(before.settings):
+        return  # some clients always send it
+    if await unit.users.globals_in(before.name):
+        raise PermissionDenied("PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE")
 
 
 async def _only_verified(unit: UnitOfWork, before: Domain, changes: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from iredapi.backends.unit_of_work import ReadUnit
-from iredapi.domain import inventory, listing
+from iredapi.domain import hidden_fields, inventory, listing
 from iredapi.domain.addresses import local_part_of
 from iredapi.domain.admins import Admin
 from iredapi.domain.inventory import AliasDomain, AnyAdmin, Row
@@ -15,7 +15,7 @@ from iredapi.domain.limits import Allocation
 from iredapi.domain.listing import Key, ListQuery, Page, page_of
 from iredapi.operations.usage import managed
 
-ADMIN_FIELDS = frozenset(AnyAdmin(Admin("a@b"), standalone=True).to_response({}))
+ADMIN_FIELDS = frozenset(AnyAdmin(Admin("a@b"), standalone=True).to_response({}, ()))
 ALIAS_DOMAIN_FIELDS = frozenset(AliasDomain("a", "b", active=True).to_response())
 
 
@@ -33,26 +33,27 @@ async def admins(
     """
     listing.check_fields(fields, ADMIN_FIELDS)
     every = {item.admin.mail: item for item in await unit.admins.every()}
-    rows = inventory.chosen(
-        (
-            Row(mail, (mail, _shown_name(item)), item.admin.active, _value(item, query))
-            for mail, item in every.items()
-        ),
-        query,
-    )
+    rules = unit.rules
+    hidden = {True: rules.hidden_admin_fields, False: rules.hidden_user_fields}
+    for names in hidden.values():
+        hidden_fields.permitted(query, names)
+
+    def row(mail: str, item: AnyAdmin) -> Row:
+        # LDAP has to store a name: the local part stands for none.
+        name = item.admin.name or local_part_of(mail)
+        if "name" in hidden[item.standalone]:
+            name = ""
+        value = name.lower() if query.sort == "name" else ""
+        return Row(mail, (mail, name), item.admin.active, value)
+
+    rows = inventory.chosen((row(mail, item) for mail, item in every.items()), query)
     keys = inventory.keys_after(rows, query, after, limit + 1)
     some = [every[key.name] for key in keys[:limit]]
     allocations = await _allocations(unit, some)
-    items = {item.admin.mail: item.to_response(allocations) for item in some}
+    items = {
+        item.admin.mail: item.to_response(allocations, hidden[item.standalone]) for item in some
+    }
     return _page(keys, limit, items, len(rows) if total else None)
-
-
-def _value(item: AnyAdmin, query: ListQuery) -> str:
-    return _shown_name(item).lower() if query.sort == "name" else ""
-
-
-def _shown_name(item: AnyAdmin) -> str:
-    return item.admin.name or local_part_of(item.admin.mail)
 
 
 async def _allocations(unit: ReadUnit, some: Sequence[AnyAdmin]) -> Mapping[str, Allocation]:

@@ -12,7 +12,7 @@ from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import mailbox_paths
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.deleted_mailboxes import visible_to
-from iredapi.errors import Conflict, problem
+from iredapi.errors import Conflict, PermissionDenied, problem
 
 _MOST_DELETED: Final = 10_000
 """Deleted mailboxes of one address that are looked at."""
@@ -56,10 +56,20 @@ async def _restored_location(unit: UnitOfWork, mail: str, which: str) -> mailbox
         location = mailbox_paths.deleted_location(found[-1].path, unit.rules.users.layout)
     except mailbox_paths.InvalidMaildir as error:
         raise problem("restore", "INVALID_MAILDIR", str(error)) from None
+    await protect_global_admins(unit, location.path)
     await unit.users.unqueue(location.path)
     if await unit.users.paths_near(location.path):
         raise problem("restore", "MAILBOX_IN_USE", "Another account's mailbox is there.")
     return location
+
+
+async def protect_global_admins(unit: ReadUnit, path: str) -> None:
+    """Refuse a normal admin the deleted mailbox of a global admin."""
+    if not unit.actor.is_global and await unit.deleted_mailboxes.is_guarded(path):
+        raise PermissionDenied(
+            "PERMISSION_DENIED_UPDATE_GLOBAL_ADMIN_PROFILE",
+            "The mailbox was that of a global admin.",
+        )
 
 
 async def free_location(

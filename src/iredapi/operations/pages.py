@@ -8,7 +8,7 @@ from typing import Any
 
 from iredapi.backends.protocols.accounts import Listed
 from iredapi.backends.unit_of_work import ReadUnit
-from iredapi.domain import listing
+from iredapi.domain import hidden_fields, listing
 from iredapi.domain.listing import Key, ListQuery, Page, Shape, page_of
 
 Items = Mapping[str, Any]
@@ -39,6 +39,8 @@ class Kind:
     canonical_fields: Collection[str]
     with_usage: Callable[[ReadUnit, Items], Awaitable[Items]] | None = None
     """Adds to items what they use (``with=usage``); None: they use nothing."""
+    hides: bool = False
+    """Whether fields of its accounts may be hidden (``Rules.hidden_user_fields``)."""
 
     def fields(self, unit: ReadUnit, view: str) -> Collection[str]:
         """Return the keys that items may have."""
@@ -63,6 +65,9 @@ async def read(
 
     if shape.fields:
         listing.check_fields(shape.fields, {*kind.fields(unit, shape.view), *shape.extras})
+    if kind.hides:
+        query = hidden_fields.permitted(part.query, unit.rules.hidden_user_fields)
+        part = replace(part, query=query)
     role = kind.role(unit)
     keys = await role.keys(domains, part.query, part.after, part.limit + 1)
     names = [key.name for key in keys[: part.limit]]

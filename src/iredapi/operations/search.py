@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from iredapi.backends.protocols.accounts import Listed
 from iredapi.backends.unit_of_work import ReadUnit
+from iredapi.domain import hidden_fields
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.listing import ListQuery
 from iredapi.domain.search import KINDS, Found, Owner, in_order
@@ -39,8 +40,13 @@ def _roles(unit: ReadUnit) -> dict[str, Listed]:
 
 async def _of_kind(unit: ReadUnit, kind: str, role: Listed, text: str, limit: int) -> list[Found]:
     domains, wanted = managed(unit), fold(text)
+    query = ListQuery(search=text)
+    hidden: Collection[str] = ()
+    if kind == "user":
+        hidden = unit.rules.hidden_user_fields
+        query = hidden_fields.permitted(query, hidden)
     try:
-        keys = await role.keys(domains, ListQuery(search=text), None, limit)
+        keys = await role.keys(domains, query, None, limit)
     except NotSupported:
         return []  # the tables of older servers have no such accounts
     names = [key.name for key in keys]
@@ -54,8 +60,8 @@ async def _of_kind(unit: ReadUnit, kind: str, role: Listed, text: str, limit: in
         Found(
             kind,
             name,
-            item.description if kind == "domain" else item.name,
-            item.active,
+            "" if "name" in hidden else item.description if kind == "domain" else item.name,
+            None if "accountstatus" in hidden else item.active,
             exact=fold(name) == wanted,
         )
         for name, item in (await read(names)).items()
@@ -77,6 +83,8 @@ async def owner(unit: ReadUnit, address: str) -> Owner:
         others = domain.alias_addresses(address)
         if others and await unit.addresses.in_use(sorted(others)):
             return Owner("forwarding")
+        if await unit.admins.exists([address]):
+            return Owner("admin", fold(address))
     if found.account and not unit.actor.manages_account(found.account):
         return Owner(found.kind)  # a further address of somebody in another domain
     return found

@@ -356,6 +356,7 @@ async def remove(unit: UnitOfWork, mail: str, days: int) -> None:
     await wider_rights.refuse_wider_rights(unit, before)
     if before.is_global:
         keep_one_global_admin(await unit.admins.globals_without([mail]))
+        await unit.deleted_mailboxes.guard(before.location.path)
     await unit.users.remove(before.mail, accounts.removal(unit, days))
     if before.is_admin or before.is_global:
         unit.revocations.demoted.add(fold(mail))

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
-from iredapi.operations import accounts, usage
+from iredapi.domain.usage import Sums
+from iredapi.operations import usage
 from iredapi.schemas.usage import DomainUsageRow, UsageFilter, UserUsageRow
 from iredapi.web import pages, tables
 from iredapi.web.operation_route import OperationRequest, Router
 
 router = Router(tags=["Usage"])
+
+
+_FIRST_DOMAINS = 50
+"""Domains that are read before the answer begins: their users are counted meanwhile."""
+
+
+def _stored(row: Mapping[str, Any]) -> str:
+    return str(row[usage.STORED])
 
 
 @router.operation(
@@ -29,23 +39,21 @@ async def list_usage(call: OperationRequest[UsageFilter]) -> Response:
     Quotas, sizes of mailboxes, numbers of accounts, limits, and the last login. With `Accept:
     text/csv` the answer is CSV, without pages.
     """
-    columns = tables.columns(call, _OF_DOMAINS)
+    columns = tables.columns(call, await call.read(usage.columns, of_users=False))
     if call.form.is_paged:
         return await pages.answer(call, usage.domain_page)
-    # All rows are read at once, with a constant number of statements, and sent in pieces.
-    rows: list[Any] = []
     extra: dict[str, Any] = {}
+    strays: Mapping[str, Sums] = {}
 
     async def fetch(after: str, limit: int) -> list[Any]:
-        nonlocal rows
+        nonlocal strays
         if not after:
-            rows = await call.read(usage.domains)
+            strays = await call.read(usage.strays)
             if call.form.total:
-                extra["_total"] = len(rows)
-        some, rows = rows[:limit], rows[limit:]
-        return some
+                extra["_total"] = await call.read(usage.number_of_domains)
+        return await call.read(usage.domains, after, limit, strays)
 
-    return await tables.answer(call, fetch, lambda row: str(row["domain"]), columns, extra)
+    return await tables.answer(call, fetch, _stored, columns, extra, first=_FIRST_DOMAINS)
 
 
 @router.operation(
@@ -62,26 +70,15 @@ async def list_usage_of_domain(call: OperationRequest[UsageFilter]) -> Response:
     Quota, size of the mailbox, last logins, and the last delivery. With `Accept: text/csv` the
     answer is CSV, without pages.
     """
-    columns = tables.columns(call, _OF_USERS)
+    columns = tables.columns(call, await call.read(usage.columns, of_users=True))
     if call.form.is_paged:
         return await pages.answer(call, usage.user_page, call.target.domain)
-    domain = (await call.read(accounts.get_domain, call.target.domain)).name
+    domain, spelled = await call.read(usage.spelled_domain, call.target.domain)
     extra: dict[str, Any] = {}
     if call.form.total:
-        extra["_total"] = await call.read(usage.number_of_users, domain)
+        extra["_total"] = await call.read(usage.number_of_users, domain.name)
 
     async def fetch(after: str, limit: int) -> list[Any]:
-        return await call.read(usage.users, domain, after, limit)
+        return await call.read(usage.users, spelled, after, limit, active=domain.active)
 
-    return await tables.answer(call, fetch, lambda row: str(row["mail"]), columns, extra)
-
-
-_OF_DOMAINS = [
-    "domain", "status", "quota", "allocated_quota", "stored_bytes", "stored_messages",
-    "numberOfUsers", "num_existing_users", "numberOfAliases", "num_existing_aliases",
-    "numberOfLists", "num_existing_maillists", "last_login",
-]  # fmt: skip
-_OF_USERS = [
-    "mail", "domain", "status", "quota", "stored_bytes", "stored_messages", "last_login",
-    "last_login_imap", "last_login_pop3", "last_delivery",
-]  # fmt: skip
+    return await tables.answer(call, fetch, _stored, columns, extra)

@@ -6,6 +6,7 @@ from iredapi.backends.policies.iredadmin import IredadminDbSettings
 from iredapi.backends.unit_of_work import Rules
 from iredapi.config.settings import Settings
 from iredapi.domain import domains, users
+from iredapi.domain.hidden_fields import with_other_names
 from iredapi.domain.mailbox_paths import Layout
 from iredapi.domain.passwords import PasswordPolicy
 
@@ -36,8 +37,8 @@ def configured_rules(settings: Settings) -> Rules:
             enabled_services=frozenset(settings.enabled_user_services),
             name_characters=settings.auth_username_chars,
         ),
-        hidden_user_fields=frozenset(settings.hidden_user_fields),
-        hidden_admin_fields=frozenset(settings.hidden_admin_fields),
+        hidden_user_fields=with_other_names(settings.hidden_user_fields),
+        hidden_admin_fields=with_other_names(settings.hidden_admin_fields),
         max_keep_days=settings.max_keep_mailbox_days,
         alias_anywhere=settings.user_alias_cross_all_domains,
         set_password_date=settings.set_password_change_date,

@@ -76,6 +76,7 @@ class Paged(Params):
             descending=sort.startswith("-"),
             search=getattr(self, "search", None) or "",
             active=active,
+            by_status="status" in self.model_fields_set,
             modified_since=getattr(self, "modified_since", None),
         )
 

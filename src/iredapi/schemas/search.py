@@ -31,8 +31,10 @@ class SearchResult(BaseModel):
 
     kind: str = Field(json_schema_extra={"enum": list(KINDS)})
     address: str = Field(description="An e-mail address, or the name of a domain.")
-    name: str
-    accountStatus: Literal["active", "disabled"]  # noqa: N815
+    name: str = Field(description="Empty if the server hides the names of users.")
+    accountStatus: Literal["active", "disabled"] | None = Field(  # noqa: N815
+        description="Null if the server hides it for users."
+    )
     exact: bool = Field(description="Whether the address is what was searched for.")
 
 
@@ -42,7 +44,8 @@ class AddressOwner(BaseModel):
     mail: str
     kind: str = Field(
         description="`alias_address`: a further address of an account; `forwarding`: mail is "
-        "forwarded, and there is no account; `free`: a new account can have the address.",
+        "forwarded, and there is no account; `admin`: a standalone admin; `free`: a new account "
+        "can have the address.",
         json_schema_extra={"enum": list(OWNERS)},
     )
     account: str | None = Field(

@@ -1,4 +1,4 @@
-"""The parameter ``strict`` of all writes."""
+"""The parameter ``strict`` of all operations."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ class Strictness(Params):
     strict: fields.YesNo = param(
         "`yes`: what would be reported in `_ignored` or `_adjusted` is an error that names it, and "
         "nothing is changed. `no` overrides the server's `IREDAPI_STRICT`.",
+        "yes",
+        alias="strict",
+    )
+
+
+class StrictReading(Params):
+    """The parameter ``strict`` of operations that read."""
+
+    strict: fields.YesNo = param(
+        "`yes`: a parameter that the operation does not know is an error that names it.",
         "yes",
         alias="strict",
     )

@@ -19,7 +19,8 @@ class UsageFilter(Paged):
 
 class _Usage(BaseModel):
     status: str = Field(
-        description="`active` or `disabled`, in effect: a user of a disabled domain is disabled."
+        description="`active`, `suspended` or `disabled`, in effect: a user of a disabled domain "
+        "is disabled."
     )
     quota: int = Field(description="MB, 0 is unlimited.")
     stored_bytes: int

@@ -11,6 +11,7 @@ from iredapi.database import topology
 from iredapi.database.topology import Topology
 from iredapi.observability.health_checks import NotUsable
 from iredapi.state.connections import CALL_TIMEOUT, MAX_AGE, Connections, StateUnavailable
+from iredapi.state.guarded_mailboxes import GuardedMailboxes
 from iredapi.state.idempotency_keys import IdempotencyKeys
 from iredapi.state.locks import Locks
 from iredapi.state.login_attempts import LoginAttempts
@@ -52,6 +53,7 @@ class State:
         self.tokens = tokens
         self.networks = networks
         self.signing_keys = SigningKeys(connections)
+        self.guarded_mailboxes = GuardedMailboxes(connections, clock=locks.clock)
         self.idempotency_keys = IdempotencyKeys(connections, clock=locks.clock)
         self.written = WrittenServers(connections, clock=locks.clock)
 

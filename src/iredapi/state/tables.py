@@ -154,6 +154,16 @@ renames = Table(
 """Renames of accounts that have begun and not ended; ``name`` is made of both addresses."""
 
 
+guarded_mailboxes = Table(
+    "guarded_mailboxes",
+    metadata,
+    Column("path", String(NAME_LENGTH), primary_key=True),
+    Column("since", Double, nullable=False),
+    **MARIADB_OPTIONS,
+)
+"""Directories of removed users who were global admins."""
+
+
 signing_keys = Table(
     "signing_keys",
     metadata,

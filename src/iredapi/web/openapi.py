@@ -16,7 +16,7 @@ from iredapi.errors import CODES
 from iredapi.operations.preconditions import Versions
 from iredapi.schemas.listing import Paged
 from iredapi.schemas.params import Params
-from iredapi.schemas.strictness import Strictness
+from iredapi.schemas.strictness import Strictness, StrictReading
 from iredapi.web import idempotency
 from iredapi.web.openapi_bodies import body, properties
 
@@ -223,8 +223,8 @@ def describe(
         parameters += [_query_parameter(*item, form) for item in properties(form)]
     elif form.model_fields:
         extra["requestBody"] = body(action, form)
-    if method != "GET":
-        parameters += [_query_parameter(*item, Strictness) for item in properties(Strictness)]
+    strictness = StrictReading if method == "GET" else Strictness
+    parameters += [_query_parameter(*item, strictness) for item in properties(strictness)]
     is_versioned = details.get("versions") is not None
     if is_versioned:
         parameters.append(_IF_NONE_MATCH if method == "GET" else _IF_MATCH)
@@ -236,8 +236,8 @@ def describe(
     if action in PUBLIC:
         extra["security"] = []
     codes = _common_codes(method, words) + errors
+    codes += ("INVALID_VALUE", "IGNORED_PARAMETER", *_WITH_PARAMS)
     if method != "GET":
-        codes += ("INVALID_VALUE", "IGNORED_PARAMETER", *_WITH_PARAMS)
         codes += _WITH_KEY if takes_key else ("IDEMPOTENCY_KEY_NOT_SUPPORTED",)
     if is_versioned and method != "GET":
         codes += ("PRECONDITION_FAILED",)

@@ -37,8 +37,8 @@ what Amavisd and iRedAPD do with their mail.
 
 **Requests.** Parameters may be sent as JSON, as a form, as multipart or in the query. A parameter
 that is not sent changes nothing; an empty one removes the value where that is possible. Names that
-a change does not know are listed in `_ignored`; `strict=yes` makes them an error. A `GET` ignores
-them without an error: check the spelling of `search`, `status` and `limit`.
+a change does not know are listed in `_ignored`; `strict=yes` makes them an error. A `GET` without
+`strict=yes` ignores them: check the spelling of `search`, `status` and `limit`.
 
 **Answers** are JSON with `_success`. Failures have a stable code in `_msg` and a real HTTP status.
 

@@ -34,7 +34,7 @@ from iredapi.operations.preconditions import Versions
 from iredapi.runtime.context import AppContext
 from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.params import Params
-from iredapi.web import entity_tags, idempotency, openapi, request_body, responses, sent_form
+from iredapi.web import entity_tags, idempotency, openapi, responses, sent_form
 from iredapi.web.admission import receive_body, slot_of
 from iredapi.web.idempotency import KeyedRequest
 
@@ -163,7 +163,11 @@ class OperationRequest(Generic[Form]):
         return await self.pages(fetch, name)
 
     async def pages(
-        self, fetch: responses.Fetch, key: Callable[[Any], str], extra: Mapping[str, Any] = {}
+        self,
+        fetch: responses.Fetch,
+        key: Callable[[Any], str],
+        extra: Mapping[str, Any] = {},
+        first: int = 0,
     ) -> Response:
         """Answer with a list whose pages ``fetch`` reads; see ``responses.listing``."""
         slot, timeout = slot_of(self.request.scope), self.context.settings.request_timeout
@@ -172,7 +176,7 @@ class OperationRequest(Generic[Form]):
             async with slot.page(first=not after, seconds=timeout):
                 return await fetch(after, limit)
 
-        return await responses.listing(in_turn, key, self.request_id, extra)
+        return await responses.listing(in_turn, key, self.request_id, extra, first)
 
     async def write(
         self,
@@ -373,7 +377,7 @@ async def _call(
     ignored: tuple[str, ...] = ()
     keyed = None
     if request.method in _READING:
-        filled = form.read(request_body.query(request))
+        filled = sent_form.of_query(form, request)
     else:
         with_query = action is not Action.LOGIN or context.settings.query_login
         limit, seconds = context.settings.body_limit, context.settings.request_timeout

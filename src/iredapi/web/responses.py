@@ -146,20 +146,26 @@ Fetch = Callable[[str, int], Awaitable[list[Any]]]
 
 
 async def listing(
-    fetch: Fetch, key: Callable[[Any], str], request_id: str, extra: Mapping[str, Any] = {}
+    fetch: Fetch,
+    key: Callable[[Any], str],
+    request_id: str,
+    extra: Mapping[str, Any] = {},
+    size: int = 0,
 ) -> Response:
     """Return a list that is sent page by page, so that memory does not grow with the data.
 
     The first page is fetched before the answer begins, so that most failures get an error status.
     In a longer list ``_success`` is the last key: a failure in the middle makes it false. ``extra``
-    has further keys of the answer; it may be filled by the first ``fetch``.
+    has further keys of the answer; it may be filled by the first ``fetch``. ``size`` is the maximum
+    number of items of the first page; 0: ``PAGE``.
     """
-    first = await fetch("", PAGE)
-    if len(first) < PAGE:
+    size = size or PAGE
+    first = await fetch("", size)
+    if len(first) < size:
         if extra:
             return Json(orjson.dumps({"_success": True, "_data": first, **extra}))
         return success(first)
-    return Stream(_stream(first, fetch, key, request_id, extra), media_type=JSON)
+    return Stream(_stream(first, fetch, key, request_id, extra, size), media_type=JSON)
 
 
 async def _stream(
@@ -168,11 +174,12 @@ async def _stream(
     key: Callable[[Any], str],
     request_id: str,
     extra: Mapping[str, Any],
+    asked: int,
 ) -> AsyncIterator[bytes]:
     opening = b'{"_data":'
     lead = b"["
     yield opening
-    asked, limit = PAGE, _NAMES if isinstance(page[0], str) else _PROFILES
+    limit = _NAMES if isinstance(page[0], str) else _PROFILES
     following: asyncio.Future[list[Any]] | None = None
     try:
         while page:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from iredapi.backends.unit_of_work import STRICT
 from iredapi.errors import InvalidParameters, Problem
 from iredapi.schemas.params import Params
-from iredapi.schemas.strictness import Strictness
+from iredapi.schemas.strictness import Strictness, StrictReading
 from iredapi.web import request_body
 from iredapi.web.request_body import Raw
 
@@ -44,6 +44,24 @@ async def read(
     if ignored and STRICT.get():
         raise InvalidParameters(*(_unknown(form, name) for name in ignored))
     return filled, ignored, raw
+
+
+def of_query(form: type[Form], request: Request) -> Form:
+    """Return the form of a request that reads; with ``strict=yes`` it has no unknown parameters.
+
+    ``IREDAPI_STRICT`` is about changes only: programs add parameters of their own to addresses of
+    pages. Raises InvalidParameters.
+    """
+    raw = request_body.query(request)
+    if STRICT.name not in raw:
+        return form.read(raw)
+    rest = {name: value for name, value in raw.items() if name != STRICT.name}
+    exact = StrictReading.read({STRICT.name: raw[STRICT.name]}).strict
+    filled = form.read(rest)
+    if exact and (unknown := form.ignored(rest)):
+        named = (name[:_MAX_NAME_LENGTH] for name in unknown[:_MAX_IGNORED])
+        raise InvalidParameters(*(_unknown(form, name) for name in named))
+    return filled
 
 
 async def _parsed(

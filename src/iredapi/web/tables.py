@@ -46,10 +46,13 @@ async def answer(
     key: Callable[[Any], str],
     columns: Sequence[str],
     extra: Mapping[str, Any],
+    *,
+    first: int = responses.PAGE,
 ) -> Response:
     """Answer with all rows, which ``fetch`` reads page by page; see ``responses.listing``.
 
-    ``columns`` are the keys of each row that are shown. ``extra`` is for JSON only.
+    ``key`` returns that after which the next page begins. ``columns`` are the keys that are shown.
+    ``extra`` is for JSON only. ``first`` rows are read before the answer begins.
     """
     reached = ""
 
@@ -60,27 +63,28 @@ async def answer(
         return listing.only(rows, columns)
 
     if not wants_csv(call):
-        response = await call.pages(chosen, lambda _row: "further", extra)
+        response = await call.pages(chosen, lambda _row: "further", extra, first=first)
         response.headers["Vary"] = "Accept"
         return response
     slot, timeout = slot_of(call.request.scope), call.context.settings.request_timeout
     async with slot.page(first=True, seconds=timeout):
-        first = await chosen("", responses.PAGE)
-    if len(first) == responses.PAGE:
+        rows = await chosen("", first)
+    if len(rows) == first:
 
         async def following() -> list[Any]:
             async with slot.page(first=False, seconds=timeout):
                 return await chosen("", responses.PAGE)
 
-        return Stream(_lines(columns, first, following), headers=_HEADERS, media_type=_TYPE)
-    return Response(_text([columns]) + _rows(first), headers=_HEADERS, media_type=_TYPE)
+        return Stream(_lines(columns, rows, following), headers=_HEADERS, media_type=_TYPE)
+    return Response(_text([columns]) + _rows(rows), headers=_HEADERS, media_type=_TYPE)
 
 
 async def _lines(
-    columns: Sequence[str], page: list[Any], following: Callable[[], Awaitable[list[Any]]]
+    columns: Sequence[str], first: list[Any], following: Callable[[], Awaitable[list[Any]]]
 ) -> AsyncIterator[str]:
     """Yield the text; a failure in the middle breaks the connection off, as CSV cannot tell it."""
-    yield _text([columns])
+    yield _text([columns]) + _rows(first)
+    page = await following()
     while page:
         yield _rows(page)
         page = await following() if len(page) == responses.PAGE else []

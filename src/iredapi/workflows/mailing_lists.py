@@ -346,14 +346,20 @@ async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int
     if context.list_server is None:
         return await context.write(actor, domains.remove, name, days)
     managed = await context.read(actor, lists.managed_by, (), domain.names)
+    condition, known = PRECONDITION.get(), True
     for _ in range(TRIES):
         if found := await lists_of_domain(context, actor, name):
             await context.list_server.ping()
-            if PRECONDITION.get() is not None:
+            if condition is not None:
                 # It is checked before the first list is removed.
                 await context.write(actor, _nothing)
         for address in found:
+            known = known and not domain.mentions(address)
             await _remove(context, actor, address, archive=True)
+        if condition is not None and known:
+            # Again, in the transaction that removes the domain: somebody may have changed it. Not
+            # if the removal of a list has changed it.
+            condition.met = False
         try:
             done = await context.write(actor, domains.remove, name, days, with_lists=False)
         except domains.ListsRemain:

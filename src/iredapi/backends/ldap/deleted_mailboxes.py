@@ -16,6 +16,7 @@ from iredapi.backends.sql.deleted_mailboxes import SqlDeletedMailboxes
 from iredapi.database.session import Connections
 from iredapi.database.text_matching import is_like
 from iredapi.domain.deleted_mailboxes import Wanted
+from iredapi.state.guarded_mailboxes import GuardedMailboxes
 
 
 class LdapDeletedMailboxes(SqlDeletedMailboxes):
@@ -23,8 +24,10 @@ class LdapDeletedMailboxes(SqlDeletedMailboxes):
 
     name = "iredadmin"
 
-    def __init__(self, connections: Connections, session: Session) -> None:
-        super().__init__(connections)
+    def __init__(
+        self, connections: Connections, guarded: GuardedMailboxes, session: Session
+    ) -> None:
+        super().__init__(connections, guarded)
         self._session = session
 
     async def _since_creation(self, wanted: Wanted) -> ColumnElement[bool]:

@@ -6,33 +6,26 @@ the mailboxes in ``deleted_mailboxes``. Tables that do not exist are treated as 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import date, datetime
-from functools import partial
 from typing import Any
 
 from sqlalchemy import (
-    CompoundSelect,
     MetaData,
-    Select,
-    String,
     Table,
-    bindparam,
-    cast,
     func,
-    literal_column,
     or_,
     select,
     update,
 )
 
+from iredapi.backends.ldap.mailbox_sizes import MailboxSizes, Used
 from iredapi.backends.policies.tables import iredadmin_metadata
 from iredapi.backends.protocols.values import Removal
 from iredapi.backends.sql import tables as t
 from iredapi.database.dialect import domain_of
-from iredapi.database.repository import Repository, chunks, now
+from iredapi.database.repository import now
 from iredapi.database.session import Connections
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.mailbox_paths import MAX_PATH, overlap
@@ -41,7 +34,6 @@ _TABLES = (t.deleted_mailboxes, t.used_quota, t.last_login, t.share_folder, t.an
 _NAME = "iredadmin"
 _Days = Mapping[int, date | None]
 """Days after which mailboxes may be removed from disk, by the ids of their rows."""
-_NUMBERS = (("bytes", "messages"), ("imap", "pop3", "lda"))
 
 
 def _combined() -> MetaData:
@@ -59,141 +51,13 @@ metadata = _combined()
 """The tables of ``iredadmin`` when accounts are in LDAP."""
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
-    """Size of a mailbox, and times of its user's last logins (seconds since 1970; 0: never)."""
-
-    bytes: int = 0
-    messages: int = 0
-    imap: int = 0
-    pop3: int = 0
-    lda: int = 0
-
-
-class IredadminAccounts(Repository):
+class IredadminAccounts(MailboxSizes):
     """The rows of mail users in ``iredadmin``."""
 
-    name = "iredadmin"
-
     def __init__(self, connections: Connections, quota_table: Table) -> None:
-        super().__init__(connections)
-        self._quota = quota_table
+        super().__init__(connections, quota_table)
         self._held = set[str]()
         """Directories in the queue that an account gets."""
-
-    # -- sizes and logins --------------------------------------------------------------------------
-
-    async def used(self, mails: Collection[str]) -> Mapping[str, Used]:
-        """Return size and last logins of users. Two round trips for each 500."""
-        found: dict[str, dict[str, int]] = {}
-        q, login = self._quota.c, t.last_login.c
-        for some in chunks(mails):
-            if await self.has(self._quota):
-                for row in await self.row_objects(
-                    select(q.username, q.bytes, q.messages).where(q.username.in_(some))
-                ):
-                    numbers = {"bytes": int(row.bytes or 0), "messages": int(row.messages or 0)}
-                    found.setdefault(row.username.lower(), {}).update(numbers)
-            if await self.has(t.last_login):
-                for row in await self.row_objects(
-                    select(login.username, login.imap, login.pop3, login.lda).where(
-                        login.username.in_(some)
-                    )
-                ):
-                    moments = {
-                        name: int(getattr(row, name) or 0) for name in ("imap", "pop3", "lda")
-                    }
-                    found.setdefault(row.username.lower(), {}).update(moments)
-        return {mail: Used(**values) for mail, values in found.items()}
-
-    async def stored(self, domains: Collection[str] | None) -> dict[str, int]:
-        """Return how many bytes users of these domains have stored; None: all users."""
-        if not await self.has(self._quota):
-            return {}
-        q = self._quota.c
-        within = [] if domains is None else [q.domain.in_(sorted(domains))]
-        rows = await self.row_objects(select(q.username, q.bytes).where(*within))
-        return {row.username.lower(): int(row.bytes or 0) for row in rows}
-
-    async def used_by(self, mail: str) -> Used:
-        """Return size and last logins of one user, in one round trip."""
-        there = [table for table in (self._quota, t.last_login) if await self.has(table)]
-        if not there:
-            return Used()
-        key = ("iredadmin.used", *(table.name for table in there))
-        _, rows = await self.fetch_batched(key, partial(_used_by, there), mail=mail)
-        found: dict[str, int] = {}
-        for kind, name, *numbers in rows:
-            # MariaDB's equality ignores accents and trailing blanks.
-            if name.lower() == mail:
-                found.update(zip(_NUMBERS[kind], (int(n or 0) for n in numbers), strict=False))
-        return Used(**found)
-
-    async def used_in(self, domain: str, users: Collection[str]) -> tuple[int, int]:
-        """Return how many bytes and messages the users of a domain have stored.
-
-        Rows of removed users (not in ``users``) and negative numbers are ignored.
-        """
-        if not await self.has(self._quota):
-            return 0, 0
-        q = self._quota.c
-        stored = messages = 0
-        for row in await self.row_objects(
-            select(q.username, q.bytes, q.messages).where(q.domain == domain)
-        ):
-            if row.username.lower() in users:
-                stored += max(int(row.bytes or 0), 0)
-                messages += max(int(row.messages or 0), 0)
-        return stored, messages
-
-    async def used_by_domains(
-        self, users: Collection[str], only: Collection[str] | None
-    ) -> tuple[Mapping[str, tuple[int, int]], Mapping[str, int]]:
-        """Return bytes and messages of each domain, and its users' last login by IMAP or POP3.
-
-        Rows of removed users (not in ``users``) and negative numbers are ignored. Two statements.
-        """
-        used: dict[str, tuple[int, int]] = {}
-        seen: dict[str, int] = {}
-        q, login = self._quota.c, t.last_login.c
-
-        def chosen(table: Table) -> list[Any]:
-            return [] if only is None else [_of_domains(table, only)]
-
-        if await self.has(self._quota):
-            for row in await self.row_objects(
-                select(q.username, q.bytes, q.messages).where(*chosen(self._quota))
-            ):
-                mail = row.username.lower()
-                if mail in users:
-                    stored, messages = used.get(domain_part(mail), (0, 0))
-                    used[domain_part(mail)] = (
-                        stored + max(int(row.bytes or 0), 0),
-                        messages + max(int(row.messages or 0), 0),
-                    )
-        if await self.has(t.last_login):
-            for row in await self.row_objects(
-                select(login.username, login.imap, login.pop3).where(*chosen(t.last_login))
-            ):
-                mail = row.username.lower()
-                if mail in users:
-                    last = max(int(row.imap or 0), int(row.pop3 or 0))
-                    seen[domain_part(mail)] = max(seen.get(domain_part(mail), 0), last)
-        return used, seen
-
-    async def used_of_domain(self, domain: str) -> Mapping[str, Used]:
-        """Return size and last logins of a domain's users. Two statements."""
-        found: dict[str, dict[str, int]] = {}
-        for table, names in ((self._quota, _NUMBERS[0]), (t.last_login, _NUMBERS[1])):
-            if not await self.has(table):
-                continue
-            columns = (table.c.username, *(table.c[name] for name in names))
-            for name, *numbers in await self.row_objects(
-                select(*columns).where(_of_domains(table, [domain]))
-            ):
-                values = (int(value or 0) for value in numbers)
-                found.setdefault(name.lower(), {}).update(zip(names, values, strict=True))
-        return {mail: Used(**values) for mail, values in found.items()}
 
     # -- deleted mailboxes -------------------------------------------------------------------------
 
@@ -371,26 +235,6 @@ class IredadminAccounts(Repository):
             await self.run(
                 update(table).where(table.c[column] == old).values({column: new, **more})
             )
-
-
-def _of_domains(table: Table, names: Collection[str]) -> Any:
-    """Match rows of users in domains; without its trigger a row has no domain."""
-    some = sorted(names)
-    return or_(table.c.domain.in_(some), domain_of(table.c.username).in_(some))
-
-
-def _used_by(there: Sequence[Table]) -> Select[Any] | CompoundSelect[Any]:
-    """Select the rows of the user ``:mail``: the index of ``_NUMBERS``, the name, the numbers."""
-    branches: list[Select[Any]] = []
-    for table in there:
-        kind = int(table is t.last_login)
-        numbers: list[Any] = [table.c[name] for name in _NUMBERS[kind]]
-        numbers += [literal_column("0")] * (3 - len(numbers))
-        own = table.c.username == bindparam("mail", type_=String(255))
-        name = cast(table.c.username, String(255))
-        branches.append(select(literal_column(str(kind)), name, *numbers).where(own))
-    first, *others = branches
-    return first.union_all(*others) if others else first
 
 
 def _tidy(path: Any) -> Any:

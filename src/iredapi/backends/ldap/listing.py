@@ -160,7 +160,8 @@ def _filter(listed: Listed, domains: frozenset[str] | None, query: ListQuery) ->
         digits = "".join(filter(str.isdigit, query.modified_since.isoformat(" ", "seconds")))
         terms.append(f"(modifyTimestamp>={digits}Z)")
     if query.search:
-        terms.append(either(f"({name}=*{escape_filter(query.search)}*)" for name in listed.texts))
+        shown = [n for n in listed.texts if n == listed.key or n.lower() not in query.hidden]
+        terms.append(either(f"({name}=*{escape_filter(query.search)}*)" for name in shown))
     return both(*terms)
 
 

@@ -24,6 +24,8 @@ from iredapi.state import Lease, LockLost, LockTimeout, State
 
 GLOBALS = "*globals"
 """Name of the lock of the set of global admins: not a valid domain."""
+MAILBOXES = "*mailboxes"
+"""Name of the lock of directories that are given to accounts: two domains may want the same one."""
 WAIT = 20.0
 """Seconds to wait for another write to the same domain."""
 _PREFIX = "ldap "

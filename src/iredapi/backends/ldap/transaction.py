@@ -55,7 +55,9 @@ class LdapReadTransaction:
             greylists=SqlGreylists(connections),
             spam_policies=SqlSpamPolicies(connections),
             wblists=SqlWblists(connections),
-            deleted_mailboxes=LdapDeletedMailboxes(connections, session),
+            deleted_mailboxes=LdapDeletedMailboxes(
+                connections, self._state.guarded_mailboxes, session
+            ),
             usage=LdapUsage(session),
             log=SqlLog(connections, partial(creation_times, session)),
         )
@@ -69,6 +71,7 @@ class LdapTransaction:
 
     def __init__(self, unit: LdapUnit, state: State) -> None:
         self._unit = unit
+        self._state = state
         self._related_data = SqlRelatedData(unit.connections, state.renames)
 
     async def unit(self, actor: Actor, rules: Rules) -> UnitOfWork:
@@ -90,7 +93,9 @@ class LdapTransaction:
             greylists=SqlGreylists(connections),
             spam_policies=SqlSpamPolicies(connections),
             wblists=SqlWblists(connections),
-            deleted_mailboxes=LdapDeletedMailboxes(connections, session),
+            deleted_mailboxes=LdapDeletedMailboxes(
+                connections, self._state.guarded_mailboxes, session
+            ),
             usage=LdapUsage(session),
             log=SqlLog(connections, partial(creation_times, session)),
         )

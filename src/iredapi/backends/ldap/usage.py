@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,12 +10,13 @@ from iredapi.backends.ldap import settings_values
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import ACCOUNTS, DOMAIN, USER, inside, real_users
 from iredapi.backends.ldap.domain_mapping import MEGABYTE, record
-from iredapi.backends.ldap.iredadmin_mailbox_tables import Used
+from iredapi.backends.ldap.mailbox_sizes import HashedNames, Used
 from iredapi.backends.ldap.session import Session, address_in, flag, number, words
+from iredapi.domain import services, suspension
 from iredapi.domain.addresses import domain_of
-from iredapi.domain.usage import DomainUsage, UserUsage
+from iredapi.domain.usage import DomainUsage, Sums, UserUsage
 
-_STATUS: Final = ("mail", "accountStatus", "domainStatus", "mailQuota")
+_STATUS: Final = ("mail", "accountStatus", "domainStatus", "mailQuota", "enabledService")
 _OF_DOMAIN: Final = ("domainName", "accountStatus", settings_values.ATTRIBUTE)
 _BETWEEN: Final = "\t"
 _LAST: Final = "\U0010ffff"
@@ -28,7 +29,34 @@ class LdapUsage:
         self._session = session
         self._tree = session.tree
 
-    async def domains(self, only: Collection[str] | None) -> list[DomainUsage]:
+    # -- domains -----------------------------------------------------------------------------------
+
+    async def strays(self) -> Mapping[str, Sums]:
+        return {}  # accounts belong to the domain of their address
+
+    async def domains(
+        self,
+        only: Collection[str] | None,
+        after: str,
+        limit: int,
+        strays: Mapping[str, Sums],
+    ) -> list[DomainUsage]:
+        del strays
+
+        async def read() -> list[str]:
+            return [_domain_row(found) for found in await self._domains(only)]
+
+        # slapd sorts nothing, so that all accounts are read before the first row. Only a row for
+        # each domain is kept between pages.
+        key = ("usage of domains", None if only is None else frozenset(only))
+        start = f"{after}{_BETWEEN}{_LAST}" if after else ""
+        rows = await self._session.listings.page(key, start, limit, read)
+        return [_domain_of(row) for row in rows]
+
+    async def of_domains(self, names: Collection[str]) -> list[DomainUsage]:
+        return await self._domains(names)
+
+    async def _domains(self, only: Collection[str] | None) -> list[DomainUsage]:
         if only is not None and not only:
             return []
         found: dict[str, DomainUsage] = {}
@@ -37,28 +65,34 @@ class LdapUsage:
                 own = record(entry, None)
                 if only is None or own.name in only:
                     found[own.name] = DomainUsage(
-                        own.name, own.active, own.quota, own.users, own.aliases, own.lists
+                        own.name,
+                        own.active,
+                        suspension.is_suspended(own.settings),
+                        own.quota,
+                        own.users,
+                        own.aliases,
+                        own.lists,
                     )
         numbers, mails = await self._accounts(found)
         used, seen = await self._session.iredadmin.used_by_domains(mails, only)
-        for name, (users, aliases, lists, size) in numbers.items():
-            found[name] = replace(
+        return [
+            replace(
                 found[name],
-                users=users,
-                aliases=aliases,
-                lists=lists,
-                allocated_quota=size // MEGABYTE,
-                stored_bytes=used.get(name, (0, 0))[0],
-                stored_messages=used.get(name, (0, 0))[1],
-                last_login=seen.get(name, 0),
+                sums=Sums(
+                    users,
+                    aliases,
+                    lists,
+                    size // MEGABYTE,
+                    *used.get(name, (0, 0)),
+                    last_login=seen.get(name, 0),
+                ),
             )
-        return [found[name] for name in sorted(found)]
+            for name, (users, aliases, lists, size) in sorted(numbers.items())
+        ]
 
-    async def _accounts(
-        self, domains: Collection[str]
-    ) -> tuple[dict[str, list[int]], frozenset[str]]:
+    async def _accounts(self, domains: Collection[str]) -> tuple[dict[str, list[int]], HashedNames]:
         """Count users, aliases and lists, and sum up quotas (bytes); also return all users."""
-        numbers, mails = {name: [0, 0, 0, 0] for name in domains}, set[str]()
+        numbers, mails = {name: [0, 0, 0, 0] for name in domains}, HashedNames()
         kind = inside(ACCOUNTS, next(iter(numbers))) if len(numbers) == 1 else ACCOUNTS
         names = ("objectClass", "mail", "mailQuota")
         async for page in self._session.pages(self._tree.base, Scope.SUB, kind, names):
@@ -74,12 +108,19 @@ class LdapUsage:
                     mails.add(mail)
                 of_domain[1] += "mailalias" in kinds
                 of_domain[2] += "maillist" in kinds
-        return numbers, frozenset(mails)
+        return numbers, mails
 
-    async def users(self, domain: str, after: str, limit: int) -> list[UserUsage]:
+    # -- users -------------------------------------------------------------------------------------
+
+    async def spellings(self, domain: str) -> Sequence[str]:
+        return [domain]
+
+    async def users(
+        self, spelled: Sequence[str], after: str, limit: int, *, active: bool
+    ) -> list[UserUsage]:
+        (domain,) = spelled
+
         async def read() -> list[str]:
-            own = await self._session.domain(domain)
-            active = own is not None and flag(own, "accountStatus", "active")
             used = await self._session.iredadmin.used_of_domain(domain)
             found: dict[str, str] = {}
             kind = real_users(domain)
@@ -128,18 +169,39 @@ def _usage(entry: Entry, mail: str, used: Used, *, active: bool) -> UserUsage:
         imap=max(used.imap, 0),
         pop3=max(used.pop3, 0),
         lda=max(used.lda, 0),
+        suspended=any(map(services.is_mark, words(entry, "enabledService"))),
+    )
+
+
+def _domain_row(usage: DomainUsage) -> str:
+    sums = usage.sums
+    numbers = (
+        int(usage.active), int(usage.suspended), usage.quota, usage.max_users, usage.max_aliases,
+        usage.max_lists, sums.users, sums.aliases, sums.lists, sums.allocated_quota,
+        sums.stored_bytes, sums.stored_messages, sums.last_login,
+    )  # fmt: skip
+    return _BETWEEN.join((usage.stored, *map(str, numbers)))
+
+
+def _domain_of(row: str) -> DomainUsage:
+    name, *numbers = row.split(_BETWEEN)
+    active, suspended, quota, users, aliases, lists, *sums = map(int, numbers)
+    return DomainUsage(
+        name, bool(active), bool(suspended), quota, users, aliases, lists, Sums(*sums)
     )
 
 
 def _row(usage: UserUsage) -> str:
     numbers = (
         int(usage.active), usage.quota, usage.stored_bytes, usage.stored_messages,
-        usage.imap, usage.pop3, usage.lda,
+        usage.imap, usage.pop3, usage.lda, int(usage.suspended),
     )  # fmt: skip
     return _BETWEEN.join((usage.mail, *map(str, numbers)))
 
 
 def _usage_of(row: str, domain: str) -> UserUsage:
-    mail, *numbers = row.rsplit(_BETWEEN, 7)
-    active, *rest = map(int, numbers)
-    return UserUsage(mail, domain, bool(active), *rest)
+    mail, *numbers = row.rsplit(_BETWEEN, 8)
+    active, quota, size, messages, imap, pop3, lda, suspended = map(int, numbers)
+    return UserUsage(
+        mail, domain, bool(active), quota, size, messages, imap, pop3, lda, bool(suspended)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from typing import Any
 
 from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_alias_addresses
 from iredapi.backends.ldap.client import Entry
@@ -75,15 +76,14 @@ def record(mail: str, entry: Entry, aliases: Collection[str], managed: Collectio
     enabled = words(entry, "enabledService")
     held, held_by_domain = held_services(enabled)
     is_global = flag(entry, "domainGlobalAdmin", "yes")
+    texts: dict[str, Any] = {name: entry.value(at) for name, at in (_SINGLE | NAMES).items()}
+    texts["mailbox_format"] = texts["mailbox_format"] or "maildir"
+    texts["mailbox_folder"] = texts["mailbox_folder"] or "Maildir"
+    texts |= {name: ",".join(sorted(entry.values(at))) for name, at in _PHONES.items()}
     return User(
         mail=mail,
         password=stored_hash(entry),
-        **{name: entry.value(attribute) for name, attribute in (_SINGLE | NAMES).items()}
-        | {
-            "mailbox_format": entry.value("mailboxFormat") or "maildir",
-            "mailbox_folder": entry.value("mailboxFolder") or "Maildir",
-        },
-        **{name: ",".join(sorted(entry.values(at))) for name, at in _PHONES.items()},
+        **texts,
         quota=number(entry.value("mailQuota")) // MEGABYTE,
         active=flag(entry, "accountStatus", "active"),
         location=Location("", "", mailbox_path(entry)),
@@ -120,7 +120,7 @@ def put_new(
     edit.put("shadowLastChange", days_since_1970(changed) if changed else "")
     edit.add("shadowAddress", sorted(alias_addresses([user.mail], domain_of(user.mail), aliases)))
     edit.add("enabledService", sorted(user.services | services.INTERNAL))
-    edit.add("enabledService", _written_services(user.custom_services))
+    edit.add("enabledService", written_services(user.custom_services))
     # Differs from the new user in every field that is always written.
     empty = User("", location=Location("", "", ""), services=user.services, mailbox_format="",
                  mailbox_folder="", active=not user.active)  # fmt: skip
@@ -200,8 +200,9 @@ def _put_services(edit: Edit, before: User, after: User) -> None:
     old = before.services | before.custom_services
     old |= markers(before.held, before.held_by_domain)
     new = after.services | after.custom_services | markers(after.held, after.held_by_domain)
+    now = edit.now("enabledService")
     edit.discard("enabledService", sorted(old - new - services.INTERNAL))
-    edit.add("enabledService", _written_services(new - old))
+    edit.add("enabledService", written_services(new - old, now))
     if before.is_global != after.is_global or before.marks_agree != after.marks_agree:
         edit.put("domainGlobalAdmin", "yes" if after.is_global else "")
     if after.is_global or after.is_admin:
@@ -210,10 +211,17 @@ def _put_services(edit: Edit, before: User, after: User) -> None:
         edit.discard("enabledService", [ADMIN_SERVICE])
 
 
-def _written_services(names: Collection[str]) -> list[str]:
-    """Return services as iRedMail writes them; slapd ignores the case."""
+def written_services(names: Collection[str], now: Collection[str] = ()) -> list[str]:
+    """Return services and marks as they are written; slapd ignores the case.
+
+    What is suspended or resumed stays as the values of ``now`` have it, others are as iRedMail
+    writes them.
+    """
     address_book = "displayedInGlobalAddressBook"
-    return sorted(address_book if name == address_book.lower() else name for name in names)
+    spelled = {address_book.lower(): address_book}
+    spelled |= {(name := services.without_mark(value)[1]).lower(): name for value in now}
+    parts = map(services.without_mark, names)
+    return sorted(f"{mark}{spelled.get(name, name)}" for mark, name in parts)
 
 
 def _put_forwardings(edit: Edit, before: User, after: User) -> None:

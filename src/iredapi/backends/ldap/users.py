@@ -15,6 +15,7 @@ from iredapi.backends.ldap.domain_mapping import MEGABYTE, count
 from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.escaping import names_of_rdn
+from iredapi.backends.ldap.locks import MAILBOXES
 from iredapi.backends.ldap.references import moved
 from iredapi.backends.ldap.session import address_in, flag, number, words
 from iredapi.backends.ldap.user_mapping import (
@@ -29,6 +30,7 @@ from iredapi.backends.ldap.user_mapping import (
     put_new,
     record,
     today,
+    written_services,
 )
 from iredapi.backends.ldap.user_profiles import LdapUserProfiles
 from iredapi.backends.ldap.write_plan import Modify
@@ -109,6 +111,8 @@ class LdapUsers(LdapUserProfiles):
 
     async def unqueue(self, path: str) -> None:
         session = self._session
+        # Held until the account is in the directory: then ``paths_near`` finds it.
+        await session.lock(MAILBOXES)
         if held := await session.iredadmin.hold(path):
             session.after.append(partial(session.iredadmin.unqueue_held_later, held))
             session.failed.append(partial(session.iredadmin.release_held_later, held))
@@ -261,7 +265,8 @@ class LdapUsers(LdapUserProfiles):
 
     async def set_suspended(self, domain: str, *, suspended: bool) -> bool:
         def change(edit: Edit) -> None:
-            on = frozenset(name.strip().lower() for name in edit.now("enabledService"))
+            now = edit.now("enabledService")
+            on = frozenset(name.strip().lower() for name in now)
             held, waiting = held_services(on)
             if suspended:
                 # Also what another program has switched on for a suspended user.
@@ -272,10 +277,10 @@ class LdapUsers(LdapUserProfiles):
                     held |= logins
                 else:
                     waiting = logins | (waiting or frozenset())
-                edit.add("enabledService", sorted(markers(held, waiting) - on))
+                edit.add("enabledService", written_services(markers(held, waiting) - on, now))
             elif waiting is not None:
                 edit.discard("enabledService", sorted(markers(None, waiting)))
-                edit.add("enabledService", sorted(waiting))
+                edit.add("enabledService", written_services(waiting, now))
 
         # The first pass finds out whether anything changes. The bulk step reads again.
         kind, names, found = real_users(domain), ("mail", "enabledService"), False

@@ -17,6 +17,9 @@ class DeletedMailboxReader(Protocol):
     async def count(self, wanted: Wanted) -> int:
         """Return how many there are. As many round trips as ``page``."""
 
+    async def is_guarded(self, path: str) -> bool:
+        """Return whether a directory was that of a global admin, see ``guard``."""
+
 
 class DeletedMailboxes(DeletedMailboxReader, Protocol):
     """Mailboxes of removed users."""
@@ -26,3 +29,6 @@ class DeletedMailboxes(DeletedMailboxReader, Protocol):
 
     async def set_date(self, box: DeletedMailbox, day: date | None) -> None:
         """Set the day from which a mailbox may be removed, in all rows of its directory."""
+
+    async def guard(self, path: str) -> None:
+        """Remember that a directory was that of a global admin; before the user is removed."""

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from iredapi.domain.usage import DomainUsage, UserUsage
+from iredapi.domain.usage import DomainUsage, Sums, UserUsage
 
 
 class UsageReader(Protocol):
     """Sizes, numbers of accounts and last logins. Negative numbers of other programs are 0."""
 
-    async def domains(self, only: Collection[str] | None) -> list[DomainUsage]:
-        """Return the usage of domains, sorted by name; ``only``: of these.
+    async def strays(self) -> Mapping[str, Sums]:
+        """Return what accounts use whose domain is spelled as ``domains`` does not find it.
 
-        At most five statements, whatever the number of domains and users.
+        By the folded name of the domain; as a rule there is nothing. One statement, or three,
+        whatever the number of domains and users.
         """
 
-    async def users(self, domain: str, after: str, limit: int) -> list[UserUsage]:
-        """Return the usage of a domain's users, after an address."""
+    async def domains(
+        self,
+        only: Collection[str] | None,
+        after: str,
+        limit: int,
+        strays: Mapping[str, Sums],
+    ) -> list[DomainUsage]:
+        """Return the usage of the next domains after a name as it is stored, sorted by name.
+
+        ``only``: of these, which are folded. ``strays`` are added. The rows are computed one after
+        the other, as they are read.
+        """
+
+    async def of_domains(self, names: Collection[str]) -> list[DomainUsage]:
+        """Return the usage of domains whose names are as they are stored.
+
+        At most six statements, whatever their number.
+        """
+
+    async def spellings(self, domain: str) -> Sequence[str]:
+        """Return how the rows of users spell their domain, for ``users``."""
+
+    async def users(
+        self, spelled: Sequence[str], after: str, limit: int, *, active: bool
+    ) -> list[UserUsage]:
+        """Return the usage of a domain's users, after an address; ``active``: whether it is."""
 
     async def of_users(self, mails: Collection[str]) -> Mapping[str, UserUsage]:
         """Return the usage of users by folded address."""

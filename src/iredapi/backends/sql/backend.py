@@ -42,7 +42,6 @@ from iredapi.domain import features
 from iredapi.domain.actors import Actor
 from iredapi.observability.health_checks import Probe
 from iredapi.state import State
-from iredapi.state.pending_renames import Renames
 
 
 class _Store(NamedTuple):
@@ -51,7 +50,7 @@ class _Store(NamedTuple):
     connections: Connections
     schema: Schema
     quota_table: Table
-    renames: Renames
+    state: State
 
     @property
     def accounts(self) -> tuple[Connections, Schema, Table]:
@@ -87,12 +86,14 @@ _ROLES: Final = _Roles(
     lists=lambda store: SqlLists(*store.accounts),
     addresses=lambda store: SqlAddresses(*store.accounts),
     user_batches=lambda store: SqlUserBatches(*store.accounts),
-    related_data=lambda store: SqlRelatedData(store.connections, store.renames),
+    related_data=lambda store: SqlRelatedData(store.connections, store.state.renames),
     throttles=lambda store: SqlThrottles(store.connections),
     greylists=lambda store: SqlGreylists(store.connections),
     spam_policies=lambda store: SqlSpamPolicies(store.connections),
     wblists=lambda store: SqlWblists(store.connections),
-    deleted_mailboxes=lambda store: SqlDeletedMailboxes(store.connections, store.schema),
+    deleted_mailboxes=lambda store: SqlDeletedMailboxes(
+        store.connections, store.state.guarded_mailboxes, store.schema
+    ),
     usage=lambda store: SqlUsage(*store.accounts),
     log=lambda store: SqlLog(store.connections, SqlDomains(*store.accounts).created),
 )
@@ -110,7 +111,7 @@ class SqlReadTransaction:
 
     async def unit(self, actor: Actor, rules: Rules) -> ReadUnit:
         schema = await self._connections.databases["vmail"].schema()
-        store = _Store(self._connections, schema, self._quota_table, self._state.renames)
+        store = _Store(self._connections, schema, self._quota_table, self._state)
         return _ReadUnit(actor, rules, store=store, features=features.SQL)
 
     async def close(self) -> None:
@@ -122,13 +123,13 @@ class SqlTransaction:
 
     def __init__(self, connections: Connections, state: State, quota_table: Table) -> None:
         self._connections = connections
-        self._renames = state.renames
+        self._state = state
         self._related_data = SqlRelatedData(connections, state.renames)
         self._quota_table = quota_table
 
     async def unit(self, actor: Actor, rules: Rules) -> UnitOfWork:
         schema = await self._connections.databases["vmail"].schema()
-        store = _Store(self._connections, schema, self._quota_table, self._renames)
+        store = _Store(self._connections, schema, self._quota_table, self._state)
         unit = _UnitOfWork(actor, rules, store=store, features=features.SQL)
         unit.related_data = self._related_data
         return unit

@@ -10,16 +10,31 @@ from sqlalchemy import ColumnElement, Select, false, func, select, update
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.mailbox_paths import normalised
+from iredapi.database.live_schema import Schema
 from iredapi.database.repository import Repository
+from iredapi.database.session import Connections
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import fold
 from iredapi.domain.deleted_mailboxes import DeletedMailbox, Wanted
+from iredapi.state.guarded_mailboxes import GuardedMailboxes
 
 
 class SqlDeletedMailboxes(Repository):
     """See ``protocols.deleted_mailboxes.DeletedMailboxes``."""
 
     name = "vmail"
+
+    def __init__(
+        self, connections: Connections, guarded: GuardedMailboxes, schema: Schema | None = None
+    ) -> None:
+        super().__init__(connections, schema)
+        self._guarded = guarded
+
+    async def is_guarded(self, path: str) -> bool:
+        return await self._guarded.has(path)
+
+    async def guard(self, path: str) -> None:
+        await self._guarded.add(path)
 
     async def page(self, wanted: Wanted, after: int, limit: int) -> list[DeletedMailbox]:
         q = t.deleted_mailboxes.c

@@ -14,6 +14,7 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import RelatedRows
 from iredapi.backends.sql.domain_mapping import record
 from iredapi.backends.sql.listing import Listed, ListingRepository
+from iredapi.database.column_types import MYSQL
 from iredapi.database.repository import row_to_response
 from iredapi.domain import account_settings
 from iredapi.domain.domains import Domain, primary_mx
@@ -39,9 +40,10 @@ class SqlDomainProfiles(ListingRepository):
     async def names_in_scope(
         self, column: ColumnElement[Any], domains: Collection[str]
     ) -> list[str]:
-        """Return the names of domains as an admin manages them: exactly."""
-        del column
-        return sorted(domains)
+        """Return the names of domains as they are stored: an admin manages them in any spelling."""
+        if self.dialect in MYSQL or not domains:
+            return sorted(domains)
+        return sorted({*domains, *await self._stored_spellings(column, domains)})
 
     def fields(self) -> Collection[str]:
         columns = [column.name for column in self.schema.columns(t.domain)]

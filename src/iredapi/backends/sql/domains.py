@@ -21,12 +21,15 @@ from iredapi.database.dialect import domain_of
 from iredapi.database.repository import chunks, now
 from iredapi.database.row_locks import Row
 from iredapi.database.text_matching import is_like
-from iredapi.domain import account_settings
+from iredapi.domain import account_settings, suspension
 from iredapi.domain.addresses import domain_of as domain_part
 from iredapi.domain.addresses import fold, without
 from iredapi.domain.domains import Domain
 from iredapi.domain.inventory import AliasDomain
 from iredapi.domain.limits import Allocation, Totals
+
+_NULL = "null"
+"""Value of ``suspended`` in settings that were NULL before."""
 
 
 class SqlDomains(SqlDomainProfiles):
@@ -165,7 +168,7 @@ class SqlDomains(SqlDomainProfiles):
         if before.backupmx != after.backupmx:
             values["backupmx"] = int(after.backupmx)
         if before.settings != after.settings:
-            values["settings"] = account_settings.render(after.settings)
+            values["settings"] = _settings_of(before, after)
         if before != after:
             values["modified"] = now()
         await self.update(t.domain, values, t.domain.c.domain == before.name)
@@ -291,3 +294,14 @@ class SqlDomains(SqlDomainProfiles):
             await self.update(
                 t.mailbox, {"isadmin": 0}, t.mailbox.c.username.in_(some), *demotable()
             )
+
+
+def _settings_of(before: Domain, after: Domain) -> Any:
+    """Return the new settings; those of a resumed domain are NULL if they were before."""
+    key, text = suspension.DOMAIN_KEY, account_settings.render(after.settings)
+    if key in after.settings and key not in before.settings:
+        of_null = account_settings.with_value(after.settings, key, _NULL)
+        return case((t.domain.c.settings.is_(None), account_settings.render(of_null)), else_=text)
+    if key not in after.settings and before.settings.get(key) == _NULL:
+        return text or None
+    return text

@@ -141,7 +141,8 @@ class ListingRepository(AccountRepository):
         if query.modified_since is not None:
             where.append(_since(listed.columns, query.modified_since))
         if query.search:
-            where.append(or_(*(contains(column, query.search) for column in listed.texts)))
+            texts = [c for c in listed.texts if c is listed.key or c.key not in query.hidden]
+            where.append(or_(*(contains(column, query.search) for column in texts)))
         return where
 
     def _within(self, column: ColumnElement[str], names: Sequence[str]) -> ColumnElement[bool]:

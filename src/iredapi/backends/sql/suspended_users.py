@@ -8,10 +8,18 @@ from sqlalchemy import ColumnElement, case, func, literal, or_, select, update
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository
-from iredapi.backends.sql.user_mapping import HELD, HELD_BY_DOMAIN, service_value
+from iredapi.backends.sql.user_mapping import (
+    HELD,
+    HELD_BY_DOMAIN,
+    NO_SETTINGS,
+    is_on,
+    item_of,
+    service_value,
+)
 from iredapi.database.column_types import MYSQL
 from iredapi.database.repository import now
-from iredapi.domain import account_settings, suspension
+from iredapi.database.text_matching import in_bytes
+from iredapi.domain import account_settings, services, suspension
 
 
 def _names(store: AccountRepository) -> list[str]:
@@ -31,10 +39,8 @@ async def suspend(store: AccountRepository, domain: str) -> bool:
     """
     m, names = t.mailbox.c, _names(store)
     parts: list[ColumnElement[Any]] = [literal(f"{HELD_BY_DOMAIN}:")]
-    parts += [
-        case((m[f"enable{name}"] == service_value(name, on=True), f"{name},"), else_="")
-        for name in names
-    ]
+    parts += [case(*_items(m[f"enable{name}"], name), else_="") for name in names]
+    parts.append(case((m.settings.is_(None), f"{NO_SETTINGS},"), else_=""))
     parts += [literal("none;"), _settings()]
     whole: ColumnElement[Any] = parts[0]
     if store.dialect in MYSQL:
@@ -44,7 +50,9 @@ async def suspend(store: AccountRepository, domain: str) -> bool:
             whole = whole.concat(part)
     # MySQL assigns from left to right: the settings come first, while the services are still on.
     values: list[tuple[Any, Any]] = [(m.settings, whole)]
-    values += [(m[f"enable{name}"], service_value(name, on=False)) for name in names]
+    for column, name in ((m[f"enable{name}"], name) for name in names):
+        off = service_value(name, on=False)
+        values.append((column, case((_is_on(column, name), off), else_=column)))
     values.append((m.modified, now()))
     own = m.domain.in_(await store.domain_names(m.domain, domain))
     marked = _settings().contains(f"{HELD}:", autoescape=True)
@@ -52,20 +60,35 @@ async def suspend(store: AccountRepository, domain: str) -> bool:
     return bool(found + await _suspend_again(store, own, marked))
 
 
+def _is_on(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    # Equality of MariaDB ignores case: a value is compared byte by byte.
+    return in_bytes(column, ["Y", "y"]) if name in services.YES_NO_COLUMNS else column == 1
+
+
+def _items(column: ColumnElement[Any], name: str) -> list[tuple[ColumnElement[bool], str]]:
+    """Return what is held of a service that is on, by its values."""
+    if name not in services.YES_NO_COLUMNS:
+        return [(column == 1, f"{name},")]
+    return [(in_bytes(column, [value]), f"{item_of(name, value)},") for value in ("y", "Y")]
+
+
 async def _suspend_again(store: AccountRepository, *where: ColumnElement[bool]) -> int:
     """Switch off logins that another program has switched on for suspended users."""
     m, columns = t.mailbox.c, {f"enable{name}": name for name in _names(store)}
-    some_on = or_(*(m[c] == service_value(name, on=True) for c, name in columns.items()))
+    some_on = or_(*(_is_on(m[c], name) for c, name in columns.items()))
     wanted = select(m.username, m.settings, *(m[column] for column in columns))
     rows = await store.rows(wanted.where(*where, some_on))
     off = {column: service_value(name, on=False) for column, name in columns.items()}
     for row in rows:
         settings = account_settings.parse(row["settings"])
         key = HELD if HELD in settings else HELD_BY_DOMAIN
-        on = {name for c, name in columns.items() if row[c] == service_value(name, on=True)}
-        waiting = suspension.text_of(suspension.names_of(settings.get(key) or "") | on)
-        text = account_settings.render(account_settings.with_value(settings, key, waiting))
-        values = {"settings": text, "modified": now(), **off}
+        on = {name: item_of(name, row[c]) for c, name in columns.items() if is_on(row[c])}
+        held = suspension.items_of(settings.get(key) or "")
+        kept = {item for item in held if item.partition("=")[0] not in on}
+        waiting = suspension.text_of(kept.union(on.values()))
+        text = account_settings.replaced(row["settings"], {key: waiting})
+        values = {"settings": text, "modified": now()}
+        values |= {c: off[c] for c, name in columns.items() if name in on}
         await store.update(t.mailbox, values, m.username == row["username"])
     return len(rows)
 
@@ -90,11 +113,17 @@ async def resume(store: AccountRepository, domain: str) -> bool:
             await store.update(t.mailbox, {"settings": again}, own, m.settings == text)
     for value in sorted(found):
         key = f"{HELD_BY_DOMAIN}:{value};"
+        items = suspension.items_of(value)
         on = suspension.names_of(value).intersection(there)
-        values: dict[str, Any] = {f"enable{name}": service_value(name, on=True) for name in on}
+        values: dict[str, Any] = {
+            f"enable{name}": service_value(name, on=True, exact=items) for name in on
+        }
+        rest: ColumnElement[Any] = func.replace(m.settings, key, "")
+        if NO_SETTINGS in items:
+            rest = func.nullif(rest, "")
         await store.run(
             update(t.mailbox)
             .where(own, _settings().contains(key, autoescape=True))
-            .values(values | {"settings": func.replace(m.settings, key, ""), "modified": now()})
+            .values(values | {"settings": rest, "modified": now()})
         )
     return bool(found)

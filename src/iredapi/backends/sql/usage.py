@@ -2,139 +2,238 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence, Set
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    String,
+    Table,
     bindparam,
     case,
+    cast,
     func,
     literal,
     select,
+    true,
 )
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import AccountRepository, in_domain, names_in
+from iredapi.backends.sql.account_repository import (
+    AccountRepository,
+    in_domain,
+    names_in,
+    names_of,
+)
+from iredapi.backends.sql.user_mapping import HELD
+from iredapi.database.column_types import MYSQL
 from iredapi.database.repository import chunks
+from iredapi.database.text_matching import is_like, is_odd, is_one_of, spellings_of
+from iredapi.domain import account_settings, suspension
 from iredapi.domain.addresses import fold
-from iredapi.domain.usage import DomainUsage, UserUsage
+from iredapi.domain.usage import DomainUsage, Sums, UserUsage
 
-_SEEN = ("imap", "pop3", "lda")
+_SEEN: Final = ("imap", "pop3", "lda")
 
 
 class SqlUsage(AccountRepository):
-    """See ``protocols.usage.UsageReader``."""
+    """See ``protocols.usage.UsageReader``.
 
-    async def domains(self, only: Collection[str] | None) -> list[DomainUsage]:
-        if only is not None and not only:
-            return []
-        d, m, q, a = t.domain.c, t.mailbox.c, self.quota_table.c, t.alias.c
-        rows = await self.rows(
-            select(d.domain, d.active, d.maxquota, d.mailboxes, d.aliases, d.maillists).where(
-                *_among(d.domain, only)
-            )
-        )
-        boxes = t.mailbox.outerjoin(self.quota_table, q.username == m.username)
-        users = await self._by_domain(
-            select(
-                m.domain.label("domain"),
-                func.count().label("users"),
-                _total(m.quota).label("allocated_quota"),
-                _total(q.bytes).label("stored_bytes"),
-                _total(q.messages).label("stored_messages"),
-            ).select_from(boxes),
-            m.domain,
-            only,
-        )
-        aliases = await self._by_domain(
-            select(a.domain.label("domain"), func.count().label("aliases")), a.domain, only
-        )
-        lists: dict[str, dict[str, int]] = {}
-        if self.schema.has(t.maillists):
-            l_domain = t.maillists.c.domain
-            lists = await self._by_domain(
-                select(l_domain.label("domain"), func.count().label("lists")), l_domain, only
-            )
-        seen: dict[str, dict[str, int]] = {}
-        if self.schema.has(t.last_login):
-            s = t.last_login.c
-            seen = await self._by_domain(
-                select(
-                    m.domain.label("domain"),
-                    func.max(s.imap).label("imap"),
-                    func.max(s.pop3).label("pop3"),
-                ).select_from(t.last_login.join(t.mailbox, m.username == s.username)),
-                m.domain,
-                only,
-            )
-        found = []
-        for row in rows:
+    The numbers of a domain are subqueries of its row, which the database computes when the row is
+    fetched: the first rows come at once, and nothing is sorted or kept. A subquery has one value,
+    so that several numbers are one text.
+    """
+
+    # -- domains -----------------------------------------------------------------------------------
+
+    async def strays(self) -> Mapping[str, Sums]:
+        tables = [table for table in self._tables_of_accounts() if self._is_exact(table)]
+        if not tables:
+            return {}
+        branches = []
+        for number, table in enumerate(tables):
+            names = select(table.c.domain).distinct().subquery(f"names_{number}")
+            kind = literal(table.name).label("kind")
+            branches.append(select(kind, names.c.domain).where(is_odd(names.c.domain)))
+        first, *others = branches
+        spelled: dict[Table, set[str]] = {}
+        names_of_tables = {table.name: table for table in tables}
+        for row in await self.rows(first.union_all(*others)):
+            spelled.setdefault(names_of_tables[row["kind"]], set()).add(row["domain"])
+        return await self._sums_of(spelled)
+
+    async def _strays_of(self, names: Collection[str]) -> Mapping[str, Sums]:
+        """Return ``strays`` of some domains, by look-ups in the indexes of domains."""
+        own = {spelling for name in names for spelling in names_of(name)}
+        spelled: dict[Table, set[str]] = {}
+        for table in self._tables_of_accounts():
+            column, folded = table.c.domain, [*map(fold, names)]
+            if not self._is_exact(table):
+                continue
+            if self.dialect in MYSQL:
+                found = {*await self.exact_spellings(column, folded)}
+            else:
+                found = await self._stored_spellings(column, folded)
+            if found - own:
+                spelled[table] = found - own
+        return await self._sums_of(spelled)
+
+    async def _sums_of(self, spelled: Mapping[Table, Set[str]]) -> Mapping[str, Sums]:
+        """Return the sums of accounts whose domains are spelled so, unless it is a domain's own."""
+        if not spelled:
+            return {}
+        d, branches = t.domain.c, []
+        every = sorted({name for names in spelled.values() for name in names})
+        own = set(await self.column(select(d.domain).where(d.domain.in_(every))))
+        for table, names in ((table, names - own) for table, names in spelled.items()):
+            if not names:
+                continue
+            rows, values = self._summed(table)
+            kind, chosen = literal(table.name).label("kind"), table.c.domain.in_(sorted(names))
+            whole = select(kind, table.c.domain, self._text(values).label("sums"))
+            branches.append(whole.select_from(rows).where(chosen).group_by(table.c.domain))
+        if not branches:
+            return {}
+        first, *others = branches
+        found: dict[str, Sums] = {}
+        for row in await self.rows(first.union_all(*others)):
             name = fold(row["domain"])
-            times = seen.get(name, {})
-            found.append(
-                DomainUsage(
-                    domain=name,
-                    active=bool(row["active"]),
-                    quota=int(row["maxquota"]),
-                    max_users=int(row["mailboxes"]),
-                    max_aliases=int(row["aliases"]),
-                    max_lists=int(row["maillists"]),
-                    **users.get(name, {}),
-                    **aliases.get(name, {}),
-                    **lists.get(name, {}),
-                    last_login=max(times.get("imap", 0), times.get("pop3", 0)),
-                )
-            )
-        return sorted(found, key=lambda item: item.domain)
-
-    async def _by_domain(
-        self, statement: Select[Any], column: ColumnElement[Any], only: Collection[str] | None
-    ) -> dict[str, dict[str, int]]:
-        """Run a statement for each domain; rows of a name in several spellings are added up."""
-        found: dict[str, dict[str, int]] = {}
-        for row in await self.rows(statement.where(*_among(column, only)).group_by(column)):
-            sums = found.setdefault(fold(row["domain"]), {})
-            for name, value in row.items():
-                if name in _SEEN:
-                    sums[name] = max(sums.get(name, 0), int(value or 0))
-                elif name != "domain":
-                    sums[name] = sums.get(name, 0) + int(value or 0)
+            found[name] = found.get(name, Sums()).plus(_sums({row["kind"]: row["sums"]}))
         return found
 
-    async def users(self, domain: str, after: str, limit: int) -> list[UserUsage]:
-        names = await self.domain_names(t.mailbox.c.domain, domain)
+    async def domains(
+        self,
+        only: Collection[str] | None,
+        after: str,
+        limit: int,
+        strays: Mapping[str, Sums],
+    ) -> list[DomainUsage]:
+        if only is not None and not only:
+            return []
+        d = t.domain.c
+        names = [] if only is None else spellings_of(only)
+        chosen = [] if only is None else [is_one_of(d.domain, len(names))]
+        values: dict[str, Any] = {f"name_{number}": name for number, name in enumerate(names)}
+        columns, rows = await self.page_of(
+            ("usage.domains", self.quota_table.name, len(names)),
+            lambda: (
+                self._select_domains()
+                .where(d.domain > bindparam("after"), *chosen)
+                .order_by(d.domain)
+            ),
+            after,
+            limit,
+            **values,
+        )
+        return [_domain(dict(zip(columns, row, strict=True)), strays) for row in rows]
+
+    async def of_domains(self, names: Collection[str]) -> list[DomainUsage]:
+        if not names:
+            return []
+        strays = await self._strays_of(names)
+        wanted = self._select_domains().where(t.domain.c.domain.in_(sorted(names)))
+        return [_domain(row, strays) for row in await self.rows(wanted)]
+
+    def _select_domains(self) -> Select[Any]:
+        d = t.domain.c
+        columns: list[ColumnElement[Any]] = [
+            d.domain, d.active, d.maxquota, d.mailboxes, d.aliases, d.maillists, d.settings,
+        ]  # fmt: skip
+        for table in self._tables_of_accounts():
+            rows, values = self._summed(table)
+            whole = select(self._text(values)).select_from(rows).where(self._own(table))
+            # Names of columns of the domain's own row are taken.
+            columns.append(whole.correlate(t.domain).scalar_subquery().label(f"sums_{table.name}"))
+        return select(*columns)
+
+    def _tables_of_accounts(self) -> list[Table]:
+        return [table for table in (t.mailbox, t.alias, t.maillists) if self.schema.has(table)]
+
+    def _is_exact(self, table: Table) -> bool:
+        """Tell whether equality does not find other spellings of a domain."""
+        return self.dialect not in MYSQL or (table.name, "domain") in self.schema.exact
+
+    def _own(self, table: Table) -> ColumnElement[bool]:
+        """Match the accounts of the domain whose row it is; other spellings are ``strays``."""
+        d = t.domain.c
+        if not self._is_exact(table):
+            return table.c.domain == d.domain
+        return table.c.domain.in_([d.domain, func.lower(d.domain)])
+
+    def _summed(self, table: Table) -> tuple[Any, list[ColumnElement[Any]]]:
+        """Return the rows of accounts of a table, and the numbers that are summed up."""
+        if table is not t.mailbox:
+            return table, [func.count()]
+        m, q, s = t.mailbox.c, self.quota_table.c, t.last_login.c
+        rows: Any = t.mailbox
+        size: Any = select(q.bytes, q.messages).where(q.username == m.username)
+        if self.dialect == "postgresql":
+            # With a limit the planner does not read the whole table for each domain.
+            size = size.limit(1).lateral("size")
+            rows, sizes = rows.outerjoin(size, true()), size.c
+        else:
+            rows, sizes = rows.outerjoin(self.quota_table, q.username == m.username), q
+        values = [func.count(), _total(m.quota), _total(sizes.bytes), _total(sizes.messages)]
+        if self.schema.has(t.last_login):
+            # Its key may be address and domain: then a join would repeat users.
+            for name in ("imap", "pop3"):
+                latest = select(func.max(s[name])).where(s.username == m.username)
+                found = latest.correlate(t.mailbox).scalar_subquery()
+                values.append(func.coalesce(func.max(found), 0))
+        return rows, values
+
+    def _text(self, values: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
+        """Return numbers as one text, with blanks between them."""
+        if self.dialect in MYSQL:
+            return func.concat_ws(" ", *values, type_=String)
+        whole: ColumnElement[str] = cast(values[0], String)
+        for value in values[1:]:
+            whole = whole.concat(" ").concat(cast(value, String))
+        return whole
+
+    # -- users -------------------------------------------------------------------------------------
+
+    async def spellings(self, domain: str) -> Sequence[str]:
+        return await self.domain_names(t.mailbox.c.domain, domain)
+
+    async def users(
+        self, spelled: Sequence[str], after: str, limit: int, *, active: bool
+    ) -> list[UserUsage]:
         m = t.mailbox.c
         columns, rows = await self.page_of(
-            ("usage.users", self.quota_table.name, len(names)),
+            ("usage.users", self.quota_table.name, len(spelled)),
             lambda: (
                 self._select_users()
-                .where(in_domain(m.domain, names), m.username > bindparam("after"))
+                .where(in_domain(m.domain, spelled), m.username > bindparam("after"))
                 .order_by(m.username)
             ),
             after,
             limit,
-            **names_in(names),
+            **names_in(spelled),
         )
-        return [_user(dict(zip(columns, row, strict=True))) for row in rows]
+        return [_user(dict(zip(columns, row, strict=True)), active=active) for row in rows]
 
     async def of_users(self, mails: Collection[str]) -> Mapping[str, UserUsage]:
-        found: dict[str, UserUsage] = {}
-        for some in chunks(mails):
-            for row in await self.rows(self._select_users().where(t.mailbox.c.username.in_(some))):
-                found[fold(row["username"])] = _user(row)
-        return found
+        m, d = t.mailbox.c, t.domain.c
+        rows = [
+            row
+            for some in chunks(mails)
+            for row in await self.rows(self._select_users().where(m.username.in_(some)))
+        ]
+        names = {fold(row["domain"]) for row in rows}
+        on = select(d.domain).where(is_like(d.domain, names), d.active != 0)
+        active = {fold(name) for name in (await self.column(on) if names else ())}
+        return {
+            fold(row["username"]): _user(row, active=fold(row["domain"]) in active) for row in rows
+        }
 
     def _select_users(self) -> Select[Any]:
-        m, d, q, s = t.mailbox.c, t.domain.c, self.quota_table.c, t.last_login.c
-        tables = t.mailbox.outerjoin(t.domain, d.domain == m.domain).outerjoin(
-            self.quota_table, q.username == m.username
-        )
+        m, q, s = t.mailbox.c, self.quota_table.c, t.last_login.c
+        tables = t.mailbox.outerjoin(self.quota_table, q.username == m.username)
         seen: Sequence[ColumnElement[Any]] = [literal(0, Integer).label(name) for name in _SEEN]
         if self.schema.has(t.last_login):
-            # Its key may be address and domain: then a join would repeat users.
             seen = [
                 select(func.max(s[name]))
                 .where(s.username == m.username)
@@ -143,20 +242,20 @@ class SqlUsage(AccountRepository):
                 .label(name)
                 for name in _SEEN
             ]
+        suspended: ColumnElement[Any] = literal(0, Integer)
+        if self.schema.has(t.mailbox, "settings"):
+            marked = func.coalesce(m.settings, "").contains(f"{HELD}:", autoescape=True)
+            suspended = case((marked, 1), else_=0)
         return select(
             m.username,
             m.domain,
             m.active,
-            func.coalesce(d.active, 0).label("domain_active"),
+            suspended.label("suspended"),
             m.quota,
             q.bytes,
             q.messages,
             *seen,
         ).select_from(tables)
-
-
-def _among(column: ColumnElement[Any], only: Collection[str] | None) -> list[ColumnElement[bool]]:
-    return [] if only is None else [column.in_(sorted(only))]
 
 
 def _total(column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -167,15 +266,47 @@ def _positive(value: Any) -> int:
     return max(int(value), 0) if isinstance(value, int) else 0
 
 
-def _user(row: Mapping[str, Any]) -> UserUsage:
+def _sums(texts: Mapping[str, Any]) -> Sums:
+    """Return the sums that ``SqlUsage._text`` has made of the rows of each table."""
+    users, quota, size, messages, *seen = map(int, (texts.get("mailbox") or "0 0 0 0").split())
+    return Sums(
+        users=users,
+        aliases=int(texts.get("alias") or 0),
+        lists=int(texts.get("maillists") or 0),
+        allocated_quota=quota,
+        stored_bytes=size,
+        stored_messages=messages,
+        last_login=max(0, *seen) if seen else 0,
+    )
+
+
+def _domain(row: Mapping[str, Any], strays: Mapping[str, Sums]) -> DomainUsage:
+    names = ("mailbox", "alias", "maillists")
+    sums = _sums({name: row.get(f"sums_{name}") for name in names})
+    stray = strays.get(fold(row["domain"]))
+    return DomainUsage(
+        stored=row["domain"],
+        active=bool(row["active"]),
+        suspended=suspension.is_suspended(account_settings.parse(row["settings"])),
+        quota=int(row["maxquota"]),
+        max_users=int(row["mailboxes"]),
+        max_aliases=int(row["aliases"]),
+        max_lists=int(row["maillists"]),
+        sums=sums if stray is None else sums.plus(stray),
+    )
+
+
+def _user(row: Mapping[str, Any], *, active: bool) -> UserUsage:
+    """Return the usage of a user; ``active``: whether the domain is."""
     return UserUsage(
         mail=row["username"],
         domain=fold(row["domain"]),
-        active=bool(row["active"]) and bool(row["domain_active"]),
+        active=active and bool(row["active"]),
         quota=int(row["quota"]),
         stored_bytes=_positive(row["bytes"]),
         stored_messages=_positive(row["messages"]),
         imap=_positive(row["imap"]),
         pop3=_positive(row["pop3"]),
         lda=_positive(row["lda"]),
+        suspended=bool(row["suspended"]),
     )

@@ -55,11 +55,28 @@ FLAGS = {"active": "active", "is_admin": "isadmin", "is_global": "isglobaladmin"
 """The columns of fields that are stored as 0 or 1."""
 
 
-def service_value(column: str, *, on: bool) -> int | str:
-    """Return the value of a service's column: 0 or 1, in some columns ``n`` or ``y``."""
+NO_SETTINGS = "settings=NULL"
+"""Item of what is held: the settings are NULL."""
+
+
+def service_value(column: str, *, on: bool, exact: Collection[str] = ()) -> int | str:
+    """Return the value of a service's column: 0 or 1, in some columns ``n`` or ``y``.
+
+    ``exact`` has the items that ``item_of`` returned.
+    """
     if column in services.YES_NO_COLUMNS:
-        return "y" if on else "n"
+        return ("Y" if f"{column}=Y" in exact else "y") if on else "n"
     return int(on)
+
+
+def is_on(value: Any) -> bool:
+    """Tell whether the value of a service's column means that it is on."""
+    return value in (1, "y", "Y")
+
+
+def item_of(column: str, value: Any) -> str:
+    """Return how it is held that a service is on: other programs write ``Y``, too."""
+    return f"{column}=Y" if value == "Y" else column
 
 
 def new_values(
@@ -167,10 +184,16 @@ def record(row: Mapping[str, Any], related_rows: RelatedRows) -> User:
             "managed_domains": managed - {"ALL"},
         }
     is_global = bool(row["isglobaladmin"])
+    on, exact = _managed_services(tuple([row.get(column) for column in _SWITCHES]))
     if (settings := row.get("settings")) and HELD in settings:
         found = account_settings.parse(settings)
         texts["held"] = suspension.of_settings(found, HELD)
         texts["held_by_domain"] = suspension.of_settings(found, HELD_BY_DOMAIN)
+        texts_held = (found.get(key) or "" for key in (HELD, HELD_BY_DOMAIN))
+        held = (item for text in texts_held for item in suspension.items_of(text))
+        exact |= {item for item in held if "=" in item}
+    elif settings is None and "settings" in row:
+        exact |= {NO_SETTINGS}
     texts["settings"] = settings or ""
     return User(
         mail=mail,
@@ -181,27 +204,37 @@ def record(row: Mapping[str, Any], related_rows: RelatedRows) -> User:
         is_global=is_global or "ALL" in managed,
         marks_agree=is_global == ("ALL" in managed),
         location=Location(row["storagebasedirectory"], row["storagenode"], row["maildir"]),
-        services=_managed_services(tuple([row.get(column) for column in _SWITCHES])),
+        services=on,
+        exact=exact,
     )
 
 
 @lru_cache(maxsize=1024)
-def _managed_services(values: tuple[Any, ...]) -> frozenset[str]:
-    """Return the enabled services; values are in the order of ``_SWITCHES``."""
-    return frozenset(
-        column.removeprefix("enable")
+def _managed_services(values: tuple[Any, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the enabled services, and ``User.exact`` of them.
+
+    Values are in the order of ``_SWITCHES``.
+    """
+    on = {
+        column.removeprefix("enable"): value
         for column, value in zip(_SWITCHES, values, strict=True)
-        if value in (1, "y", "Y")
-    )
+        if is_on(value)
+    }
+    items = {item_of(name, value) for name, value in on.items()}
+    return frozenset(on), frozenset(items - on.keys())
 
 
-def settings_of(text: str, user: User) -> str:
+def settings_of(text: str, user: User) -> str | None:
     """Return the text of a user's settings, with the services that wait until it is resumed."""
-    settings = account_settings.parse(text)
+    values: dict[str, str | None] = {}
     for key, names in ((HELD, user.held), (HELD_BY_DOMAIN, user.held_by_domain)):
-        value = "" if names is None else suspension.text_of(names)
-        settings = account_settings.with_value(settings, key, value)
-    return account_settings.render(settings)
+        if names is None:
+            values[key] = None
+            continue
+        items = {item for item in user.exact if item.partition("=")[0] in names}
+        items |= names - {item.partition("=")[0] for item in items}
+        values[key] = suspension.text_of(items | ({NO_SETTINGS} & user.exact))
+    return account_settings.replaced(text, values) or (None if NO_SETTINGS in user.exact else "")
 
 
 def row_changes(before: User, after: User) -> dict[str, Any]:
@@ -225,7 +258,7 @@ def row_changes(before: User, after: User) -> dict[str, Any]:
             "maildir": after.location.maildir,
         }
     values |= {
-        f"enable{name}": service_value(name, on=name in after.services)
+        f"enable{name}": service_value(name, on=name in after.services, exact=before.exact)
         for name in before.services ^ after.services
     }
     if before.held != after.held or before.held_by_domain != after.held_by_domain:
