@@ -13,6 +13,7 @@ from sqlalchemy import text
 from iredapi.backends.sql.user_batches import SqlUserBatches
 from iredapi.observability import query_counter
 from tests.clients import PASSWORD, Client, Service
+from tests.statements import unclocked
 
 pytestmark = pytest.mark.stores("sqlite", "postgresql", "mariadb")
 
@@ -40,15 +41,6 @@ async def counted(service: Service, call: Awaitable[object]) -> Counter[str]:
     with query_counter.listening() as heard:
         await call
     return Counter(unclocked(heard))
-
-
-def unclocked(heard: list[str]) -> list[str]:
-    """Statements without those of which the clock decides when they are sent."""
-    # The panel's settings (each second), the tables (30 seconds), which server takes writes (a
-    # minute), and the journal of a service on OpenLDAP that another test runs in this process.
-    tables = ("settings.k", "information_schema", "pragma_table_info", "< 'B'")
-    clocked = (*tables, "written_servers", "journal.id")
-    return [sql for sql in heard if not any(word in sql for word in clocked)]
 
 
 @pytest.mark.parametrize("change", ["language", "accountStatus", "password"])
