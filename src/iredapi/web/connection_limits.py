@@ -38,13 +38,13 @@ from typing import Any, ClassVar, Final
 from weakref import WeakKeyDictionary
 
 import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from iredapi.config.ldap_settings import Backend
 from iredapi.config.settings import Settings
 from iredapi.errors import ApiError, Overloaded
 from iredapi.web import responses
-from iredapi.web.whole_answers import WholeAnswers
 
 STATE_KEY: Final = "max_connections"
 """Key of the lifespan state: maximum number of connections of this process."""
@@ -114,7 +114,7 @@ class _HeadTooLargeError(Exception):
     """Stops the parser; httptools reports it to uvicorn as a parser error."""
 
 
-class LimitedProtocol(WholeAnswers):
+class LimitedProtocol(HttpToolsProtocol):
     """One connection; see the module's docstring."""
 
     limits: ClassVar[Limits] = Limits()

@@ -25,7 +25,6 @@ from iredapi.web import client_address, csrf, health_routes, responses
 from iredapi.web.admission import Admission, take_slot
 from iredapi.web.authentication import bearer_of
 from iredapi.web.route_table import API, escape
-from iredapi.web.whole_answers import WHOLE, Whole
 
 _OURS = API + "/"
 _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -61,18 +60,6 @@ class RequestContext:
         meter = Meter()
         metering = METER.set(meter)
         started, status = time.perf_counter(), 0
-        server_whole: Whole | None = scope.get(WHOLE)
-
-        def whole(code: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-            nonlocal status
-            if server_whole is None or _is_leaving(scope):
-                return False
-            fixed = _HEADERS if PUBLIC not in scope else _PUBLIC_HEADERS
-            every = [*headers, (b"x-request-id", request_id.encode()), *fixed]
-            if not server_whole(code, every, body):
-                return False
-            status = code
-            return True
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -87,7 +74,6 @@ class RequestContext:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        scope[WHOLE] = whole
         try:
             await self.app(scope, receive, watched)
         except Exception as error:

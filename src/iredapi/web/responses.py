@@ -17,11 +17,9 @@ from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from iredapi.errors import ApiError
 from iredapi.web.admission import Stream
-from iredapi.web.whole_answers import WHOLE, Whole
 
 JSON: Final = "application/json"
 PAGE: Final = 500
@@ -47,12 +45,6 @@ class Json(Response):
             (b"content-type", b"application/json"),
             *[(key.lower().encode(), value.encode()) for key, value in headers.items()],
         ]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer."""
-        whole: Whole | None = scope.get(WHOLE)
-        if whole is None or not whole(self.status_code, self.raw_headers, bytes(self.body)):
-            await super().__call__(scope, receive, send)
 
 
 def success(
