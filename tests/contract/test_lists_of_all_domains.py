@@ -148,7 +148,7 @@ async def test_what_an_address_is(service: Service, root: Client) -> None:
     await root.ok("POST", f"admin/admin@{OWN}", password=PASSWORD)
     await _fill(service, root)
     await root.ok("PUT", f"user/ann@{OWN}", addAlias=f"other-ann@{OWN}")
-    await root.ok("PUT", f"domain/{OWN}", aliasDomains="alias.com")
+    await root.ok("PUT", f"domain/{OWN}", aliasDomains="alias.com", catchall="far@far.org")
     admin = await service.admin_of(OWN)
     wanted = {
         "ann": ("user", f"ann@{OWN}"), "Sales": ("alias", f"sales@{OWN}"),
@@ -180,6 +180,13 @@ async def test_what_an_address_is(service: Service, root: Client) -> None:
     for local in wanted:
         status, code, _ = await root.refused("POST", f"user/{local}@{OWN}", password=PASSWORD)
         assert (status, code) == (409, "ALREADY_EXISTS"), local
+    # Nobody has these, but a new account cannot have them either.
+    for local in ("", "an%20n", "x(", "*", "%25", "+ann", "new+x", ".new", "n..w", "%C3%BC"):
+        for client in (root, admin):
+            refused = await client.refused("GET", f"exists/{local}@{OWN}")
+            assert refused == (400, "INVALID_MAIL", ["mail"]), local
+        refused = await root.refused("POST", f"alias/{local}@{OWN}")
+        assert refused == (400, "INVALID_MAIL", ["mail"]), local
 
 
 async def test_admins_of_both_kinds(service: Service, root: Client) -> None:

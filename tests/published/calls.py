@@ -23,6 +23,12 @@ class Call:
     kind: str = "data"
     """How the form is sent: ``data``, ``json`` or ``params``."""
 
+    @property
+    def name(self) -> str:
+        """What a reader needs to find the call."""
+        form = ", ".join(f"{name}={value}" for name, value in self.form.items())
+        return f"{self.who}: {self.method} {self.path} {form}".rstrip()
+
 
 _HASH = (
     "{SSHA512}q+0R05jSyeEetqfhSwLRarIfsiOlYByGxXfT1DhSYYQAOVxCYtj8vjUCOPr8coR9K4m25vl/jq85oHB7JtUI"
@@ -83,6 +89,30 @@ _SPAM = {
     "quarantine_virus": ["no"], "quarantine_banned": ["yes"], "quarantine_bad_header": ["no"],
     "prefix_spam_in_subject": ["yes"], "always_insert_x_spam_headers": ["yes"],
     "spam_score": ["5.5", "x"],
+}  # fmt: skip
+_LIST = {
+    "name": ["News", ""], "accountStatus": ["disabled", "active", "x"],
+    "accessPolicy": ["membersonly", "public", "x"], "is_newsletter": ["yes", "no"],
+    "newsletter_description": ["About us"], "close_list": ["yes", "no"],
+    "only_moderator_can_post": ["yes"], "only_subscriber_can_post": ["no", "x"],
+    "disable_subscription": ["yes"], "disable_subscription_confirm": ["yes"],
+    "disable_digest_subscription": ["yes"], "disable_digest_text": ["yes"],
+    "disable_nomail_subscription": ["yes"], "moderated": ["yes", "no"],
+    "moderate_non_subscriber_post": ["yes"], "disable_retrieving_old_posts": ["yes"],
+    "only_subscriber_can_get_old_posts": ["yes"], "disable_retrieving_subscribers": ["no"],
+    "disable_send_copy_to_sender": ["yes"], "notify_owner_when_sub_unsub": ["no"],
+    "notify_sender_when_moderated": ["no"], "disable_archive": ["yes"],
+    "moderate_subscription": ["yes"], "extra_addresses": ["news2@ex.com", "alice@ex.com"],
+    "subscription_moderators": ["alice@ex.com"], "owner": ["alice@ex.com", "x"],
+    "moderators": ["alice@ex.com"], "max_message_size": ["4096", "x"],
+    "subject_prefix": ["[News]"], "custom_headers": ["X-News: yes"],
+    "remove_headers": ["X-Spam:"], "footer_text": ["Bye"], "footer_html": ["<p>Bye</p>"],
+    "add_subscribers": ["alice@ex.com,far@far.org", "x"], "remove_subscribers": ["far@far.org"],
+}  # fmt: skip
+_MAILLIST = {
+    "name": ["All", ""], "accessPolicy": ["domain", "public", "x"],
+    "members": ["alice@ex.com", "x"], "addMember": ["nobody@ex.com"],
+    "removeMember": ["alice@ex.com", "never@ex.com"],
 }  # fmt: skip
 _THROTTLE: tuple[dict[str, str], ...] = (
     {"period": "60", "max_msgs": "10"}, {"period": "60", "msg_size": "1024"}, {"period": "x"},
@@ -267,8 +297,44 @@ def _removals() -> Iterator[Call]:
     yield Call("boss", "GET", "domains")
 
 
+def _mailing_lists() -> Iterator[Call]:
+    """Lists of both kinds; the unsubscribable ones, and LDIF, are for OpenLDAP."""
+    yield Call("root", "POST", "login", {"username": "root@admins.test", "password": PASSWORD})
+    yield Call("root", "POST", "domain/ex.com")
+    yield Call("root", "POST", "user/alice@ex.com", {"password": PASSWORD})
+    for password in (PASSWORD, "Wr0ng-One"):
+        form = {"password": password}
+        yield Call("root", "POST", "verify_password/user/alice@ex.com", form)
+    yield Call("root", "POST", "ml/news@ex.com", {"name": "N", "only_subscriber_can_post": "yes"})
+    yield Call("root", "POST", "ml/news@ex.com")
+    yield Call("root", "POST", "ml/alice@ex.com")
+    for name, values in _LIST.items():
+        for value in values:
+            form = {name: value}
+            if "subscribers" in name:
+                form["require_confirm"] = "no"
+            yield Call("root", "PUT", "ml/news@ex.com", form)
+        yield Call("root", "GET", "ml/news@ex.com")
+    yield Call("root", "GET", "ml/news@ex.com", {"with_subscribers": "yes"}, "params")
+    yield Call("root", "POST", "maillist/all@ex.com", {"name": "All", "members": "alice@ex.com"})
+    yield Call("root", "POST", "maillist/all@ex.com")
+    yield from _of("root", "maillist/all@ex.com", _MAILLIST)
+    yield Call("root", "PUT", "domain/ex.com", {"catchall": "far@far.org"})
+    for path in ("mls/ex.com", "mls/two.com", "user/alice@ex.com", "ldif/domain/ex.com",
+                 "ldif/catchall/ex.com", "ldif/user/alice@ex.com", "ldif/user/never@ex.com",
+                 "ldif/maillist/all@ex.com", "ldif/alias/never@ex.com"):  # fmt: skip
+        yield Call("root", "GET", path)
+    yield Call("root", "DELETE", "ml/news@ex.com", {"keep_archive": "no"})
+    yield Call("root", "DELETE", "ml/news@ex.com")
+    yield Call("root", "DELETE", "maillist/all@ex.com")
+    yield Call("root", "DELETE", "domain/ex.com")
+    yield Call("root", "POST", "logout")
+    yield Call("root", "GET", "domains")
+    yield Call("root", "POST", "logout")
+
+
 def calls() -> list[Call]:
     """Return all calls, in their order."""
     parts = (_logins(), _domains(), _admins(), _users(), _aliases(), _lists("root"), _policies(),
-             _normal_admin(), _removals())  # fmt: skip
+             _normal_admin(), _removals(), _mailing_lists())  # fmt: skip
     return [call for part in parts for call in part]

@@ -8,10 +8,10 @@ from typing import Any, cast
 from iredapi.backends.protocols.accounts import Listed
 from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import hidden_fields
-from iredapi.domain.addresses import domain_of, fold
+from iredapi.domain.addresses import InvalidAddress, domain_of, fold, local_part_of, new_account
 from iredapi.domain.listing import ListQuery
 from iredapi.domain.search import KINDS, Found, Owner, in_order
-from iredapi.errors import NotSupported
+from iredapi.errors import NotSupported, problem
 from iredapi.operations import accounts
 from iredapi.operations.usage import managed
 
@@ -76,7 +76,11 @@ def _is_visible(kind: str, name: str, domains: Collection[str] | None) -> bool:
 
 
 async def owner(unit: ReadUnit, address: str) -> Owner:
-    """Return what an address of a domain is. Raises NotFound ``NO_SUCH_DOMAIN``."""
+    """Return what an address of a domain is.
+
+    Raises NotFound ``NO_SUCH_DOMAIN``; InvalidParameters when nobody has the address and no new
+    account can have it.
+    """
     domain = await accounts.get_domain(unit, domain_of(address))
     found = await unit.addresses.owner(address)
     if found.kind == "free":
@@ -85,6 +89,12 @@ async def owner(unit: ReadUnit, address: str) -> Owner:
             return Owner("forwarding")
         if await unit.admins.exists([address]):
             return Owner("admin", fold(address))
+    if found.kind == "free" or not local_part_of(address):
+        # Without a local part it is the entry of the domain's catch-all in LDAP.
+        try:
+            new_account(address)
+        except InvalidAddress as error:
+            raise problem("mail", "INVALID_MAIL", str(error)) from None
     if found.account and not unit.actor.manages_account(found.account):
         return Owner(found.kind)  # a further address of somebody in another domain
     return found

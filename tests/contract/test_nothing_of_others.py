@@ -1,0 +1,136 @@
+"""Whatever others have, the answers to a normal admin have the same bytes.
+
+All is asked twice: before there is anything of others, and when other domains, accounts, admins,
+deleted mailboxes and entries of the log are there. What is asked for names them in both cases.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.clients import PASSWORD, Client, Service
+from tests.servers.store import ALL_STORES
+
+pytestmark = pytest.mark.stores(*ALL_STORES)
+OWN = "own.com"
+OTHERS = ("own.com.org", "notown.com")
+"""They contain the own name, or end with it."""
+STRANGER = "stranger@admins.test"
+Question = tuple[str, str, dict[str, str]]
+
+# Texts that are in accounts of others only, in all accounts, and in none.
+_TEXTS = ("stranger", "Person", OTHERS[0], OTHERS[1], "nowhere")
+_WALKS = {
+    "domains": ("domain", "-name", "created", "modified", "-quota"),
+    "users": ("address", "-name", "created", "-modified", "quota", "-used"),
+    f"users/{OWN}": ("-address",),
+    "aliases": ("address", "-name"),
+    "mls": ("address", "-name"),
+    "alias_domains": ("domain", "-target"),
+    "usage": (), f"usage/{OWN}": (), "deleted_mailboxes": (), "log": (),
+}  # fmt: skip
+"""Every list, and orders in which it is read."""
+_LOG: dict[str, tuple[str, ...]] = {
+    "admin": ("root@admins.test", STRANGER, "never@admins.test", f"ann@{OTHERS[1]}"),
+    "domain": OTHERS, "account": (f"ann@{OTHERS[0]}", f"ann@{OTHERS[1]}"),
+    "event": ("create", "delete", "login"), "ip": ("127.0.0.1", "192.0.2.9"),
+    "search": _TEXTS, "since": ("2020-01-01",), "until": ("2020-01-01",),
+}  # fmt: skip
+
+
+def questions() -> Iterator[Question]:
+    """Method, path and parameters of every request."""
+    for path, orders in _WALKS.items():
+        for sort in orders or ("",):
+            yield "GET", path, {"limit": "2", "total": "yes"} | ({"sort": sort} if sort else {})
+        yield "GET", path, {"total": "yes"}
+        for text in _TEXTS:
+            yield "GET", path, {"search": text, "total": "yes"}
+        for more in ({"status": "disabled"}, {"modified_since": "2020-01-01"}, {"with": "usage"}):
+            yield "GET", path, more
+    for text in (*_TEXTS, f"ann@{OTHERS[0]}"):
+        yield "GET", "search", {"q": text}
+    for name, values in _LOG.items():
+        for value in values:
+            yield "GET", "log", {name: value, "total": "yes"}
+    for name in OTHERS:
+        for path in ("domain", "users", "aliases", "mls", "usage", "deleted_mailboxes"):
+            yield "GET", f"{path}/{name}", {"total": "yes"}
+        for path in ("exists", "user", "alias", "ml"):
+            yield "GET", f"{path}/ann@{name}", {}
+        yield "PUT", f"user/ann@{name}", {"suspend": "yes"}
+        yield "PUT", f"domain/{name}", {"suspend": "yes"}
+        yield "GET", "deleted_mailboxes", {"mail": f"bob@{name}", "total": "yes"}
+    for who in ("root@admins.test", STRANGER):
+        yield "GET", "deleted_mailboxes", {"deleted_by": who, "total": "yes"}
+    for number in range(1, 8):
+        yield "PUT", f"deleted_mailbox/{number}", {}
+    yield "GET", "admins", {"search": "stranger"}
+    yield "GET", f"domain/{OWN}", {"view": "canonical", "with": "usage"}
+    yield "GET", f"exists/new@{OWN}", {}
+    yield "GET", f"exists/{STRANGER}", {}
+
+
+async def _answer(client: Client, question: Question) -> tuple[int, str]:
+    method, path, form = question
+    sent: Any = {"params" if method == "GET" else "data": form}
+    answer = await client.http.request(method, path, **sent)
+    found = answer.text
+    while answer.status_code == 200 and (cursor := answer.json().get("_next")):
+        answer = await client.http.get(path, params=form | {"cursor": cursor})
+        found += answer.text
+    return answer.status_code, re.sub(r'"_request_id":"[^"]+"', "", found)
+
+
+async def _fill(service: Service, root: Client, name: str) -> None:
+    """Make a domain with accounts of every kind, and a deleted mailbox."""
+    await root.ok("POST", f"domain/{name}", name="Firm of strangers")
+    await root.ok("PUT", f"domain/{name}", aliasDomains=f"alias-{name}")
+    for local in ("ann", "bob", "cid"):
+        await root.ok("POST", f"user/{local}@{name}", password=PASSWORD, name="Person stranger")
+    await root.ok("PUT", f"user/cid@{name}", accountStatus="disabled")
+    await root.ok("POST", f"alias/sales@{name}", members=f"ann@{name}", name="stranger")
+    await root.ok("POST", f"ml/news@{name}", name="stranger")
+    await root.ok("DELETE", f"user/bob@{name}", keep_mailbox_days="7")
+
+
+async def test_answers_do_not_depend_on_others(service: Service) -> None:
+    store = service.store
+    root = await service.root()
+    await _fill(service, root, OWN)
+    clients = {"admin": await service.admin_of(OWN), "of nothing": await service.admin_of()}
+    await root.ok("PUT", f"domain/admins/{OWN}", addAdmin=f"ann@{OWN}")
+    clients["mail user"] = await service.client().login(f"ann@{OWN}")
+    made = await root.ok("POST", "tokens", label="t", domains=OWN)
+    clients["token"] = service.client()
+    clients["token"].http.headers["Authorization"] = f"Bearer {made['token']}"
+
+    async def later() -> None:
+        # Entries and deletions of the second in which a domain was made are not shown.
+        await store.execute("UPDATE log SET timestamp = '2031-01-01'", "iredadmin")
+        await store.execute("UPDATE deleted_mailboxes SET timestamp = '2031-01-01'", store.accounts)
+
+    await later()
+    every = list(questions())
+    asked = [("admin", question) for question in every]
+    # The other three together ask all of it once more.
+    others = [who for who in clients if who != "admin"]
+    asked += [(others[number % 3], question) for number, question in enumerate(every)]
+    before = [await _answer(clients[who], question) for who, question in asked]
+    for name in OTHERS:
+        await _fill(service, root, name)
+        await service.admin_of(name, mail=STRANGER if name == OTHERS[0] else f"x@admins.{name}")
+    await root.ok("PUT", f"domain/admins/{OTHERS[1]}", addAdmin=f"ann@{OTHERS[1]}")
+    await (await service.client(address="192.0.2.9").login(STRANGER)).ok(
+        "PUT", f"user/ann@{OTHERS[0]}", name="Person stranger 2", suspend="yes"
+    )
+    await later()
+    for (who, question), known in zip(asked, before, strict=True):
+        assert await _answer(clients[who], question) == known, (who, question)
+    shown = [text for (who, _), (_, text) in zip(asked, before, strict=True) if who == "admin"]
+    assert sum('"ann@own.com"' in text for text in shown) > 20  # there was something to see
+    assert len(await root.ok("GET", "users")) == 6
