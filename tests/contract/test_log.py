@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import make_url
 
 from iredapi.observability import query_counter
-from iredapi.state.log_details import LogDetails, NewDetails
+from iredapi.state.log_details import BUCKET, LogDetails, NewDetails
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
 from tests.contract.histories import HASH
 from tests.servers.store import ALL_STORES, Store
@@ -149,7 +149,7 @@ async def test_no_secret_is_kept(service: Service, root: Client) -> None:
     await root.ok("PUT", f"user/{U}", name=HASH, language="en_US")  # pasted into the wrong field
     token = (await root.ok("POST", "tokens", label="t"))["token"]
     await service.context.write_details()
-    kept = str(await service.store.rows("SELECT * FROM log_details", "state"))
+    kept = str(await service.store.rows("SELECT * FROM log_detail_blocks", "state"))
     assert "password" in kept
     assert "language" in kept
     stored = {row["password"] for row in await _hashes(service.store)}
@@ -234,7 +234,7 @@ async def test_pages_and_csv(service: Service, root: Client) -> None:
         status, answer = await root.call("GET", "log", params={"limit": "600", "total": "yes"})
     many = [sql for sql in heard if re.search(r"FROM log\b", sql)]
     assert (len(few), len(many)) == (1, 2)  # the entries, and their number
-    beside = [sql for sql in heard if "FROM log_details" in sql]
+    beside = [sql for sql in heard if "FROM log_detail_blocks" in sql]
     assert len(beside) == 1
     assert (status, answer["_total"], len(answer["_data"])) == (200, 1101, 600)
     assert list(answer["_data"][0]) == KEYS
@@ -354,11 +354,27 @@ async def test_an_id_that_was_given_out_before(service: Service, root: Client) -
     assert (shown["id"], shown["request_id"], shown["changes"]) == (number, None, [])
     details = service.context.log_details
     await details.write([NewDetails(number, "x" * 32, "request-2", "", ())])
-    (kept,) = await service.store.rows(
-        f"SELECT digest, request_id FROM log_details WHERE log_id = {number}",
-        "state",
-    )
-    assert kept == {"digest": "x" * 32, "request_id": "request-2"}
+    kept = (await details.of([number]))[number]
+    assert (kept.digest, kept.request_id) == ("x" * 32, "request-2")
+
+
+async def test_details_of_a_moment_share_rows(service: Service) -> None:
+    """Those of 64 ids are in one row, unless it would be long; none is in another one's answer."""
+    details, count = service.context.log_details, "SELECT count(*) AS n FROM log_detail_blocks"
+    before = (await service.store.rows(count, "state"))[0]["n"]
+    start = 10**9 // BUCKET * BUCKET
+    some = range(start + 60, start + 140)
+    await details.write([NewDetails(n, "d", f"r{n}", "user", [{"param": "a"}]) for n in some])
+    assert (await service.store.rows(count, "state"))[0]["n"] == before + 3
+    found = await details.of([start + 59, start + 63, start + 64, start + 139, start + 140])
+    assert {n: kept.request_id for n, kept in found.items()} == {
+        n: f"r{n}" for n in (start + 63, start + 64, start + 139)
+    }
+    assert found[start + 63].changes == [{"param": "a"}]
+    long = [{"param": "a", "new": "x" * 500_000}]
+    await details.write([NewDetails(start + n, "d", "r", "user", long) for n in range(4)])
+    assert (await service.store.rows(count, "state"))[0]["n"] == before + 5
+    assert len(await details.of(range(start, start + 4))) == 4
 
 
 async def test_details_are_kept_for_some_days(service: Service, root: Client) -> None:
@@ -370,7 +386,7 @@ async def test_details_are_kept_for_some_days(service: Service, root: Client) ->
         later = LogDetails(state.connections, days=days, clock=lambda: now + 2.5 * 86400)
         assert len(await later.of([number])) == left
         await later.purge()
-        kept = f"SELECT log_id FROM log_details WHERE log_id = {number}"
+        kept = f"SELECT id FROM log_detail_blocks WHERE bucket = {number // BUCKET}"
         assert len(await service.store.rows(kept, "state")) == left
 
 
@@ -379,14 +395,14 @@ async def test_none_are_kept_with_0_days(store: Store) -> None:
     async with serving(store) as service:
         root = await service.root()
         await root.ok("POST", "domain/ex.com")
-    assert await store.rows("SELECT log_id FROM log_details", "state")
+    assert await store.rows("SELECT id FROM log_detail_blocks", "state")
     async with serving(store, audit_days=0) as service:
         root = await service.root()
         await root.ok("PUT", "domain/ex.com", name="Ex")
         shown = await last(root)
         assert (shown["request_id"], shown["changes"]) == (None, [])
         assert shown["message"] == "[API] Update domain profile: ex.com (name)."
-    assert await store.rows("SELECT log_id FROM log_details", "state") == []
+    assert await store.rows("SELECT id FROM log_detail_blocks", "state") == []
 
 
 @pytest.mark.stores("postgresql")
@@ -413,4 +429,4 @@ async def test_without_the_panels_database(store: Store) -> None:
         await root.ok("POST", "domain/ex.com")
         assert await root.refused("GET", "log") == (501, "NOT_SUPPORTED_BY_BACKEND", [])
         await service.context.write_details()
-    assert await store.rows("SELECT log_id FROM log_details", "state") == []
+    assert await store.rows("SELECT id FROM log_detail_blocks", "state") == []

@@ -135,7 +135,6 @@ def _ways(
         connections.run(name, compiled, {}),
         connections.execute_autocommit(name, compiled, {}),
         connections.run_all(name, [compiled], {}),
-        connections.run_for_each(name, compiled, [{}]),
         connections.fetch_batched(name, compiled, {}),
     ]
 

@@ -15,9 +15,10 @@ import pytest
 import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import event, select, text
+from sqlalchemy import event, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from iredapi.domain.log import Details
 from iredapi.observability import query_counter
 from iredapi.state import (
     Attempt,
@@ -30,6 +31,7 @@ from iredapi.state import (
     migrate,
 )
 from iredapi.state.connections import Connections
+from iredapi.state.log_details import LogDetails
 from iredapi.state.sessions import hash_id
 from iredapi.state.tables import as_key, login_attempts, metadata
 from tests.servers.store import Store
@@ -119,6 +121,34 @@ async def test_tables_are_what_the_migrations_make(store: Store, opened: Open) -
 
     async with state.connections.connect() as connection:
         assert await connection.run_sync(differences) == []
+
+
+async def test_details_of_log_entries_are_moved(store: Store, opened: Open) -> None:
+    """Once each entry had a row of its own."""
+    state = await opened()
+    now = int(state.locks.clock())
+    changes = '[{"param": "name"}]'
+    columns = "log_id bigint, digest varchar(32), request_id varchar(64), about varchar(16)"
+    for sql in (
+        "DROP TABLE log_detail_blocks",
+        f"CREATE TABLE log_details ({columns}, changes text, created float)",
+        f"INSERT INTO log_details VALUES (7, 'd', 'r7', 'user', NULL, {now})",
+        f"INSERT INTO log_details VALUES ({2**40}, 'e', 'r2', 'domain', '{changes}', {now})",
+        "UPDATE alembic_version SET version_num = '0010'",
+    ):
+        await state.connections.write(text(sql.replace(":", r"\:")))
+    await migrate.migrate(state.connections)
+    details = LogDetails(state.connections, days=1, clock=state.locks.clock)
+    assert await details.of([7, 8, 2**40]) == {
+        7: Details("d", "r7", "user", []),
+        2**40: Details("e", "r2", "domain", [{"param": "name"}]),
+    }
+    assert "log_details" not in await _tables(state)
+
+
+async def _tables(state: State) -> list[str]:
+    async with state.connections.connect() as connection:
+        return await connection.run_sync(lambda own: inspect(own).get_table_names())
 
 
 async def test_parallel_migrations(store: Store) -> None:

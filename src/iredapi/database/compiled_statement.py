@@ -8,27 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     CompoundSelect,
     Delete,
     Dialect,
     Insert,
     Integer,
     Select,
+    String,
     Update,
     UpdateBase,
     bindparam,
-    select,
+    literal_column,
 )
 from sqlalchemy.sql import visitors
+from sqlalchemy.types import TypeEngine
 
 from iredapi.database.read_only import locks_rows
 
 Statement = Select[Any] | CompoundSelect[Any] | Insert | Update | Delete
 Convert = Callable[[Any], Any]
+_SETS = "sets"
+"""The table of the sets of values, in ``with_row_index``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class CompiledStatement:
     writes: bool
     """Whether it changes or locks rows: read-only connections refuse it."""
     source: Statement
+    at_once: bool = False
+    """Whether its parameters are arrays, with a value for each of several runs (PostgreSQL)."""
 
     @classmethod
     def of(cls, statement: Statement, dialect: Dialect) -> CompiledStatement:
@@ -93,16 +101,53 @@ class CompiledStatement:
         )
 
     def with_row_index(self, dialect: Dialect) -> CompiledStatement:
-        """Return the statement with a last result column: its parameter ``number``."""
-        number = bindparam("number", type_=Integer)
-        if isinstance(self.source, Select):
-            return CompiledStatement.of(self.source.add_columns(number.label("number")), dialect)
-        if isinstance(self.source, CompoundSelect):
-            rows = self.source.subquery("rows")
-            return CompiledStatement.of(select(*rows.c, number.label("number")), dialect)
+        """Return a statement for several sets of values, whose last result column is their index.
+
+        For asyncpg. A read that locks nothing is run once, with arrays (``at_once``). An UPDATE is
+        run for each set; its parameter ``number`` is the index.
+        """
         if isinstance(self.source, Update):
+            number = bindparam("number", type_=Integer)
             return CompiledStatement.of(self.source.returning(number.label("number")), dialect)
-        raise TypeError(type(self.source))
+        if self.writes:
+            raise TypeError(self.sql)
+        kinds: dict[str, TypeEngine[Any]] = {}
+
+        def column(part: Any, **_: Any) -> Any:
+            if not isinstance(part, BindParameter) or not part.required:
+                return None
+            kinds.setdefault(part.key, part.type)
+            # A column of SQLAlchemy would add its table to each SELECT that names it.
+            return literal_column(f"{_SETS}.{part.key}", part.type)
+
+        traverse: Any = visitors.replacement_traverse
+        one = CompiledStatement.of(traverse(self.source, {}, column), dialect)
+        arrays = ", ".join(
+            f"${at}::{_array_of(kind, dialect)}"
+            for at, kind in enumerate(kinds.values(), len(one.names) + 1)
+        )
+        names = (*one.names, *kinds)
+        every = {name: convert for name, convert in self._conversions().items() if name in kinds}
+        sets = f"{_SETS}({', '.join((*kinds, 'number'))})"
+        words = (
+            f"SELECT found.*, {_SETS}.number - 1",
+            f"FROM unnest({arrays}) WITH ORDINALITY AS {sets}",
+            f"CROSS JOIN LATERAL ({one.sql}) AS found",
+        )
+        return replace(
+            one,
+            # One start of the executor for all sets: it costs more than the few rows of each.
+            sql=" ".join(words),
+            names=names,
+            read=_reader(names),
+            converted=tuple(
+                (at, partial(_each, every[name])) for at, name in enumerate(names) if name in every
+            ),
+            at_once=True,
+        )
+
+    def _conversions(self) -> dict[str, Convert]:
+        return {self.names[at]: convert for at, convert in self.converted}
 
     def after(self, words: str) -> CompiledStatement:
         """Return the statement with a prefix, for example ``SET STATEMENT … FOR``."""
@@ -134,6 +179,16 @@ def _reader(names: Sequence[str]) -> Callable[[Mapping[str, Any]], list[Any]]:
         return lambda values: [values[name] for name in names]
     read = itemgetter(*names)
     return lambda values: list(read(values))
+
+
+def _array_of(kind: TypeEngine[Any], dialect: Dialect) -> str:
+    # A cast to ``VARCHAR(255)`` would cut longer values off.
+    unbounded = String() if type(kind) is String else kind
+    return f"{unbounded.compile(dialect)}[]"
+
+
+def _each(convert: Convert, values: Sequence[Any]) -> list[Any]:
+    return [convert(value) for value in values]
 
 
 def _same(value: Any) -> Any:

@@ -163,8 +163,13 @@ class PooledConnection:
         if not isinstance(self._driver, Asyncpg):
             raise TypeError(self._name)
         self.permit(indexed)
-        every = [indexed.arguments({**one, "number": at}) for at, one in enumerate(values)]
-        question = self._driver.fetch_many(indexed.sql, every)
+        question: Awaitable[Sequence[Any]]
+        if indexed.at_once:
+            arrays = {name: [one.get(name) for one in values] for name in indexed.names}
+            question = self._driver.fetch(indexed.sql, indexed.arguments(arrays))
+        else:
+            every = [indexed.arguments({**one, "number": at}) for at, one in enumerate(values)]
+            question = self._driver.fetch_many(indexed.sql, every)
         found: list[list[Any]] = [[] for _ in values]
         for row in indexed.rows(await self.asked(indexed.sql, question)):
             found[row[-1]].append(row[:-1])
@@ -302,15 +307,6 @@ class PooledConnection:
                 raise
             await self.rollback()
             return None
-
-    async def run_many(
-        self, compiled: CompiledStatement, values: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Run a write for each of some values. Raises what SQLAlchemy would."""
-        self.permit(compiled)
-        every = [compiled.arguments(one) for one in values]
-        await self.asked(compiled.sql, self._driver.run_many(compiled.sql, every))
-        self._check_transaction(compiled.sql)
 
     async def run_all(self, every: Sequence[CompiledStatement], values: Mapping[str, Any]) -> None:
         """Run writes that share their values, one after the other. Raises what SQLAlchemy would."""

@@ -32,9 +32,6 @@ class Driver(Protocol):
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
         """Run a statement and return its rows."""
 
-    async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
-        """Run a write with each of some values."""
-
     async def run_all(self, work: Work) -> None:
         """Run writes one after the other, in one message where the driver can."""
 
@@ -59,9 +56,6 @@ class _SingleStatements:
 
     async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
         raise NotImplementedError
-
-    async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
-        await self._connection.executemany(sql, every)
 
 
 class Asyncpg(_SingleStatements):
@@ -161,10 +155,6 @@ class Aiomysql:
             await results.rows()
             counts.append(results.affected_rows)
         return rows, counts[0 if lock is None else 2]
-
-    async def run_many(self, sql: str, every: Sequence[Arguments]) -> None:
-        async with self._connection.cursor() as cursor:
-            await cursor.executemany(sql, every)
 
     async def run_all(self, work: Work) -> None:
         words = "; ".join([self._text(sql, arguments) for sql, arguments in work])

@@ -204,16 +204,6 @@ class Repository:
             for compiled, rows in zip(every, found, strict=True)
         ]
 
-    async def table_for_each(
-        self,
-        key: object,
-        build: Callable[[], Select[Any]],
-        values: Sequence[Mapping[str, Any]],
-    ) -> tuple[tuple[str, ...], list[list[Any]]]:
-        """Run a SELECT for each set of values, in one message; return columns and rows."""
-        compiled, indexed = await self._with_row_index(key, build)
-        return compiled.columns, await self._connections.fetch_for_each(self.name, indexed, values)
-
     async def fetch_batched(
         self, key: object, build: Callable[[], Statement], **values: Any
     ) -> tuple[tuple[str, ...], Sequence[Any]]:
@@ -291,17 +281,6 @@ class Repository:
         schema = self.schema or await self.database.schema()
         every = schema.statement(key, lambda: self._compiled_all(build()))
         await self._connections.run_all(self.name, every, values)
-
-    async def change_for_each(
-        self,
-        key: object,
-        build: Callable[[], Sequence[Statement]],
-        values: Sequence[Mapping[str, Any]],
-    ) -> None:
-        """Run writes as ``change_all`` does, for each of some values."""
-        schema = self.schema or await self.database.schema()
-        for compiled in schema.statement(key, lambda: self._compiled_all(build())):
-            await self._connections.run_for_each(self.name, compiled, values)
 
     def _compiled_all(self, statements: Sequence[Any]) -> list[CompiledStatement]:
         if self.dialect == "postgresql":

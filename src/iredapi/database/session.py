@@ -162,12 +162,6 @@ class Connections:
         pooled = await self._pooled(name)
         return None if pooled.transacting else await pooled.begin_reading(every, values)
 
-    async def run_for_each(
-        self, name: str, compiled: CompiledStatement, values: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Run a write for each of some values."""
-        await (await self._begun(name)).run_many(compiled, values)
-
     async def run_all(
         self, name: str, every: Sequence[CompiledStatement], values: Mapping[str, Any]
     ) -> None:

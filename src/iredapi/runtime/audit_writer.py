@@ -8,7 +8,7 @@ rows. One transaction per request would cost each change a second commit. The de
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -28,8 +28,7 @@ from iredapi.runtime.audit_details import Detail, DetailWriter
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(NamedTuple):
     """An event, and the request in which an admin caused it."""
 
     request_id: str

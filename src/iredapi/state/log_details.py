@@ -2,20 +2,21 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.domain.log import Details
 from iredapi.observability.query_counter import UNCOUNTED
 from iredapi.state.connections import Connections, StateUnavailable
-from iredapi.state.tables import REQUEST_ID_LENGTH, log_details, upsert_values
+from iredapi.state.tables import REQUEST_ID_LENGTH, log_detail_blocks
 
+BUCKET = 64
+"""Ids of entries whose details may be in one row. A look-up reads up to so many for each entry."""
 PURGE_INTERVAL = 600.0
 """Seconds between two removals of old rows by one process."""
 
@@ -23,16 +24,16 @@ _DAY = 86400.0
 _CHUNK = 500
 """Rows that one statement removes."""
 _PAGE = 1000
-"""Rows that one statement looks up: those of the longest page."""
+"""Buckets that one statement looks up: those of the longest page."""
+_LONG = 1 << 20
+"""Characters after which a row ends."""
 _ROUNDS = 200
 """Statements of one removal; the next one goes on."""
-_STORED = ("digest", "request_id", "about", "changes", "created")
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class NewDetails:
-    """A row to be written."""
+class NewDetails(NamedTuple):
+    """The details of an entry."""
 
     log_id: int
     digest: str
@@ -50,7 +51,6 @@ class LogDetails:
         self._days = days
         self._clock = clock
         self._purge_at = clock()
-        self._insert = partial(upsert_values, connections.dialect, log_details, (), _STORED)
 
     @property
     def kept(self) -> bool:
@@ -58,52 +58,49 @@ class LogDetails:
         return self._days > 0
 
     async def write(self, rows: Sequence[NewDetails]) -> None:
-        """Write rows in one transaction; one with the same id is replaced."""
-        now = self._clock()
-        every = [
-            {
-                "log_id": row.log_id,
-                "digest": row.digest,
-                "request_id": row.request_id[:REQUEST_ID_LENGTH],
-                "about": row.about,
-                "changes": _json(row.changes) if row.changes else None,
-                "created": now,
-            }
-            for row in rows
-        ]
+        """Write details in one transaction. Those of an entry that are written later count."""
+        now, blocks = self._clock(), list(_blocks(rows))
 
-        async def insert(connection: AsyncConnection) -> None:
-            await self._connections.execute_for_each(connection, "log_details", self._insert, every)
+        async def insert_all(connection: AsyncConnection) -> None:
+            every = [
+                {"bucket": bucket, "id": secrets.randbits(63), "entries": text, "created": now}
+                for bucket, text in blocks
+            ]
+            await self._connections.execute_for_each(
+                connection, "log_details", lambda: insert(log_detail_blocks), every
+            )
 
-        await self._connections.transact(insert)
+        await self._connections.transact(insert_all)
         await self._purge_sometimes()
 
     async def of(self, ids: Sequence[int]) -> dict[int, Details]:
         """Return the details of entries, by their ids. One statement for each 1,000 of them."""
         found: dict[int, Details] = {}
-        table, oldest = log_details.c, self._clock() - self._days * _DAY
-        for start in range(0, len(ids) if self.kept else 0, _PAGE):
+        table, oldest = log_detail_blocks.c, self._clock() - self._days * _DAY
+        buckets, wanted = sorted({number // BUCKET for number in ids}), frozenset(ids)
+        for start in range(0, len(buckets) if self.kept else 0, _PAGE):
             rows = await self._connections.read(
-                select(
-                    table.log_id, table.digest, table.request_id, table.about, table.changes
-                ).where(table.log_id.in_(ids[start : start + _PAGE]), table.created >= oldest)
+                select(table.entries)
+                .where(table.bucket.in_(buckets[start : start + _PAGE]), table.created >= oldest)
+                .order_by(table.created)
             )
             for row in rows:
-                changes = json.loads(row.changes) if row.changes else []
-                found[int(row.log_id)] = Details(row.digest, row.request_id, row.about, changes)
+                for number, *details in json.loads(row.entries):
+                    if number in wanted:
+                        found[number] = Details(*details)
         return found
 
     async def purge(self) -> int:
         """Remove rows that are too old; return their number."""
-        table, oldest, removed = log_details.c, self._clock() - self._days * _DAY, 0
-        old = select(table.log_id).where(table.created < oldest).limit(_CHUNK)
+        table, oldest, removed = log_detail_blocks.c, self._clock() - self._days * _DAY, 0
+        old = select(table.bucket, table.id).where(table.created < oldest).limit(_CHUNK)
         for _ in range(_ROUNDS):
             rows = await self._connections.read(old.execution_options(**UNCOUNTED))
-            ids = [row.log_id for row in rows]
-            if ids:
-                some = delete(log_details).where(table.log_id.in_(ids))
+            keys = [(row.bucket, row.id) for row in rows]
+            if keys:
+                some = delete(log_detail_blocks).where(tuple_(table.bucket, table.id).in_(keys))
                 removed += await self._connections.write(some.execution_options(**UNCOUNTED))
-            if len(ids) < _CHUNK:
+            if len(keys) < _CHUNK:
                 break
         return removed
 
@@ -119,8 +116,30 @@ class LogDetails:
             _logger.warning("Old details of log entries were not removed: %s", error)
 
 
-def _json(changes: Sequence[Mapping[str, Any]]) -> str:
+def _blocks(rows: Sequence[NewDetails]) -> Iterator[tuple[int, str]]:
+    """Return buckets, each with a JSON list of details."""
+    by_bucket: dict[int, list[tuple[Any, ...]]] = {}
+    for log_id, digest, request_id, *others in rows:
+        entry = (log_id, digest, request_id[:REQUEST_ID_LENGTH], *others)
+        by_bucket.setdefault(log_id // BUCKET, []).append(entry)
+    for bucket, entries in by_bucket.items():
+        for text in _texts(entries):
+            yield bucket, text
+
+
+def _texts(entries: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    """Return JSON lists of entries; more than one where it would be long."""
+    text = _json(entries)
+    if len(text) <= _LONG or len(entries) == 1:
+        yield text
+        return
+    half = len(entries) // 2
+    yield from _texts(entries[:half])
+    yield from _texts(entries[half:])
+
+
+def _json(value: Any) -> str:
     try:
-        return orjson.dumps(changes).decode()
+        return orjson.dumps(value).decode()
     except TypeError:  # half a surrogate pair, or a number of more than 64 bits
-        return json.dumps(changes, default=str)
+        return json.dumps(value, default=str)

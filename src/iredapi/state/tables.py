@@ -215,21 +215,19 @@ written_servers = Table(
 ``since`` is when the process found itself on that server, ``seen`` when it last looked."""
 
 
-log_details = Table(
-    "log_details",
+log_detail_blocks = Table(
+    "log_detail_blocks",
     metadata,
-    Column("log_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("digest", CHAR(32), nullable=False),
-    Column("request_id", String(REQUEST_ID_LENGTH), nullable=False),
-    Column("about", String(16), nullable=False),
-    Column("changes", Text().with_variant(mysql.MEDIUMTEXT(), *_MARIADB), nullable=True),
+    Column("bucket", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("entries", Text().with_variant(mysql.MEDIUMTEXT(), *_MARIADB), nullable=False),
     Column("created", Double, nullable=False),
-    Index("log_details_created", "created"),
+    Index("log_detail_blocks_created", "created"),
     **MARIADB_OPTIONS,
 )
-"""What is kept beside an entry of iRedAdmin's log, whose ``id`` is ``log_id`` (docs/adr/0017).
-``digest`` is of the entry, ``about`` says which kind of record was changed, ``changes`` (JSON) has
-no secrets."""
+"""What is kept beside entries of iRedAdmin's log (docs/adr/0017): ``entries`` is a JSON list of
+``[id, digest, request id, kind of record, changes]``, without secrets. The entries' ids divided by
+``log_details.BUCKET`` are ``bucket``; ``id`` is random."""
 
 
 def as_key(text: str, length: int) -> str:

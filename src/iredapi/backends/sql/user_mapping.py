@@ -279,12 +279,9 @@ async def add_users(
         new_values(store.schema, user, moment, changed or NEVER, usual=usual) for user in users
     ]
     names = tuple(values[0])
-    size = 1 if store.dialect == "postgresql" else len(values)
+    size = len(values)
     build = partial(insert_statements, store.schema, names, size, store.dialect, usual=usual)
-    if size < len(values):
-        await store.change_for_each(("users.add", names, size), build, values)
-    else:
-        await store.change_all(("users.add", names, size), build, **numbered_parameters(values))
+    await store.change_all(("users.add", names, size), build, **numbered_parameters(values))
     for user in users:
         if user.held is not None or user.held_by_domain is not None:
             values_of = {"settings": settings_of("", user)}
