@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.clients import PASSWORD, Client, Service
+from tests.published.calls import PARAMETERS
 from tests.servers.store import ALL_STORES
 
 pytestmark = pytest.mark.stores(*ALL_STORES)
@@ -73,6 +74,31 @@ async def test_a_write_needs_the_current_tag(service: Service, there: Client) ->
             newest = await tag_of(there, path, view)
             assert (await put(there, path, f'{tag},"x" , {newest}', second)).status_code == 200
             assert (await put(there, path, "*", first)).status_code == 200
+
+
+async def test_every_parameter_that_is_changed_changes_both_tags(
+    service: Service, there: Client
+) -> None:
+    """Also those that a view does not show."""
+    await there.ok("POST", "user/alice@ex.com", password=PASSWORD)
+    for path in kinds(service):
+        kind = path.partition("/")[0]
+        if kind == "ml":
+            continue  # one view for all storages, and it shows everything but subscribers
+
+        async def tags(path: str = path) -> list[str]:
+            views = ("native", "canonical")
+            return [(await tag_of(there, path, view)).partition("-")[0] for view in views]
+
+        before = await tags()
+        more = {"addService": ["vpn"]} if kind == "user" else {}
+        for name, values in {**PARAMETERS[kind], **more}.items():
+            status, answer = await there.call("PUT", path, data={name: values[0]})
+            after = await tags()
+            changed = status == 200 and answer["_changed"] != []
+            differs = [new != old for new, old in zip(after, before, strict=True)]
+            assert differs == [changed] * 2, (path, name, answer)
+            before = after
 
 
 async def test_of_two_parallel_writes_one_is_made(service: Service, there: Client) -> None:

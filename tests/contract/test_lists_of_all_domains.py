@@ -102,6 +102,7 @@ async def test_search_over_all_kinds(service: Service, root: Client) -> None:
     for form, code, param in (
         ({"q": "a"}, "INVALID_TEXT", "q"), ({}, "REQUIRED", "q"),
         ({"q": "ab", "kind": "group"}, "INVALID_VALUE", "kind"),
+        ({"q": "ab", "kind": ""}, "EMPTY_NOT_ALLOWED", "kind"),
         ({"q": "ab", "limit": "0"}, "INVALID_NUMBER", "limit"),
     ):  # fmt: skip
         assert await root.refused("GET", "search", **form) == (400, code, [param])

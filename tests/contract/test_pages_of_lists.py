@@ -150,6 +150,7 @@ WRONG: list[tuple[dict[str, str], str, list[str]]] = [
     ({"fields": "nothing"}, "INVALID_VALUE", ["fields"]),
     ({"fields": "a b"}, "INVALID_VALUE", ["fields"]),
     ({"fields": ","}, "EMPTY_NOT_ALLOWED", ["fields"]),
+    ({"with": ""}, "EMPTY_NOT_ALLOWED", ["with"]),
     ({"fields": "mail", "email_only": "yes"}, "CONFLICTING_PARAMETERS", ["email_only", "fields"]),
     (
         {"status": "active", "disabled_only": "yes"},

@@ -82,24 +82,33 @@ async def test_the_life_of_a_customer(
         if store.name != "sqlite"  # the packages of Dovecot and Postfix do not read it
     ]
 
-    def seen() -> tuple[str, ...]:
-        """Whether Alice reads, sends, and gets mail."""
+    def expect(reads: str, sends: str, gets: str, messages: int | None = None) -> None:
+        """Check whether Alice reads and sends, and gets a message; or how many she has then."""
+        if not daemons:
+            return
         dovecot, submission, postfix = daemons
-        arrives = postfix.query("virtual_mailbox_maps", ALICE) and dovecot.user(ALICE, "lmtp")
-        return (
+        arrives = postfix.query("virtual_mailbox_maps", ALICE) and dovecot.deliver(ALICE)
+        assert (
             dovecot.imap_login(ALICE, PASSWORD),
             submission.login(ALICE, PASSWORD),
             "yes" if arrives else "no",
-        )
+            dovecot.inbox(ALICE, PASSWORD),
+        ) == (reads, sends, gets, messages)
 
-    def expect(*wanted: str) -> None:
-        if daemons:
-            assert seen() == wanted
+    loop = asyncio.get_running_loop()
 
-    await asyncio.to_thread(_live, generated, api.address, expect)
+    def fill(size: int) -> None:
+        """Store what Dovecot has counted of Alice's mailbox."""
+        row = {"username": ALICE, "bytes": size, "messages": 9, "domain": DOMAIN}
+        inserted = store.insert("used_quota", row, database=store.accounts)
+        asyncio.run_coroutine_threadsafe(inserted, loop).result()
+
+    await asyncio.to_thread(_live, generated, api.address, expect, fill)
 
 
-def _live(generated: Generated, url: str, expect: Callable[..., None]) -> None:
+def _live(
+    generated: Generated, url: str, expect: Callable[..., None], fill: Callable[[int], None]
+) -> None:
     panel = generated.logged_in(url, ROOT)
     # A new customer, with limits and an admin of its own.
     _done(panel("domain_create", DOMAIN, name="Customer", quota=300, numberOfUsers=2))
@@ -108,7 +117,7 @@ def _live(generated: Generated, url: str, expect: Callable[..., None]) -> None:
     boss = generated.logged_in(url, BOSS)
     for mail in (ALICE, BOB):
         _done(boss("user_create", mail, name="Somebody", password=PASSWORD, quota=100))
-    expect("yes", "yes", "yes")
+    expect("yes", "yes", "yes", 1)
     path = panel("user_read", ALICE).field_data.maildir
 
     def usage(call: Callable[..., Any]) -> list[tuple[Any, ...]]:
@@ -130,6 +139,12 @@ def _live(generated: Generated, url: str, expect: Callable[..., None]) -> None:
     assert _refused(boss("user_update", ALICE, quota=250))[0] == "EXCEEDED_DOMAIN_QUOTA_SIZE"
     assert _refused(boss("domain_update", DOMAIN, quota=9000))[0] == "PERMISSION_DENIED"
 
+    # A mailbox that is larger than its quota.
+    fill(101 * 2**20)
+    row = _done(boss("usage_read", DOMAIN)).field_data[0]
+    assert (row.mail, row.quota, row.stored_bytes) == (ALICE, 100, 101 * 2**20)
+    assert panel("usage_list").field_data[0].stored_bytes == 101 * 2**20
+
     # An unpaid bill: mail still arrives.
     assert _done(panel("domain_update", DOMAIN, suspend="yes")).field_changed == ["suspend"]
     expect("no", "no", "yes")
@@ -139,7 +154,7 @@ def _live(generated: Generated, url: str, expect: Callable[..., None]) -> None:
         "PERMISSION_DENIED", ["suspend"],
     )  # fmt: skip
     assert _done(panel("domain_update", DOMAIN, suspend="no")).field_changed == ["suspend"]
-    expect("yes", "yes", "yes")
+    expect("yes", "yes", "yes", 3)
 
     # A larger contract.
     grown = _done(panel("domain_update", DOMAIN, quota=1000, numberOfUsers=10))
@@ -163,6 +178,6 @@ def _live(generated: Generated, url: str, expect: Callable[..., None]) -> None:
     form = {"name": "Alice", "password": PASSWORD, "quota": 250, "restore": "yes"}
     _done(panel("user_create", ALICE, **form))
     assert panel("user_read", ALICE).field_data.maildir == path
-    expect("yes", "yes", "yes")
+    expect("yes", "yes", "yes", 4)
     boxes = _done(panel("deleted_mailboxes_list")).field_data
     assert sorted(box.mail for box in boxes) == [BOB, CAROL]

@@ -119,6 +119,12 @@ _THROTTLE: tuple[dict[str, str], ...] = (
     {"max_quota": "7"}, {},
 )  # fmt: skip
 
+PARAMETERS = {
+    "domain": _DOMAIN, "user": _USER, "admin": _ADMIN, "alias": _ALIAS, "ml": _LIST,
+    "maillist": _MAILLIST,
+}  # fmt: skip
+"""Values for each parameter of a change, by the kind of account."""
+
 
 def _of(who: str, path: str, table: Mapping[str, list[str]], *reads: str) -> Iterator[Call]:
     for name, values in table.items():

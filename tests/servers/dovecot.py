@@ -95,7 +95,7 @@ def _quota_rule(fields: Mapping[str, str]) -> str:
 class Dovecot:
     """A running Dovecot that listens to Unix sockets of its own only; with ``logins`` also to IMAP.
 
-    With ``logins`` the homes of users are in a temporary directory, wherever the look-ups say.
+    With ``logins`` the homes of users are where the look-ups say, below a temporary directory.
     """
 
     def __init__(self, store: Store, *, logins: bool = False) -> None:
@@ -126,6 +126,14 @@ class Dovecot:
 
     def imap_login(self, user: str, password: str, *, tls: bool = True) -> Answer:
         """What an IMAP client gets: IMAPS, or plain IMAP over loopback ("secured" for Dovecot)."""
+        answer, _ = self._select(user, password, tls=tls)
+        return answer
+
+    def inbox(self, user: str, password: str) -> int | None:
+        """The number of messages that an IMAP client sees; None: it is not let in."""
+        return self._select(user, password, tls=True)[1]
+
+    def _select(self, user: str, password: str, *, tls: bool) -> tuple[Answer, int | None]:
         if self._ports is None:
             raise ValueError("this Dovecot was started without logins")
         port, tls_port = self._ports
@@ -137,19 +145,30 @@ class Dovecot:
         )
         try:
             client.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
-            if client.select("INBOX")[0] != "OK":
+            said, numbers = client.select("INBOX")
+            if said != "OK":
                 raise ServerError(self._complaint("a login, but no mailbox"))
         except imaplib.IMAP4.abort:
-            return "cut off"
+            return "cut off", None
         except imaplib.IMAP4.error as error:
             if "[AUTHENTICATIONFAILED]" in str(error):
-                return "no"
+                return "no", None
             if "[UNAVAILABLE]" in str(error):
-                return "temporary failure"
+                return "temporary failure", None
             raise ServerError(self._complaint(str(error))) from error
         finally:
             client.shutdown()
-        return "yes"
+        return "yes", int(numbers[0] or b"0")
+
+    def deliver(self, user: str) -> bool:
+        """Deliver a message, as Postfix lets Dovecot do it; False: there is no such user."""
+        message = self._directory / "homes" / "message"
+        message.write_text("From: x@far.org\nSubject: Hello\n\nHello\n", encoding="utf-8")
+        command = ["/usr/lib/dovecot/dovecot-lda", "-c", str(self._configuration)]
+        done = run([*command, "-d", user, "-p", str(message)])
+        if done.returncode not in (0, os.EX_NOUSER):
+            raise ServerError(self._complaint(done.stdout + done.stderr))
+        return done.returncode == 0
 
     def smtp_login(self, user: str, password: str) -> Answer:
         """What an SMTP client gets on this host: asked as Postfix asks (smtpd_sasl_type)."""

@@ -258,7 +258,7 @@ def write(
     """Write the files for Dovecot 2.4 (``newer``) or 2.3, and return the path of the main one.
 
     ``ports`` are those of IMAP and IMAPS; without them only sockets of Unix are listened on. With
-    them homes are in ``directory`` instead of where the look-ups say.
+    them homes are below ``directory``, and there where the look-ups say.
     """
     homes = None if ports is None else directory / "homes"
     words = WORDS_24 if newer else WORDS_23
@@ -311,7 +311,7 @@ def _sql(store: Store, words: Mapping[str, str], homes: Path | None) -> dict[str
     words = {**words, "quote": QUOTES[store.name]}
     return {
         **values,
-        "home": SQL_HOME if homes is None else f"CONCAT('{homes}/', box.username)",
+        "home": SQL_HOME if homes is None else f"CONCAT('{homes}', {SQL_HOME})",
         "users": SQL_USERS,
         "server": SERVERS_24[values["driver"]].format_map(values),
         "matching_login": " ".join(SQL_LOGIN.format_map(words).split()),
@@ -324,7 +324,7 @@ def _ldap(server: OpenldapServer, words: Mapping[str, str], homes: Path | None) 
         "uri": server.uri,
         "password": server.reader_password,
         "filter": LDAP_USER.format_map(words),
-        "home": words["home"] if homes is None else f"{homes}/{words['user']}",
+        "home": f"{homes or ''}{words['home']}",
     }
 
 

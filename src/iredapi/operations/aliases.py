@@ -43,7 +43,8 @@ async def canonical_view(unit: ReadUnit, address: str) -> canonical.CanonicalVie
     if found is None:
         raise NotFound("NO_SUCH_ACCOUNT")
     view = canonical.alias(found)
-    unit.state = state_of(view)
+    # The view does not show the policy.
+    unit.state = state_of(view, found.access_policy)
     return view
 
 

@@ -39,7 +39,7 @@ async def columns(unit: ReadUnit, *, of_users: bool) -> list[str]:
 
 async def strays(unit: ReadUnit) -> Mapping[str, Sums]:
     """Return what ``domains`` adds to the domains of these names."""
-    return await unit.usage.strays()
+    return await unit.usage.strays(managed(unit))
 
 
 async def domains(

@@ -72,7 +72,9 @@ async def canonical_view(unit: ReadUnit, mail: str) -> canonical.CanonicalView:
         raise NotFound("NO_SUCH_ACCOUNT")
     domain = await unit.domains.get(domain_of(mail))
     view = canonical.user(found, domain.names if domain else ())
-    unit.state = state_of(view, found.password)
+    # The view shows neither; in LDAP services may have any name.
+    waiting = (found.held or frozenset()) | (found.held_by_domain or frozenset())
+    unit.state = state_of(view, found.password, sorted(found.custom_services | waiting))
     return canonical.without(view, unit.rules.hidden_user_fields)
 
 

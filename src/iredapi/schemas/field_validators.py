@@ -221,6 +221,11 @@ def words_of(allowed: Iterable[str] | None) -> Callable[[Any], tuple[str, ...]]:
     return parse
 
 
+def some_words_of(allowed: Iterable[str]) -> Callable[[Any], tuple[str, ...]]:
+    read = words_of(allowed)
+    return lambda value: read(value) or fail("EMPTY_NOT_ALLOWED")
+
+
 def choice(
     allowed: Iterable[str], synonyms: dict[str, str] | None = None, *, upper: bool = False
 ) -> Callable[[Any], str]:

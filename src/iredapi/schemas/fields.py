@@ -214,7 +214,9 @@ PageSize = Annotated[
 ]
 Cursor = Annotated[str, BeforeValidator(parse.cursor), _schema("string")]
 FieldNames = Annotated[tuple[str, ...], BeforeValidator(parse.field_names), _schema("string")]
-Extras = Annotated[tuple[str, ...], BeforeValidator(parse.words_of(("usage",))), _schema("string")]
+Extras = Annotated[
+    tuple[str, ...], BeforeValidator(parse.some_words_of(("usage",))), _schema("string")
+]
 AccountSort = Annotated[
     str,
     BeforeValidator(parse.sort_order(_OF_ACCOUNTS)),
@@ -237,7 +239,7 @@ UserSort = Annotated[
     str, BeforeValidator(parse.sort_order(_OF_USERS)), _schema("string", enum=_orders(_OF_USERS))
 ]
 SearchKinds = Annotated[
-    tuple[str, ...], BeforeValidator(parse.words_of(search.KINDS)), _schema("string")
+    tuple[str, ...], BeforeValidator(parse.some_words_of(search.KINDS)), _schema("string")
 ]
 SearchText = Annotated[
     str,

@@ -6,17 +6,13 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from iredapi.domain import log
-from iredapi.schemas.field_validators import fail, filled, printable_text, words_of
+from iredapi.schemas.field_validators import fail, filled, printable_text, some_words_of
 
-_words = words_of(log.EVENTS)
+events = some_words_of(log.EVENTS)
 
 
 def admin_name(value: Any) -> str:
     return printable_text(255)(filled(value))
-
-
-def events(value: Any) -> tuple[str, ...]:
-    return _words(value) or fail("EMPTY_NOT_ALLOWED")
 
 
 def client_address(value: Any) -> tuple[str, ...]:

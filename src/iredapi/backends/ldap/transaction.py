@@ -22,6 +22,7 @@ from iredapi.backends.policies.related_data import SqlRelatedData
 from iredapi.backends.policies.spam import SqlSpamPolicies
 from iredapi.backends.policies.throttles import SqlThrottles
 from iredapi.backends.policies.wblists import SqlWblists
+from iredapi.backends.sql.spelled_columns import IredadminSpellings
 from iredapi.backends.unit_of_work import ReadUnit, Rules, UnitOfWork
 from iredapi.database.errors import is_undone
 from iredapi.domain import features
@@ -59,7 +60,11 @@ class LdapReadTransaction:
                 connections, self._state.guarded_mailboxes, session
             ),
             usage=LdapUsage(session),
-            log=SqlLog(connections, partial(creation_times, session)),
+            log=SqlLog(
+                connections,
+                partial(creation_times, session),
+                IredadminSpellings(connections).like,
+            ),
         )
 
     async def close(self) -> None:
@@ -97,7 +102,11 @@ class LdapTransaction:
                 connections, self._state.guarded_mailboxes, session
             ),
             usage=LdapUsage(session),
-            log=SqlLog(connections, partial(creation_times, session)),
+            log=SqlLog(
+                connections,
+                partial(creation_times, session),
+                IredadminSpellings(connections).like,
+            ),
         )
         return self._opened
 

@@ -31,7 +31,8 @@ class LdapUsage:
 
     # -- domains -----------------------------------------------------------------------------------
 
-    async def strays(self) -> Mapping[str, Sums]:
+    async def strays(self, only: Collection[str] | None) -> Mapping[str, Sums]:
+        del only
         return {}  # accounts belong to the domain of their address
 
     async def domains(

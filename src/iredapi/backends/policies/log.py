@@ -20,6 +20,8 @@ from iredapi.errors import NotSupported
 
 CreationTimes = Callable[[Collection[str]], Awaitable[Mapping[str, datetime]]]
 """Returns when domains were created (UTC), by their names; those without a date are missing."""
+Like = Callable[[ColumnElement[Any], Collection[str]], Awaitable[ColumnElement[bool]]]
+"""Returns the condition ``is_like`` for a column with an index."""
 
 
 class SqlLog(Repository):
@@ -27,9 +29,10 @@ class SqlLog(Repository):
 
     name = "iredadmin"
 
-    def __init__(self, connections: Connections, created: CreationTimes) -> None:
+    def __init__(self, connections: Connections, created: CreationTimes, like: Like) -> None:
         super().__init__(connections)
         self._created = created
+        self._like = like
 
     async def page(self, wanted: LogQuery, before: int | None, limit: int) -> list[LogEntry]:
         c = t.log.c
@@ -62,13 +65,14 @@ class SqlLog(Repository):
         c, _ = t.log.c, self.database
         where: list[ColumnElement[bool]] = []
         if wanted.domains is not None:
-            where.append(is_like(c.domain, wanted.domains) if wanted.domains else false())
+            own = await self._like(c.domain, wanted.domains) if wanted.domains else false()
+            where.append(own)
             if wanted.own and wanted.domains:
                 where += self._since_creation(await self._created(wanted.domains))
         if wanted.admin:
-            where.append(is_like(c.admin, [wanted.admin]))
+            where.append(await self._like(c.admin, [wanted.admin]))
         if wanted.account:
-            where.append(is_like(c.username, [wanted.account]))
+            where.append(await self._like(c.username, [wanted.account]))
         if wanted.events:
             where.append(is_like(c.event, wanted.events))
         if wanted.ips:

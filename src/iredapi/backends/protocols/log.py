@@ -16,7 +16,7 @@ class LogReader(Protocol):
     async def page(self, wanted: LogQuery, before: int | None, limit: int) -> list[LogEntry]:
         """Return entries with ids below ``before``, the highest first.
 
-        One round trip; two for a query with ``own``.
+        One round trip, and one more for each of ``own``, ``domains``, ``admin`` and ``account``.
         """
 
     async def count(self, wanted: LogQuery) -> int:

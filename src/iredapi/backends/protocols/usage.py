@@ -11,11 +11,12 @@ from iredapi.domain.usage import DomainUsage, Sums, UserUsage
 class UsageReader(Protocol):
     """Sizes, numbers of accounts and last logins. Negative numbers of other programs are 0."""
 
-    async def strays(self) -> Mapping[str, Sums]:
+    async def strays(self, only: Collection[str] | None) -> Mapping[str, Sums]:
         """Return what accounts use whose domain is spelled as ``domains`` does not find it.
 
-        By the folded name of the domain; as a rule there is nothing. One statement, or three,
-        whatever the number of domains and users.
+        By the folded name of the domain; as a rule there is nothing. ``only``: of these, without
+        reading anything of others. At most five statements, whatever the number of domains and
+        users; one, or three, for all domains.
         """
 
     async def domains(

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Select,
     String,
     Table,
-    and_,
     bindparam,
     cast,
     exists,
@@ -23,26 +22,17 @@ from sqlalchemy import (
     select,
 )
 
-from iredapi.backends.sql import spellings as other_spellings
 from iredapi.backends.sql import tables
-from iredapi.backends.sql.exact_spellings import select_other_bytes, select_spellings
+from iredapi.backends.sql.spelled_columns import SpellingRepository, names_of
 from iredapi.database.column_types import MYSQL
 from iredapi.database.live_schema import Schema
-from iredapi.database.repository import Repository, chunks, now
+from iredapi.database.repository import chunks, now
 from iredapi.database.session import Connections
-from iredapi.database.text_matching import in_bytes, is_like
+from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import domain_of, fold, spellings, typed
 from iredapi.errors import Conflict
 
 Found = TypeVar("Found")
-
-
-def names_of(name: str) -> list[str]:
-    """Return the stored spelling of a name and its folded one; rows of both belong to it.
-
-    Postfix folds what it looks up to lower case.
-    """
-    return sorted({name, fold(name)})
 
 
 def owned(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -125,7 +115,7 @@ class RelatedRows:
         return next((number for _, number in self._values.get((fold(owner), kind), [])), 0)
 
 
-class AccountRepository(Repository):
+class AccountRepository(SpellingRepository):
     """Base of the repositories of accounts in ``vmail``."""
 
     name = "vmail"
@@ -213,35 +203,6 @@ class AccountRepository(Repository):
             d = tables.domain.c
             found -= set(await self.column(select(d.domain).where(d.domain.in_(sorted(found)))))
         return [*own, *sorted(found)]
-
-    async def exact_spellings(
-        self, column: ColumnElement[Any], names: Collection[str]
-    ) -> Sequence[str]:
-        """Return spellings of folded names that equality on MariaDB and MySQL does not find."""
-        chosen = select_spellings(column, names, self.schema)
-        return () if chosen is None else await self.column(chosen)
-
-    async def _stored_spellings(
-        self, column: ColumnElement[Any], names: Collection[str]
-    ) -> set[str]:
-        """Return how an indexed column spells some names; not on MariaDB."""
-        _, rows = await self.table(
-            ("spellings", column.table, column.name),
-            lambda: other_spellings.values(column, self.dialect, self.schema),
-            **other_spellings.spelling_parameters(map(fold, names), self.dialect, self.schema),
-        )
-        return {row[0] for row in rows}
-
-    async def like(self, column: ColumnElement[Any], names: Collection[str]) -> ColumnElement[bool]:
-        """Return the condition ``is_like`` for a large table with an index of the column."""
-        if not all(map(str.isascii, names)):
-            return is_like(column, names)
-        own = {spelling for name in names for spelling in names_of(name)}
-        if self.dialect in MYSQL:
-            others = select_other_bytes(column, [*map(fold, names)], own, self.schema)
-            found = own | set(await self.column(others))
-            return and_(column.in_(sorted(found)), in_bytes(column, found))
-        return column.in_(sorted(own | await self._stored_spellings(column, names)))
 
     async def related_rows(self, *branches: Select[Any]) -> RelatedRows:
         """Run branches of ``select_related`` as one UNION ALL."""

@@ -22,7 +22,8 @@ from sqlalchemy import (
 
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import AccountRepository, names_of
+from iredapi.backends.sql.account_repository import AccountRepository
+from iredapi.backends.sql.spelled_columns import names_of
 from iredapi.database.datetimes import is_unknown
 from iredapi.database.dialect import domain_of as domain_part
 from iredapi.database.repository import chunks, now, row_to_response

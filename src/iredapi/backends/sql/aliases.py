@@ -16,12 +16,12 @@ from iredapi.backends.sql.account_repository import (
     RelatedRows,
     in_domain,
     names_in,
-    names_of,
     owned,
     select_related,
 )
 from iredapi.backends.sql.listing import Listed, ListingRepository
 from iredapi.backends.sql.routes import is_member
+from iredapi.backends.sql.spelled_columns import names_of
 from iredapi.database.repository import chunks, now, row_to_response
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.aliases import Alias

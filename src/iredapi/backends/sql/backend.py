@@ -31,6 +31,7 @@ from iredapi.backends.sql.aliases import SqlAliases
 from iredapi.backends.sql.deleted_mailboxes import SqlDeletedMailboxes
 from iredapi.backends.sql.domains import SqlDomains
 from iredapi.backends.sql.lists import SqlLists
+from iredapi.backends.sql.spelled_columns import IredadminSpellings
 from iredapi.backends.sql.usage import SqlUsage
 from iredapi.backends.sql.user_batches import SqlUserBatches, SqlUserBatching
 from iredapi.backends.sql.users import SqlUsers
@@ -95,7 +96,11 @@ _ROLES: Final = _Roles(
         store.connections, store.state.guarded_mailboxes, store.schema
     ),
     usage=lambda store: SqlUsage(*store.accounts),
-    log=lambda store: SqlLog(store.connections, SqlDomains(*store.accounts).created),
+    log=lambda store: SqlLog(
+        store.connections,
+        SqlDomains(*store.accounts).created,
+        IredadminSpellings(store.connections).like,
+    ),
 )
 _ReadUnit: Final = with_lazy_roles(ReadUnit, _ROLES)
 _UnitOfWork: Final = with_lazy_roles(UnitOfWork, _ROLES)

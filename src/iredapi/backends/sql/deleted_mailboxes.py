@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Select, false, func, select, update
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.mailbox_paths import normalised
+from iredapi.backends.sql.spelled_columns import SpellingRepository
 from iredapi.database.live_schema import Schema
-from iredapi.database.repository import Repository
 from iredapi.database.session import Connections
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import fold
@@ -19,7 +19,7 @@ from iredapi.domain.deleted_mailboxes import DeletedMailbox, Wanted
 from iredapi.state.guarded_mailboxes import GuardedMailboxes
 
 
-class SqlDeletedMailboxes(Repository):
+class SqlDeletedMailboxes(SpellingRepository):
     """See ``protocols.deleted_mailboxes.DeletedMailboxes``."""
 
     name = "vmail"
@@ -74,13 +74,14 @@ class SqlDeletedMailboxes(Repository):
             return None
         q, chosen = t.deleted_mailboxes.c, list(where)
         if wanted.domains is not None:
-            chosen.append(is_like(q.domain, wanted.domains) if wanted.domains else false())
+            own = await self.like(q.domain, wanted.domains) if wanted.domains else false()
+            chosen.append(own)
         if wanted.of_present_owner:
             chosen.append(await self._since_creation(wanted))
         if wanted.mail:
-            chosen.append(is_like(q.username, [wanted.mail]))
+            chosen.append(await self.like(q.username, [wanted.mail]))
         if wanted.deleted_by:
-            chosen.append(is_like(q.admin, [wanted.deleted_by]))
+            chosen.append(await self.like(q.admin, [wanted.deleted_by]))
         if wanted.due_before is not None:
             chosen.append(q.delete_date < wanted.due_before)
         if wanted.kept is not None:

@@ -27,7 +27,8 @@ from sqlalchemy import (
 )
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import AccountRepository, names_of
+from iredapi.backends.sql.account_repository import AccountRepository
+from iredapi.backends.sql.spelled_columns import names_of
 from iredapi.database.column_types import MYSQL
 from iredapi.database.text_matching import contains
 from iredapi.domain.addresses import fold

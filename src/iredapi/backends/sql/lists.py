@@ -10,13 +10,9 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import (
-    RelatedRows,
-    names_of,
-    owned,
-    select_related,
-)
+from iredapi.backends.sql.account_repository import RelatedRows, owned, select_related
 from iredapi.backends.sql.listing import Listed, ListingRepository
+from iredapi.backends.sql.spelled_columns import names_of
 from iredapi.database.dialect import domain_of as domain_part
 from iredapi.database.repository import chunks, now, row_to_response
 from iredapi.database.text_matching import is_like

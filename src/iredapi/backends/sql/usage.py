@@ -21,12 +21,8 @@ from sqlalchemy import (
 )
 
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import (
-    AccountRepository,
-    in_domain,
-    names_in,
-    names_of,
-)
+from iredapi.backends.sql.account_repository import AccountRepository, in_domain, names_in
+from iredapi.backends.sql.spelled_columns import names_of
 from iredapi.backends.sql.user_mapping import HELD
 from iredapi.database.column_types import MYSQL
 from iredapi.database.repository import chunks
@@ -48,7 +44,9 @@ class SqlUsage(AccountRepository):
 
     # -- domains -----------------------------------------------------------------------------------
 
-    async def strays(self) -> Mapping[str, Sums]:
+    async def strays(self, only: Collection[str] | None) -> Mapping[str, Sums]:
+        if only is not None:
+            return await self._strays_of(only) if only else {}
         tables = [table for table in self._tables_of_accounts() if self._is_exact(table)]
         if not tables:
             return {}

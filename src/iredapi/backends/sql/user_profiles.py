@@ -17,14 +17,10 @@ from sqlalchemy import (
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.sql import spellings
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import (
-    RelatedRows,
-    in_domain,
-    names_in,
-    names_of,
-)
+from iredapi.backends.sql.account_repository import RelatedRows, in_domain, names_in
 from iredapi.backends.sql.listing import Listed, ListingRepository
 from iredapi.backends.sql.routes import is_alias_address
+from iredapi.backends.sql.spelled_columns import names_of
 from iredapi.backends.sql.user_mapping import (
     record,
 )
