@@ -4,7 +4,6 @@ A row belongs to the process that holds it, until its lease ends. Every write to
 holder: a process that has lost its row finds that out.
 """
 
-import logging
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -18,6 +17,7 @@ from sqlalchemy import ColumnElement, Row, delete, select, update
 from sqlalchemy.sql.dml import Update
 
 from iredapi.state.connections import Connections, StateUnavailable
+from iredapi.state.purging import Purging
 from iredapi.state.renewal import renewed
 from iredapi.state.tables import idempotency_keys, upsert
 
@@ -27,10 +27,7 @@ RETENTION: Final = 86400.0
 """Seconds for which an answer is kept, by default."""
 MAX_BODY: Final = 256 * 1024
 """Maximum length in bytes of a body that is stored."""
-_PURGE_INTERVAL: Final = 600.0
-"""Seconds between two removals of expired keys by one process."""
 _TRIES: Final = 10
-_logger = logging.getLogger(__name__)
 _table = idempotency_keys.c
 
 
@@ -107,11 +104,11 @@ class IdempotencyKeys:
         self._clock = clock
         self.retention = RETENTION
         """Seconds for which an answer is kept."""
-        self._purge_at = clock()
+        self._purging = Purging("Expired keys", self.purge, clock())
 
     async def begin(self, key_id: str, request: str) -> Claim | Stored | InUse | Reused:
         """Claim a key for a request, or return why not. Both arguments are digests."""
-        await self._purge_sometimes()
+        await self._purging.sometimes(self._clock())
         for _ in range(_TRIES):
             claim = Claim(key_id, secrets.token_hex(16))
             row = {"id": key_id, **self._fresh(claim, request)}
@@ -210,14 +207,3 @@ class IdempotencyKeys:
         return await self._connections.write(
             delete(idempotency_keys).where(_table.created <= self._clock() - self.retention)
         )
-
-    async def _purge_sometimes(self) -> None:
-        now = self._clock()
-        # A clock that was ahead and has been corrected does not delay the next removal.
-        if 0 < self._purge_at - now <= _PURGE_INTERVAL:
-            return
-        self._purge_at = now + _PURGE_INTERVAL
-        try:
-            await self.purge()
-        except StateUnavailable as error:
-            _logger.warning("Expired keys were not removed: %s", error)

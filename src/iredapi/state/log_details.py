@@ -1,7 +1,6 @@
 """Details of entries of the panel's log: request ids and changed values (docs/adr/0017)."""
 
 import json
-import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,13 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.domain.log import Details
 from iredapi.observability.query_counter import UNCOUNTED
-from iredapi.state.connections import Connections, StateUnavailable
+from iredapi.state.connections import Connections
+from iredapi.state.purging import Purging
 from iredapi.state.tables import REQUEST_ID_LENGTH, log_detail_blocks
 
 BUCKET = 64
 """Ids of entries whose details may be in one row. A look-up reads up to so many for each entry."""
-PURGE_INTERVAL = 600.0
-"""Seconds between two removals of old rows by one process."""
 
 _DAY = 86400.0
 _CHUNK = 500
@@ -29,7 +27,6 @@ _LONG = 1 << 20
 """Characters after which a row ends."""
 _ROUNDS = 200
 """Statements of one removal; the next one goes on."""
-_logger = logging.getLogger(__name__)
 
 
 class NewDetails(NamedTuple):
@@ -50,7 +47,7 @@ class LogDetails:
         self._connections = connections
         self._days = days
         self._clock = clock
-        self._purge_at = clock()
+        self._purging = Purging("Old details of log entries", self.purge, clock())
 
     @property
     def kept(self) -> bool:
@@ -71,7 +68,7 @@ class LogDetails:
             )
 
         await self._connections.transact(insert_all)
-        await self._purge_sometimes()
+        await self._purging.sometimes(self._clock())
 
     async def of(self, ids: Sequence[int]) -> dict[int, Details]:
         """Return the details of entries, by their ids. One statement for each 1,000 of them."""
@@ -103,17 +100,6 @@ class LogDetails:
             if len(keys) < _CHUNK:
                 break
         return removed
-
-    async def _purge_sometimes(self) -> None:
-        now = self._clock()
-        # A clock that was ahead and has been corrected does not delay the next removal.
-        if 0 < self._purge_at - now <= PURGE_INTERVAL:
-            return
-        self._purge_at = now + PURGE_INTERVAL
-        try:
-            await self.purge()
-        except StateUnavailable as error:
-            _logger.warning("Old details of log entries were not removed: %s", error)
 
 
 def _blocks(rows: Sequence[NewDetails]) -> Iterator[tuple[int, str]]:

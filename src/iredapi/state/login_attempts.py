@@ -7,7 +7,6 @@ Attempts that arrive at the same moment are counted one after the other in one t
 are the ends of logins: each takes its attempt back and begins a session.
 """
 
-import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -33,11 +32,9 @@ from sqlalchemy.sql.dml import Delete, Insert
 from sqlalchemy.types import NullType
 
 from iredapi.state.batches import Batches
-from iredapi.state.connections import Connections, StateUnavailable
+from iredapi.state.connections import Connections
+from iredapi.state.purging import INTERVAL, Purging
 from iredapi.state.tables import KEY_LENGTH, as_key, login_attempts, sessions, upsert, upsert_values
-
-PURGE_INTERVAL = 600.0
-"""Seconds between two removals of expired counters by one process."""
 
 SKEW = 30.0
 """Seconds by which another replica's clock may be ahead.
@@ -45,8 +42,6 @@ SKEW = 30.0
 A window that begins even later was counted by a clock that has been corrected since; it counts as
 expired.
 """
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +100,7 @@ class LoginAttempts:
         self._limit = limit
         self._window = window
         self._clock = clock
-        self._purge_at = clock() + PURGE_INTERVAL
+        self._purging = Purging("Old login attempts", self.purge, clock() + INTERVAL)
         self._beginnings: Batches[tuple[tuple[str, ...], str], Attempt] = Batches(self._begin)
         self._ends: Batches[_End, None] = Batches(self._end)
 
@@ -134,7 +129,7 @@ class LoginAttempts:
         left = [item for item, attempt in zip(wanted, found, strict=True) if attempt is None]
         if not left:
             return [attempt for attempt in found if attempt is not None]
-        await self._purge_sometimes()
+        await self._purging.sometimes(self._clock())
         counted: list[Attempt] = []
 
         async def count(connection: AsyncConnection) -> None:
@@ -299,17 +294,6 @@ class LoginAttempts:
         ]
         left = min(max(starts, default=-math.inf) - now, 0.0) + self._window
         return math.ceil(left) if left > 0 else 0
-
-    async def _purge_sometimes(self) -> None:
-        now = self._clock()
-        # A clock that was ahead and has been corrected does not delay the next removal.
-        if 0 < self._purge_at - now <= PURGE_INTERVAL:
-            return
-        self._purge_at = now + PURGE_INTERVAL
-        try:
-            await self.purge()
-        except StateUnavailable as error:
-            _logger.warning("Old login attempts were not removed: %s", error)
 
 
 def _stored_keys(keys: Sequence[str]) -> list[str]:

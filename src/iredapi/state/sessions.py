@@ -4,7 +4,6 @@ Nothing is cached, so that a session ends on every replica at once.
 """
 
 import hashlib
-import logging
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping
@@ -13,7 +12,8 @@ from typing import Any, Literal
 
 from sqlalchemy import delete, insert, or_, select, update
 
-from iredapi.state.connections import Connections, StateUnavailable
+from iredapi.state.connections import Connections
+from iredapi.state.purging import Purging
 from iredapi.state.tables import CLIENT_LENGTH, sessions
 
 Role = Literal["global", "normal"]
@@ -21,14 +21,10 @@ Role = Literal["global", "normal"]
 SEEN_WRITE_INTERVAL = 60.0
 """Seconds between two writes of ``seen`` of one session."""
 
-PURGE_INTERVAL = 600.0
-"""Seconds between two removals of expired sessions by one process."""
-
 NAME_LENGTH = 16
 """Characters of a session's public name."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)  # secrets.token_urlsafe(32)
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ class Sessions:
         self._absolute = absolute
         self._clock = clock
         self._seen_write_interval = min(SEEN_WRITE_INTERVAL, idle / 2)
-        self._purge_at = clock()
+        self._purging = Purging("Expired sessions", self.purge, clock())
 
     async def create(self, username: str, role: Role, credential: str, client: str) -> str:
         """Begin a session and return its id, which is not stored."""
@@ -89,7 +85,7 @@ class Sessions:
         self, username: str, role: Role, credential: str, client: str
     ) -> tuple[str, Mapping[str, Any]]:
         """Return the id of a new session, and the row with which it begins."""
-        await self._purge_sometimes()
+        await self._purging.sometimes(self._clock())
         session_id = secrets.token_urlsafe(32)
         now = self._clock()
         return session_id, {
@@ -225,14 +221,3 @@ class Sessions:
                 or_(sessions.c.expires <= now, sessions.c.seen <= now - self._idle)
             )
         )
-
-    async def _purge_sometimes(self) -> None:
-        now = self._clock()
-        # A clock that was ahead and has been corrected does not delay the next removal.
-        if 0 < self._purge_at - now <= PURGE_INTERVAL:
-            return
-        self._purge_at = now + PURGE_INTERVAL
-        try:
-            await self.purge()
-        except StateUnavailable as error:
-            _logger.warning("Expired sessions were not removed: %s", error)
