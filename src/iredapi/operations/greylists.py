@@ -79,7 +79,7 @@ async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> 
     ):  # fmt: skip
         unit.report_changed([])
         return
-    old = {} if there is None else {"status": _status(active=there.active)}
+    old = {"status": None if there is None else _status(active=there.active)}
     new = {"status": _status(active=active)}
     unit.report_changed(["status"], revisions.of_values, About.POLICY, old, new)
     await unit.greylists.save(scope.account, scope.iredapd_priority, active=active)

@@ -45,7 +45,8 @@ async def update(unit: UnitOfWork, scope: Scope, changes: Mapping[str, Any]) -> 
     after = spam.revise(before or await _draft(unit, scope), changes)
     if before is None:
         new = spam.described(after.columns)
-        unit.report_changed(changes, revisions.of_values, About.POLICY, {}, new)
+        none = dict.fromkeys(new)
+        unit.report_changed(changes, revisions.of_values, About.POLICY, none, new)
     else:
         old, new = spam.described(before.columns), spam.described(after.columns)
         different = differences.of_mapping(old, new)

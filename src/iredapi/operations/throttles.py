@@ -66,8 +66,9 @@ async def update(
     after = throttles.revise(scope, before, changes)
     await unit.throttles.save(before, after)
     different = differences.of_throttle(None if there is None else before, after)
-    old = {} if there is None else asdict(before)
-    unit.report_changed(different, revisions.of_values, About.POLICY, old, asdict(after))
+    new = asdict(after)
+    old = dict.fromkeys(new) if there is None else asdict(before)
+    unit.report_changed(different, revisions.of_values, About.POLICY, old, new)
     unit.note(policy_event(Kind.IREDAPD, "throttle", scope, direction))
 
 
