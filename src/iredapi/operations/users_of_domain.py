@@ -13,6 +13,7 @@ from iredapi.domain.admins import keep_one_global_admin
 from iredapi.domain.audit_events import Kind, domain_event
 from iredapi.domain.domains import refusal
 from iredapi.domain.transports import is_ordinary
+from iredapi.domain.user_parameters import DIRECT_FIELDS
 from iredapi.domain.wider_rights import PERSONAL
 from iredapi.operations import accounts, wider_rights
 
@@ -49,9 +50,11 @@ async def update_all(
         sizes = await unit.users.sizes(name, changes["quota"], but=exempt_admins)
         values["quota"] = limits.quota_of_all(changes["quota"], most, held.quota, sizes)
         unit.adjust("quota", changes["quota"], values["quota"], "MAX_USER_QUOTA")
-    different = await unit.users.save_all(name, values, but=exempt_admins)
-    names = differences.of_user_fields(different)
-    if unit.report_changed(names, revisions.of_users, values):
+    old = await unit.users.save_all(name, values, but=exempt_admins)
+    fields = {DIRECT_FIELDS.get(param, param): value for param, value in values.items()}
+    new = {field: value for field, value in fields.items() if field in old}
+    names = differences.of_user_fields(old)
+    if unit.report_changed(names, revisions.of_fields_of_user, "", old, new):
         unit.note(
             domain_event(Kind.UPDATE, name, f"all users: {accounts.parameter_names(changes)}")
         )

@@ -227,7 +227,7 @@ class LdapUsers(LdapUserProfiles):
 
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
-    ) -> frozenset[str]:
+    ) -> Mapping[str, Any]:
         exempt_admins = frozenset(but)
         attributes = ("mail", "uid", *_OF_ALL, "shadowLastChange")
         size = changes.get("quota", 0) * MEGABYTE
@@ -254,14 +254,16 @@ class LdapUsers(LdapUserProfiles):
                 edit.put("shadowLastChange", today())
 
         # The first pass finds out what will change, for the response. The bulk step reads again.
-        kind, names = real_users(domain), set[str]()
+        kind, before = real_users(domain), dict[str, set[Any]]()
         async for page in self._session.pages(self._tree.base, Scope.SUB, kind, attributes):
-            for edit in map(Edit, page):
+            for entry in page:
+                edit = Edit(entry)
                 change(edit)
-                names |= {item.name.lower() for item in edit.changes()} & _OF_ALL.keys()
-        if names:
+                for name in {item.name.lower() for item in edit.changes()} & _OF_ALL.keys():
+                    before.setdefault(_OF_ALL[name], set()).add(_value_of_all(entry, name))
+        if before:
             self._session.edit_found(self._tree.base, kind, change, attributes, some=True)
-        return frozenset(_OF_ALL[name] for name in names)
+        return {name: min(old) if len(old) == 1 else None for name, old in before.items()}
 
     async def set_suspended(self, domain: str, *, suspended: bool) -> bool:
         def change(edit: Edit) -> None:
@@ -347,3 +349,15 @@ class LdapUsers(LdapUserProfiles):
             )
             if len(others) <= 1:
                 self._session.edit(group).put("hasMember", "no")
+
+
+def _value_of_all(entry: Entry, attribute: str) -> Any:
+    """Return the value of one of ``_OF_ALL`` as in a record; None: of a password."""
+    match attribute:
+        case "accountstatus":
+            return flag(entry, "accountStatus", "active")
+        case "mailquota":
+            return number(entry.value("mailQuota")) // MEGABYTE
+        case "userpassword":
+            return None
+    return entry.value(attribute)

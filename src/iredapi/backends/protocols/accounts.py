@@ -248,9 +248,10 @@ class Users(UserReader, Protocol):
 
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
-    ) -> frozenset[str]:
+    ) -> Mapping[str, Any]:
         """Change all users of a domain except ``but``; return the fields that differed.
 
+        With each the value that these users had; None: a password, or not the same for all of them.
         The number of statements does not depend on the number of users.
         """
 

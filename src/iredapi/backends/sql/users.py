@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -35,10 +35,7 @@ from iredapi.backends.sql import (
     user_with_domain,
 )
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import (
-    RelatedRows,
-    owned,
-)
+from iredapi.backends.sql.account_repository import RelatedRows, owned
 from iredapi.backends.sql.domain_mapping import record as domain_record
 from iredapi.backends.sql.routes import is_alias_address, is_forward
 from iredapi.backends.sql.user_mapping import (
@@ -343,7 +340,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
 
     async def save_all(
         self, domain: str, changes: Mapping[str, Any], *, but: Collection[str]
-    ) -> frozenset[str]:
+    ) -> Mapping[str, Any]:
         m = t.mailbox.c
         names = {name: name for name in ("language", "transport", "password", "quota")}
         values: dict[str, Any] = {names[name]: changes[name] for name in changes if name in names}
@@ -357,16 +354,19 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
             for name, value in values.items()
         }
         if not differences:
-            return frozenset()
-        # As a rule the first row differs already.
+            return {}
         compared: list[ColumnElement[Any]] = [
             select(m.username).where(*chosen, different).exists().label(name)
             for name, different in differences.items()
+        ] + [
+            _extreme(aggregate, m[name], *chosen, differences[name]).label(f"{prefix}_{name}")
+            for name in sorted(differences.keys() - {"password"})
+            for prefix, aggregate in (("least", func.min), ("most", func.max))
         ]
         row = (await self.rows(select(*compared)))[0]
         values = {name: value for name, value in values.items() if row[name]}
         if not values:
-            return frozenset()
+            return {}
         others = or_(*(differences[name] for name in values))
         moments = {"modified": now()}
         if "password" in values:
@@ -374,10 +374,25 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
         await self.update(t.mailbox, values | moments, *chosen, others)
         if "active" in values:
             await forwarding_status.switch_routes(self, *chosen, active=bool(values["active"]))
-        return frozenset(values)
+        return {
+            name: row[f"least_{name}"]
+            if name != "password" and row[f"least_{name}"] == row[f"most_{name}"]
+            else None
+            for name in values
+        }
 
     async def rename(self, old: str, new: str) -> None:
         await removals.rename_user(self, old, new)
 
     async def remove(self, mail: str, removal: Removal) -> None:
         await removals.remove_user(self, mail, removal)
+
+
+def _extreme(
+    aggregate: Callable[..., ColumnElement[Any]],
+    column: ColumnElement[Any],
+    *where: ColumnElement[bool],
+) -> ColumnElement[Any]:
+    """Return the least or the greatest value of a column, where NULL counts as empty."""
+    empty = literal(0 if isinstance(column.type, Integer) else "", column.type)
+    return select(aggregate(func.coalesce(column, empty))).where(*where).scalar_subquery()
