@@ -52,8 +52,9 @@ fuzz: ## schemathesis over the whole API: 100 requests to each operation (FUZZ_E
 	@scripts/bootstrap dev
 	@scripts/install-test-servers
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100} FOREIGN_HISTORIES=$${FOREIGN_HISTORIES:-1250} \
-		.venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
-		tests/integration/test_fuzz.py tests/contract/test_foreign_histories.py
+		DRY_RUNS=$${DRY_RUNS:-500} .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
+		tests/integration/test_fuzz.py tests/contract/test_foreign_histories.py \
+		tests/contract/test_dry_runs.py
 
 .PHONY: torture
 torture: ## Thousands of writes among kills, restarts and clients that hang up (TORTURE_WRITES=1000)

@@ -10,6 +10,7 @@ from iredapi.backends.dns import SenderDns
 from iredapi.backends.factory import make_backend, make_databases, make_list_server
 from iredapi.backends.policies.iredadmin import NetworkList
 from iredapi.backends.protocols.backend import Backend
+from iredapi.backends.protocols.mailing_lists import ListServer
 from iredapi.concurrency.deadline import Deadline
 from iredapi.concurrency.keyed_semaphore import KeyedSemaphore
 from iredapi.concurrency.password_hasher import PasswordHasher
@@ -24,6 +25,8 @@ from iredapi.operations.preconditions import EntityTags
 from iredapi.runtime import startup
 from iredapi.runtime.audit_details import DetailWriter
 from iredapi.runtime.audit_writer import Auditor
+from iredapi.runtime.dry_list_server import DryListServer
+from iredapi.runtime.dry_run import DRY_RUN
 from iredapi.runtime.guess_key import guess_key, lasting_secret
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.request_digests import RequestDigests
@@ -56,7 +59,7 @@ class AppContext:
         )
         self._for_slapd = settings.slapd_checks_passwords
         self._password_reader = settings.password_reader
-        self.list_server = make_list_server(settings)
+        self._list_server = make_list_server(settings)
         self.list_owners_and_moderators = TTLCache[frozenset[str]](_LISTS_SECONDS)
         """Address of a list → its owners and moderators, as mlmmj has them."""
         self.has_lists = TTLCache[bool]()
@@ -136,9 +139,19 @@ class AppContext:
             await startup.start(backend)
             if not context.log_details.kept:
                 await context.log_details.purge()
-            if context.list_server is not None:
-                opened.push_async_callback(context.list_server.close)
+            if context._list_server is not None:
+                opened.push_async_callback(context._list_server.close)
             yield context
+
+    @property
+    def list_server(self) -> ListServer | None:
+        """The list server; in a dry run one that is only read."""
+        dry = DRY_RUN.get()
+        if dry is None or self._list_server is None:
+            return self._list_server
+        if dry.list_server is None:
+            dry.list_server = DryListServer(self._list_server, dry)
+        return dry.list_server
 
     async def drain(self) -> None:
         """Wait for background work that requests have started."""

@@ -37,6 +37,8 @@ from iredapi.observability.logging import REQUEST_ID
 from iredapi.operations.preconditions import PRECONDITION
 from iredapi.runtime.attempts import ATTEMPT
 from iredapi.runtime.audit_writer import AuditEntry, Auditor
+from iredapi.runtime.dry_run import DRY_RUN
+from iredapi.runtime.dry_run_notes import watched
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.retries import (
     COLLISION_SHARE,
@@ -98,6 +100,8 @@ class _Tried:
 
     partly_committed: bool = False
     """Whether a related database was committed, but not the accounts."""
+    dry: bool = False
+    """Whether nothing is to be committed."""
 
 
 class Transactions:
@@ -155,14 +159,15 @@ class Transactions:
     ) -> WriteResult:
         """Run an operation, commit it, and write the audit log. Raises ApiError."""
         rules = await self._iredadmin_settings.rules()
-        condition, attempt, tried = PRECONDITION.get(), ATTEMPT.get(), _Tried()
+        condition, attempt, dry = PRECONDITION.get(), ATTEMPT.get(), DRY_RUN.get()
+        tried = _Tried(dry=dry is not None)
 
         async def once(unit: UnitOfWork) -> None:
             if condition is not None and not condition.met:
                 await condition.check(unit)
             if attempt is not None:
                 await attempt.begin(unit)
-            await operation(unit, *args, **kwargs)
+            await operation(unit if dry is None else watched(unit, dry), *args, **kwargs)
             if STRICT.get():
                 refuse_unless_exact(unit.ignored, unit.adjusted)
             if attempt is not None:
@@ -178,6 +183,8 @@ class Transactions:
             raise only_policies_written(error) from error
         if condition is not None:
             condition.met = True
+        if dry is not None:
+            dry.end()
         if attempt is not None:
             attempt.committed()
         return WriteResult.from_unit(unit)
@@ -199,6 +206,9 @@ class Transactions:
                 async with Deadline(self._timeout):
                     unit = await transaction.unit(actor, rules)
                     await operation(unit)
+                if tried.dry:
+                    await transaction.rehearse()
+                    break
                 committing = True
                 # Shielded: a client that disconnects must not prevent the audit log.
                 await finish(self._commit(transaction, unit))

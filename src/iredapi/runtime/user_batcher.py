@@ -30,6 +30,7 @@ from iredapi.operations.preconditions import PRECONDITION
 from iredapi.operations.user_batches import BatchedChange, ChangeResult
 from iredapi.runtime.attempts import ATTEMPT
 from iredapi.runtime.audit_writer import AuditEntry, Auditor
+from iredapi.runtime.dry_run import DRY_RUN
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.retries import commit_error
 
@@ -89,7 +90,7 @@ class UserBatcher:
         batching = self._batching
         if batching is None or not batching.gains_from_batching or not item.may_create(batching):
             return None
-        if ATTEMPT.get() is not None:
+        if ATTEMPT.get() is not None or DRY_RUN.get() is not None:
             return None
         return item if await self._done(self._creations, item) else None
 
@@ -101,7 +102,7 @@ class UserBatcher:
         batching = self._batching
         if batching is None or not item.may_change(batching) or PRECONDITION.get() is not None:
             return None
-        if ATTEMPT.get() is not None:
+        if ATTEMPT.get() is not None or DRY_RUN.get() is not None:
             return None
         if (
             not (item.needs_no_read and batching.updates_without_read)

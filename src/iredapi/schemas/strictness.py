@@ -1,4 +1,4 @@
-"""The parameter ``strict`` of all operations."""
+"""The parameters that all operations have: ``strict``, and ``dry_run`` of writes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from iredapi.schemas.params import Params, param
 
 
 class Strictness(Params):
-    """A form with the parameter ``strict``."""
+    """A form with the parameters ``strict`` and ``dry_run``."""
 
     strict: fields.YesNo = param(
         "`yes`: what would be reported in `_ignored` or `_adjusted` is an error that names it, and "
         "nothing is changed. `no` overrides the server's `IREDAPI_STRICT`.",
         "yes",
         alias="strict",
+    )
+    dry_run: fields.YesNo = param(
+        "`yes`: everything is checked as for the real call, nothing is changed, and `_changes` "
+        "tells what would be.",
+        "yes",
+        alias="dry_run",
     )
 
 

@@ -25,14 +25,20 @@ class Renames:
 
     async def begin(self, old: str, new: str) -> bool:
         """Record a rename; return whether the same one has begun before and not ended."""
+        repeated = await self.has_begun(old, new)
         now = self._clock()
-        key = _key(old, new)
-        found = await self._connections.read(select(renames.c.begun).where(renames.c.name == key))
         # A repeated rename gets a new time.
-        row = {"name": key, "begun": now}
+        row = {"name": _key(old, new), "begun": now}
         statement = upsert(self._connections.dialect, renames, [row], [("begun", literal(now))])
         await self._connections.write(statement)
-        return any(float(one.begun) > now - RETENTION for one in found)
+        return repeated
+
+    async def has_begun(self, old: str, new: str) -> bool:
+        """Return whether a rename has begun before and not ended."""
+        found = await self._connections.read(
+            select(renames.c.begun).where(renames.c.name == _key(old, new))
+        )
+        return any(float(one.begun) > self._clock() - RETENTION for one in found)
 
     async def end(self, old: str, new: str) -> None:
         """Remove a rename that has ended, and expired ones."""

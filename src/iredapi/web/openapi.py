@@ -119,6 +119,16 @@ class Adjusted(BaseModel):
     why: str = Field(description="A stable short code; see docs/compatibility.md.")
 
 
+class WouldChange(BaseModel):
+    """A value that a dry run would change; null: it does not exist."""
+
+    kind: str = Field(description="`user`, `domain`, `alias`, `ml`, `throttle outbound` …")
+    account: str
+    field: str = Field(description="A key of `view=canonical`, or of the policy.")
+    old: Any = None
+    new: Any = None
+
+
 _IGNORED: Final = Field(
     None,
     alias="_ignored",
@@ -169,6 +179,15 @@ class Success(BaseModel):
     )
     ignored: list[str] | None = _IGNORED
     adjusted: list[Adjusted] | None = _ADJUSTED
+    dry_run: bool | None = Field(
+        None, alias="_dry_run", description="Nothing was changed: `dry_run=yes` was sent."
+    )
+    changes: list[WouldChange] | None = Field(
+        None, alias="_changes", description="What the real call would change. Passwords are `***`."
+    )
+    more_changes: bool | None = Field(
+        None, alias="_more_changes", description="There are more than 10,000 changes."
+    )
 
 
 class Changed(Success):
@@ -223,8 +242,12 @@ def describe(
         parameters += [_query_parameter(*item, form) for item in properties(form)]
     elif form.model_fields:
         extra["requestBody"] = body(action, form)
-    strictness = StrictReading if method == "GET" else Strictness
-    parameters += [_query_parameter(*item, strictness) for item in properties(strictness)]
+    options = StrictReading if method == "GET" else Strictness
+    parameters += [
+        _query_parameter(*item, options)
+        for item in properties(options)
+        if item[0] != "dry_run" or action not in idempotency.NOT_HERE
+    ]
     is_versioned = details.get("versions") is not None
     if is_versioned:
         parameters.append(_IF_NONE_MATCH if method == "GET" else _IF_MATCH)

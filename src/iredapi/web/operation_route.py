@@ -23,18 +23,13 @@ from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import addresses, scopes
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
-from iredapi.errors import (
-    ApiError,
-    LoginRequired,
-    NotFound,
-    NotSupported,
-    problem,
-)
+from iredapi.errors import ApiError, LoginRequired, NotFound, NotSupported, problem
 from iredapi.operations.preconditions import Versions
 from iredapi.runtime.context import AppContext
+from iredapi.runtime.dry_run import DryRun
 from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.params import Params
-from iredapi.web import entity_tags, idempotency, openapi, responses, sent_form
+from iredapi.web import dry_runs, entity_tags, idempotency, openapi, responses, sent_form
 from iredapi.web.admission import receive_body, slot_of
 from iredapi.web.idempotency import KeyedRequest
 
@@ -70,8 +65,8 @@ class OperationRequest(Generic[Form]):
     request: Request
     ignored: tuple[str, ...] = ()
     """Names of parameters that were sent and that the form does not know."""
-    keyed: KeyedRequest | None = None
-    """The request with its idempotency key; None: it has none."""
+    special: KeyedRequest | DryRun | None = None
+    """A request with an idempotency key, or one that must not change anything; None: neither."""
 
     @property
     def actor(self) -> Actor:
@@ -188,9 +183,10 @@ class OperationRequest(Generic[Form]):
         return self.done(await self.context.write(self.actor, operation, *args, **kwargs))
 
     def done(self, done: WriteResult) -> Response:
-        """Answer that a change was committed."""
+        """Answer that a change was committed, or what it would be in a dry run."""
+        more = dry_runs.told(self, self.special) if isinstance(self.special, DryRun) else {}
         if not (done.skipped or done.ignored or done.adjusted):
-            return responses.success(changed=done.changed, ignored=self.ignored)
+            return responses.success(changed=done.changed, ignored=self.ignored, more=more)
         names = type(self.form).wire_names()
         return responses.success(
             changed=done.changed,
@@ -199,6 +195,7 @@ class OperationRequest(Generic[Form]):
             adjusted=[
                 {**item, "param": names.get(item["param"], item["param"])} for item in done.adjusted
             ],
+            more=more,
         )
 
     def success(self, data: Any = None) -> Response:
@@ -318,10 +315,12 @@ class Router(APIRouter):
                 request.scope["iredapi.action"] = name
                 try:
                     call = await _call(request, context, operation)
-                    if call.keyed is None:
+                    if call.special is None:
                         return await handler(call)
+                    if isinstance(call.special, DryRun):
+                        return await dry_runs.carried_out(call.special, handler(call))
                     worded = partial(_as_sent, form, request)
-                    return await idempotency.once(call, call.keyed, name, handler, worded)
+                    return await idempotency.once(call, call.special, name, handler, worded)
                 except ApiError as error:
                     raise _as_sent(form, request, error) from None
 
@@ -375,7 +374,7 @@ async def _call(
     if feature is not None and feature not in context.backend.features:
         raise NotSupported(detail=f"The storage of this server has no {feature}.")
     ignored: tuple[str, ...] = ()
-    keyed = None
+    special: KeyedRequest | DryRun | None = None
     if request.method in _READING:
         filled = sent_form.of_query(form, request)
     else:
@@ -389,10 +388,12 @@ async def _call(
         body = await receive_body(request, limit, seconds)
         entity_tags.require(request, context.entity_tags, operation.versions, target)
         strict = context.settings.strict
-        filled, ignored, raw = await sent_form.read(
+        filled, ignored, raw, dry = await sent_form.read(
             form, request, body, with_query=with_query, strict=strict
         )
-        if key is not None and caller is not None:
-            keyed = await idempotency.keyed(context, request, caller, key, raw)
+        if dry:
+            special = dry_runs.begun(action)
+        elif key is not None and caller is not None:
+            special = await idempotency.keyed(context, request, caller, key, raw)
     permissions.check_form(caller, action, filled.changes())
-    return OperationRequest(context, caller, target, filled, request, ignored, keyed)
+    return OperationRequest(context, caller, target, filled, request, ignored, special)

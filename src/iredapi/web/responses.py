@@ -55,12 +55,13 @@ def success(
     ignored: Sequence[str] = (),
     adjusted: Sequence[Mapping[str, Any]] = (),
     varies: bool = False,
+    more: Mapping[str, Any] = {},
 ) -> Response:
     """Return a successful answer, with data if there are any.
 
     ``changed`` is None for creations and deletions. ``varies`` adds ``Vary: Accept`` for caches.
     """
-    if data is None and changed is None and not (skipped or ignored or adjusted or varies):
+    if data is None and changed is None and not (skipped or ignored or adjusted or varies or more):
         return Json(_SUCCESS)
     body: dict[str, Any] = {"_success": True}
     if data is not None:
@@ -73,6 +74,7 @@ def success(
         body["_ignored"] = list(ignored)
     if adjusted:
         body["_adjusted"] = list(adjusted)
+    body |= more
     return Json(orjson.dumps(body), headers={"Vary": "Accept"} if varies else {})
 
 

@@ -25,13 +25,14 @@ _MAX_NAME_LENGTH: Final = 80
 """Maximum length of their names, in characters."""
 _MAX_BYTES_IN_EVENT_LOOP: Final = 16 * 1024
 """Maximum body size in bytes that is parsed in the event loop (a few milliseconds)."""
+_DRY_RUN: Final = "dry_run"
 _PARSER_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="bodies")
 
 
 async def read(
     form: type[Form], request: Request, body: bytes, *, with_query: bool, strict: bool
-) -> tuple[Form, tuple[str, ...], Raw]:
-    """Return the form, the names that it does not know, and what was sent; set STRICT.
+) -> tuple[Form, tuple[str, ...], Raw, bool]:
+    """Return the form, unknown names, what was sent, whether it is a dry run; set STRICT.
 
     Raises ApiError.
     ``strict`` is what holds when the request does not say it.
@@ -39,11 +40,11 @@ async def read(
     parse = partial(_parsed, form, request, body, with_query=with_query)
     # Large bodies are parsed in a thread, so that the event loop is not blocked.
     found = await (_in_thread(parse) if len(body) > _MAX_BYTES_IN_EVENT_LOOP else parse())
-    filled, ignored, exact, raw = found
+    filled, ignored, exact, dry, raw = found
     STRICT.set(strict if exact is None else exact)
     if ignored and STRICT.get():
         raise InvalidParameters(*(_unknown(form, name) for name in ignored))
-    return filled, ignored, raw
+    return filled, ignored, raw, dry
 
 
 def of_query(form: type[Form], request: Request) -> Form:
@@ -66,17 +67,30 @@ def of_query(form: type[Form], request: Request) -> Form:
 
 async def _parsed(
     form: type[Form], request: Request, body: bytes, *, with_query: bool
-) -> tuple[Form, tuple[str, ...], bool | None, Raw]:
-    """Parse a body; return form, unknown names, ``strict`` (None: not sent), all else as sent."""
+) -> tuple[Form, tuple[str, ...], bool | None, bool, Raw]:
+    """Parse a body; return form, unknown names, options of all writes, and all else as sent.
+
+    The options are ``strict`` (None: not sent) and ``dry_run``.
+    """
     raw = await request_body.read(request, body, with_query=with_query)
     exact: bool | None = None
-    if not with_query and STRICT.name in (sent := request_body.query(request)):
-        raw = {STRICT.name: sent[STRICT.name], **raw}
-    if STRICT.name in raw:
-        exact = Strictness.read({STRICT.name: raw.pop(STRICT.name)}).strict
+    dry = False
+    if not with_query:
+        sent = request_body.query(request)
+        raw = {name: sent[name] for name in (STRICT.name, _DRY_RUN) if name in sent} | raw
+    if STRICT.name in raw or _DRY_RUN in raw:
+        both = {name: raw.pop(name) for name in (STRICT.name, _DRY_RUN) if name in raw}
+        options = Strictness.read(both).changes()
+        exact, dry = options.get(STRICT.name), options.get(_DRY_RUN, False)
     filled = form.read(raw)
     ignored = form.ignored(raw) if raw else ()
-    return filled, tuple(name[:_MAX_NAME_LENGTH] for name in ignored[:_MAX_IGNORED]), exact, raw
+    return (
+        filled,
+        tuple(name[:_MAX_NAME_LENGTH] for name in ignored[:_MAX_IGNORED]),
+        exact,
+        dry,
+        raw,
+    )
 
 
 def _unknown(form: type[Params], name: str) -> Problem:

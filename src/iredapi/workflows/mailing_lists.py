@@ -27,6 +27,7 @@ from iredapi.errors import ApiError, Conflict, NotFound, problem
 from iredapi.operations import domains, lists
 from iredapi.operations.preconditions import CANONICAL, PRECONDITION, state_of
 from iredapi.runtime.context import AppContext
+from iredapi.runtime.dry_run import DRY_RUN
 from iredapi.runtime.transactions import WriteResult
 from iredapi.state import LockTimeout
 from iredapi.workflows.list_membership import update_lists
@@ -361,7 +362,9 @@ async def _remove_domain(context: AppContext, actor: Actor, name: str, days: int
             # if the removal of a list has changed it.
             condition.met = False
         try:
-            done = await context.write(actor, domains.remove, name, days, with_lists=False)
+            # In a dry run the lists are still there.
+            kept = DRY_RUN.get() is not None
+            done = await context.write(actor, domains.remove, name, days, with_lists=kept)
         except domains.ListsRemain:
             continue
 

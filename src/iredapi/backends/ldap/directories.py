@@ -230,6 +230,14 @@ class LdapUnit:
         for work in self.session.after:
             await work()
 
+    async def rehearse(self) -> None:
+        """Check what ``commit`` checks before it writes; the plan is dropped."""
+        steps = self.session.plan.steps(self.session.fit)
+        if self._locks is not None:
+            self._locks.check()
+        if steps:
+            await self._check_writable()
+
     async def _check_writable(self) -> None:
         """Check that the directory accepts writes, before SQL is committed. Raises ReadsOnly."""
         directory = self._directories.directory

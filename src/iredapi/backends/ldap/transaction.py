@@ -110,6 +110,9 @@ class LdapTransaction:
         )
         return self._opened
 
+    async def rehearse(self) -> None:
+        await self._unit.rehearse()
+
     async def commit(self) -> None:
         async with self._related_data.committing():
             await self._unit.commit()

@@ -66,6 +66,10 @@ class SqlRelatedData:
         self._connections = connections
         self._renames = renames
         self._started: list[_Rename] = []
+        self._is_rehearsal = False
+
+    def rehearse(self) -> None:
+        self._is_rehearsal = True
 
     async def _get(self, name: str) -> AsyncConnection | None:
         if not self._connections.databases.has(name):
@@ -159,8 +163,11 @@ class SqlRelatedData:
             await iredadmin.execute(delete(t.domain_ownership).where(mine))
 
     async def rename_account(self, old: str, new: str) -> None:
-        repeated = await self._renames.begin(old, new)
-        self._started.append(_Rename(old, new, repeated))
+        if self._is_rehearsal:
+            repeated = await self._renames.has_begun(old, new)
+        else:
+            repeated = await self._renames.begin(old, new)
+            self._started.append(_Rename(old, new, repeated))
         for name in DATABASES:
             connection = await self._get(name)
             if connection is None:

@@ -364,6 +364,9 @@ class RelatedDataReader(Protocol):
 class RelatedData(RelatedDataReader, Protocol):
     """Data about accounts in other databases (policies, iRedAdmin)."""
 
+    def rehearse(self) -> None:
+        """Write nothing from now on that a rollback would not undo."""
+
     async def remove_account_data(self, mail: str) -> None:
         """Remove the data of an address."""
 

@@ -29,6 +29,9 @@ class Transaction(Protocol):
     async def unit(self, actor: Actor, rules: Rules) -> UnitOfWork:
         """Return all roles for one request."""
 
+    async def rehearse(self) -> None:
+        """Check what a commit would check before it writes anything."""
+
     async def commit(self) -> None:
         """Commit the related databases first, the accounts last: then a request can be repeated."""
 

@@ -139,6 +139,9 @@ class SqlTransaction:
         unit.related_data = self._related_data
         return unit
 
+    async def rehearse(self) -> None:
+        """Do nothing: the statements were sent already."""
+
     async def commit(self) -> None:
         async with self._related_data.committing():
             await self._connections.commit()
