@@ -42,6 +42,10 @@ from tests.servers.store import ALL_STORES, STORES, Store, create_sqlite
 from tests.servers.submission import Submission
 
 
+def _missing_promtool() -> str | None:
+    return None if shutil.which("promtool") else "promtool is not installed (Debian: prometheus)"
+
+
 def _missing_chromium() -> str | None:
     names = ("chromium", "chromedriver")
     absent = [name for name in names if shutil.which(name) is None]
@@ -56,6 +60,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "doveadm": dovecot_server.missing,
     "chromium": _missing_chromium,
     "nginx": nginx.missing,
+    "promtool": _missing_promtool,
     "openldap": openldap.missing,
     "mlmmj": mlmmjadmin.missing,
     "amavisd": amavis.missing,

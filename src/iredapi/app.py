@@ -47,6 +47,7 @@ from iredapi.web import (
     connection_limits,
     docs_page,
     health_routes,
+    metrics_route,
     openapi_document,
     responses,
 )
@@ -110,6 +111,8 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
             gc.freeze()
             # Reference counting frees nearly all objects of a request: collect less often.
             gc.set_threshold(20_000, 20, 20)
+            if metrics is not None:
+                own.watch_pools(metrics.pool)
             with graceful_shutdown.on_sigterm(own.probes, settings.drain_seconds):
                 yield {connection_limits.STATE_KEY: connection_limits.max_connections(settings)}
 
@@ -118,6 +121,9 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     more = (deleted_mailboxes, usage, log)
     routers = [module.router for module in (logins, tokens, *accounts, *more, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)
+    metrics = metrics_route.metrics_of(settings)
+    # Neither logged nor counted, and no part of what the allow list protects.
+    beside = health_routes.PATHS | (metrics_route.PATHS if metrics else frozenset())
     app = _Api(
         title="iredapi",
         version=__version__,
@@ -137,12 +143,13 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     for kind, handler in {**handlers, Exception: crashed}.items():
         app.add_exception_handler(kind, handler)
     app.put_in_front(
-        Middleware(RequestContext, handlers=handlers),
+        Middleware(RequestContext, handlers=handlers, unlogged=beside, metrics=metrics),
         Middleware(PathNormaliser, prefixes=settings.prefixes),
         Middleware(
             AccessMiddleware,
             proxies=client_address.networks(settings.trusted_proxies),
             most=settings.max_requests,
+            open_paths=beside,
         ),
         Middleware(RouteTable, routers=routers),
     )
@@ -153,6 +160,8 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
     app.cookie, app.operations = settings.session_cookie, routers
     docs_page.mount(app, settings)
     health_routes.mount(app)
+    if metrics is not None:
+        metrics_route.mount(app, settings, metrics)
     return app
 
 

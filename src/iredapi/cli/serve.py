@@ -12,7 +12,9 @@ import json
 import os
 import socket
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 
 import typer
 import uvicorn
@@ -59,13 +61,25 @@ def run(chosen: Settings) -> int:
             log_config=None,
         )
         if chosen.workers > 1:
-            _Workers(config, [listener], chosen.drain_seconds).run()
+            with _shared_metrics(chosen):
+                _Workers(config, [listener], chosen.drain_seconds).run()
             return 0
         graceful_shutdown.LISTENERS.append(listener)
         server = uvicorn.Server(config)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
         return 0 if server.started else 3
+
+
+@contextlib.contextmanager
+def _shared_metrics(chosen: Settings) -> Iterator[None]:
+    """Give worker processes a directory in which each finds the metrics of all."""
+    if not chosen.has_metrics:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="iredapi-metrics-") as directory:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        yield
 
 
 class _Workers(Multiprocess):

@@ -13,6 +13,8 @@ from contextvars import Context
 from functools import partial
 from typing import Final, Generic, TypeVar
 
+from iredapi.observability import signals
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -44,8 +46,11 @@ class Batcher(Generic[Item, Result]):
         queue_timeout: float = 60.0,
         max_concurrent_batches: int = MAX_CONCURRENT_BATCHES,
         wait_for_previous: bool = False,
+        kind: str = "",
     ) -> None:
+        """``kind`` is the name of the work in metrics."""
         self._run = run
+        self._kind = kind
         self._queue_timeout = queue_timeout
         self._max_concurrent_batches = max_concurrent_batches
         self._wait_for_previous = wait_for_previous
@@ -112,9 +117,11 @@ class Batcher(Generic[Item, Result]):
     async def _work(self) -> None:
         try:
             while self._waiting:
+                since = self._waiting[0][2]
                 batch = [(item, to) for item, to, _ in self._waiting[:MAX_BATCH] if not to.done()]
                 del self._waiting[:MAX_BATCH]
                 if batch:
+                    signals.batch_ran(self._kind, len(batch), time.perf_counter() - since)
                     pending = await self._process(batch)
                     if (
                         self._wait_for_previous

@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 from iredapi.domain import password_costs, passwords
 from iredapi.domain.passwords import DEFAULT_BCRYPT_COST, Scheme
 from iredapi.errors import Overloaded
+from iredapi.observability.signals import PoolUse
 
 Result = TypeVar("Result")
 
@@ -90,6 +91,11 @@ class PasswordHasher:
         for stored in others:
             await self.verify(plain, stored)
 
+    @property
+    def use(self) -> PoolUse:
+        """How the threads are used at this moment, without the one of the heavy hashes."""
+        return self._usual.use
+
     def close(self) -> None:
         """Refuse new calls, cancel the waiting ones; does not wait for the running ones."""
         self._usual.close()
@@ -106,6 +112,7 @@ class _Pool:
     """Threads with a bounded queue in front of them."""
 
     def __init__(self, workers: int, max_waiting: int) -> None:
+        self._workers = workers
         self._places = workers + max_waiting
         self._taken = 0
         self.closed = False
@@ -113,6 +120,12 @@ class _Pool:
         self._threads = ThreadPoolExecutor(
             workers, thread_name_prefix="passwords", initializer=_lower_priority
         )
+
+    @property
+    def use(self) -> PoolUse:
+        """How many calls are running and waiting."""
+        running = min(self._taken, self._workers)
+        return PoolUse(self._workers, running, self._taken - running)
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
         """Queue a call. Raises Overloaded."""

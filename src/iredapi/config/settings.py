@@ -18,6 +18,7 @@ from iredapi.config.database_settings import DatabaseSettings
 from iredapi.config.ldap_settings import Backend, LdapSettings
 from iredapi.config.mail_server_settings import MailServerSettings
 from iredapi.config.mailing_list_settings import MailingListSettings
+from iredapi.config.monitoring_settings import MonitoringSettings
 from iredapi.config.parsing import EnvFile
 from iredapi.config.password_settings import PasswordSettings
 from iredapi.config.server_settings import ServerSettings
@@ -33,6 +34,7 @@ GROUPS = (
     PasswordSettings,
     MailServerSettings,
     MailingListSettings,
+    MonitoringSettings,
 )
 """The settings by subject, in the order of ``docs/configuration.md``."""
 
@@ -68,6 +70,7 @@ class Settings(
     PasswordSettings,
     MailServerSettings,
     MailingListSettings,
+    MonitoringSettings,
     _Sourced,
 ):
     """The configuration of one process."""

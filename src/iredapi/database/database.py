@@ -46,6 +46,7 @@ from iredapi.database.topology import Topology
 from iredapi.errors import Overloaded, ReadOnlyServer, ServerDown, WriteWhileReading
 from iredapi.observability.health_checks import NotUsable
 from iredapi.observability.query_counter import watch
+from iredapi.observability.signals import PoolUse
 
 FULL: Final = 15.0
 """Seconds for which a server's disk counts as full after a failed write."""
@@ -302,6 +303,11 @@ class Database:
         if is_unavailable(error) or isinstance(error, TimeoutError):
             return ServerDown(detail=f"The database {self.name} is away.")
         return error
+
+    @property
+    def pool_use(self) -> PoolUse:
+        """How the connections are used at this moment."""
+        return self._pool.use
 
     def note_hanging_commit(self) -> None:
         """Remember that a commit did not end in time, for the health check."""

@@ -22,6 +22,7 @@ from iredapi.database.galera import is_node
 from iredapi.database.read_only import locks_rows, only_reads
 from iredapi.errors import WriteWhileReading
 from iredapi.observability.query_counter import UNCOUNTED
+from iredapi.observability.signals import PoolUse
 
 _ROLLBACK: Final = 10.0
 """Seconds to wait for a ROLLBACK; then the connection is closed."""
@@ -88,6 +89,11 @@ class FairSemaphore:
             if not waiter.done():
                 return time.monotonic() - since
         return 0.0
+
+    @property
+    def waiting(self) -> int:
+        """The number of those who wait."""
+        return sum(not waiter.done() for waiter, _ in self._waiting)
 
     async def take(self) -> None:
         """Acquire a place. Raises sqlalchemy's TimeoutError."""
@@ -160,6 +166,12 @@ class ConnectionPool:
     def longest_wait(self) -> float:
         """Seconds for which the first waiter has been waiting for a connection; 0: nobody waits."""
         return max(self._all.longest_wait, self._writers.longest_wait)
+
+    @property
+    def use(self) -> PoolUse:
+        """How it is used at this moment."""
+        waiting = self._all.waiting + self._writers.waiting
+        return PoolUse(self._all.size, self.in_use, waiting)
 
     @property
     def in_use(self) -> int:

@@ -55,7 +55,7 @@ class Pipeline:
                     indexed=compiled.with_row_index(self._dialect),
                 )
             batcher = self._batchers[compiled.sql] = Batcher(
-                partial(self._run_batch, compiled, run_many)
+                partial(self._run_batch, compiled, run_many), kind="reads"
             )
         rows = await batcher.submit(values)
         meter = METER.get()

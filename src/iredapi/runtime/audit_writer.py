@@ -22,6 +22,7 @@ from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
 from iredapi.domain.revisions import Revision
 from iredapi.errors import ApiError
+from iredapi.observability import signals
 from iredapi.observability.logging import Values, lines
 from iredapi.runtime.audit_details import Detail, DetailWriter
 
@@ -55,6 +56,7 @@ class Auditor:
         self._batcher: Batcher[_Logged, None] = Batcher(
             self._write,
             queue_timeout=timeout,
+            kind="log",
             max_concurrent_batches=max(min(spare, MAX_CONCURRENT_BATCHES), 1),
         )
 
@@ -116,6 +118,7 @@ class Auditor:
 
 
 def _failed(error: Exception, entries: int) -> None:
+    signals.audit_entries_lost(entries)
     _log.error("audit_failed", reason=type(error).__name__, entries=entries)
 
 

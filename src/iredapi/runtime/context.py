@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import Context
 from typing import Any, Final, Self
 
 from iredapi.backends.dns import SenderDns
@@ -20,6 +22,7 @@ from iredapi.database.session import Databases
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.audit_events import Event
 from iredapi.observability.health_checks import Probes
+from iredapi.observability.signals import PoolUse
 from iredapi.operations.passwords import Passwords
 from iredapi.operations.preconditions import EntityTags
 from iredapi.runtime import startup
@@ -40,6 +43,7 @@ from iredapi.state.log_details import LogDetails
 
 _LISTS_SECONDS: Final = 30.0
 """TTL in seconds of cached look-ups of mailing lists."""
+_POOLS_SECONDS: Final = 1.0
 _LISTS_FAIL_SECONDS: Final = 3.0
 """Seconds without optional requests to a list server after it failed."""
 
@@ -189,6 +193,14 @@ class AppContext:
     async def write_details(self) -> None:
         """Write what this process has not written yet beside the panel's log. Never raises."""
         await self._detail_writer.flush()
+
+    def watch_pools(self, tell: Callable[[str, PoolUse], None]) -> None:
+        """Tell every second how the pools are used, until the event loop ends."""
+        for name, database in self.databases.by_name.items():
+            tell(name, database.pool_use)
+        tell("passwords", self.hasher.use)
+        loop = asyncio.get_running_loop()
+        loop.call_later(_POOLS_SECONDS, self.watch_pools, tell, context=Context())
 
     def deadline(self) -> Deadline:
         """Return a time limit for servers that do not answer. Raises ServerDown at its end."""

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from iredapi.backends.protocols.backend import Backend
 from iredapi.database.errors import is_collision, is_unknown_commit
 from iredapi.errors import ApiError, OutcomeUnknown, ReadOnlyServer, ServerDown
+from iredapi.observability import signals
 
 Result = TypeVar("Result")
 
@@ -37,6 +38,7 @@ async def retry_read(backend: Backend, read: Callable[[], Awaitable[Result]]) ->
         except backend.errors as error:
             if not may_run_again(backend, error, attempt):
                 raise backend.translated(error) from error
+        signals.unit_retried()
         await asyncio.sleep(backoff(attempt))
     raise AssertionError("unreachable")
 

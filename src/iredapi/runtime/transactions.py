@@ -33,6 +33,7 @@ from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.audit_events import Event
 from iredapi.domain.revisions import Revision
 from iredapi.errors import ApiError, Conflict
+from iredapi.observability import signals
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.operations.preconditions import PRECONDITION
 from iredapi.runtime.attempts import ATTEMPT
@@ -201,6 +202,8 @@ class Transactions:
         for attempt in range(COLLISION_TRIES):
             transaction = await self._backend.begin(retry_reason=retry_reason)
             committing = done = False
+            if attempt:
+                signals.unit_retried()
             pause = backoff(attempt)
             try:
                 async with Deadline(self._timeout):

@@ -66,11 +66,13 @@ class UserBatcher:
         self._creations: Batcher[BatchedChange, bool] = Batcher(
             partial(self._run, user_batches.create),
             queue_timeout=timeout,
+            kind="creations",
             max_concurrent_batches=max_batches,
         )
         self._changes: Batcher[BatchedChange, bool] = Batcher(
             partial(self._run, user_batches.change),
             queue_timeout=timeout,
+            kind="changes",
             max_concurrent_batches=max_batches,
             wait_for_previous=True,
         )

@@ -20,7 +20,9 @@ class Batches(Generic[Item, Result]):
     def __init__(
         self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]]
     ) -> None:
-        self._batcher: Batcher[Item, Result] = Batcher(run, queue_timeout=CALL_TIMEOUT)
+        self._batcher: Batcher[Item, Result] = Batcher(
+            run, queue_timeout=CALL_TIMEOUT, kind="logins"
+        )
 
     async def submit(self, item: Item) -> Result:
         """Return the result of an item. Raises its exception, or StateUnavailable."""

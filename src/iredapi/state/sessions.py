@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
 from iredapi.state.connections import Connections
 from iredapi.state.purging import Purging
@@ -74,6 +74,13 @@ class Sessions:
         self._clock = clock
         self._seen_write_interval = min(SEEN_WRITE_INTERVAL, idle / 2)
         self._purging = Purging("Expired sessions", self.purge, clock())
+
+    async def count(self) -> int:
+        """Return how many sessions are alive, of all replicas."""
+        now, table = self._clock(), sessions.c
+        alive = (table.expires > now, table.seen > now - self._idle)
+        rows = await self._connections.read(select(func.count()).where(*alive))
+        return int(rows[0][0])
 
     async def create(self, username: str, role: Role, credential: str, client: str) -> str:
         """Begin a session and return its id, which is not stored."""

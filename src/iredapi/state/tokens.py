@@ -80,6 +80,12 @@ class Tokens:
         """Return the time in seconds since the epoch, by the clock of this repository."""
         return self._clock()
 
+    async def count(self) -> int:
+        """Return how many tokens are valid, of all owners."""
+        valid = or_(tokens.c.expires.is_(None), tokens.c.expires > self._clock())
+        rows = await self._connections.read(select(func.count()).where(valid))
+        return int(rows[0][0])
+
     async def create(
         self, owner: str, role: Role, account: str, credential: str, label: str, grant: Grant
     ) -> tuple[Token, str]:

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from starlette.requests import Request, cookie_parser
@@ -38,6 +38,16 @@ _chance = random.Random()  # noqa: S311 (ids distinguish requests, and are no se
 _log = structlog.get_logger("iredapi.request")
 
 
+class RequestMetrics(Protocol):
+    """What is told of each request (``observability.metrics``)."""
+
+    def request(
+        self, operation: str, method: str, status: int, code: str, *, seconds: float
+    ) -> None: ...
+
+    def storage(self, operation: str, round_trips: int, seconds: float) -> None: ...
+
+
 class RequestContext:
     """Gives every request an id, logs one line per request, and answers exceptions.
 
@@ -45,9 +55,19 @@ class RequestContext:
     wrap each request in two more coroutines; here the handlers cost nothing until one is needed.
     """
 
-    def __init__(self, app: ASGIApp, *, handlers: Handlers) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        handlers: Handlers,
+        unlogged: frozenset[str] = health_routes.PATHS,
+        metrics: RequestMetrics | None = None,
+    ) -> None:
+        """``unlogged`` are paths of requests that are neither logged nor counted."""
         self.app = app
         self._handlers = handlers
+        self._unlogged = unlogged
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -86,8 +106,11 @@ class RequestContext:
             await answer(scope, receive, watched)
         finally:
             METER.reset(metering)
-            if scope["path"] not in health_routes.PATHS:
-                _log_request(scope, status, time.perf_counter() - started, meter)
+            if scope["path"] not in self._unlogged:
+                seconds = time.perf_counter() - started
+                _log_request(scope, status, seconds, meter)
+                if self._metrics is not None:
+                    _count_request(self._metrics, scope, status, seconds, meter)
             REQUEST_ID.reset(naming)
 
 
@@ -116,6 +139,17 @@ def _log_request(scope: Scope, status: int, seconds: float, meter: Meter) -> Non
         round_trips=meter.round_trips,
         database_milliseconds=round(meter.seconds * 1000, 1),
     )
+
+
+def _count_request(
+    metrics: RequestMetrics, scope: Scope, status: int, seconds: float, meter: Meter
+) -> None:
+    operation = scope.get("iredapi.action", "")
+    # Clients choose paths and methods: only those of operations become labels.
+    method = scope["method"] if operation else ""
+    metrics.request(operation, method, status, scope.get("iredapi.code", ""), seconds=seconds)
+    if meter.round_trips:
+        metrics.storage(operation, meter.round_trips, meter.seconds)
 
 
 def _is_leaving(scope: Scope) -> bool:
@@ -172,14 +206,23 @@ class AccessMiddleware:
     Whether the admin may call the operation is decided later (``auth.permissions``).
     """
 
-    def __init__(self, app: ASGIApp, *, proxies: Sequence[Any], most: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        proxies: Sequence[Any],
+        most: int,
+        open_paths: frozenset[str] = health_routes.PATHS,
+    ) -> None:
+        """``open_paths`` are no part of the API, and not checked here."""
         self.app = app
+        self._open_paths = open_paths
         self._admission = Admission(most)
         self._proxies = tuple(proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request. Raises ApiError or StateUnavailable."""
-        if scope["type"] != "http" or scope["path"] in health_routes.PATHS:
+        if scope["type"] != "http" or scope["path"] in self._open_paths:
             await self.app(scope, receive, send)
             return
         client, https = client_address.resolve(scope, self._proxies)

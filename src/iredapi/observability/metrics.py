@@ -1,0 +1,234 @@
+"""Metrics for Prometheus: counters and histograms of one process, or of all worker processes.
+
+Worker processes share files in a directory (``prometheus_client``'s multiprocess mode), so that the
+one that answers tells the numbers of all. No metric has the name of an account.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    multiprocess,
+)
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition
+
+from iredapi.observability.signals import PoolUse
+
+CONTENT_TYPE: Final = exposition.CONTENT_TYPE_LATEST
+DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable of the library that names the directory of all worker processes."""
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ITEMS: Final = (1, 2, 4, 8, 16)
+# They have no types.
+_Collector: Final[Any] = multiprocess.MultiProcessCollector
+_generate: Final[Any] = exposition.generate_latest
+_mark_dead: Final[Any] = multiprocess.mark_process_dead
+_without_created: Final[Any] = disable_created_metrics
+_PID: Final = re.compile(r"_(\d+)\.db$")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A number that is read when metrics are asked for."""
+
+    name: str
+    help: str
+    labels: Mapping[str, str]
+    value: float
+
+
+class Metrics:
+    """See ``signals.Listener`` for the events."""
+
+    def __init__(self) -> None:
+        # A series more for each counter and histogram, and worker processes have none.
+        _without_created()
+        self._registry = CollectorRegistry()
+        self._shared = os.environ.get(DIRECTORY, "")
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"iredapi_{name}", text, labels, registry=self._registry)
+
+        def seconds(name: str, text: str, *labels: str, buckets: Sequence[float]) -> Histogram:
+            return Histogram(
+                f"iredapi_{name}", text, labels, registry=self._registry, buckets=buckets
+            )
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(
+                f"iredapi_{name}", text, ("pool",), registry=self._registry,
+                multiprocess_mode="livesum",
+            )  # fmt: skip
+
+        self._requests = counter(
+            "requests", "Requests that were answered.", "operation", "method", "status", "code"
+        )
+        self._duration = seconds(
+            "request_duration_seconds", "From the request's head to the end of the answer.",
+            "operation", buckets=_SECONDS,
+        )  # fmt: skip
+        self._storage_seconds = counter(
+            "storage_seconds", "Time that requests waited for databases and LDAP.", "operation"
+        )
+        self._round_trips = counter(
+            "storage_round_trips", "Statements and LDAP operations of requests.", "operation"
+        )
+        self._lost = counter("audit_entries_lost", "Entries the panel's log did not take.")
+        self._retries = counter("unit_retries", "Units of work that were run again.")
+        self._batch_items = seconds(
+            "batch_items", "Requests that shared one statement or transaction.", "kind",
+            buckets=_ITEMS,
+        )  # fmt: skip
+        self._batch_wait = seconds(
+            "batch_wait_seconds", "How long the first request of a batch has waited for it.",
+            "kind", buckets=_SECONDS,
+        )  # fmt: skip
+        self._known_requests: dict[tuple[str, str, int, str], tuple[Counter, Histogram]] = {}
+        self._known_storage: dict[str, tuple[Counter, Counter]] = {}
+        self._size = gauge("pool_size", "Connections or threads that there may be.")
+        self._in_use = gauge("pool_in_use", "Connections or threads that are in use.")
+        self._waiting = gauge("pool_waiting", "Requests that wait for one.")
+
+    def request(
+        self, operation: str, method: str, status: int, code: str, *, seconds: float
+    ) -> None:
+        """Count a request; ``code`` is empty after success."""
+        key = (operation, method, status, code)
+        known = self._known_requests.get(key)
+        if known is None:  # looking labels up costs as much as counting
+            counter = self._requests.labels(operation, method, str(status), code)
+            known = self._known_requests[key] = (counter, self._duration.labels(operation))
+        known[0].inc()
+        known[1].observe(seconds)
+
+    def storage(self, operation: str, round_trips: int, seconds: float) -> None:
+        """Count what a request has asked of databases and the directory."""
+        known = self._known_storage.get(operation)
+        if known is None:
+            known = self._known_storage[operation] = (
+                self._storage_seconds.labels(operation),
+                self._round_trips.labels(operation),
+            )
+        known[0].inc(seconds)
+        known[1].inc(round_trips)
+
+    def audit_entries_lost(self, entries: int) -> None:
+        self._lost.inc(entries)
+
+    def unit_retried(self) -> None:
+        self._retries.inc()
+
+    def batch_ran(self, kind: str, items: int, waited: float) -> None:
+        self._batch_items.labels(kind).observe(items)
+        self._batch_wait.labels(kind).observe(waited)
+
+    def pool(self, name: str, use: PoolUse) -> None:
+        """Set how a pool of this process is used."""
+        self._size.labels(name).set(use.size)
+        self._in_use.labels(name).set(use.in_use)
+        self._waiting.labels(name).set(use.waiting)
+
+    def rendered(self, samples: Sequence[Sample]) -> bytes:
+        """Return everything as OpenMetrics text, with samples that were read just now."""
+        registry = CollectorRegistry()
+        if self._shared:
+            _forget_dead_processes(self._shared)
+            _Collector(registry, self._shared)
+        else:
+            registry.register(_Families(list(self._registry.collect())))
+        registry.register(_Families(_families(samples)))
+        return bytes(_generate(registry))
+
+
+class _Families:
+    """A collector of families that were made before."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Metric]:
+        return self._families
+
+
+def _families(samples: Sequence[Sample]) -> list[Metric]:
+    found: dict[str, GaugeMetricFamily] = {}
+    for sample in samples:
+        family = found.get(sample.name)
+        if family is None:
+            family = found[sample.name] = GaugeMetricFamily(
+                f"iredapi_{sample.name}", sample.help, labels=list(sample.labels)
+            )
+        family.add_metric(list(sample.labels.values()), sample.value)
+    return list(found.values())
+
+
+def _forget_dead_processes(directory: str) -> None:
+    """Remove the gauges of worker processes that have ended; their counters stay."""
+    for file in Path(directory).glob("gauge_live*_*.db"):
+        found = _PID.search(file.name)
+        if found is not None and not Path(f"/proc/{found[1]}").exists():
+            _mark_dead(int(found[1]), directory)
+
+
+def service_samples(version: str, storage: str) -> list[Sample]:
+    """Return which program runs on which storage."""
+    labels = {"version": version, "storage": storage}
+    return [Sample("build", "The running version and the storage of accounts.", labels, 1.0)]
+
+
+def login_samples(sessions: int, tokens: int) -> list[Sample]:
+    """Return the numbers of sessions and tokens of all replicas."""
+    return [
+        Sample("sessions", "Sessions that are alive, of all replicas.", {}, float(sessions)),
+        Sample("tokens", "API tokens that are valid, of all replicas.", {}, float(tokens)),
+    ]
+
+
+def domain_samples(rows: Sequence[Mapping[str, Any]]) -> list[Sample]:
+    """Return what each domain uses (``operations.usage``). Quotas are MB there, bytes here."""
+    samples = []
+    for row in rows:
+        labels = {"domain": str(row["domain"])}
+        allocated = float(row["allocated_quota"]) * 1024 * 1024
+        samples += [
+            Sample("domain_users", "Mail users of a domain.", labels, row["num_existing_users"]),
+            Sample("domain_stored_bytes", "Size of its mailboxes.", labels, row["stored_bytes"]),
+            Sample(
+                "domain_allocated_bytes", "Quotas of its users, without unlimited ones.",
+                labels, allocated,
+            ),
+        ]  # fmt: skip
+    return samples
+
+
+def server_samples(
+    conditions: Mapping[str, Any], described: Mapping[str, Mapping[str, Any]]
+) -> list[Sample]:
+    """Return samples of the servers behind this process (``health_checks.Probes``)."""
+    samples = []
+    for name, found in sorted(conditions.items()):
+        own = {"server": name}
+        samples.append(Sample("server_up", "Whether the server answers.", own, float(found.ok)))
+        writable = float(found.ok and not found.reads_only)
+        samples.append(Sample("server_writable", "Whether it takes writes.", own, writable))
+        more = described.get(name, {})
+        if "node" in more:
+            words = {**own, "node": str(more["node"]), "role": str(more.get("role", ""))}
+            text = "The server that a new connection leads to."
+            samples.append(Sample("server_node", text, words, 1.0))
+        if "lag_seconds" in more:
+            lag = float(more["lag_seconds"])
+            samples.append(Sample("server_lag_seconds", "How far a standby is behind.", own, lag))
+    return samples
