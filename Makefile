@@ -56,6 +56,13 @@ fuzz: ## schemathesis over the whole API: 100 requests to each operation (FUZZ_E
 		tests/integration/test_fuzz.py tests/contract/test_foreign_histories.py \
 		tests/contract/test_dry_runs.py
 
+.PHONY: walk-test
+walk-test: ## Walks 100,000 users by cursor while others come and go, with each collation (WALK_USERS=10000)
+	@scripts/bootstrap dev
+	@scripts/install-test-servers
+	WALK_USERS=$${WALK_USERS:-100000} .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 $(PYTEST_ARGS) \
+		-k everybody tests/contract/test_long_walks.py tests/contract/test_mysql_collations.py
+
 .PHONY: torture
 torture: ## Thousands of writes among kills, restarts and clients that hang up (TORTURE_WRITES=1000)
 	@scripts/bootstrap dev

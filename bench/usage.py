@@ -1,5 +1,8 @@
 """Measure the tables of usage: 1,000 domains with 100,000 users, on each kind of storage.
 
+Beside them one request for each account, over 16 connections: a sample of some seconds, and what it
+makes for all accounts.
+
 ``python -m bench.usage [postgresql mariadb sqlite openldap]``
 """
 
@@ -14,7 +17,7 @@ from typing import Final
 
 from bench import directory, seed
 from bench.__main__ import KINDS, databases
-from bench.drive import Request, transfer
+from bench.drive import CONNECTIONS, Request, transfer, wrk
 from bench.programs import Memory, login, service
 from bench.seed import Size
 from tests.servers import mariadb
@@ -54,6 +57,7 @@ def show(store: Store) -> None:
     with service(store, IREDAPI_LOG_LEVEL="INFO") as process:
         cookie = login(process.address, seed.ADMIN, seed.PASSWORD)
         memory = Memory(process.pid)
+        seconds = {}
         for path in ("/api/usage/d1.bench.test", "/api/usage"):
             transfer(process.address, Request("GET", path), cookie)  # warm
             best = None
@@ -67,6 +71,7 @@ def show(store: Store) -> None:
                     best = (found, grown)
             assert best is not None
             found, grown = best
+            seconds[path] = found.total
             trips = re.findall(rf'"path": ?"{path}".*"round_trips": ?(\d+)', process.output)
             print(
                 f"{store.name:11} {path:26} first byte {found.first * 1000:6.0f} ms,"
@@ -74,6 +79,18 @@ def show(store: Store) -> None:
                 f" {trips[-1]} round trips",
                 flush=True,
             )
+        single = Request("GET", "/api/user/u#n@d#d.bench.test?with=usage")
+        rate = wrk(
+            process.address, single, seconds=5, cookie=cookie, users=SIZE.users,
+            domains=SIZE.domains,
+        )  # fmt: skip
+        whole = SIZE.users / rate.per_second
+        print(
+            f"{store.name:11} {CONNECTIONS} connections, {rate.requests:,} of {SIZE.users:,}"
+            f" accounts one by one: {rate.per_second:.0f}/s, all of them {whole:.0f} s,"
+            f" {whole / seconds['/api/usage']:.0f} times as long",
+            flush=True,
+        )
 
 
 async def main(kinds: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
+from tests import walks
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.contract.test_complete_lists import walked
 from tests.servers.foreign import Foreign
@@ -71,6 +72,19 @@ async def test_pages_have_everybody_once(service: Service, root: Client) -> None
     assert found == ["strasse@ex.com"]
     found = await root.ok("GET", "users/ex.com", **form, search="JOSÉ")
     assert sorted(found) == ["a&b@ex.com", "josé@ex.com", "ß@ex.com"]  # by name, and by address
+
+
+async def test_everybody_who_stays_comes_once(collated: Store) -> None:
+    """As ``test_long_walks.py`` has it for other databases."""
+    await collated.reset()
+    async with serving(collated) as service:
+        await (await service.root()).ok("POST", f"domain/{walks.DOMAIN}")
+    mails = walks.names(collated)
+    await walks.fill(collated, mails)
+    rows = await collated.rows("SELECT @@collation_database AS name")
+    async with serving(collated) as service:
+        walk = walks.Walk(await service.root(), mails)
+        print(f"{rows[0]['name']}: {await walk.check()}")
 
 
 async def test_an_address_in_another_spelling_is_in_use(service: Service, root: Client) -> None:

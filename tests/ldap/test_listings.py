@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
-from iredapi.backends.ldap.session import Listings
+from iredapi.backends.ldap import ordered_names, usage
+from iredapi.backends.ldap.dn_layout import DOMAIN, OTHERS, USER
+from iredapi.backends.ldap.list_cache import Listings
+from iredapi.backends.ldap.session import Session
 from iredapi.domain.actors import SYSTEM
 from iredapi.observability.query_counter import METER, Meter
 from iredapi.operations import users
+from iredapi.routers import usage as usage_of_domains
 from iredapi.web import responses
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.ldap.test_undo import HASH, mailbox_path
@@ -65,6 +69,73 @@ async def test_accounts_deleted_during_a_listing(
         shown = [item.get("mail") or item.get("domain") or item["domainName"] for item in found]
         mails = [item[0] if isinstance(item, list) else item for item in shown]
         assert mails == [name for name in wanted if name != gone]
+
+
+async def test_a_page_does_not_read_all_names(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of addresses the next ones are searched for; the total counts all."""
+    monkeypatch.setattr(ordered_names, "SIZE", 4)
+    await root.ok("POST", "domain/ex.com")
+    locals_ = ("ann", "an-na", "a.n", "a_n", "bob", "bo", "boba", "cid", "c0", "0x", "zed", "o'n")
+    wanted = sorted(f"{local}@ex.com" for local in locals_)
+    for mail in wanted:
+        entry = {"cn": "x", "sn": "x", "uid": "x", "mail": mail}
+        classes = {"objectClass": ["inetOrgPerson", "mailUser"]}
+        service.store.directory.add(account_dn(mail), entry | classes)
+
+    async def pages(**form: str) -> list[str]:
+        found: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            more = {"cursor": cursor} if cursor else {}
+            sent = form | more | {"limit": "5", "email_only": "yes"}
+            status, answer = await root.call("GET", "users/ex.com", params=sent)
+            assert (status, answer.get("_total", 12)) == (200, 12)
+            found, cursor = found + answer["_data"], answer["_next"]
+        return found
+
+    assert await pages(total="yes") == wanted
+    read = Session.pages
+    monkeypatch.setattr(Session, "pages", None)
+    assert await pages() == wanted
+    assert await pages(sort="-address") == wanted[::-1]
+    monkeypatch.setattr(Session, "pages", read)
+    monkeypatch.setattr(ordered_names, "SECONDS", -1.0)  # as without an index
+    assert await pages() == wanted
+    service.store.directory.delete(account_dn("bob@ex.com"))
+    _, answer = await root.call("GET", "users/ex.com", params={"limit": "1", "total": "yes"})
+    assert answer["_total"] == 11
+
+
+async def test_the_first_domains_of_usage_are_counted_by_themselves(
+    service: Service, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are sent while all accounts are read for the others."""
+    monkeypatch.setattr(usage_of_domains, "_FIRST_DOMAINS", 2)
+    monkeypatch.setattr(usage, "_FEW", 2)
+    for number in range(4):
+        await root.ok("POST", f"domain/d{number}.com")
+        await root.ok("POST", f"user/u@d{number}.com", password_hash=HASH, quota="5")
+        await root.ok("POST", f"alias/a@d{number}.com")
+        row = {"username": f"u@d{number}.com", "bytes": 7, "messages": 1, "domain": ""}
+        await service.store.insert("used_quota", row, database="iredadmin")
+    filters: list[str] = []
+    read = Session.pages
+
+    def pages(self: Session, base: str, scope: Any, wanted: str, *more: Any) -> Any:
+        filters.append(wanted)
+        return read(self, base, scope, wanted, *more)
+
+    monkeypatch.setattr(Session, "pages", pages)
+    rows = await root.ok("GET", "usage")
+    counts = ("num_existing_users", "num_existing_aliases", "allocated_quota", "stored_bytes")
+    assert [row["domain"] for row in rows] == [f"d{number}.com" for number in range(4)]
+    assert {tuple(row[name] for name in counts) for row in rows} == {(1, 1, 5, 7)}
+    of_accounts = [wanted for wanted in filters if wanted != DOMAIN]
+    assert ["d0.com" in wanted for wanted in of_accounts] == [True, True, False, False]
+    assert not any("d2.com" in wanted for wanted in of_accounts)
+    assert of_accounts[2:] == [USER, OTHERS]
 
 
 async def test_a_profile_takes_two_round_trips(service: Service, root: Client) -> None:

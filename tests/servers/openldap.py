@@ -315,7 +315,7 @@ class OpenldapServer:
         self.halt()
         config = self.directory / "config" / "slapd.generated"
         slapadd = find_program("slapadd") or "slapadd"
-        done = run([slapadd, "-q", "-f", config, "-l", file], user=self._user, timeout=120)
+        done = run([slapadd, "-q", "-f", config, "-l", file], user=self._user, timeout=300)
         if done.returncode:
             raise ServerError(f"slapadd: {done.stderr}")
         self.resume()

@@ -17,7 +17,7 @@ from iredapi.web.operation_route import OperationRequest, Router
 router = Router(tags=["Usage"])
 
 
-_FIRST_DOMAINS = 50
+_FIRST_DOMAINS = 10
 """Domains that are read before the answer begins: their users are counted meanwhile."""
 
 

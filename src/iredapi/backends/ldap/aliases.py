@@ -13,9 +13,10 @@ from iredapi.backends.ldap.dn_layout import ACCOUNTS, both, either, equal, insid
 from iredapi.backends.ldap.domain_mapping import count
 from iredapi.backends.ldap.domains import LdapDomains
 from iredapi.backends.ldap.escaping import names_of_rdn
+from iredapi.backends.ldap.list_cache import full_page
 from iredapi.backends.ldap.listing import Listed, ListingReader, text_of
 from iredapi.backends.ldap.profiles import entry_to_response
-from iredapi.backends.ldap.session import Session, address_in, chunks, flag, full_page, words
+from iredapi.backends.ldap.session import Session, address_in, chunks, flag, words
 from iredapi.backends.ldap.write_plan import Modify
 from iredapi.backends.protocols.values import AddressAvailability, Profile
 from iredapi.domain.addresses import domain_of, local_part_of

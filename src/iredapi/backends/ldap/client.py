@@ -98,6 +98,10 @@ class DirectoryReader:
             lambda connection: [connection.search(*search) for search in searches], retry=True
         )
 
+    async def look(self, work: Callable[[Connection], _T]) -> _T:
+        """Run several searches, each of which depends on the one before, in one thread turn."""
+        return await self._run(work, retry=True)
+
     async def pages(
         self,
         base: str,

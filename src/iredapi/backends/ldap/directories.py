@@ -27,8 +27,9 @@ from iredapi.backends.ldap.errors import (
     ValueExists,
 )
 from iredapi.backends.ldap.iredadmin_mailbox_tables import IredadminAccounts
+from iredapi.backends.ldap.list_cache import Listings
 from iredapi.backends.ldap.locks import Contended, UnitLocks, recover
-from iredapi.backends.ldap.session import Listings, Options, Session
+from iredapi.backends.ldap.session import Options, Session
 from iredapi.backends.ldap.start_errors import STRONGER_AUTH_REQUIRED, explain
 from iredapi.backends.ldap.write_plan import BulkStep, LockGuard, Step
 from iredapi.backends.ldap.write_plan_journal import dump

@@ -27,6 +27,7 @@ __all__ = [
     "EXTERNAL",
     "EXTERNALS",
     "GROUPS",
+    "OTHERS",
     "USER",
     "USERS",
     "Tree",
@@ -46,6 +47,8 @@ DOMAIN = "(objectClass=mailDomain)"
 EXTERNAL = "(objectClass=mailExternalUser)"
 ACCOUNTS = "(|(objectClass=mailUser)(objectClass=mailList)(objectClass=mailAlias))"
 """Entries with an address of their own."""
+OTHERS = "(|(objectClass=mailList)(objectClass=mailAlias))"
+"""The same without users."""
 ALL_ACCOUNTS = (
     "(|(objectClass=mailUser)(objectClass=mailList)(objectClass=mailAlias)"
     "(objectClass=mailExternalUser))"

@@ -23,12 +23,12 @@ from iredapi.backends.ldap.domain_mapping import COUNTERS, MEGABYTE, put_changes
 from iredapi.backends.ldap.domain_removal import remove_domain
 from iredapi.backends.ldap.entry_diff import Edit
 from iredapi.backends.ldap.escaping import split_rdn
+from iredapi.backends.ldap.list_cache import full_page
 from iredapi.backends.ldap.listing import Listed, ListingReader, text_of
 from iredapi.backends.ldap.profiles import domain_profile
 from iredapi.backends.ldap.session import (
     chunks,
     flag,
-    full_page,
     number,
     words,
 )

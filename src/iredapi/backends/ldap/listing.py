@@ -1,6 +1,7 @@
-"""Pages of lists in LDAP: slapd does not sort, so all keys of a list are read and sorted here.
+"""Pages of lists in LDAP, from a server that does not sort (docs/adr/0015).
 
-They are kept for a minute, for the next pages (docs/adr/0015).
+In the order of names, the next ones are searched for. For another order all keys of a list are read
+and sorted here; they are kept for a minute, for the next pages.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from iredapi.backends.ldap.client import Entry, Scope
+from iredapi.backends.ldap.connection import Connection
 from iredapi.backends.ldap.dn_layout import both, either, ends, equal
 from iredapi.backends.ldap.escaping import escape_filter
-from iredapi.backends.ldap.session import Session, number, value_of_rdn, words
+from iredapi.backends.ldap.ordered_names import GaveUp, Part, next_names
+from iredapi.backends.ldap.session import TERMS, Session, number, value_of_rdn, words
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.listing import Key, ListQuery
 
@@ -34,6 +37,10 @@ def number_of(attribute: str) -> Sort:
     return attribute, lambda entry: number(entry.value(attribute))
 
 
+_SEARCHED: Final = 201
+"""Pages of so many names are searched for, and first pages of any length."""
+_INDEXED: Final = 4
+"""Characters of a text that slapd's index of substrings has together."""
 _TIMES: Final[Mapping[str, Sort]] = {
     "created": text_of("createTimestamp"),
     "modified": text_of("modifyTimestamp"),
@@ -71,6 +78,11 @@ class ListingReader:
     async def keys(
         self, domains: Collection[str] | None, query: ListQuery, after: Key | None, limit: int
     ) -> list[Key]:
+        # A long page takes many searches; later ones are faster when all names are known.
+        if _is_searched_for(query, domains) and (after is None or limit <= _SEARCHED):
+            names = await self._next_names(domains, query, after, limit)
+            if names is not None:
+                return [Key(name) for name in names]
         every = await self._every(domains, query, fresh=after is None)
         if query.descending:
             end = len(every) if after is None else bisect_left(every, _place(after))
@@ -100,12 +112,40 @@ class ListingReader:
         )
         return {name: entry for entry in found for name in words(entry, listed.key) & wanted}
 
+    async def _next_names(
+        self, domains: Collection[str] | None, query: ListQuery, after: Key | None, limit: int
+    ) -> list[str] | None:
+        """Return the next names in their order; None: all names have to be read."""
+        listed, base, key = self.listed, self._tree.base, self.listed.key
+        scope = None if domains is None else frozenset(domains)
+        whole = _filter(listed, scope, query)
+
+        def work(connection: Connection) -> list[str] | None:
+            def search(part: Part | None, size: int) -> list[str]:
+                wanted = whole if part is None else both(whole, _begins(key, part))
+                entries, _ = connection.first_page(base, listed.scope, wanted, (key,), size)
+                return [_name(entry, key, scope) for entry in entries]
+
+            place = None if after is None else after.name
+            try:
+                return next_names(search, place, limit, descending=query.descending)
+            except GaveUp:
+                return None
+
+        if after is None:
+            # Those that ``count`` counts are read again.
+            self._session.listings.forget(self._cache_key(scope, query))
+        return await self._session.directory.look(work)
+
+    def _cache_key(self, scope: frozenset[str] | None, query: ListQuery) -> Hashable:
+        # Both directions have one order.
+        return ("pages", self.listed.name, scope, query.sort, *query.parts()[2:])
+
     async def _every(
         self, domains: Collection[str] | None, query: ListQuery, *, fresh: bool
     ) -> _Sorted:
         scope = None if domains is None else frozenset(domains)
-        # Both directions have one order.
-        key: Hashable = ("pages", self.listed.name, scope, query.sort, *query.parts()[2:])
+        key = self._cache_key(scope, query)
 
         async def read() -> _Sorted:
             found = await _read(self._session, self.listed, scope, query)
@@ -115,6 +155,27 @@ class ListingReader:
             return sorted(found)
 
         return await self._session.listings.whole(key, read, fresh=fresh)
+
+
+def _is_searched_for(query: ListQuery, domains: Collection[str] | None) -> bool:
+    """Return whether the next names are found by the index of substrings."""
+    if query.by_value or query.search or query.modified_since is not None:
+        return False
+    return domains is None or len(domains) <= TERMS
+
+
+def _begins(key: str, part: Part) -> str:
+    """Return a filter: a name begins so. The end of a long beginning is looked up by itself."""
+    terms = []
+    for text, whole in part:
+        if whole:
+            terms.append(equal(key, text))
+            continue
+        term = f"({key}={escape_filter(text)}*)"
+        if len(text) > _INDEXED:
+            term = both(term, f"({key}=*{escape_filter(text[-_INDEXED:])}*)")
+        terms.append(term)
+    return either(terms)
 
 
 def _place(after: Key) -> tuple[Value, str]:

@@ -16,8 +16,9 @@ from iredapi.backends.ldap.alias_domain_addresses import alias_addresses, with_a
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import both, either, ends, equal, inside
 from iredapi.backends.ldap.domain_mapping import count
+from iredapi.backends.ldap.list_cache import full_page
 from iredapi.backends.ldap.listing import Listed, ListingReader, text_of
-from iredapi.backends.ldap.session import address_in, flag, full_page, number, words
+from iredapi.backends.ldap.session import address_in, flag, number, words
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.lists import MailingList, stored_to_response
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from iredapi.backends.ldap import settings_values
 from iredapi.backends.ldap.client import Entry, Scope
-from iredapi.backends.ldap.dn_layout import ACCOUNTS, DOMAIN, USER, inside, real_users
+from iredapi.backends.ldap.dn_layout import (
+    DOMAIN,
+    OTHERS,
+    USER,
+    both,
+    either,
+    ends,
+    real_users,
+)
 from iredapi.backends.ldap.domain_mapping import MEGABYTE, record
 from iredapi.backends.ldap.mailbox_sizes import HashedNames, Used
 from iredapi.backends.ldap.session import Session, address_in, flag, number, words
@@ -18,6 +26,10 @@ from iredapi.domain.usage import DomainUsage, Sums, UserUsage
 
 _STATUS: Final = ("mail", "accountStatus", "domainStatus", "mailQuota", "enabledService")
 _OF_DOMAIN: Final = ("domainName", "accountStatus", settings_values.ATTRIBUTE)
+_TERMS: Final = 10
+"""Domains in one filter: slapd compares each entry that it looks at with each of them."""
+_FEW: Final = 100
+"""Up to so many domains are searched for; for more, all accounts are read."""
 _BETWEEN: Final = "\t"
 _LAST: Final = "\U0010ffff"
 
@@ -43,23 +55,34 @@ class LdapUsage:
         strays: Mapping[str, Sums],
     ) -> list[DomainUsage]:
         del strays
+        key = ("usage of domains", None if only is None else frozenset(only))
+        if not after:
+            # slapd sorts nothing. To count all accounts takes long, so the first domains are
+            # counted by themselves, and sent meanwhile.
+            self._session.listings.forget(key)
+            every = await self._domains(only)
+            first = {name: every[name] for name in sorted(every)[:limit]}
+            return await self._counted(first, first)
 
         async def read() -> list[str]:
-            return [_domain_row(found) for found in await self._domains(only)]
+            every = await self._domains(only)
+            return [_domain_row(found) for found in await self._counted(every, only)]
 
-        # slapd sorts nothing, so that all accounts are read before the first row. Only a row for
-        # each domain is kept between pages.
-        key = ("usage of domains", None if only is None else frozenset(only))
-        start = f"{after}{_BETWEEN}{_LAST}" if after else ""
-        rows = await self._session.listings.page(key, start, limit, read)
-        return [_domain_of(row) for row in rows]
+        # Only a row for each domain is kept between pages.
+        return [
+            _domain_of(row)
+            for row in await self._session.listings.page(
+                key, f"{after}{_BETWEEN}{_LAST}", limit, read
+            )
+        ]
 
     async def of_domains(self, names: Collection[str]) -> list[DomainUsage]:
-        return await self._domains(names)
+        return await self._counted(await self._domains(names), names)
 
-    async def _domains(self, only: Collection[str] | None) -> list[DomainUsage]:
+    async def _domains(self, only: Collection[str] | None) -> dict[str, DomainUsage]:
+        """Read the domains, of these; nothing is counted yet."""
         if only is not None and not only:
-            return []
+            return {}
         found: dict[str, DomainUsage] = {}
         async for page in self._session.pages(self._tree.base, Scope.ONE, DOMAIN, _OF_DOMAIN):
             for entry in page:
@@ -74,6 +97,12 @@ class LdapUsage:
                         own.aliases,
                         own.lists,
                     )
+        return found
+
+    async def _counted(
+        self, found: Mapping[str, DomainUsage], only: Collection[str] | None
+    ) -> list[DomainUsage]:
+        """Return domains with what their accounts use, sorted; ``only``: in which are sizes."""
         numbers, mails = await self._accounts(found)
         used, seen = await self._session.iredadmin.used_by_domains(mails, only)
         return [
@@ -94,22 +123,38 @@ class LdapUsage:
     async def _accounts(self, domains: Collection[str]) -> tuple[dict[str, list[int]], HashedNames]:
         """Count users, aliases and lists, and sum up quotas (bytes); also return all users."""
         numbers, mails = {name: [0, 0, 0, 0] for name in domains}, HashedNames()
-        kind = inside(ACCOUNTS, next(iter(numbers))) if len(numbers) == 1 else ACCOUNTS
-        names = ("objectClass", "mail", "mailQuota")
-        async for page in self._session.pages(self._tree.base, Scope.SUB, kind, names):
-            for entry in page:
-                mail = entry.value("mail").strip().lower()
-                of_domain = numbers.get(domain_of(mail))
-                if of_domain is None:
-                    continue
-                kinds = words(entry, "objectClass")
-                if "mailuser" in kinds and not mail.startswith("@"):
-                    of_domain[0] += 1
-                    of_domain[3] += max(number(entry.value("mailQuota")), 0)
-                    mails.add(mail)
-                of_domain[1] += "mailalias" in kinds
-                of_domain[2] += "maillist" in kinds
+        # Users are most of it, and to read the names of their classes takes long.
+        async for mail, entry in self._found(USER, ("mail", "mailQuota"), domains):
+            if not mail.startswith("@"):
+                of_domain = numbers[domain_of(mail)]
+                of_domain[0] += 1
+                of_domain[3] += max(number(entry.value("mailQuota")), 0)
+                mails.add(mail)
+        async for mail, entry in self._found(OTHERS, ("mail", "objectClass"), domains):
+            kinds, of_domain = words(entry, "objectClass"), numbers[domain_of(mail)]
+            of_domain[1] += "mailalias" in kinds
+            of_domain[2] += "maillist" in kinds
         return numbers, mails
+
+    async def _found(
+        self, kind: str, attributes: Sequence[str], domains: Collection[str]
+    ) -> AsyncIterator[tuple[str, Entry]]:
+        """Yield address and entry of all accounts of a kind, in these domains.
+
+        One search for each ``_TERMS`` domains, or one for more than ``_FEW``.
+        """
+        names = sorted(domains)
+        groups = [names[start : start + _TERMS] for start in range(0, len(names), _TERMS)]
+        for some in groups if len(names) <= _FEW else [domains]:
+            within = kind
+            if some is not domains:
+                within = both(kind, either(ends("mail", f"@{name}") for name in some))
+            async for page in self._session.pages(self._tree.base, Scope.SUB, within, attributes):
+                for entry in page:
+                    mail = entry.value("mail").strip().lower()
+                    # An entry with addresses in several domains belongs to that of the first one.
+                    if domain_of(mail) in some:
+                        yield mail, entry
 
     # -- users -------------------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ from functools import partial
 
 from iredapi.backends.ldap.client import Entry, Scope
 from iredapi.backends.ldap.dn_layout import DOMAIN, USER, both, inside
+from iredapi.backends.ldap.list_cache import full_page
 from iredapi.backends.ldap.listing import Listed, ListingReader, number_of, text_of
 from iredapi.backends.ldap.profiles import domain_names, entry_to_response, real_users_in
-from iredapi.backends.ldap.session import address_in, full_page, words
+from iredapi.backends.ldap.session import address_in, words
 from iredapi.backends.ldap.user_mapping import record
 from iredapi.backends.protocols.values import Profile
 from iredapi.domain.addresses import domain_of
