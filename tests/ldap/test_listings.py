@@ -76,13 +76,14 @@ async def test_a_page_does_not_read_all_names(
 ) -> None:
     """In the order of addresses the next ones are searched for; the total counts all."""
     monkeypatch.setattr(ordered_names, "SIZE", 4)
+    monkeypatch.setattr(ordered_names, "SECONDS", 60.0)
     await root.ok("POST", "domain/ex.com")
     locals_ = ("ann", "an-na", "a.n", "a_n", "bob", "bo", "boba", "cid", "c0", "0x", "zed", "o'n")
     wanted = sorted(f"{local}@ex.com" for local in locals_)
     for mail in wanted:
-        entry = {"cn": "x", "sn": "x", "uid": "x", "mail": mail}
-        classes = {"objectClass": ["inetOrgPerson", "mailUser"]}
-        service.store.directory.add(account_dn(mail), entry | classes)
+        classes = ["inetOrgPerson", "mailUser"]
+        entry: dict[str, Any] = {"objectClass": classes, "cn": "x", "sn": "x", "uid": "x"}
+        service.store.directory.add(account_dn(mail), {**entry, "mail": mail})
 
     async def pages(**form: str) -> list[str]:
         found: list[str] = []

@@ -12,6 +12,11 @@ from iredapi.backends.ldap.ordered_names import GaveUp, Part, next_names
 WORDS = ("ann", "a.b", "a-b", "bob", "zed", "user00", "user0", "x_y", "0", "o'neil", "j doe", "{}")
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordered_names, "SECONDS", 60.0)
+
+
 def _names(count: int) -> list[str]:
     chosen = random.Random(count)
     return sorted({f"{chosen.choice(WORDS)}{chosen.randrange(count)}@ex.com" for _ in range(count)})
