@@ -19,7 +19,7 @@ _HOLD = {
 @pytest.mark.stores("postgresql", "mariadb")
 @pytest.mark.parametrize("pool_size", [4, 10])
 async def test_a_blocked_audit_log_fails_no_request(store: Store, pool_size: int) -> None:
-    async with serving(store, request_timeout=1, pool_size=pool_size) as service:
+    async with serving(store, request_timeout=2, pool_size=pool_size) as service:
         root = await service.root()
         for number in range(8):
             await root.ok("POST", f"domain/ex{number}.com")
@@ -41,7 +41,7 @@ async def test_a_blocked_audit_log_fails_no_request(store: Store, pool_size: int
             )
             changes.append(asyncio.create_task(service.client().call("POST", "login", data=_LOGIN)))
             await asyncio.sleep(0.5)
-            for _ in range(4):
+            for _ in range(7):
                 # What is known of the panel's settings is over after a second.
                 await asyncio.sleep(0.6)
                 await root.ok("GET", "domain/ex0.com")

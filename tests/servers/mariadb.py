@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
@@ -14,8 +15,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, event, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from iredapi.database.errors import is_retryable
 from tests.servers import mysql
 from tests.servers.openldap import OpenldapServer
 from tests.servers.process import (
@@ -152,6 +155,18 @@ class _MariadbResetter(Resetter):
     restarts_ids = False
 
     async def empty(self, store: Store) -> None:
+        for attempt in range(10):
+            try:
+                await self._delete_all(store)
+            except DBAPIError as error:
+                # Another node of a cluster has written to one of the tables meanwhile.
+                if attempt == 9 or not is_retryable(error):
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+    async def _delete_all(self, store: Store) -> None:
         schemas = [make_url(url).database for url in store.admin.values()]
         async with store.connect(next(iter(store.admin))) as connection:
             tables = await connection.execute(
