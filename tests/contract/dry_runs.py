@@ -116,6 +116,8 @@ class Views:
                 for change in self.changes
                 if (change["kind"], change["account"]) == (kind, account)
                 and change["field"] not in NOT_COMPARED
+                # Who is asked by mail is no subscriber yet.
+                and not str(change["new"]).startswith("invited")
             }
             new = await view(self.root, kind, account)
             if None not in dry.get("mail", (None,)):
