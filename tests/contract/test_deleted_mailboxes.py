@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
-from tests.clients import PASSWORD, Client, Service
+from tests.clients import PASSWORD, Client, Service, serving
 from tests.servers.store import ALL_STORES, Store
 
 pytestmark = pytest.mark.stores(*ALL_STORES)
@@ -193,6 +194,40 @@ async def test_rights(service: Service, root: Client) -> None:
     assert (await admin.ok("GET", "deleted_mailboxes"))[0]["delete_date"] == day(365).isoformat()
     nobody = await service.admin_of(mail="nobody@admins.test")
     assert await ids(nobody) == []
+
+
+@pytest.mark.stores("postgresql", "mariadb", "openldap")
+async def test_the_panel_stores_local_times(service: Service, root: Client) -> None:
+    """iRedAdmin leaves the time to the database, whose time zone may be ahead of UTC."""
+    store = service.store
+    await service.admin_of("ex.com", mail="ex-admin@admins.test")
+    role = make_url(store.urls().get(store.accounts, "")).username
+    zone, back = (
+        (f"ALTER ROLE {role} SET timezone = 'Asia/Tokyo'", f"ALTER ROLE {role} RESET timezone")
+        if store.name == "postgresql"
+        else ("SET GLOBAL time_zone = '+09:00'", "SET GLOBAL time_zone = 'SYSTEM'")
+    )
+    hour, now = timedelta(hours=1), datetime.now(UTC)
+    for number, moment in ((1, now - hour), (2, now + hour)):
+        await queue(store, number, f"u{number}@ex.com")
+        # On PostgreSQL the column has no zone, on MariaDB it is a moment.
+        local = (moment + 9 * hour).replace(tzinfo=None)
+        value = ":t" if store.name == "postgresql" else "FROM_UNIXTIME(:t)"
+        await store.execute(
+            f"UPDATE deleted_mailboxes SET timestamp = {value} WHERE id = {number}",
+            store.accounts,
+            t=local if store.name == "postgresql" else int(moment.timestamp()),
+        )
+    await store.execute(zone, store.accounts)
+    try:
+        async with serving(store) as other:
+            admin = await other.client().login("ex-admin@admins.test")
+            assert await ids(await other.client().login()) == [1, 2]
+            assert await ids(admin) == await ids(admin, "deleted_mailboxes/ex.com") == [2]
+            wrong = await admin.refused("POST", "user/u1@ex.com", password=PASSWORD, restore="yes")
+            assert wrong == (400, "NO_SUCH_MAILBOX", ["restore"])
+    finally:
+        await store.execute(back, store.accounts)
 
 
 async def test_a_restored_user_has_the_mail_again(service: Service, root: Client) -> None:

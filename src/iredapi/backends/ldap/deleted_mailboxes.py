@@ -36,7 +36,7 @@ class LdapDeletedMailboxes(SqlDeletedMailboxes):
         return or_(
             false(),
             *(
-                and_(is_like(q.domain, [name]), q.timestamp > moment)
+                and_(is_like(q.domain, [name]), self.earliest() > moment)
                 for name, moment in created.items()
             ),
         )

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, false, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    false,
+    func,
+    literal_column,
+    select,
+    type_coerce,
+    update,
+)
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.mailbox_paths import normalised
 from iredapi.backends.sql.spelled_columns import SpellingRepository
+from iredapi.database.column_types import MYSQL
 from iredapi.database.live_schema import Schema
 from iredapi.database.session import Connections
 from iredapi.database.text_matching import is_like
 from iredapi.domain.addresses import fold
 from iredapi.domain.deleted_mailboxes import DeletedMailbox, Wanted
 from iredapi.state.guarded_mailboxes import GuardedMailboxes
+
+_AHEAD_OF_UTC: Final = {
+    "postgresql": (
+        "GREATEST(LOCALTIMESTAMP - (CURRENT_TIMESTAMP AT TIME ZONE 'UTC'), INTERVAL '0')"
+    ),
+    "mysql": (
+        "INTERVAL GREATEST(TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), CURRENT_TIMESTAMP()), 0) SECOND"
+    ),
+}
+"""By how much the time of the database is ahead of UTC; nothing where it is behind."""
 
 
 class SqlDeletedMailboxes(SpellingRepository):
@@ -89,10 +109,21 @@ class SqlDeletedMailboxes(SpellingRepository):
         return select(*schema.columns(t.deleted_mailboxes)).where(*chosen)
 
     async def _since_creation(self, wanted: Wanted) -> ColumnElement[bool]:
-        """Match rows that are later than the creation of their domain; both times are in UTC."""
+        """Match rows that are later than the creation of their domain, a time in UTC."""
         del wanted
         q, d = t.deleted_mailboxes.c, t.domain.c
-        return select(d.domain).where(d.domain == q.domain, d.created < q.timestamp).exists()
+        return select(d.domain).where(d.domain == q.domain, d.created < self.earliest()).exists()
+
+    def earliest(self) -> ColumnElement[datetime]:
+        """Return the earliest time (UTC) at which a row may have been made.
+
+        This service writes UTC. iRedAdmin leaves the time to the database, which has a time zone.
+        """
+        column = t.deleted_mailboxes.c.timestamp
+        if self.dialect == "sqlite":
+            return column
+        ahead = _AHEAD_OF_UTC["mysql" if self.dialect in MYSQL else self.dialect]
+        return type_coerce(column.op("-")(literal_column(ahead)), column.type)
 
 
 def _record(row: Mapping[str, Any]) -> DeletedMailbox:
