@@ -387,7 +387,8 @@ async def test_details_are_kept_for_some_days(service: Service, root: Client) ->
         assert len(await later.of([number])) == left
         await later.purge()
         kept = f"SELECT id FROM log_detail_blocks WHERE bucket = {number // BUCKET}"
-        assert len(await service.store.rows(kept, "state")) == left
+        # Those of the creation may be in a row of their own.
+        assert bool(await service.store.rows(kept, "state")) == bool(left)
 
 
 async def test_none_are_kept_with_0_days(store: Store) -> None:
