@@ -63,6 +63,13 @@ walk-test: ## Walks 100,000 users by cursor while others come and go, with each 
 	WALK_USERS=$${WALK_USERS:-100000} .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 $(PYTEST_ARGS) \
 		-k everybody tests/contract/test_long_walks.py tests/contract/test_mysql_collations.py
 
+.PHONY: try-it-out
+try-it-out: ## Every operation of the page /docs as it is filled in, in Chromium (three minutes)
+	@scripts/bootstrap dev
+	@scripts/install-test-servers
+	TRY_EVERY_OPERATION=1 .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
+		tests/integration/test_try_it_out.py
+
 .PHONY: torture
 torture: ## Thousands of writes among kills, restarts and clients that hang up (TORTURE_WRITES=1000)
 	@scripts/bootstrap dev

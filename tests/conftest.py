@@ -18,9 +18,11 @@ import pytest_asyncio
 
 from iredapi.auth import login_throttle
 from iredapi.observability.logging import configure
+from tests import node_packages
 from tests.clients import Client, Service, serving
 from tests.servers import (
     amavis,
+    chromium,
     deployed_galera,
     galera,
     mariadb,
@@ -46,19 +48,14 @@ def _missing_promtool() -> str | None:
     return None if shutil.which("promtool") else "promtool is not installed (Debian: prometheus)"
 
 
-def _missing_chromium() -> str | None:
-    names = ("chromium", "chromedriver")
-    absent = [name for name in names if shutil.which(name) is None]
-    return f"{' and '.join(absent)} not installed" if absent else None
-
-
 # Why something is not available here, or None.
 MISSING: dict[str, Callable[[], str | None]] = {
     "postgresql": postgresql.missing,
     "mariadb": mariadb.missing,
     "postmap": postfix_maps.missing,
     "doveadm": dovecot_server.missing,
-    "chromium": _missing_chromium,
+    "chromium": chromium.missing,
+    "node": node_packages.missing,
     "nginx": nginx.missing,
     "promtool": _missing_promtool,
     "openldap": openldap.missing,

@@ -272,10 +272,11 @@ class History:
         elif self._noun == "catchall":
             await self.root.ok("PUT", "domain/example.com", catchall="bob@example.com")
         elif self._noun in {"user", "alias", "admin", "maillist", "ml"}:
-            if "change_email" in self._operation.path:
-                await self.root.call("DELETE", f"{self._noun}/alice.new@example.com")
+            mail, *new = re.findall(r"[\w.]+@[\w.]+", path)
+            for name in new:
+                await self.root.call("DELETE", f"{self._noun}/{name}")
             # An alias account has no password: the parameter is unknown there, and ignored.
-            await self.root.call("POST", f"{self._noun}/{MAIL}", data={"password": PASSWORD})
+            await self.root.call("POST", f"{self._noun}/{mail}", data={"password": PASSWORD})
         elif self._noun == "domain" and self._operation.method == "DELETE":
             await self.root.call("POST", "domain/example.com")
 
@@ -419,7 +420,7 @@ async def refusals(service: Service, history: History, operation: Operation) -> 
         response = await history.root.http.request(operation.method, wrong)
         validate(operation, response)
         assert response.status_code in {400, 404}
-        absent = path.replace("example.com", "example.net")
+        absent = re.sub(r"example\.(com|net)", "example.org", path)
         response = await history.root.http.request(
             operation.method, absent, data={"password": PASSWORD}
         )

@@ -99,6 +99,7 @@ def test_one_view_has_one_shape(on_ldap: bool) -> None:
             user = "DirectoryProfile"
         assert found["UserProfileAnswer"] == found["UserProfileListAnswer"] == [user]
         for _, path, operation in operations(made):
+            assert list(operation["responses"]["200"]["content"]) == ["application/json"], path
             for item in operation.get("parameters", []):
                 assert item["name"] not in {"name_only", "email_only", "fields"}, path
                 if item["name"] == "view":
@@ -107,6 +108,18 @@ def test_one_view_has_one_shape(on_ldap: bool) -> None:
                     assert item["required"] == (view is View.CANONICAL)
     assert "DirectoryProfile" not in shapes(document(View.ALL, False))["UserProfileAnswer"]
     assert "UserProfile" not in shapes(document(View.ALL, True))["UserProfileAnswer"]
+
+
+def test_other_formats_are_in_the_whole_document() -> None:
+    found = {
+        op["operationId"]: sorted(op["responses"]["200"]["content"].keys() - {"application/json"})
+        for _, _, op in operations(document())
+    }
+    tables = {name for name, kinds in found.items() if kinds == ["text/csv"]}
+    assert tables == {"usage_list", "usage_read", "log_read"}
+    texts = {name for name, kinds in found.items() if kinds == ["text/ldif", "text/plain"]}
+    assert len(texts) == 6
+    assert sum(map(bool, found.values())) == 9
 
 
 # As a server sends it -----------------------------------------------------------------------------

@@ -12,48 +12,26 @@ from typing import Any
 import httpx
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.clients import PASSWORD, ROOT
+from tests.servers import chromium
 from tests.servers.api import ApiProcess
+from tests.servers.chromium import wait
 from tests.servers.store import Store
 
 pytestmark = [pytest.mark.stores("sqlite"), pytest.mark.needs("chromium")]
 
-FLAGS = """
---headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
---disable-background-networking --disable-component-update --disable-dev-shm-usage
---window-size=1280,1600 --no-proxy-server
-"""
-# No name can be looked up, and no address but our own be reached by name.
-NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 GROUPS = {"Login": 2, "Domain": 6, "Domain Admin": 5, "Mail User": 9, "Mail Alias": 7}
 """The tags, and how many operations of the specification (and of ours) each has at least."""
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = Options()
-    options.binary_location = "/usr/bin/chromium"
-    for flag in (
-        *FLAGS.split(),
-        NO_NETWORK,
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-    driver.set_page_load_timeout(60)
+    driver = chromium.start(tmp_path_factory.mktemp("chromium"))
     yield driver
     driver.quit()
-
-
-def wait(browser: webdriver.Chrome, condition: Any, seconds: float = 30) -> Any:
-    return WebDriverWait(browser, seconds).until(condition)
 
 
 def _log(browser: webdriver.Chrome, name: str) -> list[dict[str, Any]]:

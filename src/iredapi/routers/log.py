@@ -27,6 +27,7 @@ _BESIDE = frozenset({"request_id", "changes"})
     LogFilter,
     answer=list[LogRow],
     errors=["INVALID_CURSOR", "NOT_SUPPORTED_BY_BACKEND"],
+    also=[tables.CSV],
 )
 async def list_log(call: OperationRequest[LogFilter]) -> Response:
     """Show the log of iRedAdmin and of this API, the newest entries first.

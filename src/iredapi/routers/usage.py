@@ -32,6 +32,7 @@ def _stored(row: Mapping[str, Any]) -> str:
     UsageFilter,
     answer=list[DomainUsageRow],
     errors=["INVALID_CURSOR"],
+    also=[tables.CSV],
 )
 async def list_usage(call: OperationRequest[UsageFilter]) -> Response:
     """Show what each domain uses, of those that the admin manages, sorted by name.
@@ -63,6 +64,7 @@ async def list_usage(call: OperationRequest[UsageFilter]) -> Response:
     UsageFilter,
     answer=list[UserUsageRow],
     errors=["NO_SUCH_DOMAIN", "INVALID_CURSOR"],
+    also=[tables.CSV],
 )
 async def list_usage_of_domain(call: OperationRequest[UsageFilter]) -> Response:
     """Show what each user of a domain uses, sorted by address.

@@ -19,25 +19,8 @@ from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness, StrictReading
 from iredapi.web import idempotency
 from iredapi.web.openapi_bodies import body, properties
+from iredapi.web.openapi_parameters import path_parameter, query_parameter
 
-PATHS: Final = {
-    "domain": ("A mail domain.", "example.com"),
-    "mail": ("An e-mail address.", "alice@example.com"),
-    "new_mail": ("The new e-mail address, in the same domain.", "alice.new@example.com"),
-    "account": ("`global`, a domain or an e-mail address.", "example.com"),
-    "direction": (
-        (
-            "`inbound`: mail to the account; `outbound`: what it sends after logging in; "
-            "`external`: mail without a login that claims to come from it (throttles only)."
-        ),
-        "outbound",
-    ),
-    "kind": ("Which list.", "blacklist"),
-    "token_id": ("The id of an API token.", "0123456789abcdef"),
-    "session_id": ("The public name of a session.", "0123456789abcdef"),
-    "mailbox_id": ("The id of a deleted mailbox.", "12"),
-    "number": ("Days for which mailboxes are kept on disk; 0 is for ever.", "30"),
-}
 _IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
     "in": "header",
@@ -237,14 +220,14 @@ def describe(
         errors += ("NOT_SUPPORTED_BY_BACKEND",)
     named = re.findall(r"{(\w+)}", path)
     extra: dict[str, Any] = {}
-    parameters = [_path_parameter(name, words.get(name)) for name in named]
+    parameters = [path_parameter(path, name, words.get(name)) for name in named]
     if method == "GET":
-        parameters += [_query_parameter(*item, form) for item in properties(form)]
+        parameters += [query_parameter(*item, form) for item in properties(form)]
     elif form.model_fields:
         extra["requestBody"] = body(action, form)
     options = StrictReading if method == "GET" else Strictness
     parameters += [
-        _query_parameter(*item, options)
+        query_parameter(*item, options)
         for item in properties(options)
         if item[0] != "dry_run" or action not in idempotency.NOT_HERE
     ]
@@ -289,35 +272,6 @@ def _variant(method: str, path: str) -> str:
     if path.startswith("/spampolicy/"):
         return f"_{path.split('/')[2]}"
     return "_put" if method == "PUT" and "change_email" in path else ""
-
-
-def _path_parameter(name: str, words: type[StrEnum] | None) -> dict[str, Any]:
-    description, example = PATHS[name]
-    kind: dict[str, Any] = {"type": "string"}
-    if name == "number":
-        kind = {"type": "integer", "minimum": 0}
-    elif words is not None:
-        kind["enum"] = [word.value for word in words]
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "description": description,
-        "schema": kind,
-        "example": int(example) if name == "number" else example,
-    }
-
-
-def _query_parameter(name: str, schema: dict[str, Any], form: type[Params]) -> dict[str, Any]:
-    schema = dict(schema)
-    required = form.model_json_schema(by_alias=True).get("required", [])
-    return {
-        "name": name,
-        "in": "query",
-        "required": name in required,
-        "description": schema.pop("description", ""),
-        "schema": schema,
-    }
 
 
 def _common_codes(method: str, words: Mapping[str, Any]) -> tuple[str, ...]:

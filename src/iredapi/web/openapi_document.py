@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute, APIRouter
 
 from iredapi.domain.tokens import PREFIX
 from iredapi.web import openapi_errors
+from iredapi.web.openapi_bodies import JSON
 from iredapi.web.route_table import API
 
 Document = dict[str, Any]
@@ -128,14 +129,23 @@ def variant(
             _choose(schema, is_gone, with_names=view is View.ALL)
     for path in made["paths"].values():
         for operation in path.values():
-            if view is not View.ALL and "parameters" in operation:
-                operation["parameters"] = list(_parameters(operation["parameters"], view))
+            if view is not View.ALL:
+                _narrow(operation, view)
     if prefix != API:
         made["paths"] = {
             prefix + path.removeprefix(API): item for path, item in made["paths"].items()
         }
     _drop_unused(made)
     return made
+
+
+def _narrow(operation: Document, view: View) -> None:
+    """Leave out what would make an answer of another shape: parameters, and other formats."""
+    if "parameters" in operation:
+        operation["parameters"] = list(_parameters(operation["parameters"], view))
+    for response in operation["responses"].values():
+        if JSON in response.get("content", {}):
+            response["content"] = {JSON: response["content"][JSON]}
 
 
 def _parameters(parameters: list[Document], view: View) -> Iterator[Document]:
