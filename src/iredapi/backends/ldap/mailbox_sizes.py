@@ -13,12 +13,14 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     CompoundSelect,
     Select,
     String,
     Table,
     bindparam,
     cast,
+    literal,
     literal_column,
     or_,
     select,
@@ -166,30 +168,27 @@ class MailboxSizes(Repository):
         self, table: Table, names: Sequence[str], only: Collection[str] | None
     ) -> AsyncIterator[tuple[str, int, int]]:
         """Yield the address and two numbers, 0 or more, of each row; ``only``: in these domains."""
-        if not await self.has(table):
+        if not await self.has(table) or (only is not None and not only):
             return
         columns = (table.c.username, *(table.c[name] for name in names))
-        if only is not None:
-            rows = await self.row_objects(select(*columns).where(_of_domains(table, only)))
-            for row in rows:
-                yield _numbers_of(row)
-            return
+        domains: dict[str, Any] = {f"name_{n}": name for n, name in enumerate(sorted(only or ()))}
+
+        def build() -> Select[Any]:
+            own = [bindparam(name, type_=String(255)) for name in domains]
+            chosen = [_of_domains(table, own)] if own else []
+            behind = table.c.username > bindparam("after")
+            return select(*columns).where(behind, *chosen).order_by(table.c.username)
+
         # A name that is not empty continues a cursor, from the beginning.
-        after, rows = " ", [()]
-        while rows:
+        after, count = " ", _ROWS
+        while count == _ROWS:
             _, rows = await self.page_of(
-                ("iredadmin.numbers", table.name),
-                lambda: (
-                    select(*columns)
-                    .where(table.c.username > bindparam("after"))
-                    .order_by(table.c.username)
-                ),
-                after,
-                _ROWS,
+                ("iredadmin.numbers", table.name, len(domains)), build, after, _ROWS, **domains
             )
             for row in rows:
                 yield _numbers_of(row)
-            after, rows = (rows[-1][0], rows) if len(rows) == _ROWS else (after, [])
+            count = len(rows)
+            after = rows[-1][0] if rows else after
 
     async def used_of_domain(self, domain: str) -> Mapping[str, Used]:
         """Return size and last logins of a domain's users. Two statements."""
@@ -199,7 +198,7 @@ class MailboxSizes(Repository):
                 continue
             columns = (table.c.username, *(table.c[name] for name in names))
             for name, *numbers in await self.row_objects(
-                select(*columns).where(_of_domains(table, [domain]))
+                select(*columns).where(_of_domains(table, [literal(domain)]))
             ):
                 values = (int(value or 0) for value in numbers)
                 found.setdefault(name.lower(), {}).update(zip(names, values, strict=True))
@@ -211,10 +210,9 @@ def _numbers_of(row: Sequence[Any]) -> tuple[str, int, int]:
     return name.lower(), max(int(first or 0), 0), max(int(second or 0), 0)
 
 
-def _of_domains(table: Table, names: Collection[str]) -> Any:
+def _of_domains(table: Table, names: Sequence[ColumnElement[str]]) -> Any:
     """Match rows of users in domains; without its trigger a row has no domain."""
-    some = sorted(names)
-    return or_(table.c.domain.in_(some), domain_of(table.c.username).in_(some))
+    return or_(table.c.domain.in_(names), domain_of(table.c.username).in_(names))
 
 
 def _used_by(there: Sequence[Table]) -> Select[Any] | CompoundSelect[Any]:
