@@ -193,17 +193,25 @@ class _Notes(PolicyNotes):
         self._dry.note("domain", found.name, view, None)
 
     async def _domains_add_admins(self, name: str, mails: Collection[str]) -> None:
-        await self._admins_of(name, lambda present: present | set(mails))
+        known = await self._admins_of(name)
+        self._note_admins(name, known, known | set(mails), unseen=False)
 
     async def _domains_remove_admins(self, name: str, mails: Collection[str]) -> None:
-        await self._admins_of(name, lambda present: present - set(mails))
+        known, stored = await self._admins_of(name), await self._unit.domains.admins(name)
+        # Rights that are not active are no admins in a view, and go all the same.
+        unseen = not (set(mails) & stored) <= known
+        self._note_admins(name, known, known - set(mails), unseen=unseen)
 
-    async def _admins_of(self, name: str, change: Callable[[set[str]], set[str]]) -> None:
+    async def _admins_of(self, name: str) -> set[str]:
         # LDAP does not show what the same write has planned.
         earlier = self._dry.noted("domain", name, "admins")
-        known = await self._unit.domains.admins(name) if earlier is None else earlier.new
-        after = Change(sorted(known), sorted(change(set(known))))
-        self._dry.note_field("domain", name, "admins", after)
+        if earlier is not None:
+            return set(earlier.new)
+        return set((await self._unit.domains.admins_of([name])).get(name, ()))
+
+    def _note_admins(self, name: str, old: set[str], new: set[str], *, unseen: bool) -> None:
+        change = Change(sorted(old), sorted(new), told_anyway=unseen)
+        self._dry.note_field("domain", name, "admins", change)
 
     # Admins, aliases, lists
 
