@@ -18,7 +18,7 @@ from tests.servers.openldap import account_dn
 from tests.servers.store import Store
 
 DOMAIN: Final = "walk.test"
-USERS: Final = int(os.environ.get("WALK_USERS", "2000"))
+USERS: Final = int(os.environ.get("WALK_USERS", "1000"))
 """``make walk-test`` has 100,000."""
 LIMIT: Final = 250 if USERS <= 2000 else 1000
 _CHANGES: Final = 2 if USERS <= 2000 else 20
