@@ -20,7 +20,6 @@ from iredapi.domain.changed_parameters import of_user_fields
 from iredapi.domain.domains import Domain
 from iredapi.domain.lists import MailingList, stored_to_response
 from iredapi.domain.maillists import MailList
-from iredapi.domain.user_parameters import DIRECT_FIELDS
 from iredapi.domain.users import User
 from iredapi.observability.logging import masked
 
@@ -176,16 +175,6 @@ def of_fields_of_user(
         return _user(_known_user(mail, known), of_user_fields(known))
 
     return Revision(About.USER, names, lambda: values(old), lambda: values(new))
-
-
-def of_users(names: Sequence[str], values: Mapping[str, Any]) -> Revision:
-    """Return what was changed of many users; ``values`` are the new ones, by parameter."""
-    found = {DIRECT_FIELDS[name]: value for name, value in values.items() if name in DIRECT_FIELDS}
-    if "quota" in values:
-        found["quota"] = values["quota"]
-    known = [name for name in of_user_fields(found) if name in names]
-
-    return Revision(About.USER, names, None, lambda: _user(_known_user("", found), known))
 
 
 def of_domain(names: Sequence[str], before: Domain, after: Domain) -> Revision:
