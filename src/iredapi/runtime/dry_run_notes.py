@@ -194,13 +194,13 @@ class _Notes(PolicyNotes):
 
     async def _domains_add_admins(self, name: str, mails: Collection[str]) -> None:
         known = await self._admins_of(name)
-        self._note_admins(name, known, known | set(mails), unseen=False)
+        self._note_admins(name, known, known | set(mails), inactive=False)
 
     async def _domains_remove_admins(self, name: str, mails: Collection[str]) -> None:
         known, stored = await self._admins_of(name), await self._unit.domains.admins(name)
         # Rights that are not active are no admins in a view, and go all the same.
-        unseen = not (set(mails) & stored) <= known
-        self._note_admins(name, known, known - set(mails), unseen=unseen)
+        inactive = not (set(mails) & stored) <= known
+        self._note_admins(name, known, known - set(mails), inactive=inactive)
 
     async def _admins_of(self, name: str) -> set[str]:
         # LDAP does not show what the same write has planned.
@@ -209,8 +209,8 @@ class _Notes(PolicyNotes):
             return set(earlier.new)
         return set((await self._unit.domains.admins_of([name])).get(name, ()))
 
-    def _note_admins(self, name: str, old: set[str], new: set[str], *, unseen: bool) -> None:
-        change = Change(sorted(old), sorted(new), told_anyway=unseen)
+    def _note_admins(self, name: str, old: set[str], new: set[str], *, inactive: bool) -> None:
+        change = Change(sorted(old), sorted(new), told_anyway=inactive)
         self._dry.note_field("domain", name, "admins", change)
 
     # Admins, aliases, lists
