@@ -179,6 +179,54 @@ async def _plan(store: Store, sql: str) -> list[str]:
     raise AssertionError(sql)
 
 
+@pytest.mark.stores("postgresql")
+async def test_plans_of_usage_do_not_depend_on_others(service: Service) -> None:
+    """PostgreSQL finds the users of a domain by their domain, beside a much larger domain."""
+    store = service.store
+    await _fill(service, await service.root(), OWN)
+    admin = await service.admin_of(OWN)
+    await store.execute(
+        "INSERT INTO mailbox (username, domain, password)"
+        f" SELECT 'u' || n || '@{OTHERS[0]}', '{OTHERS[0]}', 'x' FROM generate_series(1, 5000) AS n"
+    )
+    await store.execute("ANALYZE mailbox")
+    found, wrong = 0, []
+    for path in ("usage", "usage?limit=5&total=yes", f"usage/{OWN}", "domains?with=usage"):
+        for sql in await counted(service, admin.http.get(path)):
+            if "FROM mailbox" not in sql:
+                continue
+            found += 1
+            scans = [one for one in await _scans(store, sql) if one["Relation Name"] == "mailbox"]
+            assert scans, sql
+            wrong += [
+                (path, scan["Node Type"], scan.get("Index Cond"), sql)
+                for scan in scans
+                if not re.search(r"domain|username\)*(::text)? = ", scan.get("Index Cond", ""))
+            ]
+    assert found >= 4
+    assert not wrong, wrong
+
+
+async def _scans(store: Store, sql: str) -> list[dict[str, Any]]:
+    """Return the nodes of the plan that PostgreSQL makes for any values."""
+    count = max(map(int, re.findall(r"\$(\d+)", sql)), default=0)
+    nulls = f"({', '.join(['NULL'] * count)})" if count else ""
+    async with store.connect("vmail") as connection:
+        await connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None
+        await raw.execute(f"PREPARE asked AS {sql}")
+        plan = await raw.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked{nulls}")
+        await raw.execute("DEALLOCATE asked")
+    todo, scans = [plan[0]["Plan"]], []
+    while todo:
+        node = todo.pop()
+        todo += node.get("Plans", ())
+        if "Relation Name" in node:
+            scans.append(node)
+    return scans
+
+
 @pytest.mark.stores("mariadb", "openldap")
 async def test_how_much_is_read_does_not_tell_how_much_others_have(service: Service) -> None:
     """MariaDB counts the rows that it reads; with OpenLDAP it has the log and the mailboxes."""

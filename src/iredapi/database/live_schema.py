@@ -131,8 +131,10 @@ class Schema:
     def statement(self, key: object, build: Callable[[], Built]) -> Built:
         """Return a statement for this database, built once: building costs more than running.
 
-        Its values are bound parameters; ``key`` identifies it.
+        Its values are bound parameters; ``key`` identifies it. None: it is not kept.
         """
+        if key is None:
+            return build()
         try:
             found: Built = self._statements[key]
         except KeyError:

@@ -162,18 +162,17 @@ class Repository:
         """Return columns and rows of the next page of a list that is read as ``table`` does.
 
         It is sorted by the column at ``order`` and takes the parameter ``after``, the name after
-        which the page begins.
+        which the page begins. ``key`` is None if the values of this request are in the statement.
         """
-        database = self.database
-        schema = self.schema or await self.database.schema()
-        compiled = schema.statement(("list", key), lambda: self._compiled(build()))
         # A list that ends with its first page needs no cursor.
         if after and not self._connections.writing:
-            rows = await database.cursors.page(compiled, values, after, limit, order)
+            schema = self.schema or await self.database.schema()
+            compiled = schema.statement(key and ("list", key), lambda: self._compiled(build()))
+            rows = await self.database.cursors.page(compiled, values, after, limit, order)
             if rows is not None:
                 return compiled.columns, rows
         return await self.table(
-            ("page", key),
+            key and ("page", key),
             lambda: build().limit(bindparam("limit", type_=Integer)),
             after=after,
             limit=limit,

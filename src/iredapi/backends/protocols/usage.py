@@ -35,7 +35,7 @@ class UsageReader(Protocol):
     async def of_domains(self, names: Collection[str]) -> list[DomainUsage]:
         """Return the usage of domains whose names are as they are stored.
 
-        At most six statements, whatever their number.
+        At most seven statements, whatever their number.
         """
 
     async def spellings(self, domain: str) -> Sequence[str]:

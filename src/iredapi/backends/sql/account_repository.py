@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     exists,
+    false,
     func,
     literal,
     literal_column,
@@ -178,6 +179,30 @@ class AccountRepository(SpellingRepository):
         where = () if domain_column is None else await self.within_domain(domain_column, name)
         stored = await self.spelling(column, name, *where)
         return None if stored is None else await read(stored)
+
+    def within_planned(
+        self, column: ColumnElement[str], names: Sequence[str]
+    ) -> ColumnElement[bool]:
+        """Match rows of these domains, in a statement that the planner makes a plan for each time.
+
+        On PostgreSQL the names are constants of the statement, so that the planner knows how large
+        the domains are. Of a parameter it takes the average, and the time of the statement would
+        depend on the size of other domains.
+        """
+        if not names:
+            return false()
+        constants = self.dialect == "postgresql"
+        known = [
+            self._constant(name) if constants else literal(name, String(255)) for name in names
+        ]
+        return column == known[0] if len(known) == 1 else column.in_(known)
+
+    def _constant(self, value: str) -> ColumnElement[str]:
+        """Make a part of the statement's text, quoted."""
+        quoted = literal(value, String(255)).compile(
+            dialect=self.engine_dialect, compile_kwargs={"literal_binds": True}
+        )
+        return literal_column(str(quoted), String(255))
 
     async def within_domain(
         self, column: ColumnElement[Any], name: str

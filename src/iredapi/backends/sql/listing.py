@@ -19,7 +19,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
-    false,
     func,
     literal,
     or_,
@@ -80,8 +79,8 @@ class ListingRepository(AccountRepository):
         where = await self._conditions(listed, domains, query)
         if after is not None:
             where.append(_follows(listed.key, value, after, descending=query.descending))
-        # Constants on PostgreSQL: the planner has to know how large the domain is.
-        most = bindparam("most", limit, type_=Integer, literal_execute=self._plans_once)
+        # A constant on PostgreSQL, as the domain is (``within_planned``).
+        most = bindparam("most", limit, type_=Integer, literal_execute=self.dialect == "postgresql")
         statement: Select[Any] = (
             select(*columns)
             .select_from(listed.table)
@@ -109,10 +108,6 @@ class ListingRepository(AccountRepository):
         # MariaDB's equality ignores case, accents and trailing blanks.
         return {row[key]: row for row in found if row[key] in wanted}
 
-    @property
-    def _plans_once(self) -> bool:
-        return self.dialect == "postgresql"
-
     def _value(self, listed: Listed, query: ListQuery) -> ColumnElement[Any] | None:
         if not query.by_value:
             return None
@@ -135,7 +130,7 @@ class ListingRepository(AccountRepository):
         where = list(listed.where)
         if domains is not None:
             names = await self.names_in_scope(listed.domain, domains)
-            where.append(self._within(listed.domain, names))
+            where.append(self.within_planned(listed.domain, names))
         if query.active is not None:
             active = listed.columns.active
             where.append(active != 0 if query.active else active == 0)
@@ -145,18 +140,6 @@ class ListingRepository(AccountRepository):
             texts = [c for c in listed.texts if c is listed.key or c.key not in query.hidden]
             where.append(or_(*(contains(column, query.search) for column in texts)))
         return where
-
-    def _within(self, column: ColumnElement[str], names: Sequence[str]) -> ColumnElement[bool]:
-        """Match rows of these domains."""
-        if not names:
-            return false()
-        if not self._plans_once:
-            return column == names[0] if len(names) == 1 else column.in_(names)
-        if len(names) == 1:
-            return column == bindparam("domain", names[0], String(255), literal_execute=True)
-        return column.in_(
-            bindparam("domain", names, String(255), expanding=True, literal_execute=True)
-        )
 
     async def names_in_scope(
         self, column: ColumnElement[Any], domains: Collection[str]

@@ -37,9 +37,10 @@ _SEEN: Final = ("imap", "pop3", "lda")
 class SqlUsage(AccountRepository):
     """See ``protocols.usage.UsageReader``.
 
-    The numbers of a domain are subqueries of its row, which the database computes when the row is
-    fetched: the first rows come at once, and nothing is sorted or kept. A subquery has one value,
-    so that several numbers are one text.
+    For all domains, the numbers are subqueries of a domain's row, which the database computes when
+    the row is fetched: the first rows come at once, and nothing is sorted or kept. A subquery has
+    one value, so that several numbers are one text. The planner takes an average domain for each
+    subquery; of a few domains the numbers are read by name (``within_planned``).
     """
 
     # -- domains -----------------------------------------------------------------------------------
@@ -60,7 +61,7 @@ class SqlUsage(AccountRepository):
         names_of_tables = {table.name: table for table in tables}
         for row in await self.rows(first.union_all(*others)):
             spelled.setdefault(names_of_tables[row["kind"]], set()).add(row["domain"])
-        return await self._sums_of(spelled)
+        return await self._sums_of_strays(spelled)
 
     async def _strays_of(self, names: Collection[str]) -> Mapping[str, Sums]:
         """Return ``strays`` of some domains, by look-ups in the indexes of domains."""
@@ -76,28 +77,42 @@ class SqlUsage(AccountRepository):
                 found = await self._stored_spellings(column, folded)
             if found - own:
                 spelled[table] = found - own
-        return await self._sums_of(spelled)
+        return await self._sums_of_strays(spelled)
 
-    async def _sums_of(self, spelled: Mapping[Table, Set[str]]) -> Mapping[str, Sums]:
+    async def _sums_of_strays(self, spelled: Mapping[Table, Set[str]]) -> Mapping[str, Sums]:
         """Return the sums of accounts whose domains are spelled so, unless it is a domain's own."""
         if not spelled:
             return {}
-        d, branches = t.domain.c, []
+        d, found = t.domain.c, dict[str, Sums]()
         every = sorted({name for names in spelled.values() for name in names})
         own = set(await self.column(select(d.domain).where(d.domain.in_(every))))
-        for table, names in ((table, names - own) for table, names in spelled.items()):
+        sums = await self._sums_of({table: names - own for table, names in spelled.items()})
+        for spelling, one in sums.items():
+            name = fold(spelling)
+            found[name] = found.get(name, Sums()).plus(one)
+        return found
+
+    async def _sums_of(self, spelled: Mapping[Table, Set[str]]) -> Mapping[str, Sums]:
+        """Return the sums of accounts by the spelling of their domain.
+
+        Where equality finds all spellings, the key is the folded name.
+        """
+        branches = []
+        for table, names in spelled.items():
             if not names:
                 continue
             rows, values = self._summed(table)
-            kind, chosen = literal(table.name).label("kind"), table.c.domain.in_(sorted(names))
+            kind = literal(table.name).label("kind")
             whole = select(kind, table.c.domain, self._text(values).label("sums"))
+            chosen = self.within_planned(table.c.domain, sorted(names))
             branches.append(whole.select_from(rows).where(chosen).group_by(table.c.domain))
         if not branches:
             return {}
         first, *others = branches
+        exact = {table.name for table in spelled if self._is_exact(table)}
         found: dict[str, Sums] = {}
         for row in await self.rows(first.union_all(*others)):
-            name = fold(row["domain"])
+            name = row["domain"] if row["kind"] in exact else fold(row["domain"])
             found[name] = found.get(name, Sums()).plus(_sums({row["kind"]: row["sums"]}))
         return found
 
@@ -111,40 +126,69 @@ class SqlUsage(AccountRepository):
         if only is not None and not only:
             return []
         d = t.domain.c
-        names = [] if only is None else spellings_of(only)
-        chosen = [] if only is None else [is_one_of(d.domain, len(names))]
+        if only is None:
+            columns, rows = await self.page_of(
+                ("usage.domains", self.quota_table.name),
+                lambda: (
+                    self._select_domains(*self._columns_of_sums())
+                    .where(d.domain > bindparam("after"))
+                    .order_by(d.domain)
+                ),
+                after,
+                limit,
+            )
+            found = (dict(zip(columns, row, strict=True)) for row in rows)
+            return [_domain(row, _sums_of_row(row), strays) for row in found]
+        names = spellings_of(only)
         values: dict[str, Any] = {f"name_{number}": name for number, name in enumerate(names)}
         columns, rows = await self.page_of(
-            ("usage.domains", self.quota_table.name, len(names)),
+            ("usage.domains.some", len(names)),
             lambda: (
                 self._select_domains()
-                .where(d.domain > bindparam("after"), *chosen)
+                .where(d.domain > bindparam("after"), is_one_of(d.domain, len(names)))
                 .order_by(d.domain)
             ),
             after,
             limit,
             **values,
         )
-        return [_domain(dict(zip(columns, row, strict=True)), strays) for row in rows]
+        return await self._with_sums([dict(zip(columns, row, strict=True)) for row in rows], strays)
 
     async def of_domains(self, names: Collection[str]) -> list[DomainUsage]:
         if not names:
             return []
         strays = await self._strays_of(names)
         wanted = self._select_domains().where(t.domain.c.domain.in_(sorted(names)))
-        return [_domain(row, strays) for row in await self.rows(wanted)]
+        return await self._with_sums(await self.rows(wanted), strays)
 
-    def _select_domains(self) -> Select[Any]:
+    async def _with_sums(
+        self, rows: Sequence[Mapping[str, Any]], strays: Mapping[str, Sums]
+    ) -> list[DomainUsage]:
+        """Return the usage of domains whose rows have no sums."""
+        own = {name for row in rows for name in _own_spellings(row["domain"])}
+        sums = await self._sums_of(dict.fromkeys(self._tables_of_accounts(), own))
+        found = []
+        for row in rows:
+            whole = Sums()
+            for name in _own_spellings(row["domain"]):
+                whole = whole.plus(sums.get(name, Sums()))
+            found.append(_domain(row, whole, strays))
+        return found
+
+    def _select_domains(self, *sums: ColumnElement[Any]) -> Select[Any]:
         d = t.domain.c
-        columns: list[ColumnElement[Any]] = [
-            d.domain, d.active, d.maxquota, d.mailboxes, d.aliases, d.maillists, d.settings,
-        ]  # fmt: skip
+        limits = (d.maxquota, d.mailboxes, d.aliases, d.maillists)
+        return select(d.domain, d.active, *limits, d.settings, *sums)
+
+    def _columns_of_sums(self) -> list[ColumnElement[Any]]:
+        """Make a subquery of each table of accounts, for the domain whose row it is."""
+        columns: list[ColumnElement[Any]] = []
         for table in self._tables_of_accounts():
             rows, values = self._summed(table)
             whole = select(self._text(values)).select_from(rows).where(self._own(table))
             # Names of columns of the domain's own row are taken.
             columns.append(whole.correlate(t.domain).scalar_subquery().label(f"sums_{table.name}"))
-        return select(*columns)
+        return columns
 
     def _tables_of_accounts(self) -> list[Table]:
         return [table for table in (t.mailbox, t.alias, t.maillists) if self.schema.has(table)]
@@ -200,16 +244,18 @@ class SqlUsage(AccountRepository):
         self, spelled: Sequence[str], after: str, limit: int, *, active: bool
     ) -> list[UserUsage]:
         m = t.mailbox.c
+        planned = self.dialect == "postgresql"
+        within = self.within_planned if planned else in_domain
         columns, rows = await self.page_of(
-            ("usage.users", self.quota_table.name, len(spelled)),
+            None if planned else ("usage.users", self.quota_table.name, len(spelled)),
             lambda: (
                 self._select_users()
-                .where(in_domain(m.domain, spelled), m.username > bindparam("after"))
+                .where(within(m.domain, spelled), m.username > bindparam("after"))
                 .order_by(m.username)
             ),
             after,
             limit,
-            **names_in(spelled),
+            **({} if planned else names_in(spelled)),
         )
         return [_user(dict(zip(columns, row, strict=True)), active=active) for row in rows]
 
@@ -278,9 +324,16 @@ def _sums(texts: Mapping[str, Any]) -> Sums:
     )
 
 
-def _domain(row: Mapping[str, Any], strays: Mapping[str, Sums]) -> DomainUsage:
-    names = ("mailbox", "alias", "maillists")
-    sums = _sums({name: row.get(f"sums_{name}") for name in names})
+def _own_spellings(stored: str) -> set[str]:
+    """Return the spellings of a domain's name that count as its own; others are ``strays``."""
+    return {stored, stored.lower()}
+
+
+def _sums_of_row(row: Mapping[str, Any]) -> Sums:
+    return _sums({name: row.get(f"sums_{name}") for name in ("mailbox", "alias", "maillists")})
+
+
+def _domain(row: Mapping[str, Any], sums: Sums, strays: Mapping[str, Sums]) -> DomainUsage:
     stray = strays.get(fold(row["domain"]))
     return DomainUsage(
         stored=row["domain"],
