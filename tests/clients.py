@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,9 @@ class Client:
     async def call(self, method: str, path: str, **kwargs: Any) -> tuple[int, dict[str, Any]]:
         """Send a request; returns status and body. ``data=`` is a form, ``json=``, ``params=``."""
         response = await self.http.request(method, path, **kwargs)
+        if response.headers["content-type"].startswith("application/x-ndjson"):
+            lines = [json.loads(line) for line in response.text.splitlines()]
+            return response.status_code, {"_success": True, "_data": lines}
         return response.status_code, response.json()
 
     async def ok(self, method: str, path: str, **form: Any) -> Any:

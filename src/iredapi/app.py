@@ -17,9 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from iredapi import __version__
 from iredapi.config.loading import from_environment as settings_of_worker
 from iredapi.config.settings import Settings
+from iredapi.domain.actors import Actor
 from iredapi.errors import ApiError
 from iredapi.observability.logging import configure
 from iredapi.routers import (
+    account_exports,
     admins,
     aliases,
     all_accounts,
@@ -51,7 +53,13 @@ from iredapi.web import (
     openapi_document,
     responses,
 )
-from iredapi.web.middleware import AccessMiddleware, PathNormaliser, RequestContext, crashed
+from iredapi.web.middleware import (
+    AccessMiddleware,
+    KnownCaller,
+    PathNormaliser,
+    RequestContext,
+    crashed,
+)
 from iredapi.web.route_table import API, RouteTable
 
 
@@ -93,8 +101,13 @@ class _Api(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI:
-    """Build the application. Its lifespan opens an AppContext, unless ``context`` is given."""
+def create_app(
+    settings: Settings, context: AppContext | None = None, *, caller: Actor | None = None
+) -> FastAPI:
+    """Build the application. Its lifespan opens an AppContext, unless ``context`` is given.
+
+    ``caller`` makes all requests, whatever they send: only for those of this process.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -118,7 +131,7 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
 
     policies = (spam, throttles, wblists, greylists)
     accounts = (domains, admins, users, aliases, lists, maillists, all_accounts)
-    more = (deleted_mailboxes, usage, log)
+    more = (deleted_mailboxes, usage, log, account_exports)
     routers = [module.router for module in (logins, tokens, *accounts, *more, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)
     metrics = metrics_route.metrics_of(settings)
@@ -150,7 +163,9 @@ def create_app(settings: Settings, context: AppContext | None = None) -> FastAPI
             proxies=client_address.networks(settings.trusted_proxies),
             most=settings.max_requests,
             open_paths=beside,
-        ),
+        )
+        if caller is None
+        else Middleware(KnownCaller, caller=caller, most=settings.max_requests),
         Middleware(RouteTable, routers=routers),
     )
     if context is not None:

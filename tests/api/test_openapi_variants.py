@@ -119,7 +119,9 @@ def test_other_formats_are_in_the_whole_document() -> None:
     assert tables == {"usage_list", "usage_read", "log_read"}
     texts = {name for name, kinds in found.items() if kinds == ["text/ldif", "text/plain"]}
     assert len(texts) == 6
-    assert sum(map(bool, found.values())) == 9
+    lines = {name for name, kinds in found.items() if kinds == ["application/x-ndjson"]}
+    assert lines == {"export_list", "export_read"}
+    assert sum(map(bool, found.values())) == 11
 
 
 # As a server sends it -----------------------------------------------------------------------------

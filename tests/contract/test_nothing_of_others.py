@@ -61,7 +61,7 @@ def questions() -> Iterator[Question]:
         for value in values:
             yield "GET", "log", {name: value, "total": "yes"}
     for name in OTHERS:
-        for path in ("domain", "users", "aliases", "mls", "usage", "deleted_mailboxes"):
+        for path in ("domain", "users", "aliases", "mls", "usage", "deleted_mailboxes", "export"):
             yield "GET", f"{path}/{name}", {"total": "yes"}
         for path in ("exists", "user", "alias", "ml"):
             yield "GET", f"{path}/ann@{name}", {}
@@ -75,6 +75,8 @@ def questions() -> Iterator[Question]:
     yield "GET", "admins", {"search": "stranger"}
     yield "GET", f"domain/{OWN}", {"view": "canonical", "with": "usage"}
     yield "GET", f"exists/new@{OWN}", {}
+    yield "GET", f"export/{OWN}", {}
+    yield "GET", "export", {}
     yield "GET", f"exists/{STRANGER}", {}
 
 
@@ -83,6 +85,8 @@ async def _answer(client: Client, question: Question) -> tuple[int, str]:
     sent: Any = {"params" if method == "GET" else "data": form}
     answer = await client.http.request(method, path, **sent)
     found = answer.text
+    if answer.headers["content-type"] == "application/x-ndjson":
+        return answer.status_code, found
     while answer.status_code == 200 and (cursor := answer.json().get("_next")):
         answer = await client.http.get(path, params=form | {"cursor": cursor})
         found += answer.text

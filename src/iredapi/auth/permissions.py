@@ -48,6 +48,8 @@ class Action(StrEnum):
     DOMAIN_DELETE = "domain.delete"
     DOMAIN_READ = "domain.read"
     DOMAIN_UPDATE = "domain.update"
+    EXPORT_LIST = "export.list"
+    EXPORT_READ = "export.read"
     GREYLISTINGS_LIST = "greylistings.list"
     GREYLISTING_DELETE = "greylisting.delete"
     GREYLISTING_DOMAINS_READ = "greylisting_domains.read"
@@ -233,6 +235,8 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.DOMAIN_DELETE: DOMAIN & CREATOR,
         Action.DOMAIN_READ: DOMAIN,
         Action.DOMAIN_UPDATE: DOMAIN,
+        Action.EXPORT_LIST: GLOBAL,
+        Action.EXPORT_READ: DOMAIN,
         Action.GREYLISTINGS_LIST: GLOBAL,
         Action.GREYLISTING_DELETE: SCOPE,
         Action.GREYLISTING_DOMAINS_READ: GLOBAL,

@@ -16,7 +16,9 @@ from typer.core import TyperGroup
 
 from iredapi import __version__, errors
 from iredapi.cli import admin_commands, token_commands
+from iredapi.cli.apply_command import apply
 from iredapi.cli.doctor_command import doctor
+from iredapi.cli.export_command import export
 from iredapi.cli.init_command import init
 from iredapi.cli.shared_options import EnvFile
 from iredapi.config import loading
@@ -160,6 +162,8 @@ def ldap_schema(schema: Annotated[LdapSchema, typer.Argument(help="Name of the s
 
 
 app.command()(doctor)
+app.command()(export)
+app.command()(apply)
 
 
 def main() -> None:

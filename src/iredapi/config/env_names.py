@@ -17,6 +17,8 @@ from dotenv.parser import parse_stream
 
 PREFIX: Final = "IREDAPI_"
 _WORD: Final = PREFIX.removesuffix("_")
+OF_COMMANDS: Final = frozenset({f"{PREFIX}TOKEN"})
+"""Names that are no settings: commands that call a remote service read them."""
 _OTHERS: Final = frozenset({"IREDAPD", "IREDADMIN", "IREDMAIL"})
 """Programs of iRedMail with names similar to ours; their variables are ignored."""
 _NEAR: Final = 0.8
@@ -97,7 +99,7 @@ def complaints(
 
 def _is_ours(name: str, known: Collection[str], *, own_file: bool = False) -> bool:
     """Return whether an unknown name is probably a setting; in our file also without prefix."""
-    if name in known:
+    if name in known or name in OF_COMMANDS:
         return False
     if name.startswith(PREFIX):
         return True

@@ -63,7 +63,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Throttling": "How much mail an account, a domain or everybody may send and receive.",
     "Whitelisting and Blacklisting": "Senders and recipients that are always or never accepted.",
     "Greylisting": "Whose mail has to be sent twice when the sender is not known yet.",
-    "Export": "Accounts as LDIF, for `ldapadd`.",
+    "Export": "Accounts for another server: as records for any storage, or as LDIF for `ldapadd`.",
 }
 
 

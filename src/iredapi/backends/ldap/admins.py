@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -127,6 +127,13 @@ class LdapAdmins:
                     admin = admin if standalone else replace(admin, settings={})
                     found[mail] = AnyAdmin(admin, standalone=standalone)
         return [*found.values()]
+
+    async def hashes(self, mails: Collection[str]) -> Mapping[str, str]:
+        names = ("mail", "userPassword")
+        searches = _with_mail(self._tree.admin_base, _ADMIN, mails, names)
+        found = await self._session.find_all(searches)
+        every = (entry for entries in found for entry in entries)
+        return {entry.value("mail").strip().lower(): stored_hash(entry) for entry in every}
 
     async def inside(self, domains: Collection[str]) -> frozenset[str]:
         return await references.standalone(self._session, domains)
@@ -252,9 +259,11 @@ class LdapAdmins:
         return sum(not (domain and domain_of(name) == domain) for name in names)
 
 
-def _with_mail(base: str, kind: str, mails: Collection[str]) -> list[Search]:
+def _with_mail(
+    base: str, kind: str, mails: Collection[str], names: Sequence[str] = ("mail",)
+) -> list[Search]:
     """Return the searches for entries of a kind with one of these addresses."""
     return [
-        (base, Scope.SUB, both(kind, either(equal("mail", mail) for mail in some)), ("mail",))
+        (base, Scope.SUB, both(kind, either(equal("mail", mail) for mail in some)), names)
         for some in chunks(mails)
     ]

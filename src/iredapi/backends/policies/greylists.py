@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, select, update
 
 from iredapi.backends.policies import tables as t
+from iredapi.backends.policies.accounts_within import behind, within
 from iredapi.backends.policies.iredapd import IredapdRepository
 from iredapi.database.column_types import MYSQL
 from iredapi.database.repository import chunks
@@ -49,6 +50,16 @@ class SqlGreylists(IredapdRepository):
             )
         return [_setting(row) for row in await self.rows(_by_priority(chosen).limit(limit))]
 
+    async def within(
+        self, domains: Collection[str] | None, after: str, limit: int
+    ) -> list[Setting]:
+        g = t.greylisting.c
+        chosen = select(t.greylisting).where(
+            within(g.account, domains), g.sender == EVERYBODY, g.account > after
+        )
+        rows = await self.rows(chosen.order_by(g.account).limit(limit))
+        return [_setting(row) for row in rows]
+
     async def save(self, account: str, priority: int, *, active: bool) -> None:
         values = {"priority": priority, "sender_priority": 0, "comment": "", "active": int(active)}
         key = {"account": account, "sender": EVERYBODY}
@@ -69,6 +80,19 @@ class SqlGreylists(IredapdRepository):
             .order_by(w.sender)
             .limit(limit)
         )
+
+    async def whitelisted(
+        self, domains: Collection[str] | None, after: tuple[str, str], limit: int
+    ) -> list[tuple[str, str]]:
+        w = t.greylisting_whitelists.c
+        rows = await self.row_objects(
+            select(w.account, w.sender)
+            .distinct()
+            .where(within(w.account, domains), behind(w.account, w.sender, after))
+            .order_by(w.account, w.sender)
+            .limit(limit)
+        )
+        return [(row.account, row.sender) for row in rows]
 
     async def stored_senders(
         self, accounts: Collection[str], texts: Collection[str]

@@ -6,12 +6,13 @@ With only one of these it may be another account's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, delete, insert, or_, select, update
 
 from iredapi.backends.policies import tables as t
+from iredapi.backends.policies.accounts_within import within
 from iredapi.backends.policies.amavisd_recipients import AmavisdRepository
 from iredapi.domain.scopes import Kind, Scope
 from iredapi.domain.sender_patterns import EVERYBODY
@@ -101,6 +102,19 @@ class SqlSpamPolicies(AmavisdRepository):
         # Of two with equal priority Amavisd uses either; here it is the more specific one.
         ordered = sorted(rows, key=lambda row: (-row.priority, accounts.index(row.email)))
         return [Policy(row.email, _values(row._mapping)) for row in ordered]
+
+    async def within(self, domains: Collection[str] | None, after: str, limit: int) -> list[Policy]:
+        u, p = t.users.c, t.policy.c
+        # As in ``get``: the global policy is the column's default, and counts as the global one.
+        own = or_(p.policy_name != EVERYBODY, u.email == EVERYBODY)
+        rows = await self.row_objects(
+            select(u.email, *await self._columns())
+            .join_from(t.users, t.policy, p.id == u.policy_id)
+            .where(within(u.email, domains), own, u.email > after)
+            .order_by(u.email)
+            .limit(limit)
+        )
+        return [Policy(row.email, _values(row._mapping)) for row in rows]
 
     async def _columns(self) -> list[Column[Any]]:
         schema = await self._connections.databases["amavisd"].schema()

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, delete, insert, select, update
 
 from iredapi.backends.policies import tables as t
+from iredapi.backends.policies.accounts_within import behind, within
 from iredapi.backends.policies.iredapd import IredapdRepository
 from iredapi.database.column_types import MYSQL
 from iredapi.domain.throttles import LIMITS, Throttle
@@ -33,6 +34,18 @@ class SqlThrottles(IredapdRepository):
 
     async def matching(self, accounts: Collection[str], direction: str) -> list[Throttle]:
         return [_record(row) for row in await self.rows(_by_priority(*_key(accounts, direction)))]
+
+    async def within(
+        self, domains: Collection[str] | None, after: tuple[str, str], limit: int
+    ) -> list[Throttle]:
+        c = t.throttle.c
+        rows = await self.rows(
+            select(t.throttle)
+            .where(within(c.account, domains), behind(c.account, c.kind, after))
+            .order_by(c.account, c.kind, c.priority.desc(), c.id)
+            .limit(limit)
+        )
+        return [_record(row) for row in rows]
 
     async def claim(self, account: str, direction: str) -> Throttle:
         await self.lock_name("throttle", account, direction)

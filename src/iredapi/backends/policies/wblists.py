@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from iredapi.backends.policies import tables as t
+from iredapi.backends.policies.accounts_within import behind, within
 from iredapi.backends.policies.amavisd_recipients import AmavisdRepository, Recipient
 from iredapi.database.dialect import insert_ignore
 from iredapi.database.repository import chunks
@@ -76,6 +77,26 @@ class SqlWblists(AmavisdRepository):
         # Compared here, because MySQL ignores case.
         wanted = (scope.account, kind.mark)
         return frozenset(row.email for row in rows if not exact or (row.account, row.wb) == wanted)
+
+    async def within(
+        self,
+        domains: Collection[str] | None,
+        direction: Direction,
+        kind: Kind,
+        after: tuple[str, str],
+        limit: int,
+    ) -> list[tuple[str, str]]:
+        table, account, address = _table(direction)
+        u, m = t.users.c, t.mailaddr.c
+        rows = await self.row_objects(
+            select(u.email.label("account"), m.email.label("address"))
+            .join_from(table, t.mailaddr, m.id == address)
+            .join(t.users, u.id == account)
+            .where(within(u.email, domains), _is_on(table, kind), behind(u.email, m.email, after))
+            .order_by(u.email, m.email)
+            .limit(limit)
+        )
+        return [(row.account, row.address) for row in rows]
 
     async def listed(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from iredapi.backends.protocols.values import Profile
@@ -19,6 +19,12 @@ class AdminListings(Protocol):
         """Return all admins of both kinds, without hashes. At most three round trips on SQL.
 
         A standalone admin counts, and not a mail user of the same address.
+        """
+
+    async def hashes(self, mails: Collection[str]) -> Mapping[str, str]:
+        """Return the password hashes of standalone admins, by folded address.
+
+        The number of round trips does not depend on that of the admins, as far as 500 of them.
         """
 
     async def inside(self, domains: Collection[str]) -> frozenset[str]:

@@ -22,6 +22,12 @@ class SpamPolicyReader(Protocol):
     async def get(self, scope: Scope) -> Policy | None:
         """Return the account's own policy with all its columns. One round trip."""
 
+    async def within(self, domains: Collection[str] | None, after: str, limit: int) -> list[Policy]:
+        """Return the next policies of accounts in these domains, sorted by account; None: of all.
+
+        Each is returned with the account that uses it. One round trip.
+        """
+
     async def layers(self, accounts: Sequence[str]) -> list[Policy]:
         """Return the policies that Amavisd finds for these accounts, the highest priority first.
 
@@ -65,6 +71,19 @@ class WblistReader(Protocol):
     ) -> frozenset[str]:
         """Return which addresses are on a list; ``exact``: in our spelling. One round trip."""
 
+    async def within(
+        self,
+        domains: Collection[str] | None,
+        direction: Direction,
+        kind: Kind,
+        after: tuple[str, str],
+        limit: int,
+    ) -> list[tuple[str, str]]:
+        """Return the next accounts in these domains with an address of their list; None: of all.
+
+        Sorted by account and address; ``after``: behind this pair.
+        """
+
     async def listed(
         self, scope: Scope, direction: Direction, kind: Kind, addresses: Collection[str]
     ) -> frozenset[str]:
@@ -101,6 +120,15 @@ class ThrottleReader(Protocol):
     async def matching(self, accounts: Collection[str], direction: str) -> list[Throttle]:
         """Return the settings of these accounts, the highest priority first. One round trip."""
 
+    async def within(
+        self, domains: Collection[str] | None, after: tuple[str, str], limit: int
+    ) -> list[Throttle]:
+        """Return the next settings of accounts in these domains; None: of all. One round trip.
+
+        Sorted by account and direction; ``after``: behind this pair. Of several settings of one
+        account and direction the one that iRedAPD uses is the first.
+        """
+
 
 class Throttles(ThrottleReader, Protocol):
     """Limits of how much mail is sent and received."""
@@ -118,7 +146,27 @@ class Throttles(ThrottleReader, Protocol):
         """Remove an account's setting and its counters; return whether there was one."""
 
 
-class GreylistReader(Protocol):
+class GreylistListings(Protocol):
+    """Greylisting of many accounts."""
+
+    async def within(
+        self, domains: Collection[str] | None, after: str, limit: int
+    ) -> list[Setting]:
+        """Return the next accounts' own settings for all senders, sorted by account.
+
+        ``domains``: of accounts in these; None: of all. One round trip.
+        """
+
+    async def whitelisted(
+        self, domains: Collection[str] | None, after: tuple[str, str], limit: int
+    ) -> list[tuple[str, str]]:
+        """Return the next accounts in these domains with a whitelisted sender; None: of all.
+
+        Sorted by account and sender; ``after``: behind this pair. One round trip.
+        """
+
+
+class GreylistReader(GreylistListings, Protocol):
     """Greylisting, to read."""
 
     @property

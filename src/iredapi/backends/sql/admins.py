@@ -72,6 +72,15 @@ class SqlAdmins(AccountRepository):
                 )
         return [*found.values()]
 
+    async def hashes(self, mails: Collection[str]) -> Mapping[str, str]:
+        a, found = t.admin.c, dict[str, str]()
+        for some in chunks(mails):
+            chosen = select(a.username, a.password).where(a.username.in_(some))
+            found |= {
+                fold(row.username): row.password or "" for row in await self.row_objects(chosen)
+            }
+        return found
+
     async def inside(self, domains: Collection[str]) -> frozenset[str]:
         a = t.admin.c
         found = await self.column(

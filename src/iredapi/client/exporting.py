@@ -1,0 +1,32 @@
+"""Exports of a remote service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from urllib.parse import quote
+
+import httpx
+
+from iredapi.client.api import CallFailed, Remote, answer_of, reason_of
+
+_NDJSON = "application/x-ndjson"
+
+
+async def lines_of(remote: Remote, domains: Iterable[str]) -> AsyncIterator[bytes]:
+    """Yield the records of domains as lines; of everything for an empty name.
+
+    Raises CallFailed, also when the connection breaks off in the middle.
+    """
+    async with remote.client() as http:
+        for name in domains:
+            path = f"export/{quote(name, safe='')}" if name else "export"
+            try:
+                async with http.stream("GET", path, headers={"Accept": _NDJSON}) as response:
+                    if not response.headers.get("content-type", "").startswith(_NDJSON):
+                        await response.aread()
+                        raise CallFailed(f"{name or 'everything'}: {answer_of(response).reason}")
+                    async for line in response.aiter_lines():
+                        if line:
+                            yield line.encode()
+            except httpx.HTTPError as error:
+                raise CallFailed(f"{remote.url}: {reason_of(error)}") from None

@@ -1,0 +1,48 @@
+"""The records of an export (``account_records``), made of canonical views and of policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from iredapi.domain import canonical
+from iredapi.domain.account_records import Record, RecordType, ordered
+from iredapi.domain.addresses import fold
+from iredapi.domain.domains import Domain
+
+
+def domain(record: Domain) -> Record:
+    """Return a mail domain, without its admins: rights are told with those who have them."""
+    view = canonical.domain(record, ())
+    return ordered(RecordType.DOMAIN, {**view, "domain": fold(record.name)})
+
+
+def account(kind: RecordType, view: Mapping[str, Any], password_hash: str = "") -> Record:
+    """Return an account; ``password_hash`` is left out when it is empty."""
+    # Addresses in capitals are the same ones for Postfix, and new accounts have none.
+    named = {**view, "mail": fold(view["mail"]), "password_hash": password_hash or None}
+    return ordered(kind, named)
+
+
+def membership(address: str, mail: str, subscription: str) -> Record:
+    """Return that somebody is subscribed to a list."""
+    values = {"list": fold(address), "mail": mail, "subscription": subscription}
+    return ordered(RecordType.MEMBERSHIP, values)
+
+
+def account_of(stored: str) -> str:
+    """Return the account of a policy as requests name it: ``global``, a domain or an address."""
+    if stored == "@.":
+        return "global"
+    return fold(stored.removeprefix("@").removeprefix(".")) if stored[:1] == "@" else fold(stored)
+
+
+def policy(kind: RecordType, account: str, values: Mapping[str, Any]) -> Record:
+    """Return a policy of an account."""
+    return ordered(kind, {**values, "account": account})
+
+
+def wblist(account: str, direction: str, kind: str, addresses: Sequence[str]) -> Record:
+    """Return addresses of a white- or blacklist."""
+    values = {"direction": direction, "kind": kind, "addresses": list(addresses)}
+    return policy(RecordType.WBLIST, account, values)
