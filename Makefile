@@ -81,6 +81,13 @@ torture: ## Thousands of writes among kills, restarts and clients that hang up (
 		tests/integration/test_slow_clients.py tests/integration/test_idempotent_replicas.py \
 		tests/lists/test_concurrent_subscriptions.py
 
+.PHONY: integrations-test
+integrations-test: ## The Ansible collection and the module for WHMCS in full, on every storage (five minutes)
+	@scripts/bootstrap dev
+	@scripts/install-test-servers
+	INTEGRATIONS=1 .venv/bin/pytest -q -n 0 -o faulthandler_timeout=0 $(PYTEST_ARGS) \
+		--require=ansible,php tests/integration/test_ansible.py tests/integration/test_whmcs.py
+
 .PHONY: cluster-test
 cluster-test: ## Servers of clusters are killed under load (CLUSTER_CHANGES=20000 CLUSTER_FAULTS=20)
 	@scripts/bootstrap dev

@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from iredapi.auth import login_throttle
 from iredapi.observability.logging import configure
-from tests import node_packages
+from tests import ansible_core, node_packages
 from tests.clients import Client, Service, serving
 from tests.servers import (
     amavis,
@@ -30,6 +30,7 @@ from tests.servers import (
     nginx,
     openldap,
     patroni,
+    php,
     postgresql,
 )
 from tests.servers import dovecot as dovecot_server
@@ -56,6 +57,8 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "doveadm": dovecot_server.missing,
     "chromium": chromium.missing,
     "node": node_packages.missing,
+    "ansible": ansible_core.missing,
+    "php": php.missing,
     "nginx": nginx.missing,
     "promtool": _missing_promtool,
     "openldap": openldap.missing,

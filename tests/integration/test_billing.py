@@ -15,6 +15,7 @@ import pytest
 from tests.clients import PASSWORD, ROOT
 from tests.integration.test_generated_client import generate
 from tests.servers.api import ApiProcess
+from tests.servers.mail_checks import Expect, mail_of
 from tests.servers.store import ALL_STORES, Store
 
 pytestmark = pytest.mark.stores(*ALL_STORES)
@@ -76,25 +77,7 @@ def _refused(answer: Any) -> tuple[str, list[str]]:
 async def test_the_life_of_a_customer(
     store: Store, api: ApiProcess, generated: Generated, request: pytest.FixtureRequest
 ) -> None:
-    daemons = [
-        request.getfixturevalue(name)
-        for name in ("dovecot_logins", "submission", "postfix")
-        if store.name != "sqlite"  # the packages of Dovecot and Postfix do not read it
-    ]
-
-    def expect(reads: str, sends: str, gets: str, messages: int | None = None) -> None:
-        """Check whether Alice reads and sends, and gets a message; or how many she has then."""
-        if not daemons:
-            return
-        dovecot, submission, postfix = daemons
-        arrives = postfix.query("virtual_mailbox_maps", ALICE) and dovecot.deliver(ALICE)
-        assert (
-            dovecot.imap_login(ALICE, PASSWORD),
-            submission.login(ALICE, PASSWORD),
-            "yes" if arrives else "no",
-            dovecot.inbox(ALICE, PASSWORD),
-        ) == (reads, sends, gets, messages)
-
+    expect = mail_of(ALICE, store, request)
     loop = asyncio.get_running_loop()
 
     def fill(size: int) -> None:
@@ -106,9 +89,7 @@ async def test_the_life_of_a_customer(
     await asyncio.to_thread(_live, generated, api.address, expect, fill)
 
 
-def _live(
-    generated: Generated, url: str, expect: Callable[..., None], fill: Callable[[int], None]
-) -> None:
+def _live(generated: Generated, url: str, expect: Expect, fill: Callable[[int], None]) -> None:
     panel = generated.logged_in(url, ROOT)
     # A new customer, with limits and an admin of its own.
     _done(panel("domain_create", DOMAIN, name="Customer", quota=300, numberOfUsers=2))

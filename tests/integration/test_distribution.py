@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parents[2]
 PACKAGE = PROJECT / "src" / "iredapi"
 SOURCES = (
     "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "Makefile",
-    "openapi.json", "src", "deploy", "docs", "packaging", "scripts",
+    "openapi.json", "src", "deploy", "docs", "integrations", "packaging", "scripts",
 )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_the_sdist_has_what_operators_need(dist: Path, source: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    for name in ("deploy", "docs", "packaging", "scripts"):
+    for name in ("deploy", "docs", "integrations", "packaging", "scripts"):
         files = {
             str(path.relative_to(source)) for path in (source / name).rglob("*") if path.is_file()
         }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -68,6 +70,14 @@ class Authority:
                 serialization.NoEncryption(),
             ),
         )
+
+    def server(self, host: str, directory: Path) -> ssl.SSLContext:
+        """What a server with a certificate for a name or address needs; files are left behind."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        path = directory / f"{host}.certificate"
+        path.write_bytes(b"".join(self.issue(host)))
+        context.load_cert_chain(path)
+        return context
 
 
 def _builder(

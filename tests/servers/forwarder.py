@@ -1,18 +1,31 @@
-"""A TCP proxy that closes connections as a load balancer does after its time-outs."""
+"""A TCP proxy that closes connections as a load balancer does after its time-outs.
+
+It can also speak TLS, and lose the answers to some requests of HTTP.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
 class Forwarder:
     """Passes bytes between its port and another one of 127.0.0.1, in a thread of its own."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(
+        self,
+        target: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        loses: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        """``loses``: by the first bytes of a connection, whether its first answer is lost."""
         self._target = target
+        self._tls = tls
+        self._loses = loses
         self._writers: list[asyncio.StreamWriter] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -22,7 +35,7 @@ class Forwarder:
         self.port: int = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
 
     async def _listen(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
@@ -34,6 +47,15 @@ class Forwarder:
             return
         self.opened += 1
         self._writers += [writer, back]
+        if self._loses is not None:
+            first = await reader.read(65536)
+            back.write(first)
+            if self._loses(first):
+                rest = asyncio.create_task(_copy(reader, back))
+                await there.read(1)
+                writer.close()
+                await rest
+                return
         await asyncio.gather(_copy(reader, back), _copy(there, writer))
 
     def close_all(self) -> int:
@@ -69,9 +91,14 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @contextmanager
-def forwarding(target: int) -> Iterator[Forwarder]:
+def forwarding(
+    target: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    loses: Callable[[bytes], bool] | None = None,
+) -> Iterator[Forwarder]:
     """Run a proxy in front of a port."""
-    forwarder = Forwarder(target)
+    forwarder = Forwarder(target, tls=tls, loses=loses)
     try:
         yield forwarder
     finally:
