@@ -1,7 +1,7 @@
 """Measure the tables of usage: 1,000 domains with 100,000 users, on each kind of storage.
 
-Beside them one request for each account, over 16 connections: a sample (the best of three), and how
-long all accounts would take.
+Beside them one request for each account, over one connection and over 16: a sample (the best of
+three), and how long all accounts would take.
 
 ``python -m bench.usage [postgresql mariadb sqlite openldap]``
 """
@@ -80,21 +80,24 @@ def show(store: Store) -> None:
                 flush=True,
             )
         single = Request("GET", "/api/user/u#n@d#d.bench.test?with=usage")
-        rates = [
-            wrk(
-                process.address, single, seconds=4, cookie=cookie, users=SIZE.users,
-                domains=SIZE.domains,
+        for connections in (1, CONNECTIONS):
+            rate = max(
+                (
+                    wrk(
+                        process.address, single, seconds=4, cookie=cookie, users=SIZE.users,
+                        domains=SIZE.domains, connections=connections,
+                    )
+                    for _ in range(3)
+                ),
+                key=lambda one: one.per_second,
+            )  # fmt: skip
+            whole = SIZE.users / rate.per_second
+            print(
+                f"{store.name:11} one by one over {connections} connections: {rate.requests:,} of"
+                f" {SIZE.users:,} accounts, {rate.per_second:.0f}/s, all of them {whole:.0f} s,"
+                f" {whole / seconds['/api/usage']:.0f} times as long",
+                flush=True,
             )
-            for _ in range(3)
-        ]  # fmt: skip
-        rate = max(rates, key=lambda one: one.per_second)
-        whole = SIZE.users / rate.per_second
-        print(
-            f"{store.name:11} {CONNECTIONS} connections, {rate.requests:,} of {SIZE.users:,}"
-            f" accounts one by one: {rate.per_second:.0f}/s, all of them {whole:.0f} s,"
-            f" {whole / seconds['/api/usage']:.0f} times as long",
-            flush=True,
-        )
 
 
 async def main(kinds: Sequence[str]) -> None:
