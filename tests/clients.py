@@ -17,6 +17,7 @@ from iredapi.config.settings import Settings
 from iredapi.domain.actors import SYSTEM
 from iredapi.runtime.context import AppContext
 from iredapi.workflows.admins import create_admin
+from tests.servers.dns import nowhere
 from tests.servers.store import Store
 
 ROOT = "root@admins.test"
@@ -26,7 +27,7 @@ PASSWORD = "Corr3ct-Horse"
 
 def settings_for(store: Store, **given: Any) -> Settings:
     """The product's configuration for a store's databases."""
-    return Settings(_env_file=None, **(store.settings() | given))
+    return Settings(_env_file=None, **({"dns_resolver": nowhere()} | store.settings() | given))
 
 
 @dataclass

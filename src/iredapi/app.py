@@ -33,6 +33,7 @@ from iredapi.routers import (
     log,
     logins,
     maillists,
+    onboarding,
     spam,
     throttles,
     tokens,
@@ -130,7 +131,7 @@ def create_app(
                 yield {connection_limits.STATE_KEY: connection_limits.max_connections(settings)}
 
     policies = (spam, throttles, wblists, greylists)
-    accounts = (domains, admins, users, aliases, lists, maillists, all_accounts)
+    accounts = (domains, onboarding, admins, users, aliases, lists, maillists, all_accounts)
     more = (deleted_mailboxes, usage, log, account_exports)
     routers = [module.router for module in (logins, tokens, *accounts, *more, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)

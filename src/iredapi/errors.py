@@ -161,6 +161,14 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             "The first request with this Idempotency-Key was carried out. Its answer was too large "
             "to be kept.",
         ),
+        "OWNERSHIP_NOT_VERIFIED": Code(
+            409,
+            "Neither the DNS nor the web server of the domain has the code that proves its "
+            "ownership; see Retry-After.",
+        ),
+        "OWNERSHIP_NOT_PENDING": Code(
+            409, "The domain is disabled, but does not wait for a proof of its ownership."
+        ),
         "MAILBOX_IN_USE": Code(409, "An account has its mailbox in this directory."),
         "CHANGED_MEANWHILE": Code(409, "The account was changed at the same time: try again."),
         "NOT_ALLOWED": Code(403, "The domain may have no accounts of this kind."),
@@ -182,6 +190,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             501, "The account storage of this server does not support this."
         ),
         "SERVER_DOWN": Code(503, "A server behind the API cannot be reached."),
+        "DNS_UNAVAILABLE": Code(503, "The DNS could not be asked; see Retry-After."),
         "STORAGE_FULL": Code(
             503, "The disk of a server behind the API is full; nothing was changed."
         ),

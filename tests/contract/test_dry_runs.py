@@ -73,6 +73,7 @@ MORE = (
     step("DELETE", "ml/news@make.com"),
     step("PUT", "user/second@make.com", isGlobalAdmin="yes"),
     step("DELETE", "user/second@make.com"),
+    step("POST", "domain/make.com/verify"),
     step("DELETE", "domain/make.com"),
     step("DELETE", "domain/ex.com/keep_mailbox_days/7"),
 )

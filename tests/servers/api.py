@@ -16,6 +16,7 @@ from typing import Any
 from iredapi.config.host_programs import Host
 from iredapi.domain.passwords import hash_password
 from tests.clients import PASSWORD, ROOT
+from tests.servers.dns import nowhere
 from tests.servers.openldap import ADMIN_BASE
 from tests.servers.process import Daemon, remove_directory, temporary_directory
 from tests.servers.store import Store
@@ -60,8 +61,9 @@ class ApiProcess:
         self.directory = directory
         log = directory / "log"
         log.write_bytes(b"")
-        quick = {"IREDAPI_DRAIN_SECONDS": "0", "IREDAPI_START_TIMEOUT": "0"}
-        settings = environment(**{"IREDAPI_PORT": "0", **quick, **given})
+        usual = {"IREDAPI_DRAIN_SECONDS": "0", "IREDAPI_START_TIMEOUT": "0"}
+        usual |= {"IREDAPI_PORT": "0", "IREDAPI_DNS_RESOLVER": nowhere()}
+        settings = environment(**{**usual, **given})
         words = [f"{name}={value}" for name, value in settings.items()]
         limited = ["/usr/bin/prlimit", f"--nofile={descriptors}:{descriptors}"]
         self._daemon = Daemon.start(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import dns.flags
@@ -48,11 +51,19 @@ class DnsServer(asyncio.DatagramProtocol):
         answer.flags |= dns.flags.RA
         if (name, BROKEN) in self.zone:
             answer.set_rcode(dns.rcode.SERVFAIL)
-        elif records := self.zone.get((name, kind)):
-            answer.answer.append(dns.rrset.from_text(asked.name, 300, "IN", kind, *records))
-        elif not any(known == name for known, _ in self.zone):
-            answer.set_rcode(dns.rcode.NXDOMAIN)
+        else:
+            while kind != "CNAME" and (alias := self.zone.get((name, "CNAME"))):
+                answer.answer.append(_records(name, "CNAME", alias))
+                name = alias[0].rstrip(".")
+            if records := self.zone.get((name, kind)):
+                answer.answer.append(_records(name, kind, records))
+            elif not any(known == name for known, _ in self.zone):
+                answer.set_rcode(dns.rcode.NXDOMAIN)
         self._transport.sendto(answer.to_wire(), addr)
+
+
+def _records(name: str, kind: str, texts: Sequence[str]) -> dns.rrset.RRset:
+    return dns.rrset.from_text(f"{name}.", 300, "IN", kind, *texts)
 
 
 @asynccontextmanager
@@ -66,3 +77,20 @@ async def dns_server(zone: Zone) -> AsyncIterator[DnsServer]:
         yield server
     finally:
         transport.close()
+
+
+@cache
+def nowhere() -> str:
+    """The address of a server for which no name exists: tests ask nobody outside of this host."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            data, address = server.recvfrom(4096)
+            answer = dns.message.make_response(dns.message.from_wire(data))
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+            server.sendto(answer.to_wire(), address)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"127.0.0.1:{server.getsockname()[1]}"

@@ -80,6 +80,15 @@ def test_nothing_in_the_file_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ({"storage_base_directory": "/a\nb"}, "IREDAPI_STORAGE_BASE_DIRECTORY"),
         ({"password_scheme": "NTLM"}, "IREDAPI_PASSWORD_SCHEME"),
         ({"workers": 2}, "PostgreSQL"),
+        ({"dns_mx": "mail.example.com,mail"}, "IREDAPI_DNS_MX"),
+        ({"dns_spf": "v=spf1 ipv4:192.0.2.1"}, "IREDAPI_DNS_SPF"),
+        ({"dns_spf": "mx"}, "IREDAPI_DNS_SPF"),
+        ({"dns_dmarc": "p=none"}, "IREDAPI_DNS_DMARC"),
+        ({"dns_autoconfig": "192.0.2.1"}, "IREDAPI_DNS_AUTOCONFIG"),
+        ({"dns_autodiscover": "a b.test"}, "IREDAPI_DNS_AUTODISCOVER"),
+        ({"dns_tls_rpt": "a@b.test"}, "IREDAPI_DNS_TLS_RPT"),
+        ({"ownership_web_networks": "10.0.0.1/8"}, "IREDAPI_OWNERSHIP_WEB_NETWORKS"),
+        ({"metrics_networks": "10.0.0.1/8"}, "IREDAPI_METRICS_NETWORKS"),
     ],
 )
 def test_a_refusal_names_the_setting_and_shows_no_secret(given: dict[str, Any], name: str) -> None:

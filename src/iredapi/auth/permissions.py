@@ -46,8 +46,10 @@ class Action(StrEnum):
     DOMAIN_ADMINS = "domain.admins"
     DOMAIN_CREATE = "domain.create"
     DOMAIN_DELETE = "domain.delete"
+    DOMAIN_DNS_READ = "domain_dns.read"
     DOMAIN_READ = "domain.read"
     DOMAIN_UPDATE = "domain.update"
+    DOMAIN_VERIFY = "domain.verify"
     EXPORT_LIST = "export.list"
     EXPORT_READ = "export.read"
     GREYLISTINGS_LIST = "greylistings.list"
@@ -233,8 +235,10 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.DOMAIN_ADMINS: DOMAIN,
         Action.DOMAIN_CREATE: CREATOR,
         Action.DOMAIN_DELETE: DOMAIN & CREATOR,
+        Action.DOMAIN_DNS_READ: DOMAIN,
         Action.DOMAIN_READ: DOMAIN,
         Action.DOMAIN_UPDATE: DOMAIN,
+        Action.DOMAIN_VERIFY: DOMAIN,
         Action.EXPORT_LIST: GLOBAL,
         Action.EXPORT_READ: DOMAIN,
         Action.GREYLISTINGS_LIST: GLOBAL,

@@ -36,7 +36,7 @@ class SenderDns:
         if not domains:
             return {}
         try:
-            resolver = self._resolver()
+            resolver = make_resolver(self._address, self._timeout)
         except (dns.exception.DNSException, OSError):
             return dict.fromkeys(domains, Senders(reason=_FAILURE))
         semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
@@ -52,16 +52,20 @@ class SenderDns:
                     group.create_task(find(domain))
         return found
 
-    def _resolver(self) -> dns.asyncresolver.Resolver:
-        # A new one for each call: the system's configuration may have changed.
-        resolver = dns.asyncresolver.Resolver(configure=self._address is None)
-        if self._address is not None:
-            resolver.nameservers = [self._address[0]]
-            resolver.port = self._address[1]
-        resolver.timeout = min(resolver.timeout, self._timeout)
-        resolver.lifetime = self._timeout
-        resolver.cache = dns.resolver.Cache()  # many domains include the same record
-        return resolver
+
+def make_resolver(address: tuple[str, int] | None, timeout: float) -> dns.asyncresolver.Resolver:
+    """Return a resolver for one request. Raises DNSException or OSError.
+
+    A new one for each call: the system's configuration may have changed.
+    """
+    resolver = dns.asyncresolver.Resolver(configure=address is None)
+    if address is not None:
+        resolver.nameservers = [address[0]]
+        resolver.port = address[1]
+    resolver.timeout = min(resolver.timeout, timeout)
+    resolver.lifetime = timeout
+    resolver.cache = dns.resolver.Cache()  # many domains include the same record
+    return resolver
 
 
 async def _walk(resolver: dns.asyncresolver.Resolver, domain: str) -> Senders:

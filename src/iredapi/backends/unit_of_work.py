@@ -15,8 +15,6 @@ from iredapi.backends.protocols.accounts import (
     DomainReader,
     Domains,
     Ldif,
-    RelatedData,
-    RelatedDataReader,
     UserReader,
     Users,
 )
@@ -37,6 +35,7 @@ from iredapi.backends.protocols.policies import (
     WblistReader,
     Wblists,
 )
+from iredapi.backends.protocols.related_data import RelatedData, RelatedDataReader
 from iredapi.backends.protocols.usage import UsageReader
 from iredapi.backends.protocols.user_batches import UserBatches
 from iredapi.domain import domains, users

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from iredapi import __version__, errors
 from iredapi.cli import admin_commands, token_commands
 from iredapi.cli.apply_command import apply
+from iredapi.cli.dns_command import dns
 from iredapi.cli.doctor_command import doctor
 from iredapi.cli.export_command import export
 from iredapi.cli.init_command import init
@@ -161,6 +162,7 @@ def ldap_schema(schema: Annotated[LdapSchema, typer.Argument(help="Name of the s
     typer.echo(openldap(schema), nl=False)
 
 
+app.command()(dns)
 app.command()(doctor)
 app.command()(export)
 app.command()(apply)

@@ -83,8 +83,8 @@ class MailServerSettings(BaseModel):
     )
     dns_resolver: str = Field(
         "",
-        description="DNS resolver for `query_dns_immediately`: `address` or `address:port` "
-        "(`[address]:port` for IPv6). Empty: the system's.",
+        description="DNS resolver for `query_dns_immediately` and for the records of domains: "
+        "`address` or `address:port` (`[address]:port` for IPv6). Empty: the system's.",
     )
     dns_timeout: float = Field(
         10.0, gt=0, le=300, description="Seconds for all DNS queries of one request."

@@ -32,7 +32,7 @@ class MonitoringSettings(BaseModel):
 
     @field_validator("metrics_networks")
     @classmethod
-    def _networks(cls, value: list[str]) -> list[str]:
+    def _metrics_networks(cls, value: list[str]) -> list[str]:
         for item in value:
             ip_network(item)
         return value

@@ -19,6 +19,7 @@ from iredapi.config.ldap_settings import Backend, LdapSettings
 from iredapi.config.mail_server_settings import MailServerSettings
 from iredapi.config.mailing_list_settings import MailingListSettings
 from iredapi.config.monitoring_settings import MonitoringSettings
+from iredapi.config.onboarding_settings import OnboardingSettings
 from iredapi.config.parsing import EnvFile
 from iredapi.config.password_settings import PasswordSettings
 from iredapi.config.server_settings import ServerSettings
@@ -33,6 +34,7 @@ GROUPS = (
     AccessSettings,
     PasswordSettings,
     MailServerSettings,
+    OnboardingSettings,
     MailingListSettings,
     MonitoringSettings,
 )
@@ -69,6 +71,7 @@ class Settings(
     AccessSettings,
     PasswordSettings,
     MailServerSettings,
+    OnboardingSettings,
     MailingListSettings,
     MonitoringSettings,
     _Sourced,
@@ -168,6 +171,12 @@ class Settings(
         if self.embedded and self.used_quota_table != "used_quota":
             raise ValueError("IREDAPI_USED_QUOTA_TABLE: the embedded databases have used_quota")
         return self
+
+    @property
+    def mail_exchangers(self) -> list[str]:
+        """The hosts that get the mail of hosted domains, the first one first."""
+        name = self.server_hostname.rstrip(".").lower()
+        return self.dns_mx or ([name] if "." in name else [])
 
     @property
     def slapd_checks_passwords(self) -> bool:

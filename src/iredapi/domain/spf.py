@@ -45,7 +45,7 @@ class Question:
     """A DNS question."""
 
     name: str
-    type: Literal["TXT", "MX", "A", "AAAA"]
+    type: Literal["TXT", "MX", "A", "AAAA", "CNAME", "SRV"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +187,14 @@ class _Walk:
         self._void += 1
         if self._void > MAX_VOID:
             raise _StopError(LIMIT)
+
+
+def is_valid(text: str) -> bool:
+    """Tell whether a text is an SPF record that can be read."""
+    try:
+        return _record((text,)) is not None
+    except _StopError:
+        return False
 
 
 def _record(texts: Answer) -> _Record | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
-from iredapi.domain import canonical, domains, limits, revisions, suspension
+from iredapi.domain import canonical, domains, limits, ownership, revisions, suspension
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, fold, without
 from iredapi.domain.admins import keep_one_global_admin
@@ -20,7 +20,6 @@ from iredapi.operations import accounts
 from iredapi.operations.preconditions import state_of
 
 _LIMITS = frozenset({"quota", "number_of_users", "number_of_aliases", "number_of_lists"})
-_CODE_PREFIX = "iredmail-domain-verification-"
 
 
 async def profile(unit: ReadUnit, name: str) -> Profile:
@@ -110,7 +109,7 @@ async def _lock_managed(unit: UnitOfWork) -> frozenset[str]:
 
 
 def _verify_code() -> str:
-    return _CODE_PREFIX + secrets.token_urlsafe(15)
+    return ownership.PREFIX + secrets.token_urlsafe(15)
 
 
 async def _reserve(unit: UnitOfWork, names: Collection[str]) -> None:
@@ -156,6 +155,7 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     ):
         # Also of a domain that is suspended already: other programs may have added users.
         different = tuple(sorted({*different, "suspend"}))
+    await _settle_ownership(unit, before, after, changes)
     if not unit.report_changed(different, revisions.of_domain, before, after):
         return
     await unit.domains.save(before, after, verified=verified)
@@ -188,6 +188,22 @@ async def _only_verified(unit: UnitOfWork, before: Domain, changes: Mapping[str,
         and await unit.related_data.is_ownership_pending(before.name)
     ):
         raise domains.refusal(["account_status"])
+
+
+async def _settle_ownership(
+    unit: UnitOfWork, before: Domain, after: Domain, changes: Mapping[str, Any]
+) -> None:
+    """End what waits for a proof of names whose status a global admin decides.
+
+    Otherwise a proof of later would switch a domain on that was disabled for another reason.
+    """
+    if not unit.actor.is_global:
+        return
+    names = before.inactive_alias_domains & after.alias_domains - after.inactive_alias_domains
+    if "account_status" in changes and not (before.active and after.active):
+        names |= {before.name}
+    if names:
+        await unit.related_data.end_pending_ownership(before.name, names)
 
 
 def _note_update(

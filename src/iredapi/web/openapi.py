@@ -73,6 +73,7 @@ CHANGES: Final = frozenset(
     | {Action.WBLIST_ADD, Action.WBLIST_REMOVE, Action.WBLIST_CLEAR}
     | {Action.GREYLISTING_UPDATE, Action.GREYLISTING_DELETE}
     | {Action.GREYLISTING_SENDERS_UPDATE, Action.GREYLISTING_DOMAINS_UPDATE}
+    | {Action.DOMAIN_VERIFY}
 )
 """Actions whose answer lists in ``_changed`` which parameters have a new value."""
 

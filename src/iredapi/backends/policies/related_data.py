@@ -25,10 +25,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.backends.policies import tables as t
 from iredapi.database.dialect import domain_of, insert_ignore
+from iredapi.database.repository import now
 from iredapi.database.session import Connections
 from iredapi.database.text_matching import is_like
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import domain_of as domain_part
+from iredapi.domain.addresses import fold
+from iredapi.domain.ownership import Proof
 from iredapi.state.connections import StateUnavailable
 from iredapi.state.pending_renames import Renames
 
@@ -60,7 +63,7 @@ class _Rename:
 
 
 class SqlRelatedData:
-    """See ``protocols.accounts.RelatedData``."""
+    """See ``protocols.related_data.RelatedData``."""
 
     def __init__(self, connections: Connections, renames: Renames) -> None:
         self._connections = connections
@@ -216,22 +219,39 @@ class SqlRelatedData:
                 _log.warning("rename_record_not_removed", reason=str(error))
 
     async def is_ownership_pending(self, domain: str) -> bool:
-        iredadmin = await self._get("iredadmin")
-        if iredadmin is None or not await self._has("iredadmin", t.domain_ownership):
-            return True  # without the table no ownership is verified
-        owned = t.domain_ownership.c
-        proved = await iredadmin.execute(
-            select(owned.id).where(
-                owned.domain == domain, owned.alias_domain == "", owned.verified == 1
+        found = await self.proofs(domain)
+        # Without the table no ownership is verified. An admin of long ago may have verified it, but
+        # not the one who has created the domain again.
+        own = [proof.verified for proof in found or () if fold(proof.name) == fold(domain)]
+        return not own or not all(own)
+
+    async def proofs(self, domain: str) -> list[Proof] | None:
+        iredadmin = await self._owners()
+        if iredadmin is None:
+            return None
+        o = t.domain_ownership.c
+        rows = await iredadmin.execute(
+            select(o.admin, o.domain, o.alias_domain, o.verify_code, o.verified).where(
+                o.domain == domain
             )
         )
-        return proved.first() is None
+        return [
+            Proof(row.admin, row.alias_domain or row.domain, row.verify_code, bool(row.verified))
+            for row in rows
+        ]
+
+    async def _owners(self) -> AsyncConnection | None:
+        """Return the connection to iRedAdmin's database; None: it has no table of owners."""
+        iredadmin = await self._get("iredadmin")
+        if iredadmin is None or not await self._has("iredadmin", t.domain_ownership):
+            return None
+        return iredadmin
 
     async def add_pending_ownership(
         self, actor: Actor, domain: str, alias_domains: Collection[str], code: str
     ) -> None:
-        iredadmin = await self._get("iredadmin")
-        if iredadmin is None or not await self._has("iredadmin", t.domain_ownership):
+        iredadmin = await self._owners()
+        if iredadmin is None:
             return
         rows = [
             {
@@ -245,7 +265,47 @@ class SqlRelatedData:
             for alias in (sorted(alias_domains) or [""])
         ]
         dialect = self._connections.databases["iredadmin"].dialect
+        if alias_domains:
+            # An alias domain that is added again is proved again, with the code that it has.
+            o = t.domain_ownership.c
+            await iredadmin.execute(
+                update(t.domain_ownership)
+                .where(o.admin == actor.username, o.domain == domain)
+                .where(o.alias_domain.in_(sorted(alias_domains)), o.verified == 1)
+                .values(verified=0)
+            )
         await iredadmin.execute(insert_ignore(t.domain_ownership, dialect), rows)
+
+    async def verify_ownership(self, domain: str, codes: Mapping[str, str]) -> None:
+        iredadmin = await self._owners()
+        if iredadmin is None:
+            return
+        o = t.domain_ownership.c
+        values = {"verified": 1, "message": "", "last_verify": now(), "expire": 0}
+        for name, code in sorted(codes.items()):
+            await iredadmin.execute(
+                update(t.domain_ownership)
+                .where(*_of_name(domain, name), o.verify_code == code)
+                .values(values)
+            )
+        await self.end_pending_ownership(domain, codes)
+
+    async def end_pending_ownership(self, domain: str, names: Collection[str]) -> None:
+        iredadmin = await self._owners()
+        if iredadmin is None:
+            return
+        for name in sorted(names):
+            await iredadmin.execute(
+                delete(t.domain_ownership).where(
+                    *_of_name(domain, name), t.domain_ownership.c.verified == 0
+                )
+            )
+
+
+def _of_name(domain: str, name: str) -> list[ColumnElement[bool]]:
+    """Return the conditions for the rows of a domain, or of one of its alias domains."""
+    o = t.domain_ownership.c
+    return [o.domain == domain, o.alias_domain == ("" if name == domain else name)]
 
 
 async def _has_settings(

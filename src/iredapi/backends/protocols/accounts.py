@@ -354,37 +354,6 @@ class Addresses(AddressReader, Protocol):
         """
 
 
-class RelatedDataReader(Protocol):
-    """Data about accounts in other databases (policies, iRedAdmin), to read."""
-
-    async def is_ownership_pending(self, domain: str) -> bool:
-        """Return whether the ownership of a domain still has to be verified."""
-
-
-class RelatedData(RelatedDataReader, Protocol):
-    """Data about accounts in other databases (policies, iRedAdmin)."""
-
-    def rehearse(self) -> None:
-        """Write nothing from now on that a rollback would not undo."""
-
-    async def remove_account_data(self, mail: str) -> None:
-        """Remove the data of an address."""
-
-    async def remove_domain_data(self, domain: str) -> None:
-        """Remove the data of a domain and of all addresses in it."""
-
-    async def rename_account(self, old: str, new: str) -> None:
-        """Move the data of an address to another address."""
-
-    async def remove_admin_data(self, mail: str) -> None:
-        """Remove a standalone admin's data in iRedAdmin's database."""
-
-    async def add_pending_ownership(
-        self, actor: Actor, domain: str, alias_domains: Collection[str], code: str
-    ) -> None:
-        """Store that a normal admin has to prove the ownership of a domain or alias domains."""
-
-
 class AuditLog(Protocol):
     """iRedAdmin's log of administrative operations."""
 

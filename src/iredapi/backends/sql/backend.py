@@ -15,13 +15,14 @@ from iredapi.backends.policies.related_data import SqlRelatedData
 from iredapi.backends.policies.spam import SqlSpamPolicies
 from iredapi.backends.policies.throttles import SqlThrottles
 from iredapi.backends.policies.wblists import SqlWblists
-from iredapi.backends.protocols.accounts import Addresses, Aliases, Domains, RelatedData, Users
+from iredapi.backends.protocols.accounts import Addresses, Aliases, Domains, Users
 from iredapi.backends.protocols.admins import Admins
 from iredapi.backends.protocols.backend import ReadTransaction, Transaction
 from iredapi.backends.protocols.deleted_mailboxes import DeletedMailboxes
 from iredapi.backends.protocols.lists import Lists
 from iredapi.backends.protocols.log import LogReader
 from iredapi.backends.protocols.policies import Greylists, SpamPolicies, Throttles, Wblists
+from iredapi.backends.protocols.related_data import RelatedData
 from iredapi.backends.protocols.usage import UsageReader
 from iredapi.backends.protocols.user_batches import UserBatches
 from iredapi.backends.protocols.values import RetryUnit
