@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from iredapi.domain import canonical
-from iredapi.domain.account_records import Record, RecordType, ordered
+from iredapi.domain.account_records import RIGHTS, Record, RecordType, ordered
 from iredapi.domain.addresses import fold
 from iredapi.domain.domains import Domain
+
+_FOLDED: Final = (
+    "catchall", "aliasDomains", "forwarding", "aliases", "members", "moderators", "owner",
+    "subscription_moderators", "extra_addresses", RIGHTS,
+)  # fmt: skip
+"""Keys of addresses and domains: those in capitals are the same ones for Postfix."""
+
+
+def _folded(view: Mapping[str, Any]) -> dict[str, Any]:
+    lists = {key: sorted({*map(fold, view[key])}) for key in _FOLDED if key in view}
+    return {**view, **lists}
 
 
 def domain(record: Domain) -> Record:
     """Return a mail domain, without its admins: rights are told with those who have them."""
     view = canonical.domain(record, ())
-    return ordered(RecordType.DOMAIN, {**view, "domain": fold(record.name)})
+    return ordered(RecordType.DOMAIN, {**_folded(view), "domain": fold(record.name)})
 
 
 def account(kind: RecordType, view: Mapping[str, Any], password_hash: str = "") -> Record:
     """Return an account; ``password_hash`` is left out when it is empty."""
-    # Addresses in capitals are the same ones for Postfix, and new accounts have none.
-    named = {**view, "mail": fold(view["mail"]), "password_hash": password_hash or None}
+    named = {**_folded(view), "mail": fold(view["mail"]), "password_hash": password_hash or None}
     return ordered(kind, named)
 
 
