@@ -187,7 +187,7 @@ final class IredapiModule
             $name = $this->customer() . " [WHMCS {$this->serviceId()}]";
             $form = ['name' => $name] + $this->limits();
             try {
-                $this->createOnce($path, $form, $form);
+                $found = $this->createOnce($path, $form, $form);
             } catch (IredapiError $error) {
                 // Somebody else may have created it in the same moment: who?
                 $found = $error->reason === 'ALREADY_EXISTS'
@@ -379,16 +379,17 @@ final class IredapiModule
     /**
      * Create something, once for this service, however often and in parallel it is asked for.
      *
-     * The key of the request is the same each time. If the answer is an old one, and what it tells
-     * is not there (any more), the request is sent with a new key.
+     * The key of the request is the same each time. If the answer is an old one, what is there now is
+     * returned; if nothing is there (any more), the request is sent with a new key.
      */
-    private function createOnce(string $path, array $form, array $same): void
+    private function createOnce(string $path, array $form, array $same): ?array
     {
         $key = $this->key('create-' . hash('sha256', json_encode([$path, $same])));
         try {
             $answer = $this->ask('POST', $path, [], $form, $key);
-            if (!$answer['replayed'] || $this->read($path, orForeign: true) !== null) {
-                return;
+            $found = $answer['replayed'] ? $this->read($path, orForeign: true) : null;
+            if (!$answer['replayed'] || $found !== null) {
+                return $found;
             }
         } catch (IredapiError $error) {
             if (!$error->replayed && $error->reason !== 'IDEMPOTENCY_KEY_REUSED') {
@@ -396,6 +397,7 @@ final class IredapiModule
             }
         }
         $this->write('POST', $path, $form);
+        return null;
     }
 
     /** Send a change, with a key of its own: sent again within this call, it is made once. */
