@@ -289,6 +289,20 @@ async def test_dry_run_and_idempotency_key(world: World, mail_server: MailServer
     assert third.headers["Idempotent-Replayed"] == "true"
 
 
+@pytest.mark.stores("sqlite", "postgresql")
+async def test_without_the_database_of_the_panel(store: Store) -> None:
+    """There are no codes, and nothing can be proved."""
+    async with _world(store, iredadmin_url="") as world:
+        await world.maker.ok("POST", f"domain/{D}")
+        shown = (await world.names())[D]
+        assert (shown["ownership"], shown["web_file"], statuses(shown)["mx"]) == (
+            None, None, "missing",
+        )  # fmt: skip
+        refused = await world.maker.refused("POST", f"domain/{D}/verify")
+        assert refused[:2] == (501, "NOT_SUPPORTED_BY_BACKEND")
+        assert (await world.maker.refused("PUT", f"domain/{D}", accountStatus="active"))[0] == 403
+
+
 @pytest.mark.stores("sqlite")
 @pytest.mark.parametrize("state, reason", [(BROKEN, "DNS_FAILURE"), (SILENT, "DNS_TIMEOUT")])
 async def test_dns_that_does_not_answer(store: Store, state: str, reason: str) -> None:

@@ -285,7 +285,7 @@ def test_mistakes(mistake: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def _commands() -> Iterator[tuple[str, ...]]:
     given = {
-        ("docs",): ("errors",), ("ldap-schema",): ("amavis",),
+        ("docs",): ("errors",), ("ldap-schema",): ("amavis",), ("dns",): ("ex.com",),
         ("admin", "create"): ("x@corp.test", "--password", PASSWORD),
         ("admin", "password"): ("x@corp.test", "--password", PASSWORD),
         ("token", "create"): ("x@corp.test", "--label", "x"), ("token", "rotate"): ("x",),
