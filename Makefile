@@ -63,6 +63,13 @@ walk-test: ## Walks 100,000 users by cursor while others come and go, with each 
 	WALK_USERS=$${WALK_USERS:-100000} .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 $(PYTEST_ARGS) \
 		-k everybody tests/contract/test_long_walks.py tests/contract/test_mysql_collations.py
 
+.PHONY: import-test
+import-test: ## Imports 20,000 users on each storage: speed, memory, kills (IMPORT_USERS=2000)
+	@scripts/bootstrap dev
+	@scripts/install-test-servers
+	IMPORT_USERS=$${IMPORT_USERS:-20000} .venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
+		$(PYTEST_ARGS) tests/integration/test_import_speed.py
+
 .PHONY: try-it-out
 try-it-out: ## Every operation of the page /docs as it is filled in, in Chromium (three minutes)
 	@scripts/bootstrap dev

@@ -29,6 +29,7 @@ from iredapi.routers import (
     domains,
     exports,
     greylists,
+    imports,
     lists,
     log,
     logins,
@@ -132,7 +133,7 @@ def create_app(
 
     policies = (spam, throttles, wblists, greylists)
     accounts = (domains, onboarding, admins, users, aliases, lists, maillists, all_accounts)
-    more = (deleted_mailboxes, usage, log, account_exports)
+    more = (deleted_mailboxes, usage, log, account_exports, imports)
     routers = [module.router for module in (logins, tokens, *accounts, *more, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)
     metrics = metrics_route.metrics_of(settings)

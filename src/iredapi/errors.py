@@ -103,7 +103,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
             400, "The header Idempotency-Key is not one value of 1 to 255 visible ASCII characters."
         ),
         "IDEMPOTENCY_KEY_NOT_SUPPORTED": Code(
-            400, "Logins, verifications of passwords, tokens and sessions take no Idempotency-Key."
+            400,
+            "Logins, verifications of passwords, tokens, sessions and imports take no "
+            "Idempotency-Key.",
         ),
         "CROSS_DOMAIN_NOT_ALLOWED": Code(400, "An address cannot move to another domain."),
         "CAN_NOT_BE_LOCAL_DOMAIN": Code(

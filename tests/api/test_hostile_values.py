@@ -126,7 +126,7 @@ def is_text(schema: dict[str, Any]) -> bool:
 CASES: Final = [
     pytest.param(operation, name, id=f"{operation.method} {operation.path} {name}")
     for operation in OPERATIONS
-    if operation.method != "GET" and "requestBody" in operation.spec
+    if operation.method != "GET" and operation.takes_form
     for name, schema in operation.spec["requestBody"]["content"]["application/json"]["schema"][
         "properties"
     ].items()

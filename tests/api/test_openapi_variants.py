@@ -99,7 +99,8 @@ def test_one_view_has_one_shape(on_ldap: bool) -> None:
             user = "DirectoryProfile"
         assert found["UserProfileAnswer"] == found["UserProfileListAnswer"] == [user]
         for _, path, operation in operations(made):
-            assert list(operation["responses"]["200"]["content"]) == ["application/json"], path
+            kind = "application/x-ndjson" if path == "/api/import" else "application/json"
+            assert list(operation["responses"]["200"]["content"]) == [kind], path
             for item in operation.get("parameters", []):
                 assert item["name"] not in {"name_only", "email_only", "fields"}, path
                 if item["name"] == "view":
@@ -120,8 +121,8 @@ def test_other_formats_are_in_the_whole_document() -> None:
     texts = {name for name, kinds in found.items() if kinds == ["text/ldif", "text/plain"]}
     assert len(texts) == 6
     lines = {name for name, kinds in found.items() if kinds == ["application/x-ndjson"]}
-    assert lines == {"export_list", "export_read"}
-    assert sum(map(bool, found.values())) == 11
+    assert lines == {"accounts_import", "export_list", "export_read"}
+    assert sum(map(bool, found.values())) == 12
 
 
 # As a server sends it -----------------------------------------------------------------------------

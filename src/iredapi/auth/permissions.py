@@ -60,6 +60,7 @@ class Action(StrEnum):
     GREYLISTING_SENDERS_READ = "greylisting_senders.read"
     GREYLISTING_SENDERS_UPDATE = "greylisting_senders.update"
     GREYLISTING_UPDATE = "greylisting.update"
+    IMPORT = "accounts.import"
     LOG_READ = "log.read"
     LOGIN = "login"
     LOGOUT = "logout"
@@ -183,6 +184,15 @@ SESSION: Final = Rule("an admin with a login session", lambda actor, _target: no
 PUBLIC: Final = frozenset({Action.LOGIN, Action.LOGOUT})
 """Actions without a session."""
 
+NAMES_NEW_ACCOUNT: Final = frozenset(
+    {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
+    | {Action.MAILLIST_CREATE, Action.ML_CREATE}
+)
+"""Actions whose path names a new account: its name must follow the strict grammar.
+
+Existing accounts must stay reachable, whatever their names are.
+"""
+
 READING: Final = frozenset(
     action for action in Action if action.endswith((".read", ".list")) or action is Action.WHOAMI
 )
@@ -249,6 +259,8 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.GREYLISTING_SENDERS_READ: SCOPE,
         Action.GREYLISTING_SENDERS_UPDATE: SCOPE,
         Action.GREYLISTING_UPDATE: SCOPE,
+        # Each line is checked as a call of its own.
+        Action.IMPORT: ANY_ADMIN,
         Action.LOG_READ: ANY_ADMIN,
         Action.LOGIN: ANY_ADMIN,
         Action.LOGOUT: ANY_ADMIN,

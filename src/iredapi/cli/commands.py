@@ -20,6 +20,7 @@ from iredapi.cli.apply_command import apply
 from iredapi.cli.dns_command import dns
 from iredapi.cli.doctor_command import doctor
 from iredapi.cli.export_command import export
+from iredapi.cli.import_command import import_
 from iredapi.cli.init_command import init
 from iredapi.cli.shared_options import EnvFile
 from iredapi.config import loading
@@ -166,6 +167,7 @@ app.command()(dns)
 app.command()(doctor)
 app.command()(export)
 app.command()(apply)
+app.command("import")(import_)
 
 
 def main() -> None:

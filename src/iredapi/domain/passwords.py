@@ -149,7 +149,7 @@ def check_hash(value: str) -> str:
     parts = split_prefix(value)
     if parts is None and is_bare(value):  # Dovecot 2.4 would read it as a plain password
         parts = ("CRYPT", "", value)
-    if parts is None or len(value) > MAX_HASH_LENGTH or any(map(_is_control, value)):
+    if parts is None or len(value) > MAX_HASH_LENGTH or _has_controls(value):
         raise ValueError("INVALID_PASSWORD_SCHEME")
     name, suffix, payload = parts
     name = _RENAMED.get(name, name)
@@ -191,7 +191,7 @@ def violations(plain: str, policy: PasswordPolicy) -> list[str]:
         counted = "".join(filter(str.isascii, plain))
     broken = {
         "PW_NON_ASCII": not (plain.isascii() and plain.isprintable())
-        and (any(map(_is_control, plain)) or (policy.ascii_only and not plain.isascii())),
+        and (_has_controls(plain) or (policy.ascii_only and not plain.isascii())),
         "PW_SHORTER_THAN_MIN_LENGTH": len(plain) < policy.min_length,
         "PW_GREATER_THAN_MAX_LENGTH": 0 < policy.max_length < len(plain),
         "PW_NO_LETTER": policy.letter and not any(map(str.isalpha, counted)),
@@ -246,6 +246,11 @@ def _dummy_hash(scheme: Scheme, bcrypt_cost: int) -> str:
         case Scheme.ARGON2ID:
             costs = f"m={_ARGON2_MEMORY},t={_ARGON2_TIME},p=1"
             return f"{{ARGON2ID}}$argon2id$v=19${costs}${'A' * 22}${'A' * 43}"
+
+
+def _has_controls(text: str) -> bool:
+    """Tell whether a text has control characters; most have none, and that is found out fast."""
+    return not text.isprintable() and any(map(_is_control, text))
 
 
 def _is_control(char: str) -> bool:

@@ -21,6 +21,7 @@ from iredapi.concurrency.shield import finish
 from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event
+from iredapi.domain.user_parameters import CREDENTIALS, new_row_parameters
 from iredapi.errors import ApiError, ServerDown
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.observability.query_counter import METER, Meter
@@ -120,6 +121,27 @@ class UserBatcher:
         done = found if isinstance(found, bool) else await asyncio.shield(found)
         return item if done else None
 
+    def takes(self, changes: Mapping[str, Any]) -> bool:
+        """Tell whether a creation with these parameters and a password may share a unit."""
+        if changes.keys().isdisjoint(CREDENTIALS):
+            return False
+        return changes.keys() <= new_row_parameters(self._backend.created_together)
+
+    async def create_all(
+        self, items: Sequence[BatchedChange], *, dry_run: bool = False
+    ) -> list[bool | Exception]:
+        """Create users in one unit. False: the user must be created by itself.
+
+        In a dry run nothing is committed. Each user has its own error.
+        """
+        try:
+            found = await finish(self._run(user_batches.create, items, dry_run=dry_run))
+        except ApiError as error:
+            return [error for _ in items]
+        return [
+            await asyncio.shield(one) if isinstance(one, asyncio.Future) else one for one in found
+        ]
+
     async def drain(self) -> None:
         """Wait for batches and log entries that are in progress, up to the time limit."""
         with suppress(TimeoutError):
@@ -136,7 +158,7 @@ class UserBatcher:
             raise ServerDown(detail="A server behind the API did not answer in time.") from None
 
     async def _run(
-        self, operation: Operation, items: Sequence[BatchedChange]
+        self, operation: Operation, items: Sequence[BatchedChange], *, dry_run: bool = False
     ) -> Sequence[Done | Exception]:
         rules = await self._iredadmin_settings.rules()
         results: list[ChangeResult] = [None] * len(items)
@@ -146,6 +168,8 @@ class UserBatcher:
         try:
             async with Deadline(self._timeout):
                 await operation(await transaction.unit(SYSTEM, rules), items, results)
+            if dry_run:
+                return [_told(result) for result in results]
             committing = True
             if any(isinstance(result, Event) for result in results):
                 await transaction.commit()
@@ -211,6 +235,11 @@ def _results(
         logged if isinstance(result, Event) else False if result is None else result
         for result in results
     ]
+
+
+def _told(result: ChangeResult) -> bool | Exception:
+    """Return the result of a dry run."""
+    return result if isinstance(result, bool | Exception) else result is not None
 
 
 def _set_logged(logged: asyncio.Future[bool], _: asyncio.Task[None]) -> None:

@@ -39,6 +39,7 @@ from iredapi.domain import (
     tokens,
     wblists,
 )
+from iredapi.domain.account_records import RecordType
 from iredapi.schemas import field_validators as parse
 from iredapi.schemas import log_validators, mailbox_validators
 from iredapi.schemas.params import LongList
@@ -329,4 +330,17 @@ ListPolicy = Annotated[
 ]
 Subscription = Annotated[
     str, BeforeValidator(parse.choice(lists.VERSIONS)), _schema("string", enum=list(lists.VERSIONS))
+]
+OnExisting = Annotated[
+    str,
+    BeforeValidator(parse.choice(("skip", "update", "fail"))),
+    _schema("string", enum=["skip", "update", "fail"]),
+]
+FileFormat = Annotated[
+    str, BeforeValidator(parse.choice(("ndjson", "csv"))), _schema("string", enum=["ndjson", "csv"])
+]
+RecordTypes = Annotated[
+    str,
+    BeforeValidator(parse.choice(tuple(RecordType))),
+    _schema("string", enum=[item.value for item in RecordType]),
 ]

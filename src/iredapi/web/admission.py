@@ -27,6 +27,8 @@ _FREE_BYTES: Final = 64 * 1024
 _STREAM_SHARE: Final = 16
 """Maximum requests divided by this is the maximum number of long answers."""
 _PAGES_AT_ONCE: Final = 2
+_IMPORTS: Final = 2
+"""Maximum number of imports at the same time."""
 _SCOPE_KEY: Final = "iredapi.slot"
 
 
@@ -34,8 +36,10 @@ class Admission:
     """The counters of one worker process."""
 
     def __init__(self, most: int) -> None:
-        self.free = most
-        """Number of requests that may start."""
+        self.free = self.most = most
+        """Number of requests that may start, now and at most."""
+        self.imports = _IMPORTS
+        """Number of imports that may start."""
         self.memory = BODY_MEMORY
         """Bytes that are left for bodies."""
         self.streams = max(most // _STREAM_SHARE, 4)
@@ -48,13 +52,14 @@ class Admission:
 class Slot:
     """What one request has taken of the limits."""
 
-    __slots__ = ("_admission", "_bytes", "_held", "_streams")
+    __slots__ = ("_admission", "_bytes", "_held", "_imports", "_streams")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._held = False
         self._bytes = 0
         self._streams = False
+        self._imports = False
 
     def acquire(self) -> None:
         """Count the request. Raises Overloaded at once: there is no queue."""
@@ -89,6 +94,19 @@ class Slot:
             self._admission.streams -= 1
             self._streams = True
 
+    def start_import(self) -> None:
+        """Count an import, and no request any more. Raises Overloaded."""
+        if not self._admission.imports:
+            raise Overloaded("Other imports are going on.")
+        self._admission.imports -= 1
+        self._imports = True
+        self.release()
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether requests are being answered, beside imports."""
+        return self._admission.free < self._admission.most
+
     @asynccontextmanager
     async def page(self, *, first: bool, seconds: float) -> AsyncIterator[None]:
         """Wait until a page of a list may be read; for the first page at most ``seconds``.
@@ -112,6 +130,9 @@ class Slot:
         if self._streams:
             self._admission.streams += 1
             self._streams = False
+        if self._imports:
+            self._admission.imports += 1
+            self._imports = False
         self._admission.memory += self._bytes
         self._bytes = 0
 

@@ -38,9 +38,10 @@ REPLAYED: Final = "Idempotent-Replayed"
 NOT_HERE: Final = frozenset(
     {Action.LOGIN, Action.LOGOUT, Action.USER_VERIFY_PASSWORD, Action.ADMIN_VERIFY_PASSWORD}
     | {Action.TOKEN_CREATE, Action.TOKEN_REVOKE, Action.TOKEN_ROTATE}
-    | {Action.SESSIONS_END, Action.SESSION_END}
+    | {Action.SESSIONS_END, Action.SESSION_END, Action.IMPORT}
 )
-"""Actions that refuse the header: their answers are secrets, or are about the caller's login."""
+"""Actions that refuse the header: their answers are secrets, or about the caller's login, or long.
+"""
 _NAME: Final = HEADER.lower().encode()
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,255}")
 _NOT_DECIDED: Final = frozenset({401, 408, 425, 429})

@@ -18,7 +18,7 @@ from iredapi.schemas.listing import Paged
 from iredapi.schemas.params import Params
 from iredapi.schemas.strictness import Strictness, StrictReading
 from iredapi.web import idempotency
-from iredapi.web.openapi_bodies import body, properties
+from iredapi.web.openapi_bodies import body, file_body, properties
 from iredapi.web.openapi_parameters import path_parameter, query_parameter
 
 _IF_NONE_MATCH: Final = {
@@ -199,6 +199,10 @@ class Details(TypedDict, total=False):
     """The operation is about an account whose profile has an entity tag."""
     also: Sequence[str]
     """Media types of a plain answer, beside JSON."""
+    takes: Sequence[str]
+    """Media types of a file that is the body; parameters are in the query."""
+    gives: str
+    """Media type of an answer that is a file, and no JSON document."""
 
 
 def describe(
@@ -222,9 +226,12 @@ def describe(
     named = re.findall(r"{(\w+)}", path)
     extra: dict[str, Any] = {}
     parameters = [path_parameter(path, name, words.get(name)) for name in named]
-    if method == "GET":
+    takes = details.get("takes", ())
+    if method == "GET" or takes:
         parameters += [query_parameter(*item, form) for item in properties(form)]
-    elif form.model_fields:
+    if takes:
+        extra["requestBody"] = file_body(takes)
+    elif method != "GET" and form.model_fields:
         extra["requestBody"] = body(action, form)
     options = StrictReading if method == "GET" else Strictness
     parameters += [
@@ -255,8 +262,7 @@ def describe(
         responses[304] = {"description": "The profile is as the tag in `If-None-Match` says."}
     if takes_key:
         responses[200]["headers"] = {idempotency.REPLAYED: _REPLAYED}
-    if kinds := details.get("also"):
-        responses[200]["content"] = {kind: {"schema": {"type": "string"}} for kind in kinds}
+    _describe_files(responses, details)
     return {
         "summary": summary.rstrip("."),
         "description": rest,
@@ -264,6 +270,17 @@ def describe(
         "responses": responses,
         "openapi_extra": extra,
     }
+
+
+def _describe_files(responses: dict[int | str, dict[str, Any]], details: Details) -> None:
+    """Describe answers that are no JSON document."""
+    if kind := details.get("gives"):
+        responses[200] = {
+            "description": "Done, as far as the last line says.",
+            "content": {kind: {"schema": {"type": "string"}}},
+        }
+    if kinds := details.get("also"):
+        responses[200]["content"] = {kind: {"schema": {"type": "string"}} for kind in kinds}
 
 
 def _variant(method: str, path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from iredapi.auth.permissions import Action
@@ -79,4 +79,12 @@ def body(action: Action, form: type[Params]) -> dict[str, Any]:
             JSON: {"schema": schema(dict(found)), "example": example},
             FORM: {"schema": schema(plain)},
         },
+    }
+
+
+def file_body(kinds: Sequence[str]) -> dict[str, Any]:
+    """Return the request body of an operation that reads a file."""
+    return {
+        "required": True,
+        "content": {kind: {"schema": {"type": "string"}} for kind in kinds},
     }

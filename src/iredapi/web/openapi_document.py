@@ -63,6 +63,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Throttling": "How much mail an account, a domain or everybody may send and receive.",
     "Whitelisting and Blacklisting": "Senders and recipients that are always or never accepted.",
     "Greylisting": "Whose mail has to be sent twice when the sender is not known yet.",
+    "Import": "Many accounts at once, from a file.",
     "Export": "Accounts for another server: as records for any storage, or as LDIF for `ldapadd`.",
 }
 
@@ -80,8 +81,15 @@ _LDAP: Final = frozenset({"DirectoryProfile"})
 _CANONICAL: Final = "Canonical"
 _CHOICES: Final = frozenset({"name_only", "email_only", "fields"})
 """Parameters that make answers of another shape: a document of one view does not have them."""
+_NDJSON: Final = "application/x-ndjson"
 _OTHER_SHAPES: Final = frozenset({"ChosenFields"})
 _REFERENCE: Final = re.compile(r"#/components/schemas/(.+)")
+
+
+def _body_of(operation: Document) -> Document:
+    """Return the media types of an operation's body."""
+    found: Document = operation.get("requestBody", {}).get("content", {})
+    return found
 
 
 def complete(document: Document, *, cookie: str, routers: Iterable[APIRouter]) -> Document:
@@ -94,6 +102,9 @@ def complete(document: Document, *, cookie: str, routers: Iterable[APIRouter]) -
         for method in sorted(route.methods or ()):
             operation = document["paths"][API + route.path][method.lower()]
             openapi_errors.add(operation, method, route.path, action, form)
+            content = operation["responses"]["200"].get("content", {})
+            if _NDJSON in content and _NDJSON in _body_of(operation):
+                content.pop("application/json", None)
     document["components"]["securitySchemes"] = {
         "bearer": {
             "type": "http",

@@ -44,14 +44,6 @@ _MAX_PUBLIC_BYTES = 8 * 1024
 """Maximum body size in bytes of a request without a session (a login)."""
 _PUBLIC_SECONDS = 10.0
 """Time limit for receiving such a body."""
-_NAMES_NEW_ACCOUNT = frozenset(
-    {Action.DOMAIN_CREATE, Action.USER_CREATE, Action.ALIAS_CREATE, Action.ADMIN_CREATE}
-    | {Action.MAILLIST_CREATE, Action.ML_CREATE}
-)
-"""Actions whose path names a new account: its name must follow the strict grammar.
-
-Existing accounts must stay reachable, whatever their names are.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +225,8 @@ class _Operation(Generic[Form]):
     """A session or token is not required."""
     versions: Versions | None
     """What ``If-Match`` is compared with; None: there is nothing."""
+    takes_file: bool
+    """The body is a file, which the handler reads; parameters are in the query."""
 
 
 def _target(request: Request, caller: Actor | None, *, strict: bool) -> Target:
@@ -301,9 +295,10 @@ class Router(APIRouter):
             form,
             details.get("words", {}),
             details.get("feature"),
-            strict=action in _NAMES_NEW_ACCOUNT,
+            strict=action in permissions.NAMES_NEW_ACCOUNT,
             public=action in permissions.PUBLIC,
             versions=details.get("versions"),
+            takes_file=bool(details.get("takes")),
         )
         # The value of an enumeration's member is a property in Python: it is read once.
         name = action.value
@@ -377,6 +372,9 @@ async def _call(
     special: KeyedRequest | DryRun | None = None
     if request.method in _READING:
         filled = sent_form.of_query(form, request)
+    elif operation.takes_file:
+        idempotency.key_of(request, action)
+        filled = sent_form.of_query_of_write(form, request, strict=context.settings.strict)
     else:
         with_query = action is not Action.LOGIN or context.settings.query_login
         limit, seconds = context.settings.body_limit, context.settings.request_timeout

@@ -65,6 +65,14 @@ def of_query(form: type[Form], request: Request) -> Form:
     return filled
 
 
+def of_query_of_write(form: type[Form], request: Request, *, strict: bool) -> Form:
+    """Return the form of a write whose body is a file, as ``of_query``; set STRICT."""
+    filled = of_query(form, request)
+    sent = request_body.query(request).get(STRICT.name)
+    STRICT.set(strict if sent is None else StrictReading.read({STRICT.name: sent}).strict)
+    return filled
+
+
 async def _parsed(
     form: type[Form], request: Request, body: bytes, *, with_query: bool
 ) -> tuple[Form, tuple[str, ...], bool | None, bool, Raw]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from iredapi.backends.unit_of_work import UnitOfWork
 from iredapi.concurrency.shield import finish
 from iredapi.domain import addresses
 from iredapi.domain.actors import Actor
 from iredapi.domain.changed_parameters import of_user_fields
 from iredapi.errors import ApiError
 from iredapi.operations import users
-from iredapi.operations.passwords import lengths_of, stored_for
+from iredapi.operations.passwords import Passwords, lengths_of, stored_for
 from iredapi.runtime.context import AppContext
 from iredapi.runtime.transactions import WriteResult
 from iredapi.workflows.list_membership import join_default_lists
@@ -25,18 +26,41 @@ async def create_user(
 
     Ordinary users that are created at the same time share a transaction.
     """
-    passwords = await context.passwords()
-    try:
-        # Hashed before anything is locked. The operation checks the limits of the domain.
-        hashed = await passwords.hashed(changes)
-    except ApiError:
-        # The limits of the domain too: one answer lists everything that is wrong with a password.
-        await prepare_password(context, actor, addresses.domain_of(mail), changes)
-        raise
+    hashed, passwords = await _hashed(context, actor, mail, changes)
     if batched := await context.user_batcher.create(actor, mail, changes, hashed, passwords):
         done = WriteResult(adjusted=tuple(item.to_dict() for item in batched.adjusted))
     else:
         done = await context.write(actor, users.create, mail, changes, hashed, passwords)
+    return await joined(context, actor, mail, done)
+
+
+async def _hashed(
+    context: AppContext, actor: Actor, mail: str, changes: Mapping[str, Any]
+) -> tuple[str, Passwords]:
+    passwords = await context.passwords()
+    try:
+        # Hashed before anything is locked. The operation checks the limits of the domain.
+        return await passwords.hashed(changes), passwords
+    except ApiError:
+        # The limits of the domain too: one answer lists everything that is wrong with a password.
+        await prepare_password(context, actor, addresses.domain_of(mail), changes)
+        raise
+
+
+async def creation(
+    context: AppContext, actor: Actor, mail: str, changes: Mapping[str, Any]
+) -> Callable[[UnitOfWork], Awaitable[None]]:
+    """Return what creates a user in a unit; the password is hashed already. Raises ApiError."""
+    hashed, passwords = await _hashed(context, actor, mail, changes)
+
+    async def create(unit: UnitOfWork) -> None:
+        await users.create(unit, mail, changes, hashed, passwords)
+
+    return create
+
+
+async def joined(context: AppContext, actor: Actor, mail: str, done: WriteResult) -> WriteResult:
+    """Subscribe a user that was created to the default lists of its domain."""
     server = context.list_server
     if server is None or not server.accepts(mail):
         return done

@@ -208,7 +208,7 @@ class LdapAdmins:
         edit.put("mail", admin.mail)
         edit.put("accountStatus", "active" if admin.active else "disabled")
         self._put(edit, Admin(admin.mail, active=admin.active), admin)
-        await references.forget_rights(self._session, admin.mail)
+        await references.forget_rights(self._session, [admin.mail])
         self._session.add(blank.dn, {change.name: change.values for change in edit.changes()})
 
     def _put(self, edit: Edit, before: Admin, after: Admin) -> None:

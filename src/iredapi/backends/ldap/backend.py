@@ -10,6 +10,7 @@ from iredapi.backends.ldap import directories
 from iredapi.backends.ldap.directories import Directories
 from iredapi.backends.ldap.errors import LdapError
 from iredapi.backends.ldap.transaction import LdapReadTransaction, LdapTransaction
+from iredapi.backends.ldap.user_batches import LdapUserBatches
 from iredapi.backends.protocols.backend import ReadTransaction, Transaction
 from iredapi.backends.protocols.values import RetryUnit
 from iredapi.config.errors import ConfigurationError
@@ -28,6 +29,7 @@ class LdapBackend:
     sees_own_writes = False
     errors: tuple[type[Exception], ...] = (DBAPIError, LdapError)
     user_batching = None
+    created_together = LdapUserBatches.created_fields
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
         self._state = state

@@ -168,6 +168,19 @@ class IredadminAccounts(MailboxSizes):
         found: list[str] = await self.column(select(_tidy(d.maildir)).where(d.username == mail))
         return found
 
+    async def all_queued(self, mails: Sequence[str]) -> dict[str, frozenset[str]]:
+        """Return the queued paths of each of some addresses."""
+        if not await self.has(t.deleted_mailboxes):
+            return {}
+        d = t.deleted_mailboxes.c
+        rows = await self.row_objects(
+            select(d.username, _tidy(d.maildir).label("path")).where(d.username.in_(mails))
+        )
+        found: dict[str, frozenset[str]] = {}
+        for row in rows:
+            found[row.username] = found.get(row.username, frozenset()) | {row.path}
+        return found
+
     async def hold(self, path: str) -> _Days:
         """Keep exactly this directory for ever; return the days of its rows, by their ids.
 

@@ -66,12 +66,13 @@ async def standalone(session: Session, domains: Iterable[str]) -> frozenset[str]
     return frozenset(entry.value("mail").lower() for entry in found)
 
 
-async def forget_rights(session: Session, mail: str) -> None:
-    """Plan to remove rights that another tool left behind from a former account."""
+async def forget_rights(session: Session, mails: Collection[str]) -> None:
+    """Plan to remove rights that another tool left behind from former accounts."""
+    forms = [form for mail in mails for form in _spellings(mail)]
     for entry in await session.holders(
-        session.tree.base, Scope.ONE, "(objectClass=mailDomain)", _RIGHTS, _spellings(mail)
+        session.tree.base, Scope.ONE, "(objectClass=mailDomain)", _RIGHTS, forms
     ):
-        session.edit(session.remember(entry)).discard(_RIGHTS, [mail])
+        session.edit(session.remember(entry)).discard(_RIGHTS, mails)
 
 
 async def _names_of(session: Session, mail: str) -> tuple[str, ...]:

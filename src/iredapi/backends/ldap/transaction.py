@@ -15,6 +15,7 @@ from iredapi.backends.ldap.ldif import LdapLdif
 from iredapi.backends.ldap.lists import LdapLists
 from iredapi.backends.ldap.maillists import LdapMailLists
 from iredapi.backends.ldap.usage import LdapUsage
+from iredapi.backends.ldap.user_batches import LdapUserBatches
 from iredapi.backends.ldap.users import LdapUsers
 from iredapi.backends.policies.greylists import SqlGreylists
 from iredapi.backends.policies.log import SqlLog
@@ -86,6 +87,7 @@ class LdapTransaction:
             rules=rules,
             domains=LdapDomains(session),
             users=LdapUsers(session),
+            user_batches=LdapUserBatches(session),
             admins=LdapAdmins(session),
             aliases=LdapAliases(session),
             lists=LdapLists(session),

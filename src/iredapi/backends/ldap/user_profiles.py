@@ -12,7 +12,7 @@ from iredapi.backends.ldap.listing import Listed, ListingReader, number_of, text
 from iredapi.backends.ldap.profiles import domain_names, entry_to_response, real_users_in
 from iredapi.backends.ldap.session import address_in, words
 from iredapi.backends.ldap.user_mapping import record
-from iredapi.backends.protocols.values import Profile
+from iredapi.backends.protocols.values import OwnRow, Profile
 from iredapi.domain.addresses import domain_of
 from iredapi.domain.moments import utc_text
 from iredapi.domain.users import User
@@ -74,6 +74,18 @@ class LdapUserProfiles(ListingReader):
     async def profiles_of(self, names: Sequence[str]) -> Mapping[str, Profile]:
         found = await self.entries(names)
         return {name: entry_to_response(entry) for name, entry in found.items()}
+
+    async def own_fields(self, mails: Sequence[str]) -> Mapping[str, OwnRow]:
+        found = await self.entries(mails)
+        users = [record(mail, entry, frozenset(), ()) for mail, entry in found.items()]
+        return {
+            user.mail: OwnRow(
+                user.mail, user.password, user.name, user.given_name, user.surname, user.active,
+                user.quota, user.language, user.employee_id, user.mailbox_format,
+                user.mailbox_folder,
+            )
+            for user in users
+        }  # fmt: skip
 
     async def records_of(self, names: Sequence[str]) -> Mapping[str, User]:
         found = await self.entries(names)

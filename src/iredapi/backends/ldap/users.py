@@ -154,22 +154,31 @@ class LdapUsers(LdapUserProfiles):
     # -- writing -----------------------------------------------------------------------------------
 
     async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
-        session, mail = self._session, user.mail
-        name = domain_of(mail)
-        domain = await session.domain(name)
-        aliases = await self._aliases(name)
-        blank = Entry(self._tree.user(mail), {})
-        edit = Edit(blank)
-        put_new(edit, user, aliases, session.knows, changed=changed)
-        if domain is not None and not flag(domain, "accountStatus", "active"):
-            edit.put("domainStatus", "disabled")
-        edit.add("memberOfGroup", await self._join(blank.dn, mail, frozenset(groups)))
-        await references.forget_rights(session, mail)
-        session.add(blank.dn, {change.name: change.values for change in edit.changes()})
-        if domain is not None:
-            counters = session.edit(domain)
-            count(counters, "users", 1)
-            count(counters, "quota", user.quota * MEGABYTE)
+        await self.add_all([user], groups=groups, changed=changed)
+
+    async def add_all(
+        self, users: Sequence[User], *, groups: Iterable[str], changed: datetime | None
+    ) -> None:
+        """Add users, each of whom becomes a member of ``groups``."""
+        session, joining = self._session, frozenset(groups)
+        edits = []
+        for user in users:
+            name = domain_of(user.mail)
+            domain = await session.domain(name)
+            blank = Entry(self._tree.user(user.mail), {})
+            edit = Edit(blank)
+            put_new(edit, user, await self._aliases(name), session.knows, changed=changed)
+            if domain is not None and not flag(domain, "accountStatus", "active"):
+                edit.put("domainStatus", "disabled")
+            edit.add("memberOfGroup", await self._join(blank.dn, user.mail, joining))
+            edits.append((user, domain, edit))
+        await references.forget_rights(session, [user.mail for user in users])
+        for user, domain, edit in edits:
+            session.add(edit.dn, {change.name: change.values for change in edit.changes()})
+            if domain is not None:
+                counters = session.edit(domain)
+                count(counters, "users", 1)
+                count(counters, "quota", user.quota * MEGABYTE)
 
     async def _join(self, dn: str, mail: str, groups: frozenset[str]) -> list[str]:
         """Plan the membership in lists and aliases that exist; return the lists' addresses."""
@@ -313,7 +322,7 @@ class LdapUsers(LdapUserProfiles):
         edit.discard("shadowAddress", sorted(alias_addresses([old], name, aliases)))
         edit.add("shadowAddress", sorted(alias_addresses([new], name, aliases)))
         session.plan.append(Modify(edit.dn, edit.changes()))
-        await references.forget_rights(session, new)
+        await references.forget_rights(session, [new])
         await references.rename(session, old, new, entry.dn, edit.dn)
         await session.iredadmin.rename(old, new)
 

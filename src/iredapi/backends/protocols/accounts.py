@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from iredapi.backends.protocols.values import AddressAvailability, Profile, Removal, Usage
+from iredapi.backends.protocols.values import AddressAvailability, OwnRow, Profile, Removal, Usage
 from iredapi.domain.actors import Actor
 from iredapi.domain.aliases import Alias
 from iredapi.domain.audit_events import Event
@@ -195,6 +195,9 @@ class UserReader(UserListings, UserRights, Protocol):
 
     async def get(self, mail: str) -> User | None:
         """Return a user without claiming it."""
+
+    async def own_fields(self, mails: Sequence[str]) -> Mapping[str, OwnRow]:
+        """Return fields of the users that have exactly these addresses. One round trip on SQL."""
 
     async def other_aliases(self, mail: str) -> frozenset[str]:
         """Return alias addresses whose rows name the user in another spelling.

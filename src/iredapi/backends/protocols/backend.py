@@ -60,9 +60,12 @@ class Backend(Protocol):
     sees_own_writes: bool
     """Whether a unit reads what it has written before it is committed."""
 
+    created_together: frozenset[str]
+    """Fields of new users that one unit can create together (``UserBatches.add_users``)."""
+
     @property
     def user_batching(self) -> UserBatching | None:
-        """What the optional role ``UserBatches`` can do; None: no unit has the role."""
+        """What ``UserBatches`` can do for simultaneous requests; None: each has its own unit."""
 
     async def start(self) -> None:
         """Check that it can be used. Raises ConfigurationError, or ServerDown."""

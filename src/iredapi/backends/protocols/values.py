@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from iredapi.domain.domains import Domain
 
@@ -49,6 +49,22 @@ class AddressAvailability:
     """Whether an account, an alias address or an admin without a mailbox has it."""
     queued: frozenset[str]
     """Mailbox paths of earlier users with the address that are still on disk."""
+
+
+class OwnRow(NamedTuple):
+    """Some fields of a user that its own row or entry has; see ``domain.users.User``."""
+
+    mail: str
+    password: str
+    name: str
+    given_name: str
+    surname: str
+    active: bool
+    quota: int
+    language: str
+    employee_id: str
+    mailbox_format: str
+    mailbox_folder: str
 
 
 @dataclass(frozen=True, slots=True)

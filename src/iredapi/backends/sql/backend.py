@@ -165,6 +165,10 @@ class SqlBackend:
     features = features.SQL
     sees_own_writes = True
     errors: tuple[type[Exception], ...] = (DBAPIError,)
+    # Also what ``add_users`` writes beside what decides on batches of requests.
+    created_together = SqlUserBatching.created_fields | {
+        "services", "custom_services", "held", "held_by_domain",
+    }  # fmt: skip
 
     async def start(self) -> None:
         """Do nothing: the databases were checked when they were opened."""

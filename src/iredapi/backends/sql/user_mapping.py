@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, delete, insert, literal_column
 
@@ -269,6 +269,19 @@ def row_changes(before: User, after: User) -> dict[str, Any]:
     return values
 
 
+_FEW: Final = 8
+"""Numbers of users up to this have a statement each; larger ones are sums of powers of two."""
+
+
+def _sizes(count: int) -> list[int]:
+    """Split a number of users, so that few different statements are compiled."""
+    found = []
+    while count > _FEW:
+        found.append(1 << (count.bit_length() - 1))
+        count -= found[-1]
+    return [*found, count] if count else found
+
+
 async def add_users(
     store: AccountRepository, users: Sequence[User], *, changed: datetime | None
 ) -> None:
@@ -279,9 +292,12 @@ async def add_users(
         new_values(store.schema, user, moment, changed or NEVER, usual=usual) for user in users
     ]
     names = tuple(values[0])
-    size = len(values)
-    build = partial(insert_statements, store.schema, names, size, store.dialect, usual=usual)
-    await store.change_all(("users.add", names, size), build, **numbered_parameters(values))
+    at = 0
+    for size in _sizes(len(values)):
+        build = partial(insert_statements, store.schema, names, size, store.dialect, usual=usual)
+        some = values[at : at + size]
+        await store.change_all(("users.add", names, size), build, **numbered_parameters(some))
+        at += size
     for user in users:
         if user.held is not None or user.held_by_domain is not None:
             values_of = {"settings": settings_of("", user)}

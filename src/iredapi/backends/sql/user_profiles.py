@@ -8,13 +8,17 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Select,
+    String,
     bindparam,
+    column,
     func,
     select,
+    values,
 )
 
-from iredapi.backends.protocols.values import Profile
+from iredapi.backends.protocols.values import OwnRow, Profile
 from iredapi.backends.sql import spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import RelatedRows, in_domain, names_in
@@ -25,6 +29,7 @@ from iredapi.backends.sql.user_mapping import (
     record,
 )
 from iredapi.backends.sql.user_related_rows import other_aliases, profile, select_related_rows
+from iredapi.database.bulk_parameters import numbered_parameters, padded, texts
 from iredapi.database.repository import convert_row
 from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import fold
@@ -33,6 +38,11 @@ from iredapi.domain.moments import utc_text
 from iredapi.domain.users import User
 
 _SEEN = ("imap", "pop3", "lda")
+_OWN = (
+    "username", "password", "name", "first_name", "last_name", "active", "quota", "language",
+    "employeeid", "mailboxformat", "mailboxfolder",
+)  # fmt: skip
+"""The columns of ``OwnRow``; older servers lack some."""
 
 
 class SqlUserProfiles(ListingRepository):
@@ -73,6 +83,30 @@ class SqlUserProfiles(ListingRepository):
             return {}
         related_rows = await self.read_related_rows(select_related_rows([*found]))
         return {name: record(row, related_rows) for name, row in found.items()}
+
+    async def own_fields(self, mails: Sequence[str]) -> Mapping[str, OwnRow]:
+        size, wanted = padded(len(mails)), frozenset(mails)
+        columns, rows = await self.table(
+            ("users.own fields", size),
+            lambda: self._select_own(size),
+            **numbered_parameters([{"mail": mail} for mail in mails], size),
+        )
+        places = [columns.index(name) if name in columns else -1 for name in _OWN]
+        # MariaDB's equality ignores case, accents and trailing blanks.
+        return {row[0]: _own_fields(row, places) for row in rows if row[0] in wanted}
+
+    def _select_own(self, size: int) -> Select[Any]:
+        username, asked = t.mailbox.c.username, texts("mail", size)
+        chosen = select(*self._own_columns())
+        if self.dialect != "postgresql":
+            return chosen.where(username.in_(asked))
+        # A list of parameters would be compared one by one while the table has no statistics.
+        given = values(column("mail", String(255)), name="given").data([(one,) for one in asked])
+        return chosen.join_from(t.mailbox, given, username == given.c.mail)
+
+    def _own_columns(self) -> list[ColumnElement[Any]]:
+        there = {column.name: column for column in self.schema.columns(t.mailbox)}
+        return [there[name] for name in _OWN if name in there]
 
     async def profile(self, mail: str) -> Profile | None:
         m = t.mailbox.c
@@ -230,6 +264,11 @@ class SqlUserProfiles(ListingRepository):
             **names_in(names),
         )
         return [row[0] for row in rows]
+
+
+def _own_fields(row: Sequence[Any], places: Sequence[int]) -> OwnRow:
+    values = [("" if row[at] is None else row[at]) if at >= 0 else "" for at in places]
+    return OwnRow._make((*values[:5], bool(values[5]), int(values[6] or 0), *values[7:]))
 
 
 def _is(stored: str | None, mail: str) -> bool:

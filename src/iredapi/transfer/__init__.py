@@ -1,0 +1,1 @@
+"""Many accounts at once: what an import does with each line of a file."""

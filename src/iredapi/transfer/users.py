@@ -1,0 +1,281 @@
+"""Lines about mail users: unchanged ones cost a comparison, new ones share transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from iredapi.auth import permissions
+from iredapi.auth.permissions import Action, Target
+from iredapi.backends.protocols.values import OwnRow
+from iredapi.backends.unit_of_work import STRICT, ReadUnit
+from iredapi.domain import canonical
+from iredapi.domain.account_records import RIGHTS, RecordType
+from iredapi.domain.addresses import domain_of, local_part_of
+from iredapi.errors import ApiError
+from iredapi.observability.logging import REQUEST_ID
+from iredapi.operations import lists
+from iredapi.operations.passwords import Passwords
+from iredapi.operations.user_batches import BatchedChange
+from iredapi.runtime.transactions import WriteResult
+from iredapi.schemas.users import UserDraft
+from iredapi.transfer.accounts import (
+    creation,
+    new_name,
+    parsed,
+    revision,
+    split,
+    target_of,
+    unchecked,
+)
+from iredapi.transfer.kinds import KINDS, Caller, Found, Values, found_user
+from iredapi.transfer.lines import Entry
+from iredapi.transfer.outcomes import Outcome, Word, failed, written
+from iredapi.workflows.users import joined
+
+_TURN: Final = 16
+"""Lines after which other requests get their turn."""
+_UNSAID: Final[Mapping[str, Any]] = {
+    "transport": "", "senderBcc": "", "recipientBcc": "", "aliases": [], "isGlobalAdmin": "no",
+    "suspended": "no", RIGHTS: [],
+}  # fmt: skip
+"""Values that every new user has: such users can share a transaction."""
+
+
+def _status(user: OwnRow) -> str:
+    return "active" if user.active else "disabled"
+
+
+_DIRECT: Final[Mapping[str, Callable[[OwnRow], Any]]] = {
+    "name": lambda user: user.name or local_part_of(user.mail),
+    "sn": lambda user: user.surname or local_part_of(user.mail),
+    "gn": lambda user: user.given_name,
+    "accountStatus": _status,
+    "quota": lambda user: user.quota,
+    "language": lambda user: user.language,
+    "employeeid": lambda user: user.employee_id,
+    "mailboxFormat": lambda user: user.mailbox_format,
+    "mailboxFolder": lambda user: user.mailbox_folder,
+    "password_hash": lambda user: user.password,
+    "type": lambda _user: "user",
+}
+"""Keys whose values can be compared without the whole canonical view."""
+_SIMPLE: Final = _DIRECT.keys() | {"mail"}
+
+
+def _is_unchanged(record: Mapping[str, Any], user: OwnRow) -> bool:
+    """Tell whether all values of a line with direct keys are certain to be stored already."""
+    for key, value in record.items():
+        if key == "mail":
+            continue
+        stored = _DIRECT[key](user)
+        if value != stored and value != str(stored):
+            return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the storage has of the users of some lines, by address."""
+
+    own: Mapping[str, OwnRow]
+    """Of lines with direct keys."""
+    whole: Mapping[str, Found]
+    """Of the other lines."""
+
+
+async def _stored(unit: ReadUnit, simple: Sequence[str], others: Sequence[str]) -> _Stored:
+    own = await unit.users.own_fields(simple) if simple else {}
+    records = await unit.users.records_of(others) if others else {}
+    names = sorted({domain_of(mail) for mail in records})
+    hosting = await unit.domains.records_of(names) if names else {}
+    whole = {}
+    for mail, user in records.items():
+        domain = hosting.get(domain_of(mail))
+        view = canonical.user(user, domain.names if domain else ())
+        whole[mail] = Found(view, user.password)
+    return _Stored(own, whole)
+
+
+@dataclass(slots=True)
+class _Run:
+    """Consecutive lines about different users."""
+
+    caller: Caller
+    entries: Sequence[Entry]
+    size: int
+    """Maximum number of users that share a transaction."""
+    passwords: Passwords
+    results: dict[int, Outcome] = field(default_factory=dict)
+    waiting: dict[int, BatchedChange] = field(default_factory=dict)
+    ignored: dict[int, list[str]] = field(default_factory=dict)
+    sent: int = 0
+    going: asyncio.Task[None] | None = None
+    """The creation of users that is going on, while the next lines are read."""
+
+    def ready(self) -> list[Outcome]:
+        """Return the next results, up to the first line that waits."""
+        found = []
+        while self.sent in self.results:
+            found.append(self.results.pop(self.sent))
+            self.sent += 1
+        return found
+
+    async def new(self, at: int, entry: Entry, name: str, values: Values) -> None:
+        """Decide how to create a user. Raises ApiError."""
+        caller = self.caller
+        permissions.check(caller.actor, Action.USER_CREATE, Target(mail=name))
+        mail = new_name(RecordType.USER, name)
+        short = {
+            key: value
+            for key, value in values.items()
+            if key not in _UNSAID or value != _UNSAID[key]
+        }
+        if short.get("forwarding") in ([mail], mail):
+            del short["forwarding"]
+        batcher = caller.context.user_batcher
+        if RIGHTS not in short:
+            changes, ignored = parsed(caller, RecordType.USER, UserDraft, Action.USER_CREATE, short)
+            if batcher.takes(changes):
+                hashed = await self.passwords.hashed(changes)
+                if not self._share_locks(mail):
+                    await self.start()
+                self.waiting[at] = BatchedChange(
+                    caller.actor, mail, changes, hashed, REQUEST_ID.get(), None, self.passwords,
+                    exact=STRICT.get(),
+                )  # fmt: skip
+                self.ignored[at] = ignored
+                if len(self.waiting) >= self.size:
+                    await self.start()
+                return
+        await self.flush()
+        self.results[at] = await creation(caller, entry, RecordType.USER, mail, short)
+
+    def _share_locks(self, mail: str) -> bool:
+        """Tell whether a user may join those who wait. OpenLDAP locks domains one by one."""
+        if self.caller.context.backend.sees_own_writes:
+            return True
+        return all(domain_of(item.mail) == domain_of(mail) for item in self.waiting.values())
+
+    async def start(self) -> None:
+        """Begin to create the users who wait, when those before them are there."""
+        await self.settle()
+        waiting, self.waiting = self.waiting, {}
+        if waiting:
+            self.going = asyncio.ensure_future(self._create(waiting))
+
+    async def settle(self) -> None:
+        """Wait for the creation that is going on."""
+        going, self.going = self.going, None
+        if going is not None:
+            await going
+
+    async def flush(self) -> None:
+        """Create the users who wait, and wait for them."""
+        await self.start()
+        await self.settle()
+
+    async def _create(self, waiting: Mapping[int, BatchedChange]) -> None:
+        """Create users in one transaction."""
+        caller = self.caller
+        done = await caller.context.user_batcher.create_all(
+            list(waiting.values()), dry_run=caller.dry_run
+        )
+        for (at, item), result in zip(waiting.items(), done, strict=True):
+            self.results[at] = await self._created(at, item, result)
+        await self._join([waiting[at].mail for at in waiting if self._is_done(at)])
+
+    def _is_done(self, at: int) -> bool:
+        return self.results[at].word is Word.DONE
+
+    async def _created(self, at: int, item: BatchedChange, result: bool | Exception) -> Outcome:
+        caller, entry = self.caller, self.entries[at]
+        if result is True:
+            adjusted = tuple(one.to_dict() for one in item.adjusted)
+            done = WriteResult(adjusted=adjusted)
+            return written(entry, done, UserDraft, self.ignored[at])
+        _, values = split(entry, RecordType.USER)
+        if isinstance(result, ApiError):
+            if result.code == "ALREADY_EXISTS" and (found := await self._spelled(item.mail)):
+                return await revision(caller, entry, RecordType.USER, item.mail, values, found)
+            if caller.would_exist(result, domain_of(item.mail)):
+                return unchecked(entry)
+            return failed(entry, result, UserDraft)
+        if isinstance(result, Exception):
+            raise result
+        return await creation(caller, entry, RecordType.USER, item.mail, values)
+
+    async def _spelled(self, mail: str) -> Found | None:
+        """Return a user whose address is stored in another spelling."""
+
+        async def find(unit: ReadUnit) -> Found | None:
+            user = await unit.users.get(mail)
+            return None if user is None else await found_user(unit, user)
+
+        return await self.caller.context.read(self.caller.actor, find)
+
+    async def _join(self, mails: Sequence[str]) -> None:
+        """Subscribe new users to the default lists of their domains."""
+        caller = self.caller
+        if caller.context.list_server is None or caller.dry_run:
+            return
+        of = dict[str, list[str]]()
+        for mail in mails:
+            name = domain_of(mail)
+            if name not in of:
+                of[name] = await caller.context.read(caller.actor, lists.defaults, name)
+            if of[name]:
+                await joined(caller.context, caller.actor, mail, WriteResult())
+
+
+async def users(
+    caller: Caller, entries: Sequence[Entry], size: int
+) -> AsyncIterator[list[Outcome]]:
+    """Carry out lines about different users, in order; at most ``size`` share a transaction."""
+    run = _Run(caller, entries, size, await caller.context.passwords())
+    names = [str(entry.record["mail"]).strip().lower() for entry in entries]
+    simple, others = list[str](), list[str]()
+    for entry, name in zip(entries, names, strict=True):
+        if caller.actor.manages_account(name):
+            (simple if entry.record.keys() <= _SIMPLE else others).append(name)
+    stored = await caller.context.read(caller.actor, _stored, simple, others)
+    try:
+        async for some in _each(run, names, stored):
+            yield some
+    finally:
+        await run.settle()
+
+
+async def _each(run: _Run, names: Sequence[str], stored: _Stored) -> AsyncIterator[list[Outcome]]:
+    entries = run.entries
+    for at, (entry, name) in enumerate(zip(entries, names, strict=True)):
+        own = stored.own.get(name)
+        if own is not None and _is_unchanged(entry.record, own):
+            run.results[at] = Outcome(entry, Word.UNCHANGED)
+        else:
+            try:
+                await _one(run, at, entry, own is not None, stored.whole.get(name))
+            except ApiError as error:
+                run.results[at] = failed(entry, error, UserDraft)
+        if at % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
+            if some := run.ready():
+                yield some
+    await run.flush()
+    yield run.ready()
+
+
+async def _one(run: _Run, at: int, entry: Entry, is_there: bool, found: Found | None) -> None:
+    text, values = split(entry, RecordType.USER)
+    name = target_of(RecordType.USER, text).mail
+    caller = run.caller
+    if found is None and not is_there:
+        await run.new(at, entry, name, values)
+        return
+    permissions.check(caller.actor, Action.USER_UPDATE, Target(mail=name))
+    await run.flush()
+    if found is None:
+        found = await KINDS[RecordType.USER].look(caller, name)
+    run.results[at] = await revision(caller, entry, RecordType.USER, name, values, found)
