@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,25 @@ def test_linters_find_nothing(place: Path) -> None:
     node_packages.run(
         place, "spectral", "lint", "--ruleset", ".spectral.json", "--fail-severity=hint", *DOCUMENTS
     )
+
+
+def test_no_request_fits_two_operations(place: Path) -> None:
+    """Of paths that can both match, and none of which is the more special, each has own methods."""
+
+    def more_special(one: list[str], other: list[str]) -> bool:
+        return any(a[:1] != "{" and b[:1] == "{" for a, b in zip(one, other, strict=True))
+
+    for name in DOCUMENTS:
+        paths = json.loads((place / name).read_text(encoding="utf-8"))["paths"]
+        split = {path: path.split("/") for path in paths}
+        for (first, one), (second, other) in combinations(split.items(), 2):
+            if (
+                len(one) == len(other)
+                and all(a == b or "{" in (a[:1], b[:1]) for a, b in zip(one, other, strict=True))
+                and more_special(one, other)
+                and more_special(other, one)
+            ):
+                assert not paths[first].keys() & paths[second].keys(), (first, second)
 
 
 def test_linters_find_a_fault(place: Path) -> None:

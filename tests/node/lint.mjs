@@ -2,7 +2,12 @@
 // Prints one line for each problem of the documents that are named.
 import { createConfig, lint } from "@redocly/openapi-core";
 
-const config = await createConfig({ extends: ["recommended"] });
+// Two paths that both match a request are no fault if they have no method in common:
+// test_typescript_client.py looks at that.
+const config = await createConfig({
+  extends: ["recommended"],
+  rules: { "no-ambiguous-paths": "off" },
+});
 for (const ref of process.argv.slice(2)) {
   for (const problem of await lint({ ref, config })) {
     const where = problem.location.map((place) => place.pointer).join(" ");
