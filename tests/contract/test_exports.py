@@ -1,4 +1,4 @@
-"""Exports: the same records on every storage, in parts, of the own domains only."""
+"""Exports: in parts, of the own domains only; test_round_trip.py compares the storages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from iredapi.operations import account_exports, policy_exports
 from tests.clients import PASSWORD, Client, Service, serving
-from tests.contract.histories import COUNTERS, HASH, RICH, play
+from tests.contract.histories import HASH
 from tests.contract.test_statement_counts import counted
 from tests.servers.store import ALL_STORES, Store
 
@@ -71,67 +71,6 @@ async def exported(client: Client, path: str = "export") -> list[Record]:
         assert found.index(whole) < found.index(record)
         assert record.keys() <= {"type", "mail", "domain", *LATER}
     return first
-
-
-def comparable(records: list[Record]) -> list[Record]:
-    """Records without what differs each time, and what LDAP cannot hold."""
-    left_out = {"accessPolicy"}
-    return [
-        {key: key if key == "password_hash" else value for key, value in record.items()
-         if key not in left_out}
-        for record in records
-    ]  # fmt: skip
-
-
-_on_sqlite: list[list[Record]] = []
-
-
-async def rich(store: Store) -> list[Record]:
-    """Play a history on an empty store, and export everything."""
-    await store.reset()
-    async with serving(store, maildir_append_timestamp=False, **UNHIDDEN) as service:
-        root = await service.root()
-        await play(root, RICH)
-        records = await exported(root)
-        for record in records:
-            if record["type"] in ("domain", "user", "alias", "admin"):
-                await _is_the_view(root, record)
-        by_domain: list[Record] = []
-        for name in sorted(r["domain"] for r in records if r["type"] == "domain"):
-            by_domain += await exported(root, f"export/{name}")
-        # Admins of a domain are told with it; others, and global policies, with everything only.
-        apart = {"type": "admin", "account": "global"}
-        some, single = (
-            sorted(str(r) for r in found if not apart.items() & r.items())
-            for found in (records, by_domain)
-        )
-        assert some == single
-        told = [record["mail"] for record in by_domain if record["type"] == "admin"]
-        assert told == ["one@admins.org"]
-        return records
-
-
-async def _is_the_view(root: Client, record: Record) -> None:
-    kind = record["type"]
-    name = record["domain" if kind == "domain" else "mail"]
-    view = await root.ok("GET", f"{kind}/{name}", view="canonical")
-    left_out = {"type", "password_hash", "accessPolicy"}
-    own = {key: value for key, value in record.items() if key not in left_out}
-    unsaid = COUNTERS | ({"admins"} if kind == "domain" else set())
-    assert own == {key: value for key, value in view.items() if key not in unsaid}
-    assert ("password_hash" in record) == (kind in ("user", "admin"))
-
-
-async def test_the_same_on_every_storage(store: Store, sqlite_store: Store) -> None:
-    if not _on_sqlite:
-        _on_sqlite.append(await rich(sqlite_store))
-    found = _on_sqlite[0] if store.name == "sqlite" else await rich(store)
-    assert comparable(found) == comparable(_on_sqlite[0])
-    assert [r["mail"] for r in found if r["type"] == "admin"] == [
-        "one@admins.org", "root@admins.test", "two@admins.org",
-    ]  # fmt: skip
-    hashes = {r["mail"]: r["password_hash"] for r in found if r["type"] == "user"}
-    assert hashes["robert@ex.com"] == HASH
 
 
 @pytest.fixture(name="filled")
