@@ -55,9 +55,9 @@ def apply(
     from iredapi.observability.logging import configure
 
     async def work() -> int:
-        desired = desired_state.read(file, os.environ)
         remote = remote_of(url, token_file)
         chosen = None if remote else loading.load(env_file)
+        desired = desired_state.read(file, os.environ)
         if chosen is not None:
             configure("WARNING")
             typer.echo(f"iredapi: {chosen.describe_storage()}", err=True)

@@ -122,6 +122,7 @@ def import_(
         raise ConfigurationError("--on-existing: skip, update or fail")
     if source and source not in set(Source):
         raise ConfigurationError(f"--from: {', '.join(Source)}")
+    settings = None if url else loading.load(env_file)
     for path in files:
         if not path.is_file():
             raise ConfigurationError(f"{path}: no such file")
@@ -138,12 +139,12 @@ def import_(
         _carry_out(files, source, on_existing, report, send)
 
     try:
-        if url:
+        if settings is None:
             from iredapi.cli.remote_import import remote
 
             remote(url, _token(token_file), options, work)
         else:
-            _local(loading.load(env_file), dry_run=dry_run, work=work)
+            _local(settings, dry_run=dry_run, work=work)
     finally:
         if kept is not None:
             kept.close()
