@@ -66,7 +66,7 @@ async def test_remote(store: Store, tmp_path: Path) -> None:
     given = urls_of(store) | {"IREDAPI_DATA_DIR": str(tmp_path)}
     file = lines(
         tmp_path / "in", {"type": "domain", "domain": "ex.com"},
-        *({"type": "user", "mail": f"u{n}@ex.com", "password_hash": HASH} for n in range(1100)),
+        *({"type": "user", "mail": f"u{n}@ex.com", "password_hash": HASH} for n in range(600)),
         {"type": "user", "mail": "z@ex.com"},
     )  # fmt: skip
     status, out, _ = run(given, "token", "create", ROOT, "--label", "import")
@@ -78,10 +78,10 @@ async def test_remote(store: Store, tmp_path: Path) -> None:
         return run({"IREDAPI_TOKEN": token} if token else {}, *to)
 
     with running(given, directory=tmp_path) as api:
-        assert remote(api, secret)[:2] == (1, "1101 done, 1 failed")
+        assert remote(api, secret)[:2] == (1, "601 done, 1 failed")
         (tmp_path / "token").write_text(secret + "\n")
         words = ("--token-file", str(tmp_path / "token"), "--on-existing", "fail")
-        assert remote(api, "", *words)[:2] == (1, "1101 unchanged, 1 failed")
+        assert remote(api, "", *words)[:2] == (1, "601 unchanged, 1 failed")
         status, out, err = remote(api, "iredapi_wrong")
         assert (status, out, "INVALID_TOKEN" in err) == (1, "no line", True)
         assert remote(api, "")[0] == 2

@@ -122,6 +122,7 @@ def import_(
         raise ConfigurationError("--on-existing: skip, update or fail")
     if source and source not in set(Source):
         raise ConfigurationError(f"--from: {', '.join(Source)}")
+    token = _token(token_file) if url else ""
     settings = None if url else loading.load(env_file)
     for path in files:
         if not path.is_file():
@@ -142,7 +143,7 @@ def import_(
         if settings is None:
             from iredapi.cli.remote_import import remote
 
-            remote(url, _token(token_file), options, work)
+            remote(url, token, options, work)
         else:
             _local(settings, dry_run=dry_run, work=work)
     finally:

@@ -29,7 +29,7 @@ _BUSY_GROUP: Final = 40
 SHARED: Final = 64
 """New users that share a transaction."""
 _BUSY_SHARED: Final = 16
-_BUSY_PAUSE: Final = 0.004
+_BUSY_PAUSE: Final = 0.01
 """Seconds between groups while other requests are answered."""
 _DETAILS: Final = 1000
 """Entries of the log after which what is kept beside it is written: else the oldest are lost."""
