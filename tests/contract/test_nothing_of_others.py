@@ -144,7 +144,8 @@ async def test_answers_do_not_depend_on_others(service: Service) -> None:
 
 
 _READ = (
-    *_WALKS, "users?search=stranger", "users?sort=used", "search?q=stranger",
+    *_WALKS, "domains?with=usage", "users?with=usage",
+    "users?search=stranger", "users?sort=used", "search?q=stranger",
     f"log?domain={OWN}", f"log?account=ann@{OWN}", "log?search=stranger",
     f"deleted_mailboxes/{OWN}", f"deleted_mailboxes?mail=bob@{OWN}",
 )  # fmt: skip
@@ -154,7 +155,7 @@ _LARGE = "mailbox|alias|maillists|forwardings|used_quota|last_login|log|deleted_
 def _pages() -> Iterator[str]:
     for path in _READ:
         yield f"{path}{'&' if '?' in path else '?'}limit=5&total=yes"
-    yield "usage"
+    yield from ("usage", f"usage/{OWN}")
 
 
 @pytest.mark.stores("sqlite")
@@ -251,6 +252,8 @@ async def test_how_much_is_read_does_not_tell_how_much_others_have(service: Serv
     rows: dict[str, tuple[str, Database]] = {
         "log (username, domain, msg)": (f"{user}, 'stranger'", "iredadmin"),
         "deleted_mailboxes (username, domain, maildir)": (f"{user}, 'x'", store.accounts),
+        "used_quota (username, domain)": (user, store.accounts),
+        "last_login (username, domain)": (user, store.accounts),
     }
     if store.name != "openldap":
         rows["mailbox (username, domain, password)"] = (f"{user}, 'x'", "vmail")
