@@ -157,6 +157,10 @@ def _narrow(operation: Document, view: View) -> None:
     for response in operation["responses"].values():
         if JSON in response.get("content", {}):
             response["content"] = {JSON: response["content"][JSON]}
+    if _NDJSON in _body_of(operation):
+        # Generators make a file of it. With several types of a file they send the last one.
+        lines = {_NDJSON: {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"]["content"] = operation["responses"]["200"]["content"] = lines
 
 
 def _parameters(parameters: list[Document], view: View) -> Iterator[Document]:
