@@ -451,7 +451,7 @@ async def _nobody_gets(root: Client, mail: str, *, alias: bool = True) -> None:
 
 
 @pytest.mark.stores("sqlite", "postgresql", "mariadb")
-async def test_domains_and_admins_with_capitals(world: World) -> None:
+async def test_domains_and_admins_with_capitals(world: World, service: Service) -> None:
     root, foreign = world.root, world.foreign
     await foreign.domain("Big.COM")
     await foreign.user("Bob@Big.COM")
@@ -460,6 +460,19 @@ async def test_domains_and_admins_with_capitals(world: World) -> None:
     assert "Big.COM" in await root.ok("GET", "domains", name_only="yes")
     assert (await root.ok("GET", "domain/big.com"))["domain"] == "Big.COM"
     assert await root.ok("GET", "users/Big.COM", email_only="yes") == ["Bob@Big.COM"]
+    for mail in ("bob@big.com", "Bob@big.com", "BOB@BIG.COM", "Bob@Big.COM"):
+        assert (await root.ok("GET", f"user/{mail}"))["username"] == "Bob@Big.COM", mail
+        await root.ok("PUT", f"user/{mail}", name=mail)
+        assert (await root.ok("GET", f"user/{mail}", view="canonical"))["name"] == mail
+    admin = await service.admin_of("big.com")
+    assert await admin.ok("GET", "users", email_only="yes") == ["Bob@Big.COM"]
+    (found,) = await admin.ok("GET", "search", q="bob")
+    assert found["address"] == "Bob@Big.COM"
+    assert (await admin.ok("GET", "exists/bob@big.com"))["kind"] == "user"
+    assert (await admin.ok("GET", "user/bob@big.com"))["username"] == "Bob@Big.COM"
+    (used,) = await admin.ok("GET", "usage/big.com")
+    assert used["mail"].lower() == "bob@big.com"
+    await root.ok("DELETE", "admin/big-admin@admins.test")
     await root.ok("PUT", "domain/Big.COM", name="Big")
     assert (await root.ok("GET", "domain/Big.COM", view="canonical"))["name"] == "Big"
     assert (await root.refused("POST", "domain/big.com"))[:2] == (409, "ALREADY_EXISTS")

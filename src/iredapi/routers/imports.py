@@ -16,7 +16,12 @@ router = Router(tags=["Import"])
     "/import",
     Action.IMPORT,
     ImportOptions,
-    takes=("application/x-ndjson", "text/csv"),
+    takes={
+        # The page takes the first one; an example of NDJSON it would send as one JSON text.
+        "text/csv": "mail,name,password,quota\ncarol@example.com,Carol,Secret.pass1,1024\n",
+        "application/x-ndjson": '{"type": "user", "mail": "carol@example.com", "name": "Carol", '
+        '"password": "Secret.pass1", "quota": 1024}\n',
+    },
     gives="application/x-ndjson",
     errors=["REQUEST_TIMEOUT"],
 )

@@ -199,8 +199,8 @@ class Details(TypedDict, total=False):
     """The operation is about an account whose profile has an entity tag."""
     also: Sequence[str]
     """Media types of a plain answer, beside JSON."""
-    takes: Sequence[str]
-    """Media types of a file that is the body; parameters are in the query."""
+    takes: Mapping[str, str]
+    """Media types of a file that is the body, with examples; parameters are in the query."""
     gives: str
     """Media type of an answer that is a file, and no JSON document."""
 
@@ -226,7 +226,7 @@ def describe(
     named = re.findall(r"{(\w+)}", path)
     extra: dict[str, Any] = {}
     parameters = [path_parameter(path, name, words.get(name)) for name in named]
-    takes = details.get("takes", ())
+    takes = details.get("takes", {})
     if method == "GET" or takes:
         parameters += [query_parameter(*item, form) for item in properties(form)]
     if takes:

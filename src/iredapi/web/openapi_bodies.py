@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from iredapi.auth.permissions import Action
@@ -82,9 +82,11 @@ def body(action: Action, form: type[Params]) -> dict[str, Any]:
     }
 
 
-def file_body(kinds: Sequence[str]) -> dict[str, Any]:
-    """Return the request body of an operation that reads a file."""
+def file_body(kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Return the request body of an operation that reads a file: media types and examples."""
     return {
         "required": True,
-        "content": {kind: {"schema": {"type": "string"}} for kind in kinds},
+        "content": {
+            kind: {"schema": {"type": "string"}, "example": text} for kind, text in kinds.items()
+        },
     }

@@ -218,16 +218,26 @@ class AccountRepository(SpellingRepository):
         """Return the spellings of a domain in a column of accounts: ``names_of``, and others.
 
         Postfix and Dovecot look up the address only, so a row with another spelling works. A
-        spelling that is a domain of its own is left out.
+        spelling that is another domain is left out: one with a row of its own, unless it is the
+        only one and there is no row of this name.
         """
         own = names_of(name)
         if self.dialect in MYSQL:
             return sorted({*own, *await self.exact_spellings(column, [fold(name)])})
         found = await self._stored_spellings(column, [name]) - set(own)
-        if found:
-            d = tables.domain.c
-            found -= set(await self.column(select(d.domain).where(d.domain.in_(sorted(found)))))
-        return [*own, *sorted(found)]
+        return [*own, *sorted(await self.without_other_domains(found, own))]
+
+    async def without_other_domains(self, found: set[str], own: Collection[str]) -> set[str]:
+        """Leave out spellings that are other domains than ``own``, see ``domain_names``."""
+        if not found:
+            return found
+        d = tables.domain.c
+        rows = await self.column(select(d.domain).where(d.domain.in_(sorted(found.union(own)))))
+        alike: dict[str, set[str]] = {}
+        for stored in rows:
+            alike.setdefault(fold(stored), set()).add(stored)
+        others = [some for some in alike.values() if len(some) > 1 or not some.isdisjoint(own)]
+        return found.difference(*others)
 
     async def related_rows(self, *branches: Select[Any]) -> RelatedRows:
         """Run branches of ``select_related`` as one UNION ALL."""

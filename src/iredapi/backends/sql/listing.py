@@ -25,7 +25,6 @@ from sqlalchemy import (
     select,
 )
 
-from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository
 from iredapi.backends.sql.spelled_columns import names_of
 from iredapi.database.column_types import MYSQL
@@ -151,10 +150,7 @@ class ListingRepository(AccountRepository):
         if self.dialect in MYSQL:
             return sorted({*own, *await self.exact_spellings(column, [*map(fold, domains)])})
         found = await self._stored_spellings(column, domains) - own if domains else set()
-        if found:
-            d = t.domain.c
-            found -= set(await self.column(select(d.domain).where(d.domain.in_(sorted(found)))))
-        return sorted(own | found)
+        return sorted(own | await self.without_other_domains(found, own))
 
 
 def _follows(
