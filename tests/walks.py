@@ -50,7 +50,7 @@ async def fill(store: Store, mails: list[str]) -> None:
                 for n, mail in enumerate(mails[start : start + _CHUNK], start)
             ]
             await connection.execute(insert, rows)
-    if store.name in {"postgresql", "sqlite"}:
+    if store.name == "postgresql":  # nothing makes statistics of SQLite's tables
         await store.execute("ANALYZE mailbox")
 
 
