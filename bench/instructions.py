@@ -68,7 +68,8 @@ class _Service:
     def __init__(self, process: ApiProcess, tag: str) -> None:
         self._process = process
         self._tag = tag
-        self._made = 0
+        # Each has values of its own: what the other one has written is no change any more.
+        self._made = 1_000_000 if tag == "ours" else 2_000_000
         self._random = random.Random(1)  # noqa: S311
         self.cookie = login(process.address, seed.ADMIN, seed.PASSWORD)
 
