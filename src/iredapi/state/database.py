@@ -11,6 +11,7 @@ from iredapi.database import topology
 from iredapi.database.topology import Topology
 from iredapi.observability.health_checks import NotUsable
 from iredapi.state.connections import CALL_TIMEOUT, MAX_AGE, Connections, StateUnavailable
+from iredapi.state.events import Events
 from iredapi.state.guarded_mailboxes import GuardedMailboxes
 from iredapi.state.idempotency_keys import IdempotencyKeys
 from iredapi.state.locks import Locks
@@ -55,6 +56,7 @@ class State:
         self.signing_keys = SigningKeys(connections)
         self.guarded_mailboxes = GuardedMailboxes(connections, clock=locks.clock)
         self.idempotency_keys = IdempotencyKeys(connections, clock=locks.clock)
+        self.events = Events(connections, clock=locks.clock)
         self.written = WrittenServers(connections, clock=locks.clock)
 
     @classmethod

@@ -30,6 +30,9 @@ KEY_LENGTH = 320
 NAME_LENGTH = 255
 """Characters in ``locks.name``."""
 
+ACCOUNT_LENGTH = 320
+"""Characters in ``events.account``."""
+
 REQUEST_ID_LENGTH = 64
 """Characters in ``log_details.request_id``."""
 
@@ -228,6 +231,51 @@ log_detail_blocks = Table(
 """What is kept beside entries of iRedAdmin's log (docs/adr/0017): ``entries`` is a JSON list of
 ``[id, digest, request id, kind of record, changes]``, without secrets. The entries' ids divided by
 ``log_details.BUCKET`` are ``bucket``; ``id`` is random."""
+
+
+pending_events = Table(
+    "pending_events",
+    metadata,
+    Column("id", CHAR(32), primary_key=True),
+    Column("written", Double, nullable=False),
+    Column("due", Double, nullable=False),
+    Column("account", String(ACCOUNT_LENGTH), nullable=False),
+    Column("body", Text().with_variant(mysql.MEDIUMTEXT(), *_MARIADB), nullable=False),
+    Index("pending_events_account", "account"),
+    Index("pending_events_due", "due"),
+    **MARIADB_OPTIONS,
+)
+"""Events of writes whose commit is about to begin (docs/adr/0019). After ``due`` any replica
+publishes them; ``body`` is the event as JSON."""
+
+
+events = Table(
+    "events",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", CHAR(32), nullable=False),
+    Column("time", Double, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("account", String(ACCOUNT_LENGTH), nullable=False),
+    Column("domain", String(NAME_LENGTH), nullable=False),
+    Column("body", Text().with_variant(mysql.MEDIUMTEXT(), *_MARIADB), nullable=False),
+    Index("events_id", "id"),
+    Index("events_domain", "domain", "position"),
+    **MARIADB_OPTIONS,
+)
+"""Published events, in the order of ``position``; a repeated event has its first one's ``id``.
+``body`` is JSON: what the event says beside the other columns."""
+
+
+event_counter = Table(
+    "event_counter",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+    **MARIADB_OPTIONS,
+)
+"""One row, ``events``: the position of the last published event. Who publishes holds its lock until
+the commit, so positions become visible in their order."""
 
 
 def as_key(text: str, length: int) -> str:

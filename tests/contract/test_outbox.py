@@ -1,0 +1,129 @@
+"""The outbox of changes in the state database: positions, their order, what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest_asyncio
+
+from iredapi.domain.change_events import ChangeEvent
+from iredapi.state import State
+from tests.servers.store import Store
+
+WRITERS = 6
+EACH = 25
+NOW = 1_700_000_000.25
+Open = Callable[..., Awaitable[State]]
+
+
+@pytest_asyncio.fixture
+async def opened(store: Store) -> AsyncIterator[Open]:
+    states: list[State] = []
+
+    async def open_state(**options: Any) -> State:
+        states.append(await State.open(store.state, **{"clock": lambda: NOW, **options}))
+        return states[-1]
+
+    yield open_state
+    for state in states:
+        await state.close()
+
+
+def event(account: str = "alice@example.com", kind: str = "user.updated", **body: Any) -> Any:
+    return ChangeEvent(secrets.token_hex(16), NOW, kind, account, account.partition("@")[2], body)
+
+
+async def test_what_is_published_can_be_read_from_any_position(opened: Open) -> None:
+    state = await opened()
+    start = await state.events.end()
+    first, second = event(actor="a@example.com", fields=["name"]), event("b@example.com")
+    await state.events.write([first, second], due=NOW)
+    assert (await state.events.pending())[0] == 2
+    assert [found for _, found in await state.events.overdue(10)] == []  # not yet
+    late = await opened(clock=lambda: NOW + 1)
+    assert [found for _, found in await late.events.overdue(10)] == sorted(
+        [first, second], key=lambda one: one.id
+    )
+    assert await state.events.read(start, 10) == []
+    assert await state.events.publish([first, second]) == start + 2 == await state.events.end()
+    assert (await state.events.pending())[0] == 0
+    found = await state.events.read(start, 10)
+    assert [(one.position, one.id) for one in found] == [
+        (start + 1, first.id),
+        (start + 2, second.id),
+    ]
+    assert found[0].to_response() == {
+        "id": first.id,
+        "time": "2023-11-14T22:13:20.250Z",
+        "kind": "user.updated",
+        "account": "alice@example.com",
+        "domain": "example.com",
+        "actor": "a@example.com",
+        "fields": ["name"],
+    }
+    assert await state.events.read(start + 1, 10) == [found[1]]
+    assert await state.events.read(start, 1) == [found[0]]
+
+
+async def test_a_repeat_has_the_same_id(opened: Open) -> None:
+    state = await opened()
+    start, one = await state.events.end(), event()
+    await state.events.publish([one])
+    await state.events.publish([one])
+    found = await state.events.read(start, 10)
+    assert [again.id for again in found] == [one.id, one.id]
+
+
+async def test_nothing_appears_below_a_position_that_was_read(opened: Open) -> None:
+    """Several replicas publish at once, and one reads meanwhile."""
+    states = [await opened() for _ in range(3)]
+    start = await states[0].events.end()
+    read: list[int] = []
+    done = asyncio.Event()
+
+    async def write(state: State) -> None:
+        for number in range(EACH):
+            some = [event() for _ in range(1 + number % 3)]
+            await state.events.write(some, due=NOW)
+            await state.events.publish(some)
+
+    async def follow(state: State) -> None:
+        after = start
+        while True:
+            last = done.is_set()
+            found = await state.events.read(after, 100)
+            read.extend(one.position for one in found)
+            after = read[-1] if read else start
+            if last and not found:
+                return
+
+    reader = asyncio.ensure_future(follow(states[2]))
+    await asyncio.gather(*(write(states[number % 2]) for number in range(WRITERS)))
+    done.set()
+    await reader
+    count = WRITERS * sum(1 + number % 3 for number in range(EACH))
+    assert read == list(range(start + 1, start + count + 1))
+
+
+async def test_old_events_are_removed_but_never_the_last_one(opened: Open) -> None:
+    now = [NOW]
+    state = await opened(clock=lambda: now[0])
+    await state.events.publish([event(), event()])
+    await state.events.publish([event()])
+    assert await state.events.purge() == 0
+    now[0] += state.events.days * 86400 + 1
+    end = await state.events.end()
+    await state.events.purge()
+    assert [one.position for one in await state.events.read(0, 10)] == [end]
+
+
+async def test_pending_events_can_be_given_up(opened: Open) -> None:
+    state = await opened()
+    one = event()
+    await state.events.write([one], due=NOW)
+    assert (await state.events.pending())[0] == 1
+    await state.events.forget([one.id])
+    assert (await state.events.pending()) == (0, 0.0)
