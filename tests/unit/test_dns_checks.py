@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from iredapi.backends.domain_dns import Survey, dkim_keys
-from iredapi.backends.web_file import is_public
+from iredapi.backends.outbound import is_public
 from iredapi.domain import dns_checks
 from iredapi.domain.dns_records import Targets
 from tests.servers.dns import BROKEN, SILENT, dns_server

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from iredapi import errors
 from iredapi.config import loading
 from iredapi.doctor import findings
+from iredapi.web import errors_page
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -20,7 +20,7 @@ DOCS = ROOT / "docs"
     "name, document",
     [
         ("configuration", loading.document),
-        ("errors", errors.document),
+        ("errors", errors_page.document),
         ("doctor", findings.document),
     ],
 )

@@ -138,11 +138,12 @@ def docs(document: Annotated[Document, typer.Argument(help="Name of the page.")]
     """Print a generated page of the documentation, in Markdown."""
     loading.check_names(optional=True)
     from iredapi.doctor import findings
+    from iredapi.web import errors_page
 
     pages = {
         Document.CONFIGURATION: loading.document,
         Document.DOCTOR: findings.document,
-        Document.ERRORS: errors.document,
+        Document.ERRORS: errors_page.document,
     }
     typer.echo(pages[document](), nl=False)
 
