@@ -121,6 +121,7 @@ def create_app(
         async with AppContext.open(settings) as own:
             app.state.context = own
             own.servers_written.start()
+            own.outbox.start()
             # Objects that exist now stay: the garbage collector need not examine them again.
             gc.collect()
             gc.freeze()

@@ -42,13 +42,14 @@ async def test_what_is_published_can_be_read_from_any_position(opened: Open) -> 
     first, second = event(actor="a@example.com", fields=["name"]), event("b@example.com")
     await state.events.write([first, second], due=NOW)
     assert (await state.events.pending())[0] == 2
-    assert [found for _, found in await state.events.overdue(10)] == []  # not yet
+    assert await state.events.overdue(10) == []  # not yet
     late = await opened(clock=lambda: NOW + 1)
-    assert [found for _, found in await late.events.overdue(10)] == sorted(
+    assert [found.event for found in await late.events.overdue(10)] == sorted(
         [first, second], key=lambda one: one.id
     )
     assert await state.events.read(start, 10) == []
-    assert await state.events.publish([first, second]) == start + 2 == await state.events.end()
+    assert await state.events.publish([first, second]) == 2
+    assert start + 2 == await state.events.end()
     assert (await state.events.pending())[0] == 0
     found = await state.events.read(start, 10)
     assert [(one.position, one.id) for one in found] == [

@@ -18,6 +18,7 @@ from iredapi.observability.metrics import (
     Metrics,
     Sample,
     domain_samples,
+    event_samples,
     login_samples,
     server_samples,
     service_samples,
@@ -39,12 +40,14 @@ def told() -> dict[str, set[str]]:
     metrics.pool("vmail", PoolUse(1, 1, 0))
     metrics.unit_retried()
     metrics.audit_entries_lost(1)
+    metrics.events_published(1)
     described = {"vmail": {"node": "n", "role": "standby", "lag_seconds": 1.0}}
     usage = {"domain": "ex.com", "num_existing_users": 1, "stored_bytes": 1, "allocated_quota": 1}
     samples: list[Sample] = [
         *server_samples({"vmail": Condition("ok", needed=True, milliseconds=1.0)}, described),
         *service_samples("0", "sqlite"),
         *login_samples(1, 1),
+        *event_samples(1, 1.0),
         *domain_samples([usage]),
     ]
     found: dict[str, set[str]] = {}

@@ -188,6 +188,8 @@ class UnitOfWork(ReadUnit):
     affected_account: str = ""
     """Account whose cached permissions must be invalidated; empty: invalidate all."""
     events: list[Event] = field(default_factory=list)
+    unlogged_events: list[Event] = field(default_factory=list)
+    """Changes beside those of ``events``, for other systems only."""
     revocations: AccessRevocations = field(default_factory=AccessRevocations)
     changed: set[str] | None = None
     """Names of changed fields; None: the operation creates or removes something."""
@@ -225,3 +227,7 @@ class UnitOfWork(ReadUnit):
     def note(self, *events: Event) -> None:
         """Record audit events, which are written after the commit."""
         self.events.extend(events)
+
+    def announce(self, *events: Event) -> None:
+        """Record further changes that other systems are told, but not the log."""
+        self.unlogged_events.extend(events)

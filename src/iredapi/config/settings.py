@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from iredapi.config.access_settings import AccessSettings
 from iredapi.config.database_settings import DatabaseSettings
+from iredapi.config.event_settings import EventSettings
 from iredapi.config.ldap_settings import Backend, LdapSettings
 from iredapi.config.mail_server_settings import MailServerSettings
 from iredapi.config.mailing_list_settings import MailingListSettings
@@ -37,6 +38,7 @@ GROUPS = (
     OnboardingSettings,
     MailingListSettings,
     MonitoringSettings,
+    EventSettings,
 )
 """The settings by subject, in the order of ``docs/configuration.md``."""
 
@@ -74,6 +76,7 @@ class Settings(
     OnboardingSettings,
     MailingListSettings,
     MonitoringSettings,
+    EventSettings,
     _Sourced,
 ):
     """The configuration of one process."""

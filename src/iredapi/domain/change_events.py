@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from iredapi.domain.audit_events import Event, Kind, Subject
 
 KINDS: Final = (
     "domain.created", "domain.updated", "domain.deleted",
@@ -55,6 +57,45 @@ class PublishedEvent(ChangeEvent):
     """An event that others may read. ``position`` grows; only a repeat has an earlier one's id."""
 
     position: int = 0
+
+
+UNCONFIRMED: Final = "unconfirmed"
+"""A member of a body: nobody knows whether the change was made. The account has to be read."""
+_VERBS: Final = {Kind.CREATE: "created", Kind.DELETE: "deleted"}
+_GLOBAL: Final = frozenset({Subject.ADMIN})
+"""Subjects that only global admins are told about."""
+
+
+def changes_of(
+    events: Iterable[Event], fields: Collection[str] | None, actor: str, request_id: str
+) -> list[ChangeEvent]:
+    """Return what other systems are told of a write, without ids and times.
+
+    ``fields`` are the names of what is different now; None: not known, or nothing was before.
+    What a write has done to one account is one event.
+    """
+    found: dict[tuple[str, str], ChangeEvent] = {}
+    for event in events:
+        if event.subject is None:
+            continue
+        verb = "renamed" if event.new_account else _VERBS.get(event.kind, "updated")
+        names = fields if event.fields is None else event.fields
+        body: dict[str, Any] = {"actor": actor, "request_id": request_id}
+        body["fields"] = sorted(names or ()) if verb == "updated" else []
+        if event.new_account:
+            body["new_account"] = event.new_account
+        if event.topic:
+            body["policy"] = event.topic
+        kind = f"{event.subject}.{verb}"
+        domain = "" if event.subject in _GLOBAL else event.domain
+        one = ChangeEvent("", 0.0, kind, event.account, domain, body)
+        found.setdefault((kind, event.account + event.topic), one)
+    return list(found.values())
+
+
+def unconfirmed(event: ChangeEvent) -> ChangeEvent:
+    """Return an event of which nobody knows whether its change was made."""
+    return replace(event, body={**event.body, UNCONFIRMED: True})
 
 
 def utc_milliseconds(seconds: float) -> str:

@@ -87,6 +87,7 @@ class Metrics:
         )
         self._lost = counter("audit_entries_lost", "Entries the panel's log did not take.")
         self._retries = counter("unit_retries", "Units of work that were run again.")
+        self._events = counter("events_published", "Events of changes that can be read.")
         self._batch_items = seconds(
             "batch_items", "Requests that shared one statement or transaction.", "kind",
             buckets=_ITEMS,
@@ -126,6 +127,9 @@ class Metrics:
 
     def audit_entries_lost(self, entries: int) -> None:
         self._lost.inc(entries)
+
+    def events_published(self, count: int) -> None:
+        self._events.inc(count)
 
     def unit_retried(self) -> None:
         self._retries.inc()
@@ -193,6 +197,15 @@ def login_samples(sessions: int, tokens: int) -> list[Sample]:
     return [
         Sample("sessions", "Sessions that are alive, of all replicas.", {}, float(sessions)),
         Sample("tokens", "API tokens that are valid, of all replicas.", {}, float(tokens)),
+    ]
+
+
+def event_samples(pending: int, oldest: float) -> list[Sample]:
+    """Return how many events are pending in all replicas, and since how many seconds the oldest."""
+    text = "Seconds since the oldest pending event was written; 0: none is pending."
+    return [
+        Sample("events_pending", "Events that are not published yet.", {}, float(pending)),
+        Sample("events_oldest_pending_seconds", text, {}, oldest),
     ]
 
 

@@ -32,6 +32,9 @@ class Listener(Protocol):
     def batch_ran(self, kind: str, items: int, waited: float) -> None:
         """A batch starts, whose first item has waited for some seconds."""
 
+    def events_published(self, count: int) -> None:
+        """Events of changes were published."""
+
 
 _listener: Listener | None = None
 
@@ -58,3 +61,9 @@ def batch_ran(kind: str, items: int, waited: float) -> None:
     """See ``Listener``."""
     if _listener is not None:
         _listener.batch_ran(kind, items, waited)
+
+
+def events_published(count: int) -> None:
+    """See ``Listener``."""
+    if _listener is not None:
+        _listener.events_published(count)

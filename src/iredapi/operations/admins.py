@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from iredapi.domain import admins, canonical, revisions
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.addresses import domain_of, fold
-from iredapi.domain.audit_events import Kind, account_event
+from iredapi.domain.audit_events import Kind, Subject, account_event
 from iredapi.errors import Conflict, NotFound, problem
 from iredapi.operations import accounts
 from iredapi.operations.preconditions import state_of
@@ -68,7 +69,7 @@ async def create(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
     admin = admins.draft(mail, changes, password)
     unit.ignore(admins.without_effect(admin, changes))
     await unit.admins.add(admin)
-    unit.note(account_event(Kind.CREATE, "admin", mail))
+    unit.note(account_event(Kind.CREATE, "admin", mail, subject=Subject.ADMIN))
 
 
 async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str) -> None:
@@ -85,7 +86,8 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
         return
     await unit.admins.save(before, after)
     accounts.end_access(unit, before, after)
-    unit.note(account_event(Kind.UPDATE, "admin", mail, accounts.parameter_names(changes)))
+    names = accounts.parameter_names(changes)
+    unit.note(account_event(Kind.UPDATE, "admin", mail, names, Subject.ADMIN))
 
 
 async def rehash(unit: UnitOfWork, principal: Principal, password: str) -> None:
@@ -95,8 +97,11 @@ async def rehash(unit: UnitOfWork, principal: Principal, password: str) -> None:
     if await unit.admins.rehash(
         mail, principal.password, password, standalone=principal.standalone
     ):
-        what = "admin" if principal.standalone else "user"
-        unit.note(account_event(Kind.UPDATE, what, mail, "new hash of the same password"))
+        subject = Subject.ADMIN if principal.standalone else Subject.USER
+        event = account_event(
+            Kind.UPDATE, subject.value, mail, "new hash of the same password", subject
+        )
+        unit.note(replace(event, fields=("password",)))
 
 
 async def remove(unit: UnitOfWork, mail: str) -> None:
@@ -111,4 +116,4 @@ async def remove(unit: UnitOfWork, mail: str) -> None:
     await unit.admins.remove(before.mail)
     await unit.related_data.remove_admin_data(fold(mail))
     unit.revocations.demoted.add(fold(mail))
-    unit.note(account_event(Kind.DELETE, "admin", mail))
+    unit.note(account_event(Kind.DELETE, "admin", mail, subject=Subject.ADMIN))

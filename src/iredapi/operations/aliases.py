@@ -10,7 +10,7 @@ from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import aliases, canonical, domains, limits, revisions
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of
-from iredapi.domain.audit_events import Kind, account_event
+from iredapi.domain.audit_events import Kind, Subject, account_event, rename_event
 from iredapi.domain.domains import Domain
 from iredapi.domain.revisions import About
 from iredapi.errors import NotFound
@@ -75,7 +75,7 @@ async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
     accounts.skip_absent(unit, (), changes, "remove_member")
     accounts.skip_absent(unit, (), changes, "remove_moderator")
     await unit.aliases.add(aliases.draft(address, changes, domain, unit.features))
-    unit.note(account_event(Kind.CREATE, "mail alias", address))
+    unit.note(account_event(Kind.CREATE, "mail alias", address, subject=Subject.ALIAS))
 
 
 async def _usable(unit: ReadUnit, domain: Domain, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,8 +105,9 @@ async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
     await unit.aliases.save(before, after)
     if before.active != after.active:
         kind = Kind.ACTIVE if after.active else Kind.DISABLE
-        unit.note(account_event(kind, "mail alias", address))
-    unit.note(account_event(Kind.UPDATE, "mail alias", address, accounts.parameter_names(changes)))
+        unit.note(account_event(kind, "mail alias", address, subject=Subject.ALIAS))
+    names = accounts.parameter_names(changes)
+    unit.note(account_event(Kind.UPDATE, "mail alias", address, names, Subject.ALIAS))
 
 
 async def rename(unit: UnitOfWork, old: str, new: str) -> None:
@@ -121,7 +122,7 @@ async def rename(unit: UnitOfWork, old: str, new: str) -> None:
     await unit.aliases.rename(before.address, new)
     await unit.domains.save(domain, domains.replace_in_defaults(domain, old, new))
     await unit.related_data.rename_account(old, new)
-    unit.note(account_event(Kind.UPDATE, "mail alias", new, f"change_email from {old}"))
+    unit.note(rename_event("mail alias", old, new, Subject.ALIAS))
 
 
 async def remove(unit: UnitOfWork, address: str) -> None:
@@ -135,4 +136,4 @@ async def remove(unit: UnitOfWork, address: str) -> None:
     if domain is not None:
         await unit.domains.save(domain, domains.replace_in_defaults(domain, address))
     await accounts.forget_policies(unit, before.address)
-    unit.note(account_event(Kind.DELETE, "mail alias", address))
+    unit.note(account_event(Kind.DELETE, "mail alias", address, subject=Subject.ALIAS))

@@ -12,7 +12,7 @@ from iredapi.domain import canonical, domains, limits, ownership, revisions, sus
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, fold, without
 from iredapi.domain.admins import keep_one_global_admin
-from iredapi.domain.audit_events import Kind, domain_event
+from iredapi.domain.audit_events import Kind, Subject, domain_event, further_change
 from iredapi.domain.domains import Domain
 from iredapi.domain.revisions import About
 from iredapi.errors import Conflict, LoginRequired, NotFound, PermissionDenied
@@ -161,6 +161,8 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     await unit.domains.save(before, after, verified=verified)
     for gone in sorted(map(fold, without(before.alias_domains, after.alias_domains))):
         await unit.related_data.remove_domain_data(gone)
+    if {"suspend", "aliasDomains"}.intersection(different):
+        unit.announce(further_change(Subject.USERS, after.name, *different))
     if new and not verified:
         await unit.related_data.add_pending_ownership(actor, name, new, _verify_code())
     _note_update(unit, before, after, changes)

@@ -21,7 +21,7 @@ from iredapi.domain import (
     revisions,
 )
 from iredapi.domain.addresses import domain_of, fold, local_part_of, without
-from iredapi.domain.audit_events import Kind, account_event
+from iredapi.domain.audit_events import Kind, Subject, account_event, further_change
 from iredapi.domain.domains import Domain
 from iredapi.domain.lists import MailingList
 from iredapi.errors import Conflict, NotFound, problem
@@ -248,7 +248,7 @@ async def add(unit: UnitOfWork, item: MailingList) -> None:
         await unit.lists.save(
             present, replace(item, created=present.created, modified=present.modified)
         )
-    unit.note(account_event(Kind.CREATE, _WHAT, item.address))
+    unit.note(account_event(Kind.CREATE, _WHAT, item.address, subject=Subject.LIST))
 
 
 async def save(
@@ -278,13 +278,13 @@ async def save(
     await unit.lists.save(held, after)
     for gone in sorted(map(fold, without(held.extra_addresses, after.extra_addresses))):
         await unit.related_data.remove_account_data(gone)
+        unit.announce(further_change(Subject.POLICY, gone, gone=True))
     if held.active != after.active:
         kind = Kind.ACTIVE if after.active else Kind.DISABLE
-        unit.note(account_event(kind, _WHAT, after.address))
+        unit.note(account_event(kind, _WHAT, after.address, subject=Subject.LIST))
     if changes:
-        unit.note(
-            account_event(Kind.UPDATE, _WHAT, after.address, accounts.parameter_names(changes))
-        )
+        sent = accounts.parameter_names(changes)
+        unit.note(account_event(Kind.UPDATE, _WHAT, after.address, sent, Subject.LIST))
 
 
 async def switch(unit: UnitOfWork, address: str, *, active: bool) -> None:
@@ -292,6 +292,7 @@ async def switch(unit: UnitOfWork, address: str, *, active: bool) -> None:
     held = await unit.lists.claim(address)
     if held is not None:
         await unit.lists.save(held, replace(held, active=active))
+        unit.announce(further_change(Subject.LIST, address, "accountStatus"))
 
 
 async def remove(unit: UnitOfWork, before: MailingList) -> None:
@@ -307,9 +308,10 @@ async def remove(unit: UnitOfWork, before: MailingList) -> None:
     await accounts.forget_policies(unit, address)
     for gone in sorted(map(fold, before.extra_addresses)):
         await unit.related_data.remove_account_data(gone)
-    unit.note(account_event(Kind.DELETE, _WHAT, address))
+        unit.announce(further_change(Subject.POLICY, gone, gone=True))
+    unit.note(account_event(Kind.DELETE, _WHAT, address, subject=Subject.LIST))
 
 
 async def note_orphan(unit: UnitOfWork, address: str) -> None:
     """Write an audit event: the rest of a list on the list server was removed."""
-    unit.note(account_event(Kind.DELETE, _WHAT, address))
+    unit.note(account_event(Kind.DELETE, _WHAT, address, subject=Subject.LIST))

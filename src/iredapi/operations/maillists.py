@@ -11,7 +11,7 @@ from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import canonical, domains, limits, maillists, revisions
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import domain_of, local_part_of
-from iredapi.domain.audit_events import Kind, account_event
+from iredapi.domain.audit_events import Kind, Subject, account_event
 from iredapi.domain.domains import Domain
 from iredapi.errors import NotFound, NotSupported
 from iredapi.operations import accounts
@@ -63,7 +63,7 @@ async def create(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
     changes = await _with_primaries(unit, domain, changes)
     accounts.skip_absent(unit, (), changes, "remove_member")
     await lists.add(maillists.draft(address, changes, domain))
-    unit.note(account_event(Kind.CREATE, _NOUN, address))
+    unit.note(account_event(Kind.CREATE, _NOUN, address, subject=Subject.MAILLIST))
 
 
 async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> None:
@@ -80,7 +80,8 @@ async def update(unit: UnitOfWork, address: str, changes: Mapping[str, Any]) -> 
     if not unit.report_changed(different, revisions.of_alias, before, after):
         return
     await lists.save(before, after)
-    unit.note(account_event(Kind.UPDATE, _NOUN, address, accounts.parameter_names(changes)))
+    sent = accounts.parameter_names(changes)
+    unit.note(account_event(Kind.UPDATE, _NOUN, address, sent, Subject.MAILLIST))
 
 
 async def _with_primaries(
@@ -133,4 +134,4 @@ async def remove(unit: UnitOfWork, address: str) -> None:
     if domain is not None:
         await unit.domains.save(domain, domains.replace_in_defaults(domain, address))
     await unit.related_data.remove_account_data(address)
-    unit.note(account_event(Kind.DELETE, _NOUN, address))
+    unit.note(account_event(Kind.DELETE, _NOUN, address, subject=Subject.MAILLIST))

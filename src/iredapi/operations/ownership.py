@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain import ownership, revisions
 from iredapi.domain.addresses import fold
-from iredapi.domain.audit_events import Event, Kind, domain_event
+from iredapi.domain.audit_events import Kind, domain_event
 from iredapi.domain.domains import Domain
 from iredapi.domain.ownership import Standing
 from iredapi.errors import Conflict, NotSupported
@@ -69,7 +70,7 @@ async def activate(
         unit.note(domain_event(Kind.ACTIVE, after.name))
     for alias in sorted(before.inactive_alias_domains - after.inactive_alias_domains):
         message = f"Active alias domain: {alias} (of {after.name})."
-        unit.note(Event(Kind.ACTIVE, message, after.name))
+        unit.note(replace(domain_event(Kind.ACTIVE, after.name), message=message))
 
 
 async def note_verified(unit: UnitOfWork, name: str, proved: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from iredapi.backends.unit_of_work import Adjusted, UnitOfWork, refuse_unless_ex
 from iredapi.domain import account_settings
 from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event
+from iredapi.domain.change_events import ChangeEvent
 from iredapi.domain.changed_parameters import different, of_user_fields
 from iredapi.domain.domains import Domain
 from iredapi.domain.revisions import Revision, of_fields_of_user, of_user
@@ -50,6 +51,8 @@ class BatchedChange:
     """Result: values that were not stored as they were asked for."""
     revision: Revision | None = None
     """Result: what was changed."""
+    pending: ChangeEvent | None = None
+    """What the outbox has of it."""
 
     def may_create(self, batching: UserBatching) -> bool:
         """Tell whether a creation can be batched."""

@@ -27,7 +27,14 @@ from iredapi.domain.addresses import (
     without,
 )
 from iredapi.domain.admins import keep_one_global_admin
-from iredapi.domain.audit_events import Event, Kind, account_event
+from iredapi.domain.audit_events import (
+    Event,
+    Kind,
+    Subject,
+    account_event,
+    further_change,
+    rename_event,
+)
 from iredapi.domain.domains import Domain
 from iredapi.domain.revisions import About
 from iredapi.domain.users import User
@@ -117,12 +124,10 @@ async def create(
     accounts.skip_absent(unit, {mail}, changes, "remove_forwarding")
     accounts.skip_absent(unit, (), changes, "remove_alias")
     unit.adjusted.extend(adjusted(changes, user, domain))
-    await unit.users.add(
-        user,
-        groups=account_settings.words(domain.settings, "default_groups"),
-        changed=date_of_password(unit),
-    )
+    groups = account_settings.words(domain.settings, "default_groups")
+    await unit.users.add(user, groups=groups, changed=date_of_password(unit))
     unit.note(created(mail))
+    unit.announce(*(further_change(Subject.ALIAS, group, "members") for group in groups))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +217,7 @@ def date_of_password(unit: ReadUnit) -> datetime | None:
 
 def created(mail: str) -> Event:
     """Return the audit event of a new user."""
-    return account_event(Kind.CREATE, "user", mail)
+    return account_event(Kind.CREATE, "user", mail, subject=Subject.USER)
 
 
 async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], password: str) -> None:
@@ -267,13 +272,15 @@ async def update(unit: UnitOfWork, mail: str, changes: Mapping[str, Any], passwo
             unit.revocations.demoted.add(fold(mail))
     await _forget_aliases(unit, without(before.aliases, after.aliases))
     if before.active != after.active:
-        unit.note(account_event(Kind.ACTIVE if after.active else Kind.DISABLE, "user", mail))
+        kind = Kind.ACTIVE if after.active else Kind.DISABLE
+        unit.note(account_event(kind, "user", mail, subject=Subject.USER))
     unit.note(changed(mail, changes))
 
 
 def changed(mail: str, changes: Mapping[str, Any]) -> Event:
     """Return the audit event of a changed user."""
-    return account_event(Kind.UPDATE, "user profile", mail, accounts.parameter_names(changes))
+    names = accounts.parameter_names(changes)
+    return account_event(Kind.UPDATE, "user profile", mail, names, Subject.USER)
 
 
 async def _free_aliases(
@@ -315,6 +322,7 @@ async def _forget_aliases(unit: UnitOfWork, gone: frozenset[str]) -> None:
     """Remove policies of removed alias addresses: the next owner must not inherit them."""
     for address in sorted(map(fold, gone)):
         await unit.related_data.remove_account_data(address)
+        unit.announce(further_change(Subject.POLICY, address, gone=True))
 
 
 async def _hosted_aliases(
@@ -342,7 +350,7 @@ async def rename(unit: UnitOfWork, old: str, new: str) -> None:
     if before.is_admin or before.is_global:
         unit.revocations.demoted.add(fold(old))
     await unit.related_data.rename_account(fold(old), new)
-    unit.note(account_event(Kind.UPDATE, "user", new, f"change_email from {old}"))
+    unit.note(rename_event("user", old, new, Subject.USER))
 
 
 async def remove(unit: UnitOfWork, mail: str, days: int) -> None:
@@ -364,4 +372,4 @@ async def remove(unit: UnitOfWork, mail: str, days: int) -> None:
         unit.revocations.demoted.add(fold(mail))
     await accounts.forget_policies(unit, before.mail)
     await _forget_aliases(unit, before.aliases)
-    unit.note(account_event(Kind.DELETE, "user", mail))
+    unit.note(account_event(Kind.DELETE, "user", mail, subject=Subject.USER))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from iredapi.backends.unit_of_work import UnitOfWork
@@ -10,7 +11,7 @@ from iredapi.domain import account_settings, limits, revisions
 from iredapi.domain import changed_parameters as differences
 from iredapi.domain.addresses import fold
 from iredapi.domain.admins import keep_one_global_admin
-from iredapi.domain.audit_events import Kind, domain_event
+from iredapi.domain.audit_events import Kind, Subject, domain_event
 from iredapi.domain.domains import refusal
 from iredapi.domain.transports import is_ordinary
 from iredapi.domain.user_parameters import DIRECT_FIELDS
@@ -55,6 +56,5 @@ async def update_all(
     new = {field: value for field, value in fields.items() if field in old}
     names = differences.of_user_fields(old)
     if unit.report_changed(names, revisions.of_fields_of_user, "", old, new):
-        unit.note(
-            domain_event(Kind.UPDATE, name, f"all users: {accounts.parameter_names(changes)}")
-        )
+        event = domain_event(Kind.UPDATE, name, f"all users: {accounts.parameter_names(changes)}")
+        unit.note(replace(event, subject=Subject.USERS))

@@ -32,6 +32,7 @@ from iredapi.runtime.dry_list_server import DryListServer
 from iredapi.runtime.dry_run import DRY_RUN
 from iredapi.runtime.guess_key import guess_key, lasting_secret
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
+from iredapi.runtime.outbox import Outbox
 from iredapi.runtime.request_digests import RequestDigests
 from iredapi.runtime.slow_hashes import SlowHashes
 from iredapi.runtime.transactions import Params, Reading, Result, Transactions, WriteResult, Writing
@@ -89,8 +90,15 @@ class AppContext:
         )
         self._detail_writer = DetailWriter(self.log_details)
         self._auditor = Auditor(databases, self._detail_writer, timeout=settings.request_timeout)
+        self.outbox = Outbox(state.events, wanted=settings.events, timeout=settings.request_timeout)
         self._transactions = Transactions(
-            settings, backend, state, self.sessions, self._auditor, self.iredadmin_settings
+            settings,
+            backend,
+            state,
+            self.sessions,
+            self._auditor,
+            self.iredadmin_settings,
+            self.outbox,
         )
         self.slow_hashes = SlowHashes(self._transactions)
         self.user_batcher = UserBatcher(
@@ -98,6 +106,7 @@ class AppContext:
             self._auditor,
             self.sessions,
             self.iredadmin_settings,
+            self.outbox,
             timeout=settings.request_timeout,
         )
         self.probes = Probes()
@@ -165,6 +174,7 @@ class AppContext:
         await self.slow_hashes.drain()
         await self.sessions.drain()
         await self.has_lists.drain()
+        await self.outbox.close()
 
     def read(
         self,

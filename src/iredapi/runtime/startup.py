@@ -66,6 +66,7 @@ async def open_state(settings: Settings) -> State:
         kind = NotReady if found.unreachable else ConfigurationError
         raise kind(f"{setting}: {found.sentence}") from None
     state.idempotency_keys.retention = settings.idempotency_seconds
+    state.events.days = settings.events_days
     return state
 
 

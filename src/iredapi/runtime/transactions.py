@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import structlog
@@ -31,6 +31,7 @@ from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.config.settings import Settings
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.audit_events import Event
+from iredapi.domain.change_events import ChangeEvent
 from iredapi.domain.revisions import Revision
 from iredapi.errors import ApiError, Conflict
 from iredapi.observability import signals
@@ -41,6 +42,7 @@ from iredapi.runtime.audit_writer import AuditEntry, Auditor
 from iredapi.runtime.dry_run import DRY_RUN
 from iredapi.runtime.dry_run_notes import watched
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
+from iredapi.runtime.outbox import Outbox
 from iredapi.runtime.retries import (
     COLLISION_SHARE,
     COLLISION_TRIES,
@@ -103,6 +105,10 @@ class _Tried:
     """Whether a related database was committed, but not the accounts."""
     dry: bool = False
     """Whether nothing is to be committed."""
+    pending: list[ChangeEvent] = field(default_factory=list)
+    """What the outbox has of the last attempt."""
+    in_doubt: bool = False
+    """Whether a commit was begun that may have been made."""
 
 
 class Transactions:
@@ -119,7 +125,9 @@ class Transactions:
         sessions: TTLCache[Principal],
         auditor: Auditor,
         iredadmin_settings: CachedIredadminSettings,
+        outbox: Outbox,
     ) -> None:
+        self._outbox = outbox
         self._timeout = settings.request_timeout
         self._tokens_outlive_password = settings.tokens_outlive_password
         self._backend = backend
@@ -162,6 +170,8 @@ class Transactions:
         rules = await self._iredadmin_settings.rules()
         condition, attempt, dry = PRECONDITION.get(), ATTEMPT.get(), DRY_RUN.get()
         tried = _Tried(dry=dry is not None)
+        if self._outbox.wanted and dry is None:
+            tried.pending = self._outbox.reuse()
 
         async def once(unit: UnitOfWork) -> None:
             if condition is not None and not condition.met:
@@ -180,6 +190,8 @@ class Transactions:
             unit = await self._write(actor, rules, once, tried)
         except self._reported as error:
             if not tried.partly_committed:
+                if not tried.in_doubt:
+                    self._outbox.undone(tried.pending)
                 raise
             raise only_policies_written(error) from error
         if condition is not None:
@@ -209,14 +221,17 @@ class Transactions:
                 async with Deadline(self._timeout):
                     unit = await transaction.unit(actor, rules)
                     await operation(unit)
+                    if self._outbox.wanted and not tried.dry:
+                        tried.pending = await self._outbox.begin_unit(unit, tried.pending)
                 if tried.dry:
                     await transaction.rehearse()
                     break
-                committing = True
+                committing = tried.in_doubt = True
                 # Shielded: a client that disconnects must not prevent the audit log.
-                await finish(self._commit(transaction, unit))
+                await finish(self._commit(transaction, unit, tried.pending))
                 done = True
             except RetryUnit as retry:
+                tried.in_doubt = False
                 if attempt >= TRIES - 1:
                     raise Conflict("CHANGED_MEANWHILE") from retry
                 retry_reason = retry
@@ -224,6 +239,7 @@ class Transactions:
             except self._errors as error:
                 if committing and not transaction.is_undone(error):
                     raise commit_error(self._backend, error) from error
+                tried.in_doubt = False
                 if not may_run_again(self._backend, error, attempt, until):
                     raise self._backend.translated(error) from error
             else:
@@ -249,11 +265,15 @@ class Transactions:
             # The last event of an operation is the one that names the changed parameters.
             await self._auditor.append([*entries, AuditEntry(request_id, actor, last, revision)])
 
-    async def _commit(self, transaction: Transaction, unit: UnitOfWork) -> None:
+    async def _commit(
+        self, transaction: Transaction, unit: UnitOfWork, pending: Sequence[ChangeEvent]
+    ) -> None:
         try:
             await transaction.commit()
         finally:
             self._invalidate_principals(unit.affected_account)
+        if pending:
+            self._outbox.committed(pending)
         # SQLite has one writer at a time, and the audit log is the next one.
         await transaction.close()
         await self._audit(unit.actor, unit.events, unit.revision)

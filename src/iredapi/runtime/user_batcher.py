@@ -6,8 +6,9 @@ Each request has its own result, which does not depend on the other requests of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,11 +22,12 @@ from iredapi.concurrency.shield import finish
 from iredapi.concurrency.ttl_cache import TTLCache
 from iredapi.domain.actors import SYSTEM, Actor, Principal
 from iredapi.domain.audit_events import Event
+from iredapi.domain.change_events import ChangeEvent, changes_of
 from iredapi.domain.user_parameters import CREDENTIALS, new_row_parameters
-from iredapi.errors import ApiError, ServerDown
+from iredapi.errors import ApiError, OutcomeUnknown, ServerDown
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.observability.query_counter import METER, Meter
-from iredapi.operations import user_batches
+from iredapi.operations import user_batches, users
 from iredapi.operations.passwords import Passwords
 from iredapi.operations.preconditions import PRECONDITION
 from iredapi.operations.user_batches import BatchedChange, ChangeResult
@@ -33,6 +35,7 @@ from iredapi.runtime.attempts import ATTEMPT
 from iredapi.runtime.audit_writer import AuditEntry, Auditor
 from iredapi.runtime.dry_run import DRY_RUN
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
+from iredapi.runtime.outbox import EVENT_ID, Outbox
 from iredapi.runtime.retries import commit_error
 
 _log = structlog.get_logger(__name__)
@@ -54,6 +57,7 @@ class UserBatcher:
         auditor: Auditor,
         sessions: TTLCache[Principal],
         iredadmin_settings: CachedIredadminSettings,
+        outbox: Outbox,
         *,
         timeout: float,
     ) -> None:
@@ -63,6 +67,7 @@ class UserBatcher:
         self._auditor = auditor
         self._sessions = sessions
         self._iredadmin_settings = iredadmin_settings
+        self._outbox = outbox
         self._timeout = timeout
         self._creations: Batcher[BatchedChange, bool] = Batcher(
             partial(self._run, user_batches.create),
@@ -95,7 +100,7 @@ class UserBatcher:
             return None
         if ATTEMPT.get() is not None or DRY_RUN.get() is not None:
             return None
-        return item if await self._done(self._creations, item) else None
+        return item if _is_done(item, done=await self._done(self._creations, item)) else None
 
     async def change(
         self, actor: Actor, mail: str, changes: Mapping[str, Any], hashed: str
@@ -113,13 +118,14 @@ class UserBatcher:
         ):
             return None
         if batching.gains_from_batching:
-            return item if await self._done(self._changes, item) else None
+            done = await self._done(self._changes, item)
+            return item if _is_done(item, done=done) else None
         # A batch of one item: it still saves statements.
         (found,) = await finish(self._run(user_batches.change, [item]))
         if isinstance(found, Exception):
             raise found
         done = found if isinstance(found, bool) else await asyncio.shield(found)
-        return item if done else None
+        return item if _is_done(item, done=done) else None
 
     def takes(self, changes: Mapping[str, Any]) -> bool:
         """Tell whether a creation with these parameters and a password may share a unit."""
@@ -167,7 +173,12 @@ class UserBatcher:
         METER.set(meter)
         try:
             async with Deadline(self._timeout):
+                if operation is user_batches.change:
+                    # Some changes commit at once.
+                    await self._announce(items, [_changed(item) for item in items])
                 await operation(await transaction.unit(SYSTEM, rules), items, results)
+                if not dry_run:
+                    await self._announce(items, results)
             if dry_run:
                 return [_told(result) for result in results]
             committing = True
@@ -180,6 +191,7 @@ class UserBatcher:
             commit_outcome_unknown = commit_error(self._backend, late)
             results = [commit_outcome_unknown if result is None else result for result in results]
         except ApiError:
+            self._outbox.undone(item.pending for item in items if item.pending and not committing)
             raise
         except Exception as error:
             foreseen = isinstance(error, self._backend.errors)
@@ -204,7 +216,36 @@ class UserBatcher:
             if item.meter is not None:
                 item.meter.round_trips += meter.round_trips
                 item.meter.seconds += meter.seconds
+        self._publish(items, results)
         return self._logged(items, results)
+
+    async def _announce(
+        self, items: Sequence[BatchedChange], results: Sequence[ChangeResult]
+    ) -> None:
+        """Store what is about to be committed. Raises ApiError: then it must not be."""
+        if not self._outbox.wanted:
+            return
+        some = [
+            (item, _change_event(item, one, item.changes))
+            for item, one in zip(items, results, strict=True)
+            if isinstance(one, Event) and item.pending is None
+        ]
+        stored = await self._outbox.begin([event for _, event in some])
+        for (item, _), event in zip(some, stored, strict=True):
+            item.pending = event
+
+    def _publish(self, items: Sequence[BatchedChange], results: Sequence[ChangeResult]) -> None:
+        """Tell the outbox what has become of each item. One that is run alone keeps its event."""
+        for item, result in zip(items, results, strict=True):
+            if item.pending is None:
+                continue
+            if isinstance(result, Event):
+                known = _change_event(item, result, item.changed)
+                self._outbox.committed([replace(item.pending, body=known.body)])
+            elif result is True or (
+                isinstance(result, ApiError) and not isinstance(result, OutcomeUnknown)
+            ):
+                self._outbox.undone([item.pending])
 
     def _logged(
         self, items: Sequence[BatchedChange], results: Sequence[ChangeResult]
@@ -226,6 +267,22 @@ class UserBatcher:
         task.add_done_callback(self._logging.discard)
         task.add_done_callback(partial(_set_logged, logged))
         return _results(results, logged)
+
+
+def _is_done(item: BatchedChange, *, done: bool) -> bool:
+    """Return whether an item is done. If not it is run alone; its event may be pending already."""
+    if not done and item.pending is not None:
+        EVENT_ID.set(item.pending.id)
+    return done
+
+
+def _changed(item: BatchedChange) -> Event:
+    return users.changed(item.mail, item.changes)
+
+
+def _change_event(item: BatchedChange, event: Event, fields: Collection[str] | None) -> ChangeEvent:
+    (found,) = changes_of([event], fields, item.actor.username, item.request_id)
+    return found
 
 
 def _results(

@@ -18,11 +18,12 @@ class Batches(Generic[Item, Result]):
     """A ``Batcher`` whose items count as one round trip of the request that waits for them."""
 
     def __init__(
-        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]]
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        kind: str = "logins",
     ) -> None:
-        self._batcher: Batcher[Item, Result] = Batcher(
-            run, queue_timeout=CALL_TIMEOUT, kind="logins"
-        )
+        self._batcher: Batcher[Item, Result] = Batcher(run, queue_timeout=CALL_TIMEOUT, kind=kind)
 
     async def submit(self, item: Item) -> Result:
         """Return the result of an item. Raises its exception, or StateUnavailable."""

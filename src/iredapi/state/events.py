@@ -6,10 +6,11 @@ which become visible in their order: whoever has read up to a position has misse
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Row, delete, func, insert, select
+from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import Insert
 
 from iredapi.domain.change_events import ChangeEvent, PublishedEvent
 from iredapi.observability.query_counter import UNCOUNTED
@@ -32,8 +33,20 @@ _CHUNK: Final = 1000
 _ROUNDS: Final = 100
 """Statements of one removal; the next one goes on."""
 _pending, _events, _counter = pending_events.c, events.c, event_counter.c
-Order = tuple[float, str]
-"""When an event was written, and its id: events of one account are published in this order."""
+
+
+class Pending(NamedTuple):
+    """A pending event."""
+
+    written: float
+    key: str
+    """What stands for its account (``account_key``)."""
+    event: ChangeEvent
+
+
+def account_key(account: str) -> str:
+    """Return what stands for an account in the table of pending events."""
+    return as_key(account, ACCOUNT_LENGTH)
 
 
 class Events:
@@ -74,14 +87,25 @@ class Events:
                 "id": event.id,
                 "written": event.time,
                 "due": due,
-                "account": as_key(event.account, ACCOUNT_LENGTH),
+                "account": account_key(event.account),
                 "body": _to_json(event),
             }
             for event in some
         ]
-        # After a lost connection the statement may run twice.
-        stored = upsert_values(self._connections.dialect, pending_events, rows, ["due"])
-        await self._connections.write(stored.execution_options(**UNCOUNTED))
+
+        async def store(connection: AsyncConnection) -> None:
+            await self._connections.execute_for_each(
+                connection, "pending_events", self._storing, rows
+            )
+
+        # One round trip, but on SQLite.
+        is_sqlite = self._connections.dialect == "sqlite"
+        await (self._connections.transact(store) if is_sqlite else self._connections.use(store))
+
+    def _storing(self) -> Insert:
+        # An attempt that is repeated has the same ids.
+        names = ["written", "due", "account", "body"]
+        return upsert_values(self._connections.dialect, pending_events, [], names)
 
     async def forget(self, ids: Collection[str]) -> None:
         """Remove pending events of changes that were not committed."""
@@ -89,12 +113,20 @@ class Events:
             gone = delete(pending_events).where(_pending.id.in_(ids))
             await self._connections.write(gone.execution_options(**UNCOUNTED))
 
-    async def publish(self, some: Sequence[ChangeEvent]) -> int:
-        """Publish events, and remove what is pending of them; return the last one's position.
+    async def publish(
+        self,
+        some: Sequence[ChangeEvent],
+        *,
+        kept: Collection[str] = (),
+        only_pending: bool = False,
+    ) -> int:
+        """Publish events, and remove what is pending of them; return how many were published.
 
-        Publishing an event a second time repeats it under its id.
+        Publishing an event a second time repeats it under its id. Events with ``kept`` ids stay
+        pending, but no other one waits for them any more. With ``only_pending`` those are left out
+        that somebody else has published meanwhile.
         """
-        rows = [
+        every: list[dict[str, Any]] = [
             {
                 "id": event.id,
                 "time": event.time,
@@ -107,33 +139,66 @@ class Events:
         ]
 
         async def publish(connection: AsyncConnection) -> int:
-            # The lock of this row makes positions visible in their order.
-            grown = upsert(
-                self._connections.dialect,
-                event_counter,
-                [{"name": "events", "value": len(rows)}],
-                [("value", _counter.value + len(rows))],
-            )
-            await connection.execute(grown, execution_options=UNCOUNTED)
-            last: int = (
-                await connection.execute(
-                    select(_counter.value).where(_counter.name == "events"),
-                    execution_options=UNCOUNTED,
-                )
-            ).scalar_one()
+            rows = every
+            if only_pending:
+                # Who publishes them meanwhile has the lock, and removes them.
+                await self._advance(connection, 0)
+                there = await self._removed(connection, [row["id"] for row in every])
+                rows = [row for row in every if row["id"] in there]
+                if not rows:
+                    return 0
+            last = await self._advance(connection, len(rows))
             first = last - len(rows) + 1
             await connection.execute(
                 insert(events),
                 [{**row, "position": first + index} for index, row in enumerate(rows)],
                 execution_options=UNCOUNTED,
             )
-            gone = delete(pending_events).where(_pending.id.in_([row["id"] for row in rows]))
-            await connection.execute(gone, execution_options=UNCOUNTED)
-            return last
+            if not only_pending:
+                ids = [row["id"] for row in rows if row["id"] not in kept]
+                gone = delete(pending_events).where(_pending.id.in_(ids))
+                await connection.execute(gone, execution_options=UNCOUNTED)
+            if kept:
+                passed = update(pending_events).where(_pending.id.in_(kept)).values(account="")
+                await connection.execute(passed, execution_options=UNCOUNTED)
+            return len(rows)
 
-        last = await self._connections.transact(publish)
+        count = await self._connections.transact(publish)
         await self._purging.sometimes(self.clock())
-        return last
+        return count
+
+    async def _advance(self, connection: AsyncConnection, count: int) -> int:
+        """Lock the counter until the commit, advance it, and return its value.
+
+        This lock makes positions visible in their order.
+        """
+        grown = upsert(
+            self._connections.dialect,
+            event_counter,
+            [{"name": "events", "value": count}],
+            [("value", _counter.value + count)],
+        )
+        await connection.execute(grown, execution_options=UNCOUNTED)
+        chosen = select(_counter.value).where(_counter.name == "events")
+        found = await connection.execute(chosen, execution_options=UNCOUNTED)
+        return int(found.scalar_one())
+
+    async def _removed(self, connection: AsyncConnection, ids: Sequence[str]) -> set[str]:
+        """Remove pending events; return the ids of those that were there."""
+        chosen = select(_pending.id).where(_pending.id.in_(ids)).with_for_update()
+        found = await connection.execute(chosen, execution_options=UNCOUNTED)
+        there = {row.id for row in found}
+        gone = delete(pending_events).where(_pending.id.in_(there))
+        await connection.execute(gone, execution_options=UNCOUNTED)
+        return there
+
+    async def pending_of(self, accounts: Collection[str]) -> Sequence[Pending]:
+        """Return what is pending of accounts."""
+        keys = sorted(set(map(account_key, accounts)))
+        rows = await self._connections.read(
+            select(pending_events).where(_pending.account.in_(keys)).execution_options(**UNCOUNTED)
+        )
+        return [_pending_of(row) for row in rows]
 
     async def purge(self) -> int:
         """Remove events that are too old, but never the last one; return their number.
@@ -159,7 +224,7 @@ class Events:
             removed += await self._connections.write(gone.execution_options(**UNCOUNTED))
         return removed
 
-    async def overdue(self, limit: int) -> Sequence[tuple[Order, ChangeEvent]]:
+    async def overdue(self, limit: int) -> Sequence[Pending]:
         """Return pending events that are past ``due``, in the order in which they were written."""
         rows = await self._connections.read(
             select(pending_events)
@@ -168,7 +233,7 @@ class Events:
             .limit(limit)
             .execution_options(**UNCOUNTED)
         )
-        return [((row.written, row.id), _of_json(row.body)) for row in rows]
+        return [_pending_of(row) for row in rows]
 
     async def pending(self) -> tuple[int, float]:
         """Return how many events are pending, and how many seconds ago the first was written."""
@@ -185,8 +250,8 @@ def _to_json(event: ChangeEvent) -> str:
     return _dumps([event.id, event.time, event.kind, event.account, event.domain, event.body])
 
 
-def _of_json(text: str) -> ChangeEvent:
-    return ChangeEvent(*json.loads(text))
+def _pending_of(row: Row[Any]) -> Pending:
+    return Pending(row.written, row.account, ChangeEvent(*json.loads(row.body)))
 
 
 def _published(row: Row[Any]) -> PublishedEvent:

@@ -19,6 +19,7 @@ from iredapi.observability.logging import REQUEST_ID
 from iredapi.operations import lists
 from iredapi.operations.passwords import Passwords
 from iredapi.operations.user_batches import BatchedChange
+from iredapi.runtime.outbox import EVENT_ID
 from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.users import UserDraft
 from iredapi.transfer.accounts import (
@@ -205,6 +206,8 @@ class _Run:
             return failed(entry, result, UserDraft)
         if isinstance(result, Exception):
             raise result
+        if item.pending is not None:
+            EVENT_ID.set(item.pending.id)
         return await creation(caller, entry, RecordType.USER, item.mail, values)
 
     async def _spelled(self, mail: str) -> Found | None:

@@ -57,6 +57,7 @@ def mount(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     from iredapi.observability.metrics import (
         CONTENT_TYPE,
         domain_samples,
+        event_samples,
         login_samples,
         server_samples,
         service_samples,
@@ -82,6 +83,8 @@ def mount(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         with suppress(StateUnavailable):  # ``server_up`` says so
             numbers = (await context.state.sessions.count(), await context.state.tokens.count())
             samples += login_samples(*numbers)
+            if context.outbox.wanted:
+                samples += event_samples(*await context.state.events.pending())
         if wanted == "yes":
             samples += domain_samples(await _domains(context))
         return Response(metrics.rendered(samples), media_type=CONTENT_TYPE)
