@@ -104,7 +104,7 @@ cluster-test: ## Servers of clusters are killed under load (CLUSTER_CHANGES=2000
 		.venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 $(PYTEST_ARGS) tests/cluster
 
 .PHONY: bench
-bench: ## The service's speed as a share of a bare program's (QUICK=1, FULL=1; BENCH_ARGS=postgresql)
+bench: ## The service's speed as a share of a bare program's (QUICK=1, FULL=1; BENCH_ARGS="--prometheus postgresql")
 	@scripts/bootstrap dev
 	@scripts/install-test-servers
 	QUICK=$(QUICK) FULL=$(FULL) .venv/bin/python -m bench $(BENCH_ARGS)

@@ -25,6 +25,7 @@ from bench.drive import CONNECTIONS, Failed, Request, wrk
 from bench.measurements import Pair, bulk, during_logins, long, small
 from bench.plan import MIB, MILLION, QUICK, SMALL, SMALL_ONES, USUAL, Plan, show
 from bench.programs import Memory, bare, login, service
+from bench.prometheus import size_of, watched
 from bench.scaling import scaling
 from bench.seed import Size
 from tests.servers import mariadb, openldap, postgresql
@@ -209,6 +210,18 @@ async def scale(plan: Plan, kinds: list[str]) -> None:
                 await store.close()
 
 
+async def watch(plan: Plan, kinds: list[str]) -> None:
+    """Compare what Prometheus counts with the driver, on each kind of SQL server."""
+    for kind in kinds:
+        if kind in {"postgresql", "mariadb"}:
+            async with databases(kind) as make:
+                store = await make("a")
+                await seed.fill(store, size_of(plan))
+                print(f"\n{kind}: {size_of(plan).domains:,} domains")
+                watched(plan, store)
+                await store.close()
+
+
 async def measure(plan: Plan, kinds: list[str]) -> None:
     """Measure and print all tables."""
     if plan.against:
@@ -244,13 +257,17 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", default=bool(os.environ.get("FULL")))
     parser.add_argument("--against", default="", metavar="REV", help="compare with a revision")
     parser.add_argument("--scaling", action="store_true", help="1, 2 and 4 worker processes only")
+    parser.add_argument(
+        "--prometheus", action="store_true", help="only rates as Prometheus sees two workers"
+    )
     parser.add_argument("stores", nargs="*", default=KINDS)
     given = parser.parse_args()
     plan = QUICK if given.quick else USUAL
     if given.full:
         plan = Plan(plan.size, plan.seconds, plan.rounds, plan.long_rounds, full=True)
     plan = replace(plan, against=given.against)
-    asyncio.run((scale if given.scaling else measure)(plan, given.stores))
+    chosen = watch if given.prometheus else scale if given.scaling else measure
+    asyncio.run(chosen(plan, given.stores))
 
 
 if __name__ == "__main__":

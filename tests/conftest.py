@@ -9,7 +9,6 @@ SQLite. What is not installed is skipped, unless ``--require`` names it.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
@@ -32,6 +31,7 @@ from tests.servers import (
     patroni,
     php,
     postgresql,
+    prometheus,
 )
 from tests.servers import dovecot as dovecot_server
 from tests.servers import postfix as postfix_maps
@@ -44,11 +44,6 @@ from tests.servers.process import remove_directory, temporary_directory
 from tests.servers.store import ALL_STORES, STORES, Store, create_sqlite
 from tests.servers.submission import Submission
 
-
-def _missing_promtool() -> str | None:
-    return None if shutil.which("promtool") else "promtool is not installed (Debian: prometheus)"
-
-
 # Why something is not available here, or None.
 MISSING: dict[str, Callable[[], str | None]] = {
     "postgresql": postgresql.missing,
@@ -60,7 +55,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "ansible": ansible_core.missing,
     "php": php.missing,
     "nginx": nginx.missing,
-    "promtool": _missing_promtool,
+    "prometheus": prometheus.missing,
     "openldap": openldap.missing,
     "mlmmj": mlmmjadmin.missing,
     "amavisd": amavis.missing,

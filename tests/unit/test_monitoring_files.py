@@ -13,10 +13,10 @@ import pytest
 import yaml
 from prometheus_client.openmetrics import parser
 
+from iredapi.observability.exposition import Sample
 from iredapi.observability.health_checks import Condition
 from iredapi.observability.metrics import (
     Metrics,
-    Sample,
     domain_samples,
     event_samples,
     login_samples,
@@ -35,20 +35,19 @@ def told() -> dict[str, set[str]]:
     """The names of all series, each with its labels."""
     metrics = Metrics()
     metrics.request("user.read", "GET", 200, "", seconds=0.1)
-    metrics.storage("user.read", 1, 0.1)
+    metrics.waited("user.read", "database", 1, 0.1)
     metrics.batch_ran("reads", 2, 0.01)
     metrics.pool("vmail", PoolUse(1, 1, 0))
     metrics.unit_retried()
     metrics.audit_entries_lost(1)
     metrics.events_published(1)
     described = {"vmail": {"node": "n", "role": "standby", "lag_seconds": 1.0}}
-    usage = {"domain": "ex.com", "num_existing_users": 1, "stored_bytes": 1, "allocated_quota": 1}
     samples: list[Sample] = [
         *server_samples({"vmail": Condition("ok", needed=True, milliseconds=1.0)}, described),
         *service_samples("0", "sqlite"),
         *login_samples(1, 1),
         *event_samples(1, 1.0),
-        *domain_samples([usage]),
+        *domain_samples([("ex.com", 1, 1, 1)]),
     ]
     found: dict[str, set[str]] = {}
     for family in families(metrics.rendered(samples).decode()):
@@ -87,7 +86,7 @@ def test_expressions_name_what_there_is(
     assert matched | grouped <= labels
 
 
-@pytest.mark.needs("promtool")
+@pytest.mark.needs("prometheus")
 def test_promtool_accepts_the_alerts() -> None:
     done = subprocess.run(
         ["promtool", "check", "rules", _ROOT / "deploy/prometheus/iredapi.rules.yml"],

@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -18,6 +19,7 @@ from typing import Final, TypeVar
 from iredapi.domain import password_costs, passwords
 from iredapi.domain.passwords import DEFAULT_BCRYPT_COST, Scheme
 from iredapi.errors import Overloaded
+from iredapi.observability.query_counter import HASH_POOL, count_other
 from iredapi.observability.signals import PoolUse
 
 Result = TypeVar("Result")
@@ -105,7 +107,11 @@ class PasswordHasher:
         if quick and not self._usual.closed:
             return work()
         pool = self._heavy if heavy else self._usual
-        return await asyncio.wrap_future(pool.submit(work))
+        begun = time.perf_counter()
+        try:
+            return await asyncio.wrap_future(pool.submit(work))
+        finally:
+            count_other(HASH_POOL, begun)
 
 
 class _Pool:

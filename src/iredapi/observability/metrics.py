@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,32 +20,21 @@ from prometheus_client import (
     disable_created_metrics,
     multiprocess,
 )
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.openmetrics import exposition
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from iredapi.observability.exposition import END, Sample, SharedFiles, text_of
 from iredapi.observability.signals import PoolUse
 
-CONTENT_TYPE: Final = exposition.CONTENT_TYPE_LATEST
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable of the library that names the directory of all worker processes."""
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ITEMS: Final = (1, 2, 4, 8, 16)
 # They have no types.
-_Collector: Final[Any] = multiprocess.MultiProcessCollector
-_generate: Final[Any] = exposition.generate_latest
+_generate: Final[Any] = generate_latest
 _mark_dead: Final[Any] = multiprocess.mark_process_dead
 _without_created: Final[Any] = disable_created_metrics
 _PID: Final = re.compile(r"_(\d+)\.db$")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A number that is read when metrics are asked for."""
-
-    name: str
-    help: str
-    labels: Mapping[str, str]
-    value: float
 
 
 class Metrics:
@@ -56,7 +44,8 @@ class Metrics:
         # A series more for each counter and histogram, and worker processes have none.
         _without_created()
         self._registry = CollectorRegistry()
-        self._shared = os.environ.get(DIRECTORY, "")
+        self._directory = os.environ.get(DIRECTORY, "")
+        self._files = SharedFiles(self._directory) if self._directory else None
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"iredapi_{name}", text, labels, registry=self._registry)
@@ -79,12 +68,14 @@ class Metrics:
             "request_duration_seconds", "From the request's head to the end of the answer.",
             "operation", buckets=_SECONDS,
         )  # fmt: skip
-        self._storage_seconds = counter(
-            "storage_seconds", "Time that requests waited for databases and LDAP.", "operation"
-        )
-        self._round_trips = counter(
-            "storage_round_trips", "Statements and LDAP operations of requests.", "operation"
-        )
+        self._backend_seconds = counter(
+            "backend_seconds", "Time that requests waited for what is behind the API.",
+            "operation", "backend",
+        )  # fmt: skip
+        self._backend_calls = counter(
+            "backend_calls", "Statements, operations and calls of requests.",
+            "operation", "backend",
+        )  # fmt: skip
         self._lost = counter("audit_entries_lost", "Entries the panel's log did not take.")
         self._retries = counter("unit_retries", "Units of work that were run again.")
         self._events = counter("events_published", "Events of changes that can be read.")
@@ -97,7 +88,7 @@ class Metrics:
             "kind", buckets=_SECONDS,
         )  # fmt: skip
         self._known_requests: dict[tuple[str, str, int, str], tuple[Counter, Histogram]] = {}
-        self._known_storage: dict[str, tuple[Counter, Counter]] = {}
+        self._known_backends: dict[tuple[str, str], tuple[Counter, Counter]] = {}
         self._size = gauge("pool_size", "Connections or threads that there may be.")
         self._in_use = gauge("pool_in_use", "Connections or threads that are in use.")
         self._waiting = gauge("pool_waiting", "Requests that wait for one.")
@@ -114,16 +105,17 @@ class Metrics:
         known[0].inc()
         known[1].observe(seconds)
 
-    def storage(self, operation: str, round_trips: int, seconds: float) -> None:
-        """Count what a request has asked of databases and the directory."""
-        known = self._known_storage.get(operation)
+    def waited(self, operation: str, backend: str, calls: int, seconds: float) -> None:
+        """Count what a request has asked of something behind the API (``query_counter``)."""
+        key = (operation, backend)
+        known = self._known_backends.get(key)
         if known is None:
-            known = self._known_storage[operation] = (
-                self._storage_seconds.labels(operation),
-                self._round_trips.labels(operation),
+            known = self._known_backends[key] = (
+                self._backend_seconds.labels(operation, backend),
+                self._backend_calls.labels(operation, backend),
             )
         known[0].inc(seconds)
-        known[1].inc(round_trips)
+        known[1].inc(calls)
 
     def audit_entries_lost(self, entries: int) -> None:
         self._lost.inc(entries)
@@ -146,36 +138,12 @@ class Metrics:
 
     def rendered(self, samples: Sequence[Sample]) -> bytes:
         """Return everything as OpenMetrics text, with samples that were read just now."""
-        registry = CollectorRegistry()
-        if self._shared:
-            _forget_dead_processes(self._shared)
-            _Collector(registry, self._shared)
+        if self._files is not None:
+            _forget_dead_processes(self._directory)
+            own = self._files.text()
         else:
-            registry.register(_Families(list(self._registry.collect())))
-        registry.register(_Families(_families(samples)))
-        return bytes(_generate(registry))
-
-
-class _Families:
-    """A collector of families that were made before."""
-
-    def __init__(self, families: Sequence[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Sequence[Metric]:
-        return self._families
-
-
-def _families(samples: Sequence[Sample]) -> list[Metric]:
-    found: dict[str, GaugeMetricFamily] = {}
-    for sample in samples:
-        family = found.get(sample.name)
-        if family is None:
-            family = found[sample.name] = GaugeMetricFamily(
-                f"iredapi_{sample.name}", sample.help, labels=list(sample.labels)
-            )
-        family.add_metric(list(sample.labels.values()), sample.value)
-    return list(found.values())
+            own = str(_generate(self._registry), "utf-8").removesuffix(END)
+        return f"{own}{text_of(samples)}{END}".encode()
 
 
 def _forget_dead_processes(directory: str) -> None:
@@ -209,20 +177,17 @@ def event_samples(pending: int, oldest: float) -> list[Sample]:
     ]
 
 
-def domain_samples(rows: Sequence[Mapping[str, Any]]) -> list[Sample]:
-    """Return what each domain uses (``operations.usage``). Quotas are MB there, bytes here."""
+def domain_samples(rows: Iterable[tuple[str, int, int, int]]) -> list[Sample]:
+    """Return what domains use: name, users, bytes stored and MB allocated, of each."""
     samples = []
-    for row in rows:
-        labels = {"domain": str(row["domain"])}
-        allocated = float(row["allocated_quota"]) * 1024 * 1024
+    for domain, users, stored, allocated in rows:
+        own = {"domain": domain}
+        whole = allocated * 1024 * 1024
         samples += [
-            Sample("domain_users", "Mail users of a domain.", labels, row["num_existing_users"]),
-            Sample("domain_stored_bytes", "Size of its mailboxes.", labels, row["stored_bytes"]),
-            Sample(
-                "domain_allocated_bytes", "Quotas of its users, without unlimited ones.",
-                labels, allocated,
-            ),
-        ]  # fmt: skip
+            Sample("domain_users", "Mail users of a domain.", own, users),
+            Sample("domain_stored_bytes", "Size of its mailboxes.", own, stored),
+            Sample("domain_allocated_bytes", "Quotas of users; unlimited: 0.", own, whole),
+        ]
     return samples
 
 

@@ -1,4 +1,4 @@
-"""Count the statements and LDAP operations of one request, and their time."""
+"""Count what one request asks of databases and other servers, and how long it waits for them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,55 @@ from typing import Any, Final
 
 from sqlalchemy import event
 
+DATABASE: Final = "database"
+DIRECTORY: Final = "directory"
+LIST_SERVER: Final = "list_server"
+HASH_POOL: Final = "hash_pool"
+"""Threads that hash passwords: waiting for one, and the hashing."""
+
+
+@dataclass(slots=True)
+class Wait:
+    """How often one request has asked something behind the API, and the seconds it has waited."""
+
+    calls: int = 0
+    seconds: float = 0.0
+
 
 @dataclass(slots=True)
 class Meter:
-    """Counts the statements and LDAP operations of one request."""
+    """Counts the statements and LDAP operations of one request, and its other waits."""
 
     round_trips: int = 0
+    """Statements and LDAP operations."""
     seconds: float = 0.0
+    """Time of the round trips."""
+    others: dict[str, Wait] | None = None
+    """Waits that are not for a database. Those for ``DIRECTORY`` are round trips as well."""
 
     def count(self, seconds: float) -> None:
         """Add one round trip that took ``seconds``."""
         self.round_trips += 1
         self.seconds += seconds
+
+    def count_other(self, backend: str, seconds: float) -> None:
+        """Add a wait for something else than a database."""
+        if self.others is None:
+            self.others = {}
+        wait = self.others.setdefault(backend, Wait())
+        wait.calls += 1
+        wait.seconds += seconds
+        if backend == DIRECTORY:
+            self.count(seconds)
+
+    def waits(self) -> dict[str, Wait]:
+        """Return all waits, by what the request has waited for."""
+        others = self.others or {}
+        directory = others.get(DIRECTORY, Wait())
+        found = dict(others)
+        if calls := self.round_trips - directory.calls:
+            found[DATABASE] = Wait(calls, max(self.seconds - directory.seconds, 0.0))
+        return found
 
 
 METER: ContextVar[Meter | None] = ContextVar("iredapi_meter", default=None)
@@ -32,6 +69,13 @@ METER: ContextVar[Meter | None] = ContextVar("iredapi_meter", default=None)
 UNCOUNTED: Final = {"iredapi_uncounted": True}
 """Execution options of statements that set up a new connection, or that a timer runs."""
 _LISTENERS: list[Callable[[str], None]] = []
+
+
+def count_other(backend: str, begun: float) -> None:
+    """Count a wait of the current request, if there is one, that began at a ``perf_counter``."""
+    meter = METER.get()
+    if meter is not None:
+        meter.count_other(backend, time.perf_counter() - begun)
 
 
 def count(statement: str, seconds: float, *, uncounted: bool = False) -> None:

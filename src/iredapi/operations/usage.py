@@ -53,6 +53,11 @@ async def domains(
     return [{**_of_domain(unit, item), STORED: item.stored} for item in found]
 
 
+async def totals(unit: ReadUnit) -> Mapping[str, Sums]:
+    """Return the numbers of users, quotas (MB) and sizes (bytes) of all domains, by folded name."""
+    return await unit.usage.totals()
+
+
 async def number_of_domains(unit: ReadUnit) -> int:
     """Count the domains that the actor manages."""
     return await unit.domains.count(managed(unit), ListQuery())

@@ -33,8 +33,6 @@ from iredapi.web.authentication import bearer_of
 if TYPE_CHECKING:
     from iredapi.observability.metrics import Metrics
 
-_DOMAINS: Final = 1_000_000
-"""More than there are: all are read in one statement."""
 _TOPOLOGY_SECONDS: Final = 15.0
 """Asking the servers costs more than everything else, and they change their roles rarely."""
 PATHS: Final = frozenset({"/metrics"})
@@ -86,7 +84,11 @@ def mount(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
             if context.outbox.wanted:
                 samples += event_samples(*await context.state.events.pending())
         if wanted == "yes":
-            samples += domain_samples(await _domains(context))
+            every = await context.read(SYSTEM, usage.totals)
+            samples += domain_samples(
+                (name, sums.users, sums.stored_bytes, sums.allocated_quota)
+                for name, sums in every.items()
+            )
         return Response(metrics.rendered(samples), media_type=CONTENT_TYPE)
 
 
@@ -111,12 +113,6 @@ def _storage(settings: Settings) -> str:
     if settings.backend is Backend.LDAP:
         return "ldap"
     return settings.urls()["vmail"].partition(":")[0].partition("+")[0]
-
-
-async def _domains(context: AppContext) -> list[Mapping[str, Any]]:
-    """Return the usage of all domains, in a constant number of statements."""
-    strays = await context.read(SYSTEM, usage.strays)
-    return list(await context.read(SYSTEM, usage.domains, "", _DOMAINS, strays))
 
 
 def _may_read(request: Request, settings: Settings, proxies: tuple[Network, ...]) -> bool:

@@ -45,7 +45,7 @@ class RequestMetrics(Protocol):
         self, operation: str, method: str, status: int, code: str, *, seconds: float
     ) -> None: ...
 
-    def storage(self, operation: str, round_trips: int, seconds: float) -> None: ...
+    def waited(self, operation: str, backend: str, calls: int, seconds: float) -> None: ...
 
 
 class RequestContext:
@@ -148,8 +148,8 @@ def _count_request(
     # Clients choose paths and methods: only those of operations become labels.
     method = scope["method"] if operation else ""
     metrics.request(operation, method, status, scope.get("iredapi.code", ""), seconds=seconds)
-    if meter.round_trips:
-        metrics.storage(operation, meter.round_trips, meter.seconds)
+    for backend, wait in meter.waits().items():
+        metrics.waited(operation, backend, wait.calls, wait.seconds)
 
 
 def _is_leaving(scope: Scope) -> bool:

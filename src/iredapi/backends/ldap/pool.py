@@ -18,7 +18,7 @@ from iredapi.backends.ldap.connection import Connection
 from iredapi.backends.ldap.errors import ReadsOnly, Unavailable
 from iredapi.backends.ldap.model import DirectoryOptions
 from iredapi.backends.ldap.server_selection import Servers
-from iredapi.observability.query_counter import METER
+from iredapi.observability.query_counter import DIRECTORY, count_other
 
 _T = TypeVar("_T")
 _MAX_AGE: Final = 3600.0
@@ -224,8 +224,7 @@ class PooledConnection:
             raise Unavailable("no answer in time", uncertain=True, code=-5) from None
         finally:
             # Counted in this task: context variables are not set in the thread.
-            if (meter := METER.get()) is not None:
-                meter.count(time.perf_counter() - begun)
+            count_other(DIRECTORY, begun)
 
     def release(self) -> None:
         """Free the slot once its running operation has ended."""

@@ -76,6 +76,10 @@ class LdapUsage:
             )
         ]
 
+    async def totals(self) -> Mapping[str, Sums]:
+        every = await self._domains(None)
+        return {item.stored: item.sums for item in await self._counted(every, None)}
+
     async def of_domains(self, names: Collection[str]) -> list[DomainUsage]:
         return await self._counted(await self._domains(names), names)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from iredapi.domain import list_footers
 from iredapi.domain.list_footers import own_headers
 from iredapi.domain.lists import FLAGS, Control, Subscriber
 from iredapi.errors import ApiError
+from iredapi.observability.query_counter import LIST_SERVER, count_other
 
 _TOKEN: Final = "X-MLMMJADMIN-API-AUTH-TOKEN"  # noqa: S105 (a header's name)
 _REFUSED: Final = frozenset(
@@ -230,7 +232,7 @@ class MlmmjAdmin:
     async def _once(
         self, method: str, path: str, form: Mapping[str, str] | None, *, bulk: bool
     ) -> dict[str, Any]:
-        seconds = self._seconds * (_BULK if bulk else 1)
+        seconds, begun = self._seconds * (_BULK if bulk else 1), time.perf_counter()
         try:
             # The outer limit also ends an answer that comes byte by byte.
             async with asyncio.timeout(seconds + _CONNECT_SECONDS):
@@ -251,6 +253,8 @@ class MlmmjAdmin:
             raise ApiError("MLMMJADMIN_TIMEOUT", retry_after=5) from error
         except httpx.HTTPError as error:
             raise _bad(type(error).__name__) from error
+        finally:
+            count_other(LIST_SERVER, begun)
         return await self._read(response.status_code, bytes(body))
 
     async def _read(self, status: int, body: bytes) -> dict[str, Any]:

@@ -32,6 +32,12 @@ class UsageReader(Protocol):
         the other, as they are read.
         """
 
+    async def totals(self) -> Mapping[str, Sums]:
+        """Return numbers of users, their quotas and sizes of all domains, by folded name.
+
+        Other numbers may be 0. Two statements on SQL, whatever the number of domains.
+        """
+
     async def of_domains(self, names: Collection[str]) -> list[DomainUsage]:
         """Return the usage of domains whose names are as they are stored.
 
