@@ -1,11 +1,18 @@
-"""Parameters of statements about several items: each name ends with the number of its item."""
+"""Parameters of statements about several items.
+
+Each name ends with the number of its item; or each parameter is an array (PostgreSQL).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import BindParameter, String, bindparam
+from sqlalchemy import ARRAY, BindParameter, String, TableValuedAlias, bindparam, func
+from sqlalchemy.types import TypeEngine
+
+ANY_NUMBER: Final = 0
+"""Instead of the number of items: the parameters are arrays."""
 
 
 def label(name: str, number: int, size: int) -> str:
@@ -29,3 +36,19 @@ def numbered_parameters(every: Sequence[Mapping[str, Any]], size: int = 0) -> Ma
 def texts(name: str, size: int) -> list[BindParameter[str]]:
     """Return the parameters of a text of each item."""
     return [bindparam(label(name, n, size), type_=String(255)) for n in range(size)]
+
+
+def array_parameters(every: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the values of all items by name, as arrays; all have the names of the first."""
+    return {name: [one[name] for one in every] for name in every[0]}
+
+
+def unbounded(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Return the type for an array: a cast to ``VARCHAR(255)`` would cut longer values off."""
+    return String() if type(kind) is String else kind
+
+
+def rows_of_arrays(name: str, kinds: Mapping[str, TypeEngine[Any]]) -> TableValuedAlias:
+    """Return a table with a row for each item; its columns are the parameters (PostgreSQL)."""
+    arrays = [bindparam(key, type_=ARRAY(unbounded(kind))) for key, kind in kinds.items()]
+    return func.unnest(*arrays).table_valued(*kinds, name=name).render_derived()

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Insert,
     Integer,
     Select,
-    String,
     Update,
     UpdateBase,
     bindparam,
@@ -29,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import visitors
 from sqlalchemy.types import TypeEngine
 
+from iredapi.database.bulk_parameters import unbounded
 from iredapi.database.read_only import locks_rows
 
 Statement = Select[Any] | CompoundSelect[Any] | Insert | Update | Delete
@@ -182,9 +182,7 @@ def _reader(names: Sequence[str]) -> Callable[[Mapping[str, Any]], list[Any]]:
 
 
 def _array_of(kind: TypeEngine[Any], dialect: Dialect) -> str:
-    # A cast to ``VARCHAR(255)`` would cut longer values off.
-    unbounded = String() if type(kind) is String else kind
-    return f"{unbounded.compile(dialect)}[]"
+    return f"{unbounded(kind).compile(dialect)}[]"
 
 
 def _each(convert: Convert, values: Sequence[Any]) -> list[Any]:

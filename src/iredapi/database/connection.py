@@ -314,6 +314,18 @@ class PooledConnection:
             self.permit(compiled)
         await self._run_all([(compiled.sql, compiled.arguments(values)) for compiled in every])
 
+    async def run_each(
+        self, every: Sequence[CompiledStatement], values: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Run writes one after the other, each with all sets of values (aiosqlite)."""
+        driver = self._driver
+        if not isinstance(driver, Aiosqlite):
+            raise TypeError(self._name)
+        for compiled in every:
+            self.permit(compiled)
+        work = [(one.sql, [one.arguments(some) for some in values]) for one in every]
+        await self.asked("; ".join(one.sql for one in every), driver.run_each(work))
+
     async def _run_all(self, work: Work) -> None:
         words = "; ".join(sql for sql, _ in work)
         await self.asked(words, self._driver.run_all(work))

@@ -240,6 +240,16 @@ class Aiosqlite(_SingleStatements):
     async def run_all(self, work: Work) -> None:
         await self._in_one_call(work)
 
+    async def run_each(self, work: Sequence[tuple[str, Sequence[Arguments]]]) -> None:
+        """Run writes one after the other, each with each of its sets of values."""
+        connection = self._connection
+
+        def run() -> None:
+            for sql, every in work:
+                connection._conn.executemany(sql, every)
+
+        await connection._execute(run)
+
     async def begin_with(self, work: Work) -> list[Sequence[Any]]:
         return (await self._in_one_call([(self.begin, ()), *work]))[1:]
 

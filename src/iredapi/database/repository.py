@@ -281,6 +281,17 @@ class Repository:
         every = schema.statement(key, lambda: self._compiled_all(build()))
         await self._connections.run_all(self.name, every, values)
 
+    async def change_each(
+        self,
+        key: object,
+        build: Callable[[], Sequence[Statement]],
+        values: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Run writes about one item as ``change_all`` does, for several items (SQLite)."""
+        schema = self.schema or await self.database.schema()
+        every = schema.statement(key, lambda: self._compiled_all(build()))
+        await self._connections.run_each(self.name, every, values)
+
     def _compiled_all(self, statements: Sequence[Any]) -> list[CompiledStatement]:
         if self.dialect == "postgresql":
             *others, last = statements

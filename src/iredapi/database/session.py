@@ -168,6 +168,15 @@ class Connections:
         """Run writes that share their values, one after the other."""
         await (await self._begun(name)).run_all(every, values)
 
+    async def run_each(
+        self,
+        name: str,
+        every: Sequence[CompiledStatement],
+        values: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Run writes one after the other, each with all sets of values (SQLite)."""
+        await (await self._begun(name)).run_each(every, values)
+
     async def execute_autocommit(
         self, name: str, compiled: CompiledStatement, values: Mapping[str, Any]
     ) -> list[Any]:

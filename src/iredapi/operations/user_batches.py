@@ -71,6 +71,8 @@ class BatchedChange:
 
 _LOCK_RETRY_SECONDS: Final = (0.002, 0.008)
 """Pauses between attempts to lock the domains; after them each request waits by itself."""
+_TURN: Final = 32
+"""Items after which other requests get their turn."""
 _log = structlog.get_logger(__name__)
 ChangeResult = Event | Exception | bool | None
 """The result of one request of a batch.
@@ -100,6 +102,8 @@ async def create(
     used: dict[str, users.UsedLimits] = {}
     new: dict[str, User] = {}
     for at, (item, found) in enumerate(zip(items, addresses, strict=True)):
+        if at % _TURN == _TURN - 1:
+            await asyncio.sleep(0)  # other requests
         try:
             results[at] = await _new(unit, item, found, used, new)
         except ApiError as refused:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,18 +18,12 @@ from iredapi.transfer.accounts import account, refused
 from iredapi.transfer.kinds import Caller, Found, known_domains
 from iredapi.transfer.lines import Entry
 from iredapi.transfer.outcomes import Outcome, Summary, failed
+from iredapi.transfer.pace import Pace
 from iredapi.transfer.policies import POLICIES, group_of, memberships, policy
 from iredapi.transfer.users import users
 
-GROUP: Final = 512
-"""Lines that are read from the storage together."""
-_BUSY_GROUP: Final = 40
-"""The same while other requests are answered."""
-SHARED: Final = 64
-"""New users that share a transaction."""
-_BUSY_SHARED: Final = 16
-_BUSY_PAUSE: Final = 0.01
-"""Seconds between groups while other requests are answered."""
+GROUP: Final = 2048
+"""Lines that are carried out before others are taken from the body."""
 _DETAILS: Final = 1000
 """Entries of the log after which what is kept beside it is written: else the oldest are lost."""
 _FRESH: Final = 5.0
@@ -40,18 +33,13 @@ _FATAL: Final = (ServerDown, ReadOnlyServer, StorageFull, Overloaded)
 _log = structlog.get_logger(__name__)
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass(slots=True)
 class Import:
     """One import. ``renew`` returns the admin with its current rights, or raises ApiError."""
 
     caller: Caller
     renew: Callable[[], Awaitable[Actor]] | None = None
-    busy: Callable[[], bool] = _never
-    """Tells whether other requests are being answered."""
+    pace: Pace = field(default_factory=Pace)
     summary: Summary = field(default_factory=Summary)
     stopped: ApiError | None = None
     """Why the import has ended before the end of the file."""
@@ -65,13 +53,11 @@ class Import:
         """
         at = 0
         while at < len(entries) and self.stopped is None:
-            busy = self.busy()
-            size = _BUSY_GROUP if busy else GROUP
-            some = entries[at : at + size]
-            at += size
+            some = entries[at : at + GROUP]
+            at += GROUP
             try:
                 await self._check()
-                async for outcomes in self._group(some, _BUSY_SHARED if busy else SHARED):
+                async for outcomes in self._group(some):
                     if outcomes:
                         yield self.summary.told(outcomes)
                         await self._breathe(len(outcomes))
@@ -96,13 +82,14 @@ class Import:
         if self._undetailed >= _DETAILS:
             self._undetailed = 0
             await self.caller.context.write_details()
-        await asyncio.sleep(_BUSY_PAUSE if self.busy() else 0)
+        await self.pace.rest()
+        await self._check()
 
-    async def _group(self, entries: Sequence[Entry], shared: int) -> AsyncIterator[list[Outcome]]:
+    async def _group(self, entries: Sequence[Entry]) -> AsyncIterator[list[Outcome]]:
         """Carry out lines in order; consecutive users, and subscribers of a list, together."""
         for record_type, some in _runs(entries):
             if record_type is RecordType.USER:
-                async for outcomes in users(self.caller, some, shared):
+                async for outcomes in users(self.caller, some, self.pace):
                     self._note_fatal(outcomes)
                     yield outcomes
             elif record_type is RecordType.MEMBERSHIP:

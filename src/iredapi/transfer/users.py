@@ -34,8 +34,11 @@ from iredapi.transfer.accounts import (
 from iredapi.transfer.kinds import KINDS, Caller, Found, Values, found_user
 from iredapi.transfer.lines import Entry
 from iredapi.transfer.outcomes import Outcome, Word, failed, written
+from iredapi.transfer.pace import Pace
 from iredapi.workflows.users import joined
 
+_UNITS: Final = 2
+"""Units of new users that run at the same time."""
 _TURN: Final = 16
 """Lines after which other requests get their turn."""
 _UNSAID: Final[Mapping[str, Any]] = {
@@ -106,15 +109,14 @@ class _Run:
 
     caller: Caller
     entries: Sequence[Entry]
-    size: int
-    """Maximum number of users that share a transaction."""
+    pace: Pace
     passwords: Passwords
     results: dict[int, Outcome] = field(default_factory=dict)
     waiting: dict[int, BatchedChange] = field(default_factory=dict)
     ignored: dict[int, list[str]] = field(default_factory=dict)
     sent: int = 0
-    going: asyncio.Task[None] | None = None
-    """The creation of users that is going on, while the next lines are read."""
+    going: list[tuple[frozenset[str], asyncio.Task[None]]] = field(default_factory=list)
+    """Creations of users that are going on, while the next lines are read: domains and task."""
 
     def ready(self) -> list[Outcome]:
         """Return the next results, up to the first line that waits."""
@@ -148,8 +150,8 @@ class _Run:
                     exact=STRICT.get(),
                 )  # fmt: skip
                 self.ignored[at] = ignored
-                if len(self.waiting) >= self.size:
-                    await self.start()
+                if len(self.waiting) >= self.pace.shared:
+                    await self._start_full()
                 return
         await self.flush()
         self.results[at] = await creation(caller, entry, RecordType.USER, mail, short)
@@ -161,17 +163,48 @@ class _Run:
         return all(domain_of(item.mail) == domain_of(mail) for item in self.waiting.values())
 
     async def start(self) -> None:
-        """Begin to create the users who wait, when those before them are there."""
-        await self.settle()
+        """Begin to create the users who wait, when those before them in their domains are there."""
         waiting, self.waiting = self.waiting, {}
-        if waiting:
-            self.going = asyncio.ensure_future(self._create(waiting))
+        if not waiting:
+            return
+        domains = frozenset(domain_of(item.mail) for item in waiting.values())
+        await self._settle([pair for pair in self.going if not domains.isdisjoint(pair[0])])
+        if len(self.going) >= self._at_once:
+            await self._settle(self.going[: 1 - self._at_once or None])
+        task = asyncio.ensure_future(self._create(waiting))
+        self.going.append((domains, task))
+
+    async def _start_full(self) -> None:
+        """Begin to create those who wait but for the last domain: its next users may follow.
+
+        Units of different domains wait for no lock of each other.
+        """
+        last = domain_of(next(reversed(self.waiting.values())).mail)
+        others = {at: one for at, one in self.waiting.items() if domain_of(one.mail) != last}
+        if 2 * len(others) < len(self.waiting):
+            await self.start()
+            return
+        rest = {at: one for at, one in self.waiting.items() if at not in others}
+        self.waiting = others
+        await self.start()
+        self.waiting = rest
+
+    @property
+    def _at_once(self) -> int:
+        """How many units run at once: while the server works on one, the other is prepared."""
+        return 1 if self.caller.context.backend.user_batching is None else _UNITS
 
     async def settle(self) -> None:
-        """Wait for the creation that is going on."""
-        going, self.going = self.going, None
-        if going is not None:
-            await going
+        """Wait for the creations that are going on."""
+        await self._settle(self.going)
+
+    async def _settle(self, some: Sequence[tuple[frozenset[str], asyncio.Task[None]]]) -> None:
+        if some:
+            tasks = [task for _, task in some]
+            self.going = [pair for pair in self.going if pair[1] not in tasks]
+            await asyncio.wait(tasks)
+            for task in tasks:
+                task.result()
 
     async def flush(self) -> None:
         """Create the users who wait, and wait for them."""
@@ -234,26 +267,45 @@ class _Run:
 
 
 async def users(
-    caller: Caller, entries: Sequence[Entry], size: int
+    caller: Caller, entries: Sequence[Entry], pace: Pace
 ) -> AsyncIterator[list[Outcome]]:
-    """Carry out lines about different users, in order; at most ``size`` share a transaction."""
-    run = _Run(caller, entries, size, await caller.context.passwords())
+    """Carry out lines about different users, in order."""
+    run = _Run(caller, entries, pace, await caller.context.passwords())
     names = [str(entry.record["mail"]).strip().lower() for entry in entries]
-    simple, others = list[str](), list[str]()
-    for entry, name in zip(entries, names, strict=True):
-        if caller.actor.manages_account(name):
-            (simple if entry.record.keys() <= _SIMPLE else others).append(name)
-    stored = await caller.context.read(caller.actor, _stored, simple, others)
+    reading = asyncio.ensure_future(_look_up(run, names, 0))
     try:
-        async for some in _each(run, names, stored):
-            yield some
+        at = 0
+        while at < len(entries):
+            stored, end = await reading
+            if end < len(entries):
+                # While these lines are compared, the storage reads the next ones.
+                reading = asyncio.ensure_future(_look_up(run, names, end))
+            async for some in _each(run, names, stored, range(at, end)):
+                yield some
+            at = end
+        await run.flush()
+        yield run.ready()
     finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
         await run.settle()
 
 
-async def _each(run: _Run, names: Sequence[str], stored: _Stored) -> AsyncIterator[list[Outcome]]:
-    entries = run.entries
-    for at, (entry, name) in enumerate(zip(entries, names, strict=True)):
+async def _look_up(run: _Run, names: Sequence[str], at: int) -> tuple[_Stored, int]:
+    """Return what the storage has of the next lines, and the index of the line behind them."""
+    end = min(at + run.pace.looked_up, len(names))
+    simple, others = list[str](), list[str]()
+    for entry, name in zip(run.entries[at:end], names[at:end], strict=True):
+        if run.caller.actor.manages_account(name):
+            (simple if entry.record.keys() <= _SIMPLE else others).append(name)
+    return await run.caller.context.read(run.caller.actor, _stored, simple, others), end
+
+
+async def _each(
+    run: _Run, names: Sequence[str], stored: _Stored, lines: range
+) -> AsyncIterator[list[Outcome]]:
+    for at in lines:
+        entry, name = run.entries[at], names[at]
         own = stored.own.get(name)
         if own is not None and _is_unchanged(entry.record, own):
             run.results[at] = Outcome(entry, Word.UNCHANGED)
@@ -266,8 +318,6 @@ async def _each(run: _Run, names: Sequence[str], stored: _Stored) -> AsyncIterat
             await asyncio.sleep(0)
             if some := run.ready():
                 yield some
-    await run.flush()
-    yield run.ready()
 
 
 async def _one(run: _Run, at: int, entry: Entry, is_there: bool, found: Found | None) -> None:

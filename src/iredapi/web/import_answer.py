@@ -14,6 +14,7 @@ from iredapi.transfer.importing import Import
 from iredapi.transfer.kinds import Caller
 from iredapi.transfer.lines import FileFormat
 from iredapi.transfer.outcomes import OnExisting, Summary
+from iredapi.transfer.pace import Pace
 from iredapi.web.admission import slot_of
 from iredapi.web.authentication import bearer_of
 from iredapi.web.import_body import NDJSON, GoneError, ImportBody
@@ -86,5 +87,6 @@ async def begun(call: OperationRequest[ImportOptions]) -> Response:
         check(found, Action.IMPORT, Target())
         return found
 
-    work = Import(caller, renew, lambda: slot.others_wait, Summary(dry_run=dry_run))
+    pace = Pace(lambda: slot.others_wait)
+    work = Import(caller, renew, pace, Summary(dry_run=dry_run))
     return ImportAnswer(body, work)

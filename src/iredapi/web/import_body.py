@@ -17,6 +17,8 @@ NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
 _MOMENT: Final = 0.005
 """Seconds for which a group waits for more lines."""
+_GROUP_BYTES: Final = 4 << 20
+"""Bytes of the body after which no more lines join a group."""
 IDLE_SECONDS: Final = 60.0
 """Maximum seconds for which no line ends."""
 WAITING_SECONDS: Final = 1800.0
@@ -79,10 +81,12 @@ class ImportBody:
         Nothing: the body has ended.
         """
         found: list[Entry] = []
-        while not self._at_end() and len(found) < GROUP:
+        size = 0
+        while not self._at_end() and len(found) < GROUP and size < _GROUP_BYTES:
             piece = await self._piece(_MOMENT if found else IDLE_SECONDS)
             if piece is None:
                 break
+            size += len(piece)
             pieces = [piece] if self._gunzip is None else self._gunzip.feed(piece)
             before = self._lines.number
             for one in pieces:

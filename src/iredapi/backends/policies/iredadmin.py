@@ -13,6 +13,13 @@ import structlog
 from sqlalchemy import Dialect, Integer, bindparam, func, insert, literal_column, select
 
 from iredapi.backends.policies import tables as t
+from iredapi.database.bulk_parameters import (
+    ANY_NUMBER,
+    array_parameters,
+    label,
+    numbered_parameters,
+    rows_of_arrays,
+)
 from iredapi.database.column_types import MYSQL
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.repository import Repository, now
@@ -31,6 +38,8 @@ _NUMBERS = ("min_passwd_length", "max_passwd_length")
 _MARK = "[API] "
 _LOGGED = ("timestamp", "admin", "ip", "domain", "username", "event", "loglevel", "msg")
 _BATCH = 32
+_FEW = 4
+"""Entries up to this number have parameters of their own on PostgreSQL, too."""
 Entry = Mapping[str, Any]
 """A row of iRedAdmin's log."""
 
@@ -100,23 +109,25 @@ class SqlIredadmin(Repository):
     async def append(self, entries: Sequence[Entry], *, with_ids: bool = False) -> list[int]:
         """Append entries to the log; return their ids, or none where the server cannot tell them.
 
-        ``with_ids`` needs the right to read the table. One round trip for each ``_BATCH``; two
-        where INSERT has no RETURNING (MySQL, MariaDB before 10.5) and ids are asked for.
+        ``with_ids`` needs the right to read the table. One round trip for each ``_BATCH``, or for
+        all on PostgreSQL; two where INSERT has no RETURNING (MySQL, MariaDB before 10.5) and ids
+        are asked for.
         """
         if not entries or not self._connections.databases.has(self.name):
             return []
         database = self.database
         schema = await database.schema()
         ids: list[int] = []
-        for start in range(0, len(entries), _BATCH):
-            some = entries[start : start + _BATCH]
+        arrays = self.dialect == "postgresql" and len(entries) > _FEW
+        size = len(entries) if arrays else _BATCH
+        for start in range(0, len(entries), size):
+            some = entries[start : start + size]
+            count = ANY_NUMBER if arrays else len(some)
             compiled = schema.statement(
-                ("iredadmin.append", len(some), with_ids),
-                partial(_insertions, len(some), database.engine.dialect, with_ids=with_ids),
+                ("iredadmin.append", count, with_ids),
+                partial(_insertions, count, database.engine.dialect, with_ids=with_ids),
             )
-            values = {
-                f"{name}_{n}": value for n, item in enumerate(some) for name, value in item.items()
-            }
+            values = array_parameters(some) if arrays else numbered_parameters(some)
             rows = await self._connections.run(self.name, compiled, values)
             if with_ids:
                 ids += sorted(row[0] for row in rows) or await self._last_ids(len(some))
@@ -141,11 +152,17 @@ class SqlIredadmin(Repository):
 
 
 def _insertions(count: int, dialect: Dialect, *, with_ids: bool) -> CompiledStatement:
-    rows = [
-        {name: bindparam(f"{name}_{n}", type_=t.log.c[name].type) for name in _LOGGED}
-        for n in range(count)
-    ]
-    every = insert(t.log).values(rows)
+    types = {name: t.log.c[name].type for name in _LOGGED}
+    if count == ANY_NUMBER:
+        rows = rows_of_arrays("new", types)
+        every = insert(t.log).from_select(_LOGGED, select(*rows.c))
+    else:
+        every = insert(t.log).values(
+            [
+                {name: bindparam(label(name, n, count), type_=types[name]) for name in _LOGGED}
+                for n in range(count)
+            ]
+        )
     if with_ids and dialect.insert_returning:
         every = every.returning(t.log.c.id)
     return CompiledStatement.of(every, dialect)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, insert, literal_column
+from sqlalchemy import Table, bindparam, delete, insert, literal_column, select
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, RelatedRows
-from iredapi.database.bulk_parameters import label, numbered_parameters, texts
+from iredapi.database.bulk_parameters import (
+    ANY_NUMBER,
+    array_parameters,
+    label,
+    numbered_parameters,
+    rows_of_arrays,
+    texts,
+)
 from iredapi.database.compiled_statement import Statement
 from iredapi.database.dialect import insert_ignore
 from iredapi.database.live_schema import Schema
@@ -87,26 +94,19 @@ def new_values(
     ``changed`` is the date of the password. ``usual``: every service is enabled, and the statement
     has the values of these columns as constants.
     """
-    mail, domain, location = user.mail, domain_of(user.mail), user.location
+    location = user.location
     found: dict[str, Any] = {
         **({} if usual else _switches(user.services)),
         **{column: getattr(user, name) for name, column in _TEXTS},
         **{column: int(getattr(user, name)) for name, column in _MARKS},
-        "mail": mail,
-        "m_username": mail,
-        "m_domain": domain,
+        "m_username": user.mail,
+        "m_domain": domain_of(user.mail),
         "m_storagebasedirectory": location.base,
         "m_storagenode": location.node,
         "m_maildir": location.maildir,
         "m_created": moment,
         "m_modified": moment,
         "m_passwordlastchange": changed,
-        # Without this route Postfix delivers nothing to a user.
-        "f_address": mail,
-        "f_forwarding": mail,
-        "f_domain": domain,
-        "f_dest_domain": domain,
-        "f_active": int(user.active),
     }
     for name in schema.statement(
         ("user_rows.lacking", usual), lambda: _lacking(schema, tuple(found))
@@ -122,6 +122,14 @@ _FIXED: Mapping[str, int | str] = {
     "f_is_alias": 0,
 }
 """Constants of every new user."""
+_ROUTE: Mapping[str, str] = {
+    "address": "m_username",
+    "forwarding": "m_username",
+    "domain": "m_domain",
+    "dest_domain": "m_domain",
+    "active": "m_active",
+}
+"""The columns of a new user's row of ``forwardings``: without it Postfix delivers nothing."""
 _TEXTS = [(name, f"m_{column}") for name, column in COLUMNS.items()]
 _MARKS = [(name, f"m_{column}") for name, column in FLAGS.items()]
 
@@ -140,31 +148,61 @@ def _lacking(schema: Schema, names: Collection[str]) -> list[str]:
 def insert_statements(
     schema: Schema, names: Collection[str], size: int, dialect: str, *, usual: bool
 ) -> list[Statement]:
-    """Return statements that insert ``size`` users; ``names`` are those of ``new_values``."""
+    """Return statements that insert ``size`` users; ``names`` are those of ``new_values``.
+
+    ``ANY_NUMBER`` of users: each parameter is an array (PostgreSQL).
+    """
     given = {**_FIXED, **(_switches(services.MANAGED) if usual else {})}
     lacking = _lacking(schema, tuple(given))
     fixed: dict[str, Any] = {
         name: literal_column(repr(value)) for name, value in given.items() if name not in lacking
     }
 
-    def rows(table: Table, prefix: str) -> Any:
-        own = [column for column in table.columns if f"{prefix}{column.name}" in names]
-        constants = {
+    own = {column.name: f"m_{column.name}" for column in t.mailbox.columns}
+    own = {column: name for column, name in own.items() if name in names}
+    types_of = {name: t.mailbox.c[column].type for column, name in own.items()}
+
+    def constants(table: Table, prefix: str) -> dict[str, Any]:
+        return {
             column.name: fixed[f"{prefix}{column.name}"]
             for column in table.columns
             if f"{prefix}{column.name}" in fixed
         }
+
+    # A delete: left-over rights of an earlier account with this address must not become valid.
+    rights, route = delete(t.domain_admins), insert_ignore(t.forwardings, dialect)
+    admin = t.domain_admins.c.username
+    if size == ANY_NUMBER:
+        rows = rows_of_arrays("new", types_of)
+
+        def selected(table: Table, columns: Mapping[str, str], prefix: str) -> Any:
+            given = {column: rows.c[name] for column, name in columns.items()}
+            given |= constants(table, prefix)
+            return [*given], select(*given.values())
+
         return [
-            constants
-            | {c.name: bindparam(label(f"{prefix}{c.name}", n, size), type_=c.type) for c in own}
+            insert(t.mailbox).from_select(*selected(t.mailbox, own, "m_")),
+            rights.where(admin.in_(select(rows.c.m_username))),
+            route.from_select(*selected(t.forwardings, _ROUTE, "f_")),
+        ]
+
+    def values(table: Table, columns: Mapping[str, str], prefix: str) -> list[dict[str, Any]]:
+        types = {
+            column: t.mailbox.c[name.removeprefix("m_")].type for column, name in columns.items()
+        }
+        return [
+            constants(table, prefix)
+            | {
+                column: bindparam(label(name, n, size), type_=types[column])
+                for column, name in columns.items()
+            }
             for n in range(size)
         ]
 
     return [
-        insert(t.mailbox).values(rows(t.mailbox, "m_")),
-        # Left-over rights of an earlier account with this address must not become valid.
-        delete(t.domain_admins).where(t.domain_admins.c.username.in_(texts("mail", size))),
-        insert_ignore(t.forwardings, dialect).values(rows(t.forwardings, "f_")),
+        insert(t.mailbox).values(values(t.mailbox, own, "m_")),
+        rights.where(admin.in_(texts("m_username", size))),
+        route.values(values(t.forwardings, _ROUTE, "f_")),
     ]
 
 
@@ -271,13 +309,15 @@ def row_changes(before: User, after: User) -> dict[str, Any]:
 
 _FEW: Final = 8
 """Numbers of users up to this have a statement each; larger ones are sums of powers of two."""
+_MANY: Final = 64
+"""Maximum number of users of one statement: it has 50 columns for each."""
 
 
 def _sizes(count: int) -> list[int]:
     """Split a number of users, so that few different statements are compiled."""
     found = []
     while count > _FEW:
-        found.append(1 << (count.bit_length() - 1))
+        found.append(min(1 << (count.bit_length() - 1), _MANY))
         count -= found[-1]
     return [*found, count] if count else found
 
@@ -292,12 +332,22 @@ async def add_users(
         new_values(store.schema, user, moment, changed or NEVER, usual=usual) for user in users
     ]
     names = tuple(values[0])
-    at = 0
-    for size in _sizes(len(values)):
+
+    def statements(size: int) -> tuple[object, Callable[[], Sequence[Statement]]]:
         build = partial(insert_statements, store.schema, names, size, store.dialect, usual=usual)
-        some = values[at : at + size]
-        await store.change_all(("users.add", names, size), build, **numbered_parameters(some))
-        at += size
+        return ("users.add", names, size), build
+
+    # PostgreSQL plans each run of a statement with thousands of parameters anew.
+    if store.dialect == "postgresql" and len(values) > 1:
+        await store.change_all(*statements(ANY_NUMBER), **array_parameters(values))
+    elif store.dialect == "sqlite":
+        await store.change_each(*statements(1), values)
+    else:
+        at = 0
+        for size in _sizes(len(values)):
+            some = numbered_parameters(values[at : at + size])
+            await store.change_all(*statements(size), **some)
+            at += size
     for user in users:
         if user.held is not None or user.held_by_domain is not None:
             values_of = {"settings": settings_of("", user)}

@@ -10,12 +10,10 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Select,
-    String,
     bindparam,
-    column,
     func,
     select,
-    values,
+    true,
 )
 
 from iredapi.backends.protocols.values import OwnRow, Profile
@@ -29,7 +27,14 @@ from iredapi.backends.sql.user_mapping import (
     record,
 )
 from iredapi.backends.sql.user_related_rows import other_aliases, profile, select_related_rows
-from iredapi.database.bulk_parameters import numbered_parameters, padded, texts
+from iredapi.database.bulk_parameters import (
+    ANY_NUMBER,
+    array_parameters,
+    numbered_parameters,
+    padded,
+    rows_of_arrays,
+    texts,
+)
 from iredapi.database.repository import convert_row
 from iredapi.domain import account_settings, services
 from iredapi.domain.addresses import fold
@@ -85,24 +90,26 @@ class SqlUserProfiles(ListingRepository):
         return {name: record(row, related_rows) for name, row in found.items()}
 
     async def own_fields(self, mails: Sequence[str]) -> Mapping[str, OwnRow]:
-        size, wanted = padded(len(mails)), frozenset(mails)
+        asked, wanted = [{"mail": mail} for mail in mails], frozenset(mails)
+        arrays = self.dialect == "postgresql"
+        size = ANY_NUMBER if arrays else padded(len(mails))
         columns, rows = await self.table(
             ("users.own fields", size),
             lambda: self._select_own(size),
-            **numbered_parameters([{"mail": mail} for mail in mails], size),
+            **(array_parameters(asked) if arrays else numbered_parameters(asked, size)),
         )
         places = [columns.index(name) if name in columns else -1 for name in _OWN]
         # MariaDB's equality ignores case, accents and trailing blanks.
         return {row[0]: _own_fields(row, places) for row in rows if row[0] in wanted}
 
     def _select_own(self, size: int) -> Select[Any]:
-        username, asked = t.mailbox.c.username, texts("mail", size)
-        chosen = select(*self._own_columns())
-        if self.dialect != "postgresql":
-            return chosen.where(username.in_(asked))
-        # A list of parameters would be compared one by one while the table has no statistics.
-        given = values(column("mail", String(255)), name="given").data([(one,) for one in asked])
-        return chosen.join_from(t.mailbox, given, username == given.c.mail)
+        username, chosen = t.mailbox.c.username, select(*self._own_columns())
+        if size != ANY_NUMBER:
+            return chosen.where(username.in_(texts("mail", size)))
+        asked = rows_of_arrays("asked", {"mail": username.type})
+        # One search in the index for each: the whole table would be read for some hundreds.
+        found = chosen.where(username == asked.c.mail).limit(1).lateral("found")
+        return select(*found.c).select_from(asked.join(found, true()))
 
     def _own_columns(self) -> list[ColumnElement[Any]]:
         there = {column.name: column for column in self.schema.columns(t.mailbox)}
