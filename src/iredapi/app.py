@@ -41,6 +41,7 @@ from iredapi.routers import (
     usage,
     users,
     wblists,
+    webhooks,
 )
 from iredapi.runtime import graceful_shutdown
 from iredapi.runtime.context import AppContext
@@ -63,6 +64,7 @@ from iredapi.web.middleware import (
     crashed,
 )
 from iredapi.web.route_table import API, RouteTable
+from iredapi.workflows.webhook_sender import WebhookSender
 
 
 class _Api(FastAPI):
@@ -129,12 +131,17 @@ def create_app(
             gc.set_threshold(20_000, 20, 20)
             if metrics is not None:
                 own.watch_pools(metrics.pool)
-            with graceful_shutdown.on_sigterm(own.probes, settings.drain_seconds):
-                yield {connection_limits.STATE_KEY: connection_limits.max_connections(settings)}
+            sender = WebhookSender(own)
+            sender.start()
+            try:
+                with graceful_shutdown.on_sigterm(own.probes, settings.drain_seconds):
+                    yield {connection_limits.STATE_KEY: connection_limits.max_connections(settings)}
+            finally:
+                await sender.close()
 
     policies = (spam, throttles, wblists, greylists)
     accounts = (domains, onboarding, admins, users, aliases, lists, maillists, all_accounts)
-    more = (deleted_mailboxes, usage, log, account_exports, imports)
+    more = (deleted_mailboxes, usage, log, account_exports, imports, webhooks)
     routers = [module.router for module in (logins, tokens, *accounts, *more, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)
     metrics = metrics_route.metrics_of(settings)

@@ -105,7 +105,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         ),
         "IDEMPOTENCY_KEY_NOT_SUPPORTED": Code(
             400,
-            "Logins, verifications of passwords, tokens, sessions and imports take no "
+            "Logins, verifications of passwords, tokens, sessions, webhooks and imports take no "
             "Idempotency-Key.",
         ),
         "CROSS_DOMAIN_NOT_ALLOWED": Code(400, "An address cannot move to another domain."),

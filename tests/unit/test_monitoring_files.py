@@ -22,6 +22,7 @@ from iredapi.observability.metrics import (
     login_samples,
     server_samples,
     service_samples,
+    webhook_samples,
 )
 from iredapi.observability.signals import PoolUse
 
@@ -40,6 +41,7 @@ def told() -> dict[str, set[str]]:
     metrics.pool("vmail", PoolUse(1, 1, 0))
     metrics.unit_retried()
     metrics.audit_entries_lost(1)
+    metrics.webhook_called("")
     metrics.events_published(1)
     described = {"vmail": {"node": "n", "role": "standby", "lag_seconds": 1.0}}
     samples: list[Sample] = [
@@ -47,6 +49,7 @@ def told() -> dict[str, set[str]]:
         *service_samples("0", "sqlite"),
         *login_samples(1, 1),
         *event_samples(1, 1.0),
+        *webhook_samples({"active": (1, 1)}),
         *domain_samples([("ex.com", 1, 1, 1)]),
     ]
     found: dict[str, set[str]] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 from functools import partial
 
@@ -12,7 +11,7 @@ import structlog
 from iredapi.auth import ip_allowlist, login_throttle
 from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import addresses, password_costs
-from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.domain.actors import SYSTEM, Actor, Principal, actor_of, fingerprint
 from iredapi.domain.audit_events import Event, Kind
 from iredapi.domain.password_readers import NOT_KNOWN, PasswordReader
 from iredapi.domain.passwords import HASH_SEPARATOR
@@ -231,22 +230,3 @@ async def find_password(unit: ReadUnit, mail: str, *, of_admin: bool) -> str | N
 def role_of(principal: Principal) -> Role:
     """Return the role that a session or token is bound to."""
     return "global" if principal.is_global else "normal"
-
-
-def fingerprint(principal: Principal) -> str:
-    """Return a digest of account and password hash; sessions end when it is different."""
-    account = f"{principal.standalone}\0{principal.username}\0{principal.account_created_at}"
-    text = f"{account}\0{principal.password}"
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def actor_of(principal: Principal, client: str) -> Actor:
-    """Return the actor with all rights of a principal."""
-    return Actor(
-        principal.username,
-        principal.is_global,
-        principal.domains,
-        principal.settings,
-        client,
-        credential=fingerprint(principal),
-    )

@@ -109,6 +109,15 @@ class Action(StrEnum):
     WBLIST_CLEAR = "wblist.clear"
     WBLIST_READ = "wblist.read"
     WBLIST_REMOVE = "wblist.remove"
+    WEBHOOKS_LIST = "webhooks.list"
+    WEBHOOK_CREATE = "webhook.create"
+    WEBHOOK_DELETE = "webhook.delete"
+    WEBHOOK_DELIVERIES_LIST = "webhook_deliveries.list"
+    WEBHOOK_ENABLE = "webhook.enable"
+    WEBHOOK_PING = "webhook.ping"
+    WEBHOOK_READ = "webhook.read"
+    WEBHOOK_ROTATE = "webhook.rotate"
+    WEBHOOK_UPDATE = "webhook.update"
     WHOAMI = "whoami"
 
 
@@ -210,6 +219,11 @@ LASTING: Final[Mapping[Action, frozenset[str]]] = MappingProxyType(
         Action.TOKEN_CREATE: frozenset(),
         Action.USER_CREATE: frozenset({"is_global_admin"}),
         Action.USER_UPDATE: frozenset({"is_global_admin"}),
+        # What is sent to a URL goes on after the token's end.
+        Action.WEBHOOK_CREATE: frozenset(),
+        Action.WEBHOOK_ENABLE: frozenset(),
+        Action.WEBHOOK_ROTATE: frozenset(),
+        Action.WEBHOOK_UPDATE: frozenset(),
     }
 )
 """Actions that can grant rights which last longer than a limited token: the fields that do so; an
@@ -309,6 +323,16 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.WBLIST_CLEAR: SCOPE,
         Action.WBLIST_READ: SCOPE,
         Action.WBLIST_REMOVE: SCOPE,
+        # Which ones: domain.webhooks.Webhook.is_known_to.
+        Action.WEBHOOKS_LIST: ANY_ADMIN,
+        Action.WEBHOOK_CREATE: ANY_ADMIN,
+        Action.WEBHOOK_DELETE: ANY_ADMIN,
+        Action.WEBHOOK_DELIVERIES_LIST: ANY_ADMIN,
+        Action.WEBHOOK_ENABLE: ANY_ADMIN,
+        Action.WEBHOOK_PING: ANY_ADMIN,
+        Action.WEBHOOK_READ: ANY_ADMIN,
+        Action.WEBHOOK_ROTATE: ANY_ADMIN,
+        Action.WEBHOOK_UPDATE: ANY_ADMIN,
         Action.WHOAMI: ANY_ADMIN,
     }
 )

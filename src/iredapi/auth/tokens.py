@@ -7,12 +7,9 @@ when it was created. A request with a token may only manage tokens whose rights 
 
 from __future__ import annotations
 
-import hashlib
-
 from iredapi.auth import ip_allowlist, login
-from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.domain import addresses
-from iredapi.domain.actors import SYSTEM, Actor, Principal
+from iredapi.domain.actors import SYSTEM, Actor, Principal, account_of, actor_of, fingerprint
 from iredapi.domain.audit_events import Event, Kind
 from iredapi.domain.tokens import FULL, Grant, TokenRequest, narrowed, too_limited
 from iredapi.errors import (
@@ -22,6 +19,7 @@ from iredapi.errors import (
     PermissionDenied,
     problem,
 )
+from iredapi.operations import managed_domains
 from iredapi.runtime.context import AppContext
 from iredapi.state import Token, TooManyTokens
 
@@ -54,7 +52,7 @@ async def token_actor(context: AppContext, secret: str, client: str) -> Actor:
     if owner.is_global:
         await ip_allowlist.require_listed(context, client, "global_admin_ip_list")
     await context.state.tokens.touch(token)
-    return narrowed(login.actor_of(owner, client), token.id, token.grant)
+    return narrowed(actor_of(owner, client), token.id, token.grant)
 
 
 async def _has_password_of(context: AppContext, owner: Principal, token: Token) -> bool:
@@ -64,22 +62,11 @@ async def _has_password_of(context: AppContext, owner: Principal, token: Token) 
     """
     if context.settings.tokens_outlive_password:
         return True
-    credential = login.fingerprint(owner)
+    credential = fingerprint(owner)
     if token.credential is None:
         await context.state.tokens.bind(token, credential)
         return True
     return token.credential == credential
-
-
-def account_of(principal: Principal) -> str:
-    """Return a digest that is different for a later account of the same name.
-
-    Without a date of creation it is made of the password hash, so that a token ends with that.
-    """
-    if not principal.account_created_at:
-        return login.fingerprint(principal)
-    text = f"{principal.username}\0{principal.account_created_at}"
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 async def create(context: AppContext, actor: Actor, wish: TokenRequest) -> tuple[Token, str]:
@@ -90,7 +77,7 @@ async def create(context: AppContext, actor: Actor, wish: TokenRequest) -> tuple
     if actor.limited:
         raise too_limited()
     owner = await context.read(actor, login.find_principal, actor.username)
-    if owner is None or actor.credential not in {"", login.fingerprint(owner)}:
+    if owner is None or actor.credential not in {"", fingerprint(owner)}:
         # The password was changed within the last second, so the session is not valid any more.
         raise ApiError("LOGIN_REQUIRED")
     for name, value in (("domains", wish.domains), ("networks", wish.networks)):
@@ -104,20 +91,13 @@ async def create(context: AppContext, actor: Actor, wish: TokenRequest) -> tuple
         expires=context.state.tokens.now() + wish.days * _DAY if wish.days else None,
     )
     if grant.domains is not None:
-        foreign = [name for name in grant.domains if not actor.manages(name)]
-        if foreign:
-            refused = problem("domains", "PERMISSION_DENIED", "That is more than you have.")
-            refused.status = 403
-            raise refused
-        missing = await context.read(actor, _missing, grant.domains)
-        if missing:
-            raise problem("domains", "INVALID_DOMAIN_NAME", f"{missing[0]} is no mail domain.")
+        await context.read(actor, managed_domains.check, grant.domains)
     try:
         token, secret = await context.state.tokens.create(
             owner.username,
             login.role_of(owner),
             account_of(owner),
-            login.fingerprint(owner),
+            fingerprint(owner),
             wish.label,
             grant,
         )
@@ -136,7 +116,7 @@ async def create_for(context: AppContext, mail: str, wish: TokenRequest) -> tupl
     owner = await context.read(SYSTEM, login.find_principal, address)
     if owner is None:
         raise NotFound("NO_SUCH_ACCOUNT", f"{address} is no active admin.")
-    return await create(context, login.actor_of(owner, ""), wish)
+    return await create(context, actor_of(owner, ""), wish)
 
 
 async def listed(context: AppContext, actor: Actor) -> list[Token]:
@@ -186,10 +166,6 @@ async def _grant(context: AppContext, actor: Actor) -> Grant:
     if token is None:
         raise ApiError("INVALID_TOKEN")
     return token.grant
-
-
-async def _missing(unit: ReadUnit, domains: frozenset[str]) -> list[str]:
-    return [name for name in sorted(domains) if await unit.domains.get(name) is None]
 
 
 async def _note(context: AppContext, actor: Actor, kind: Kind, token: Token) -> None:

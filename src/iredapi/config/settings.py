@@ -24,6 +24,7 @@ from iredapi.config.onboarding_settings import OnboardingSettings
 from iredapi.config.parsing import EnvFile
 from iredapi.config.password_settings import PasswordSettings
 from iredapi.config.server_settings import ServerSettings
+from iredapi.config.webhook_settings import WebhookSettings
 from iredapi.domain.password_readers import PasswordReader
 from iredapi.domain.passwords import Scheme
 from iredapi.domain.slapd_passwords import UNKNOWN_TO_SLAPD
@@ -39,6 +40,7 @@ GROUPS = (
     MailingListSettings,
     MonitoringSettings,
     EventSettings,
+    WebhookSettings,
 )
 """The settings by subject, in the order of ``docs/configuration.md``."""
 
@@ -77,6 +79,7 @@ class Settings(
     MailingListSettings,
     MonitoringSettings,
     EventSettings,
+    WebhookSettings,
     _Sourced,
 ):
     """The configuration of one process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from iredapi.domain import account_settings
@@ -75,3 +76,33 @@ class Actor:
 
 SYSTEM = Actor("iredapi", is_global=True, domains=frozenset())
 """The actor of the command line: it may do everything, as it can read the configuration."""
+
+
+def fingerprint(principal: Principal) -> str:
+    """Return a digest of account and password hash; sessions end when it is different."""
+    account = f"{principal.standalone}\0{principal.username}\0{principal.account_created_at}"
+    text = f"{account}\0{principal.password}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def actor_of(principal: Principal, client: str) -> Actor:
+    """Return the actor with all rights of a principal."""
+    return Actor(
+        principal.username,
+        principal.is_global,
+        principal.domains,
+        principal.settings,
+        client,
+        credential=fingerprint(principal),
+    )
+
+
+def account_of(principal: Principal) -> str:
+    """Return a digest that is different for a later account of the same name.
+
+    Without a date of creation it is made of the password hash, so that a token ends with that.
+    """
+    if not principal.account_created_at:
+        return fingerprint(principal)
+    text = f"{principal.username}\0{principal.account_created_at}"
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -79,6 +79,9 @@ class Metrics:
         self._lost = counter("audit_entries_lost", "Entries the panel's log did not take.")
         self._retries = counter("unit_retries", "Units of work that were run again.")
         self._events = counter("events_published", "Events of changes that can be read.")
+        self._webhook_calls = counter(
+            "webhook_calls", "Events that were sent to webhooks.", "outcome"
+        )
         self._batch_items = seconds(
             "batch_items", "Requests that shared one statement or transaction.", "kind",
             buckets=_ITEMS,
@@ -130,6 +133,9 @@ class Metrics:
         self._batch_items.labels(kind).observe(items)
         self._batch_wait.labels(kind).observe(waited)
 
+    def webhook_called(self, reason: str) -> None:
+        self._webhook_calls.labels(reason or "taken").inc()
+
     def pool(self, name: str, use: PoolUse) -> None:
         """Set how a pool of this process is used."""
         self._size.labels(name).set(use.size)
@@ -166,6 +172,21 @@ def login_samples(sessions: int, tokens: int) -> list[Sample]:
         Sample("sessions", "Sessions that are alive, of all replicas.", {}, float(sessions)),
         Sample("tokens", "API tokens that are valid, of all replicas.", {}, float(tokens)),
     ]
+
+
+def webhook_samples(counts: Mapping[str, tuple[int, int]]) -> list[Sample]:
+    """Return how many webhooks are in each state, and how many events they have before them."""
+    samples = []
+    for state, (number, waiting) in counts.items():
+        labels = {"state": state}
+        samples += [
+            Sample("webhooks", "Webhooks, of all replicas.", labels, float(number)),
+            Sample(
+                "webhook_events_waiting", "Events that webhooks have not looked at yet.", labels,
+                float(waiting),
+            ),
+        ]  # fmt: skip
+    return samples
 
 
 def event_samples(pending: int, oldest: float) -> list[Sample]:

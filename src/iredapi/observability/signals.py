@@ -35,6 +35,9 @@ class Listener(Protocol):
     def events_published(self, count: int) -> None:
         """Events of changes were published."""
 
+    def webhook_called(self, reason: str) -> None:
+        """An event was sent to a webhook; ``reason`` says why it was not taken, if it was not."""
+
 
 _listener: Listener | None = None
 
@@ -67,3 +70,9 @@ def events_published(count: int) -> None:
     """See ``Listener``."""
     if _listener is not None:
         _listener.events_published(count)
+
+
+def webhook_called(reason: str) -> None:
+    """See ``Listener``."""
+    if _listener is not None:
+        _listener.webhook_called(reason)

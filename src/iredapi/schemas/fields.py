@@ -29,6 +29,7 @@ from iredapi.domain import (
     addresses,
     aliases,
     domains,
+    http_urls,
     limits,
     list_footers,
     listing,
@@ -41,7 +42,7 @@ from iredapi.domain import (
 )
 from iredapi.domain.account_records import RecordType
 from iredapi.schemas import field_validators as parse
-from iredapi.schemas import log_validators, mailbox_validators
+from iredapi.schemas import log_validators, mailbox_validators, webhook_validators
 from iredapi.schemas.params import LongList
 
 
@@ -343,4 +344,10 @@ RecordTypes = Annotated[
     str,
     BeforeValidator(parse.choice(tuple(RecordType))),
     _schema("string", enum=[item.value for item in RecordType]),
+]
+WebhookUrl = Annotated[
+    str, BeforeValidator(webhook_validators.url), _schema("string", maxLength=http_urls.MAX_URL)
+]
+EventKinds = Annotated[
+    tuple[str, ...], BeforeValidator(webhook_validators.kinds), _schema("string")
 ]

@@ -23,6 +23,7 @@ from iredapi.state.sessions import Sessions
 from iredapi.state.signing_keys import SigningKeys
 from iredapi.state.tables import sessions as sessions_table
 from iredapi.state.tokens import Tokens
+from iredapi.state.webhooks import Webhooks
 from iredapi.state.write_journal import Journal
 from iredapi.state.written_servers import WrittenServers
 
@@ -57,6 +58,7 @@ class State:
         self.guarded_mailboxes = GuardedMailboxes(connections, clock=locks.clock)
         self.idempotency_keys = IdempotencyKeys(connections, clock=locks.clock)
         self.events = Events(connections, clock=locks.clock)
+        self.webhooks = Webhooks(connections, clock=locks.clock)
         self.written = WrittenServers(connections, clock=locks.clock)
 
     @classmethod

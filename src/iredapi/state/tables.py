@@ -278,6 +278,57 @@ event_counter = Table(
 the commit, so positions become visible in their order."""
 
 
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", CHAR(16), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("account", CHAR(64), nullable=False),
+    Column("label", String(255), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("kinds", Text, nullable=False),
+    Column("domains", Text().with_variant(mysql.MEDIUMTEXT(), *_MARIADB), nullable=False),
+    Column("secret", String(64), nullable=False),
+    Column("old_secret", String(64), nullable=False),
+    Column("old_until", Double, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("enabled", Integer, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("changed", Double, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("progress", Text().with_variant(mysql.MEDIUMTEXT(), *_MARIADB), nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("delivered", Double, nullable=True),
+    Column("failing", Double, nullable=True),
+    Index("webhooks_owner", "owner"),
+    **MARIADB_OPTIONS,
+)
+"""Webhooks (``domain.webhooks.Webhook``). ``secret`` is as it was shown: requests are signed with
+it. ``domains`` is ``*`` for all that the owner manages; other lists have commas between items. The
+sender alone writes ``position``, ``progress``, ``attempts``, ``delivered`` and ``failing``."""
+
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("webhook", CHAR(16), primary_key=True),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("event", CHAR(32), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("time", Double, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("status", Integer, nullable=True),
+    Column("reason", String(32), nullable=False),
+    Column("milliseconds", Integer, nullable=False),
+    Index("webhook_deliveries_time", "time"),
+    **MARIADB_OPTIONS,
+)
+"""The last attempts of each webhook: ``number`` counts them, ``slot`` is its place in a ring."""
+
+
 def as_key(text: str, length: int) -> str:
     """Return ``text``, or its SHA-256 if a column of ``length`` characters cannot store it exactly.
 

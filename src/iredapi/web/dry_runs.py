@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def begun(action: Action) -> DryRun:
     """Return a new dry run. Raises InvalidParameters for an action that has none."""
     if action in NOT_HERE:
-        raise problem("dry_run", "INVALID_VALUE", "Logins, tokens and sessions have no dry run.")
+        detail = "Logins, tokens, sessions and webhooks have no dry run."
+        raise problem("dry_run", "INVALID_VALUE", detail)
     return DryRun()
 
 

@@ -38,6 +38,8 @@ REPLAYED: Final = "Idempotent-Replayed"
 NOT_HERE: Final = frozenset(
     {Action.LOGIN, Action.LOGOUT, Action.USER_VERIFY_PASSWORD, Action.ADMIN_VERIFY_PASSWORD}
     | {Action.TOKEN_CREATE, Action.TOKEN_REVOKE, Action.TOKEN_ROTATE}
+    | {Action.WEBHOOK_CREATE, Action.WEBHOOK_DELETE, Action.WEBHOOK_ENABLE, Action.WEBHOOK_PING}
+    | {Action.WEBHOOK_ROTATE, Action.WEBHOOK_UPDATE}
     | {Action.SESSIONS_END, Action.SESSION_END, Action.IMPORT}
 )
 """Actions that refuse the header: their answers are secrets, or about the caller's login, or long.

@@ -59,6 +59,7 @@ def mount(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         login_samples,
         server_samples,
         service_samples,
+        webhook_samples,
     )
 
     topologies = _Topologies()
@@ -83,6 +84,9 @@ def mount(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
             samples += login_samples(*numbers)
             if context.outbox.wanted:
                 samples += event_samples(*await context.state.events.pending())
+            if settings.events and settings.webhooks:
+                counts = await context.state.webhooks.counts(await context.state.events.end())
+                samples += webhook_samples(counts)
         if wanted == "yes":
             every = await context.read(SYSTEM, usage.totals)
             samples += domain_samples(

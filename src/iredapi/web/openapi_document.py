@@ -49,6 +49,7 @@ same on every storage; `openapi.json?view=native` has the one of this server's s
 TAGS: Final[Mapping[str, str]] = {
     "Login": "Sessions of admins: a cookie, which a browser keeps.",
     "API Token": "Tokens for programs, with limits of their own, and the caller's sessions.",
+    "Webhook": "URLs to which events are sent: what was changed, by whom, in which account.",
     "Domain": "Mail domains: limits, alias domains, catch-all, relays, and who manages them.",
     "Domain Admin": "Standalone admins, whose address is in no hosted domain.",
     "Mail User": "Mailboxes: password, quota, forwarding, aliases and services.",

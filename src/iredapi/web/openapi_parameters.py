@@ -25,6 +25,7 @@ _PATHS: Final = {
         "outbound",
     ),
     "kind": ("Which list.", "blacklist"),
+    "webhook_id": ("The id of a webhook.", "0123456789abcdef"),
     "token_id": ("The id of an API token.", "0123456789abcdef"),
     "session_id": ("The public name of a session.", "0123456789abcdef"),
     "mailbox_id": ("The id of a deleted mailbox.", "12"),

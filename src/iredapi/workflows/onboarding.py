@@ -6,9 +6,8 @@ The DNS and web servers are asked between units of work: they may be slow.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
@@ -18,12 +17,13 @@ import structlog
 
 from iredapi.backends import web_file
 from iredapi.backends.domain_dns import Survey, dkim_keys
+from iredapi.concurrency.turns import Turns
 from iredapi.config.settings import Settings
 from iredapi.domain import dns_checks, dns_records, ownership
 from iredapi.domain.actors import Actor
 from iredapi.domain.addresses import InvalidAddress, existing_domain, fold
 from iredapi.domain.dns_records import Check, Status, Targets, Verdict, Wanted
-from iredapi.errors import ApiError, Conflict, NotFound, Overloaded
+from iredapi.errors import ApiError, Conflict, NotFound
 from iredapi.operations import ownership as ownerships
 from iredapi.runtime.context import AppContext
 from iredapi.runtime.transactions import WriteResult
@@ -35,22 +35,9 @@ _WEB_SECONDS: Final = 5.0
 _MAX_WEB: Final = 8
 """Web servers that are asked at a time."""
 _AT_ONCE: Final = 4
-"""Requests of one admin that ask the DNS at a time: each may take as long as it allows."""
-_busy: Counter[str] = Counter()
+_turns: Final = Turns(_AT_ONCE, f"{_AT_ONCE} requests of this admin ask the DNS already.")
+"""Each request may take as long as it allows."""
 _log = structlog.get_logger(__name__)
-
-
-@contextmanager
-def _turn(actor: Actor) -> Iterator[None]:
-    if _busy[actor.username] >= _AT_ONCE:
-        raise Overloaded(f"{_AT_ONCE} requests of this admin ask the DNS already.")
-    _busy[actor.username] += 1
-    try:
-        yield
-    finally:
-        _busy[actor.username] -= 1
-        if not _busy[actor.username]:
-            del _busy[actor.username]
 
 
 async def records(context: AppContext, actor: Actor, name: str) -> dict[str, Any]:
@@ -70,7 +57,7 @@ async def records(context: AppContext, actor: Actor, name: str) -> dict[str, Any
         for one in names
     ]
     survey = Survey(settings.resolver, settings.dns_timeout)
-    with _turn(actor):
+    with _turns.of(actor.username):
         found = iter(await survey.run([check for group in groups for check in group]))
     live = domain.live_names
     described = []
@@ -140,7 +127,7 @@ async def verify(context: AppContext, actor: Actor, name: str) -> WriteResult:
     Raises NotFound, NotSupported, Conflict if no code is found, and ApiError ``DNS_UNAVAILABLE``.
     """
     standing = await context.read(actor, ownerships.waiting, name)
-    with _turn(actor):
+    with _turns.of(actor.username):
         proved, not_found = await _looked_for(context.settings, standing.waiting)
     if standing.waiting and not proved:
         one, why = min(not_found.items())
