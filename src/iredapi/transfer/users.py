@@ -41,6 +41,8 @@ _UNITS: Final = 2
 """Units of new users that run at the same time."""
 _TURN: Final = 16
 """Lines after which other requests get their turn."""
+_SENT: Final = 64
+"""Lines after which the results so far are sent."""
 _UNSAID: Final[Mapping[str, Any]] = {
     "transport": "", "senderBcc": "", "recipientBcc": "", "aliases": [], "isGlobalAdmin": "no",
     "suspended": "no", RIGHTS: [],
@@ -316,8 +318,8 @@ async def _each(
                 run.results[at] = failed(entry, error, UserDraft)
         if at % _TURN == _TURN - 1:
             await asyncio.sleep(0)
-            if some := run.ready():
-                yield some
+        if at % _SENT == _SENT - 1 and (some := run.ready()):
+            yield some
 
 
 async def _one(run: _Run, at: int, entry: Entry, is_there: bool, found: Found | None) -> None:
