@@ -27,6 +27,7 @@ from iredapi.routers import (
     all_accounts,
     deleted_mailboxes,
     domains,
+    events,
     exports,
     greylists,
     imports,
@@ -141,7 +142,7 @@ def create_app(
 
     policies = (spam, throttles, wblists, greylists)
     accounts = (domains, onboarding, admins, users, aliases, lists, maillists, all_accounts)
-    more = (deleted_mailboxes, usage, log, account_exports, imports, webhooks)
+    more = (deleted_mailboxes, usage, log, events, account_exports, imports, webhooks)
     routers = [module.router for module in (logins, tokens, *accounts, *more, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)
     metrics = metrics_route.metrics_of(settings)

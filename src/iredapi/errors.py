@@ -194,6 +194,10 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "NOT_SUPPORTED_BY_BACKEND": Code(
             501, "The account storage of this server does not support this."
         ),
+        "EVENTS_EXPIRED": Code(
+            410, "Events after this one are gone, or it is not known: read everything once, anew."
+        ),
+        "EVENTS_NOT_KEPT": Code(501, "This server keeps no events: see IREDAPI_EVENTS."),
         "SERVER_DOWN": Code(503, "A server behind the API cannot be reached."),
         "DNS_UNAVAILABLE": Code(503, "The DNS could not be asked; see Retry-After."),
         "STORAGE_FULL": Code(

@@ -369,7 +369,7 @@ def verdict(status: int, answer: dict[str, Any]) -> str:
 POLICIES = ("spampolicy.", "throttle.", "wblist.", "greylisting")
 LDAP_ONLY = ("maillist.", "maillists.", "ldif.")
 # Off by default; with events: tests/contract/test_webhooks.py.
-OFF = ("webhook.", "webhooks.", "webhook_deliveries.")
+OFF = ("events.", "webhook.", "webhooks.", "webhook_deliveries.")
 # What is allowed by the table and then refused by a rule.
 REFUSED_LATER = {
     ("deleted_mailbox.update", "-", "of-nothing"): 404,

@@ -321,7 +321,7 @@ ON_LDAP = [op for op in OPERATIONS if op.path.startswith(("/api/maillist", "/api
 """What only a directory can do."""
 FILES = [op for op in OPERATIONS if op.path == "/api/import"]
 """Whose body and answer are files."""
-NEED_EVENTS = {"Webhook"}
+NEED_EVENTS = {"Events", "Webhook"}
 """Tags of operations that are off by default."""
 ANYWHERE = [op for op in OPERATIONS if op not in ON_LDAP and op not in FILES]
 

@@ -122,7 +122,8 @@ def test_other_formats_are_in_the_whole_document() -> None:
     assert len(texts) == 6
     lines = {name for name, kinds in found.items() if kinds == ["application/x-ndjson"]}
     assert lines == {"accounts_import", "export_list", "export_read"}
-    assert sum(map(bool, found.values())) == 12
+    assert found["events_read"] == ["text/event-stream"]
+    assert sum(map(bool, found.values())) == 13
 
 
 # As a server sends it -----------------------------------------------------------------------------

@@ -50,6 +50,7 @@ class Action(StrEnum):
     DOMAIN_READ = "domain.read"
     DOMAIN_UPDATE = "domain.update"
     DOMAIN_VERIFY = "domain.verify"
+    EVENTS_READ = "events.read"
     EXPORT_LIST = "export.list"
     EXPORT_READ = "export.read"
     GREYLISTINGS_LIST = "greylistings.list"
@@ -263,6 +264,7 @@ RULES: Final[Mapping[Action, Rule]] = MappingProxyType(
         Action.DOMAIN_READ: DOMAIN,
         Action.DOMAIN_UPDATE: DOMAIN,
         Action.DOMAIN_VERIFY: DOMAIN,
+        Action.EVENTS_READ: ANY_ADMIN,
         Action.EXPORT_LIST: GLOBAL,
         Action.EXPORT_READ: DOMAIN,
         Action.GREYLISTINGS_LIST: GLOBAL,

@@ -121,6 +121,6 @@ def policy_event(kind: Kind, what: str, scope: Scope, detail: str = "") -> Event
         scope.domain,
         scope.name if scope.kind is Width.USER else "",
         subject=Subject.POLICY,
-        account=scope.account,
+        account=scope.name,
         topic=what,
     )

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from iredapi.domain.actors import Actor
 from iredapi.domain.audit_events import Event, Kind, Subject
+from iredapi.domain.canonical import without
+from iredapi.domain.revisions import SECRET
 
 KINDS: Final = (
     "domain.created", "domain.updated", "domain.deleted",
@@ -59,6 +63,81 @@ class PublishedEvent(ChangeEvent):
     position: int = 0
 
 
+LATEST: Final = "latest"
+"""Stands for the end of all events."""
+_NOTHING: Final = "0" * 32
+_CURSOR: Final = re.compile(r"(?:([0-9]{1,18})-)?([0-9a-f]{32})")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Up to where a client has read: the position and the id of an event.
+
+    ``position`` None: the client has sent the id of an event.
+    """
+
+    position: int | None = 0
+    id: str = _NOTHING
+
+    @classmethod
+    def of(cls, text: str) -> Cursor | None:
+        """Return what a text stands for; None: it is malformed."""
+        found = _CURSOR.fullmatch(text)
+        if found is None:
+            return None
+        return cls(None if found[1] is None else int(found[1]), found[2])
+
+    def __str__(self) -> str:
+        """Return the cursor as clients get it."""
+        return f"{self.position}-{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """The events that an admin may see, or wants to."""
+
+    actor: Actor
+    domains: frozenset[str] | None = None
+    """None: of every domain, and of none."""
+    since: Mapping[str, float] = field(default_factory=dict)
+    """Domain → when it was created. An earlier domain of that name may have been somebody else's.
+    """
+    kinds: Collection[str] = ()
+    """Empty: of all kinds."""
+    hidden: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Subject → names of fields that answers must not tell."""
+
+    def wants(self, event: ChangeEvent) -> bool:
+        """Tell whether an event is of a domain and kind that was chosen."""
+        if self.kinds and event.kind not in self.kinds:
+            return False
+        return self.domains is None or event.domain in self.domains
+
+    def shows(self, event: PublishedEvent, deleted: Mapping[str, int]) -> bool:
+        """Tell whether an event of ``domains`` is visible.
+
+        ``deleted``: domain → position of the event that says that it was deleted.
+        """
+        if self.domains is None or self.actor.is_global:
+            return True
+        if event.position <= deleted.get(event.domain, 0):
+            return False
+        return event.time >= self.since.get(event.domain, 0.0) - _CLOCKS
+
+    def to_response(self, event: PublishedEvent) -> dict[str, Any]:
+        """Return a visible event as the admin gets it."""
+        told = event.to_response()
+        if not self.actor.may_see_admin(str(told.get("actor", ""))):
+            told["actor"] = ""
+        if hidden := self.hidden.get(event.kind.partition(".")[0]):
+            told["fields"] = [
+                name for name in told["fields"] if name in SECRET or without({name: 0}, hidden)
+            ]
+        return told
+
+
+_CLOCKS: Final = 2.0
+"""Seconds by which the clock of a server that says when a domain was created may be ahead."""
 UNCONFIRMED: Final = "unconfirmed"
 """A member of a body: nobody knows whether the change was made. The account has to be read."""
 _VERBS: Final = {Kind.CREATE: "created", Kind.DELETE: "deleted"}

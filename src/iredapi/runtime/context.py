@@ -30,6 +30,7 @@ from iredapi.runtime.audit_details import DetailWriter
 from iredapi.runtime.audit_writer import Auditor
 from iredapi.runtime.dry_list_server import DryListServer
 from iredapi.runtime.dry_run import DRY_RUN
+from iredapi.runtime.event_feed import EventFeed
 from iredapi.runtime.guess_key import guess_key, lasting_secret
 from iredapi.runtime.iredadmin_settings import CachedIredadminSettings
 from iredapi.runtime.outbox import Outbox
@@ -59,6 +60,7 @@ class AppContext:
         self.databases = databases
         self.state = state
         self.backend = backend
+        self.probes = Probes()
         self.hasher = PasswordHasher(
             settings.password_scheme, max_workers=settings.password_workers
         )
@@ -91,6 +93,8 @@ class AppContext:
         self._detail_writer = DetailWriter(self.log_details)
         self._auditor = Auditor(databases, self._detail_writer, timeout=settings.request_timeout)
         self.outbox = Outbox(state.events, wanted=settings.events, timeout=settings.request_timeout)
+        self.event_feed = EventFeed(state.events, self.probes)
+        self.outbox.on_published.append(self.event_feed.wake)
         self._transactions = Transactions(
             settings,
             backend,
@@ -109,7 +113,6 @@ class AppContext:
             self.outbox,
             timeout=settings.request_timeout,
         )
-        self.probes = Probes()
         for name, database in databases.by_name.items():
             # Only some operations use the databases of Amavisd and iRedAPD.
             needed = name in {"vmail", "iredadmin"}
@@ -175,6 +178,7 @@ class AppContext:
         await self.sessions.drain()
         await self.has_lists.drain()
         await self.outbox.close()
+        await self.event_feed.close()
 
     def read(
         self,

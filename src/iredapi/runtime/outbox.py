@@ -62,7 +62,7 @@ class Outbox:
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._sweeper: asyncio.Task[None] | None = None
-        self.on_published: Callable[[], None] | None = None
+        self.on_published: list[Callable[[], None]] = []
         """Called after this process has published events."""
 
     # One write
@@ -180,13 +180,17 @@ class Outbox:
         ready, kept = in_order(some, rows, self._events.clock())
         if ready:
             await self._events.publish(ready, kept=kept)
-            signals.events_published(len(ready))
-            if self.on_published is not None:
-                self.on_published()
+            self._tell(len(ready))
         done = {event.id for event in ready}
         waiting = [event for event in some if event.id not in done]
         self._queue.extend(waiting)
         return not waiting
+
+    def _tell(self, count: int) -> None:
+        if count:
+            signals.events_published(count)
+            for listener in self.on_published:
+                listener()
 
     # What dead processes have left
 
@@ -214,10 +218,8 @@ class Outbox:
         while rows := await self._events.overdue(_MOST):
             found = [unconfirmed(row.event) for row in rows]
             published = await self._events.publish(found, only_pending=True)
-            signals.events_published(published)
+            self._tell(published)
             count += published
-            if published and self.on_published is not None:
-                self.on_published()
             if len(rows) < _MOST:
                 break
         return count

@@ -12,7 +12,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Insert
 
-from iredapi.domain.change_events import ChangeEvent, PublishedEvent
+from iredapi.domain.change_events import ChangeEvent, Cursor, PublishedEvent, Visible
 from iredapi.observability.query_counter import UNCOUNTED
 from iredapi.state.connections import Connections
 from iredapi.state.purging import Purging
@@ -72,6 +72,48 @@ class Events:
         """Return the position of the last event; 0: there never was one."""
         rows = await self._connections.read(select(_counter.value).where(_counter.name == "events"))
         return int(rows[0].value) if rows else 0
+
+    async def last(self) -> Cursor:
+        """Return where all events end that are kept."""
+        newest = select(_events.position, _events.id).order_by(_events.position.desc()).limit(1)
+        rows = await self._connections.read(newest)
+        return Cursor(rows[0].position, rows[0].id) if rows else Cursor()
+
+    async def find(self, sent: Cursor) -> Cursor | None:
+        """Return a cursor with its position; None: events after it may be gone, or it is unknown.
+
+        A repeated event is found where it was first.
+        """
+        if sent == Cursor():
+            oldest = select(_events.position).order_by(_events.position).limit(1)
+            rows = await self._connections.read(oldest)
+            return None if rows and rows[0].position > 1 else sent
+        chosen = select(_events.position).where(_events.id == sent.id)
+        if sent.position is not None:
+            chosen = chosen.where(_events.position == sent.position)
+        rows = await self._connections.read(chosen.order_by(_events.position).limit(1))
+        return Cursor(rows[0].position, sent.id) if rows else None
+
+    async def chosen(
+        self, after: int, end: int, limit: int, visible: Visible
+    ) -> Sequence[PublishedEvent]:
+        """Return up to ``limit`` events above ``after``, up to ``end``, of domains and kinds."""
+        where = [_events.position > after, _events.position <= end]
+        if visible.domains is not None:
+            where.append(_events.domain.in_(sorted(visible.domains)))
+        if visible.kinds:
+            where.append(_events.kind.in_(sorted(visible.kinds)))
+        found = select(events).where(*where).order_by(_events.position).limit(limit)
+        return [_published(row) for row in await self._connections.read(found)]
+
+    async def deletions(self, domains: Collection[str]) -> dict[str, int]:
+        """Return the positions of the last events that tell that these domains were deleted."""
+        rows = await self._connections.read(
+            select(_events.domain, func.max(_events.position).label("position"))
+            .where(_events.domain.in_(sorted(domains)), _events.kind == "domain.deleted")
+            .group_by(_events.domain)
+        )
+        return {row.domain: int(row.position) for row in rows}
 
     # Writing
 

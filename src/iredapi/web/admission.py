@@ -40,6 +40,8 @@ class Admission:
         """Number of requests that may start, now and at most."""
         self.imports = _IMPORTS
         """Number of imports that may start."""
+        self.waits = most
+        """Number of requests that may wait for events."""
         self.memory = BODY_MEMORY
         """Bytes that are left for bodies."""
         self.streams = max(most // _STREAM_SHARE, 4)
@@ -52,7 +54,7 @@ class Admission:
 class Slot:
     """What one request has taken of the limits."""
 
-    __slots__ = ("_admission", "_bytes", "_held", "_imports", "_streams")
+    __slots__ = ("_admission", "_bytes", "_held", "_imports", "_streams", "_waits")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -60,6 +62,7 @@ class Slot:
         self._bytes = 0
         self._streams = False
         self._imports = False
+        self._waits = False
 
     def acquire(self) -> None:
         """Count the request. Raises Overloaded at once: there is no queue."""
@@ -102,6 +105,15 @@ class Slot:
         self._imports = True
         self.release()
 
+    def wait(self) -> None:
+        """Count a request that waits for events, and no other any more. Raises Overloaded."""
+        if not self._waits:
+            if not self._admission.waits:
+                raise Overloaded("Too many clients wait for events.")
+            self._admission.waits -= 1
+            self._waits = True
+        self.release()
+
     @property
     def others_wait(self) -> bool:
         """Whether requests are being answered, beside imports."""
@@ -133,6 +145,9 @@ class Slot:
         if self._imports:
             self._admission.imports += 1
             self._imports = False
+        if self._waits:
+            self._admission.waits += 1
+            self._waits = False
         self._admission.memory += self._bytes
         self._bytes = 0
 

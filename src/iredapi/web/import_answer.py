@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from iredapi.auth import login, tokens
-from iredapi.auth.permissions import Action, Target, check
-from iredapi.domain.actors import Actor
-from iredapi.errors import ApiError, LoginRequired
+from iredapi.auth.permissions import Action
+from iredapi.errors import ApiError
 from iredapi.schemas.imports import ImportOptions
 from iredapi.transfer.importing import Import
 from iredapi.transfer.kinds import Caller
@@ -16,9 +16,9 @@ from iredapi.transfer.lines import FileFormat
 from iredapi.transfer.outcomes import OnExisting, Summary
 from iredapi.transfer.pace import Pace
 from iredapi.web.admission import slot_of
-from iredapi.web.authentication import bearer_of
 from iredapi.web.import_body import NDJSON, GoneError, ImportBody
 from iredapi.web.operation_route import OperationRequest
+from iredapi.web.renewed_caller import renewed
 
 
 class ImportAnswer(Response):
@@ -73,20 +73,7 @@ async def begun(call: OperationRequest[ImportOptions]) -> Response:
     rule = OnExisting(options.get("on_existing", "skip"))
     caller = Caller(call.context, call.actor, rule, dry_run)
 
-    async def renew() -> Actor:
-        """Return the caller with its rights of now."""
-        scope = call.request.scope
-        secret = bearer_of(scope)
-        if secret is not None:
-            found: Actor | None = await tokens.token_actor(call.context, secret, call.client)
-        else:
-            session = scope.get("iredapi.session", "")
-            found = await login.session_actor(call.context, session, call.client)
-        if found is None:
-            raise LoginRequired
-        check(found, Action.IMPORT, Target())
-        return found
-
+    renew = partial(renewed, call, Action.IMPORT)
     pace = Pace(lambda: slot.others_wait)
     work = Import(caller, renew, pace, Summary(dry_run=dry_run))
     return ImportAnswer(body, work)

@@ -201,6 +201,8 @@ class Details(TypedDict, total=False):
     """Media types of a plain answer, beside JSON."""
     takes: Mapping[str, str]
     """Media types of a file that is the body, with examples; parameters are in the query."""
+    following: str
+    """What `_next` of the answer is for, where every answer has it."""
     gives: str
     """Media type of an answer that is a file, and no JSON document."""
 
@@ -257,6 +259,9 @@ def describe(
         codes += ("PRECONDITION_FAILED",)
     answer, writes = details.get("answer"), method != "GET"
     responses = _responses(action, form, named, answer, codes, writes=writes)
+    if text := details.get("following"):
+        more = {"next": (str, Field(alias="_next", description=text))}
+        responses[200]["model"] = _data_model(answer, more)
     if is_versioned and method == "GET":
         responses[200]["headers"] = {"ETag": _ETAG}
         responses[304] = {"description": "The profile is as the tag in `If-None-Match` says."}
@@ -344,6 +349,10 @@ def _success(answer: Any, form: type[Params], *, writes: bool = False) -> type[B
     if issubclass(form, Paged):
         answer = list[Union[get_args(answer)[0], ChosenFields]]  # type: ignore[misc]  # noqa: UP007
         more |= {"next": (str | None, _NEXT), "total": (int | None, _TOTAL)}
+    return _data_model(answer, more)
+
+
+def _data_model(answer: Any, more: dict[str, Any]) -> type[BaseModel]:
     return create_model(
         f"{_name(answer)}Answer",
         __doc__="A successful answer with data.",

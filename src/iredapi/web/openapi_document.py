@@ -59,6 +59,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Deleted Mailbox": "Mailboxes of deleted users that are still on the disk.",
     "Usage": "What domains and users use: space, messages, accounts, last logins.",
     "Log": "What was changed, when, by whom and from where.",
+    "Events": "Changes, for programs that keep a copy or act on them.",
     "All Domains": "Lists over everything that the caller manages, and search.",
     "Spam Policy": "What Amavisd does with spam, viruses and banned files.",
     "Throttling": "How much mail an account, a domain or everybody may send and receive.",

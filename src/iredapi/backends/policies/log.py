@@ -49,6 +49,9 @@ class SqlLog(Repository):
         chosen = select(func.count().label("number")).select_from(t.log).where(*where)
         return int((await self._read(chosen))[0]["number"])
 
+    async def created(self, domains: Collection[str]) -> Mapping[str, datetime]:
+        return await self._created(domains) if domains else {}
+
     async def _read(self, chosen: Select[Any]) -> Sequence[Mapping[str, Any]]:
         try:
             return await self.rows(chosen)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Protocol
 
 from iredapi.domain.log import LogEntry, LogQuery
@@ -17,6 +19,12 @@ class LogReader(Protocol):
         """Return entries with ids below ``before``, the highest first.
 
         One round trip, and one more for each of ``own``, ``domains``, ``admin`` and ``account``.
+        """
+
+    async def created(self, domains: Collection[str]) -> Mapping[str, datetime]:
+        """Return when domains were created (UTC), by their names, of those that have a date.
+
+        One round trip, to the account storage.
         """
 
     async def count(self, wanted: LogQuery) -> int:
