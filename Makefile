@@ -82,10 +82,11 @@ torture: ## Thousands of writes among kills, restarts and clients that hang up (
 	@scripts/bootstrap dev
 	@scripts/install-test-servers
 	TORTURE_WRITES=$${TORTURE_WRITES:-4000} LIST_CHANGES=$${LIST_CHANGES:-1000} \
-		IDEMPOTENT_WRITES=$${IDEMPOTENT_WRITES:-1000} \
+		IDEMPOTENT_WRITES=$${IDEMPOTENT_WRITES:-1000} WEBHOOK_KILLS=$${WEBHOOK_KILLS:-20} \
 		.venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
 		tests/integration/test_torture.py tests/integration/test_torture_hang_ups.py \
 		tests/integration/test_slow_clients.py tests/integration/test_idempotent_replicas.py \
+		tests/integration/test_webhook_kills.py \
 		tests/lists/test_concurrent_subscriptions.py
 
 .PHONY: integrations-test

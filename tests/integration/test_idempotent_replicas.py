@@ -32,9 +32,9 @@ HASH: Final = hash_password(PASSWORD)
 class Replica:
     """A process that is started again on another port."""
 
-    def __init__(self, store: Store, directory: Path) -> None:
+    def __init__(self, store: Store, directory: Path, **given: str) -> None:
         directory.mkdir()
-        self._given = {"IREDAPI_DATA_DIR": str(directory), **urls_of(store)}
+        self._given = {"IREDAPI_DATA_DIR": str(directory), **urls_of(store), **given}
         self._directory = directory
         self.cookies: dict[str, str] = {}
         self.api: ApiProcess | None = None

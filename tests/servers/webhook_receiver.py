@@ -125,11 +125,12 @@ async def receiver(
     answer: Callable[[Call], str] = lambda _call: OK,
     *,
     host: str = "127.0.0.1",
+    port: int = 0,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Receiver]:
     """Run a receiver in this event loop."""
     found = Receiver(answer)
-    server = await asyncio.start_server(found.serve, host, 0, ssl=tls)
+    server = await asyncio.start_server(found.serve, host, port, ssl=tls)
     found.port = server.sockets[0].getsockname()[1]
     try:
         yield found

@@ -22,9 +22,9 @@ from iredapi.workflows.webhook_courier import Courier
 from iredapi.workflows.webhook_requests import tls_of
 
 _LOCK: Final = "webhooks"
-_LEASE: Final = 15.0
+_LEASE: Final = 10.0
 """Seconds after which another process sends when this one does not answer any more."""
-_CANDIDATE_SECONDS: Final = 5.0
+_CANDIDATE_SECONDS: Final = 3.0
 _POLL_SECONDS: Final = 0.5
 _IDLE_SECONDS: Final = 2.0
 """While there are no webhooks."""
