@@ -6,7 +6,7 @@ WORKDIR /src
 RUN python -m venv /opt/iredapi
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN /opt/iredapi/bin/pip install --no-cache-dir '.[ldap,yaml]'
+RUN /opt/iredapi/bin/pip install --no-cache-dir '.[ldap,otel,yaml]'
 
 FROM python:3.13-slim-trixie
 RUN apt-get update && apt-get install -y --no-install-recommends libldap2 libsasl2-2 \

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -56,6 +56,7 @@ from iredapi.web import (
     metrics_route,
     openapi_document,
     responses,
+    tracing,
 )
 from iredapi.web.middleware import (
     AccessMiddleware,
@@ -121,7 +122,8 @@ def create_app(
             yield {}
             return
         configure(settings.log_level)
-        async with AppContext.open(settings) as own:
+        async with AsyncExitStack() as end, AppContext.open(settings) as own:
+            end.push_async_callback(tracing.close, tracer)
             app.state.context = own
             own.servers_written.start()
             own.outbox.start()
@@ -146,6 +148,7 @@ def create_app(
     routers = [module.router for module in (logins, tokens, *accounts, *more, *policies, exports)]
     handlers = exception_handlers(always_200=settings.always_200)
     metrics = metrics_route.metrics_of(settings)
+    tracer = tracing.tracer_of(settings) if caller is None else None
     # Neither logged nor counted, and no part of what the allow list protects.
     beside = health_routes.PATHS | (metrics_route.PATHS if metrics else frozenset())
     app = _Api(
@@ -162,11 +165,15 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # FastAPI's own spans and logs, when the environment asks for them, have paths and messages
+        # of exceptions, and so names of accounts. Ours: web/tracing.py.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         swagger_ui_oauth2_redirect_url=None,
     )
     for kind, handler in {**handlers, Exception: crashed}.items():
         app.add_exception_handler(kind, handler)
     app.put_in_front(
+        *([Middleware(tracing.Tracing, tracer=tracer, untraced=beside)] if tracer else []),
         Middleware(RequestContext, handlers=handlers, unlogged=beside, metrics=metrics),
         Middleware(PathNormaliser, prefixes=settings.prefixes),
         Middleware(

@@ -130,7 +130,11 @@ async def test_domains_when_asked_for(measured: Service) -> None:
     with listening() as later:
         await _text(root, "?domains=yes")
     # On OpenLDAP these are the ones of iredadmin, for the sizes; searches are not counted.
-    assert len(later) == len(statements)
+    words = ("FROM mailbox", "used_quota", "FROM domain")
+    both = [
+        [sql for sql in some if any(word in sql for word in words)] for some in (statements, later)
+    ]
+    assert len(both[0]) == len(both[1]) <= 2
     assert "domain_users" not in await _text(root, "?domains=no")
     answer = await root.http.get(_url(root, "?domains=all"))
     assert (answer.status_code, answer.json()["_errors"][0]["param"]) == (400, "domains")

@@ -266,7 +266,7 @@ def test_dockerfile_runs_without_root_and_development_dependencies() -> None:
     assert re.search(r"^USER (?!root)\w+$", final, re.MULTILINE)
     assert "HEALTHCHECK" in final
     assert "[dev]" not in text
-    assert "'.[ldap,yaml]'" in text
+    assert "'.[ldap,otel,yaml]'" in text
     assert " gcc " not in final
     assert "libldap2" in final
     assert final.startswith("python:3.13-slim")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,33 @@ def test_nothing_in_the_file_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ({"dns_tls_rpt": "a@b.test"}, "IREDAPI_DNS_TLS_RPT"),
         ({"ownership_web_networks": "10.0.0.1/8"}, "IREDAPI_OWNERSHIP_WEB_NETWORKS"),
         ({"metrics_networks": "10.0.0.1/8"}, "IREDAPI_METRICS_NETWORKS"),
+        ({"traces": "often"}, "IREDAPI_TRACES"),
     ],
 )
 def test_a_refusal_names_the_setting_and_shows_no_secret(given: dict[str, Any], name: str) -> None:
     with pytest.raises(ConfigurationError, match=name) as refused:
         load(**given)
     assert "secret" not in str(refused.value)
+
+
+def test_traces_need_a_protocol_that_is_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(traces="yes").traces
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    assert not load().traces
+    with pytest.raises(ConfigurationError, match=r"IREDAPI_TRACES: .*_PROTOCOL.*http/protobuf"):
+        load(traces="yes")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    assert load(traces="yes").traces
+
+
+def test_traces_need_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("opentelemetry.exporter")]:
+        monkeypatch.delitem(sys.modules, name)
+    # As in an environment without it.
+    monkeypatch.setattr(sys.modules["opentelemetry"], "__path__", [])
+    assert not load().traces
+    with pytest.raises(ConfigurationError, match=r"IREDAPI_TRACES: install iredapi\[otel\]"):
+        load(traces="yes")
 
 
 def test_several_workers_need_servers_for_accounts_and_state() -> None:

@@ -13,7 +13,7 @@ from contextvars import Context
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-from iredapi.observability import signals
+from iredapi.observability import signals, spans
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,7 +54,7 @@ class Batcher(Generic[Item, Result]):
         self._queue_timeout = queue_timeout
         self._max_concurrent_batches = max_concurrent_batches
         self._wait_for_previous = wait_for_previous
-        self._waiting: list[tuple[Item, asyncio.Future[Result], float]] = []
+        self._waiting: list[tuple[Item, asyncio.Future[Result], float, spans.Mark | None]] = []
         self._workers = 0
         self._full: list[asyncio.Future[None]] = []
         """Futures that are resolved as soon as enough items wait for a full batch."""
@@ -68,10 +68,16 @@ class Batcher(Generic[Item, Result]):
         An item whose caller is cancelled while it waits is dropped; one in a running batch is
         still processed.
         """
+        if spans.tracer is None:
+            return await self._enqueue(item, None)
+        with spans.tracer.span(f"wait for {self._kind}"):
+            return await self._enqueue(item, spans.tracer.here())
+
+    def _enqueue(self, item: Item, mark: spans.Mark | None) -> asyncio.Future[Result]:
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Result] = loop.create_future()
         now = time.perf_counter()
-        self._waiting.append((item, result, now))
+        self._waiting.append((item, result, now, mark))
         if self._full and len(self._waiting) >= MAX_BATCH:
             for full in self._full:
                 if not full.done():
@@ -80,7 +86,7 @@ class Batcher(Generic[Item, Result]):
             self._start_worker()
         elif self._timer is None:
             self._timer = loop.call_later(SLOW, self._check_queue)
-        return await result
+        return result
 
     async def close(self) -> None:
         """Wait until no batch runs any more."""
@@ -105,7 +111,7 @@ class Batcher(Generic[Item, Result]):
         self._timer = None
         now = time.perf_counter()
         while self._waiting and now - self._waiting[0][2] > self._queue_timeout:
-            _, result, _ = self._waiting.pop(0)
+            _, result, _, _ = self._waiting.pop(0)
             if not result.done():
                 result.set_exception(TimeoutError())
         if not self._waiting:
@@ -118,11 +124,16 @@ class Batcher(Generic[Item, Result]):
         try:
             while self._waiting:
                 since = self._waiting[0][2]
-                batch = [(item, to) for item, to, _ in self._waiting[:MAX_BATCH] if not to.done()]
+                taken = [entry for entry in self._waiting[:MAX_BATCH] if not entry[1].done()]
                 del self._waiting[:MAX_BATCH]
-                if batch:
-                    signals.batch_ran(self._kind, len(batch), time.perf_counter() - since)
-                    pending = await self._process(batch)
+                if taken:
+                    signals.batch_ran(self._kind, len(taken), time.perf_counter() - since)
+                    batch = [(item, to) for item, to, _, _ in taken]
+                    if spans.tracer is None:
+                        pending = await self._process(batch)
+                    else:
+                        with spans.tracer.batch(self._kind, [mark for *_, mark in taken]):
+                            pending = await self._process(batch)
                     if (
                         self._wait_for_previous
                         and pending is not None

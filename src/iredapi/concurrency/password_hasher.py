@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 from iredapi.domain import password_costs, passwords
 from iredapi.domain.passwords import DEFAULT_BCRYPT_COST, Scheme
 from iredapi.errors import Overloaded
+from iredapi.observability import spans
 from iredapi.observability.query_counter import HASH_POOL, count_other
 from iredapi.observability.signals import PoolUse
 
@@ -109,9 +110,28 @@ class PasswordHasher:
         pool = self._heavy if heavy else self._usual
         begun = time.perf_counter()
         try:
+            if spans.tracer is not None:
+                return await _traced(spans.tracer, pool, work)
             return await asyncio.wrap_future(pool.submit(work))
         finally:
             count_other(HASH_POOL, begun)
+
+
+async def _traced(tracer: spans.Tracer, pool: _Pool, work: Callable[[], Result]) -> Result:
+    """Run a call with a span, and one of the wait for a thread. Raises what it raises."""
+    started = 0
+
+    def noted() -> Result:
+        nonlocal started
+        started = time.time_ns()
+        return work()
+
+    with tracer.span("hash a password"):
+        queued = time.time_ns()
+        try:
+            return await asyncio.wrap_future(pool.submit(noted))
+        finally:
+            tracer.began("wait for a hashing thread", queued, started or time.time_ns())
 
 
 class _Pool:

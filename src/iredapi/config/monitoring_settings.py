@@ -1,7 +1,9 @@
-"""Settings of metrics."""
+"""Settings of metrics and traces."""
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
 from ipaddress import ip_network
 from typing import ClassVar
 
@@ -11,12 +13,14 @@ from iredapi.config.access_settings import Network
 from iredapi.config.parsing import CommaList
 
 _SHORTEST = 16
+_PROTOCOL = "http/protobuf"
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
 
 
 class MonitoringSettings(BaseModel):
-    """Who may read `/metrics`."""
+    """Who may read `/metrics`, and whether there are traces."""
 
-    TITLE: ClassVar[str] = "Metrics"
+    TITLE: ClassVar[str] = "Metrics and traces"
 
     metrics_networks: CommaList = Field(
         [],
@@ -29,6 +33,32 @@ class MonitoringSettings(BaseModel):
         description="A secret of at least 16 characters with which other clients may read "
         "`/metrics` (`Authorization: Bearer`).",
     )
+
+    traces: bool = Field(
+        False,
+        description="Send traces by OpenTelemetry (OTLP over HTTP), with `iredapi[otel]`. Where "
+        "to, how many and under which name: the standard variables such as "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER` and `OTEL_SERVICE_NAME`; see "
+        "`docs/traces.md`.",
+    )
+
+    @field_validator("traces")
+    @classmethod
+    def _can_trace(cls, value: bool) -> bool:
+        if not value:
+            return value
+        try:
+            found = find_spec("opentelemetry.exporter.otlp.proto.http") and find_spec(
+                "opentelemetry.sdk"
+            )
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            raise ValueError("install iredapi[otel]: OpenTelemetry is missing")
+        for name in _PROTOCOLS:
+            if os.environ.get(name, _PROTOCOL) != _PROTOCOL:
+                raise ValueError(f"{name}: only {_PROTOCOL} is supported")
+        return value
 
     @field_validator("metrics_networks")
     @classmethod

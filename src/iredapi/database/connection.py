@@ -25,10 +25,9 @@ from iredapi.database.errors import is_retryable, is_wrong_server
 from iredapi.database.galera import Guards
 from iredapi.database.row_locks import Row
 from iredapi.errors import WriteWhileReading
-from iredapi.observability import query_counter
+from iredapi.observability import query_counter, spans
 
 Answer = TypeVar("Answer")
-
 _HARMLESS: Final = re.compile(r"[a-z0-9@._+-]+")
 
 
@@ -207,6 +206,8 @@ class PooledConnection:
         return answer
 
     async def _answered(self, sql: str, question: Awaitable[Answer]) -> Answer:
+        if spans.tracer is not None:
+            question = spans.answered(spans.tracer, sql, self.connection.engine, question)
         try:
             return await question
         except Exception as error:

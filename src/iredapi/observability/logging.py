@@ -22,6 +22,8 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from iredapi.observability import spans
+
 _SECRET = ("password", "token", "secret", "cookie", "authorization", "hash")
 _SECRETS = re.compile(
     r"(?P<token>iredapi_)[A-Za-z0-9_-]{8,}"
@@ -87,6 +89,8 @@ def _render(event: Any, **options: Any) -> str:
 def _add_request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     if request_id := REQUEST_ID.get():
         event["request_id"] = request_id
+    if spans.tracer is not None:
+        event.update(spans.tracer.log_fields())
     return event
 
 
@@ -143,6 +147,8 @@ def line(event: str, request_id: str, /, **values: str | float) -> None:
     The line is as from structlog, in a fifth of the time.
     """
     if _logs_info:
+        if spans.tracer is not None:
+            values.update(spans.tracer.log_fields())
         _PENDING.add([(event, request_id, values)])
 
 

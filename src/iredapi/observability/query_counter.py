@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from sqlalchemy import event
 
+from iredapi.observability import spans
+
 DATABASE: Final = "database"
 DIRECTORY: Final = "directory"
 LIST_SERVER: Final = "list_server"
@@ -116,6 +118,17 @@ def watch(engine: Any) -> None:
     def _end(_c: Any, _cursor: Any, sql: str, _values: Any, context: Any, _many: Any) -> None:
         begun = getattr(context, "iredapi_begun", None)
         seconds = time.perf_counter() - begun if begun is not None else 0.0
+        if spans.tracer is not None:
+            made = spans.statement(sql, engine.dialect.name, engine.url.database)
+            spans.tracer.ended(*made, seconds)
         count(
             sql, seconds, uncounted="iredapi_uncounted" in getattr(context, "execution_options", ())
         )
+
+    @event.listens_for(engine, "handle_error")
+    def _failed(context: Any) -> None:
+        begun = getattr(context.execution_context, "iredapi_begun", None)
+        if spans.tracer is not None and begun is not None and context.statement:
+            made = spans.statement(context.statement, engine.dialect.name, engine.url.database)
+            error = type(context.original_exception).__name__
+            spans.tracer.ended(*made, time.perf_counter() - begun, error)

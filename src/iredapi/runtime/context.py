@@ -21,6 +21,7 @@ from iredapi.config.settings import Settings
 from iredapi.database.session import Databases
 from iredapi.domain.actors import Actor, Principal
 from iredapi.domain.audit_events import Event
+from iredapi.observability import spans
 from iredapi.observability.health_checks import Probes
 from iredapi.observability.signals import PoolUse
 from iredapi.operations.passwords import Passwords
@@ -188,7 +189,8 @@ class AppContext:
         **kwargs: Params.kwargs,
     ) -> Coroutine[Any, Any, Result]:
         """Run an operation that only reads. Raises ApiError."""
-        return self._transactions.read(actor, operation, *args, **kwargs)
+        made = self._transactions.read(actor, operation, *args, **kwargs)
+        return made if spans.tracer is None else spans.operation(spans.tracer, operation, made)
 
     def write(
         self,
@@ -198,7 +200,8 @@ class AppContext:
         **kwargs: Params.kwargs,
     ) -> Coroutine[Any, Any, WriteResult]:
         """Run an operation, commit it, and write the audit log. Raises ApiError."""
-        return self._transactions.write(actor, operation, *args, **kwargs)
+        made = self._transactions.write(actor, operation, *args, **kwargs)
+        return made if spans.tracer is None else spans.operation(spans.tracer, operation, made)
 
     def audit(self, actor: Actor, events: Sequence[Event]) -> Coroutine[Any, Any, None]:
         """Write events to iRedAdmin's log and to our own. Never raises."""

@@ -97,6 +97,7 @@ class RouteTable:
         word = _first_word(scope["path"])
         for route, endpoint in self._routes.get((scope["method"], word), ()):
             if found := route.path_regex.match(scope["path"]):
+                scope["iredapi.route"] = route.path
                 scope["path_params"] = {
                     name: _unescape(value) for name, value in found.groupdict().items()
                 }

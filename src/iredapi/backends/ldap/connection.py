@@ -28,6 +28,7 @@ from iredapi.backends.ldap.errors import (
 )
 from iredapi.backends.ldap.escaping import key_of
 from iredapi.backends.ldap.model import Change, DirectoryOptions, Entry, Op, Scope
+from iredapi.observability import spans
 
 _TRANSPORT: Final = frozenset({-1, -2, -5, -11, -100, -101, 0x51})
 """Codes of libldap and bonsai for errors of the connection, not of the operation."""
@@ -113,7 +114,7 @@ class Connection:
     def _read(self, dn: str, filter_text: str, names: Sequence[str]) -> list[Entry]:
         _check_text(dn, filter_text, *names)
         for _ in range(_READINGS):
-            with self._operation(reading=True):
+            with self._operation("search", dn, filter_text, reading=True):
                 found = self._socket.search(dn, 0, filter_text, list(names), self._timeout)
             entries, changed = self._unconverted(found)
             if not changed:
@@ -126,7 +127,7 @@ class Connection:
         """Return the first page of a search, and the argument of ``next_page`` (None: no more)."""
         _check_text(base, filter_text, *names)
         try:
-            with self._operation(reading=True):
+            with self._operation("search", base, filter_text, reading=True):
                 found = self._socket.paged_search(
                     base, scope.value, filter_text, list(names), self._timeout, page_size=size
                 )
@@ -136,7 +137,7 @@ class Connection:
 
     def next_page(self, found: Any, names: Sequence[str]) -> tuple[list[Entry], Any]:
         """Return the next page, as ``first_page``."""
-        with self._operation():
+        with self._operation("next page"):
             message_id = found.acquire_next_page()
             if message_id is None:
                 return [], None
@@ -147,20 +148,20 @@ class Connection:
         """Add an entry; attributes without values are left out."""
         changes = [Change(Op.ADD, name, tuple(values)) for name, values in attributes.items()]
         entry = _changed(dn, changes)
-        with self._operation(changes):
+        with self._operation("add", dn, sent=changes):
             self._socket.add(entry, self._timeout)
 
     def modify(self, dn: str, changes: Sequence[Change]) -> None:
         """Execute all changes in order, or none."""
         entry = _changed(dn, changes)
         entry.connection = self._socket
-        with self._operation(changes):
+        with self._operation("modify", dn, sent=changes):
             entry.modify(self._timeout)
 
     def delete(self, dn: str) -> None:
         """Delete an entry without children."""
         _check_text(dn)
-        with self._operation():
+        with self._operation("delete", dn):
             self._socket.delete(dn, self._timeout)
 
     def rename(self, dn: str, new_dn: str) -> None:
@@ -168,7 +169,7 @@ class Connection:
         _check_text(new_dn)
         entry = _changed(dn, ())
         entry.connection = self._socket
-        with self._operation():
+        with self._operation("rename", dn):
             self._socket.result_of(entry.start_rename(new_dn), self._timeout)
 
     def takes_writes(self, base: str) -> bool:
@@ -260,9 +261,21 @@ class Connection:
         return entries, changed
 
     @contextmanager
-    def _operation(self, sent: Sequence[Change] = (), *, reading: bool = False) -> Iterator[None]:
+    def _operation(
+        self,
+        name: str,
+        dn: str = "",
+        filter_text: str = "",
+        *,
+        sent: Sequence[Change] = (),
+        reading: bool = False,
+    ) -> Iterator[None]:
         try:
-            yield
+            if spans.tracer is None:
+                yield
+            else:
+                with spans.tracer.span(*spans.directory(name, dn, filter_text), client=True):
+                    yield
         except bonsai.LDAPError as error:
             self.failures += 1
             if error.code in _TRANSPORT:

@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from iredapi.backends.ldap.connection import Connection
 from iredapi.backends.ldap.errors import ReadsOnly, Unavailable
 from iredapi.backends.ldap.model import DirectoryOptions
 from iredapi.backends.ldap.server_selection import Servers
+from iredapi.observability import spans
 from iredapi.observability.query_counter import DIRECTORY, count_other
 
 _T = TypeVar("_T")
@@ -213,7 +216,10 @@ class PooledConnection:
 
         Raises what ``work`` raises, and Unavailable. Cancelling does not stop the work.
         """
-        future = self._pool.submit(lambda: self._work(work, retry=retry))
+        whole: Callable[[], _T] = partial(self._work, work, retry=retry)
+        if spans.tracer is not None:  # in the thread, the operations are children of this span
+            whole = partial(copy_context().run, whole)
+        future = self._pool.submit(whole)
         self._running = future
         waiter = asyncio.wrap_future(future)
         begun = time.perf_counter()

@@ -23,6 +23,7 @@ from iredapi.domain import list_footers
 from iredapi.domain.list_footers import own_headers
 from iredapi.domain.lists import FLAGS, Control, Subscriber
 from iredapi.errors import ApiError
+from iredapi.observability import spans
 from iredapi.observability.query_counter import LIST_SERVER, count_other
 
 _TOKEN: Final = "X-MLMMJADMIN-API-AUTH-TOKEN"  # noqa: S105 (a header's name)
@@ -232,6 +233,22 @@ class MlmmjAdmin:
     async def _once(
         self, method: str, path: str, form: Mapping[str, str] | None, *, bulk: bool
     ) -> dict[str, Any]:
+        if (tracer := spans.tracer) is None:
+            return await self._asked(method, path, form, bulk=bulk, headers={})
+        template = spans.path_without_accounts(path)
+        attributes = {"http.request.method": method, "url.template": template}
+        with tracer.span(f"{method} {template}", attributes, client=True):
+            return await self._asked(method, path, form, bulk=bulk, headers=tracer.headers())
+
+    async def _asked(
+        self,
+        method: str,
+        path: str,
+        form: Mapping[str, str] | None,
+        *,
+        bulk: bool,
+        headers: Mapping[str, str],
+    ) -> dict[str, Any]:
         seconds, begun = self._seconds * (_BULK if bulk else 1), time.perf_counter()
         try:
             # The outer limit also ends an answer that comes byte by byte.
@@ -240,6 +257,7 @@ class MlmmjAdmin:
                     method,
                     self._url + path,
                     data=form,
+                    headers=headers,
                     timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
                 ) as response:
                     body = bytearray()
