@@ -8,6 +8,8 @@ process finds the journal.
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -229,3 +231,65 @@ async def test_a_killed_writer_does_not_block_others(store: Store) -> None:
         assert store.directory.entry(f"mail=a@ex.com,ou=Users,domainName=ex.com,{BASE}")
         status, message, _ = await root.refused("GET", "user/z@ex.com")
         assert (status, message) == (404, "NO_SUCH_ACCOUNT")
+
+
+IMPORTED = [f"{name}@{domain}" for domain in ("ex.com", "two.com") for name in ("n1", "n2", "n3")]
+_MOMENT = re.compile(r"-\d{4}(\.\d\d){5}")
+
+
+async def imports(client: Client) -> list[str]:
+    """Import users of two domains; return the result of each line, none if it was cut."""
+    lines = (
+        json.dumps({"type": "user", "mail": mail, "password_hash": HASH, "quota": 3})
+        for mail in IMPORTED
+    )
+    try:
+        response = await client.http.post(
+            "import", content="\n".join(lines), headers={"Content-Type": "application/x-ndjson"}
+        )
+    except Killed:
+        return []
+    found = [json.loads(line) for line in response.text.splitlines()]
+    return [line["result"] for line in found if "result" in line]
+
+
+def without_moments(tree: Tree) -> Tree:
+    """The mailboxes of batched users have the second of their creation in their paths."""
+    return {
+        dn: {name: [_MOMENT.sub("", value) for value in values] for name, values in entry.items()}
+        for dn, entry in tree.items()
+    }
+
+
+async def test_an_import_is_cut(store: Store) -> None:
+    """Of each domain's group of new users there are all, or none; sending it again completes it."""
+    server = store.directory
+    async with serving(store) as service:
+        root = await service.root()
+        await populate(root)
+        before = server.dump()
+        home = mailbox_path(service)
+        cutter = Cutter(home.directory)
+        cutter.arm(-1, "")
+        assert await imports(root) == ["done"] * len(IMPORTED)
+        steps, after = cutter.count, without_moments(server.dump())
+        assert steps == len(IMPORTED) + 2, "the counters of each domain are written once"
+        undone = 0
+        for fault in FAULTS:
+            for at in range(steps):
+                put_back(server, before)
+                root = await service.root()
+                cutter.arm(at, fault)
+                await imports(root)
+                cutter.arm(-1, "")
+                await home.recover()
+                assert not await service.context.state.journal.open()
+                there = server.dump()
+                for domain in ("ex.com", "two.com"):
+                    new = [dn for dn in there if re.search(rf"mail=n\d@{domain},", dn)]
+                    assert len(new) in (0, 3), (fault, at, new)
+                    undone += not new
+                again = await imports(root)
+                assert set(again) <= {"done", "unchanged"}, (fault, at, again)
+                assert without_moments(server.dump()) == after, (fault, at)
+        assert undone

@@ -38,7 +38,7 @@ from iredapi.transfer.pace import Pace
 from iredapi.workflows.users import joined
 
 _UNITS: Final = 2
-"""Units of new users that run at the same time."""
+"""Units of new users that run at the same time: while one is written, another is prepared."""
 _TURN: Final = 16
 """Lines after which other requests get their turn."""
 _SENT: Final = 64
@@ -152,7 +152,8 @@ class _Run:
                     exact=STRICT.get(),
                 )  # fmt: skip
                 self.ignored[at] = ignored
-                if len(self.waiting) >= self.pace.shared:
+                most = caller.context.backend.most_created_together
+                if len(self.waiting) >= min(self.pace.shared, most):
                     await self._start_full()
                 return
         await self.flush()
@@ -171,8 +172,8 @@ class _Run:
             return
         domains = frozenset(domain_of(item.mail) for item in waiting.values())
         await self._settle([pair for pair in self.going if not domains.isdisjoint(pair[0])])
-        if len(self.going) >= self._at_once:
-            await self._settle(self.going[: 1 - self._at_once or None])
+        if len(self.going) >= _UNITS:
+            await self._settle(self.going[: 1 - _UNITS])
         task = asyncio.ensure_future(self._create(waiting))
         self.going.append((domains, task))
 
@@ -190,11 +191,6 @@ class _Run:
         self.waiting = others
         await self.start()
         self.waiting = rest
-
-    @property
-    def _at_once(self) -> int:
-        """How many units run at once: while the server works on one, the other is prepared."""
-        return 1 if self.caller.context.backend.user_batching is None else _UNITS
 
     async def settle(self) -> None:
         """Wait for the creations that are going on."""

@@ -30,6 +30,7 @@ class LdapBackend:
     errors: tuple[type[Exception], ...] = (DBAPIError, LdapError)
     user_batching = None
     created_together = LdapUserBatches.created_fields
+    most_created_together = 64  # slapd takes some 5 ms for each
 
     def __init__(self, settings: Settings, databases: Databases, state: State) -> None:
         self._state = state

@@ -63,6 +63,9 @@ class Backend(Protocol):
     created_together: frozenset[str]
     """Fields of new users that one unit can create together (``UserBatches.add_users``)."""
 
+    most_created_together: int
+    """How many users at most, so that nobody waits too long for the unit's locks."""
+
     @property
     def user_batching(self) -> UserBatching | None:
         """What ``UserBatches`` can do for simultaneous requests; None: each has its own unit."""

@@ -169,6 +169,7 @@ class SqlBackend:
     created_together = SqlUserBatching.created_fields | {
         "services", "custom_services", "held", "held_by_domain",
     }  # fmt: skip
+    most_created_together = 256
 
     async def start(self) -> None:
         """Do nothing: the databases were checked when they were opened."""
