@@ -197,6 +197,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "EVENTS_EXPIRED": Code(
             410, "Events after this one are gone, or it is not known: read everything once, anew."
         ),
+        "WEBHOOKS_OFF": Code(501, "This server has no webhooks: see IREDAPI_WEBHOOKS."),
         "EVENTS_NOT_KEPT": Code(501, "This server keeps no events: see IREDAPI_EVENTS."),
         "SERVER_DOWN": Code(503, "A server behind the API cannot be reached."),
         "DNS_UNAVAILABLE": Code(503, "The DNS could not be asked; see Retry-After."),

@@ -27,13 +27,13 @@ from iredapi.web.operation_route import OperationRequest, Router
 from iredapi.workflows import webhooks
 
 router = Router(tags=["Webhook"])
-_OFF: Final = "NOT_SUPPORTED_BY_BACKEND"
+_OFF: Final = ["EVENTS_NOT_KEPT", "WEBHOOKS_OFF"]
 _GONE: Final = "NO_SUCH_WEBHOOK"
 _DELIVERIES: Final = 100
 
 
 @router.operation(
-    "GET", "/webhooks", Action.WEBHOOKS_LIST, NoParams, answer=list[WebhookProfile], errors=[_OFF]
+    "GET", "/webhooks", Action.WEBHOOKS_LIST, NoParams, answer=list[WebhookProfile], errors=_OFF
 )
 async def list_webhooks(call: OperationRequest[NoParams]) -> Response:
     """List your webhooks; global admins see those of all admins."""
@@ -48,7 +48,7 @@ async def list_webhooks(call: OperationRequest[NoParams]) -> Response:
     Action.WEBHOOK_CREATE,
     NewWebhook,
     answer=NewWebhookProfile,
-    errors=["INVALID_URL", "INVALID_DOMAIN_NAME", "TOO_MANY_WEBHOOKS", _OFF],
+    errors=["INVALID_URL", "INVALID_DOMAIN_NAME", "TOO_MANY_WEBHOOKS", *_OFF],
 )
 async def create_webhook(call: OperationRequest[NewWebhook]) -> Response:
     """Have events sent to a URL. The secret that signs them is shown only in this answer.
@@ -67,7 +67,7 @@ async def create_webhook(call: OperationRequest[NewWebhook]) -> Response:
     Action.WEBHOOK_READ,
     NoParams,
     answer=WebhookProfile,
-    errors=[_GONE, _OFF],
+    errors=[_GONE, *_OFF],
 )
 async def get_webhook(call: OperationRequest[NoParams]) -> Response:
     """Show one of your webhooks: whether it works, and how far it has come."""
@@ -79,7 +79,7 @@ async def get_webhook(call: OperationRequest[NoParams]) -> Response:
     "/webhook/{webhook_id}",
     Action.WEBHOOK_UPDATE,
     WebhookEdit,
-    errors=["INVALID_URL", "INVALID_DOMAIN_NAME", _GONE, _OFF],
+    errors=["INVALID_URL", "INVALID_DOMAIN_NAME", _GONE, *_OFF],
 )
 async def update_webhook(call: OperationRequest[WebhookEdit]) -> Response:
     """Change a webhook: for events that were not sent yet, too. The secret stays."""
@@ -89,7 +89,7 @@ async def update_webhook(call: OperationRequest[WebhookEdit]) -> Response:
 
 
 @router.operation(
-    "DELETE", "/webhook/{webhook_id}", Action.WEBHOOK_DELETE, NoParams, errors=[_GONE, _OFF]
+    "DELETE", "/webhook/{webhook_id}", Action.WEBHOOK_DELETE, NoParams, errors=[_GONE, *_OFF]
 )
 async def delete_webhook(call: OperationRequest[NoParams]) -> Response:
     """Delete a webhook: nothing more is sent, but for what is under way."""
@@ -103,7 +103,7 @@ async def delete_webhook(call: OperationRequest[NoParams]) -> Response:
     Action.WEBHOOK_ROTATE,
     SecretRotation,
     answer=NewWebhookProfile,
-    errors=[_GONE, _OFF],
+    errors=[_GONE, *_OFF],
 )
 async def rotate_webhook(call: OperationRequest[SecretRotation]) -> Response:
     """Give a webhook a new secret, shown only in this answer.
@@ -121,7 +121,7 @@ async def rotate_webhook(call: OperationRequest[SecretRotation]) -> Response:
     Action.WEBHOOK_PING,
     NoParams,
     answer=PingResult,
-    errors=[_GONE, _OFF],
+    errors=[_GONE, *_OFF],
 )
 async def ping_webhook(call: OperationRequest[NoParams]) -> Response:
     """Send a test of the kind `ping`, and tell what the receiver answered.
@@ -137,7 +137,7 @@ async def ping_webhook(call: OperationRequest[NoParams]) -> Response:
     Action.WEBHOOK_ENABLE,
     NoParams,
     answer=EnabledWebhookProfile,
-    errors=[_GONE, _OFF],
+    errors=[_GONE, *_OFF],
 )
 async def enable_webhook(call: OperationRequest[NoParams]) -> Response:
     """Send again what has happened since a webhook was disabled.
@@ -154,7 +154,7 @@ async def enable_webhook(call: OperationRequest[NoParams]) -> Response:
     Action.WEBHOOK_DELIVERIES_LIST,
     DeliveryFilter,
     answer=list[DeliveryRow],
-    errors=[_GONE, _OFF],
+    errors=[_GONE, *_OFF],
 )
 async def list_deliveries(call: OperationRequest[DeliveryFilter]) -> Response:
     """List the last attempts to deliver events, the newest first: of seven days, at most 1000."""

@@ -15,15 +15,14 @@ import orjson
 import structlog
 
 from iredapi.domain import webhooks
-from iredapi.domain.actors import SYSTEM, Actor, account_of, actor_of
 from iredapi.domain.change_events import PublishedEvent
 from iredapi.domain.webhooks import Delivery, Reason, Webhook
 from iredapi.errors import ApiError
 from iredapi.observability import signals
 from iredapi.runtime.context import AppContext
 from iredapi.state import Lease, LockLost, StateUnavailable
+from iredapi.workflows.webhook_owners import Owner, OwnerEnded
 from iredapi.workflows.webhook_requests import IN_FLIGHT, Outcome, Receiver
-from iredapi.workflows.webhooks import find_owner
 
 WINDOW: Final = 500
 """Open events of one webhook: when the oldest one is not taken, so many others go on."""
@@ -34,21 +33,12 @@ _RECORD_SECONDS: Final = 0.25
 _IDLE_RECORD_SECONDS: Final = 5.0
 """The same when nothing was sent: events of other domains or kinds."""
 _MAX_UNRECORDED: Final = 1000
-_OWNER_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 30.0
 """How often the owner is looked at while nothing is sent."""
 _RETRY_SECONDS: Final = 2.0
 """After an error of our own servers."""
 _STOP_SECONDS: Final = 3.0
 _log = structlog.get_logger(__name__)
-
-
-class _Ended(Exception):
-    """The webhook's owner gets nothing more."""
-
-    def __init__(self, reason: Reason) -> None:
-        self.reason = reason
-        super().__init__(reason)
 
 
 @dataclass(slots=True, eq=False)
@@ -116,7 +106,7 @@ class Courier:
         """When the next event is tried, after many failures; by the clock of the event loop."""
         self._recorded = self._loop.time()
         self._recorded_position = webhook.position
-        self._owner: tuple[float, Actor] | None = None
+        self._owner = Owner(context, webhook)
         self._stopping = False
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._run())
@@ -146,8 +136,7 @@ class Courier:
                 self._wake.clear()
                 self._lease.check()
                 try:
-                    if self._loop.time() - (self._owner or (0.0,))[0] > _LOOK_SECONDS:
-                        await self._actor()
+                    await self._owner.rights(seconds=_LOOK_SECONDS)
                     await self._fill()
                     self._start_due()
                     await self._record()
@@ -159,7 +148,7 @@ class Courier:
                     seconds = _RETRY_SECONDS
                 await self._wait(seconds)
                 self._collect()
-        except _Ended as end:
+        except OwnerEnded as end:
             await self._disable(end.reason)
         except LockLost:
             _log.warning("webhook_lease_lost", webhook=self._webhook.id)
@@ -237,36 +226,17 @@ class Courier:
 
     async def _attempt(self, item: _Item) -> Outcome | None:
         """Send an event. None: the owner may not see it."""
-        actor = await self._actor()
-        if not actor.is_global and not actor.manages(item.event.domain):
+        told = (await self._owner.rights()).told(item.event)
+        if told is None:
             return None
         self._lease.check()
         now = self._state.webhooks.clock()
         item.since = item.since or now
         event = item.event
-        body = orjson.dumps(event.to_response())
-        return await self._receiver.send(event.id, event.kind, body, now)
-
-    async def _actor(self) -> Actor:
-        """Return the owner with its present rights. Raises _Ended and ApiError."""
-        now = self._loop.time()
-        if self._owner is not None and now - self._owner[0] < _OWNER_SECONDS:
-            return self._owner[1]
-        hook = self._webhook
-        found = await self._context.read(SYSTEM, find_owner, hook.owner)
-        if found is None or account_of(found) != hook.account:
-            raise _Ended(Reason.OWNER_GONE)
-        if hook.role == "global" and not found.is_global:
-            raise _Ended(Reason.OWNER_DEMOTED)
-        actor = actor_of(found, "")
-        names = actor.domains if hook.domains is None else hook.domains
-        if not actor.is_global and not any(map(actor.manages, names)):
-            raise _Ended(Reason.DOMAINS_LOST)
-        self._owner = (now, actor)
-        return actor
+        return await self._receiver.send(event.id, event.kind, orjson.dumps(told), now)
 
     def _collect(self) -> None:
-        """Take the results of what has ended. Raises _Ended and LockLost."""
+        """Take the results of what has ended. Raises OwnerEnded and LockLost."""
         for task in [task for task in self._sending if task.done()]:
             item = self._sending.pop(task)
             try:
@@ -302,9 +272,9 @@ class Courier:
             return
         self._webhook = replace(hook, failing=hook.failing or now)
         if outcome.status == webhooks.GONE:
-            raise _Ended(Reason.GONE)
+            raise OwnerEnded(Reason.GONE)
         if now - item.since >= self._context.settings.webhook_retry_seconds:
-            raise _Ended(Reason.GAVE_UP)
+            raise OwnerEnded(Reason.GAVE_UP)
         self._failures += 1
         item.due = self._loop.time() + webhooks.delay(item.attempts)
         more = self._failures - _DOWN_AFTER
@@ -347,7 +317,7 @@ class Courier:
             await asyncio.wait(self._sending, timeout=_STOP_SECONDS)
         for task in self._sending:
             task.cancel()
-        with suppress(_Ended, LockLost):
+        with suppress(OwnerEnded, LockLost):
             self._collect()
         for task in self._sending:
             with suppress(asyncio.CancelledError, Exception):

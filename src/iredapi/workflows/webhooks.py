@@ -8,34 +8,29 @@ from typing import Any, Final
 
 import orjson
 
-from iredapi.backends.unit_of_work import ReadUnit
 from iredapi.concurrency.turns import Turns
 from iredapi.domain import http_urls
-from iredapi.domain.actors import SYSTEM, Actor, Principal, account_of, fingerprint
+from iredapi.domain.actors import SYSTEM, Actor, account_of, fingerprint
 from iredapi.domain.audit_events import Event, Kind
 from iredapi.domain.change_events import utc_milliseconds
 from iredapi.domain.webhooks import PING, Delivery, Webhook
-from iredapi.errors import ApiError, Conflict, NotFound, NotSupported, problem
+from iredapi.errors import ApiError, Conflict, NotFound, problem
 from iredapi.operations import managed_domains
 from iredapi.runtime.context import AppContext
 from iredapi.state.webhooks import TooManyWebhooks
+from iredapi.workflows.webhook_owners import find_owner
 from iredapi.workflows.webhook_requests import Receiver, tls_of, why_not
 
 _PINGS: Final = 2
 _turns: Final = Turns(_PINGS, f"{_PINGS} webhooks of this admin are tested already.")
 
 
-async def find_owner(unit: ReadUnit, mail: str) -> Principal | None:
-    """Return the account of an active admin; None: there is none."""
-    return await unit.admins.principal(mail)
-
-
 def require_on(context: AppContext) -> None:
-    """Raise NotSupported if this service has no events, or no webhooks."""
+    """Raise ApiError if this service has no events, or no webhooks."""
     if not context.settings.events:
-        raise NotSupported(detail="There are no events here (IREDAPI_EVENTS).")
+        raise ApiError("EVENTS_NOT_KEPT")
     if not context.settings.webhooks:
-        raise NotSupported(detail="There are no webhooks here (IREDAPI_WEBHOOKS).")
+        raise ApiError("WEBHOOKS_OFF")
 
 
 async def listed(context: AppContext, actor: Actor) -> list[Webhook]:
