@@ -83,10 +83,12 @@ torture: ## Thousands of writes among kills, restarts and clients that hang up (
 	@scripts/install-test-servers
 	TORTURE_WRITES=$${TORTURE_WRITES:-4000} LIST_CHANGES=$${LIST_CHANGES:-1000} \
 		IDEMPOTENT_WRITES=$${IDEMPOTENT_WRITES:-1000} WEBHOOK_KILLS=$${WEBHOOK_KILLS:-20} \
+		SYNC_CHANGES=$${SYNC_CHANGES:-10000} EVENT_KILLS=$${EVENT_KILLS:-24} \
 		.venv/bin/pytest -q -s -n 0 -o faulthandler_timeout=0 \
 		tests/integration/test_torture.py tests/integration/test_torture_hang_ups.py \
 		tests/integration/test_slow_clients.py tests/integration/test_idempotent_replicas.py \
 		tests/integration/test_webhook_kills.py \
+		tests/integration/test_sync_by_events.py tests/integration/test_killed_events.py \
 		tests/lists/test_concurrent_subscriptions.py
 
 .PHONY: integrations-test

@@ -207,6 +207,18 @@ class AppContext:
         """Write events to iRedAdmin's log and to our own. Never raises."""
         return self._transactions.audit(actor, events)
 
+    @asynccontextmanager
+    async def announced(self, actor: Actor, event: Event) -> AsyncIterator[None]:
+        """Tell other systems of a change that is made beside the account storage.
+
+        Raises ApiError: then it must not be made.
+        """
+        if not self.outbox.wanted or DRY_RUN.get() is not None:
+            yield
+            return
+        async with self.outbox.announced(actor, event):
+            yield
+
     async def write_details(self) -> None:
         """Write what this process has not written yet beside the panel's log. Never raises."""
         await self._detail_writer.flush()

@@ -10,8 +10,8 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import replace
 from typing import Final
@@ -19,6 +19,8 @@ from typing import Final
 import structlog
 
 from iredapi.backends.unit_of_work import UnitOfWork
+from iredapi.domain.actors import Actor
+from iredapi.domain.audit_events import Event
 from iredapi.domain.change_events import ChangeEvent, changes_of, unconfirmed
 from iredapi.observability import signals
 from iredapi.observability.logging import REQUEST_ID
@@ -115,6 +117,23 @@ class Outbox:
             return []
         EVENT_ID.set("")
         return [ChangeEvent(event_id, 0.0, "", "", "")]
+
+    @asynccontextmanager
+    async def announced(self, actor: Actor, event: Event) -> AsyncIterator[None]:
+        """Tell of a change that is made beside the account storage. Raises ApiError.
+
+        A write inside that has events of its own uses the id. After an error it is not known what
+        was made, and the event is published when it is due.
+        """
+        changes = changes_of([event], None, actor.username, REQUEST_ID.get())
+        some = await self.begin(changes)
+        token = EVENT_ID.set(some[0].id)
+        try:
+            yield
+            if EVENT_ID.get():
+                self.committed(some)
+        finally:
+            EVENT_ID.reset(token)
 
     def _forget(self, ids: Iterable[str]) -> None:
         self._gone.extend(ids)

@@ -36,6 +36,7 @@ from iredapi.workflows.mailing_list_steps import (
     reachable,
     require_list_server,
     subscribe,
+    subscribers_changed,
     unsubscribe,
     with_skipped,
 )
@@ -88,7 +89,8 @@ async def join_default_lists(
     async def join(address: str) -> None:
         async with lock_list(context, address, _left(end)):
             if await server.exists(address):
-                await subscribe(server, address, (mail,), "normal")
+                async with context.announced(actor, subscribers_changed(address)):
+                    await subscribe(server, address, (mail,), "normal")
 
     wanted = await context.read(actor, lists.defaults, domain_of(mail))
     skipped: list[Skipped] = []
@@ -213,9 +215,10 @@ async def _replace_members(
     if subscribed:
         present = await server.subscriptions(address, (mail,))
         new = successor(mail)
-        if mail in present and new and server.accepts(new):
-            await subscribe(server, address, (new,), present[mail])
-        await unsubscribe(server, address, (mail,), present)
+        async with context.announced(actor, subscribers_changed(address)):
+            if mail in present and new and server.accepts(new):
+                await subscribe(server, address, (new,), present[mail])
+            await unsubscribe(server, address, (mail,), present)
 
 
 async def _with_owners_or_moderators(

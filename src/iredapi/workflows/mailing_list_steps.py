@@ -16,6 +16,7 @@ import structlog
 from iredapi.backends.protocols.mailing_lists import ListServer
 from iredapi.backends.unit_of_work import Skipped, UnitOfWork
 from iredapi.domain.actors import Actor
+from iredapi.domain.audit_events import Event, Subject, further_change
 from iredapi.domain.lists import Control, is_safe
 from iredapi.errors import ApiError, NotSupported, Overloaded
 from iredapi.operations import lists
@@ -65,6 +66,11 @@ async def lock_list(context: AppContext, address: str, wait: float = _WAIT) -> A
                 context.has_lists.invalidate()
     except LockTimeout:
         raise Overloaded("Another request is changing the list.") from None
+
+
+def subscribers_changed(address: str) -> Event:
+    """Return what other systems are told of a list whose subscribers are changed."""
+    return further_change(Subject.LIST, address, "subscribers")
 
 
 class LastWrite:

@@ -40,6 +40,7 @@ from iredapi.workflows.mailing_list_steps import (
     reachable,
     require_list_server,
     subscribe,
+    subscribers_changed,
     unsubscribe,
     with_skipped,
 )
@@ -215,28 +216,33 @@ async def _update(
             different.add("subscribers")
         if not different and state == revised:
             return with_skipped(WriteResult(changed=()), (*skipped, *left_out))
-        lease.check()
-        write = LastWrite()
-        try:
-            if state.control != revised.control:
-                await server.save(address, state.control, revised.control)
-            await unsubscribe(server, address, gone, were)
-            if not asked:
-                await subscribe(server, address, wanted, version, left)
+        async with context.announced(actor, subscribers_changed(address)):
             lease.check()
-            shown = (
-                records.to_response(before, state.control),
-                records.to_response(revised.stored, revised.control),
-            )
-            done = await write.run(
-                context, actor, lists.save, before, revised.stored, changes, different, shown
-            )
-        except Exception as error:
-            if not await _undo_update(context, server, state, revised, were, touched, write, error):
-                raise
-            done = WriteResult(changed=tuple(sorted(different)))
+            write = LastWrite()
+            try:
+                if state.control != revised.control:
+                    await server.save(address, state.control, revised.control)
+                await unsubscribe(server, address, gone, were)
+                if not asked:
+                    await subscribe(server, address, wanted, version, left)
+                lease.check()
+                shown = (
+                    records.to_response(before, state.control),
+                    records.to_response(revised.stored, revised.control),
+                )
+                done = await write.run(
+                    context, actor, lists.save, before, revised.stored, changes, different, shown
+                )
+            except Exception as error:
+                if not await _undo_update(
+                    context, server, state, revised, were, touched, write, error
+                ):
+                    raise
+                done = WriteResult(changed=tuple(sorted(different)))
         if asked:
-            await subscribe(server, address, [m for m in wanted if m in were], version, left)
+            if again := [m for m in wanted if m in were]:
+                async with context.announced(actor, subscribers_changed(address)):
+                    await subscribe(server, address, again, version, left)
             if new := [mail for mail in wanted if mail not in were]:
                 await server.invite(address, new, version)
     return with_skipped(done, (*skipped, *left_out))
