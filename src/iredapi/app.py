@@ -48,6 +48,7 @@ from iredapi.runtime import graceful_shutdown
 from iredapi.runtime.context import AppContext
 from iredapi.state.connections import StateUnavailable
 from iredapi.web import (
+    access_log,
     authentication,
     client_address,
     connection_limits,
@@ -174,6 +175,11 @@ def create_app(
         app.add_exception_handler(kind, handler)
     app.put_in_front(
         *([Middleware(tracing.Tracing, tracer=tracer, untraced=beside)] if tracer else []),
+        *(
+            [Middleware(access_log.AccessLog, settings=settings, unlogged=beside)]
+            if settings.access_log and caller is None
+            else []
+        ),
         Middleware(RequestContext, handlers=handlers, unlogged=beside, metrics=metrics),
         Middleware(PathNormaliser, prefixes=settings.prefixes),
         Middleware(

@@ -6,7 +6,10 @@ import asyncio
 import io
 import json
 import logging
+import os
+import re
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,7 +17,7 @@ import structlog
 
 from iredapi.observability import logging as logs
 from iredapi.observability.logging import configure, masked
-from tests.clients import ROOT, Client, Service
+from tests.clients import PASSWORD, ROOT, Client, Service
 from tests.servers.api import add_root, running, urls_of
 from tests.servers.store import ALL_STORES, Store
 
@@ -106,3 +109,62 @@ async def test_a_real_process_logs_json_only(store: Store) -> None:
     assert any('"event":"request"' in line for line in after)
     for line in after:
         json.loads(line)
+
+
+@pytest.mark.parametrize("matches", [True, False])
+def test_lines_for_the_journal_begin_with_their_priority(
+    matches: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only when standard output itself is the journal: a pipe behind it gets plain JSON."""
+    file = tmp_path / "out"
+    with file.open("w", encoding="utf-8") as stream:
+        found = os.fstat(stream.fileno())
+        inode = found.st_ino if matches else found.st_ino + 1
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{inode}")
+        monkeypatch.setattr(sys, "stdout", stream)
+        configure("INFO")
+        try:
+            log = structlog.get_logger("x")
+            log.info("one")
+            log.warning("two")
+            log.error("three")
+            logging.getLogger("some.library").error("four")
+            logs.line("five", "id")
+        finally:
+            monkeypatch.undo()
+            configure("ERROR")
+    lines = file.read_text("utf-8").splitlines()
+    wanted = ["", "<4>", "<3>", "<3>", ""] if matches else [""] * 5
+    assert [line.partition("{")[0] for line in lines] == wanted
+    names = [json.loads(line[line.index("{") :])["event"] for line in lines]
+    assert names == ["one", "two", "three", "four", "five"]
+
+
+@pytest.mark.stores("sqlite")
+async def test_the_page_shows_lines_as_a_real_process_prints_them(
+    store: Store, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text("utf-8")
+    shown = {
+        line["event"]: line for line in map(json.loads, re.findall(r'^\{".*$', page, re.MULTILINE))
+    }
+    await add_root(store)
+    with running(urls_of(store), directory=tmp_path) as api:
+        async with httpx.AsyncClient(base_url=api.address, trust_env=False) as client:
+            wrong = {"username": ROOT, "password": "Wrong-1-wrong"}
+            assert (await client.post("/api/login", data=wrong)).status_code == 401
+            right = wrong | {"password": PASSWORD}
+            assert (await client.post("/api/login", data=right)).status_code == 200
+            assert (await client.post("/api/domain/ex.com")).status_code == 200
+    # Stopped: all lines are there.
+    printed = [line for line in api.output.splitlines() if line.startswith("{")]
+    for event in ("request", "audit", "login_failed"):
+        lines = [json.loads(line) for line in printed if f'"event":"{event}"' in line]
+        assert lines, event
+        assert [*lines[0]] == [*shown[event]]  # in this order, too
+        assert lines[0]["level"] == shown[event]["level"]
+    found = re.search(r"^failregex = (.*)$", page, re.MULTILINE)
+    assert found is not None
+    pattern = re.compile(found[1].replace("<HOST>", r"(?P<host>\S+)"))
+    hosts = [match["host"] for line in printed if (match := pattern.search(line))]
+    assert hosts == ["127.0.0.1"]

@@ -28,12 +28,14 @@ from iredapi.errors import ApiError
 from iredapi.observability.logging import configure
 from iredapi.runtime import data_lock, graceful_shutdown
 from iredapi.runtime.context import AppContext
+from iredapi.web import access_log
 from iredapi.web.connection_limits import LimitedProtocol, accept_backlog
 from iredapi.workflows.admins import ensure_first_admin
 
 
 def run(chosen: Settings) -> int:
     """Serve until a signal ends it, and return the exit status. Raises ConfigurationError."""
+    access_log.check(chosen)
     with _listen(chosen.host, chosen.port) as listener, data_lock.alone(chosen):
         asyncio.run(_wait_until_ready(chosen))
         address = _address(chosen.host, listener)

@@ -73,12 +73,24 @@ class ServerSettings(BaseModel):
         "SIGTERM on. Set it longer than the interval of the load balancer's health checks.",
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    access_log: str = Field(
+        "",
+        description="File of an access log in the combined format, beside the log; `-`: standard "
+        "output. Empty: none. See `docs/operations.md`.",
+    )
 
     @field_validator("prefixes")
     @classmethod
     def _prefixes(cls, value: list[str]) -> list[str]:
         if not value or any(not item.startswith("/") or item.endswith("/") for item in value):
             raise ValueError("each prefix starts with / and does not end with it")
+        return value
+
+    @field_validator("access_log")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if value not in {"", "-"} and not Path(value).is_absolute():
+            raise ValueError("the path of a file from / on, or -")
         return value
 
     @field_validator("log_level")

@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
@@ -82,8 +83,24 @@ def _is_secret(key: str) -> bool:
     return any(word in key.lower() for word in _SECRET)
 
 
+_PRIORITIES: Final = {"critical": "<2>", "error": "<3>", "warning": "<4>", "debug": "<7>"}
+"""What systemd reads at the beginning of a line (sd-daemon(3)); a line without is of level info."""
+_to_journal = False
+
+
 def _render(event: Any, **options: Any) -> str:
-    return orjson.dumps(event, option=orjson.OPT_NON_STR_KEYS, **options).decode()
+    text = orjson.dumps(event, option=orjson.OPT_NON_STR_KEYS, **options).decode()
+    return _PRIORITIES.get(event.get("level"), "") + text if _to_journal else text
+
+
+def _is_journal() -> bool:
+    """Return whether standard output goes to systemd's journal: see systemd.exec(5)."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        found = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(found.st_dev), str(found.st_ino))
 
 
 def _add_request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
@@ -218,9 +235,9 @@ class _Lines(logging.StreamHandler[Any]):
 
 def configure(level: str) -> None:
     """Set up structlog and the standard library's loggers for one process."""
-    global _logs_info  # noqa: PLW0603 (structlog's configuration is the process's, too)
+    global _logs_info, _to_journal
     number = logging.getLevelNamesMapping()[level]
-    _logs_info = number <= logging.INFO
+    _logs_info, _to_journal = number <= logging.INFO, _is_journal()
     output: Any = _OUTPUT
     structlog.configure(
         processors=[*_SHARED, structlog.processors.JSONRenderer(serializer=_render)],
