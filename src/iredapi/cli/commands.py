@@ -19,6 +19,7 @@ from iredapi.cli import admin_commands, token_commands
 from iredapi.cli.apply_command import apply
 from iredapi.cli.dns_command import dns
 from iredapi.cli.doctor_command import doctor
+from iredapi.cli.events_command import events
 from iredapi.cli.export_command import export
 from iredapi.cli.import_command import import_
 from iredapi.cli.init_command import init
@@ -165,6 +166,7 @@ def ldap_schema(schema: Annotated[LdapSchema, typer.Argument(help="Name of the s
 
 
 app.command()(dns)
+app.command()(events)
 app.command()(doctor)
 app.command()(export)
 app.command()(apply)
