@@ -30,6 +30,8 @@ _FRESH: Final = 5.0
 """Seconds after which the rights of the admin are read again."""
 _FATAL: Final = (ServerDown, ReadOnlyServer, StorageFull, Overloaded)
 """Errors that the next lines would have as well."""
+_NO_LIST: Final = ("", "")
+_TYPES: Final = {item.value: item for item in RecordType}
 _log = structlog.get_logger(__name__)
 
 
@@ -153,7 +155,7 @@ def _runs(entries: Sequence[Entry]) -> Iterator[tuple[RecordType | None, list[En
 
     def key(entry: Entry) -> tuple[RecordType | None, tuple[str, str]]:
         found = type_of(entry)
-        return found, group_of(entry) if found is RecordType.MEMBERSHIP else ("", "")
+        return found, group_of(entry) if found is RecordType.MEMBERSHIP else _NO_LIST
 
     for (record_type, _), group in groupby(entries, key):
         some = list(group)
@@ -180,9 +182,5 @@ def _runs(entries: Sequence[Entry]) -> Iterator[tuple[RecordType | None, list[En
 
 def type_of(entry: Entry) -> RecordType | None:
     """Return the type of a record; None: it has none, or the line is no record."""
-    if entry.problem is not None:
-        return None
-    try:
-        return RecordType(entry.record.get("type", ""))
-    except (ValueError, TypeError):
-        return None
+    found = entry.record.get("type")
+    return _TYPES.get(found) if isinstance(found, str) and entry.problem is None else None

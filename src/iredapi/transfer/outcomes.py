@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -34,27 +34,29 @@ class OnExisting(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The result of one line."""
 
     entry: Entry
     word: Word
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line of the answer."""
         record = self.entry.record
         about: dict[str, Any] = {"line": self.entry.number}
         found = record.get("type")
-        if isinstance(found, str) and found in _TYPES:
+        if isinstance(found, str) and found in _NAMES:
             about["type"] = found
-            for name in FORMATS[RecordType(found)].names:
+            for name in _NAMES[found]:
                 about[name] = str(record.get(name, ""))[:255]
-        return about | {"result": self.word.value, **self.more}
+        about["result"] = self.word
+        about.update(self.more)
+        return about
 
 
-_TYPES = frozenset(item.value for item in RecordType)
+_NAMES: Final = {item.value: FORMATS[item].names for item in RecordType}
+"""By type: the keys that say what a line is about."""
 
 
 def failed(entry: Entry, error: ApiError, form: type[Params] | None = None) -> Outcome:
