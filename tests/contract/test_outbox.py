@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest_asyncio
 
-from iredapi.domain.change_events import ChangeEvent
+from iredapi.domain.change_events import ChangeEvent, unconfirmed
+from iredapi.runtime.outbox import Outbox, in_order
 from iredapi.state import State
 from tests.servers.store import Store
 
@@ -32,7 +34,9 @@ async def opened(store: Store) -> AsyncIterator[Open]:
         await state.close()
 
 
-def event(account: str = "alice@example.com", kind: str = "user.updated", **body: Any) -> Any:
+def event(
+    account: str = "alice@example.com", kind: str = "user.updated", **body: Any
+) -> ChangeEvent:
     return ChangeEvent(secrets.token_hex(16), NOW, kind, account, account.partition("@")[2], body)
 
 
@@ -128,3 +132,42 @@ async def test_pending_events_can_be_given_up(opened: Open) -> None:
     assert (await state.events.pending())[0] == 1
     await state.events.forget([one.id])
     assert (await state.events.pending()) == (0, 0.0)
+
+
+def at(seconds: float, account: str = "alice@example.com") -> ChangeEvent:
+    return replace(event(account), time=NOW + seconds)
+
+
+async def test_an_event_waits_for_earlier_ones_of_its_account(opened: Open) -> None:
+    """They are pending because another process is slow, or dead."""
+    state = await opened()
+    own, other = at(0.5), at(0.5, "bob@example.com")
+    earlier, later, foreign = at(0.0), at(0.7), at(0.0, "carol@example.com")
+    await state.events.write([own, other, earlier, later, foreign], due=NOW + 99)
+    rows = await state.events.pending_of({own.account, other.account})
+    assert {row.event.id for row in rows} == {own.id, other.id, earlier.id, later.id}
+    assert in_order([own, other], rows, NOW + 0.9) == ([other], [])
+    ready, kept = in_order([own, other], rows, NOW + 1.1)
+    assert (ready, kept) == ([unconfirmed(earlier), own, other], [earlier.id])
+    start = await state.events.end()
+    assert await state.events.publish(ready, kept=kept) == 3
+    # The first one is pending still, but nobody waits for it any more.
+    rows = await state.events.pending_of({own.account})
+    assert [row.event.id for row in rows] == [later.id]
+    assert in_order([later], rows, NOW + 1.1) == ([later], [])
+    await state.events.publish([earlier])
+    told = [(one.id, "unconfirmed" in one.body) for one in await state.events.read(start, 10)]
+    assert told == [(earlier.id, True), (own.id, False), (other.id, False), (earlier.id, False)]
+    assert (await state.events.pending())[0] == 2
+
+
+async def test_several_replicas_publish_what_is_overdue_once(opened: Open) -> None:
+    states = [await opened(clock=lambda: NOW + 1) for _ in range(3)]
+    some = [event(f"u{number}@example.com") for number in range(20)]
+    start = await states[0].events.end()
+    await states[0].events.write(some, due=NOW)
+    boxes = [Outbox(state.events, wanted=True, timeout=1) for state in states]
+    assert sum(await asyncio.gather(*(box.sweep() for box in boxes))) == len(some)
+    found = await states[0].events.read(start, 100)
+    assert sorted(one.id for one in found) == sorted(one.id for one in some)
+    assert all(one.body["unconfirmed"] for one in found)
