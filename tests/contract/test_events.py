@@ -144,6 +144,38 @@ async def test_policies_and_all_users(watched: Service, boss: Client) -> None:
     ]
 
 
+async def test_subscribers(watched: Service, boss: Client, store: Store) -> None:
+    """They are kept by the list server alone; also when they follow an account."""
+    await boss.ok("POST", "user/u@ex.com", **USER)
+    await boss.ok("POST", "ml/news@ex.com", subscribers="u@ex.com", require_confirm="no")
+    news = ("list.updated", "news@ex.com", ["subscribers"])
+    at = await end(watched)
+    change = {"add_subscribers": "far@far.org", "require_confirm": "no"}
+    await boss.ok("PUT", "ml/news@ex.com", **change)
+    assert short(await events(watched, boss, at)) == [news]
+    at = await end(watched)
+    await boss.ok("PUT", "ml/news@ex.com", **change)
+    assert await events(watched, boss, at) == []
+    await boss.ok("POST", "user/u@ex.com/change_email/v@ex.com")
+    await boss.ok("DELETE", "user/v@ex.com")
+    assert short(await events(watched, boss, at)) == [
+        ("user.renamed", "u@ex.com", []), news, ("user.deleted", "v@ex.com", []), news,
+    ]  # fmt: skip
+    at = await end(watched)
+    # The process dies between the two systems: the client sends it again, and nothing is new.
+    gone = {"remove_subscribers": "far@far.org"}
+    with killed("before"), pytest.raises(Killed):
+        await boss.ok("PUT", "ml/news@ex.com", **gone)
+    await store.execute("UPDATE locks SET expires = 0", "state")
+    await boss.ok("PUT", "ml/news@ex.com", **gone)
+    assert await events(watched, boss, at) == []
+    await time_passes(store)
+    await watched.context.outbox.sweep()
+    (found,) = await events(watched, boss, at)
+    assert (found["kind"], found["account"]) == news[:2]
+    assert found["unconfirmed"] is True
+
+
 async def test_several_things_at_once_are_one_event(watched: Service, boss: Client) -> None:
     await boss.ok("POST", "user/u@ex.com", **USER)
     at = await end(watched)
