@@ -212,6 +212,7 @@ async def test_the_list_server_gets_the_trace(
     server.start()
     try:
         given = _given(receiver, IREDAPI_MLMMJADMIN_URL=server.url, IREDAPI_MLMMJADMIN_TOKEN=TOKEN)
+        given["IREDAPI_METRICS_NETWORKS"] = "127.0.0.1"
         with running_on(store, **given) as api:
             async with _Client(api.address) as client:
                 await client.call("POST", "domain/ex.com")
@@ -223,6 +224,11 @@ async def test_the_list_server_gets_the_trace(
                 (sent,) = [one for one in server.requests if one.method == "POST"]
                 found = {name.lower(): value for name, value in sent.headers.items()}
                 assert found["traceparent"] == f"00-{trace}-{call.id}-01"
+                # Metrics tell the same wait apart.
+                text = (await client.http.get(f"{api.address}/metrics")).text
+                series = 'iredapi_backend_calls_total{backend="list_server",operation="ml.create"}'
+                calls = [one for one in server.requests if "team" in one.target]
+                assert f"{series} {float(len(calls))}" in text
                 assert b"team@" not in b"".join(receiver.bodies)
                 assert TOKEN.encode() not in b"".join(receiver.bodies)
     finally:
