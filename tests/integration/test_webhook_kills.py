@@ -31,7 +31,8 @@ KILLS: Final = int(os.environ.get("WEBHOOK_KILLS", "3"))
 PAUSE: Final = (1.0, 8.0) if FULL else (0.5, 1.0)
 """Seconds between two kills: some are longer than the lease of the process that sends."""
 PEOPLE: Final = 12
-INTERVAL: Final = 0.5 if FULL else 0.2
+FAILURES: Final = 0.3 if FULL else 0.15
+INTERVAL: Final = 0.5 if FULL else 0.3
 """Seconds between two changes of one of them. A receiver that fails is slow."""
 ARRIVAL: Final = 300.0
 """Seconds after the last kill until everything has arrived, with leases and delays."""
@@ -166,7 +167,7 @@ async def test_every_change_arrives(name: str, tmp_path: Path) -> None:
     """Two replicas, but one on SQLite, which allows no more, and on OpenLDAP, whose locks last."""
     async with storage(name) as (store, restart):
         await add_root(store)
-        receiver = ReceiverProcess(free_port(), tmp_path, seed=1)
+        receiver = ReceiverProcess(free_port(), tmp_path, seed=1, failures=FAILURES)
         given = {**SETTINGS, "IREDAPI_WEBHOOK_PORTS": str(receiver.port)}
         count = 1 if name in {"sqlite", "openldap"} else 2
         replicas = [Replica(store, tmp_path / f"r{n}", **given) for n in range(count)]
