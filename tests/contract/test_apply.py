@@ -165,6 +165,7 @@ async def test_what_the_file_does_not_name(run: Run, root: Client) -> None:
         await root.ok("POST", f"ml/l@{domain}")
         await root.ok("POST", f"throttle/u@{domain}/inbound", period="60", max_msgs="1")
         await root.ok("POST", f"wblist/inbound/whitelist/{domain}", addresses="@far.org")
+        await root.ok("POST", f"greylisting/u@{domain}/whitelists", senders="@far.org")
     text = "domains: {ex.com: {}}\nusers: {u@ex.com: {}}\n"
     assert await run.apply(text) == []
     assert await run.apply(text, prune=True) == [("remove", "user v@ex.com")]
@@ -172,13 +173,15 @@ async def test_what_the_file_does_not_name(run: Run, root: Client) -> None:
     assert await run.apply(text) == []
     assert await run.apply(text, prune=True) == [
         ("remove", "alias a@ex.com"), ("remove", "ml l@ex.com"),
-        ("remove", "throttle inbound u@ex.com"), ("remove", "wblist inbound whitelist ex.com"),
+        ("remove", "throttle inbound u@ex.com"), ("remove", "greylisting senders u@ex.com"),
+        ("remove", "wblist inbound whitelist ex.com"),
     ]  # fmt: skip
     assert await root.ok("GET", "users/other.com", email_only="yes") == [
         "u@other.com",
         "v@other.com",
     ]
     assert await root.ok("GET", "throttle/u@other.com/inbound") != {}
+    assert await root.ok("GET", "greylisting/u@other.com/whitelists") == ["@far.org"]
 
 
 WRONG = f"""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from iredapi.domain.passwords import Scheme, hash_password
 from iredapi.web import import_body
 from tests.clients import PASSWORD, Client, Service
 from tests.contract.dry_runs import everything
@@ -289,6 +290,119 @@ async def test_strict_refuses_what_has_no_effect(root: Client) -> None:
     lines = await sent(root, ndjson(odd))
     assert lines[0]["_ignored"] == ["colour"]
     assert lines[0]["_adjusted"][0]["param"] == "quota"
+
+
+async def test_a_name_that_no_storage_takes(root: Client) -> None:
+    """Only its line fails: PostgreSQL would refuse the look-up of all lines around it."""
+    await root.ok("POST", "domain/ex.com")
+    no = "\0"
+    results = await imported(
+        root, {"type": "domain", "domain": f"{no}.com"}, {"type": "domain", "domain": "x.com"},
+        user("a"), user(no), user(f"b{no}", colour="red"), user("c"),
+        {"type": "alias", "mail": f"{no}@ex.com"}, {"type": "admin", "mail": f"{no}@a.org"},
+        {"type": "ml", "mail": f"{no}@ex.com"},
+        {"type": "membership", "list": f"{no}@ex.com", "mail": "a@ex.com"},
+        {"type": "throttle", "account": f"{no}@ex.com", "direction": "inbound"},
+    )  # fmt: skip
+    wrong = "failed INVALID_MAIL"
+    assert results == [
+        "failed INVALID_DOMAIN_NAME", "done", "done", wrong, wrong, "done", *[wrong] * 5
+    ]  # fmt: skip
+
+
+async def test_lines_about_subscribers(root: Client) -> None:
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "ml/l@ex.com")
+    line = {"type": "membership", "list": "l@ex.com"}
+    sent_lines = (
+        line | {"mail": "a@far.org", "subscription": None},
+        line | {"mail": "b@far.org", "subscription": " Digest"},
+        line | {"mail": "c@far.org", "subscription": "weekly"},
+        line | {"mail": "d@far.org", "subscription": ["digest"]},
+        line | {"mail": "e@far.org", "colour": "red"},
+    )
+    lines = await sent(root, ndjson(*sent_lines))
+    assert [one["result"] for one in lines[:-1]] == ["done", "done", "failed", "failed", "done"]
+    assert lines[4]["_ignored"] == ["colour"]
+    again = ["unchanged", "unchanged", "failed INVALID_VALUE", "failed INVALID_VALUE"]
+    assert await imported(root, *sent_lines) == [*again, "unchanged"]
+    strict = [*again, "failed IGNORED_PARAMETER"]
+    assert await imported(root, *sent_lines, strict="yes") == strict
+    shown = await root.ok("GET", "ml/l@ex.com", with_subscribers="yes")
+    assert {one["mail"]: one["subscription"] for one in shown["subscribers"]} == {
+        "a@far.org": "normal", "b@far.org": "digest", "e@far.org": "normal"
+    }  # fmt: skip
+
+
+async def test_the_same_value_in_other_words(root: Client, service: Service) -> None:
+    """It is unchanged, whatever is to happen to other values."""
+    crypt = hash_password(PASSWORD, Scheme.SHA512_CRYPT)
+    records = [
+        {"type": "domain", "domain": "ex.com"}, {"type": "domain", "domain": "x.com"},
+        user("a", cn="A"),
+        {"type": "user", "mail": "b@ex.com", "password_hash": HASH.replace("SSHA", "ssha")},
+        {"type": "user", "mail": "c@ex.com", "password_hash": crypt},
+        {"type": "admin", "mail": "d@far.org", "password_hash": crypt},
+        user("e", managedDomains="ex.com x.com"),
+        user("f", colour="red"),
+        user("g", services=["imap", "chat"]),
+        {"type": "alias", "mail": "h@ex.com", "cn": "H"},
+    ]  # fmt: skip
+    if service.store.name != "openldap":
+        records.append({"type": "alias", "mail": "i@ex.com", "accessPolicy": "domain"})
+    assert await imported(root, *records) == ["done"] * len(records)
+    answer = await root.http.get("export")
+    exported = [json.loads(line) for line in answer.text.split("\n") if line]
+    assert len(exported) > len(records)
+    for rule in ("skip", "fail", "update"):
+        for some in (records, exported):
+            lines = await sent(root, ndjson(*some), on_existing=rule)
+            other = [line for line in lines[:-1] if line["result"] != "unchanged"]
+            if service.store.name != "openldap":
+                # SQL does not store the service; only an update knows.
+                other = [line for line in other if line.get("different") != ["services"]]
+                other = [line for line in other if line.get("mail") != "g@ex.com"]
+            assert other == [], rule
+    lines = await sent(root, ndjson(records[7]))
+    assert lines[0]["_ignored"] == ["colour"]
+    assert await imported(root, records[7], strict="yes") == ["failed IGNORED_PARAMETER"]
+
+
+async def test_an_admin_imports_what_it_has_exported(root: Client, service: Service) -> None:
+    """Rights in other domains are not told to it, and not taken away by it."""
+    both = user("u", managedDomains=["ex.com", "other.com"])
+    domains = [{"type": "domain", "domain": name} for name in ("ex.com", "other.com")]
+    boss = {"type": "user", "mail": "boss@ex.com", "password": PASSWORD}
+    records = (*domains, both, boss | {"managedDomains": ["ex.com"]})
+    assert await imported(root, *records) == ["done"] * 4
+    admin = await service.client().login("boss@ex.com")
+    lines = (await admin.http.get("export/ex.com")).text.split("\n")
+    exported = [json.loads(line) for line in lines if line]
+    assert exported[2]["managedDomains"] == ["ex.com"]
+    for rule in ("skip", "update"):
+        assert {*await imported(admin, *exported, on_existing=rule)} == {"unchanged"}
+    none = {"type": "user", "mail": "u@ex.com", "managedDomains": []}
+    assert await imported(admin, none, on_existing="update") == ["done"]
+    shown = await root.ok("GET", "user/u@ex.com", view="canonical")
+    assert shown["managedDomains"] == ["other.com"]
+
+
+async def test_rights_in_a_domain_that_is_not_there(root: Client) -> None:
+    """The account is not made either, on no storage; a dry run says the same."""
+    await root.ok("POST", "domain/ex.com")
+    there = user("a", managedDomains=["never.com"])
+    admin = {"type": "admin", "mail": "a@far.org", "password_hash": HASH}
+    records = (there, admin | {"managedDomains": "never.com"})
+    for dry_run in ("yes", "no"):
+        results = await imported(root, *records, dry_run=dry_run)
+        assert results == ["failed NO_SUCH_DOMAIN"] * 2
+    for path in ("user/a@ex.com", "admin/a@far.org"):
+        assert (await root.refused("GET", path))[1] == "NO_SUCH_ACCOUNT"
+    new = {"type": "domain", "domain": "never.com"}
+    of_user = {"type": "throttle", "account": "a@ex.com", "direction": "inbound", "period": 60}
+    for dry_run in ("yes", "no"):
+        results = await imported(root, new, *records, of_user, dry_run=dry_run)
+        assert results == ["done"] * 4
 
 
 async def test_users_share_transactions(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -131,13 +133,28 @@ def test_export(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [path for path in file.parent.iterdir() if path.name.endswith(".part")]
 
 
+def test_failed_rows_of_csv_are_records(file: Path) -> None:
+    """Also those that begin with a brace, as hashes do."""
+    rows, failed = file.with_name("rows.csv"), file.with_name("failed")
+    rows.write_text(f"password_hash,mail,quota\n{HASH},a@never.com,1\n")
+    done = run("import", rows, "--failed", failed)
+    assert (done.exit_code, done.stdout) == (1, "1 failed\n"), done.output
+    record = {"type": "user", "password_hash": HASH, "mail": "a@never.com", "quota": "1"}
+    assert json.loads(failed.read_text()) == record
+
+
 def test_remote(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same at a service, with a token of the environment or of a file."""
     assert run("apply", file).exit_code == 0
     typed = run("admin", "create", "root@admins.test", "--global", typed=f"{PASSWORD}\n")
     assert typed.exit_code == 0, typed.output
     token = run("token", "create", "root@admins.test", "--label", "x").stdout.splitlines()[-1]
+    # Other programs store what str.splitlines takes for the end of a line.
+    with closing(sqlite3.connect(file.parent / "vmail.db")) as database, database:
+        database.execute("UPDATE mailbox SET name = ?", ("a\u2028b\x85c",))
     local = run("export", "example.com").stdout
+    lines = file.with_name("lines")
+    lines.write_bytes(f'{{"type":"user","mail":"\u2028@example.com"}}\n{local}'.encode())
     given = {"IREDAPI_DATA_DIR": str(file.parent)}
     with running(given, directory=file.parent) as api:
         service = ("--url", f"{api.address}/api")
@@ -154,6 +171,8 @@ def test_remote(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "export", "example.com", "--url", api.address, "--token-file", secret
         ).stdout == (local)
         monkeypatch.setenv("IREDAPI_TOKEN", token)
+        done = run("import", lines, *service)
+        assert (done.exit_code, done.stdout) == (1, "3 unchanged, 1 failed\n"), done.output
         assert run("apply", file, *service).stdout == "0 changes\n"
         file.write_text(FILE.replace("Example}", "Other}"))
         changed = run("apply", file, *service)

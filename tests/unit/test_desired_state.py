@@ -42,6 +42,15 @@ domains: {ex.com: {disabledUserPreference: [wblist, forwarding]}}
     assert "secret" not in repr(found)
 
 
+def test_texts_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
+    text = "users: {u@ex.com: {mobile: [+49123, 0123], employeeid: 007, gn: 12:30, "
+    (user,) = read(tmp_path, text + "name: 2026-11-30, quota: 1_000}}").accounts
+    assert user.params == {
+        "mobile": "+49123,0123", "employeeid": "007", "gn": "12:30", "name": "2026-11-30",
+        "quota": "1_000",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "text, error",
     [

@@ -17,7 +17,7 @@ from iredapi.config import loading
 from iredapi.config.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from iredapi.transfer.lines import Entry
+    from iredapi.transfer.lines import Entry, Reader
 
 PART: Final = 500
 """Lines of one request."""
@@ -222,18 +222,19 @@ def _plain(path: Path, report: _Report) -> Iterator[_Sent]:
             report.read += len(piece)
             for line in lines.feed(piece):
                 for entry in reader.read([line]):
-                    yield _kept(entry, line.text or b"")
+                    yield _kept(entry, line.text or b"", reader)
         for line in lines.end():
             for entry in reader.read([line]):
-                yield _kept(entry, line.text or b"")
+                yield _kept(entry, line.text or b"", reader)
         for entry in reader.end():
-            yield _kept(entry, b"")
+            yield _kept(entry, b"", reader)
 
 
-def _kept(entry: Entry, raw: bytes) -> _Sent:
+def _kept(entry: Entry, raw: bytes, reader: Reader) -> _Sent:
+    """Return a line with what ``--failed`` gets: of a row of CSV its record, if it is one."""
     import orjson
 
-    if entry.problem is None and not raw.lstrip().startswith(b"{"):
+    if reader.header and entry.problem is None:
         raw = orjson.dumps(entry.record)
     return _Sent(entry, raw)
 

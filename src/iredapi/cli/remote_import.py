@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import ssl
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -13,7 +13,7 @@ import orjson
 
 from iredapi.config.errors import ConfigurationError
 from iredapi.errors import CODES, ApiError
-from iredapi.transfer.lines import Entry
+from iredapi.transfer.lines import Entry, Lines
 
 _TRIES: Final = 6
 _SECONDS: Final = 300.0
@@ -81,8 +81,11 @@ def _once(
                 if response.status_code in _AGAIN:
                     return error
                 raise error
-            for line in response.iter_lines():
-                found = json.loads(line)
+            # httpx would split lines at other characters, too, that values may have.
+            lines = Lines(sys.maxsize)
+            texts = (line.text for piece in response.iter_bytes() for line in lines.feed(piece))
+            for text in texts:
+                found = orjson.loads(text or b"")
                 if "line" in found:
                     results[left[found["line"] - 1]] = found
                 elif found.get("_success") is not True:

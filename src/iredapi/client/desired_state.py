@@ -112,6 +112,12 @@ def _loaded(path: Path) -> Any:
                 seen.add(key)
             return super().construct_mapping(node, deep)
 
+    # Numbers and dates stay the texts that they are: +49123, 0123 and 1_000 are no numbers here.
+    kept = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+    Loader.yaml_implicit_resolvers = {
+        first: [pair for pair in pairs if pair[0] in kept]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
     try:
         # Loader is a SafeLoader: it makes no objects but plain ones.
         return yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterable
 from urllib.parse import quote
 
 import httpx
 
 from iredapi.client.api import CallFailed, Remote, answer_of, reason_of
+from iredapi.transfer.lines import Lines
 
 _NDJSON = "application/x-ndjson"
 
@@ -25,8 +27,11 @@ async def lines_of(remote: Remote, domains: Iterable[str]) -> AsyncIterator[byte
                     if not response.headers.get("content-type", "").startswith(_NDJSON):
                         await response.aread()
                         raise CallFailed(f"{name or 'everything'}: {answer_of(response).reason}")
-                    async for line in response.aiter_lines():
-                        if line:
-                            yield line.encode()
+                    # httpx would split lines at other characters, too, that values may have.
+                    lines = Lines(sys.maxsize)
+                    async for piece in response.aiter_bytes():
+                        for line in lines.feed(piece):
+                            if line.text:
+                                yield line.text
             except httpx.HTTPError as error:
                 raise CallFailed(f"{remote.url}: {reason_of(error)}") from None

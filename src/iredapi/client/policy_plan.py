@@ -139,7 +139,7 @@ class PolicyPlanner(Planner):
         elif kind == "greylisting" and "status" in record:
             if "greylisting" not in wanted:
                 await self._remove("greylisting", account, ("greylisting", account))
-        elif kind == "greylisting" and "addSenders" in record:
+        elif kind == "greylisting" and "senders" in record:
             if "greylisting_senders" not in wanted:
                 path = ("greylisting", account, "whitelists")
                 self._once("greylisting senders", account, Call("POST", path, {"senders": []}))

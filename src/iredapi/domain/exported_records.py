@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any, Final
 
-from iredapi.domain import canonical
+from iredapi.domain import canonical, suspension
 from iredapi.domain.account_records import RIGHTS, Record, RecordType, ordered
 from iredapi.domain.addresses import fold
+from iredapi.domain.aliases import Alias
+from iredapi.domain.canonical import CanonicalView
 from iredapi.domain.domains import Domain
+from iredapi.domain.features import Feature
+from iredapi.domain.services import LDAP_DEFAULT
+from iredapi.domain.users import User
 
 _FOLDED: Final = (
     "catchall", "aliasDomains", "forwarding", "aliases", "members", "moderators", "owner",
@@ -38,6 +43,24 @@ def membership(address: str, mail: str, subscription: str) -> Record:
     """Return that somebody is subscribed to a list."""
     values = {"list": fold(address), "mail": mail, "subscription": subscription}
     return ordered(RecordType.MEMBERSHIP, values)
+
+
+def user_view(user: User, names: Collection[str], features: Set[Feature]) -> CanonicalView:
+    """Return the canonical view of a user, with all services that the storage has.
+
+    ``names`` are those of the domain.
+    """
+    view = canonical.user(user, names)
+    if Feature.ANY_SERVICE in features:
+        words = suspension.released(user)[1] - LDAP_DEFAULT
+        view["services"] = sorted({*view["services"], *words})
+    return view
+
+
+def alias_view(alias: Alias, features: Set[Feature]) -> CanonicalView:
+    """Return the canonical view of an alias account, with its access policy where there are any."""
+    policies = Feature.ALIAS_POLICIES in features
+    return canonical.alias(alias) | ({"accessPolicy": alias.access_policy} if policies else {})
 
 
 def account_of(stored: str) -> str:

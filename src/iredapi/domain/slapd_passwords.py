@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from typing import Final
 
-from iredapi.domain.passwords import Scheme, hash_password
+from iredapi.domain.passwords import Scheme, check_hash, hash_password
 
 _BASE64: Final = frozenset({"SSHA", "SHA", "SHA1", "SMD5"})
 _SHA2: Final = frozenset({"SHA256", "SSHA256", "SHA512", "SSHA512"})
@@ -41,6 +41,15 @@ def for_slapd(stored: str) -> str:
         # slapd takes plain text without a scheme only, and Dovecot 2.4 takes none of that.
         return hash_password(payload, Scheme.SSHA)
     raise ValueError("INVALID_PASSWORD_SCHEME")
+
+
+def is_same_hash(sent: str, stored: str) -> bool:
+    """Tell whether a hash would be stored as it is stored already, in SQL or for slapd."""
+    try:
+        checked = check_hash(sent.strip())
+        return stored == checked or stored == for_slapd(checked)
+    except ValueError:
+        return False
 
 
 def _digest(payload: str) -> bytes:

@@ -12,17 +12,15 @@ from typing import Any, Final
 
 from iredapi.backends.protocols.accounts import Listed
 from iredapi.backends.unit_of_work import ReadUnit
-from iredapi.domain import canonical, suspension
+from iredapi.domain import canonical
 from iredapi.domain import exported_records as records
 from iredapi.domain.account_records import FORMATS, Record, RecordType, ordered
 from iredapi.domain.addresses import domain_of, fold
 from iredapi.domain.admins import Admin
 from iredapi.domain.aliases import is_wildcard
 from iredapi.domain.domains import Domain
-from iredapi.domain.features import Feature
 from iredapi.domain.listing import Key, ListQuery
 from iredapi.domain.lists import ROLE_PARAMETERS
-from iredapi.domain.services import LDAP_DEFAULT
 from iredapi.domain.users import User
 from iredapi.operations import accounts
 
@@ -149,10 +147,7 @@ async def _hosting(
 
 
 def _user(unit: ReadUnit, user: User, names: Collection[str], *, with_hash: bool) -> Record:
-    view = canonical.user(user, names)
-    if Feature.ANY_SERVICE in unit.features:
-        words = suspension.released(user)[1] - LDAP_DEFAULT
-        view["services"] = sorted({*view["services"], *words})
+    view = records.user_view(user, names, unit.features)
     if not unit.actor.is_global:
         # Rights in domains of others are nobody else's business.
         view["managedDomains"] = [d for d in view["managedDomains"] if unit.actor.manages(d)]
@@ -164,12 +159,7 @@ async def aliases(unit: ReadUnit, chosen: Whole, after: Key | None) -> Part:
     """Return the next alias accounts."""
     names, last = await _keys(unit.aliases, chosen.names, after)
     found = await unit.aliases.records_of(names) if names else {}
-    policies = Feature.ALIAS_POLICIES in unit.features
-    views = [
-        canonical.alias(item) | ({"accessPolicy": item.access_policy} if policies else {})
-        for name in names
-        if (item := found.get(name)) is not None
-    ]
+    views = [records.alias_view(found[name], unit.features) for name in names if name in found]
     made = [records.account(RecordType.ALIAS, view) for view in views]
     hosting = await _hosting(unit, chosen, found)
     return Part(made, last, await waiting(unit, made, ("members", "moderators"), hosting))

@@ -9,8 +9,15 @@ from iredapi.auth import permissions
 from iredapi.auth.permissions import Action, Target
 from iredapi.backends.unit_of_work import STRICT, refuse_unless_exact
 from iredapi.domain import addresses
-from iredapi.domain.account_records import FORMATS, RIGHTS, RecordType, parameters
+from iredapi.domain.account_records import (
+    FORMATS,
+    RIGHTS,
+    WRITTEN_AS,
+    RecordType,
+    parameters,
+)
 from iredapi.domain.addresses import Name
+from iredapi.domain.slapd_passwords import is_same_hash
 from iredapi.errors import (
     ApiError,
     Conflict,
@@ -21,7 +28,16 @@ from iredapi.errors import (
 )
 from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.params import Params
-from iredapi.transfer.kinds import KINDS, Caller, Found, Values, change_rights, rights_of
+from iredapi.transfer.kinds import (
+    KINDS,
+    Caller,
+    Found,
+    Kind,
+    Values,
+    change_rights,
+    rights_of,
+    words_of,
+)
 from iredapi.transfer.lines import Entry
 from iredapi.transfer.outcomes import OnExisting, Outcome, Word, failed, notes, written
 
@@ -44,7 +60,8 @@ _FOLDED: Final = frozenset(
 def is_same(key: str, value: Any, shown: Any) -> bool:
     """Tell whether a record has the value that an account has."""
     if isinstance(shown, list):
-        items = value if isinstance(value, list) else str(value).split(",")
+        items = words_of(value) if key == RIGHTS else value
+        items = items if isinstance(items, list) else str(items).split(",")
         texts = [str(item).strip() for item in items]
         if key in _FOLDED:
             return {text.lower() for text in texts if text} == {item.lower() for item in shown}
@@ -66,7 +83,7 @@ def differences(values: Mapping[str, Any], found: Found) -> Values:
         for key, value in values.items()
         if value is not None
         and not (
-            value == found.password
+            value == found.password or is_same_hash(str(value), found.password)
             if key == "password_hash"
             else key in found.view and is_same(key, value, found.view[key])
         )
@@ -122,8 +139,15 @@ def new_name(record_type: RecordType, text: str) -> str:
         raise problem(FORMATS[record_type].names[0], code, str(error)) from None
 
 
+def can_be_stored(name: str) -> bool:
+    """Tell whether a storage can be asked for a name: PostgreSQL refuses the whole question."""
+    return "\0" not in name
+
+
 def target_of(record_type: RecordType, text: str) -> Target:
-    """Return the target of a line about an account."""
+    """Return the target of a line about an account. Raises InvalidParameters."""
+    if not can_be_stored(text):
+        new_name(record_type, text)
     if record_type is RecordType.DOMAIN:
         return Target(domain=Name.of(text, addresses.existing_domain))
     return Target(mail=Name.of(text, addresses.existing_mail))
@@ -188,11 +212,11 @@ async def revision(
 ) -> Outcome:
     """Change an account that is there, if anything is different. Raises ApiError."""
     kind = KINDS[record_type]
-    different = differences(values, found)
+    different = differences(_current_names(kind.edit, values), _as_seen(caller, found))
     if caller.on_existing is not OnExisting.UPDATE:
         # Comparing plain passwords is slow work; without an update it decides nothing.
         different.pop("password", None)
-    ignored = sorted(FORMATS[record_type].derived & different.keys())
+    ignored = sorted({*FORMATS[record_type].derived & different.keys(), *_unknown(kind, different)})
     different = {key: value for key, value in different.items() if key not in ignored}
     if ignored and STRICT.get():
         refuse_unless_exact(ignored, ())
@@ -200,7 +224,7 @@ async def revision(
         return Outcome(entry, Word.UNCHANGED, notes(None, ignored))
     if caller.on_existing is not OnExisting.UPDATE:
         return other_values(caller, entry, different)
-    present = frozenset(found.view.get(RIGHTS, ()))
+    present = frozenset(_as_seen(caller, found).view.get(RIGHTS, ()))
     wanted = rights_of(different.pop(RIGHTS)) if RIGHTS in different else present
     done = WriteResult(changed=())
     if different:
@@ -216,6 +240,27 @@ async def revision(
     if await change_rights(caller, name, wanted, present):
         done = _both(done, WriteResult(changed=("admins",)))
     return written(entry, done, kind.edit, ignored)
+
+
+def _current_names(form: type[Params], values: Values) -> Values:
+    """Return values under the names that the view has, too."""
+    renamed = {form.legacy.get(key, key): value for key, value in values.items()}
+    return {key: values.get(key, value) for key, value in renamed.items()}
+
+
+def _unknown(kind: Kind, different: Values) -> set[str]:
+    """Return the keys that neither the view nor the operation knows."""
+    known = {"password", "password_hash", *WRITTEN_AS.values(), RIGHTS}
+    return {*kind.edit.ignored(dict.fromkeys(different.keys() - known, ""))}
+
+
+def _as_seen(caller: Caller, found: Found) -> Found:
+    """Return an account with those rights only that the admin may see, give and take."""
+    rights = found.view.get(RIGHTS)
+    if caller.actor.is_global or not rights:
+        return found
+    own = [name for name in rights if caller.actor.manages(name)]
+    return Found({**found.view, RIGHTS: own}, found.password)
 
 
 def other_values(caller: Caller, entry: Entry, different: Iterable[str]) -> Outcome:

@@ -14,7 +14,7 @@ from iredapi.domain.account_records import RecordType
 from iredapi.domain.actors import Actor
 from iredapi.errors import ApiError, Overloaded, ReadOnlyServer, ServerDown, StorageFull, problem
 from iredapi.state import StateUnavailable
-from iredapi.transfer.accounts import account, refused
+from iredapi.transfer.accounts import account, can_be_stored, refused
 from iredapi.transfer.kinds import Caller, Found, known_domains
 from iredapi.transfer.lines import Entry
 from iredapi.transfer.outcomes import Outcome, Summary, failed
@@ -107,7 +107,9 @@ class Import:
 
     async def _known(self, entries: Sequence[Entry]) -> dict[str, Found]:
         names = sorted({_domain(entry) for entry in entries} - {""})
-        allowed = [name for name in names if self.caller.actor.manages(name)]
+        allowed = [
+            name for name in names if can_be_stored(name) and self.caller.actor.manages(name)
+        ]
         return await known_domains(self.caller, allowed) if allowed else {}
 
     def _note_fatal(self, outcomes: Sequence[Outcome]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from iredapi.auth import permissions
 from iredapi.auth.permissions import Action, Target
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
-from iredapi.domain import addresses, canonical
+from iredapi.domain import addresses, canonical, exported_records
 from iredapi.domain.account_records import RIGHTS, RecordType
 from iredapi.domain.actors import Actor
 from iredapi.domain.features import Feature
@@ -20,7 +20,7 @@ from iredapi.errors import (
     PermissionDenied,
     problem,
 )
-from iredapi.operations import admins, aliases, domains, maillists
+from iredapi.operations import accounts, admins, aliases, domains, maillists
 from iredapi.operations.passwords import stored_for_admin
 from iredapi.runtime.context import AppContext
 from iredapi.runtime.dry_run import DRY_RUN, DryRun
@@ -52,7 +52,7 @@ class Caller:
     on_existing: OnExisting = OnExisting.SKIP
     dry_run: bool = False
     planned: set[str] = field(default_factory=set)
-    """Domains and lists that a dry run would have created."""
+    """Accounts and domains that a dry run would have created."""
 
     def permits(self, action: Action, target: Target) -> bool:
         """Tell whether the admin may do something."""
@@ -63,7 +63,7 @@ class Caller:
         return True
 
     def note_planned(self, name: str) -> None:
-        """Keep the name of a domain or list that would be new."""
+        """Keep the name of an account or domain that would be new."""
         if self.dry_run and len(self.planned) < _MOST_PLANNED:
             self.planned.add(name)
 
@@ -170,7 +170,13 @@ async def _changed_admin(caller: Caller, mail: str, changes: Values) -> WriteRes
 
 
 async def _alias(caller: Caller, mail: str) -> Found:
-    return Found(await caller.context.read(caller.actor, aliases.canonical_view, mail))
+    async def view(unit: ReadUnit) -> Found:
+        found = await unit.aliases.get(mail)
+        if found is None:
+            raise NotFound("NO_SUCH_ACCOUNT")
+        return Found(exported_records.alias_view(found, unit.features))
+
+    return await caller.context.read(caller.actor, view)
 
 
 async def _new_alias(
@@ -230,7 +236,8 @@ async def _user(caller: Caller, mail: str) -> Found:
 async def found_user(unit: ReadUnit, user: User) -> Found:
     """Return what the lines about a user are compared with."""
     domain = await unit.domains.get(addresses.domain_of(user.mail))
-    return Found(canonical.user(user, domain.names if domain else ()), user.password)
+    names = domain.names if domain else ()
+    return Found(exported_records.user_view(user, names, unit.features), user.password)
 
 
 async def new_user(
@@ -283,17 +290,28 @@ KINDS: Final[Mapping[RecordType, Kind]] = {
 
 def rights_of(value: Any) -> frozenset[str]:
     """Return the domains of a record's rights. Raises InvalidParameters."""
-    words = value if isinstance(value, list) else str(value).replace(",", " ").split()
     try:
-        return frozenset(addresses.existing_domain(str(word)) for word in words)
+        return frozenset(addresses.existing_domain(word) for word in words_of(value))
     except addresses.InvalidAddress as error:
         raise problem(RIGHTS, "INVALID_DOMAIN_NAME", str(error)) from None
+
+
+def words_of(value: Any) -> list[str]:
+    """Return the texts of a list, or of a text with commas or blanks."""
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    return str(value).replace(",", " ").split()
 
 
 def _check_rights(caller: Caller, names: Iterable[str], mail: str) -> None:
     for name in names:
         permissions.check(caller.actor, Action.DOMAIN_ADMINS, Target(domain=name))
         permissions.check_form(caller.actor, Action.DOMAIN_ADMINS, {"add_admin": (mail,)})
+
+
+async def _require_domains(unit: ReadUnit, names: Sequence[str]) -> None:
+    for name in names:
+        await accounts.get_domain(unit, name)
 
 
 async def with_rights(
@@ -305,7 +323,11 @@ async def with_rights(
     """Create an admin and give it its domains: in one transaction, where that is possible."""
     context, actor, names = caller.context, caller.actor, sorted(rights)
     _check_rights(caller, names, mail)
+    names = [name for name in names if name not in caller.planned]
     together = context.backend.sees_own_writes
+    if not together:
+        # The account must not be there when its rights are refused.
+        await context.read(actor, _require_domains, names)
 
     async def both(unit: UnitOfWork) -> None:
         await create(unit)
@@ -328,6 +350,8 @@ async def change_rights(
     _check_rights(caller, (*coming, *going), mail)
     for names, name_of in ((coming, "add_admin"), (going, "remove_admin")):
         for name in names:
+            if name in caller.planned:
+                continue
             change = caller.context.write(
                 caller.actor, domains.change_admins, name, {name_of: (mail,)}
             )

@@ -46,8 +46,10 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Lines:
-    """Splits pieces of a file into lines. Blank lines are left out."""
+    """Splits pieces of a file into lines."""
 
+    limit: int = MAX_LINE
+    """Maximum bytes of a line."""
     number: int = 0
     _parts: list[bytes] = field(default_factory=list)
     _size: int = 0
@@ -67,7 +69,7 @@ class Lines:
 
     def _keep(self, text: bytes) -> None:
         self._size += len(text)
-        if self._size <= MAX_LINE:
+        if self._size <= self.limit:
             self._parts.append(text)
         else:
             self._parts.clear()
@@ -79,9 +81,9 @@ class Lines:
         self._size = 0
         if self.number == 1:
             text = text.removeprefix(_BOM)
-        if size > MAX_LINE:
+        if size > self.limit:
             yield Line(self.number, None)
-        elif text and not text.isspace():
+        else:
             yield Line(self.number, text)
 
 
@@ -119,42 +121,68 @@ class Reader:
     """The type of records of a CSV file without such a column."""
     header: Sequence[str] = ()
     _mark: str = ","
-    _held: Line | None = None
-    """The beginning of a row of a CSV file whose quoted text goes on in the next line."""
+    _held: list[bytes] = field(default_factory=list)
+    """The lines of a row of a CSV file whose quoted text goes on in the next line."""
+    _held_from: int = 0
+    """The number of the first of them; 0: no quoted text is open."""
+    _held_size: int = 0
 
     def read(self, lines: Iterable[Line]) -> Iterator[Entry]:
-        """Return the records. Raises InvalidRequest for a wrong header line."""
+        """Return the records; blank lines are none. Raises InvalidRequest for a wrong header."""
         for line in lines:
+            if line.text is not None and not self._held_from and not line.text.strip():
+                continue
             if self.format is None:
                 begins = (line.text or b"").lstrip()[:1]
                 self.format = FileFormat.NDJSON if begins == b"{" else FileFormat.CSV
             if line.text is None:
-                self._held = None
+                self._release()
                 yield _too_long(line.number)
             elif self.format is FileFormat.NDJSON:
                 yield _of_json(line.number, line.text)
             else:
-                yield from self._of_csv(line)
+                yield from self._of_csv(line.number, line.text)
 
     def end(self) -> Iterator[Entry]:
         """Report a row that is not complete."""
-        if self._held is not None:
-            yield _wrong(self._held.number, "The quoted text does not end.")
+        if self._held:
+            yield _wrong(self._held_from, "The quoted text does not end.")
 
-    def _of_csv(self, line: Line) -> Iterator[Entry]:
-        number, text = line.number, line.text or b""
-        if self._held is not None:
-            number, text = self._held.number, (self._held.text or b"") + b"\n" + text
-            self._held = None
-        if text.count(b'"') % 2:
-            if len(text) > MAX_LINE:
-                yield _too_long(number)
-            else:
-                self._held = Line(number, text)
+    def _of_csv(self, number: int, text: bytes) -> Iterator[Entry]:
+        if not self.header and not self._held_from:
+            self._mark = max(_MARKS, key=text.decode("latin-1").count)
+        if is_open(text, self._mark.encode(), quoted=bool(self._held_from)):
+            yield from self._hold(number, text)
             return
+        if self._held_from:
+            number, too_long = self._held_from, self._held_size + len(text) > MAX_LINE
+            was_told = self._held_size > MAX_LINE
+            text = b"\n".join((*self._held, text))
+            self._release()
+            if too_long:
+                if not was_told:
+                    yield _too_long(number)
+                return
+        yield from self._row(number, text)
+
+    def _hold(self, number: int, text: bytes) -> Iterator[Entry]:
+        """Keep a line until the quoted text ends; of a row that is too long keep nothing."""
+        self._held_from = self._held_from or number
+        was_told = self._held_size > MAX_LINE
+        self._held_size += len(text) + 1
+        if self._held_size <= MAX_LINE:
+            self._held.append(text)
+        elif not was_told:
+            self._held.clear()
+            yield _too_long(self._held_from)
+
+    def _release(self) -> None:
+        self._held, self._held_from, self._held_size = [], 0, 0
+
+    def _row(self, number: int, text: bytes) -> Iterator[Entry]:
         try:
             decoded = text.decode("utf-8").rstrip("\r")
-            (cells,) = csv.reader([decoded], delimiter=self._chosen(decoded), strict=True)
+            (cells,) = csv.reader([decoded], delimiter=self._mark, strict=True)
         except (UnicodeDecodeError, csv.Error, ValueError):
             if not self.header:
                 raise InvalidRequest(detail="The header line is not CSV in UTF-8.") from None
@@ -170,16 +198,36 @@ class Reader:
             if record:
                 yield Entry(number, {"type": self.usual_type} | record)
 
-    def _chosen(self, text: str) -> str:
-        if not self.header:
-            self._mark = max(_MARKS, key=text.count)
-        return self._mark
-
     def _take_header(self, cells: Sequence[str]) -> None:
         names = [cell.strip() for cell in cells]
         if len(set(names)) < len(names) or "" in names:
             raise InvalidRequest(detail="The header line has a name twice, or an empty one.")
         self.header = names
+
+
+def is_open(text: bytes, mark: bytes, *, quoted: bool) -> bool:
+    """Tell whether a quoted field of a CSV file goes on behind a line.
+
+    ``quoted``: whether the line begins inside of one. A quote in the middle of a field is a letter.
+    """
+    if b'"' not in text:
+        return quoted
+    at, begins = 0, True
+    while True:
+        if quoted:
+            at = text.find(b'"', at) + 1
+            if not at:
+                return True
+            if text.startswith(b'"', at):
+                at += 1
+            else:
+                quoted = begins = False
+        elif begins and text.startswith(b'"', at):
+            at, quoted = at + 1, True
+        else:
+            at, begins = text.find(mark, at) + 1, True
+            if not at:
+                return False
 
 
 def _of_json(number: int, text: bytes) -> Entry:

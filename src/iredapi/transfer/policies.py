@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from iredapi.auth import permissions
 from iredapi.auth.permissions import Action, Target
-from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
+from iredapi.backends.unit_of_work import STRICT, ReadUnit, UnitOfWork, refuse_unless_exact
 from iredapi.domain import addresses, scopes, throttles, wblists
-from iredapi.domain.account_records import RecordType
+from iredapi.domain.account_records import FORMATS, RecordType
 from iredapi.domain.scopes import Scope
 from iredapi.errors import ApiError, problem
 from iredapi.operations import greylists as greylist_operations
@@ -24,10 +24,16 @@ from iredapi.schemas.params import Params, param
 from iredapi.schemas.spam import SpamPolicyEdit
 from iredapi.schemas.throttles import ThrottleEdit
 from iredapi.schemas.wblists import WblistEdit
-from iredapi.transfer.accounts import differences, other_values, parsed, unchecked
+from iredapi.transfer.accounts import (
+    can_be_stored,
+    differences,
+    other_values,
+    parsed,
+    unchecked,
+)
 from iredapi.transfer.kinds import Caller, Found, Values
 from iredapi.transfer.lines import Entry
-from iredapi.transfer.outcomes import OnExisting, Outcome, Word, failed, written
+from iredapi.transfer.outcomes import OnExisting, Outcome, Word, failed, notes, written
 from iredapi.workflows import mailing_lists
 from iredapi.workflows.mailing_list_steps import reachable, require_list_server
 
@@ -77,7 +83,7 @@ async def policy(caller: Caller, entry: Entry, record_type: RecordType) -> Outco
     try:
         return await _WORK[record_type](line)
     except ApiError as error:
-        if caller.would_exist(error, scope.domain):
+        if caller.would_exist(error, scope.domain, scope.account):
             return unchecked(entry)
         return failed(entry, error, form)
 
@@ -183,7 +189,9 @@ _WORK: Final = {
 def group_of(entry: Entry) -> tuple[str, str]:
     """Return what consecutive lines about subscribers have in common: the list, and the kind."""
     record = entry.record
-    return str(record.get("list", "")).strip().lower(), str(record.get("subscription", "normal"))
+    kind = record.get("subscription")
+    kind = "normal" if kind is None else str(kind).strip().lower()
+    return str(record.get("list", "")).strip().lower(), kind
 
 
 async def memberships(caller: Caller, entries: Sequence[Entry]) -> list[Outcome]:
@@ -191,6 +199,8 @@ async def memberships(caller: Caller, entries: Sequence[Entry]) -> list[Outcome]
     (name, subscription) = group_of(entries[0])
     if not name:
         raise problem("list", "REQUIRED", "The line does not say which list.")
+    if not can_be_stored(name):
+        raise problem("list", "INVALID_MAIL", "not an e-mail address such as user@example.com")
     target = Target(mail=addresses.Name.of(name, addresses.existing_mail))
     permissions.check(caller.actor, Action.ML_UPDATE, target)
     server = require_list_server(caller.context)
@@ -198,6 +208,8 @@ async def memberships(caller: Caller, entries: Sequence[Entry]) -> list[Outcome]
     wanted: dict[int, str] = {}
     for at, entry in enumerate(entries):
         try:
+            if STRICT.get():
+                refuse_unless_exact(_unknown(entry), ())
             wanted[at] = _subscriber(entry, subscription)
         except ApiError as error:
             results[at] = failed(entry, error, ListEdit)
@@ -209,7 +221,7 @@ async def memberships(caller: Caller, entries: Sequence[Entry]) -> list[Outcome]
     for at, mail in wanted.items():
         kind = present.get(mail)
         if kind == subscription:
-            results[at] = Outcome(entries[at], Word.UNCHANGED)
+            results[at] = Outcome(entries[at], Word.UNCHANGED, notes(None, _unknown(entries[at])))
         elif kind is not None and caller.on_existing is not OnExisting.UPDATE:
             results[at] = other_values(caller, entries[at], ["subscription"])
         else:
@@ -243,8 +255,14 @@ async def _subscribed(
             refusal = problem("mail", _known(why[0]["reason"]), "The list server does not take it.")
             found[at] = failed(entry, refusal)
         else:
-            found[at] = written(entry, WriteResult(), ListEdit)
+            found[at] = written(entry, WriteResult(), ListEdit, _unknown(entry))
     return found
+
+
+def _unknown(entry: Entry) -> list[str]:
+    """Return the keys that a line about a subscriber does not have."""
+    form = FORMATS[RecordType.MEMBERSHIP]
+    return sorted(entry.record.keys() - {"type", *form.names, *form.keys})
 
 
 def _known(reason: str) -> str:

@@ -11,7 +11,7 @@ from iredapi.auth import permissions
 from iredapi.auth.permissions import Action, Target
 from iredapi.backends.protocols.values import OwnRow
 from iredapi.backends.unit_of_work import STRICT, ReadUnit
-from iredapi.domain import canonical
+from iredapi.domain import exported_records
 from iredapi.domain.account_records import RIGHTS, RecordType
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.errors import ApiError
@@ -23,6 +23,7 @@ from iredapi.runtime.outbox import EVENT_ID
 from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.users import UserDraft
 from iredapi.transfer.accounts import (
+    can_be_stored,
     creation,
     new_name,
     parsed,
@@ -100,7 +101,7 @@ async def _stored(unit: ReadUnit, simple: Sequence[str], others: Sequence[str]) 
     whole = {}
     for mail, user in records.items():
         domain = hosting.get(domain_of(mail))
-        view = canonical.user(user, domain.names if domain else ())
+        view = exported_records.user_view(user, domain.names if domain else (), unit.features)
         whole[mail] = Found(view, user.password)
     return _Stored(own, whole)
 
@@ -225,6 +226,7 @@ class _Run:
     async def _created(self, at: int, item: BatchedChange, result: bool | Exception) -> Outcome:
         caller, entry = self.caller, self.entries[at]
         if result is True:
+            caller.note_planned(item.mail)
             adjusted = tuple(one.to_dict() for one in item.adjusted)
             done = WriteResult(adjusted=adjusted)
             return written(entry, done, UserDraft, self.ignored[at])
@@ -294,7 +296,7 @@ async def _look_up(run: _Run, names: Sequence[str], at: int) -> tuple[_Stored, i
     end = min(at + run.pace.looked_up, len(names))
     simple, others = list[str](), list[str]()
     for entry, name in zip(run.entries[at:end], names[at:end], strict=True):
-        if run.caller.actor.manages_account(name):
+        if can_be_stored(name) and run.caller.actor.manages_account(name):
             (simple if entry.record.keys() <= _SIMPLE else others).append(name)
     return await run.caller.context.read(run.caller.actor, _stored, simple, others), end
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -54,7 +54,12 @@ class ImportBody:
         self._waited = 0.0
         self._line_at = time.monotonic()
         self._first: list[Entry] | None = None
+        self._pieces: Iterator[bytes] = iter(())
+        """What has arrived and is not read: a small piece of gzip may hold millions of lines."""
         self._ended = False
+        """Whether all of the body has arrived."""
+        self._done = False
+        """Whether all of it has been read."""
         self._empty = True
         self._receiving: asyncio.Future[Any] | None = None
 
@@ -72,7 +77,7 @@ class ImportBody:
             self._first = None
             if found:
                 yield found
-            elif self._ended:
+            elif self._done:
                 return
 
     async def _next(self) -> list[Entry]:
@@ -82,26 +87,28 @@ class ImportBody:
         """
         found: list[Entry] = []
         size = 0
-        while not self._at_end() and len(found) < GROUP and size < _GROUP_BYTES:
-            piece = await self._piece(_MOMENT if found else IDLE_SECONDS)
-            if piece is None:
-                break
-            size += len(piece)
-            pieces = [piece] if self._gunzip is None else self._gunzip.feed(piece)
-            before = self._lines.number
-            for one in pieces:
-                found += self._reader.read(self._lines.feed(one))
-            if self._at_end():
+        while not self._done and len(found) < GROUP and size < _GROUP_BYTES:
+            one = next(self._pieces, None)
+            if one is None and not self._ended:
+                piece = await self._piece(_MOMENT if found else IDLE_SECONDS)
+                if piece is None:
+                    break
+                self._pieces = iter([piece]) if self._gunzip is None else self._gunzip.feed(piece)
+            elif one is None:
+                self._done = True
                 if self._gunzip is not None and not self._empty:
                     self._gunzip.end()
                 found += self._reader.read(self._lines.end())
                 found += self._reader.end()
-            if self._lines.number > before:
-                self._line_at = time.monotonic()
+            else:
+                size += len(one)
+                before = self._lines.number
+                found += self._reader.read(self._lines.feed(one))
+                if self._lines.number > before:
+                    self._line_at = time.monotonic()
+                # A thousand pieces may come out of one of gzip: other requests get their turn.
+                await asyncio.sleep(0)
         return found
-
-    def _at_end(self) -> bool:
-        return self._ended
 
     async def _piece(self, seconds: float) -> bytes | None:
         """Return the next piece of the body, which may be empty; None: not within ``seconds``."""
