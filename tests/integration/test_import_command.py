@@ -85,7 +85,10 @@ async def test_remote(store: Store, tmp_path: Path) -> None:
         status, out, err = remote(api, "iredapi_wrong")
         assert (status, out, "INVALID_TOKEN" in err) == (1, "no line", True)
         assert remote(api, "")[0] == 2
-    status, out, err = run(
-        {"IREDAPI_TOKEN": secret}, "import", file, "--url", "http://far.test/api"
-    )
-    assert (status, "https only" in err) == (2, True)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("domains:\n  ex.com: {name: x}\n")
+    # 2 is "there is something to do" of apply.
+    for wrong, word, what in ((2, "import", file), (2, "export", "ex.com"), (1, "apply", plan)):
+        far = (word, str(what), "--url", "http://far.test/api")
+        status, out, err = run({"IREDAPI_TOKEN": secret}, *far)
+        assert (status, "https only" in err) == (wrong, True), word

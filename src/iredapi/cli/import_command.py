@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from iredapi.cli.shared_options import EnvFile
+from iredapi.cli.shared_options import EnvFile, TokenFile, Url, remote_of
 from iredapi.config import loading
 from iredapi.config.errors import ConfigurationError
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 PART: Final = 500
 """Lines of one request."""
 _PIECE: Final = 64 * 1024
-_TOKEN: Final = "IREDAPI_TOKEN"  # noqa: S105
 _SHOWN: Final = 20
 Result = dict[str, Any]
 Send = Callable[[list["Entry"], str], list[Result]]
@@ -88,17 +87,8 @@ def import_(
     files: Annotated[
         list[Path], typer.Argument(help="NDJSON or CSV; several are one after the other.")
     ],
-    url: Annotated[
-        str,
-        typer.Option(
-            help=f"A remote API, such as https://mail.example.com/api; the token is in {_TOKEN} or "
-            "--token-file. Without it: the local storage.",
-            show_default=False,
-        ),
-    ] = "",
-    token_file: Annotated[
-        Path | None, typer.Option(help="A file with the API token.", show_default=False)
-    ] = None,
+    url: Url = "",
+    token_file: TokenFile = None,
     on_existing: Annotated[
         str, typer.Option(help="skip, update or fail: what is there with other values.")
     ] = "skip",
@@ -122,8 +112,8 @@ def import_(
         raise ConfigurationError("--on-existing: skip, update or fail")
     if source and source not in set(Source):
         raise ConfigurationError(f"--from: {', '.join(Source)}")
-    token = _token(token_file) if url else ""
-    settings = None if url else loading.load(env_file)
+    place = remote_of(url, token_file)
+    settings = loading.load(env_file) if place is None else None
     for path in files:
         if not path.is_file():
             raise ConfigurationError(f"{path}: no such file")
@@ -140,10 +130,10 @@ def import_(
         _carry_out(files, source, on_existing, report, send)
 
     try:
-        if settings is None:
+        if place is not None:
             from iredapi.cli.remote_import import remote
 
-            remote(url, token, options, work)
+            remote(place, options, work)
         else:
             _local(settings, dry_run=dry_run, work=work)
     finally:
@@ -154,18 +144,6 @@ def import_(
         typer.echo(f"{report.numbers() or 'no line'}{' (dry run)' if dry_run else ''}")
     if report.counts["failed"]:
         raise typer.Exit(1)
-
-
-def _token(path: Path | None) -> str:
-    found = os.environ.get(_TOKEN, "")
-    if path is not None:
-        try:
-            found = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"--token-file: {error.strerror}") from None
-    if not found.strip():
-        raise ConfigurationError(f"--url needs a token, in {_TOKEN} or --token-file")
-    return found.strip()
 
 
 def _carry_out(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,38 +10,29 @@ from typing import Any, Final
 import httpx
 import orjson
 
-from iredapi.config.errors import ConfigurationError
+from iredapi.client.api import Remote
 from iredapi.errors import CODES, ApiError
 from iredapi.transfer.lines import Entry, Lines
 
 _TRIES: Final = 6
-_SECONDS: Final = 300.0
 _AGAIN: Final = frozenset({408, 425, 429, 502, 503, 504})
 Result = dict[str, Any]
 Send = Callable[[list[Entry], str], list[Result]]
 
 
-def remote(url: str, token: str, options: Mapping[str, str], work: Callable[[Send], None]) -> None:
+def remote(place: Remote, options: Mapping[str, str], work: Callable[[Send], None]) -> None:
     """Call ``work`` with what sends lines to an API. Raises ApiError or ConfigurationError."""
-    address = httpx.URL(url)
-    local = address.host in {"127.0.0.1", "::1", "localhost"}
-    if address.scheme != "https" and not local:
-        raise ConfigurationError("--url: a token is sent over https only")
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
-    with httpx.Client(
-        headers=headers, timeout=_SECONDS, verify=ssl.create_default_context(), trust_env=False
-    ) as client:
+    with place.blocking_client() as client:
+        client.headers["Content-Type"] = "application/x-ndjson"
 
         def send(entries: list[Entry], rule: str) -> list[Result]:
-            return _results(
-                client, f"{url.rstrip('/')}/import", {**options, "on_existing": rule}, entries
-            )
+            return _results(client, {**options, "on_existing": rule}, entries)
 
         work(send)
 
 
 def _results(
-    client: httpx.Client, url: str, params: Mapping[str, str], entries: Sequence[Entry]
+    client: httpx.Client, params: Mapping[str, str], entries: Sequence[Entry]
 ) -> list[Result]:
     """Send lines until each has a result; what is wrong already is not sent."""
     results: dict[int, Result] = {
@@ -55,7 +45,7 @@ def _results(
         if attempt:
             time.sleep(min(2.0**attempt, 20.0))
         body = b"".join(orjson.dumps(entries[at].record) + b"\n" for at in left)
-        ended = _once(client, url, params, body, left, results)
+        ended = _once(client, params, body, left, results)
         left = [at for at in left if at not in results]
         if ended is not None and (not left or attempt == _TRIES - 1):
             raise ended
@@ -66,7 +56,6 @@ def _results(
 
 def _once(
     client: httpx.Client,
-    url: str,
     params: Mapping[str, str],
     body: bytes,
     left: Sequence[int],
@@ -74,7 +63,7 @@ def _once(
 ) -> ApiError | None:
     """Send a part; fill in results. Returns why it was cut. Raises what will not get better."""
     try:
-        with client.stream("POST", url, params=params, content=body) as response:
+        with client.stream("POST", "/import", params=params, content=body) as response:
             if response.status_code != 200:
                 response.read()
                 error = _refusal(response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from iredapi.runtime.context import AppContext
 
 _TIMEOUT: Final = httpx.Timeout(60.0, read=300.0)
+_HERE: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts to which a token may be sent without TLS."""
 API: Final = "/api"
 
 
@@ -36,12 +39,24 @@ class Remote:
 
     def client(self) -> httpx.AsyncClient:
         """Return a client of the service. Raises ConfigurationError."""
+        return httpx.AsyncClient(timeout=_TIMEOUT, **self._options())
+
+    def blocking_client(self) -> httpx.Client:
+        """Return a client for code that is not asynchronous. Raises ConfigurationError."""
+        return httpx.Client(timeout=_TIMEOUT, **self._options())
+
+    def _options(self) -> dict[str, Any]:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
             raise ConfigurationError(f"--url: {self.url!r} is not like https://HOST/api")
-        base = self.url.rstrip("/") if parts.path.strip("/") else f"{self.url.rstrip('/')}{API}"
-        headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx.AsyncClient(base_url=base, headers=headers, timeout=_TIMEOUT)
+        if parts.scheme != "https" and parts.hostname not in _HERE:
+            raise ConfigurationError("--url: a token is sent over https only")
+        return {
+            "base_url": self.url.rstrip("/") + ("" if parts.path.strip("/") else API),
+            "headers": {"Authorization": f"Bearer {self.token}"},
+            "verify": ssl.create_default_context(),
+            "trust_env": False,  # a token goes to no proxy, and .netrc does not replace it
+        }
 
 
 @dataclass(frozen=True, slots=True)
