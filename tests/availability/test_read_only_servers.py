@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.clients import PASSWORD, ROOT
 from tests.conftest import need
 from tests.integration.test_doctor import examine
+from tests.integration.test_import_speed import HASH
 from tests.servers import mariadb, postgresql
 from tests.servers.api import add_root, running, urls_of
 from tests.servers.mariadb import MariadbServer
@@ -90,6 +92,35 @@ async def prepared(client: httpx.AsyncClient) -> None:
 
 def kind_of(server: Server) -> str:
     return "postgresql" if isinstance(server, PostgresqlServer) else "mariadb"
+
+
+async def test_an_import_ends_with_the_first_line_that_cannot_be_written(server: Server) -> None:
+    """What follows would fail as well: it is not tried, and the answer says how to go on."""
+    off, on = _SWITCHES[kind_of(server)]
+    store = await server.create_store("readonlyimport")
+    await add_root(store)
+    lines = [{"type": "user", "mail": f"n{n}@ex.com", "password_hash": HASH} for n in range(600)]
+    aliases = [{"type": "alias", "mail": f"a{n}@ex.com"} for n in range(600)]
+    try:
+        with running(urls_of(store)) as api:
+            async with connected(api.address) as client:
+                await prepared(client)
+                await administer(server, *off)
+                try:
+                    for some in (lines, aliases):
+                        body = "".join(f"{json.dumps(one)}\n" for one in some)
+                        answer = await client.post(
+                            "/api/import", content=body,
+                            headers={"Content-Type": "application/x-ndjson"},
+                        )  # fmt: skip
+                        *each, last = map(json.loads, answer.text.splitlines())
+                        assert {one["result"] for one in each} <= {"failed"}, each[:3]
+                        assert len(each) < len(some) / 2, len(each)
+                        assert (last["_success"], last["_msg"]) == (False, "DATABASE_READ_ONLY")
+                finally:
+                    await administer(server, *on)
+    finally:
+        await store.close()
 
 
 async def test_a_server_takes_no_writes_for_a_time(server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
@@ -12,12 +13,12 @@ import structlog
 
 from iredapi.domain.account_records import RecordType
 from iredapi.domain.actors import Actor
-from iredapi.errors import ApiError, Overloaded, ReadOnlyServer, ServerDown, StorageFull, problem
+from iredapi.errors import ApiError, ServerDown, problem
 from iredapi.state import StateUnavailable
 from iredapi.transfer.accounts import account, can_be_stored, refused
 from iredapi.transfer.kinds import Caller, Found, known_domains
 from iredapi.transfer.lines import Entry
-from iredapi.transfer.outcomes import Outcome, Summary, failed
+from iredapi.transfer.outcomes import FATAL, Outcome, Summary, failed
 from iredapi.transfer.pace import Pace
 from iredapi.transfer.policies import POLICIES, group_of, memberships, policy
 from iredapi.transfer.users import users
@@ -28,8 +29,6 @@ _DETAILS: Final = 1000
 """Entries of the log after which what is kept beside it is written: else the oldest are lost."""
 _FRESH: Final = 5.0
 """Seconds after which the rights of the admin are read again."""
-_FATAL: Final = (ServerDown, ReadOnlyServer, StorageFull, Overloaded)
-"""Errors that the next lines would have as well."""
 _NO_LIST: Final = ("", "")
 _TYPES: Final = {item.value: item for item in RecordType}
 _log = structlog.get_logger(__name__)
@@ -91,9 +90,12 @@ class Import:
         """Carry out lines in order; consecutive users, and subscribers of a list, together."""
         for record_type, some in _runs(entries):
             if record_type is RecordType.USER:
-                async for outcomes in users(self.caller, some, self.pace):
-                    self._note_fatal(outcomes)
-                    yield outcomes
+                async with aclosing(users(self.caller, some, self.pace)) as results:
+                    async for outcomes in results:
+                        self._note_fatal(outcomes)
+                        yield outcomes
+                        if self.stopped is not None:
+                            return
             elif record_type is RecordType.MEMBERSHIP:
                 yield await self._members(some)
             else:
@@ -102,8 +104,8 @@ class Import:
                     # Only the first line about a domain: it may change it.
                     found = known.pop(_domain(entry), None)
                     yield [await self._alone(entry, record_type, found)]
-            if self.stopped is not None:
-                return
+                    if self.stopped is not None:
+                        return
 
     async def _known(self, entries: Sequence[Entry]) -> dict[str, Found]:
         names = sorted({_domain(entry) for entry in entries} - {""})
@@ -113,15 +115,14 @@ class Import:
         return await known_domains(self.caller, allowed) if allowed else {}
 
     def _note_fatal(self, outcomes: Sequence[Outcome]) -> None:
-        codes = {error.code for error in _FATAL}
         for outcome in outcomes:
-            if outcome.more.get("code") in codes:
+            if outcome.is_fatal:
                 self.stopped = ApiError(str(outcome.more["code"]))
 
     async def _members(self, entries: Sequence[Entry]) -> list[Outcome]:
         try:
             return await memberships(self.caller, entries)
-        except _FATAL:
+        except FATAL:
             raise
         except ApiError as error:
             return [failed(entry, error) for entry in entries]
@@ -138,7 +139,7 @@ class Import:
                 outcome = await policy(self.caller, entry, record_type)
             else:
                 outcome = await account(self.caller, entry, record_type, found)
-        except _FATAL:
+        except FATAL:
             raise
         except ApiError as error:
             return refused(entry, error, record_type)

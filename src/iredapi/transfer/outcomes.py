@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from iredapi.domain.account_records import FORMATS, WRITTEN_AS, RecordType
-from iredapi.errors import ApiError
+from iredapi.errors import ApiError, Overloaded, ReadOnlyServer, ServerDown, StorageFull
 from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.params import Params
 from iredapi.transfer.lines import Entry
@@ -41,6 +41,11 @@ class Outcome(NamedTuple):
     word: Word
     more: Mapping[str, Any] = {}
 
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the next lines would fail as well."""
+        return self.more.get("code") in _FATAL_CODES
+
     def to_dict(self) -> dict[str, Any]:
         """Return the line of the answer."""
         record = self.entry.record
@@ -55,6 +60,9 @@ class Outcome(NamedTuple):
         return about
 
 
+FATAL: Final = (ServerDown, ReadOnlyServer, StorageFull, Overloaded)
+"""Errors that the next lines would have as well."""
+_FATAL_CODES: Final = frozenset(error.code for error in FATAL)
 _NAMES: Final = {item.value: FORMATS[item].names for item in RecordType}
 """By type: the keys that say what a line is about."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -216,8 +216,14 @@ class _Run:
         done = await caller.context.user_batcher.create_all(
             list(waiting.values()), dry_run=caller.dry_run
         )
+        fatal: Outcome | None = None
         for (at, item), result in zip(waiting.items(), done, strict=True):
+            if fatal is not None and result is False:  # it would be tried alone, in vain
+                self.results[at] = fatal._replace(entry=self.entries[at])
+                continue
             self.results[at] = await self._created(at, item, result)
+            if self.results[at].is_fatal:
+                fatal = self.results[at]
         await self._join([waiting[at].mail for at in waiting if self._is_done(at)])
 
     def _is_done(self, at: int) -> bool:
@@ -268,7 +274,7 @@ class _Run:
 
 async def users(
     caller: Caller, entries: Sequence[Entry], pace: Pace
-) -> AsyncIterator[list[Outcome]]:
+) -> AsyncGenerator[list[Outcome], None]:
     """Carry out lines about different users, in order."""
     run = _Run(caller, entries, pace, await caller.context.passwords())
     names = [str(entry.record["mail"]).strip().lower() for entry in entries]
