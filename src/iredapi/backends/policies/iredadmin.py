@@ -38,7 +38,7 @@ _NUMBERS = ("min_passwd_length", "max_passwd_length")
 _MARK = "[API] "
 _LOGGED = ("timestamp", "admin", "ip", "domain", "username", "event", "loglevel", "msg")
 _BATCH = 32
-_FEW = 4
+_FEW = 32
 """Entries up to this number have parameters of their own on PostgreSQL, too."""
 Entry = Mapping[str, Any]
 """A row of iRedAdmin's log."""
