@@ -171,3 +171,25 @@ async def test_several_replicas_publish_what_is_overdue_once(opened: Open) -> No
     found = await states[0].events.read(start, 100)
     assert sorted(one.id for one in found) == sorted(one.id for one in some)
     assert all(one.body["unconfirmed"] for one in found)
+
+
+async def test_a_rename_is_before_what_follows_at_either_address(opened: Open) -> None:
+    state = await opened()
+    renamed = at(0.1)
+    body = {**renamed.body, "new_account": "new@example.com"}
+    renamed = replace(renamed, kind="user.renamed", body=body)
+    there = at(0.0, "new@example.com")
+    at_new, at_old = at(0.2, "new@example.com"), at(0.3)
+    await state.events.write([renamed, there], due=NOW + 99)
+    for own in (at_new, at_old):
+        rows = await state.events.pending_of(own.names)
+        assert in_order([own], rows, NOW + 0.9) == ([], [])
+        ready, _ = in_order([own], rows, NOW + 1.2)
+        assert [one.id for one in ready][-2:] == [renamed.id, own.id]
+    # The rename waits for what was pending at its new address, and what follows waits for it.
+    rows = await state.events.pending_of(renamed.names)
+    assert in_order([renamed, at_old], rows, NOW + 0.9) == ([], [])
+    ready, kept = in_order([renamed, at_old], rows, NOW + 1.2)
+    assert (ready, kept) == ([unconfirmed(there), renamed, at_old], [there.id])
+    await state.events.publish(ready, kept=kept)
+    assert [row.event.id for row in await state.events.pending_of(at_new.names)] == []

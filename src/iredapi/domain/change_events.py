@@ -44,6 +44,12 @@ class ChangeEvent:
     body: Mapping[str, Any] = field(default_factory=dict)
     """``actor``, ``request_id``, ``fields`` …: what else the event says, as JSON."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The addresses whose other events come before or after this one: a rename has two."""
+        renamed = str(self.body.get("new_account", ""))
+        return (self.account, renamed) if renamed else (self.account,)
+
     def to_response(self) -> dict[str, Any]:
         """Return the event as clients get it."""
         return {

@@ -26,7 +26,7 @@ from iredapi.observability import signals
 from iredapi.observability.logging import REQUEST_ID
 from iredapi.state import StateUnavailable
 from iredapi.state.batches import Batches
-from iredapi.state.events import Events, Pending, account_key
+from iredapi.state.events import Events, Pending
 
 _DELAY: Final = 0.02
 """Seconds for which events are collected."""
@@ -195,7 +195,7 @@ class Outbox:
 
     async def _publish(self, some: Sequence[ChangeEvent]) -> bool:
         """Publish committed events; False: some of them have to wait for earlier ones."""
-        rows = await self._events.pending_of({event.account for event in some})
+        rows = await self._events.pending_of({name for event in some for name in event.names})
         ready, kept = in_order(some, rows, self._events.clock())
         if ready:
             await self._events.publish(ready, kept=kept)
@@ -283,19 +283,25 @@ def in_order(
     others: dict[str, list[Pending]] = {}
     for row in sorted(pending, key=lambda row: (row.written, row.event.id)):
         if row.event.id not in own:
-            others.setdefault(row.key, []).append(row)
+            for name in row.event.names:
+                others.setdefault(name, []).append(row)
     ready: list[ChangeEvent] = []
-    kept: list[str] = []
+    kept: dict[str, None] = {}
     waiting: set[str] = set()
     for event in committed:
-        key = account_key(event.account)
-        rows = others.get(key, [])
-        before = [row for row in rows if (row.written, row.event.id) < (event.time, event.id)]
-        if key in waiting or any(now - row.written < _PATIENCE for row in before):
-            waiting.add(key)
+        names = event.names
+        before = {
+            row.event.id: row
+            for name in names
+            for row in others.get(name, [])
+            if (row.written, row.event.id) < (event.time, event.id) and row.event.id not in kept
+        }
+        if not waiting.isdisjoint(names) or any(
+            now - row.written < _PATIENCE for row in before.values()
+        ):
+            waiting.update(names)
             continue
-        others[key] = rows[len(before) :]
-        ready += [unconfirmed(row.event) for row in before]
-        kept += [row.event.id for row in before]
+        ready += [unconfirmed(row.event) for row in before.values()]
+        kept |= dict.fromkeys(before)
         ready.append(event)
-    return ready, kept
+    return ready, list(kept)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Insert
 
@@ -235,10 +235,13 @@ class Events:
         return there
 
     async def pending_of(self, accounts: Collection[str]) -> Sequence[Pending]:
-        """Return what is pending of accounts."""
+        """Return what is pending of accounts, and all renames: they concern two accounts."""
         keys = sorted(set(map(account_key, accounts)))
+        renames = and_(_pending.account != "", _pending.body.like('%.renamed"%'))
         rows = await self._connections.read(
-            select(pending_events).where(_pending.account.in_(keys)).execution_options(**UNCOUNTED)
+            select(pending_events)
+            .where(or_(_pending.account.in_(keys), renames))
+            .execution_options(**UNCOUNTED)
         )
         return [_pending_of(row) for row in rows]
 
