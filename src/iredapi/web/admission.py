@@ -176,8 +176,12 @@ class Stream(StreamingResponse):
             await send({**head, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": b""})
             return
-        slot_of(scope).stream()
+        self.take(slot_of(scope))
         await super().__call__(scope, receive, send)
+
+    def take(self, slot: Slot) -> None:
+        """Take the place of an answer of this kind. Raises Overloaded."""
+        slot.stream()
 
 
 async def receive_body(request: Request, limit: int, seconds: float) -> bytes:

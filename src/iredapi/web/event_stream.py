@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import orjson
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from iredapi.auth.permissions import Action
 from iredapi.domain.change_events import Cursor
@@ -16,7 +15,7 @@ from iredapi.errors import ApiError
 from iredapi.schemas.events import EventFilter
 from iredapi.state import StateUnavailable
 from iredapi.web import responses
-from iredapi.web.admission import slot_of
+from iredapi.web.admission import Slot, Stream, slot_of
 from iredapi.web.operation_route import OperationRequest
 from iredapi.web.renewed_caller import renewed
 from iredapi.workflows import events
@@ -65,22 +64,16 @@ async def poll(call: Call, wanted: Wanted, after: Cursor, seconds: float) -> Res
     )
 
 
-class EventStream(StreamingResponse):
+class EventStream(Stream):
     """A stream of events that ends when the client, the service or its rights go away."""
 
     def __init__(self, call: Call, wanted: Wanted, after: Cursor) -> None:
         headers = {"Vary": "Accept", "X-Accel-Buffering": "no"}
         super().__init__(self._chunks(call, wanted, after), headers=headers, media_type=STREAM)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream. Raises Overloaded before anything is sent."""
-        if scope["method"] == "HEAD":
-            head = {"type": "http.response.start", "status": self.status_code}
-            await send({**head, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        slot_of(scope).wait()
-        await super().__call__(scope, receive, send)
+    def take(self, slot: Slot) -> None:
+        """Take a place among those who wait. Raises Overloaded."""
+        slot.wait()
 
     @staticmethod
     async def _chunks(call: Call, wanted: Wanted, after: Cursor) -> AsyncIterator[bytes]:
