@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from iredapi.domain.account_records import FORMATS, RecordType
@@ -38,10 +38,15 @@ def plain(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SyncClient:
-    """``copy`` is what it knows; ``seen`` are the events that it got, in their order."""
+    """``copy`` is what it knows; ``seen`` are the events that it got, in their order.
 
-    def __init__(self, get: Get) -> None:
+    Accounts of ``more_in_exports`` are read from exports, which have more than canonical views:
+    access policies of aliases, and on OpenLDAP services of users that SQL cannot store.
+    """
+
+    def __init__(self, get: Get, more_in_exports: Collection[str] = ("alias",)) -> None:
         self._get = get
+        self._more_in_exports = more_in_exports
         self.copy: dict[Key, dict[str, Any]] = {}
         self.seen: list[dict[str, Any]] = []
         self._after = ""
@@ -122,8 +127,7 @@ class SyncClient:
                 await self._read_account(key[0], key[1])
 
     async def _read_account(self, kind: str, name: str) -> None:
-        if kind == "alias":
-            # Its canonical view has no access policy.
+        if kind in self._more_in_exports:
             found = await self._export(f"export/{name.rpartition('@')[2]}")
             self._forget(lambda key: key == (kind, name))
             self._keep(found, lambda key: key == (kind, name))

@@ -87,7 +87,8 @@ async def test_a_copy_by_events(store: Store) -> None:
         for made in random_calls.BEFORE:
             await clients[0].request(made.method, made.path, data=made.form or None)
         begun = time.monotonic()
-        sync = SyncClient(getter(clients[-1]))
+        more = ("alias", "user") if store.name == "openldap" else ("alias",)
+        sync = SyncClient(getter(clients[-1]), more)
         await sync.begin()
         assert len(sync.copy) > len(random_calls.BEFORE)
         writers = [
