@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from iredapi.domain.change_events import KINDS
+from iredapi.domain.change_events import KINDS, ChangeEvent
 from iredapi.observability import query_counter
 from iredapi.runtime.outbox import Outbox
 from iredapi.runtime.transactions import Transactions
@@ -87,13 +87,14 @@ EXPECTED: dict[int, list[tuple[str, str, list[str]]]] = {
 LIMIT = {"period": "60", "max_msgs": "5"}
 POLICIES = [
     ("POST", "throttle/u@ex.com/outbound", LIMIT, "updated", "throttle"),
-    ("DELETE", "throttle/u@ex.com/outbound", {}, "updated", "throttle"),
+    ("DELETE", "throttle/u@ex.com/outbound", {}, "deleted", "throttle"),
     ("POST", "wblist/inbound/whitelist/u@ex.com", {"addresses": "a@far.org"}, "updated",
      "inbound whitelist"),
     ("DELETE", "wblist/inbound/whitelist/u@ex.com", {}, "updated", "inbound whitelist"),
     ("PUT", "spampolicy/user/u@ex.com", {"spam_score": "6"}, "updated", "spam policy"),
     ("DELETE", "spampolicy/user/u@ex.com", {}, "deleted", "spam policy"),
     ("POST", "greylisting/ex.com", {"status": "enable"}, "updated", "greylisting"),
+    ("DELETE", "greylisting/ex.com", {}, "deleted", "greylisting"),
     ("POST", "greylisting/ex.com/whitelists", {"senders": "a@far.org"}, "updated",
      "greylisting whitelist"),
 ]
@@ -174,6 +175,32 @@ async def test_subscribers(watched: Service, boss: Client, store: Store) -> None
     (found,) = await events(watched, boss, at)
     assert (found["kind"], found["account"]) == news[:2]
     assert found["unconfirmed"] is True
+
+
+@pytest.mark.stores("sqlite", "postgresql", "mariadb")
+async def test_names_that_are_stored_with_capitals(
+    watched: Service, boss: Client, store: Store
+) -> None:
+    """Other programs store them; the events of one account have one name, for its admins too."""
+    await boss.ok("POST", "ml/news@ex.com", require_confirm="no")
+    norm = await watched.admin_of("ex.com")
+    await store.execute("UPDATE domain SET domain = 'Ex.Com'")
+    await store.execute("UPDATE maillists SET address = 'News@ex.com'")
+    at = await end(watched)
+    await boss.ok("PUT", "domain/ex.com", name="Example")
+    await boss.ok("PUT", "domain/ex.com", suspend="yes")
+    await boss.ok("PUT", "ml/news@ex.com", name="News")
+    await boss.ok("DELETE", "ml/news@ex.com")
+    expected = [
+        ("domain.updated", "ex.com", ["name"]),
+        ("domain.updated", "ex.com", ["suspend"]),
+        ("users.updated", "ex.com", ["suspend"]),
+        ("list.updated", "news@ex.com", ["name"]),
+        ("list.updated", "news@ex.com", ["accountStatus"]),
+        ("list.deleted", "news@ex.com", []),
+    ]
+    for client, more in ((boss, {}), (boss, {"domain": "ex.com"}), (norm, {})):
+        assert short(await events(watched, client, at, **more)) == expected
 
 
 async def test_several_things_at_once_are_one_event(watched: Service, boss: Client) -> None:
@@ -412,6 +439,32 @@ async def test_an_earlier_domain_of_the_name_is_of_somebody_else(
     await watched.context.outbox.flush()
     found = [event["account"] for event in await norm.ok("GET", "events")]
     assert found == ["old.com", "old.com", "known@old.com"]
+
+
+async def test_many_events_of_an_earlier_domain_are_passed_over_together(
+    watched: Service, boss: Client
+) -> None:
+    at = await end(watched)
+    state = watched.context.state.events
+    gone = [
+        ChangeEvent(f"{number:032x}", 0.0, "user.updated", f"u{number}@ex.com", "ex.com", {})
+        for number in range(60)
+    ]
+    last = ChangeEvent("f" * 32, 0.0, "domain.deleted", "ex.com", "ex.com", {})
+    await state.publish([*gone, last])
+    norm = await watched.admin_of("ex.com")
+    for name in ("u", "v"):
+        await boss.ok("POST", f"user/{name}@ex.com", **USER)
+    await watched.context.outbox.flush()
+    found, after = [], at
+    with query_counter.listening() as heard:
+        for _ in range(4):  # one answer has one event
+            _, answer = await norm.call("GET", "events", params={"after": after, "limit": "1"})
+            found += answer["_data"]
+            after = answer["_next"]
+    assert answer["_data"] == []
+    assert [event["account"] for event in found] == ["ex.com", "u@ex.com", "v@ex.com"]
+    assert len([statement for statement in heard if "events" in statement]) < 40
 
 
 # Reading

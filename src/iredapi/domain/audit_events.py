@@ -73,6 +73,8 @@ class Event:
     """Which kind of policy."""
     fields: tuple[str, ...] | None = None
     """Names of what is different now; None: what the unit of work reports."""
+    gone: bool = False
+    """Whether a policy was removed; the log has other words for that."""
 
 
 def account_event(
@@ -111,8 +113,13 @@ def domain_event(kind: Kind, domain: str, detail: str = "") -> Event:
     return Event(kind, messages[kind], domain, subject=Subject.DOMAIN, account=domain)
 
 
-def policy_event(kind: Kind, what: str, scope: Scope, detail: str = "") -> Event:
-    """Return the event of a change of a policy. ``what`` is spam policy, throttle and so on."""
+def policy_event(
+    kind: Kind, what: str, scope: Scope, detail: str = "", *, gone: bool = False
+) -> Event:
+    """Return the event of a change of a policy. ``what`` is spam policy, throttle and so on.
+
+    ``gone``: the scope has no policy of its own any more.
+    """
     verb = "Delete" if kind is Kind.DELETE else "Update"
     named = f"{what} ({detail})" if detail else what
     return Event(
@@ -123,4 +130,5 @@ def policy_event(kind: Kind, what: str, scope: Scope, detail: str = "") -> Event
         subject=Subject.POLICY,
         account=scope.name,
         topic=what,
+        gone=gone or kind is Kind.DELETE,
     )

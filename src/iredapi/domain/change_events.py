@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from iredapi.domain.actors import Actor
+from iredapi.domain.addresses import fold
 from iredapi.domain.audit_events import Event, Kind, Subject
 from iredapi.domain.canonical import without
 from iredapi.domain.revisions import SECRET
@@ -157,13 +158,15 @@ def changes_of(
     """Return what other systems are told of a write, without ids and times.
 
     ``fields`` are the names of what is different now; None: not known, or nothing was before.
-    What a write has done to one account is one event.
+    What a write has done to one account is one event. Names are in lower case, however they are
+    stored: events of one account have one name, and admins find those of their domains.
     """
     found: dict[tuple[str, str], ChangeEvent] = {}
     for event in events:
         if event.subject is None:
             continue
         verb = "renamed" if event.new_account else _VERBS.get(event.kind, "updated")
+        verb = "deleted" if event.gone else verb
         names = fields if event.fields is None else event.fields
         body: dict[str, Any] = {"actor": actor, "request_id": request_id}
         body["fields"] = sorted(names or ()) if verb == "updated" else []
@@ -171,10 +174,10 @@ def changes_of(
             body["new_account"] = event.new_account
         if event.topic:
             body["policy"] = event.topic
-        kind = f"{event.subject}.{verb}"
-        domain = "" if event.subject in _GLOBAL else event.domain
-        one = ChangeEvent("", 0.0, kind, event.account, domain, body)
-        found.setdefault((kind, event.account + event.topic), one)
+        kind, account = f"{event.subject}.{verb}", fold(event.account)
+        domain = "" if event.subject in _GLOBAL else fold(event.domain)
+        one = ChangeEvent("", 0.0, kind, account, domain, body)
+        found.setdefault((kind, account + event.topic), one)
     return list(found.values())
 
 

@@ -99,7 +99,7 @@ async def remove(unit: UnitOfWork, scope: Scope) -> None:
     await permitted_to_write(unit, scope, _PROFILE)
     gone = [await unit.greylists.remove(account) for account in scope.accounts]
     if unit.report_changed(["status"] if any(gone) else []):
-        unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, "remove"))
+        unit.note(policy_event(Kind.IREDAPD, "greylisting", scope, "remove", gone=True))
 
 
 async def senders(unit: ReadUnit, scope: Scope, after: str, limit: int) -> list[str]:

@@ -77,4 +77,4 @@ async def remove(unit: UnitOfWork, scope: Scope, direction: str) -> None:
     await permitted_to_write(unit, scope, _PROFILE)
     gone = [await unit.throttles.remove(account, direction) for account in scope.accounts]
     if unit.report_changed(("period", *throttles.LIMITS) if any(gone) else ()):
-        unit.note(policy_event(Kind.IREDAPD, "throttle", scope, f"remove {direction}"))
+        unit.note(policy_event(Kind.IREDAPD, "throttle", scope, f"remove {direction}", gone=True))

@@ -41,11 +41,9 @@ async def poll(call: Call, wanted: Wanted, after: Cursor, seconds: float) -> Res
     while True:
         page = await events.read(call.context, actor, wanted, after)
         left = end - loop.time()
-        if page.items or (left <= 0 and not page.more):
+        if page.items or left <= 0:
             break
         after = page.following
-        if page.more:
-            continue
         slot.wait()
         arrived = await call.context.event_feed.beyond(after, page.visible, left)
         slot.acquire()
