@@ -246,6 +246,12 @@ async def test_who_knows_which(store: Store) -> None:
         later = await service.client().login("ex-admin@admins.test")
         assert await later.ok("GET", "webhooks") == []
         assert await later.refused("GET", f"webhook/{wide['id']}") == MISSING
+        # It may have as many as anybody.
+        await store.execute("DELETE FROM webhooks WHERE owner <> 'ex-admin@admins.test'", "state")
+        (old,) = await store.rows("SELECT * FROM webhooks", "state")
+        copies = [old | {"id": f"{number:016x}"} for number in range(MAX_PER_OWNER - 1)]
+        await store.insert("webhooks", *copies, database="state")
+        assert (await hook(later))["owner"] == "ex-admin@admins.test"
 
 
 # Sending -----------------------------------------------------------------------------------------

@@ -69,6 +69,10 @@ def test_nothing_in_the_file_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_pa
     "given, name",
     [
         ({"port": 65536}, "IREDAPI_PORT"),
+        ({"webhook_ca_file": __file__}, "IREDAPI_WEBHOOK_CA_FILE"),
+        ({"webhook_ca_file": "/nowhere"}, "IREDAPI_WEBHOOK_CA_FILE"),
+        ({"webhook_ports": "0"}, "IREDAPI_WEBHOOK_PORTS"),
+        ({"webhook_networks": "10.0.0.1/24"}, "IREDAPI_WEBHOOK_NETWORKS"),
         ({"prefixes": "api"}, "IREDAPI_PREFIXES"),
         ({"prefixes": ""}, "IREDAPI_PREFIXES"),
         ({"prefixes": "[1"}, "IREDAPI_PREFIXES"),

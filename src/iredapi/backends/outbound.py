@@ -24,6 +24,11 @@ _UNICAST: Final = IPv6Network("2000::/3")
 _WITH_IPV4_INSIDE: Final = (IPv6Network("2002::/16"), IPv6Network("2001::/32"))
 """6to4 and Teredo: gateways send packets on to the IPv4 address inside."""
 
+_NEAR: Final = (
+    IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"),
+)  # fmt: skip
+"""Anycast of the nearest router (192.0.0.9, .10) and 6to4 relay; documentation (RFC 9637)."""
+
 
 class NoAnswer(Exception):
     """There is no answer, or not all of it. ``reason`` is one of the codes below."""
@@ -72,6 +77,8 @@ def is_public(address: IPv4Address | IPv6Address, allowed: Sequence[Network] = (
     if any(address in network for network in allowed):
         return True
     if not address.is_global or address.is_multicast or address.is_reserved:
+        return False
+    if any(address in network for network in _NEAR):
         return False
     if isinstance(address, IPv4Address):
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from ipaddress import ip_network
 from pathlib import Path
 from typing import ClassVar
@@ -57,7 +58,7 @@ class WebhookSettings(BaseModel):
         for item in value:
             if not (item.isascii() and item.isdigit() and 0 < int(item) < 2**16):
                 raise ValueError(f"{item!r} is no port")
-        return value
+        return [str(int(item)) for item in value]
 
     @field_validator("webhook_networks")
     @classmethod
@@ -71,6 +72,13 @@ class WebhookSettings(BaseModel):
     def _webhook_ca_file(cls, value: str) -> str:
         if value and not Path(value).is_file():
             raise ValueError("no such file")
+        if value:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
+            except ssl.SSLError:
+                raise ValueError("no certificates in PEM") from None
+            except OSError as error:
+                raise ValueError(str(error.strerror)) from None
         return value
 
     @property

@@ -18,7 +18,7 @@ MAX_WAIT = 60
 def _after(value: Any) -> str:
     text = parse.filled(value)
     if text != LATEST and Cursor.of(text) is None:
-        parse.fail("INVALID_CURSOR")
+        parse.fail("INVALID_CURSOR", "`_next` of an answer, the id of an event, or `latest`.")
     return text
 
 

@@ -56,8 +56,10 @@ class Webhooks:
         }  # fmt: skip
 
         async def add(connection: AsyncConnection) -> Row[Any]:
-            own = select(func.count()).select_from(webhooks)
-            count = await connection.scalar(own.where(_table.owner == row["owner"]))
+            # An earlier account of that name may have left some, which the owner does not see.
+            own = (_table.owner == row["owner"], _table.account == row["account"])
+            found = select(func.count()).select_from(webhooks).where(*own)
+            count = await connection.scalar(found)
             if (count or 0) >= MAX_PER_OWNER:
                 raise TooManyWebhooks
             await connection.execute(insert(webhooks).values(row))

@@ -242,7 +242,7 @@ class Courier:
             try:
                 outcome = task.result()
             except (ApiError, StateUnavailable):
-                item.due = self._loop.time() + _RETRY_SECONDS
+                item.due = self._resume = self._loop.time() + _RETRY_SECONDS
                 continue
             if outcome is None:
                 self._open.remove(item)

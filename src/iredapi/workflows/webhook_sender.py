@@ -55,12 +55,11 @@ class WebhookSender:
             self._task.cancel()
 
     async def _run(self) -> None:
-        tls = await tls_of(self._context.settings)
         locks = self._context.state.locks
         while not self._closing.is_set():
             try:
                 async with locks.hold(_LOCK, lease=_LEASE, wait=0.0) as lease:
-                    await self._send(lease, tls)
+                    await self._send(lease, await tls_of(self._context.settings))
             except LockTimeout:
                 pass  # another process sends
             except StateUnavailable as error:
