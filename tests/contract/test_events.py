@@ -587,6 +587,45 @@ async def test_whoever_loses_its_rights_meanwhile_is_told_nothing(
 # Off
 
 
+async def test_changes_without_events_are_not_passed_over(store: Store) -> None:
+    """The service runs without events for a while: whoever continues is told to begin again."""
+
+    async def read(client: Client, after: str) -> tuple[int, Any]:
+        status, answer = await client.call("GET", "events", params={"after": after})
+        return status, answer.get("_next", answer.get("_msg"))
+
+    begin = "0-" + "0" * 32
+    async with serving(store) as service:
+        service.context.outbox.start()
+        await service.root()
+    assert await store.rows("SELECT * FROM event_counter", "state") == []
+    async with serving(store, events=True) as service:
+        root = await service.root()
+        assert await read(root, "latest") == (200, begin)
+        await root.ok("POST", "domain/ex.com")
+        old = await end(service)
+        assert await read(root, begin) == (200, old)
+    for _ in range(2):
+        async with serving(store) as service:
+            service.context.outbox.start()
+            await asyncio.sleep(0.2)
+            await (await service.root()).ok("PUT", "domain/ex.com", name="Example")
+    async with serving(store, events=True) as service:
+        root = await service.root()
+        for after in (begin, old, old.partition("-")[2]):
+            assert await read(root, after) == (410, "EVENTS_EXPIRED")
+        _, at = await read(root, "latest")
+        assert await read(root, at) == (200, at)
+        await root.ok("PUT", "domain/ex.com", name="Again")
+        assert short(await events(service, root, at)) == [("domain.updated", "ex.com", ["name"])]
+        assert await read(root, old) == (410, "EVENTS_EXPIRED")
+        new = await end(service)
+        assert await read(root, new) == (200, new)
+        await service.context.state.events.purge()
+        await store.execute(f"DELETE FROM events WHERE position < {new.partition('-')[0]}", "state")
+        assert await read(root, at) == (200, new)
+
+
 async def test_off_it_costs_nothing(service: Service, root: Client, store: Store) -> None:
     refusal = await root.refused("GET", "events")
     assert refusal[:2] == (501, "EVENTS_NOT_KEPT")

@@ -413,6 +413,19 @@ async def test_one_that_gives_up_and_is_enabled_again(store: Store) -> None:
 
 
 @pytest.mark.stores("sqlite")
+async def test_positions_without_events_do_not_wait(store: Store) -> None:
+    async with on(store) as service, receiver() as there:
+        root = await service.root()
+        await publish(service, happened("u@ex.com"))
+        made = await hook(root, there.url)
+        await service.context.state.events.interrupt()
+        async with sending(service):
+            await shown(root, made["id"], lambda one: one["waiting"] == 0)
+            await publish(service, happened("u@ex.com"))
+            await there.until(lambda: len(there.ids()) == 1)
+
+
+@pytest.mark.stores("sqlite")
 async def test_gone_ends_it_at_once(store: Store) -> None:
     async with on(store) as service, receiver(lambda _: GONE) as there:
         root = await service.root()

@@ -214,22 +214,36 @@ class Outbox:
     # What dead processes have left
 
     def start(self) -> None:
-        """Look for overdue events now and then, until ``close``."""
-        if self.wanted:
-            self._sweeper = asyncio.create_task(self._sweep())
+        """Look for overdue events now and then, until ``close``.
+
+        Without events it is noted once that changes are made that nobody is told of.
+        """
+        work = self._sweep() if self.wanted else self._interrupt()
+        self._sweeper = asyncio.create_task(work)
 
     async def _sweep(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_SWEEP * random.uniform(0.5, 1)):  # noqa: S311
-                    await self._closing.wait()
-                return
+        while not await self._ends_within(_SWEEP * random.uniform(0.5, 1)):  # noqa: S311
             try:
                 await self.sweep()
             except StateUnavailable as error:
                 _log.warning("events_wait", reason=str(error))
             except Exception:
                 _log.exception("events_not_published")
+
+    async def _interrupt(self) -> None:
+        while True:
+            try:
+                return await self._events.interrupt()
+            except StateUnavailable:
+                if await self._ends_within(_SWEEP):
+                    return None
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+            return True
+        return False
 
     async def sweep(self) -> int:
         """Publish overdue events of any process; return their number."""

@@ -33,14 +33,20 @@ _CHUNK: Final = 1000
 _ROUNDS: Final = 100
 """Statements of one removal; the next one goes on."""
 _pending, _events, _counter = pending_events.c, events.c, event_counter.c
+_INTERRUPTED: Final = "interrupted"
+_interrupted = (
+    select(_counter.value)
+    .where(_counter.name == _INTERRUPTED)
+    .scalar_subquery()
+    .label("interrupted")
+)
+"""The position before which clients have missed changes; NULL: there is none."""
 
 
 class Pending(NamedTuple):
     """A pending event."""
 
     written: float
-    key: str
-    """What stands for its account (``account_key``)."""
     event: ChangeEvent
 
 
@@ -75,24 +81,37 @@ class Events:
 
     async def last(self) -> Cursor:
         """Return where all events end that are kept."""
-        newest = select(_events.position, _events.id).order_by(_events.position.desc()).limit(1)
-        rows = await self._connections.read(newest)
-        return Cursor(rows[0].position, rows[0].id) if rows else Cursor()
+        newest = select(_events.position, _events.id, _interrupted)
+        rows = await self._connections.read(newest.order_by(_events.position.desc()).limit(1))
+        if not rows:
+            return Cursor(await self._interruption())
+        gap = rows[0].interrupted or 0
+        return Cursor(gap) if gap > rows[0].position else Cursor(rows[0].position, rows[0].id)
+
+    async def _interruption(self) -> int:
+        rows = await self._connections.read(select(_interrupted))
+        return rows[0].interrupted or 0
 
     async def find(self, sent: Cursor) -> Cursor | None:
         """Return a cursor with its position; None: events after it may be gone, or it is unknown.
 
         A repeated event is found where it was first.
         """
-        if sent == Cursor():
-            oldest = select(_events.position).order_by(_events.position).limit(1)
-            rows = await self._connections.read(oldest)
-            return None if rows and rows[0].position > 1 else sent
-        chosen = select(_events.position).where(_events.id == sent.id)
+        if sent == Cursor(sent.position):
+            # Where events began, for the first time or after they were interrupted.
+            rows = await self._connections.read(
+                select(_events.position, _interrupted).order_by(_events.position).limit(1)
+            )
+            gap = rows[0].interrupted or 0 if rows else await self._interruption()
+            are_gone = bool(rows) and rows[0].position > gap + 1
+            return None if sent.position != gap or are_gone else sent
+        chosen = select(_events.position, _interrupted).where(_events.id == sent.id)
         if sent.position is not None:
             chosen = chosen.where(_events.position == sent.position)
         rows = await self._connections.read(chosen.order_by(_events.position).limit(1))
-        return Cursor(rows[0].position, sent.id) if rows else None
+        if not rows or rows[0].position < (rows[0].interrupted or 0):
+            return None
+        return Cursor(rows[0].position, sent.id)
 
     async def chosen(
         self, after: int, end: int, limit: int, visible: Visible
@@ -148,6 +167,22 @@ class Events:
         # An attempt that is repeated has the same ids.
         names = ["written", "due", "account", "body"]
         return upsert_values(self._connections.dialect, pending_events, [], names)
+
+    async def interrupt(self) -> None:
+        """Note that changes are made from now on of which there are no events.
+
+        Whoever has read up to here has to read everything again. Without any event nothing is
+        written.
+        """
+        if not await self.end():
+            return
+
+        async def note(connection: AsyncConnection) -> None:
+            row = {"name": _INTERRUPTED, "value": await self._advance(connection, 1)}
+            noted = upsert_values(self._connections.dialect, event_counter, [row], ["value"])
+            await connection.execute(noted, execution_options=UNCOUNTED)
+
+        await self._connections.transact(note)
 
     async def forget(self, ids: Collection[str]) -> None:
         """Remove pending events of changes that were not committed."""
@@ -296,7 +331,7 @@ def _to_json(event: ChangeEvent) -> str:
 
 
 def _pending_of(row: Row[Any]) -> Pending:
-    return Pending(row.written, row.account, ChangeEvent(*json.loads(row.body)))
+    return Pending(row.written, ChangeEvent(*json.loads(row.body)))
 
 
 def _published(row: Row[Any]) -> PublishedEvent:

@@ -274,8 +274,9 @@ event_counter = Table(
     Column("value", BigInteger, nullable=False),
     **MARIADB_OPTIONS,
 )
-"""One row, ``events``: the position of the last published event. Who publishes holds its lock until
-the commit, so positions become visible in their order."""
+"""``events``: the position of the last published event. Who publishes holds the lock of this row
+until the commit, so positions become visible in their order. ``interrupted``: a position that no
+event has; changes were made of which there are no events, and earlier cursors are not continued."""
 
 
 webhooks = Table(

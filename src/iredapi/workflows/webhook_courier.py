@@ -162,7 +162,7 @@ class Courier:
     async def _fill(self) -> None:
         """Read further events until there are enough open ones."""
         while self._read_to < self._end and len(self._open.items) < WINDOW:
-            limit = min(_PAGE, WINDOW - len(self._open.items))
+            limit, end = min(_PAGE, WINDOW - len(self._open.items)), self._end
             found = await self._state.events.read(self._read_to, limit)
             for event in found:
                 self._read_to = event.position
@@ -174,7 +174,7 @@ class Courier:
                 keys = tuple(dict.fromkeys(webhooks.ordered_by(event)))
                 self._open.add(_Item(event, keys, attempts, since))
             if not found:
-                return
+                self._read_to = end  # positions without events
 
     @property
     def _position(self) -> int:
