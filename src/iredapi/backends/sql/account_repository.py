@@ -56,7 +56,7 @@ def names_in(names: Sequence[str]) -> dict[str, Any]:
 
 
 def select_related(
-    kind: str,
+    kind: str | ColumnElement[Any],
     owner: ColumnElement[Any],
     text: ColumnElement[Any],
     *where: ColumnElement[bool],
@@ -64,7 +64,7 @@ def select_related(
 ) -> Select[Any]:
     """Select rows of one related table as one branch of a UNION: kind, owner, text, number."""
     return select(
-        literal_column(f"'{kind}'").label("kind"),
+        (literal_column(f"'{kind}'") if isinstance(kind, str) else kind).label("kind"),
         cast(owner, String(255)).label("owner"),
         cast(text, String(255)).label("text"),
         (literal(0, Integer) if number is None else number).label("number"),

@@ -8,6 +8,7 @@ of that user. The key ``@domain`` is a second form of a catch-all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, exists, literal_column, or_, select
@@ -22,9 +23,20 @@ def _has(table: Table, column: str, address: ColumnElement[Any]) -> ColumnElemen
 
 def is_forward() -> ColumnElement[bool]:
     """Match, among rows with a user's address, those that are forwardings of the user."""
-    f = t.forwardings.c
-    free = ~_has(t.alias, "address", f.address)
-    return or_(f.is_forwarding == 1, and_(f.is_maillist == 0, free))
+    return _or_unflagged(t.forwardings.c.is_forwarding, ~_has(t.alias, "address", _address()))
+
+
+def may_be_forward() -> ColumnElement[bool]:
+    """Match the rows of ``is_forward``, and those that only other tables can decide about."""
+    return _or_unflagged(t.forwardings.c.is_forwarding)
+
+
+def _address() -> ColumnElement[str]:
+    return t.forwardings.c.address
+
+
+def _or_unflagged(flag: ColumnElement[int], *where: ColumnElement[bool]) -> ColumnElement[bool]:
+    return or_(flag == 1, and_(t.forwardings.c.is_maillist == 0, *where))
 
 
 def is_member() -> ColumnElement[bool]:
@@ -41,17 +53,24 @@ def leads_to_a_user() -> ColumnElement[bool]:
 
 def is_alias_address() -> ColumnElement[bool]:
     """Match, among rows to a user, those whose address is an alias address of the user."""
-    f = t.forwardings.c
     unused = ~or_(
-        _has(t.mailbox, "username", f.address),
-        _has(t.alias, "address", f.address),
-        _has(t.maillists, "address", f.address),
+        _has(t.mailbox, "username", _address()),
+        _has(t.alias, "address", _address()),
+        _has(t.maillists, "address", _address()),
     )
+    return _or_unflagged(t.forwardings.c.is_alias, *_is_other_address(), unused)
+
+
+def may_be_alias_address() -> ColumnElement[bool]:
+    """Match the rows of ``is_alias_address``, and those that only other tables can decide about."""
+    return _or_unflagged(t.forwardings.c.is_alias, *_is_other_address())
+
+
+def _is_other_address() -> Sequence[ColumnElement[bool]]:
     # Without a local part it is a catch-all. SQLite prepares a statement again for each value of a
     # parameter of LIKE.
     at_sign: ColumnElement[str] = literal_column("'%@%'")
     catch_all: ColumnElement[str] = literal_column("'@%'")
-    is_mail = and_(f.address.like(at_sign), ~f.address.like(catch_all))
     # The user's own row is the most frequent one.
-    other = f.address != f.forwarding
-    return or_(f.is_alias == 1, and_(f.is_maillist == 0, other, is_mail, unused))
+    other = _address() != t.forwardings.c.forwarding
+    return other, _address().like(at_sign), ~_address().like(catch_all)

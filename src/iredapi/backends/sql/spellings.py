@@ -222,13 +222,18 @@ def select_leading_to(
     On MariaDB the name is the parameter ``mail``: equality ignores case, but not leading blanks.
     """
     if dialect in MYSQL:
-        mail = bindparam("mail", type_=String(255))
-        forms = [literal_column("' '").concat(mail)]
-        forms += [literal_column("'\\t'").concat(mail), mail.concat(literal_column("'\\t'"))]
-        return _row(kind, target, source).where(target.in_(forms))
+        return _row(kind, target, source).where(target.in_(forms_with_blanks()))
     found = values(target, dialect, schema).subquery("spelled")
     (stored,) = found.c
     return _row(kind, target, source).select_from(found.join(target.table, target == stored))
+
+
+def forms_with_blanks() -> list[ColumnElement[str]]:
+    """Return, on MariaDB, the spellings of the parameter ``mail`` that equality does not find."""
+    mail = bindparam("mail", type_=String(255))
+    blank: ColumnElement[str] = literal_column("' '")
+    tab: ColumnElement[str] = literal_column("'\\t'")
+    return [blank.concat(mail), tab.concat(mail), mail.concat(tab)]
 
 
 def _ranges() -> CTE:

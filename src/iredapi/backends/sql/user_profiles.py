@@ -26,7 +26,13 @@ from iredapi.backends.sql.spelled_columns import names_of
 from iredapi.backends.sql.user_mapping import (
     record,
 )
-from iredapi.backends.sql.user_related_rows import other_aliases, profile, select_related_rows
+from iredapi.backends.sql.user_related_rows import (
+    UNDECIDED,
+    other_aliases,
+    profile,
+    routes,
+    select_related_rows,
+)
 from iredapi.database.bulk_parameters import (
     ANY_NUMBER,
     array_parameters,
@@ -131,15 +137,25 @@ class SqlUserProfiles(ListingRepository):
         mine = [row for row in rows if _is(row[0], folded)]
         if not mine:
             return None
-        answer, spelled = self._profile(folded, columns, mine)
+        answer, kinds = self._profile(folded, columns, mine)
+        if UNDECIDED in kinds:
+            answer |= await self._routes(mail)
         if len(names_of(mail)) > 1:
             related_rows = await self._related_rows(mail)
             answer["forwardings"] = sorted({*related_rows.texts(mail, "forwarding")})
             answer["aliases"] = sorted({*related_rows.texts(mail, "alias")})
-        if spelled or ("forwardings", "forwarding") in self.schema.exact:
+        if "spelled" in kinds or ("forwardings", "forwarding") in self.schema.exact:
             others = await self._other_alias_addresses(mail)
             answer["aliases"] = sorted({*answer["aliases"], *others})
         return answer
+
+    async def _routes(self, mail: str) -> Profile:
+        _, rows = await self.fetch_batched("users.routes", routes, mail=mail)
+        folded, found = fold(mail), {"forwarding": set[str](), "alias": set[str]()}
+        for kind, owner, text, _number in rows:
+            if _is(owner, folded):
+                found[kind].add(text)
+        return {"forwardings": sorted(found["forwarding"]), "aliases": sorted(found["alias"])}
 
     async def _other_alias_addresses(self, mail: str) -> set[str]:
         f = t.forwardings.c
@@ -157,8 +173,8 @@ class SqlUserProfiles(ListingRepository):
 
     def _profile(
         self, mail: str, columns: Sequence[str], rows: Sequence[Any]
-    ) -> tuple[Profile, bool]:
-        """Convert the result of ``profile``; True: a row is of the kind ``spelled``."""
+    ) -> tuple[Profile, Collection[str]]:
+        """Convert the result of ``profile``; returns also the kinds of its related rows."""
         positions = self.schema.statement(
             ("users.positions", self.quota_table.name), lambda: self._positions(columns)
         )
@@ -177,11 +193,10 @@ class SqlUserProfiles(ListingRepository):
             return absent
 
         related_rows: dict[str, set[str]] = {"forwarding": set(), "alias": set(), "managed": set()}
-        related_rows["spelled"] = set()
         kind, owner, text = positions["kind"], positions["owner"], positions["text"]
         for row in rows:
             if row[owner] == mail or _is(row[owner], mail):
-                related_rows[row[kind]].add(row[text])
+                related_rows.setdefault(row[kind], set()).add(row[text])
         seen = [0, 0, 0]
         if "seen_by" in positions:
             row = of("seen_by")
@@ -201,7 +216,7 @@ class SqlUserProfiles(ListingRepository):
         }
         answer["isglobaladmin"] = int(bool(answer["isglobaladmin"]) or "ALL" in managed)
         answer["managed_domains"] = [domain for domain in managed if domain != "ALL"]
-        return answer, bool(related_rows["spelled"])
+        return answer, related_rows
 
     def _positions(self, columns: Sequence[str]) -> dict[str, int]:
         width = len(self._mailbox_columns())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -13,6 +13,9 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
+    literal_column,
+    or_,
     select,
     true,
 )
@@ -20,7 +23,12 @@ from sqlalchemy import (
 from iredapi.backends.sql import spellings
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import select_related
-from iredapi.backends.sql.routes import is_alias_address, is_forward
+from iredapi.backends.sql.routes import (
+    is_alias_address,
+    is_forward,
+    may_be_alias_address,
+    may_be_forward,
+)
 from iredapi.database.column_types import MYSQL
 from iredapi.database.dialect import domain_of
 from iredapi.database.live_schema import Schema
@@ -79,10 +87,68 @@ def other_aliases(dialect: str, schema: Schema) -> Select[Any]:
     return found.where(is_alias_address(), f.address != _mail())
 
 
+UNDECIDED: Final = "undecided"
+"""Kind of rows of ``profile`` without a flag: ``routes`` tells what they are."""
+
+
+def _forms() -> list[ColumnElement[str]]:
+    return [_mail(), *spellings.forms_with_blanks()]
+
+
+def _of_others(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Leave out rows from the user to another spelling of it."""
+    f = t.forwardings.c
+    return or_(column != _mail(), f.forwarding == _mail())
+
+
+def routes() -> CompoundSelect[Any]:
+    """Select forwardings and alias addresses of the user ``:mail`` (MariaDB)."""
+    f = t.forwardings.c
+    aliases = (f.forwarding.in_(_forms()), is_alias_address(), _of_others(f.address))
+    return select_related(
+        "forwarding", f.address, f.forwarding, f.address == _mail(), is_forward()
+    ).union_all(select_related("alias", f.forwarding, f.address, *aliases))
+
+
+def _flagged_routes() -> list[Select[Any]]:
+    """Return ``routes`` without other tables: MariaDB plans each table again for each request.
+
+    They would be 40 % of what reading a profile costs the server, and few rows have no flag.
+    """
+    f = t.forwardings.c
+
+    def kind(flag: ColumnElement[int], name: str) -> ColumnElement[str]:
+        return case(
+            (flag == 1, literal_column(f"'{name}'")), else_=literal_column(f"'{UNDECIDED}'")
+        )
+
+    forwarding, alias = kind(f.is_forwarding, "forwarding"), kind(f.is_alias, "alias")
+    aliases = (f.forwarding.in_(_forms()), may_be_alias_address(), _of_others(f.address))
+    return [
+        select_related(forwarding, f.address, f.forwarding, f.address == _mail(), may_be_forward()),
+        select_related(alias, f.forwarding, f.address, *aliases),
+    ]
+
+
+def _routes_and_spellings(dialect: str, schema: Schema) -> list[Select[Any]]:
+    if dialect in MYSQL:
+        return _flagged_routes()
+    f = t.forwardings.c
+    return [
+        select_related("forwarding", f.address, f.forwarding, f.address == _mail(), is_forward()),
+        select_related(
+            "alias", f.forwarding, f.address, f.forwarding == _mail(), is_alias_address()
+        ),
+        # ``other_aliases`` is a second statement: few users have such rows.
+        *spellings.select_other_spellings("spelled", [f.forwarding], dialect, schema),
+    ]
+
+
 def profile(schema: Schema, quota_table: Table, dialect: str) -> Select[Any]:
     """Select the profile of the user ``:mail``: its row, repeated for each related row.
 
     Kind ``spelled``: ``other_aliases`` may find more (not on MariaDB, where they are included).
+    Kind ``undecided``, on MariaDB: ``routes`` has to be asked.
 
     Each joined table's name of the user is selected, too: MariaDB's equality ignores case, accents
     and trailing blanks.
@@ -90,25 +156,12 @@ def profile(schema: Schema, quota_table: Table, dialect: str) -> Select[Any]:
     mail = _mail()
     m, q, r, seen = t.mailbox.c, quota_table.c, t.sender_relayhost.c, t.last_login.c
     sender, recipient = t.sender_bcc_user.c, t.recipient_bcc_user.c
-    f, d = t.forwardings.c, t.domain_admins.c
-    many = (
-        select_related("forwarding", f.address, f.forwarding, f.address == mail, is_forward())
-        .union_all(
-            select_related(
-                "alias", f.forwarding, f.address, f.forwarding == mail, is_alias_address()
-            ),
-            # Elsewhere ``other_aliases`` is a second statement: few users have such rows.
-            *(
-                [other_aliases(dialect, schema)]
-                if dialect in MYSQL
-                else spellings.select_other_spellings("spelled", [f.forwarding], dialect, schema)
-            ),
-            select_related(
-                "managed", d.username, d.domain, d.username == in_ascii(mail), d.active == 1
-            ),
-        )
-        .subquery("many")
+    d = t.domain_admins.c
+    managed = select_related(
+        "managed", d.username, d.domain, d.username == in_ascii(mail), d.active == 1
     )
+    first, *others = [*_routes_and_spellings(dialect, schema), managed]
+    many = first.union_all(*others).subquery("many")
     columns: list[ColumnElement[Any]] = [
         q.username.label("quota_of"),
         q.bytes,
