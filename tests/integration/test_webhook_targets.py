@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -238,3 +239,32 @@ async def test_an_answer_without_end(store: Store) -> None:
     async with server, on(store, "127.0.0.1:9", port, webhook_networks="127.0.0.1") as service:
         assert await outcome(await service.root(), f"http://127.0.0.1:{port}/") is None
     assert sent < 8 * 1024 * 1024  # what the system's buffers hold
+
+
+@pytest.mark.parametrize(
+    "part", ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"]
+)
+async def test_a_head_without_end(store: Store, part: str) -> None:
+    """Interim answers, one after the other, do not keep the service from its other requests."""
+    ends: list[float] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        begun = time.monotonic()
+        try:
+            while time.monotonic() < begun + 5:
+                writer.write(part.encode() * 100)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            ends.append(time.monotonic() - begun)
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    allowed = {"webhook_networks": "127.0.0.1", "webhook_timeout": 5.0}
+    async with server, on(store, "127.0.0.1:9", port, **allowed) as service:
+        assert await outcome(await service.root(), f"http://127.0.0.1:{port}/") == "BROKEN_ANSWER"
+    assert len(ends) == 1
+    assert ends[0] < 3
