@@ -35,7 +35,7 @@ async def of_domain(
 ) -> Page:
     """Return a part of a domain's list. Raises NotFound, InvalidParameters."""
     # The name as it is stored: accounts refer to their domain in this spelling.
-    domain = await accounts.get_domain(unit, name)
+    domain = await accounts.known_domain(unit, name)
     return await pages.read(unit, kind, [domain.name], shape, Part(query, after, limit, total))
 
 

@@ -27,6 +27,11 @@ async def get_domain(unit: ReadUnit, name: str) -> Domain:
     return require_domain(await unit.domains.get(name))
 
 
+async def known_domain(unit: ReadUnit, name: str) -> Domain:
+    """Return a domain as its own row tells (``DomainReader.own``). Raises as ``get_domain``."""
+    return require_domain(await unit.domains.own(name))
+
+
 async def claim_domain(unit: UnitOfWork, name: str, *, share: bool = False) -> Domain:
     """Lock a domain and return it; with ``share`` a shared lock. Raises NotFound as ``get_domain``.
 

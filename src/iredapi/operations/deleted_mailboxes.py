@@ -47,7 +47,7 @@ async def page(
         found = await unit.deleted_mailboxes.page(wanted, start, limit + 1)
         count = await unit.deleted_mailboxes.count(wanted) if total else 0
     if domain and not found and after is None:
-        await accounts.get_domain(unit, domain)
+        await accounts.known_domain(unit, domain)
     items = [deleted_mailboxes.to_response(box, actor) for box in found[:limit]]
     last = Key(str(items[-1]["id"])) if items else None
     return Page(items, last, more=len(found) > limit, total=count if total else None)

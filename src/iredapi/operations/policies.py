@@ -16,7 +16,7 @@ async def permitted(unit: ReadUnit, scope: Scope, profile: str) -> None:
     ``NO_SUCH_DOMAIN`` or ``NO_SUCH_ACCOUNT``, or PermissionDenied.
     """
     if scope.kind is not Kind.GLOBAL:
-        await _check(unit, scope, profile, await accounts.get_domain(unit, scope.domain))
+        await _check(unit, scope, profile, await accounts.known_domain(unit, scope.domain))
 
 
 async def permitted_to_write(unit: UnitOfWork, scope: Scope, profile: str) -> None:

@@ -82,7 +82,7 @@ async def number_of_users(unit: ReadUnit, domain: str) -> int:
 
 async def spelled_domain(unit: ReadUnit, name: str) -> tuple[Domain, Sequence[str]]:
     """Return a domain, and how its users' rows spell its name. Raises NotFound."""
-    domain = await accounts.get_domain(unit, name)
+    domain = await accounts.known_domain(unit, name)
     return domain, await unit.usage.spellings(domain.name)
 
 
@@ -98,7 +98,7 @@ async def user_page(
     unit: ReadUnit, name: str, query: ListQuery, after: Key | None, limit: int, total: bool
 ) -> Page:
     """Return the usage of the next users of a domain."""
-    domain = (await accounts.get_domain(unit, name)).name
+    domain = (await accounts.known_domain(unit, name)).name
     keys = await unit.users.keys([domain], query, after, limit + 1)
     names = [key.name for key in keys[:limit]]
     found = await unit.usage.of_users(names)

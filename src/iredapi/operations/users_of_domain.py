@@ -26,7 +26,7 @@ async def update_all(
     actor = unit.actor
     if "transport" in changes and not actor.is_global:
         value = changes["transport"]
-        domain = await accounts.get_domain(unit, name)
+        domain = await accounts.known_domain(unit, name)
         ordinary = not value or is_ordinary(value, unit.rules.domains.hostname)
         if not ordinary or domain.hides("relay", of_user=True):
             raise refusal(["transport"])

@@ -110,7 +110,7 @@ async def list_aliases(call: OperationRequest[AliasFilter]) -> Response:
         name, shape = call.target.domain, call.form.shape
         return await pages.answer(call, account_lists.of_domain, ALIASES, name, shape)
     # The name as it is stored: accounts refer to their domain in this spelling.
-    domain = (await call.read(accounts.get_domain, call.target.domain)).name
+    domain = (await call.read(accounts.known_domain, call.target.domain)).name
     profiles = aliases.canonical_views if call.form.is_canonical else aliases.page
     chosen = aliases.addresses if call.form.email_only else profiles
     key = "mail" if call.form.is_canonical else "address"

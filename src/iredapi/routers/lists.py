@@ -45,7 +45,7 @@ async def list_mailing_lists(call: OperationRequest[ListFilter]) -> Response:
         name, shape = call.target.domain, call.form.shape
         return await pages.answer(call, account_lists.of_domain, LISTS, name, shape)
     # The name as it is stored: accounts refer to their domain in this spelling.
-    domain = (await call.read(accounts.get_domain, call.target.domain)).name
+    domain = (await call.read(accounts.known_domain, call.target.domain)).name
     profiles = lists.canonical_views if call.form.is_canonical else lists.page
     chosen = lists.addresses if call.form.email_only else profiles
     return await call.listing(chosen, "mail", domain)

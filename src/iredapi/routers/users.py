@@ -146,7 +146,7 @@ async def list_users(call: OperationRequest[UserFilter]) -> Response:
         name, shape = call.target.domain, call.form.shape
         return await pages.answer(call, account_lists.of_domain, USERS, name, shape)
     # The name as it is stored: accounts refer to their domain in this spelling.
-    domain = (await call.read(accounts.get_domain, call.target.domain)).name
+    domain = (await call.read(accounts.known_domain, call.target.domain)).name
     profiles = users.canonical_views if call.form.is_canonical else users.page
     chosen = users.mails if call.form.email_only else profiles
     key = "mail" if call.form.is_canonical else "username"

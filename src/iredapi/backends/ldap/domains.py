@@ -110,6 +110,9 @@ class LdapDomains(ListingReader):
     async def claim(self, name: str) -> Domain | None:
         return await self.get(name, share=True)
 
+    async def own(self, name: str) -> Domain | None:
+        return await self.get(name)
+
     # -- reading -----------------------------------------------------------------------------------
 
     async def profile(self, name: str) -> Profile | None:

@@ -85,6 +85,13 @@ class DomainReader(DomainListings, Protocol):
     async def get(self, name: str) -> Domain | None:
         """Return a domain without claiming it. At most two round trips."""
 
+    async def own(self, name: str) -> Domain | None:
+        """Return a domain as its own row or entry tells: name, state, limits and settings.
+
+        What other rows tell may be missing: catch-all, alias domains, BCC and relay. One round
+        trip.
+        """
+
     async def alias_domains(self, only: Collection[str] | None) -> list[AliasDomain]:
         """Return the alias domains of these domains; None: of all. One round trip."""
 

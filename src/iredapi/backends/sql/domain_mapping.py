@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from iredapi.backends.sql import domain_related_rows
@@ -25,12 +26,17 @@ COLUMNS = {
 
 
 def record_columns() -> list[ColumnElement[Any]]:
-    """Return the columns that ``record`` reads."""
+    """Return the columns that ``record`` reads; the name is the first one."""
     d = t.domain.c
     return [
         d.domain, d.description, d.active, d.maxquota, d.mailboxes, d.aliases, d.maillists,
         d.transport, d.backupmx, d.settings,
     ]  # fmt: skip
+
+
+def own_row() -> Select[Any]:
+    """Select ``record_columns`` of the domain ``:name``."""
+    return select(*record_columns()).where(t.domain.c.domain == domain_related_rows.name())
 
 
 def record(row: Mapping[str, Any], related_rows: RelatedRows) -> Domain:

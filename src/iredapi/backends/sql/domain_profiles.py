@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Select, false, select, true
@@ -72,10 +72,16 @@ class SqlDomainProfiles(ListingRepository):
                 self.schema, domain_related_rows.related_rows(domain_related_rows.own, *more)
             )
 
-        read = self.table if self._connections.writing else self.fetch_batched
-        columns, rows = await read(("domains.whole", admins), build, name=name)
+        columns, rows = await self.read_batched(("domains.whole", admins), build, name)
         row, related_rows = domain_related_rows.split(columns, rows, name)
         return None if row is None else (row, RelatedRows(related_rows))
+
+    async def read_batched(
+        self, key: object, build: Callable[[], Select[Any]], name: str
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        """Run a read of the domain ``:name``; outside of a transaction with those of others."""
+        read = self.table if self._connections.writing else self.fetch_batched
+        return await read(key, build, name=name)
 
     async def _related_rows(self, names: Sequence[str], *, admins: bool) -> RelatedRows:
         accounts = ["@" + name for name in names]

@@ -14,8 +14,8 @@ from iredapi.backends.protocols.values import Removal, Usage
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import domain_related_rows
 from iredapi.backends.sql import tables as t
-from iredapi.backends.sql.account_repository import demotable, owned
-from iredapi.backends.sql.domain_mapping import COLUMNS, record
+from iredapi.backends.sql.account_repository import RelatedRows, demotable, owned
+from iredapi.backends.sql.domain_mapping import COLUMNS, own_row, record
 from iredapi.backends.sql.domain_profiles import SqlDomainProfiles
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import chunks, now
@@ -41,6 +41,15 @@ class SqlDomains(SqlDomainProfiles):
 
     async def claim(self, name: str) -> Domain | None:
         return await self.find(t.domain.c.domain, name, partial(self._held, share=False))
+
+    async def own(self, name: str) -> Domain | None:
+        return await self.find(t.domain.c.domain, name, self._own)
+
+    async def _own(self, name: str) -> Domain | None:
+        columns, rows = await self.read_batched("domains.own", own_row, name)
+        # MariaDB's equality ignores case, accents and trailing blanks.
+        mine = [row for row in rows if fold(row[0]) == fold(name)]
+        return record(dict(zip(columns, mine[0], strict=True)), RelatedRows(())) if mine else None
 
     async def _whole(self, name: str) -> Domain | None:
         found = await self._row_and_related_rows(name, admins=False)
