@@ -169,6 +169,12 @@ async def test_wrong_parameters_of_a_list(root: Client) -> None:
     for form, code, params in WRONG:
         found = await root.refused("GET", f"users/{DOMAIN}", **form)
         assert found == (400, code, params), form
+    _, answer = await root.call(
+        "GET", f"users/{DOMAIN}", params={"fields": "x", "view": "canonical"}
+    )
+    detail = answer["_errors"][0]["detail"]
+    assert detail.startswith("Items have no x. They have ")
+    assert "mail, " in detail
 
 
 async def test_choice_by_status_and_time(root: Client) -> None:

@@ -672,6 +672,16 @@ async def test_command(server: Arranged, tmp_path: Path) -> None:
     assert iredapi("doctor", "--only", "NO_SUCH_CODE", **given).returncode == 2
 
 
+async def test_before_the_first_start(server: Arranged, tmp_path: Path) -> None:
+    """A state database that the service has not made yet is no finding, and is not made."""
+    given = urls_of(server.store)
+    given.pop("IREDAPI_STATE_URL", None)
+    given["IREDAPI_DATA_DIR"] = str(tmp_path / "new")
+    done = iredapi("doctor", given=given, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "Nothing is wrong.\n"), done.stderr
+    assert not (tmp_path / "new").exists()
+
+
 def test_rights_name_tables() -> None:
     """A table that is renamed must be renamed in the list of rights too."""
     from tests.servers.snapshot import all_tables

@@ -61,3 +61,21 @@ def test_named_files_exist() -> None:
             if not (page.parent / name).exists():
                 lacking.add(f"{page.name}: {name}")
     assert sorted(lacking) == []
+
+
+def test_settings_have_no_comment_behind_them() -> None:
+    """systemd takes what follows an unquoted value in an env file as a part of it."""
+    pages = [
+        ROOT / "README.md",
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("deploy/*"),
+        *ROOT.glob("packaging/*"),
+    ]
+    wrong = [
+        f"{page.name}: {line}"
+        for page in pages
+        if page.is_file()
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if re.match(r"""#?(IREDAPI|OTEL)_\w+=("[^"]*"|\S+)\s+#""", line)
+    ]
+    assert wrong == []

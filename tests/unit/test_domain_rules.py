@@ -280,6 +280,9 @@ def test_quota_beyond_the_domain() -> None:
     assert limits.quota_of_user(0, 256, 1000, 700) == 256
     assert _refused(limits.quota_of_user, 301, 0, 1000, 700) == code
     assert _refused(limits.quota_of_user, 0, 0, 1000, 0) == code
+    for wanted, said in ((301, "The domain has 300"), (0, "The quota 0 is unlimited, and the")):
+        with pytest.raises(ApiError, match=said):
+            limits.quota_of_user(wanted, 0, 1000, 700)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,9 @@ def test_nothing_in_the_file_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ({"dns_tls_rpt": "a@b.test"}, "IREDAPI_DNS_TLS_RPT"),
         ({"ownership_web_networks": "10.0.0.1/8"}, "IREDAPI_OWNERSHIP_WEB_NETWORKS"),
         ({"metrics_networks": "10.0.0.1/8"}, "IREDAPI_METRICS_NETWORKS"),
+        ({"metrics_token": "a-secret-of-15-"}, "IREDAPI_METRICS_TOKEN"),
+        ({"metrics_token": "a-secret-of-more-than-16 # who"}, "IREDAPI_METRICS_TOKEN"),
+        ({"metrics_token": "a-secret-of-more-than-16-…"}, "IREDAPI_METRICS_TOKEN"),
         ({"traces": "often"}, "IREDAPI_TRACES"),
     ],
 )

@@ -57,7 +57,7 @@ def doctor(
     ] = None,
     env_file: EnvFile = None,
 ) -> None:
-    """Check all databases for inconsistent data. Exit status 0: none found, 1: some found."""
+    """Check all databases for inconsistent data. See docs/doctor.md for the exit status."""
     chosen = loading.load(env_file)
     host = Host()
     from iredapi.doctor import versions

@@ -60,12 +60,16 @@ async def _local(context: AppContext, names: list[str]) -> AsyncIterator[bytes]:
 
     from iredapi.domain.actors import SYSTEM
     from iredapi.domain.addresses import fold
+    from iredapi.errors import NotFound
     from iredapi.workflows import exports
 
     for name in names:
-        async for page in exports.pages(context, SYSTEM, fold(name)):
-            for record in page:
-                yield orjson.dumps(record)
+        try:
+            async for page in exports.pages(context, SYSTEM, fold(name)):
+                for record in page:
+                    yield orjson.dumps(record)
+        except NotFound as error:
+            raise NotFound(error.code, f"There is no mail domain {name}.") from None
 
 
 async def _write(target: _Target, lines: AsyncIterator[bytes]) -> None:

@@ -69,9 +69,13 @@ class MonitoringSettings(BaseModel):
 
     @field_validator("metrics_token")
     @classmethod
-    def _long_enough(cls, value: SecretStr) -> SecretStr:
-        if 0 < len(value.get_secret_value()) < _SHORTEST:
+    def _metrics_token(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value()
+        if token and len(token) < _SHORTEST:
             raise ValueError(f"at least {_SHORTEST} characters")
+        # systemd keeps a comment behind a value, and no client would send it.
+        if not all("!" <= character <= "~" for character in token):
+            raise ValueError("visible ASCII characters only: no blanks, no comment behind it")
         return value
 
     @property

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 
 from iredapi.config.settings import Settings
@@ -25,10 +25,7 @@ from iredapi.state.written_servers import WrittenServers, at_once
 async def examine_state(settings: Settings) -> AsyncIterator[Finding]:
     """Report what is wrong with the state database; nothing is created or migrated."""
     url = make_url(settings.urls()["state"])
-    # Opening would create the file.
-    file = Path(url.database or "")
-    if url.get_backend_name() == "sqlite" and not await asyncio.to_thread(file.is_file):
-        yield Finding("STATE_OUTDATED", "state", "there is no file yet")
+    if not await _is_made(url):
         return
     try:
         connections = await Connections.open(url.render_as_string(hide_password=False))
@@ -48,8 +45,20 @@ async def examine_state(settings: Settings) -> AsyncIterator[Finding]:
         await connections.close()
 
 
+async def _is_made(url: URL) -> bool:
+    """Tell whether there is a database: SQLite's file is made by the first start of the service.
+
+    Opening it would create the file.
+    """
+    if url.get_backend_name() != "sqlite":
+        return True
+    return await asyncio.to_thread(Path(url.database or "").is_file)
+
+
 async def is_usable(settings: Settings) -> bool:
     """Tell whether the state database can be used without a migration."""
+    if not await _is_made(make_url(settings.urls()["state"])):
+        return False
     found = [finding.code async for finding in examine_state(settings)]
     return set(found) <= {"SEVERAL_WRITERS"}
 

@@ -188,4 +188,5 @@ def _capped(quota: int, most: int) -> int:
 
 def _within_domain(quota: int, left: int) -> None:
     if quota == UNLIMITED or quota > left:
-        raise Conflict("EXCEEDED_DOMAIN_QUOTA_SIZE", f"The domain has {max(left, 0)} MB left.")
+        asked = "The quota 0 is unlimited, and the domain" if quota == UNLIMITED else "The domain"
+        raise Conflict("EXCEEDED_DOMAIN_QUOTA_SIZE", f"{asked} has {max(left, 0)} MB left.")

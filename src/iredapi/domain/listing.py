@@ -106,6 +106,10 @@ def check_fields(names: Sequence[str], known: Collection[str]) -> None:
     """Raise InvalidParameters when a name of ``fields`` is no key of the items, in any case."""
     there = {name.lower() for name in known}
     if wrong := [name for name in names if name.lower() not in there]:
+        keys = ", ".join(sorted(known))
         raise InvalidParameters(
-            *(Problem("fields", "INVALID_VALUE", f"Items have no {name}.") for name in wrong)
+            *(
+                Problem("fields", "INVALID_VALUE", f"Items have no {name}. They have {keys}.")
+                for name in wrong
+            )
         )
