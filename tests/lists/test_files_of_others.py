@@ -92,6 +92,29 @@ async def test_an_added_subscriber_gets_its_own_line(lists: Lists) -> None:
     assert set(new.lower().split(",")) <= set(listed(lists, "-d"))
 
 
+@pytest.mark.parametrize("blank", ["\n", "\r\n"])
+@pytest.mark.parametrize("at", [0, 1, 7], ids=["first", "between", "last"])
+async def test_a_blank_line_among_the_headers_goes_with_the_next_change(
+    lists: Lists, at: int, blank: str
+) -> None:
+    """mlmmj copies it into each post, where it ends the header."""
+    await lists.create(
+        subscribers="ann@else.test,bob@else.test", require_confirm="no", custom_headers="X-A: 1"
+    )
+    file = lists.directory() / "control" / "customheaders"
+    before = file.read_text()
+    lines = before.splitlines(keepends=True)
+    assert len(lines) == 7
+    file.write_text("".join([*lines[:at], blank, *lines[at:]]), newline="")
+    await lists.update(name="Team")
+    assert sorted(file.read_text().splitlines()) == sorted(before.splitlines())
+    await asyncio.to_thread(post, lists, "ann@else.test")
+    mail = await asyncio.to_thread(lists.sink.to, "bob@else.test")
+    assert (mail.get_content_type(), mail["X-A"]) == ("text/plain", "1")
+    assert mail["Content-Type"]
+    assert str(mail.get_payload()).strip() == "Good morning."
+
+
 _WAITING = """
 import fcntl, sys
 with open(sys.argv[1], "r+b") as file:

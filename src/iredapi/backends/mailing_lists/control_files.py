@@ -69,6 +69,18 @@ def read(address: str, control: Path) -> Control:
     )
 
 
+def ends_headers_of_posts(control: Path) -> bool:
+    """Tell whether ``customheaders`` has a blank line.
+
+    mlmmj 1.3 copies it into each post, where it ends the header: Content-Type becomes text.
+    """
+    try:
+        lines = (control / "customheaders").read_bytes().removesuffix(b"\n").split(b"\n")
+    except FileNotFoundError:
+        return False
+    return lines != [b""] and not all(map(bytes.strip, lines))
+
+
 def contents(address: str, control: Control) -> dict[str, str | None]:
     """Return the contents of the control files of a list; None: the file must not exist."""
 

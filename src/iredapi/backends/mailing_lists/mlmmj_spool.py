@@ -190,6 +190,8 @@ class Spool:
         if not (directory / "control").is_dir():
             raise ApiError("MAILING_LIST_DATA_MISSING")
         old, new = control_files.contents(address, before), control_files.contents(address, after)
+        if control_files.ends_headers_of_posts(directory / "control"):
+            old["customheaders"] = None  # not what the file says, so that it is written
         for name, content in new.items():
             if old[name] == content:
                 continue
