@@ -134,7 +134,8 @@ async def _bulk(stores: Sequence[Store], both: Sequence[Side], size: Size, round
         _line(f"{name} ({size.big:,})", f"{own:.2f} s", f"{other:.2f} s", [b / a for a, b in found])
 
 
-def _timed(command: Sequence[str], source: str, rounds: int) -> float:
+def timed(command: Sequence[str], source: str, rounds: int) -> float:
+    """Return the median of the seconds that a command of a revision takes."""
     taken = []
     for _ in range(rounds):
         started = time.perf_counter()
@@ -209,7 +210,7 @@ async def compare(
             "start to first answer", f"{one_start:.2f} s", f"{two_start:.2f} s",
             [two_start / one_start],
         )  # fmt: skip
-    version = [_timed(["--version"], tree, 3) for tree in (ours, source)]
+    version = [timed(["--version"], tree, 3) for tree in (ours, source)]
     _line(
         "iredapi --version", f"{version[0]:.2f} s", f"{version[1]:.2f} s", [version[1] / version[0]]
     )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -66,7 +66,8 @@ from iredapi.web.middleware import (
     RequestContext,
     crashed,
 )
-from iredapi.web.route_table import API, RouteTable
+from iredapi.web.operation_route import Router
+from iredapi.web.route_table import RouteTable
 from iredapi.workflows.webhook_sender import WebhookSender
 
 
@@ -80,15 +81,14 @@ class _Api(FastAPI):
     _stack: ASGIApp
     cookie = ""
     """Name of the session cookie, for the document."""
-    operations: Sequence[APIRouter] = ()
+    operations: Sequence[Router] = ()
     """The routers of the operations, for the document."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; it is made once."""
         if self.openapi_schema is None:
-            made = super().openapi()
-            self.openapi_schema = openapi_document.complete(
-                made, cookie=self.cookie, routers=self.operations
+            self.openapi_schema = openapi_document.make(
+                self, cookie=self.cookie, routers=self.operations
             )
         return self.openapi_schema
 
@@ -194,8 +194,6 @@ def create_app(
     )
     if context is not None:
         app.state.context = context
-    for router in routers:
-        app.include_router(router, prefix=API)
     app.cookie, app.operations = settings.session_cookie, routers
     docs_page.mount(app, settings)
     health_routes.mount(app)
@@ -232,6 +230,8 @@ def exception_handlers(*, always_200: bool) -> dict[type[Exception], _Handler]:
 
 def from_environment() -> FastAPI:
     """Build the application from the environment; the factory that uvicorn's workers call."""
+    if not gc.get_freeze_count():  # in one of several worker processes; see ``cli/serve``
+        gc.freeze()
     return create_app(settings_of_worker())
 
 

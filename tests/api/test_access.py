@@ -135,17 +135,13 @@ class Route:
     action: Action
 
 
-def routes(app: FastAPI) -> list[Route]:
+def routes(app: Any) -> list[Route]:
     """Every route of the API with the action that it names."""
-    found = []
-    for route in app.routes:
-        router = getattr(route, "original_router", None)
-        for inner in [] if router is None else router.routes:
-            found += [
-                Route(method, inner.path, inner.endpoint.iredapi_action)
-                for method in sorted(inner.methods)
-            ]
-    return found
+    return [
+        Route(route.method, route.path, route.action)
+        for router in app.operations
+        for route in router.routes
+    ]
 
 
 def targets_of(route: Route) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from starlette.routing import compile_path
 
 from iredapi.web.idempotency import NOT_HERE
 from tests.clients import PASSWORD, ROOT, Client, Service, serving
@@ -201,11 +202,10 @@ def writes(service: Service) -> set[str]:
     """All operations that write, but those that have no dry run."""
     app: Any = service.app
     return {
-        f"{method} {route.path}".replace(" ", "")
+        f"{route.method} {route.path}".replace(" ", "")
         for router in app.operations
         for route in router.routes
-        for method in route.methods
-        if method != "GET" and route.endpoint.iredapi_action not in NOT_HERE
+        if route.method != "GET" and route.action not in NOT_HERE
     }
 
 
@@ -216,7 +216,7 @@ def operations(service: Service, item: Step) -> set[str]:
         f"{item.method} {route.path}".replace(" ", "")
         for router in app.operations
         for route in router.routes
-        if item.method in route.methods and route.path_regex.fullmatch(f"/{item.path}")
+        if item.method == route.method and compile_path(route.path)[0].fullmatch(f"/{item.path}")
     }
 
 

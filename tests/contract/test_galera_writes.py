@@ -19,7 +19,7 @@ pytestmark = pytest.mark.stores("mariadb")
 SOURCES = Path(iredapi.__file__).parent
 UNCHANGEABLE = {"share_folder", "anyone_shares", "wblist", "outbound_wblist"}
 """Tables whose rows are inserted and deleted only: a lock on them would raise LookupError."""
-RAW_LOCKS = {"database/row_locks.py", "database/drivers.py", "database/connection.py"}
+RAW_LOCKS = {"database/row_locks.py", "database/mysql_driver.py", "database/connection.py"}
 """Modules that write locks as text; ``PooledConnection`` adds the writes for them."""
 VALUES = (0, 1, 2, 127, -1, -128)
 

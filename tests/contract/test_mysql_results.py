@@ -12,7 +12,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from iredapi.database.database import Database
-from iredapi.database.drivers import Aiomysql
+from iredapi.database.mysql_driver import Aiomysql
 from tests.servers.store import Store
 
 pytestmark = pytest.mark.stores("mariadb")

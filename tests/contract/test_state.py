@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -149,6 +151,15 @@ async def test_details_of_log_entries_are_moved(store: Store, opened: Open) -> N
 async def _tables(state: State) -> list[str]:
     async with state.connections.connect() as connection:
         return await connection.run_sync(lambda own: inspect(own).get_table_names())
+
+
+def test_names_of_files_are_the_revisions() -> None:
+    """At the start only the names are looked at, without Alembic."""
+    config = Config()
+    config.set_main_option("script_location", str(migrate._SCRIPTS))
+    scripts = ScriptDirectory.from_config(config)
+    assert migrate.revisions() == sorted(one.revision for one in scripts.walk_revisions())
+    assert migrate.revisions()[-1] == scripts.get_current_head()
 
 
 async def test_parallel_migrations(store: Store) -> None:

@@ -482,3 +482,20 @@ def test_help() -> None:
 def test_version() -> None:
     done = in_process("--version")
     assert (done.exit_code, done.stdout) == (0, f"iredapi {__version__}\n"), done.stderr
+
+
+def test_version_needs_neither_settings_nor_packages(tmp_path: Path) -> None:
+    """Also where settings are wrong; it is asked often, and must not import what others need."""
+    (tmp_path / ".env").write_text("IREDAPI_PORT=none\nIREDAPI_NOTHING=1\n")
+    done = subprocess.run(
+        [COMMAND[0], "-X", "importtime", *COMMAND[1:], "--version"],
+        cwd=tmp_path,
+        env=environment(IREDAPI_PORT="none", IREDAPI_ENV_FILE=str(tmp_path / ".env")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"iredapi {__version__}\n"
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "iredapi.cli" in imported
+    assert not imported & {"typer", "click", "pydantic", "sqlalchemy", "asyncio", "json"}

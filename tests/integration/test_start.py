@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
+from iredapi.backends.sql.tables import metadata
+from iredapi.database.live_schema import create_all
 from iredapi.observability.logging import configure
 from tests.clients import serving
+from tests.servers.api import running_on
 from tests.servers.store import Store
 
 
@@ -98,3 +101,38 @@ async def test_a_proxy_that_is_not_trusted_is_told_once(
     entries = told(capfd, "IREDAPI_TRUSTED_PROXIES")
     assert [entry["peer"] for entry in entries] == ["198.51.100.9", "198.51.100.10"]
     assert {entry["level"] for entry in entries} == {"warning"}
+
+
+def test_what_a_deployment_does_not_use_is_not_imported(store: Store) -> None:
+    """Each of them costs every worker memory, and every start time."""
+    for _ in range(2):  # the first one may have to migrate the state database
+        with running_on(
+            store, PYTHONPROFILEIMPORTTIME="1", IREDAPI_WORKERS="1", IREDAPI_EVENTS="yes"
+        ) as api:
+            lines = api.output.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if "import time:" in line}
+    assert {"iredapi.app", "sqlalchemy", "fastapi"} <= imported
+    drivers = imported & {"aiosqlite", "asyncpg", "aiomysql", "pymysql", "bonsai"}
+    mysql = {"aiomysql", "pymysql"}
+    assert drivers == {
+        "sqlite": {"aiosqlite"}, "postgresql": {"asyncpg"}, "mariadb": mysql,
+        "openldap": {*mysql, "bonsai"},
+    }[store.name]  # fmt: skip
+    seldom = {
+        "alembic", "dns.asyncresolver", "httpcore", "httpx", "prometheus_client",
+        "opentelemetry.sdk", "yaml", "iredapi.client", "iredapi.doctor", "iredapi.web.openapi",
+    }  # fmt: skip
+    assert not imported & seldom
+
+
+@pytest.mark.stores("sqlite")
+async def test_a_new_index_is_added_to_an_older_file(store: Store) -> None:
+    """Once, and to the service's own tables only."""
+    sql = "SELECT name FROM sqlite_master WHERE type = 'index' ORDER BY name"
+    before = await store.rows(sql)
+    await store.execute("DROP INDEX ix_admin_active")
+    assert await store.rows(sql) != before
+    for _ in range(2):
+        async with store.connect("vmail") as connection:
+            assert await create_all(connection, metadata) == []
+        assert await store.rows(sql) == before

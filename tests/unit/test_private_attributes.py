@@ -37,7 +37,7 @@ PRIVATE: Final[list[tuple[str, Any, str]]] = [
     ("aiomysql", aiomysql.Connection, "_reader"),
     ("aiomysql", aiomysql.Connection, "server_status"),
     ("aiomysql", pymysql.err, "raise_mysql_exception"),
-    # A connection that is never without TLS (``database/tls``).
+    # A connection that is never without TLS (``database/mysql_tls``).
     ("aiomysql", aiomysql.Connection, "_connect"),
     ("aiomysql", aiomysql.Connection, "_request_authentication"),
     ("aiomysql", aiomysql.Connection, "server_capabilities"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match
@@ -16,7 +17,7 @@ from iredapi.app import create_app, exception_handlers
 from iredapi.config.settings import Settings
 from iredapi.errors import NotFound
 from iredapi.web.middleware import PathNormaliser, RequestContext
-from iredapi.web.route_table import RouteTable
+from iredapi.web.route_table import Endpoint, RouteTable
 
 
 async def _elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,14 +36,24 @@ async def _missing(_: Request) -> Response:
     raise NotFound("NO_SUCH_ACCOUNT")
 
 
-_ROUTER = APIRouter()
-for _method, _path, _endpoint in (
-    ("GET", "/a/fixed", _fixed),
-    ("GET", "/a/{name}", _named),
-    ("PUT", "/a/{name}/b/{other}", _named),
-    ("GET", "/missing", _missing),
-):
-    _ROUTER.add_api_route(_path, _endpoint, methods=[_method], response_model=None)
+@dataclass
+class _Route:
+    method: str
+    path: str
+    endpoint: Endpoint
+
+
+@dataclass
+class _Router:
+    routes: Sequence[_Route]
+
+
+_ROUTER = _Router([
+    _Route("GET", "/a/fixed", _fixed),
+    _Route("GET", "/a/{name}", _named),
+    _Route("PUT", "/a/{name}/b/{other}", _named),
+    _Route("GET", "/missing", _missing),
+])  # fmt: skip
 TABLE = RouteTable(_elsewhere, routers=[_ROUTER])
 HANDLED = RequestContext(TABLE, handlers=exception_handlers(always_200=False))
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from sqlalchemy import MetaData, Table
 
 from iredapi.backends.mailing_lists.mlmmj_spool import Options, Spool
-from iredapi.backends.mailing_lists.mlmmjadmin import MlmmjAdmin
 from iredapi.backends.policies import tables as policies
 from iredapi.backends.protocols.backend import Backend
 from iredapi.backends.protocols.mailing_lists import ListServer
@@ -79,6 +78,8 @@ def make_backend(settings: Settings, databases: Databases, state: State) -> Back
 def make_list_server(settings: Settings) -> ListServer | None:
     """Return the list server of a configuration; None: there is none."""
     if settings.mlmmjadmin_url:
+        from iredapi.backends.mailing_lists.mlmmjadmin import MlmmjAdmin
+
         return MlmmjAdmin(
             settings.mlmmjadmin_url,
             settings.mlmmjadmin_token.get_secret_value(),

@@ -7,7 +7,8 @@ import ssl
 from collections.abc import Sequence
 from typing import Final
 
-from iredapi.backends.outbound import Network, NoAnswer, Sent, Site
+from iredapi.backends.http_site import Site
+from iredapi.backends.outbound import Network, NoAnswer, Sent
 from iredapi.domain.http_urls import PORTS, HttpUrl
 
 _MAX_BYTES: Final = 16 * 1024

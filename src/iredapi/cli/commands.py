@@ -14,8 +14,8 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from iredapi import __version__, errors
-from iredapi.cli import admin_commands, token_commands
+from iredapi import errors
+from iredapi.cli import VERSION, admin_commands, token_commands
 from iredapi.cli.apply_command import apply
 from iredapi.cli.dns_command import dns
 from iredapi.cli.doctor_command import doctor
@@ -61,7 +61,7 @@ app.add_typer(token_commands.app, name="token")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"iredapi {__version__}")
+        typer.echo(VERSION)
         raise typer.Exit
 
 

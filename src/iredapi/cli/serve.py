@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import os
 import socket
@@ -36,6 +37,10 @@ from iredapi.workflows.admins import ensure_first_admin
 def run(chosen: Settings) -> int:
     """Serve until a signal ends it, and return the exit status. Raises ConfigurationError."""
     access_log.check(chosen)
+    if chosen.workers == 1:
+        import iredapi.app  # noqa: F401 (which uvicorn would import later)
+    # What was imported stays: the collection when the application starts is spared it.
+    gc.freeze()
     with _listen(chosen.host, chosen.port) as listener, data_lock.alone(chosen):
         asyncio.run(_wait_until_ready(chosen))
         address = _address(chosen.host, listener)

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.cursor import Cursor
-from iredapi.database.drivers import DRIVERS, Aiomysql, Aiosqlite, Asyncpg, Work
+from iredapi.database.drivers import Aiosqlite, Asyncpg, Work, driver_of
 from iredapi.database.errors import is_retryable, is_wrong_server
 from iredapi.database.galera import Guards
 from iredapi.database.row_locks import Row
@@ -37,6 +37,7 @@ class PooledConnection:
     __slots__ = (
         "_adapter",
         "_driver",
+        "_mysql",
         "_name",
         "_notice",
         "broken",
@@ -65,11 +66,10 @@ class PooledConnection:
         self._notice = notice
         self._adapter = adapter
         self._name = connection.dialect.driver
-        self._driver = DRIVERS[self._name](driver)
+        self._driver = found = driver_of(self._name, driver, galera=galera)
+        self._mysql = None if isinstance(found, Asyncpg | Aiosqlite) else found
         self.guards = Guards(connection.dialect) if galera else None
         """On a node of Galera: the rows that this transaction has locked."""
-        if galera and isinstance(self._driver, Aiomysql):
-            self._driver.compound = True
         self.opened_at = time.monotonic()
         self.expires_at = 0.0
         """Monotonic time at which the pool replaces it."""
@@ -119,9 +119,8 @@ class PooledConnection:
 
         It does so between two statements of one message.
         """
-        driver = self._driver
-        if self.guards is not None and isinstance(driver, Aiomysql) and not driver.in_transaction:
-            raise self._translated(driver.deadlock(), sql)
+        if self.guards is not None and self._mysql is not None and not self._mysql.in_transaction:
+            raise self._translated(self._mysql.deadlock(), sql)
 
     async def fetch_and_count(
         self,
@@ -135,12 +134,12 @@ class PooledConnection:
         ``lock`` is run before the write, in its transaction. Returns the rows of the read, and the
         number of rows that the write matched.
         """
-        if not isinstance(self._driver, Aiomysql):
+        if self._mysql is None:
             raise TypeError(self._name)
         self.permit(write)
         first, second = ((one.sql, one.arguments(values)) for one in (read, write))
         held = None if lock is None else (lock.sql, lock.arguments(values))
-        question = self._driver.fetch_and_count(first, second, held)
+        question = self._mysql.fetch_and_count(first, second, held)
         self.transacting = lock is not None
         try:
             rows, count = await self.asked(f"{read.sql}; {write.sql}", question)
@@ -181,7 +180,7 @@ class PooledConnection:
 
         For aiosqlite and aiomysql only.
         """
-        if not isinstance(self._driver, Aiosqlite | Aiomysql):
+        if isinstance(self._driver, Asyncpg):
             raise TypeError(self._name)
         self.permit(compiled)
         every = [compiled.arguments(one) for one in values]

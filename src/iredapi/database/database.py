@@ -27,7 +27,7 @@ from iredapi.database import galera, several_hosts, sqlite, topology, writabilit
 from iredapi.database.compiled_statement import CompiledStatement
 from iredapi.database.connection import PooledConnection
 from iredapi.database.cursor_cache import Cursors
-from iredapi.database.datetimes import MYSQL_DECODERS, prepare_asyncpg
+from iredapi.database.datetimes import prepare_asyncpg
 from iredapi.database.dialect import holds_at_once
 from iredapi.database.errors import (
     NoWritableServer,
@@ -96,10 +96,12 @@ def _options(url: str, pool: PoolOptions) -> dict[str, Any]:
             "server_settings": {"application_name": "iredapi"},
         }
     elif url.startswith("mysql"):
+        from iredapi.database.mysql_results import DECODERS
+
         options["connect_args"] = {
             "connect_timeout": pool.connect_timeout,
             "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            "conv": MYSQL_DECODERS,
+            "conv": DECODERS,
         }
     else:
         options["connect_args"] = {"factory": sqlite.Connection}

@@ -2,20 +2,18 @@
 
 MariaDB stores ``0000-00-00`` (iRedMail's default before 0.9.6) and ``2020-00-00``, PostgreSQL
 ``infinity`` and years from -4713 to 294276, SQLite any text or number. Python's dates begin with
-year 1 and end with year 9999. Each driver has its own hook for conversions; after that a value is
-a ``datetime``, a ``date`` or None.
+year 1 and end with year 9999. Each driver has its own hook for conversions (that of aiomysql is
+``mysql_results.DECODERS``); after that a value is a ``datetime``, a ``date`` or None.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from pymysql.constants import FIELD_TYPE
-from pymysql.converters import convert_date, convert_datetime, decoders
 from sqlalchemy import Date, DateTime, Dialect, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,30 +24,7 @@ from sqlalchemy.types import Boolean, TypeEngine, UserDefinedType
 _CACHED: Final = 4096
 """Number of converted values that are kept: most rows share their dates with others."""
 
-__all__ = ["DATE", "DATETIME", "MYSQL_DECODERS", "is_unknown", "prepare_asyncpg"]
-
-
-# --- MySQL and MariaDB ----------------------------------------------------------------------------
-
-
-def _mysql_datetime(value: str | bytes) -> datetime | None:
-    # PyMySQL returns a value that it cannot convert as text.
-    found = convert_datetime(value)
-    return found if isinstance(found, datetime) else None
-
-
-def _mysql_date(value: str | bytes) -> date | None:
-    found = convert_date(value)
-    return found if isinstance(found, date) else None
-
-
-MYSQL_DECODERS: Final[Mapping[int, Any]] = {
-    **decoders,
-    FIELD_TYPE.DATETIME: _mysql_datetime,
-    FIELD_TYPE.TIMESTAMP: _mysql_datetime,
-    FIELD_TYPE.DATE: _mysql_date,
-}
-"""PyMySQL's conversions (``conv`` of a connection), with other ones for dates."""
+__all__ = ["DATE", "DATETIME", "is_unknown", "prepare_asyncpg"]
 
 
 # --- PostgreSQL -----------------------------------------------------------------------------------

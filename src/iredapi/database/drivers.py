@@ -1,16 +1,15 @@
-"""The calls to the three database drivers, without SQLAlchemy. Each raises its driver's errors."""
+"""The calls to the three database drivers, without SQLAlchemy. Each raises its driver's errors.
+
+That of MySQL is in ``mysql_driver``, which only those import who use it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pymysql.constants import ER, SERVER_STATUS
-from pymysql.converters import escape_datetime, escape_string
-from pymysql.err import OperationalError
-
-from iredapi.database.mysql_results import Results, Rows
+if TYPE_CHECKING:
+    from iredapi.database.mysql_driver import Aiomysql
 
 Arguments = Sequence[Any]
 Work = Sequence[tuple[str, Arguments]]
@@ -86,142 +85,6 @@ class Asyncpg(_SingleStatements):
         return await self._connection.cursor(sql, *arguments)
 
 
-class Aiomysql:
-    """MySQL and MariaDB: values are put into the text, which may contain several statements."""
-
-    begin = "BEGIN"  # the sessions are READ COMMITTED (``database.py``)
-    share = "LOCK IN SHARE MODE"
-    several = True
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self._results = Results(connection)
-        self.compound = False
-        """Whether several writes are sent as one compound statement (MariaDB).
-
-        A node of Galera may end the transaction between two statements of a message; it does not
-        tell, and commits the rest of the message. It never does so inside of a statement.
-        """
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open, as the last answer has said."""
-        return bool(self._connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
-
-    @staticmethod
-    def deadlock() -> Exception:
-        """Return the error of a transaction that was ended because of another one."""
-        error: Exception = OperationalError(ER.LOCK_DEADLOCK, "Another transaction ended this one.")
-        return error
-
-    async def say(self, words: str) -> None:
-        await self._run_text(words)
-
-    async def _run_text(self, words: str) -> list[Sequence[Any]]:
-        results = self._results
-        await results.send(words)
-        found: list[Sequence[Any]] = [await results.rows()]
-        while results.has_next:
-            found.append(await results.rows())
-        return found
-
-    async def fetch(self, sql: str, arguments: Arguments) -> Sequence[Any]:
-        await self._results.send(self._text(sql, arguments))
-        return await self._results.rows()
-
-    async def fetch_each(self, sql: str, every: Sequence[Arguments]) -> list[Sequence[Any]]:
-        """Run a read with each of some values in one message; return the rows of each."""
-        return await self._run_text("; ".join([self._text(sql, one) for one in every]))
-
-    async def fetch_and_count(
-        self,
-        read: tuple[str, Arguments],
-        write: tuple[str, Arguments],
-        lock: tuple[str, Arguments] | None = None,
-    ) -> tuple[Sequence[Any], int]:
-        """Run a read and a write in one message; the rows, and the number of matched rows.
-
-        ``lock`` locks rows before the write, in one transaction with it. When it fails, that
-        transaction is still open.
-        """
-        literals = _Literals(self._connection)
-        texts = [self._text(*read, literals), self._text(*write, literals)]
-        if lock is not None:
-            texts = [texts[0], self.begin, self._text(*lock, literals), texts[1], "COMMIT"]
-        results, counts = self._results, []
-        await results.send("; ".join(texts))
-        rows = await results.rows()
-        while results.has_next:
-            await results.rows()
-            counts.append(results.affected_rows)
-        return rows, counts[0 if lock is None else 2]
-
-    async def run_all(self, work: Work) -> None:
-        words = "; ".join([self._text(sql, arguments) for sql, arguments in work])
-        await self._run_text(f"BEGIN NOT ATOMIC {words}; END" if self.compound else words)
-
-    async def begin_with(self, work: Work) -> list[Sequence[Any]]:
-        texts = [self._text(sql, arguments) for sql, arguments in work]
-        return (await self._run_text("; ".join([self.begin, *texts])))[1:]
-
-    async def cursor(self, sql: str, arguments: Arguments) -> Any:
-        await self._results.send(self._text(sql, arguments))
-        await self._results.head()
-        return _UnreadRows(self._results)
-
-    def _text(self, sql: str, arguments: Arguments, literals: _Literals | None = None) -> str:
-        """Return SQL with its values; ``literals`` are those of the whole message."""
-        if not arguments:
-            return sql % ()
-        if literals is None:
-            literals = _Literals(self._connection)
-        return sql % tuple(map(literals.__getitem__, arguments))
-
-
-class _Literals(dict[Any, str]):
-    """The literals of the values of one message: several statements or rows have the same values.
-
-    Values that are equal have equal literals, or are the same number for the server.
-    """
-
-    def __init__(self, connection: Any) -> None:
-        self._escape = connection.escape
-        self._usual = not (
-            connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
-        )
-
-    def __missing__(self, value: Any) -> str:
-        if self._usual and isinstance(value, str):
-            # What aiomysql's ``escape`` does, without its questions.
-            text = f"'{escape_string(value)}'"
-        elif type(value) is int:
-            text = str(value)
-        elif self._usual and type(value) is datetime:
-            text = escape_datetime(value)
-        else:
-            text = self._escape(value)
-        self[value] = text
-        return text
-
-
-class _UnreadRows:
-    """A cursor over rows that the server goes on sending."""
-
-    def __init__(self, results: Results) -> None:
-        self._results = results
-        self._open = True
-
-    async def fetchmany(self, count: int) -> Rows:
-        """Return the next rows; fewer than ``count`` are the last ones."""
-        found: list[tuple[Any, ...]] = []
-        if self._open:
-            self._open = await self._results.more(found, count)
-        return found
-
-    async def close(self) -> None:
-        """Do nothing: all rows were read, or the pool discards the connection."""
-
-
 class Aiosqlite(_SingleStatements):
     """SQLite: each call runs in the connection's thread."""
 
@@ -268,9 +131,14 @@ class Aiosqlite(_SingleStatements):
         return await self._connection.execute(sql, arguments)
 
 
-DRIVERS: Final[dict[str, type[Asyncpg | Aiomysql | Aiosqlite]]] = {
-    "asyncpg": Asyncpg,
-    "aiomysql": Aiomysql,
-    "aiosqlite": Aiosqlite,
-}
-"""By SQLAlchemy's name of the driver."""
+def driver_of(
+    name: str, connection: Any, *, galera: bool = False
+) -> Asyncpg | Aiomysql | Aiosqlite:
+    """Return the calls to a connection of a driver, by SQLAlchemy's name of the driver."""
+    if name == "aiosqlite":
+        return Aiosqlite(connection)
+    if name == "asyncpg":
+        return Asyncpg(connection)
+    from iredapi.database.mysql_driver import Aiomysql
+
+    return Aiomysql(connection, compound=galera)

@@ -9,18 +9,16 @@ https://mariadb.com/kb/en/result-set-packets/.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Any, Final
 
 from pymysql.constants import COMMAND, CR, FIELD_TYPE, SERVER_STATUS
-from pymysql.converters import through
+from pymysql.converters import convert_date, convert_datetime, decoders, through
 from pymysql.err import InternalError, OperationalError, raise_mysql_exception
 from pymysql.protocol import FieldDescriptorPacket
-
-from iredapi.database.datetimes import MYSQL_DECODERS
 
 Rows = Sequence[tuple[Any, ...]]
 Convert = Callable[[str], Any]
@@ -42,6 +40,26 @@ _TEXTS: Final = frozenset(
 _BINARY: Final = 63
 _KNOWN_HEADS: Final = 8
 """Maximum number of remembered descriptions with the same number of columns."""
+
+
+def _mysql_datetime(value: str | bytes) -> datetime | None:
+    # PyMySQL returns a value that it cannot convert as text.
+    found = convert_datetime(value)
+    return found if isinstance(found, datetime) else None
+
+
+def _mysql_date(value: str | bytes) -> date | None:
+    found = convert_date(value)
+    return found if isinstance(found, date) else None
+
+
+DECODERS: Final[Mapping[int, Any]] = {
+    **decoders,
+    FIELD_TYPE.DATETIME: _mysql_datetime,
+    FIELD_TYPE.TIMESTAMP: _mysql_datetime,
+    FIELD_TYPE.DATE: _mysql_date,
+}
+"""PyMySQL's conversions (``conv`` of a connection); a date that Python cannot represent is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +97,7 @@ def _convert_of(field: Any, connection_encoding: str) -> Convert | None:
         encoding = connection_encoding
     elif kind in _TEXTS:
         encoding = None if field.charsetnr == _BINARY else connection_encoding
-    convert = MYSQL_DECODERS.get(kind)
+    convert = DECODERS.get(kind)
     if convert is through:
         convert = None
     if convert is None and encoding == connection_encoding and encoding.startswith("utf8"):

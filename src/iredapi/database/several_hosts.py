@@ -13,9 +13,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-import aiomysql
-import asyncpg
-from pymysql.err import MySQLError
 from sqlalchemy.engine import URL, make_url
 
 from iredapi.config import url_hosts, url_options
@@ -37,6 +34,7 @@ class SeveralHosts:
         self._hosts = hosts
         self._connect = connect
         self._postgresql = postgresql
+        self._errors = _errors(postgresql=postgresql)
         self._avoided: dict[Place, float] = {}
 
     async def connect(self, **options: Any) -> Any:
@@ -53,7 +51,7 @@ class SeveralHosts:
             try:
                 async with asyncio.timeout(each):
                     found = await self._one(place, {**options, name: each})
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, MySQLError) as error:
+            except self._errors as error:
                 self._avoided[place] = time.monotonic()
                 if not isinstance(failure, NoWritableServer):
                     failure = error
@@ -78,14 +76,41 @@ class SeveralHosts:
             if self._hosts.wanted != "any":
                 await _check(connection)
             return connection
+        import asyncpg
+
         try:
             return await self._connect(**options, target_session_attrs=self._hosts.wanted)
         except asyncpg.TargetServerAttributeNotMatched as error:
             raise NoWritableServer(f"{host}:{port} takes no writes") from error
 
 
-async def _check(connection: aiomysql.Connection) -> None:
+def _connect_of(*, postgresql: bool) -> Connect:
+    if postgresql:
+        import asyncpg
+
+        found: Connect = asyncpg.connect
+    else:
+        import aiomysql
+
+        found = aiomysql.connect
+    return found
+
+
+def _errors(*, postgresql: bool) -> tuple[type[Exception], ...]:
+    """Return what a driver raises when it cannot connect."""
+    if postgresql:
+        import asyncpg
+
+        return OSError, asyncpg.PostgresError, asyncpg.InterfaceError
+    from pymysql.err import MySQLError
+
+    return OSError, MySQLError
+
+
+async def _check(connection: Any) -> None:
     """Close a connection to a server that takes no writes, and raise NoWritableServer."""
+    from pymysql.err import MySQLError
+
     try:
         async with connection.cursor() as cursor:
             await cursor.execute("START TRANSACTION READ WRITE")
@@ -117,7 +142,7 @@ def connect_arguments(url: str | URL) -> tuple[URL, dict[str, Any]]:
     if hosts is None:
         return parsed, found
     postgresql = parsed.get_backend_name() == "postgresql"
-    connect = found.pop("async_creator_fn", asyncpg.connect if postgresql else aiomysql.connect)
+    connect = found.pop("async_creator_fn", None) or _connect_of(postgresql=postgresql)
     found["async_creator_fn"] = SeveralHosts(hosts, connect, postgresql=postgresql).connect
     bare = parsed.set(host=None, port=None)
     return bare.difference_update_query(["host", "port", url_hosts.ATTRIBUTES]), found

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import Context
-from typing import Any, Final, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from iredapi.backends.dns import SenderDns
 from iredapi.backends.factory import make_backend, make_databases, make_list_server
 from iredapi.backends.policies.iredadmin import NetworkList
 from iredapi.backends.protocols.backend import Backend
@@ -44,6 +44,9 @@ from iredapi.runtime.wrong_guesses import WrongGuesses
 from iredapi.state.database import State
 from iredapi.state.log_details import LogDetails
 
+if TYPE_CHECKING:
+    from iredapi.backends.dns import SenderDns
+
 _LISTS_SECONDS: Final = 30.0
 """TTL in seconds of cached look-ups of mailing lists."""
 _POOLS_SECONDS: Final = 1.0
@@ -76,7 +79,6 @@ class AppContext:
         """Only key: "". Set after the list server did not answer in time."""
         self.list_server_fails = TTLCache[str](_LISTS_FAIL_SECONDS)
         """Only key: "". The reason why an optional request to the list server failed."""
-        self.dns = SenderDns(settings.resolver, settings.dns_timeout)
         self.login_semaphores = KeyedSemaphore()
         self.guess_key = guess_key(settings)
         self.wrong_guesses = WrongGuesses(self.guess_key)
@@ -159,6 +161,13 @@ class AppContext:
             if context._list_server is not None:
                 opened.push_async_callback(context._list_server.close)
             yield context
+
+    @cached_property
+    def dns(self) -> SenderDns:
+        """Look-ups of the networks of sender domains; few servers need dnspython."""
+        from iredapi.backends.dns import SenderDns
+
+        return SenderDns(self.settings.resolver, self.settings.dns_timeout)
 
     @property
     def list_server(self) -> ListServer | None:

@@ -1,7 +1,8 @@
 """Migrations of the state database, safe with any number of replicas that start at once.
 
 A lock of the database serialises them: a transaction-level advisory lock on PostgreSQL,
-``GET_LOCK`` on MariaDB, ``BEGIN IMMEDIATE`` on SQLite. No lock is taken when all is up to date.
+``GET_LOCK`` on MariaDB, ``BEGIN IMMEDIATE`` on SQLite. When all is up to date no lock is taken, and
+Alembic, which needs more memory than the rest of this package, is not imported.
 """
 
 import asyncio
@@ -11,11 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import Connection, column, func, inspect, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from iredapi.state.connections import Connections, StateUnavailable
@@ -27,6 +24,9 @@ TIMEOUT = 300
 _LOCK = "iredapi state migration"
 _LOCK_NUMBER = int.from_bytes(hashlib.sha256(_LOCK.encode()).digest()[:8], signed=True)
 _SCRIPTS = Path(__file__).parent / "migrations"
+_VERSIONS = _SCRIPTS / "versions"
+_VERSION = table("alembic_version", column("version_num"))
+"""Alembic's table of the current revision: one row."""
 
 _IREDMAIL = frozenset(
     {"mailbox", "domain", "forwardings", "policy", "mailaddr", "throttle", "greylisting", "log"}
@@ -42,69 +42,70 @@ class WrongDatabase(Exception):
     """The state database belongs to another program, or to a newer iredapi."""
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
-    return config
+def revisions() -> list[str]:
+    """Return the revisions that this version knows, the newest last: from names of files."""
+    return sorted(path.name[1:].partition("_")[0] for path in _VERSIONS.glob("v*.py"))
 
 
 async def is_current(connections: Connections) -> bool:
     """Return whether the tables are those of this version. Raises WrongDatabase."""
-    scripts = ScriptDirectory.from_config(_config())
 
     async def current(connection: AsyncConnection) -> bool:
-        return await connection.run_sync(_is_current, scripts)
+        return await connection.run_sync(_is_current)
 
     return await connections.use(current)
 
 
 async def migrate(connections: Connections) -> None:
     """Create or update the tables; costs two SELECTs when they are up to date."""
-    config = _config()
-    scripts = ScriptDirectory.from_config(config)
-
-    async def current(connection: AsyncConnection) -> bool:
-        return await connection.run_sync(_is_current, scripts)
 
     async def upgrade(connection: AsyncConnection) -> None:
         if connections.dialect == "postgresql":
             await connection.execute(select(func.pg_advisory_xact_lock(_LOCK_NUMBER)))
-        if not await current(connection):
+        if not await connection.run_sync(_is_current):
             async with _alone_in_this_process():
-                await connection.run_sync(_upgrade, config)
+                await connection.run_sync(_upgrade)
 
-    if await connections.use(current):
+    if await is_current(connections):
         return
     async with _server_lock(connections):
         await connections.transact(upgrade, seconds=TIMEOUT)
 
 
-def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
+def _is_current(connection: Connection) -> bool:
     """Return whether the tables are up to date. Raises WrongDatabase."""
-    context = MigrationContext.configure(connection)
-    revision = context.get_current_revision()
+    inspector = inspect(connection)
+    revision: str | None = None
+    if inspector.has_table(_VERSION.name):
+        revision = connection.scalars(select(_VERSION.c.version_num)).one_or_none()
     if revision is None:
-        inspector = inspect(connection)
         # iRedAdmin has a table "sessions", too. Read the names of tables before the version table:
         # another replica may be creating our tables, and the version is then visible as well.
+        inspector.clear_cache()
         foreign = sorted(set(inspector.get_table_names()) & (set(metadata.tables) | _IREDMAIL))
         if foreign:
             inspector.clear_cache()
-            if not inspector.has_table(context.version_table):
+            if not inspector.has_table(_VERSION.name):
                 raise WrongDatabase(
                     f"The state database has tables that are not ours: {', '.join(foreign)}."
                     " Give iredapi a database of its own."
                 )
         return False
-    if revision not in {script.revision for script in scripts.walk_revisions()}:
+    known = revisions()
+    if revision not in known:
         raise WrongDatabase(
             f"The state database has revision {revision}, which this iredapi does not know:"
             " it was made by a newer one, or is not ours."
         )
-    return revision == scripts.get_current_head()
+    return bool(revision == known[-1])
 
 
-def _upgrade(connection: Connection, config: Config) -> None:
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

@@ -270,7 +270,7 @@ def describe(
     _describe_files(responses, details)
     return {
         "summary": summary.rstrip("."),
-        "description": rest,
+        "description": rest or summary,
         "operation_id": action.value.replace(".", "_") + _variant(method, path),
         "responses": responses,
         "openapi_extra": extra,

@@ -12,11 +12,15 @@ from copy import deepcopy
 from enum import StrEnum
 from typing import Any, Final
 
-from fastapi.routing import APIRoute, APIRouter
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import Response
 
 from iredapi.domain.tokens import PREFIX
 from iredapi.web import openapi_errors
 from iredapi.web.openapi_bodies import JSON
+from iredapi.web.operation_route import Router
 from iredapi.web.route_table import API
 
 Document = dict[str, Any]
@@ -94,19 +98,48 @@ def _body_of(operation: Document) -> Document:
     return found
 
 
-def complete(document: Document, *, cookie: str, routers: Iterable[APIRouter]) -> Document:
-    """Add what FastAPI does not: security schemes, and the codes of refused parameters."""
-    for route in (route for router in routers for route in router.routes):
-        if not isinstance(route, APIRoute):
-            continue
-        endpoint: Any = route.endpoint
-        action, form = endpoint.iredapi_action, endpoint.iredapi_form
-        for method in sorted(route.methods or ()):
-            operation = document["paths"][API + route.path][method.lower()]
-            openapi_errors.add(operation, method, route.path, action, form)
-            content = operation["responses"]["200"].get("content", {})
-            if _NDJSON in content and _NDJSON in _body_of(operation):
-                content.pop("application/json", None)
+# FastAPI looks at its parameters.
+async def _endpoint(request: Request) -> Response:
+    raise NotImplementedError
+
+
+def make(app: FastAPI, *, cookie: str, routers: Iterable[Router]) -> Document:
+    """Return the document of the operations: by FastAPI, and what it does not add.
+
+    That is security schemes, and the codes of refused parameters.
+    """
+    from iredapi.web.openapi import describe  # models that only the document needs
+
+    described = APIRouter()
+    declared = [(router, route) for router in routers for route in router.routes]
+    for router, route in declared:
+        described.add_api_route(
+            API + route.path,
+            _endpoint,
+            methods=[route.method],
+            tags=router.tags,
+            response_model=None,
+            name=route.handler.__name__,
+            **describe(
+                route.handler, route.method, route.path, route.action, route.form, route.details
+            ),
+        )
+    document: Document = get_openapi(
+        title=app.title,
+        version=app.version,
+        openapi_version=app.openapi_version,
+        description=app.description,
+        license_info=app.license_info,
+        routes=described.routes,
+        tags=app.openapi_tags,
+        servers=app.servers,
+    )
+    for _, route in declared:
+        operation = document["paths"][API + route.path][route.method.lower()]
+        openapi_errors.add(operation, route.method, route.path, route.action, route.form)
+        content = operation["responses"]["200"].get("content", {})
+        if _NDJSON in content and _NDJSON in _body_of(operation):
+            content.pop("application/json", None)
     document["components"]["securitySchemes"] = {
         "bearer": {
             "type": "http",

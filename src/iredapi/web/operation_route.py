@@ -6,14 +6,12 @@ call an operation learns nothing about its parameters.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from functools import partial, wraps
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack
+from enum import Enum, StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,9 +27,13 @@ from iredapi.runtime.context import AppContext
 from iredapi.runtime.dry_run import DryRun
 from iredapi.runtime.transactions import WriteResult
 from iredapi.schemas.params import Params
-from iredapi.web import dry_runs, entity_tags, idempotency, openapi, responses, sent_form
+from iredapi.web import dry_runs, entity_tags, idempotency, responses, sent_form
 from iredapi.web.admission import receive_body, slot_of
+from iredapi.web.declared_routes import DeclaredRoute
 from iredapi.web.idempotency import KeyedRequest
+
+if TYPE_CHECKING:
+    from iredapi.web.openapi import Details
 
 Form = TypeVar("Form", bound=Params)
 Arguments = ParamSpec("Arguments")
@@ -278,8 +280,16 @@ def _may_exist(param: str, text: str, caller: Actor | None) -> bool:
     return text.count("@") == 1 or (caller is not None and caller.is_global)
 
 
-class Router(APIRouter):
-    """FastAPI router whose routes declare an action (permission) and a form (parameters)."""
+class Router:
+    """Routes of one resource, each with an action (permission) and a form (parameters).
+
+    FastAPI gets them when the document is asked for (``openapi_document``): describing them all
+    takes longer than a service needs to open its databases.
+    """
+
+    def __init__(self, *, tags: list[str | Enum]) -> None:
+        self.tags = tags
+        self.routes: list[DeclaredRoute] = []
 
     def operation(
         self,
@@ -287,7 +297,7 @@ class Router(APIRouter):
         path: str,
         action: Action,
         form: type[Form],
-        **details: Unpack[openapi.Details],
+        **details: Unpack[Details],
     ) -> Callable[[Handler[Form]], Handler[Form]]:
         """Declare a route. The handler's docstring is its documentation."""
         operation = _Operation(
@@ -304,7 +314,6 @@ class Router(APIRouter):
         name = action.value
 
         def declare(handler: Handler[Form]) -> Handler[Form]:
-            @wraps(handler)
             async def endpoint(request: Request) -> Response:
                 context: AppContext = request.scope["iredapi.context"]
                 request.scope["iredapi.action"] = name
@@ -319,18 +328,9 @@ class Router(APIRouter):
                 except ApiError as error:
                     raise _as_sent(form, request, error) from None
 
-            del endpoint.__wrapped__
-            endpoint.__signature__ = inspect.signature(_signature)  # type: ignore[attr-defined]
-            endpoint.iredapi_action = action  # type: ignore[attr-defined]
-            endpoint.iredapi_form = form  # type: ignore[attr-defined]
             for method in [methods] if isinstance(methods, str) else methods:
-                self.add_api_route(
-                    path,
-                    endpoint,
-                    methods=[method],
-                    response_model=None,
-                    name=handler.__name__,
-                    **openapi.describe(handler, method, path, action, form, details),
+                self.routes.append(
+                    DeclaredRoute(method, path, endpoint, action, form, handler, details)
                 )
             return handler
 
@@ -347,10 +347,6 @@ def _as_sent(form: type[Params], request: Request, error: ApiError) -> ApiError:
         replace(item, param=wire.get(item.param, item.param)) for item in error.errors
     )
     return error
-
-
-async def _signature(request: Request) -> Response:
-    raise NotImplementedError
 
 
 async def _call(

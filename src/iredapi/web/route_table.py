@@ -1,16 +1,16 @@
 """Starlette's routes of the operations, in front of FastAPI's own dispatch.
 
-FastAPI declares the routes and describes them in OpenAPI. Its dispatch (effective routes,
-dependencies, exit stacks) costs more CPU than reading a user, and operations need none of it: they
-read their parameters themselves (ADR 6).
+FastAPI describes them in OpenAPI. Its dispatch (effective routes, dependencies, exit stacks) costs
+more CPU than reading a user, and operations need none of it: they read their parameters themselves
+(ADR 6).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
 from urllib.parse import quote, unquote
 
-from fastapi.routing import APIRoute, APIRouter
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
@@ -55,6 +55,30 @@ register_url_convertor("name", NameConvertor())
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+class Declared(Protocol):
+    """A route below ``/api``."""
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+
+    @property
+    def path(self) -> str:
+        """The path, with names in braces."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What answers a request."""
+
+
+class Declares(Protocol):
+    """What has routes."""
+
+    @property
+    def routes(self) -> Sequence[Declared]:
+        """The routes, in the order in which they are compared with a path."""
+
+
 class _Operation:
     """An endpoint as an ASGI application. Exceptions are left to the middleware in front."""
 
@@ -74,15 +98,13 @@ class RouteTable:
     requests go to ``app``.
     """
 
-    def __init__(self, app: ASGIApp, *, routers: Iterable[APIRouter]) -> None:
+    def __init__(self, app: ASGIApp, *, routers: Iterable[Declares]) -> None:
         by_word: dict[str, list[Route]] = {}
         self._routes: dict[tuple[str, str], list[tuple[Route, Endpoint]]] = {}
         for route in (route for router in routers for route in router.routes):
-            if not isinstance(route, APIRoute):
-                raise TypeError(f"{route} is no operation")
             path = API + route.path.replace("}", ":name}")
             word = _first_word(path)
-            found = Route(path, _Operation(route.endpoint), methods=route.methods)
+            found = Route(path, _Operation(route.endpoint), methods=[route.method])
             by_word.setdefault(word, []).append(found)
             for method in found.methods or ():
                 self._routes.setdefault((method, word), []).append((found, route.endpoint))

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import dns.exception
 import structlog
 
-from iredapi.backends import web_file
-from iredapi.backends.domain_dns import Survey, dkim_keys
 from iredapi.concurrency.turns import Turns
 from iredapi.config.settings import Settings
 from iredapi.domain import dns_checks, dns_records, ownership
@@ -27,6 +25,9 @@ from iredapi.errors import ApiError, Conflict, NotFound
 from iredapi.operations import ownership as ownerships
 from iredapi.runtime.context import AppContext
 from iredapi.runtime.transactions import WriteResult
+
+if TYPE_CHECKING:
+    from iredapi.backends.domain_dns import Survey
 
 _RETRY: Final = 60
 """Seconds after which a record that is published now may be seen."""
@@ -56,7 +57,7 @@ async def records(context: AppContext, actor: Actor, name: str) -> dict[str, Any
         dns_checks.checks(one, targets, backup=domain.backupmx, codes=waiting.get(one, ()))
         for one in names
     ]
-    survey = Survey(settings.resolver, settings.dns_timeout)
+    survey = _survey(settings)
     with _turns.of(actor.username):
         found = iter(await survey.run([check for group in groups for check in group]))
     live = domain.live_names
@@ -102,9 +103,17 @@ def _described(wanted: Wanted, verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def _survey(settings: Settings) -> Survey:
+    from iredapi.backends.domain_dns import Survey
+
+    return Survey(settings.resolver, settings.dns_timeout)
+
+
 def _targets(settings: Settings) -> Targets:
     keys: Mapping[tuple[str, str], str] | None = {}
     if settings.dkim_keys:
+        from iredapi.backends.domain_dns import dkim_keys
+
         try:
             keys = dkim_keys(Path(settings.dkim_keys))
         except (OSError, ValueError) as error:
@@ -152,7 +161,7 @@ async def _looked_for(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the code that was found of each name, and why there is none of the others."""
     names = sorted(waiting)
-    survey = Survey(settings.resolver, settings.dns_timeout)
+    survey = _survey(settings)
     found = await survey.run([dns_checks.ownership(one, waiting[one]) for one in names])
     proved = {
         one: verdict.found[0]
@@ -182,6 +191,8 @@ async def _looked_for(
 
 
 async def _has_file(settings: Settings, survey: Survey, name: str, code: str) -> bool:
+    from iredapi.backends import web_file
+
     try:
         addresses = await survey.addresses(existing_domain(name))
     except (InvalidAddress, TimeoutError, OSError, dns.exception.DNSException):

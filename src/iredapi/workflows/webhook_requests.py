@@ -13,8 +13,7 @@ import dns.exception
 
 from iredapi import __version__
 from iredapi.backends import outbound
-from iredapi.backends.domain_dns import Survey
-from iredapi.backends.outbound import NoAnswer, Sent, Site
+from iredapi.backends.outbound import NoAnswer, Sent
 from iredapi.config.settings import Settings
 from iredapi.domain import http_urls, webhooks
 from iredapi.domain.http_urls import HttpUrl
@@ -73,6 +72,8 @@ class Receiver:
     """Sends the events of one webhook; keeps connections until it is closed."""
 
     def __init__(self, settings: Settings, tls: ssl.SSLContext, webhook: Webhook) -> None:
+        from iredapi.backends.http_site import Site
+
         self._settings = settings
         self._webhook = webhook
         self._url = http_urls.parse(webhook.url)
@@ -108,6 +109,8 @@ class Receiver:
     async def _addresses(self) -> list[str]:
         if self._url.address is not None:
             return [self._url.host]
+        from iredapi.backends.domain_dns import Survey
+
         survey = Survey(self._settings.resolver, self._settings.dns_timeout)
         try:
             return await survey.addresses(self._url.host)
