@@ -13,6 +13,7 @@ from iredapi.doctor.findings import Finding
 from iredapi.doctor.runner import Examination, Result
 from tests.lists.conftest import TEAM, Lists
 from tests.lists.test_concurrent_subscriptions import run
+from tests.lists.test_subscribers_and_mail import post
 
 pytestmark = [pytest.mark.needs("mlmmj"), pytest.mark.stores("sqlite")]
 CODE: Final = "LIST_TEXT_OUTDATED"
@@ -142,6 +143,40 @@ async def test_empty_lines_among_subscribers_are_filled(lists: Lists, tmp_path: 
     await run(lists, "mlmmj-unsub", "d1@else.test", "-q", "-s")
     assert lists.subscribers() == ["m1@else.test", "m3@else.test", "zoe@else.test"]
     assert lists.subscribers("-d") == ["d2@else.test"]
+
+
+@pytest.mark.list_servers("spool")
+async def test_empty_lines_among_headers_are_removed(lists: Lists, tmp_path: Path) -> None:
+    """With every version: mlmmj copies them into each post."""
+    await lists.create(
+        subscribers="ann@else.test,bob@else.test", require_confirm="no", custom_headers="X-A: 1"
+    )
+    file = lists.directory() / "control" / "customheaders"
+    before = file.read_text()
+    code = "LIST_HEADERS_EMPTY_LINES"
+    older = version(tmp_path / "old", "mlmmj-sub version 1.3.0")
+    assert await examined(lists, older, code=code) == []
+    broken = before.replace("\n", "\n\n", 1) + " \n"
+    file.write_text(broken)
+    (found,) = await examined(lists, older, code=code)
+    assert (found.subject, found.detail) == (TEAM, "control/customheaders")
+    assert file.read_text() == broken
+    file.rename(tmp_path / "shared")
+    file.symlink_to(tmp_path / "shared")
+    (found,) = await examined(lists, older, fix=True, code=code)
+    assert not found.fixed
+    assert file.read_text() == broken
+    (tmp_path / "shared").replace(file)
+    (found,) = await examined(lists, older, fix=True, code=code)
+    assert found.fixed
+    assert file.read_text() == before
+    assert await examined(lists, older, code=code) == []
+    await asyncio.to_thread(post, lists, "ann@else.test")
+    mail = await asyncio.to_thread(lists.sink.to, "bob@else.test")
+    assert mail["Content-Type"]
+    assert mail["X-A"] == "1"
+    file.unlink()
+    assert await examined(lists, older, code=code) == []
 
 
 @pytest.mark.list_servers("mlmmjadmin")

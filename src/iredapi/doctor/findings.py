@@ -17,7 +17,7 @@ from iredapi.doctor.catalog_routes import RELATED_ROWS, ROUTES
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
-_LISTS: Final[Mapping[str, Check]] = {
+LISTS: Final[Mapping[str, Check]] = {
     "LIST_TEXT_OUTDATED": Check(
         _W,
         "Texts of a mailing list have variables that mlmmj 1.5 and later do not know.",
@@ -32,6 +32,13 @@ _LISTS: Final[Mapping[str, Check]] = {
         "mlmmj 1.3 ignores them. `mlmmj-unsub` of 1.5 removes wrong bytes then, and damages the "
         "addresses of others. Earlier versions of this service left such lines.",
         "The lines are filled with blanks, under mlmmj's lock.",
+    ),
+    "LIST_HEADERS_EMPTY_LINES": Check(
+        _E,
+        "The custom headers of a mailing list have an empty line.",
+        "mlmmj copies it into each post, where it ends the header: attachments, HTML and letters "
+        "outside ASCII arrive as source text.",
+        "The empty lines are removed; a link to another file is kept.",
     ),
 }
 
@@ -120,7 +127,7 @@ _SERVERS: Final[Mapping[str, Check]] = {
 }
 
 CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
-    {**_SERVERS, **DOMAINS, **ACCOUNTS, **ROUTES, **RELATED_ROWS, **RIGHTS, **POLICIES, **_LISTS}
+    {**_SERVERS, **DOMAINS, **ACCOUNTS, **ROUTES, **RELATED_ROWS, **RIGHTS, **POLICIES, **LISTS}
 )
 
 ON_DEMAND: Final = frozenset({"FOLDER_SHARED"})

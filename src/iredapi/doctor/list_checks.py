@@ -1,4 +1,4 @@
-"""Checks of the mailing lists' directories: what mlmmj 1.5 does not understand."""
+"""Checks of the mailing lists' directories: what mlmmj, or mlmmj 1.5, does not understand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
-from iredapi.backends.mailing_lists import subscriber_changes, subscriber_files
+from iredapi.backends.mailing_lists import control_files, subscriber_changes, subscriber_files
 from iredapi.backends.mailing_lists.subscriber_changes import Change
 from iredapi.config.host_programs import Host
 from iredapi.config.settings import Settings
@@ -23,7 +23,7 @@ _IREDMAIL: Final = Path("/var/vmail/mlmmj")
 
 
 async def examine_lists(settings: Settings, *, fix: bool) -> AsyncIterator[Finding]:
-    """Report lists with outdated texts, or empty lines among subscribers; repair them if ``fix``.
+    """Report lists with outdated texts, or empty lines in files; repair them if ``fix``.
 
     Empty lines are reported with every version: they should be gone before an upgrade.
     """
@@ -44,7 +44,10 @@ async def examine_lists(settings: Settings, *, fix: bool) -> AsyncIterator[Findi
         return
     for directory in lists:
         try:
-            found = [await asyncio.to_thread(_examine_subscribers, directory, fix)]
+            found = [
+                await asyncio.to_thread(_examine_subscribers, directory, fix),
+                await asyncio.to_thread(_examine_headers, directory, fix),
+            ]
             if not knows_all:
                 found.append(await asyncio.to_thread(_examine_texts, directory, unknown, fix))
         except OSError as error:
@@ -94,6 +97,19 @@ def _keep_owner(path: Path) -> None:
 
 def _address(directory: Path) -> str:
     return f"{directory.name}@{directory.parent.name}"
+
+
+def _examine_headers(directory: Path, fix: bool) -> Finding | None:
+    control = directory / "control"
+    if not control_files.ends_headers_of_posts(control):
+        return None
+    path = control / "customheaders"
+    # What a link leads to belongs to others, too.
+    fixed = fix and not path.is_symlink()
+    if fixed:
+        lines = path.read_bytes().split(b"\n")
+        _replace(path, b"".join(line + b"\n" for line in lines if line.strip()))
+    return Finding("LIST_HEADERS_EMPTY_LINES", _address(directory), "control/customheaders", fixed)
 
 
 def _examine_texts(directory: Path, unknown: str, fix: bool) -> Finding | None:

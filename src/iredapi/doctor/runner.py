@@ -21,7 +21,7 @@ from iredapi.database.errors import is_retryable, translated
 from iredapi.database.session import ORDER, Databases
 from iredapi.doctor import server_checks, versions
 from iredapi.doctor.catalog import Severity
-from iredapi.doctor.findings import CHECKS, ON_DEMAND, Finding
+from iredapi.doctor.findings import CHECKS, LISTS, ON_DEMAND, Finding
 from iredapi.doctor.list_checks import examine_lists
 from iredapi.doctor.mailbox_queue import Owners
 from iredapi.doctor.orphaned_rows import Directory
@@ -163,7 +163,7 @@ class Examination:
         """Report what is wrong outside of iRedMail's databases and directory."""
         async for finding in examine_state(self._settings):
             yield finding
-        if self._only & {"LIST_TEXT_OUTDATED", "LIST_FILE_EMPTY_LINES"}:
+        if self._only & LISTS.keys():
             async for finding in examine_lists(self._settings, fix=self._fix):
                 yield finding
 
