@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import date, datetime
+from typing import Any, Final
 
 import pytest
 from pymysql.err import OperationalError, ProgrammingError
@@ -155,3 +156,58 @@ async def test_a_killed_connection_is_lost(store: Store) -> None:
             await ours.fetch("SELECT 5", ())
         assert caught.value.args[0] in {1927, 2006, 2013}
         assert raw.closed
+
+
+_VALUES: Final = (
+    "o'neil", 'back\\slash"', "100 %s", "?", "ä 日本 🐎", "", " blanks ", "line\nend", "\\' OR 1=1",
+    None, 0, -7, 2**63, 1.5, datetime(2026, 1, 2, 3, 4, 5), date(2026, 1, 2), True,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["", "NO_BACKSLASH_ESCAPES"])
+async def test_prepared_statements_read_the_same(store: Store, mode: str) -> None:
+    async with _opened(store) as (ours, raw):
+        await raw.query(f"SET SESSION sql_mode = '{mode}'")
+        await ours.fetch("SELECT 1", ())  # the mode is known from the answer
+        sql = "SELECT %s, CONCAT('%%', %s), '?'"
+        every = [(value, value) for value in _VALUES]
+        as_text = await ours.fetch_each(sql, every)
+        ours.prepares = True
+        for _ in range(2):  # the second time it is prepared
+            assert await ours.fetch_each(sql, every) == as_text
+        assert [rows[0][0] for rows in as_text[:9]] == [*_VALUES[:9]]
+        assert ours.prepares
+        assert await ours.fetch_each("SELECT 'no value %%'", [()]) == [[("no value %",)]]
+
+
+async def test_prepared_statements_outlive_new_columns(store: Store) -> None:
+    async with _opened(store) as (ours, _):
+        ours.prepares = True
+        await ours.say("CREATE TEMPORARY TABLE growing (id INT)")
+        await ours.say("INSERT INTO growing VALUES (1), (2)")
+        sql = "SELECT * FROM growing WHERE id = %s"
+        assert await ours.fetch_each(sql, [(1,), (3,)]) == [[(1,)], []]
+        await ours.say("ALTER TABLE growing ADD more INT DEFAULT 5")
+        assert await ours.fetch_each(sql, [(2,)]) == [[(2, 5)]]
+        assert ours.prepares
+
+
+async def test_a_statement_that_was_forgotten_is_sent_as_text(store: Store) -> None:
+    async with _opened(store) as (ours, _):
+        ours.prepares = True
+        assert await ours.fetch_each("SELECT %s", [(1,)]) == [[(1,)]]
+        await ours.say("DEALLOCATE PREPARE iredapi_1")  # as a proxy does between two sessions
+        with pytest.raises(OperationalError):
+            await ours.fetch_each("SELECT %s", [(2,)])
+        assert not ours.prepares
+        assert await ours.fetch_each("SELECT %s", [(3,), (4,)]) == [[(3,)], [(4,)]]
+
+
+async def test_few_statements_are_prepared(store: Store) -> None:
+    async with _opened(store) as (ours, raw):
+        ours.prepares = True
+        for _ in range(2):
+            for number in range(40):
+                assert await ours.fetch_each(f"SELECT %s + {number}", [(1,)]) == [[(1 + number,)]]
+        await raw.query("SHOW SESSION STATUS LIKE 'Com_prepare_sql'")
+        assert int(raw._result.rows[0][1]) == 32

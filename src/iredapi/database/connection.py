@@ -66,7 +66,7 @@ class PooledConnection:
         self._notice = notice
         self._adapter = adapter
         self._name = connection.dialect.driver
-        self._driver = found = driver_of(self._name, driver, galera=galera)
+        self._driver = found = driver_of(connection.dialect, driver, galera=galera)
         self._mysql = None if isinstance(found, Asyncpg | Aiosqlite) else found
         self.guards = Guards(connection.dialect) if galera else None
         """On a node of Galera: the rows that this transaction has locked."""

@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sqlalchemy import Dialect
+
+from iredapi.database.server import Server
+
 if TYPE_CHECKING:
     from iredapi.database.mysql_driver import Aiomysql
 
@@ -132,13 +136,14 @@ class Aiosqlite(_SingleStatements):
 
 
 def driver_of(
-    name: str, connection: Any, *, galera: bool = False
+    dialect: Dialect, connection: Any, *, galera: bool = False
 ) -> Asyncpg | Aiomysql | Aiosqlite:
-    """Return the calls to a connection of a driver, by SQLAlchemy's name of the driver."""
-    if name == "aiosqlite":
+    """Return the calls to a connection of the driver of a dialect."""
+    if dialect.driver == "aiosqlite":
         return Aiosqlite(connection)
-    if name == "asyncpg":
+    if dialect.driver == "asyncpg":
         return Asyncpg(connection)
     from iredapi.database.mysql_driver import Aiomysql
 
-    return Aiomysql(connection, compound=galera)
+    prepares = Server.of(dialect).executes_with_values
+    return Aiomysql(connection, compound=galera, prepares=prepares)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pymysql.constants import ER, SERVER_STATUS
 from pymysql.converters import escape_datetime, escape_string
@@ -12,6 +12,9 @@ from pymysql.err import OperationalError
 
 from iredapi.database.drivers import Arguments, Work
 from iredapi.database.mysql_results import Results, Rows
+
+_MOST_PREPARED: Final = 32
+"""Statements that a connection prepares."""
 
 
 class Aiomysql:
@@ -21,7 +24,7 @@ class Aiomysql:
     share = "LOCK IN SHARE MODE"
     several = True
 
-    def __init__(self, connection: Any, *, compound: bool = False) -> None:
+    def __init__(self, connection: Any, *, compound: bool = False, prepares: bool = False) -> None:
         self._connection = connection
         self._results = Results(connection)
         self.compound = compound
@@ -30,6 +33,10 @@ class Aiomysql:
         A node of Galera may end the transaction between two statements of a message; it does not
         tell, and commits the rest of the message. It never does so inside of a statement.
         """
+        self.prepares = prepares
+        """Whether ``fetch_each`` prepares statements (``Server.executes_with_values``)."""
+        self._prepared: dict[str, int] = {}
+        """The numbers in the names of prepared statements, by SQL."""
 
     @property
     def in_transaction(self) -> bool:
@@ -58,8 +65,37 @@ class Aiomysql:
         return await self._results.rows()
 
     async def fetch_each(self, sql: str, every: Sequence[Arguments]) -> list[Sequence[Any]]:
-        """Run a read with each of some values in one message; return the rows of each."""
-        return await self._run_text("; ".join([self._text(sql, one) for one in every]))
+        """Run a read with each of some values in one message; return the rows of each.
+
+        A server that ``prepares`` does not parse it each time. After an error it is not asked to
+        any more: a proxy may have given the connection to another session.
+        """
+        literals = _Literals(self._connection)
+        is_full = len(self._prepared) >= _MOST_PREPARED
+        if not self.prepares or (is_full and sql not in self._prepared):
+            texts = [self._text(sql, one, literals) for one in every]
+            return await self._run_text("; ".join(texts))
+        try:
+            return await self._execute_each(sql, every, literals)
+        except Exception:
+            self.prepares = False
+            raise
+
+    async def _execute_each(
+        self, sql: str, every: Sequence[Arguments], literals: _Literals
+    ) -> list[Sequence[Any]]:
+        texts = []
+        number = self._prepared.get(sql)
+        if number is None:
+            number = len(self._prepared) + 1
+            source = sql % tuple("?" * len(every[0]))
+            texts.append(f"PREPARE iredapi_{number} FROM {literals[source]}")
+        for arguments in every:
+            values = ", ".join([literals[value] for value in arguments])
+            texts.append(f"EXECUTE iredapi_{number}{' USING ' if values else ''}{values}")
+        found = await self._run_text("; ".join(texts))
+        self._prepared[sql] = number
+        return found[-len(every) :]
 
     async def fetch_and_count(
         self,

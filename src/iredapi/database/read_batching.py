@@ -91,13 +91,14 @@ async def _results(
     run_many: Callable[..., Awaitable[list[Rows]]],
     value_sets: Sequence[Values],
 ) -> Sequence[Rows | Exception]:
-    if len(value_sets) > 1:
+    # ``fetch_each`` prepares statements of MariaDB, which pays for a single read, too.
+    if len(value_sets) > 1 or pooled.connection.dialect.driver == "aiomysql":
         try:
             return await run_many(pooled, values=value_sets)
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise
-            # One set of values failed: run each of them alone.
+            # One set of values failed, or the statement could not be prepared.
     return [await _run_alone(pooled, compiled, values) for values in value_sets]
 
 

@@ -22,6 +22,8 @@ _OLDEST: Final[dict[str, Version]] = {
     "MariaDB": (10, 2),
     "MySQL": (8, 0, 13),  # NOWAIT, and expressions as defaults
 }
+_EXECUTE_WITH_VALUES: Final = (10, 2, 3)
+"""The version of MariaDB whose ``EXECUTE … USING`` takes values; MySQL's takes variables only."""
 _NOWAIT: Final[dict[str, Version]] = {"MariaDB": (10, 3), "MySQL": (8, 0, 1)}
 
 
@@ -56,6 +58,11 @@ class Server:
     def has_nowait(self) -> bool:
         """Whether rows can be locked without waiting; SQLite has one writer."""
         return self.version >= _NOWAIT.get(self.kind, ())
+
+    @property
+    def executes_with_values(self) -> bool:
+        """Whether a prepared statement can be run in one statement of text, with its values."""
+        return self.kind == "MariaDB" and self.version >= _EXECUTE_WITH_VALUES
 
     def __str__(self) -> str:
         name = "Percona Server" if self.comment.startswith("Percona") else self.kind
