@@ -1,4 +1,4 @@
-"""The requests of the published examples and of the README work as they stand.
+"""The requests of the published examples, of the README and of docs/clients.md work as they stand.
 
 Legacy names on purpose: this is what people have copied into their scripts since 2016.
 """
@@ -9,6 +9,7 @@ import http.cookiejar
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,40 @@ def test_examples_of_the_readme(api: ApiProcess, tmp_path: Path) -> None:
     assert [line for line in lines if re.fullmatch("[0-9]{3}", line)] == ["200"] * len(sent)
     assert sum('"_changed":[]' in line for line in lines) == 0, lines
     assert "mail,domain,status,quota" in done.stdout
+
+
+@pytest.mark.stores("sqlite", "openldap")
+def test_the_client_without_a_generator(api: ApiProcess, tmp_path: Path) -> None:
+    """The program of docs/clients.md makes a user, reads the list, and is told of a refusal."""
+    page = README.with_name("docs").joinpath("clients.md").read_text(encoding="utf-8")
+    program = page.split("```python\n")[1].split("```")[0]
+    assert "https://mail.example.com/" in program
+    session = requests.Session()
+    session.trust_env = False
+    for path, form in (
+        ("login", {"username": ROOT, "password": PASSWORD}),
+        ("domain/example.com", {}),
+        ("user/bob@example.com", {"password": PASSWORD, "quota": "5"}),
+        ("tokens", {"label": "client"}),
+    ):
+        answer = session.post(f"{api.address}/api/{path}", data=form, timeout=60).json()
+        assert answer["_success"], answer
+    token = answer["_data"]["token"]
+    (tmp_path / "client.py").write_text(
+        f"TOKEN, PASSWORD = {token!r}, {PASSWORD!r}\n"
+        + program.replace("https://mail.example.com/", f"{api.address}/").replace(
+            "timeout=90", "timeout=90, trust_env=False"
+        )
+        + "\ntry:\n    call('POST', 'user/bob@example.com', json={'password': PASSWORD})\n"
+        "except Refused as refused:\n    print(refused.args[0])\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, "client.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+    lines = ["alice@example.com 1024", "bob@example.com 5", "ALREADY_EXISTS"]
+    assert (done.returncode, done.stdout.splitlines()) == (0, lines), done.stderr
 
 
 async def work_through(store: Store, raw: Send, client: Client) -> None:

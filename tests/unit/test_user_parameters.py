@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from iredapi.domain import user_parameters, users
+from iredapi.domain import changed_parameters, revisions, user_parameters, users
 from iredapi.domain.domains import Domain
 from iredapi.domain.mailbox_paths import Location
 from iredapi.domain.user_parameters import FIELDS
@@ -27,6 +27,14 @@ VALUES: dict[str, Any] = {
 def test_fields_of_every_parameter_are_declared() -> None:
     """A new parameter of a form needs an entry in FIELDS."""
     assert set(FIELDS) == set(UserEdit.model_fields) == set(UserDraft.model_fields) - {"restore"}
+
+
+def test_the_log_knows_the_value_of_every_parameter() -> None:
+    changed = set().union(*FIELDS.values()) - {"held_by_domain"}  # the parameter is the domain's
+    names = changed_parameters.of_user_fields(changed)
+    user = User("u@a.test")
+    items = revisions.of_user(names, user, user).described()
+    assert [item["param"] for item in items if not {"old", "new"} <= item.keys()] == []
 
 
 @pytest.mark.parametrize("param", sorted(FIELDS))
