@@ -20,6 +20,7 @@ from iredapi.state import StateUnavailable
 from iredapi.state.events import Events
 from tests.clients import PASSWORD, Client, Service, serving
 from tests.contract.test_idempotency_keys import LIFE, Write, seen
+from tests.servers.openldap import domain_dn
 from tests.servers.store import ALL_STORES, Store
 
 pytestmark = pytest.mark.stores(*ALL_STORES)
@@ -232,6 +233,23 @@ async def test_what_changes_nothing_makes_no_event(watched: Service, boss: Clien
     assert len(await events(watched, boss, at)) == 1
 
 
+async def test_default_groups(watched: Service, boss: Client, store: Store) -> None:
+    """A new user joins those that exist; nothing is told of others."""
+    await boss.ok("POST", "alias/all@ex.com")
+    names = "all@ex.com,none@ex.com,none@far.org"
+    expected = [("user.created", "u@ex.com", []), ("alias.updated", "all@ex.com", ["members"])]
+    if store.name == "openldap":
+        await boss.ok("POST", "maillist/team@ex.com")
+        setting = {"accountSetting": f"defaultList:{names},team@ex.com"}
+        store.directory.modify(domain_dn("ex.com"), add=setting)
+        expected.append(("maillist.updated", "team@ex.com", ["members"]))
+    else:
+        await store.execute(f"UPDATE domain SET settings = 'default_groups:{names};'")
+    at = await end(watched)
+    await boss.ok("POST", "user/u@ex.com", **USER)
+    assert short(await events(watched, boss, at)) == expected
+
+
 async def test_many_at_once(watched: Service, boss: Client) -> None:
     """Batches: each user has its events, in the order of its changes."""
     at, count = await end(watched), 24
@@ -369,9 +387,40 @@ async def test_without_the_state_database_nothing_is_written(
             ("PUT", "domain/ex.com", {"name": "Other"}),
             ("DELETE", "user/u@ex.com", {}),
         ):
-            assert (await boss.refused(method, path, **form))[:2] == (503, "SERVER_DOWN"), path
+            answer = await boss.http.request(method, path, data=form or None)
+            assert (answer.status_code, answer.json()["_msg"]) == (503, "SERVER_DOWN"), path
+            # It is certain that nothing was changed: the request may be sent again.
+            assert answer.json()["_detail"] == "The state database is away.", path
+            assert answer.headers["Retry-After"] == "1"
     assert [await seen(boss, path) for path in paths] == before
     assert await events(watched, boss, at) == []
+
+
+@pytest.mark.parametrize("lasts", [0.0, 0.2])
+async def test_a_request_that_is_cancelled_leaves_nothing(
+    watched: Service, boss: Client, monkeypatch: pytest.MonkeyPatch, lasts: float
+) -> None:
+    """Its client is gone while its event is stored: nothing is committed, and nothing is told."""
+    at, begun, write = await end(watched), asyncio.Event(), Events.write
+
+    async def slow(self: Events, *args: Any) -> None:
+        begun.set()
+        await asyncio.sleep(lasts)
+        await write(self, *args)
+        await asyncio.sleep(0.2 - lasts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Events, "write", slow)
+        asked = asyncio.ensure_future(boss.call("PUT", "domain/ex.com", data={"name": "Never"}))
+        await begun.wait()
+        await asyncio.sleep(0.1)
+        asked.cancel()
+        await asyncio.wait([asked])
+        await asyncio.sleep(0.3)
+    assert asked.cancelled()
+    assert await events(watched, boss, at) == []
+    assert await watched.context.state.events.pending() == (0, 0.0)
+    assert (await boss.ok("GET", "domain/ex.com", view="canonical"))["name"] == ""
 
 
 async def test_publishing_waits_for_the_state_database(

@@ -125,9 +125,13 @@ async def create(
     accounts.skip_absent(unit, (), changes, "remove_alias")
     unit.adjusted.extend(adjusted(changes, user, domain))
     groups = account_settings.words(domain.settings, "default_groups")
-    await unit.users.add(user, groups=groups, changed=date_of_password(unit))
+    joined = await unit.users.add(user, groups=groups, changed=date_of_password(unit))
     unit.note(created(mail))
-    unit.announce(*(further_change(Subject.ALIAS, group, "members") for group in groups))
+    for subject, addresses in (
+        (Subject.ALIAS, joined.aliases),
+        (Subject.MAILLIST, joined.maillists),
+    ):
+        unit.announce(*(further_change(subject, group, "members") for group in sorted(addresses)))
 
 
 @dataclass(frozen=True, slots=True)

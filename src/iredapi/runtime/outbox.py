@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context, ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -47,6 +47,15 @@ EVENT_ID: ContextVar[str] = ContextVar("event_id", default="")
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class _Announced:
+    """Events of one write that are being stored."""
+
+    events: Sequence[ChangeEvent]
+    given_up: bool = False
+    """Whether the request has ended meanwhile: nothing will be committed."""
+
+
 class Outbox:
     """Events of the changes of one process. ``begin``, then ``committed`` or ``undone``."""
 
@@ -56,7 +65,7 @@ class Outbox:
         self.wanted = wanted
         """Whether there are events at all."""
         self._lateness = 2 * timeout + _MARGIN
-        self._batches: Batches[Sequence[ChangeEvent], None] = Batches(self._store, kind="events")
+        self._batches: Batches[_Announced, None] = Batches(self._store, kind="events")
         self._queue: list[ChangeEvent] = []
         self._gone: list[str] = []
         self._last = 0.0
@@ -84,11 +93,16 @@ class Outbox:
         ]
         self._forget(ids)
         if some:
+            announced = _Announced(some)
             try:
-                await self._batches.submit(some)
+                await self._batches.submit(announced)
             except StateUnavailable as error:
                 self.undone(some)
                 raise error.to_api_error() from error
+            except asyncio.CancelledError:
+                announced.given_up = True
+                self.undone(some)
+                raise
         return some
 
     async def begin_unit(
@@ -150,10 +164,13 @@ class Outbox:
         # Ids that grow keep the index small; what follows the milliseconds cannot be guessed.
         return f"{int(time.time() * 1000) & (1 << 48) - 1:012x}{secrets.token_hex(10)}"
 
-    async def _store(self, batches: Sequence[Sequence[ChangeEvent]]) -> list[None]:
+    async def _store(self, batch: Sequence[_Announced]) -> list[None]:
         due = self._events.clock() + self._lateness
-        await self._events.write([event for some in batches for event in some], due)
-        return [None] * len(batches)
+        await self._events.write([event for item in batch for event in item.events], due)
+        for item in batch:
+            if item.given_up:
+                self.undone(item.events)
+        return [None] * len(batch)
 
     # Publishing
 

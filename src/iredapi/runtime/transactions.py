@@ -194,6 +194,10 @@ class Transactions:
                     self._outbox.undone(tried.pending)
                 raise
             raise only_policies_written(error) from error
+        except asyncio.CancelledError:
+            if not tried.in_doubt:
+                self._outbox.undone(tried.pending)
+            raise
         if condition is not None:
             condition.met = True
         if dry is not None:

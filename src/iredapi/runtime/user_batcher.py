@@ -169,13 +169,14 @@ class UserBatcher:
         rules = await self._iredadmin_settings.rules()
         results: list[ChangeResult] = [None] * len(items)
         transaction = await self._backend.begin()
-        meter, committing = Meter(), False
+        meter, working, committing = Meter(), False, False
         METER.set(meter)
         try:
             async with Deadline(self._timeout):
                 if operation is user_batches.change:
                     # Some changes commit at once.
                     await self._announce(items, [_changed(item) for item in items])
+                working = True
                 await operation(await transaction.unit(SYSTEM, rules), items, results)
                 if not dry_run:
                     await self._announce(items, results)
@@ -185,7 +186,7 @@ class UserBatcher:
             if any(isinstance(result, Event) for result in results):
                 await transaction.commit()
         except ServerDown as late:
-            if operation is not user_batches.change:
+            if operation is not user_batches.change or not working:
                 raise
             # Items with a result are committed; for the others it is unknown.
             commit_outcome_unknown = commit_error(self._backend, late)

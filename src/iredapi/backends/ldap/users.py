@@ -35,7 +35,7 @@ from iredapi.backends.ldap.user_mapping import (
 )
 from iredapi.backends.ldap.user_profiles import LdapUserProfiles
 from iredapi.backends.ldap.write_plan import Modify
-from iredapi.backends.protocols.values import Removal
+from iredapi.backends.protocols.values import JoinedGroups, Removal
 from iredapi.domain import suspension
 from iredapi.domain.addresses import domain_of, local_part_of
 from iredapi.domain.domains import Domain
@@ -156,14 +156,17 @@ class LdapUsers(LdapUserProfiles):
 
     # -- writing -----------------------------------------------------------------------------------
 
-    async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
-        await self.add_all([user], groups=groups, changed=changed)
+    async def add(
+        self, user: User, *, groups: Iterable[str], changed: datetime | None
+    ) -> JoinedGroups:
+        return await self.add_all([user], groups=groups, changed=changed)
 
     async def add_all(
         self, users: Sequence[User], *, groups: Iterable[str], changed: datetime | None
-    ) -> None:
-        """Add users, each of whom becomes a member of ``groups``."""
+    ) -> JoinedGroups:
+        """Add users, each of whom becomes a member of ``groups``; return those that exist."""
         session, joining = self._session, frozenset(groups)
+        joined = JoinedGroups()
         edits = []
         for at, user in enumerate(users):
             if at % _TURN == _TURN - 1:
@@ -175,7 +178,8 @@ class LdapUsers(LdapUserProfiles):
             put_new(edit, user, await self._aliases(name), session.knows, changed=changed)
             if domain is not None and not flag(domain, "accountStatus", "active"):
                 edit.put("domainStatus", "disabled")
-            edit.add("memberOfGroup", await self._join(blank.dn, user.mail, joining))
+            lists, joined = await self._join(blank.dn, user.mail, joining)
+            edit.add("memberOfGroup", lists)
             edits.append((user, domain, edit))
         await references.forget_rights(session, [user.mail for user in users])
         for user, domain, edit in edits:
@@ -184,10 +188,14 @@ class LdapUsers(LdapUserProfiles):
                 counters = session.edit(domain)
                 count(counters, "users", 1)
                 count(counters, "quota", user.quota * MEGABYTE)
+        return joined
 
-    async def _join(self, dn: str, mail: str, groups: frozenset[str]) -> list[str]:
+    async def _join(
+        self, dn: str, mail: str, groups: frozenset[str]
+    ) -> tuple[list[str], JoinedGroups]:
         """Plan the membership in lists and aliases that exist; return the lists' addresses."""
         joined: set[str] = set()
+        aliases, lists = set[str](), set[str]()
         for entry in await self._session.holders(
             self._tree.base,
             Scope.SUB,
@@ -200,13 +208,15 @@ class LdapUsers(LdapUserProfiles):
             edit, address = self._session.edit(entry), entry.value("mail").lower()
             if "mailalias" in words(entry, "objectClass"):
                 edit.add("mailForwardingAddress", [mail])
+                aliases.add(address)
                 continue
+            lists.add(address)
             name = domain_of(address)
             joined |= with_alias_addresses([address], name, await self._aliases(name))
             edit.put("hasMember", "yes")
             if self._session.options.member_dns:
                 edit.add("member", [dn])
-        return sorted(joined)
+        return sorted(joined), JoinedGroups(aliases, lists)
 
     async def save(self, before: User, after: User) -> None:
         entry = await self._entry(before.mail)

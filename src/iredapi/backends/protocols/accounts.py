@@ -16,7 +16,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from iredapi.backends.protocols.values import AddressAvailability, OwnRow, Profile, Removal, Usage
+from iredapi.backends.protocols.values import (
+    AddressAvailability,
+    JoinedGroups,
+    OwnRow,
+    Profile,
+    Removal,
+    Usage,
+)
 from iredapi.domain.actors import Actor
 from iredapi.domain.aliases import Alias
 from iredapi.domain.audit_events import Event
@@ -247,8 +254,10 @@ class Users(UserReader, Protocol):
     async def unqueue(self, path: str) -> None:
         """Take a directory out of the removal queue, because an existing mailbox uses it."""
 
-    async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
-        """Add a user, and make it a member of the existing alias accounts ``groups``.
+    async def add(
+        self, user: User, *, groups: Iterable[str], changed: datetime | None
+    ) -> JoinedGroups:
+        """Add a user, and make it a member of those ``groups`` that exist; return these.
 
         ``changed`` is written as the date of the password; None means never changed.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
@@ -49,6 +50,14 @@ class AddressAvailability:
     """Whether an account, an alias address or an admin without a mailbox has it."""
     queued: frozenset[str]
     """Mailbox paths of earlier users with the address that are still on disk."""
+
+
+class JoinedGroups(NamedTuple):
+    """The groups that a new user has become a member of; those that do not exist are left out."""
+
+    aliases: Collection[str] = ()
+    maillists: Collection[str] = ()
+    """Unsubscribable lists, in LDAP."""
 
 
 class OwnRow(NamedTuple):

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
-from iredapi.backends.protocols.values import Removal
+from iredapi.backends.protocols.values import JoinedGroups, Removal
 from iredapi.backends.sql import cascade as removals
 from iredapi.backends.sql import (
     forwarding_status,
@@ -38,11 +38,7 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import RelatedRows, owned
 from iredapi.backends.sql.domain_mapping import record as domain_record
 from iredapi.backends.sql.routes import is_alias_address, is_forward
-from iredapi.backends.sql.user_mapping import (
-    OPTIONAL,
-    record,
-    row_changes,
-)
+from iredapi.backends.sql.user_mapping import OPTIONAL, record, row_changes
 from iredapi.backends.sql.user_profiles import SqlUserProfiles
 from iredapi.backends.sql.user_rights import SqlUserRights
 from iredapi.database.dialect import differs
@@ -187,13 +183,15 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
     async def unqueue(self, path: str) -> None:
         await mailbox_paths.unqueue(self, path)
 
-    async def add(self, user: User, *, groups: Iterable[str], changed: datetime | None) -> None:
+    async def add(
+        self, user: User, *, groups: Iterable[str], changed: datetime | None
+    ) -> JoinedGroups:
         await user_mapping.add_users(self, [user], changed=changed)
         kept = frozenset({user.mail})
         await self._save_related_rows(User(user.mail, active=user.active, forwardings=kept), user)
-        if not (wanted := sorted(groups)):
-            return
-        a = t.alias.c
+        a, wanted = t.alias.c, sorted(groups)
+        if not wanted:
+            return JoinedGroups()
         lists = await self.rows(select(a.address, a.active).where(a.address.in_(wanted)))
         await self.insert_missing(
             t.forwardings,
@@ -209,6 +207,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
                 for row in lists
             ],
         )
+        return JoinedGroups([row["address"] for row in lists])
 
     async def save(self, before: User, after: User) -> None:
         if before == after:
