@@ -67,8 +67,10 @@ async def main() -> None:
                 make = await end.enter_async_context(
                     databases("mariadb" if kind == "openldap" else kind)
                 )
-                store, spare = await make("a"), await make("b")
-                if kind == "openldap":
+                spare = await make("b")
+                if kind != "openldap":
+                    store = await make("a")
+                else:
                     beside, server = MariadbServer(mariadb.DURABLE), OpenldapServer(sync=True)
                     end.callback(beside.stop)
                     end.callback(server.stop)
