@@ -27,10 +27,10 @@ STREAM = {"Accept": "text/event-stream"}
 
 
 @asynccontextmanager
-async def logged_in(address: str) -> AsyncIterator[httpx.AsyncClient]:
+async def logged_in(address: str, mail: str = ROOT) -> AsyncIterator[httpx.AsyncClient]:
     url = f"{address}/api/"
     async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
-        answer = await client.post("login", data={"username": ROOT, "password": PASSWORD})
+        answer = await client.post("login", data={"username": mail, "password": PASSWORD})
         assert answer.status_code == 200
         yield client
 
@@ -119,6 +119,31 @@ async def test_those_who_wait_do_not_hinder_others(store: Store) -> None:
             os.kill(api.pid, signal.SIGTERM)
             assert (await asyncio.wait_for(wait, 20)).json()["_data"] == []
             assert time.monotonic() - begun < 10
+
+
+async def test_one_admin_does_not_take_all_places(store: Store) -> None:
+    await add_root(store)
+    given = {"IREDAPI_EVENTS": "yes", "IREDAPI_WORKERS": "1", "IREDAPI_MAX_REQUESTS": "6"}
+    wait = "events?after=latest&wait=3"
+    with running_on(store, **given) as api:
+        async with logged_in(api.address) as root:
+            for name in ("one", "two"):
+                mail = f"{name}@admins.test"
+                assert (await root.post(f"admin/{mail}", data={"password": PASSWORD})).is_success
+                await root.post(f"domain/{name}.com")
+                await root.put(f"domain/admins/{name}.com", data={"addAdmin": mail})
+            async with logged_in(api.address, "one@admins.test") as one:
+                for _ in range(2):  # the places are given back
+                    async with one.stream("GET", "events", headers=STREAM) as stream:
+                        assert stream.status_code == 200
+                        waits = [asyncio.ensure_future(one.get(wait)) for _ in range(4)]
+                        await asyncio.sleep(1)
+                        async with logged_in(api.address, "two@admins.test") as two:
+                            others = await asyncio.gather(two.get(wait), root.get(wait))
+                        assert [other.status_code for other in others] == [200, 200]
+                        codes = [answer.status_code for answer in await asyncio.gather(*waits)]
+                        assert sorted(codes) == [200, 200, 503, 503]
+                    await asyncio.sleep(0.5)
 
 
 def client_of_the_page() -> dict[str, Any]:

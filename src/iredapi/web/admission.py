@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -18,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from iredapi.domain.actors import Actor
 from iredapi.errors import InvalidRequest, Overloaded, TooLarge
 
 BODY_MEMORY: Final = 128 * 1024 * 1024
@@ -42,6 +44,8 @@ class Admission:
         """Number of imports that may start."""
         self.waits = most
         """Number of requests that may wait for events."""
+        self.waits_of = Counter[str]()
+        """Number of those that wait, by normal admin."""
         self.memory = BODY_MEMORY
         """Bytes that are left for bodies."""
         self.streams = max(most // _STREAM_SHARE, 4)
@@ -54,7 +58,7 @@ class Admission:
 class Slot:
     """What one request has taken of the limits."""
 
-    __slots__ = ("_admission", "_bytes", "_held", "_imports", "_streams", "_waits")
+    __slots__ = ("_admission", "_bytes", "_held", "_imports", "_streams", "_waits", "_waits_for")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -63,6 +67,7 @@ class Slot:
         self._streams = False
         self._imports = False
         self._waits = False
+        self._waits_for = ""
 
     def acquire(self) -> None:
         """Count the request. Raises Overloaded at once: there is no queue."""
@@ -105,13 +110,21 @@ class Slot:
         self._imports = True
         self.release()
 
-    def wait(self) -> None:
-        """Count a request that waits for events, and no other any more. Raises Overloaded."""
+    def wait(self, actor: Actor) -> None:
+        """Count a request that waits for events, and no other any more. Raises Overloaded.
+
+        One normal admin has half of the places at most: others wait for events, too.
+        """
         if not self._waits:
-            if not self._admission.waits:
+            admission, name = self._admission, "" if actor.is_global else actor.username
+            if not admission.waits:
                 raise Overloaded("Too many clients wait for events.")
-            self._admission.waits -= 1
-            self._waits = True
+            if name:
+                if admission.waits_of[name] >= max(admission.most // 2, 1):
+                    raise Overloaded("Too many clients of this admin wait for events.")
+                admission.waits_of[name] += 1
+            admission.waits -= 1
+            self._waits, self._waits_for = True, name
         self.release()
 
     @property
@@ -148,6 +161,10 @@ class Slot:
         if self._waits:
             self._admission.waits += 1
             self._waits = False
+            if name := self._waits_for:
+                self._admission.waits_of[name] -= 1
+                if not self._admission.waits_of[name]:
+                    del self._admission.waits_of[name]
         self._admission.memory += self._bytes
         self._bytes = 0
 

@@ -44,7 +44,7 @@ async def poll(call: Call, wanted: Wanted, after: Cursor, seconds: float) -> Res
         if page.items or left <= 0:
             break
         after = page.following
-        slot.wait()
+        slot.wait(actor)
         arrived = await call.context.event_feed.beyond(after, page.visible, left)
         slot.acquire()
         if not arrived:
@@ -67,11 +67,12 @@ class EventStream(Stream):
 
     def __init__(self, call: Call, wanted: Wanted, after: Cursor) -> None:
         headers = {"Vary": "Accept", "X-Accel-Buffering": "no"}
+        self._actor = call.actor
         super().__init__(self._chunks(call, wanted, after), headers=headers, media_type=STREAM)
 
     def take(self, slot: Slot) -> None:
         """Take a place among those who wait. Raises Overloaded."""
-        slot.wait()
+        slot.wait(self._actor)
 
     @staticmethod
     async def _chunks(call: Call, wanted: Wanted, after: Cursor) -> AsyncIterator[bytes]:
