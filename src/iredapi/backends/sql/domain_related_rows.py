@@ -14,7 +14,6 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    join,
     literal,
     literal_column,
     select,
@@ -146,21 +145,18 @@ def counts(schema: Schema, quota_table: Table | None = None) -> Select[Any]:
         return func.coalesce(func.sum(case((column > 0, column), else_=0)), 0)
 
     m = t.mailbox.c
-    # One subquery per table: a domain may have many users.
-    users = select(func.count().label("users"), total(m.quota).label("allocated"))
-    mailboxes = users.where(m.domain == name()).subquery("mailboxes")
     columns = [
-        *mailboxes.c,
+        func.count().label("users"),
+        total(m.quota).label("allocated"),
         count(t.alias.c.domain, "aliases"),
         count(t.maillists.c.domain, "lists")
         if schema.has(t.maillists)
         else literal_column("0").label("lists"),
     ]
     if quota_table is None:
-        return select(*columns)
+        return select(*columns).select_from(t.mailbox).where(m.domain == name())
     q = quota_table.c
-    # Rows of users that other programs removed may be left: join them with users.
-    existing = join(quota_table, t.mailbox, m.username == q.username)
-    sums = select(total(q.bytes).label("bytes"), total(q.messages).label("messages"))
-    used = sums.select_from(existing).where(q.domain == name()).subquery("used")
-    return select(*columns, *used.c).select_from(mailboxes.join(used, true()))
+    columns += [total(q.bytes).label("bytes"), total(q.messages).label("messages")]
+    # Rows of users that other programs removed may be left: only those of users are read.
+    users = t.mailbox.outerjoin(quota_table, m.username == q.username)
+    return select(*columns).select_from(users).where(m.domain == name())
