@@ -26,8 +26,9 @@ class AccessSettings(BaseModel):
     )
     trusted_proxies: CommaList = Field(
         [],
-        description="Proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are "
-        "trusted.",
+        description="Addresses and networks of web servers in front, separated by commas, whose "
+        "X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are trusted. Without it all "
+        "clients behind one have its address.",
     )
     allowed_origins: CommaList = Field(
         [],

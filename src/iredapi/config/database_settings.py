@@ -41,8 +41,8 @@ class DatabaseSettings(BaseModel):
     )
     state_url: SecretStr = Field(
         SecretStr(""),
-        description="Our own database (sessions, login throttle, locks). Empty: a SQLite file in "
-        "the data directory; several replicas need PostgreSQL or MariaDB.",
+        description="The service's own database (sessions, tokens, locks, events …). Empty: "
+        "a SQLite file in the data directory; several replicas need PostgreSQL or MariaDB.",
     )
     pool_size: int = Field(
         10,
@@ -69,8 +69,8 @@ class DatabaseSettings(BaseModel):
         ge=0,
         le=36500,
         description="Days for which request ids and changed values of entries of iRedAdmin's log "
-        "are kept in our own database, for `GET /api/log`; 0: none are kept, and those that are "
-        "there are removed at the start.",
+        "are kept in the service's own database, for `GET /api/log`; 0: none are kept, "
+        "and those that are there are removed at the start.",
     )
     used_quota_table: str = Field(
         "used_quota",

@@ -16,7 +16,7 @@ class MailingListSettings(BaseModel):
         "",
         pattern=r"^(https?://[^\s?#]+)?$",
         description="Base URL of mlmmjadmin's API, such as `http://127.0.0.1:7790/api`. Empty: the "
-        "lists are in `IREDAPI_MLMMJ_SPOOL`, kept by this process itself.",
+        "service itself keeps the lists, in `IREDAPI_MLMMJ_SPOOL`.",
     )
     mlmmjadmin_token: SecretStr = Field(SecretStr(""), description="mlmmjadmin's API token.")
     mlmmjadmin_verify_tls: bool = Field(
@@ -45,18 +45,19 @@ class MailingListSettings(BaseModel):
     mlmmj_programs: str = Field(
         "/usr/bin",
         pattern=r"^/[^\x00\n]*$",
-        description="Directory of mlmmj's programs (for a spool of our own).",
+        description="Directory of mlmmj's programs (with `IREDAPI_MLMMJ_SPOOL`).",
     )
     mlmmj_texts: str = Field(
         "/usr/share/mlmmj/text.skel/en",
         pattern=r"^/[^\x00\n]*$",
-        description="Directory of the message texts of new lists (for a spool of our own).",
+        description="Directory of the message texts of new lists (with `IREDAPI_MLMMJ_SPOOL`).",
     )
     mlmmj_smtp_port: int = Field(
         10027,
         ge=0,
         le=65535,
-        description="TCP port on loopback to which lists send their mail (for a spool of our own); "
+        description="TCP port on loopback to which lists send their mail (with "
+        "`IREDAPI_MLMMJ_SPOOL`); "
         "10027 is iRedMail's Amavisd, which signs it; 0: mlmmj's default, 25.",
     )
     mlmmj_transport: str = Field(

@@ -30,8 +30,8 @@ class MonitoringSettings(BaseModel):
     )
     metrics_token: SecretStr = Field(
         SecretStr(""),
-        description="A secret of at least 16 characters with which other clients may read "
-        "`/metrics` (`Authorization: Bearer`).",
+        description="A secret of at least 16 characters (ASCII, no blanks) with which other "
+        "clients may read `/metrics` (`Authorization: Bearer`).",
     )
 
     traces: bool = Field(
