@@ -4,7 +4,7 @@
 # What happens: at 1 MiB MariaDB cuts the last value and then ends the string and the array. So the text is valid JSON
 #   again, with fewer values, of which the last one has lost its end: m49931@example.com became m49931@example.co,
 #   another domain. For a SELECT that is a warning, in strict mode, too, and neither PyMySQL nor the command-line
-#   client shows warnings unless asked.
+#   client in batch mode shows warnings unless asked.
 # Why it matters to iredapi: a script that reads the members of a large alias in one row and puts them where the API takes
 #   all of them (PUT of members) takes thousands off the list, and has their mail sent to an address in a domain of
 #   somebody else. Members are to be read as rows; iredapi reads rows.
