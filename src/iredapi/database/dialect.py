@@ -7,6 +7,7 @@ Comparisons, one SQL function, one kind of INSERT, and locking without waiting. 
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Dialect,
     Insert,
@@ -24,6 +25,8 @@ from sqlalchemy.sql.functions import FunctionElement
 from iredapi.database.column_types import MYSQL, ByteText
 from iredapi.database.server import Server
 
+_LARGEST = 2**63 - 1
+
 # --- SQL function --------------------------------------------------------------------------------
 
 
@@ -32,6 +35,14 @@ class _DomainOf(FunctionElement[str]):
 
     name = "domain_of"
     type = String()
+    inherit_cache = True
+
+
+class _SumOf(FunctionElement[int]):
+    """See `sum_of`."""
+
+    name = "sum_of"
+    type = BigInteger()
     inherit_cache = True
 
 
@@ -55,8 +66,28 @@ def domain_of(address: Any) -> FunctionElement[str]:
     return _DomainOf(address)
 
 
-def _argument(element: _DomainOf, compiler: SQLCompiler, kw: dict[str, Any]) -> str:
+def sum_of(number: ColumnElement[Any]) -> FunctionElement[int]:
+    """Make SQL for the sum of all rows' numbers: 0 without rows, and at most 2^63 - 1.
+
+    Other programs store numbers as large as the columns hold. SQLite refuses sums beyond 64 bits,
+    and the answers cannot have them; beyond 2^53 its sums are not exact.
+    """
+    return _SumOf(number)
+
+
+def _argument(element: FunctionElement[Any], compiler: SQLCompiler, kw: dict[str, Any]) -> str:
     return compiler.process(next(iter(element.clauses)), **kw)
+
+
+@compiles(_SumOf)
+def _sum_of(element: _SumOf, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"LEAST(COALESCE(SUM({_argument(element, compiler, kw)}), 0), {_LARGEST})"
+
+
+@compiles(_SumOf, "sqlite")
+def _sum_of_sqlite(element: _SumOf, compiler: SQLCompiler, **kw: Any) -> str:
+    # The conversion gives the largest integer for all that is larger.
+    return f"CAST(TOTAL({_argument(element, compiler, kw)}) AS INTEGER)"
 
 
 @compiles(_DomainOf, "postgresql")

@@ -101,10 +101,10 @@ def user_route_probes(make: VmailProbes) -> Iterator[Probe]:
         }),
     )  # fmt: skip
     disabled = or_(
-        is_in(t.mailbox, "username", f.forwarding, lambda c: c.active == 0),
+        is_in(t.mailbox, "username", f.forwarding, lambda c: c.active != 1),
         and_(
             f.is_forwarding == 1,
-            is_in(t.mailbox, "username", f.address, lambda c: c.active == 0),
+            is_in(t.mailbox, "username", f.address, lambda c: c.active != 1),
         ),
     )
     yield from make.probe(
@@ -150,7 +150,7 @@ def group_route_probes(make: VmailProbes) -> Iterator[Probe]:
             func.lower(a.accesspolicy).in_(["moderatorsonly", "allowedonly"]),
             ~is_in(t.moderators, "address", a.address),
         )  # fmt: skip
-    disabled_member = is_in(t.mailbox, "username", f.forwarding, lambda c: c.active == 0)
+    disabled_member = is_in(t.mailbox, "username", f.forwarding, lambda c: c.active != 1)
     for table, mark in ((t.alias, f.is_list), (t.maillists, f.is_maillist)):
         for active, code in ((1, "DISABLED_ALIAS_ROUTED"), (0, "ACTIVE_ALIAS_NOT_ROUTED")):
             yield from make.probe(

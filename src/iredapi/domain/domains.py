@@ -282,7 +282,8 @@ def _apply(
     new["alias_domains"] = resettable(
         before.alias_domains, changes, "alias_domains", "add_alias_domain", "remove_alias_domain"
     )
-    if fold(before.name) in map(fold, new["alias_domains"]):
+    # Other programs have stored it already: then it can be removed, and everything else changed.
+    if fold(before.name) in map(fold, without(new["alias_domains"], before.alias_domains)):
         param = "alias_domains" if "alias_domains" in changes else "add_alias_domain"
         raise problem(param, "INVALID_DOMAIN_NAME", "A domain cannot be its own alias domain.")
     new["settings"] = _settings(before.settings, changes, features, rules)
@@ -361,6 +362,14 @@ def _check_lengths(
             f"No password would be valid: the maximum length ({highest}) is below the minimum "
             f"({lowest}).",
         )
+
+
+def can_have_accounts(name: str) -> bool:
+    """Tell whether there can be accounts in a domain of this name.
+
+    Other programs store alias domains with empty names, too: ``@.`` would be an account of them.
+    """
+    return bool(fold(name).strip("."))
 
 
 def replace_in_defaults(before: Domain, old: str, new: str = "") -> Domain:

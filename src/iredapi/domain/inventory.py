@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from iredapi.domain import canonical
@@ -11,6 +12,7 @@ from iredapi.domain.addresses import fold
 from iredapi.domain.admins import Admin
 from iredapi.domain.limits import Allocation
 from iredapi.domain.listing import Key, ListQuery
+from iredapi.domain.usage import added
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class AnyAdmin:
 
 def _sum(numbers: Iterable[int]) -> int:
     # 0 is unlimited and -1 none allowed: both count nothing, as for the limits of admins.
-    return sum(number for number in numbers if number > 0)
+    return reduce(added, (number for number in numbers if number > 0), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,11 @@ class UserUsage:
     """Whether the user is suspended, itself or with its domain."""
 
 
+def added(one: int, other: int) -> int:
+    """Return a sum that an answer can have: at most 2^63 - 1. Others store what they like."""
+    return min(one + other, 2**63 - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Sums:
     """What the accounts of a domain use together."""
@@ -49,9 +54,9 @@ class Sums:
             self.users + other.users,
             self.aliases + other.aliases,
             self.lists + other.lists,
-            self.allocated_quota + other.allocated_quota,
-            self.stored_bytes + other.stored_bytes,
-            self.stored_messages + other.stored_messages,
+            added(self.allocated_quota, other.allocated_quota),
+            added(self.stored_bytes, other.stored_bytes),
+            added(self.stored_messages, other.stored_messages),
             max(self.last_login, other.last_login),
         )
 

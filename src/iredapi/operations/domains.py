@@ -158,14 +158,22 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     await _settle_ownership(unit, before, after, changes)
     if not unit.report_changed(different, revisions.of_domain, before, after):
         return
+    removed = without(before.alias_domains, after.alias_domains)
+    removed = await _without_hosted(unit, removed) if removed else removed
     await unit.domains.save(before, after, verified=verified)
-    for gone in sorted(map(fold, without(before.alias_domains, after.alias_domains))):
+    for gone in sorted(removed):
         await unit.related_data.remove_domain_data(gone)
     if {"suspend", "aliasDomains"}.intersection(different):
         unit.announce(further_change(Subject.USERS, after.name, *different))
     if new and not verified:
         await unit.related_data.add_pending_ownership(actor, name, new, _verify_code())
     _note_update(unit, before, after, changes)
+
+
+async def _without_hosted(unit: UnitOfWork, alias_domains: Collection[str]) -> frozenset[str]:
+    """Return, folded, the alias domains whose policies belong to their target."""
+    own = frozenset(map(fold, filter(domains.can_have_accounts, alias_domains)))
+    return own - await unit.domains.hosted(own)
 
 
 async def _protect_global_admins(
@@ -256,9 +264,9 @@ async def remove(unit: UnitOfWork, name: str, days: int, *, with_lists: bool = T
     if not with_lists and await unit.lists.addresses(domain.name, "", 1):
         raise ListsRemain
     await unit.admins.hold([fold(mail) for mail in await unit.domains.admins(name)])
-    standalone = await unit.admins.inside(domain.names)
+    names = await _without_hosted(unit, domain.alias_domains) | {fold(domain.name)}
+    standalone = await unit.admins.inside(names)
     await unit.domains.remove(domain.name, accounts.removal(unit, days))
-    names = domain.names
     if domain.name != fold(domain.name):
         # Another domain may have the same name in another case.
         names -= await unit.domains.taken(names)

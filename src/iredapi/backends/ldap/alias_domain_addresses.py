@@ -82,6 +82,14 @@ def remove(session: Session, aliases: Collection[str]) -> None:
     )
 
 
+async def hosted(session: Session, names: Collection[str]) -> frozenset[str]:
+    """Return which of these names are mail domains themselves."""
+    found = await session.holders(
+        session.tree.base, Scope.ONE, DOMAIN, "domainName", sorted(names), ("domainName",)
+    )
+    return frozenset(entry.value("domainName").strip().lower() for entry in found)
+
+
 def _domain_part(address: str) -> str:
     return domain_of(address.strip().lower())
 

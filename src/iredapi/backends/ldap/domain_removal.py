@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import partial
 
-from iredapi.backends.ldap import references
+from iredapi.backends.ldap import alias_domain_addresses, references
 from iredapi.backends.ldap.client import Change, Entry, Op, Scope
 from iredapi.backends.ldap.dn_layout import (
     ACCOUNTS,
@@ -35,7 +35,9 @@ async def remove_domain(session: Session, name: str, entry: Entry, removal: Remo
     async for page in session.pages(session.tree.base, Scope.SUB, real_users(name), ("*",)):
         paths = {address_in(user, name): mailbox_path(user) for user in page}
         await session.iredadmin.queue(name, paths, removal, moment)
-    names = sorted({name} | words(entry, "domainAliasName"))
+    aliases = words(entry, "domainAliasName")
+    # Other programs store domains as alias domains, too: their accounts stay.
+    names = sorted({name} | aliases - await alias_domain_addresses.hosted(session, aliases))
     await session.iredadmin.forget_domain(names)
     managers = words(entry, "domainAdmin")
     own = both(DOMAIN, equal("domainName", name))

@@ -204,6 +204,9 @@ class LdapDomains(ListingReader):
                         found |= words(entry, name)
         return frozenset(found) & wanted
 
+    async def hosted(self, names: Collection[str]) -> frozenset[str]:
+        return await alias_domain_addresses.hosted(self._session, names)
+
     async def usage(self, name: str) -> Usage:
         return await self._usage(name, set())
 
@@ -332,7 +335,8 @@ class LdapDomains(ListingReader):
         await self._save_catchall(catchall, before, after, live, others)
         # The domain's own entry comes last: after a failed bulk step the same request repeats it.
         if gone - before.inactive_alias_domains:
-            alias_domain_addresses.remove(self._session, gone)
+            hosted = await self.hosted(gone)
+            alias_domain_addresses.remove(self._session, gone - hosted)
         if new and verified:
             alias_domain_addresses.add(self._session, name, new)
         if before.active != after.active:

@@ -32,6 +32,7 @@ from iredapi.database.dialect import domain_of
 from iredapi.database.repository import Repository, chunks
 from iredapi.database.session import Connections
 from iredapi.domain.addresses import domain_of as domain_part
+from iredapi.domain.usage import added
 
 _NUMBERS = (("bytes", "messages"), ("imap", "pop3", "lda"))
 _ROWS = 2000
@@ -142,8 +143,8 @@ class MailboxSizes(Repository):
             select(q.username, q.bytes, q.messages).where(q.domain == domain)
         ):
             if row.username.lower() in users:
-                stored += max(int(row.bytes or 0), 0)
-                messages += max(int(row.messages or 0), 0)
+                stored = added(stored, max(int(row.bytes or 0), 0))
+                messages = added(messages, max(int(row.messages or 0), 0))
         return stored, messages
 
     async def used_by_domains(
@@ -159,7 +160,7 @@ class MailboxSizes(Repository):
         async for mail, size, messages in self._numbers(self._quota, ("bytes", "messages"), only):
             if mail in users:
                 before = used.get(domain_part(mail), (0, 0))
-                used[domain_part(mail)] = (before[0] + size, before[1] + messages)
+                used[domain_part(mail)] = (added(before[0], size), added(before[1], messages))
         async for mail, imap, pop3 in self._numbers(t.last_login, ("imap", "pop3"), only):
             if mail in users:
                 seen[domain_part(mail)] = max(seen.get(domain_part(mail), 0), imap, pop3)

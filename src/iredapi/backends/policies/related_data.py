@@ -93,7 +93,8 @@ class SqlRelatedData:
     async def remove_domain_data(self, domain: str) -> None:
         # Accounts are stored as "@domain" and "user@domain", by other programs also as "@.domain",
         # and in iRedAdmin's settings as the domain name.
-        names = [domain, f".{domain}"]
+        # What is for all domains below a top-level domain is not the domain's.
+        names = [domain, *([f".{domain}"] if "." in domain else [])]
         await self._remove(lambda column: is_like(domain_of(column), names), domain)
 
     async def _remove(self, matches: Matcher, domain: str = "", names: Names = DATABASES) -> None:

@@ -105,6 +105,13 @@ class DomainReader(DomainListings, Protocol):
     async def taken(self, names: Collection[str]) -> frozenset[str]:
         """Return which of these names are domains or alias domains."""
 
+    async def hosted(self, names: Collection[str]) -> frozenset[str]:
+        """Return, folded, which of these names are domains; alias domains alone are not.
+
+        Other programs also store a domain as the alias domain of another one: then the accounts
+        and settings of that name are its own.
+        """
+
     async def usage(self, name: str) -> Usage:
         """Count a domain's accounts. One round trip."""
 

@@ -76,7 +76,7 @@ def demotable() -> tuple[ColumnElement[bool], ...]:
     m, d = tables.mailbox.c, tables.domain_admins.c
     return (
         m.isadmin == 1,
-        m.isglobaladmin == 0,
+        m.isglobaladmin != 1,
         ~exists(select(d.username).where(d.username == m.username)),
     )
 
@@ -103,9 +103,9 @@ class RelatedRows:
         return sorted(text for text, _ in self._values.get((fold(owner), kind), []))
 
     def inactive_texts(self, owner: str, kind: str) -> list[str]:
-        """Return the texts of a kind whose number, the column ``active``, is 0."""
+        """Return the texts of a kind whose number, the column ``active``, is not 1."""
         found = self._values.get((fold(owner), kind), [])
-        return sorted(text for text, number in found if not number)
+        return sorted(text for text, number in found if number != 1)
 
     def text(self, owner: str, kind: str) -> str:
         """Return the only text of a kind, or an empty one."""
@@ -253,7 +253,7 @@ class AccountRepository(SpellingRepository):
         found: set[str] = set()
         for some in chunks(addresses):
             found.update(
-                await self.column(select(m.username).where(m.username.in_(some), m.active == 0))
+                await self.column(select(m.username).where(m.username.in_(some), m.active != 1))
             )
         return {address.lower() for address in found}
 

@@ -63,7 +63,7 @@ class SqlAdmins(AccountRepository):
                         mail,
                         name=name,
                         language=language,
-                        active=bool(active),
+                        active=active == 1,
                         is_global="ALL" in domains or bool(marked),
                         settings=account_settings.parse(settings),
                         managed_domains=frozenset(domains - {"ALL"}),
@@ -137,7 +137,7 @@ class SqlAdmins(AccountRepository):
             password=row["password"],
             name=row["name"],
             language=row["language"],
-            active=bool(row["active"]),
+            active=row["active"] == 1,
             is_global="ALL" in managed,
             settings=account_settings.parse(row["settings"]),
             managed_domains=managed - {"ALL"},
@@ -157,7 +157,7 @@ class SqlAdmins(AccountRepository):
         )
         return row_to_response(row) | {
             "settings": account_settings.to_response(account_settings.parse(row["settings"])),
-            "accountStatus": "active" if row["active"] else "disabled",
+            "accountStatus": "active" if row["active"] == 1 else "disabled",
             "isglobaladmin": int("ALL" in managed),
             "managed_domains": [domain for domain in managed if domain != "ALL"],
         }
@@ -340,7 +340,7 @@ def _read_principal(username: str, rows: Sequence[Mapping[str, Any]]) -> Princip
     # A standalone admin takes precedence over a mail user with the same address, even when it is
     # disabled: ``domain_admins`` has the rights of both under one name.
     first = chosen[0]
-    if not first["active"]:
+    if first["active"] != 1:
         return None
     expired: datetime | None = first["expired"]
     if expired is not None and _EPOCH_SENTINEL <= expired < now():
@@ -351,7 +351,7 @@ def _read_principal(username: str, rows: Sequence[Mapping[str, Any]]) -> Princip
         username=username,
         password=first["password"] or "",
         standalone=bool(first["standalone"]),
-        is_global="ALL" in domains or bool(first["mark"]),
+        is_global="ALL" in domains or first["mark"] == 1,
         domains=domains - {"ALL"},
         settings=settings,
         account_created_at=_account_created_at(first),

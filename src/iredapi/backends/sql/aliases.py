@@ -184,7 +184,7 @@ class SqlAliases(ListingRepository):
         f, m = t.forwardings.c, t.mailbox.c
         where = [owned(f.address, alias.address), is_member()]
         if alias.active:
-            disabled = m.active == 0
+            disabled = m.active != 1
             where.append(f.forwarding.not_in(select(m.username).where(disabled)))
             in_other_spellings = await forwarding_status.spellings(self, disabled)
             where += [f.forwarding.not_in(some) for some in chunks(in_other_spellings)]
@@ -246,7 +246,7 @@ def _page(columns: Sequence[Any], domains: Sequence[str], *, disabled_only: bool
     a = t.alias.c
     where = [in_domain(a.domain, domains), a.address > bindparam("after")]
     if disabled_only:
-        where.append(a.active == 0)
+        where.append(a.active != 1)
     return select(*columns).where(*where).order_by(a.address)
 
 
@@ -256,7 +256,7 @@ def _record(row: Mapping[str, Any], related_rows: RelatedRows) -> Alias:
         address,
         name=row["name"],
         access_policy=row["accesspolicy"].lower(),
-        active=bool(row["active"]),
+        active=row["active"] == 1,
         members=frozenset(related_rows.texts(address, "member")),
         moderators=frozenset(related_rows.texts(address, "moderator")),
     )
@@ -265,7 +265,7 @@ def _record(row: Mapping[str, Any], related_rows: RelatedRows) -> Alias:
 def _to_response(row: Any, related_rows: RelatedRows, *, moderators: bool) -> Profile:
     address = row["address"]
     answer = row_to_response(row) | {
-        "accountStatus": "active" if row["active"] else "disabled",
+        "accountStatus": "active" if row["active"] == 1 else "disabled",
         "members": sorted(set(related_rows.texts(address, "member"))),
     }
     if moderators:

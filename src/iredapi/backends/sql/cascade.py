@@ -28,11 +28,13 @@ from iredapi.backends.protocols.values import Removal
 from iredapi.backends.sql import mailbox_paths
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import AccountRepository, demotable
+from iredapi.backends.sql.routes import is_forward, is_member
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import chunks, now
 from iredapi.database.text_matching import as_bytes, is_like
 from iredapi.domain.addresses import domain_of as domain_part
-from iredapi.domain.addresses import fold
+from iredapi.domain.addresses import fold, without
+from iredapi.domain.domains import can_have_accounts
 
 Matcher = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 
@@ -150,6 +152,23 @@ async def _restore_self_rows(store: AccountRepository, addresses: list[str]) -> 
         )
 
 
+async def hosted(store: AccountRepository, names: Collection[str]) -> set[str]:
+    """Return the names of mail domains that are stored under these names, in any spelling."""
+    d = t.domain.c
+    found: set[str] = set()
+    for some in chunks(names):
+        found.update(await store.column(select(d.domain).where(is_like(d.domain, some))))
+    return found
+
+
+async def without_hosted(
+    store: AccountRepository, alias_domains: Collection[str]
+) -> frozenset[str]:
+    """Return the alias domains whose addresses and settings belong to their target."""
+    own = frozenset(filter(can_have_accounts, alias_domains))
+    return without(own, await hosted(store, own)) if own else own
+
+
 async def remove_domain(store: AccountRepository, name: str, removal: Removal) -> None:
     """Remove a domain, its accounts, its alias domains, and everything that points to them."""
     f, a, d = t.forwardings.c, t.alias_domain.c, t.domain.c
@@ -165,7 +184,8 @@ async def remove_domain(store: AccountRepository, name: str, removal: Removal) -
         return large[column][0] if column in large else among(column, [name])
 
     large: dict[ColumnElement[Any], tuple[ColumnElement[bool], ColumnElement[bool]]] = {}
-    names = [name, *await store.column(select(a.alias_domain).where(here(a.target_domain)))]
+    aliases = await store.column(select(a.alias_domain).where(here(a.target_domain)))
+    names = [name, *sorted(await without_hosted(store, aliases))]
     for column in (t.mailbox.c.domain, f.domain, f.dest_domain, quota.domain, seen.domain):
         if unique and store.schema.has(column.table):
             # By their index; reading all rows takes much longer.
@@ -243,10 +263,10 @@ async def rename_user(store: AccountRepository, old: str, new: str) -> None:
     """Rename a mail user within its domain; its mailbox stays in the same directory."""
     m, renaming = t.mailbox.c, _Renaming(await _match_spellings(store, old), new)
     domain = domain_part(new)
+    await _rename_address(store, renaming, is_forward())
     await store.update(
         t.mailbox, {"username": new, "domain": domain, "modified": now()}, m.username == old
     )
-    await _rename_address(store, renaming, is_forwarding=1)
     for table in _BCC_USER:
         await _rename(store, table, "username", renaming, domain="domain")
     await _rename(store, t.sender_relayhost, "account", renaming)
@@ -269,21 +289,26 @@ async def rename_user(store: AccountRepository, old: str, new: str) -> None:
 async def rename_alias(store: AccountRepository, old: str, new: str) -> None:
     """Rename an alias account within its domain."""
     domain, renaming = domain_part(new), _Renaming(await _match_spellings(store, old), new)
+    await _rename_address(store, renaming, is_member())
     await store.update(
         t.alias,
         {"address": new, "domain": domain, "modified": now()},
         t.alias.c.address == old,
     )
-    await _rename_address(store, renaming, is_list=1)
     await _rename(store, t.moderators, "address", renaming, other="moderator", domain="domain")
     await _rename(store, t.sender_relayhost, "account", renaming)
 
 
-async def _rename_address(store: AccountRepository, renaming: _Renaming, **flags: int) -> None:
-    """Rename an address as a source (in rows with these flags) and as a destination."""
+async def _rename_address(
+    store: AccountRepository, renaming: _Renaming, own: ColumnElement[bool]
+) -> None:
+    """Rename an address as a source (in rows of the account) and as a destination.
+
+    ``own`` looks for accounts with the address, so call it while the account has the old one.
+    """
     await _rename(
         store, t.forwardings, "address", renaming, other="forwarding", domain="domain",
-        where=[t.forwardings.c[name] == value for name, value in flags.items()],
+        where=[own],
     )  # fmt: skip
     await _rename(
         store, t.forwardings, "forwarding", renaming, other="address", domain="dest_domain"

@@ -57,13 +57,13 @@ def record(row: Mapping[str, Any], related_rows: RelatedRows) -> Domain:
     return Domain(
         name=name,
         description=row["description"] or "",
-        active=bool(row["active"]),
+        active=row["active"] == 1,
         quota=int(row["maxquota"]),
         users=int(row["mailboxes"]),
         aliases=int(row["aliases"]),
         lists=int(row["maillists"]),
         transport=row["transport"],
-        backupmx=bool(row["backupmx"]),
+        backupmx=row["backupmx"] == 1,
         settings=account_settings.parse(row["settings"]),
         **related,
     )

@@ -125,10 +125,10 @@ class SqlDomainProfiles(ListingRepository):
 
     def _to_response(self, row: Any, related_rows: RelatedRows) -> Profile:
         name = row["domain"]
-        backupmx = bool(row["backupmx"])
+        backupmx = row["backupmx"] == 1
         return row_to_response(row) | {
             "settings": account_settings.to_response(account_settings.parse(row["settings"])),
-            "accountStatus": "active" if row["active"] else "disabled",
+            "accountStatus": "active" if row["active"] == 1 else "disabled",
             "catchall": domain_related_rows.catchall(related_rows, name),
             "alias_domains": related_rows.texts(name, "alias_domain"),
             "sender_bcc": related_rows.text(name, "sender_bcc"),
@@ -173,5 +173,5 @@ def _filter(only: Collection[str] | None, *, disabled_only: bool) -> list[Column
     if only is not None:
         found.append(t.domain.c.domain.in_(sorted(only)) if only else false())
     if disabled_only:
-        found.append(t.domain.c.active == 0)
+        found.append(t.domain.c.active != 1)
     return found or [true()]

@@ -11,8 +11,10 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    and_,
     bindparam,
     case,
+    exists,
     func,
     literal,
     literal_column,
@@ -22,6 +24,7 @@ from sqlalchemy import (
 
 from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import RelatedRows, select_related
+from iredapi.database.dialect import sum_of
 from iredapi.database.live_schema import Schema
 from iredapi.domain.addresses import fold
 
@@ -52,8 +55,12 @@ def related_rows(of: Callable[..., ColumnElement[bool]], *more: Select[Any]) -> 
     """Select the related rows of domains as one UNION, with the branches ``more``."""
     a, f, r = t.alias_domain.c, t.forwardings.c, t.sender_relayhost.c
     sender, recipient = t.sender_bcc_domain.c, t.recipient_bcc_domain.c
-    r_of_alias = r.account == literal("@", String(1)).concat(a.alias_domain)
-    f_of_alias = f.address == literal("@", String(1)).concat(a.alias_domain)
+    # Other programs store a domain as the alias domain of another one, too: these are its own.
+    d = t.domain.alias().c
+    is_alias_only = ~exists(select(d.domain).where(d.domain == a.alias_domain))
+    at_alias = literal("@", String(1)).concat(a.alias_domain)
+    r_of_alias = and_(r.account == at_alias, is_alias_only)
+    f_of_alias = and_(f.address == at_alias, is_alias_only)
     of_target = of(a.target_domain, account=False)
     branch = select_related
     return alias_domains(of).union_all(
@@ -142,7 +149,7 @@ def counts(schema: Schema, quota_table: Table | None = None) -> Select[Any]:
         return select(func.count()).where(column == name()).scalar_subquery().label(label)
 
     def total(column: ColumnElement[Any]) -> ColumnElement[Any]:
-        return func.coalesce(func.sum(case((column > 0, column), else_=0)), 0)
+        return sum_of(case((column > 0, column), else_=0))
 
     m = t.mailbox.c
     columns = [

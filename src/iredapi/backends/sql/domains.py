@@ -17,7 +17,7 @@ from iredapi.backends.sql import tables as t
 from iredapi.backends.sql.account_repository import RelatedRows, demotable, owned
 from iredapi.backends.sql.domain_mapping import COLUMNS, own_row, record
 from iredapi.backends.sql.domain_profiles import SqlDomainProfiles
-from iredapi.database.dialect import domain_of
+from iredapi.database.dialect import domain_of, sum_of
 from iredapi.database.repository import chunks, now
 from iredapi.database.row_locks import Row
 from iredapi.database.text_matching import is_like
@@ -73,8 +73,7 @@ class SqlDomains(SqlDomainProfiles):
             select(a.alias_domain, a.target_domain, a.active).where(*within)
         )
         return [
-            AliasDomain(row.alias_domain, row.target_domain, active=bool(row.active))
-            for row in rows
+            AliasDomain(row.alias_domain, row.target_domain, active=row.active == 1) for row in rows
         ]
 
     async def taken(self, names: Collection[str]) -> frozenset[str]:
@@ -91,6 +90,9 @@ class SqlDomains(SqlDomainProfiles):
             )
         return frozenset(map(fold, found))
 
+    async def hosted(self, names: Collection[str]) -> frozenset[str]:
+        return frozenset(map(fold, await removals.hosted(self, names)))
+
     async def usage(self, name: str) -> Usage:
         row = (
             await self.run_compiled(
@@ -105,7 +107,7 @@ class SqlDomains(SqlDomainProfiles):
         d = t.domain.c
 
         def positive(column: ColumnElement[Any]) -> ColumnElement[Any]:
-            return func.coalesce(func.sum(case((column > 0, column), else_=0)), 0)
+            return sum_of(case((column > 0, column), else_=0))
 
         row = (
             await self.rows(
@@ -192,13 +194,23 @@ class SqlDomains(SqlDomainProfiles):
         if before.outbound_relay != after.outbound_relay:
             relay = {"relayhost": after.outbound_relay} if after.outbound_relay else {}
             await self.set_one(t.sender_relayhost, {"account": "@" + name}, relay)
-        if before.alias_relay and not after.alias_relay:
-            await self._forget_relays(before.alias_domains)
+        gone = without(before.alias_domains, after.alias_domains)
+        relay_ends = bool(before.alias_relay and not after.alias_relay)
+        catchall_changes = (before.catchall, before.dead_catchall) != (
+            after.catchall,
+            after.dead_catchall,
+        )
+        # What is stored under the other alias domains belongs to this domain.
+        own_aliases = frozenset[str]()
+        if gone or relay_ends or catchall_changes:
+            own_aliases = await removals.without_hosted(self, before.alias_domains)
+        if relay_ends:
+            await self._forget_relays(own_aliases)
         f = t.forwardings.c
         # No filter on flags: catch-all rows of servers before 0.9.7 have is_forwarding=1.
         revived = before.dead_catchall - after.dead_catchall
         for some in chunks((before.catchall - after.catchall) | revived):
-            for condition in self._catchall_conditions(before):
+            for condition in self._catchall_conditions(before.name, own_aliases):
                 await self.delete(t.forwardings, condition, f.forwarding.in_(some))
         destinations = after.catchall - (before.catchall - revived)
         disabled = await self.disabled(destinations)
@@ -218,7 +230,7 @@ class SqlDomains(SqlDomainProfiles):
         of_domain = is_like(t.alias_domain.c.target_domain, [name])
         for some in chunks(before.alias_domains - after.alias_domains):
             await self.delete(t.alias_domain, t.alias_domain.c.alias_domain.in_(some), of_domain)
-        for some in chunks(without(before.alias_domains, after.alias_domains)):
+        for some in chunks(gone & own_aliases):
             # Mail to addresses in a removed alias domain is not delivered any more.
             await self.delete(t.forwardings, is_like(domain_of(f.address), some))
             await self._forget_relays(some)
@@ -250,11 +262,13 @@ class SqlDomains(SqlDomainProfiles):
         for some in chunks(f"@{name}" for name in domains):
             await self.delete(t.sender_relayhost, account.in_(some))
 
-    def _catchall_conditions(self, domain: Domain) -> list[ColumnElement[bool]]:
+    def _catchall_conditions(
+        self, name: str, alias_domains: Collection[str]
+    ) -> list[ColumnElement[bool]]:
         """Return conditions for the rows of a domain's catch-all; each uses an index."""
         address = t.forwardings.c.address
-        conditions = [owned(address, domain.name), owned(address, "@" + domain.name)]
-        others = [f"@{name}" for name in domain.alias_domains]
+        conditions = [owned(address, name), owned(address, "@" + name)]
+        others = [f"@{alias}" for alias in alias_domains]
         return [*conditions, *(address.in_(some) for some in chunks(others))]
 
     async def remove(self, name: str, removal: Removal) -> None:
@@ -291,9 +305,9 @@ class SqlDomains(SqlDomainProfiles):
                 {"active": 1},
                 d.domain == name,
                 d.username.in_(some),
-                d.active == 0,
+                d.active != 1,
             )
-            await self.update(t.mailbox, {"isadmin": 1}, m.username.in_(some), m.isadmin == 0)
+            await self.update(t.mailbox, {"isadmin": 1}, m.username.in_(some), m.isadmin != 1)
 
     async def remove_admins(self, name: str, mails: Collection[str]) -> None:
         d = t.domain_admins.c

@@ -132,7 +132,7 @@ class ListingRepository(AccountRepository):
             where.append(self.within_planned(listed.domain, names))
         if query.active is not None:
             active = listed.columns.active
-            where.append(active != 0 if query.active else active == 0)
+            where.append(active == 1 if query.active else active != 1)
         if query.modified_since is not None:
             where.append(_since(listed.columns, query.modified_since))
         if query.search:

@@ -262,7 +262,7 @@ def _record(row: Mapping[str, Any], related_rows: RelatedRows) -> MailingList:
     return MailingList(
         address,
         name=row["name"],
-        active=bool(row["active"]),
+        active=row["active"] == 1,
         access_policy=row["accesspolicy"].lower() or "public",
         newsletter=bool(row["is_newsletter"]),
         description=row["description"] or "",

@@ -58,12 +58,22 @@ def is_alias_address() -> ColumnElement[bool]:
         _has(t.alias, "address", _address()),
         _has(t.maillists, "address", _address()),
     )
-    return _or_unflagged(t.forwardings.c.is_alias, *_is_other_address(), unused)
+    other, *is_mail = _is_other_address()
+    f = t.forwardings.c
+    # Rows of an account with the address are its forwardings or members, whatever their flags.
+    of_account = or_(
+        and_(_has(t.mailbox, "username", f.address), is_forward()),
+        and_(_has(t.alias, "address", f.address), is_member()),
+    )
+    marked = and_(f.is_alias == 1, ~of_account)
+    return and_(other, or_(marked, and_(f.is_maillist == 0, *is_mail, unused)))
 
 
 def may_be_alias_address() -> ColumnElement[bool]:
     """Match the rows of ``is_alias_address``, and those that only other tables can decide about."""
-    return _or_unflagged(t.forwardings.c.is_alias, *_is_other_address())
+    other, *is_mail = _is_other_address()
+    f = t.forwardings.c
+    return and_(other, or_(f.is_alias == 1, and_(f.is_maillist == 0, *is_mail)))
 
 
 def _is_other_address() -> Sequence[ColumnElement[bool]]:

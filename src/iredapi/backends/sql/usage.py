@@ -25,6 +25,7 @@ from iredapi.backends.sql.account_repository import AccountRepository, in_domain
 from iredapi.backends.sql.spelled_columns import names_of
 from iredapi.backends.sql.user_mapping import HELD
 from iredapi.database.column_types import MYSQL
+from iredapi.database.dialect import sum_of
 from iredapi.database.repository import chunks
 from iredapi.database.text_matching import is_like, is_odd, is_one_of, spellings_of
 from iredapi.domain import account_settings, suspension
@@ -294,7 +295,7 @@ class SqlUsage(AccountRepository):
             for row in await self.rows(self._select_users().where(m.username.in_(some)))
         ]
         names = {fold(row["domain"]) for row in rows}
-        on = select(d.domain).where(is_like(d.domain, names), d.active != 0)
+        on = select(d.domain).where(is_like(d.domain, names), d.active == 1)
         active = {fold(name) for name in (await self.column(on) if names else ())}
         return {
             fold(row["username"]): _user(row, active=fold(row["domain"]) in active) for row in rows
@@ -330,7 +331,7 @@ class SqlUsage(AccountRepository):
 
 
 def _total(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(case((column > 0, column), else_=0)), 0)
+    return sum_of(case((column > 0, column), else_=0))
 
 
 def _positive(value: Any) -> int:
@@ -364,7 +365,7 @@ def _domain(row: Mapping[str, Any], sums: Sums, strays: Mapping[str, Sums]) -> D
     stray = strays.get(fold(row["domain"]))
     return DomainUsage(
         stored=row["domain"],
-        active=bool(row["active"]),
+        active=row["active"] == 1,
         suspended=suspension.is_suspended(account_settings.parse(row["settings"])),
         quota=int(row["maxquota"]),
         max_users=int(row["mailboxes"]),
@@ -379,7 +380,7 @@ def _user(row: Mapping[str, Any], *, active: bool) -> UserUsage:
     return UserUsage(
         mail=row["username"],
         domain=fold(row["domain"]),
-        active=active and bool(row["active"]),
+        active=active and row["active"] == 1,
         quota=int(row["quota"]),
         stored_bytes=_positive(row["bytes"]),
         stored_messages=_positive(row["messages"]),

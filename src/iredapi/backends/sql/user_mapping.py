@@ -221,7 +221,7 @@ def record(row: Mapping[str, Any], related_rows: RelatedRows) -> User:
             "recipient_bcc": related_rows.text(mail, "recipient_bcc"),
             "managed_domains": managed - {"ALL"},
         }
-    is_global = bool(row["isglobaladmin"])
+    is_global = row["isglobaladmin"] == 1
     on, exact = _managed_services(tuple([row.get(column) for column in _SWITCHES]))
     if (settings := row.get("settings")) and HELD in settings:
         found = account_settings.parse(settings)
@@ -237,8 +237,8 @@ def record(row: Mapping[str, Any], related_rows: RelatedRows) -> User:
         mail=mail,
         **texts,
         quota=int(row["quota"]),
-        active=bool(row["active"]),
-        is_admin=bool(row["isadmin"]),
+        active=row["active"] == 1,
+        is_admin=row["isadmin"] == 1,
         is_global=is_global or "ALL" in managed,
         marks_agree=is_global == ("ALL" in managed),
         location=Location(row["storagebasedirectory"], row["storagenode"], row["maildir"]),

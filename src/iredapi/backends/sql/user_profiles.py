@@ -214,7 +214,7 @@ class SqlUserProfiles(ListingRepository):
         answer["last_login_by_service"] = {
             name: utc_text(at) for name, at in zip(_SEEN, seen, strict=True)
         }
-        answer["isglobaladmin"] = int(bool(answer["isglobaladmin"]) or "ALL" in managed)
+        answer["isglobaladmin"] = int(answer["isglobaladmin"] == 1 or "ALL" in managed)
         answer["managed_domains"] = [domain for domain in managed if domain != "ALL"]
         return answer, related_rows
 
@@ -234,7 +234,7 @@ class SqlUserProfiles(ListingRepository):
         answer["settings"] = (
             account_settings.to_response(account_settings.parse(text)) if text else {}
         )
-        answer["accountStatus"] = "active" if answer["active"] else "disabled"
+        answer["accountStatus"] = "active" if answer["active"] == 1 else "disabled"
         switches, values = self.schema.statement("users.switches", self._switches)
         answer["enabled_services"] = list(_services(switches, values(answer)))
         return answer
@@ -290,7 +290,7 @@ class SqlUserProfiles(ListingRepository):
 
 def _own_fields(row: Sequence[Any], places: Sequence[int]) -> OwnRow:
     values = [("" if row[at] is None else row[at]) if at >= 0 else "" for at in places]
-    return OwnRow._make((*values[:5], bool(values[5]), int(values[6] or 0), *values[7:]))
+    return OwnRow._make((*values[:5], values[5] == 1, int(values[6] or 0), *values[7:]))
 
 
 def _is(stored: str | None, mail: str) -> bool:
@@ -302,7 +302,7 @@ def _page(columns: Sequence[Any], names: Sequence[str], *, disabled_only: bool) 
     m = t.mailbox.c
     where = [in_domain(m.domain, names), m.username > bindparam("after")]
     if disabled_only:
-        where.append(m.active == 0)
+        where.append(m.active != 1)
     return select(*columns).where(*where).order_by(m.username)
 
 

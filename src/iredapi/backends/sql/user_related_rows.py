@@ -117,12 +117,12 @@ def _flagged_routes() -> list[Select[Any]]:
     """
     f = t.forwardings.c
 
-    def kind(flag: ColumnElement[int], name: str) -> ColumnElement[str]:
-        return case(
-            (flag == 1, literal_column(f"'{name}'")), else_=literal_column(f"'{UNDECIDED}'")
-        )
+    def kind(decided: ColumnElement[bool], name: str) -> ColumnElement[str]:
+        return case((decided, literal_column(f"'{name}'")), else_=literal_column(f"'{UNDECIDED}'"))
 
-    forwarding, alias = kind(f.is_forwarding, "forwarding"), kind(f.is_alias, "alias")
+    forwarding = kind(f.is_forwarding == 1, "forwarding")
+    only_alias = and_(f.is_alias == 1, f.is_list == 0, f.is_forwarding == 0, f.is_maillist == 0)
+    alias = kind(only_alias, "alias")
     aliases = (f.forwarding.in_(_forms()), may_be_alias_address(), _of_others(f.address))
     return [
         select_related(forwarding, f.address, f.forwarding, f.address == _mail(), may_be_forward()),

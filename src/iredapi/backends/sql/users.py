@@ -41,7 +41,7 @@ from iredapi.backends.sql.routes import is_alias_address, is_forward
 from iredapi.backends.sql.user_mapping import OPTIONAL, record, row_changes
 from iredapi.backends.sql.user_profiles import SqlUserProfiles
 from iredapi.backends.sql.user_rights import SqlUserRights
-from iredapi.database.dialect import differs
+from iredapi.database.dialect import differs, sum_of
 from iredapi.database.repository import chunks, now
 from iredapi.database.row_locks import Row
 from iredapi.database.text_matching import is_like
@@ -169,7 +169,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
     async def allocated(self, domain: str, *, but: str = "") -> int:
         m = t.mailbox.c
         rows = await self.rows(
-            select(func.coalesce(func.sum(m.quota), 0).label("sum")).where(
+            select(sum_of(m.quota).label("sum")).where(
                 m.domain.in_(await self.domain_names(m.domain, domain)),
                 m.username != but,
                 m.quota > 0,
@@ -202,7 +202,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
                     "domain": domain_of(row["address"]),
                     "dest_domain": domain_of(user.mail),
                     "is_list": 1,
-                    "active": int(user.active and bool(row["active"])),
+                    "active": int(user.active and row["active"] == 1),
                 }
                 for row in lists
             ],
@@ -323,7 +323,7 @@ class SqlUsers(SqlUserProfiles, SqlUserRights):
         raised = and_(chosen, q > 0, q < quota if quota else true())
 
         def summed(value: ColumnElement[Any], *where: ColumnElement[bool]) -> ColumnElement[Any]:
-            return func.coalesce(func.sum(case((and_(*where), value), else_=0)), 0)
+            return sum_of(case((and_(*where), value), else_=0))
 
         one = literal(1, Integer)
         row = (
