@@ -83,6 +83,28 @@ async def test_a_domain_that_is_an_alias_domain_keeps_what_it_has(
         assert (await root.ok("GET", "domain/ex.com", view="canonical"))["aliasDomains"] == []
 
 
+@pytest.mark.stores("openldap")
+@pytest.mark.parametrize("how", ["reset", "delete"])
+async def test_an_alias_domain_of_two_domains_stays_that_of_the_other(
+    service: Service, root: Client, how: str
+) -> None:
+    """In LDAP nothing keeps programs from giving two domains one alias domain."""
+    store = service.store
+    await _two_domains(store, root)
+    await root.ok("PUT", "domain/far.com", addAliasDomain="al.com")
+    row = {"account": "@al.com", "kind": "outbound", "period": 60, "max_msgs": 5}
+    await store.insert("throttle", row, database="iredapd")
+    await _alias_domains(store, "al.com")
+    before = await dump(store)
+    if how == "reset":
+        await root.ok("PUT", "domain/ex.com", aliasDomains="")
+    else:
+        await root.ok("DELETE", "domain/ex.com")
+    found = difference(before, await dump(store))
+    assert _of_far(found) == {}
+    assert not [name for name in found if "throttle" in name]
+
+
 @pytest.mark.parametrize("name", ["", ".", " "])
 @pytest.mark.sql_only("OpenLDAP stores no empty values, and its lookups have no account '@.'")
 async def test_an_alias_domain_without_a_name_is_nobody(

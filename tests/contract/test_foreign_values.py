@@ -149,3 +149,68 @@ async def test_sums_of_huge_numbers(service: Service, root: Client) -> None:
     await root.ok("PUT", "user/u@ex.com", quota="7")
     await root.ok("PUT", "users/ex.com", quota="9")
     await root.ok("POST", "user/w@ex.com", password=PASSWORD, quota="5")
+
+
+SETTINGS = {
+    "no end": "default_user_quota:7;weird:1",
+    "twice": "x:1;default_user_quota:7;x:2;default_user_quota:9;",
+    "blanks": " default_user_quota : 7 ;\n x  y : z ;;;",
+    "JSON": '{"a": 1, "b": {"c": 2}}',
+    "URL": "logo:https://x.org/z?a=b;default_user_quota:1e3;",
+    "words": "default_user_quota:;flag;disabled_user_profiles:BCC, Forwarding ,zzz;",
+    "capitals": "Default_User_Quota:77;",
+}
+
+
+@pytest.mark.sql_only("texts of settings; in LDAP each setting is a value of its own")
+@pytest.mark.parametrize("kind", SETTINGS)
+async def test_settings_of_others_stay_as_they_are(
+    service: Service, root: Client, kind: str
+) -> None:
+    """A change of one key leaves all other items: their order, blanks, and repeated keys."""
+    await _arrange(root)
+    store, text = service.store, SETTINGS[kind]
+    for path, table, where, sent in (
+        ("domain/ex.com", "domain", "domain = 'ex.com'", {"maxUserQuota": "5"}),
+        ("admin/a@admins.test", "admin", "username = 'a@admins.test'", {"maxUsers": "5"}),
+    ):
+        await store.execute(f"UPDATE {table} SET settings = :text WHERE {where}", text=text)
+        service.context.invalidate_caches()
+        await root.ok("PUT", path, name="Other")
+        assert await _settings(store, table, where) == text
+        await root.ok("PUT", path, **sent)
+        key = "max_user_quota:5;" if table == "domain" else "create_max_users:5;"
+        end = "" if text.rstrip().endswith(";") else ";"
+        assert await _settings(store, table, where) == f"{text}{end}{key}"
+        await root.ok("PUT", path, **dict.fromkeys(sent, "0"))
+        assert await _settings(store, table, where) == f"{text}{end}"
+    await store.execute("UPDATE domain SET settings = :text", text=text)
+    await root.ok("PUT", "domain/ex.com", defaultQuota="6")
+    now = await _settings(store, "domain", "domain = 'ex.com'")
+    assert now.count("default_user_quota:6;") == 1
+    assert "default_user_quota:7" not in now
+    for item in text.split(";"):
+        if not item.strip().startswith("default_user_quota"):
+            assert item in now.split(";"), item
+
+
+async def _settings(store: Store, table: str, where: str) -> str:
+    value: str = (await store.rows(f"SELECT settings FROM {table} WHERE {where}"))[0]["settings"]
+    return value
+
+
+@pytest.mark.sql_only("rows of forwardings; test_foreign_entries.py has entries")
+async def test_an_alias_that_is_its_own_member_stays_until_it_is_named(
+    service: Service, root: Client
+) -> None:
+    await _arrange(root)
+    store, own = service.store, "list@ex.com"
+    row = {"address": own, "forwarding": own, "domain": "ex.com", "dest_domain": "ex.com"}
+    await store.insert("forwardings", row | {"is_list": 1})
+    asked = "SELECT * FROM forwardings WHERE forwarding = 'list@ex.com'"
+    await root.ok("PUT", f"alias/{own}", name="Other")
+    assert len(await store.rows(asked)) == 1
+    await root.ok("PUT", f"alias/{own}", addMember="list@al.com")
+    assert (await root.ok("GET", f"alias/{own}", view="canonical"))["members"] == [own, "u@ex.com"]
+    await root.ok("PUT", f"alias/{own}", removeMember=own)
+    assert await store.rows(asked) == []

@@ -324,3 +324,27 @@ async def test_two_catch_all_accounts(
     assert caught("@ex.com") == set()
     # Its other addresses are kept.
     assert caught("spy2@ex.com") == {"far@x.org"}
+
+
+async def test_half_of_a_right_is_not_completed_by_other_changes(
+    root: Client, store: Store
+) -> None:
+    """Only ``isGlobalAdmin`` writes what makes a user an admin; another program left it out."""
+    await root.ok("POST", "domain/ex.com")
+    await root.ok("POST", "user/u@ex.com", password_hash=HASH)
+    dn = account_dn("u@ex.com")
+    store.directory.modify(dn, replace={"domainGlobalAdmin": "yes"})
+    for sent in (
+        {"name": "Other"},
+        {"addService": "pop3"},
+        {"quota": "7"},
+        {"accountStatus": "active"},
+    ):
+        await root.ok("PUT", "user/u@ex.com", **sent)
+        assert "domainadmin" not in (store.directory.entry(dn) or {})["enabledService"], sent
+    await root.ok("PUT", "user/u@ex.com", isGlobalAdmin="yes")
+    assert "domainadmin" in (store.directory.entry(dn) or {})["enabledService"]
+    await root.ok("PUT", "user/u@ex.com", isGlobalAdmin="no")
+    entry = store.directory.entry(dn) or {}
+    assert "domainadmin" not in entry["enabledService"]
+    assert "domainGlobalAdmin" not in entry

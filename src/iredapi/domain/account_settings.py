@@ -58,6 +58,30 @@ def render(settings: Settings) -> str:
     )
 
 
+def updated(text: str, before: Settings, after: Settings) -> str:
+    """Return the text of a column, parsed as ``before``, with the keys of ``after`` that differ.
+
+    All other items stay as other programs have written them: in their order, with blanks, and keys
+    that are there several times.
+    """
+    keys = {*before, *after}
+    changed = {
+        key for key in keys if (key in before, before.get(key)) != (key in after, after.get(key))
+    }
+    items, written = [], set[str]()
+    for item in text.split(";"):
+        key = item.partition(":")[0].strip()
+        if key not in changed:
+            items.append(item)
+        elif key in after and key not in written:
+            written.add(key)
+            items.append(render({key: after[key]}).removesuffix(";"))
+    rest = ";".join(items)
+    if rest.strip() and not rest.rstrip().endswith(";"):
+        rest += ";"
+    return rest + render({key: value for key, value in after.items() if key in changed - written})
+
+
 def replaced(text: str, values: Mapping[str, str | None]) -> str:
     """Return the text of a column with some keys in front; the others are exactly as they were.
 

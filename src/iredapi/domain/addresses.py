@@ -187,3 +187,11 @@ def _characters(allowed: str) -> frozenset[str]:
 def unique(values: Iterable[str]) -> tuple[str, ...]:
     """Return the values without duplicates, in their order."""
     return tuple(dict.fromkeys(values))
+
+
+def can_have_accounts(name: str) -> bool:
+    """Tell whether there can be accounts in a domain of this name.
+
+    Other programs store alias domains with empty names, too: ``@.`` would be an account of them.
+    """
+    return bool(fold(name).strip("."))

@@ -35,6 +35,8 @@ class Admin:
     active: bool = True
     is_global: bool = False
     settings: account_settings.Settings = field(default_factory=dict)
+    stored_settings: str = field(default="", repr=False, compare=False)
+    """The text that ``settings`` were read from (SQL): what does not change stays as it is."""
     managed_domains: frozenset[str] = frozenset()
     """Managed domains. Read only: admins are assigned at the domain."""
 

@@ -68,11 +68,12 @@ def revise(
 ) -> Alias:
     """Return the changed alias.
 
-    An alias is never its own member, also not through an alias domain or an extension: Postfix
+    An alias never becomes its own member, also not through an alias domain or an extension: Postfix
     would have a mail loop.
     """
     members = resettable(before.members, changes, "members", "add_member", "remove_member")
-    own = {member for member in members if domain.canonical(member) == fold(before.address)}
+    new = members - before.members  # another program may have stored the alias itself
+    own = {member for member in new if domain.canonical(member) == fold(before.address)}
     name = changes.get("name", before.name)
     if Feature.NAME_REQUIRED in features:
         name = name or local_part_of(before.address)

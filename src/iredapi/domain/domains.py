@@ -74,6 +74,8 @@ class Domain:
     transport: str = "dovecot"
     backupmx: bool = False
     settings: account_settings.Settings = field(default_factory=dict)
+    stored_settings: str = field(default="", repr=False, compare=False)
+    """The text that ``settings`` were read from (SQL): what does not change stays as it is."""
     sender_bcc: str = ""
     recipient_bcc: str = ""
     outbound_relay: str = ""
@@ -362,14 +364,6 @@ def _check_lengths(
             f"No password would be valid: the maximum length ({highest}) is below the minimum "
             f"({lowest}).",
         )
-
-
-def can_have_accounts(name: str) -> bool:
-    """Tell whether there can be accounts in a domain of this name.
-
-    Other programs store alias domains with empty names, too: ``@.`` would be an account of them.
-    """
-    return bool(fold(name).strip("."))
 
 
 def replace_in_defaults(before: Domain, old: str, new: str = "") -> Domain:

@@ -10,7 +10,7 @@ from iredapi.backends.protocols.values import Profile
 from iredapi.backends.unit_of_work import ReadUnit, UnitOfWork
 from iredapi.domain import canonical, domains, limits, ownership, revisions, suspension
 from iredapi.domain import changed_parameters as differences
-from iredapi.domain.addresses import domain_of, fold, without
+from iredapi.domain.addresses import can_have_accounts, domain_of, fold, without
 from iredapi.domain.admins import keep_one_global_admin
 from iredapi.domain.audit_events import Kind, Subject, domain_event, further_change
 from iredapi.domain.domains import Domain
@@ -159,7 +159,7 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     if not unit.report_changed(different, revisions.of_domain, before, after):
         return
     removed = without(before.alias_domains, after.alias_domains)
-    removed = await _without_hosted(unit, removed) if removed else removed
+    removed = await _without_hosted(unit, name, removed) if removed else removed
     await unit.domains.save(before, after, verified=verified)
     for gone in sorted(removed):
         await unit.related_data.remove_domain_data(gone)
@@ -170,10 +170,12 @@ async def update(unit: UnitOfWork, name: str, changes: Mapping[str, Any]) -> Non
     _note_update(unit, before, after, changes)
 
 
-async def _without_hosted(unit: UnitOfWork, alias_domains: Collection[str]) -> frozenset[str]:
+async def _without_hosted(
+    unit: UnitOfWork, name: str, alias_domains: Collection[str]
+) -> frozenset[str]:
     """Return, folded, the alias domains whose policies belong to their target."""
-    own = frozenset(map(fold, filter(domains.can_have_accounts, alias_domains)))
-    return own - await unit.domains.hosted(own)
+    own = frozenset(map(fold, filter(can_have_accounts, alias_domains)))
+    return own - await unit.domains.hosted(own, but=fold(name))
 
 
 async def _protect_global_admins(
@@ -264,7 +266,7 @@ async def remove(unit: UnitOfWork, name: str, days: int, *, with_lists: bool = T
     if not with_lists and await unit.lists.addresses(domain.name, "", 1):
         raise ListsRemain
     await unit.admins.hold([fold(mail) for mail in await unit.domains.admins(name)])
-    names = await _without_hosted(unit, domain.alias_domains) | {fold(domain.name)}
+    names = await _without_hosted(unit, name, domain.alias_domains) | {fold(domain.name)}
     standalone = await unit.admins.inside(names)
     await unit.domains.remove(domain.name, accounts.removal(unit, days))
     if domain.name != fold(domain.name):

@@ -82,12 +82,17 @@ def remove(session: Session, aliases: Collection[str]) -> None:
     )
 
 
-async def hosted(session: Session, names: Collection[str]) -> frozenset[str]:
-    """Return which of these names are mail domains themselves."""
-    found = await session.holders(
-        session.tree.base, Scope.ONE, DOMAIN, "domainName", sorted(names), ("domainName",)
-    )
-    return frozenset(entry.value("domainName").strip().lower() for entry in found)
+async def hosted(session: Session, names: Collection[str], but: str) -> frozenset[str]:
+    """Return which of a domain's alias domains are domains, or other domains' alias domains."""
+    found = frozenset[str]()
+    for name in ("domainName", "domainAliasName") if names else ():
+        attributes = ("domainName", "domainAliasName")
+        for entry in await session.holders(
+            session.tree.base, Scope.ONE, DOMAIN, name, sorted(names), attributes
+        ):
+            if name == "domainName" or but not in words(entry, "domainName"):
+                found |= words(entry, name)
+    return found & frozenset(names)
 
 
 def _domain_part(address: str) -> str:

@@ -37,7 +37,7 @@ async def remove_domain(session: Session, name: str, entry: Entry, removal: Remo
         await session.iredadmin.queue(name, paths, removal, moment)
     aliases = words(entry, "domainAliasName")
     # Other programs store domains as alias domains, too: their accounts stay.
-    names = sorted({name} | aliases - await alias_domain_addresses.hosted(session, aliases))
+    names = sorted({name} | aliases - await alias_domain_addresses.hosted(session, aliases, name))
     await session.iredadmin.forget_domain(names)
     managers = words(entry, "domainAdmin")
     own = both(DOMAIN, equal("domainName", name))

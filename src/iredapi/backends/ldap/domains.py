@@ -204,8 +204,8 @@ class LdapDomains(ListingReader):
                         found |= words(entry, name)
         return frozenset(found) & wanted
 
-    async def hosted(self, names: Collection[str]) -> frozenset[str]:
-        return await alias_domain_addresses.hosted(self._session, names)
+    async def hosted(self, names: Collection[str], *, but: str) -> frozenset[str]:
+        return await alias_domain_addresses.hosted(self._session, names, but)
 
     async def usage(self, name: str) -> Usage:
         return await self._usage(name, set())
@@ -272,10 +272,8 @@ class LdapDomains(ListingReader):
         put_changes(edit, Domain(domain.name, transport=""), domain)
         self._session.add(blank.dn, {change.name: change.values for change in edit.changes()})
         for kind in CONTAINERS:
-            self._session.add(
-                self._tree.container(kind, domain.name),
-                {"objectClass": ["organizationalUnit"], "ou": [kind]},
-            )
+            dn = self._tree.container(kind, domain.name)
+            self._session.add(dn, {"objectClass": ["organizationalUnit"], "ou": [kind]})
         await self._save_catchall(None, Domain(domain.name), domain, live)
 
     async def _save_catchall(
@@ -335,8 +333,7 @@ class LdapDomains(ListingReader):
         await self._save_catchall(catchall, before, after, live, others)
         # The domain's own entry comes last: after a failed bulk step the same request repeats it.
         if gone - before.inactive_alias_domains:
-            hosted = await self.hosted(gone)
-            alias_domain_addresses.remove(self._session, gone - hosted)
+            alias_domain_addresses.remove(self._session, gone - await self.hosted(gone, but=name))
         if new and verified:
             alias_domain_addresses.add(self._session, name, new)
         if before.active != after.active:

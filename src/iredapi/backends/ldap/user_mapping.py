@@ -205,6 +205,8 @@ def _put_services(edit: Edit, before: User, after: User) -> None:
     edit.add("enabledService", written_services(new - old, now))
     if before.is_global != after.is_global or before.marks_agree != after.marks_agree:
         edit.put("domainGlobalAdmin", "yes" if after.is_global else "")
+    elif before.is_admin == after.is_admin:
+        return  # other changes give nobody what another program has not given
     if after.is_global or after.is_admin:
         edit.add("enabledService", [ADMIN_SERVICE])
     elif before.is_admin or before.is_global:

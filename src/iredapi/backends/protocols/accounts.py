@@ -105,11 +105,11 @@ class DomainReader(DomainListings, Protocol):
     async def taken(self, names: Collection[str]) -> frozenset[str]:
         """Return which of these names are domains or alias domains."""
 
-    async def hosted(self, names: Collection[str]) -> frozenset[str]:
-        """Return, folded, which of these names are domains; alias domains alone are not.
+    async def hosted(self, names: Collection[str], *, but: str) -> frozenset[str]:
+        """Return, folded, which of a domain's alias domains are not only its own.
 
-        Other programs also store a domain as the alias domain of another one: then the accounts
-        and settings of that name are its own.
+        Other programs store a domain also as the alias domain of another one (``but``), and in LDAP
+        one alias domain in two domains: what is stored under these names is not only its own.
         """
 
     async def usage(self, name: str) -> Usage:

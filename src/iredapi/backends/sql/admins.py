@@ -140,6 +140,7 @@ class SqlAdmins(AccountRepository):
             active=row["active"] == 1,
             is_global="ALL" in managed,
             settings=account_settings.parse(row["settings"]),
+            stored_settings=row["settings"] or "",
             managed_domains=managed - {"ALL"},
         )
 
@@ -245,7 +246,9 @@ class SqlAdmins(AccountRepository):
         if before.active != after.active:
             values["active"] = int(after.active)
         if before.settings != after.settings:
-            values["settings"] = account_settings.render(after.settings)
+            values["settings"] = account_settings.updated(
+                before.stored_settings, before.settings, after.settings
+            )
         if "password" in values:
             values["passwordlastchange"] = now()
         values["modified"] = now()

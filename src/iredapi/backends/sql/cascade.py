@@ -32,9 +32,8 @@ from iredapi.backends.sql.routes import is_forward, is_member
 from iredapi.database.dialect import domain_of
 from iredapi.database.repository import chunks, now
 from iredapi.database.text_matching import as_bytes, is_like
+from iredapi.domain.addresses import can_have_accounts, fold, without
 from iredapi.domain.addresses import domain_of as domain_part
-from iredapi.domain.addresses import fold, without
-from iredapi.domain.domains import can_have_accounts
 
 Matcher = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 

@@ -65,5 +65,6 @@ def record(row: Mapping[str, Any], related_rows: RelatedRows) -> Domain:
         transport=row["transport"],
         backupmx=row["backupmx"] == 1,
         settings=account_settings.parse(row["settings"]),
+        stored_settings=row["settings"] or "",
         **related,
     )

@@ -90,7 +90,8 @@ class SqlDomains(SqlDomainProfiles):
             )
         return frozenset(map(fold, found))
 
-    async def hosted(self, names: Collection[str]) -> frozenset[str]:
+    async def hosted(self, names: Collection[str], *, but: str) -> frozenset[str]:
+        del but
         return frozenset(map(fold, await removals.hosted(self, names)))
 
     async def usage(self, name: str) -> Usage:
@@ -321,10 +322,14 @@ class SqlDomains(SqlDomainProfiles):
 
 def _settings_of(before: Domain, after: Domain) -> Any:
     """Return the new settings; those of a resumed domain are NULL if they were before."""
-    key, text = suspension.DOMAIN_KEY, account_settings.render(after.settings)
+
+    def text_of(settings: account_settings.Settings) -> str:
+        return account_settings.updated(before.stored_settings, before.settings, settings)
+
+    key, text = suspension.DOMAIN_KEY, text_of(after.settings)
     if key in after.settings and key not in before.settings:
         of_null = account_settings.with_value(after.settings, key, _NULL)
-        return case((t.domain.c.settings.is_(None), account_settings.render(of_null)), else_=text)
+        return case((t.domain.c.settings.is_(None), text_of(of_null)), else_=text)
     if key not in after.settings and before.settings.get(key) == _NULL:
         return text or None
     return text
