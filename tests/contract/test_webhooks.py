@@ -413,6 +413,26 @@ async def test_one_that_gives_up_and_is_enabled_again(store: Store) -> None:
 
 
 @pytest.mark.stores("sqlite")
+async def test_changes_of_slow_ones_do_not_delay_others(store: Store) -> None:
+    async with on(store, webhook_timeout=20) as service, receiver(lambda _: SLOW) as slow:
+        root = await service.root()
+        hooks = [await hook(root, slow.url) for _ in range(5)]
+        async with receiver() as there, sending(service):
+            await publish(service, happened("u@ex.com"))
+            await slow.until(lambda: len(slow.taken) == len(hooks))
+            made = await hook(root, there.url)
+            for one in hooks:
+                await root.ok("PUT", f"webhook/{one['id']}", label="changed")
+            await publish(service, happened("v@ex.com"))
+            await there.until(lambda: len(there.ids()) == 1, seconds=4)
+            # Nothing of the slow ones is left out either.
+            slow.answer = lambda _: OK
+            await slow.until(lambda: len(slow.ids("v@ex.com")) == 1)
+            for one in (made, *hooks):
+                await shown(root, one["id"], lambda one: one["waiting"] == 0)
+
+
+@pytest.mark.stores("sqlite")
 async def test_positions_without_events_do_not_wait(store: Store) -> None:
     async with on(store) as service, receiver() as there:
         root = await service.root()

@@ -40,6 +40,8 @@ class WebhookSender:
         self._context = context
         self._closing = asyncio.Event()
         self._couriers: dict[str, Courier] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        """Couriers that wait for what they are sending: others do not wait for them."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -76,6 +78,7 @@ class WebhookSender:
                 lease.check()
                 pause = _POLL_SECONDS
                 # While the database is away couriers have nothing new; the lease ends by itself.
+                self._forget_ended()
                 with suppress(StateUnavailable):
                     there = {one.id: one for one in await state.webhooks.enabled()}
                     end = await state.events.end() if there else 0
@@ -83,9 +86,10 @@ class WebhookSender:
                         now = there.get(webhook_id)
                         if now is None or not courier.goes_on(now.generation):
                             del self._couriers[webhook_id]
-                            await courier.stop()
-                            there.pop(webhook_id, None)  # it is read again at the next turn
+                            self._ending[webhook_id] = asyncio.create_task(courier.stop())
                     for webhook_id, webhook in there.items():
+                        if webhook_id in self._ending:
+                            continue  # it is read again when that has ended
                         if webhook_id not in self._couriers:
                             self._couriers[webhook_id] = Courier(self._context, lease, tls, webhook)
                         self._couriers[webhook_id].tell(end)
@@ -94,7 +98,15 @@ class WebhookSender:
                 await self._pause(pause)
         finally:
             couriers, self._couriers = [*self._couriers.values()], {}
-            await asyncio.gather(*(courier.stop() for courier in couriers))
+            ending = [*self._ending.values()]
+            await asyncio.gather(*ending, *(courier.stop() for courier in couriers))
+            self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        for webhook_id, task in [*self._ending.items()]:
+            if task.done():
+                del self._ending[webhook_id]
+                task.result()
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
