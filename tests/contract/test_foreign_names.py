@@ -197,6 +197,7 @@ async def test_only_addresses_of_nobody_are_alias_addresses(
     await _flagged(store, root, FLAGS[flags])
     shown = await root.ok("GET", "user/u@ex.com", view="canonical")
     assert shown["aliases"] == ["bob@ex.com"]
+    assert (await root.ok("GET", "user/u@ex.com"))["aliases"] == ["bob@ex.com"]
     routes, before = await _routes(store), await dump(store)
     await root.ok("PUT", "user/u@ex.com", aliases="")
     assert await _routes(store) == routes - {("bob@ex.com", "u@ex.com")}
