@@ -39,7 +39,7 @@ def run(chosen: Settings) -> int:
     access_log.check(chosen)
     if chosen.workers == 1:
         import iredapi.app  # noqa: F401 (which uvicorn would import later)
-    # What was imported stays: the collection when the application starts is spared it.
+    # What was imported stays: the collection when the application starts need not look at it.
     gc.freeze()
     with _listen(chosen.host, chosen.port) as listener, data_lock.alone(chosen):
         asyncio.run(_wait_until_ready(chosen))
