@@ -34,8 +34,11 @@ PEOPLE: Final = 12
 FAILURES: Final = 0.3 if FULL else 0.15
 INTERVAL: Final = 0.5 if FULL else 0.3
 """Seconds between two changes of one of them. A receiver that fails is slow."""
-ARRIVAL: Final = 300.0
-"""Seconds after the last kill until everything has arrived, with leases and delays."""
+ARRIVAL: Final = 900.0
+"""Seconds after the last kill until everything has arrived, with leases and delays.
+
+It is usually two minutes. The delays double, and nine failures of one event take six minutes.
+"""
 SETTINGS: Final = {
     "IREDAPI_EVENTS": "yes", "IREDAPI_WEBHOOK_HTTP": "yes", "IREDAPI_WEBHOOK_TIMEOUT": "1",
     "IREDAPI_WEBHOOK_NETWORKS": "127.0.0.1", "IREDAPI_REQUEST_TIMEOUT": "3",
