@@ -76,6 +76,9 @@ async def test_rights_need_a_one(service: Service, root: Client, flag: int) -> N
     reader = await service.client().login("v@ex.com")
     assert (await reader.ok("GET", "whoami"))["isglobaladmin"] == 0
     assert (await root.ok("GET", "user/v@ex.com"))["isglobaladmin"] == 0
+    await store.execute("UPDATE mailbox SET isadmin = 1 WHERE username = 'v@ex.com'")
+    listed = {item["mail"]: item for item in await root.ok("GET", "admins")}
+    assert listed["v@ex.com"]["isGlobalAdmin"] == "no", listed["v@ex.com"]
     await store.execute(f"UPDATE mailbox SET active = {flag} WHERE username = 'v@ex.com'")
     await store.execute(f"UPDATE admin SET active = {flag} WHERE username = 'a@admins.test'")
     service.context.invalidate_caches()

@@ -64,7 +64,7 @@ class SqlAdmins(AccountRepository):
                         name=name,
                         language=language,
                         active=active == 1,
-                        is_global="ALL" in domains or bool(marked),
+                        is_global="ALL" in domains or marked == 1,
                         settings=account_settings.parse(settings),
                         managed_domains=frozenset(domains - {"ALL"}),
                     ),
